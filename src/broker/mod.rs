@@ -1,0 +1,3 @@
+//! What AMQP means: exchanges, queues, consumers and channels, as one state machine without I/O.
+
+pub mod exchange;

@@ -1,0 +1,1 @@
+//! One client without I/O: bytes to commands, effects to bytes.

@@ -1,0 +1,17 @@
+//! Leveret, a RabbitMQ-compatible AMQP 0-9-1 broker: the map of the house.
+//!
+//! | room | owns | never does |
+//! |---|---|---|
+//! | [`protocol`] | AMQP on the wire: bytes in, values out | knows no queue, socket or clock |
+//! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame, socket, clock or OS randomness |
+//! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
+//! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
+//! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
+//! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
+
+pub mod broker;
+pub mod config;
+pub mod connection;
+pub mod protocol;
+pub mod reactor;
+pub mod server;

@@ -1,0 +1,1 @@
+//! mio: poll, listeners, sockets, timers, wake-ups.

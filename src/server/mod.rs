@@ -1,0 +1,1 @@
+//! The composition root: the turn of the loop.
