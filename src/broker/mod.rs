@@ -1,3 +1,215 @@
-//! What AMQP means: exchanges, queues, consumers and channels, as one state machine without I/O.
+//! What AMQP means: exchanges, queues, consumers and channels, as one state machine.
+//!
+//! Commands come in as calls, answers go out as results, and everything that concerns others than the caller goes out
+//! through [`Effects`]. The broker knows no frame, no socket, no clock and no randomness of the operating system: time,
+//! seeds and limits are arguments. Management changes things only through the same commands as AMQP does.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`exchange`] | exchanges, bindings, routing |
+//! | [`queue`] | one queue: waiting messages, arguments, counts |
+//! | `queue_commands` | declare, delete, purge, bind |
+//! | `consumer_commands` | consume, cancel, get, qos |
+//! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
+//! | `dispatch` | from a queue's backlog to its consumers |
+//! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `lifecycle` | connections and channels open and close |
+//! | `expiry` | times to live |
 
+mod channel;
+mod consumer;
+mod consumer_commands;
+mod dispatch;
+mod effects;
+pub mod equivalence;
 pub mod exchange;
+mod expiry;
+mod lifecycle;
+pub mod message;
+mod names;
+mod publish;
+pub mod queue;
+mod queue_commands;
+mod settle;
+pub mod store;
+mod unacknowledged;
+
+pub use channel::{Channel, ChannelMode, Settlement};
+pub use consumer_commands::{ConsumeRequest, Got};
+pub use effects::{Effects, Recipient, Room};
+pub use lifecycle::ConnectionClosed;
+pub use publish::{Publication, REPLY_TO, Routing};
+pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
+
+use channel::Confirms;
+use consumer::Consumer;
+use exchange::{QueueId, Router};
+use expiry::ExpiryQueue;
+use hashbrown::HashMap;
+use lifecycle::ConnectionState;
+use names::NameGenerator;
+use queue::Queue;
+use slab::Slab;
+use std::collections::VecDeque;
+use store::Store;
+
+/// A client connection; the number is the caller's and is used again after the connection closed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionId(pub u32);
+
+/// An open channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ChannelId(pub u32);
+
+/// A running consumer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConsumerId(pub u32);
+
+/// What a broker is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub vhost: String,
+    /// For names that must not be guessed.
+    pub seed: [u8; 32],
+    /// Most queues; 0 for no limit.
+    pub queues_max: usize,
+    /// Most bytes of messages in one open transaction.
+    pub transaction_max_bytes: usize,
+}
+
+/// Everything that happened since the start, for listings and metrics.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Totals {
+    pub received: u64,
+    pub unroutable_dropped: u64,
+    pub unroutable_returned: u64,
+    pub confirmed: u64,
+    pub delivered_auto_ack: u64,
+    pub delivered_manual_ack: u64,
+    pub got: u64,
+    pub get_empty: u64,
+    pub redelivered: u64,
+    pub acknowledged: u64,
+    pub queues_declared: u64,
+    pub queues_created: u64,
+    pub queues_deleted: u64,
+}
+
+pub struct Broker<S: Store> {
+    settings: Settings,
+    pub(crate) store: S,
+    names: NameGenerator,
+    router: Router,
+    queues: Slab<Queue>,
+    channels: Slab<Channel>,
+    consumers: Slab<Consumer>,
+    connections: Vec<Option<ConnectionState>>,
+    /// Reply addresses: what follows `amq.rabbitmq.reply-to.`
+    reply_channels: HashMap<Box<str>, ChannelId>,
+    /// Queues that may be able to deliver.
+    touched_queues: VecDeque<QueueId>,
+    /// Channels with publishes to confirm.
+    touched_confirms: Vec<ChannelId>,
+    expiry: ExpiryQueue,
+    /// The caller's clock at the start of the turn, in milliseconds.
+    now_ms: u64,
+    queue_serial: u64,
+    route_scratch: Vec<QueueId>,
+    totals: Totals,
+    /// Messages in all backlogs, and unacknowledged ones.
+    ready: usize,
+    unacknowledged: usize,
+}
+
+impl<S: Store> Broker<S> {
+    pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
+        Self {
+            names: NameGenerator::new(settings.seed),
+            router: Router::new(&settings.vhost),
+            settings,
+            store,
+            queues: Slab::new(),
+            channels: Slab::new(),
+            consumers: Slab::new(),
+            connections: Vec::new(),
+            reply_channels: HashMap::new(),
+            touched_queues: VecDeque::new(),
+            touched_confirms: Vec::new(),
+            expiry: ExpiryQueue::default(),
+            now_ms,
+            queue_serial: 0,
+            route_scratch: Vec::new(),
+            totals: Totals::default(),
+            ready: 0,
+            unacknowledged: 0,
+        }
+    }
+
+    /// Starts a turn at `now_ms` on a clock that never goes back.
+    pub fn set_now(&mut self, now_ms: u64) {
+        debug_assert!(now_ms >= self.now_ms);
+        self.now_ms = now_ms;
+    }
+
+    pub fn vhost(&self) -> &str {
+        &self.settings.vhost
+    }
+
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    #[inline]
+    fn queue(&self, id: QueueId) -> &Queue {
+        &self.queues[id.0 as usize]
+    }
+
+    #[inline]
+    fn queue_mut(&mut self, id: QueueId) -> &mut Queue {
+        &mut self.queues[id.0 as usize]
+    }
+
+    #[inline]
+    fn channel(&self, id: ChannelId) -> &Channel {
+        &self.channels[id.0 as usize]
+    }
+
+    #[inline]
+    fn channel_mut(&mut self, id: ChannelId) -> &mut Channel {
+        &mut self.channels[id.0 as usize]
+    }
+
+    /// Puts a queue in the list of those that may be able to deliver.
+    fn touch(&mut self, id: QueueId) {
+        let queue = &mut self.queues[id.0 as usize];
+        if !queue.touched {
+            queue.touched = true;
+            self.touched_queues.push_back(id);
+        }
+    }
+
+    /// Sends the confirms that became possible. Called once at the end of a turn, so that they come together.
+    pub fn flush_confirms(&mut self, effects: &mut impl Effects) {
+        let durable = self.store.durable();
+        let mut still_waiting = Vec::new();
+        for id in self.touched_confirms.drain(..) {
+            let Some(channel) = self.channels.get_mut(id.0 as usize) else { continue };
+            let ChannelMode::Confirm(confirms) = &mut channel.mode else { continue };
+            if let Some((delivery_tag, multiple)) = confirms.take_confirmable(durable) {
+                effects.confirm(channel.connection, channel.number, delivery_tag, multiple);
+            }
+            if confirms.is_waiting() {
+                still_waiting.push(id);
+            } else {
+                channel.confirms_touched = false;
+            }
+        }
+        if !still_waiting.is_empty() {
+            self.touched_confirms = still_waiting;
+        }
+    }
+}

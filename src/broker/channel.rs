@@ -1,0 +1,187 @@
+//! A channel's state in the broker: delivery tags, prefetch, confirms, a transaction. Nothing of frames or assembly.
+
+use super::message::{Attributes, MessageRef};
+use super::store::LogPosition;
+use super::unacknowledged::{Delivered, Unacknowledged};
+use super::{ConnectionId, ConsumerId};
+use crate::protocol::ShortString;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// What became of publishes and acknowledgements on a channel.
+#[derive(Default)]
+pub enum ChannelMode {
+    #[default]
+    Plain,
+    /// After `confirm.select`.
+    Confirm(Confirms),
+    /// After `tx.select`.
+    Transaction(Transaction),
+}
+
+pub struct Channel {
+    pub connection: ConnectionId,
+    pub number: u16,
+    /// The tag of the last delivery; tags start at 1.
+    pub last_delivery_tag: u64,
+    pub unacknowledged: Unacknowledged,
+    /// `basic.qos(global = false)`: for consumers started after it. 0 for no limit.
+    pub consumer_prefetch_count: u16,
+    /// `basic.qos(global = true)`: for all consumers of the channel together. 0 for no limit.
+    pub channel_prefetch_count: u16,
+    /// Deliveries to consumers that wait for an acknowledgement; what the channel's prefetch count limits.
+    pub consumer_deliveries: u32,
+    /// Consumers that wait for the channel's prefetch count.
+    pub limited: Vec<ConsumerId>,
+    pub consumers: HashMap<ShortString, ConsumerId>,
+    pub mode: ChannelMode,
+    /// In the broker's list of channels with confirms to send.
+    pub confirms_touched: bool,
+    /// Consumer of `amq.rabbitmq.reply-to`.
+    pub reply_consumer: Option<ReplyConsumer>,
+    /// What an empty queue name in a method means.
+    pub last_queue: Option<ShortString>,
+}
+
+pub struct ReplyConsumer {
+    pub tag: ShortString,
+    /// What follows `amq.rabbitmq.reply-to.` in the address.
+    pub token: Box<str>,
+}
+
+impl Channel {
+    pub fn new(connection: ConnectionId, number: u16) -> Self {
+        Self {
+            connection,
+            number,
+            last_delivery_tag: 0,
+            unacknowledged: Unacknowledged::default(),
+            consumer_prefetch_count: 0,
+            channel_prefetch_count: 0,
+            consumer_deliveries: 0,
+            limited: Vec::new(),
+            consumers: HashMap::new(),
+            mode: ChannelMode::Plain,
+            confirms_touched: false,
+            reply_consumer: None,
+            last_queue: None,
+        }
+    }
+
+    #[inline]
+    pub fn next_delivery_tag(&mut self) -> u64 {
+        self.last_delivery_tag += 1;
+        self.last_delivery_tag
+    }
+
+    /// The channel's own prefetch count allows one more delivery.
+    #[inline]
+    pub fn has_credit(&self) -> bool {
+        self.channel_prefetch_count == 0 || self.consumer_deliveries < u32::from(self.channel_prefetch_count)
+    }
+}
+
+/// Publisher confirms: tags from 1, confirmed in order, as far as what they wait for is durable.
+#[derive(Default)]
+pub struct Confirms {
+    published: u64,
+    confirmed: u64,
+    /// (first tag that waits for the position, position), both rising. A tag between two entries waits for the earlier.
+    waiting: VecDeque<(u64, LogPosition)>,
+}
+
+impl Confirms {
+    /// Counts a publish, which is done once `position` is durable.
+    #[inline]
+    pub fn published(&mut self, position: LogPosition, durable: LogPosition) {
+        self.published += 1;
+        if position > durable && self.waiting.back().is_none_or(|(_, last)| *last < position) {
+            self.waiting.push_back((self.published, position));
+        }
+    }
+
+    /// What can be confirmed now: the last tag, and whether it stands for several.
+    pub fn take_confirmable(&mut self, durable: LogPosition) -> Option<(u64, bool)> {
+        while self.waiting.front().is_some_and(|(_, position)| *position <= durable) {
+            self.waiting.pop_front();
+        }
+        let reached = self.waiting.front().map_or(self.published, |(first_tag, _)| first_tag - 1);
+        let count = reached - self.confirmed;
+        self.confirmed = reached;
+        (count > 0).then_some((reached, count > 1))
+    }
+
+    /// Whether something still waits for the log.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+/// What `tx.commit` will do.
+#[derive(Default)]
+pub struct Transaction {
+    pub publishes: Vec<PendingPublish>,
+    /// Taken out of the unacknowledged, in the order of the client's methods.
+    pub settlements: Vec<PendingSettlement>,
+    /// Memory that `publishes` holds, in bytes.
+    pub bytes: usize,
+}
+
+pub struct PendingPublish {
+    pub message: MessageRef,
+    pub attributes: Attributes,
+    /// Routing keys of the CC and BCC headers.
+    pub extra_keys: Box<[ShortString]>,
+    pub mandatory: bool,
+}
+
+pub struct PendingSettlement {
+    pub delivery_tag: u64,
+    pub delivered: Delivered,
+    pub outcome: Settlement,
+}
+
+/// What a client says of a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settlement {
+    Acknowledged,
+    /// Rejected for good.
+    Discarded,
+    /// Rejected, back to its place.
+    Requeued,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURABLE_0: LogPosition = LogPosition(0);
+
+    #[test]
+    fn what_waits_for_nothing_is_confirmed_at_once_and_together() {
+        let mut confirms = Confirms::default();
+        assert_eq!(confirms.take_confirmable(DURABLE_0), None);
+        confirms.published(DURABLE_0, DURABLE_0);
+        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, false)));
+        confirms.published(DURABLE_0, DURABLE_0);
+        confirms.published(DURABLE_0, DURABLE_0);
+        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((3, true)));
+        assert_eq!(confirms.take_confirmable(DURABLE_0), None);
+    }
+
+    #[test]
+    fn confirms_stop_before_the_first_that_is_not_durable() {
+        let mut confirms = Confirms::default();
+        confirms.published(DURABLE_0, DURABLE_0);
+        confirms.published(LogPosition(5), DURABLE_0);
+        confirms.published(LogPosition(5), DURABLE_0);
+        confirms.published(DURABLE_0, DURABLE_0);
+        confirms.published(LogPosition(9), DURABLE_0);
+        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, false)));
+        assert_eq!(confirms.take_confirmable(LogPosition(4)), None);
+        assert_eq!(confirms.take_confirmable(LogPosition(5)), Some((4, true)));
+        assert!(confirms.is_waiting());
+        assert_eq!(confirms.take_confirmable(LogPosition(9)), Some((5, false)));
+        assert!(!confirms.is_waiting());
+    }
+}

@@ -1,0 +1,269 @@
+//! `basic.consume`, `basic.cancel`, `basic.get` and `basic.qos`.
+
+use super::channel::ReplyConsumer;
+use super::consumer::{Consumer, ConsumerState};
+use super::effects::Effects;
+use super::equivalence::{integer, type_name};
+use super::exchange::QueueId;
+use super::message::MessageRef;
+use super::publish::REPLY_TO;
+use super::queue_commands::count;
+use super::store::Store;
+use super::unacknowledged::Delivered;
+use super::{Broker, ChannelId, ConnectionId, ConsumerId};
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+
+/// `basic.consume`.
+pub struct ConsumeRequest<'a> {
+    pub queue: &'a [u8],
+    /// Empty: the broker makes one up.
+    pub consumer_tag: &'a [u8],
+    pub no_ack: bool,
+    pub exclusive: bool,
+    pub arguments: FieldTable,
+}
+
+/// `basic.get-ok`.
+pub struct Got {
+    pub delivery_tag: u64,
+    pub redelivered: bool,
+    pub message: MessageRef,
+    /// Messages that still wait.
+    pub message_count: u32,
+}
+
+impl<S: Store> Broker<S> {
+    /// `basic.consume`: says the consumer's tag. Deliveries follow with the next [`pump`](Self::pump), so that they come
+    /// after consume-ok.
+    ///
+    /// # Errors
+    /// 403 when the queue is in exclusive use, 404, 405, 406 for arguments, 530 on the connection for a tag in use.
+    pub fn consume(&mut self, id: ChannelId, request: ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
+        if request.queue == REPLY_TO {
+            return self.consume_replies(id, &request);
+        }
+        let tag = self.new_consumer_tag(id, request.consumer_tag)?;
+        let channel = self.channel(id);
+        let (connection, channel_number) = (channel.connection, channel.number);
+        let prefetch_count = channel.consumer_prefetch_count;
+        let queue_id = self.accessible_queue(request.queue, connection)?;
+        let priority = self.consumer_priority(&request)?;
+        let queue = &self.queues[queue_id.0 as usize];
+        if queue.has_exclusive_consumer || request.exclusive && !queue.consumers.is_empty() {
+            let name = String::from_utf8_lossy(request.queue);
+            let explanation = format!("queue '{name}' in vhost '{}' in exclusive use", self.vhost());
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
+        }
+        let consumer = Consumer {
+            connection,
+            channel: id,
+            channel_number,
+            queue: queue_id,
+            tag: tag.clone(),
+            no_ack: request.no_ack,
+            exclusive: request.exclusive,
+            priority,
+            prefetch_count,
+            unacknowledged: 0,
+            state: ConsumerState::InLine,
+            listed: true,
+            index_in_queue: queue.consumers.len(),
+            arguments: request.arguments,
+        };
+        let exclusive = consumer.exclusive;
+        let consumer_id = ConsumerId(u32::try_from(self.consumers.insert(consumer)).expect("fewer than 2^32 consumers"));
+        let queue = self.queue_mut(queue_id);
+        queue.consumers.push(consumer_id);
+        queue.has_exclusive_consumer = exclusive;
+        queue.had_consumer = true;
+        self.channel_mut(id).consumers.insert(tag.clone(), consumer_id);
+        self.rejoin(consumer_id);
+        Ok(tag)
+    }
+
+    fn new_consumer_tag(&mut self, id: ChannelId, tag: &[u8]) -> Result<ShortString, AmqpError> {
+        if tag.is_empty() {
+            return Ok(self.names.consumer_tag());
+        }
+        let channel = self.channel(id);
+        let is_reply_consumer = channel.reply_consumer.as_ref().is_some_and(|consumer| &*consumer.tag == tag);
+        if is_reply_consumer || channel.consumers.contains_key(tag) {
+            let tag = String::from_utf8_lossy(tag);
+            let explanation = format!("attempt to reuse consumer tag '{tag}'");
+            return Err(AmqpError::connection(ReplyCode::NotAllowed, explanation));
+        }
+        Ok(ShortString::truncated(tag))
+    }
+
+    fn consumer_priority(&self, request: &ConsumeRequest<'_>) -> Result<i64, AmqpError> {
+        let Some(value) = request.arguments.get(b"x-priority") else { return Ok(0) };
+        integer(value).ok_or_else(|| {
+            let queue = String::from_utf8_lossy(request.queue);
+            let explanation = format!(
+                "invalid arg 'x-priority' for queue '{queue}' in vhost '{}': \"expected integer, got {}\"",
+                self.vhost(),
+                type_name(value)
+            );
+            AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
+        })
+    }
+
+    fn consume_replies(&mut self, id: ChannelId, request: &ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
+        let refuse = |why: &str| Err(AmqpError::channel(ReplyCode::PreconditionFailed, why));
+        if self.channel(id).reply_consumer.is_some() {
+            return refuse("reply consumer already set");
+        }
+        if !request.no_ack {
+            return refuse("reply consumer cannot acknowledge");
+        }
+        let tag = self.new_consumer_tag(id, request.consumer_tag)?;
+        let token: Box<str> = format!("{}.{}", self.names.token(), self.names.token()).into();
+        self.reply_channels.insert(token.clone(), id);
+        self.channel_mut(id).reply_consumer = Some(ReplyConsumer { tag: tag.clone(), token });
+        Ok(tag)
+    }
+
+    /// `basic.cancel`. Cancelling an unknown tag is fine. What was delivered stays unacknowledged.
+    pub fn cancel(&mut self, id: ChannelId, tag: &[u8]) {
+        let channel = self.channel_mut(id);
+        if let Some(consumer) = channel.consumers.remove(tag) {
+            self.remove_consumer(consumer);
+        } else if channel.reply_consumer.as_ref().is_some_and(|consumer| &*consumer.tag == tag) {
+            self.forget_reply_consumer(id);
+        }
+    }
+
+    pub(super) fn forget_reply_consumer(&mut self, id: ChannelId) {
+        if let Some(consumer) = self.channel_mut(id).reply_consumer.take() {
+            self.reply_channels.remove(&consumer.token);
+        }
+    }
+
+    /// Takes a consumer off its queue; the last one takes an auto-delete queue along.
+    pub(super) fn remove_consumer(&mut self, id: ConsumerId) {
+        let consumer = &mut self.consumers[id.0 as usize];
+        let (queue_id, index, state) = (consumer.queue, consumer.index_in_queue, consumer.state);
+        let (channel, connection, exclusive) = (consumer.channel, consumer.connection, consumer.exclusive);
+        consumer.state = ConsumerState::Cancelled;
+        let in_line = state == ConsumerState::InLine;
+        consumer.listed = in_line;
+        if !in_line && consumer.unacknowledged == 0 {
+            self.consumers.remove(id.0 as usize);
+        }
+        self.forget_waiting(id, state, channel, connection);
+
+        let queue = &mut self.queues[queue_id.0 as usize];
+        queue.consumers.swap_remove(index);
+        if let Some(moved) = queue.consumers.get(index) {
+            self.consumers[moved.0 as usize].index_in_queue = index;
+        }
+        if exclusive {
+            queue.has_exclusive_consumer = false;
+        }
+        if in_line && queue.line.note_cancelled() {
+            self.sweep_line(queue_id);
+        }
+        let queue = self.queue(queue_id);
+        if queue.consumers.is_empty() {
+            if queue.properties.auto_delete {
+                self.delete_queue_now(queue_id);
+            } else {
+                self.use_queue(queue_id);
+            }
+        }
+    }
+
+    fn sweep_line(&mut self, id: QueueId) {
+        let Self { queues, consumers, .. } = self;
+        let mut freed = Vec::new();
+        let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
+        queues[id.0 as usize].line.sweep(is_cancelled, |id| freed.push(id));
+        for id in freed {
+            let consumer = &mut consumers[id.0 as usize];
+            consumer.listed = false;
+            if consumer.unacknowledged == 0 {
+                consumers.remove(id.0 as usize);
+            }
+        }
+    }
+
+    /// Takes a consumer out of its channel's or connection's waiting list.
+    pub(super) fn forget_waiting(
+        &mut self,
+        id: ConsumerId,
+        state: ConsumerState,
+        channel: ChannelId,
+        connection: ConnectionId,
+    ) {
+        match state {
+            ConsumerState::ChannelPrefetchReached => {
+                self.channel_mut(channel).limited.retain(|limited| *limited != id);
+            }
+            ConsumerState::OutboxFull => {
+                if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
+                    connection.stalled.retain(|stalled| *stalled != id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// `basic.get`: the message at the head, or `None`.
+    ///
+    /// # Errors
+    /// 404, 405.
+    pub fn get(
+        &mut self,
+        id: ChannelId,
+        queue: &[u8],
+        no_ack: bool,
+        effects: &mut impl Effects,
+    ) -> Result<Option<Got>, AmqpError> {
+        let queue_id = self.accessible_queue(queue, self.channel(id).connection)?;
+        self.settle_deliveries(queue_id, effects);
+        self.use_queue(queue_id);
+        let queue = &mut self.queues[queue_id.0 as usize];
+        let Some(taken) = queue.backlog.pop() else {
+            self.totals.get_empty += 1;
+            return Ok(None);
+        };
+        self.ready -= 1;
+        self.totals.got += 1;
+        queue.counters.got += 1;
+        queue.count_take();
+        if taken.redelivered {
+            queue.counters.redelivered += 1;
+            self.totals.redelivered += 1;
+        }
+        let channel = &mut self.channels[id.0 as usize];
+        let got = Got {
+            delivery_tag: channel.next_delivery_tag(),
+            redelivered: taken.redelivered,
+            message: taken.message.clone(),
+            message_count: count(queue.backlog.len()),
+        };
+        if no_ack {
+            if let Some(durable_id) = queue.durable_id
+                && taken.message.is_persistent()
+            {
+                self.store.removed(durable_id, taken.sequence);
+            }
+        } else {
+            queue.unacknowledged += 1;
+            self.unacknowledged += 1;
+            channel.unacknowledged.push(got.delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
+        }
+        Ok(Some(got))
+    }
+
+    /// `basic.qos(global = false)`: for the consumers that start after it. 0 for no limit.
+    pub fn set_consumer_prefetch(&mut self, id: ChannelId, prefetch_count: u16) {
+        self.channel_mut(id).consumer_prefetch_count = prefetch_count;
+    }
+
+    /// `basic.qos(global = true)`: for the channel as a whole, at once. 0 for no limit.
+    pub fn set_channel_prefetch(&mut self, id: ChannelId, prefetch_count: u16) {
+        self.channel_mut(id).channel_prefetch_count = prefetch_count;
+        self.readmit_limited(id);
+    }
+}

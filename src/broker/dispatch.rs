@@ -1,0 +1,247 @@
+//! From a queue's backlog to its consumers: who is next, and delivering while there is credit and room.
+
+use super::consumer::{Consumer, ConsumerState};
+use super::effects::{Effects, Recipient, Room};
+use super::exchange::QueueId;
+use super::lifecycle::ConnectionState;
+use super::message::Content;
+use super::queue::{Queue, Taken};
+use super::store::Store;
+use super::unacknowledged::Delivered;
+use super::{Broker, Channel, ConnectionId, ConsumerId};
+use slab::Slab;
+
+/// Most deliveries from one queue before the next touched queue has its go, so that queues of one slow connection share
+/// its outbox.
+const DELIVERIES_PER_GO: usize = 128;
+
+/// The tables that choosing a consumer reads and writes.
+struct Tables<'a> {
+    consumers: &'a mut Slab<Consumer>,
+    channels: &'a mut Slab<Channel>,
+    connections: &'a mut [Option<ConnectionState>],
+}
+
+#[inline]
+fn connection_state(connections: &mut [Option<ConnectionState>], id: ConnectionId) -> &mut ConnectionState {
+    connections[id.0 as usize].as_mut().expect("a consumer's connection is open")
+}
+
+impl Tables<'_> {
+    /// The first consumer in line that can take a message now. Those met that can't leave the line for where they wait.
+    #[inline]
+    fn next_ready(&mut self, queue: &mut Queue) -> Option<ConsumerId> {
+        loop {
+            let id = queue.line.front()?;
+            let consumer = &mut self.consumers[id.0 as usize];
+            let connection = connection_state(self.connections, consumer.connection);
+            if consumer.state == ConsumerState::InLine && !connection.outbox_full {
+                if consumer.no_ack {
+                    return Some(id);
+                }
+                if consumer.has_credit() && self.channels[consumer.channel.0 as usize].has_credit() {
+                    return Some(id);
+                }
+            }
+            self.leave_line(queue, id);
+        }
+    }
+
+    #[cold]
+    fn leave_line(&mut self, queue: &mut Queue, id: ConsumerId) {
+        queue.line.leave();
+        let consumer = &mut self.consumers[id.0 as usize];
+        if consumer.state == ConsumerState::Cancelled {
+            queue.line.cancelled_left();
+            consumer.listed = false;
+            if consumer.unacknowledged == 0 {
+                self.consumers.remove(id.0 as usize);
+            }
+            return;
+        }
+        let connection = connection_state(self.connections, consumer.connection);
+        if connection.outbox_full {
+            consumer.state = ConsumerState::OutboxFull;
+            connection.stalled.push(id);
+        } else if !consumer.has_credit() {
+            consumer.state = ConsumerState::PrefetchReached;
+            consumer.listed = false;
+        } else {
+            consumer.state = ConsumerState::ChannelPrefetchReached;
+            self.channels[consumer.channel.0 as usize].limited.push(id);
+        }
+    }
+
+    /// Delivers `content` without acknowledgement.
+    #[inline]
+    fn deliver_auto_ack(&mut self, id: ConsumerId, redelivered: bool, content: &Content<'_>, effects: &mut impl Effects) {
+        let consumer = &self.consumers[id.0 as usize];
+        let delivery_tag = self.channels[consumer.channel.0 as usize].next_delivery_tag();
+        let recipient = Recipient {
+            connection: consumer.connection,
+            channel_number: consumer.channel_number,
+            consumer_tag: &consumer.tag,
+        };
+        if effects.deliver(recipient, delivery_tag, redelivered, content) == Room::Full {
+            connection_state(self.connections, consumer.connection).outbox_full = true;
+        }
+    }
+
+    /// Delivers a message that waits for an acknowledgement.
+    #[inline]
+    fn deliver_manual_ack(&mut self, id: ConsumerId, queue: QueueId, taken: Taken, effects: &mut impl Effects) {
+        let consumer = &mut self.consumers[id.0 as usize];
+        let channel = &mut self.channels[consumer.channel.0 as usize];
+        let delivery_tag = channel.next_delivery_tag();
+        consumer.unacknowledged += 1;
+        channel.consumer_deliveries += 1;
+        let recipient = Recipient {
+            connection: consumer.connection,
+            channel_number: consumer.channel_number,
+            consumer_tag: &consumer.tag,
+        };
+        if effects.deliver(recipient, delivery_tag, taken.redelivered, &taken.message.content()) == Room::Full {
+            connection_state(self.connections, consumer.connection).outbox_full = true;
+        }
+        channel.unacknowledged.push(delivery_tag, Delivered { taken, queue, consumer: Some(id) });
+    }
+}
+
+/// What became of an attempt to hand a message over without queueing it.
+pub(super) enum HandOver {
+    /// A consumer without acknowledgements has it.
+    Done,
+    /// A consumer waits for it, but it must be kept until it is acknowledged.
+    MustBeKept(ConsumerId),
+    /// It has to wait.
+    NobodyReady,
+}
+
+impl<S: Store> Broker<S> {
+    /// Hands a message that is still in the receive buffer to a consumer of an empty queue.
+    #[inline]
+    pub(super) fn hand_over(&mut self, id: QueueId, content: &Content<'_>, effects: &mut impl Effects) -> HandOver {
+        let Self { queues, consumers, channels, connections, totals, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        let mut tables = Tables { consumers, channels, connections };
+        let Some(consumer) = tables.next_ready(queue) else { return HandOver::NobodyReady };
+        if !tables.consumers[consumer.0 as usize].no_ack {
+            return HandOver::MustBeKept(consumer);
+        }
+        queue.line.rotate();
+        queue.backlog.pass_through();
+        queue.count_take();
+        queue.counters.delivered_auto_ack += 1;
+        totals.delivered_auto_ack += 1;
+        tables.deliver_auto_ack(consumer, false, content, effects);
+        HandOver::Done
+    }
+
+    /// Gives a message that never waited to the consumer that [`hand_over`](Self::hand_over) named.
+    #[inline]
+    pub(super) fn hand_over_kept(
+        &mut self,
+        id: QueueId,
+        consumer: ConsumerId,
+        mut taken: Taken,
+        effects: &mut impl Effects,
+    ) {
+        let Self { queues, consumers, channels, connections, totals, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        let mut tables = Tables { consumers, channels, connections };
+        queue.line.rotate();
+        taken.sequence = queue.backlog.pass_through();
+        queue.count_take();
+        queue.counters.delivered_manual_ack += 1;
+        queue.unacknowledged += 1;
+        self.unacknowledged += 1;
+        totals.delivered_manual_ack += 1;
+        tables.deliver_manual_ack(consumer, id, taken, effects);
+    }
+
+    /// Delivers what the touched queues can deliver.
+    pub fn pump(&mut self, effects: &mut impl Effects) {
+        while let Some(id) = self.touched_queues.pop_front() {
+            let Some(queue) = self.queues.get_mut(id.0 as usize) else { continue };
+            queue.touched = false;
+            if queue.deleted {
+                continue;
+            }
+            if self.deliver_from(id, DELIVERIES_PER_GO, effects) {
+                self.touch(id);
+            }
+        }
+    }
+
+    /// Delivers from one queue at once, before something asks for its counts or its head.
+    pub(super) fn settle_deliveries(&mut self, id: QueueId, effects: &mut impl Effects) {
+        if self.queue(id).touched {
+            self.deliver_from(id, usize::MAX, effects);
+        }
+        self.drop_expired(id);
+    }
+
+    /// Delivers at most `most` messages of a queue. True when it stopped only because of that.
+    fn deliver_from(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
+        for _ in 0..most {
+            let Self { queues, consumers, channels, connections, totals, .. } = self;
+            let queue = &mut queues[id.0 as usize];
+            let mut tables = Tables { consumers, channels, connections };
+            if queue.backlog.is_empty() {
+                return false;
+            }
+            let Some(consumer) = tables.next_ready(queue) else { return false };
+            let Some(taken) = queue.backlog.pop() else { return false };
+            if taken.expires_at_ms <= self.now_ms {
+                self.expired(id, taken);
+                continue;
+            }
+            self.ready -= 1;
+            queue.line.rotate();
+            queue.count_take();
+            if taken.redelivered {
+                queue.counters.redelivered += 1;
+                totals.redelivered += 1;
+            }
+            if tables.consumers[consumer.0 as usize].no_ack {
+                queue.counters.delivered_auto_ack += 1;
+                totals.delivered_auto_ack += 1;
+                tables.deliver_auto_ack(consumer, taken.redelivered, &taken.message.content(), effects);
+                if let Some(durable_id) = queue.durable_id
+                    && taken.message.is_persistent()
+                {
+                    self.store.removed(durable_id, taken.sequence);
+                }
+            } else {
+                queue.counters.delivered_manual_ack += 1;
+                totals.delivered_manual_ack += 1;
+                queue.unacknowledged += 1;
+                self.unacknowledged += 1;
+                tables.deliver_manual_ack(consumer, id, taken, effects);
+            }
+        }
+        true
+    }
+
+    /// The connection's outbox has room again: its consumers go back to their lines.
+    pub fn connection_drained(&mut self, id: ConnectionId) {
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+        connection.outbox_full = false;
+        for consumer in std::mem::take(&mut connection.stalled) {
+            self.rejoin(consumer);
+        }
+    }
+
+    /// Puts a consumer that waited elsewhere back into its queue's line.
+    pub(super) fn rejoin(&mut self, id: ConsumerId) {
+        let consumer = &mut self.consumers[id.0 as usize];
+        consumer.state = ConsumerState::InLine;
+        consumer.listed = true;
+        let queue_id = consumer.queue;
+        let queue = &mut self.queues[queue_id.0 as usize];
+        queue.line.join(consumer.priority, id);
+        if !queue.backlog.is_empty() {
+            self.touch(queue_id);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Times to live: messages that expire at the head of their queue, and queues that expire unused.
+
+use super::effects::Effects;
+use super::exchange::QueueId;
+use super::queue::NEVER;
+use super::queue_commands::DeletedQueue;
+use super::store::Store;
+use super::{Broker, queue::Taken};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// When to look at which queue. An entry may be out of date: looking once too often does no harm.
+#[derive(Default)]
+pub struct ExpiryQueue(BinaryHeap<Reverse<(u64, u64, QueueId)>>);
+
+impl ExpiryQueue {
+    /// Looks at `queue` at `deadline_ms`. `serial` tells it from a later queue in the same slot.
+    pub fn schedule(&mut self, deadline_ms: u64, serial: u64, queue: QueueId) {
+        self.0.push(Reverse((deadline_ms, serial, queue)));
+    }
+
+    fn pop_due(&mut self, now_ms: u64) -> Option<(u64, QueueId)> {
+        let due = self.0.peek().is_some_and(|Reverse((deadline_ms, ..))| *deadline_ms <= now_ms);
+        let Reverse((_, serial, queue)) = due.then(|| self.0.pop())??;
+        Some((serial, queue))
+    }
+}
+
+impl<S: Store> Broker<S> {
+    /// When [`expire`](Self::expire) has something to do next; `None` while nothing can expire.
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.expiry.0.peek().map(|Reverse((deadline_ms, ..))| *deadline_ms)
+    }
+
+    /// Drops messages whose time has come and deletes queues that were unused for too long.
+    pub fn expire(&mut self, effects: &mut impl Effects) {
+        while let Some((serial, id)) = self.expiry.pop_due(self.now_ms) {
+            let current = self.queues.get(id.0 as usize).is_some_and(|queue| queue.serial == serial && !queue.deleted);
+            if !current {
+                continue;
+            }
+            self.queue_mut(id).scheduled_ms = NEVER;
+            if self.has_outlived_its_use(id) {
+                let deleted = self.delete_queue_now(id);
+                self.notify_cancelled(&deleted, effects);
+            } else {
+                self.drop_expired(id);
+                self.schedule_expiry(id);
+            }
+        }
+    }
+
+    /// Tells consumers of a deleted queue.
+    pub fn notify_cancelled(&mut self, deleted: &DeletedQueue, effects: &mut impl Effects) {
+        for cancelled in &deleted.cancelled {
+            effects.cancel_consumer(cancelled.recipient());
+        }
+    }
+
+    fn has_outlived_its_use(&self, id: QueueId) -> bool {
+        let queue = self.queue(id);
+        let expires_ms = queue.settings.expires_ms;
+        queue.is_unused() && expires_ms.is_some_and(|expires_ms| queue.last_used_ms + expires_ms <= self.now_ms)
+    }
+
+    /// Drops the expired messages at the head. Those behind an unexpired one wait, as they do in RabbitMQ.
+    pub(super) fn drop_expired(&mut self, id: QueueId) {
+        while self.queue(id).backlog.head_expires_at_ms() <= self.now_ms {
+            let Some(taken) = self.queue_mut(id).backlog.pop() else { break };
+            self.expired(id, taken);
+        }
+    }
+
+    /// A message that was taken off a backlog turned out to be expired.
+    pub(super) fn expired(&mut self, id: QueueId, taken: Taken) {
+        self.ready -= 1;
+        let queue = &mut self.queues[id.0 as usize];
+        queue.counters.expired += 1;
+        if let Some(durable_id) = queue.durable_id
+            && taken.message.is_persistent()
+        {
+            self.store.removed(durable_id, taken.sequence);
+        }
+    }
+
+    /// Makes sure that the queue is looked at when its head or the queue itself expires.
+    pub(super) fn schedule_expiry(&mut self, id: QueueId) {
+        let queue = &mut self.queues[id.0 as usize];
+        let expires_ms = queue.settings.expires_ms.filter(|_| queue.is_unused());
+        let queue_deadline = expires_ms.map_or(NEVER, |expires_ms| queue.last_used_ms.saturating_add(expires_ms));
+        let deadline_ms = queue.backlog.head_expires_at_ms().min(queue_deadline);
+        if deadline_ms < queue.scheduled_ms {
+            queue.scheduled_ms = deadline_ms;
+            self.expiry.schedule(deadline_ms, queue.serial, id);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Connections and channels open and close; what they held goes back.
+
+use super::effects::Effects;
+use super::exchange::QueueId;
+use super::queue_commands::count;
+use super::store::Store;
+use super::{Broker, Channel, ChannelId, ConnectionId, ConsumerId};
+
+/// What the broker knows of a connection.
+#[derive(Default)]
+pub(super) struct ConnectionState {
+    /// Queues that die with it.
+    pub exclusive_queues: Vec<QueueId>,
+    /// Its outbox takes no deliveries for now.
+    pub outbox_full: bool,
+    /// Consumers that left their lines because of that.
+    pub stalled: Vec<ConsumerId>,
+    pub channels: Vec<ChannelId>,
+}
+
+/// What a closing connection took along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ConnectionClosed {
+    pub channels: u32,
+    pub exclusive_queues: u32,
+}
+
+impl<S: Store> Broker<S> {
+    /// A client finished its handshake. The id must not be in use.
+    pub fn open_connection(&mut self, id: ConnectionId) {
+        let index = id.0 as usize;
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        let previous = self.connections[index].replace(ConnectionState::default());
+        assert!(previous.is_none(), "connection {index} is open already");
+    }
+
+    pub fn open_channel(&mut self, connection: ConnectionId, number: u16) -> ChannelId {
+        let channel = Channel::new(connection, number);
+        let id = ChannelId(u32::try_from(self.channels.insert(channel)).expect("fewer than 2^32 channels"));
+        if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
+            connection.channels.push(id);
+        }
+        id
+    }
+
+    /// Ends a channel: its consumers go, its unacknowledged messages return to their places.
+    pub fn close_channel(&mut self, id: ChannelId) {
+        let connection = self.channel(id).connection;
+        if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
+            connection.channels.retain(|open| *open != id);
+        }
+        self.end_channel(id);
+    }
+
+    fn end_channel(&mut self, id: ChannelId) {
+        self.forget_reply_consumer(id);
+        let channel = self.channel_mut(id);
+        channel.limited.clear();
+        for (_, consumer) in std::mem::take(&mut channel.consumers) {
+            self.remove_consumer(consumer);
+        }
+        self.requeue_all(id);
+        self.channels.remove(id.0 as usize);
+    }
+
+    /// Ends a connection, whatever way it went: its channels close, its exclusive queues are deleted.
+    pub fn close_connection(&mut self, id: ConnectionId, effects: &mut impl Effects) -> ConnectionClosed {
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else {
+            return ConnectionClosed::default();
+        };
+        connection.stalled.clear();
+        let channels = std::mem::take(&mut connection.channels);
+        let closed_channels = count(channels.len());
+        for channel in channels {
+            self.end_channel(channel);
+        }
+        let connection = self.connections[id.0 as usize].take().expect("it was open above");
+        let exclusive_queues = count(connection.exclusive_queues.len());
+        for queue in connection.exclusive_queues {
+            // Only this connection could consume from them, so nobody is left to be told.
+            let deleted = self.delete_queue_now(queue);
+            self.notify_cancelled(&deleted, effects);
+        }
+        ConnectionClosed { channels: closed_channels, exclusive_queues }
+    }
+}

@@ -1,0 +1,322 @@
+//! From a publish to its queues: routing, hand-over or enqueueing, returns, confirms, and replies to reply addresses.
+
+use super::channel::{ChannelMode, PendingPublish};
+use super::dispatch::HandOver;
+use super::effects::{Effects, Recipient};
+use super::exchange::{ExchangeId, QueueId};
+use super::message::{Attributes, Content, MessageRef};
+use super::queue::{NEVER, Taken, Waiting};
+use super::store::{LogPosition, Store};
+use super::{Broker, ChannelId};
+use crate::protocol::properties::headers_of;
+use crate::protocol::{AmqpError, ReplyCode, ShortString};
+
+/// The queue name that stands for direct reply-to.
+pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
+
+/// What an address of a reply consumer starts with.
+pub(super) const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
+
+/// Where a message goes, and whether the next one with the same exchange and key goes there too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Routing {
+    /// The result holds for all messages of this exchange and key until the routing generation moves.
+    pub cacheable: bool,
+    /// The reply consumer that the routing key addresses.
+    pub reply_channel: Option<ChannelId>,
+}
+
+/// A publish whose content is complete.
+pub struct Publication<'a> {
+    pub content: Content<'a>,
+    pub attributes: Attributes,
+    /// Unroutable: return it.
+    pub mandatory: bool,
+}
+
+impl<S: Store> Broker<S> {
+    /// Moves on every change that could alter where a message goes.
+    #[inline]
+    pub fn routing_generation(&self) -> u64 {
+        self.router.generation()
+    }
+
+    /// The exchange of a publish.
+    ///
+    /// # Errors
+    /// 404 when there is none of that name, 403 when it is internal.
+    pub fn publish_exchange(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        let Some(id) = self.router.exchange(name) else {
+            let name = String::from_utf8_lossy(name);
+            let explanation = format!("no exchange '{name}' in vhost '{}'", self.vhost());
+            return Err(AmqpError::channel(ReplyCode::NotFound, explanation));
+        };
+        if self.router.exchange_info(id).internal {
+            let name = String::from_utf8_lossy(name);
+            let explanation = format!("cannot publish to internal exchange '{name}' in vhost '{}'", self.vhost());
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
+        }
+        Ok(id)
+    }
+
+    /// Fills `queues` with where a message goes. `extra_keys` are those of its CC and BCC headers, `properties` its
+    /// property flags and list, read only when a headers exchange is on the way.
+    pub fn route(
+        &mut self,
+        exchange: ExchangeId,
+        routing_key: &[u8],
+        extra_keys: &[ShortString],
+        properties: &[u8],
+        queues: &mut Vec<QueueId>,
+    ) -> Routing {
+        queues.clear();
+        self.router.route(exchange, routing_key, || headers_of(properties), queues);
+        for key in extra_keys {
+            self.router.route(exchange, key, || headers_of(properties), queues);
+        }
+        if !extra_keys.is_empty() {
+            queues.sort_unstable();
+            queues.dedup();
+        }
+        let reply_channel = if queues.is_empty() { self.reply_channel(exchange, routing_key) } else { None };
+        Routing { cacheable: extra_keys.is_empty() && !self.router.depends_on_headers(exchange), reply_channel }
+    }
+
+    fn reply_channel(&self, exchange: ExchangeId, routing_key: &[u8]) -> Option<ChannelId> {
+        let token = routing_key.strip_prefix(REPLY_ADDRESS_PREFIX)?;
+        if !self.router.exchange_info(exchange).name.is_empty() {
+            return None;
+        }
+        self.reply_channels.get(std::str::from_utf8(token).ok()?).copied()
+    }
+
+    /// Whether a queue of this name is a reply consumer's address that is in use.
+    pub fn is_reply_address(&self, name: &[u8]) -> bool {
+        let token = name.strip_prefix(REPLY_ADDRESS_PREFIX).and_then(|token| std::str::from_utf8(token).ok());
+        token.is_some_and(|token| self.reply_channels.contains_key(token))
+    }
+
+    /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
+    ///
+    /// # Errors
+    /// 406 when the channel has no reply consumer.
+    pub fn reply_address(&self, channel: ChannelId) -> Result<String, AmqpError> {
+        match &self.channel(channel).reply_consumer {
+            Some(consumer) => Ok(format!("{}.{}", String::from_utf8_lossy(REPLY_TO), consumer.token)),
+            None => Err(AmqpError::channel(ReplyCode::PreconditionFailed, "fast reply consumer does not exist")),
+        }
+    }
+
+    /// Publishes to `queues` on a channel that is not in a transaction, and counts it for the channel's confirms.
+    #[inline]
+    pub fn publish(
+        &mut self,
+        channel: ChannelId,
+        publication: &Publication<'_>,
+        queues: &[QueueId],
+        effects: &mut impl Effects,
+    ) {
+        let position = match queues {
+            [queue] => self.publish_to_one(*queue, publication, None, effects),
+            _ => self.publish_to_many(channel, queues, publication, None, effects),
+        };
+        self.totals.received += 1;
+        self.count_for_confirm(channel, position);
+    }
+
+    #[inline]
+    fn count_for_confirm(&mut self, id: ChannelId, position: LogPosition) {
+        let channel = &mut self.channels[id.0 as usize];
+        if let ChannelMode::Confirm(confirms) = &mut channel.mode {
+            confirms.published(position, self.store.durable());
+            self.totals.confirmed += 1;
+            if !channel.confirms_touched {
+                channel.confirms_touched = true;
+                self.touched_confirms.push(id);
+            }
+        }
+    }
+
+    /// Delivers a reply to the reply consumer that it names, as RabbitMQ does: never queued, and returned when mandatory.
+    pub fn publish_reply(
+        &mut self,
+        channel: ChannelId,
+        reply_channel: ChannelId,
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) {
+        let recipient_channel = &mut self.channels[reply_channel.0 as usize];
+        let delivery_tag = recipient_channel.next_delivery_tag();
+        if let Some(consumer) = &recipient_channel.reply_consumer {
+            let recipient = Recipient {
+                connection: recipient_channel.connection,
+                channel_number: recipient_channel.number,
+                consumer_tag: &consumer.tag,
+            };
+            // A reply is not held back: the requester bounds how many are under way.
+            let _ = effects.deliver(recipient, delivery_tag, false, &publication.content);
+            self.totals.delivered_auto_ack += 1;
+        }
+        self.totals.received += 1;
+        if publication.mandatory {
+            self.return_unroutable(channel, &publication.content, effects);
+        }
+        self.count_for_confirm(channel, LogPosition::default());
+    }
+
+    fn return_unroutable(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {
+        let channel = self.channel(channel);
+        effects.return_unroutable(channel.connection, channel.number, content);
+        self.totals.unroutable_returned += 1;
+    }
+
+    /// Publishes to any number of queues but shares one message among those that keep it.
+    fn publish_to_many(
+        &mut self,
+        channel: ChannelId,
+        queues: &[QueueId],
+        publication: &Publication<'_>,
+        mut kept: Option<MessageRef>,
+        effects: &mut impl Effects,
+    ) -> LogPosition {
+        if queues.is_empty() {
+            if publication.mandatory {
+                self.return_unroutable(channel, &publication.content, effects);
+            } else {
+                self.totals.unroutable_dropped += 1;
+            }
+            return LogPosition::default();
+        }
+        let mut position = LogPosition::default();
+        for &queue in queues {
+            let enqueued = self.publish_to_shared(queue, publication, &mut kept, effects);
+            position = position.max(enqueued);
+        }
+        position
+    }
+
+    #[inline]
+    fn publish_to_one(
+        &mut self,
+        id: QueueId,
+        publication: &Publication<'_>,
+        mut kept: Option<MessageRef>,
+        effects: &mut impl Effects,
+    ) -> LogPosition {
+        self.publish_to_shared(id, publication, &mut kept, effects)
+    }
+
+    /// Hands a message to a consumer that waits, or appends it. `kept` is the stored message once one is needed.
+    #[inline]
+    fn publish_to_shared(
+        &mut self,
+        id: QueueId,
+        publication: &Publication<'_>,
+        kept: &mut Option<MessageRef>,
+        effects: &mut impl Effects,
+    ) -> LogPosition {
+        let Publication { content, attributes, .. } = publication;
+        let queue = &mut self.queues[id.0 as usize];
+        queue.counters.published += 1;
+        let handed_over = if queue.backlog.is_empty() {
+            self.hand_over(id, content, effects)
+        } else {
+            HandOver::NobodyReady
+        };
+        if let HandOver::Done = handed_over {
+            return LogPosition::default();
+        }
+        let message = kept.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
+        let queue = &mut self.queues[id.0 as usize];
+        let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
+        let log_as = queue.durable_id.filter(|_| attributes.persistent);
+        if let HandOver::MustBeKept(consumer) = handed_over {
+            let position = match log_as {
+                Some(durable_id) => {
+                    let sequence = queue.backlog.next_sequence();
+                    self.store.enqueued(durable_id, sequence, &message)
+                }
+                None => LogPosition::default(),
+            };
+            let taken = Taken { message, expires_at_ms, sequence: 0, redelivered: false };
+            self.hand_over_kept(id, consumer, taken, effects);
+            return position;
+        }
+        let position = match log_as {
+            Some(durable_id) => self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message),
+            None => LogPosition::default(),
+        };
+        queue.backlog.push(Waiting { message, expires_at_ms });
+        self.ready += 1;
+        if !queue.touched && queue.line.front().is_some() {
+            queue.touched = true;
+            self.touched_queues.push_back(id);
+        }
+        if expires_at_ms != NEVER {
+            self.schedule_expiry(id);
+        }
+        position
+    }
+
+    /// Keeps a publish for `tx.commit`.
+    ///
+    /// # Errors
+    /// 506 on the channel when the open transaction holds more than its limit.
+    pub fn publish_in_transaction(
+        &mut self,
+        channel: ChannelId,
+        publication: &Publication<'_>,
+        extra_keys: &[ShortString],
+    ) -> Result<(), AmqpError> {
+        let limit = self.settings.transaction_max_bytes;
+        let ChannelMode::Transaction(transaction) = &mut self.channel_mut(channel).mode else {
+            unreachable!("the caller asked is_transactional");
+        };
+        let message = MessageRef::new(&publication.content, publication.attributes);
+        transaction.bytes += message.memory_bytes();
+        if transaction.bytes > limit {
+            let explanation = format!("transaction is larger than configured max size {limit}");
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
+        }
+        transaction.publishes.push(PendingPublish {
+            message,
+            attributes: publication.attributes,
+            extra_keys: extra_keys.into(),
+            mandatory: publication.mandatory,
+        });
+        Ok(())
+    }
+
+    /// Publishes what a transaction kept; its exchange may have gone since, and then it is unroutable.
+    pub(super) fn publish_pending(&mut self, channel: ChannelId, pending: PendingPublish, effects: &mut impl Effects) {
+        let content = pending.message.content();
+        let mut queues = std::mem::take(&mut self.route_scratch);
+        queues.clear();
+        let mut reply_channel = None;
+        if let Some(exchange) = self.router.exchange(content.exchange()) {
+            let routing =
+                self.route(exchange, content.routing_key(), &pending.extra_keys, content.properties(), &mut queues);
+            reply_channel = routing.reply_channel;
+        }
+        let publication = Publication { content, attributes: pending.attributes, mandatory: pending.mandatory };
+        match reply_channel {
+            Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),
+            None => {
+                let kept = Some(pending.message.clone());
+                self.publish_to_many(channel, &queues, &publication, kept, effects);
+                self.totals.received += 1;
+            }
+        }
+        self.route_scratch = queues;
+    }
+
+    /// Whether a publisher into `queues` should wait a little: more than `backlog` messages wait in one of them although
+    /// its consumers take `messages_per_s` or more.
+    pub fn presses_on(&mut self, queues: &[QueueId], backlog: usize, messages_per_s: u64) -> bool {
+        let now_ms = self.now_ms;
+        queues.iter().any(|id| {
+            let queue = self.queues.get_mut(id.0 as usize);
+            queue.is_some_and(|queue| queue.backlog.len() > backlog && queue.is_drained_at(messages_per_s, now_ms))
+        })
+    }
+}

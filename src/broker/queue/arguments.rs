@@ -1,0 +1,226 @@
+//! The `x-` arguments of `queue.declare`: what they may be, with RabbitMQ's words for what they may not.
+//!
+//! Unknown arguments are kept and ignored, as RabbitMQ does. Arguments that RabbitMQ knows and this version does not
+//! honour are refused rather than ignored.
+
+use crate::broker::equivalence::{integer, type_name};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode};
+use std::fmt::Display;
+
+/// Longest time to live or expiry, in milliseconds: ten years, RabbitMQ's limit.
+pub const EXPIRY_MAX_MS: u64 = 315_360_000_000;
+
+/// The arguments that change what the broker does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct QueueArguments {
+    /// `x-message-ttl`
+    pub message_ttl_ms: Option<u64>,
+    /// `x-expires`: the queue goes when it was unused for so long.
+    pub expires_ms: Option<u64>,
+}
+
+/// Arguments whose difference makes a redeclaration inequivalent; all others are not compared.
+pub const COMPARED: [&str; 13] = [
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-max-priority",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-single-active-consumer",
+    "x-queue-master-locator",
+    "x-queue-type",
+];
+
+/// Known to RabbitMQ's classic queues, not honoured yet.
+const UNSUPPORTED: [&str; 7] = [
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-max-priority",
+    "x-single-active-consumer",
+];
+
+/// Known to other queue types only.
+const OF_OTHER_TYPES: [&str; 3] = ["x-delivery-limit", "x-dead-letter-strategy", "x-max-age"];
+
+/// Reads the arguments of a classic queue's declaration.
+pub fn parse(arguments: &FieldTable, queue: &str, vhost: &str) -> Result<QueueArguments, AmqpError> {
+    let check = Check { arguments, queue, vhost };
+    check.queue_type()?;
+    let settings = QueueArguments {
+        message_ttl_ms: check.bounded_integer("x-message-ttl", 0, EXPIRY_MAX_MS)?,
+        expires_ms: check.bounded_integer("x-expires", 1, EXPIRY_MAX_MS)?,
+    };
+    check.others()?;
+    Ok(settings)
+}
+
+struct Check<'a> {
+    arguments: &'a FieldTable,
+    queue: &'a str,
+    vhost: &'a str,
+}
+
+impl Check<'_> {
+    fn invalid(&self, argument: &str, reason: impl Display) -> AmqpError {
+        let Self { queue, vhost, .. } = self;
+        AmqpError::channel(
+            ReplyCode::PreconditionFailed,
+            format!("invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}': {reason}"),
+        )
+    }
+
+    fn refused(&self, explanation: String) -> AmqpError {
+        AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
+    }
+
+    fn queue_type(&self) -> Result<(), AmqpError> {
+        let Self { queue, vhost, .. } = self;
+        match self.long_string("x-queue-type")? {
+            None | Some(b"classic") => Ok(()),
+            Some(known @ (b"quorum" | b"stream")) => Err(self.refused(format!(
+                "queue type '{}' of queue '{queue}' in vhost '{vhost}' is not supported by this version",
+                String::from_utf8_lossy(known)
+            ))),
+            Some(other) => {
+                let reason = format!("\"unsupported queue type '{}'\"", String::from_utf8_lossy(other));
+                Err(self.invalid("x-queue-type", reason))
+            }
+        }
+    }
+
+    fn others(&self) -> Result<(), AmqpError> {
+        self.bounded_integer("x-max-length", 0, u64::MAX)?;
+        self.bounded_integer("x-max-length-bytes", 0, u64::MAX)?;
+        self.max_priority()?;
+        self.overflow()?;
+        self.dead_letter()?;
+        self.queue_mode()?;
+        self.queue_version()?;
+        self.leader_locator()?;
+        match self.arguments.get(b"x-single-active-consumer") {
+            None | Some(FieldValue::Boolean(_)) => {}
+            Some(other) => return Err(self.unacceptable_type("x-single-active-consumer", other)),
+        }
+        self.supported()
+    }
+
+    /// What a well-formed argument may still not be.
+    fn supported(&self) -> Result<(), AmqpError> {
+        let Self { queue, vhost, .. } = self;
+        for argument in OF_OTHER_TYPES {
+            if self.arguments.get(argument.as_bytes()).is_some() {
+                return Err(self.refused(format!(
+                    "invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}' of queue type rabbit_classic_queue"
+                )));
+            }
+        }
+        for argument in UNSUPPORTED {
+            match self.arguments.get(argument.as_bytes()) {
+                // Saying that there is one active consumer at a time is what is not supported; denying it is.
+                None | Some(FieldValue::Boolean(false)) => {}
+                Some(_) => {
+                    return Err(self.refused(format!(
+                        "arg '{argument}' for queue '{queue}' in vhost '{vhost}' is not supported by this version"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn bounded_integer(&self, argument: &str, minimum: u64, maximum: u64) -> Result<Option<u64>, AmqpError> {
+        let Some(value) = self.arguments.get(argument.as_bytes()) else { return Ok(None) };
+        let number = self.integer(argument, value)?;
+        match u64::try_from(number) {
+            Err(_) => Err(self.invalid(argument, format!("{{value_negative,{number}}}"))),
+            Ok(number) if number < minimum => Err(self.invalid(argument, format!("{{value_zero,{number}}}"))),
+            Ok(number) if number > maximum => Err(self.invalid(argument, format!("{{value_too_large,{number}}}"))),
+            Ok(number) => Ok(Some(number)),
+        }
+    }
+
+    fn integer(&self, argument: &str, value: &FieldValue) -> Result<i64, AmqpError> {
+        integer(value)
+            .ok_or_else(|| self.invalid(argument, format!("\"expected integer, got {}\"", type_name(value))))
+    }
+
+    fn long_string(&self, argument: &str) -> Result<Option<&[u8]>, AmqpError> {
+        match self.arguments.get(argument.as_bytes()) {
+            None => Ok(None),
+            Some(FieldValue::LongString(text)) => Ok(Some(text)),
+            Some(other) => Err(self.unacceptable_type(argument, other)),
+        }
+    }
+
+    fn unacceptable_type(&self, argument: &str, value: &FieldValue) -> AmqpError {
+        self.invalid(argument, format!("{{unacceptable_type,{}}}", type_name(value)))
+    }
+
+    fn max_priority(&self) -> Result<(), AmqpError> {
+        match self.bounded_integer("x-max-priority", 0, u64::MAX)? {
+            Some(number) if number > u64::from(u8::MAX) => {
+                Err(self.invalid("x-max-priority", format!("{{max_value_exceeded,{number}}}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn overflow(&self) -> Result<(), AmqpError> {
+        match self.long_string("x-overflow")? {
+            None | Some(b"drop-head" | b"reject-publish" | b"reject-publish-dlx") => Ok(()),
+            Some(_) => Err(self.invalid("x-overflow", "invalid_overflow")),
+        }
+    }
+
+    fn dead_letter(&self) -> Result<(), AmqpError> {
+        let Self { queue, vhost, .. } = self;
+        let exchange = self.arguments.get(b"x-dead-letter-exchange");
+        if let Some(value) = exchange
+            && !matches!(value, FieldValue::LongString(_))
+        {
+            return Err(self.refused(format!(
+                "invalid type '{}' for arg 'x-dead-letter-exchange' in queue '{queue}' in vhost '{vhost}'",
+                type_name(value)
+            )));
+        }
+        match self.long_string("x-dead-letter-routing-key")? {
+            Some(_) if exchange.is_none() => {
+                Err(self.invalid("x-dead-letter-routing-key", "routing_key_but_no_dlx_defined"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn queue_mode(&self) -> Result<(), AmqpError> {
+        match self.long_string("x-queue-mode")? {
+            None | Some(b"default" | b"lazy") => Ok(()),
+            Some(other) => {
+                let reason = format!("\"unsupported queue mode '{}'\"", String::from_utf8_lossy(other));
+                Err(self.invalid("x-queue-mode", reason))
+            }
+        }
+    }
+
+    fn queue_version(&self) -> Result<(), AmqpError> {
+        let Some(value) = self.arguments.get(b"x-queue-version") else { return Ok(()) };
+        match self.integer("x-queue-version", value)? {
+            1 | 2 => Ok(()),
+            other => Err(self.invalid("x-queue-version", format!("\"unsupported queue version '{other}'\""))),
+        }
+    }
+
+    fn leader_locator(&self) -> Result<(), AmqpError> {
+        match self.long_string("x-queue-leader-locator")? {
+            None | Some(b"client-local" | b"balanced" | b"random" | b"least-leaders") => Ok(()),
+            Some(_) => Err(self.invalid("x-queue-leader-locator", "invalid_queue_locator_arg")),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One queue: its waiting messages, its consumers, its counts, and what was said when it was declared.
+//!
+//! It owns its state and small transitions. Choosing a consumer, delivering and settling run over several of the
+//! broker's tables and are in [`super::dispatch`] and [`super::settle`].
+
+pub mod arguments;
+mod backlog;
+
+pub use arguments::{COMPARED, QueueArguments};
+pub use backlog::{Backlog, NEVER, Taken, Waiting};
+
+use super::consumer::Line;
+use super::store::DurableQueueId;
+use super::{ConnectionId, ConsumerId};
+use crate::protocol::{FieldTable, ShortString};
+
+/// How long a queue's take is counted for [`Queue::is_drained_at`], in milliseconds.
+const TAKE_WINDOW_MS: u64 = 100;
+
+/// What a queue is, as declared.
+pub struct QueueProperties {
+    pub name: ShortString,
+    pub durable: bool,
+    pub auto_delete: bool,
+    /// The connection that it belongs to and dies with.
+    pub exclusive_owner: Option<ConnectionId>,
+    pub arguments: FieldTable,
+}
+
+/// What happened to a queue's messages since it was declared.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct QueueCounters {
+    pub published: u64,
+    pub delivered_auto_ack: u64,
+    pub delivered_manual_ack: u64,
+    pub got: u64,
+    pub redelivered: u64,
+    pub acknowledged: u64,
+    pub expired: u64,
+}
+
+pub struct Queue {
+    /// Tells it from an earlier queue of the same name or slot.
+    pub serial: u64,
+    pub properties: QueueProperties,
+    pub settings: QueueArguments,
+    /// What the log calls it; `None` for a queue that doesn't survive a restart.
+    pub durable_id: Option<DurableQueueId>,
+    pub backlog: Backlog,
+    /// Messages given to clients and not settled.
+    pub unacknowledged: usize,
+    pub line: Line,
+    /// Everyone who consumes, in line or not.
+    pub consumers: Vec<ConsumerId>,
+    /// Its only consumer asked to be the only one.
+    pub has_exclusive_consumer: bool,
+    /// Someone consumed from it once: from then on auto-delete means it.
+    pub had_consumer: bool,
+    /// In the broker's list of queues that may be able to deliver.
+    pub touched: bool,
+    /// Deleted, and kept only for what is still unacknowledged.
+    pub deleted: bool,
+    /// When it was last declared, got from or consumed from, for `x-expires`.
+    pub last_used_ms: u64,
+    /// When the broker looks at it for expiry next; [`NEVER`] when nothing is scheduled.
+    pub scheduled_ms: u64,
+    pub counters: QueueCounters,
+    take_window_start_ms: u64,
+    taken_in_window: u64,
+    taken_in_last_window: u64,
+}
+
+impl Queue {
+    pub fn new(
+        serial: u64,
+        properties: QueueProperties,
+        settings: QueueArguments,
+        durable_id: Option<DurableQueueId>,
+        now_ms: u64,
+    ) -> Self {
+        Self {
+            serial,
+            properties,
+            settings,
+            durable_id,
+            backlog: Backlog::default(),
+            unacknowledged: 0,
+            line: Line::default(),
+            consumers: Vec::new(),
+            has_exclusive_consumer: false,
+            had_consumer: false,
+            touched: false,
+            deleted: false,
+            last_used_ms: now_ms,
+            scheduled_ms: NEVER,
+            counters: QueueCounters::default(),
+            take_window_start_ms: now_ms,
+            taken_in_window: 0,
+            taken_in_last_window: 0,
+        }
+    }
+
+    /// When a message that is published now expires: the lower of the queue's and its own time to live.
+    #[inline]
+    pub fn expires_at_ms(&self, expiration_ms: Option<u64>, now_ms: u64) -> u64 {
+        match (self.settings.message_ttl_ms, expiration_ms) {
+            (None, None) => NEVER,
+            (Some(ttl), None) | (None, Some(ttl)) => now_ms.saturating_add(ttl),
+            (Some(queue), Some(message)) => now_ms.saturating_add(queue.min(message)),
+        }
+    }
+
+    /// Nobody consumes and nobody may start to without declaring it anew: what `if_unused` asks.
+    pub fn is_unused(&self) -> bool {
+        self.consumers.is_empty()
+    }
+
+    /// Counts one message that left for a consumer.
+    #[inline]
+    pub fn count_take(&mut self) {
+        self.taken_in_window += 1;
+    }
+
+    /// Whether consumers take from this queue at `messages_per_s` or more. Asked between reads, not per message.
+    pub fn is_drained_at(&mut self, messages_per_s: u64, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms - self.take_window_start_ms;
+        if elapsed_ms >= TAKE_WINDOW_MS {
+            self.taken_in_last_window = self.taken_in_window * TAKE_WINDOW_MS / elapsed_ms;
+            self.taken_in_window = 0;
+            self.take_window_start_ms = now_ms;
+        }
+        let rate = self.taken_in_window.max(self.taken_in_last_window) * (1000 / TAKE_WINDOW_MS);
+        rate >= messages_per_s
+    }
+}

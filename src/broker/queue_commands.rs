@@ -1,0 +1,369 @@
+//! `queue.*`: declare, bind, unbind, purge, delete.
+
+use super::consumer::ConsumerState;
+use super::effects::{Effects, Recipient};
+use super::equivalence;
+use super::exchange::QueueId;
+use super::publish::{REPLY_ADDRESS_PREFIX, REPLY_TO};
+use super::queue::{COMPARED, Queue, QueueProperties, arguments};
+use super::store::{DurableQueueId, Store};
+use super::{Broker, ConnectionId, ConsumerId};
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+
+/// Names of this prefix are the broker's.
+const RESERVED_PREFIX: &[u8] = b"amq.";
+
+/// `queue.declare`.
+pub struct DeclareRequest<'a> {
+    /// Empty: the broker makes one up.
+    pub name: &'a [u8],
+    pub durable: bool,
+    pub exclusive: bool,
+    pub auto_delete: bool,
+    pub arguments: FieldTable,
+}
+
+/// `queue.declare-ok`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Declared {
+    pub name: ShortString,
+    pub message_count: u32,
+    pub consumer_count: u32,
+}
+
+/// A queue that was deleted, and whom to tell.
+#[derive(Default)]
+pub struct DeletedQueue {
+    pub message_count: u32,
+    pub cancelled: Vec<CancelledConsumer>,
+}
+
+/// A consumer that lost its queue.
+pub struct CancelledConsumer {
+    connection: ConnectionId,
+    channel_number: u16,
+    tag: ShortString,
+}
+
+impl CancelledConsumer {
+    pub fn recipient(&self) -> Recipient<'_> {
+        Recipient { connection: self.connection, channel_number: self.channel_number, consumer_tag: &self.tag }
+    }
+}
+
+/// Counts travel as 32 bits.
+pub(super) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl<S: Store> Broker<S> {
+    /// The queue of that name.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) fn existing_queue(&self, name: &[u8]) -> Result<QueueId, AmqpError> {
+        self.router.queue(name).ok_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            AmqpError::channel(ReplyCode::NotFound, format!("no queue '{name}' in vhost '{}'", self.vhost()))
+        })
+    }
+
+    /// The queue of that name, if the connection may use it.
+    ///
+    /// # Errors
+    /// 404 when there is none, 405 when it is exclusive to another connection.
+    pub(super) fn accessible_queue(&self, name: &[u8], connection: ConnectionId) -> Result<QueueId, AmqpError> {
+        let id = self.existing_queue(name)?;
+        match self.queue(id).properties.exclusive_owner {
+            Some(owner) if owner != connection => Err(self.locked(name)),
+            _ => Ok(id),
+        }
+    }
+
+    fn locked(&self, name: &[u8]) -> AmqpError {
+        let name = String::from_utf8_lossy(name);
+        AmqpError::channel(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain exclusive access to locked queue '{name}' in vhost '{}'. It could be originally declared \
+                 on another connection or the exclusive property value does not match that of the original declaration.",
+                self.vhost()
+            ),
+        )
+    }
+
+    /// `queue.declare(passive = true)`, and what `queue.declare` answers for reply addresses.
+    ///
+    /// # Errors
+    /// 404, 405.
+    pub fn declare_queue_passively(
+        &mut self,
+        name: &[u8],
+        connection: ConnectionId,
+        effects: &mut impl Effects,
+    ) -> Result<Declared, AmqpError> {
+        if name == REPLY_TO || self.is_reply_address(name) {
+            return Ok(Declared { name: ShortString::truncated(name), message_count: 0, consumer_count: 1 });
+        }
+        let id = self.accessible_queue(name, connection)?;
+        Ok(self.declared(id, effects))
+    }
+
+    fn declared(&mut self, id: QueueId, effects: &mut impl Effects) -> Declared {
+        self.settle_deliveries(id, effects);
+        self.totals.queues_declared += 1;
+        self.use_queue(id);
+        let queue = self.queue(id);
+        Declared {
+            name: queue.properties.name.clone(),
+            message_count: count(queue.backlog.len()),
+            consumer_count: count(queue.consumers.len()),
+        }
+    }
+
+    /// Notes that the queue is in use, which puts off `x-expires`.
+    pub(super) fn use_queue(&mut self, id: QueueId) {
+        let now_ms = self.now_ms;
+        self.queue_mut(id).last_used_ms = now_ms;
+        if self.queue(id).settings.expires_ms.is_some() {
+            self.schedule_expiry(id);
+        }
+    }
+
+    /// `queue.declare`.
+    ///
+    /// # Errors
+    /// 403 for reserved names, 405 when it is exclusive to another connection, 406 for invalid or inequivalent
+    /// arguments and at the limit.
+    pub fn declare_queue(
+        &mut self,
+        request: DeclareRequest<'_>,
+        connection: ConnectionId,
+        effects: &mut impl Effects,
+    ) -> Result<Declared, AmqpError> {
+        let name = without_line_breaks(request.name);
+        if name == REPLY_TO || name.starts_with(REPLY_ADDRESS_PREFIX) {
+            return self.declare_queue_passively(&name, connection, effects);
+        }
+        if name.starts_with(RESERVED_PREFIX) {
+            let name = String::from_utf8_lossy(&name);
+            let explanation = format!("queue name '{name}' contains reserved prefix 'amq.*'");
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
+        }
+        let name = if name.is_empty() { self.names.queue_name() } else { ShortString::truncated(&name) };
+        let id = match self.router.queue(&name) {
+            Some(id) => {
+                self.assert_equivalent(id, &request, connection)?;
+                id
+            }
+            None => self.create_queue(name, request, connection)?,
+        };
+        Ok(self.declared(id, effects))
+    }
+
+    fn assert_equivalent(
+        &self,
+        id: QueueId,
+        request: &DeclareRequest<'_>,
+        connection: ConnectionId,
+    ) -> Result<(), AmqpError> {
+        let properties = &self.queue(id).properties;
+        let name = &properties.name;
+        if properties.exclusive_owner.is_some_and(|owner| owner != connection) {
+            return Err(self.locked(name));
+        }
+        let subject = equivalence::Subject { kind: "queue", name, vhost: self.vhost() };
+        subject.assert_flag("durable", request.durable, properties.durable)?;
+        subject.assert_flag("auto_delete", request.auto_delete, properties.auto_delete)?;
+        if request.exclusive != properties.exclusive_owner.is_some() {
+            return Err(self.locked(name));
+        }
+        for argument in COMPARED {
+            let received = request.arguments.get(argument.as_bytes());
+            let current = properties.arguments.get(argument.as_bytes());
+            if argument == "x-queue-type" && (received.is_none() || current.is_none()) {
+                // Classic is what a queue is when it doesn't say.
+                continue;
+            }
+            subject.assert_argument(argument, received, current)?;
+        }
+        Ok(())
+    }
+
+    fn create_queue(
+        &mut self,
+        name: ShortString,
+        request: DeclareRequest<'_>,
+        connection: ConnectionId,
+    ) -> Result<QueueId, AmqpError> {
+        let settings = arguments::parse(&request.arguments, &name.to_string(), self.vhost())?;
+        let limit = self.settings.queues_max;
+        if limit != 0 && self.queues.len() >= limit {
+            let explanation =
+                format!("cannot declare queue '{name}': queue limit in vhost '{}' ({limit}) is reached", self.vhost());
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
+        }
+        self.queue_serial += 1;
+        let serial = self.queue_serial;
+        let properties = QueueProperties {
+            name: name.clone(),
+            durable: request.durable,
+            auto_delete: request.auto_delete,
+            exclusive_owner: request.exclusive.then_some(connection),
+            arguments: request.arguments,
+        };
+        // An exclusive queue dies with its connection, so nothing of it is worth keeping.
+        let durable_id = (request.durable && !request.exclusive).then_some(DurableQueueId(serial));
+        let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
+        let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
+        self.router.queue_added(name, id);
+        if request.exclusive
+            && let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize)
+        {
+            connection.exclusive_queues.push(id);
+        }
+        self.totals.queues_created += 1;
+        Ok(id)
+    }
+
+    /// `queue.bind`. True when the binding is new.
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 404, 405, 406 for headers arguments that make no sense.
+    pub fn bind_queue(
+        &mut self,
+        queue: &[u8],
+        exchange: &[u8],
+        routing_key: &[u8],
+        arguments: FieldTable,
+        connection: ConnectionId,
+    ) -> Result<bool, AmqpError> {
+        self.router.bindable(exchange)?;
+        let id = self.accessible_queue(queue, connection)?;
+        self.router.bind_queue(exchange, id, routing_key, arguments)
+    }
+
+    /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
+    ///
+    /// # Errors
+    /// 403 for the default exchange.
+    pub fn unbind_queue(
+        &mut self,
+        queue: &[u8],
+        exchange: &[u8],
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<(), AmqpError> {
+        match self.router.queue(queue) {
+            Some(id) => self.router.unbind_queue(exchange, id, routing_key, arguments),
+            None if exchange.is_empty() => self.router.bindable(exchange),
+            None => Ok(()),
+        }
+    }
+
+    /// `queue.purge`: drops the waiting messages and says how many.
+    ///
+    /// # Errors
+    /// 404, 405.
+    pub fn purge_queue(
+        &mut self,
+        name: &[u8],
+        connection: ConnectionId,
+        effects: &mut impl Effects,
+    ) -> Result<u32, AmqpError> {
+        let id = self.accessible_queue(name, connection)?;
+        self.settle_deliveries(id, effects);
+        Ok(self.purge(id))
+    }
+
+    fn purge(&mut self, id: QueueId) -> u32 {
+        let queue = &mut self.queues[id.0 as usize];
+        let length = queue.backlog.len();
+        while let Some(taken) = queue.backlog.pop() {
+            if let Some(durable_id) = queue.durable_id
+                && taken.message.is_persistent()
+            {
+                self.store.removed(durable_id, taken.sequence);
+            }
+        }
+        queue.backlog.shrink();
+        self.ready -= length;
+        count(length)
+    }
+
+    /// `queue.delete`. Deleting what doesn't exist is fine. The caller answers, then tells the cancelled consumers.
+    ///
+    /// # Errors
+    /// 405; 406 when it is in use or not empty and the client asked to be told.
+    pub fn delete_queue(
+        &mut self,
+        name: &[u8],
+        if_unused: bool,
+        if_empty: bool,
+        connection: ConnectionId,
+        effects: &mut impl Effects,
+    ) -> Result<DeletedQueue, AmqpError> {
+        if self.router.queue(name).is_none() {
+            return Ok(DeletedQueue::default());
+        }
+        let id = self.accessible_queue(name, connection)?;
+        self.settle_deliveries(id, effects);
+        let queue = self.queue(id);
+        let refuse = |why: &str| {
+            let name = String::from_utf8_lossy(name);
+            let explanation = format!("queue '{name}' in vhost '{}' {why}", self.vhost());
+            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+        };
+        if if_unused && !queue.is_unused() {
+            return refuse("in use");
+        }
+        if if_empty && !queue.backlog.is_empty() {
+            return refuse("not empty");
+        }
+        Ok(self.delete_queue_now(id))
+    }
+
+    /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
+    pub(super) fn delete_queue_now(&mut self, id: QueueId) -> DeletedQueue {
+        self.router.queue_removed(id);
+        self.totals.queues_deleted += 1;
+        let message_count = self.purge(id);
+        let queue = self.queue_mut(id);
+        queue.deleted = true;
+        let owner = queue.properties.exclusive_owner;
+        let consumers = std::mem::take(&mut queue.consumers);
+        queue.line = Default::default();
+        let cancelled = consumers.into_iter().map(|consumer| self.cancel_for_deletion(consumer)).collect();
+        if let Some(owner) = owner
+            && let Some(Some(connection)) = self.connections.get_mut(owner.0 as usize)
+        {
+            connection.exclusive_queues.retain(|exclusive| *exclusive != id);
+        }
+        if self.queue(id).unacknowledged == 0 {
+            self.queues.remove(id.0 as usize);
+        }
+        DeletedQueue { message_count, cancelled }
+    }
+
+    /// Takes a consumer out of everything but its queue's lists, which are gone.
+    fn cancel_for_deletion(&mut self, id: ConsumerId) -> CancelledConsumer {
+        let consumer = &mut self.consumers[id.0 as usize];
+        let tag = consumer.tag.clone();
+        let (connection, channel_number) = (consumer.connection, consumer.channel_number);
+        let channel = consumer.channel;
+        let state = consumer.state;
+        consumer.state = ConsumerState::Cancelled;
+        consumer.listed = false;
+        if consumer.unacknowledged == 0 {
+            self.consumers.remove(id.0 as usize);
+        }
+        self.forget_waiting(id, state, channel, connection);
+        self.channel_mut(channel).consumers.remove(&tag);
+        CancelledConsumer { connection, channel_number, tag }
+    }
+}
+
+/// RabbitMQ strips carriage returns and line feeds from names when it declares.
+pub(super) fn without_line_breaks(name: &[u8]) -> Vec<u8> {
+    name.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect()
+}

@@ -1,0 +1,223 @@
+//! What becomes of deliveries: acknowledged, rejected, requeued, recovered; and transactions, which do it later.
+
+use super::channel::{ChannelMode, PendingSettlement, Settlement, Transaction};
+use super::consumer::ConsumerState;
+use super::effects::Effects;
+use super::exchange::QueueId;
+use super::store::Store;
+use super::unacknowledged::Delivered;
+use super::{Broker, ChannelId, ConsumerId};
+use crate::protocol::{AmqpError, ReplyCode};
+
+impl<S: Store> Broker<S> {
+    /// `basic.ack`, `basic.nack` and `basic.reject`: settles one delivery, or all up to the tag. Tag 0 with `multiple`
+    /// means all there are.
+    ///
+    /// # Errors
+    /// 406 `unknown delivery tag N`.
+    pub fn settle(
+        &mut self,
+        id: ChannelId,
+        delivery_tag: u64,
+        multiple: bool,
+        outcome: Settlement,
+    ) -> Result<(), AmqpError> {
+        let channel = self.channel_mut(id);
+        if multiple && delivery_tag == 0 {
+            self.settle_up_to(id, u64::MAX, outcome);
+            return Ok(());
+        }
+        if multiple {
+            if !channel.unacknowledged.contains(delivery_tag) {
+                return Err(unknown_delivery_tag(delivery_tag));
+            }
+            self.settle_up_to(id, delivery_tag, outcome);
+            return Ok(());
+        }
+        let delivered = channel.unacknowledged.take(delivery_tag).ok_or_else(|| unknown_delivery_tag(delivery_tag))?;
+        self.settle_or_keep(id, delivery_tag, delivered, outcome);
+        self.readmit_limited(id);
+        Ok(())
+    }
+
+    fn settle_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
+        while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
+            self.settle_or_keep(id, tag, delivered, outcome);
+        }
+        self.readmit_limited(id);
+    }
+
+    /// Settles a delivery now, or with the transaction that is open.
+    #[inline]
+    fn settle_or_keep(&mut self, id: ChannelId, delivery_tag: u64, delivered: Delivered, outcome: Settlement) {
+        if let ChannelMode::Transaction(transaction) = &mut self.channel_mut(id).mode {
+            transaction.settlements.push(PendingSettlement { delivery_tag, delivered, outcome });
+        } else {
+            self.settle_delivery(id, delivered, outcome);
+        }
+    }
+
+    #[inline]
+    fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement) {
+        let Delivered { taken, queue: queue_id, consumer } = delivered;
+        self.unacknowledged -= 1;
+        let queue = &mut self.queues[queue_id.0 as usize];
+        queue.unacknowledged -= 1;
+        if queue.deleted {
+            self.forget_deleted(queue_id);
+        } else if outcome == Settlement::Requeued {
+            queue.backlog.put_back(taken);
+            self.ready += 1;
+            self.touch(queue_id);
+            self.schedule_expiry(queue_id);
+        } else {
+            queue.counters.acknowledged += 1;
+            self.totals.acknowledged += 1;
+            if let Some(durable_id) = queue.durable_id
+                && taken.message.is_persistent()
+            {
+                self.store.removed(durable_id, taken.sequence);
+            }
+        }
+        if let Some(consumer) = consumer {
+            self.channels[id.0 as usize].consumer_deliveries -= 1;
+            self.give_credit_back(consumer);
+        }
+    }
+
+    /// Frees a deleted queue's slot once nothing of it is unacknowledged.
+    #[cold]
+    fn forget_deleted(&mut self, id: QueueId) {
+        if self.queue(id).unacknowledged == 0 {
+            self.queues.remove(id.0 as usize);
+        }
+    }
+
+    #[inline]
+    fn give_credit_back(&mut self, id: ConsumerId) {
+        let consumer = &mut self.consumers[id.0 as usize];
+        consumer.unacknowledged -= 1;
+        match consumer.state {
+            ConsumerState::PrefetchReached => self.rejoin(id),
+            ConsumerState::Cancelled if consumer.unacknowledged == 0 && !consumer.listed => {
+                self.consumers.remove(id.0 as usize);
+            }
+            _ => {}
+        }
+    }
+
+    /// Consumers that waited for the channel's prefetch count go back to their lines.
+    #[inline]
+    pub(super) fn readmit_limited(&mut self, id: ChannelId) {
+        let channel = &mut self.channels[id.0 as usize];
+        if channel.limited.is_empty() || !channel.has_credit() {
+            return;
+        }
+        for consumer in std::mem::take(&mut channel.limited) {
+            self.rejoin(consumer);
+        }
+    }
+
+    /// `basic.recover(requeue = true)`: everything unacknowledged goes back to its place.
+    pub fn recover(&mut self, id: ChannelId) {
+        // Inside a transaction recovering is not undone by a rollback, in RabbitMQ either.
+        while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
+            self.settle_delivery(id, delivered, Settlement::Requeued);
+        }
+        self.readmit_limited(id);
+    }
+
+    /// Returns everything that a closing channel holds, also what an uncommitted transaction had settled.
+    pub(super) fn requeue_all(&mut self, id: ChannelId) {
+        if let ChannelMode::Transaction(transaction) = std::mem::take(&mut self.channel_mut(id).mode) {
+            for pending in transaction.settlements {
+                self.settle_delivery(id, pending.delivered, Settlement::Requeued);
+            }
+        }
+        while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
+            self.settle_delivery(id, delivered, Settlement::Requeued);
+        }
+    }
+
+    /// `confirm.select`.
+    ///
+    /// # Errors
+    /// 406 on a transactional channel.
+    pub fn select_confirms(&mut self, id: ChannelId) -> Result<(), AmqpError> {
+        let mode = &mut self.channel_mut(id).mode;
+        match mode {
+            ChannelMode::Plain => *mode = ChannelMode::Confirm(super::Confirms::default()),
+            ChannelMode::Confirm(_) => {}
+            ChannelMode::Transaction(_) => {
+                return Err(AmqpError::channel(
+                    ReplyCode::PreconditionFailed,
+                    "cannot switch from tx to confirm mode",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `tx.select`.
+    ///
+    /// # Errors
+    /// 406 on a channel with confirms.
+    pub fn select_transaction(&mut self, id: ChannelId) -> Result<(), AmqpError> {
+        let mode = &mut self.channel_mut(id).mode;
+        match mode {
+            ChannelMode::Plain => *mode = ChannelMode::Transaction(Transaction::default()),
+            ChannelMode::Transaction(_) => {}
+            ChannelMode::Confirm(_) => {
+                return Err(AmqpError::channel(
+                    ReplyCode::PreconditionFailed,
+                    "cannot switch from confirm to tx mode",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn is_transactional(&self, id: ChannelId) -> bool {
+        matches!(self.channel(id).mode, ChannelMode::Transaction(_))
+    }
+
+    fn take_transaction(&mut self, id: ChannelId) -> Result<Transaction, AmqpError> {
+        match &mut self.channel_mut(id).mode {
+            ChannelMode::Transaction(transaction) => Ok(std::mem::take(transaction)),
+            _ => Err(AmqpError::channel(ReplyCode::PreconditionFailed, "channel is not transactional")),
+        }
+    }
+
+    /// `tx.commit`: publishes first, then what was settled.
+    ///
+    /// # Errors
+    /// 406 without `tx.select`.
+    pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<(), AmqpError> {
+        let transaction = self.take_transaction(id)?;
+        for pending in transaction.publishes {
+            self.publish_pending(id, pending, effects);
+        }
+        for pending in transaction.settlements {
+            self.settle_delivery(id, pending.delivered, pending.outcome);
+        }
+        self.readmit_limited(id);
+        Ok(())
+    }
+
+    /// `tx.rollback`: publishes are dropped, settled deliveries are unacknowledged again.
+    ///
+    /// # Errors
+    /// 406 without `tx.select`.
+    pub fn roll_back(&mut self, id: ChannelId) -> Result<(), AmqpError> {
+        let transaction = self.take_transaction(id)?;
+        let unacknowledged = &mut self.channel_mut(id).unacknowledged;
+        for pending in transaction.settlements {
+            unacknowledged.restore(pending.delivery_tag, pending.delivered);
+        }
+        Ok(())
+    }
+}
+
+fn unknown_delivery_tag(delivery_tag: u64) -> AmqpError {
+    AmqpError::channel(ReplyCode::PreconditionFailed, format!("unknown delivery tag {delivery_tag}"))
+}

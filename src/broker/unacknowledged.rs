@@ -1,0 +1,250 @@
+//! A channel's deliveries that wait for an acknowledgement, by delivery tag.
+//!
+//! A ring indexed by `delivery_tag − base`: acknowledging one, many or out of order costs the same for each message.
+//! Tags without an entry (deliveries without acknowledgement, or settled ones) leave gaps; when the ring is mostly gaps
+//! the few living entries move to a map, so that one message that is never acknowledged doesn't hold the ring's memory.
+
+use super::ConsumerId;
+use super::exchange::QueueId;
+use super::queue::Taken;
+use std::collections::{BTreeMap, VecDeque};
+
+/// One delivery.
+#[derive(Debug)]
+pub struct Delivered {
+    pub taken: Taken,
+    pub queue: QueueId,
+    /// None for `basic.get`, which counts toward no prefetch.
+    pub consumer: Option<ConsumerId>,
+}
+
+/// Rings shorter than this are never thinned.
+const THINNING_MIN: usize = 256;
+/// A ring is thinned when less than one in this many of its slots is in use.
+const THINNING_RATIO: usize = 8;
+
+#[derive(Default)]
+pub struct Unacknowledged {
+    /// Delivery tag of the ring's first slot.
+    base: u64,
+    /// The first slot, if any, is in use.
+    ring: VecDeque<Option<Delivered>>,
+    /// Slots in use.
+    ring_live: usize,
+    /// Entries with tags below `base`.
+    stragglers: BTreeMap<u64, Delivered>,
+}
+
+impl Unacknowledged {
+    pub fn len(&self) -> usize {
+        self.ring_live + self.stragglers.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a delivery. Tags only grow.
+    #[inline]
+    pub fn push(&mut self, delivery_tag: u64, delivered: Delivered) {
+        if self.ring.is_empty() {
+            self.base = delivery_tag;
+        } else if delivery_tag != self.base + self.ring.len() as u64 {
+            self.push_gap(delivery_tag);
+        }
+        self.ring.push_back(Some(delivered));
+        self.ring_live += 1;
+    }
+
+    #[cold]
+    fn push_gap(&mut self, delivery_tag: u64) {
+        let gap = delivery_tag - (self.base + self.ring.len() as u64);
+        if self.ring.len() as u64 + gap > ((self.ring_live + 1) * THINNING_RATIO).max(THINNING_MIN) as u64 {
+            self.move_to_stragglers();
+            self.base = delivery_tag;
+        } else {
+            self.ring.extend((0..gap).map(|_| None));
+        }
+    }
+
+    fn move_to_stragglers(&mut self) {
+        let base = self.base;
+        let entries = self.ring.drain(..).enumerate();
+        self.stragglers.extend(entries.filter_map(|(index, slot)| Some((base + index as u64, slot?))));
+        self.ring_live = 0;
+    }
+
+    fn index(&self, delivery_tag: u64) -> Option<usize> {
+        let index = usize::try_from(delivery_tag.checked_sub(self.base)?).ok()?;
+        (index < self.ring.len()).then_some(index)
+    }
+
+    pub fn contains(&self, delivery_tag: u64) -> bool {
+        match self.index(delivery_tag) {
+            Some(index) => self.ring[index].is_some(),
+            None => self.stragglers.contains_key(&delivery_tag),
+        }
+    }
+
+    /// Takes one delivery out.
+    #[inline]
+    pub fn take(&mut self, delivery_tag: u64) -> Option<Delivered> {
+        let Some(index) = self.index(delivery_tag) else { return self.stragglers.remove(&delivery_tag) };
+        let delivered = self.ring[index].take()?;
+        self.ring_live -= 1;
+        if index == 0 {
+            self.drop_leading_gaps();
+        } else if self.ring.len() > THINNING_MIN && self.ring_live * THINNING_RATIO < self.ring.len() {
+            self.move_to_stragglers();
+        }
+        Some(delivered)
+    }
+
+    fn drop_leading_gaps(&mut self) {
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// Takes out the delivery with the lowest tag, if that is at most `delivery_tag`.
+    #[inline]
+    pub fn take_next_up_to(&mut self, delivery_tag: u64) -> Option<(u64, Delivered)> {
+        if !self.stragglers.is_empty() {
+            let entry = self.stragglers.first_entry().filter(|entry| *entry.key() <= delivery_tag)?;
+            return Some(entry.remove_entry());
+        }
+        if self.base > delivery_tag {
+            return None;
+        }
+        let delivered = self.ring.pop_front()?.expect("the ring's first slot is in use");
+        let tag = self.base;
+        self.base += 1;
+        self.ring_live -= 1;
+        self.drop_leading_gaps();
+        Some((tag, delivered))
+    }
+
+    /// Puts back a delivery that was taken with this tag.
+    pub fn restore(&mut self, delivery_tag: u64, delivered: Delivered) {
+        match self.index(delivery_tag) {
+            Some(index) => {
+                debug_assert!(self.ring[index].is_none());
+                self.ring[index] = Some(delivered);
+                self.ring_live += 1;
+            }
+            // Below the base, or above the end of an emptied ring: the ring never continues below a straggler's tag.
+            None => {
+                self.move_to_stragglers();
+                self.stragglers.insert(delivery_tag, delivered);
+            }
+        }
+    }
+
+    /// Gives back memory that an emptied ring still holds.
+    pub fn shrink(&mut self) {
+        if self.is_empty() {
+            self.ring = VecDeque::new();
+        }
+    }
+
+    /// Entries by tag, for listings.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Delivered)> {
+        let ring = self.ring.iter().enumerate();
+        let ring = ring.filter_map(|(index, slot)| Some((self.base + index as u64, slot.as_ref()?)));
+        self.stragglers.iter().map(|(tag, delivered)| (*tag, delivered)).chain(ring)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::{Attributes, Content, MessageRef};
+    use crate::broker::queue::NEVER;
+    use proptest::prelude::*;
+
+    fn delivered(sequence: u64) -> Delivered {
+        let content = Content { address: b"\0\0\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let message = MessageRef::new(&content, Attributes::default());
+        let taken = Taken { message, expires_at_ms: NEVER, sequence, redelivered: false };
+        Delivered { taken, queue: QueueId(0), consumer: None }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push { gap: u64 },
+        Take(prop::sample::Index),
+        TakeUpTo(prop::sample::Index),
+        TakeAndRestore(prop::sample::Index),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => prop_oneof![9 => Just(0u64), 1 => 0..2000u64].prop_map(|gap| Step::Push { gap }),
+            3 => any::<prop::sample::Index>().prop_map(Step::Take),
+            1 => any::<prop::sample::Index>().prop_map(Step::TakeUpTo),
+            1 => any::<prop::sample::Index>().prop_map(Step::TakeAndRestore),
+        ];
+        prop::collection::vec(step, 0..1500)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Against the obvious model: a map from tag to entry.
+        #[test]
+        fn behaves_like_a_map(steps in steps()) {
+            let mut unacknowledged = Unacknowledged::default();
+            let mut model = BTreeMap::new();
+            let mut next_tag = 1;
+            for step in steps {
+                let pick = |index: prop::sample::Index, model: &BTreeMap<u64, u64>| {
+                    (!model.is_empty()).then(|| *model.keys().nth(index.index(model.len())).unwrap())
+                };
+                match step {
+                    Step::Push { gap } => {
+                        next_tag += gap;
+                        unacknowledged.push(next_tag, delivered(next_tag));
+                        model.insert(next_tag, next_tag);
+                        next_tag += 1;
+                    }
+                    Step::Take(index) => {
+                        let tag = pick(index, &model).unwrap_or(7);
+                        prop_assert_eq!(unacknowledged.contains(tag), model.contains_key(&tag));
+                        let taken = unacknowledged.take(tag).map(|delivered| delivered.taken.sequence);
+                        prop_assert_eq!(taken, model.remove(&tag));
+                        prop_assert!(unacknowledged.take(tag).is_none());
+                    }
+                    Step::TakeUpTo(index) => {
+                        let tag = pick(index, &model).unwrap_or(7);
+                        while let Some((taken, delivered)) = unacknowledged.take_next_up_to(tag) {
+                            prop_assert_eq!(Some((taken, delivered.taken.sequence)), model.pop_first());
+                        }
+                        prop_assert!(model.first_key_value().is_none_or(|(first, _)| *first > tag));
+                    }
+                    Step::TakeAndRestore(index) => {
+                        if let Some(tag) = pick(index, &model) {
+                            let taken = unacknowledged.take(tag).unwrap();
+                            unacknowledged.restore(tag, taken);
+                        }
+                    }
+                }
+                prop_assert_eq!(unacknowledged.len(), model.len());
+            }
+            let listed: Vec<u64> = unacknowledged.iter().map(|(tag, _)| tag).collect();
+            prop_assert_eq!(listed, model.keys().copied().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn one_message_never_acknowledged_does_not_hold_the_ring() {
+        let mut unacknowledged = Unacknowledged::default();
+        unacknowledged.push(1, delivered(1));
+        for tag in 2..100_000 {
+            unacknowledged.push(tag, delivered(tag));
+            unacknowledged.take(tag).unwrap();
+        }
+        assert_eq!(unacknowledged.len(), 1);
+        assert!(unacknowledged.ring.len() <= THINNING_MIN + 1, "{} slots", unacknowledged.ring.len());
+        assert!(unacknowledged.contains(1));
+    }
+}
