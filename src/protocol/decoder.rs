@@ -16,9 +16,7 @@ pub enum DecodeError {
     UnknownFieldTag(u8),
     /// Tables and arrays nested deeper than [`super::field_table::TABLE_DEPTH_MAX`].
     TableTooDeep,
-    /// More words of property flags than [`super::properties::PROPERTY_FLAG_WORDS_MAX`].
-    TooManyPropertyFlags,
-    /// The name of an exchange, a queue or a consumer is not UTF-8.
+    /// The name of an exchange, a type of exchange, a queue or a consumer is not UTF-8.
     InvalidUtf8,
 }
 
@@ -29,7 +27,6 @@ impl fmt::Display for DecodeError {
             Self::TrailingBytes => f.write_str("bytes are left over after the last value"),
             Self::UnknownFieldTag(tag) => write!(f, "unknown field type tag {tag}"),
             Self::TableTooDeep => f.write_str("tables are nested too deeply"),
-            Self::TooManyPropertyFlags => f.write_str("too many words of property flags"),
             Self::InvalidUtf8 => f.write_str("a name is not UTF-8"),
         }
     }
@@ -110,7 +107,7 @@ impl<'a> Reader<'a> {
         Ok(string)
     }
 
-    /// A short string that must be UTF-8: the name of an exchange, a queue or a consumer.
+    /// A short string that must be UTF-8: the name of an exchange, a type of exchange, a queue or a consumer.
     #[inline]
     pub fn name(&mut self) -> Result<&'a [u8], DecodeError> {
         let mut ahead = *self;

@@ -23,7 +23,7 @@
 //! a frame means for its channel is for the connection to say.
 
 use super::encoder::{begin_length, end_length, put_u8, put_u16};
-use super::octets::Octets;
+use super::octets::Snippet;
 use super::{AmqpError, ReplyCode};
 
 /// What a client sends first, and what the server answers to a header that it does not speak.
@@ -122,7 +122,8 @@ pub enum FrameError<'a> {
     TooLarge { frame_type: u8, payload_size: u32, limit: u32 },
     /// Another octet stands where [`FRAME_END`] must be.
     InvalidEnd { frame_type: u8, payload: &'a [u8], end: u8 },
-    /// A type that does not exist, a heartbeat with a payload, or a method frame without room for a method's ids.
+    /// A type that does not exist, a heartbeat with a payload, a method frame without room for a method's ids, or a
+    /// content header frame that ends before its properties.
     Unknown { frame_type: u8, payload: &'a [u8] },
     /// A heartbeat on a channel other than 0.
     HeartbeatOnChannel,
@@ -141,13 +142,13 @@ impl FrameError<'_> {
             Self::Unknown { frame_type, payload } => (frame_type, payload, "unknown_frame".to_owned()),
             Self::HeartbeatOnChannel => return unexpected_frame(FrameType::Heartbeat as u8, &[]),
         };
-        let explanation = format!("type {frame_type}, all octets = {}: {reason}", Octets(payload));
+        let explanation = format!("type {frame_type}, {}: {reason}", Snippet(payload));
         AmqpError::connection(ReplyCode::FrameError, explanation).without_method()
     }
 }
 
 fn unexpected_frame(frame_type: u8, payload: &[u8]) -> AmqpError {
-    let explanation = format!("type {frame_type}, all octets = {}", Octets(payload));
+    let explanation = format!("type {frame_type}, {}", Snippet(payload));
     AmqpError::connection(ReplyCode::UnexpectedFrame, explanation).without_method()
 }
 

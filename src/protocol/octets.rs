@@ -2,45 +2,67 @@
 
 use std::fmt::{self, Write};
 
-/// How many octets are written at most. A reply text is cut at 255 bytes, and an octet writes at least one.
-const OCTETS_SHOWN_MAX: usize = 256;
+/// How many octets of a frame's payload are shown.
+const SNIPPET_OCTETS_MAX: usize = 16;
 
-/// Displays as `<<"abc">>` when every octet is printable, else as `<<0,60,1>>`.
-pub struct Octets<'a>(pub &'a [u8]);
+/// How many octets of a method's arguments are written at most. A reply text is cut at 255 bytes, and an octet writes
+/// at least one.
+const NUMBERS_MAX: usize = 256;
 
-impl fmt::Display for Octets<'_> {
+/// A payload's beginning: `all octets = <<"abc">>` when every octet shown is printable, else `all octets = <<0,60,1>>`.
+pub struct Snippet<'a>(pub &'a [u8]);
+
+impl fmt::Display for Snippet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(OCTETS_SHOWN_MAX)];
-        f.write_str("<<")?;
-        if !shown.is_empty() && self.0.iter().all(|&octet| is_printable(octet)) {
-            f.write_char('"')?;
-            shown.iter().try_for_each(|&octet| write_character(f, octet))?;
-            f.write_char('"')?;
-        } else {
-            for (index, octet) in shown.iter().enumerate() {
-                let separator = if index == 0 { "" } else { "," };
-                write!(f, "{separator}{octet}")?;
+        let shown = match self.0.get(..SNIPPET_OCTETS_MAX) {
+            Some(first) if self.0.len() > SNIPPET_OCTETS_MAX => {
+                write!(f, "first {SNIPPET_OCTETS_MAX} octets = ")?;
+                first
             }
+            _ => {
+                f.write_str("all octets = ")?;
+                self.0
+            }
+        };
+        if shown.is_empty() || !shown.iter().all(|&octet| is_printable(octet)) {
+            return Numbers(shown).fmt(f);
+        }
+        f.write_str("<<\"")?;
+        String::from_utf8_lossy(shown).chars().try_for_each(|character| write_character(f, character))?;
+        f.write_str("\">>")
+    }
+}
+
+/// Octets as numbers, whatever they are: `<<97,98,99>>`.
+pub struct Numbers<'a>(pub &'a [u8]);
+
+impl fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<<")?;
+        for (index, octet) in self.0.iter().take(NUMBERS_MAX).enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator}{octet}")?;
         }
         f.write_str(">>")
     }
 }
 
+/// Whether Erlang takes the octet for a character of Latin-1 that can be shown.
 fn is_printable(octet: u8) -> bool {
-    matches!(octet, b' '..=b'~' | 0x08..=0x0D | 0x1B)
+    matches!(octet, b' '..=b'~' | 0xA0..=0xFF | 0x08..=0x0D | 0x1B)
 }
 
-fn write_character(f: &mut fmt::Formatter<'_>, octet: u8) -> fmt::Result {
-    match octet {
-        b'"' => f.write_str("\\\""),
-        b'\\' => f.write_str("\\\\"),
-        0x08 => f.write_str("\\b"),
-        b'\t' => f.write_str("\\t"),
-        b'\n' => f.write_str("\\n"),
-        0x0B => f.write_str("\\v"),
-        0x0C => f.write_str("\\f"),
-        b'\r' => f.write_str("\\r"),
-        0x1B => f.write_str("\\e"),
-        _ => f.write_char(char::from(octet)),
+fn write_character(f: &mut fmt::Formatter<'_>, character: char) -> fmt::Result {
+    match character {
+        '"' => f.write_str("\\\""),
+        '\\' => f.write_str("\\\\"),
+        '\u{8}' => f.write_str("\\b"),
+        '\t' => f.write_str("\\t"),
+        '\n' => f.write_str("\\n"),
+        '\u{B}' => f.write_str("\\v"),
+        '\u{C}' => f.write_str("\\f"),
+        '\r' => f.write_str("\\r"),
+        '\u{1B}' => f.write_str("\\e"),
+        _ => f.write_char(character),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! flags   15 14 13 12 11 10  9  8  7  6  5  4  3  2   1   0
-//!          │  │  │  │  │  │  │  │  │  │  │  │  │  │   │   └ another word of flags follows
+//!          │  │  │  │  │  │  │  │  │  │  │  │  │  │   │   └ another word of flags follows: not honoured, as in
+//!          │  │  │  │  │  │  │  │  │  │  │  │  │  │   │     RabbitMQ, so there is no chain of words to follow
 //!          │  │  │  │  │  │  │  │  │  │  │  │  │  │   └ no property
 //!          │  │  │  │  │  │  │  │  │  │  │  │  │  └ cluster_id, the last one
 //!          └ content_type: the properties lie behind the flags in this order, those present only
@@ -14,19 +15,17 @@
 use super::decoder::{DecodeError, Reader};
 use super::encoder::{put_short_string, put_table, put_u8, put_u16, put_u64};
 use super::field_table::{FieldTable, TableRef};
-use super::frame::{FrameType, begin_frame, end_frame};
+use super::frame::{FrameError, FrameType, begin_frame, end_frame};
 use super::short_string::ShortString;
+use super::{AmqpError, ReplyCode};
 
 /// The class whose content header carries these properties.
 pub const BASIC_CLASS_ID: u16 = 60;
 
-/// How many words of property flags are read; each may say that another follows. One holds all properties there are.
-pub const PROPERTY_FLAG_WORDS_MAX: usize = 4;
-
 /// `delivery_mode` of a message that survives a restart.
 pub const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
-/// The first word of property flags.
+/// Property flags. One word holds all there are; the lowest two bits are not looked at.
 pub mod flag {
     pub const CONTENT_TYPE: u16 = 1 << 15;
     pub const CONTENT_ENCODING: u16 = 1 << 14;
@@ -42,8 +41,6 @@ pub mod flag {
     pub const USER_ID: u16 = 1 << 4;
     pub const APP_ID: u16 = 1 << 3;
     pub const CLUSTER_ID: u16 = 1 << 2;
-    /// Another word of flags follows.
-    pub const CONTINUATION: u16 = 1;
 }
 
 /// The payload of a content header frame.
@@ -108,9 +105,9 @@ impl<'a> PropertiesRef<'a> {
     #[inline]
     pub fn parse(flags_and_list: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(flags_and_list);
-        let flags = read_flags(&mut reader)?;
+        let flags = reader.u16()?;
         let mut list = PropertyList { flags, reader };
-        Ok(Self {
+        let properties = Self {
             content_type: list.next(flag::CONTENT_TYPE, Reader::short_string)?,
             content_encoding: list.next(flag::CONTENT_ENCODING, Reader::short_string)?,
             headers: list.next(flag::HEADERS, |reader| TableRef::parse(reader.table_bytes()?))?,
@@ -125,7 +122,14 @@ impl<'a> PropertiesRef<'a> {
             user_id: list.next(flag::USER_ID, Reader::short_string)?,
             app_id: list.next(flag::APP_ID, Reader::short_string)?,
             cluster_id: list.next(flag::CLUSTER_ID, Reader::short_string)?,
-        })
+        };
+        list.reader.finish()?;
+        Ok(properties)
+    }
+
+    /// The connection exception for properties that do not parse: RabbitMQ gives it neither text nor method.
+    pub fn malformed() -> AmqpError {
+        AmqpError::connection(ReplyCode::InternalError, "").without_method()
     }
 
     pub fn to_owned(&self) -> BasicProperties {
@@ -164,20 +168,6 @@ impl<'a> PropertyList<'a> {
     ) -> Result<Option<T>, DecodeError> {
         if self.flags & flag == 0 { Ok(None) } else { read(&mut self.reader).map(Some) }
     }
-}
-
-/// The first word of flags. Words that continue it are read past: no property has a flag there.
-#[inline]
-fn read_flags(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
-    let flags = reader.u16()?;
-    let mut last = flags;
-    for _ in 1..PROPERTY_FLAG_WORDS_MAX {
-        if last & flag::CONTINUATION == 0 {
-            return Ok(flags);
-        }
-        last = reader.u16()?;
-    }
-    if last & flag::CONTINUATION == 0 { Ok(flags) } else { Err(DecodeError::TooManyPropertyFlags) }
 }
 
 /// The properties of a message of our own making, such as a dead letter or a publish over HTTP.

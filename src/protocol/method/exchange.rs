@@ -16,7 +16,7 @@ pub struct Declare<'a> {
     pub arguments: FieldTable,
 }
 
-wire!(Declare<'a> { skip_u16; name exchange; short_string exchange_type; bits passive durable auto_delete internal nowait; table arguments; });
+wire!(Declare<'a> { skip_u16; name exchange; name exchange_type; bits passive durable auto_delete internal nowait; table arguments; });
 
 /// The exchange exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

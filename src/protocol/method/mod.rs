@@ -19,7 +19,7 @@ pub use wire::Arguments;
 use super::decoder::{DecodeError, Reader};
 use super::encoder::put_u16;
 use super::frame::{FrameError, FrameType, begin_frame, end_frame};
-use super::octets::Octets;
+use super::octets::Numbers;
 use super::{AmqpError, ReplyCode};
 
 /// Octets of class id and method id, which open every method's payload.
@@ -204,7 +204,7 @@ impl MethodError {
             }
             Self::Malformed { .. } => {
                 let arguments = payload.get(METHOD_IDS_LENGTH..).unwrap_or_default();
-                AmqpError::connection(ReplyCode::FrameError, format!("cannot decode {}", Octets(arguments)))
+                AmqpError::connection(ReplyCode::FrameError, format!("cannot decode {}", Numbers(arguments)))
             }
         }
     }
