@@ -56,10 +56,17 @@ pub struct ContentHeader<'a> {
 }
 
 impl<'a> ContentHeader<'a> {
+    /// What the connection must know of a content header. The properties are looked into by [`PropertiesRef::parse`].
     #[inline]
-    pub fn parse(payload: &'a [u8]) -> Result<Self, DecodeError> {
+    pub fn parse(payload: &'a [u8]) -> Result<Self, FrameError<'a>> {
+        Self::read(payload).map_err(|_| FrameError::Unknown { frame_type: FrameType::Header as u8, payload })
+    }
+
+    #[inline]
+    fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
-        Ok(Self { class_id: reader.u16()?, weight: reader.u16()?, body_size: reader.u64()?, properties: reader.rest() })
+        let (class_id, weight, body_size) = (reader.u16()?, reader.u16()?, reader.u64()?);
+        Ok(Self { class_id, weight, body_size, properties: reader.rest() })
     }
 
     /// Appends the payload of a content header frame.
