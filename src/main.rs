@@ -1,1 +1,108 @@
-fn main() {}
+//! Program `leveret`: arguments, configuration, logging, run.
+
+use clap::Parser;
+use leveret::config::{Config, LogLevel, Overrides};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A RabbitMQ-compatible AMQP 0-9-1 message broker.
+///
+/// Without arguments it serves AMQP on 0.0.0.0:5672 for the user guest (password guest, from this machine only) and the
+/// virtual host "/". Applications that speak to RabbitMQ through an AMQP 0-9-1 client speak to it unchanged.
+#[derive(Parser, Debug)]
+#[command(version, max_term_width = 100, after_help = SEE_ALSO, after_long_help = DETAILS)]
+struct Arguments {
+    /// Read settings from this TOML file
+    ///
+    /// leveret.example.toml holds every setting with its default and an explanation.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Serve AMQP at this IP:PORT; may be given several times [default: 0.0.0.0:5672]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    listen: Vec<SocketAddr>,
+
+    /// Serve the management interface at this IP:PORT [default: 127.0.0.1:15672]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    management_listen: Option<SocketAddr>,
+
+    /// Keep everything that is kept in this folder [default: ./leveret-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Log lines of this level and above: off, error, warn, info, debug, trace [default: info]
+    #[arg(long, value_name = "L")]
+    log_level: Option<LogLevel>,
+}
+
+const SEE_ALSO: &str = "Use --help for environment variables, signals and examples.";
+
+const DETAILS: &str = "\
+Settings:
+  The command line wins over the environment, the environment over the file, the file over the
+  defaults. A setting that is misspelt or out of range is refused, with its place and the reason.
+
+Environment variables (those of RabbitMQ's container images):
+  RABBITMQ_DEFAULT_USER    the user that exists from the start [default: guest]
+  RABBITMQ_DEFAULT_PASS    its password [default: guest]
+  RABBITMQ_DEFAULT_VHOST   the virtual host that exists from the start [default: /]
+  RABBITMQ_NODE_PORT       the port to serve AMQP at [default: 5672]
+
+Signals:
+  SIGTERM, SIGINT          close all connections in good order and exit with code 0
+  SIGHUP                   read the configuration again
+
+Examples:
+  leveret
+  leveret --listen 127.0.0.1:5672 --listen '[::1]:5672'
+  leveret --config /etc/leveret.toml --data-dir /var/lib/leveret --log-level warn
+  RABBITMQ_DEFAULT_USER=app RABBITMQ_DEFAULT_PASS=secret leveret";
+
+fn main() -> ExitCode {
+    match start(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("leveret: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let overrides = Overrides {
+        listen: arguments.listen,
+        management_listen: arguments.management_listen,
+        data_dir: arguments.data_dir,
+        log_level: arguments.log_level,
+    };
+    let config = Config::load(arguments.config.as_deref(), overrides, environment)?;
+    start_logging(config.log_level);
+    leveret::server::run(config)?;
+    Ok(())
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
+}
+
+/// Lines for people, on the standard error: `2026-01-31T12:00:00.000Z INFO  listening at 0.0.0.0:5672`.
+fn start_logging(level: LogLevel) {
+    env_logger::Builder::new()
+        .filter_level(level.filter())
+        .format(|line, record| {
+            let style = line.default_level_style(record.level());
+            let time = line.timestamp_millis();
+            writeln!(line, "{time} {style}{:<5}{style:#} {}", record.level(), record.args())
+        })
+        .init();
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be IP:PORT, such as 127.0.0.1:5672 or [::1]:5672".to_owned())
+}

@@ -1,1 +1,33 @@
-//! mio: poll, listeners, sockets, timers, wake-ups.
+//! What the loop needs from the operating system: readiness, listeners, sockets, timers, wake-ups, signals, the clock.
+//!
+//! This room owns every system call of the network side and every read of the clock. It knows no AMQP: it moves bytes
+//! and reports outcomes, and whoever composes the turn of the loop decides what they mean. It never blocks except in
+//! [`Poller::poll`], never allocates on the path of a read or write, and never starts a thread.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`event_loop`] | the poll, and who is ready |
+//! | [`listener`] | accepting, and what to do when descriptors run out |
+//! | [`socket`] | one client's TCP stream: receive, send, close |
+//! | [`timer_wheel`] | deadlines, without a clock of its own |
+//! | [`clock`] | the only place that asks what time it is |
+//! | [`waker`] | waking the poll from another thread |
+//! | [`signals`] | SIGTERM, SIGINT and SIGHUP as readiness |
+//! | [`process`] | what the process may use and does use: descriptors, memory, CPU time |
+
+pub mod clock;
+pub mod event_loop;
+pub mod listener;
+pub mod process;
+pub mod signals;
+pub mod socket;
+pub mod timer_wheel;
+pub mod waker;
+
+pub use clock::Clock;
+pub use event_loop::{Poller, Readiness};
+pub use listener::{Accepted, Listener};
+pub use signals::{Signal, Signals};
+pub use socket::{Received, Sent, Socket};
+pub use timer_wheel::{TimerKey, TimerWheel};
+pub use waker::Waker;

@@ -1,1 +1,0 @@
-//! Settings, their defaults and their limits.

@@ -1,0 +1,48 @@
+//! Why a configuration is refused, in one line that says where to look.
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+
+/// Why a configuration is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable { path: PathBuf, reason: String },
+    /// The file is not TOML, names an unknown key, or a value is not of its key's type.
+    Malformed { path: PathBuf, line_number: Option<usize>, line: String, reason: String },
+    /// A value is of the right type but makes no sense.
+    OutOfRange { key: &'static str, value: String, expected: String },
+    /// An environment variable's value makes no sense.
+    Environment { variable: &'static str, value: String },
+}
+
+impl ConfigError {
+    pub(super) fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map(|span| span.start.min(text.len()));
+        let line_number = start.map(|start| text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count() + 1);
+        let line = line_number.and_then(|number| text.lines().nth(number - 1)).unwrap_or_default().trim().to_owned();
+        Self::Malformed { path: path.to_owned(), line_number, line, reason: error.message().replace('\n', "; ") }
+    }
+
+    pub(super) fn out_of_range(key: &'static str, value: impl Display, expected: impl Into<String>) -> Self {
+        Self::OutOfRange { key, value: value.to_string(), expected: expected.into() }
+    }
+}
+
+impl Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, reason } => write!(f, "cannot read {}: {reason}", path.display()),
+            Self::Malformed { path, line_number: Some(number), line, reason } => {
+                write!(f, "{}, line {number}: {reason} (the line is: {line})", path.display())
+            }
+            Self::Malformed { path, line_number: None, reason, .. } => write!(f, "{}: {reason}", path.display()),
+            Self::OutOfRange { key, value, expected } => write!(f, "{key} is {value}, but must be {expected}"),
+            Self::Environment { variable, value } => {
+                write!(f, "the environment variable {variable} is {value:?}, but must be a port number")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,168 @@
+//! Settings, their defaults and their limits.
+//!
+//! A setting comes from the command line, else from the environment, else from the configuration file, else from the
+//! default here. [`Config::load`] reads nothing but the file it is given: the environment is a function argument. A
+//! file that misspells a key or leaves a value's range is refused with the place and the reason; nothing is ignored.
+
+mod error;
+mod limits;
+mod values;
+
+pub use error::ConfigError;
+pub use limits::Limits;
+pub use values::{Identity, LogLevel, MemoryWatermark};
+
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The port of AMQP without TLS.
+pub const AMQP_PORT: u16 = 5672;
+/// The port of RabbitMQ's management plugin.
+pub const MANAGEMENT_PORT: u16 = 15672;
+
+/// Everything that can be set.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where AMQP clients connect. Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Where the management interface listens.
+    pub management_listen: SocketAddr,
+    /// The folder of everything that is kept.
+    pub data_dir: PathBuf,
+    /// The least important lines that are logged.
+    pub log_level: LogLevel,
+    /// Which product clients are told they are talking to.
+    pub identity: Identity,
+    /// The user that exists from the start.
+    pub default_user: String,
+    /// Its password.
+    pub default_pass: String,
+    /// The virtual host that exists from the start.
+    pub default_vhost: String,
+    /// The users that may connect from this machine only.
+    pub loopback_users: Vec<String>,
+    /// Bounds on what clients may take.
+    pub limits: Limits,
+}
+
+/// What the command line sets; whatever it leaves out stays as it was.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Overrides {
+    /// Replaces all addresses when there are any.
+    pub listen: Vec<SocketAddr>,
+    pub management_listen: Option<SocketAddr>,
+    pub data_dir: Option<PathBuf>,
+    pub log_level: Option<LogLevel>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), AMQP_PORT)],
+            management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
+            data_dir: PathBuf::from("./leveret-data"),
+            log_level: LogLevel::Info,
+            identity: Identity::Leveret,
+            default_user: "guest".to_owned(),
+            default_pass: "guest".to_owned(),
+            default_vhost: "/".to_owned(),
+            loopback_users: vec!["guest".to_owned()],
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The settings that hold when all sources have been asked: `overrides`, then `environment`, then `file`, then
+    /// the defaults. `environment` looks a variable up by its name.
+    pub fn load(
+        file: Option<&Path>,
+        overrides: Overrides,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = match file {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        config.apply_environment(environment)?;
+        config.apply_overrides(overrides);
+        config.validate()?;
+        Ok(config)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one file this room reads")]
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+        Self::parse(&text, path)
+    }
+
+    /// The settings of a file's text; `path` only serves to name it in errors. The values are not checked yet.
+    fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::malformed(path, text, &error))
+    }
+
+    /// The variables of RabbitMQ's container images. An empty one counts as not set.
+    fn apply_environment(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        let lookup = |variable| environment(variable).filter(|value| !value.is_empty());
+        for (variable, setting) in [
+            ("RABBITMQ_DEFAULT_USER", &mut self.default_user),
+            ("RABBITMQ_DEFAULT_PASS", &mut self.default_pass),
+            ("RABBITMQ_DEFAULT_VHOST", &mut self.default_vhost),
+        ] {
+            if let Some(value) = lookup(variable) {
+                *setting = value;
+            }
+        }
+        const NODE_PORT: &str = "RABBITMQ_NODE_PORT";
+        if let Some(value) = lookup(NODE_PORT) {
+            let port: u16 =
+                value.parse().map_err(|_| ConfigError::Environment { variable: NODE_PORT, value: value.clone() })?;
+            let mut listen = Vec::new();
+            for &(mut address) in &self.listen {
+                address.set_port(port);
+                if !listen.contains(&address) {
+                    listen.push(address);
+                }
+            }
+            self.listen = listen;
+        }
+        Ok(())
+    }
+
+    fn apply_overrides(&mut self, overrides: Overrides) {
+        if !overrides.listen.is_empty() {
+            self.listen = overrides.listen;
+        }
+        self.management_listen = overrides.management_listen.unwrap_or(self.management_listen);
+        self.log_level = overrides.log_level.unwrap_or(self.log_level);
+        if let Some(data_dir) = overrides.data_dir {
+            self.data_dir = data_dir;
+        }
+    }
+
+    /// What serde's types cannot say about the values.
+    fn validate(&self) -> Result<(), ConfigError> {
+        /// Names travel as AMQP short strings.
+        const NAME_MAX_BYTES: usize = 255;
+        if self.listen.is_empty() {
+            return Err(ConfigError::out_of_range("listen", "[]", "at least one address"));
+        }
+        for (index, address) in self.listen.iter().enumerate() {
+            if address.port() != 0 && self.listen[..index].contains(address) {
+                return Err(ConfigError::out_of_range("listen", address, "each address once"));
+            }
+        }
+        for (key, name) in [("default_user", &self.default_user), ("default_vhost", &self.default_vhost)] {
+            if name.is_empty() || name.len() > NAME_MAX_BYTES {
+                return Err(ConfigError::out_of_range(key, format!("{name:?}"), "1 to 255 bytes long"));
+            }
+        }
+        self.limits.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! The poll, and who is ready.
+//!
+//! Every source is registered once, edge-triggered, for reading and writing. An edge says "something changed": its
+//! owner must read (or write) until the source would block, or remember that it did not, because the poll will not
+//! say it again. It never reads or writes anything itself.
+
+use mio::event::{Event, Source};
+use mio::{Events, Interest, Poll, Token};
+use std::io;
+use std::time::Duration;
+
+/// The most sources one poll reports; the rest follow in the next one.
+pub const EVENTS_PER_POLL_MAX: usize = 1024;
+
+/// The poll and the events of its latest call.
+#[derive(Debug)]
+pub struct Poller {
+    poll: Poll,
+    events: Events,
+}
+
+/// What the poll says about one source. Edges may be spurious: the system call that follows has the last word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Readiness {
+    /// The number its source was registered with.
+    pub token: usize,
+    /// There may be bytes (or the end of the stream, or an error) to receive, or clients to accept.
+    pub readable: bool,
+    /// There may be room to send.
+    pub writable: bool,
+    /// The peer will send nothing more, or the stream failed. What it sent before may still be there to receive.
+    pub closed: bool,
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_PER_POLL_MAX) })
+    }
+
+    /// Reports `source` as `token` from now on, until it is deregistered or dropped. An edge for what is ready already
+    /// comes with the next poll.
+    pub fn register(&self, source: &mut impl Source, token: usize) -> io::Result<()> {
+        self.poll.registry().register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Like [`register`](Self::register), for sources that are only ever read: listeners and signals.
+    pub fn register_readable(&self, source: &mut impl Source, token: usize) -> io::Result<()> {
+        self.poll.registry().register(source, Token(token), Interest::READABLE)
+    }
+
+    /// Stops reporting `source`. Readiness that the latest poll already holds is not taken back.
+    pub fn deregister(&self, source: &mut impl Source) -> io::Result<()> {
+        self.poll.registry().deregister(source)
+    }
+
+    /// Waits until something is ready or `timeout` has passed; `None` waits for ever. A wait that a signal interrupts
+    /// ends with nothing ready.
+    pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Who was ready when the latest poll returned.
+    pub fn ready(&self) -> impl Iterator<Item = Readiness> + '_ {
+        self.events.iter().map(Readiness::of)
+    }
+
+    pub(super) fn registry(&self) -> &mio::Registry {
+        self.poll.registry()
+    }
+}
+
+impl Readiness {
+    fn of(event: &Event) -> Self {
+        Self {
+            token: event.token().0,
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            closed: event.is_read_closed() || event.is_write_closed() || event.is_error(),
+        }
+    }
+}
+
+/// Makes a wrapper around one mio source registrable, without showing the source to the other rooms.
+macro_rules! delegate_source {
+    ($wrapper:ty, $field:ident) => {
+        impl mio::event::Source for $wrapper {
+            fn register(
+                &mut self,
+                registry: &mio::Registry,
+                token: mio::Token,
+                interests: mio::Interest,
+            ) -> std::io::Result<()> {
+                self.$field.register(registry, token, interests)
+            }
+
+            fn reregister(
+                &mut self,
+                registry: &mio::Registry,
+                token: mio::Token,
+                interests: mio::Interest,
+            ) -> std::io::Result<()> {
+                self.$field.reregister(registry, token, interests)
+            }
+
+            fn deregister(&mut self, registry: &mio::Registry) -> std::io::Result<()> {
+                self.$field.deregister(registry)
+            }
+        }
+    };
+}
+pub(super) use delegate_source;
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the clients in these tests are plain standard sockets")]
+pub(super) mod tests {
+    use super::*;
+    use crate::reactor::{Accepted, Listener, Received, Sent, Socket, Waker};
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
+    /// Longer than any machine needs; a test that waits this long has failed.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const LISTENER: usize = 7;
+    const CLIENT: usize = 8;
+    const WAKER: usize = 9;
+
+    /// Polls until `wanted` holds for some readiness.
+    pub fn poll_until(poller: &mut Poller, wanted: impl Fn(&Readiness) -> bool) -> Readiness {
+        loop {
+            poller.poll(Some(PATIENCE)).expect("poll");
+            let ready: Vec<Readiness> = poller.ready().collect();
+            assert!(!ready.is_empty(), "nothing was ready for {PATIENCE:?}");
+            if let Some(found) = ready.into_iter().find(&wanted) {
+                return found;
+            }
+        }
+    }
+
+    /// A listener on a free port of the loopback, already registered as [`LISTENER`].
+    fn listening() -> (Poller, Listener, SocketAddr) {
+        let poller = Poller::new().expect("poller");
+        let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).expect("bind");
+        poller.register_readable(&mut listener, LISTENER).expect("register");
+        let address = listener.local_address();
+        (poller, listener, address)
+    }
+
+    /// One accepted client, registered as [`CLIENT`], and its other end.
+    fn accepted() -> (Poller, Socket, TcpStream) {
+        let (mut poller, mut listener, address) = listening();
+        let client = TcpStream::connect(address).expect("connect");
+        poll_until(&mut poller, |ready| ready.token == LISTENER && ready.readable);
+        let Accepted::Client(mut socket) = listener.accept() else { panic!("a client is waiting") };
+        poller.register(&mut socket, CLIENT).expect("register");
+        (poller, socket, client)
+    }
+
+    #[test]
+    fn a_client_connects_sends_receives_and_leaves() {
+        let (mut poller, mut socket, mut client) = accepted();
+        assert_eq!(socket.peer_address(), client.local_addr().unwrap());
+
+        client.write_all(b"AMQP\x00\x00\x09\x01").unwrap();
+        poll_until(&mut poller, |ready| ready.token == CLIENT && ready.readable);
+        let mut buffer = [0; 64];
+        assert!(matches!(socket.receive(&mut buffer), Received::Bytes(8)));
+        assert_eq!(&buffer[..8], b"AMQP\x00\x00\x09\x01");
+        assert!(matches!(socket.receive(&mut buffer), Received::WouldBlock));
+
+        assert!(matches!(socket.send(b"start"), Sent::Bytes(5)));
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"start");
+
+        drop(client);
+        poll_until(&mut poller, |ready| ready.token == CLIENT && ready.closed);
+        assert!(matches!(socket.receive(&mut buffer), Received::Closed));
+    }
+
+    #[test]
+    fn a_socket_that_blocked_is_reported_writable_once_the_peer_reads() {
+        let (mut poller, mut socket, mut client) = accepted();
+        let chunk = vec![b'x'; 256 * 1024];
+        let mut sent = 0;
+        loop {
+            match socket.send(&chunk) {
+                Sent::Bytes(count) => sent += count,
+                Sent::WouldBlock => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        // Consume the edge that the registration itself caused, so that the next one is the peer's doing.
+        poll_until(&mut poller, |ready| ready.token == CLIENT);
+        let mut received = vec![0; sent];
+        client.read_exact(&mut received).unwrap();
+        poll_until(&mut poller, |ready| ready.token == CLIENT && ready.writable);
+        assert!(matches!(socket.send(b"more"), Sent::Bytes(4)));
+    }
+
+    #[test]
+    fn a_deregistered_socket_stays_silent() {
+        let (mut poller, mut socket, mut client) = accepted();
+        poller.deregister(&mut socket).unwrap();
+        client.write_all(b"unheard").unwrap();
+        poller.poll(Some(Duration::ZERO)).unwrap();
+        assert!(poller.ready().all(|ready| ready.token != CLIENT));
+    }
+
+    #[test]
+    fn another_thread_wakes_the_poll() {
+        let mut poller = Poller::new().unwrap();
+        let waker = Waker::new(&poller, WAKER).unwrap();
+        let elsewhere = waker.clone();
+        let thread = std::thread::spawn(move || elsewhere.wake().unwrap());
+        assert_eq!(poll_until(&mut poller, |ready| ready.token == WAKER).token, WAKER);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_poll_without_events_ends_at_its_timeout() {
+        let mut poller = Poller::new().unwrap();
+        poller.poll(Some(Duration::from_millis(1))).unwrap();
+        assert_eq!(poller.ready().count(), 0);
+    }
+}
