@@ -23,6 +23,7 @@ mod dispatch;
 mod effects;
 pub mod equivalence;
 pub mod exchange;
+pub mod expiration;
 mod expiry;
 mod lifecycle;
 pub mod message;

@@ -1,1 +1,198 @@
 //! One client without I/O: bytes to commands, effects to bytes.
+//!
+//! [`Connection::receive`] is given bytes as they arrive and calls the broker; what the client must be told is appended
+//! to its [`outbox`]. No socket, no clock, no system call: time is an argument, and whoever owns the socket moves the
+//! bytes.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `receive` | frames: where they end, whose they are, what is left over |
+//! | `handshake`, `sasl` | from the protocol header to an open virtual host |
+//! | `dispatch`, `dispatch_basic` | methods to the broker's commands and their answers |
+//! | `publish` | the content of a publish, the shortest way from receive buffer to broker |
+//! | `close` | exceptions, and how channels and connections end |
+//! | `heartbeat` | deadlines |
+//! | `outbox`, `delivery` | what waits to be sent, and how deliveries are written |
+
+mod channel;
+mod close;
+mod delivery;
+mod dispatch;
+mod dispatch_basic;
+mod handshake;
+mod heartbeat;
+mod outbox;
+mod publish;
+mod receive;
+mod sasl;
+mod settings;
+
+pub use close::CloseReason;
+pub use heartbeat::TimerOutcome;
+pub use outbox::{Outbox, Outboxes};
+pub use settings::{Authenticator, Identity, Settings};
+
+use crate::broker::store::Store;
+use crate::broker::{Broker, ConnectionId};
+use crate::protocol::FieldTable;
+use channel::Channel;
+use std::net::SocketAddr;
+
+/// What a connection works with while it handles bytes or a timer.
+pub struct Context<'a, S: Store> {
+    pub broker: &'a mut Broker<S>,
+    pub outboxes: &'a mut Outboxes,
+    pub settings: &'a Settings,
+    /// The caller's clock, in milliseconds.
+    pub now_ms: u64,
+    /// Why publishers are not read at the moment.
+    pub alarm: Option<Alarm>,
+}
+
+/// A resource that ran low.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alarm {
+    Memory,
+}
+
+impl Alarm {
+    /// The reason in `connection.blocked`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Memory => "low on memory",
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Nothing but the eight bytes of a protocol header may come.
+    AwaitingHeader,
+    AwaitingStartOk,
+    AwaitingTuneOk,
+    AwaitingOpen,
+    Running,
+    /// We sent `connection.close`: everything but its answer is ignored.
+    Closing,
+    /// To be dropped without a word at the deadline; what still comes is ignored.
+    Doomed,
+    /// Over: the socket is to be closed once the outbox is sent.
+    Closed,
+}
+
+pub struct Connection {
+    id: ConnectionId,
+    peer: SocketAddr,
+    local: SocketAddr,
+    phase: Phase,
+    /// The beginning of a frame whose end hasn't arrived.
+    partial: Vec<u8>,
+    /// A large body frame that is being received straight into its message.
+    streaming: Option<receive::Streaming>,
+    /// Open channels, by rising number.
+    channels: Vec<Box<Channel>>,
+    /// The index of the channel of the last frame: the next one is most often its.
+    last_channel: usize,
+    channel_max: u16,
+    frame_max: u32,
+    heartbeat_s: u16,
+    user: Option<Box<str>>,
+    client_properties: FieldTable,
+    capabilities: Capabilities,
+    /// When it last sent anything, and was last written to.
+    last_received_ms: u64,
+    last_sent_ms: u64,
+    /// When a handshake, a close or a doom runs out.
+    deadline_ms: Option<u64>,
+    /// It published during an alarm: its socket is not read.
+    blocked: bool,
+    /// It was told so by `connection.blocked`.
+    told_blocked: bool,
+    /// It published since the server last asked.
+    published_to: bool,
+    close_reason: Option<CloseReason>,
+}
+
+/// What the client announced that it understands.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+struct Capabilities {
+    authentication_failure_close: bool,
+    connection_blocked: bool,
+}
+
+/// Channels that a connection is given room for at first.
+const CHANNELS_AT_FIRST: usize = 1;
+
+impl Connection {
+    /// A client that just connected from `peer` to `local`. Its outbox must be open.
+    pub fn new(id: ConnectionId, peer: SocketAddr, local: SocketAddr, settings: &Settings, now_ms: u64) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            phase: Phase::AwaitingHeader,
+            partial: Vec::new(),
+            streaming: None,
+            channels: Vec::with_capacity(CHANNELS_AT_FIRST),
+            last_channel: 0,
+            channel_max: settings.channel_max,
+            frame_max: settings.frame_max,
+            heartbeat_s: 0,
+            user: None,
+            client_properties: FieldTable::default(),
+            capabilities: Capabilities::default(),
+            last_received_ms: now_ms,
+            last_sent_ms: now_ms,
+            deadline_ms: Some(now_ms + settings.handshake_timeout_ms),
+            blocked: false,
+            told_blocked: false,
+            published_to: false,
+            close_reason: None,
+        }
+    }
+
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// `127.0.0.1:50000 -> 127.0.0.1:5672`, as RabbitMQ names connections.
+    pub fn name(&self) -> String {
+        format!("{} -> {}", self.peer, self.local)
+    }
+
+    pub fn client_properties(&self) -> &FieldTable {
+        &self.client_properties
+    }
+
+    /// Limits as negotiated: channels, frame size in bytes, heartbeat in seconds.
+    pub fn tuning(&self) -> (u16, u32, u16) {
+        (self.channel_max, self.frame_max, self.heartbeat_s)
+    }
+
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Its socket isn't to be read: it published during an alarm.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Why it ended, once it did.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.close_reason.as_ref()
+    }
+}

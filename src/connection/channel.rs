@@ -1,0 +1,82 @@
+//! A channel as its connection sees it: what is expected next, and the last publish.
+
+use crate::broker::ChannelId;
+use crate::broker::exchange::QueueId;
+use crate::broker::message::Attributes;
+
+/// The content that is being received after a `basic.publish`.
+#[derive(Default)]
+pub enum Incoming {
+    /// A method is expected.
+    #[default]
+    Method,
+    /// The content header of the publish in [`LastPublish`] is expected.
+    Header,
+    /// Body frames are expected.
+    Body(IncomingBody),
+    /// More came than was announced, or more than is allowed; the next frame shows what RabbitMQ says of it.
+    Overrun,
+}
+
+/// A content whose header has arrived.
+pub struct IncomingBody {
+    /// As announced, in bytes.
+    pub body_size: u64,
+    pub received: u64,
+    /// The content header frame; behind it the body frame as far as it has come, when the body is small.
+    pub frames: Vec<u8>,
+    pub header_frame_length: usize,
+    /// A body too large for `frames`.
+    pub large_body: Vec<u8>,
+    /// More than the largest message allowed: the bytes are not kept.
+    pub oversized: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChannelState {
+    Open,
+    /// We sent `channel.close`: everything but its answer is ignored.
+    Closing,
+}
+
+/// A channel's previous publish. The same bytes again mean the same exchange, key, flags and route.
+#[derive(Default)]
+pub struct LastPublish {
+    /// The whole method frame. Empty when there was none.
+    pub method_frame: Vec<u8>,
+    /// Exchange and routing key as short strings, and the frame end: the tail of the deliveries.
+    pub address: Vec<u8>,
+    pub mandatory: bool,
+    pub immediate: bool,
+    /// Where it went, valid while `route_generation` is the broker's.
+    pub queues: Vec<QueueId>,
+    pub route_generation: Option<u64>,
+    /// Property flags and list of the last message whose properties need nothing special, and what they say.
+    pub properties: Vec<u8>,
+    pub attributes: Attributes,
+    /// `properties` and `attributes` hold something.
+    pub properties_known: bool,
+}
+
+/// Property lists longer than this are read anew each time.
+pub const KNOWN_PROPERTIES_MAX: usize = 128;
+
+pub struct Channel {
+    pub number: u16,
+    pub id: ChannelId,
+    pub state: ChannelState,
+    pub incoming: Incoming,
+    pub last_publish: LastPublish,
+}
+
+impl Channel {
+    pub fn new(number: u16, id: ChannelId) -> Self {
+        Self {
+            number,
+            id,
+            state: ChannelState::Open,
+            incoming: Incoming::Method,
+            last_publish: LastPublish::default(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How channels and connections end: exceptions of ours, closes of theirs.
+
+use super::channel::ChannelState;
+use super::{Connection, Context, Phase};
+use crate::broker::store::Store;
+use crate::protocol::method::{channel, connection};
+use crate::protocol::{AmqpError, ErrorScope, Method, ReplyCode};
+use std::fmt;
+
+/// How long a client may take to answer `connection.close` before its socket is closed all the same, in milliseconds.
+pub const CLOSE_OK_TIMEOUT_MS: u64 = 10_000;
+
+/// Why a connection ended, for the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The client said `connection.close`.
+    ByClient,
+    /// We did, because of this.
+    Exception(AmqpError),
+    /// It never came to an open virtual host.
+    Handshake(&'static str),
+    HandshakeTimeout,
+    MissedHeartbeats,
+    /// The client sent something that RabbitMQ answers by dropping it.
+    Dropped(&'static str),
+    /// The broker was told to stop.
+    Shutdown,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByClient => f.write_str("closed by the client"),
+            Self::Exception(error) => write!(f, "{error}"),
+            Self::Handshake(reason) => write!(f, "refused: {reason}"),
+            Self::HandshakeTimeout => f.write_str("the handshake took too long"),
+            Self::MissedHeartbeats => f.write_str("the client missed its heartbeats"),
+            Self::Dropped(reason) => write!(f, "dropped: {reason}"),
+            Self::Shutdown => f.write_str("the broker is stopping"),
+        }
+    }
+}
+
+impl Connection {
+    /// An exception of a method on a channel.
+    pub(super) fn raise<S: Store>(
+        &mut self,
+        channel_number: u16,
+        error: &AmqpError,
+        method: (u16, u16),
+        context: &mut Context<'_, S>,
+    ) {
+        match error.scope {
+            ErrorScope::Channel => self.raise_on_channel(channel_number, error, method, context),
+            ErrorScope::Connection => self.raise_on_connection(error, method, context),
+        }
+    }
+
+    fn raise_on_channel<S: Store>(
+        &mut self,
+        channel_number: u16,
+        error: &AmqpError,
+        (class_id, method_id): (u16, u16),
+        context: &mut Context<'_, S>,
+    ) {
+        log::warn!("{}: channel {channel_number}: {error}", self.name());
+        let close = Method::ChannelClose(channel::Close {
+            reply_code: error.code.number(),
+            reply_text: error.reply_text().as_bytes(),
+            class_id,
+            method_id,
+        });
+        // What was delivered or confirmed before must go out before the close does.
+        context.broker.flush_confirms(context.outboxes);
+        context.outboxes.method(self.id, channel_number, &close);
+        let Some(channel) = self.find_channel(channel_number) else { return };
+        channel.state = ChannelState::Closing;
+        channel.incoming = Default::default();
+        channel.last_publish = Default::default();
+        context.broker.close_channel(channel.id);
+    }
+
+    /// An exception that ends the connection: sends `connection.close` and ignores what still comes but its answer.
+    pub(super) fn raise_on_connection<S: Store>(
+        &mut self,
+        error: &AmqpError,
+        method: (u16, u16),
+        context: &mut Context<'_, S>,
+    ) {
+        log::warn!("{}: {error}", self.name());
+        self.send_close(error, method, context);
+        self.release(context);
+        self.phase = Phase::Closing;
+        self.deadline_ms = Some(context.now_ms + CLOSE_OK_TIMEOUT_MS);
+        self.close_reason = Some(CloseReason::Exception(error.clone()));
+    }
+
+    pub(super) fn send_close<S: Store>(&mut self, error: &AmqpError, method: (u16, u16), context: &mut Context<'_, S>) {
+        let (class_id, method_id) = if error.names_method { method } else { (0, 0) };
+        let close = Method::ConnectionClose(connection::Close {
+            reply_code: error.code.number(),
+            reply_text: error.reply_text().as_bytes(),
+            class_id,
+            method_id,
+        });
+        context.outboxes.method(self.id, 0, &close);
+    }
+
+    /// The client said `connection.close`.
+    pub(super) fn close_received<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        self.release(context);
+        context.outboxes.method(self.id, 0, &Method::ConnectionCloseOk(connection::CloseOk));
+        self.end(CloseReason::ByClient);
+    }
+
+    /// Closes because the operator, or the end of the broker, wants it.
+    pub fn force_close<S: Store>(&mut self, explanation: &str, context: &mut Context<'_, S>) {
+        match self.phase {
+            Phase::Running => {
+                let error = AmqpError::connection(ReplyCode::ConnectionForced, explanation).without_method();
+                self.raise_on_connection(&error, (0, 0), context);
+            }
+            Phase::Closing | Phase::Closed => {}
+            _ => self.end(CloseReason::Shutdown),
+        }
+    }
+
+    /// Nothing more is read; the socket closes when the outbox is sent.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed;
+        self.deadline_ms = None;
+        self.close_reason.get_or_insert(reason);
+    }
+
+    /// Drops the connection without a word after the delay that makes guessing slow.
+    pub(super) fn doom<S: Store>(&mut self, reason: &'static str, context: &mut Context<'_, S>) {
+        log::warn!("{}: {reason}", self.name());
+        self.phase = Phase::Doomed;
+        self.deadline_ms = Some(context.now_ms + context.settings.authentication_failure_delay_ms);
+        self.close_reason = Some(CloseReason::Handshake(reason));
+    }
+
+    /// Gives back what the broker keeps for this connection. Safe to call twice.
+    pub fn release<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        self.channels = Vec::new();
+        self.streaming = None;
+        self.partial = Vec::new();
+        if self.phase == Phase::Running {
+            context.broker.flush_confirms(context.outboxes);
+            context.broker.close_connection(self.id, context.outboxes);
+            self.phase = Phase::Closed;
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Methods to the broker's commands: connection, channel, access, exchange, queue, confirm, tx.
+
+use super::channel::Channel;
+use super::{Alarm, Connection, Context, Phase};
+use crate::broker::DeclareRequest;
+use crate::broker::store::Store;
+use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
+use crate::protocol::{AmqpError, Method, ReplyCode};
+use std::borrow::Cow;
+
+/// What a command on a channel leads to.
+pub(super) type Outcome = Result<(), AmqpError>;
+
+/// What `access.request-ok` always says: tickets mean nothing any more.
+const TICKET: u16 = 1;
+
+impl Connection {
+    /// A method on channel 0 of an open connection.
+    pub(super) fn method_on_connection<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {
+        match method {
+            Method::ConnectionClose(_) => self.close_received(context),
+            Method::ConnectionCloseOk(_) => {}
+            Method::ConnectionUpdateSecret(_) => {
+                let answer = Method::ConnectionUpdateSecretOk(connection::UpdateSecretOk);
+                context.outboxes.method(self.id, 0, &answer);
+            }
+            method => {
+                let error =
+                    AmqpError::connection(ReplyCode::ChannelError, "unexpected method in connection state running");
+                self.raise_on_connection(&error, (method.class_id(), method.method_id()), context);
+            }
+        }
+    }
+
+    pub(super) fn open_channel<S: Store>(&mut self, number: u16, context: &mut Context<'_, S>) {
+        let limit = usize::from(self.channel_max);
+        if limit != 0 && self.channels.len() >= limit {
+            let explanation =
+                format!("number of channels opened ({limit}) has reached the negotiated channel_max ({limit})");
+            let error = AmqpError::connection(ReplyCode::NotAllowed, explanation).without_method();
+            return self.raise_on_connection(&error, (0, 0), context);
+        }
+        let channel = Channel::new(number, context.broker.open_channel(self.id, number));
+        let index = self.channels.partition_point(|open| open.number < number);
+        if self.channels.len() == self.channels.capacity() && self.channels.len() < 4 {
+            // Most connections have one or a few channels: grow by what is needed.
+            self.channels.reserve_exact(1);
+        }
+        self.channels.insert(index, Box::new(channel));
+        self.last_channel = index;
+        context.outboxes.method(self.id, number, &Method::ChannelOpenOk(channel::OpenOk));
+    }
+
+    pub(super) fn answer_channel_close<S: Store>(&mut self, number: u16, context: &mut Context<'_, S>) {
+        context.outboxes.method(self.id, number, &Method::ChannelCloseOk(channel::CloseOk));
+    }
+
+    /// A method on an open channel that expects one.
+    pub(super) fn method_on_channel<S: Store>(
+        &mut self,
+        index: usize,
+        method: Method<'_>,
+        context: &mut Context<'_, S>,
+    ) {
+        let number = self.channels[index].number;
+        let ids = (method.class_id(), method.method_id());
+        if let Err(error) = self.command(index, method, context) {
+            self.raise(number, &error, ids, context);
+        }
+    }
+
+    fn command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
+        let number = self.channels[index].number;
+        match method {
+            Method::BasicAck(_)
+            | Method::BasicNack(_)
+            | Method::BasicReject(_)
+            | Method::BasicConsume(_)
+            | Method::BasicCancel(_)
+            | Method::BasicGet(_)
+            | Method::BasicQos(_)
+            | Method::BasicRecover(_)
+            | Method::BasicRecoverAsync(_) => self.basic_command(index, method, context),
+            Method::QueueDeclare(_)
+            | Method::QueueBind(_)
+            | Method::QueueUnbind(_)
+            | Method::QueuePurge(_)
+            | Method::QueueDelete(_) => self.queue_command(index, method, context),
+            Method::ExchangeDeclare(_)
+            | Method::ExchangeDelete(_)
+            | Method::ExchangeBind(_)
+            | Method::ExchangeUnbind(_) => self.exchange_command(index, method, context),
+            Method::ConfirmSelect(confirm::Select { nowait }) => {
+                context.broker.select_confirms(self.channels[index].id)?;
+                self.answer(number, nowait, &Method::ConfirmSelectOk(confirm::SelectOk), context);
+                Ok(())
+            }
+            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
+                self.transaction_command(index, &method, context)
+            }
+            Method::ChannelClose(_) => {
+                context.broker.flush_confirms(context.outboxes);
+                context.broker.close_channel(self.channels[index].id);
+                self.channels.remove(index);
+                self.answer_channel_close(number, context);
+                Ok(())
+            }
+            Method::ChannelFlow(channel::Flow { active: true }) => {
+                let answer = Method::ChannelFlowOk(channel::FlowOk { active: true });
+                self.answer(number, false, &answer, context);
+                Ok(())
+            }
+            Method::ChannelFlow(channel::Flow { active: false }) => {
+                Err(AmqpError::connection(ReplyCode::NotImplemented, "active=false"))
+            }
+            Method::ChannelFlowOk(_) => Ok(()),
+            Method::ChannelOpen(_) => {
+                Err(AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen"))
+            }
+            Method::AccessRequest(_) => {
+                let answer = Method::AccessRequestOk(access::RequestOk { ticket: TICKET });
+                self.answer(number, false, &answer, context);
+                Ok(())
+            }
+            // RabbitMQ ignores this one, and refuses everything else that only servers send.
+            Method::BasicDeliver(_) => Ok(()),
+            _ => Err(AmqpError::connection(ReplyCode::CommandInvalid, "unimplemented method")),
+        }
+    }
+
+    /// Sends the answer to a command, unless the client didn't want one.
+    pub(super) fn answer<S: Store>(
+        &self,
+        channel_number: u16,
+        nowait: bool,
+        method: &Method<'_>,
+        context: &mut Context<'_, S>,
+    ) {
+        if !nowait {
+            context.outboxes.method(self.id, channel_number, method);
+        }
+    }
+
+    /// The queue that a method names: the channel's last declared one when the name is empty.
+    pub(super) fn named_queue<'a, S: Store>(
+        &self,
+        index: usize,
+        name: &'a [u8],
+        context: &Context<'_, S>,
+    ) -> Result<Cow<'a, [u8]>, AmqpError> {
+        if !name.is_empty() {
+            return Ok(Cow::Borrowed(name));
+        }
+        match context.broker.last_queue(self.channels[index].id) {
+            Some(last) => Ok(Cow::Owned(last.as_bytes().to_vec())),
+            None => Err(AmqpError::channel(ReplyCode::NotFound, "no previously declared queue")),
+        }
+    }
+
+    fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
+        let Channel { number, id, .. } = *self.channels[index];
+        match method {
+            Method::QueueDeclare(declare) => self.declare_queue(index, declare, context),
+            Method::QueueBind(bind) => {
+                let name = self.named_queue(index, bind.queue, context)?;
+                // With neither name nor key the key is the queue's name (AMQP 0-9-1, queue.bind).
+                let routing_key =
+                    if bind.queue.is_empty() && bind.routing_key.is_empty() { &name } else { bind.routing_key };
+                context.broker.bind_queue(&name, bind.exchange, routing_key, bind.arguments, self.id)?;
+                self.answer(number, bind.nowait, &Method::QueueBindOk(queue::BindOk), context);
+                Ok(())
+            }
+            Method::QueueUnbind(unbind) => {
+                let name = self.named_queue(index, unbind.queue, context)?;
+                let routing_key =
+                    if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { unbind.routing_key };
+                context.broker.unbind_queue(&name, unbind.exchange, routing_key, &unbind.arguments)?;
+                self.answer(number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
+                Ok(())
+            }
+            Method::QueuePurge(purge) => {
+                let name = self.named_queue(index, purge.queue, context)?;
+                let message_count = context.broker.purge_queue(&name, self.id, context.outboxes)?;
+                let answer = Method::QueuePurgeOk(queue::PurgeOk { message_count });
+                self.answer(number, purge.nowait, &answer, context);
+                Ok(())
+            }
+            Method::QueueDelete(delete) => {
+                let name = self.named_queue(index, delete.queue, context)?;
+                let deleted = context.broker.delete_queue(
+                    &name,
+                    delete.if_unused,
+                    delete.if_empty,
+                    self.id,
+                    context.outboxes,
+                )?;
+                let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
+                self.answer(number, delete.nowait, &answer, context);
+                context.broker.notify_cancelled(&deleted, context.outboxes);
+                context.broker.forget_last_queue(id, &name);
+                Ok(())
+            }
+            _ => unreachable!("only queue methods are sent here"),
+        }
+    }
+
+    fn declare_queue<S: Store>(
+        &mut self,
+        index: usize,
+        declare: queue::Declare<'_>,
+        context: &mut Context<'_, S>,
+    ) -> Outcome {
+        let Channel { number, id, .. } = *self.channels[index];
+        let queue::Declare { queue: name, passive, durable, exclusive, auto_delete, nowait, arguments } = declare;
+        let declared = if passive {
+            context.broker.declare_queue_passively(name, self.id, context.outboxes)?
+        } else {
+            let request = DeclareRequest { name, durable, exclusive, auto_delete, arguments };
+            context.broker.declare_queue(request, self.id, context.outboxes)?
+        };
+        let answer = Method::QueueDeclareOk(queue::DeclareOk {
+            queue: &declared.name,
+            message_count: declared.message_count,
+            consumer_count: declared.consumer_count,
+        });
+        self.answer(number, nowait, &answer, context);
+        context.broker.set_last_queue(id, declared.name);
+        Ok(())
+    }
+
+    fn exchange_command<S: Store>(
+        &mut self,
+        index: usize,
+        method: Method<'_>,
+        context: &mut Context<'_, S>,
+    ) -> Outcome {
+        let number = self.channels[index].number;
+        match method {
+            Method::ExchangeDeclare(declare) => {
+                let nowait = declare.nowait;
+                if declare.passive {
+                    context.broker.declare_exchange_passively(declare.exchange)?;
+                } else {
+                    context.broker.declare_exchange(
+                        declare.exchange,
+                        declare.kind,
+                        declare.durable,
+                        declare.auto_delete,
+                        declare.internal,
+                        declare.arguments,
+                    )?;
+                }
+                self.answer(number, nowait, &Method::ExchangeDeclareOk(exchange::DeclareOk), context);
+            }
+            Method::ExchangeDelete(delete) => {
+                context.broker.delete_exchange(delete.exchange, delete.if_unused)?;
+                self.answer(number, delete.nowait, &Method::ExchangeDeleteOk(exchange::DeleteOk), context);
+            }
+            Method::ExchangeBind(bind) => {
+                context.broker.bind_exchange(bind.source, bind.destination, bind.routing_key, bind.arguments)?;
+                self.answer(number, bind.nowait, &Method::ExchangeBindOk(exchange::BindOk), context);
+            }
+            Method::ExchangeUnbind(unbind) => {
+                context.broker.unbind_exchange(
+                    unbind.source,
+                    unbind.destination,
+                    unbind.routing_key,
+                    &unbind.arguments,
+                )?;
+                self.answer(number, unbind.nowait, &Method::ExchangeUnbindOk(exchange::UnbindOk), context);
+            }
+            _ => unreachable!("only exchange methods are sent here"),
+        }
+        Ok(())
+    }
+
+    fn transaction_command<S: Store>(
+        &mut self,
+        index: usize,
+        method: &Method<'_>,
+        context: &mut Context<'_, S>,
+    ) -> Outcome {
+        let Channel { number, id, .. } = *self.channels[index];
+        let answer = match method {
+            Method::TxSelect(_) => {
+                context.broker.select_transaction(id)?;
+                // Publishes go another way from now on.
+                self.channels[index].last_publish.route_generation = None;
+                Method::TxSelectOk(tx::SelectOk)
+            }
+            Method::TxCommit(_) => {
+                context.broker.commit(id, context.outboxes)?;
+                Method::TxCommitOk(tx::CommitOk)
+            }
+            _ => {
+                context.broker.roll_back(id)?;
+                Method::TxRollbackOk(tx::RollbackOk)
+            }
+        };
+        self.answer(number, false, &answer, context);
+        Ok(())
+    }
+
+    /// After a publish: during an alarm the client is told, and its socket is read no more.
+    pub(super) fn block_if_alarmed<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        if let Some(alarm) = context.alarm
+            && !self.blocked
+        {
+            self.blocked = true;
+            self.tell_blocked(alarm, context);
+        }
+    }
+
+    fn tell_blocked<S: Store>(&mut self, alarm: Alarm, context: &mut Context<'_, S>) {
+        if self.capabilities.connection_blocked && self.phase == Phase::Running {
+            let blocked = Method::ConnectionBlocked(connection::Blocked { reason: alarm.reason().as_bytes() });
+            context.outboxes.method(self.id, 0, &blocked);
+            self.told_blocked = true;
+        }
+    }
+
+    /// All alarms are over. True when the socket is to be read again.
+    pub fn unblock<S: Store>(&mut self, context: &mut Context<'_, S>) -> bool {
+        if std::mem::take(&mut self.told_blocked) && self.phase == Phase::Running {
+            context.outboxes.method(self.id, 0, &Method::ConnectionUnblocked(connection::Unblocked));
+        }
+        std::mem::take(&mut self.blocked)
+    }
+
+    /// Whether the client published into a queue that is full although its consumers drain it: it may wait a little.
+    pub fn presses_on_queues<S: Store>(
+        &mut self,
+        backlog_messages: usize,
+        messages_per_s: u64,
+        context: &mut Context<'_, S>,
+    ) -> bool {
+        if !std::mem::take(&mut self.published_to) {
+            return false;
+        }
+        let Some(channel) = self.channels.get(self.last_channel) else { return false };
+        context.broker.presses_on(&channel.last_publish.queues, backlog_messages, messages_per_s)
+    }
+}

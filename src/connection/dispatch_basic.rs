@@ -1,0 +1,104 @@
+//! Methods of class `basic` other than publish, to the broker's commands.
+
+use super::channel::Channel;
+use super::dispatch::Outcome;
+use super::{Connection, Context};
+use crate::broker::store::Store;
+use crate::broker::{ConsumeRequest, Settlement};
+use crate::protocol::method::basic;
+use crate::protocol::{AmqpError, Method, ReplyCode};
+
+impl Connection {
+    pub(super) fn basic_command<S: Store>(
+        &mut self,
+        index: usize,
+        method: Method<'_>,
+        context: &mut Context<'_, S>,
+    ) -> Outcome {
+        let Channel { number, id, .. } = *self.channels[index];
+        match method {
+            Method::BasicAck(basic::Ack { delivery_tag, multiple }) => {
+                context.broker.settle(id, delivery_tag, multiple, Settlement::Acknowledged)
+            }
+            Method::BasicNack(basic::Nack { delivery_tag, multiple, requeue }) => {
+                context.broker.settle(id, delivery_tag, multiple, rejection(requeue))
+            }
+            Method::BasicReject(basic::Reject { delivery_tag, requeue }) => {
+                context.broker.settle(id, delivery_tag, false, rejection(requeue))
+            }
+            Method::BasicQos(qos) => self.qos(index, qos, context),
+            Method::BasicConsume(consume) => self.consume(index, consume, context),
+            Method::BasicCancel(basic::Cancel { consumer_tag, nowait }) => {
+                context.broker.cancel(id, consumer_tag);
+                let answer = Method::BasicCancelOk(basic::CancelOk { consumer_tag });
+                self.answer(number, nowait, &answer, context);
+                Ok(())
+            }
+            Method::BasicGet(basic::Get { queue, no_ack }) => {
+                let queue = self.named_queue(index, queue, context)?;
+                match context.broker.get(id, &queue, no_ack, context.outboxes)? {
+                    Some(got) => context.outboxes.got(self.id, number, &got),
+                    None => self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context),
+                }
+                Ok(())
+            }
+            Method::BasicRecover(basic::Recover { requeue }) => {
+                self.recover(index, requeue, context)?;
+                self.answer(number, false, &Method::BasicRecoverOk(basic::RecoverOk), context);
+                Ok(())
+            }
+            Method::BasicRecoverAsync(basic::RecoverAsync { requeue }) => self.recover(index, requeue, context),
+            _ => unreachable!("only basic methods are sent here"),
+        }
+    }
+
+    fn qos<S: Store>(&mut self, index: usize, qos: basic::Qos, context: &mut Context<'_, S>) -> Outcome {
+        let Channel { number, id, .. } = *self.channels[index];
+        let basic::Qos { prefetch_size, prefetch_count, global } = qos;
+        if prefetch_size != 0 {
+            let explanation = format!("prefetch_size!=0 ({prefetch_size})");
+            return Err(AmqpError::connection(ReplyCode::NotImplemented, explanation));
+        }
+        if global {
+            context.broker.set_channel_prefetch(id, prefetch_count);
+        } else {
+            context.broker.set_consumer_prefetch(id, prefetch_count);
+        }
+        self.answer(number, false, &Method::BasicQosOk(basic::QosOk), context);
+        Ok(())
+    }
+
+    fn consume<S: Store>(
+        &mut self,
+        index: usize,
+        consume: basic::Consume<'_>,
+        context: &mut Context<'_, S>,
+    ) -> Outcome {
+        let Channel { number, id, .. } = *self.channels[index];
+        let queue = self.named_queue(index, consume.queue, context)?;
+        // no_local is ignored, as RabbitMQ does.
+        let request = ConsumeRequest {
+            queue: &queue,
+            consumer_tag: consume.consumer_tag,
+            no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+            arguments: consume.arguments,
+        };
+        let consumer_tag = context.broker.consume(id, request)?;
+        let answer = Method::BasicConsumeOk(basic::ConsumeOk { consumer_tag: &consumer_tag });
+        self.answer(number, consume.nowait, &answer, context);
+        Ok(())
+    }
+
+    fn recover<S: Store>(&mut self, index: usize, requeue: bool, context: &mut Context<'_, S>) -> Outcome {
+        if !requeue {
+            return Err(AmqpError::connection(ReplyCode::NotImplemented, "requeue=false"));
+        }
+        context.broker.recover(self.channels[index].id);
+        Ok(())
+    }
+}
+
+fn rejection(requeue: bool) -> Settlement {
+    if requeue { Settlement::Requeued } else { Settlement::Discarded }
+}

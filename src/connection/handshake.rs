@@ -1,0 +1,179 @@
+//! From the protocol header to an open virtual host (AMQP 0-9-1 §2.2.4).
+//!
+//! ```text
+//! AwaitingHeader ─header→ start → AwaitingStartOk ─start-ok→ tune → AwaitingTuneOk ─tune-ok→ AwaitingOpen ─open→ Running
+//! ```
+//! As RabbitMQ does, a client that breaks the order or asks for more than was offered is dropped without a word, after
+//! the delay that makes guessing slow.
+
+use super::settings::Identity;
+use super::{Capabilities, Connection, Context, Phase, sasl};
+use crate::broker::store::Store;
+use crate::protocol::frame::{FRAME_MIN_SIZE, PROTOCOL_HEADER};
+use crate::protocol::method::connection;
+use crate::protocol::{AmqpError, FieldTable, FieldValue, Method, ReplyCode, ShortString};
+
+/// The version of RabbitMQ whose behaviour is ours.
+pub const COMPATIBLE_VERSION: &str = "3.13.7";
+
+/// What the server can do, beyond AMQP 0-9-1.
+const CAPABILITIES: [&str; 9] = [
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+];
+
+fn text(value: &str) -> FieldValue {
+    FieldValue::LongString(value.as_bytes().into())
+}
+
+fn server_properties(identity: Identity, cluster_name: &str) -> FieldTable {
+    let capabilities =
+        CAPABILITIES.iter().map(|capability| (ShortString::from(*capability), FieldValue::Boolean(true))).collect();
+    let (product, version) = match identity {
+        Identity::Leveret => ("Leveret", env!("CARGO_PKG_VERSION")),
+        Identity::RabbitMq => ("RabbitMQ", COMPATIBLE_VERSION),
+    };
+    FieldTable(vec![
+        ("capabilities".into(), FieldValue::Table(FieldTable(capabilities))),
+        ("cluster_name".into(), text(cluster_name)),
+        ("copyright".into(), text("Copyright the Leveret maintainers")),
+        ("information".into(), text("Licensed under the Apache License 2.0")),
+        ("platform".into(), text("Rust")),
+        ("product".into(), text(product)),
+        ("version".into(), text(version)),
+    ])
+}
+
+impl Connection {
+    /// Takes the protocol header off the front of the input. Returns how much it took.
+    pub(super) fn receive_protocol_header<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
+        const OLD_PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x01\x01\x00\x09";
+        let Some(header) = input.first_chunk::<8>() else {
+            // Eight bytes decide; fewer can only be told apart from AMQP early.
+            if !PROTOCOL_HEADER.starts_with(&input[..input.len().min(4)]) {
+                self.refuse_protocol(context);
+                return input.len();
+            }
+            return 0;
+        };
+        if *header != PROTOCOL_HEADER && *header != OLD_PROTOCOL_HEADER {
+            self.refuse_protocol(context);
+            return input.len();
+        }
+        let settings = context.settings;
+        let start = Method::ConnectionStart(connection::Start {
+            version_major: 0,
+            version_minor: 9,
+            server_properties: server_properties(settings.identity, &settings.cluster_name),
+            mechanisms: sasl::MECHANISMS,
+            locales: b"en_US",
+        });
+        context.outboxes.method(self.id, 0, &start);
+        self.phase = Phase::AwaitingStartOk;
+        header.len()
+    }
+
+    /// Says which version is spoken here, and ends.
+    fn refuse_protocol<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        context.outboxes.raw(self.id, &PROTOCOL_HEADER);
+        self.end(super::CloseReason::Handshake("it did not speak AMQP 0-9-1"));
+    }
+
+    pub(super) fn handshake_method<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {
+        match (self.phase, method) {
+            (Phase::AwaitingStartOk, Method::ConnectionStartOk(start_ok)) => self.start_ok(start_ok, context),
+            (Phase::AwaitingTuneOk, Method::ConnectionTuneOk(tune_ok)) => self.tune_ok(tune_ok, context),
+            (Phase::AwaitingOpen, Method::ConnectionOpen(open)) => self.open(open, context),
+            (Phase::AwaitingTuneOk | Phase::AwaitingOpen, Method::ConnectionClose(_)) => self.close_received(context),
+            _ => self.doom("it sent a method out of turn", context),
+        }
+    }
+
+    fn start_ok<S: Store>(&mut self, start_ok: connection::StartOk<'_>, context: &mut Context<'_, S>) {
+        self.client_properties = start_ok.client_properties;
+        let capability = |name: &str| match self.client_properties.get(b"capabilities") {
+            Some(FieldValue::Table(table)) => table.get(name.as_bytes()) == Some(&FieldValue::Boolean(true)),
+            _ => false,
+        };
+        let understands_cancel = capability("consumer_cancel_notify");
+        self.capabilities = Capabilities {
+            authentication_failure_close: capability("authentication_failure_close"),
+            connection_blocked: capability("connection.blocked"),
+        };
+        context.outboxes.get_mut(self.id).understands_cancel = understands_cancel;
+
+        let Some(credentials) = sasl::credentials(start_ok.mechanism, start_ok.response) else {
+            return self.doom("its credentials were malformed or of an unknown mechanism", context);
+        };
+        if !context.settings.authenticator.allows(&credentials.user, &credentials.password, self.peer.ip()) {
+            return self.refuse_login(start_ok.mechanism, &credentials.user, context);
+        }
+        self.user = Some(String::from_utf8_lossy(&credentials.user).into());
+        let tune = Method::ConnectionTune(connection::Tune {
+            channel_max: context.settings.channel_max,
+            frame_max: context.settings.frame_max,
+            heartbeat: context.settings.heartbeat_s,
+        });
+        context.outboxes.method(self.id, 0, &tune);
+        self.phase = Phase::AwaitingTuneOk;
+    }
+
+    fn refuse_login<S: Store>(&mut self, mechanism: &[u8], user: &[u8], context: &mut Context<'_, S>) {
+        log::warn!(
+            "{}: login refused for user {:?} using {}",
+            self.name(),
+            String::from_utf8_lossy(user),
+            String::from_utf8_lossy(mechanism)
+        );
+        if !self.capabilities.authentication_failure_close {
+            return self.doom("its login was refused", context);
+        }
+        let mechanism = String::from_utf8_lossy(mechanism);
+        let explanation = format!(
+            "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+        );
+        let error = AmqpError::connection(ReplyCode::AccessRefused, explanation).without_method();
+        self.send_close(&error, (0, 0), context);
+        self.end(super::CloseReason::Handshake("its login was refused"));
+    }
+
+    fn tune_ok<S: Store>(&mut self, tune_ok: connection::TuneOk, context: &mut Context<'_, S>) {
+        let offered = context.settings;
+        let channels_too_many =
+            offered.channel_max != 0 && (tune_ok.channel_max == 0 || tune_ok.channel_max > offered.channel_max);
+        if channels_too_many || !(FRAME_MIN_SIZE..=offered.frame_max).contains(&tune_ok.frame_max) {
+            return self.doom("it asked for more channels or larger frames than were offered", context);
+        }
+        self.channel_max = tune_ok.channel_max;
+        self.frame_max = tune_ok.frame_max;
+        self.heartbeat_s = tune_ok.heartbeat;
+        context.outboxes.get_mut(self.id).set_frame_max(self.frame_max);
+        self.phase = Phase::AwaitingOpen;
+    }
+
+    fn open<S: Store>(&mut self, open: connection::Open<'_>, context: &mut Context<'_, S>) {
+        if open.virtual_host != context.settings.vhost.as_bytes() {
+            let vhost = String::from_utf8_lossy(open.virtual_host);
+            let error = AmqpError::connection(ReplyCode::NotAllowed, format!("vhost {vhost} not found"));
+            return self.raise_on_connection(&error, (10, 40), context);
+        }
+        context.broker.open_connection(self.id);
+        context.outboxes.method(self.id, 0, &Method::ConnectionOpenOk(connection::OpenOk));
+        self.phase = Phase::Running;
+        self.deadline_ms = None;
+        self.last_received_ms = context.now_ms;
+        log::info!(
+            "{}: user '{}' granted access to vhost '{}'",
+            self.name(),
+            self.user().unwrap_or_default(),
+            context.settings.vhost
+        );
+    }
+}

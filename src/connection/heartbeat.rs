@@ -1,0 +1,70 @@
+//! A connection's deadlines: handshake, close, and heartbeats in both directions (AMQP 0-9-1 §4.2.7).
+//!
+//! A heartbeat is sent when nothing else was for half the interval. A client that sent nothing for two intervals is
+//! dropped without a close, as it is presumed gone; not while we don't read it.
+
+use super::close::CloseReason;
+use super::{Connection, Context, Phase};
+use crate::broker::store::Store;
+
+/// What a timer found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimerOutcome {
+    /// Call again at this time.
+    At(u64),
+    /// Nothing to wait for.
+    Idle,
+    /// The connection is over: close its socket now.
+    Over,
+}
+
+/// Intervals of silence after which a client is presumed gone.
+const SILENT_INTERVALS: u64 = 2;
+
+impl Connection {
+    /// When [`on_timer`](Self::on_timer) is to be called.
+    pub fn next_timer_ms(&self) -> Option<u64> {
+        if let Some(deadline_ms) = self.deadline_ms {
+            return Some(deadline_ms);
+        }
+        let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
+        (heartbeat_ms > 0 && self.phase == Phase::Running).then(|| {
+            let send_at = self.last_sent_ms + heartbeat_ms / 2;
+            let drop_at = self.last_received_ms + heartbeat_ms * SILENT_INTERVALS;
+            send_at.min(drop_at)
+        })
+    }
+
+    /// Something was written to the client's socket.
+    pub fn note_sent(&mut self, now_ms: u64) {
+        self.last_sent_ms = now_ms;
+    }
+
+    pub fn on_timer<S: Store>(&mut self, context: &mut Context<'_, S>) -> TimerOutcome {
+        let now_ms = context.now_ms;
+        if let Some(deadline_ms) = self.deadline_ms {
+            if now_ms < deadline_ms {
+                return TimerOutcome::At(deadline_ms);
+            }
+            self.end(CloseReason::HandshakeTimeout);
+            return TimerOutcome::Over;
+        }
+        let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
+        if heartbeat_ms > 0 && self.phase == Phase::Running {
+            if self.blocked {
+                // What it sends isn't read, so its silence says nothing.
+                self.last_received_ms = now_ms;
+            }
+            if self.last_received_ms + heartbeat_ms * SILENT_INTERVALS <= now_ms {
+                self.release(context);
+                self.end(CloseReason::MissedHeartbeats);
+                return TimerOutcome::Over;
+            }
+            if self.last_sent_ms + heartbeat_ms / 2 <= now_ms {
+                context.outboxes.heartbeat(self.id);
+                self.last_sent_ms = now_ms;
+            }
+        }
+        self.next_timer_ms().map_or(TimerOutcome::Idle, TimerOutcome::At)
+    }
+}

@@ -1,0 +1,361 @@
+//! What waits to be sent to the clients: one outbox a connection, written to all turn and flushed once.
+//!
+//! Small things are appended to one contiguous buffer; large bodies are kept by reference and interleaved with it, so
+//! that they are never copied. Buffers come from a pool and go back when they are sent: an idle connection holds none.
+//! This module owns order and size; it does not know a socket.
+
+use crate::broker::{ConnectionId, Room};
+use crate::protocol::Method;
+use crate::protocol::frame::write_heartbeat;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// Buffers that an outbox starts with when it last sent little.
+const SMALL_BUFFER_BYTES: usize = 4 * 1024;
+/// Emptied buffers kept for the next outbox, of each size.
+const POOLED_BUFFERS_MAX: usize = 64;
+
+/// A body that goes out by reference, in front of the buffer's byte `at`.
+struct Shared {
+    at: usize,
+    bytes: Bytes,
+}
+
+/// Bytes on their way to one client, in order.
+#[derive(Default)]
+pub struct Outbox {
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that are sent.
+    sent: usize,
+    /// Rising in `at`, all of them at or after `sent`.
+    shared: VecDeque<Shared>,
+    shared_bytes: usize,
+    /// In the list of outboxes to flush.
+    touched: bool,
+    /// The last turn needed more than a small buffer.
+    was_large: bool,
+    open: bool,
+    /// Largest frame, in bytes, that the client takes.
+    frame_max: u32,
+    /// The client announced the capability `consumer_cancel_notify`.
+    pub understands_cancel: bool,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.buffer.len() - self.sent + self.shared_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn frame_max(&self) -> u32 {
+        self.frame_max
+    }
+
+    pub fn set_frame_max(&mut self, frame_max: u32) {
+        self.frame_max = frame_max;
+    }
+
+    #[inline]
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Appends bytes without copying them.
+    pub(super) fn push_shared(&mut self, bytes: Bytes) {
+        self.shared_bytes += bytes.len();
+        self.shared.push_back(Shared { at: self.buffer.len(), bytes });
+    }
+
+    /// Fills `slices` with what waits, front first, as far as there is room for it.
+    pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        let mut position = self.sent;
+        let mut add = |bytes: &'a [u8]| {
+            if !bytes.is_empty() && filled < slices.len() {
+                slices[filled] = IoSlice::new(bytes);
+                filled += 1;
+            }
+        };
+        for shared in &self.shared {
+            add(&self.buffer[position..shared.at]);
+            add(&shared.bytes);
+            position = shared.at;
+        }
+        add(&self.buffer[position..]);
+        filled
+    }
+
+    /// The waiting bytes, when they lie in one piece.
+    #[inline]
+    pub fn contiguous(&self) -> Option<&[u8]> {
+        self.shared.is_empty().then(|| &self.buffer[self.sent..])
+    }
+
+    /// Takes `count` bytes off the front, which were sent.
+    pub fn advance(&mut self, mut count: usize) {
+        while count > 0 {
+            let before_shared = self.shared.front().map_or(self.buffer.len(), |shared| shared.at) - self.sent;
+            let from_buffer = count.min(before_shared);
+            self.sent += from_buffer;
+            count -= from_buffer;
+            if count == 0 {
+                break;
+            }
+            let shared = self.shared.front_mut().expect("no more is sent than waited");
+            let from_shared = count.min(shared.bytes.len());
+            count -= from_shared;
+            self.shared_bytes -= from_shared;
+            if from_shared == shared.bytes.len() {
+                self.shared.pop_front();
+            } else {
+                let _ = shared.bytes.split_to(from_shared);
+            }
+        }
+    }
+
+    /// Memory that the waiting bytes hold; shared bodies are counted with their messages.
+    pub fn memory_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// All outboxes, the list of those to flush, and the pool of buffers.
+pub struct Outboxes {
+    outboxes: Vec<Outbox>,
+    touched: Vec<ConnectionId>,
+    high_water_bytes: usize,
+    small_buffers: Vec<Vec<u8>>,
+    large_buffers: Vec<Vec<u8>>,
+    large_buffer_bytes: usize,
+}
+
+impl Outboxes {
+    /// Above `high_water_bytes` an outbox takes no more deliveries until it drained.
+    pub fn new(high_water_bytes: usize) -> Self {
+        Self {
+            outboxes: Vec::new(),
+            touched: Vec::new(),
+            high_water_bytes,
+            small_buffers: Vec::new(),
+            large_buffers: Vec::new(),
+            // One message may pass the mark: its inline part is small.
+            large_buffer_bytes: high_water_bytes + high_water_bytes / 4,
+        }
+    }
+
+    /// Opens the outbox of a new connection.
+    pub fn open(&mut self, id: ConnectionId, frame_max: u32) {
+        let index = id.0 as usize;
+        if self.outboxes.len() <= index {
+            self.outboxes.resize_with(index + 1, Outbox::default);
+        }
+        let outbox = &mut self.outboxes[index];
+        debug_assert!(!outbox.open);
+        *outbox = Outbox { open: true, frame_max, touched: outbox.touched, ..Outbox::default() };
+    }
+
+    /// Drops what still waits: the connection is gone.
+    pub fn close(&mut self, id: ConnectionId) {
+        let outbox = &mut self.outboxes[id.0 as usize];
+        let buffer = std::mem::take(&mut outbox.buffer);
+        *outbox = Outbox { touched: outbox.touched, ..Outbox::default() };
+        self.recycle(buffer);
+    }
+
+    pub fn get(&self, id: ConnectionId) -> &Outbox {
+        &self.outboxes[id.0 as usize]
+    }
+
+    pub fn get_mut(&mut self, id: ConnectionId) -> &mut Outbox {
+        &mut self.outboxes[id.0 as usize]
+    }
+
+    /// The outbox for appending; it will be flushed at the end of the turn.
+    #[inline]
+    pub(super) fn write_to(&mut self, id: ConnectionId) -> &mut Outbox {
+        if !self.outboxes[id.0 as usize].touched {
+            self.touch(id);
+        }
+        &mut self.outboxes[id.0 as usize]
+    }
+
+    #[cold]
+    fn touch(&mut self, id: ConnectionId) {
+        let outbox = &mut self.outboxes[id.0 as usize];
+        outbox.touched = true;
+        if outbox.buffer.capacity() == 0 {
+            outbox.buffer = if outbox.was_large {
+                self.large_buffers.pop().unwrap_or_else(|| Vec::with_capacity(self.large_buffer_bytes))
+            } else {
+                self.small_buffers.pop().unwrap_or_else(|| Vec::with_capacity(SMALL_BUFFER_BYTES))
+            };
+        }
+        self.touched.push(id);
+    }
+
+    /// Makes room for `additional` bytes; growing goes straight to a large buffer.
+    #[inline]
+    pub(super) fn reserve(&mut self, id: ConnectionId, additional: usize) {
+        let buffer = &self.outboxes[id.0 as usize].buffer;
+        if buffer.capacity() - buffer.len() < additional {
+            self.grow(id, additional);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, id: ConnectionId, additional: usize) {
+        let outbox = &mut self.outboxes[id.0 as usize];
+        outbox.was_large = true;
+        if outbox.buffer.len() + additional > self.large_buffer_bytes {
+            outbox.buffer.reserve(additional);
+            return;
+        }
+        let large = self.large_buffers.pop().unwrap_or_else(|| Vec::with_capacity(self.large_buffer_bytes));
+        let small = std::mem::replace(&mut outbox.buffer, large);
+        outbox.buffer.extend_from_slice(&small);
+        self.recycle(small);
+    }
+
+    fn recycle(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let pool = match buffer.capacity() {
+            SMALL_BUFFER_BYTES => &mut self.small_buffers,
+            capacity if capacity == self.large_buffer_bytes => &mut self.large_buffers,
+            // Grown beyond the usual: given back to the system.
+            _ => return,
+        };
+        if pool.len() < POOLED_BUFFERS_MAX {
+            pool.push(buffer);
+        }
+    }
+
+    /// Whether the outbox takes more deliveries.
+    #[inline]
+    pub(super) fn room(&self, id: ConnectionId) -> Room {
+        if self.outboxes[id.0 as usize].len() < self.high_water_bytes { Room::Left } else { Room::Full }
+    }
+
+    /// Appends a method frame.
+    pub fn method(&mut self, id: ConnectionId, channel_number: u16, method: &Method<'_>) {
+        let outbox = self.write_to(id);
+        if outbox.open {
+            method.encode_frame(channel_number, &mut outbox.buffer);
+        }
+    }
+
+    /// Appends bytes as they are.
+    pub fn raw(&mut self, id: ConnectionId, bytes: &[u8]) {
+        self.write_to(id).buffer.extend_from_slice(bytes);
+    }
+
+    pub fn heartbeat(&mut self, id: ConnectionId) {
+        write_heartbeat(&mut self.write_to(id).buffer);
+    }
+
+    /// The next outbox that was written to since it was last flushed.
+    pub fn next_touched(&mut self) -> Option<ConnectionId> {
+        let id = self.touched.pop()?;
+        self.outboxes[id.0 as usize].touched = false;
+        Some(id)
+    }
+
+    /// Called after `count` bytes of an outbox were sent. True when nothing is left; its buffer is then given back.
+    pub fn sent(&mut self, id: ConnectionId, count: usize) -> bool {
+        let outbox = &mut self.outboxes[id.0 as usize];
+        outbox.advance(count);
+        if outbox.is_empty() {
+            outbox.was_large = outbox.buffer.len() > SMALL_BUFFER_BYTES;
+            outbox.sent = 0;
+            let buffer = std::mem::take(&mut outbox.buffer);
+            self.recycle(buffer);
+            return true;
+        }
+        // What was sent of a buffer that drains slowly is given up once it is most of it.
+        if outbox.sent > outbox.buffer.len() / 2 && outbox.sent > SMALL_BUFFER_BYTES {
+            let sent = outbox.sent;
+            outbox.buffer.drain(..sent);
+            outbox.shared.iter_mut().for_each(|shared| shared.at -= sent);
+            outbox.sent = 0;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+
+    fn outboxes() -> Outboxes {
+        let mut outboxes = Outboxes::new(64 * 1024);
+        outboxes.open(CLIENT, 131_072);
+        outboxes
+    }
+
+    fn take(outboxes: &mut Outboxes, count: usize) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = outboxes.get(CLIENT).io_slices(&mut slices);
+        let mut bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+        bytes.truncate(count);
+        outboxes.sent(CLIENT, bytes.len());
+        bytes
+    }
+
+    proptest! {
+        /// Copied and shared parts come out in the order in which they went in, however they are sent.
+        #[test]
+        fn order_is_kept(
+            parts in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 1..3000)), 1..40),
+            sends in prop::collection::vec(1..9000usize, 1..400),
+        ) {
+            let mut outboxes = outboxes();
+            let mut expected = Vec::new();
+            let mut received = Vec::new();
+            let mut sends = sends.into_iter().cycle();
+            for (shared, bytes) in parts {
+                expected.extend_from_slice(&bytes);
+                if shared {
+                    outboxes.write_to(CLIENT).push_shared(Bytes::from(bytes));
+                } else {
+                    outboxes.raw(CLIENT, &bytes);
+                }
+                received.extend(take(&mut outboxes, sends.next().unwrap() / 4));
+                prop_assert_eq!(outboxes.get(CLIENT).len(), expected.len() - received.len());
+            }
+            while !outboxes.get(CLIENT).is_empty() {
+                received.extend(take(&mut outboxes, sends.next().unwrap()));
+            }
+            prop_assert_eq!(received, expected);
+            prop_assert_eq!(outboxes.get(CLIENT).memory_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn an_outbox_is_listed_once_until_it_is_flushed() {
+        let mut outboxes = outboxes();
+        outboxes.raw(CLIENT, b"a");
+        outboxes.raw(CLIENT, b"b");
+        assert_eq!(outboxes.next_touched(), Some(CLIENT));
+        assert_eq!(outboxes.next_touched(), None);
+        outboxes.raw(CLIENT, b"c");
+        assert_eq!(outboxes.next_touched(), Some(CLIENT));
+    }
+
+    #[test]
+    fn the_high_water_mark_counts_shared_bytes() {
+        let mut outboxes = outboxes();
+        assert_eq!(outboxes.room(CLIENT), Room::Left);
+        outboxes.write_to(CLIENT).push_shared(Bytes::from(vec![0; 64 * 1024]));
+        assert_eq!(outboxes.room(CLIENT), Room::Full);
+        outboxes.sent(CLIENT, 1);
+        assert_eq!(outboxes.room(CLIENT), Room::Left);
+    }
+}

@@ -1,0 +1,429 @@
+//! The content of a publish, and the shortest way from receive buffer to broker.
+//!
+//! A client that publishes sends the same method frame over and over. When the next bytes are the channel's previous
+//! publish again, and its content header and only body frame are there too, the message goes to the broker without
+//! decoding a method, looking up an exchange or a queue, or copying a byte. Everything else is assembled.
+
+use super::channel::{Channel, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
+use super::{Connection, Context};
+use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX};
+use crate::broker::store::Store;
+use crate::broker::{Broker, Publication, REPLY_TO, expiration};
+use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
+use crate::protocol::method::basic;
+use crate::protocol::properties::{BASIC_CLASS_ID, ContentHeader, DELIVERY_MODE_PERSISTENT};
+use crate::protocol::{AmqpError, FieldValueRef, PropertiesRef, RawFrame, ReplyCode, ShortString};
+use bytes::Bytes;
+
+/// What `basic.publish` is called in a close.
+const BASIC_PUBLISH: (u16, u16) = (60, 40);
+/// class id, weight and body size stand before the properties in a content header.
+const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
+/// A body is given this much room at first, however much is announced, in bytes.
+const BODY_ROOM_AT_FIRST: usize = 256 * 1024;
+
+impl IncomingBody {
+    /// It doesn't lie in one frame with its header.
+    pub(super) fn is_large(&self) -> bool {
+        self.body_size > INLINE_BODY_MAX as u64
+    }
+}
+
+/// A content header and a body frame at the start of some bytes, both complete.
+struct WholeContent<'a> {
+    frames: &'a [u8],
+    header_frame_length: usize,
+}
+
+/// Finds content header and body frame of `channel_number` at the start of `input`. `None` when they aren't complete,
+/// or are anything but a small body in at most one frame.
+#[inline]
+fn whole_content(input: &[u8], channel_number: u16) -> Option<WholeContent<'_>> {
+    let [c0, c1] = channel_number.to_be_bytes();
+    let header = input.first_chunk::<PROPERTIES_OFFSET>()?;
+    // type 2, the channel; class 60, weight 0.
+    if header[..3] != [FrameType::Header as u8, c0, c1] || header[7..11] != [0, BASIC_CLASS_ID as u8, 0, 0] {
+        return None;
+    }
+    let header_size = u32::from_be_bytes([header[3], header[4], header[5], header[6]]) as usize;
+    let header_frame_length = header_size + FRAME_OVERHEAD;
+    if header_frame_length < PROPERTIES_OFFSET + 2 + 1 || *input.get(header_frame_length - 1)? != FRAME_END {
+        return None;
+    }
+    let body_size = u64::from_be_bytes(*header[11..].first_chunk()?);
+    if body_size == 0 {
+        return Some(WholeContent { frames: &input[..header_frame_length], header_frame_length });
+    }
+    if body_size > INLINE_BODY_MAX as u64 {
+        return None;
+    }
+    let body = &input[header_frame_length..];
+    let [s0, s1, s2, s3] = (body_size as u32).to_be_bytes();
+    if *body.first_chunk::<FRAME_HEADER_LENGTH>()? != [FrameType::Body as u8, c0, c1, s0, s1, s2, s3] {
+        return None;
+    }
+    let body_frame_length = body_size as usize + FRAME_OVERHEAD;
+    if *body.get(body_frame_length - 1)? != FRAME_END {
+        return None;
+    }
+    Some(WholeContent { frames: &input[..header_frame_length + body_frame_length], header_frame_length })
+}
+
+impl LastPublish {
+    /// The attributes of a message with these properties, when they are those of the last one.
+    #[inline]
+    fn known_attributes(&self, properties: &[u8]) -> Option<Attributes> {
+        (self.properties_known && self.properties == properties).then_some(self.attributes)
+    }
+
+    fn know(&mut self, properties: &[u8], attributes: Attributes) {
+        self.properties_known = properties.len() <= KNOWN_PROPERTIES_MAX;
+        if self.properties_known {
+            self.properties.clear();
+            self.properties.extend_from_slice(properties);
+            self.attributes = attributes;
+        }
+    }
+}
+
+impl Connection {
+    /// Publishes as long as the input goes on with the last channel's previous publish. Returns how much of it it took.
+    #[inline]
+    pub(super) fn receive_repeated_publishes<S: Store>(
+        &mut self,
+        input: &[u8],
+        context: &mut Context<'_, S>,
+    ) -> usize {
+        let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
+        let Channel { number, id, incoming, last_publish, .. } = &mut **channel;
+        if last_publish.route_generation != Some(context.broker.routing_generation())
+            || !matches!(incoming, Incoming::Method)
+            || context.alarm.is_some()
+        {
+            return 0;
+        }
+        let mut position = 0;
+        while let Some(rest) = input[position..].strip_prefix(&last_publish.method_frame[..]) {
+            let Some(content) = whole_content(rest, *number) else { break };
+            let frames = content.frames;
+            if content.header_frame_length + FRAME_OVERHEAD > self.frame_max as usize {
+                break;
+            }
+            let properties = &frames[PROPERTIES_OFFSET..content.header_frame_length - 1];
+            let attributes = match last_publish.known_attributes(properties) {
+                Some(attributes) => attributes,
+                None => match plain_attributes(properties) {
+                    Some(attributes) => {
+                        last_publish.know(properties, attributes);
+                        attributes
+                    }
+                    None => break,
+                },
+            };
+            let publication = Publication {
+                content: Content {
+                    address: &last_publish.address,
+                    frames,
+                    header_frame_length: content.header_frame_length,
+                    shared_body: None,
+                },
+                attributes,
+                mandatory: last_publish.mandatory,
+            };
+            context.broker.publish(*id, &publication, &last_publish.queues, context.outboxes);
+            position += last_publish.method_frame.len() + frames.len();
+        }
+        self.published_to |= position > 0;
+        position
+    }
+
+    /// A `basic.publish`, whose content follows; `wire` is its whole frame.
+    pub(super) fn begin_publish(&mut self, index: usize, publish: &basic::Publish<'_>, wire: &[u8]) {
+        let channel = &mut self.channels[index];
+        channel.incoming = Incoming::Header;
+        let last = &mut channel.last_publish;
+        if last.method_frame == wire {
+            return;
+        }
+        last.method_frame.clear();
+        last.method_frame.extend_from_slice(wire);
+        last.route_generation = None;
+        last.mandatory = publish.mandatory;
+        last.immediate = publish.immediate;
+        last.address.clear();
+        for name in [publish.exchange, publish.routing_key] {
+            last.address.push(name.len() as u8);
+            last.address.extend_from_slice(name);
+        }
+        last.address.push(FRAME_END);
+    }
+
+    /// The content header of a publish.
+    pub(super) fn content_header<S: Store>(
+        &mut self,
+        index: usize,
+        frame: &RawFrame<'_>,
+        wire: &[u8],
+        context: &mut Context<'_, S>,
+    ) {
+        let header = match ContentHeader::parse(frame.payload) {
+            Ok(header) => header,
+            Err(error) => return self.raise_on_connection(&error.to_amqp_error(), (0, 0), context),
+        };
+        let unexpected = |what: String| {
+            let explanation = format!("expected content header for class 60, got {what} instead");
+            AmqpError::connection(ReplyCode::UnexpectedFrame, explanation)
+        };
+        if header.weight != 0 {
+            let error = unexpected("non content header frame".into());
+            return self.raise_on_connection(&error, BASIC_PUBLISH, context);
+        }
+        if header.class_id != BASIC_CLASS_ID {
+            let error = unexpected(format!("one for class {}", header.class_id));
+            return self.raise_on_connection(&error, BASIC_PUBLISH, context);
+        }
+        let oversized = header.body_size > context.settings.message_size_max as u64;
+        let mut body = IncomingBody {
+            body_size: header.body_size,
+            received: 0,
+            frames: Vec::new(),
+            header_frame_length: wire.len(),
+            large_body: Vec::new(),
+            oversized,
+        };
+        if !oversized && body.is_large() {
+            body.large_body.reserve_exact((header.body_size as usize).min(BODY_ROOM_AT_FIRST));
+            body.frames = wire.to_vec();
+        } else if !oversized {
+            let body_size = header.body_size as usize;
+            body.frames.reserve_exact(wire.len() + body_size + FRAME_OVERHEAD);
+            body.frames.extend_from_slice(wire);
+            if body_size > 0 {
+                body.frames.extend_from_slice(&[FrameType::Body as u8, 0, 0]);
+                body.frames.extend_from_slice(&(body_size as u32).to_be_bytes());
+            }
+        }
+        let empty = header.body_size == 0;
+        self.channels[index].incoming = Incoming::Body(body);
+        if empty {
+            self.content_progressed(index, context);
+        }
+    }
+
+    /// A body frame of a publish.
+    pub(super) fn content_body<S: Store>(&mut self, index: usize, payload: &[u8], context: &mut Context<'_, S>) {
+        let Incoming::Body(body) = &mut self.channels[index].incoming else { return };
+        if body.received + payload.len() as u64 > body.body_size {
+            self.channels[index].incoming = Incoming::Overrun;
+            return;
+        }
+        body.received += payload.len() as u64;
+        if !body.oversized {
+            let target = if body.is_large() { &mut body.large_body } else { &mut body.frames };
+            target.extend_from_slice(payload);
+        }
+        self.content_progressed(index, context);
+    }
+
+    /// More of a content arrived: publishes it when it is all there.
+    pub(super) fn content_progressed<S: Store>(&mut self, index: usize, context: &mut Context<'_, S>) {
+        let channel = &mut self.channels[index];
+        let Incoming::Body(body) = &mut channel.incoming else { return };
+        let result = if body.oversized && body.received > 0 {
+            let limit = context.settings.message_size_max;
+            let explanation = format!("message size {} is larger than configured max size {limit}", body.body_size);
+            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+        } else if body.received < body.body_size {
+            return;
+        } else {
+            let Incoming::Body(body) = std::mem::take(&mut channel.incoming) else { return };
+            let user = self.user.as_deref().unwrap_or_default();
+            finish(channel, body, user, context)
+        };
+        match result {
+            Ok(()) => {
+                self.published_to = true;
+                self.block_if_alarmed(context);
+            }
+            Err(error) => {
+                let number = self.channels[index].number;
+                self.raise(number, &error, BASIC_PUBLISH, context);
+            }
+        }
+    }
+}
+
+/// Publishes an assembled content.
+fn finish<S: Store>(
+    channel: &mut Channel,
+    body: IncomingBody,
+    user: &str,
+    context: &mut Context<'_, S>,
+) -> Result<(), AmqpError> {
+    let broker = &mut *context.broker;
+    let last = &mut channel.last_publish;
+    let mut frames = body.frames;
+    let mut header_frame_length = body.header_frame_length;
+    if frames.len() > header_frame_length {
+        frames.push(FRAME_END);
+    }
+    if last.immediate {
+        return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
+    }
+    let (exchange_name, routing_key) = names(&last.address);
+    let exchange = broker.publish_exchange(exchange_name)?;
+
+    let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
+    let plain = last.known_attributes(properties_bytes).or_else(|| plain_attributes(properties_bytes));
+    let (attributes, extra_keys) = match plain {
+        Some(attributes) => (attributes, Vec::new()),
+        None => {
+            let special = special_properties(properties_bytes, user, channel.id, broker)?;
+            if let Some(replaced) = special.replaced {
+                header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
+            }
+            (special.attributes, special.extra_keys)
+        }
+    };
+    let shared_body = (!body.large_body.is_empty()).then(|| Bytes::from(body.large_body));
+    let publication = Publication {
+        content: Content {
+            address: &last.address,
+            frames: &frames,
+            header_frame_length,
+            shared_body: shared_body.as_ref(),
+        },
+        attributes,
+        mandatory: last.mandatory,
+    };
+    if broker.is_transactional(channel.id) {
+        return broker.publish_in_transaction(channel.id, &publication, &extra_keys);
+    }
+    let known_route = extra_keys.is_empty() && last.route_generation == Some(broker.routing_generation());
+    if !known_route {
+        let properties = publication.content.properties();
+        let routing = broker.route(exchange, routing_key, &extra_keys, properties, &mut last.queues);
+        // Only what has exactly these bytes again may take this route without asking.
+        last.route_generation = (routing.cacheable && routing.reply_channel.is_none())
+            .then(|| broker.routing_generation());
+        if let Some(reply_channel) = routing.reply_channel {
+            broker.publish_reply(channel.id, reply_channel, &publication, context.outboxes);
+            return Ok(());
+        }
+    }
+    broker.publish(channel.id, &publication, &last.queues, context.outboxes);
+    Ok(())
+}
+
+/// Exchange and routing key of an address.
+fn names(address: &[u8]) -> (&[u8], &[u8]) {
+    let content = Content { address, frames: &[], header_frame_length: 0, shared_body: None };
+    (content.exchange(), content.routing_key())
+}
+
+/// What the properties say, when they need nothing but to be kept. `None` when something in them has to be looked at
+/// or changed: headers with CC or BCC, a reply address, a user id, or anything malformed.
+fn plain_attributes(properties: &[u8]) -> Option<Attributes> {
+    if properties == [0, 0] {
+        return Some(Attributes::default());
+    }
+    let properties = PropertiesRef::parse(properties).ok()?;
+    let special_headers =
+        properties.headers.is_some_and(|headers| headers.get(b"CC").is_some() || headers.get(b"BCC").is_some());
+    if special_headers || properties.user_id.is_some() || properties.reply_to == Some(REPLY_TO) {
+        return None;
+    }
+    attributes(&properties).ok()
+}
+
+fn attributes(properties: &PropertiesRef<'_>) -> Result<Attributes, AmqpError> {
+    Ok(Attributes {
+        persistent: properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT),
+        priority: properties.priority.unwrap_or(0),
+        expiration_ms: properties.expiration.map(expiration::parse).transpose()?,
+    })
+}
+
+struct SpecialProperties {
+    attributes: Attributes,
+    /// Routing keys of CC and BCC.
+    extra_keys: Vec<ShortString>,
+    /// Flags and list to take the place of the publisher's.
+    replaced: Option<Vec<u8>>,
+}
+
+/// Checks and changes what needs it.
+///
+/// # Errors
+/// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
+/// without reply consumer, and CC or BCC headers that are no arrays.
+fn special_properties<S: Store>(
+    properties: &[u8],
+    user: &str,
+    channel: crate::broker::ChannelId,
+    broker: &Broker<S>,
+) -> Result<SpecialProperties, AmqpError> {
+    let parsed = PropertiesRef::parse(properties).map_err(|_| PropertiesRef::malformed())?;
+    if let Some(user_id) = parsed.user_id
+        && user_id != user.as_bytes()
+    {
+        let user_id = String::from_utf8_lossy(user_id);
+        let explanation = format!("user_id property set to '{user_id}' but authenticated user was '{user}'");
+        return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
+    }
+    let attributes = attributes(&parsed)?;
+    let mut extra_keys = Vec::new();
+    extra_routing_keys(&parsed, b"CC", &mut extra_keys)?;
+    let copies = extra_keys.len();
+    extra_routing_keys(&parsed, b"BCC", &mut extra_keys)?;
+    let has_blind_copies =
+        extra_keys.len() > copies || parsed.headers.is_some_and(|headers| headers.get(b"BCC").is_some());
+    let asks_for_reply = parsed.reply_to == Some(REPLY_TO);
+    let replaced = (has_blind_copies || asks_for_reply)
+        .then(|| {
+            let mut owned = parsed.to_owned();
+            if asks_for_reply {
+                owned.reply_to = Some(ShortString::truncated(broker.reply_address(channel)?.as_bytes()));
+            }
+            if let Some(headers) = &mut owned.headers {
+                headers.0.retain(|(name, _)| name.as_bytes() != b"BCC");
+            }
+            let mut encoded = Vec::new();
+            owned.encode(&mut encoded);
+            Ok(encoded)
+        })
+        .transpose()?;
+    Ok(SpecialProperties { attributes, extra_keys, replaced })
+}
+
+fn extra_routing_keys(
+    properties: &PropertiesRef<'_>,
+    header: &'static [u8],
+    keys: &mut Vec<ShortString>,
+) -> Result<(), AmqpError> {
+    match properties.headers.and_then(|headers| headers.get(header)) {
+        None => Ok(()),
+        Some(FieldValueRef::Array(array)) => {
+            keys.extend(array.iter().filter_map(|value| match value {
+                FieldValueRef::LongString(key) => ShortString::new(key),
+                _ => None,
+            }));
+            Ok(())
+        }
+        Some(other) => {
+            let header = String::from_utf8_lossy(header);
+            let explanation =
+                format!("invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}", other.type_name());
+            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+        }
+    }
+}
+
+/// Puts other properties into a content header frame. Returns the frame's new length.
+fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, properties: &[u8]) -> usize {
+    frames.splice(PROPERTIES_OFFSET..header_frame_length - 1, properties.iter().copied());
+    let length = PROPERTIES_OFFSET + properties.len() + 1;
+    let size = (length - FRAME_OVERHEAD) as u32;
+    frames[3..FRAME_HEADER_LENGTH].copy_from_slice(&size.to_be_bytes());
+    length
+}

@@ -1,0 +1,328 @@
+//! Frames: where they end, whose they are, and what is left over for later.
+//!
+//! Bytes are parsed where they were received. Only the beginning of a frame whose end hasn't arrived is kept, and of a
+//! large body frame not even that: the rest of it is received straight into the message
+//! ([`Connection::stream_target`]).
+
+use super::channel::{Channel, ChannelState, Incoming};
+use super::{CloseReason, Connection, Context, Phase};
+use crate::broker::store::Store;
+use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType, parse_frame, parse_frame_header};
+use crate::protocol::{AmqpError, DecodeError, Method, MethodError, RawFrame, ReplyCode};
+
+/// Body frames that announce at least this much are received straight into their message, in bytes.
+pub const STREAM_MIN_BYTES: usize = 16 * 1024;
+
+/// A body frame that is still arriving, into the large body of a channel's incoming content.
+pub(super) struct Streaming {
+    channel_number: u16,
+    /// Payload bytes still to come; the frame end follows.
+    remaining: usize,
+}
+
+impl Connection {
+    /// Moves the beginning of a frame that was kept to the front of `buffer` and says how long it is. New bytes belong
+    /// behind it.
+    pub fn take_partial(&mut self, buffer: &mut [u8]) -> usize {
+        let length = self.partial.len();
+        buffer[..length].copy_from_slice(&self.partial);
+        self.partial.clear();
+        length
+    }
+
+    /// Bytes of a frame's beginning that are kept.
+    pub fn partial_len(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// The message body that the next bytes of the client belong to, and how many of them.
+    pub fn stream_target(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        let streaming = self.streaming.as_ref().filter(|streaming| streaming.remaining > 0)?;
+        let remaining = streaming.remaining;
+        let channel = self.find_channel(streaming.channel_number)?;
+        match &mut channel.incoming {
+            Incoming::Body(body) if !body.oversized => Some((&mut body.large_body, remaining)),
+            _ => None,
+        }
+    }
+
+    /// `count` bytes were received into [`stream_target`](Self::stream_target).
+    pub fn streamed(&mut self, count: usize, now_ms: u64) {
+        self.last_received_ms = now_ms;
+        let Some(streaming) = &mut self.streaming else { return };
+        streaming.remaining -= count;
+        let channel_number = streaming.channel_number;
+        if let Some(channel) = self.find_channel(channel_number)
+            && let Incoming::Body(body) = &mut channel.incoming
+        {
+            body.received += count as u64;
+        }
+    }
+
+    /// Handles `input`, which starts where the last call left off. What is incomplete is kept.
+    pub fn receive<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) {
+        self.last_received_ms = context.now_ms;
+        let mut position = 0;
+        if self.streaming.is_some() {
+            position = self.continue_stream(input, context);
+        }
+        while position < input.len() {
+            let rest = &input[position..];
+            let consumed = match self.phase {
+                Phase::Running => self.receive_running(rest, context),
+                Phase::AwaitingHeader => self.receive_protocol_header(rest, context),
+                Phase::Doomed | Phase::Closed => rest.len(),
+                Phase::Closing | Phase::AwaitingStartOk | Phase::AwaitingTuneOk | Phase::AwaitingOpen => {
+                    self.receive_outside(rest, context)
+                }
+            };
+            if consumed == 0 {
+                break;
+            }
+            position += consumed;
+        }
+        if position < input.len() {
+            self.keep(&input[position..], context);
+        } else if self.partial.capacity() > 0 {
+            self.partial = Vec::new();
+        }
+    }
+
+    fn keep<S: Store>(&mut self, rest: &[u8], context: &mut Context<'_, S>) {
+        if self.phase == Phase::Running && self.begin_stream(rest, context) {
+            return;
+        }
+        self.partial = rest.to_vec();
+    }
+
+    /// Takes one frame, or one whole publish, off the input of an open connection. 0 when it is incomplete.
+    #[inline]
+    fn receive_running<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
+        let published = self.receive_repeated_publishes(input, context);
+        if published > 0 {
+            return published;
+        }
+        match parse_frame(input, self.frame_max) {
+            Ok(Some(frame)) => {
+                self.frame(&frame, &input[..frame.wire_size()], context);
+                frame.wire_size()
+            }
+            Ok(None) => 0,
+            Err(error) => {
+                self.raise_on_connection(&error.to_amqp_error(), (0, 0), context);
+                input.len()
+            }
+        }
+    }
+
+    /// Frames before the connection is open, and after we closed it.
+    fn receive_outside<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
+        let frame = match parse_frame(input, self.frame_max) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return 0,
+            Err(_) if self.phase == Phase::Closing => {
+                self.end(CloseReason::Dropped("bytes that are no frame"));
+                return input.len();
+            }
+            Err(_) => {
+                self.doom("it sent bytes that are no frame", context);
+                return input.len();
+            }
+        };
+        let method = (frame.frame_type == FrameType::Method && frame.channel == 0).then(|| Method::decode(frame.payload));
+        match (self.phase, method) {
+            (Phase::Closing, Some(Ok(Method::ConnectionCloseOk(_)))) => {
+                self.end(CloseReason::ByClient);
+            }
+            (Phase::Closing, Some(Ok(Method::ConnectionClose(_)))) => self.close_received(context),
+            (Phase::Closing, _) => {}
+            (_, Some(Ok(method))) => self.handshake_method(method, context),
+            _ if frame.frame_type == FrameType::Heartbeat => {}
+            _ => self.doom("it sent a frame out of turn", context),
+        }
+        frame.wire_size()
+    }
+
+    /// One frame of an open connection; `wire` is all of it.
+    fn frame<S: Store>(&mut self, frame: &RawFrame<'_>, wire: &[u8], context: &mut Context<'_, S>) {
+        if frame.channel == 0 {
+            return self.frame_on_connection(frame, context);
+        }
+        let Some(index) = self.channel_index(frame.channel) else {
+            return self.frame_on_unopened_channel(frame, context);
+        };
+        if self.channels[index].state == ChannelState::Closing {
+            return self.frame_on_closing_channel(index, frame, context);
+        }
+        match (frame.frame_type, &self.channels[index].incoming) {
+            (FrameType::Method, Incoming::Method) => self.method_frame(index, frame, wire, context),
+            (FrameType::Header, Incoming::Header) => self.content_header(index, frame, wire, context),
+            (FrameType::Body, Incoming::Body(_)) => self.content_body(index, frame.payload, context),
+            (_, incoming) => {
+                let (error, method) = unexpected_content(incoming);
+                self.raise_on_connection(&error, method, context);
+            }
+        }
+    }
+
+    fn method_frame<S: Store>(
+        &mut self,
+        index: usize,
+        frame: &RawFrame<'_>,
+        wire: &[u8],
+        context: &mut Context<'_, S>,
+    ) {
+        match Method::decode(frame.payload) {
+            Ok(Method::BasicPublish(publish)) => self.begin_publish(index, &publish, wire),
+            Ok(method) => self.method_on_channel(index, method, context),
+            Err(error) => self.malformed_method(&error, frame.payload, context),
+        }
+    }
+
+    /// RabbitMQ drops clients without a word for methods and table fields that don't exist, and explains the rest.
+    fn malformed_method<S: Store>(&mut self, error: &MethodError, payload: &[u8], context: &mut Context<'_, S>) {
+        let dropped = match error {
+            MethodError::UnknownMethod { .. } => Some("it called a method that doesn't exist"),
+            MethodError::Malformed { reason: DecodeError::UnknownFieldTag(_), .. } => {
+                Some("it sent a table with a type that doesn't exist")
+            }
+            _ => None,
+        };
+        match dropped {
+            Some(reason) => {
+                log::warn!("{}: {reason}", self.name());
+                self.release(context);
+                self.end(CloseReason::Dropped(reason));
+            }
+            None => self.raise_on_connection(&error.to_amqp_error(payload), error.ids(), context),
+        }
+    }
+
+    fn frame_on_connection<S: Store>(&mut self, frame: &RawFrame<'_>, context: &mut Context<'_, S>) {
+        match frame.frame_type {
+            FrameType::Heartbeat => {}
+            FrameType::Method => match Method::decode(frame.payload) {
+                Ok(method) => self.method_on_connection(method, context),
+                Err(error) => self.malformed_method(&error, frame.payload, context),
+            },
+            FrameType::Header | FrameType::Body => {
+                self.raise_on_connection(&frame.unexpected(), (0, 0), context);
+            }
+        }
+    }
+
+    fn frame_on_unopened_channel<S: Store>(&mut self, frame: &RawFrame<'_>, context: &mut Context<'_, S>) {
+        if frame.frame_type != FrameType::Method {
+            let (error, method) = unexpected_content(&Incoming::Method);
+            return self.raise_on_connection(&error, method, context);
+        }
+        match Method::decode(frame.payload) {
+            Ok(Method::ChannelOpen(_)) => self.open_channel(frame.channel, context),
+            Ok(method) => {
+                let error = AmqpError::connection(ReplyCode::ChannelError, "expected 'channel.open'");
+                self.raise_on_connection(&error, (method.class_id(), method.method_id()), context);
+            }
+            Err(error) => self.malformed_method(&error, frame.payload, context),
+        }
+    }
+
+    /// After our `channel.close` everything is ignored until the client says close-ok.
+    fn frame_on_closing_channel<S: Store>(&mut self, index: usize, frame: &RawFrame<'_>, context: &mut Context<'_, S>) {
+        if frame.frame_type != FrameType::Method {
+            return;
+        }
+        match Method::decode(frame.payload) {
+            Ok(Method::ChannelCloseOk(_)) => {
+                self.channels.remove(index);
+            }
+            Ok(Method::ChannelClose(_)) => self.answer_channel_close(frame.channel, context),
+            Ok(Method::ChannelOpen(_)) => {
+                let error = AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen");
+                self.raise_on_connection(&error, (20, 10), context);
+            }
+            _ => {}
+        }
+    }
+
+    /// The place of an open channel in `channels`; remembered, as the next frame is most often for the same one.
+    #[inline]
+    pub(super) fn channel_index(&mut self, number: u16) -> Option<usize> {
+        if let Some(channel) = self.channels.get(self.last_channel)
+            && channel.number == number
+        {
+            return Some(self.last_channel);
+        }
+        let index = self.channels.binary_search_by_key(&number, |channel| channel.number).ok()?;
+        self.last_channel = index;
+        Some(index)
+    }
+
+    pub(super) fn find_channel(&mut self, number: u16) -> Option<&mut Channel> {
+        let index = self.channel_index(number)?;
+        Some(&mut self.channels[index])
+    }
+
+    /// Begins to receive a large body frame straight into its message, when that is what `rest` starts.
+    fn begin_stream<S: Store>(&mut self, rest: &[u8], context: &mut Context<'_, S>) -> bool {
+        let Ok(Some(header)) = parse_frame_header(rest, self.frame_max) else { return false };
+        let size = header.payload_size as usize;
+        if header.frame_type != FrameType::Body as u8 || size < STREAM_MIN_BYTES || rest.len() > FRAME_HEADER_LENGTH + size {
+            return false;
+        }
+        let Some(channel) = self.find_channel(header.channel) else { return false };
+        if channel.state != ChannelState::Open {
+            return false;
+        }
+        let Incoming::Body(body) = &channel.incoming else { return false };
+        if body.oversized || body.received + size as u64 > body.body_size || !body.is_large() {
+            return false;
+        }
+        let arrived = &rest[FRAME_HEADER_LENGTH..];
+        self.streaming = Some(Streaming { channel_number: header.channel, remaining: size });
+        self.continue_stream(arrived, context);
+        true
+    }
+
+    /// Takes the bytes of the frame that is being streamed off the front of the input. Returns how many.
+    fn continue_stream<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
+        let Some((body, remaining)) = self.stream_target() else { return self.end_stream(input, context) };
+        let count = remaining.min(input.len());
+        body.extend_from_slice(&input[..count]);
+        self.streamed(count, context.now_ms);
+        count + self.end_stream(&input[count..], context)
+    }
+
+    /// Checks the frame end behind a streamed payload.
+    fn end_stream<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
+        let Some(Streaming { channel_number, remaining: 0 }) = self.streaming else { return 0 };
+        let Some(&end) = input.first() else { return 0 };
+        self.streaming = None;
+        if end != FRAME_END {
+            let explanation =
+                format!("type {}, all octets = <<>>: {{invalid_frame_end_marker,{end}}}", FrameType::Body as u8);
+            let error = AmqpError::connection(ReplyCode::FrameError, explanation).without_method();
+            self.raise_on_connection(&error, (0, 0), context);
+        } else if let Some(index) = self.channel_index(channel_number) {
+            self.content_progressed(index, context);
+        }
+        1
+    }
+}
+
+/// The exception for a frame that doesn't fit what a channel expects. (60,40): only a publish carries content.
+fn unexpected_content(expected: &Incoming) -> (AmqpError, (u16, u16)) {
+    const BASIC_PUBLISH: (u16, u16) = (60, 40);
+    let unexpected = |explanation| AmqpError::connection(ReplyCode::UnexpectedFrame, explanation);
+    match expected {
+        Incoming::Method => {
+            (unexpected("expected method frame, got non method frame instead").without_method(), (0, 0))
+        }
+        Incoming::Header => (
+            unexpected("expected content header for class 60, got non content header frame instead"),
+            BASIC_PUBLISH,
+        ),
+        Incoming::Body(_) | Incoming::Overrun => {
+            (unexpected("expected content body, got non content body frame instead"), BASIC_PUBLISH)
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What connections are configured with, and how they ask who may log in.
+
+use std::net::IpAddr;
+
+/// Which product clients are told that they speak to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Identity {
+    /// Product `Leveret`, our own version.
+    Leveret,
+    /// Product `RabbitMQ` and the version that we are compatible with, for clients that insist.
+    RabbitMq,
+}
+
+/// Decides who may log in.
+pub trait Authenticator {
+    /// Whether the password is that of the user, and the user may come from that address.
+    fn allows(&self, user: &[u8], password: &[u8], peer: IpAddr) -> bool;
+}
+
+pub struct Settings {
+    pub vhost: String,
+    pub identity: Identity,
+    pub cluster_name: String,
+    pub authenticator: Box<dyn Authenticator>,
+    /// Channels to offer; 0 for as many as there are numbers.
+    pub channel_max: u16,
+    /// Frame size to offer, in bytes.
+    pub frame_max: u32,
+    /// Largest body, in bytes.
+    pub message_size_max: usize,
+    /// Heartbeat to offer, in seconds.
+    pub heartbeat_s: u16,
+    pub handshake_timeout_ms: u64,
+    /// How long a refused client waits for nothing: it makes guessing passwords slow.
+    pub authentication_failure_delay_ms: u64,
+}
