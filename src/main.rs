@@ -80,9 +80,11 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         data_dir: arguments.data_dir,
         log_level: arguments.log_level,
     };
-    let config = Config::load(arguments.config.as_deref(), overrides, environment)?;
+    let load = || Config::load(arguments.config.as_deref(), overrides.clone(), environment);
+    let config = load()?;
     start_logging(config.log_level);
-    leveret::server::run(config)?;
+    let reload = || load().map_err(|error| log::error!("configuration not read again: {error}")).ok();
+    leveret::server::run(&config, reload)?;
     Ok(())
 }
 

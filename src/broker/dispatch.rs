@@ -173,6 +173,11 @@ impl<S: Store> Broker<S> {
         }
     }
 
+    /// Whether [`pump`](Self::pump) may have something to deliver.
+    pub fn has_touched_queues(&self) -> bool {
+        !self.touched_queues.is_empty()
+    }
+
     /// Delivers from one queue at once, before something asks for its counts or its head.
     pub(super) fn settle_deliveries(&mut self, id: QueueId, effects: &mut impl Effects) {
         if self.queue(id).touched {

@@ -45,6 +45,12 @@ impl<S: Store> Broker<S> {
         id
     }
 
+    /// Whether anything consumes on this connection.
+    pub fn has_consumers(&self, id: ConnectionId) -> bool {
+        let Some(Some(connection)) = self.connections.get(id.0 as usize) else { return false };
+        connection.channels.iter().any(|channel| !self.channel(*channel).consumers.is_empty())
+    }
+
     /// Ends a channel: its consumers go, its unacknowledged messages return to their places.
     pub fn close_channel(&mut self, id: ChannelId) {
         let connection = self.channel(id).connection;

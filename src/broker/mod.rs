@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: waiting messages, arguments, counts |
-//! | `queue_commands` | declare, delete, purge, bind |
+//! | `exchange_commands`, `queue_commands` | declare, delete, purge, bind |
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `dispatch` | from a queue's backlog to its consumers |
@@ -24,6 +24,7 @@ mod effects;
 pub mod equivalence;
 pub mod exchange;
 pub mod expiration;
+mod exchange_commands;
 mod expiry;
 mod lifecycle;
 pub mod message;
@@ -42,6 +43,7 @@ pub use lifecycle::ConnectionClosed;
 pub use publish::{Publication, REPLY_TO, Routing};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 
+use crate::protocol::ShortString;
 use channel::Confirms;
 use consumer::Consumer;
 use exchange::{QueueId, Router};
@@ -126,7 +128,7 @@ impl<S: Store> Broker<S> {
     pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
         Self {
             names: NameGenerator::new(settings.seed),
-            router: Router::new(&settings.vhost),
+            router: Router::new(ShortString::truncated(settings.vhost.as_bytes())),
             settings,
             store,
             queues: Slab::new(),

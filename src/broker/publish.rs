@@ -3,13 +3,13 @@
 use super::channel::{ChannelMode, PendingPublish};
 use super::dispatch::HandOver;
 use super::effects::{Effects, Recipient};
-use super::exchange::{ExchangeId, QueueId};
+use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use super::message::{Attributes, Content, MessageRef};
 use super::queue::{NEVER, Taken, Waiting};
 use super::store::{LogPosition, Store};
 use super::{Broker, ChannelId};
-use crate::protocol::properties::headers_of;
-use crate::protocol::{AmqpError, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
+use std::cell::Cell;
 
 /// The queue name that stands for direct reply-to.
 pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
@@ -46,17 +46,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 404 when there is none of that name, 403 when it is internal.
     pub fn publish_exchange(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
-        let Some(id) = self.router.exchange(name) else {
-            let name = String::from_utf8_lossy(name);
-            let explanation = format!("no exchange '{name}' in vhost '{}'", self.vhost());
-            return Err(AmqpError::channel(ReplyCode::NotFound, explanation));
-        };
-        if self.router.exchange_info(id).internal {
-            let name = String::from_utf8_lossy(name);
-            let explanation = format!("cannot publish to internal exchange '{name}' in vhost '{}'", self.vhost());
-            return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
-        }
-        Ok(id)
+        self.router.publish_target(name)
     }
 
     /// Fills `queues` with where a message goes. `extra_keys` are those of its CC and BCC headers, `properties` its
@@ -70,21 +60,27 @@ impl<S: Store> Broker<S> {
         queues: &mut Vec<QueueId>,
     ) -> Routing {
         queues.clear();
-        self.router.route(exchange, routing_key, || headers_of(properties), queues);
+        let headers_asked = Cell::new(false);
+        let headers = || {
+            headers_asked.set(true);
+            let headers = PropertiesRef::parse(properties).ok().and_then(|properties| properties.headers);
+            headers.map(|headers| headers.to_owned()).unwrap_or_default()
+        };
+        self.router.route(exchange, routing_key, headers, queues);
         for key in extra_keys {
-            self.router.route(exchange, key, || headers_of(properties), queues);
+            self.router.route(exchange, key, headers, queues);
         }
         if !extra_keys.is_empty() {
             queues.sort_unstable();
             queues.dedup();
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(exchange, routing_key) } else { None };
-        Routing { cacheable: extra_keys.is_empty() && !self.router.depends_on_headers(exchange), reply_channel }
+        Routing { cacheable: extra_keys.is_empty() && !headers_asked.get(), reply_channel }
     }
 
     fn reply_channel(&self, exchange: ExchangeId, routing_key: &[u8]) -> Option<ChannelId> {
         let token = routing_key.strip_prefix(REPLY_ADDRESS_PREFIX)?;
-        if !self.router.exchange_info(exchange).name.is_empty() {
+        if exchange != DEFAULT_EXCHANGE {
             return None;
         }
         self.reply_channels.get(std::str::from_utf8(token).ok()?).copied()

@@ -2,12 +2,12 @@
 
 use super::consumer::ConsumerState;
 use super::effects::{Effects, Recipient};
-use super::equivalence;
+use super::equivalence::{Subject, assert_same_argument, assert_same_attribute};
 use super::exchange::QueueId;
 use super::publish::{REPLY_ADDRESS_PREFIX, REPLY_TO};
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
 use super::store::{DurableQueueId, Store};
-use super::{Broker, ConnectionId, ConsumerId};
+use super::{Broker, ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 /// Names of this prefix are the broker's.
@@ -62,7 +62,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 404 when there is none.
     pub(super) fn existing_queue(&self, name: &[u8]) -> Result<QueueId, AmqpError> {
-        self.router.queue(name).ok_or_else(|| {
+        self.router.queue_named(name).ok_or_else(|| {
             let name = String::from_utf8_lossy(name);
             AmqpError::channel(ReplyCode::NotFound, format!("no queue '{name}' in vhost '{}'", self.vhost()))
         })
@@ -151,7 +151,7 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
         }
         let name = if name.is_empty() { self.names.queue_name() } else { ShortString::truncated(&name) };
-        let id = match self.router.queue(&name) {
+        let id = match self.router.queue_named(&name) {
             Some(id) => {
                 self.assert_equivalent(id, &request, connection)?;
                 id
@@ -172,9 +172,9 @@ impl<S: Store> Broker<S> {
         if properties.exclusive_owner.is_some_and(|owner| owner != connection) {
             return Err(self.locked(name));
         }
-        let subject = equivalence::Subject { kind: "queue", name, vhost: self.vhost() };
-        subject.assert_flag("durable", request.durable, properties.durable)?;
-        subject.assert_flag("auto_delete", request.auto_delete, properties.auto_delete)?;
+        let subject = Subject { kind: "queue", name, vhost: self.vhost().as_bytes() };
+        assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
+        assert_same_attribute(subject, "auto_delete", request.auto_delete, properties.auto_delete)?;
         if request.exclusive != properties.exclusive_owner.is_some() {
             return Err(self.locked(name));
         }
@@ -185,7 +185,7 @@ impl<S: Store> Broker<S> {
                 // Classic is what a queue is when it doesn't say.
                 continue;
             }
-            subject.assert_argument(argument, received, current)?;
+            assert_same_argument(subject, argument, received, current)?;
         }
         Ok(())
     }
@@ -216,7 +216,7 @@ impl<S: Store> Broker<S> {
         let durable_id = (request.durable && !request.exclusive).then_some(DurableQueueId(serial));
         let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
         let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
-        self.router.queue_added(name, id);
+        self.router.queue_added(&name, id, durable_id.is_some());
         if request.exclusive
             && let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize)
         {
@@ -224,6 +224,15 @@ impl<S: Store> Broker<S> {
         }
         self.totals.queues_created += 1;
         Ok(id)
+    }
+
+    /// The queue that this channel declared last: what an empty name means.
+    pub fn last_queue(&self, channel: ChannelId) -> Option<&ShortString> {
+        self.channel(channel).last_queue.as_ref()
+    }
+
+    pub fn set_last_queue(&mut self, channel: ChannelId, name: ShortString) {
+        self.channel_mut(channel).last_queue = Some(name);
     }
 
     /// `queue.bind`. True when the binding is new.
@@ -238,9 +247,9 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
         connection: ConnectionId,
     ) -> Result<bool, AmqpError> {
-        self.router.bindable(exchange)?;
+        self.router.bind_target(exchange)?;
         let id = self.accessible_queue(queue, connection)?;
-        self.router.bind_queue(exchange, id, routing_key, arguments)
+        Ok(self.router.bind_queue(exchange, id, routing_key, &arguments)?.new)
     }
 
     /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
@@ -254,9 +263,9 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
-        match self.router.queue(queue) {
-            Some(id) => self.router.unbind_queue(exchange, id, routing_key, arguments),
-            None if exchange.is_empty() => self.router.bindable(exchange),
+        match self.router.queue_named(queue) {
+            Some(id) => self.router.unbind_queue(exchange, id, routing_key, arguments).map(|_| ()),
+            None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| ()),
             None => Ok(()),
         }
     }
@@ -303,7 +312,7 @@ impl<S: Store> Broker<S> {
         connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<DeletedQueue, AmqpError> {
-        if self.router.queue(name).is_none() {
+        if self.router.queue_named(name).is_none() {
             return Ok(DeletedQueue::default());
         }
         let id = self.accessible_queue(name, connection)?;

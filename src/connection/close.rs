@@ -64,9 +64,10 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) {
         log::warn!("{}: channel {channel_number}: {error}", self.name());
+        let reply_text = error.reply_text();
         let close = Method::ChannelClose(channel::Close {
             reply_code: error.code.number(),
-            reply_text: error.reply_text().as_bytes(),
+            reply_text: reply_text.as_bytes(),
             class_id,
             method_id,
         });
@@ -97,9 +98,10 @@ impl Connection {
 
     pub(super) fn send_close<S: Store>(&mut self, error: &AmqpError, method: (u16, u16), context: &mut Context<'_, S>) {
         let (class_id, method_id) = if error.names_method { method } else { (0, 0) };
+        let reply_text = error.reply_text();
         let close = Method::ConnectionClose(connection::Close {
             reply_code: error.code.number(),
-            reply_text: error.reply_text().as_bytes(),
+            reply_text: reply_text.as_bytes(),
             class_id,
             method_id,
         });

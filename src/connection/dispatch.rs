@@ -158,7 +158,7 @@ impl Connection {
     }
 
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
-        let Channel { number, id, .. } = *self.channels[index];
+        let number = self.channels[index].number;
         match method {
             Method::QueueDeclare(declare) => self.declare_queue(index, declare, context),
             Method::QueueBind(bind) => {
@@ -197,7 +197,6 @@ impl Connection {
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
                 self.answer(number, delete.nowait, &answer, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
-                context.broker.forget_last_queue(id, &name);
                 Ok(())
             }
             _ => unreachable!("only queue methods are sent here"),
@@ -243,7 +242,7 @@ impl Connection {
                 } else {
                     context.broker.declare_exchange(
                         declare.exchange,
-                        declare.kind,
+                        declare.exchange_type,
                         declare.durable,
                         declare.auto_delete,
                         declare.internal,
@@ -327,17 +326,18 @@ impl Connection {
         std::mem::take(&mut self.blocked)
     }
 
-    /// Whether the client published into a queue that is full although its consumers drain it: it may wait a little.
+    /// Whether the client just published into a queue that is full although its consumers drain it: it may wait a
+    /// little. Not one that consumes too, as its acknowledgements must be read.
     pub fn presses_on_queues<S: Store>(
-        &mut self,
+        &self,
         backlog_messages: usize,
         messages_per_s: u64,
         context: &mut Context<'_, S>,
     ) -> bool {
-        if !std::mem::take(&mut self.published_to) {
+        let Some(channel) = self.channels.get(self.last_channel) else { return false };
+        if !self.published || context.broker.has_consumers(self.id) {
             return false;
         }
-        let Some(channel) = self.channels.get(self.last_channel) else { return false };
         context.broker.presses_on(&channel.last_publish.queues, backlog_messages, messages_per_s)
     }
 }

@@ -109,8 +109,8 @@ pub struct Connection {
     blocked: bool,
     /// It was told so by `connection.blocked`.
     told_blocked: bool,
-    /// It published since the server last asked.
-    published_to: bool,
+    /// It published with what it sent last.
+    published: bool,
     close_reason: Option<CloseReason>,
 }
 
@@ -147,7 +147,7 @@ impl Connection {
             deadline_ms: Some(now_ms + settings.handshake_timeout_ms),
             blocked: false,
             told_blocked: false,
-            published_to: false,
+            published: false,
             close_reason: None,
         }
     }

@@ -6,6 +6,7 @@
 
 use super::channel::{Channel, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
 use super::{Connection, Context};
+use crate::broker::equivalence::type_name;
 use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX};
 use crate::broker::store::Store;
 use crate::broker::{Broker, Publication, REPLY_TO, expiration};
@@ -133,7 +134,7 @@ impl Connection {
             context.broker.publish(*id, &publication, &last_publish.queues, context.outboxes);
             position += last_publish.method_frame.len() + frames.len();
         }
-        self.published_to |= position > 0;
+        self.published |= position > 0;
         position
     }
 
@@ -242,7 +243,7 @@ impl Connection {
         };
         match result {
             Ok(()) => {
-                self.published_to = true;
+                self.published = true;
                 self.block_if_alarmed(context);
             }
             Err(error) => {
@@ -413,7 +414,7 @@ fn extra_routing_keys(
         Some(other) => {
             let header = String::from_utf8_lossy(header);
             let explanation =
-                format!("invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}", other.type_name());
+                format!("invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}", type_name(&other.to_owned()));
             Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
         }
     }

@@ -4,7 +4,7 @@
 //! large body frame not even that: the rest of it is received straight into the message
 //! ([`Connection::stream_target`]).
 
-use super::channel::{Channel, ChannelState, Incoming};
+use super::channel::{Channel, ChannelState, Incoming, IncomingBody};
 use super::{CloseReason, Connection, Context, Phase};
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType, parse_frame, parse_frame_header};
@@ -30,6 +30,13 @@ impl Connection {
         length
     }
 
+    /// Gives back what [`take_partial`](Self::take_partial) took, when nothing came to follow it.
+    pub fn keep_partial(&mut self, partial: &[u8]) {
+        if !partial.is_empty() {
+            self.partial = partial.to_vec();
+        }
+    }
+
     /// Bytes of a frame's beginning that are kept.
     pub fn partial_len(&self) -> usize {
         self.partial.len()
@@ -37,13 +44,14 @@ impl Connection {
 
     /// The message body that the next bytes of the client belong to, and how many of them.
     pub fn stream_target(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        let streaming = self.streaming.as_ref().filter(|streaming| streaming.remaining > 0)?;
-        let remaining = streaming.remaining;
-        let channel = self.find_channel(streaming.channel_number)?;
-        match &mut channel.incoming {
-            Incoming::Body(body) if !body.oversized => Some((&mut body.large_body, remaining)),
-            _ => None,
+        let &Streaming { channel_number, remaining } = self.streaming.as_ref().filter(|streaming| streaming.remaining > 0)?;
+        let channel = self.find_channel(channel_number)?;
+        let Incoming::Body(IncomingBody { large_body, .. }) = &mut channel.incoming else { return None };
+        if large_body.len() == large_body.capacity() {
+            // It grows with what has arrived, not with what was announced.
+            large_body.reserve(remaining.min(large_body.len().max(STREAM_MIN_BYTES)));
         }
+        Some((large_body, remaining))
     }
 
     /// `count` bytes were received into [`stream_target`](Self::stream_target).
@@ -62,6 +70,7 @@ impl Connection {
     /// Handles `input`, which starts where the last call left off. What is incomplete is kept.
     pub fn receive<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) {
         self.last_received_ms = context.now_ms;
+        self.published = false;
         let mut position = 0;
         if self.streaming.is_some() {
             position = self.continue_stream(input, context);

@@ -1,10 +1,112 @@
-//! The composition root: the turn of the loop.
+//! The composition root: sockets, timers and signals of the reactor, and the [`Hub`] that they drive.
+//!
+//! It owns the order of a turn and who may be read when. It holds no AMQP rule and touches no message.
 
-use crate::config::Config;
+mod clients;
+mod hub;
+mod turn;
+
+pub use hub::{Hub, HubSettings, MayRead, Pressure};
+
+use crate::broker::store::MemoryStore;
+use crate::config::{Config, Identity};
+use crate::connection::{self, Authenticator};
+use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
+use crate::reactor::{Clock, Listener, Poller, Signals};
 use std::io;
+use std::net::IpAddr;
+use turn::Server;
 
-/// Serves until a signal asks it to stop.
-pub fn run(config: Config) -> io::Result<()> {
-    log::info!("would listen at {:?}", config.listen);
-    Ok(())
+/// Memory to assume where the system doesn't tell, in bytes.
+const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
+
+/// Runs the broker until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
+///
+/// # Errors
+/// When an address can't be listened at or the system refuses something else that is needed.
+pub fn run(config: &Config, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
+    let descriptors = raise_descriptor_limit()?;
+    let clock = Clock::start();
+    let poller = Poller::new()?;
+    let signals = Signals::install()?;
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let listener = Listener::bind(*address)
+            .map_err(|error| io::Error::new(error.kind(), format!("can't listen at {address}: {error}")))?;
+        log::info!("listening for AMQP at {}", listener.local_address());
+        listeners.push(listener);
+    }
+    let mut seed = [0; 32];
+    #[allow(clippy::disallowed_methods, reason = "the one seed of the program's names")]
+    getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
+    let hub = Hub::new(hub_settings(config, seed), MemoryStore, clock.now_ms());
+    let watermark = memory_watermark(config);
+    log::info!("memory watermark {} MiB, {descriptors} descriptors", watermark >> 20);
+    log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
+    Server::new(poller, listeners, signals, clock, hub, config)?.run(|| {
+        let config = reload()?;
+        log::set_max_level(config.log_level.filter());
+        Some(memory_watermark(&config))
+    })
+}
+
+fn memory_watermark(config: &Config) -> usize {
+    let available = memory_limit_bytes().unwrap_or(ASSUMED_MEMORY_BYTES);
+    usize::try_from(config.limits.memory_watermark.bytes_of(available)).unwrap_or(usize::MAX)
+}
+
+/// What the hub is made with, from the configuration.
+pub fn hub_settings(config: &Config, seed: [u8; 32]) -> HubSettings {
+    let limits = &config.limits;
+    HubSettings {
+        connection: connection::Settings {
+            vhost: config.default_vhost.clone(),
+            identity: match config.identity {
+                Identity::Leveret => connection::Identity::Leveret,
+                Identity::Rabbitmq => connection::Identity::RabbitMq,
+            },
+            cluster_name: "leveret@localhost".to_owned(),
+            authenticator: Box::new(DefaultUser {
+                user: config.default_user.clone(),
+                password: config.default_pass.to_string(),
+                loopback_only: config.loopback_users.contains(&config.default_user),
+            }),
+            channel_max: limits.channel_max,
+            frame_max: limits.frame_max_bytes,
+            message_size_max: limits.message_size_max_bytes,
+            heartbeat_s: limits.heartbeat_s,
+            handshake_timeout_ms: limits.handshake_timeout_ms,
+            authentication_failure_delay_ms: limits.authentication_failure_delay_ms,
+        },
+        broker: crate::broker::Settings {
+            vhost: config.default_vhost.clone(),
+            seed,
+            queues_max: limits.queues_max,
+            transaction_max_bytes: limits.transaction_max_bytes,
+        },
+        outbox_high_water_bytes: limits.outbox_high_water_bytes,
+        memory_watermark_bytes: memory_watermark(config),
+        pressure: Pressure {
+            backlog_messages: limits.queue_backlog_soft_limit_messages,
+            drain_messages_per_s: limits.publisher_floor_messages_per_s,
+        },
+    }
+}
+
+/// The one user that exists from the start.
+struct DefaultUser {
+    user: String,
+    password: String,
+    /// It may come from this machine only.
+    loopback_only: bool,
+}
+
+impl Authenticator for DefaultUser {
+    fn allows(&self, user: &[u8], password: &[u8], peer: IpAddr) -> bool {
+        let from_here = peer.to_canonical().is_loopback();
+        !password.is_empty()
+            && user == self.user.as_bytes()
+            && password == self.password.as_bytes()
+            && (from_here || !self.loopback_only)
+    }
 }

@@ -1,1 +1,88 @@
 //! Exchanges and bindings of one vhost, and the way from a publish to its queues.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `router` | the [`Router`]: every exchange and binding of a vhost, queues by name, lists of them |
+//! | `declare` | declaring and deleting exchanges: the checks and their texts |
+//! | `bind` | binding, unbinding, and what falls with it (auto-delete) |
+//! | `binding` | what makes two bindings the same, and the key that names one in listings |
+//! | `route` | the walk from an exchange to queues, through exchange bindings and alternates |
+//! | `route_cache` | remembered results of topic routes |
+//! | `destinations` | where a key leads: a counted set of queues and exchanges |
+//! | `matcher`, `topic`, `headers` | which bindings of one exchange match a publish |
+//!
+//! Knows no permission, message, consumer or log: a queue is a number and a name here.
+
+mod bind;
+mod binding;
+mod declare;
+mod destinations;
+mod headers;
+mod matcher;
+mod route;
+mod route_cache;
+mod router;
+mod stamps;
+mod topic;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+pub use bind::{Bound, Unbound};
+pub use binding::BindingInfo;
+pub use declare::{Declared, Deleted};
+pub use router::{Exchange, Router};
+
+use std::fmt;
+
+/// A queue, by its index in the broker's slab. Kept dense: scratch space is sized by the highest one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct QueueId(pub u32);
+
+/// An exchange of one [`Router`]. Given again once its exchange is deleted, so it is valid only while
+/// [`Router::generation`] stands still.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ExchangeId(pub u32);
+
+/// The exchange that every vhost has under the empty name: it routes by queue name.
+pub const DEFAULT_EXCHANGE: ExchangeId = ExchangeId(0);
+
+/// Where a binding leads.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Destination {
+    Queue(QueueId),
+    Exchange(ExchangeId),
+}
+
+/// How an exchange matches a publish with its bindings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ExchangeKind {
+    Direct,
+    Fanout,
+    Topic,
+    Headers,
+}
+
+impl ExchangeKind {
+    /// The name that clients declare it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Fanout => "fanout",
+            Self::Topic => "topic",
+            Self::Headers => "headers",
+        }
+    }
+
+    fn from_name(name: &[u8]) -> Option<Self> {
+        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers].into_iter().find(|kind| kind.name().as_bytes() == name)
+    }
+}
+
+impl fmt::Display for ExchangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,111 @@
+//! What one route costs, by kind of exchange and number of bindings: `cargo bench --bench routing`.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use leveret::broker::exchange::{ExchangeId, QueueId, Router};
+use leveret::protocol::{FieldTable, FieldValue, ShortString};
+use std::hint::black_box;
+
+const BINDINGS: [u32; 3] = [1, 1_000, 100_000];
+/// More keys than the route cache has slots for, so that going through them in turn always misses.
+const DISTINCT_KEYS: u32 = 100_000;
+
+fn no_headers() -> FieldTable {
+    FieldTable::default()
+}
+
+/// A router with `bindings` queues, each bound to `exchange` by the key and arguments that `bind` gives it.
+fn bound(exchange: &str, bindings: u32, bind: impl Fn(u32) -> (String, FieldTable)) -> (Router, ExchangeId) {
+    let mut router = Router::new("/".into());
+    for number in 0..bindings {
+        let queue = QueueId(number);
+        router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), queue, false);
+        let (key, arguments) = bind(number);
+        router.bind_queue(exchange.as_bytes(), queue, key.as_bytes(), &arguments).expect("the bench binds what exists");
+    }
+    let id = router.exchange(exchange.as_bytes()).expect("a predeclared exchange");
+    (router, id)
+}
+
+fn bench(c: &mut Criterion, group: &str, bindings: u32, mut router: Router, exchange: ExchangeId, keys: &[String]) {
+    let mut out = Vec::new();
+    let mut next = 0;
+    c.benchmark_group(group).bench_function(BenchmarkId::from_parameter(bindings), |b| {
+        b.iter(|| {
+            out.clear();
+            router.route(exchange, black_box(keys[next].as_bytes()), no_headers, &mut out);
+            next = if next + 1 == keys.len() { 0 } else { next + 1 };
+            black_box(out.last().copied())
+        });
+    });
+}
+
+fn direct(c: &mut Criterion) {
+    for bindings in BINDINGS {
+        let (router, id) = bound("amq.direct", bindings, |n| (format!("key-{n}"), no_headers()));
+        let keys: Vec<_> = (0..bindings.min(16)).map(|n| format!("key-{n}")).collect();
+        bench(c, "direct", bindings, router, id, &keys);
+    }
+}
+
+fn fanout(c: &mut Criterion) {
+    for bindings in BINDINGS {
+        let (router, id) = bound("amq.fanout", bindings, |_| (String::new(), no_headers()));
+        bench(c, "fanout", bindings, router, id, &["key".to_owned()]);
+    }
+}
+
+/// Patterns of three words, every fourth with a wildcard.
+fn pattern(number: u32) -> (String, FieldTable) {
+    let pattern = match number % 8 {
+        3 => format!("region-{}.*.sensor-{number}", number % 32),
+        7 => format!("region-{}.device-{number}.#", number % 32),
+        _ => format!("region-{}.device-{number}.sensor-{number}", number % 32),
+    };
+    (pattern, no_headers())
+}
+
+fn key(number: u32) -> String {
+    format!("region-{}.device-{number}.sensor-{number}", number % 32)
+}
+
+fn topic(c: &mut Criterion) {
+    for bindings in BINDINGS {
+        let (router, id) = bound("amq.topic", bindings, pattern);
+        let keys: Vec<_> = (0..bindings.min(16)).map(key).collect();
+        bench(c, "topic-cached", bindings, router, id, &keys);
+
+        // Each key is new to the cache: the walk and the remembering together.
+        let (router, id) = bound("amq.topic", bindings, pattern);
+        let keys: Vec<_> =
+            (0..DISTINCT_KEYS).map(|n| key(n % bindings) + if n < bindings { "" } else { "x" }).collect();
+        let keys = if bindings == 1 { (0..DISTINCT_KEYS).map(|n| format!("a.b.{n}")).collect() } else { keys };
+        bench(c, "topic-all-keys-distinct", bindings, router, id, &keys);
+    }
+    let (router, id) = bound("amq.topic", 1, |_| (["#.a"; 60].join("."), no_headers()));
+    bench(c, "topic-hostile", 1, router, id, &[["a"; 120].join("."), ["a"; 119].join(".")]);
+}
+
+fn headers(c: &mut Criterion) {
+    for bindings in BINDINGS {
+        let wanted = |number: u32| FieldTable(vec![("number".into(), FieldValue::I32(number as i32))]);
+        let (mut router, id) = bound("amq.headers", bindings, |n| (String::new(), wanted(n)));
+        let mut out = Vec::new();
+        c.benchmark_group("headers").bench_function(BenchmarkId::from_parameter(bindings), |b| {
+            b.iter(|| {
+                out.clear();
+                router.route(id, b"", || wanted(0), &mut out);
+                black_box(out.last().copied())
+            });
+        });
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(std::time::Duration::from_millis(200))
+        .measurement_time(std::time::Duration::from_secs(1))
+        .without_plots();
+    targets = direct, fanout, topic, headers
+}
+criterion_main!(benches);

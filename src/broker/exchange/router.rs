@@ -1,0 +1,230 @@
+//! The router of one vhost: its exchanges, its bindings and its queues by name.
+
+use super::binding::{Binding, BindingInfo};
+use super::destinations::Destinations;
+use super::matcher::{Matcher, insert_key};
+use super::route::Walks;
+use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
+use crate::broker::equivalence::Subject;
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use slab::Slab;
+
+/// Name, kind and `internal` of what every vhost is born with, all durable. The default exchange comes first.
+const PREDECLARED: [(&str, ExchangeKind, bool); 7] = [
+    ("", ExchangeKind::Direct, false),
+    ("amq.direct", ExchangeKind::Direct, false),
+    ("amq.fanout", ExchangeKind::Fanout, false),
+    ("amq.topic", ExchangeKind::Topic, false),
+    ("amq.headers", ExchangeKind::Headers, false),
+    ("amq.match", ExchangeKind::Headers, false),
+    ("amq.rabbitmq.trace", ExchangeKind::Topic, true),
+];
+
+/// Index of a binding in the router's slab.
+pub(super) type BindingId = usize;
+
+/// All exchanges and bindings of a vhost.
+pub struct Router {
+    pub(super) vhost: ShortString,
+    pub(super) exchanges: Slab<Exchange>,
+    pub(super) by_name: HashMap<ShortString, ExchangeId>,
+    pub(super) queues: Vec<Option<Queue>>,
+    pub(super) bindings: Slab<Binding>,
+    /// Bindings by what makes them the same.
+    pub(super) identities: HashTable<BindingId>,
+    pub(super) hasher: DefaultHashBuilder,
+    pub(super) generation: u64,
+    pub(super) walks: Walks,
+}
+
+/// An exchange. Its bindings are the router's business.
+pub struct Exchange {
+    pub name: ShortString,
+    pub kind: ExchangeKind,
+    pub durable: bool,
+    /// Deleted with its last binding as a source.
+    pub auto_delete: bool,
+    /// Publishers may not use it.
+    pub internal: bool,
+    pub arguments: FieldTable,
+    /// Gets what no binding here matches. Resolved by name at every route: it may come and go.
+    pub alternate: Option<ShortString>,
+    pub(super) matcher: Matcher,
+    /// Bindings with this exchange as their source.
+    pub(super) outgoing: Vec<BindingId>,
+    /// Bindings with this exchange as their destination.
+    pub(super) incoming: Vec<BindingId>,
+}
+
+/// A queue as the router knows it.
+pub(super) struct Queue {
+    pub(super) name: ShortString,
+    pub(super) durable: bool,
+    pub(super) incoming: Vec<BindingId>,
+}
+
+impl Router {
+    /// A vhost's exchanges as they are before anybody declared one.
+    pub fn new(vhost: ShortString) -> Self {
+        let mut router = Self {
+            vhost,
+            exchanges: Slab::new(),
+            by_name: HashMap::new(),
+            queues: Vec::new(),
+            bindings: Slab::new(),
+            identities: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            generation: 1,
+            walks: Walks::default(),
+        };
+        for (name, kind, internal) in PREDECLARED {
+            let (arguments, alternate) = (FieldTable::default(), None);
+            router.add_exchange(Exchange {
+                name: name.into(),
+                kind,
+                durable: true,
+                auto_delete: false,
+                internal,
+                arguments,
+                alternate,
+                matcher: Matcher::new(kind),
+                outgoing: Vec::new(),
+                incoming: Vec::new(),
+            });
+        }
+        debug_assert_eq!(router.exchange(b""), Some(DEFAULT_EXCHANGE));
+        router
+    }
+
+    /// Moves on every change that could alter the result of any route, and stands still between them.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn exchange(&self, name: &[u8]) -> Option<ExchangeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The exchange of an id that is still valid.
+    pub fn exchange_info(&self, id: ExchangeId) -> &Exchange {
+        &self.exchanges[id.0 as usize]
+    }
+
+    /// The exchange that a publish names: 404 when there is none, 403 when it is internal.
+    pub fn publish_target(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        let id = self.exchange(name).ok_or_else(|| self.no_exchange(name))?;
+        if self.exchange_info(id).internal {
+            let subject = self.subject(name);
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, format!("cannot publish to internal {subject}")));
+        }
+        Ok(id)
+    }
+
+    /// Every exchange, in no particular order but a stable one.
+    pub fn exchanges(&self) -> impl Iterator<Item = (ExchangeId, &Exchange)> {
+        self.exchanges.iter().map(|(id, exchange)| (ExchangeId(id as u32), exchange))
+    }
+
+    /// Makes the queue reachable by its name through the default exchange.
+    pub fn queue_added(&mut self, name: &ShortString, id: QueueId, durable: bool) {
+        let index = id.0 as usize;
+        if index >= self.queues.len() {
+            self.queues.resize_with(index + 1, || None);
+        }
+        assert!(self.queues[index].is_none(), "a queue id is given once at a time");
+        self.queues[index] = Some(Queue { name: name.clone(), durable, incoming: Vec::new() });
+        insert_key(self.default_keys(), name, Destination::Queue(id));
+        self.generation += 1;
+    }
+
+    /// The queue of that name.
+    pub fn queue_named(&self, name: &[u8]) -> Option<QueueId> {
+        match &self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
+            Matcher::Direct(keys) => keys.get(name)?.queues().first().copied(),
+            _ => unreachable!("the default exchange is direct"),
+        }
+    }
+
+    /// Every binding, those of the default exchange first.
+    pub fn bindings(&self) -> impl Iterator<Item = BindingInfo<'_>> {
+        let queues = self.queues.iter().enumerate();
+        let implicit = queues.filter_map(|(id, queue)| {
+            let queue = queue.as_ref()?;
+            Some(BindingInfo {
+                source: b"",
+                destination: Destination::Queue(QueueId(id as u32)),
+                destination_name: &queue.name,
+                routing_key: &queue.name,
+                arguments: None,
+                durable: queue.durable,
+            })
+        });
+        implicit.chain(self.bindings.iter().map(|(_, binding)| self.binding_info(binding)))
+    }
+
+    /// Bindings with this exchange as their source; none for the default exchange, whose bindings are implicit.
+    pub fn bindings_from(&self, source: ExchangeId) -> impl Iterator<Item = BindingInfo<'_>> {
+        let outgoing = self.exchange_info(source).outgoing.iter();
+        outgoing.map(|&id| self.binding_info(&self.bindings[id]))
+    }
+
+    /// Bindings that lead to a queue or exchange, without the default exchange's.
+    pub fn bindings_to(&self, destination: Destination) -> impl Iterator<Item = BindingInfo<'_>> {
+        let incoming = match destination {
+            Destination::Exchange(exchange) => self.exchange_info(exchange).incoming.as_slice(),
+            Destination::Queue(queue) => self.queue(queue).map(|queue| queue.incoming.as_slice()).unwrap_or_default(),
+        };
+        incoming.iter().map(|&id| self.binding_info(&self.bindings[id]))
+    }
+
+    fn binding_info<'a>(&'a self, binding: &'a Binding) -> BindingInfo<'a> {
+        let destination_name = match binding.destination {
+            Destination::Exchange(exchange) => &self.exchange_info(exchange).name,
+            Destination::Queue(queue) => &self.queue(queue).expect("a bound queue exists").name,
+        };
+        BindingInfo {
+            source: &self.exchange_info(binding.source).name,
+            destination: binding.destination,
+            destination_name,
+            routing_key: &binding.routing_key,
+            arguments: (!binding.arguments.is_empty()).then_some(&binding.arguments),
+            durable: binding.durable,
+        }
+    }
+
+    pub(super) fn add_exchange(&mut self, exchange: Exchange) -> ExchangeId {
+        let name = exchange.name.clone();
+        let id = ExchangeId(self.exchanges.insert(exchange) as u32);
+        self.by_name.insert(name, id);
+        self.generation += 1;
+        id
+    }
+
+    pub(super) fn queue(&self, id: QueueId) -> Option<&Queue> {
+        self.queues.get(id.0 as usize)?.as_ref()
+    }
+
+    pub(super) fn default_keys(&mut self) -> &mut HashMap<ShortString, Destinations> {
+        match &mut self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
+            Matcher::Direct(keys) => keys,
+            _ => unreachable!("the default exchange is direct"),
+        }
+    }
+
+    pub(super) fn subject<'a>(&'a self, name: &'a [u8]) -> Subject<'a> {
+        Subject { kind: "exchange", name, vhost: &self.vhost }
+    }
+
+    pub(super) fn no_exchange(&self, name: &[u8]) -> AmqpError {
+        AmqpError::channel(ReplyCode::NotFound, format!("no {}", self.subject(name)))
+    }
+}
+
+pub(super) fn refuse_default_exchange(name: &[u8]) -> Result<(), AmqpError> {
+    if name.is_empty() {
+        let explanation = "operation not permitted on the default exchange";
+        return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
+    }
+    Ok(())
+}

@@ -1,0 +1,447 @@
+//! Declares, bindings and routes as a client would see them.
+
+use super::*;
+use crate::protocol::{AmqpError, ErrorScope, FieldTable, FieldValue, ReplyCode, ShortString};
+
+pub(super) fn router() -> Router {
+    Router::new("/".into())
+}
+
+fn text(text: &str) -> FieldValue {
+    FieldValue::LongString(text.as_bytes().into())
+}
+
+pub(super) fn table(entries: &[(&'static str, FieldValue)]) -> FieldTable {
+    FieldTable(entries.iter().map(|(name, value)| ((*name).into(), value.clone())).collect())
+}
+
+fn none() -> FieldTable {
+    FieldTable::default()
+}
+
+fn queue(router: &mut Router, name: &'static str, id: u32) -> QueueId {
+    router.queue_added(&name.into(), QueueId(id), true);
+    QueueId(id)
+}
+
+/// A durable exchange without any flags.
+fn exchange(router: &mut Router, name: &str, kind: &str) -> ExchangeId {
+    router.declare(name.as_bytes(), kind.as_bytes(), true, false, false, &none()).unwrap().id
+}
+
+fn bind(router: &mut Router, source: &str, queue: QueueId, key: &str) -> Bound {
+    router.bind_queue(source.as_bytes(), queue, key.as_bytes(), &none()).unwrap()
+}
+
+fn route(router: &mut Router, exchange: &str, key: &str) -> Vec<u32> {
+    route_with(router, exchange, key, none())
+}
+
+fn route_with(router: &mut Router, exchange: &str, key: &str, headers: FieldTable) -> Vec<u32> {
+    let id = router.exchange(exchange.as_bytes()).expect("the exchange of a route exists");
+    let mut out = Vec::new();
+    router.route(id, key.as_bytes(), || headers, &mut out);
+    let mut queues: Vec<u32> = out.into_iter().map(|queue| queue.0).collect();
+    queues.sort_unstable();
+    queues
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, AmqpError>, code: ReplyCode, text: &str) {
+    let error = result.expect_err(text);
+    assert_eq!((error.scope, error.code, error.explanation.as_str()), (ErrorScope::Channel, code, text));
+}
+
+const DEFAULT_REFUSED: &str = "operation not permitted on the default exchange";
+
+#[test]
+fn every_vhost_is_born_with_these_exchanges() {
+    let router = router();
+    let listed: Vec<_> = router.exchanges().map(|(_, x)| (x.name.to_string(), x.kind.name(), x.internal)).collect();
+    let expected = [
+        ("", "direct", false),
+        ("amq.direct", "direct", false),
+        ("amq.fanout", "fanout", false),
+        ("amq.topic", "topic", false),
+        ("amq.headers", "headers", false),
+        ("amq.match", "headers", false),
+        ("amq.rabbitmq.trace", "topic", true),
+    ];
+    assert_eq!(listed, expected.map(|(name, kind, internal)| (name.to_owned(), kind, internal)));
+    assert!(router.exchanges().all(|(_, exchange)| exchange.durable && !exchange.auto_delete));
+    assert_eq!(router.exchange(b""), Some(DEFAULT_EXCHANGE));
+}
+
+#[test]
+fn declares_that_are_refused() {
+    use ReplyCode::{AccessRefused, NotFound, PreconditionFailed};
+    let mut router = router();
+    let mut declare = |name: &str, kind: &str, durable| {
+        router.declare(name.as_bytes(), kind.as_bytes(), durable, false, false, &none())
+    };
+    let reserved = "exchange name 'amq.foo' contains reserved prefix 'amq.*'";
+    refused(declare("amq.foo", "direct", true), AccessRefused, reserved);
+    let kind =
+        "inequivalent arg 'type' for exchange 'amq.direct' in vhost '/': received 'fanout' but current is 'direct'";
+    refused(declare("amq.direct", "fanout", true), PreconditionFailed, kind);
+    let durable =
+        "inequivalent arg 'durable' for exchange 'amq.direct' in vhost '/': received 'false' but current is 'true'";
+    refused(declare("amq.direct", "direct", false), PreconditionFailed, durable);
+    refused(declare("", "direct", true), AccessRefused, DEFAULT_REFUSED);
+    refused(declare("x", "bogus", true), PreconditionFailed, "unknown exchange type 'bogus'");
+    refused(declare("x", "x-delayed-message", true), PreconditionFailed, "unknown exchange type 'x-delayed-message'");
+    refused(declare("x", "", true), PreconditionFailed, "invalid exchange type ''");
+    assert!(!declare("amq.direct", "direct", true).unwrap().new);
+
+    refused(router.declare_passive(b""), AccessRefused, DEFAULT_REFUSED);
+    refused(router.declare_passive(b"nox"), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(router.declare_passive(b"amq.foo"), NotFound, "no exchange 'amq.foo' in vhost '/'");
+    assert!(router.declare_passive(b"amq.topic").is_ok());
+}
+
+#[test]
+fn redeclares_compare_the_attributes_and_the_alternate() {
+    let mut router = router();
+    assert!(router.declare(b"x1", b"direct", false, false, false, &none()).unwrap().new);
+    let mut redeclare = |kind: &[u8], durable, auto_delete, internal, arguments: FieldTable| {
+        let result = router.declare(b"x1", kind, durable, auto_delete, internal, &arguments);
+        result.map(|declared| declared.new).map_err(|error| {
+            assert_eq!(error.code, ReplyCode::PreconditionFailed);
+            error.explanation
+        })
+    };
+    let but = |arg: &str, rest: &str| Err(format!("inequivalent arg '{arg}' for exchange 'x1' in vhost '/': {rest}"));
+    let true_but_false = "received 'true' but current is 'false'";
+    assert_eq!(
+        redeclare(b"fanout", false, false, false, none()),
+        but("type", "received 'fanout' but current is 'direct'")
+    );
+    assert_eq!(redeclare(b"direct", true, false, false, none()), but("durable", true_but_false));
+    assert_eq!(redeclare(b"direct", false, true, false, none()), but("auto_delete", true_but_false));
+    assert_eq!(redeclare(b"direct", false, false, true, none()), but("internal", true_but_false));
+    assert_eq!(
+        redeclare(b"direct", false, false, false, table(&[("alternate-exchange", text("ae"))])),
+        but("alternate-exchange", "received the value 'ae' of type 'longstr' but current is none")
+    );
+    assert_eq!(redeclare(b"direct", false, false, false, table(&[("x-unknown", text("y"))])), Ok(false));
+}
+
+#[test]
+fn an_alternate_that_is_no_name_is_refused() {
+    let mut router = router();
+    let result =
+        router.declare(b"x2", b"direct", true, false, false, &table(&[("alternate-exchange", FieldValue::I32(5))]));
+    let explanation = "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'x2' in vhost '/'";
+    refused(result, ReplyCode::PreconditionFailed, explanation);
+    assert_eq!(router.exchange(b"x2"), None);
+}
+
+#[test]
+fn names_lose_their_line_breaks_and_may_be_long() {
+    let mut router = router();
+    assert!(router.declare(b"a\r\nb", b"direct", true, false, false, &none()).unwrap().new);
+    assert!(router.declare_passive(b"ab").is_ok());
+    assert!(router.delete(b"a\nb", false).unwrap().existed);
+    refused(router.declare_passive(b"a\r\nb"), ReplyCode::NotFound, "no exchange 'ab' in vhost '/'");
+    assert!(router.declare(&[b'n'; 255], b"direct", true, false, false, &none()).unwrap().new);
+}
+
+#[test]
+fn deletes() {
+    use ReplyCode::{AccessRefused, PreconditionFailed};
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    assert_eq!(router.delete(b"missing", false), Ok(Deleted::default()));
+    refused(router.delete(b"", false), AccessRefused, DEFAULT_REFUSED);
+    for (name, text) in [
+        ("amq.direct", "deletion of system exchange 'amq.direct' in vhost '/' not allowed"),
+        ("amq.foo", "deletion of system exchange 'amq.foo' in vhost '/' not allowed"),
+    ] {
+        refused(router.delete(name.as_bytes(), false), AccessRefused, text);
+    }
+    exchange(&mut router, "x3", "direct");
+    bind(&mut router, "x3", q, "k");
+    refused(router.delete(b"x3", true), PreconditionFailed, "exchange 'x3' in vhost '/' in use");
+    assert!(router.delete(b"x3", false).unwrap().existed);
+    assert_eq!(router.exchange(b"x3"), None);
+    assert_eq!(router.bindings_to(Destination::Queue(q)).count(), 0);
+    assert!(router.queue_removed(q).is_empty());
+}
+
+#[test]
+fn binds_and_unbinds_that_are_refused() {
+    use ReplyCode::{AccessRefused, NotFound};
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    exchange(&mut router, "x", "direct");
+    refused(router.bind_queue(b"", q, b"k", &none()), AccessRefused, DEFAULT_REFUSED);
+    refused(router.unbind_queue(b"", q, b"k", &none()), AccessRefused, DEFAULT_REFUSED);
+    refused(router.bind_exchange(b"", b"x", b"k", &none()), AccessRefused, DEFAULT_REFUSED);
+    refused(router.bind_exchange(b"x", b"", b"k", &none()), AccessRefused, DEFAULT_REFUSED);
+    refused(router.bind_queue(b"nox", q, b"k", &none()), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(router.bind_exchange(b"nox", b"x", b"k", &none()), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(router.bind_exchange(b"x", b"nox", b"k", &none()), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(router.bind_exchange(b"nox2", b"nox", b"k", &none()), NotFound, "no exchange 'nox2' in vhost '/'");
+    assert_eq!(router.unbind_exchange(b"x", b"amq.fanout", b"k", &none()), Ok(Unbound::default()));
+    assert_eq!(router.unbind_exchange(b"nox", b"x", b"k", &none()), Ok(Unbound::default()));
+    assert_eq!(router.unbind_queue(b"x", q, b"k", &none()), Ok(Unbound::default()));
+    assert_eq!(router.unbind_queue(b"nox", q, b"k", &none()), Ok(Unbound::default()));
+}
+
+#[test]
+fn the_default_exchange_routes_by_queue_name() {
+    let mut router = router();
+    let (a, _b) = (queue(&mut router, "a", 0), queue(&mut router, "b", 1));
+    assert_eq!(route(&mut router, "", "a"), [0]);
+    assert_eq!(route(&mut router, "", "b"), [1]);
+    assert!(route(&mut router, "", "c").is_empty());
+    router.queue_removed(a);
+    assert!(route(&mut router, "", "a").is_empty());
+}
+
+#[test]
+fn binding_twice_is_binding_once_and_arguments_tell_bindings_apart() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    for x in ["amq.direct", "amq.fanout", "amq.topic"] {
+        assert!(bind(&mut router, x, q, "k").new);
+        assert!(!bind(&mut router, x, q, "k").new);
+        let other = table(&[("a", text("1"))]);
+        assert!(router.bind_queue(x.as_bytes(), q, b"k", &other).unwrap().new);
+        assert_eq!(route(&mut router, x, "k"), [0]);
+        assert!(router.unbind_queue(x.as_bytes(), q, b"k", &none()).unwrap().existed);
+        assert_eq!(route(&mut router, x, "k"), [0], "the binding with arguments is still there");
+        assert!(router.unbind_queue(x.as_bytes(), q, b"k", &other).unwrap().existed);
+        assert!(route(&mut router, x, "k").is_empty());
+    }
+}
+
+#[test]
+fn a_binding_with_a_nan_can_be_removed() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    let nan = table(&[("n", FieldValue::F64(f64::NAN))]);
+    assert!(router.bind_queue(b"amq.headers", q, b"", &nan).unwrap().new);
+    assert!(!router.bind_queue(b"amq.headers", q, b"", &nan).unwrap().new);
+    assert!(router.unbind_queue(b"amq.headers", q, b"", &nan).unwrap().existed);
+}
+
+#[test]
+fn a_binding_is_durable_when_both_ends_are() {
+    let mut router = router();
+    router.queue_added(&"durable".into(), QueueId(0), true);
+    router.queue_added(&"transient".into(), QueueId(1), false);
+    router.declare(b"x", b"direct", false, false, false, &none()).unwrap();
+    assert!(bind(&mut router, "amq.direct", QueueId(0), "k").durable);
+    assert!(!bind(&mut router, "amq.direct", QueueId(1), "k").durable);
+    assert!(!bind(&mut router, "x", QueueId(0), "k").durable);
+    assert!(!router.bind_exchange(b"amq.direct", b"x", b"k", &none()).unwrap().durable);
+    assert!(router.unbind_queue(b"amq.direct", QueueId(0), b"k", &none()).unwrap().durable);
+}
+
+#[test]
+fn topic_patterns() {
+    let keys = ["a.b.c", "a", "a.b", "", "a..c", "a.c", "x", "a.b.b.c"];
+    let rows: [(&str, &[&str]); 9] = [
+        ("a.*.c", &["a.b.c", "a..c"]),
+        ("a.#", &["a.b.c", "a", "a.b", "a..c", "a.c", "a.b.b.c"]),
+        ("#", &keys),
+        ("*", &["a", "x"]),
+        ("", &[""]),
+        ("a..c", &["a..c"]),
+        ("#.c", &["a.b.c", "a..c", "a.c", "a.b.b.c"]),
+        ("a.#.c", &["a.b.c", "a..c", "a.c", "a.b.b.c"]),
+        ("*.*", &["a.b", "a.c"]),
+    ];
+    for (pattern, expected) in rows {
+        let mut router = router();
+        let q = queue(&mut router, "q", 0);
+        bind(&mut router, "amq.topic", q, pattern);
+        let matched: Vec<_> = keys.into_iter().filter(|key| !route(&mut router, "amq.topic", key).is_empty()).collect();
+        assert_eq!(matched, expected, "keys matched by {pattern:?}");
+    }
+}
+
+#[test]
+fn a_queue_gets_a_message_once() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 7);
+    for pattern in ["a.*", "a.#", "*.b", "#", "a.b"] {
+        bind(&mut router, "amq.topic", q, pattern);
+    }
+    assert_eq!(route(&mut router, "amq.topic", "a.b"), [7]);
+}
+
+#[test]
+fn headers_are_read_only_when_a_headers_exchange_is_reached() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    bind(&mut router, "amq.topic", q, "#");
+    bind(&mut router, "amq.direct", q, "k");
+    bind(&mut router, "amq.fanout", q, "");
+    for name in ["", "amq.direct", "amq.topic", "amq.fanout"] {
+        let id = router.exchange(name.as_bytes()).unwrap();
+        router.route(id, b"k", || panic!("nobody asked for headers"), &mut Vec::new());
+    }
+    router.bind_queue(b"amq.match", q, b"", &table(&[("a", FieldValue::I32(1))])).unwrap();
+    assert_eq!(route_with(&mut router, "amq.match", "", table(&[("a", FieldValue::I64(1))])), [0]);
+    assert!(route_with(&mut router, "amq.match", "", none()).is_empty());
+}
+
+#[test]
+fn a_topic_route_through_a_headers_exchange_is_not_remembered() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    router.bind_exchange(b"amq.topic", b"amq.headers", b"#", &none()).unwrap();
+    router.bind_queue(b"amq.headers", q, b"", &table(&[("a", FieldValue::I32(1))])).unwrap();
+    let one = || table(&[("a", FieldValue::I32(1))]);
+    assert_eq!(route_with(&mut router, "amq.topic", "k", one()), [0]);
+    assert!(route_with(&mut router, "amq.topic", "k", none()).is_empty());
+    assert_eq!(route_with(&mut router, "amq.topic", "k", one()), [0]);
+}
+
+#[test]
+fn refused_x_match_leaves_no_binding() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    let bogus = table(&[("x-match", text("bogus"))]);
+    let explanation = r#"Invalid x-match field value <<"bogus">>; expected all, any, all-with-x, or any-with-x"#;
+    refused(router.bind_queue(b"amq.match", q, b"", &bogus), ReplyCode::PreconditionFailed, explanation);
+    assert_eq!(router.bindings_to(Destination::Queue(q)).count(), 0);
+    assert!(router.bind_queue(b"amq.direct", q, b"", &bogus).unwrap().new, "other kinds do not care");
+}
+
+#[test]
+fn cycles_of_exchange_bindings_end() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    for name in ["a", "b"] {
+        exchange(&mut router, name, "fanout");
+    }
+    router.bind_exchange(b"a", b"b", b"", &none()).unwrap();
+    router.bind_exchange(b"b", b"a", b"", &none()).unwrap();
+    router.bind_exchange(b"a", b"a", b"", &none()).unwrap();
+    bind(&mut router, "a", q, "");
+    bind(&mut router, "b", q, "");
+    assert_eq!(route(&mut router, "a", "k"), [0]);
+    assert_eq!(route(&mut router, "b", "k"), [0]);
+    assert!(router.unbind_exchange(b"a", b"a", b"", &none()).unwrap().existed);
+}
+
+#[test]
+fn alternates_get_what_nobody_matched() {
+    let mut router = router();
+    let (q, fallback) = (queue(&mut router, "q", 0), queue(&mut router, "fallback", 1));
+    let with_alternate = |router: &mut Router, name: &str, alternate: &str| {
+        let arguments = table(&[("alternate-exchange", text(alternate))]);
+        router.declare(name.as_bytes(), b"direct", true, false, false, &arguments).unwrap();
+    };
+    with_alternate(&mut router, "main", "spare");
+    bind(&mut router, "main", q, "k");
+    assert!(route(&mut router, "main", "zz").is_empty(), "the alternate does not exist yet");
+    exchange(&mut router, "spare", "fanout");
+    bind(&mut router, "spare", fallback, "");
+    assert_eq!(route(&mut router, "main", "k"), [0]);
+    assert_eq!(route(&mut router, "main", "zz"), [1]);
+
+    // A cycle of alternates ends, and so does an exchange that is its own.
+    with_alternate(&mut router, "one", "two");
+    with_alternate(&mut router, "two", "one");
+    with_alternate(&mut router, "self", "self");
+    assert!(route(&mut router, "one", "k").is_empty());
+    assert!(route(&mut router, "self", "k").is_empty());
+    // The default exchange as an alternate routes by queue name.
+    with_alternate(&mut router, "by-name", "");
+    assert_eq!(route(&mut router, "by-name", "q"), [0]);
+}
+
+#[test]
+fn auto_delete_exchanges_fall_one_after_the_other() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    for name in ["first", "second", "third"] {
+        router.declare(name.as_bytes(), b"fanout", false, true, false, &none()).unwrap();
+    }
+    assert!(router.exchange(b"first").is_some(), "never before the first binding");
+    router.bind_exchange(b"first", b"second", b"", &none()).unwrap();
+    router.bind_exchange(b"second", b"third", b"", &none()).unwrap();
+    bind(&mut router, "third", q, "");
+    assert_eq!(route(&mut router, "first", ""), [0]);
+    let names = |names: &[&'static str]| names.iter().map(|&name| name.into()).collect::<Vec<ShortString>>();
+    let unbound = router.unbind_queue(b"third", q, b"", &none()).unwrap();
+    assert_eq!(unbound.auto_deleted, names(&["third", "second", "first"]));
+    assert_eq!(router.exchange(b"first"), None);
+
+    router.declare(b"again", b"fanout", false, true, false, &none()).unwrap();
+    bind(&mut router, "again", q, "1");
+    bind(&mut router, "again", q, "2");
+    assert_eq!(router.queue_removed(q), names(&["again"]));
+}
+
+#[test]
+fn an_auto_delete_exchange_bound_to_itself_can_be_deleted() {
+    let mut router = router();
+    router.declare(b"x", b"fanout", false, true, false, &none()).unwrap();
+    router.bind_exchange(b"x", b"x", b"", &none()).unwrap();
+    let unbound = router.unbind_exchange(b"x", b"x", b"", &none()).unwrap();
+    assert_eq!(unbound.auto_deleted, [ShortString::from("x")]);
+    router.declare(b"x", b"fanout", false, true, false, &none()).unwrap();
+    router.bind_exchange(b"x", b"x", b"", &none()).unwrap();
+    assert!(router.delete(b"x", false).unwrap().existed);
+    assert_eq!(router.bindings().count(), 0);
+}
+
+#[test]
+fn publish_targets() {
+    let mut router = router();
+    router.declare(b"inside", b"fanout", true, false, true, &none()).unwrap();
+    let internal = "cannot publish to internal exchange 'inside' in vhost '/'";
+    refused(router.publish_target(b"inside"), ReplyCode::AccessRefused, internal);
+    refused(router.publish_target(b"nox"), ReplyCode::NotFound, "no exchange 'nox' in vhost '/'");
+    assert_eq!(router.publish_target(b""), Ok(DEFAULT_EXCHANGE));
+}
+
+#[test]
+fn the_generation_moves_with_every_change_and_only_then() {
+    let mut router = router();
+    let mut last = router.generation();
+    let mut moved = |router: &Router| {
+        let generation = router.generation();
+        std::mem::replace(&mut last, generation) != generation
+    };
+    let q = queue(&mut router, "q", 0);
+    assert!(moved(&router), "a queue is a binding of the default exchange");
+    exchange(&mut router, "x", "topic");
+    assert!(moved(&router));
+    bind(&mut router, "x", q, "k");
+    assert!(moved(&router));
+    bind(&mut router, "x", q, "k");
+    exchange(&mut router, "x", "topic");
+    route(&mut router, "x", "k");
+    assert!(!moved(&router));
+    router.unbind_queue(b"x", q, b"other", &none()).unwrap();
+    assert!(!moved(&router));
+    router.unbind_queue(b"x", q, b"k", &none()).unwrap();
+    assert!(moved(&router));
+    router.delete(b"x", false).unwrap();
+    assert!(moved(&router));
+    router.queue_removed(q);
+    assert!(moved(&router));
+}
+
+#[test]
+fn bindings_are_listed() {
+    let mut router = router();
+    let q = queue(&mut router, "q", 0);
+    bind(&mut router, "amq.topic", q, "a.#");
+    router.bind_exchange(b"amq.topic", b"amq.fanout", b"", &none()).unwrap();
+    let line = |binding: BindingInfo<'_>| {
+        let (source, name) = (binding.source.escape_ascii(), binding.destination_name.escape_ascii());
+        format!("{source}|{}|{name}|{}", binding.destination_type(), binding.properties_key())
+    };
+    let listed: Vec<_> = router.bindings().map(line).collect();
+    assert_eq!(listed, ["|queue|q|q", "amq.topic|queue|q|a.%23", "amq.topic|exchange|amq.fanout|~"]);
+    assert_eq!(router.bindings_to(Destination::Queue(q)).map(line).collect::<Vec<_>>(), listed[1..2]);
+    let topic = router.exchange(b"amq.topic").unwrap();
+    assert_eq!(router.bindings_from(topic).map(line).collect::<Vec<_>>(), listed[1..]);
+}

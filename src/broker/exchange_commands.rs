@@ -1,0 +1,72 @@
+//! `exchange.*`: declare, delete, bind and unbind. The rules are the router's.
+
+use super::Broker;
+use super::store::Store;
+use crate::protocol::{AmqpError, FieldTable};
+
+impl<S: Store> Broker<S> {
+    /// `exchange.declare`. True when it is new.
+    ///
+    /// # Errors
+    /// 403 for reserved names, 406 for unknown types and inequivalent redeclarations.
+    pub fn declare_exchange(
+        &mut self,
+        name: &[u8],
+        kind: &[u8],
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: FieldTable,
+    ) -> Result<bool, AmqpError> {
+        let declared = self.router.declare(name, kind, durable, auto_delete, internal, &arguments)?;
+        Ok(declared.new)
+    }
+
+    /// `exchange.declare(passive = true)`.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn declare_exchange_passively(&self, name: &[u8]) -> Result<(), AmqpError> {
+        self.router.declare_passive(name)?;
+        Ok(())
+    }
+
+    /// `exchange.delete`. Deleting what doesn't exist is fine.
+    ///
+    /// # Errors
+    /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
+    pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<(), AmqpError> {
+        self.router.delete(name, if_unused)?;
+        Ok(())
+    }
+
+    /// `exchange.bind`.
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 404, 406 for headers arguments that make no sense.
+    pub fn bind_exchange(
+        &mut self,
+        source: &[u8],
+        destination: &[u8],
+        routing_key: &[u8],
+        arguments: FieldTable,
+    ) -> Result<(), AmqpError> {
+        self.router.bind_exchange(source, destination, routing_key, &arguments)?;
+        Ok(())
+    }
+
+    /// `exchange.unbind`. Unbinding what isn't bound is fine.
+    ///
+    /// # Errors
+    /// 403 for the default exchange.
+    pub fn unbind_exchange(
+        &mut self,
+        source: &[u8],
+        destination: &[u8],
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<(), AmqpError> {
+        self.router.unbind_exchange(source, destination, routing_key, arguments)?;
+        Ok(())
+    }
+}

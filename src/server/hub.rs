@@ -1,0 +1,300 @@
+//! The broker with its connections, without I/O: what the server drives with sockets, and the simulation with pipes.
+//!
+//! It owns who is connected, their timers, and the memory alarm. It never reads a clock, a socket or a file.
+
+use crate::broker::message::message_memory_bytes;
+use crate::broker::store::Store;
+use crate::broker::{self, Broker, ConnectionId};
+use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
+use crate::reactor::{TimerKey, TimerWheel};
+use slab::Slab;
+use std::net::SocketAddr;
+
+/// Granularity of timers, in milliseconds.
+const TIMER_TICK_MS: u64 = 10;
+
+/// The alarm ends when memory is below this share of the watermark, so that it doesn't flutter.
+const ALARM_CLEARS_BELOW: f64 = 0.95;
+
+/// How full queues may get before those who publish to them are slowed down.
+#[derive(Clone, Copy, Debug)]
+pub struct Pressure {
+    /// Waiting messages.
+    pub backlog_messages: usize,
+    /// Queues whose consumers take fewer a second never slow down a publisher.
+    pub drain_messages_per_s: u64,
+}
+
+pub struct HubSettings {
+    pub connection: Settings,
+    pub broker: broker::Settings,
+    pub outbox_high_water_bytes: usize,
+    /// Memory of messages above which publishers are not read.
+    pub memory_watermark_bytes: usize,
+    pub pressure: Pressure,
+}
+
+struct Member {
+    connection: Connection,
+    timer: Option<(TimerKey, u64)>,
+}
+
+pub struct Hub<S: Store> {
+    broker: Broker<S>,
+    members: Slab<Member>,
+    outboxes: Outboxes,
+    settings: Settings,
+    timers: TimerWheel<ConnectionId>,
+    expired_timers: Vec<ConnectionId>,
+    pressure: Pressure,
+    memory_watermark_bytes: usize,
+    outbox_high_water_bytes: usize,
+    alarm: Option<Alarm>,
+    now_ms: u64,
+}
+
+macro_rules! context {
+    ($hub:expr) => {
+        Context {
+            broker: &mut $hub.broker,
+            outboxes: &mut $hub.outboxes,
+            settings: &$hub.settings,
+            now_ms: $hub.now_ms,
+            alarm: $hub.alarm,
+        }
+    };
+}
+
+impl<S: Store> Hub<S> {
+    pub fn new(settings: HubSettings, store: S, now_ms: u64) -> Self {
+        Self {
+            broker: Broker::new(settings.broker, store, now_ms),
+            members: Slab::new(),
+            outboxes: Outboxes::new(settings.outbox_high_water_bytes),
+            settings: settings.connection,
+            timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
+            expired_timers: Vec::new(),
+            pressure: settings.pressure,
+            memory_watermark_bytes: settings.memory_watermark_bytes,
+            outbox_high_water_bytes: settings.outbox_high_water_bytes,
+            alarm: None,
+            now_ms,
+        }
+    }
+
+    pub fn broker(&self) -> &Broker<S> {
+        &self.broker
+    }
+
+    pub fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
+    }
+
+    pub fn outboxes_mut(&mut self) -> &mut Outboxes {
+        &mut self.outboxes
+    }
+
+    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.members.get(id.0 as usize).map(|member| &member.connection)
+    }
+
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.members.iter().map(|(_, member)| &member.connection)
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Publishers are not read at the moment.
+    pub fn alarm(&self) -> Option<Alarm> {
+        self.alarm
+    }
+
+    /// Changes the memory watermark; the alarm follows at the next [`update_alarm`](Self::update_alarm).
+    pub fn set_memory_watermark(&mut self, bytes: usize) {
+        self.memory_watermark_bytes = bytes;
+    }
+
+    /// Starts a turn at `now_ms`, on a clock that never goes back. Returns the connections whose time is up: their
+    /// sockets are to be closed.
+    pub fn start_turn(&mut self, now_ms: u64) -> Vec<ConnectionId> {
+        self.now_ms = now_ms;
+        self.broker.set_now(now_ms);
+        if self.broker.next_expiry_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+            self.broker.expire(&mut self.outboxes);
+        }
+        let mut over = Vec::new();
+        let mut expired = std::mem::take(&mut self.expired_timers);
+        self.timers.advance(now_ms, &mut expired);
+        for id in expired.drain(..) {
+            let mut context = context!(self);
+            let Some(member) = self.members.get_mut(id.0 as usize) else { continue };
+            member.timer = None;
+            match member.connection.on_timer(&mut context) {
+                TimerOutcome::Over => over.push(id),
+                TimerOutcome::At(deadline_ms) => member.timer = Some((self.timers.insert(deadline_ms, id), deadline_ms)),
+                TimerOutcome::Idle => {}
+            }
+        }
+        self.expired_timers = expired;
+        over
+    }
+
+    /// When the next turn must start even if nothing else happens.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        let timers = self.timers.next_deadline_ms();
+        let expiry = self.broker.next_expiry_ms();
+        timers.into_iter().chain(expiry).min()
+    }
+
+    /// A client connected.
+    pub fn connect(&mut self, peer: SocketAddr, local: SocketAddr) -> ConnectionId {
+        let entry = self.members.vacant_entry();
+        let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
+        let connection = Connection::new(id, peer, local, &self.settings, self.now_ms);
+        let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
+        entry.insert(Member { connection, timer });
+        self.outboxes.open(id, self.settings.frame_max);
+        id
+    }
+
+    /// The client's socket is gone, or is to go: gives back everything that it held.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        let mut context = context!(self);
+        let mut member = self.members.remove(id.0 as usize);
+        member.connection.release(&mut context);
+        if let Some((key, _)) = member.timer {
+            self.timers.cancel(key);
+        }
+        self.outboxes.close(id);
+    }
+
+    /// The connection for the caller's own receiving: partial frames and large bodies.
+    pub fn connection_mut(&mut self, id: ConnectionId) -> &mut Connection {
+        &mut self.members[id.0 as usize].connection
+    }
+
+    /// Bytes arrived, following those of the last call (and the partial frame that the caller took).
+    #[inline]
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut context = context!(self);
+        let member = &mut self.members[id.0 as usize];
+        member.connection.receive(bytes, &mut context);
+        self.rearm(id);
+    }
+
+    /// Large-body bytes arrived straight in the message.
+    pub fn streamed(&mut self, id: ConnectionId, count: usize) {
+        let now_ms = self.now_ms;
+        self.connection_mut(id).streamed(count, now_ms);
+    }
+
+    /// Moves the connection's timer when its next deadline came closer. Later deadlines are noticed when it fires.
+    fn rearm(&mut self, id: ConnectionId) {
+        let member = &mut self.members[id.0 as usize];
+        let Some(deadline_ms) = member.connection.next_timer_ms() else { return };
+        match member.timer {
+            Some((_, armed_ms)) if armed_ms <= deadline_ms => {}
+            armed => {
+                if let Some((key, _)) = armed {
+                    self.timers.cancel(key);
+                }
+                member.timer = Some((self.timers.insert(deadline_ms, id), deadline_ms));
+            }
+        }
+    }
+
+    /// Whether the client's socket may be read now.
+    pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
+        let context = context!(self);
+        let connection = &self.members[id.0 as usize].connection;
+        if connection.is_blocked() {
+            return MayRead::NotDuringAlarm;
+        }
+        let Pressure { backlog_messages, drain_messages_per_s } = self.pressure;
+        let mut context = context;
+        if connection.presses_on_queues(backlog_messages, drain_messages_per_s, &mut context) {
+            return MayRead::Later;
+        }
+        MayRead::Now
+    }
+
+    /// Delivers what can be delivered and confirms what can be confirmed.
+    pub fn pump(&mut self) {
+        self.broker.pump(&mut self.outboxes);
+        self.broker.flush_confirms(&mut self.outboxes);
+    }
+
+    /// Whether [`pump`](Self::pump) may have something to do.
+    pub fn has_work(&self) -> bool {
+        self.broker.has_touched_queues()
+    }
+
+    /// `count` bytes of the connection's outbox were sent. True when it is empty.
+    pub fn sent(&mut self, id: ConnectionId, count: usize) -> bool {
+        let was_full = self.outboxes.get(id).len() >= self.outbox_high_water_bytes;
+        let empty = self.outboxes.sent(id, count);
+        if count > 0 {
+            self.members[id.0 as usize].connection.note_sent(self.now_ms);
+        }
+        if was_full && self.outboxes.get(id).len() < self.outbox_high_water_bytes {
+            self.broker.connection_drained(id);
+        }
+        empty
+    }
+
+    /// The connection is over and everything it should hear was sent.
+    pub fn is_finished(&self, id: ConnectionId) -> bool {
+        self.members[id.0 as usize].connection.phase() == Phase::Closed && self.outboxes.get(id).is_empty()
+    }
+
+    /// Raises or clears the memory alarm. Returns the connections that are to be read again.
+    pub fn update_alarm(&mut self) -> Vec<ConnectionId> {
+        let used = message_memory_bytes();
+        match self.alarm {
+            None if used > self.memory_watermark_bytes => {
+                log::warn!("memory alarm: messages hold {used} bytes, publishers are not read");
+                self.alarm = Some(Alarm::Memory);
+                Vec::new()
+            }
+            Some(_) if (used as f64) < self.memory_watermark_bytes as f64 * ALARM_CLEARS_BELOW => {
+                log::info!("memory alarm cleared: messages hold {used} bytes");
+                self.alarm = None;
+                self.unblock_all()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn unblock_all(&mut self) -> Vec<ConnectionId> {
+        let mut context = context!(self);
+        let mut unblocked = Vec::new();
+        for (_, member) in &mut self.members {
+            if member.connection.unblock(&mut context) {
+                unblocked.push(member.connection.id());
+            }
+        }
+        unblocked
+    }
+
+    /// Closes all connections with 320: the broker is stopping.
+    pub fn close_all(&mut self, explanation: &str) {
+        let ids: Vec<usize> = self.members.iter().map(|(id, _)| id).collect();
+        for index in ids {
+            let mut context = context!(self);
+            self.members[index].connection.force_close(explanation, &mut context);
+            self.rearm(ConnectionId(index as u32));
+        }
+    }
+}
+
+/// Whether a socket may be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MayRead {
+    Now,
+    /// A queue that it publishes to is full but is being drained: ask again soon.
+    Later,
+    /// Not until the alarm is over.
+    NotDuringAlarm,
+}

@@ -1,0 +1,392 @@
+//! The turn of the loop.
+//!
+//! 1. Wait for readiness; read the clock once.
+//! 2. Timers, expiry.
+//! 3. Sockets that have room again: send what waits, and deliver into the room that makes.
+//! 4. Sockets with bytes: receive, each under its budget; who has more goes to the back of the line.
+//! 5. Deliver, confirm, and flush every outbox that was written to, once.
+//!
+//! Outputs go first: publishers are read only after consumers were served.
+
+use super::clients::Clients;
+use super::hub::{Hub, MayRead};
+use crate::broker::ConnectionId;
+use crate::broker::store::Store;
+use crate::config::Config;
+use crate::connection::CloseReason;
+use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+/// Tokens of clients are their connection ids; these lie above them.
+const LISTENER_TOKENS: usize = usize::MAX / 2;
+const SIGNAL_TOKEN: usize = usize::MAX - 1;
+
+/// Clients accepted in one turn from one listener, so that a storm of them leaves time for the others.
+const ACCEPTS_PER_TURN: usize = 128;
+/// How long accepting rests when no descriptor is left, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// Parts of an outbox that go to the system in one call.
+const SEND_PARTS_MAX: usize = 64;
+/// Rounds of delivering and sending in one turn, before others get their go.
+const PUMP_ROUNDS_MAX: usize = 4;
+/// How soon publishers that wait for a queue to drain are asked again, in milliseconds.
+const PRESSURE_RETRY_MS: u64 = 1;
+/// How long a client may take to end its side after we ended ours, in milliseconds.
+const LINGER_MS: u64 = 1_000;
+/// How long clients may take to answer when the broker stops, in milliseconds.
+const SHUTDOWN_MS: u64 = 2_000;
+/// What RabbitMQ tells clients when it stops.
+const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason 'shutdown'";
+
+pub(super) struct Server<S: Store> {
+    poller: Poller,
+    listeners: Vec<Listener>,
+    signals: Signals,
+    clock: Clock,
+    hub: Hub<S>,
+    clients: Clients,
+    receive_buffer: Vec<u8>,
+    read_budget_bytes: usize,
+    connections_max: usize,
+    /// Listeners that may have clients waiting.
+    accepting: Vec<bool>,
+    accept_again_at_ms: Option<u64>,
+    /// Publishers that wait for a queue to drain.
+    pressed: Vec<ConnectionId>,
+    /// Connections that said their last word.
+    lingering: Vec<ConnectionId>,
+    shutdown_at_ms: Option<u64>,
+    now_ms: u64,
+}
+
+impl<S: Store> Server<S> {
+    pub fn new(
+        poller: Poller,
+        mut listeners: Vec<Listener>,
+        mut signals: Signals,
+        clock: Clock,
+        hub: Hub<S>,
+        config: &Config,
+    ) -> io::Result<Self> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poller.register_readable(listener, LISTENER_TOKENS + index)?;
+        }
+        poller.register_readable(&mut signals, SIGNAL_TOKEN)?;
+        let limits = &config.limits;
+        // The largest partial frame and a budget's worth of new bytes fit.
+        let buffer = limits.receive_buffer_bytes.max(limits.frame_max_bytes as usize + limits.read_budget_bytes + 64);
+        Ok(Self {
+            poller,
+            accepting: vec![true; listeners.len()],
+            listeners,
+            signals,
+            now_ms: clock.now_ms(),
+            clock,
+            hub,
+            clients: Clients::default(),
+            receive_buffer: vec![0; buffer],
+            read_budget_bytes: limits.read_budget_bytes,
+            connections_max: limits.connections_max,
+            accept_again_at_ms: None,
+            pressed: Vec::new(),
+            lingering: Vec::new(),
+            shutdown_at_ms: None,
+        })
+    }
+
+    /// Turns until the broker is told to stop and its clients are gone. `reload` says the new memory watermark.
+    pub fn run(mut self, reload: impl Fn() -> Option<usize>) -> io::Result<()> {
+        loop {
+            self.poller.poll(self.timeout())?;
+            self.now_ms = self.clock.now_ms();
+            for over in self.hub.start_turn(self.now_ms) {
+                self.close(over);
+            }
+            self.take_readiness();
+            self.handle_signals(&reload);
+            self.pump_and_flush();
+            self.accept();
+            self.receive();
+            self.pump_and_flush();
+            for id in self.hub.update_alarm() {
+                self.clients.list(id);
+            }
+            self.end_lingering();
+            if self.is_shut_down() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if self.clients.to_read_len() > 0 || self.hub.has_work() {
+            return Some(Duration::ZERO);
+        }
+        if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
+            return Some(Duration::ZERO);
+        }
+        let pressure = (!self.pressed.is_empty()).then_some(self.now_ms + PRESSURE_RETRY_MS);
+        let linger = (!self.lingering.is_empty()).then_some(self.now_ms + LINGER_MS);
+        let deadlines = [self.hub.next_deadline_ms(), pressure, linger, self.accept_again_at_ms, self.shutdown_at_ms];
+        let deadline_ms = deadlines.into_iter().flatten().min()?;
+        Some(Duration::from_millis(deadline_ms.saturating_sub(self.now_ms)))
+    }
+
+    fn take_readiness(&mut self) {
+        let mut writable = Vec::new();
+        for readiness in self.poller.ready() {
+            match readiness.token {
+                SIGNAL_TOKEN => {}
+                token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
+                token => {
+                    let id = ConnectionId(token as u32);
+                    let Some(client) = self.clients.get_mut(id) else { continue };
+                    if readiness.readable || readiness.closed {
+                        client.readable = true;
+                        self.clients.list(id);
+                    }
+                    if readiness.writable
+                        && let Some(client) = self.clients.get_mut(id)
+                        && std::mem::take(&mut client.blocked_sending)
+                    {
+                        writable.push(id);
+                    }
+                }
+            }
+        }
+        for id in writable {
+            self.flush(id);
+        }
+    }
+
+    fn handle_signals(&mut self, reload: impl Fn() -> Option<usize>) {
+        for signal in self.signals.take() {
+            match signal {
+                Signal::Reload => {
+                    if let Some(watermark_bytes) = reload() {
+                        self.hub.set_memory_watermark(watermark_bytes);
+                        log::info!("configuration read again");
+                    }
+                }
+                Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => {
+                    log::info!("stopping: closing {} connections", self.hub.connection_count());
+                    self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
+                    self.listeners.clear();
+                    self.accepting.clear();
+                    self.hub.close_all(SHUTDOWN_EXPLANATION);
+                }
+                Signal::Terminate | Signal::Interrupt => self.shutdown_at_ms = Some(self.now_ms),
+            }
+        }
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.connection_count() == 0)
+    }
+
+    fn accept(&mut self) {
+        if self.accept_again_at_ms.is_some_and(|at_ms| self.now_ms < at_ms) {
+            return;
+        }
+        self.accept_again_at_ms = None;
+        for index in 0..self.listeners.len() {
+            if self.accepting[index] {
+                self.accept_from(index);
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: usize) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listeners[index].accept() {
+                Accepted::Client(socket) => self.welcome(socket),
+                Accepted::WouldBlock => {
+                    self.accepting[index] = false;
+                    return;
+                }
+                Accepted::OutOfDescriptors => {
+                    log::warn!("no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
+                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
+                    return;
+                }
+                Accepted::Failed(error) => {
+                    log::error!("accepting failed: {error}");
+                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut socket: crate::reactor::Socket) {
+        if self.hub.connection_count() >= self.connections_max {
+            log::warn!("{}: turned away: {} connections are open", socket.peer_address(), self.connections_max);
+            return;
+        }
+        let peer = socket.peer_address();
+        let Ok(local) = socket.local_address() else { return };
+        let id = self.hub.connect(peer, local);
+        if let Err(error) = self.poller.register(&mut socket, id.0 as usize) {
+            log::error!("{peer}: can't be polled: {error}");
+            self.hub.disconnect(id);
+            return;
+        }
+        log::debug!("{peer}: connected");
+        self.clients.insert(id, socket);
+    }
+
+    /// Reads everyone who is listed once.
+    fn receive(&mut self) {
+        for id in std::mem::take(&mut self.pressed) {
+            self.clients.list(id);
+        }
+        for _ in 0..self.clients.to_read_len() {
+            let Some(id) = self.clients.next_to_read() else { break };
+            match self.hub.may_read(id) {
+                MayRead::Now => self.receive_from(id),
+                MayRead::Later => self.pressed.push(id),
+                // It is listed again when the alarm is over.
+                MayRead::NotDuringAlarm => {}
+            }
+        }
+    }
+
+    /// Receives what one client may send this turn.
+    fn receive_from(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let connection = self.hub.connection_mut(id);
+        let partial = connection.take_partial(&mut self.receive_buffer);
+        let space = &mut self.receive_buffer[partial..partial + self.read_budget_bytes];
+        let space_length = space.len();
+        let (received, streamed) = match connection.stream_target() {
+            Some((body, remaining)) => {
+                let before = body.len();
+                let received = client.socket.receive_onto(body, remaining, space);
+                (received, Some(body.len() - before))
+            }
+            None => (client.socket.receive(space), None),
+        };
+        match received {
+            Received::Bytes(count) => {
+                let streamed = streamed.unwrap_or(0);
+                if streamed > 0 {
+                    self.hub.streamed(id, streamed);
+                }
+                let fresh = count - streamed;
+                self.hub.receive(id, &self.receive_buffer[..partial + fresh]);
+                // A short read means that nothing more is waiting; the next bytes come with an edge.
+                let more = streamed > 0 || fresh == space_length;
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.readable = more;
+                }
+                self.clients.list(id);
+            }
+            Received::WouldBlock => {
+                client.readable = false;
+                self.hub.connection_mut(id).keep_partial(&self.receive_buffer[..partial]);
+            }
+            Received::Closed => self.lost(id, "the client closed its socket"),
+            Received::Failed(error) => self.lost(id, &error.to_string()),
+        }
+        if self.clients.get_mut(id).is_some() && self.hub.is_finished(id) {
+            self.finish(id);
+        }
+    }
+
+    /// The other side is gone.
+    fn lost(&mut self, id: ConnectionId, how: &str) {
+        if let Some(connection) = self.hub.connection(id)
+            && connection.close_reason().is_none()
+        {
+            log::warn!("{}: client unexpectedly closed the connection: {how}", connection.name());
+        }
+        self.close(id);
+    }
+
+    /// Delivers and sends until there is nothing to do, or others have waited long enough.
+    fn pump_and_flush(&mut self) {
+        for _ in 0..PUMP_ROUNDS_MAX {
+            self.hub.pump();
+            while let Some(id) = self.hub.outboxes_mut().next_touched() {
+                self.flush(id);
+            }
+            if !self.hub.has_work() {
+                break;
+            }
+        }
+    }
+
+    /// Sends what waits for one client, as far as its socket takes it.
+    fn flush(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        while !client.blocked_sending && !self.hub.outboxes().get(id).is_empty() {
+            let outbox = self.hub.outboxes().get(id);
+            let waiting = outbox.len();
+            let sent = match outbox.contiguous() {
+                Some(bytes) => client.socket.send(bytes),
+                None => {
+                    let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];
+                    let filled = outbox.io_slices(&mut parts);
+                    client.socket.send_vectored(&parts[..filled])
+                }
+            };
+            match sent {
+                Sent::Bytes(count) => {
+                    self.hub.sent(id, count);
+                    if count < waiting && self.hub.outboxes().get(id).contiguous().is_some() {
+                        // A short write means that the socket is full; an edge will tell when it isn't.
+                        client.blocked_sending = true;
+                    }
+                }
+                Sent::WouldBlock => client.blocked_sending = true,
+                Sent::Closed => return self.lost(id, "the client closed its socket"),
+                Sent::Failed(error) => return self.lost(id, &error.to_string()),
+            }
+        }
+        if self.hub.is_finished(id) {
+            self.finish(id);
+        }
+    }
+
+    /// Everything was said. A client that asked for the close is let go; others are given time to read.
+    fn finish(&mut self, id: ConnectionId) {
+        let reason = self.hub.connection(id).and_then(|connection| connection.close_reason());
+        if reason == Some(&CloseReason::ByClient) {
+            return self.close(id);
+        }
+        let deadline_ms = self.now_ms + LINGER_MS;
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.lingers_until_ms.is_none() {
+            client.lingers_until_ms = Some(deadline_ms);
+            // If this fails the client is gone, and the next receive says so.
+            let _ = client.socket.shutdown_send();
+            self.lingering.push(id);
+        }
+    }
+
+    fn end_lingering(&mut self) {
+        let mut lingering = std::mem::take(&mut self.lingering);
+        lingering.retain(|id| match self.clients.get_mut(*id).map(|client| client.lingers_until_ms) {
+            Some(Some(until_ms)) if until_ms > self.now_ms => true,
+            Some(Some(_)) => {
+                self.close(*id);
+                false
+            }
+            _ => false,
+        });
+        self.lingering.extend(lingering);
+    }
+
+    /// Closes a socket and gives back everything that its connection held.
+    fn close(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.remove(id) else { return };
+        if let Some(connection) = self.hub.connection(id) {
+            let reason = connection.close_reason().map_or_else(|| "lost".to_owned(), ToString::to_string);
+            log::info!("{}: closed: {reason}", connection.name());
+        }
+        self.hub.disconnect(id);
+        drop(client);
+    }
+}
