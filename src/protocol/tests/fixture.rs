@@ -23,7 +23,7 @@ pub fn octets(fixture: &str) -> Vec<u8> {
 
 /// The same cases in every run; the fuzz targets are for new ones.
 pub fn deterministic() -> ProptestConfig {
-    ProptestConfig { rng_seed: RngSeed::Fixed(0x1e_7e_4e_7), failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { rng_seed: RngSeed::Fixed(0x1e7e_4e70), failure_persistence: None, ..ProptestConfig::default() }
 }
 
 pub fn short_string() -> impl Strategy<Value = ShortString> {
