@@ -33,3 +33,6 @@ pub use method::{Method, MethodError};
 pub use properties::{BasicProperties, ContentHeader, PropertiesRef};
 pub use reply_code::ReplyCode;
 pub use short_string::ShortString;
+
+#[cfg(test)]
+mod tests;
