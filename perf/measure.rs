@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often waiting looks at ctrl-c and the counters.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(2);
 /// How often the live line changes.
 const LIVE_INTERVAL: Duration = Duration::from_millis(500);
 

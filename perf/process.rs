@@ -18,14 +18,19 @@ pub fn usage_of(pid: u32) -> io::Result<Usage> {
     let describe = |error: io::Error| io::Error::new(error.kind(), format!("process {pid}: {error}"));
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(describe)?;
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).map_err(describe)?;
-    let (ticks_per_second, page_bytes) = (system_setting(libc::_SC_CLK_TCK), system_setting(libc::_SC_PAGESIZE));
-    let ticks = cpu_ticks(&stat).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not understood")))?;
     let pages =
         resident_pages(&statm).ok_or_else(|| io::Error::other(format!("/proc/{pid}/statm is not understood")))?;
-    Ok(Usage {
-        cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64),
-        resident_bytes: pages * page_bytes,
-    })
+    Ok(Usage { cpu: cpu_of(&stat)?, resident_bytes: pages * system_setting(libc::_SC_PAGESIZE) })
+}
+
+/// CPU time of one thread of this program.
+pub fn task_cpu(task: libc::pid_t) -> io::Result<Duration> {
+    cpu_of(&fs::read_to_string(format!("/proc/self/task/{task}/stat"))?)
+}
+
+fn cpu_of(stat: &str) -> io::Result<Duration> {
+    let ticks = cpu_ticks(stat).ok_or_else(|| io::Error::other("a stat file of /proc is not understood"))?;
+    Ok(Duration::from_secs_f64(ticks as f64 / system_setting(libc::_SC_CLK_TCK) as f64))
 }
 
 /// User and system ticks in a `/proc/PID/stat` line. The command name may hold blanks and brackets, so that fields

@@ -1,7 +1,7 @@
 //! Walks received bytes frame by frame without allocating: counts messages, shows their tags and the start of their
 //! bodies, hands every other method to the visitor. Owns the receive buffer; never touches a socket.
 
-use crate::wire::{FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
+use crate::wire::{BASIC_DELIVER, FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
 use std::io;
 
 /// Receive buffer, in bytes.
@@ -182,8 +182,8 @@ impl FrameWalker {
             FRAME_METHOD if size >= 4 => {
                 let class_method = be_u32(frame, FRAME_HEAD);
                 if class_method == self.message_method {
-                    if size < 17 || usize::from(frame[11]) + 13 > size {
-                        return Err(bad("a method that starts a message is too short"));
+                    if class_method == BASIC_DELIVER && (size < 13 || usize::from(frame[11]) + 13 > size) {
+                        return Err(bad("a delivery is too short for its delivery tag"));
                     }
                     self.arriving = Arriving { delivery_tag: delivery_tag(frame, class_method), ..Arriving::default() };
                     self.method_seen = Some((frame_len, be_u64(frame, 0), be_u64(frame, 3), frame[11]));
@@ -266,13 +266,13 @@ impl FrameWalker {
 /// The delivery tag behind the consumer tag of a `basic.deliver` frame; 0 for anything else.
 #[inline]
 fn delivery_tag(frame: &[u8], class_method: u32) -> u64 {
-    if class_method == crate::wire::BASIC_DELIVER { be_u64(frame, 12 + usize::from(frame[11])) } else { 0 }
+    if class_method == BASIC_DELIVER { be_u64(frame, 12 + usize::from(frame[11])) } else { 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{BASIC_DELIVER, PublishShape, append_delivery, append_frame, append_publish};
+    use crate::wire::{PublishShape, append_delivery, append_frame, append_publish};
 
     #[derive(Default, PartialEq, Debug)]
     struct Seen {
