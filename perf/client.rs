@@ -1,0 +1,328 @@
+//! A blocking AMQP client for everything but the hot path: handshake, declarations, subscriptions, closing. Owns one
+//! connection with one channel; every wait is bounded.
+
+use crate::target::Target;
+use crate::wire::{CHANNEL, FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
+use leveret::protocol::FieldTable;
+use leveret::protocol::method::{Method, basic, channel, confirm, connection, exchange, queue};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longest wait for a connection to be accepted.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for an answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest frame to ask for, in bytes; what RabbitMQ proposes as well.
+const FRAME_MAX: usize = 128 * 1024;
+/// Bytes to receive at once.
+const RECEIVE_CHUNK: usize = 4096;
+/// The consumer tag of every consumer: short, as its bytes come back with every delivery.
+pub const CONSUMER_TAG: &str = "c";
+/// The pseudo queue of direct reply-to.
+pub const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// How to reach a broker.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    pub target: Target,
+    pub address: SocketAddr,
+}
+
+/// One frame's type and payload, as a range of what was received.
+struct Frame {
+    kind: u8,
+    payload: std::ops::Range<usize>,
+}
+
+/// A message that came without the hot path's walker.
+pub struct Message {
+    /// The content header's payload.
+    pub header: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+pub struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+    /// Bytes of `received` already taken.
+    taken: usize,
+    outgoing: Vec<u8>,
+    pub frame_max: usize,
+}
+
+impl Client {
+    /// Connects, logs in and opens channel 1.
+    pub fn connect(broker: &Broker) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&broker.address, CONNECT_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        let mut client = Self { stream, received: Vec::new(), taken: 0, outgoing: Vec::new(), frame_max: FRAME_MAX };
+        client.handshake(&broker.target)?;
+        client.call(CHANNEL, &Method::ChannelOpen(channel::Open), |answer| {
+            matches!(answer, Method::ChannelOpenOk(_)).then_some(())
+        })?;
+        Ok(client)
+    }
+
+    fn handshake(&mut self, target: &Target) -> io::Result<()> {
+        self.stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+        self.wait_for(|answer| matches!(answer, Method::ConnectionStart(_)).then_some(()))?;
+        let response = format!("\0{}\0{}", target.user, target.password);
+        let tune = self.call(
+            0,
+            &Method::ConnectionStartOk(connection::StartOk {
+                client_properties: FieldTable::default(),
+                mechanism: b"PLAIN",
+                response: response.as_bytes(),
+                locale: b"en_US",
+            }),
+            |answer| if let Method::ConnectionTune(tune) = answer { Some(tune) } else { None },
+        )?;
+        if tune.frame_max > 0 {
+            self.frame_max = self.frame_max.min(tune.frame_max as usize);
+        }
+        let tune_ok =
+            connection::TuneOk { channel_max: tune.channel_max, frame_max: self.frame_max as u32, heartbeat: 0 };
+        Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut self.outgoing);
+        let open = connection::Open { virtual_host: target.vhost.as_bytes() };
+        self.call(0, &Method::ConnectionOpen(open), |answer| {
+            matches!(answer, Method::ConnectionOpenOk(_)).then_some(())
+        })
+    }
+
+    /// Declares a queue and returns how many messages it has.
+    pub fn declare_queue(&mut self, name: &str, durable: bool) -> io::Result<u32> {
+        self.queue_declare(queue::Declare { queue: name.as_bytes(), durable, ..queue::Declare::default() })
+    }
+
+    /// How many messages a queue has.
+    pub fn message_count(&mut self, name: &str) -> io::Result<u32> {
+        self.queue_declare(queue::Declare { queue: name.as_bytes(), passive: true, ..queue::Declare::default() })
+    }
+
+    fn queue_declare(&mut self, declare: queue::Declare<'_>) -> io::Result<u32> {
+        self.call(CHANNEL, &Method::QueueDeclare(declare), |answer| {
+            if let Method::QueueDeclareOk(ok) = answer { Some(ok.message_count) } else { None }
+        })
+    }
+
+    pub fn delete_queue(&mut self, name: &str) -> io::Result<()> {
+        let delete = queue::Delete { queue: name.as_bytes(), ..queue::Delete::default() };
+        self.call(CHANNEL, &Method::QueueDelete(delete), |answer| {
+            matches!(answer, Method::QueueDeleteOk(_)).then_some(())
+        })
+    }
+
+    pub fn declare_exchange(&mut self, name: &str, exchange_type: &str, durable: bool) -> io::Result<()> {
+        let declare = exchange::Declare {
+            exchange: name.as_bytes(),
+            exchange_type: exchange_type.as_bytes(),
+            durable,
+            ..exchange::Declare::default()
+        };
+        self.call(CHANNEL, &Method::ExchangeDeclare(declare), |answer| {
+            matches!(answer, Method::ExchangeDeclareOk(_)).then_some(())
+        })
+    }
+
+    pub fn delete_exchange(&mut self, name: &str) -> io::Result<()> {
+        let delete = exchange::Delete { exchange: name.as_bytes(), ..exchange::Delete::default() };
+        self.call(CHANNEL, &Method::ExchangeDelete(delete), |answer| {
+            matches!(answer, Method::ExchangeDeleteOk(_)).then_some(())
+        })
+    }
+
+    pub fn bind(&mut self, queue: &str, exchange: &str, routing_key: &str) -> io::Result<()> {
+        let bind = queue::Bind {
+            queue: queue.as_bytes(),
+            exchange: exchange.as_bytes(),
+            routing_key: routing_key.as_bytes(),
+            ..queue::Bind::default()
+        };
+        self.call(CHANNEL, &Method::QueueBind(bind), |answer| matches!(answer, Method::QueueBindOk(_)).then_some(()))
+    }
+
+    pub fn unbind(&mut self, queue: &str, exchange: &str, routing_key: &str) -> io::Result<()> {
+        let unbind = queue::Unbind {
+            queue: queue.as_bytes(),
+            exchange: exchange.as_bytes(),
+            routing_key: routing_key.as_bytes(),
+            ..queue::Unbind::default()
+        };
+        self.call(CHANNEL, &Method::QueueUnbind(unbind), |answer| {
+            matches!(answer, Method::QueueUnbindOk(_)).then_some(())
+        })
+    }
+
+    /// Asks for confirms of what is published from here on.
+    pub fn select_confirms(&mut self) -> io::Result<()> {
+        self.call(CHANNEL, &Method::ConfirmSelect(confirm::Select { nowait: false }), |answer| {
+            matches!(answer, Method::ConfirmSelectOk(_)).then_some(())
+        })
+    }
+
+    /// Limits unacknowledged deliveries, then subscribes. `prefetch` 0 is no limit.
+    pub fn consume(&mut self, queue: &str, prefetch: u16, no_ack: bool) -> io::Result<()> {
+        if prefetch > 0 {
+            let qos = basic::Qos { prefetch_size: 0, prefetch_count: prefetch, global: false };
+            self.call(CHANNEL, &Method::BasicQos(qos), |answer| matches!(answer, Method::BasicQosOk(_)).then_some(()))?;
+        }
+        let consume = basic::Consume {
+            queue: queue.as_bytes(),
+            consumer_tag: CONSUMER_TAG.as_bytes(),
+            no_ack,
+            ..basic::Consume::default()
+        };
+        self.call(CHANNEL, &Method::BasicConsume(consume), |answer| {
+            matches!(answer, Method::BasicConsumeOk(_)).then_some(())
+        })
+    }
+
+    /// Closes the channel. The answer means that the broker has dealt with everything sent before.
+    pub fn close_channel(&mut self) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        let close = channel::Close { reply_code: 200, ..channel::Close::default() };
+        self.call(CHANNEL, &Method::ChannelClose(close), |answer| {
+            matches!(answer, Method::ChannelCloseOk(_)).then_some(())
+        })
+    }
+
+    /// Closes the connection in good order.
+    pub fn close(mut self) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        let close = connection::Close { reply_code: 200, ..connection::Close::default() };
+        self.call(0, &Method::ConnectionClose(close), |answer| {
+            matches!(answer, Method::ConnectionCloseOk(_)).then_some(())
+        })
+    }
+
+    /// The socket, for the hot path.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// What was received behind the last answer, for the hot path's walker, which takes over reading.
+    pub fn take_received(&mut self) -> Vec<u8> {
+        let rest = self.received.split_off(self.taken);
+        self.received.clear();
+        self.taken = 0;
+        rest
+    }
+
+    /// The next delivered message.
+    pub fn next_message(&mut self) -> io::Result<Message> {
+        self.wait_for(|method| matches!(method, Method::BasicDeliver(_)).then_some(()))?;
+        let frame = self.next_frame()?;
+        let header = self.received[frame.payload].to_vec();
+        let size = header.get(4..12).map(|bytes| u64::from_be_bytes(bytes.try_into().expect("eight bytes")));
+        let (FRAME_HEADER, Some(size)) = (frame.kind, size) else {
+            return Err(io::Error::other("a delivery without a content header"));
+        };
+        let mut body = Vec::new();
+        while (body.len() as u64) < size {
+            let frame = self.next_frame()?;
+            if frame.kind != FRAME_BODY {
+                return Err(io::Error::other("a delivery without its whole body"));
+            }
+            body.extend_from_slice(&self.received[frame.payload]);
+        }
+        Ok(Message { header, body })
+    }
+
+    /// Sends a method and waits for the answer that `pick` wants. Other methods are passed over, a close is an error.
+    fn call<Answer>(
+        &mut self,
+        channel: u16,
+        method: &Method<'_>,
+        pick: impl FnMut(Method<'_>) -> Option<Answer>,
+    ) -> io::Result<Answer> {
+        method.encode_frame(channel, &mut self.outgoing);
+        let sent = (&self.stream).write_all(&self.outgoing);
+        self.outgoing.clear();
+        // A refusal may lie unread although the socket takes no more: that is the better explanation.
+        let answer = self.wait_for(pick);
+        match (sent, answer) {
+            (_, Ok(answer)) => Ok(answer),
+            (Err(sent), Err(answer)) if answer.kind() == io::ErrorKind::UnexpectedEof => Err(sent),
+            (_, Err(answer)) => Err(io::Error::new(answer.kind(), format!("{}: {answer}", method.name()))),
+        }
+    }
+
+    fn wait_for<Answer>(&mut self, mut pick: impl FnMut(Method<'_>) -> Option<Answer>) -> io::Result<Answer> {
+        loop {
+            let frame = self.next_frame()?;
+            if frame.kind != FRAME_METHOD {
+                continue;
+            }
+            let method = Method::decode(&self.received[frame.payload])
+                .map_err(|error| io::Error::other(format!("the broker sent no method: {error:?}")))?;
+            if let Some(refusal) = refusal(&method) {
+                return Err(refusal);
+            }
+            if let Some(answer) = pick(method) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn next_frame(&mut self) -> io::Result<Frame> {
+        loop {
+            let rest = &self.received[self.taken..];
+            if let Some(head) = rest.first_chunk::<FRAME_HEAD>() {
+                let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
+                if size > FRAME_MAX {
+                    return Err(io::Error::other(format!("the broker sent a frame of {size} bytes")));
+                }
+                if let Some(&end) = rest.get(FRAME_HEAD + size) {
+                    if end != FRAME_END {
+                        return Err(io::Error::other("the broker sent a frame without its end"));
+                    }
+                    let start = self.taken + FRAME_HEAD;
+                    let kind = head[0];
+                    self.taken += size + FRAME_OVERHEAD;
+                    return Ok(Frame { kind, payload: start..start + size });
+                }
+            }
+            self.receive()?;
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        self.received.drain(..self.taken);
+        self.taken = 0;
+        let len = self.received.len();
+        self.received.resize(len + RECEIVE_CHUNK, 0);
+        let result = self.stream.read(&mut self.received[len..]);
+        self.received.truncate(len + result.as_ref().map_or(0, |&read| read));
+        match result {
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker hung up")),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "the broker did not answer in time"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The error that a close is.
+fn refusal(method: &Method<'_>) -> Option<io::Error> {
+    let (code, text) = match method {
+        Method::ChannelClose(close) => (close.reply_code, close.reply_text),
+        Method::ConnectionClose(close) => (close.reply_code, close.reply_text),
+        _ => return None,
+    };
+    Some(io::Error::other(format!("{code} {}", String::from_utf8_lossy(text))))
+}
+
+/// The error that a method in a stream of messages is, if the stream cannot go on after it.
+pub fn interruption(class_method: u32, arguments: &[u8]) -> Option<io::Error> {
+    let payload = [&class_method.to_be_bytes(), arguments].concat();
+    let method = Method::decode(&payload).ok()?;
+    if matches!(method, Method::BasicCancel(_)) {
+        return Some(io::Error::other("the broker cancelled the consumer"));
+    }
+    refusal(&method)
+}

@@ -1,0 +1,315 @@
+//! Producers to queues to consumers at full speed: throughput, acked, confirmed, fanout, topic, fan-in. Owns who talks
+//! to which queue, the measuring window, and the question whether everything published was consumed.
+
+use super::Context;
+use super::consumer::{Consumer, OrderCheck};
+use super::producer::{Produced, Producer};
+use super::topology::{Declared, Queue, Topology, unique_name};
+use crate::client::Client;
+use crate::measure::{Counters, Window};
+use crate::options::{ExchangeType, Load};
+use crate::report::{Outcome, Unit};
+use crate::wire::PublishShape;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+/// Longest run for a number of messages.
+const MESSAGES_LIMIT: Duration = Duration::from_secs(600);
+/// Below this share of what was published, consumers are said to lag.
+const LAG_SHARE: f64 = 0.95;
+
+/// What a scenario sets where the command line does not.
+#[derive(Clone, Copy)]
+pub struct Preset {
+    pub producers: u16,
+    pub queues: u16,
+    pub consumers: u16,
+    pub exchange_type: ExchangeType,
+    pub prefetch: u16,
+    pub ack_every: u32,
+    pub confirm_window: u32,
+}
+
+impl Preset {
+    pub const THROUGHPUT: Self = Self {
+        producers: 1,
+        queues: 1,
+        consumers: 1,
+        exchange_type: ExchangeType::Default,
+        prefetch: 0,
+        ack_every: 0,
+        confirm_window: 0,
+    };
+    pub const ACKED: Self = Self { prefetch: 1000, ack_every: 100, ..Self::THROUGHPUT };
+    pub const CONFIRMED: Self = Self { confirm_window: 1000, ..Self::THROUGHPUT };
+    pub const FANOUT: Self =
+        Self { queues: 10, consumers: 10, exchange_type: ExchangeType::Fanout, ..Self::THROUGHPUT };
+    pub const TOPIC: Self =
+        Self { producers: 4, queues: 4, consumers: 4, exchange_type: ExchangeType::Topic, ..Self::THROUGHPUT };
+    pub const FAN_IN: Self = Self { producers: 64, ..Self::THROUGHPUT };
+}
+
+/// A scenario with every question answered.
+pub struct Flow {
+    load: Load,
+    producers: usize,
+    queues: usize,
+    consumers: usize,
+    exchange_type: ExchangeType,
+    prefetch: u16,
+    ack_every: u32,
+    confirm_window: u32,
+}
+
+impl Flow {
+    /// Fills in what the command line leaves open. More queues given alone bring as many consumers, if the scenario
+    /// has one for each.
+    pub fn new(load: &Load, preset: Preset) -> io::Result<Self> {
+        let queues = load.queues.unwrap_or(preset.queues);
+        let consumers =
+            load.consumers.unwrap_or(if preset.queues == preset.consumers { queues } else { preset.consumers });
+        let flow = Self {
+            load: load.clone(),
+            producers: load.producers.unwrap_or(preset.producers).into(),
+            queues: queues.into(),
+            consumers: consumers.into(),
+            exchange_type: load.exchange_type.unwrap_or(preset.exchange_type),
+            prefetch: load.prefetch.unwrap_or(preset.prefetch),
+            ack_every: load.ack_every.unwrap_or(preset.ack_every),
+            confirm_window: load.confirm_window.unwrap_or(preset.confirm_window),
+        };
+        if flow.prefetch > 0 && u32::from(flow.prefetch) < flow.ack_every {
+            return Err(io::Error::other("--ack-every above --prefetch would wait forever for deliveries"));
+        }
+        if load.check && load.size < 16 {
+            return Err(io::Error::other("--check needs bodies of 16 bytes or more"));
+        }
+        Ok(flow)
+    }
+
+    pub fn parameters(&self) -> serde_json::Map<String, serde_json::Value> {
+        let parameters = serde_json::json!({
+            "size": self.load.size,
+            "producers": self.producers,
+            "queues": self.queues,
+            "consumers": self.consumers,
+            "exchange": self.exchange_type.name(),
+            "prefetch": self.prefetch,
+            "ack_every": self.ack_every,
+            "confirm_window": self.confirm_window,
+            "durable": self.load.durable,
+            "persistent": self.load.persistent,
+        });
+        parameters.as_object().cloned().unwrap_or_default()
+    }
+
+    /// Whether every queue gets every message.
+    fn copies_to_all(&self) -> bool {
+        matches!(self.exchange_type, ExchangeType::Fanout | ExchangeType::Headers)
+    }
+
+    /// How many consumed queues a message of this producer reaches.
+    fn copies(&self, producer: usize) -> u64 {
+        let consumed_queues = self.consumers.min(self.queues);
+        if self.copies_to_all() { consumed_queues as u64 } else { u64::from(producer % self.queues < consumed_queues) }
+    }
+
+    fn topology(&self) -> Topology {
+        let exchange = match self.exchange_type {
+            ExchangeType::Default => None,
+            kind => Some((unique_name("x"), kind.name())),
+        };
+        let queue = |index: usize| Queue {
+            name: unique_name(&index.to_string()),
+            binding_key: match self.exchange_type {
+                ExchangeType::Topic => format!("*.{index}.#"),
+                _ => index.to_string(),
+            },
+        };
+        Topology { exchange, queues: (0..self.queues).map(queue).collect(), durable: self.load.durable }
+    }
+
+    fn shape(&self, declared: &Declared, producer: usize, frame_max: usize) -> PublishShape {
+        let queue = producer % self.queues;
+        let (exchange, routing_key) = match self.exchange_type {
+            ExchangeType::Default => (String::new(), declared.queue(queue).to_owned()),
+            ExchangeType::Topic => (unique_name("x"), format!("perf.{queue}.load")),
+            _ => (unique_name("x"), queue.to_string()),
+        };
+        PublishShape {
+            exchange,
+            routing_key,
+            persistent: self.load.persistent,
+            body_len: self.load.size,
+            frame_max,
+            ..PublishShape::default()
+        }
+    }
+
+    pub fn run(&self, context: &Context) -> io::Result<Outcome> {
+        let declared = self.topology().declare(&context.broker)?;
+        let counters = Counters::new(self.producers, self.consumers);
+        let signals = Signals::default();
+        std::thread::scope(|scope| {
+            let running = self.start(scope, context, &declared, &counters, &signals);
+            let outcome = running.and_then(|running| self.observe(context, &counters, &signals, running));
+            signals.stop_producing.store(true, Ordering::Relaxed);
+            signals.stop_consuming.store(true, Ordering::Relaxed);
+            outcome
+        })
+    }
+
+    /// Connects everyone before anyone starts.
+    fn start<'scope>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        context: &Context,
+        declared: &Declared,
+        counters: &'scope Arc<Counters>,
+        signals: &'scope Signals,
+    ) -> io::Result<Running<'scope>> {
+        let mut consumers = Vec::new();
+        for index in 0..self.consumers {
+            let mut client = Client::connect(&context.broker)?;
+            client.consume(declared.queue(index % self.queues), self.prefetch, self.ack_every == 0)?;
+            let gapless = self.consumers <= self.queues;
+            let check = self.load.check.then(|| OrderCheck::new(self.producers, gapless));
+            let (counter, stop) = (&counters.consumed[index], &signals.stop_consuming);
+            consumers.push(Consumer { client, ack_every: self.ack_every, check, counter, stop });
+        }
+        let mut producers = Vec::new();
+        for index in 0..self.producers {
+            let mut client = Client::connect(&context.broker)?;
+            if self.confirm_window > 0 {
+                client.select_confirms()?;
+            }
+            let share = |messages: u64| {
+                messages / self.producers as u64 + u64::from((index as u64) < messages % self.producers as u64)
+            };
+            producers.push(Producer {
+                shape: self.shape(declared, index, client.frame_max),
+                client,
+                write_bytes: self.load.write_bytes,
+                confirm_window: self.confirm_window.into(),
+                rate: self.load.rate.map(|rate| rate as f64 / self.producers as f64),
+                messages: self.load.messages.map(share),
+                numbered: self.load.check.then_some(index as u64),
+                counter: &counters.published[index],
+                stop: &signals.stop_producing,
+            });
+        }
+        let consumers = consumers.into_iter().map(|consumer| scope.spawn(|| signals.watch(consumer.run()))).collect();
+        let producers = producers.into_iter().map(|producer| scope.spawn(|| signals.watch(producer.run()))).collect();
+        Ok(Running { producers, consumers })
+    }
+
+    /// Warms up, measures, stops the producers, lets the consumers catch up, stops them.
+    fn observe(
+        &self,
+        context: &Context,
+        counters: &Counters,
+        signals: &Signals,
+        running: Running<'_>,
+    ) -> io::Result<Outcome> {
+        let run = &context.run;
+        let expected = || -> u64 {
+            counters.published.iter().enumerate().map(|(index, counter)| counter.get() * self.copies(index)).sum()
+        };
+        let failed = || signals.failed.load(Ordering::Relaxed);
+        let window = match self.load.messages {
+            Some(messages) => run.measure(MESSAGES_LIMIT, counters, || {
+                failed() || (counters.published() == messages && counters.consumed() >= expected())
+            }),
+            None => {
+                run.wait(context.common.warmup, counters, failed);
+                run.measure(context.common.duration, counters, failed)
+            }
+        };
+        let backlog = expected().saturating_sub(counters.consumed());
+        signals.stop_producing.store(true, Ordering::Relaxed);
+        let stopped_at = Instant::now();
+        let mut produced = Vec::new();
+        for producer in running.producers {
+            produced.push(producer.join().map_err(|_| io::Error::other("a producer panicked"))??);
+        }
+        run.wait(context.common.drain_timeout, counters, || failed() || counters.consumed() >= expected());
+        let drained_in = stopped_at.elapsed();
+        signals.stop_consuming.store(true, Ordering::Relaxed);
+        let mut violations = 0;
+        for consumer in running.consumers {
+            violations += consumer.join().map_err(|_| io::Error::other("a consumer panicked"))??;
+        }
+        let mut outcome = self.outcome(&window, &produced);
+        if self.consumers > 0 {
+            outcome.row("backlog_at_stop", backlog as f64, Unit::Count);
+            outcome.row("drain_seconds", drained_in.as_secs_f64(), Unit::Seconds);
+        }
+        if self.load.check {
+            outcome.row("order_violations", violations as f64, Unit::Count);
+        }
+        if violations > 0 {
+            outcome.warn(format!("{violations} messages were lost, doubled or out of order"));
+        }
+        let (expected, consumed) = (expected(), counters.consumed());
+        outcome.row("total_expected", expected as f64, Unit::Count);
+        outcome.row("total_consumed", consumed as f64, Unit::Count);
+        if consumed != expected {
+            outcome.warn(format!("consumed {consumed} of {expected} messages in all"));
+        }
+        Ok(outcome)
+    }
+
+    fn outcome(&self, window: &Window, produced: &[Produced]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let (published, consumed) = (window.published(), window.consumed());
+        outcome.row("publish_per_s", published as f64 / window.seconds(), Unit::PerSecond);
+        outcome.row("consume_per_s", consumed as f64 / window.seconds(), Unit::PerSecond);
+        outcome.row(
+            "consume_bytes_per_s",
+            (consumed * self.load.size as u64) as f64 / window.seconds(),
+            Unit::PerSecond,
+        );
+        outcome.row("published", published as f64, Unit::Count);
+        outcome.row("consumed", consumed as f64, Unit::Count);
+        outcome.row("seconds", window.seconds(), Unit::Seconds);
+        outcome.costs(window, published);
+        let reached = if self.copies_to_all() { self.copies(0) } else { u64::from(self.consumers >= self.queues) };
+        if (consumed as f64) < LAG_SHARE * (published * reached) as f64 {
+            let share = 100.0 * consumed as f64 / (published * reached) as f64;
+            outcome.warn(format!("consumers lagged: {share:.0} % of what was published came out meanwhile"));
+        }
+        let sum = |pick: fn(&Produced) -> u64| produced.iter().map(pick).sum::<u64>();
+        for (what, number) in [("never confirmed", sum(|p| p.unconfirmed)), ("rejected", sum(|p| p.rejected))] {
+            if number > 0 {
+                outcome.warn(format!("{number} of {} messages were {what}", sum(|p| p.published)));
+            }
+        }
+        outcome
+    }
+}
+
+/// What the threads of a flow tell each other.
+#[derive(Default)]
+struct Signals {
+    stop_producing: AtomicBool,
+    stop_consuming: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Signals {
+    /// Ends the run early when a thread failed.
+    fn watch<Value>(&self, result: io::Result<Value>) -> io::Result<Value> {
+        if result.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+struct Running<'scope> {
+    producers: Vec<ScopedJoinHandle<'scope, io::Result<Produced>>>,
+    consumers: Vec<ScopedJoinHandle<'scope, io::Result<u64>>>,
+}

@@ -1,0 +1,215 @@
+//! One publishing connection at full speed: big writes of prebuilt publishes, paced or windowed by confirms if asked.
+
+use crate::client::{Client, interruption};
+use crate::confirms::Confirms;
+use crate::measure::Counter;
+use crate::socket::{is_pause, wait_ready};
+use crate::walker::{FrameWalker, Visitor};
+use crate::wire::{BASIC_ACK, BASIC_DELIVER, BASIC_NACK, PublishBlock, PublishShape};
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a blocked socket operation takes to look at the stop flag.
+pub const STOP_CHECK: Duration = Duration::from_millis(100);
+/// How long a stopped producer tries to get its begun write out and its confirms in.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Longest sleep of a paced producer: short, so that what it sends at once stays little.
+const PACE_SLEEP: Duration = Duration::from_millis(1);
+
+pub struct Producer<'a> {
+    pub client: Client,
+    pub shape: PublishShape,
+    pub write_bytes: usize,
+    /// Most unconfirmed publishes; 0 is without confirms.
+    pub confirm_window: u64,
+    pub rate: Option<f64>,
+    pub messages: Option<u64>,
+    /// Numbers every body: this producer's number, then the message's.
+    pub numbered: Option<u64>,
+    pub counter: &'a Counter,
+    pub stop: &'a AtomicBool,
+}
+
+/// What a producer knows at its end.
+pub struct Produced {
+    pub published: u64,
+    pub unconfirmed: u64,
+    pub rejected: u64,
+}
+
+/// How many messages may be sent by now.
+struct Pace {
+    start: Instant,
+    rate: Option<f64>,
+}
+
+impl Pace {
+    fn allowance(&self, published: u64) -> u64 {
+        match self.rate {
+            None => u64::MAX,
+            Some(rate) => ((self.start.elapsed().as_secs_f64() * rate) as u64).saturating_sub(published),
+        }
+    }
+}
+
+impl Producer<'_> {
+    /// Publishes until stopped or done, then closes the channel: its answer proves that the broker has taken all.
+    pub fn run(mut self) -> io::Result<Produced> {
+        let mut block = PublishBlock::new(&self.shape, self.write_bytes);
+        let produced =
+            if self.confirm_window > 0 { self.publish_confirmed(&mut block) } else { self.publish(&mut block) };
+        // The broker's own words explain a broken connection better than the write that failed.
+        let closed = self.client.close_channel();
+        match produced {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => closed.and(Err(error)),
+            Err(error) => Err(error),
+            Ok((produced, true)) => closed.and_then(|()| self.client.close()).map(|()| produced),
+            Ok((produced, false)) => Ok(produced),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn left(&self, published: u64) -> u64 {
+        self.messages.map_or(u64::MAX, |messages| messages - published)
+    }
+
+    fn number(&self, block: &mut PublishBlock, messages: usize, first: u64) {
+        let Some(producer) = self.numbered else { return };
+        let mut stamp = [0; 16];
+        stamp[..8].copy_from_slice(&producer.to_be_bytes());
+        for index in 0..messages {
+            stamp[8..].copy_from_slice(&(first + index as u64).to_be_bytes());
+            block.stamp(index, &stamp);
+        }
+    }
+
+    /// Says, too, whether the last write ended at a message's end, so that the connection can be used further.
+    fn publish(&self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
+        self.client.stream().set_write_timeout(Some(STOP_CHECK))?;
+        let pace = Pace { start: Instant::now(), rate: self.rate };
+        let mut published = 0;
+        while !self.stopped() && self.left(published) > 0 {
+            let batch = pace.allowance(published).min(self.left(published)).min(block.messages as u64) as usize;
+            if batch == 0 {
+                std::thread::sleep(PACE_SLEEP);
+                continue;
+            }
+            self.number(block, batch, published);
+            let bytes = block.prefix(batch);
+            let written = self.write(bytes)?;
+            published += (written / block.message_len) as u64;
+            self.counter.set(published);
+            if written < bytes.len() {
+                return Ok((Produced { published, unconfirmed: 0, rejected: 0 }, false));
+            }
+        }
+        Ok((Produced { published, unconfirmed: 0, rejected: 0 }, true))
+    }
+
+    /// Writes all of it, or what the broker takes within the grace once stopped.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        let mut give_up_at = None;
+        while written < bytes.len() {
+            match self.client.stream().write(&bytes[written..]) {
+                Ok(len) => written += len,
+                Err(error) if is_pause(&error) => {
+                    let now = Instant::now();
+                    if self.stopped() && now >= *give_up_at.get_or_insert(now + STOP_GRACE) {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn publish_confirmed(&mut self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
+        self.client.stream().set_nonblocking(true)?;
+        let mut walker = FrameWalker::new(BASIC_DELIVER, &self.client.take_received());
+        let mut confirms = Confirms::default();
+        let pace = Pace { start: Instant::now(), rate: self.rate };
+        let mut published = 0;
+        // The write under way: messages and bytes of it, and bytes already written.
+        let (mut batch, mut batch_len, mut written) = (0, 0, 0);
+        let mut give_up_at = None;
+        loop {
+            if written == batch_len {
+                (batch, batch_len, written) = (0, 0, 0);
+                if !self.stopped() {
+                    let free = self.confirm_window.saturating_sub(confirms.outstanding());
+                    let allowed = pace.allowance(published).min(self.left(published)).min(free);
+                    batch = allowed.min(block.messages as u64) as usize;
+                    batch_len = batch * block.message_len;
+                    self.number(block, batch, published);
+                    // A broker may confirm the first messages of a write before the write has ended.
+                    confirms.publish(batch as u64);
+                } else if give_up_at.is_none() {
+                    give_up_at = Some(Instant::now() + STOP_GRACE);
+                }
+                let finished = self.stopped() || self.left(published) == 0;
+                if finished && batch == 0 && confirms.outstanding() == 0 {
+                    break;
+                }
+            }
+            if give_up_at.is_some_and(|at| Instant::now() >= at) {
+                break;
+            }
+            if written < batch_len {
+                match self.client.stream().write(&block.bytes[written..batch_len]) {
+                    Ok(len) => written += len,
+                    Err(error) if is_pause(&error) => {}
+                    Err(error) => return Err(error),
+                }
+                if written == batch_len {
+                    published += batch as u64;
+                    self.counter.set(published);
+                }
+            }
+            if !receive_confirms(&self.client, &mut walker, &mut confirms)? {
+                let full = confirms.outstanding() >= self.confirm_window;
+                let unfinished = written < batch_len;
+                if unfinished || full || self.stopped() || self.left(published) == 0 {
+                    wait_ready(self.client.stream(), unfinished, STOP_CHECK)?;
+                } else if pace.allowance(published) == 0 {
+                    wait_ready(self.client.stream(), false, PACE_SLEEP)?;
+                }
+            }
+        }
+        self.client.stream().set_nonblocking(false)?;
+        let produced = Produced { published, unconfirmed: confirms.outstanding(), rejected: confirms.rejected };
+        Ok((produced, written == batch_len && walker.is_empty()))
+    }
+}
+
+/// Takes the confirms that have arrived. Says whether anything had.
+fn receive_confirms(client: &Client, walker: &mut FrameWalker, confirms: &mut Confirms) -> io::Result<bool> {
+    match client.stream().read(walker.space()) {
+        Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker hung up on a producer")),
+        Ok(len) => walker.received(len),
+        Err(error) if is_pause(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    walker.walk(confirms)?;
+    Ok(true)
+}
+
+impl Visitor for Confirms {
+    fn message(&mut self, _: u64, _: &[u8]) {}
+
+    fn method(&mut self, class_method: u32, arguments: &[u8]) -> io::Result<()> {
+        match (class_method, arguments) {
+            (BASIC_ACK | BASIC_NACK, [tag @ .., bits]) if tag.len() == 8 => {
+                let delivery_tag = u64::from_be_bytes(tag.try_into().expect("eight bytes"));
+                self.settle(delivery_tag, bits & 1 != 0, class_method == BASIC_NACK);
+                Ok(())
+            }
+            _ => interruption(class_method, arguments).map_or(Ok(()), Err),
+        }
+    }
+}
