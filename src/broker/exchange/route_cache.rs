@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 /// Slots of the table, shared by all topic exchanges of a vhost. A power of two.
 const CACHE_SLOTS: usize = 4096;
-/// Longest result that is remembered, in queues; with it the table stays below 4 MiB, keys included. A longer result
+/// Longest result that is remembered, in queues; with it the table stays below 5 MiB, keys included. A longer result
 /// costs more to copy than to find.
 const CACHED_QUEUES_MAX: usize = 64;
 
