@@ -302,7 +302,8 @@ proptest! {
                 let id = router.exchange(exchange_name(exchange).as_bytes());
                 prop_assert_eq!(id.is_some(), model.exchanges.contains_key(&exchange), "{:?}", change);
                 let Some(id) = id else { continue };
-                for (key, header) in [("a.b", None), ("a.b", Some(1)), ("", Some(0)), ("b", None)] {
+                // Each key again and again, so that remembered results are asked for too.
+                for (key, header) in [("a.b", None), ("a.b", Some(1)), ("", Some(0)), ("b", None)].repeat(3) {
                     let mut routed = Vec::new();
                     router.route(id, key.as_bytes(), || arguments(header), &mut routed);
                     let unique: BTreeSet<u32> = routed.iter().map(|queue| queue.0).collect();
