@@ -62,15 +62,41 @@ pub fn invalid_argument_type(subject: Subject<'_>, argument: &str, value: &Field
     )
 }
 
-/// Equal, where integers are compared by value whatever their width, and so are the two kinds of float.
+/// Equal, whatever the type tags: integers of any width and timestamps by value, the two kinds of float, the two kinds
+/// of byte string. An integer is not a float.
 pub fn same_value(a: &FieldValue, b: &FieldValue) -> bool {
-    match (integer(a), integer(b)) {
-        (Some(a), Some(b)) => a == b,
-        (None, None) => match (float(a), float(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => a == b,
-        },
-        _ => false,
+    fn whole(value: &FieldValue) -> Option<i128> {
+        match *value {
+            FieldValue::Timestamp(seconds) => Some(seconds.into()),
+            _ => integer(value).map(i128::from),
+        }
+    }
+    fn bytes(value: &FieldValue) -> Option<&[u8]> {
+        match value {
+            FieldValue::LongString(bytes) | FieldValue::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+    if let (Some(a), Some(b)) = (whole(a), whole(b)) {
+        return a == b;
+    }
+    if let (Some(a), Some(b)) = (float(a), float(b)) {
+        return a == b;
+    }
+    if let (Some(a), Some(b)) = (bytes(a), bytes(b)) {
+        return a == b;
+    }
+    a == b
+}
+
+/// As [`same_value`], but an integer equals the float of the same value: headers are matched like this.
+pub fn same_number_or_value(a: &FieldValue, b: &FieldValue) -> bool {
+    match (integer(a).zip(float(b)), integer(b).zip(float(a))) {
+        (Some((integer, float)), _) | (_, Some((integer, float))) => {
+            // The second half tells apart integers that the same float stands for.
+            integer as f64 == float && float as i128 == i128::from(integer)
+        }
+        _ => same_value(a, b),
     }
 }
 
@@ -248,6 +274,8 @@ mod tests {
         assert!(same(FieldValue::F32(1.5), FieldValue::F64(1.5)));
         assert!(!same(FieldValue::I32(1), FieldValue::F64(1.0)));
         assert!(!same(FieldValue::I32(7), long_string("7")));
+        assert!(same(FieldValue::I32(7), FieldValue::Timestamp(7)));
+        assert!(same(long_string("7"), FieldValue::Bytes((*b"7").into())));
         assert!(assert_same_argument(QUEUE, "x", None, None).is_ok());
     }
 

@@ -1,6 +1,6 @@
 //! The headers exchange: a binding's arguments compiled into a pattern, and a publish's headers prepared for asking.
 
-use crate::broker::equivalence::{binary_term, same_value, type_name, value_text};
+use crate::broker::equivalence::{binary_term, same_number_or_value, type_name, value_text};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 const X_MATCH: &[u8] = b"x-match";
@@ -47,7 +47,7 @@ impl Pattern {
         let mut required = self.required.iter();
         let fits = |(name, wanted): &(ShortString, FieldValue)| match headers.get(name) {
             // A pattern without a value asks for the presence of the header only.
-            Some(value) => matches!(wanted, FieldValue::Void) || same_value(wanted, value),
+            Some(value) => matches!(wanted, FieldValue::Void) || same_number_or_value(wanted, value),
             None => false,
         };
         if self.any { required.any(fits) } else { required.all(fits) }
@@ -124,6 +124,10 @@ mod tests {
         assert!(matches(&[("n", FieldValue::Void)], &seven), "void asks for presence");
         assert!(!matches(&[("m", FieldValue::Void)], &seven));
         assert!(matches(&[("n", FieldValue::I16(7))], &seven), "integers of any width");
+        assert!(matches(&[("n", FieldValue::F64(7.0))], &seven), "and floats of the same value");
+        assert!(!matches(&[("n", FieldValue::F64(7.5))], &seven));
+        assert!(matches(&[("n", FieldValue::Timestamp(7))], &seven));
+        assert!(matches(&[("n", text("7"))], &[("n", FieldValue::Bytes((*b"7").into()))]));
         assert!(!matches(&[("n", text("7"))], &seven));
         assert!(!matches(&[("n", FieldValue::I32(8))], &seven));
         assert!(matches(&[("n", FieldValue::I32(1))], &[("n", FieldValue::I32(1)), ("n", FieldValue::I32(2))]));

@@ -61,14 +61,14 @@ impl Router {
         headers: impl FnOnce() -> FieldTable,
         out: &mut Vec<QueueId>,
     ) {
-        let hash = match self.walks.cache.get(self.generation, exchange, routing_key) {
+        let place = match self.walks.cache.get(self.generation, exchange, routing_key) {
             Ok(queues) => return out.extend_from_slice(queues),
-            Err(hash) => hash,
+            Err(place) => place,
         };
         let start = out.len();
         let by_key_alone = self.route_graph(exchange, routing_key, headers, out);
         if by_key_alone {
-            self.walks.cache.put(hash, self.generation, exchange, routing_key, &out[start..]);
+            self.walks.cache.put(place, self.generation, exchange, routing_key, &out[start..]);
         }
     }
 

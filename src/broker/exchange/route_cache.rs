@@ -1,4 +1,7 @@
 //! Remembered results of topic routes: a table of fixed size where a newer key takes an older one's slot.
+//!
+//! A key is remembered when it comes a second time, so a publisher that never repeats a key pays for one small array
+//! only, and cannot push out the keys of others that do.
 
 use super::{ExchangeId, QueueId};
 use hashbrown::DefaultHashBuilder;
@@ -6,7 +9,7 @@ use std::hash::BuildHasher;
 
 /// Slots of the table, shared by all topic exchanges of a vhost. A power of two.
 const CACHE_SLOTS: usize = 4096;
-/// Longest result that is remembered, in queues; with it the table stays below 4 MiB, keys included. A longer result
+/// Longest result that is remembered, in queues; with it the table stays below 5 MiB, keys included. A longer result
 /// costs more to copy than to find.
 const CACHED_QUEUES_MAX: usize = 64;
 
@@ -15,6 +18,8 @@ const CACHED_QUEUES_MAX: usize = 64;
 pub(super) struct RouteCache {
     /// Empty until the first result is remembered.
     slots: Vec<Slot>,
+    /// Part of the hash of the key that missed last in each slot, or that lives there.
+    tags: Vec<u32>,
     hasher: DefaultHashBuilder,
 }
 
@@ -27,38 +32,32 @@ struct Slot {
     queues: Vec<QueueId>,
 }
 
-/// Where a result would be remembered.
+/// Where a result would be remembered, and under which tag.
 #[derive(Clone, Copy)]
-pub(super) struct SlotIndex(usize);
+pub(super) struct Place {
+    index: usize,
+    tag: u32,
+}
 
 impl RouteCache {
     /// The remembered result, or where to [`put`](Self::put) it.
     #[inline]
-    pub(super) fn get(
-        &self,
-        generation: u64,
-        exchange: ExchangeId,
-        routing_key: &[u8],
-    ) -> Result<&[QueueId], SlotIndex> {
+    pub(super) fn get(&self, generation: u64, exchange: ExchangeId, routing_key: &[u8]) -> Result<&[QueueId], Place> {
         // Exchanges shift each other's keys: the same keys in two exchanges must not fight for the same slots.
-        let hash = self.hasher.hash_one(routing_key) as usize;
-        let index = hash.wrapping_add(exchange.0 as usize) % CACHE_SLOTS;
-        match self.slots.get(index) {
-            Some(slot)
-                if slot.generation == generation
-                    && slot.exchange == exchange.0
-                    && *slot.routing_key == *routing_key =>
-            {
-                Ok(&slot.queues)
-            }
-            _ => Err(SlotIndex(index)),
+        let hash = self.hasher.hash_one(routing_key).wrapping_add(exchange.0.into());
+        let place = Place { index: hash as usize % CACHE_SLOTS, tag: (hash >> 32) as u32 };
+        if self.tags.get(place.index) != Some(&place.tag) {
+            return Err(place);
         }
+        let slot = &self.slots[place.index];
+        let fits = slot.generation == generation && slot.exchange == exchange.0 && *slot.routing_key == *routing_key;
+        if fits { Ok(&slot.queues) } else { Err(place) }
     }
 
-    /// Remembers a result that holds as long as the generation does.
+    /// Remembers a result that holds as long as the generation does, if this key missed here before.
     pub(super) fn put(
         &mut self,
-        SlotIndex(index): SlotIndex,
+        place: Place,
         generation: u64,
         exchange: ExchangeId,
         routing_key: &[u8],
@@ -69,8 +68,12 @@ impl RouteCache {
         }
         if self.slots.is_empty() {
             self.slots.resize_with(CACHE_SLOTS, Slot::default);
+            self.tags.resize(CACHE_SLOTS, 0);
         }
-        let slot = &mut self.slots[index];
+        if std::mem::replace(&mut self.tags[place.index], place.tag) != place.tag {
+            return;
+        }
+        let slot = &mut self.slots[place.index];
         slot.generation = generation;
         slot.exchange = exchange.0;
         slot.routing_key.clear();
