@@ -71,7 +71,8 @@ impl<S: Store> Broker<S> {
             arguments: request.arguments,
         };
         let exclusive = consumer.exclusive;
-        let consumer_id = ConsumerId(u32::try_from(self.consumers.insert(consumer)).expect("fewer than 2^32 consumers"));
+        let consumer_id =
+            ConsumerId(u32::try_from(self.consumers.insert(consumer)).expect("fewer than 2^32 consumers"));
         let queue = self.queue_mut(queue_id);
         queue.consumers.push(consumer_id);
         queue.has_exclusive_consumer = exclusive;

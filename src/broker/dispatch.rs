@@ -74,7 +74,13 @@ impl Tables<'_> {
 
     /// Delivers `content` without acknowledgement.
     #[inline]
-    fn deliver_auto_ack(&mut self, id: ConsumerId, redelivered: bool, content: &Content<'_>, effects: &mut impl Effects) {
+    fn deliver_auto_ack(
+        &mut self,
+        id: ConsumerId,
+        redelivered: bool,
+        content: &Content<'_>,
+        effects: &mut impl Effects,
+    ) {
         let consumer = &self.consumers[id.0 as usize];
         let delivery_tag = self.channels[consumer.channel.0 as usize].next_delivery_tag();
         let recipient = Recipient {

@@ -127,9 +127,7 @@ impl MessageRef {
             });
             let image = pointer.add(size_of::<Header>());
             image.copy_from_nonoverlapping(content.address.as_ptr(), content.address.len());
-            image
-                .add(content.address.len())
-                .copy_from_nonoverlapping(content.frames.as_ptr(), content.frames.len());
+            image.add(content.address.len()).copy_from_nonoverlapping(content.frames.as_ptr(), content.frames.len());
         }
         let message = Self { header, _owned_by_one_thread: PhantomData };
         MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + message.memory_bytes()));

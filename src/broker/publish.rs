@@ -214,11 +214,8 @@ impl<S: Store> Broker<S> {
         let Publication { content, attributes, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
         queue.counters.published += 1;
-        let handed_over = if queue.backlog.is_empty() {
-            self.hand_over(id, content, effects)
-        } else {
-            HandOver::NobodyReady
-        };
+        let handed_over =
+            if queue.backlog.is_empty() { self.hand_over(id, content, effects) } else { HandOver::NobodyReady };
         if let HandOver::Done = handed_over {
             return LogPosition::default();
         }

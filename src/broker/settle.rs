@@ -149,10 +149,7 @@ impl<S: Store> Broker<S> {
             ChannelMode::Plain => *mode = ChannelMode::Confirm(super::Confirms::default()),
             ChannelMode::Confirm(_) => {}
             ChannelMode::Transaction(_) => {
-                return Err(AmqpError::channel(
-                    ReplyCode::PreconditionFailed,
-                    "cannot switch from tx to confirm mode",
-                ));
+                return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "cannot switch from tx to confirm mode"));
             }
         }
         Ok(())
@@ -168,10 +165,7 @@ impl<S: Store> Broker<S> {
             ChannelMode::Plain => *mode = ChannelMode::Transaction(Transaction::default()),
             ChannelMode::Transaction(_) => {}
             ChannelMode::Confirm(_) => {
-                return Err(AmqpError::channel(
-                    ReplyCode::PreconditionFailed,
-                    "cannot switch from confirm to tx mode",
-                ));
+                return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "cannot switch from confirm to tx mode"));
             }
         }
         Ok(())

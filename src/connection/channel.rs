@@ -71,12 +71,6 @@ pub struct Channel {
 
 impl Channel {
     pub fn new(number: u16, id: ChannelId) -> Self {
-        Self {
-            number,
-            id,
-            state: ChannelState::Open,
-            incoming: Incoming::Method,
-            last_publish: LastPublish::default(),
-        }
+        Self { number, id, state: ChannelState::Open, incoming: Incoming::Method, last_publish: LastPublish::default() }
     }
 }

@@ -114,9 +114,7 @@ impl Connection {
                 Err(AmqpError::connection(ReplyCode::NotImplemented, "active=false"))
             }
             Method::ChannelFlowOk(_) => Ok(()),
-            Method::ChannelOpen(_) => {
-                Err(AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen"))
-            }
+            Method::ChannelOpen(_) => Err(AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen")),
             Method::AccessRequest(_) => {
                 let answer = Method::AccessRequestOk(access::RequestOk { ticket: TICKET });
                 self.answer(number, false, &answer, context);
@@ -187,13 +185,8 @@ impl Connection {
             }
             Method::QueueDelete(delete) => {
                 let name = self.named_queue(index, delete.queue, context)?;
-                let deleted = context.broker.delete_queue(
-                    &name,
-                    delete.if_unused,
-                    delete.if_empty,
-                    self.id,
-                    context.outboxes,
-                )?;
+                let deleted =
+                    context.broker.delete_queue(&name, delete.if_unused, delete.if_empty, self.id, context.outboxes)?;
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
                 self.answer(number, delete.nowait, &answer, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);

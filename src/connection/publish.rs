@@ -90,11 +90,7 @@ impl LastPublish {
 impl Connection {
     /// Publishes as long as the input goes on with the last channel's previous publish. Returns how much of it it took.
     #[inline]
-    pub(super) fn receive_repeated_publishes<S: Store>(
-        &mut self,
-        input: &[u8],
-        context: &mut Context<'_, S>,
-    ) -> usize {
+    pub(super) fn receive_repeated_publishes<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
         let Channel { number, id, incoming, last_publish, .. } = &mut **channel;
         if last_publish.route_generation != Some(context.broker.routing_generation())
@@ -305,8 +301,8 @@ fn finish<S: Store>(
         let properties = publication.content.properties();
         let routing = broker.route(exchange, routing_key, &extra_keys, properties, &mut last.queues);
         // Only what has exactly these bytes again may take this route without asking.
-        last.route_generation = (routing.cacheable && routing.reply_channel.is_none())
-            .then(|| broker.routing_generation());
+        last.route_generation =
+            (routing.cacheable && routing.reply_channel.is_none()).then(|| broker.routing_generation());
         if let Some(reply_channel) = routing.reply_channel {
             broker.publish_reply(channel.id, reply_channel, &publication, context.outboxes);
             return Ok(());
@@ -413,8 +409,10 @@ fn extra_routing_keys(
         }
         Some(other) => {
             let header = String::from_utf8_lossy(header);
-            let explanation =
-                format!("invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}", type_name(&other.to_owned()));
+            let explanation = format!(
+                "invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}",
+                type_name(&other.to_owned())
+            );
             Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
         }
     }

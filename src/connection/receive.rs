@@ -44,7 +44,8 @@ impl Connection {
 
     /// The message body that the next bytes of the client belong to, and how many of them.
     pub fn stream_target(&mut self) -> Option<(&mut Vec<u8>, usize)> {
-        let &Streaming { channel_number, remaining } = self.streaming.as_ref().filter(|streaming| streaming.remaining > 0)?;
+        let &Streaming { channel_number, remaining } =
+            self.streaming.as_ref().filter(|streaming| streaming.remaining > 0)?;
         let channel = self.find_channel(channel_number)?;
         let Incoming::Body(IncomingBody { large_body, .. }) = &mut channel.incoming else { return None };
         if large_body.len() == large_body.capacity() {
@@ -138,7 +139,8 @@ impl Connection {
                 return input.len();
             }
         };
-        let method = (frame.frame_type == FrameType::Method && frame.channel == 0).then(|| Method::decode(frame.payload));
+        let method =
+            (frame.frame_type == FrameType::Method && frame.channel == 0).then(|| Method::decode(frame.payload));
         match (self.phase, method) {
             (Phase::Closing, Some(Ok(Method::ConnectionCloseOk(_)))) => {
                 self.end(CloseReason::ByClient);
@@ -275,7 +277,10 @@ impl Connection {
     fn begin_stream<S: Store>(&mut self, rest: &[u8], context: &mut Context<'_, S>) -> bool {
         let Ok(Some(header)) = parse_frame_header(rest, self.frame_max) else { return false };
         let size = header.payload_size as usize;
-        if header.frame_type != FrameType::Body as u8 || size < STREAM_MIN_BYTES || rest.len() > FRAME_HEADER_LENGTH + size {
+        if header.frame_type != FrameType::Body as u8
+            || size < STREAM_MIN_BYTES
+            || rest.len() > FRAME_HEADER_LENGTH + size
+        {
             return false;
         }
         let Some(channel) = self.find_channel(header.channel) else { return false };
@@ -326,10 +331,9 @@ fn unexpected_content(expected: &Incoming) -> (AmqpError, (u16, u16)) {
         Incoming::Method => {
             (unexpected("expected method frame, got non method frame instead").without_method(), (0, 0))
         }
-        Incoming::Header => (
-            unexpected("expected content header for class 60, got non content header frame instead"),
-            BASIC_PUBLISH,
-        ),
+        Incoming::Header => {
+            (unexpected("expected content header for class 60, got non content header frame instead"), BASIC_PUBLISH)
+        }
         Incoming::Body(_) | Incoming::Overrun => {
             (unexpected("expected content body, got non content body frame instead"), BASIC_PUBLISH)
         }

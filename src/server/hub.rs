@@ -133,7 +133,9 @@ impl<S: Store> Hub<S> {
             member.timer = None;
             match member.connection.on_timer(&mut context) {
                 TimerOutcome::Over => over.push(id),
-                TimerOutcome::At(deadline_ms) => member.timer = Some((self.timers.insert(deadline_ms, id), deadline_ms)),
+                TimerOutcome::At(deadline_ms) => {
+                    member.timer = Some((self.timers.insert(deadline_ms, id), deadline_ms))
+                }
                 TimerOutcome::Idle => {}
             }
         }

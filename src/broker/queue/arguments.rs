@@ -148,8 +148,7 @@ impl Check<'_> {
     }
 
     fn integer(&self, argument: &str, value: &FieldValue) -> Result<i64, AmqpError> {
-        integer(value)
-            .ok_or_else(|| self.invalid(argument, format!("\"expected integer, got {}\"", type_name(value))))
+        integer(value).ok_or_else(|| self.invalid(argument, format!("\"expected integer, got {}\"", type_name(value))))
     }
 
     fn long_string(&self, argument: &str) -> Result<Option<&[u8]>, AmqpError> {
