@@ -48,7 +48,7 @@ fn run(options: Options) -> io::Result<()> {
     };
     let mut report = Report {
         scenario: prepared.name.to_owned(),
-        target: address.to_string(),
+        target: if options.scenario.is_bare() { "no broker".to_owned() } else { address.to_string() },
         parameters: prepared.parameters,
         outcomes: Vec::new(),
     };
