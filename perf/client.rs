@@ -3,8 +3,8 @@
 
 use crate::target::Target;
 use crate::wire::{CHANNEL, FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
-use leveret::protocol::FieldTable;
 use leveret::protocol::method::{Method, basic, channel, confirm, connection, exchange, queue};
+use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Client {
         let tune = self.call(
             0,
             &Method::ConnectionStartOk(connection::StartOk {
-                client_properties: FieldTable::default(),
+                client_properties: client_properties(),
                 mechanism: b"PLAIN",
                 response: response.as_bytes(),
                 locale: b"en_US",
@@ -305,6 +305,20 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Who this is, and that it wants to be told why a login failed and when a consumer ends.
+fn client_properties() -> FieldTable {
+    let capability = |name: &'static str| (ShortString::from(name), FieldValue::Boolean(true));
+    let capabilities = vec![
+        capability("authentication_failure_close"),
+        capability("consumer_cancel_notify"),
+        capability("basic.nack"),
+    ];
+    FieldTable(vec![
+        (ShortString::from("product"), FieldValue::LongString(Box::from(&b"leveret-perf"[..]))),
+        (ShortString::from("capabilities"), FieldValue::Table(FieldTable(capabilities))),
+    ])
 }
 
 /// The error that a close is.

@@ -155,6 +155,13 @@ pub enum ExchangeType {
     Headers,
 }
 
+impl Scenario {
+    /// Whether the peer is inside this program.
+    pub fn is_bare(&self) -> bool {
+        matches!(self, Self::Relay(_) | Self::GeneratorCeiling(_) | Self::Latency(Paced { bare: true, .. }))
+    }
+}
+
 impl ExchangeType {
     pub fn name(self) -> &'static str {
         match self {

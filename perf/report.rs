@@ -16,6 +16,7 @@ const LATENCY_DIGITS: u8 = 3;
 pub enum Unit {
     Count,
     PerSecond,
+    BytesPerSecond,
     Seconds,
     Microseconds,
     Bytes,
@@ -47,18 +48,18 @@ impl Outcome {
         self.warnings.push(warning.into());
     }
 
-    /// CPU per message and memory. `messages` is what the broker's work is divided by.
-    pub fn costs(&mut self, window: &Window, messages: u64) {
-        if messages == 0 {
+    /// CPU per unit of work, of which there were `number`, and memory.
+    pub fn costs(&mut self, window: &Window, number: u64, work: &str) {
+        if number == 0 {
             return;
         }
         if let (Some(cpu), Some(usage)) = (window.broker_cpu(), window.to.broker) {
-            self.row("broker_cpu_us_per_message", cpu.as_secs_f64() * 1e6 / messages as f64, Unit::Microseconds);
+            self.row(format!("broker_cpu_us_per_{work}"), cpu.as_secs_f64() * 1e6 / number as f64, Unit::Microseconds);
             self.row("broker_cpu_cores", cpu.as_secs_f64() / window.seconds(), Unit::Ratio);
             self.row("broker_resident_bytes", usage.resident_bytes as f64, Unit::Bytes);
         }
         let own = window.own_cpu().as_secs_f64();
-        self.row("generator_cpu_us_per_message", own * 1e6 / messages as f64, Unit::Microseconds);
+        self.row(format!("generator_cpu_us_per_{work}"), own * 1e6 / number as f64, Unit::Microseconds);
         self.row("generator_cpu_cores", own / window.seconds(), Unit::Ratio);
     }
 
@@ -176,6 +177,7 @@ fn formatted(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Count => format!("{value:.0}"),
         Unit::PerSecond => format!("{}/s", readable(value)),
+        Unit::BytesPerSecond => format!("{}B/s", readable(value)),
         Unit::Seconds => format!("{value:.2} s"),
         Unit::Microseconds if value < 10.0 => format!("{value:.3} us"),
         Unit::Microseconds => format!("{value:.1} us"),

@@ -11,10 +11,14 @@ use crate::report::{Outcome, Unit};
 use crate::wire::PublishShape;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes per write of the producer.
 const WRITE_BYTES: usize = 128 * 1024;
+/// Longest wait for a queue to hold what was published.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Publishes; consumes too if `drains`.
 pub fn run(context: &Context, backlog: &Backlog, drains: bool) -> io::Result<Outcome> {
@@ -27,16 +31,29 @@ pub fn run(context: &Context, backlog: &Backlog, drains: bool) -> io::Result<Out
         let grown = after.resident_bytes as f64 - before.resident_bytes as f64;
         outcome.row("resident_bytes_per_message", grown / filled.max(1) as f64, Unit::Bytes);
     }
-    let mut client = Client::connect(&context.broker)?;
-    let waiting = client.message_count(queue)?;
-    client.close()?;
-    if u64::from(waiting) != filled {
+    let waiting = settled_count(context, queue, filled)?;
+    if waiting != filled {
         outcome.warn(format!("the queue holds {waiting} of {filled} messages"));
     }
     if drains && !context.run.interrupted() {
         drain(context, backlog, queue, filled, &mut outcome)?;
     }
     Ok(outcome)
+}
+
+/// How many messages the queue holds, once that is as many as expected or does not change soon: a broker may queue
+/// what a channel took a little after the channel's end.
+fn settled_count(context: &Context, queue: &str, expected: u64) -> io::Result<u64> {
+    let mut client = Client::connect(&context.broker)?;
+    let deadline = Instant::now() + SETTLE_TIMEOUT;
+    loop {
+        let waiting = u64::from(client.message_count(queue)?);
+        if waiting == expected || Instant::now() >= deadline || context.run.interrupted() {
+            client.close()?;
+            return Ok(waiting);
+        }
+        std::thread::sleep(SETTLE_INTERVAL);
+    }
 }
 
 /// Publishes until the broker has proved, by closing the channel, that it took everything.
@@ -103,7 +120,7 @@ fn half(outcome: &mut Outcome, name: &str, window: &Window, ended_at: Instant, m
     let seconds = ended_at.saturating_duration_since(window.from.at).as_secs_f64().max(1e-9);
     outcome.row(format!("{name}_per_s"), messages as f64 / seconds, Unit::PerSecond);
     outcome.row(format!("{name}_seconds"), seconds, Unit::Seconds);
-    let per_message = |cpu: std::time::Duration| cpu.as_secs_f64() * 1e6 / messages.max(1) as f64;
+    let per_message = |cpu: Duration| cpu.as_secs_f64() * 1e6 / messages.max(1) as f64;
     if let Some(cpu) = window.broker_cpu() {
         outcome.row(format!("{name}_broker_cpu_us_per_message"), per_message(cpu), Unit::Microseconds);
     }

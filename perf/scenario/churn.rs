@@ -107,7 +107,7 @@ pub fn run(context: &Context, churn: &Churn, subject: Subject) -> io::Result<Out
     let mut outcome = Outcome::default();
     outcome.row("cycles_per_s", window.consumed() as f64 / window.seconds(), Unit::PerSecond);
     outcome.latencies("cycle", &latencies);
-    outcome.costs(&window, window.consumed());
+    outcome.costs(&window, window.consumed(), "cycle");
     Ok(outcome)
 }
 

@@ -270,16 +270,20 @@ impl Flow {
         outcome.row(
             "consume_bytes_per_s",
             (consumed * self.load.size as u64) as f64 / window.seconds(),
-            Unit::PerSecond,
+            Unit::BytesPerSecond,
         );
         outcome.row("published", published as f64, Unit::Count);
         outcome.row("consumed", consumed as f64, Unit::Count);
         outcome.row("seconds", window.seconds(), Unit::Seconds);
-        outcome.costs(window, published);
+        outcome.costs(window, published, "message");
         let reached = if self.copies_to_all() { self.copies(0) } else { u64::from(self.consumers >= self.queues) };
         if (consumed as f64) < LAG_SHARE * (published * reached) as f64 {
             let share = 100.0 * consumed as f64 / (published * reached) as f64;
             outcome.warn(format!("consumers lagged: {share:.0} % of what was published came out meanwhile"));
+        }
+        let unsettled = produced.iter().filter(|produced| !produced.settled).count();
+        if unsettled > 0 {
+            outcome.warn(format!("{unsettled} producers were given up before the broker had taken all that they sent"));
         }
         let sum = |pick: fn(&Produced) -> u64| produced.iter().map(pick).sum::<u64>();
         for (what, number) in [("never confirmed", sum(|p| p.unconfirmed)), ("rejected", sum(|p| p.rejected))] {

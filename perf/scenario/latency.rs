@@ -147,7 +147,7 @@ fn between(context: &Context, paced: &Paced, ends: Ends) -> io::Result<Outcome> 
     outcome.row("latency_mean_us", seen.since_due.mean() / 1e3, Unit::Microseconds);
     outcome.latencies("from_send", &seen.since_sent);
     outcome.latencies("sender_late", &late);
-    outcome.costs(&window, window.published());
+    outcome.costs(&window, window.published(), "message");
     let (published, consumed) = (counters.published(), counters.consumed());
     if consumed < published {
         outcome.warn(format!("consumed {consumed} of {published} messages in all"));

@@ -27,11 +27,14 @@ pub struct Context {
     pub common: Common,
 }
 
+/// One run of a scenario.
+type Runner = dyn Fn(&Context) -> io::Result<Outcome>;
+
 /// A scenario ready to run, any number of times.
 pub struct Prepared {
     pub name: &'static str,
     pub parameters: Map<String, Value>,
-    pub run: Box<dyn Fn(&Context) -> io::Result<Outcome>>,
+    pub run: Box<Runner>,
 }
 
 impl Prepared {

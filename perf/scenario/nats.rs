@@ -63,7 +63,7 @@ pub fn run(context: &Context, size: usize) -> io::Result<Outcome> {
     outcome.row("published", window.published() as f64, Unit::Count);
     outcome.row("consumed", window.consumed() as f64, Unit::Count);
     outcome.row("seconds", window.seconds(), Unit::Seconds);
-    outcome.costs(&window, window.published());
+    outcome.costs(&window, window.published(), "message");
     let (published, consumed) = (counters.published(), counters.consumed());
     if consumed != published {
         outcome.warn(format!("consumed {consumed} of {published} messages in all"));
@@ -118,6 +118,18 @@ fn publish(
         }
         published += messages * written as u64 / block.len() as u64;
         counter.set(published);
+    }
+    // Closing now could discard what the server has not read. Its pong means that it has read everything.
+    stream.write_all(b"PING\r\n")?;
+    let mut received = Vec::new();
+    while memchr::memmem::find(&received, b"PONG\r\n").is_none() && !give_up.load(Ordering::Relaxed) {
+        let mut piece = [0; 1024];
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the NATS server hung up")),
+            Ok(len) => received.extend_from_slice(&piece[..len]),
+            Err(error) if is_pause(&error) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub struct Produced {
     pub published: u64,
     pub unconfirmed: u64,
     pub rejected: u64,
+    /// The broker has answered the close of the channel, and so has taken everything.
+    pub settled: bool,
 }
 
 /// How many messages may be sent by now.
@@ -59,13 +61,19 @@ impl Producer<'_> {
         let mut block = PublishBlock::new(&self.shape, self.write_bytes);
         let produced =
             if self.confirm_window > 0 { self.publish_confirmed(&mut block) } else { self.publish(&mut block) };
-        // The broker's own words explain a broken connection better than the write that failed.
-        let closed = self.client.close_channel();
         match produced {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => closed.and(Err(error)),
-            Err(error) => Err(error),
-            Ok((produced, true)) => closed.and_then(|()| self.client.close()).map(|()| produced),
+            // The broker's own words explain a broken connection better than the write that failed.
+            Err(error) => match (error.kind(), self.client.close_channel()) {
+                (io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset, Err(explanation)) => Err(explanation),
+                _ => Err(error),
+            },
             Ok((produced, false)) => Ok(produced),
+            Ok((produced, true)) => match self.client.close_channel() {
+                Ok(()) => self.client.close().map(|()| Produced { settled: true, ..produced }),
+                // A broker may have taken in more than it can route in that time.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(produced),
+                Err(error) => Err(error),
+            },
         }
     }
 
@@ -104,10 +112,10 @@ impl Producer<'_> {
             published += (written / block.message_len) as u64;
             self.counter.set(published);
             if written < bytes.len() {
-                return Ok((Produced { published, unconfirmed: 0, rejected: 0 }, false));
+                return Ok((Produced { published, unconfirmed: 0, rejected: 0, settled: false }, false));
             }
         }
-        Ok((Produced { published, unconfirmed: 0, rejected: 0 }, true))
+        Ok((Produced { published, unconfirmed: 0, rejected: 0, settled: false }, true))
     }
 
     /// Writes all of it, or what the broker takes within the grace once stopped.
@@ -182,7 +190,8 @@ impl Producer<'_> {
             }
         }
         self.client.stream().set_nonblocking(false)?;
-        let produced = Produced { published, unconfirmed: confirms.outstanding(), rejected: confirms.rejected };
+        let produced =
+            Produced { published, unconfirmed: confirms.outstanding(), rejected: confirms.rejected, settled: false };
         Ok((produced, written == batch_len && walker.is_empty()))
     }
 }

@@ -51,7 +51,7 @@ pub fn run(context: &Context, size: usize) -> io::Result<Outcome> {
     let mut outcome = Outcome::default();
     outcome.row("requests_per_s", window.consumed() as f64 / window.seconds(), Unit::PerSecond);
     outcome.latencies("round_trip", &latencies);
-    outcome.costs(&window, window.consumed());
+    outcome.costs(&window, window.consumed(), "request");
     Ok(outcome)
 }
 
