@@ -239,6 +239,7 @@ def check_cancel_stops_deliveries_and_keeps_unacknowledged_ones():
         tag = deliveries.consume(queue)
         deliveries.wait_for(2)
         ch.basic_cancel(tag)
+        ch.confirm_delivery()
         publish_numbered(ch, queue, 1)
         deliveries.quiet()
         equal(len(deliveries.received), 2)
