@@ -21,8 +21,8 @@ TEST_DEADLINE_S = 30
 CLIENTS = {
     "amqp": {"shown_as": "py-amqp", "tests": ["t/integration"]},
     "kombu": {"shown_as": "kombu", "tests": ["t/integration/test_py_amqp.py"]},
-    "aiormq": {"shown_as": "aiormq", "tests": ["tests"]},
-    "aio-pika": {"shown_as": "aio-pika", "tests": ["tests"]},
+    "aiormq": {"shown_as": "aiormq", "tests": ["tests"], "workers": "3"},
+    "aio-pika": {"shown_as": "aio-pika", "tests": ["tests"], "workers": "3"},
 }
 
 
@@ -61,7 +61,9 @@ def main():
             "RABBITMQ_5672_TCP": os.environ["AMQP_PORT"],
         }
         plugins = ["-p", "interop_plugin", "-p", "no:cacheprovider"]
-        options = ["-q", "--timeout", str(TEST_DEADLINE_S), "-o", "log_cli=false", "--durations=10"]
+        # Tests that wait for timers run side by side.
+        workers = ["-n", CLIENTS[client]["workers"]] if "workers" in CLIENTS[client] else ["-p", "no:xdist"]
+        options = [*workers, "-q", "--timeout", str(TEST_DEADLINE_S), "-o", "log_cli=false", "--durations=10"]
         pytest = [sys.executable, "-m", "pytest", *plugins, *options, *CLIENTS[client]["tests"]]
         subprocess.run(pytest, cwd=source, env=environment, stdout=sys.stderr, check=False)
         if not result_file.exists():
