@@ -30,7 +30,7 @@ def exclusive_queue(ch):
     """By hand, because kombu makes every exclusive queue auto-delete too."""
     name = unique("kombu")
     ch.queue_declare(name, exclusive=True, auto_delete=False)
-    return kombu.Queue(name, channel=ch)
+    return kombu.Queue(name, channel=ch, no_declare=True)
 
 
 def publish_numbered(ch, queue, count):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TEST_DEADLINE_S = 30
+FAILURES_SHOWN = 10
 
 CLIENTS = {
     "amqp": {"shown_as": "py-amqp", "tests": ["t/integration"]},
@@ -70,8 +71,10 @@ def main():
             print(f"FAIL {name}: pytest did not finish")
             sys.exit(1)
         result = json.loads(result_file.read_text())
-    for failure in result["failures"]:
+    for failure in result["failures"][:FAILURES_SHOWN]:
         print(f"FAIL {name}: {failure['test']}: {failure['reason']}")
+    if len(result["failures"]) > FAILURES_SHOWN:
+        print(f"FAIL {name}: and {len(result['failures']) - FAILURES_SHOWN} more, see the log")
     if result["passed"] == 0:
         print(f"FAIL {name}: no test passed")
         sys.exit(1)
