@@ -63,7 +63,7 @@ def main():
         }
         plugins = ["-p", "interop_plugin", "-p", "no:cacheprovider"]
         # Tests that wait for timers run side by side.
-        workers = ["-n", CLIENTS[client]["workers"]] if "workers" in CLIENTS[client] else ["-p", "no:xdist"]
+        workers = ["-n", CLIENTS[client]["workers"], "--dist", "loadgroup"] if "workers" in CLIENTS[client] else ["-p", "no:xdist"]
         options = [*workers, "-q", "--timeout", str(TEST_DEADLINE_S), "-o", "log_cli=false", "--durations=10"]
         pytest = [sys.executable, "-m", "pytest", *plugins, *options, *CLIENTS[client]["tests"]]
         subprocess.run(pytest, cwd=source, env=environment, stdout=sys.stderr, check=False)
