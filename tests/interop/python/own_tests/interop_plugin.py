@@ -24,12 +24,6 @@ def patterns(list_name):
                 yield glob.replace("[", "[[]")
 
 
-def group_of(item):
-    """Tests that use the same fixed names must not run side by side: those of a file, and all about RPC."""
-    return "rpc" if "rpc" in item.path.stem else item.path.stem
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     left_out = list(patterns("deselect.txt"))
     if os.environ.get("INTEROP_REFERENCE") != "1":
@@ -38,16 +32,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         matches = any(fnmatch.fnmatchcase(item.nodeid, glob) for glob in left_out)
         (deselected if matches else kept).append(item)
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
         # aiormq's and aio-pika's memory tracer looks for leaks of the client, and takes most of the time.
         if "memory_tracer" in getattr(item, "fixturenames", ()):
             item.fixturenames.remove("memory_tracer")
     config.hook.pytest_deselected(items=deselected)
     items[:] = kept
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs, in order")
 
 
 def pytest_terminal_summary(terminalreporter):

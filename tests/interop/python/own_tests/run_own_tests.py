@@ -23,7 +23,7 @@ CLIENTS = {
     "amqp": {"shown_as": "py-amqp", "tests": ["t/integration"]},
     "kombu": {"shown_as": "kombu", "tests": ["t/integration/test_py_amqp.py"]},
     "aiormq": {"shown_as": "aiormq", "tests": ["tests"], "workers": "3"},
-    "aio-pika": {"shown_as": "aio-pika", "tests": ["tests"], "workers": "3"},
+    "aio-pika": {"shown_as": "aio-pika", "tests": ["tests"]},
 }
 
 
@@ -62,8 +62,8 @@ def main():
             "RABBITMQ_5672_TCP": os.environ["AMQP_PORT"],
         }
         plugins = ["-p", "interop_plugin", "-p", "no:cacheprovider"]
-        # Tests that wait for timers run side by side.
-        workers = ["-n", CLIENTS[client]["workers"], "--dist", "loadgroup"] if "workers" in CLIENTS[client] else ["-p", "no:xdist"]
+        # Tests that wait for timers run side by side, where they do not share names.
+        workers = ["-n", CLIENTS[client]["workers"]] if "workers" in CLIENTS[client] else ["-p", "no:xdist"]
         options = [*workers, "-q", "--timeout", str(TEST_DEADLINE_S), "-o", "log_cli=false", "--durations=10"]
         pytest = [sys.executable, "-m", "pytest", *plugins, *options, *CLIENTS[client]["tests"]]
         subprocess.run(pytest, cwd=source, env=environment, stdout=sys.stderr, check=False)
