@@ -33,9 +33,11 @@ impl Tables<'_> {
     fn next_ready(&mut self, queue: &mut Queue) -> Option<ConsumerId> {
         loop {
             let id = queue.line.front()?;
-            let consumer = &mut self.consumers[id.0 as usize];
-            let connection = connection_state(self.connections, consumer.connection);
-            if consumer.state == ConsumerState::InLine && !connection.outbox_full {
+            let consumer = &self.consumers[id.0 as usize];
+            // A cancelled consumer's connection may be gone, so the state comes first.
+            if consumer.state == ConsumerState::InLine
+                && !connection_state(self.connections, consumer.connection).outbox_full
+            {
                 if consumer.no_ack {
                     return Some(id);
                 }
