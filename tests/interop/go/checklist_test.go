@@ -337,5 +337,5 @@ func TestWrongPasswordAndUnknownVhostAreRefused(t *testing.T) {
 	_, err := amqp.Dial(url("wrong", "%2f"))
 	equal(t, errors.Is(err, amqp.ErrCredentials), true)
 	_, err = amqp.Dial(url("guest", "nowhere"))
-	equal(t, errors.Is(err, amqp.ErrVhost), true)
+	refused(t, err, 530, "NOT_ALLOWED - vhost nowhere not found")
 }
