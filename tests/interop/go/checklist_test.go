@@ -136,8 +136,7 @@ func TestConfirms(t *testing.T) {
 func TestMandatoryReturnsComeBeforeTheAck(t *testing.T) {
 	ch := channel(t, connect(t))
 	no(t, ch.Confirm(false))
-	// The client hands both events over from the goroutine that reads the socket; without a buffer it would wait in
-	// the first until somebody takes it, so an ack ahead of the return would show as a full channel here.
+	// The client's one reading goroutine fills both, so what is in `returns` when the ack comes came before it.
 	returns := ch.NotifyReturn(make(chan amqp.Return, 1))
 	confirms := ch.NotifyPublish(make(chan amqp.Confirmation))
 	no(t, ch.PublishWithContext(context.Background(), "amq.direct", unique("nowhere"), true, false,
