@@ -142,7 +142,7 @@ const checks = {
     await ch.consume(queue, both.push);
     sendAll(ch, queue, ['1', '2', '3', '4', '5']);
     const first = await both.take(3);
-    assert.equal((await ch.checkQueue(queue)).messageCount, 2);
+    await ready(ch, queue, 2);
     assert.equal(both.length, 0);
     first.forEach((m) => ch.ack(m));
     await both.take(2);
