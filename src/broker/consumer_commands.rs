@@ -262,6 +262,21 @@ impl<S: Store> Broker<S> {
         self.channel_mut(id).consumer_prefetch_count = prefetch_count;
     }
 
+    /// Gives the channel's running consumers the prefetch count of those that start later, for clients that read
+    /// `basic.qos` as the specification has it: as a property of the channel.
+    pub fn apply_consumer_prefetch(&mut self, id: ChannelId) {
+        let channel = &self.channels[id.0 as usize];
+        let prefetch_count = channel.consumer_prefetch_count;
+        let consumers: Vec<ConsumerId> = channel.consumers.values().copied().collect();
+        for id in consumers {
+            let consumer = &mut self.consumers[id.0 as usize];
+            consumer.prefetch_count = prefetch_count;
+            if consumer.state == ConsumerState::PrefetchReached && consumer.has_credit() {
+                self.rejoin(id);
+            }
+        }
+    }
+
     /// `basic.qos(global = true)`: for the channel as a whole, at once. 0 for no limit.
     pub fn set_channel_prefetch(&mut self, id: ChannelId, prefetch_count: u16) {
         self.channel_mut(id).channel_prefetch_count = prefetch_count;

@@ -173,7 +173,10 @@ impl<S: Store> Broker<S> {
             return Err(self.locked(name));
         }
         let subject = Subject { kind: "queue", name, vhost: self.vhost().as_bytes() };
-        assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
+        if properties.exclusive_owner.is_none() {
+            // An exclusive queue isn't durable whatever was asked for, so there is nothing to differ in.
+            assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
+        }
         assert_same_attribute(subject, "auto_delete", request.auto_delete, properties.auto_delete)?;
         if request.exclusive != properties.exclusive_owner.is_some() {
             return Err(self.locked(name));

@@ -98,7 +98,7 @@ impl<S: Store> Broker<S> {
         let consumer = &mut self.consumers[id.0 as usize];
         consumer.unacknowledged -= 1;
         match consumer.state {
-            ConsumerState::PrefetchReached => self.rejoin(id),
+            ConsumerState::PrefetchReached if consumer.has_credit() => self.rejoin(id),
             ConsumerState::Cancelled if consumer.unacknowledged == 0 && !consumer.listed => {
                 self.consumers.remove(id.0 as usize);
             }

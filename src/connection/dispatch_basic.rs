@@ -63,6 +63,9 @@ impl Connection {
             context.broker.set_channel_prefetch(id, prefetch_count);
         } else {
             context.broker.set_consumer_prefetch(id, prefetch_count);
+            if self.capabilities.reads_qos_as_specified {
+                context.broker.apply_consumer_prefetch(id);
+            }
         }
         self.answer(number, false, &Method::BasicQosOk(basic::QosOk), context);
         Ok(())

@@ -16,6 +16,10 @@ use crate::protocol::{AmqpError, FieldTable, FieldValue, Method, ReplyCode, Shor
 /// The version of RabbitMQ whose behaviour is ours.
 pub const COMPATIBLE_VERSION: &str = "3.13.7";
 
+/// The client library under kombu and Celery. It knows RabbitMQ's `basic.qos` by the product's name; told any other
+/// name, it changes the prefetch of running consumers with `global = false`, and counts on that.
+const PY_AMQP: &str = "py-amqp";
+
 /// What the server can do, beyond AMQP 0-9-1.
 const CAPABILITIES: [&str; 9] = [
     "publisher_confirms",
@@ -106,6 +110,8 @@ impl Connection {
         self.capabilities = Capabilities {
             authentication_failure_close: capability("authentication_failure_close"),
             connection_blocked: capability("connection.blocked"),
+            reads_qos_as_specified: context.settings.identity == Identity::Leveret
+                && self.client_properties.get(b"product") == Some(&text(PY_AMQP)),
         };
         context.outboxes.get_mut(self.id).understands_cancel = understands_cancel;
 

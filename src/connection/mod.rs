@@ -119,6 +119,8 @@ pub struct Connection {
 struct Capabilities {
     authentication_failure_close: bool,
     connection_blocked: bool,
+    /// It takes us, by our product, for a broker of the specification's `basic.qos`: see the handshake.
+    reads_qos_as_specified: bool,
 }
 
 /// Channels that a connection is given room for at first.
