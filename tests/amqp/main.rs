@@ -1,0 +1,6 @@
+//! AMQP behaviour as a client sees it: transcripts over a real loopback socket against a running broker.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod wire_facts;
