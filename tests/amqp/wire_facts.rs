@@ -18,6 +18,11 @@ transcripts! {
     handshake
     frames
     exchanges
+    queues
+    consumers
+    acknowledgement
+    publishing
+    reply_to
     queue_arguments
     queue_equivalence
 }
