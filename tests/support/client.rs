@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const CLOSING_PATIENCE: Duration = Duration::from_secs(3);
 /// How long nothing must arrive where no following reply can prove it.
 const SILENCE: Duration = Duration::from_millis(100);
+/// The largest frame that brokers offer by default.
+pub const FRAME_MAX: usize = 131072;
 const FRAME_END: u8 = 0xCE;
 /// Bodies longer than this are rendered by their length.
 const BODY_SHOWN_MAX: usize = 64;
@@ -76,7 +78,7 @@ impl Client {
             received: Vec::new(),
             sorted: HashMap::new(),
             open_channels: BTreeSet::new(),
-            frame_max: 131072,
+            frame_max: FRAME_MAX,
             heartbeats: false,
             ended: false,
             generated_name: None,
@@ -139,18 +141,7 @@ impl Client {
     /// Sends a line of the notation in one write: frames separated by ` ; `, each perhaps repeated (`5x publish …`,
     /// where `%` in the text counts from 0).
     pub fn send_on(&mut self, channel: u16, line: &str) {
-        let mut bytes = Vec::new();
-        for part in words(line).split(|word| word == ";") {
-            let (count, part) = match part.first().and_then(|word| word.strip_suffix('x')).and_then(|n| n.parse().ok()) {
-                Some(count) => (count, &part[1..]),
-                None => (1, part),
-            };
-            for index in 0..count {
-                let part: Vec<String> = part.iter().map(|word| word.replace('%', &index.to_string())).collect();
-                self.put(&mut bytes, channel, &part);
-            }
-        }
-        self.send_bytes(&bytes);
+        self.send_bytes(&encode(channel, line, self.frame_max));
     }
 
     /// Writes bytes. A broker that has closed already is no error here: what it said is for the next expectation.
@@ -158,66 +149,6 @@ impl Client {
         if let Err(error) = self.socket.write_all(bytes) {
             let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted];
             assert!(gone.contains(&error.kind()), "cannot write to the broker: {error}");
-        }
-    }
-
-    fn put(&self, out: &mut Vec<u8>, channel: u16, words: &[String]) {
-        let (verb, rest) = words.split_first().expect("a verb");
-        let raw = |at: usize| string(rest.get(at).expect("bytes after the verb"));
-        match verb.as_str() {
-            "bytes" => out.extend(raw(0)),
-            "body" => put_frame(out, 3, channel, &raw(0)),
-            "heartbeat" => put_frame(out, 8, channel, &[]),
-            "method" => {
-                let mut arguments = Arguments::parse(rest);
-                let mut payload = Vec::new();
-                put_number(&mut payload, arguments.take_number("class").expect("class="), 2);
-                put_number(&mut payload, arguments.take_number("id").expect("id="), 2);
-                payload.extend(arguments.take_string("payload").unwrap_or_default());
-                arguments.finish();
-                put_frame(out, 1, channel, &payload);
-            }
-            "frame" => {
-                let mut arguments = Arguments::parse(rest);
-                let kind = arguments.take_number("type").expect("type=") as u8;
-                put_frame(out, kind, channel, &arguments.take_string("payload").unwrap_or_default());
-                if let Some(end) = arguments.take_number("end") {
-                    *out.last_mut().expect("a frame") = end as u8;
-                }
-                arguments.finish();
-            }
-            "header" => {
-                let mut arguments = Arguments::parse(rest);
-                let size = arguments.take_number("size").unwrap_or(0);
-                put_frame(out, 2, channel, &properties::encode(size, &mut arguments));
-                arguments.finish();
-            }
-            "publish" => {
-                let mut arguments = Arguments::parse(rest);
-                let body = arguments.take_string("body").unwrap_or_default();
-                put_frame(out, 1, channel, &methods::encode("basic.publish", &mut arguments));
-                put_frame(out, 2, channel, &properties::encode(body.len() as u64, &mut arguments));
-                arguments.finish();
-                for chunk in body.chunks(self.frame_max - 8) {
-                    put_frame(out, 3, channel, chunk);
-                }
-            }
-            "amqplain" => {
-                let response = table_entries(&mut Cursor::new(rest.first().expect("a table")));
-                let mut payload = methods::encode("connection.start-ok", &mut Arguments::parse(&[]));
-                payload.truncate(4 + 4);
-                payload.extend(b"\x08AMQPLAIN");
-                super::fields::put_long_string(&mut payload, &response);
-                payload.extend(b"\x05en_US");
-                put_frame(out, 1, 0, &payload);
-            }
-            method => {
-                let mut arguments = Arguments::parse(rest);
-                let channel = if method.starts_with("connection.") { 0 } else { channel };
-                let channel = arguments.take_number("on").map_or(channel, |number| number as u16);
-                put_frame(out, 1, channel, &methods::encode(method, &mut arguments));
-                arguments.finish();
-            }
         }
     }
 
@@ -465,6 +396,82 @@ enum Fill {
     Some,
     Closed,
     Timeout,
+}
+
+/// The bytes of a line of the notation.
+pub fn encode(channel: u16, line: &str, frame_max: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in words(line).split(|word| word == ";") {
+        let (count, part) = match part.first().and_then(|word| word.strip_suffix('x')).and_then(|n| n.parse().ok()) {
+            Some(count) => (count, &part[1..]),
+            None => (1, part),
+        };
+        for index in 0..count {
+            let part: Vec<String> = part.iter().map(|word| word.replace('%', &index.to_string())).collect();
+            put_words(&mut bytes, channel, &part, frame_max);
+        }
+    }
+    bytes
+}
+
+fn put_words(out: &mut Vec<u8>, channel: u16, words: &[String], frame_max: usize) {
+    let (verb, rest) = words.split_first().expect("a verb");
+    let raw = |at: usize| string(rest.get(at).expect("bytes after the verb"));
+    match verb.as_str() {
+        "bytes" => out.extend(raw(0)),
+        "body" => put_frame(out, 3, channel, &raw(0)),
+        "heartbeat" => put_frame(out, 8, channel, &[]),
+        "method" => {
+            let mut arguments = Arguments::parse(rest);
+            let mut payload = Vec::new();
+            put_number(&mut payload, arguments.take_number("class").expect("class="), 2);
+            put_number(&mut payload, arguments.take_number("id").expect("id="), 2);
+            payload.extend(arguments.take_string("payload").unwrap_or_default());
+            arguments.finish();
+            put_frame(out, 1, channel, &payload);
+        }
+        "frame" => {
+            let mut arguments = Arguments::parse(rest);
+            let kind = arguments.take_number("type").expect("type=") as u8;
+            put_frame(out, kind, channel, &arguments.take_string("payload").unwrap_or_default());
+            if let Some(end) = arguments.take_number("end") {
+                *out.last_mut().expect("a frame") = end as u8;
+            }
+            arguments.finish();
+        }
+        "header" => {
+            let mut arguments = Arguments::parse(rest);
+            let size = arguments.take_number("size").unwrap_or(0);
+            put_frame(out, 2, channel, &properties::encode(size, &mut arguments));
+            arguments.finish();
+        }
+        "publish" => {
+            let mut arguments = Arguments::parse(rest);
+            let body = arguments.take_string("body").unwrap_or_default();
+            put_frame(out, 1, channel, &methods::encode("basic.publish", &mut arguments));
+            put_frame(out, 2, channel, &properties::encode(body.len() as u64, &mut arguments));
+            arguments.finish();
+            for chunk in body.chunks(frame_max - 8) {
+                put_frame(out, 3, channel, chunk);
+            }
+        }
+        "amqplain" => {
+            let response = table_entries(&mut Cursor::new(rest.first().expect("a table")));
+            let mut payload = methods::encode("connection.start-ok", &mut Arguments::parse(&[]));
+            payload.truncate(4 + 4);
+            payload.extend(b"\x08AMQPLAIN");
+            super::fields::put_long_string(&mut payload, &response);
+            payload.extend(b"\x05en_US");
+            put_frame(out, 1, 0, &payload);
+        }
+        method => {
+            let mut arguments = Arguments::parse(rest);
+            let channel = if method.starts_with("connection.") { 0 } else { channel };
+            let channel = arguments.take_number("on").map_or(channel, |number| number as u16);
+            put_frame(out, 1, channel, &methods::encode(method, &mut arguments));
+            arguments.finish();
+        }
+    }
 }
 
 pub fn put_frame(out: &mut Vec<u8>, kind: u8, channel: u16, payload: &[u8]) {

@@ -33,7 +33,7 @@ const UNTIL_INTERVAL: Duration = Duration::from_millis(60);
 pub struct Scenario {
     pub name: String,
     steps: Vec<Step>,
-    hasty: bool,
+    pub hasty: bool,
     pub for_the_reference: bool,
 }
 
