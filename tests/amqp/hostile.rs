@@ -236,7 +236,10 @@ fn item_50_thousands_of_headers_into_a_headers_exchange() {
         client.send("queue.declare queue='' exclusive ; queue.bind exchange=amq.headers arguments={x-match=S:'all', k7=I:7, last=I:1}");
         client.expects("queue.declare-ok… → queue.bind-ok");
         let headers: Vec<String> = (0..HEADERS).map(|number| format!("k{number}=I:{number}")).collect();
-        client.send(&format!("publish exchange=amq.headers body=x headers={{{}, last=I:1}} ; basic.get no_ack", headers.join(", ")));
+        client.send(&format!(
+            "publish exchange=amq.headers body=x headers={{{}, last=I:1}} ; basic.get no_ack",
+            headers.join(", ")
+        ));
         client.expects("deliveries get#1=x");
     });
 }

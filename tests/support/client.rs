@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long a frame that must come may take. Generous: it is only waited for in full when a test fails.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long a broker may take to close the socket after our close-ok.
-const CLOSING_PATIENCE: Duration = Duration::from_secs(3);
+const CLOSING_PATIENCE: Duration = Duration::from_secs(8);
 /// How long nothing must arrive where no following reply can prove it.
 const SILENCE: Duration = Duration::from_millis(100);
 /// The largest frame that brokers offer by default.
@@ -23,8 +23,13 @@ const FRAME_END: u8 = 0xCE;
 /// Bodies longer than this are rendered by their length.
 const BODY_SHOWN_MAX: usize = 64;
 
-const CAPABILITIES: &[&str] =
-    &["authentication_failure_close", "basic.nack", "connection.blocked", "consumer_cancel_notify", "publisher_confirms"];
+const CAPABILITIES: &[&str] = &[
+    "authentication_failure_close",
+    "basic.nack",
+    "connection.blocked",
+    "consumer_cancel_notify",
+    "publisher_confirms",
+];
 
 /// What can come next on a channel.
 pub enum Event {
@@ -96,10 +101,8 @@ impl Client {
             .filter(|name| withheld.as_deref() != Some(name))
             .map(|name| format!("{name}=t:true"))
             .collect();
-        let [frame_max, channel_max, heartbeat] =
-            [("frame_max", 131072), ("channel_max", 2047), ("heartbeat", 0)].map(|(name, default)| {
-                options.take_number(name).unwrap_or(default)
-            });
+        let [frame_max, channel_max, heartbeat] = [("frame_max", 131072), ("channel_max", 2047), ("heartbeat", 0)]
+            .map(|(name, default)| options.take_number(name).unwrap_or(default));
         options.finish();
         let mut client = Self::socket(address);
         client.send("bytes 'AMQP\\0\\0\\x09\\x01'");

@@ -17,7 +17,6 @@
 //! Names beginning with `wf.` get a prefix of their own in every play, so that scenarios run side by side; `$gen` and
 //! `$reply` stand for the last generated queue name and the last reply_to that arrived.
 
-use super::broker::Broker;
 use super::client::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -52,12 +51,13 @@ enum Action {
     Expect(Expectation),
 }
 
+/// What must come.
 #[derive(Clone)]
-struct Expectation {
+pub struct Expectation {
     /// What Leveret may say.
-    accepted: Vec<String>,
+    pub accepted: Vec<String>,
     /// What the reference says, where that is something else.
-    reference: Option<String>,
+    pub reference: Option<String>,
 }
 
 impl Expectation {
@@ -78,15 +78,8 @@ impl Expectation {
 
 /// One expectation of a scenario that was played, and what came.
 pub struct Outcome {
-    expected: Expectation,
+    pub expected: Expectation,
     pub actual: String,
-}
-
-impl Outcome {
-    /// Whether Leveret is known to say something else than the reference here, on purpose.
-    pub fn may_differ(&self) -> bool {
-        self.expected.reference.is_some() || self.expected.accepted.len() > 1
-    }
 }
 
 /// What came of playing a scenario.
@@ -271,10 +264,8 @@ impl Player {
     fn send(&mut self, step: &Step, line: &str) {
         self.played.log.push_str(&format!("    >   {}: ch{} {line}\n", step.connection, step.channel));
         self.note_declaration(line);
-        let line = line
-            .replace("wf.", &self.prefix)
-            .replace("$gen", &self.generated_name)
-            .replace("$reply", &self.reply_to);
+        let line =
+            line.replace("wf.", &self.prefix).replace("$gen", &self.generated_name).replace("$reply", &self.reply_to);
         self.client(&step.connection).send_on(step.channel, &line);
     }
 
@@ -299,9 +290,10 @@ impl Player {
     }
 
     fn note_declaration(&mut self, line: &str) {
-        for (declare, key, delete) in
-            [("queue.declare", "queue=", "queue.delete queue="), ("exchange.declare", "exchange=", "exchange.delete exchange=")]
-        {
+        for (declare, key, delete) in [
+            ("queue.declare", "queue=", "queue.delete queue="),
+            ("exchange.declare", "exchange=", "exchange.delete exchange="),
+        ] {
             if line.contains(declare) {
                 let names = line.split(' ').filter_map(|word| word.strip_prefix(key));
                 self.declared.extend(names.map(|name| (delete, name.replace("wf.", &self.prefix))));
@@ -322,19 +314,6 @@ impl Player {
             }
         }
     }
-}
-
-/// Plays all scenarios of a file and fails with the transcripts of those that went otherwise.
-pub fn all_hold(text: &str) {
-    let scenarios = parse(text);
-    let (shared, hasty) = (Broker::shared(), Broker::shared_hasty());
-    let failures = side_by_side(&scenarios, |scenario| {
-        let broker = if scenario.hasty { &hasty } else { &shared };
-        let skipped = broker.is_reference() && !scenario.for_the_reference;
-        let played = (!skipped).then(|| play(scenario, broker.address, broker.is_reference()))?;
-        (!played.passed()).then_some(played.log)
-    });
-    assert!(failures.is_empty(), "{} of {} scenarios:\n{}", failures.len(), scenarios.len(), failures.join("\n"));
 }
 
 /// Runs `check` over the scenarios, some at a time, and collects the failures it returns.
