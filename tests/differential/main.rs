@@ -1,0 +1,79 @@
+//! The same frames to RabbitMQ and to Leveret: what comes back must be the same, but for names and timestamps.
+//!
+//! Needs a reference: `LEVERET_REFERENCE_URI=127.0.0.1:5673`, a RabbitMQ 3.10.8 that is running, or `rabbitmq-server` on
+//! the PATH, of which a private node is started. Without one the tests say SKIP and pass. The known differences are the
+//! lines marked `~` in the transcripts, each beside what Leveret says instead.
+//!
+//! `LEVERET_SEED=7 cargo test --test differential random` plays that seed's script again.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod random;
+mod reference;
+
+use reference::Reference;
+use support::broker::Broker;
+use support::transcript::{Expectation, parse, play, side_by_side};
+
+const TRANSCRIPTS: &[&str] = &[
+    include_str!("../amqp/transcripts/frames.txt"),
+    include_str!("../amqp/transcripts/exchanges.txt"),
+    include_str!("../amqp/transcripts/queues.txt"),
+    include_str!("../amqp/transcripts/queue_arguments.txt"),
+    include_str!("../amqp/transcripts/queue_equivalence.txt"),
+    include_str!("../amqp/transcripts/consumers.txt"),
+    include_str!("../amqp/transcripts/acknowledgement.txt"),
+    include_str!("../amqp/transcripts/publishing.txt"),
+    include_str!("../amqp/transcripts/reply_to.txt"),
+];
+
+/// Whether Leveret is known to say something else than the reference here, on purpose.
+fn may_differ(expected: &Expectation) -> bool {
+    expected.reference.is_some() || expected.accepted.len() > 1
+}
+
+#[test]
+fn transcripts_match() {
+    let Some(reference) = Reference::find() else { return };
+    let (leveret, hasty) = (Broker::shared(), Broker::shared_hasty());
+    let mut failures = Vec::new();
+    for text in TRANSCRIPTS {
+        let mut scenarios = parse(text);
+        scenarios.retain(|scenario| scenario.for_the_reference);
+        failures.extend(side_by_side(&scenarios, |scenario| {
+            let ours = if scenario.hasty { &hasty } else { &leveret };
+            let (theirs, ours) =
+                (play(scenario, reference.address(), true), play(scenario, ours.address, ours.is_reference()));
+            let same = ours.passed()
+                && theirs.outcomes.len() == ours.outcomes.len()
+                && theirs.leftovers == ours.leftovers
+                && theirs
+                    .outcomes
+                    .iter()
+                    .zip(&ours.outcomes)
+                    .all(|(theirs, ours)| theirs.actual == ours.actual || may_differ(&theirs.expected));
+            (!same).then(|| format!("RabbitMQ:\n{}Leveret:\n{}", theirs.log, ours.log))
+        }));
+    }
+    assert!(failures.is_empty(), "{} transcripts differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn random_scripts_match() {
+    let Some(reference) = Reference::find() else { return };
+    let leveret = Broker::shared();
+    for seed in random::seeds() {
+        let script = random::script(seed);
+        let theirs = random::run(&script, reference.address());
+        let ours = random::run(&script, leveret.address);
+        if let Some(at) = theirs.iter().zip(&ours).position(|(theirs, ours)| theirs != ours) {
+            panic!(
+                "LEVERET_SEED={seed}\n{}\nRabbitMQ: {}\nLeveret:  {}",
+                script[..=at].iter().map(|step| step.to_string()).collect::<Vec<_>>().join("\n"),
+                theirs[at],
+                ours[at]
+            );
+        }
+    }
+}

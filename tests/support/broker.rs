@@ -1,0 +1,118 @@
+//! The broker under test: a Leveret process of our own, or another broker that is already running.
+//!
+//! `LEVERET_TEST_URI=127.0.0.1:5673` runs the same transcripts against the broker there, as RabbitMQ 3.10.8.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+/// A broker that does not listen by then is broken.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+const START_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Times of the handshake shortened, so that tests that wait for them do not take seconds.
+pub const HASTY: &str = "[limits]\nhandshake_timeout_ms = 1000\nauthentication_failure_delay_ms = 100\n";
+
+/// A running broker; the process ends with the last handle.
+pub struct Broker {
+    pub address: SocketAddr,
+    process: Option<Process>,
+}
+
+struct Process {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Broker {
+    /// The broker that tests of one program share, started when the first needs it.
+    pub fn shared() -> Arc<Broker> {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        Self::share(&SHARED, "")
+    }
+
+    /// A second one with [`HASTY`] settings.
+    pub fn shared_hasty() -> Arc<Broker> {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        Self::share(&SHARED, HASTY)
+    }
+
+    fn share(shared: &Mutex<Weak<Broker>>, config: &str) -> Arc<Broker> {
+        let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        shared.upgrade().unwrap_or_else(|| {
+            let broker = Arc::new(match std::env::var("LEVERET_TEST_URI") {
+                Ok(uri) => Self::running(&uri),
+                Err(_) => Self::start(config),
+            });
+            *shared = Arc::downgrade(&broker);
+            broker
+        })
+    }
+
+    /// A broker somebody else runs, at `host:port` or `amqp://host:port`.
+    pub fn running(uri: &str) -> Self {
+        let address = uri.trim_start_matches("amqp://").trim_end_matches('/');
+        Self { address: address.parse().expect("an address such as 127.0.0.1:5672"), process: None }
+    }
+
+    /// Whether this is the reference, RabbitMQ 3.10.8, and not Leveret.
+    pub fn is_reference(&self) -> bool {
+        self.process.is_none()
+    }
+
+    /// A Leveret with these settings, on free ports of the loopback and with a data directory of its own.
+    pub fn start(config: &str) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("leveret-test-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary directory");
+        let config_file = directory.join("leveret.toml");
+        std::fs::write(&config_file, config).expect("a temporary file");
+        let log = std::fs::File::create(directory.join("log")).expect("a temporary file");
+        let [address, management] = free_addresses();
+        let child = Command::new(env!("CARGO_BIN_EXE_leveret"))
+            .args(["--listen", &address.to_string(), "--management-listen", &management.to_string()])
+            .arg("--data-dir")
+            .arg(directory.join("data"))
+            .arg("--config")
+            .arg(&config_file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the leveret program");
+        let mut broker = Self { address, process: Some(Process { child, directory }) };
+        broker.wait_until_it_listens();
+        broker
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let deadline = Instant::now() + START_PATIENCE;
+        while TcpStream::connect(self.address).is_err() {
+            let process = self.process.as_mut().expect("just started");
+            let ended = process.child.try_wait().expect("our own child");
+            if ended.is_some() || Instant::now() > deadline {
+                let log = std::fs::read_to_string(process.directory.join("log")).unwrap_or_default();
+                panic!("leveret does not listen on {} ({ended:?}); its log:\n{log}", self.address);
+            }
+            std::thread::sleep(START_POLL_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Two ports nobody listens on: both are held while they are chosen, so that they differ.
+pub fn free_addresses() -> [SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("a bound socket"))
+}

@@ -1,0 +1,336 @@
+//! Transcripts: scenarios in text files, and their player.
+//!
+//! ```text
+//! == a name
+//! @hasty | @not-for-the-reference            how it is played
+//! * connect b frame_max=4096                 another connection; `a` with channel 1 is there unless socket or connect a
+//! * socket a                                 only a socket, no handshake
+//! * drop b                                   the client's process dies
+//! * until EXPECTED | LINE                    send LINE again and again until EXPECTED comes
+//! > b: ch2 queue.declare queue=wf.q          what the client sends (defaults: a, channel 1)
+//! < b: ch2 queue.declare-ok(…)               what must come on that channel
+//! | …                                        or this
+//! ~ …                                        what RabbitMQ 3.10.8 says instead; `~ (any)` when it does not matter
+//! # a remark
+//! ```
+//!
+//! Names beginning with `wf.` get a prefix of their own in every play, so that scenarios run side by side; `$gen` and
+//! `$reply` stand for the last generated queue name and the last reply_to that arrived.
+
+use super::client::Client;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Scenarios of one file played at the same time: many of them wait rather than work.
+const PLAYED_AT_ONCE: usize = 8;
+const UNTIL_PATIENCE: Duration = Duration::from_secs(8);
+const UNTIL_INTERVAL: Duration = Duration::from_millis(60);
+
+pub struct Scenario {
+    pub name: String,
+    steps: Vec<Step>,
+    pub hasty: bool,
+    pub for_the_reference: bool,
+}
+
+struct Step {
+    connection: String,
+    channel: u16,
+    action: Action,
+}
+
+enum Action {
+    Connect(String),
+    Socket,
+    Drop,
+    Send(String),
+    Until { line: String, expected: Expectation },
+    Expect(Expectation),
+}
+
+/// What must come.
+#[derive(Clone)]
+pub struct Expectation {
+    /// What Leveret may say.
+    pub accepted: Vec<String>,
+    /// What the reference says, where that is something else.
+    pub reference: Option<String>,
+}
+
+impl Expectation {
+    fn holds(&self, actual: &str, reference: bool) -> bool {
+        match &self.reference {
+            Some(text) if reference => text == "(any)" || text == actual,
+            _ => self.accepted.iter().any(|text| text == actual),
+        }
+    }
+
+    fn shape(&self, reference: bool) -> &str {
+        match &self.reference {
+            Some(text) if reference && text != "(any)" => text,
+            _ => &self.accepted[0],
+        }
+    }
+}
+
+/// One expectation of a scenario that was played, and what came.
+pub struct Outcome {
+    pub expected: Expectation,
+    pub actual: String,
+}
+
+/// What came of playing a scenario.
+pub struct Played {
+    pub log: String,
+    pub outcomes: Vec<Outcome>,
+    pub leftovers: Vec<String>,
+    reference: bool,
+}
+
+impl Played {
+    pub fn passed(&self) -> bool {
+        self.leftovers.is_empty()
+            && self.outcomes.iter().all(|outcome| outcome.expected.holds(&outcome.actual, self.reference))
+    }
+}
+
+/// The scenarios of a transcript file.
+pub fn parse(text: &str) -> Vec<Scenario> {
+    let mut scenarios: Vec<Scenario> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_end();
+        let Some((mark, rest)) = line.split_once(' ').or((!line.is_empty()).then_some((line, ""))) else { continue };
+        if mark == "==" {
+            let name = rest.to_owned();
+            scenarios.push(Scenario { name, steps: Vec::new(), hasty: false, for_the_reference: true });
+            continue;
+        }
+        if mark == "#" {
+            continue;
+        }
+        let scenario = scenarios.last_mut().unwrap_or_else(|| panic!("line {} is in no scenario", index + 1));
+        parse_line(scenario, mark, rest.trim_start())
+            .unwrap_or_else(|| panic!("line {}: {line:?} is no line of a transcript", index + 1));
+    }
+    scenarios
+}
+
+fn parse_line(scenario: &mut Scenario, mark: &str, rest: &str) -> Option<()> {
+    match mark {
+        "@hasty" => scenario.hasty = true,
+        "@not-for-the-reference" => scenario.for_the_reference = false,
+        ">" | "<" => {
+            let (connection, channel, text) = addressed(rest);
+            let action = match mark {
+                ">" => Action::Send(text.to_owned()),
+                _ => Action::Expect(Expectation { accepted: vec![text.to_owned()], reference: None }),
+            };
+            scenario.steps.push(Step { connection, channel, action });
+        }
+        "|" | "~" => {
+            let (Action::Expect(expected) | Action::Until { expected, .. }) = &mut scenario.steps.last_mut()?.action
+            else {
+                return None;
+            };
+            match mark {
+                "|" => expected.accepted.push(rest.to_owned()),
+                _ => expected.reference = Some(rest.to_owned()),
+            }
+        }
+        "*" => {
+            let (verb, rest) = rest.split_once(' ')?;
+            let (name, options) = rest.split_once(' ').unwrap_or((rest, ""));
+            let (connection, channel, action) = match verb {
+                "connect" => (name.to_owned(), 1, Action::Connect(options.to_owned())),
+                "socket" => (name.to_owned(), 1, Action::Socket),
+                "drop" => (name.to_owned(), 1, Action::Drop),
+                "until" => {
+                    let (text, line) = rest.split_once(" | ")?;
+                    let (connection, channel, line) = addressed(line);
+                    let expected = Expectation { accepted: vec![text.to_owned()], reference: None };
+                    (connection, channel, Action::Until { line: line.to_owned(), expected })
+                }
+                _ => return None,
+            };
+            scenario.steps.push(Step { connection, channel, action });
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Splits off `b:` and `ch2`.
+fn addressed(text: &str) -> (String, u16, &str) {
+    let (mut connection, mut channel, mut rest) = ("a".to_owned(), 1, text);
+    if let Some((word, after)) = rest.split_once(' ').filter(|(word, _)| word.len() == 2 && word.ends_with(':')) {
+        (connection, rest) = (word[..1].to_owned(), after);
+    }
+    if let Some((word, after)) = rest.split_once(' ')
+        && let Some(Ok(number)) = word.strip_prefix("ch").map(str::parse)
+    {
+        (channel, rest) = (number, after);
+    }
+    (connection, channel, rest)
+}
+
+struct Player {
+    address: SocketAddr,
+    reference: bool,
+    prefix: String,
+    clients: BTreeMap<String, Client>,
+    generated_name: String,
+    reply_to: String,
+    played: Played,
+    declared: BTreeSet<(&'static str, String)>,
+}
+
+/// Plays a scenario against a broker.
+pub fn play(scenario: &Scenario, address: SocketAddr, reference: bool) -> Played {
+    static PLAYS: AtomicU32 = AtomicU32::new(0);
+    let number = PLAYS.fetch_add(1, Ordering::Relaxed);
+    let mut player = Player {
+        address,
+        reference,
+        prefix: format!("wf{:x}-{number}.", std::process::id()),
+        clients: BTreeMap::new(),
+        generated_name: String::new(),
+        reply_to: String::new(),
+        played: Played {
+            log: format!("== {}\n", scenario.name),
+            outcomes: Vec::new(),
+            leftovers: Vec::new(),
+            reference,
+        },
+        declared: BTreeSet::new(),
+    };
+    for step in &scenario.steps {
+        player.step(step);
+    }
+    for (name, client) in &mut player.clients {
+        for leftover in client.leftovers() {
+            player.played.log.push_str(&format!("    !!  {name}: nobody expected {leftover}\n"));
+            player.played.leftovers.push(leftover);
+        }
+    }
+    if reference {
+        player.clean_up();
+    }
+    player.played
+}
+
+impl Player {
+    fn step(&mut self, step: &Step) {
+        match &step.action {
+            Action::Connect(options) => {
+                self.clients.insert(step.connection.clone(), Client::connect(self.address, options));
+            }
+            Action::Socket => {
+                self.clients.insert(step.connection.clone(), Client::socket(self.address));
+            }
+            Action::Drop => {
+                self.clients.remove(&step.connection).expect("a connection of that name");
+            }
+            Action::Send(line) => self.send(step, line),
+            Action::Expect(expected) => {
+                let actual = self.read(step, expected);
+                self.record(step, expected, actual);
+            }
+            Action::Until { line, expected } => {
+                let deadline = Instant::now() + UNTIL_PATIENCE;
+                let actual = loop {
+                    self.send(step, line);
+                    let actual = self.read(step, expected);
+                    if expected.holds(&actual, self.reference) || Instant::now() > deadline {
+                        break actual;
+                    }
+                    let client = self.client(&step.connection);
+                    if let Some(arrived) = client.arrives_within(step.channel, UNTIL_INTERVAL) {
+                        break arrived;
+                    }
+                };
+                self.record(step, expected, actual);
+            }
+        }
+    }
+
+    fn client(&mut self, name: &str) -> &mut Client {
+        let address = self.address;
+        self.clients.entry(name.to_owned()).or_insert_with(|| Client::connect(address, ""))
+    }
+
+    fn send(&mut self, step: &Step, line: &str) {
+        self.played.log.push_str(&format!("    >   {}: ch{} {line}\n", step.connection, step.channel));
+        self.note_declaration(line);
+        let line =
+            line.replace("wf.", &self.prefix).replace("$gen", &self.generated_name).replace("$reply", &self.reply_to);
+        self.client(&step.connection).send_on(step.channel, &line);
+    }
+
+    fn read(&mut self, step: &Step, expected: &Expectation) -> String {
+        let shape = expected.shape(self.reference).to_owned();
+        let client = self.client(&step.connection);
+        let actual = client.read_like(step.channel, &shape);
+        let (generated, reply_to) = (client.generated_name.clone(), client.reply_to.clone());
+        self.generated_name = generated.unwrap_or_else(|| self.generated_name.clone());
+        self.reply_to = reply_to.unwrap_or_else(|| self.reply_to.clone());
+        actual.replace(&self.prefix, "wf.")
+    }
+
+    fn record(&mut self, step: &Step, expected: &Expectation, actual: String) {
+        let holds = expected.holds(&actual, self.reference);
+        let mark = if holds { "<  " } else { "!! " };
+        self.played.log.push_str(&format!("    {mark} {}: ch{} {actual}\n", step.connection, step.channel));
+        if !holds {
+            self.played.log.push_str(&format!("    expected: {}\n", expected.shape(self.reference)));
+        }
+        self.played.outcomes.push(Outcome { expected: expected.clone(), actual });
+    }
+
+    fn note_declaration(&mut self, line: &str) {
+        for (declare, key, delete) in [
+            ("queue.declare", "queue=", "queue.delete queue="),
+            ("exchange.declare", "exchange=", "exchange.delete exchange="),
+        ] {
+            if line.contains(declare) {
+                let names = line.split(' ').filter_map(|word| word.strip_prefix(key));
+                self.declared.extend(names.map(|name| (delete, name.replace("wf.", &self.prefix))));
+            }
+        }
+    }
+
+    /// A broker that lives on must not keep what was declared. Best effort: some of it belongs to nobody any more.
+    fn clean_up(&mut self) {
+        self.clients.clear();
+        let mut client = Client::connect(self.address, "");
+        for (delete, name) in std::mem::take(&mut self.declared) {
+            if name.starts_with(&self.prefix) {
+                client.send(&format!("{delete}{name}"));
+                if !client.read_like(1, "delete-ok").contains("delete-ok") {
+                    client = Client::connect(self.address, "");
+                }
+            }
+        }
+    }
+}
+
+/// Runs `check` over the scenarios, some at a time, and collects the failures it returns.
+pub fn side_by_side(scenarios: &[Scenario], check: impl Fn(&Scenario) -> Option<String> + Sync) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..PLAYED_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let attempt = std::panic::AssertUnwindSafe(|| check(scenario));
+                    let failure = std::panic::catch_unwind(attempt)
+                        .unwrap_or_else(|_| Some(format!("== {}\n    !!  panicked, see above\n", scenario.name)));
+                    failures.lock().expect("no panic while held").extend(failure);
+                }
+            });
+        }
+    });
+    Arc::into_inner(failures).expect("all threads have ended").into_inner().expect("no panic while held")
+}
