@@ -240,7 +240,7 @@ impl<S: Store> Broker<S> {
             let position = match log_as {
                 Some(durable_id) => {
                     let sequence = queue.backlog.next_sequence();
-                    self.store.enqueued(durable_id, sequence, &message)
+                    self.store.enqueued(durable_id, sequence, &message, None)
                 }
                 None => LogPosition::default(),
             };
@@ -249,7 +249,7 @@ impl<S: Store> Broker<S> {
             return position;
         }
         let position = match log_as {
-            Some(durable_id) => self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message),
+            Some(durable_id) => self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message, None),
             None => LogPosition::default(),
         };
         queue.backlog.push(Waiting { message, expires_at_ms });
