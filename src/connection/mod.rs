@@ -12,7 +12,7 @@
 //! | `publish` | the content of a publish, the shortest way from receive buffer to broker |
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
-//! | `outbox`, `delivery` | what waits to be sent, and how deliveries are written |
+//! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
 
 mod channel;
 mod close;
@@ -21,6 +21,7 @@ mod dispatch;
 mod dispatch_basic;
 mod handshake;
 mod heartbeat;
+mod lane;
 mod outbox;
 mod publish;
 mod receive;
