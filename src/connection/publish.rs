@@ -390,14 +390,15 @@ fn names(address: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// What the properties say, when they need nothing but to be kept. `None` when something in them has to be looked at
-/// or changed: headers with CC or BCC, a reply address, a user id, or anything malformed.
+/// or changed: headers with CC, BCC or a value of type `L`, a reply address, a user id, or anything malformed.
 fn plain_attributes(properties: &[u8]) -> Option<Attributes> {
     if properties == [0, 0] {
         return Some(Attributes::default());
     }
     let properties = PropertiesRef::parse(properties).ok()?;
-    let special_headers =
-        properties.headers.is_some_and(|headers| headers.get(b"CC").is_some() || headers.get(b"BCC").is_some());
+    let special_headers = properties.headers.is_some_and(|headers| {
+        headers.get(b"CC").is_some() || headers.get(b"BCC").is_some() || headers.holds_unsigned_long()
+    });
     if special_headers || properties.user_id.is_some() || properties.reply_to == Some(REPLY_TO) {
         return None;
     }
@@ -447,7 +448,9 @@ fn special_properties<S: Store>(
     let has_blind_copies =
         extra_keys.len() > copies || parsed.headers.is_some_and(|headers| headers.get(b"BCC").is_some());
     let asks_for_reply = parsed.reply_to == Some(REPLY_TO);
-    let replaced = (has_blind_copies || asks_for_reply)
+    // Copied and written again they come out as `l`: several clients can't read `L`.
+    let has_unsigned_longs = parsed.headers.is_some_and(|headers| headers.holds_unsigned_long());
+    let replaced = (has_blind_copies || asks_for_reply || has_unsigned_longs)
         .then(|| {
             let mut owned = parsed.to_owned();
             if asks_for_reply {

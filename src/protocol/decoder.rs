@@ -16,7 +16,7 @@ pub enum DecodeError {
     UnknownFieldTag(u8),
     /// Tables and arrays nested deeper than [`super::field_table::TABLE_DEPTH_MAX`].
     TableTooDeep,
-    /// The name of an exchange, a type of exchange, a queue or a consumer is not UTF-8.
+    /// A short string of a method that must be UTF-8 is not.
     InvalidUtf8,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for DecodeError {
             Self::TrailingBytes => f.write_str("bytes are left over after the last value"),
             Self::UnknownFieldTag(tag) => write!(f, "unknown field type tag {tag}"),
             Self::TableTooDeep => f.write_str("tables are nested too deeply"),
-            Self::InvalidUtf8 => f.write_str("a name is not UTF-8"),
+            Self::InvalidUtf8 => f.write_str("a short string is not UTF-8"),
         }
     }
 }
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
         Ok(string)
     }
 
-    /// A short string that must be UTF-8: the name of an exchange, a type of exchange, a queue or a consumer.
+    /// A short string that must be UTF-8: every one that a client's methods carry, but for those of `basic.publish`.
     #[inline]
     pub fn name(&mut self) -> Result<&'a [u8], DecodeError> {
         let mut ahead = *self;

@@ -71,6 +71,13 @@ impl<'a> TableRef<'a> {
         self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
+    /// Whether any value in here, nested ones too, has the tag `L`. Told apart by the tag alone: it reads as `l`.
+    #[inline]
+    pub fn holds_unsigned_long(&self) -> bool {
+        // Most tables don't even have that letter in them.
+        memchr::memchr(tag::I64_ALIAS, self.entries).is_some() && holds_unsigned_long(self.entries, true)
+    }
+
     pub fn to_owned(&self) -> FieldTable {
         let entry = |(key, value): (&[u8], FieldValueRef<'_>)| (ShortString::truncated(key), value.to_owned());
         FieldTable(self.iter().map(entry).collect())
@@ -150,6 +157,29 @@ fn validate_nested(value: FieldValueRef<'_>, depth: usize) -> Result<(), DecodeE
         FieldValueRef::Array(array) => validate_array(array.values, depth + 1),
         _ => Ok(()),
     }
+}
+
+/// Looks for the tag `L` in validated entries of a table, or values of an array.
+#[cold]
+fn holds_unsigned_long(bytes: &[u8], with_keys: bool) -> bool {
+    let mut reader = Reader::new(bytes);
+    while !reader.is_empty() {
+        if with_keys {
+            reader.short_string().expect(VALIDATED);
+        }
+        if reader.rest().first() == Some(&tag::I64_ALIAS) {
+            return true;
+        }
+        let found = match read_value(&mut reader).expect(VALIDATED) {
+            FieldValueRef::Table(table) => holds_unsigned_long(table.entries, true),
+            FieldValueRef::Array(array) => holds_unsigned_long(array.values, false),
+            _ => false,
+        };
+        if found {
+            return true;
+        }
+    }
+    false
 }
 
 #[inline]

@@ -6,6 +6,9 @@ mod clients;
 mod hub;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 pub use hub::{Hub, HubSettings, MayRead, Pressure};
 
 use crate::broker::store::MemoryStore;

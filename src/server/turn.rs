@@ -114,8 +114,11 @@ impl<S: Store> Server<S> {
             self.accept();
             self.receive();
             self.pump_and_flush();
-            for id in self.hub.update_alarm() {
-                self.clients.list(id);
+            let unblocked = self.hub.update_alarm();
+            if !unblocked.is_empty() {
+                unblocked.into_iter().for_each(|id| self.clients.list(id));
+                // They were told so, and may be waiting for nothing else.
+                self.pump_and_flush();
             }
             self.end_lingering();
             if self.is_shut_down() {

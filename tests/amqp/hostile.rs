@@ -22,6 +22,8 @@ const TRANSACTION: usize = 20_000;
 /// A megabyte each: more than any socket buffer on the way takes.
 const UNREAD_MESSAGES: usize = 60;
 const TOPIC_PUBLISHES: usize = 200;
+/// Two frames of a body, and twice the memory that the broker of that test may use.
+const ALARMING_BYTES: usize = 200_000;
 
 /// Somebody who only wants to publish and consume.
 struct Bystander {
@@ -293,8 +295,9 @@ fn item_57_patterns_of_sixty_hashes_match_in_linear_time() {
         client.expects("exchange.declare-ok → queue.declare-ok… → queue.bind-ok → confirm.select-ok");
         client.send(&format!("{TOPIC_PUBLISHES}x publish exchange=item-57 routing_key={key} body=x"));
         client.expects(&format!("acks {TOPIC_PUBLISHES}"));
-        client.send("publish exchange=item-57 routing_key=a.b.end body=x ; basic.get no_ack");
+        client.send("publish exchange=item-57 routing_key=a.b.end body=x");
         client.expects(&format!("basic.ack(delivery_tag={}, multiple=false)", TOPIC_PUBLISHES + 1));
+        client.send("basic.get no_ack");
         client.expects("deliveries get#1=x");
     });
 }
@@ -344,6 +347,48 @@ fn item_71_a_transaction_of_very_many_publishes() {
         client.send("queue.purge");
         client.expects(&format!("queue.purge-ok(message_count={TRANSACTION})"));
     });
+}
+
+/// A broker whose memory alarm one message of [`ALARMING_BYTES`] raises, with a consumer and a publisher who sent it.
+fn alarmed() -> (Broker, Client, Client) {
+    let broker = Broker::start("[limits]\nmemory_watermark = 100000\n");
+    let (mut consumer, mut publisher) = (Client::connect(broker.address, ""), Client::connect(broker.address, ""));
+    consumer.send("queue.declare queue=item-74");
+    consumer.expects("queue.declare-ok…");
+    publisher.send(&format!("publish routing_key=item-74 body='x'*{ALARMING_BYTES}"));
+    publisher.expects("(nothing)");
+    (broker, consumer, publisher)
+}
+
+fn end_alarm(consumer: &mut Client) {
+    consumer.send("basic.get queue=item-74 no_ack");
+    consumer.expects(&format!("basic.get-ok… → header(size={ALARMING_BYTES}) → body… → body…"));
+}
+
+#[test]
+fn item_74_publishers_are_not_read_during_an_alarm_and_everybody_else_is() {
+    let (broker, mut consumer, mut publisher) = alarmed();
+    publisher.send("publish routing_key=item-74 body=second");
+    publisher.expects_on(0, "connection.blocked(reason='low on memory')");
+    publisher.send("basic.qos");
+    publisher.expects("(silence)");
+    Client::connect(broker.address, "").expects("(nothing)");
+    end_alarm(&mut consumer);
+    publisher.expects_on(0, "connection.unblocked");
+    publisher.expects("basic.qos-ok");
+}
+
+#[test]
+fn item_74_a_publisher_that_waits_hears_of_the_end_of_the_alarm() {
+    let (broker, mut consumer, mut publisher) = alarmed();
+    let mut uninformed = Client::connect(broker.address, "without=connection.blocked");
+    for client in [&mut publisher, &mut uninformed] {
+        client.send("publish routing_key=item-74 body=second");
+    }
+    publisher.expects_on(0, "connection.blocked(reason='low on memory')");
+    end_alarm(&mut consumer);
+    publisher.expects_on(0, "connection.unblocked");
+    uninformed.expects_on(0, "(silence)");
 }
 
 #[test]

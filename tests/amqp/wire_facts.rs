@@ -26,6 +26,7 @@ transcripts! {
     reply_to
     queue_arguments
     queue_equivalence
+    not_supported_yet
 }
 
 /// Plays all scenarios of a file and fails with the transcripts of those that went otherwise.

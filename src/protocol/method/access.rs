@@ -13,7 +13,7 @@ pub struct Request<'a> {
     pub read: bool,
 }
 
-wire!(Request<'a> { short_string realm; bits exclusive passive active write read; });
+wire!(Request<'a> { name realm; bits exclusive passive active write read; });
 
 /// Grants a ticket, which nothing looks at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -39,7 +39,7 @@ pub struct Close<'a> {
     pub method_id: u16,
 }
 
-wire!(Close<'a> { u16 reply_code; short_string reply_text; u16 class_id; u16 method_id; });
+wire!(Close<'a> { u16 reply_code; name reply_text; u16 class_id; u16 method_id; });
 
 /// The last word of a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -50,7 +50,7 @@ pub struct Bind<'a> {
     pub arguments: FieldTable,
 }
 
-wire!(Bind<'a> { skip_u16; name destination; name source; short_string routing_key; bits nowait; table arguments; });
+wire!(Bind<'a> { skip_u16; name destination; name source; name routing_key; bits nowait; table arguments; });
 
 /// The binding exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -68,7 +68,7 @@ pub struct Unbind<'a> {
     pub arguments: FieldTable,
 }
 
-wire!(Unbind<'a> { skip_u16; name destination; name source; short_string routing_key; bits nowait; table arguments; });
+wire!(Unbind<'a> { skip_u16; name destination; name source; name routing_key; bits nowait; table arguments; });
 
 /// The binding is gone. (Its method id is 51, not 41.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -37,7 +37,7 @@ pub struct Bind<'a> {
     pub arguments: FieldTable,
 }
 
-wire!(Bind<'a> { skip_u16; name queue; name exchange; short_string routing_key; bits nowait; table arguments; });
+wire!(Bind<'a> { skip_u16; name queue; name exchange; name routing_key; bits nowait; table arguments; });
 
 /// The binding exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -90,7 +90,7 @@ pub struct Unbind<'a> {
     pub arguments: FieldTable,
 }
 
-wire!(Unbind<'a> { skip_u16; name queue; name exchange; short_string routing_key; table arguments; });
+wire!(Unbind<'a> { skip_u16; name queue; name exchange; name routing_key; table arguments; });
 
 /// The binding is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

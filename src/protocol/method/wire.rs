@@ -43,7 +43,7 @@ macro_rules! wire {
 macro_rules! read_argument {
     ($reader:ident skip_bits) => { $reader.u8()? };
     ($reader:ident skip_u16) => { $reader.u16()? };
-    ($reader:ident skip_short_string) => { $reader.short_string()? };
+    ($reader:ident skip_short_string) => { $reader.name()? };
     ($reader:ident skip_long_string) => { $reader.long_string()? };
     ($reader:ident bits $($field:ident)+) => {
         let mut bits = $crate::protocol::method::wire::Bits::new($reader.u8()?);

@@ -111,3 +111,13 @@ fn an_empty_table_is_four_zero_octets() {
     assert_eq!(Reader::new(&wire).table(), Ok(FieldTable::default()));
     assert!(TableRef::parse(&[]).unwrap().is_empty());
 }
+
+#[test]
+fn the_unsigned_64_bit_tag_is_found_wherever_it_stands() {
+    let holds = |entries: &str| TableRef::parse(&octets(entries)).unwrap().holds_unsigned_long();
+    assert!(holds("01'n' 'L' 0000000000000005"));
+    assert!(holds("01'a' 'A' 0000000a 'V' 'L' 0000000000000005"));
+    assert!(holds("01'f' 'F' 0000000b 01'n' 'L' 0000000000000005"));
+    assert!(!holds("01'L' 'S' 00000001 'L' 01'n' 'l' 0000000000000005"));
+    assert!(!holds(""));
+}

@@ -1,0 +1,184 @@
+//! What depends on time and on where a client comes from, on a clock that the test moves: no socket, no waiting.
+
+use super::{Hub, hub_settings};
+use crate::broker::ConnectionId;
+use crate::broker::store::MemoryStore;
+use crate::config::Config;
+use crate::connection::Phase;
+use crate::protocol::frame::{PROTOCOL_HEADER, parse_frame, write_heartbeat};
+use crate::protocol::method::{channel, connection};
+use crate::protocol::{FieldTable, FieldValue, FrameType, Method};
+use std::net::SocketAddr;
+
+const HERE: &str = "127.0.0.1:50000";
+const ELSEWHERE: &str = "192.0.2.7:50000";
+
+/// A hub and the clock that it is told.
+struct World {
+    hub: Hub<MemoryStore>,
+    now_ms: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32]), MemoryStore, 0), now_ms: 0 }
+    }
+
+    fn connect(&mut self, from: &str) -> ConnectionId {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        self.hub.connect(address(from), address("127.0.0.1:5672"))
+    }
+
+    fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let connection = self.hub.connection_mut(id);
+        let mut input = vec![0; connection.partial_len()];
+        connection.take_partial(&mut input);
+        input.extend_from_slice(bytes);
+        self.hub.receive(id, &input);
+    }
+
+    /// The names of what was sent to the client since it was last asked, closes with their code and text.
+    fn heard(&mut self, id: ConnectionId) -> Vec<String> {
+        let bytes = self.hub.outboxes().get(id).contiguous().expect("no large bodies here").to_vec();
+        self.hub.sent(id, bytes.len());
+        let mut rest = &bytes[..];
+        let mut heard = Vec::new();
+        while let Some(frame) = parse_frame(rest, u32::MAX).unwrap() {
+            heard.push(match frame.frame_type {
+                FrameType::Heartbeat => "heartbeat".to_owned(),
+                _ => match Method::decode(frame.payload).unwrap() {
+                    Method::ConnectionClose(close) => {
+                        format!("connection.close {} {}", close.reply_code, String::from_utf8_lossy(close.reply_text))
+                    }
+                    method => method.name().to_owned(),
+                },
+            });
+            rest = &rest[frame.wire_size()..];
+        }
+        heard
+    }
+
+    /// Moves the clock. True when the connection's time was up.
+    fn wait_until(&mut self, now_ms: u64, id: ConnectionId) -> bool {
+        self.now_ms = now_ms;
+        self.hub.start_turn(now_ms).contains(&id)
+    }
+
+    /// Goes from deadline to deadline until the connection's time is up; says what it heard on the way, and when.
+    fn until_over(&mut self, id: ConnectionId) -> (Vec<(u64, String)>, u64) {
+        let mut heard = Vec::new();
+        loop {
+            let deadline_ms = self.hub.next_deadline_ms().expect("something to wait for");
+            let over = self.wait_until(deadline_ms, id);
+            heard.extend(self.heard(id).into_iter().map(|what| (deadline_ms, what)));
+            if over {
+                return (heard, deadline_ms);
+            }
+        }
+    }
+
+    /// A client of this machine that is through with the handshake.
+    fn open(&mut self, heartbeat: u16) -> ConnectionId {
+        let id = self.connect(HERE);
+        self.send(id, &conversation(b"\0guest\0guest", heartbeat));
+        assert_eq!(self.heard(id), ["connection.start", "connection.tune", "connection.open-ok", "channel.open-ok"]);
+        id
+    }
+}
+
+/// Everything that a client says up to its first channel.
+fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
+    let mut bytes = PROTOCOL_HEADER.to_vec();
+    let capabilities = FieldTable(vec![("authentication_failure_close".into(), FieldValue::Boolean(true))]);
+    let start_ok = connection::StartOk {
+        client_properties: FieldTable(vec![("capabilities".into(), FieldValue::Table(capabilities))]),
+        mechanism: b"PLAIN",
+        response,
+        locale: b"en_US",
+    };
+    Method::ConnectionStartOk(start_ok).encode_frame(0, &mut bytes);
+    let tune_ok = connection::TuneOk { channel_max: 10, frame_max: 4096, heartbeat };
+    Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut bytes);
+    Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut bytes);
+    Method::ChannelOpen(channel::Open).encode_frame(1, &mut bytes);
+    bytes
+}
+
+#[test]
+fn a_client_that_says_a_byte_every_nine_seconds_runs_out_of_time() {
+    const BETWEEN_BYTES_MS: u64 = 9_000;
+    let mut world = World::new();
+    let id = world.connect(HERE);
+    for (index, byte) in conversation(b"\0guest\0guest", 0).into_iter().enumerate() {
+        if world.wait_until(index as u64 * BETWEEN_BYTES_MS, id) {
+            assert_eq!(index, 2, "the handshake may take ten seconds as a whole");
+            return;
+        }
+        world.send(id, &[byte]);
+    }
+    panic!("it came through");
+}
+
+#[test]
+fn the_handshake_has_one_deadline_wherever_it_stalls() {
+    let handshake = conversation(b"\0guest\0guest", 0);
+    for length in (0..handshake.len()).step_by(20) {
+        let mut world = World::new();
+        let id = world.connect(HERE);
+        world.send(id, &handshake[..length]);
+        if world.hub.connection(id).unwrap().phase() != Phase::Running {
+            assert_eq!(world.until_over(id).1, 10_000, "after {length} bytes");
+        }
+    }
+}
+
+#[test]
+fn guest_may_come_from_this_machine_only() {
+    let refused = "connection.close 403 ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For \
+                   details see the broker logfile.";
+    for (from, answer) in [
+        (HERE, "connection.tune"),
+        ("127.0.0.2:50000", "connection.tune"),
+        ("[::1]:50000", "connection.tune"),
+        ("[::ffff:127.0.0.1]:50000", "connection.tune"),
+        (ELSEWHERE, refused),
+        ("[::ffff:192.0.2.7]:50000", refused),
+        ("[2001:db8::7]:50000", refused),
+    ] {
+        let mut world = World::new();
+        let id = world.connect(from);
+        world.send(id, &conversation(b"\0guest\0guest", 0));
+        assert_eq!(world.heard(id)[..2], ["connection.start", answer], "from {from}");
+    }
+}
+
+#[test]
+fn heartbeats_go_out_twice_an_interval_and_two_silent_ones_end_it() {
+    let mut world = World::new();
+    let id = world.open(2);
+    let beats = [1000, 2000, 3000].map(|at_ms| (at_ms, "heartbeat".to_owned()));
+    assert_eq!(world.until_over(id), (beats.to_vec(), 4000));
+}
+
+#[test]
+fn a_client_that_beats_stays_and_one_without_heartbeats_may_be_silent() {
+    let mut beat = Vec::new();
+    write_heartbeat(&mut beat);
+    let mut world = World::new();
+    let (beating, silent) = (world.open(2), world.open(0));
+    for second in 1..60 {
+        assert!(!world.wait_until(second * 1000, beating), "after {second} s");
+        assert_eq!(world.heard(beating), ["heartbeat"]);
+        world.send(beating, &beat);
+    }
+    assert!(world.heard(silent).is_empty());
+}
+
+#[test]
+fn a_connection_that_is_closed_by_force_may_take_its_time_to_answer_but_not_for_ever() {
+    let mut world = World::new();
+    let id = world.open(0);
+    world.hub.close_all("because");
+    assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
+    assert_eq!(world.until_over(id), (vec![], 10_000));
+}
