@@ -15,7 +15,9 @@
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
+//! | `census` | counts of everything, for tests |
 
+mod census;
 mod channel;
 mod consumer;
 mod consumer_commands;
@@ -36,6 +38,7 @@ mod settle;
 pub mod store;
 mod unacknowledged;
 
+pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, Got};
 pub use effects::{Effects, Recipient, Room};
