@@ -20,9 +20,8 @@ const CLIENTS_MAX: usize = 4;
 /// Largest chunk that reaches the broker at once, in bytes.
 const CHUNK_MAX: usize = 64 * 1024;
 const FRAME_MAX: u32 = 131_072;
-/// The broker's own patience, in milliseconds: for a handshake, and for a close-ok.
+/// How long the broker waits for a handshake, in milliseconds.
 const HANDSHAKE_MS: u64 = 10_000;
-const CLOSE_OK_MS: u64 = 10_000;
 /// More slices than an outbox here ever has.
 const SLICES_MAX: usize = 4096;
 /// Rounds after which a world that doesn't come to rest has a problem.
