@@ -66,6 +66,8 @@ fn settings(random: &mut Random) -> HubSettings {
 /// Something that happens to the broker from outside, as the model is told.
 enum Act {
     Said(ClientId, u16, Command),
+    /// The second half of a tx.commit.
+    CommitFinished,
     Gone(ClientId),
     Stop,
 }
@@ -81,8 +83,16 @@ pub struct World<'a> {
     next_client: ClientId,
     now_ms: u64,
     memory_before: usize,
+    pub life: Life,
+}
+
+/// What can be told of a run.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Life {
     /// Of everything the broker said: the same seed must give the same.
     pub digest: u64,
+    /// How often it said what.
+    pub heard: BTreeMap<&'static str, u64>,
 }
 
 impl<'a> World<'a> {
@@ -104,7 +114,7 @@ impl<'a> World<'a> {
             next_client: 0,
             now_ms,
             memory_before: message_memory_bytes(),
-            digest: 0,
+            life: Life::default(),
         }
     }
 
@@ -345,7 +355,13 @@ impl<'a> World<'a> {
                 continue;
             }
             match acts.pop_front() {
-                Some(Act::Said(id, number, command)) => self.model.apply(id, number, &command),
+                Some(Act::Said(id, number, command)) => {
+                    self.model.apply(id, number, &command);
+                    if matches!(command, Command::TxCommit) {
+                        acts.push_front(Act::CommitFinished);
+                    }
+                }
+                Some(Act::CommitFinished) => self.model.finish_commit(),
                 Some(Act::Gone(id)) => self.model.disconnect(id),
                 Some(Act::Stop) => self.model.stop(),
                 None => break,
@@ -391,13 +407,14 @@ impl<'a> World<'a> {
             let heard = parse_events(&fresh, frame_max as usize);
             let heard = heard.map_err(|error| format!("client {}: {error}", client.id))?;
             for octet in &fresh {
-                self.digest = (self.digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01B3);
+                self.life.digest = (self.life.digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01B3);
             }
             client.tapped(&fresh, &heard);
             let id = client.id;
             let mut events = VecDeque::new();
             for Heard { channel, event, .. } in heard {
                 self.transcript.note(|| format!("    client {id}, {channel} ← {}", brief(&event)));
+                *self.life.heard.entry(kind(&event)).or_default() += 1;
                 events.push_back((channel, event));
             }
             all.insert(id, events);
@@ -491,6 +508,33 @@ fn read_outbox(outbox: &connection::Outbox, from: usize, count: usize) -> Vec<u8
         position += slice.len();
     }
     bytes
+}
+
+/// Bodies above this size are counted apart, in bytes.
+const LARGE: usize = 100_000;
+
+fn kind(event: &Event) -> &'static str {
+    use crate::wire::Reply;
+    match event {
+        Event::Deliver { content, .. } if content.body.len() > LARGE => "large delivery",
+        Event::Deliver { redelivered: true, .. } => "redelivery",
+        Event::Deliver { .. } => "delivery",
+        Event::Confirm { multiple: true, .. } => "multiple confirm",
+        Event::Confirm { .. } => "confirm",
+        Event::Cancelled(_) => "cancellation",
+        Event::Blocked => "blocked",
+        Event::Unblocked => "unblocked",
+        Event::Heartbeat => "heartbeat",
+        Event::Reply(Reply::GetOk { .. }) => "get-ok",
+        Event::Reply(Reply::Return(_)) => "return",
+        Event::Reply(Reply::ChannelClose(..)) => "channel exception",
+        Event::Reply(Reply::ConnectionClose(320)) => "shutdown",
+        Event::Reply(Reply::ConnectionClose(_)) => "connection exception",
+        Event::Reply(Reply::Plain(90, 21)) => "commit",
+        Event::Reply(Reply::Plain(90, 31)) => "rollback",
+        Event::Reply(Reply::Plain(60, 111)) => "recovery",
+        Event::Reply(_) => "other answer",
+    }
 }
 
 fn brief(event: &Event) -> String {

@@ -135,6 +135,8 @@ pub struct Model {
     clients: BTreeMap<ClientId, Client>,
     consumers: BTreeMap<ConsumerKey, Consumer>,
     next_consumer: ConsumerKey,
+    /// What the commit that is under way has yet to settle.
+    committing: Vec<Pending>,
     /// Why the event that was looked at last doesn't fit yet.
     objection: String,
 }
@@ -150,6 +152,7 @@ impl Model {
             clients: BTreeMap::new(),
             consumers: BTreeMap::new(),
             next_consumer: 0,
+            committing: Vec::new(),
             objection: String::new(),
         }
     }

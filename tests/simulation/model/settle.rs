@@ -53,15 +53,23 @@ impl Model {
         }
     }
 
+    /// tx.commit publishes first, and consumers may get that before anything is settled: the rest is for
+    /// [`finish_commit`](Self::finish_commit).
     pub(super) fn commit(&mut self, client: ClientId, number: u16) -> Result<(), u16> {
         let (publishes, settlements) = self.take_transaction(client, number)?;
         for message in publishes {
             self.enqueue(client, number, &message);
         }
-        for pending in settlements {
+        self.committing = settlements;
+        Ok(())
+    }
+
+    /// Settles what the last commit was to settle.
+    pub fn finish_commit(&mut self) {
+        self.end_freshness();
+        for pending in std::mem::take(&mut self.committing) {
             self.settle_delivery(pending.unacked, pending.outcome);
         }
-        Ok(())
     }
 
     pub(super) fn roll_back(&mut self, client: ClientId, number: u16) -> Result<(), u16> {
