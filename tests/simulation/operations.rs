@@ -30,11 +30,11 @@ impl Plan {
             name: format!("q{index}"),
             passive: false,
             durable: random.percent(50),
-            exclusive: random.percent(15),
-            auto_delete: random.percent(20),
+            exclusive: random.percent(8),
+            auto_delete: random.percent(15),
             nowait: false,
-            ttl_ms: random.percent(25).then(|| *random.pick(&[0, 1, 50, 5_000])),
-            expires_ms: random.percent(20).then(|| *random.pick(&[1, 100, 10_000])),
+            ttl_ms: random.percent(25).then(|| *random.pick(&[0, 50, 5_000, 60_000])),
+            expires_ms: random.percent(15).then(|| *random.pick(&[1, 1_000, 30_000])),
         };
         let queues = (0..QUEUES).map(queue).collect();
         let kinds = [Kind::Direct, Kind::Fanout, Kind::Topic, Kind::Headers];
@@ -42,8 +42,31 @@ impl Plan {
         Self { queues, exchanges, next_message: 1, next_tag: 1 }
     }
 
-    /// Has a client do something.
+    /// Has a client declare what the others will use.
+    pub fn prepare(&self, client: &mut Client, random: &mut Random) {
+        client.say(1, Command::ChannelOpen);
+        client.channels.insert(1, ClientChannel::default());
+        for declare in &self.queues {
+            client.say(1, Command::QueueDeclare(declare.clone()));
+        }
+        for (name, kind, auto_delete) in self.exchanges.clone() {
+            client.say(1, Command::ExchangeDeclare { name, kind, auto_delete });
+        }
+        for _ in 0..6 {
+            let mut binding = self.binding(random);
+            binding.source = random.pick(&self.exchanges).0.clone();
+            client.say(1, Command::QueueBind { queue: random.pick(&self.queues[..3]).name.clone(), binding });
+        }
+    }
+
+    /// Has a client do a few things.
     pub fn act(&mut self, client: &mut Client, model: &Model, random: &mut Random) {
+        for _ in 0..1 + random.below(5) {
+            self.act_once(client, model, random);
+        }
+    }
+
+    fn act_once(&mut self, client: &mut Client, model: &Model, random: &mut Random) {
         if client.phase != Phase::Open {
             return;
         }
@@ -132,10 +155,12 @@ impl Plan {
     }
 
     fn queue(&self, model: &Model, random: &mut Random) -> String {
-        match random.below(12) {
+        let existing = model.queue_names();
+        match random.below(20) {
             0 => String::new(),
-            1 | 2 => model.queue_names().last().cloned().unwrap_or_default(),
-            _ => random.pick(&self.queues).name.clone(),
+            1 => random.pick(&self.queues).name.clone(),
+            _ if existing.is_empty() => String::new(),
+            _ => random.pick(&existing).clone(),
         }
     }
 

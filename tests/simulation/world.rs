@@ -121,6 +121,9 @@ impl<'a> World<'a> {
     /// The whole of a life: random steps, rest, the end of all clients, and nothing left.
     pub fn run(&mut self, steps: usize) -> Step {
         self.connect();
+        self.connect();
+        self.rest()?;
+        self.plan.prepare(&mut self.clients[0], &mut self.random);
         for _ in 0..steps {
             self.step()?;
         }
@@ -151,7 +154,8 @@ impl<'a> World<'a> {
             }
             500..780 => {
                 if let Some(client) = self.someone() {
-                    let count = self.random.length(CHUNK_MAX);
+                    let all = self.random.percent(40);
+                    let count = if all { CHUNK_MAX } else { self.random.length(CHUNK_MAX) };
                     self.deliver(client, count)?;
                 }
                 if self.random.percent(80) {
