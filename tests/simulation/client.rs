@@ -52,6 +52,8 @@ pub struct Client {
     heard: VecDeque<(u64, u16, Event)>,
     pub tapped_bytes: u64,
     pub taken_bytes: u64,
+    /// A delivery filled the outbox, and it hasn't drained since: nothing more is delivered.
+    pub full: bool,
     /// Of the bytes that ever stood in the outbox, those that were there at the last flush.
     flushed_bytes: u64,
 }
@@ -79,6 +81,7 @@ impl Client {
             heard: VecDeque::new(),
             tapped_bytes: 0,
             taken_bytes: 0,
+            full: false,
             flushed_bytes: 0,
         };
         client.say(0, Command::ProtocolHeader);
@@ -141,8 +144,10 @@ impl Client {
     }
 
     /// Notes what the broker wrote into the outbox.
-    pub fn tapped(&mut self, bytes: &[u8], events: &[Heard]) {
+    pub fn tapped(&mut self, bytes: &[u8], events: &[Heard], high_water_bytes: usize) {
         for Heard { end, channel, event } in events {
+            let length = self.from_broker.len() + end;
+            self.full |= matches!(event, Event::Deliver { .. }) && length >= high_water_bytes;
             self.heard.push_back((self.tapped_bytes + *end as u64, *channel, event.clone()));
         }
         self.from_broker.extend(bytes);

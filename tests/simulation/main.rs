@@ -14,7 +14,7 @@
 //! A run is one number, its seed. How to use it:
 //!
 //! ```text
-//! cargo test --test simulation                               a few thousand seeds, in seconds
+//! cargo test --test simulation                               two thousand seeds, in seconds
 //! LEVERET_SEED=4711 cargo test --test simulation             that seed alone
 //! LEVERET_SEEDS=50000 cargo test --test simulation           so many seeds, from LEVERET_FIRST_SEED (0) on
 //! cargo test --release --test simulation -- --ignored        the long run: far more seeds, and longer lives
@@ -47,7 +47,7 @@ use transcript::Transcript;
 use world::{Life, World};
 
 /// Seeds of an ordinary run: a few seconds in a debug build.
-const SEEDS: u64 = 5000;
+const SEEDS: u64 = 2000;
 const STEPS: usize = 300;
 /// Seeds and steps of the long run.
 const LONG_SEEDS: u64 = 100_000;
@@ -144,7 +144,7 @@ fn the_simulation_meets_everything_that_it_claims_to_check() {
         }
     }
     for kind in EVERYTHING {
-        assert!(heard.get(kind).is_some_and(|count| *count >= 5), "{kind} is too rare: {heard:?}");
+        assert!(heard.get(kind).is_some_and(|count| *count >= 3), "{kind} is too rare: {heard:?}");
     }
 }
 

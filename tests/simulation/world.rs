@@ -249,6 +249,7 @@ impl<'a> World<'a> {
         let id = client.id;
         self.transcript.note(|| format!("client {id} reads {count} bytes"));
         self.hub.sent(client.connection, count);
+        client.full &= client.from_broker.len() >= self.high_water_bytes;
         client.take(count, self.now_ms);
         if self.let_go_if_finished(index).is_ok() && self.random.percent(80) {
             return self.finish_turn();
@@ -322,13 +323,8 @@ impl<'a> World<'a> {
         }
         self.hub.update_alarm();
         self.compare(VecDeque::new())?;
-        let room: BTreeMap<ClientId, bool> =
-            self.clients.iter().map(|client| (client.id, self.has_room(client))).collect();
+        let room: BTreeMap<ClientId, bool> = self.clients.iter().map(|client| (client.id, !client.full)).collect();
         self.model.audit_turn(|client| room.get(&client) == Some(&true))
-    }
-
-    fn has_room(&self, client: &Client) -> bool {
-        self.hub.outboxes().get(client.connection).len() < self.high_water_bytes
     }
 
     /// Reads what the broker wrote since it was last looked at, and has the model follow it and `acts`.
@@ -394,7 +390,7 @@ impl<'a> World<'a> {
         self.model.passed_over(id, number, consumer_tag, |other| {
             let quiet = events.get(&other).is_none_or(|events| events.is_empty());
             let client = self.clients.iter().find(|client| client.id == other);
-            other != id && quiet && client.is_some_and(|client| self.has_room(client))
+            other != id && quiet && client.is_some_and(|client| !client.full)
         })
     }
 
@@ -413,7 +409,7 @@ impl<'a> World<'a> {
             for octet in &fresh {
                 self.life.digest = (self.life.digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01B3);
             }
-            client.tapped(&fresh, &heard);
+            client.tapped(&fresh, &heard, self.high_water_bytes);
             let id = client.id;
             let mut events = VecDeque::new();
             for Heard { channel, event, .. } in heard {
