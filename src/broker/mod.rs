@@ -16,7 +16,9 @@
 //! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
+//! | `census` | counts of everything, for tests |
 
+mod census;
 mod channel;
 mod consumer;
 mod consumer_commands;
@@ -38,6 +40,7 @@ mod settle;
 pub mod store;
 mod unacknowledged;
 
+pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, Got};
 pub use definitions::RestoredQueue;
