@@ -34,7 +34,7 @@ pub mod queue;
 mod queue_commands;
 mod settle;
 pub mod store;
-mod unacknowledged;
+pub mod unacknowledged;
 
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, Got};
