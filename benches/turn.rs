@@ -17,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What a turn takes in, in bytes.
 const TURN_BYTES: usize = 64 * 1024;
-/// What a publish to these queues adds to its body, in bytes.
+/// What a publish to these queues adds to its body at most, in bytes.
 const OVERHEAD_BYTES: usize = 72;
 
 fn messages_in_turn(body_size: usize) -> usize {
