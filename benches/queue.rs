@@ -116,7 +116,9 @@ struct Deliveries {
 impl Deliveries {
     fn new(depth: u64) -> Self {
         let mut deliveries = Self { unacknowledged: Unacknowledged::default(), message: message(16), next_tag: 1 };
-        (0..depth).for_each(|_| drop(deliveries.deliver()));
+        for _ in 0..depth {
+            deliveries.deliver();
+        }
         deliveries
     }
 
@@ -156,7 +158,9 @@ fn unacknowledged(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(MULTIPLE));
     group.bench_function("deliver 100, acknowledge the 100 oldest at once", |bencher| {
         bencher.iter(|| {
-            (0..MULTIPLE).for_each(|_| drop(deliveries.deliver()));
+            for _ in 0..MULTIPLE {
+                deliveries.deliver();
+            }
             let up_to = deliveries.next_tag - 1 - DEPTH;
             while let Some(settled) = deliveries.unacknowledged.take_next_up_to(up_to) {
                 black_box(settled);
