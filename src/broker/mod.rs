@@ -38,7 +38,7 @@ pub mod queue;
 mod queue_commands;
 mod settle;
 pub mod store;
-mod unacknowledged;
+pub mod unacknowledged;
 
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
