@@ -5,6 +5,7 @@
 //! | [`protocol`] | AMQP on the wire: bytes in, values out | knows no queue, socket or clock |
 //! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame, socket, clock or OS randomness |
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
+//! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
@@ -12,6 +13,7 @@
 pub mod broker;
 pub mod config;
 pub mod connection;
+pub mod management;
 pub mod protocol;
 pub mod reactor;
 pub mod server;

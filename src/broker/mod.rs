@@ -15,6 +15,7 @@
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
+//! | [`snapshot`] | listings for management: plain owned copies |
 
 mod channel;
 mod consumer;
@@ -33,6 +34,7 @@ mod publish;
 pub mod queue;
 mod queue_commands;
 mod settle;
+pub mod snapshot;
 pub mod store;
 mod unacknowledged;
 
