@@ -100,6 +100,12 @@ impl Confirms {
         }
     }
 
+    /// Counts `count` publishes that wait for nothing but those before them.
+    #[inline]
+    pub fn published_many(&mut self, count: u64) {
+        self.published += count;
+    }
+
     /// What can be confirmed now: the last tag, and whether it stands for several.
     pub fn take_confirmable(&mut self, durable: LogPosition) -> Option<(u64, bool)> {
         while self.waiting.front().is_some_and(|(_, position)| *position <= durable) {

@@ -1,5 +1,6 @@
 //! Consumers, and a queue's line of those that could take a message now.
 
+use super::effects::Recipient;
 use super::exchange::QueueId;
 use super::{ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::{FieldTable, ShortString};
@@ -43,6 +44,11 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    #[inline]
+    pub fn recipient(&self) -> Recipient<'_> {
+        Recipient { connection: self.connection, channel_number: self.channel_number, consumer_tag: &self.tag }
+    }
+
     /// Its own prefetch count allows one more delivery.
     #[inline]
     pub fn has_credit(&self) -> bool {
@@ -81,6 +87,15 @@ impl Line {
     #[inline]
     pub fn front(&self) -> Option<ConsumerId> {
         self.levels.iter().find_map(|level| level.consumers.front().copied())
+    }
+
+    /// The front, if nobody else is in line.
+    #[inline]
+    pub fn sole(&self) -> Option<ConsumerId> {
+        match &self.levels[..] {
+            [level] if level.consumers.len() == 1 => level.consumers.front().copied(),
+            _ => None,
+        }
     }
 
     /// Sends the front to the back of its level, after it was served.

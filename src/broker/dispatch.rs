@@ -8,7 +8,7 @@ use super::message::Content;
 use super::queue::{Queue, Taken};
 use super::store::Store;
 use super::unacknowledged::Delivered;
-use super::{Broker, Channel, ConnectionId, ConsumerId};
+use super::{Broker, Channel, ChannelId, ConnectionId, ConsumerId};
 use slab::Slab;
 
 /// Most deliveries from one queue before the next touched queue has its go, so that queues of one slow connection share
@@ -85,12 +85,7 @@ impl Tables<'_> {
     ) {
         let consumer = &self.consumers[id.0 as usize];
         let delivery_tag = self.channels[consumer.channel.0 as usize].next_delivery_tag();
-        let recipient = Recipient {
-            connection: consumer.connection,
-            channel_number: consumer.channel_number,
-            consumer_tag: &consumer.tag,
-        };
-        if effects.deliver(recipient, delivery_tag, redelivered, content) == Room::Full {
+        if effects.deliver(consumer.recipient(), delivery_tag, redelivered, content) == Room::Full {
             connection_state(self.connections, consumer.connection).outbox_full = true;
         }
     }
@@ -103,16 +98,23 @@ impl Tables<'_> {
         let delivery_tag = channel.next_delivery_tag();
         consumer.unacknowledged += 1;
         channel.consumer_deliveries += 1;
-        let recipient = Recipient {
-            connection: consumer.connection,
-            channel_number: consumer.channel_number,
-            consumer_tag: &consumer.tag,
-        };
-        if effects.deliver(recipient, delivery_tag, taken.redelivered, &taken.message.content()) == Room::Full {
+        if effects.deliver(consumer.recipient(), delivery_tag, taken.redelivered, &taken.message.content())
+            == Room::Full
+        {
             connection_state(self.connections, consumer.connection).outbox_full = true;
         }
         channel.unacknowledged.push(delivery_tag, Delivered { taken, queue, consumer: Some(id) });
     }
+}
+
+/// One consumer without acknowledgements, alone in line at an empty queue: messages published to the queue can go to it
+/// in a run, until its outbox is full.
+pub struct DirectLane {
+    queue: QueueId,
+    consumer: ConsumerId,
+    channel: ChannelId,
+    /// The channel's delivery tag before the run.
+    pub last_delivery_tag: u64,
 }
 
 /// What became of an attempt to hand a message over without queueing it.
@@ -126,6 +128,47 @@ pub(super) enum HandOver {
 }
 
 impl<S: Store> Broker<S> {
+    /// The lane through a queue, if it is in the state for one.
+    #[inline]
+    pub fn open_lane(&mut self, id: QueueId) -> Option<DirectLane> {
+        let queue = &self.queues[id.0 as usize];
+        if !queue.backlog.is_empty() {
+            return None;
+        }
+        let consumer_id = queue.line.sole()?;
+        let consumer = &self.consumers[consumer_id.0 as usize];
+        if consumer.state != ConsumerState::InLine
+            || !consumer.no_ack
+            || connection_state(&mut self.connections, consumer.connection).outbox_full
+        {
+            return None;
+        }
+        let last_delivery_tag = self.channels[consumer.channel.0 as usize].last_delivery_tag;
+        Some(DirectLane { queue: id, consumer: consumer_id, channel: consumer.channel, last_delivery_tag })
+    }
+
+    pub fn lane_recipient(&self, lane: &DirectLane) -> Recipient<'_> {
+        self.consumers[lane.consumer.0 as usize].recipient()
+    }
+
+    /// Counts what went through a lane, up to `last_delivery_tag`, from the publisher's channel.
+    pub fn close_lane(&mut self, lane: DirectLane, publisher: ChannelId, last_delivery_tag: u64, room: Room) {
+        let count = last_delivery_tag - lane.last_delivery_tag;
+        self.channels[lane.channel.0 as usize].last_delivery_tag = last_delivery_tag;
+        let queue = &mut self.queues[lane.queue.0 as usize];
+        queue.backlog.pass_through(count);
+        queue.count_take(count);
+        queue.counters.published += count;
+        queue.counters.delivered_auto_ack += count;
+        self.totals.received += count;
+        self.totals.delivered_auto_ack += count;
+        if room == Room::Full {
+            let connection = self.consumers[lane.consumer.0 as usize].connection;
+            connection_state(&mut self.connections, connection).outbox_full = true;
+        }
+        self.count_many_for_confirm(publisher, count);
+    }
+
     /// Hands a message that is still in the receive buffer to a consumer of an empty queue.
     #[inline]
     pub(super) fn hand_over(&mut self, id: QueueId, content: &Content<'_>, effects: &mut impl Effects) -> HandOver {
@@ -137,8 +180,8 @@ impl<S: Store> Broker<S> {
             return HandOver::MustBeKept(consumer);
         }
         queue.line.rotate();
-        queue.backlog.pass_through();
-        queue.count_take();
+        queue.backlog.pass_through(1);
+        queue.count_take(1);
         queue.counters.delivered_auto_ack += 1;
         totals.delivered_auto_ack += 1;
         tables.deliver_auto_ack(consumer, false, content, effects);
@@ -158,8 +201,8 @@ impl<S: Store> Broker<S> {
         let queue = &mut queues[id.0 as usize];
         let mut tables = Tables { consumers, channels, connections };
         queue.line.rotate();
-        taken.sequence = queue.backlog.pass_through();
-        queue.count_take();
+        taken.sequence = queue.backlog.pass_through(1);
+        queue.count_take(1);
         queue.counters.delivered_manual_ack += 1;
         queue.unacknowledged += 1;
         self.unacknowledged += 1;
@@ -211,7 +254,7 @@ impl<S: Store> Broker<S> {
             }
             self.ready -= 1;
             queue.line.rotate();
-            queue.count_take();
+            queue.count_take(1);
             if taken.redelivered {
                 queue.counters.redelivered += 1;
                 totals.redelivered += 1;

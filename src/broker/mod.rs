@@ -40,6 +40,7 @@ mod unacknowledged;
 
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, Got};
+pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
 pub use publish::{Publication, REPLY_TO, Routing};

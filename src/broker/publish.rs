@@ -120,6 +120,19 @@ impl<S: Store> Broker<S> {
         self.count_for_confirm(channel, position);
     }
 
+    /// Counts publishes that went straight to a consumer for the channel's confirms.
+    pub(super) fn count_many_for_confirm(&mut self, id: ChannelId, count: u64) {
+        let channel = &mut self.channels[id.0 as usize];
+        if let ChannelMode::Confirm(confirms) = &mut channel.mode {
+            confirms.published_many(count);
+            self.totals.confirmed += count;
+            if !channel.confirms_touched {
+                channel.confirms_touched = true;
+                self.touched_confirms.push(id);
+            }
+        }
+    }
+
     #[inline]
     fn count_for_confirm(&mut self, id: ChannelId, position: LogPosition) {
         let channel = &mut self.channels[id.0 as usize];

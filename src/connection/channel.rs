@@ -1,5 +1,6 @@
 //! A channel as its connection sees it: what is expected next, and the last publish.
 
+use super::lane::Template;
 use crate::broker::ChannelId;
 use crate::broker::exchange::QueueId;
 use crate::broker::message::Attributes;
@@ -56,6 +57,8 @@ pub struct LastPublish {
     pub attributes: Attributes,
     /// `properties` and `attributes` hold something.
     pub properties_known: bool,
+    /// The last run's deliveries, as far as they are alike.
+    pub template: Option<Template>,
 }
 
 /// Property lists longer than this are read anew each time.

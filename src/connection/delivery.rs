@@ -7,6 +7,7 @@
 //! 02 ch ch …content header… CE   03 ch ch …body… CE                                          ← copied: frames
 //! ```
 
+use super::lane::copy_short;
 use super::outbox::{Outbox, Outboxes};
 use crate::broker::message::Content;
 use crate::broker::{ConnectionId, Effects, Got, Recipient, Room};
@@ -35,14 +36,17 @@ impl Effects for Outboxes {
         let outbox = self.write_to(connection);
         let buffer = outbox.buffer();
         let method_size = (prefix_length - FRAME_HEADER_LENGTH + content.address.len() - 1) as u32;
-        let mut prefix = Prefix::new(FrameType::Method, channel_number, method_size);
-        prefix.put(&BASIC_DELIVER);
-        prefix.put(&[consumer_tag.len() as u8]);
-        prefix.put(consumer_tag);
-        prefix.put(&delivery_tag.to_be_bytes());
-        prefix.put(&[u8::from(redelivered)]);
-        buffer.extend_from_slice(prefix.bytes());
-        buffer.extend_from_slice(content.address);
+        let mut head = [0; FRAME_HEADER_LENGTH + 5];
+        head[..FRAME_HEADER_LENGTH].copy_from_slice(&frame_header(FrameType::Method, channel_number, method_size));
+        head[FRAME_HEADER_LENGTH..FRAME_HEADER_LENGTH + 4].copy_from_slice(&BASIC_DELIVER);
+        head[FRAME_HEADER_LENGTH + 4] = consumer_tag.len() as u8;
+        buffer.extend_from_slice(&head);
+        append_short(buffer, consumer_tag);
+        let mut tail = [0; 9];
+        tail[..8].copy_from_slice(&delivery_tag.to_be_bytes());
+        tail[8] = u8::from(redelivered);
+        buffer.extend_from_slice(&tail);
+        append_short(buffer, content.address);
         append_content(outbox, channel_number, content);
         self.room(connection)
     }
@@ -87,32 +91,15 @@ impl Outboxes {
     }
 }
 
-/// The longest prefix of a delivery: a consumer tag has at most 255 bytes.
-const PREFIX_MAX: usize = FRAME_HEADER_LENGTH + 4 + 1 + 255 + 8 + 1;
-
-/// A few bytes assembled on the stack, so that they are appended at once.
-struct Prefix {
-    bytes: [u8; PREFIX_MAX],
-    length: usize,
-}
-
-impl Prefix {
-    #[inline]
-    fn new(frame_type: FrameType, channel_number: u16, payload_size: u32) -> Self {
-        let mut prefix = Self { bytes: [0; PREFIX_MAX], length: 0 };
-        prefix.put(&frame_header(frame_type, channel_number, payload_size));
-        prefix
-    }
-
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-    }
-
-    #[inline]
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+/// Appends bytes that are most often few, without a call of the system's copy.
+#[inline(always)]
+fn append_short(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.reserve(bytes.len());
+    let start = buffer.len();
+    // SAFETY: there is room for as many bytes as are copied behind the buffer's end.
+    unsafe {
+        copy_short(bytes.as_ptr(), buffer.as_mut_ptr().add(start), bytes.len());
+        buffer.set_len(start + bytes.len());
     }
 }
 
@@ -134,7 +121,7 @@ fn append_content(outbox: &mut Outbox, channel_number: u16, content: &Content<'_
     let channel = channel_number.to_be_bytes();
     let buffer = outbox.buffer();
     let start = buffer.len();
-    buffer.extend_from_slice(content.frames);
+    append_short(buffer, content.frames);
     buffer[start + 1..start + 3].copy_from_slice(&channel);
     let body = start + content.header_frame_length;
     if body < buffer.len() {

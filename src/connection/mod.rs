@@ -13,7 +13,7 @@
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
 //! | `compose` | messages that the broker's own interfaces publish |
-//! | `outbox`, `delivery` | what waits to be sent, and how deliveries are written |
+//! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
 
 mod channel;
 mod close;
@@ -23,6 +23,7 @@ mod dispatch;
 mod dispatch_basic;
 mod handshake;
 mod heartbeat;
+mod lane;
 mod outbox;
 mod publish;
 mod receive;

@@ -4,6 +4,7 @@
 //! that they are never copied. Buffers come from a pool and go back when they are sent: an idle connection holds none.
 //! This module owns order and size; it does not know a socket.
 
+use super::lane::{Lane, Template};
 use crate::broker::{ConnectionId, Room};
 use crate::protocol::Method;
 use crate::protocol::frame::write_heartbeat;
@@ -233,6 +234,13 @@ impl Outboxes {
         if pool.len() < POOLED_BUFFERS_MAX {
             pool.push(buffer);
         }
+    }
+
+    /// The outbox for a run of deliveries, with room for about `estimate` bytes.
+    pub(super) fn lane<'a>(&'a mut self, id: ConnectionId, template: &'a Template, estimate: usize) -> Lane<'a> {
+        self.write_to(id);
+        self.reserve(id, estimate.min(self.high_water_bytes));
+        Lane::new(&mut self.outboxes[id.0 as usize], template, self.high_water_bytes)
     }
 
     /// Whether the outbox takes more deliveries.

@@ -30,6 +30,9 @@ const ACCEPTS_PER_TURN: usize = 128;
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// Parts of an outbox that go to the system in one call.
 const SEND_PARTS_MAX: usize = 64;
+/// What is received behind a large body with the same call: enough to see what comes next, and little enough that most
+/// of a next large body goes straight into its message, too.
+const STREAM_OVERFLOW_BYTES: usize = 2 * 1024;
 /// Rounds of delivering and sending in one turn, before others get their go.
 const PUMP_ROUNDS_MAX: usize = 4;
 /// How soon publishers that wait for a queue to drain are asked again, in milliseconds.
@@ -60,6 +63,7 @@ pub(super) struct Server<S: Store> {
     /// Connections that said their last word.
     lingering: Vec<ConnectionId>,
     shutdown_at_ms: Option<u64>,
+    signalled: bool,
     now_ms: u64,
 }
 
@@ -97,6 +101,7 @@ impl<S: Store> Server<S> {
             pressed: Vec::new(),
             lingering: Vec::new(),
             shutdown_at_ms: None,
+            signalled: false,
         })
     }
 
@@ -144,7 +149,7 @@ impl<S: Store> Server<S> {
         let mut writable = Vec::new();
         for readiness in self.poller.ready() {
             match readiness.token {
-                SIGNAL_TOKEN => {}
+                SIGNAL_TOKEN => self.signalled = true,
                 MANAGEMENT_TOKEN => self.desk.ring(),
                 token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
                 token => {
@@ -169,6 +174,9 @@ impl<S: Store> Server<S> {
     }
 
     fn handle_signals(&mut self, reload: impl Fn() -> Option<usize>) {
+        if !std::mem::take(&mut self.signalled) {
+            return;
+        }
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
@@ -270,7 +278,8 @@ impl<S: Store> Server<S> {
         let (received, streamed) = match connection.stream_target() {
             Some((body, remaining)) => {
                 let before = body.len();
-                let received = client.socket.receive_onto(body, remaining, space);
+                let overflow = &mut space[..STREAM_OVERFLOW_BYTES];
+                let received = client.socket.receive_onto(body, remaining, overflow);
                 (received, Some(body.len() - before))
             }
             None => (client.socket.receive(space), None),

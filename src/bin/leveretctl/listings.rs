@@ -115,8 +115,9 @@ const VHOSTS: [Column; 5] = [
     ("default_queue_type", Field("default_queue_type")),
 ];
 
-pub fn queues(api: &Api, output: &Output, vhost: &str, columns: &[String]) -> Result<(), Failure> {
+pub fn queues(api: &Api, output: &Output, vhost: &str, columns: &[String], timeout_s: u64) -> Result<(), Failure> {
     let columns = choose(&QUEUES, &["name", "messages"], columns)?;
+    output.announce(format_args!("Timeout: {timeout_s}.0 seconds ..."));
     output.announce(format_args!("Listing queues for vhost {vhost} ..."));
     list(api, output, &format!("queues/{}", segment(vhost)), &columns)
 }

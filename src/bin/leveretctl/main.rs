@@ -140,10 +140,7 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
     };
     let vhost = &options.vhost;
     match command {
-        Command::ListQueues { columns } => {
-            output.announce(format_args!("Timeout: {}.0 seconds ...", options.timeout));
-            listings::queues(&api, &output, vhost, &columns)
-        }
+        Command::ListQueues { columns } => listings::queues(&api, &output, vhost, &columns, options.timeout),
         Command::ListExchanges { columns } => listings::exchanges(&api, &output, vhost, &columns),
         Command::ListBindings { columns } => listings::bindings(&api, &output, vhost, &columns),
         Command::ListConnections { columns } => listings::connections(&api, &output, &columns),

@@ -55,12 +55,13 @@ impl Backlog {
         self.ring_length == 0 && self.returned.is_empty()
     }
 
-    /// Numbers a message that is handed over without waiting. Only for an empty backlog.
+    /// Numbers messages that are handed over without waiting, and says the first one's sequence. Only for an empty
+    /// backlog.
     #[inline]
-    pub fn pass_through(&mut self) -> u64 {
+    pub fn pass_through(&mut self, count: u64) -> u64 {
         debug_assert!(self.is_empty());
         let sequence = self.next_sequence;
-        self.next_sequence += 1;
+        self.next_sequence += count;
         sequence
     }
 

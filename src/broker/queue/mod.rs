@@ -115,10 +115,10 @@ impl Queue {
         self.consumers.is_empty()
     }
 
-    /// Counts one message that left for a consumer.
+    /// Counts messages that left for a consumer.
     #[inline]
-    pub fn count_take(&mut self) {
-        self.taken_in_window += 1;
+    pub fn count_take(&mut self, count: u64) {
+        self.taken_in_window += count;
     }
 
     /// Whether consumers take from this queue at `messages_per_s` or more. Asked between reads, not per message.
