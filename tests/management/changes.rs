@@ -19,7 +19,7 @@ fn queues_are_declared_and_deleted() {
     let refused = server.ask("DELETE", &format!("{path}?if-unused=true"), "");
     assert_eq!((refused.status, &refused.json()["reason"]), (400, &json!("queue 'q' in vhost '/' in use")));
     assert_eq!(server.ask("DELETE", path, "").status, 204);
-    client.expects("basic.cancel(consumer_tag='c', nowait=True)");
+    client.expects("basic.cancel(consumer_tag='c', nowait=true)");
     assert_eq!(server.get(path).status, 404);
 }
 
@@ -116,7 +116,7 @@ fn a_published_message_reaches_a_waiting_consumer() {
     let body = r#"{"routing_key":"q","payload":"hello","properties":{"delivery_mode":2}}"#;
     server.ask("POST", "/api/exchanges/%2F/amq.default/publish", body);
     let delivery = client.read_like(1, "basic.deliver");
-    assert!(delivery.starts_with("basic.deliver(consumer_tag='c', delivery_tag=1, redelivered=False"), "{delivery}");
+    assert!(delivery.starts_with("basic.deliver(consumer_tag='c', delivery_tag=1, redelivered=false"), "{delivery}");
     assert_eq!(server.get("/api/queues/%2F/q").json()["messages"], 0);
 }
 
