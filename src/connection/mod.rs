@@ -95,6 +95,7 @@ pub struct Connection {
     /// A large body frame that is being received straight into its message.
     streaming: Option<receive::Streaming>,
     /// Open channels, by rising number.
+    #[expect(clippy::vec_box, reason = "most connections have one channel, and a vector makes room for four at once")]
     channels: Vec<Box<Channel>>,
     /// The index of the channel of the last frame: the next one is most often its.
     last_channel: usize,
