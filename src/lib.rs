@@ -5,6 +5,7 @@
 //! | [`protocol`] | AMQP on the wire: bytes in, values out | knows no queue, socket or clock |
 //! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame, socket, clock or OS randomness |
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
+//! | [`storage`] | the log: what is durable, and its recovery | knows no socket, no routing and, but for one file, no clock and no I/O |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
@@ -15,3 +16,4 @@ pub mod connection;
 pub mod protocol;
 pub mod reactor;
 pub mod server;
+pub mod storage;

@@ -254,6 +254,7 @@ impl<S: Store> Broker<S> {
             self.unacknowledged += 1;
             channel.unacknowledged.push(got.delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
         }
+        self.schedule_expiry(queue_id);
         Ok(Some(got))
     }
 

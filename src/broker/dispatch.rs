@@ -239,6 +239,13 @@ impl<S: Store> Broker<S> {
 
     /// Delivers at most `most` messages of a queue. True when it stopped only because of that.
     fn deliver_from(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
+        let more = self.deliver_some(id, most, effects);
+        // Another message is the head now, and may expire sooner than the one before it.
+        self.schedule_expiry(id);
+        more
+    }
+
+    fn deliver_some(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
         for _ in 0..most {
             let Self { queues, consumers, channels, connections, totals, .. } = self;
             let queue = &mut queues[id.0 as usize];
@@ -299,5 +306,61 @@ impl<S: Store> Broker<S> {
         if !queue.backlog.is_empty() {
             self.touch(queue_id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::broker::message::Content;
+    use crate::broker::store::MemoryStore;
+    use crate::broker::{Broker, ConnectionId, ConsumeRequest, DeclareRequest, Effects, Publication, Recipient, Room};
+    use crate::broker::{ChannelId, Settings};
+    use crate::protocol::FieldTable;
+
+    /// Who got deliveries.
+    #[derive(Default)]
+    struct Takers(Vec<ConnectionId>);
+
+    impl Effects for Takers {
+        fn deliver(&mut self, recipient: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
+            self.0.push(recipient.connection);
+            Room::Left
+        }
+        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
+        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
+    }
+
+    fn consume(broker: &mut Broker<MemoryStore>, connection: ConnectionId) -> ChannelId {
+        broker.open_connection(connection);
+        let channel = broker.open_channel(connection, 1);
+        let arguments = FieldTable::default();
+        let request = ConsumeRequest { queue: b"q", consumer_tag: b"", no_ack: false, exclusive: false, arguments };
+        broker.consume(channel, request).unwrap();
+        channel
+    }
+
+    #[test]
+    fn a_vanished_consumer_in_the_line_is_passed_over() {
+        let (publisher, vanishing, staying) = (ConnectionId(0), ConnectionId(1), ConnectionId(2));
+        let settings = Settings { vhost: "/".into(), seed: [0; 32], queues_max: 0, transaction_max_bytes: usize::MAX };
+        let mut broker = Broker::new(settings, MemoryStore, 0);
+        let mut takers = Takers::default();
+        broker.open_connection(publisher);
+        let channel = broker.open_channel(publisher, 1);
+        let (name, arguments) = (b"q".as_slice(), FieldTable::default());
+        let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(request, publisher, &mut takers).unwrap();
+        let queue = broker.existing_queue(b"q").unwrap();
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let publication = Publication { content, attributes: Default::default(), mandatory: false };
+
+        consume(&mut broker, vanishing);
+        consume(&mut broker, staying);
+        broker.close_connection(vanishing, &mut takers);
+        broker.publish(channel, &publication, &[queue], &mut takers);
+        broker.pump(&mut takers);
+        assert_eq!(takers.0, [staying]);
+        broker.census();
     }
 }

@@ -1,8 +1,10 @@
 //! `exchange.*`: declare, delete, bind and unbind. The rules are the router's.
 
 use super::Broker;
-use super::store::Store;
-use crate::protocol::{AmqpError, FieldTable};
+use super::definitions::durable_binding;
+use super::exchange::Exchange;
+use super::store::{Definition, DurableDestination, Store};
+use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 impl<S: Store> Broker<S> {
     /// `exchange.declare`. True when it is new.
@@ -19,6 +21,11 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
     ) -> Result<bool, AmqpError> {
         let declared = self.router.declare(name, kind, durable, auto_delete, internal, &arguments)?;
+        if declared.new && durable {
+            let Exchange { name, kind, .. } = self.router.exchange_info(declared.id);
+            let (name, kind) = (name.clone(), *kind);
+            self.define(&Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments });
+        }
         Ok(declared.new)
     }
 
@@ -36,7 +43,12 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
     pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<(), AmqpError> {
-        self.router.delete(name, if_unused)?;
+        let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
+        let deleted = self.router.delete(name, if_unused)?;
+        if durable {
+            self.define(&Definition::ExchangeDeleted { name: ShortString::truncated(name) });
+        }
+        self.define_auto_deleted(&deleted.auto_deleted);
         Ok(())
     }
 
@@ -51,7 +63,11 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: FieldTable,
     ) -> Result<(), AmqpError> {
-        self.router.bind_exchange(source, destination, routing_key, &arguments)?;
+        let bound = self.router.bind_exchange(source, destination, routing_key, &arguments)?;
+        if bound.new && bound.durable {
+            let destination = DurableDestination::Exchange(ShortString::truncated(destination));
+            self.define(&Definition::Bound(durable_binding(source, destination, routing_key, &arguments)));
+        }
         Ok(())
     }
 
@@ -66,7 +82,12 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
-        self.router.unbind_exchange(source, destination, routing_key, arguments)?;
+        let unbound = self.router.unbind_exchange(source, destination, routing_key, arguments)?;
+        if unbound.durable {
+            let destination = DurableDestination::Exchange(ShortString::truncated(destination));
+            self.define(&Definition::Unbound(durable_binding(source, destination, routing_key, arguments)));
+        }
+        self.define_auto_deleted(&unbound.auto_deleted);
         Ok(())
     }
 }

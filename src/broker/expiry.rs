@@ -45,7 +45,6 @@ impl<S: Store> Broker<S> {
                 self.notify_cancelled(&deleted, effects);
             } else {
                 self.drop_expired(id);
-                self.schedule_expiry(id);
             }
         }
     }
@@ -69,6 +68,7 @@ impl<S: Store> Broker<S> {
             let Some(taken) = self.queue_mut(id).backlog.pop() else { break };
             self.expired(id, taken);
         }
+        self.schedule_expiry(id);
     }
 
     /// A message that was taken off a backlog turned out to be expired.
@@ -93,5 +93,60 @@ impl<S: Store> Broker<S> {
             queue.scheduled_ms = deadline_ms;
             self.expiry.schedule(deadline_ms, queue.serial, id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::effects::{Recipient, Room};
+    use crate::broker::message::{Attributes, Content};
+    use crate::broker::store::MemoryStore;
+    use crate::broker::{ConnectionId, DeclareRequest, Publication, Settings};
+    use crate::protocol::FieldTable;
+
+    /// Nobody listens.
+    struct Nobody;
+
+    impl Effects for Nobody {
+        fn deliver(&mut self, _: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
+            Room::Left
+        }
+        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
+        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
+    }
+
+    #[test]
+    fn a_message_that_becomes_the_head_expires_in_time() {
+        let client = ConnectionId(0);
+        let settings = Settings { vhost: "/".into(), seed: [0; 32], queues_max: 0, transaction_max_bytes: usize::MAX };
+        let mut broker = Broker::new(settings, MemoryStore, 0);
+        broker.open_connection(client);
+        let channel = broker.open_channel(client, 1);
+        let request = DeclareRequest {
+            name: b"q",
+            durable: false,
+            exclusive: false,
+            auto_delete: false,
+            arguments: FieldTable::default(),
+        };
+        broker.declare_queue(request, client, &mut Nobody).unwrap();
+        let queue = broker.existing_queue(b"q").unwrap();
+        let mut publish = |expiration_ms| {
+            let content =
+                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+            let attributes = Attributes { expiration_ms, ..Attributes::default() };
+            let publication = Publication { content, attributes, mandatory: false };
+            broker.publish(channel, &publication, &[queue], &mut Nobody);
+        };
+        publish(None);
+        publish(Some(50));
+        assert_eq!(broker.next_expiry_ms(), None, "the head never expires");
+        broker.get(channel, b"q", false, &mut Nobody).unwrap().unwrap();
+        assert_eq!(broker.next_expiry_ms(), Some(50));
+        broker.set_now(50);
+        broker.expire(&mut Nobody);
+        assert_eq!(broker.census().ready, 0);
     }
 }

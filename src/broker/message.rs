@@ -175,6 +175,21 @@ impl MessageRef {
         self.header().priority
     }
 
+    /// Address and frames as they lie in memory, one behind the other.
+    #[inline]
+    pub fn image(&self) -> &[u8] {
+        let header = self.header();
+        let length = usize::from(header.address_length) + header.frames_length as usize;
+        // SAFETY: `new` wrote this many bytes right behind the header.
+        unsafe { std::slice::from_raw_parts(self.header.as_ptr().cast::<u8>().add(size_of::<Header>()), length) }
+    }
+
+    /// Whether both are references to one stored message.
+    #[inline]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.header == other.header
+    }
+
     /// What this message holds, in bytes, however many queues share it.
     pub fn memory_bytes(&self) -> usize {
         let header = self.header();

@@ -13,12 +13,16 @@
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `dispatch` | from a queue's backlog to its consumers |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
+//! | `census` | counts of everything, for tests |
 
+mod census;
 mod channel;
 mod consumer;
 mod consumer_commands;
+mod definitions;
 mod dispatch;
 mod effects;
 pub mod equivalence;
@@ -34,10 +38,12 @@ pub mod queue;
 mod queue_commands;
 mod settle;
 pub mod store;
-mod unacknowledged;
+pub mod unacknowledged;
 
+pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, Got};
+pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
@@ -55,7 +61,7 @@ use names::NameGenerator;
 use queue::Queue;
 use slab::Slab;
 use std::collections::VecDeque;
-use store::Store;
+use store::{LogPosition, Store};
 
 /// A client connection; the number is the caller's and is used again after the connection closed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -75,6 +81,8 @@ pub struct Settings {
     pub vhost: String,
     /// For names that must not be guessed.
     pub seed: [u8; 32],
+    /// Milliseconds from 1970 to the zero of the caller's clock.
+    pub unix_start_ms: u64,
     /// Most queues; 0 for no limit.
     pub queues_max: usize,
     /// Most bytes of messages in one open transaction.
@@ -118,6 +126,8 @@ pub struct Broker<S: Store> {
     /// The caller's clock at the start of the turn, in milliseconds.
     now_ms: u64,
     queue_serial: u64,
+    /// What the answer to the command under way must wait for.
+    answer_waits_for: LogPosition,
     route_scratch: Vec<QueueId>,
     totals: Totals,
     /// Messages in all backlogs, and unacknowledged ones.
@@ -142,6 +152,7 @@ impl<S: Store> Broker<S> {
             expiry: ExpiryQueue::default(),
             now_ms,
             queue_serial: 0,
+            answer_waits_for: LogPosition::default(),
             route_scratch: Vec::new(),
             totals: Totals::default(),
             ready: 0,

@@ -5,7 +5,7 @@ use super::dispatch::HandOver;
 use super::effects::{Effects, Recipient};
 use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use super::message::{Attributes, Content, MessageRef};
-use super::queue::{NEVER, Taken, Waiting};
+use super::queue::{NEVER, Taken};
 use super::store::{LogPosition, Store};
 use super::{Broker, ChannelId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
@@ -137,7 +137,11 @@ impl<S: Store> Broker<S> {
     fn count_for_confirm(&mut self, id: ChannelId, position: LogPosition) {
         let channel = &mut self.channels[id.0 as usize];
         if let ChannelMode::Confirm(confirms) = &mut channel.mode {
-            confirms.published(position, self.store.durable());
+            let durable = self.store.durable();
+            if position > durable {
+                self.store.awaited(position);
+            }
+            confirms.published(position, durable);
             self.totals.confirmed += 1;
             if !channel.confirms_touched {
                 channel.confirms_touched = true;
@@ -236,23 +240,19 @@ impl<S: Store> Broker<S> {
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
         let log_as = queue.durable_id.filter(|_| attributes.persistent);
+        let position = match log_as {
+            Some(durable_id) => {
+                let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
+                self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message, expires_at_ms)
+            }
+            None => LogPosition::default(),
+        };
         if let HandOver::MustBeKept(consumer) = handed_over {
-            let position = match log_as {
-                Some(durable_id) => {
-                    let sequence = queue.backlog.next_sequence();
-                    self.store.enqueued(durable_id, sequence, &message)
-                }
-                None => LogPosition::default(),
-            };
             let taken = Taken { message, expires_at_ms, sequence: 0, redelivered: false };
             self.hand_over_kept(id, consumer, taken, effects);
             return position;
         }
-        let position = match log_as {
-            Some(durable_id) => self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message),
-            None => LogPosition::default(),
-        };
-        queue.backlog.push(Waiting { message, expires_at_ms });
+        queue.backlog.push(message, expires_at_ms);
         self.ready += 1;
         if !queue.touched && queue.line.front().is_some() {
             queue.touched = true;
@@ -309,7 +309,8 @@ impl<S: Store> Broker<S> {
             Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),
             None => {
                 let kept = Some(pending.message.clone());
-                self.publish_to_many(channel, &queues, &publication, kept, effects);
+                let position = self.publish_to_many(channel, &queues, &publication, kept, effects);
+                self.answer_waits_for(position);
                 self.totals.received += 1;
             }
         }

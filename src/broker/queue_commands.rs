@@ -1,12 +1,13 @@
 //! `queue.*`: declare, bind, unbind, purge, delete.
 
 use super::consumer::ConsumerState;
+use super::definitions::durable_binding;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{Subject, assert_same_argument, assert_same_attribute};
 use super::exchange::QueueId;
 use super::publish::{REPLY_ADDRESS_PREFIX, REPLY_TO};
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
-use super::store::{DurableQueueId, Store};
+use super::store::{Definition, DurableDestination, DurableQueueId, Store};
 use super::{Broker, ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
@@ -220,6 +221,11 @@ impl<S: Store> Broker<S> {
         let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
         let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
         self.router.queue_added(&name, id, durable_id.is_some());
+        if let Some(durable_id) = durable_id {
+            let properties = &self.queue(id).properties;
+            let (auto_delete, arguments) = (properties.auto_delete, properties.arguments.clone());
+            self.define(&Definition::QueueDeclared { id: durable_id, name, auto_delete, arguments });
+        }
         if request.exclusive
             && let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize)
         {
@@ -252,7 +258,12 @@ impl<S: Store> Broker<S> {
     ) -> Result<bool, AmqpError> {
         self.router.bind_target(exchange)?;
         let id = self.accessible_queue(queue, connection)?;
-        Ok(self.router.bind_queue(exchange, id, routing_key, &arguments)?.new)
+        let bound = self.router.bind_queue(exchange, id, routing_key, &arguments)?;
+        if bound.new && bound.durable {
+            let destination = DurableDestination::Queue(ShortString::truncated(queue));
+            self.define(&Definition::Bound(durable_binding(exchange, destination, routing_key, &arguments)));
+        }
+        Ok(bound.new)
     }
 
     /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
@@ -267,7 +278,16 @@ impl<S: Store> Broker<S> {
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
         match self.router.queue_named(queue) {
-            Some(id) => self.router.unbind_queue(exchange, id, routing_key, arguments).map(|_| ()),
+            Some(id) => {
+                let unbound = self.router.unbind_queue(exchange, id, routing_key, arguments)?;
+                if unbound.durable {
+                    let destination = DurableDestination::Queue(ShortString::truncated(queue));
+                    let binding = durable_binding(exchange, destination, routing_key, arguments);
+                    self.define(&Definition::Unbound(binding));
+                }
+                self.define_auto_deleted(&unbound.auto_deleted);
+                Ok(())
+            }
             None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| ()),
             None => Ok(()),
         }
@@ -291,8 +311,14 @@ impl<S: Store> Broker<S> {
     fn purge(&mut self, id: QueueId) -> u32 {
         let queue = &mut self.queues[id.0 as usize];
         let length = queue.backlog.len();
+        let last = queue.backlog.next_sequence().checked_sub(1);
+        let whole = queue.durable_id.zip(last).filter(|_| queue.unacknowledged == 0);
+        if let Some((durable_id, last)) = whole {
+            self.store.purged(durable_id, last);
+        }
         while let Some(taken) = queue.backlog.pop() {
             if let Some(durable_id) = queue.durable_id
+                && whole.is_none()
                 && taken.message.is_persistent()
             {
                 self.store.removed(durable_id, taken.sequence);
@@ -337,9 +363,15 @@ impl<S: Store> Broker<S> {
 
     /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
     pub(super) fn delete_queue_now(&mut self, id: QueueId) -> DeletedQueue {
-        self.router.queue_removed(id);
+        let auto_deleted = self.router.queue_removed(id);
+        self.define_auto_deleted(&auto_deleted);
         self.totals.queues_deleted += 1;
+        // The log forgets the messages with their queue.
+        let durable_id = self.queue_mut(id).durable_id.take();
         let message_count = self.purge(id);
+        if let Some(id) = durable_id {
+            self.define(&Definition::QueueDeleted { id });
+        }
         let queue = self.queue_mut(id);
         queue.deleted = true;
         let owner = queue.properties.exclusive_owner;

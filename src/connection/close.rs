@@ -89,6 +89,8 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) {
         log::warn!("{}: {error}", self.name());
+        // Nothing may follow the close, so confirms go first.
+        context.broker.flush_confirms(context.outboxes);
         self.send_close(error, method, context);
         self.release(context);
         self.phase = Phase::Closing;

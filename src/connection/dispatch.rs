@@ -124,7 +124,8 @@ impl Connection {
         }
     }
 
-    /// Sends the answer to a command, unless the client didn't want one.
+    /// Sends the answer to a command, unless the client didn't want one. It leaves when what the command changed is
+    /// durable, and everything written after it leaves behind it.
     pub(super) fn answer<S: Store>(
         &self,
         channel_number: u16,
@@ -132,7 +133,11 @@ impl Connection {
         method: &Method<'_>,
         context: &mut Context<'_, S>,
     ) {
+        let position = context.broker.take_answer_position();
         if !nowait {
+            if let Some(position) = position {
+                context.outboxes.hold(self.id, position);
+            }
             context.outboxes.method(self.id, channel_number, method);
         }
     }

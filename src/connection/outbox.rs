@@ -5,6 +5,7 @@
 //! This module owns order and size; it does not know a socket.
 
 use super::lane::{Lane, Template};
+use crate::broker::store::LogPosition;
 use crate::broker::{ConnectionId, Room};
 use crate::protocol::Method;
 use crate::protocol::frame::write_heartbeat;
@@ -32,6 +33,8 @@ pub struct Outbox {
     /// Rising in `at`, all of them at or after `sent`.
     shared: VecDeque<Shared>,
     shared_bytes: usize,
+    /// (offset in `buffer`, position): what lies behind the offset is not sent before the position is durable. Rising.
+    holds: VecDeque<(usize, LogPosition)>,
     /// In the list of outboxes to flush.
     touched: bool,
     /// The last turn needed more than a small buffer.
@@ -52,6 +55,19 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Where sending stops for now, as an offset in `buffer`.
+    #[inline]
+    fn send_limit(&self) -> usize {
+        self.holds.front().map_or(self.buffer.len(), |(at, _)| *at)
+    }
+
+    /// Whether something can be sent now.
+    #[inline]
+    pub fn is_sendable(&self) -> bool {
+        let limit = self.send_limit();
+        self.sent < limit || self.shared.front().is_some_and(|shared| shared.at <= limit)
     }
 
     pub fn frame_max(&self) -> u32 {
@@ -83,19 +99,20 @@ impl Outbox {
                 filled += 1;
             }
         };
-        for shared in &self.shared {
+        let limit = self.send_limit();
+        for shared in self.shared.iter().take_while(|shared| shared.at <= limit) {
             add(&self.buffer[position..shared.at]);
             add(&shared.bytes);
             position = shared.at;
         }
-        add(&self.buffer[position..]);
+        add(&self.buffer[position..limit]);
         filled
     }
 
-    /// The waiting bytes, when they lie in one piece.
+    /// The bytes that can be sent, when they lie in one piece.
     #[inline]
     pub fn contiguous(&self) -> Option<&[u8]> {
-        self.shared.is_empty().then(|| &self.buffer[self.sent..])
+        self.shared.is_empty().then(|| &self.buffer[self.sent..self.send_limit()])
     }
 
     /// Takes `count` bytes off the front, which were sent.
@@ -130,6 +147,8 @@ impl Outbox {
 pub struct Outboxes {
     outboxes: Vec<Outbox>,
     touched: Vec<ConnectionId>,
+    /// Those with holds; some may be closed since.
+    held: Vec<ConnectionId>,
     high_water_bytes: usize,
     small_buffers: Vec<Vec<u8>>,
     large_buffers: Vec<Vec<u8>>,
@@ -142,6 +161,7 @@ impl Outboxes {
         Self {
             outboxes: Vec::new(),
             touched: Vec::new(),
+            held: Vec::new(),
             high_water_bytes,
             small_buffers: Vec::new(),
             large_buffers: Vec::new(),
@@ -257,6 +277,30 @@ impl Outboxes {
         }
     }
 
+    /// What is appended from now on waits until `position` is durable.
+    pub fn hold(&mut self, id: ConnectionId, position: LogPosition) {
+        let outbox = &mut self.outboxes[id.0 as usize];
+        if outbox.holds.is_empty() {
+            self.held.push(id);
+        }
+        outbox.holds.push_back((outbox.buffer.len(), position));
+    }
+
+    /// Everything up to `durable` is durable: lets go of what waited for it.
+    pub fn release(&mut self, durable: LogPosition) {
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|id| {
+            let outbox = &mut self.outboxes[id.0 as usize];
+            while outbox.holds.front().is_some_and(|(_, position)| *position <= durable) {
+                outbox.holds.pop_front();
+            }
+            let still_held = !outbox.holds.is_empty();
+            self.write_to(*id);
+            still_held
+        });
+        self.held.append(&mut held);
+    }
+
     /// Appends bytes as they are.
     pub fn raw(&mut self, id: ConnectionId, bytes: &[u8]) {
         self.write_to(id).buffer.extend_from_slice(bytes);
@@ -289,6 +333,7 @@ impl Outboxes {
             let sent = outbox.sent;
             outbox.buffer.drain(..sent);
             outbox.shared.iter_mut().for_each(|shared| shared.at -= sent);
+            outbox.holds.iter_mut().for_each(|(at, _)| *at -= sent);
             outbox.sent = 0;
         }
         false

@@ -42,7 +42,7 @@ pub fn run(config: &Config, reload: impl Fn() -> Option<Config>) -> io::Result<(
     let mut seed = [0; 32];
     #[allow(clippy::disallowed_methods, reason = "the one seed of the program's names")]
     getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-    let hub = Hub::new(hub_settings(config, seed), MemoryStore, clock.now_ms());
+    let hub = Hub::new(hub_settings(config, seed, clock.unix_ms() - clock.now_ms()), MemoryStore, clock.now_ms());
     let watermark = memory_watermark(config);
     log::info!("memory watermark {} MiB, {descriptors} descriptors", watermark >> 20);
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
@@ -58,8 +58,8 @@ fn memory_watermark(config: &Config) -> usize {
     usize::try_from(config.limits.memory_watermark.bytes_of(available)).unwrap_or(usize::MAX)
 }
 
-/// What the hub is made with, from the configuration.
-pub fn hub_settings(config: &Config, seed: [u8; 32]) -> HubSettings {
+/// What the hub is made with, from the configuration. `unix_start_ms` is the time at the zero of the hub's clock.
+pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubSettings {
     let limits = &config.limits;
     HubSettings {
         connection: connection::Settings {
@@ -84,6 +84,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32]) -> HubSettings {
         broker: crate::broker::Settings {
             vhost: config.default_vhost.clone(),
             seed,
+            unix_start_ms,
             queues_max: limits.queues_max,
             transaction_max_bytes: limits.transaction_max_bytes,
         },

@@ -333,10 +333,11 @@ impl<S: Store> Server<S> {
     /// Sends what waits for one client, as far as its socket takes it.
     fn flush(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        while !client.blocked_sending && !self.hub.outboxes().get(id).is_empty() {
+        while !client.blocked_sending && self.hub.outboxes().get(id).is_sendable() {
             let outbox = self.hub.outboxes().get(id);
-            let waiting = outbox.len();
-            let sent = match outbox.contiguous() {
+            let contiguous = outbox.contiguous();
+            let offered = contiguous.map(<[u8]>::len);
+            let sent = match contiguous {
                 Some(bytes) => client.socket.send(bytes),
                 None => {
                     let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];
@@ -347,7 +348,7 @@ impl<S: Store> Server<S> {
             match sent {
                 Sent::Bytes(count) => {
                     self.hub.sent(id, count);
-                    if count < waiting && self.hub.outboxes().get(id).contiguous().is_some() {
+                    if offered.is_some_and(|offered| count < offered) {
                         // A short write means that the socket is full; an edge will tell when it isn't.
                         client.blocked_sending = true;
                     }

@@ -76,7 +76,8 @@ impl ExchangeKind {
         }
     }
 
-    fn from_name(name: &[u8]) -> Option<Self> {
+    /// The kind of that name.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
         [Self::Direct, Self::Fanout, Self::Topic, Self::Headers].into_iter().find(|kind| kind.name().as_bytes() == name)
     }
 }

@@ -1,6 +1,6 @@
 //! A queue's waiting messages: a ring in publish order, and the returned ones with the places they came from.
 //!
-//! Sequences are given in publish order without gaps. A message that was taken keeps its sequence, so that it returns to
+//! Sequences are given in publish order. A message that was taken keeps its sequence, so that it returns to
 //! its original place: ahead of everything that was never taken. This module never looks at consumers.
 
 use crate::broker::message::MessageRef;
@@ -16,6 +16,8 @@ const CHUNK_LENGTH: usize = 1024;
 #[derive(Debug)]
 pub struct Waiting {
     pub message: MessageRef,
+    /// Given by the backlog.
+    sequence: u64,
     /// On the caller's clock; [`NEVER`] without a time to live.
     pub expires_at_ms: u64,
 }
@@ -42,6 +44,8 @@ pub struct Backlog {
     next_sequence: u64,
     /// Messages that came back, by sequence. All of them are older than the ring's.
     returned: BTreeMap<u64, Waiting>,
+    /// Messages below this sequence may have been delivered in an earlier run of the broker.
+    redelivered_below: u64,
 }
 
 impl Backlog {
@@ -73,20 +77,33 @@ impl Backlog {
 
     /// Appends a message and says its sequence.
     #[inline]
-    pub fn push(&mut self, waiting: Waiting) -> u64 {
+    pub fn push(&mut self, message: MessageRef, expires_at_ms: u64) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.append(Waiting { message, sequence, expires_at_ms });
+        sequence
+    }
+
+    /// Appends a message of an earlier run of the broker, whose sequence is above those of all before it.
+    pub fn restore(&mut self, message: MessageRef, sequence: u64, expires_at_ms: u64) {
+        debug_assert!(sequence >= self.next_sequence);
+        self.next_sequence = sequence + 1;
+        self.append(Waiting { message, sequence, expires_at_ms });
+    }
+
+    /// Ends restoring: numbering goes on at `next_sequence`, and what is there now may have been delivered before.
+    pub fn restored(&mut self, next_sequence: u64) {
+        self.next_sequence = self.next_sequence.max(next_sequence);
+        self.redelivered_below = self.next_sequence;
+    }
+
+    #[inline]
+    fn append(&mut self, waiting: Waiting) {
         match self.chunks.back_mut() {
             Some(chunk) if chunk.len() < CHUNK_LENGTH => chunk.push_back(waiting),
             _ => self.push_to_new_chunk(waiting),
         }
         self.ring_length += 1;
-        self.pass_sequence()
-    }
-
-    #[inline]
-    fn pass_sequence(&mut self) -> u64 {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        sequence
     }
 
     #[cold]
@@ -108,26 +125,24 @@ impl Backlog {
             return self.pop_returned();
         }
         let chunk = self.chunks.front_mut()?;
-        let Waiting { message, expires_at_ms } = chunk.pop_front()?;
-        let sequence = self.next_sequence - self.ring_length as u64;
+        let Waiting { message, sequence, expires_at_ms } = chunk.pop_front()?;
         self.ring_length -= 1;
         if chunk.is_empty() && self.chunks.len() > 1 {
             self.spare = self.chunks.pop_front();
         }
-        Some(Taken { message, expires_at_ms, sequence, redelivered: false })
+        Some(Taken { message, expires_at_ms, sequence, redelivered: sequence < self.redelivered_below })
     }
 
     #[cold]
     fn pop_returned(&mut self) -> Option<Taken> {
-        let (sequence, Waiting { message, expires_at_ms }) = self.returned.pop_first()?;
+        let (sequence, Waiting { message, expires_at_ms, .. }) = self.returned.pop_first()?;
         Some(Taken { message, expires_at_ms, sequence, redelivered: true })
     }
 
     /// Returns a taken message to its place.
     pub fn put_back(&mut self, taken: Taken) {
         let Taken { message, expires_at_ms, sequence, .. } = taken;
-        debug_assert!(sequence < self.next_sequence - self.ring_length as u64);
-        let previous = self.returned.insert(sequence, Waiting { message, expires_at_ms });
+        let previous = self.returned.insert(sequence, Waiting { message, sequence, expires_at_ms });
         debug_assert!(previous.is_none(), "a sequence is in one place at a time");
     }
 
@@ -153,9 +168,9 @@ mod tests {
     use crate::broker::message::{Attributes, Content};
     use proptest::prelude::*;
 
-    fn waiting() -> Waiting {
+    fn message() -> MessageRef {
         let content = Content { address: b"\0\0\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
-        Waiting { message: MessageRef::new(&content, Attributes::default()), expires_at_ms: NEVER }
+        MessageRef::new(&content, Attributes::default())
     }
 
     #[derive(Clone, Debug)]
@@ -181,7 +196,7 @@ mod tests {
             let mut ever_taken = std::collections::BTreeSet::new();
             for step in steps {
                 match step {
-                    Step::Push => { model.insert(backlog.push(waiting())); }
+                    Step::Push => { model.insert(backlog.push(message(), NEVER)); }
                     Step::Pop => {
                         let popped = backlog.pop();
                         prop_assert_eq!(popped.as_ref().map(|taken| taken.sequence), model.pop_first());
@@ -207,12 +222,12 @@ mod tests {
     fn a_long_queue_drains_in_order_over_many_chunks() {
         let mut backlog = Backlog::default();
         for sequence in 0..5 * CHUNK_LENGTH as u64 {
-            assert_eq!(backlog.push(waiting()), sequence);
+            assert_eq!(backlog.push(message(), NEVER), sequence);
         }
         for sequence in 0..5 * CHUNK_LENGTH as u64 {
             assert_eq!(backlog.pop().map(|taken| taken.sequence), Some(sequence));
         }
         assert!(backlog.pop().is_none());
-        assert_eq!(backlog.push(waiting()), 5 * CHUNK_LENGTH as u64);
+        assert_eq!(backlog.push(message(), NEVER), 5 * CHUNK_LENGTH as u64);
     }
 }

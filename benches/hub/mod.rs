@@ -1,0 +1,136 @@
+//! The turn of the loop without sockets: clients whose bytes are handed to a hub as the server hands them, and whose
+//! outboxes take whatever there is.
+//!
+//! Shared by the bench `turn` and the test `allocations`. It allocates nothing in a turn that has nothing to keep.
+
+use leveret::broker::ConnectionId;
+use leveret::broker::store::MemoryStore;
+use leveret::config::Config;
+use leveret::protocol::frame::{PROTOCOL_HEADER, write_body_frame};
+use leveret::protocol::method::{basic, channel, connection};
+use leveret::protocol::properties::BASIC_CLASS_ID;
+use leveret::protocol::{ContentHeader, Method};
+use leveret::server::{Hub, MayRead, hub_settings};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The channel that every client opens.
+const CHANNEL: u16 = 1;
+/// What one receive brings at most, in bytes.
+const READ_BUDGET_BYTES: usize = 128 * 1024;
+/// Rounds of delivering and sending in one turn, as in the server.
+const PUMP_ROUNDS_MAX: usize = 4;
+
+pub struct Loop {
+    hub: Hub<MemoryStore>,
+    /// Where a frame's kept beginning meets the bytes that follow it.
+    joined: Vec<u8>,
+    /// Bytes taken from each client's outbox.
+    sent: Vec<usize>,
+}
+
+impl Loop {
+    pub fn new() -> Self {
+        let hub = Hub::new(hub_settings(&Config::default(), [0; 32]), MemoryStore, 0);
+        Self { hub, joined: Vec::new(), sent: Vec::new() }
+    }
+
+    /// A client with one open channel, on which it called these methods.
+    pub fn client(&mut self, methods: &[Method<'_>]) -> ConnectionId {
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let id = self.hub.connect(address(50_000), address(5672));
+        self.sent.push(0);
+        let mut wire = PROTOCOL_HEADER.to_vec();
+        let start_ok =
+            connection::StartOk { mechanism: b"PLAIN", response: b"\0guest\0guest", ..connection::StartOk::default() };
+        Method::ConnectionStartOk(start_ok).encode_frame(0, &mut wire);
+        let tune_ok = connection::TuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 };
+        Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut wire);
+        Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut wire);
+        Method::ChannelOpen(channel::Open).encode_frame(CHANNEL, &mut wire);
+        methods.iter().for_each(|method| method.encode_frame(CHANNEL, &mut wire));
+        self.turn(id, &wire);
+        assert_eq!(
+            self.hub.connection(id).map(|connection| connection.channel_count()),
+            Some(1),
+            "its channel is open"
+        );
+        id
+    }
+
+    /// One turn in which one client sent these bytes. All clients get what is for them.
+    pub fn turn(&mut self, id: ConnectionId, wire: &[u8]) {
+        for received in wire.chunks(READ_BUDGET_BYTES) {
+            assert!(self.hub.start_turn(0).is_empty());
+            assert_eq!(self.hub.may_read(id), MayRead::Now);
+            self.receive(id, received);
+            self.pump_and_flush();
+            assert!(self.hub.update_alarm().is_empty());
+        }
+    }
+
+    fn receive(&mut self, id: ConnectionId, mut received: &[u8]) {
+        let connection = self.hub.connection_mut(id);
+        if let Some((body, remaining)) = connection.stream_target() {
+            let count = received.len().min(remaining);
+            body.extend_from_slice(&received[..count]);
+            received = &received[count..];
+            self.hub.streamed(id, count);
+        }
+        let connection = self.hub.connection_mut(id);
+        if connection.partial_len() == 0 {
+            return self.hub.receive(id, received);
+        }
+        self.joined.resize(connection.partial_len(), 0);
+        connection.take_partial(&mut self.joined);
+        self.joined.extend_from_slice(received);
+        self.hub.receive(id, &self.joined);
+    }
+
+    fn pump_and_flush(&mut self) {
+        for _ in 0..PUMP_ROUNDS_MAX {
+            self.hub.pump();
+            while let Some(id) = self.hub.outboxes_mut().next_touched() {
+                let waiting = self.hub.outboxes().get(id).len();
+                self.sent[id.0 as usize] += waiting;
+                self.hub.sent(id, waiting);
+            }
+            if !self.hub.has_work() {
+                return;
+            }
+        }
+    }
+
+    /// Bytes that a client was sent since this was last asked.
+    pub fn take_sent(&mut self, id: ConnectionId) -> usize {
+        std::mem::take(&mut self.sent[id.0 as usize])
+    }
+
+    pub fn totals(&self) -> leveret::broker::Totals {
+        *self.hub.broker().totals()
+    }
+}
+
+/// Publishes of `body_size` bytes without properties, one for each of the routing keys.
+pub fn publishes<'a>(exchange: &[u8], routing_keys: impl IntoIterator<Item = &'a [u8]>, body_size: usize) -> Vec<u8> {
+    /// Largest body frame, in bytes.
+    const BODY_FRAME_MAX: usize = 131_072 - 8;
+    let mut wire = Vec::new();
+    let body = vec![b'.'; body_size];
+    for routing_key in routing_keys {
+        let publish = basic::Publish { exchange, routing_key, ..basic::Publish::default() };
+        Method::BasicPublish(publish).encode_frame(CHANNEL, &mut wire);
+        let header =
+            ContentHeader { class_id: BASIC_CLASS_ID, weight: 0, body_size: body_size as u64, properties: &[0, 0] };
+        header.encode_frame(CHANNEL, &mut wire);
+        body.chunks(BODY_FRAME_MAX).for_each(|part| write_body_frame(&mut wire, CHANNEL, part));
+    }
+    wire
+}
+
+/// Acknowledges `count` deliveries after the first `before` ones, `every` at a time; what is written replaces `wire`.
+pub fn acknowledge(wire: &mut Vec<u8>, before: u64, count: u64, every: u64) {
+    wire.clear();
+    for delivery_tag in (before + every..=before + count).step_by(every as usize) {
+        Method::BasicAck(basic::Ack { delivery_tag, multiple: every > 1 }).encode_frame(CHANNEL, wire);
+    }
+}

@@ -1,0 +1,98 @@
+//! Counting what the broker holds, and checking that its tables agree with each other.
+
+use super::channel::ChannelMode;
+use super::consumer::ConsumerState;
+use super::queue::NEVER;
+use super::store::Store;
+use super::{Broker, ConsumerId};
+
+/// What a broker holds. Deleted queues and cancelled consumers that live on in unacknowledged messages don't count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    pub connections: usize,
+    pub channels: usize,
+    pub queues: usize,
+    pub consumers: usize,
+    pub ready: usize,
+    pub unacknowledged: usize,
+}
+
+impl<S: Store> Broker<S> {
+    /// Counts everything, one by one.
+    ///
+    /// # Panics
+    /// When tables contradict each other: this is for tests and for hunting bugs, not for a running broker.
+    pub fn census(&self) -> Census {
+        self.check_queues();
+        self.check_consumers();
+        let mut unacknowledged = 0;
+        let mut consumers = 0;
+        for (_, channel) in &self.channels {
+            let pending = match &channel.mode {
+                ChannelMode::Transaction(transaction) => &transaction.settlements[..],
+                _ => &[],
+            };
+            let deliveries = channel.unacknowledged.iter().map(|(_, delivered)| delivered);
+            let deliveries = deliveries.chain(pending.iter().map(|pending| &pending.delivered));
+            let of_consumers = deliveries.filter(|delivered| delivered.consumer.is_some()).count();
+            assert_eq!(of_consumers, channel.consumer_deliveries as usize, "a channel's deliveries to consumers");
+            unacknowledged += channel.unacknowledged.len() + pending.len();
+            consumers += channel.consumers.len();
+        }
+        assert_eq!(unacknowledged, self.unacknowledged, "unacknowledged messages of all channels");
+        let census = Census {
+            connections: self.connections.iter().flatten().count(),
+            channels: self.channels.len(),
+            queues: self.queues.iter().filter(|(_, queue)| !queue.deleted).count(),
+            consumers,
+            ready: self.queues.iter().map(|(_, queue)| queue.backlog.len()).sum(),
+            unacknowledged,
+        };
+        assert_eq!(census.ready, self.ready, "messages in all backlogs");
+        census
+    }
+
+    fn check_queues(&self) {
+        let mut unacknowledged = 0;
+        for (_, queue) in &self.queues {
+            unacknowledged += queue.unacknowledged;
+            let name = &queue.properties.name;
+            if queue.deleted {
+                assert!(queue.backlog.is_empty() && queue.consumers.is_empty(), "deleted queue {name} is empty");
+                assert!(queue.unacknowledged > 0, "deleted queue {name} is kept for a reason");
+                continue;
+            }
+            let expires_at_ms = queue.backlog.head_expires_at_ms();
+            assert!(
+                queue.scheduled_ms <= expires_at_ms || expires_at_ms == NEVER,
+                "queue {name} looks at its head in time"
+            );
+            for (index, id) in queue.consumers.iter().enumerate() {
+                assert_eq!(self.consumers[id.0 as usize].index_in_queue, index, "a consumer's place in queue {name}");
+            }
+        }
+        assert_eq!(unacknowledged, self.unacknowledged, "unacknowledged messages of all queues");
+    }
+
+    fn check_consumers(&self) {
+        for (index, consumer) in &self.consumers {
+            let id = ConsumerId(index as u32);
+            if consumer.state == ConsumerState::Cancelled {
+                assert!(consumer.listed || consumer.unacknowledged > 0, "a cancelled consumer is kept for a reason");
+                continue;
+            }
+            let channel = self.channel(consumer.channel);
+            assert_eq!(channel.consumers.get(&consumer.tag), Some(&id), "a consumer's channel knows it");
+            let connection = self.connections[consumer.connection.0 as usize].as_ref();
+            let connection = connection.expect("a consumer's connection is open");
+            let waits = match consumer.state {
+                ConsumerState::InLine => consumer.listed,
+                ConsumerState::PrefetchReached => !consumer.has_credit(),
+                ConsumerState::ChannelPrefetchReached => channel.limited.contains(&id),
+                ConsumerState::OutboxFull => connection.stalled.contains(&id),
+                ConsumerState::Cancelled => unreachable!("left above"),
+            };
+            assert!(waits, "consumer {} waits where its state says: {:?}", consumer.tag, consumer.state);
+        }
+    }
+}

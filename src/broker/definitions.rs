@@ -1,0 +1,132 @@
+//! What outlives a restart: definitions on their way to the log, and everything on its way back from it.
+
+use super::Broker;
+use super::exchange::{ExchangeKind, QueueId};
+use super::message::MessageRef;
+use super::queue::{NEVER, Queue, QueueProperties, arguments};
+use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
+use crate::protocol::{AmqpError, FieldTable, ShortString};
+
+pub(super) fn durable_binding(
+    source: &[u8],
+    destination: DurableDestination,
+    routing_key: &[u8],
+    arguments: &FieldTable,
+) -> DurableBinding {
+    DurableBinding {
+        source: ShortString::truncated(source),
+        destination,
+        routing_key: ShortString::truncated(routing_key),
+        arguments: arguments.clone(),
+    }
+}
+
+/// A queue that comes back. Its messages follow with [`Broker::restore_message`].
+pub struct RestoredQueue {
+    pub id: DurableQueueId,
+    pub name: ShortString,
+    pub auto_delete: bool,
+    pub arguments: FieldTable,
+}
+
+impl<S: Store> Broker<S> {
+    /// Tells the log of a change; the answer to the command under way waits for it.
+    pub(super) fn define(&mut self, definition: &Definition) {
+        let position = self.store.define(definition);
+        self.answer_waits_for(position);
+    }
+
+    pub(super) fn answer_waits_for(&mut self, position: LogPosition) {
+        self.answer_waits_for = self.answer_waits_for.max(position);
+    }
+
+    /// What the answer to the last command must wait for, if that isn't durable yet.
+    pub fn take_answer_position(&mut self) -> Option<LogPosition> {
+        let position = std::mem::take(&mut self.answer_waits_for);
+        (position > self.store.durable()).then(|| {
+            self.store.awaited(position);
+            position
+        })
+    }
+
+    /// How far everything is durable.
+    pub fn durable(&self) -> LogPosition {
+        self.store.durable()
+    }
+
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// Auto-delete exchanges that went with their last binding. The log is told of each, durable or not: forgetting an
+    /// exchange that it never knew is nothing.
+    pub(super) fn define_auto_deleted(&mut self, exchanges: &[ShortString]) {
+        for name in exchanges {
+            self.define(&Definition::ExchangeDeleted { name: name.clone() });
+        }
+    }
+
+    /// # Errors
+    /// When it contradicts what is there: the log is not of this broker.
+    pub fn restore_exchange(
+        &mut self,
+        name: &ShortString,
+        kind: ExchangeKind,
+        auto_delete: bool,
+        internal: bool,
+        arguments: &FieldTable,
+    ) -> Result<(), AmqpError> {
+        self.router.declare(name, kind.name().as_bytes(), true, auto_delete, internal, arguments)?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// When its arguments are none that this version takes.
+    pub fn restore_queue(&mut self, restored: RestoredQueue) -> Result<QueueId, AmqpError> {
+        let RestoredQueue { id: durable_id, name, auto_delete, arguments } = restored;
+        let settings = arguments::parse(&arguments, &name.to_string(), self.vhost())?;
+        self.queue_serial = self.queue_serial.max(durable_id.0);
+        let properties =
+            QueueProperties { name: name.clone(), durable: true, auto_delete, exclusive_owner: None, arguments };
+        let queue = Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms);
+        let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
+        self.router.queue_added(&name, id, true);
+        self.schedule_expiry(id);
+        Ok(id)
+    }
+
+    /// Durable queues declared from now on are numbered above `last`.
+    pub fn restore_queue_numbering(&mut self, last: DurableQueueId) {
+        self.queue_serial = self.queue_serial.max(last.0);
+    }
+
+    /// # Errors
+    /// When one of its ends is missing.
+    pub fn restore_binding(&mut self, binding: &DurableBinding) -> Result<(), AmqpError> {
+        let DurableBinding { source, destination, routing_key, arguments } = binding;
+        match destination {
+            DurableDestination::Queue(queue) => {
+                let id = self.existing_queue(queue)?;
+                self.router.bind_queue(source, id, routing_key, arguments)?;
+            }
+            DurableDestination::Exchange(exchange) => {
+                self.router.bind_exchange(source, exchange, routing_key, arguments)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A message of an earlier run returns to its queue, in rising order of sequences. `expires_at_ms` counts from 1970.
+    pub fn restore_message(&mut self, id: QueueId, sequence: u64, message: MessageRef, expires_at_ms: Option<u64>) {
+        let unix_start_ms = self.settings.unix_start_ms;
+        let expires_at_ms = expires_at_ms.map_or(NEVER, |unix_ms| unix_ms.saturating_sub(unix_start_ms));
+        self.queue_mut(id).backlog.restore(message, sequence, expires_at_ms);
+        self.ready += 1;
+    }
+
+    /// All messages of the queue are back. They may have been delivered before.
+    pub fn restored(&mut self, id: QueueId, next_sequence: u64) {
+        self.queue_mut(id).backlog.restored(next_sequence);
+        self.schedule_expiry(id);
+    }
+}

@@ -1,0 +1,96 @@
+//! What the log asks of a disk, so that a simulated one can stand in for the real one.
+//!
+//! All calls block. Nothing written is safe before [`DiskFile::sync`], and no name before [`Disk::sync_folder`]. After a
+//! failed sync nobody knows what is on the disk: the caller must not try again.
+
+use std::io;
+
+/// The folders of a data folder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Folder {
+    /// LOCK and META.
+    Root,
+    /// Segments.
+    Log,
+    /// Checkpoints.
+    Checkpoint,
+}
+
+impl Folder {
+    /// Its path below the data folder.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Root => "",
+            Self::Log => "log",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    /// A file of it as operators know it.
+    pub fn display(self, name: &str) -> String {
+        if self == Self::Root { name.to_owned() } else { format!("{}/{name}", self.path()) }
+    }
+}
+
+/// A data folder.
+pub trait Disk: Send + Sync + 'static {
+    type File: DiskFile;
+
+    /// The names of the files in a folder, in no order.
+    fn list(&self, folder: Folder) -> io::Result<Vec<String>>;
+
+    /// Creates a file, empty but for `preallocate` bytes of zeros, in place of one that may be there.
+    fn create(&self, folder: Folder, name: &str, preallocate: u64) -> io::Result<Self::File>;
+
+    /// Opens a file that is there.
+    fn open(&self, folder: Folder, name: &str) -> io::Result<Self::File>;
+
+    /// Gives a file another name, in place of one that may have it.
+    fn rename(&self, folder: Folder, from: &str, to: &str) -> io::Result<()>;
+
+    fn remove(&self, folder: Folder, name: &str) -> io::Result<()>;
+
+    /// Makes what was created, renamed and removed in a folder survive a crash.
+    fn sync_folder(&self, folder: Folder) -> io::Result<()>;
+
+    /// Room left, in bytes.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile: Send + 'static {
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Reads what is there, at most `buffer`'s length; less only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    fn length(&self) -> io::Result<u64>;
+
+    /// Makes what was written survive a crash: fdatasync.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Reads a whole file.
+pub fn read_file(disk: &impl Disk, folder: Folder, name: &str) -> io::Result<Vec<u8>> {
+    let file = disk.open(folder, name)?;
+    let length = usize::try_from(file.length()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Writes a file such that it is there in full or not at all after a crash.
+pub fn write_atomically(disk: &impl Disk, folder: Folder, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = format!("{name}{TEMPORARY_SUFFIX}");
+    let file = disk.create(folder, &temporary, 0)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    drop(file);
+    disk.rename(folder, &temporary, name)?;
+    disk.sync_folder(folder)
+}
+
+/// What the names of unfinished files end with.
+pub const TEMPORARY_SUFFIX: &str = ".tmp";

@@ -1,0 +1,373 @@
+//! The loop's half of the log: records are appended to an open batch, and positions say what became of them.
+//!
+//! ```text
+//! enqueued, define, …  ──► open batch ──take_batch──► one batch in flight ──batch_done──► durable moves
+//! removed ──► ranges, written when the batch is closed
+//! ```
+//! A position is the number of a record. Appending costs one copy of the message's image; in the steady state nothing
+//! is allocated, as buffers come back with [`BatchDone`]. Removals are collected as ranges, and written behind the
+//! batch's other records: their order among these does not matter, as a sequence is enqueued once and removed after it.
+//!
+//! This half does no I/O and knows neither segments nor offsets.
+
+use super::batch::{BATCH_HEADER_BYTES, FLAG_CLEAN_STOP};
+use super::error::StorageError;
+use super::{LogOptions, record};
+use crate::broker::message::MessageRef;
+use crate::broker::store::{Definition, DurableQueueId, LogPosition, Store};
+use std::collections::VecDeque;
+
+/// Buffers kept for batches to come.
+const SPARE_BUFFERS_MAX: usize = 3;
+/// A spare buffer that grew beyond this multiple of a batch's size, for one large message, is given back.
+const SPARE_BUFFER_SIZE_FACTOR: usize = 2;
+/// Ranges of removals, in entries, after which a batch is closed.
+const REMOVED_RANGES_MAX: usize = 1 << 16;
+
+/// When a position counts as durable, and when the disk is told to sync.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncPolicy {
+    /// Durable is what was synced; a waiting client makes the next batch sync.
+    Always,
+    /// Durable is what was written; a sync follows within the sync interval.
+    Interval,
+    /// Durable is what was written; the operating system syncs when it likes.
+    Os,
+}
+
+/// A closed batch on its way to the writer.
+#[derive(Debug)]
+pub struct SealedBatch {
+    /// Room for a batch header, then records. Only the room when there is nothing to write but a sync to do.
+    pub buffer: Vec<u8>,
+    pub first_position: u64,
+    pub records: u32,
+    pub flags: u32,
+    /// Sync this and everything before it.
+    pub sync: bool,
+    /// Holds more than removals, so that it must be synced in the end.
+    holds_more_than_removals: bool,
+}
+
+impl SealedBatch {
+    /// The position of its last record, or of the one before when it holds none.
+    pub fn last_position(&self) -> LogPosition {
+        LogPosition(self.first_position + u64::from(self.records) - 1)
+    }
+
+    pub fn has_records(&self) -> bool {
+        self.buffer.len() > BATCH_HEADER_BYTES
+    }
+}
+
+/// What the writer says of a batch.
+#[derive(Debug)]
+pub struct BatchDone {
+    pub result: Result<Written, StorageError>,
+    /// A buffer of an earlier batch.
+    pub recycled: Option<Vec<u8>>,
+}
+
+/// How far the log is written and synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Written {
+    pub written: LogPosition,
+    pub synced: LogPosition,
+}
+
+/// The log as the broker's [`Store`].
+pub struct LogStore {
+    options: LogOptions,
+    open: Vec<u8>,
+    /// The position that the next record gets.
+    next_position: u64,
+    /// Records in the open batch.
+    open_records: u32,
+    /// The record that ends the open batch, as long as it can take more routes.
+    last_enqueue: Option<LastEnqueue>,
+    holds_more_than_removals: bool,
+    /// (queue, first, last), not yet in the open batch.
+    removed: Vec<(DurableQueueId, u64, u64)>,
+    /// Closed batches that wait for the writer.
+    sealed: VecDeque<SealedBatch>,
+    sealed_bytes: usize,
+    in_flight: bool,
+    spare: Vec<Vec<u8>>,
+    progress: Written,
+    awaited: LogPosition,
+    /// When the oldest unsynced message was handed to the writer.
+    unsynced_since_ms: Option<u64>,
+    failed: bool,
+}
+
+struct LastEnqueue {
+    /// A reference of our own, so that its address is no other message's.
+    message: MessageRef,
+    start: usize,
+    position: LogPosition,
+}
+
+impl LogStore {
+    /// A store that goes on after `last_position`, where recovery ended; everything up to there is durable.
+    pub fn new(options: LogOptions, last_position: LogPosition) -> Self {
+        Self {
+            open: vec![0; BATCH_HEADER_BYTES],
+            next_position: last_position.0 + 1,
+            open_records: 0,
+            last_enqueue: None,
+            holds_more_than_removals: false,
+            removed: Vec::new(),
+            sealed: VecDeque::new(),
+            sealed_bytes: 0,
+            in_flight: false,
+            spare: Vec::new(),
+            progress: Written { written: last_position, synced: last_position },
+            awaited: last_position,
+            unsynced_since_ms: None,
+            failed: false,
+            options,
+        }
+    }
+
+    /// Bytes that the writer was not given yet: the figure for back-pressure.
+    pub fn pending_bytes(&self) -> usize {
+        self.sealed_bytes + self.open.len() - BATCH_HEADER_BYTES
+    }
+
+    /// Whether a batch is with the writer.
+    pub fn is_writing(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Whether everything appended was written, and synced where it must be.
+    pub fn is_idle(&self) -> bool {
+        !self.in_flight && self.sealed.is_empty() && self.open_is_empty() && self.sync_wanted_by_ms().is_none()
+    }
+
+    fn open_is_empty(&self) -> bool {
+        self.open_records == 0 && self.removed.is_empty()
+    }
+
+    /// When [`take_batch`](Self::take_batch) has a sync to do although nothing was appended, in the caller's clock.
+    pub fn sync_wanted_by_ms(&self) -> Option<u64> {
+        let since = self.unsynced_since_ms.filter(|_| self.options.sync_policy != SyncPolicy::Os)?;
+        Some(since + self.options.sync_interval_ms)
+    }
+
+    /// The next batch for the writer, if it is idle and there is something to do.
+    pub fn take_batch(&mut self, now_ms: u64) -> Option<SealedBatch> {
+        if self.in_flight || self.failed {
+            return None;
+        }
+        if self.sealed.is_empty() && !self.open_is_empty() {
+            self.seal();
+        }
+        let sync = self.wants_sync(now_ms);
+        let mut batch = match self.sealed.pop_front() {
+            Some(batch) => batch,
+            None if sync => self.empty_batch(0),
+            None => return None,
+        };
+        self.sealed_bytes -= batch.buffer.len() - BATCH_HEADER_BYTES;
+        if batch.holds_more_than_removals && self.unsynced_since_ms.is_none() {
+            self.unsynced_since_ms = Some(now_ms);
+        }
+        batch.sync = sync;
+        self.in_flight = true;
+        Some(batch)
+    }
+
+    /// The last batch of a clean stop, once the store [is idle](Self::is_idle): it tells recovery that there is no more.
+    pub fn take_final_batch(&mut self) -> SealedBatch {
+        debug_assert!(!self.in_flight && self.sealed.is_empty() && self.open_is_empty());
+        self.in_flight = true;
+        let mut batch = self.empty_batch(FLAG_CLEAN_STOP);
+        batch.sync = true;
+        batch
+    }
+
+    fn empty_batch(&mut self, flags: u32) -> SealedBatch {
+        SealedBatch {
+            buffer: self.fresh_buffer(),
+            first_position: self.next_position,
+            records: 0,
+            flags,
+            sync: false,
+            holds_more_than_removals: false,
+        }
+    }
+
+    fn wants_sync(&self, now_ms: u64) -> bool {
+        let somebody_waits = self.options.sync_policy == SyncPolicy::Always && self.awaited > self.progress.synced;
+        somebody_waits || self.sync_wanted_by_ms().is_some_and(|by| by <= now_ms)
+    }
+
+    /// Takes the writer's word for a batch.
+    ///
+    /// # Errors
+    /// The writer's error. Nothing will be durable any more, and no further batch is handed out.
+    pub fn batch_done(&mut self, done: BatchDone) -> Result<(), StorageError> {
+        self.in_flight = false;
+        if let Some(mut buffer) = done.recycled {
+            let is_ordinary = buffer.capacity() <= SPARE_BUFFER_SIZE_FACTOR * self.options.batch_max_bytes;
+            if is_ordinary && self.spare.len() < SPARE_BUFFERS_MAX {
+                buffer.truncate(BATCH_HEADER_BYTES);
+                self.spare.push(buffer);
+            }
+        }
+        match done.result {
+            Ok(progress) => {
+                debug_assert!(progress.written >= self.progress.written && progress.synced >= self.progress.synced);
+                if progress.synced >= progress.written {
+                    self.unsynced_since_ms = None;
+                }
+                self.progress = progress;
+                Ok(())
+            }
+            Err(error) => {
+                self.failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn fresh_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| vec![0; BATCH_HEADER_BYTES])
+    }
+
+    /// Closes the open batch and begins another one.
+    fn seal(&mut self) {
+        self.last_enqueue = None;
+        self.write_removed();
+        let fresh = self.fresh_buffer();
+        let buffer = std::mem::replace(&mut self.open, fresh);
+        self.sealed_bytes += buffer.len() - BATCH_HEADER_BYTES;
+        let records = std::mem::take(&mut self.open_records);
+        self.sealed.push_back(SealedBatch {
+            buffer,
+            first_position: self.next_position - u64::from(records),
+            records,
+            flags: 0,
+            sync: false,
+            holds_more_than_removals: std::mem::take(&mut self.holds_more_than_removals),
+        });
+    }
+
+    /// Writes one record for each queue that lost messages.
+    fn write_removed(&mut self) {
+        let mut removed = std::mem::take(&mut self.removed);
+        if !removed.is_sorted() {
+            removed.sort_unstable();
+        }
+        for of_queue in removed.chunk_by(|a, b| a.0 == b.0) {
+            record::put_removed(&mut self.open, of_queue[0].0, Joined(of_queue));
+            self.next_record();
+        }
+        removed.clear();
+        self.removed = removed;
+    }
+
+    /// Gives a position to the record that was just put into the open batch.
+    #[inline]
+    fn next_record(&mut self) -> LogPosition {
+        let position = LogPosition(self.next_position);
+        self.next_position += 1;
+        self.open_records += 1;
+        position
+    }
+
+    #[inline]
+    fn seal_if_large(&mut self) {
+        if self.open.len() >= self.options.batch_max_bytes {
+            self.seal();
+        }
+    }
+
+    fn put_other(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> LogPosition {
+        self.seal_if_large();
+        self.last_enqueue = None;
+        self.holds_more_than_removals = true;
+        put(&mut self.open);
+        self.next_record()
+    }
+}
+
+/// Joins neighbouring ranges of one queue.
+struct Joined<'a>(&'a [(DurableQueueId, u64, u64)]);
+
+impl Iterator for Joined<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let (&(_, first, mut last), mut rest) = self.0.split_first()?;
+        while let Some((&(_, next_first, next_last), others)) = rest.split_first()
+            && next_first == last + 1
+        {
+            last = next_last;
+            rest = others;
+        }
+        self.0 = rest;
+        Some((first, last))
+    }
+}
+
+impl Store for LogStore {
+    #[inline]
+    fn enqueued(
+        &mut self,
+        queue: DurableQueueId,
+        sequence: u64,
+        message: &MessageRef,
+        expires_at_ms: Option<u64>,
+    ) -> LogPosition {
+        let route = record::Route { queue, sequence, expires_at_ms };
+        if let Some(last) = &self.last_enqueue
+            && last.message.same_as(message)
+        {
+            record::put_route(&mut self.open, last.start, route);
+            return last.position;
+        }
+        self.seal_if_large();
+        self.holds_more_than_removals = true;
+        let start = record::put_enqueue(&mut self.open, message, route);
+        let position = self.next_record();
+        self.last_enqueue = Some(LastEnqueue { message: message.clone(), start, position });
+        position
+    }
+
+    #[inline]
+    fn removed(&mut self, queue: DurableQueueId, sequence: u64) {
+        if let Some((last_queue, _, last)) = self.removed.last_mut()
+            && *last_queue == queue
+            && *last + 1 == sequence
+        {
+            *last = sequence;
+            return;
+        }
+        if self.removed.len() >= REMOVED_RANGES_MAX {
+            self.seal();
+        }
+        self.removed.push((queue, sequence, sequence));
+    }
+
+    fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition {
+        self.put_other(|open| record::put_purged(open, queue, up_to))
+    }
+
+    fn define(&mut self, definition: &Definition) -> LogPosition {
+        self.put_other(|open| record::put_definition(open, definition))
+    }
+
+    #[inline]
+    fn awaited(&mut self, position: LogPosition) {
+        self.awaited = self.awaited.max(position);
+    }
+
+    #[inline]
+    fn durable(&self) -> LogPosition {
+        match self.options.sync_policy {
+            SyncPolicy::Always => self.progress.synced,
+            SyncPolicy::Interval | SyncPolicy::Os => self.progress.written,
+        }
+    }
+}

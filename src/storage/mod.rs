@@ -1,0 +1,75 @@
+//! The log: what is durable, and how it comes back.
+//!
+//! One shared log is the store of all durable queues and definitions. The loop appends records to an open batch
+//! ([`LogStore`]) and hands it over when the writer is idle; the writer ([`LogWriter`], a thread of its own when
+//! [spawned](spawn)) gives the batch its place in a segment, writes, syncs, and keeps the account of what is alive.
+//!
+//! ```text
+//!   loop thread                        writer thread
+//!   LogStore ── SealedBatch ─────────► LogWriter ── pwrite, fdatasync ──► data/log/<number>.seg
+//!      ▲                                 │  State: definitions, live sets, use of segments
+//!      └──────── BatchDone ──────────────┘  ├─► checkpoint   data/checkpoint/<position>
+//!                                           └─► compaction: live records of sparse segments are appended again
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`varint`], [`record`], [`batch`], [`segment`] | the format, from the inside out |
+//! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
+//! | [`meta`] | whose data this is, and which format |
+//! | [`log_store`] | the loop's half: appending, positions, who waits |
+//! | [`log_writer`], [`spawn`] | the thread's half: placing, writing, syncing |
+//! | [`state`], [`live_set`] | what replaying the log leads to |
+//! | [`checkpoint`] | the state on disk, so that recovery is bounded |
+//! | [`reclaim`] | which segments are free, and which are worth emptying |
+//! | [`recovery`] | from a folder to a state and its messages |
+//!
+//! It knows no socket and no routing, and no clock: times are arguments.
+
+pub mod batch;
+pub mod disk;
+pub mod error;
+pub mod log_store;
+pub mod record;
+pub mod segment;
+pub mod varint;
+
+pub use error::StorageError;
+pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
+
+/// The version of everything on disk. A broker reads its own and older ones.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Made up when a data folder is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeId(pub [u8; 16]);
+
+/// Sizes and times of the log. Tests make them small.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    pub sync_policy: SyncPolicy,
+    /// Longest that a persistent message stays unsynced when nobody waits for it, in milliseconds.
+    pub sync_interval_ms: u64,
+    /// Size of a segment; a larger batch gets a segment of its own size.
+    pub segment_bytes: u64,
+    /// An open batch that reached this is closed.
+    pub batch_max_bytes: usize,
+    /// Log bytes from one checkpoint to the next.
+    pub checkpoint_interval_bytes: u64,
+    /// Freed segments that are kept for use again; more are deleted.
+    pub free_segments_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        const SEGMENT_BYTES: u64 = 64 << 20;
+        Self {
+            sync_policy: SyncPolicy::Always,
+            sync_interval_ms: 200,
+            segment_bytes: SEGMENT_BYTES,
+            batch_max_bytes: 4 << 20,
+            checkpoint_interval_bytes: 4 * SEGMENT_BYTES,
+            free_segments_max: 8,
+        }
+    }
+}

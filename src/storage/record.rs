@@ -1,0 +1,366 @@
+//! Records: one effect each, as bytes.
+//!
+//! ```text
+//! record      │ length u32 │ kind u8 │ payload                                  length = kind and payload
+//! enqueue     │ flags u8 │ priority u8 │ address length │ header frame length │ image length │ [body length]
+//!             │ image = address, frames │ [body] │ route … to the end of the record
+//! route       │ queue │ sequence │ expires at, 1 more than the milliseconds since 1970, or 0 for never
+//! removed     │ queue │ (gap since the last one's end, length − 1) … to the end     ranges of sequences, ascending
+//! purged      │ queue │ up to
+//! definition  │ counted strings, flags and tables (entries as on the wire)        one kind for each of them
+//! ```
+//! Fixed numbers are little-endian, all others [varints](super::varint). A message that goes to many queues is one
+//! record with many routes: routes are appended to the record while it is the last one of its batch.
+//!
+//! Decoding never panics, whatever the bytes: a record is whole or it is [`BadRecord`].
+
+use super::varint::{Cursor, put_counted_bytes, put_varint};
+use crate::broker::exchange::ExchangeKind;
+use crate::broker::message::{Content, MessageRef};
+use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
+use crate::protocol::{FieldTable, ShortString};
+
+/// Bytes before a record's payload.
+pub const RECORD_HEADER_BYTES: usize = 5;
+
+/// Smallest content header frame: frame header, class, weight, body size, flags, frame end.
+const HEADER_FRAME_MIN_BYTES: usize = 7 + 12 + 2 + 1;
+/// Frame header and frame end of a body frame.
+const BODY_FRAME_OVERHEAD_BYTES: usize = 8;
+
+/// A body follows the image.
+const FLAG_BODY: u8 = 1;
+
+mod kind {
+    pub const ENQUEUE: u8 = 1;
+    pub const REMOVED: u8 = 2;
+    pub const PURGED: u8 = 3;
+    pub const QUEUE_DECLARED: u8 = 4;
+    pub const QUEUE_DELETED: u8 = 5;
+    pub const EXCHANGE_DECLARED: u8 = 6;
+    pub const EXCHANGE_DELETED: u8 = 7;
+    pub const BOUND: u8 = 8;
+    pub const UNBOUND: u8 = 9;
+}
+
+/// Bytes that are no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadRecord;
+
+/// One effect, borrowed from a batch.
+#[derive(Debug)]
+pub enum Record<'a> {
+    Enqueue(Enqueue<'a>),
+    Removed { queue: DurableQueueId, ranges: Ranges<'a> },
+    Purged { queue: DurableQueueId, up_to: u64 },
+    Definition(Definition),
+}
+
+/// A message and the places it went to.
+#[derive(Clone, Copy, Debug)]
+pub struct Enqueue<'a> {
+    pub priority: u8,
+    pub header_frame_length: usize,
+    pub address: &'a [u8],
+    pub frames: &'a [u8],
+    /// A body that is not in the frames.
+    pub body: Option<&'a [u8]>,
+    pub routes: Routes<'a>,
+}
+
+/// A message's place in one queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    pub queue: DurableQueueId,
+    pub sequence: u64,
+    /// Milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// The routes of a record; they were checked when it was decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Routes<'a>(Cursor<'a>);
+
+impl Iterator for Routes<'_> {
+    type Item = Route;
+
+    #[inline]
+    fn next(&mut self) -> Option<Route> {
+        let queue = DurableQueueId(self.0.varint()?);
+        let sequence = self.0.varint()?;
+        let expires_at_ms = self.0.varint()?.checked_sub(1);
+        Some(Route { queue, sequence, expires_at_ms })
+    }
+}
+
+/// Ranges of sequences as (first, last); they were checked when the record was decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranges<'a> {
+    cursor: Cursor<'a>,
+    next: u64,
+}
+
+impl Iterator for Ranges<'_> {
+    type Item = (u64, u64);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u64, u64)> {
+        let first = self.next.checked_add(self.cursor.varint()?)?;
+        let last = first.checked_add(self.cursor.varint()?)?;
+        self.next = last;
+        Some((first, last))
+    }
+}
+
+fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind]);
+    start
+}
+
+fn end(out: &mut [u8], start: usize) {
+    let length = out.len() - start - size_of::<u32>();
+    let length = u32::try_from(length).expect("a record is smaller than 4 GiB: messages are bounded far below");
+    out[start..start + size_of::<u32>()].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Writes an enqueue record with its first route and says where it starts.
+#[inline]
+pub fn put_enqueue(out: &mut Vec<u8>, message: &MessageRef, route: Route) -> usize {
+    let Content { address, header_frame_length, shared_body, .. } = message.content();
+    let image = message.image();
+    let start = out.len();
+    let flags = if shared_body.is_some() { FLAG_BODY } else { 0 };
+    out.extend_from_slice(&[0, 0, 0, 0, kind::ENQUEUE, flags, message.priority()]);
+    put_varint(out, address.len() as u64);
+    put_varint(out, header_frame_length as u64);
+    put_varint(out, image.len() as u64);
+    if let Some(body) = shared_body {
+        put_varint(out, body.len() as u64);
+    }
+    out.extend_from_slice(image);
+    if let Some(body) = shared_body {
+        out.extend_from_slice(body);
+    }
+    put_route(out, start, route);
+    start
+}
+
+/// Appends a route to the enqueue record at `start`, which must be the last one in `out`.
+#[inline]
+pub fn put_route(out: &mut Vec<u8>, start: usize, route: Route) {
+    put_varint(out, route.queue.0);
+    put_varint(out, route.sequence);
+    put_varint(out, route.expires_at_ms.map_or(0, |at| at.saturating_add(1)));
+    end(out, start);
+}
+
+/// Writes a record that was read, with other routes.
+pub fn put_moved(out: &mut Vec<u8>, moved: &Enqueue<'_>, routes: impl Iterator<Item = Route>) {
+    let start = begin(out, kind::ENQUEUE);
+    out.extend_from_slice(&[if moved.body.is_some() { FLAG_BODY } else { 0 }, moved.priority]);
+    put_varint(out, moved.address.len() as u64);
+    put_varint(out, moved.header_frame_length as u64);
+    put_varint(out, (moved.address.len() + moved.frames.len()) as u64);
+    if let Some(body) = moved.body {
+        put_varint(out, body.len() as u64);
+    }
+    out.extend_from_slice(moved.address);
+    out.extend_from_slice(moved.frames);
+    out.extend_from_slice(moved.body.unwrap_or_default());
+    for route in routes {
+        put_route(out, start, route);
+    }
+    end(out, start);
+}
+
+/// Writes one removed record; `ranges` are (first, last), ascending, and do not overlap.
+pub fn put_removed(out: &mut Vec<u8>, queue: DurableQueueId, ranges: impl Iterator<Item = (u64, u64)>) {
+    let start = begin(out, kind::REMOVED);
+    put_varint(out, queue.0);
+    let mut next = 0;
+    for (first, last) in ranges {
+        put_varint(out, first - next);
+        put_varint(out, last - first);
+        next = last;
+    }
+    end(out, start);
+}
+
+pub fn put_purged(out: &mut Vec<u8>, queue: DurableQueueId, up_to: u64) {
+    let start = begin(out, kind::PURGED);
+    put_varint(out, queue.0);
+    put_varint(out, up_to);
+    end(out, start);
+}
+
+pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
+    let start = out.len();
+    match definition {
+        Definition::QueueDeclared { id, name, auto_delete, arguments } => {
+            begin(out, kind::QUEUE_DECLARED);
+            put_varint(out, id.0);
+            put_counted_bytes(out, name);
+            out.push(u8::from(*auto_delete));
+            put_arguments(out, arguments);
+        }
+        Definition::QueueDeleted { id } => {
+            begin(out, kind::QUEUE_DELETED);
+            put_varint(out, id.0);
+        }
+        Definition::ExchangeDeclared { name, kind: exchange_kind, auto_delete, internal, arguments } => {
+            begin(out, kind::EXCHANGE_DECLARED);
+            put_counted_bytes(out, name);
+            put_counted_bytes(out, exchange_kind.name().as_bytes());
+            out.extend_from_slice(&[u8::from(*auto_delete), u8::from(*internal)]);
+            put_arguments(out, arguments);
+        }
+        Definition::ExchangeDeleted { name } => {
+            begin(out, kind::EXCHANGE_DELETED);
+            put_counted_bytes(out, name);
+        }
+        Definition::Bound(binding) => {
+            begin(out, kind::BOUND);
+            put_binding(out, binding);
+        }
+        Definition::Unbound(binding) => {
+            begin(out, kind::UNBOUND);
+            put_binding(out, binding);
+        }
+    }
+    end(out, start);
+}
+
+fn put_binding(out: &mut Vec<u8>, binding: &DurableBinding) {
+    put_counted_bytes(out, &binding.source);
+    let (is_exchange, destination) = match &binding.destination {
+        DurableDestination::Queue(name) => (0, name),
+        DurableDestination::Exchange(name) => (1, name),
+    };
+    out.push(is_exchange);
+    put_counted_bytes(out, destination);
+    put_counted_bytes(out, &binding.routing_key);
+    put_arguments(out, &binding.arguments);
+}
+
+fn put_arguments(out: &mut Vec<u8>, arguments: &FieldTable) {
+    let mut entries = Vec::new();
+    arguments.encode_entries(&mut entries);
+    put_counted_bytes(out, &entries);
+}
+
+/// Takes the next record off `bytes`.
+#[inline]
+pub fn read_record<'a>(bytes: &mut Cursor<'a>) -> Result<Record<'a>, BadRecord> {
+    let length = bytes.u32().ok_or(BadRecord)?;
+    let content = bytes.bytes(length as usize).ok_or(BadRecord)?;
+    decode(content).ok_or(BadRecord)
+}
+
+#[inline]
+fn decode(content: &[u8]) -> Option<Record<'_>> {
+    let mut cursor = Cursor::new(content);
+    let kind = cursor.u8()?;
+    let record = match kind {
+        kind::ENQUEUE => return decode_enqueue(cursor).map(Record::Enqueue),
+        kind::REMOVED => {
+            let queue = DurableQueueId(cursor.varint()?);
+            let ranges = Ranges { cursor, next: 0 };
+            let mut walked = ranges;
+            while !walked.cursor.is_empty() {
+                walked.next()?;
+            }
+            return Some(Record::Removed { queue, ranges });
+        }
+        kind::PURGED => Record::Purged { queue: DurableQueueId(cursor.varint()?), up_to: cursor.varint()? },
+        _ => Record::Definition(decode_definition(kind, &mut cursor)?),
+    };
+    cursor.is_empty().then_some(record)
+}
+
+#[inline]
+fn decode_enqueue<'a>(mut cursor: Cursor<'a>) -> Option<Enqueue<'a>> {
+    let flags = cursor.u8()?;
+    let priority = cursor.u8()?;
+    let address_length = usize::try_from(cursor.varint()?).ok()?;
+    let header_frame_length = usize::try_from(cursor.varint()?).ok()?;
+    let image_length = usize::try_from(cursor.varint()?).ok()?;
+    let body_length = match flags {
+        0 => None,
+        FLAG_BODY => Some(usize::try_from(cursor.varint()?).ok()?),
+        _ => return None,
+    };
+    let (address, frames) = cursor.bytes(image_length)?.split_at_checked(address_length)?;
+    let body = match body_length {
+        Some(length) => Some(cursor.bytes(length)?),
+        None => None,
+    };
+    check_address(address)?;
+    let body_frame = frames.len().checked_sub(header_frame_length)?;
+    let body_frame_is_whole = body_frame == 0 || (body_frame >= BODY_FRAME_OVERHEAD_BYTES && body.is_none());
+    if header_frame_length < HEADER_FRAME_MIN_BYTES || !body_frame_is_whole {
+        return None;
+    }
+    let routes = Routes(cursor);
+    let mut walked = routes;
+    while !walked.0.is_empty() {
+        walked.next()?;
+    }
+    Some(Enqueue { priority, header_frame_length, address, frames, body, routes })
+}
+
+/// Exchange and routing key as short strings, then the frame end.
+#[inline]
+fn check_address(address: &[u8]) -> Option<()> {
+    let exchange_length = usize::from(*address.first()?);
+    let key_length = usize::from(*address.get(1 + exchange_length)?);
+    (address.len() == exchange_length + key_length + 3).then_some(())
+}
+
+fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Definition> {
+    Some(match kind {
+        kind::QUEUE_DECLARED => Definition::QueueDeclared {
+            id: DurableQueueId(cursor.varint()?),
+            name: short_string(cursor)?,
+            auto_delete: boolean(cursor)?,
+            arguments: arguments(cursor)?,
+        },
+        kind::QUEUE_DELETED => Definition::QueueDeleted { id: DurableQueueId(cursor.varint()?) },
+        kind::EXCHANGE_DECLARED => Definition::ExchangeDeclared {
+            name: short_string(cursor)?,
+            kind: ExchangeKind::from_name(cursor.counted_bytes()?)?,
+            auto_delete: boolean(cursor)?,
+            internal: boolean(cursor)?,
+            arguments: arguments(cursor)?,
+        },
+        kind::EXCHANGE_DELETED => Definition::ExchangeDeleted { name: short_string(cursor)? },
+        kind::BOUND => Definition::Bound(binding(cursor)?),
+        kind::UNBOUND => Definition::Unbound(binding(cursor)?),
+        _ => return None,
+    })
+}
+
+fn binding(cursor: &mut Cursor<'_>) -> Option<DurableBinding> {
+    let source = short_string(cursor)?;
+    let is_exchange = boolean(cursor)?;
+    let destination = short_string(cursor)?;
+    let destination =
+        if is_exchange { DurableDestination::Exchange(destination) } else { DurableDestination::Queue(destination) };
+    Some(DurableBinding { source, destination, routing_key: short_string(cursor)?, arguments: arguments(cursor)? })
+}
+
+fn short_string(cursor: &mut Cursor<'_>) -> Option<ShortString> {
+    ShortString::new(cursor.counted_bytes()?)
+}
+
+fn boolean(cursor: &mut Cursor<'_>) -> Option<bool> {
+    match cursor.u8()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+fn arguments(cursor: &mut Cursor<'_>) -> Option<FieldTable> {
+    FieldTable::decode_entries(cursor.counted_bytes()?).ok()
+}

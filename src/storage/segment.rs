@@ -1,0 +1,118 @@
+//! Segments: files of one fixed size, preallocated and used again, that hold batches one behind the other.
+//!
+//! ```text
+//!  0  magic "LEVERSEG"
+//!  8  format version u32
+//! 12  zero u32
+//! 16  node id, 16 bytes
+//! 32  number u64
+//! 40  position of its first record u64
+//! 48  generation u64: which start of the broker wrote it
+//! 56  zero u32
+//! 60  crc of the 60 bytes before, seeded with the number of the file's name
+//! 64  batches …
+//! ```
+//! A recycled file gets a new name first and a new header with its first batch. Whatever stands behind the new batches
+//! is of another number or generation, and the checksums are seeded with both, so it never looks valid.
+
+use super::{FORMAT_VERSION, NodeId};
+
+/// Bytes before a segment's first batch.
+pub const SEGMENT_HEADER_BYTES: usize = 64;
+
+const MAGIC: &[u8; 8] = b"LEVERSEG";
+const FILE_SUFFIX: &str = ".seg";
+
+/// A segment's place in the log; a number is never used for two segments of one generation.
+pub type SegmentNumber = u64;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    pub node_id: NodeId,
+    pub number: SegmentNumber,
+    pub first_position: u64,
+    pub generation: u64,
+}
+
+impl SegmentHeader {
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        bytes[0..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.node_id.0);
+        bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.first_position.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.generation.to_le_bytes());
+        let crc = crc(&bytes, self.number);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the header of the file of that number; `None` when it was never written, or torn, or is another one's.
+    pub fn decode(bytes: &[u8], number: SegmentNumber) -> Option<Self> {
+        let bytes: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk()?;
+        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
+        let stored_crc = u32::from_le_bytes(std::array::from_fn(|index| bytes[60 + index]));
+        let header = Self {
+            node_id: NodeId(std::array::from_fn(|index| bytes[16 + index])),
+            number: u64_at(32),
+            first_position: u64_at(40),
+            generation: u64_at(48),
+        };
+        let is_whole = bytes.starts_with(MAGIC) && header.number == number && stored_crc == crc(bytes, number);
+        is_whole.then_some(header)
+    }
+
+    /// What the checksums of this segment's batches start from.
+    pub fn checksum_seed(&self) -> u32 {
+        let seed = crc32c::crc32c(&self.generation.to_le_bytes());
+        crc32c::crc32c_append(seed, &self.number.to_le_bytes())
+    }
+}
+
+fn crc(header: &[u8; SEGMENT_HEADER_BYTES], number: SegmentNumber) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), &header[..60])
+}
+
+/// The name of a segment's file.
+pub fn file_name(number: SegmentNumber) -> String {
+    format!("{number:016}{FILE_SUFFIX}")
+}
+
+/// The number in a segment's name; `None` for a file that is none.
+pub fn number_of(name: &str) -> Option<SegmentNumber> {
+    name.strip_suffix(FILE_SUFFIX)?.parse().ok().filter(|number| file_name(*number) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: SegmentHeader =
+        SegmentHeader { node_id: NodeId([7; 16]), number: 12, first_position: 1_000_000, generation: 3 };
+
+    #[test]
+    fn a_header_comes_back_under_its_own_name_only() {
+        let bytes = HEADER.encode();
+        assert_eq!(SegmentHeader::decode(&bytes, 12), Some(HEADER));
+        assert_eq!(SegmentHeader::decode(&bytes, 13), None);
+        assert_eq!(SegmentHeader::decode(&bytes[..63], 12), None);
+        assert_eq!(SegmentHeader::decode(&[0; 64], 0), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        for bit in 0..8 * SEGMENT_HEADER_BYTES {
+            let mut bytes = HEADER.encode();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::decode(&bytes, 12), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn names_are_numbers() {
+        assert_eq!(number_of(&file_name(42)), Some(42));
+        assert_eq!(number_of("42.seg"), None);
+        assert_eq!(number_of("0000000000000042.seg.tmp"), None);
+    }
+}

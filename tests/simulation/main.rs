@@ -1,0 +1,155 @@
+//! The simulation: the real broker and its connections, driven without sockets through [`leveret::server::Hub`], against
+//! a shadow model that knows what AMQP demands.
+//!
+//! One to four virtual clients do random things on several channels. Their bytes reach the broker in pieces cut
+//! anywhere, the broker's reach them as slowly as they like to read, the clock jumps, connections vanish. The model is
+//! told of every command when its last byte has arrived and looks at every frame as soon as the broker has written it:
+//!
+//! - every answer is the one that is due: counts, names, exceptions, confirms, returns, commits;
+//! - every delivery is the head of its queue, to the last byte, within both prefetch counts, with the delivery tag and
+//!   the redelivered flag that it must have; what was requeued is in its old place;
+//! - no message waits while a consumer has credit and room, and no higher priority is passed over;
+//! - at rest the broker's own count of everything is the model's, and in the end nothing is left.
+//!
+//! A run is one number, its seed. How to use it:
+//!
+//! ```text
+//! cargo test --test simulation                               two thousand seeds, in seconds
+//! LEVERET_SEED=4711 cargo test --test simulation             that seed alone
+//! LEVERET_SEEDS=50000 cargo test --test simulation           so many seeds, from LEVERET_FIRST_SEED (0) on
+//! cargo test --release --test simulation -- --ignored        the long run: far more seeds, and longer lives
+//! ```
+//! A failure says its seed, what was wrong, and the last things that happened. A seed that found a bug is kept in
+//! [`SEEDS_THAT_FOUND_BUGS`], though a change to what clients do gives every seed another meaning: the test for the bug
+//! itself belongs next to the code.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `world` | the hub, the pipes, the clock; comparing with the model |
+//! | `client`, `operations` | what clients know, and what they do |
+//! | `command`, `message`, `wire` | their own codec, independent of Leveret's |
+//! | `model` | the shadow |
+//! | `random`, `transcript` | chance, and the story of a failure |
+
+mod client;
+mod command;
+mod message;
+mod model;
+mod operations;
+mod random;
+mod transcript;
+mod wire;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use transcript::Transcript;
+use world::{Life, World};
+
+/// Seeds of an ordinary run: a few seconds in a debug build.
+const SEEDS: u64 = 2000;
+const STEPS: usize = 300;
+/// Seeds and steps of the long run.
+const LONG_SEEDS: u64 = 100_000;
+const LONG_STEPS: usize = 1500;
+
+/// Seeds that found a bug once, with the steps that it took.
+const SEEDS_THAT_FOUND_BUGS: [(u64, usize); 0] = [];
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is to be a number, not {value:?}")))
+}
+
+/// Lives one life, and says what was wrong if it went wrong.
+fn live(seed: u64, steps: usize, transcript: &mut Transcript) -> Result<Life, String> {
+    catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed, transcript);
+        world.run(steps).map(|()| world.life.clone())
+    }))
+    .unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+/// Lives one life, and once more with a transcript when it fails.
+fn run(seed: u64, steps: usize) -> Life {
+    live(seed, steps, &mut Transcript::default()).unwrap_or_else(|complaint| {
+        let mut transcript = Transcript::wanted();
+        let again = live(seed, steps, &mut transcript);
+        let replay = if again.as_ref() == Err(&complaint) { "" } else { "\n(it went differently the second time)" };
+        let story = transcript.story();
+        panic!("\n{story}seed {seed}, {steps} steps: {complaint}{replay}\nreplay with LEVERET_SEED={seed}\n");
+    })
+}
+
+fn run_many(count: u64, steps: usize) {
+    if let Some(seed) = setting("LEVERET_SEED") {
+        run(seed, steps);
+        return;
+    }
+    let first = setting("LEVERET_FIRST_SEED").unwrap_or(0);
+    for seed in first..first + setting("LEVERET_SEEDS").unwrap_or(count) {
+        run(seed, steps);
+    }
+}
+
+#[test]
+fn the_broker_does_what_the_model_says() {
+    run_many(SEEDS, STEPS);
+}
+
+#[test]
+fn seeds_that_found_bugs_find_none() {
+    for (seed, steps) in SEEDS_THAT_FOUND_BUGS {
+        run(seed, steps);
+    }
+}
+
+#[test]
+fn a_seed_always_tells_the_same_story() {
+    for seed in 0..50 {
+        assert_eq!(run(seed, STEPS), run(seed, STEPS), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_simulation_meets_everything_that_it_claims_to_check() {
+    const EVERYTHING: [&str; 17] = [
+        "large delivery",
+        "redelivery",
+        "delivery",
+        "multiple confirm",
+        "confirm",
+        "cancellation",
+        "blocked",
+        "unblocked",
+        "heartbeat",
+        "get-ok",
+        "return",
+        "channel exception",
+        "shutdown",
+        "connection exception",
+        "commit",
+        "rollback",
+        "recovery",
+    ];
+    let mut heard = BTreeMap::new();
+    for seed in 0..500 {
+        for (kind, count) in run(seed, STEPS).heard {
+            *heard.entry(kind).or_insert(0) += count;
+        }
+    }
+    for kind in EVERYTHING {
+        assert!(heard.get(kind).is_some_and(|count| *count >= 3), "{kind} is too rare: {heard:?}");
+    }
+}
+
+#[test]
+#[ignore = "minutes to hours: the long run"]
+fn the_broker_does_what_the_model_says_for_long() {
+    run_many(LONG_SEEDS, LONG_STEPS);
+}

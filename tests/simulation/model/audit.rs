@@ -1,0 +1,79 @@
+//! What must hold when nothing is under way.
+
+use super::{ClientId, Due, Mode, Model};
+use leveret::broker::Census;
+
+impl Model {
+    /// After a turn: everything due was said, and no message waits that a consumer could have. `has_room` tells of a
+    /// client whether its outbox takes deliveries.
+    pub fn audit_turn(&mut self, has_room: impl Fn(ClientId) -> bool) -> Result<(), String> {
+        self.end_freshness();
+        for (id, client) in &self.clients {
+            if let Some((number, due)) = client.due.front() {
+                return Err(format!("client {id}, channel {number}: {due:?} was not said"));
+            }
+            if let Some((number, tag)) = client.cancellations.first() {
+                return Err(format!("client {id}, channel {number}: not told that consumer {tag} was cancelled"));
+            }
+            for (number, channel) in &client.channels {
+                if let Mode::Confirm { published, confirmed } = channel.mode
+                    && published != confirmed
+                {
+                    return Err(format!("client {id}, channel {number}: {confirmed} of {published} are confirmed"));
+                }
+            }
+        }
+        let now_ms = self.now_ms;
+        let mut pumped = Vec::new();
+        for (key, queue) in &self.queues {
+            let ready_consumer = queue.consumers.iter().find(|consumer| {
+                let consumer = &self.consumers[consumer];
+                has_room(consumer.client) && self.has_credit(consumer)
+            });
+            let Some(consumer) = ready_consumer else { continue };
+            pumped.push(*key);
+            if let Some(entry) = queue.ready.values().find(|entry| entry.expires_at_ms.is_none_or(|at| at > now_ms)) {
+                let (message, tag) = (entry.message.id, &self.consumers[consumer].tag);
+                let name = &queue.name;
+                return Err(format!("queue {name:?}: message {message} waits although consumer {tag:?} has credit"));
+            }
+        }
+        // Whoever looks for something to deliver drops what expired.
+        pumped.into_iter().for_each(|key| self.drop_expired(key));
+        Ok(())
+    }
+
+    /// The broker's own counts, which must be the model's.
+    pub fn audit_census(&self, census: &Census) -> Result<(), String> {
+        let open = self.clients.values().filter(|client| client.open);
+        let channels = || open.clone().flat_map(|client| client.channels.values()).filter(|channel| !channel.closing);
+        let pending = |mode: &Mode| match mode {
+            Mode::Transaction { settlements, .. } => settlements.len(),
+            _ => 0,
+        };
+        let expected = Census {
+            connections: open.clone().count(),
+            channels: channels().count(),
+            queues: self.queues.len(),
+            consumers: self.consumers.len(),
+            ready: self.queues.values().map(|queue| queue.ready.len()).sum(),
+            unacknowledged: channels().map(|channel| channel.unacked.len() + pending(&channel.mode)).sum(),
+        };
+        // What has expired may be gone already or wait behind another head: the order of a turn's deliveries decides.
+        let now_ms = self.now_ms;
+        let waiting = self.queues.values().flat_map(|queue| queue.ready.values());
+        let expired = waiting.filter(|entry| entry.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms)).count();
+        let surplus = expected.ready.wrapping_sub(census.ready);
+        let expected = if surplus <= expired { Census { ready: census.ready, ..expected } } else { expected };
+        if *census == expected { Ok(()) } else { Err(format!("the broker has {census:?}, the model {expected:?}")) }
+    }
+
+    /// The broker is stopping: every open connection is told, and loses everything.
+    pub fn stop(&mut self) {
+        let open = self.clients.iter().filter(|(_, client)| client.open).map(|(id, _)| *id);
+        for id in open.collect::<Vec<_>>() {
+            self.end_connection(id);
+            self.due(id, 0, Due::ConnectionClose(320));
+        }
+    }
+}

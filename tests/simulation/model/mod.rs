@@ -1,0 +1,243 @@
+//! The shadow: what an AMQP broker is, written plainly, to hold Leveret's words against.
+//!
+//! The model hears a client's command at the moment its last byte reached the broker, and everything that the broker
+//! says at the moment it stands in an outbox. Commands determine their answers exactly; which consumer gets a message,
+//! and when, the broker may choose within the rules that `observe` checks.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `routing` | exchanges and bindings |
+//! | `apply` | what commands change, and the answers that they call for |
+//! | `settle` | what becomes of deliveries, and of everything when channels, connections and queues go |
+//! | `observe` | what the broker may say |
+//! | `audit` | what must hold when nothing is under way |
+
+mod apply;
+mod audit;
+mod observe;
+mod routing;
+mod settle;
+
+pub use observe::Fit;
+
+use crate::command::{Outcome, QueueDeclare};
+use crate::message::Message;
+use crate::wire::Content;
+use routing::Routing;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// A client's connection; never used again for another.
+pub type ClientId = usize;
+/// A queue; never used again for another, also of the same name.
+pub type QueueKey = usize;
+type ConsumerKey = usize;
+
+/// A message in a queue.
+struct Entry {
+    message: Rc<Message>,
+    expires_at_ms: Option<u64>,
+    /// A consumer had it before.
+    delivered: bool,
+    /// It came to an empty queue just now and may be handed over however soon it expires.
+    fresh: bool,
+}
+
+struct Queue {
+    /// Unknown until the broker said how it called it.
+    name: Option<String>,
+    declare: QueueDeclare,
+    owner: Option<ClientId>,
+    /// By place.
+    ready: BTreeMap<u64, Entry>,
+    next_sequence: u64,
+    consumers: Vec<ConsumerKey>,
+    last_used_ms: u64,
+}
+
+struct Consumer {
+    client: ClientId,
+    channel: u16,
+    queue: QueueKey,
+    /// Unknown until the broker said how it called it.
+    tag: Option<String>,
+    no_ack: bool,
+    exclusive: bool,
+    priority: i32,
+    prefetch_count: u16,
+    unacked: usize,
+}
+
+struct Unacked {
+    queue: QueueKey,
+    sequence: u64,
+    entry: Entry,
+    /// `None` for a get.
+    consumer: Option<ConsumerKey>,
+}
+
+struct Pending {
+    delivery_tag: u64,
+    unacked: Unacked,
+    outcome: Outcome,
+}
+
+enum Mode {
+    Plain,
+    Confirm { published: u64, confirmed: u64 },
+    Transaction { publishes: Vec<Rc<Message>>, settlements: Vec<Pending> },
+}
+
+struct Channel {
+    /// The broker closed it and waits for close-ok.
+    closing: bool,
+    consumer_prefetch: u16,
+    channel_prefetch: u16,
+    last_queue: Option<QueueKey>,
+    mode: Mode,
+    unacked: BTreeMap<u64, Unacked>,
+    last_delivery_tag: u64,
+    consumers: Vec<ConsumerKey>,
+}
+
+/// An answer that is due.
+#[derive(Debug)]
+pub(crate) enum Due {
+    Plain(u16, u16),
+    DeclareOk { queue: QueueKey, name: Option<String>, messages: u32, consumers: u32 },
+    Count(u16, u16, u32),
+    ConsumeOk { consumer: ConsumerKey, tag: String },
+    CancelOk(String),
+    GetOk { delivery_tag: u64, redelivered: bool, message_count: u32, message: Rc<Message> },
+    Return(Rc<Message>),
+    ChannelClose(u16, u16, u16),
+    ConnectionClose(u16),
+}
+
+struct Client {
+    open: bool,
+    understands_cancel: bool,
+    blocked: bool,
+    channels: BTreeMap<u16, Channel>,
+    due: VecDeque<(u16, Due)>,
+    /// Consumers whose queue went: the client must be told.
+    cancellations: BTreeSet<(u16, String)>,
+}
+
+pub struct Model {
+    now_ms: u64,
+    routing: Routing,
+    queues: BTreeMap<QueueKey, Queue>,
+    /// Names of queues that live, as far as they are known.
+    names: BTreeMap<String, QueueKey>,
+    /// Names of all queues that ever were, by key.
+    all_names: Vec<Option<String>>,
+    clients: BTreeMap<ClientId, Client>,
+    consumers: BTreeMap<ConsumerKey, Consumer>,
+    next_consumer: ConsumerKey,
+    /// What the commit that is under way has yet to settle.
+    committing: Vec<Pending>,
+    /// Why the event that was looked at last doesn't fit yet.
+    objection: String,
+}
+
+impl Model {
+    pub fn new(now_ms: u64) -> Self {
+        Self {
+            now_ms,
+            routing: Routing::default(),
+            queues: BTreeMap::new(),
+            names: BTreeMap::new(),
+            all_names: Vec::new(),
+            clients: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            next_consumer: 0,
+            committing: Vec::new(),
+            objection: String::new(),
+        }
+    }
+
+    pub fn connect(&mut self, client: ClientId) {
+        let fresh = Client {
+            open: false,
+            understands_cancel: false,
+            blocked: false,
+            channels: BTreeMap::new(),
+            due: VecDeque::new(),
+            cancellations: BTreeSet::new(),
+        };
+        self.clients.insert(client, fresh);
+    }
+
+    /// Time passed: heads whose time has come go, and so do queues that nobody used.
+    pub fn advance(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        let keys: Vec<QueueKey> = self.queues.keys().copied().collect();
+        for key in keys {
+            let queue = &self.queues[&key];
+            let deadline_ms = queue.declare.expires_ms.map(|expires_ms| queue.last_used_ms + u64::from(expires_ms));
+            if queue.consumers.is_empty() && deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+                self.delete_queue(key);
+            } else {
+                self.drop_expired(key);
+            }
+        }
+    }
+
+    fn drop_expired(&mut self, key: QueueKey) {
+        let now_ms = self.now_ms;
+        let Some(queue) = self.queues.get_mut(&key) else { return };
+        while let Some(head) = queue.ready.first_entry() {
+            if head.get().fresh || head.get().expires_at_ms.is_none_or(|at_ms| at_ms > now_ms) {
+                break;
+            }
+            head.remove();
+        }
+    }
+
+    /// What came last may not be handed over any more as if it had never waited.
+    pub fn end_freshness(&mut self) {
+        for queue in self.queues.values_mut() {
+            for entry in queue.ready.values_mut().rev().take_while(|entry| entry.fresh) {
+                entry.fresh = false;
+            }
+        }
+    }
+
+    fn has_credit(&self, consumer: &Consumer) -> bool {
+        if consumer.no_ack {
+            return true;
+        }
+        let channel = &self.clients[&consumer.client].channels[&consumer.channel];
+        let own = consumer.prefetch_count == 0 || consumer.unacked < usize::from(consumer.prefetch_count);
+        own && (channel.channel_prefetch == 0 || channel.consumer_deliveries() < usize::from(channel.channel_prefetch))
+    }
+
+    /// Tags that a client may settle, of those it has seen.
+    pub fn settleable(&self, client: ClientId, channel: u16, seen: u64) -> Vec<u64> {
+        let channel = self.clients.get(&client).and_then(|client| client.channels.get(&channel));
+        channel.map_or_else(Vec::new, |channel| channel.unacked.range(..=seen).map(|(tag, _)| *tag).collect())
+    }
+
+    pub fn queue_names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+}
+
+impl Channel {
+    /// Deliveries to consumers that aren't settled, for good or until a commit.
+    fn consumer_deliveries(&self) -> usize {
+        let unacked = self.unacked.values().filter(|unacked| unacked.consumer.is_some()).count();
+        let pending = match &self.mode {
+            Mode::Transaction { settlements, .. } => {
+                settlements.iter().filter(|pending| pending.unacked.consumer.is_some()).count()
+            }
+            _ => 0,
+        };
+        unacked + pending
+    }
+}
+
+fn differs(content: &Content, message: &Message) -> String {
+    format!("{} came where message {} was due, or it was changed", crate::message::describe(content), message.id)
+}

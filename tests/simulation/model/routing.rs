@@ -1,0 +1,147 @@
+//! Exchanges and bindings as two lists, and routing by looking at all of them.
+
+use super::QueueKey;
+use crate::command::{BindingName, Kind};
+use crate::message::Message;
+use crate::wire::{Table, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Destination {
+    Queue(QueueKey),
+    Exchange(String),
+}
+
+struct Exchange {
+    kind: Kind,
+    auto_delete: bool,
+}
+
+pub struct Routing {
+    exchanges: BTreeMap<String, Exchange>,
+    bindings: Vec<(BindingName, Destination)>,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        let predeclared = [
+            ("amq.direct", Kind::Direct),
+            ("amq.fanout", Kind::Fanout),
+            ("amq.topic", Kind::Topic),
+            ("amq.headers", Kind::Headers),
+        ];
+        let exchange = |(name, kind): (&str, Kind)| (name.to_owned(), Exchange { kind, auto_delete: false });
+        Self { exchanges: predeclared.into_iter().map(exchange).collect(), bindings: Vec::new() }
+    }
+}
+
+/// Bindings equal whatever the order of their arguments.
+fn sorted(mut binding: BindingName) -> BindingName {
+    binding.arguments.sort_by_key(|(name, _)| *name);
+    binding
+}
+
+impl Routing {
+    pub fn exists(&self, exchange: &str) -> bool {
+        exchange.is_empty() || self.exchanges.contains_key(exchange)
+    }
+
+    pub fn declare(&mut self, name: &str, kind: Kind, auto_delete: bool) {
+        self.exchanges.entry(name.to_owned()).or_insert(Exchange { kind, auto_delete });
+    }
+
+    pub fn is_used(&self, exchange: &str) -> bool {
+        self.bindings.iter().any(|(binding, _)| binding.source == exchange)
+    }
+
+    pub fn bind(&mut self, binding: &BindingName, destination: Destination) {
+        let binding = (sorted(binding.clone()), destination);
+        if !self.bindings.contains(&binding) {
+            self.bindings.push(binding);
+        }
+    }
+
+    pub fn unbind(&mut self, binding: &BindingName, destination: Destination) {
+        let binding = (sorted(binding.clone()), destination);
+        self.remove_where(|bound| *bound == binding);
+    }
+
+    pub fn queue_gone(&mut self, queue: QueueKey) {
+        self.remove_where(|(_, destination)| *destination == Destination::Queue(queue));
+    }
+
+    pub fn delete(&mut self, exchange: &str) {
+        if self.exchanges.remove(exchange).is_some() {
+            self.bindings.retain(|(binding, _)| binding.source != exchange);
+            self.remove_where(|(_, destination)| *destination == Destination::Exchange(exchange.to_owned()));
+        }
+    }
+
+    /// Removes bindings, and the auto-delete exchanges that lose their last one by that.
+    fn remove_where(&mut self, matches: impl Fn(&(BindingName, Destination)) -> bool) {
+        let (removed, kept) = std::mem::take(&mut self.bindings).into_iter().partition(matches);
+        self.bindings = kept;
+        let removed: Vec<(BindingName, Destination)> = removed;
+        for (BindingName { source, .. }, _) in removed {
+            let auto_delete = self.exchanges.get(&source).is_some_and(|exchange| exchange.auto_delete);
+            if auto_delete && !self.is_used(&source) {
+                self.delete(&source);
+            }
+        }
+    }
+
+    /// The queues that a message comes to, but for the default exchange.
+    pub fn route(&self, message: &Message) -> BTreeSet<QueueKey> {
+        let mut queues = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut to_visit = vec![message.exchange.as_str()];
+        while let Some(name) = to_visit.pop() {
+            if !seen.insert(name) {
+                continue;
+            }
+            let Some(exchange) = self.exchanges.get(name) else { continue };
+            for (binding, destination) in &self.bindings {
+                if binding.source == name && exchange.kind.matches(binding, message) {
+                    match destination {
+                        Destination::Queue(queue) => drop(queues.insert(*queue)),
+                        Destination::Exchange(exchange) => to_visit.push(exchange),
+                    }
+                }
+            }
+        }
+        queues
+    }
+}
+
+impl Kind {
+    fn matches(self, binding: &BindingName, message: &Message) -> bool {
+        match self {
+            Self::Fanout => true,
+            Self::Direct => binding.routing_key == message.routing_key,
+            Self::Topic => {
+                let words = |key: &str| -> Vec<String> {
+                    if key.is_empty() { Vec::new() } else { key.split('.').map(str::to_owned).collect() }
+                };
+                topic_matches(&words(&binding.routing_key), &words(&message.routing_key))
+            }
+            Self::Headers => headers_match(&binding.arguments, &message.headers),
+        }
+    }
+}
+
+fn topic_matches(pattern: &[String], key: &[String]) -> bool {
+    match pattern.split_first() {
+        None => key.is_empty(),
+        Some((word, pattern)) if word == "#" => (0..=key.len()).any(|skip| topic_matches(pattern, &key[skip..])),
+        Some((word, pattern)) => match key.split_first() {
+            Some((first, key)) => (word == "*" || word == first) && topic_matches(pattern, key),
+            None => false,
+        },
+    }
+}
+
+fn headers_match(arguments: &Table, headers: &Table) -> bool {
+    let any = arguments.contains(&("x-match", Value::Text("any")));
+    let mut wanted = arguments.iter().filter(|(name, _)| !name.starts_with("x-"));
+    if any { wanted.any(|field| headers.contains(field)) } else { wanted.all(|field| headers.contains(field)) }
+}

@@ -1,0 +1,554 @@
+//! The broker, its clients and the pipes between them; every step is compared with the model.
+
+use crate::client::{Client, Phase};
+use crate::command::Command;
+use crate::model::{ClientId, Fit, Model};
+use crate::operations::Plan;
+use crate::random::Random;
+use crate::transcript::Transcript;
+use crate::wire::{Event, Heard, parse_events};
+use leveret::broker::message::message_memory_bytes;
+use leveret::broker::store::MemoryStore;
+use leveret::broker::{self, Census, ConnectionId};
+use leveret::connection::{self, Authenticator, Identity};
+use leveret::server::{Hub, HubSettings, MayRead, Pressure};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+const CLIENTS_MAX: usize = 4;
+/// Largest chunk that reaches the broker at once, in bytes.
+const CHUNK_MAX: usize = 64 * 1024;
+const FRAME_MAX: u32 = 131_072;
+/// How long the broker waits for a handshake, in milliseconds.
+const HANDSHAKE_MS: u64 = 10_000;
+/// More slices than an outbox here ever has.
+const SLICES_MAX: usize = 4096;
+/// Rounds after which a world that doesn't come to rest has a problem.
+const QUIET_ROUNDS_MAX: usize = 1000;
+
+pub type Step = Result<(), String>;
+
+struct Anyone;
+
+impl Authenticator for Anyone {
+    fn allows(&self, user: &[u8], password: &[u8], _peer: IpAddr) -> bool {
+        (user, password) == (b"guest", b"guest")
+    }
+}
+
+fn settings(random: &mut Random) -> HubSettings {
+    HubSettings {
+        connection: connection::Settings {
+            vhost: "/".to_owned(),
+            identity: Identity::Leveret,
+            cluster_name: "simulation".to_owned(),
+            authenticator: Box::new(Anyone),
+            channel_max: 2047,
+            frame_max: FRAME_MAX,
+            message_size_max: 1 << 20,
+            heartbeat_s: 60,
+            handshake_timeout_ms: HANDSHAKE_MS,
+            authentication_failure_delay_ms: 1000,
+        },
+        broker: broker::Settings {
+            vhost: "/".to_owned(),
+            seed: [7; 32],
+            queues_max: 0,
+            transaction_max_bytes: 1 << 30,
+        },
+        outbox_high_water_bytes: *random.pick(&[1, 1000, 5000, 64 * 1024, 256 * 1024]),
+        memory_watermark_bytes: if random.percent(15) { 20_000 } else { usize::MAX },
+        pressure: Pressure { backlog_messages: *random.pick(&[2, 20, 1000]), drain_messages_per_s: 20 },
+    }
+}
+
+/// Something that happens to the broker from outside, as the model is told.
+enum Act {
+    Said(ClientId, u16, Command),
+    /// The second half of a tx.commit.
+    CommitFinished,
+    Gone(ClientId),
+    Stop,
+}
+
+pub struct World<'a> {
+    hub: Hub<MemoryStore>,
+    model: Model,
+    plan: Plan,
+    clients: Vec<Client>,
+    random: Random,
+    transcript: &'a mut Transcript,
+    high_water_bytes: usize,
+    next_client: ClientId,
+    now_ms: u64,
+    memory_before: usize,
+    pub life: Life,
+}
+
+/// What can be told of a run.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Life {
+    /// Of everything the broker said: the same seed must give the same.
+    pub digest: u64,
+    /// How often it said what.
+    pub heard: BTreeMap<&'static str, u64>,
+}
+
+impl<'a> World<'a> {
+    pub fn new(seed: u64, transcript: &'a mut Transcript) -> Self {
+        let mut random = Random::new(seed);
+        let now_ms = 1 + random.below(1_000_000) as u64;
+        let settings = settings(&mut random);
+        let high_water_bytes = settings.outbox_high_water_bytes;
+        // The disk of a later day comes in here, as another store.
+        let hub = Hub::new(settings, MemoryStore, now_ms);
+        Self {
+            hub,
+            model: Model::new(now_ms),
+            plan: Plan::new(&mut random),
+            clients: Vec::new(),
+            random,
+            transcript,
+            high_water_bytes,
+            next_client: 0,
+            now_ms,
+            memory_before: message_memory_bytes(),
+            life: Life::default(),
+        }
+    }
+
+    /// The whole of a life: random steps, rest, the end of all clients, and nothing left.
+    pub fn run(&mut self, steps: usize) -> Step {
+        self.connect();
+        self.connect();
+        self.rest()?;
+        self.plan.prepare(&mut self.clients[0], &mut self.random);
+        for _ in 0..steps {
+            self.step()?;
+        }
+        self.rest()?;
+        self.end()
+    }
+
+    fn step(&mut self) -> Step {
+        match self.random.below(1000) {
+            0..10 => self.connect(),
+            10..14 => return self.drop_someone(),
+            14..40 => return self.pass_time(),
+            40..50 => {
+                if let Some(client) = self.someone() {
+                    self.clients[client].paused ^= true;
+                }
+            }
+            50..54 => return self.rest(),
+            54..480 => {
+                if let Some(client) = self.someone() {
+                    self.plan.act(&mut self.clients[client], &self.model, &mut self.random);
+                }
+            }
+            480..500 => {
+                if let Some(client) = self.someone() {
+                    self.clients[client].let_all_go();
+                }
+            }
+            500..780 => {
+                if let Some(client) = self.someone() {
+                    let all = self.random.percent(40);
+                    let count = if all { CHUNK_MAX } else { self.random.length(CHUNK_MAX) };
+                    self.deliver(client, count)?;
+                }
+                if self.random.percent(80) {
+                    return self.finish_turn();
+                }
+            }
+            780..980 => {
+                if let Some(client) = self.someone().filter(|client| !self.clients[*client].paused) {
+                    let count = self.random.length(4 * CHUNK_MAX);
+                    return self.take(client, count);
+                }
+            }
+            _ => return self.finish_turn(),
+        }
+        Ok(())
+    }
+
+    fn someone(&mut self) -> Option<usize> {
+        (!self.clients.is_empty()).then(|| self.random.below(self.clients.len()))
+    }
+
+    fn connect(&mut self) {
+        if self.clients.len() >= CLIENTS_MAX {
+            return;
+        }
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let id = self.next_client;
+        self.next_client += 1;
+        let connection = self.hub.connect(address(50_000 + id as u16), address(5672));
+        self.model.connect(id);
+        let client = Client::new(id, connection, &mut self.random, self.now_ms);
+        self.transcript.note(|| format!("client {id} connects, frame_max {}", client.frame_max));
+        self.clients.push(client);
+    }
+
+    /// Up to `count` bytes of a client reach the broker.
+    fn deliver(&mut self, index: usize, count: usize) -> Step {
+        let client = &mut self.clients[index];
+        let (id, connection) = (client.id, client.connection);
+        let count = count.min(client.undelivered());
+        if count == 0 || self.hub.may_read(connection) != MayRead::Now {
+            return Ok(());
+        }
+        let (bytes, commands) = client.deliver(count);
+        client.last_delivered_ms = self.now_ms;
+        self.transcript.note(|| {
+            let commands: Vec<String> =
+                commands.iter().map(|(number, command)| format!("{number}: {command:?}")).collect();
+            format!("client {id} → {count} bytes [{}]", commands.join(" | "))
+        });
+        self.receive(connection, &bytes);
+        let acts = commands.into_iter().map(|(number, command)| Act::Said(id, number, command)).collect();
+        self.compare(acts)?;
+        self.let_go_if_finished(index)
+    }
+
+    /// Hands bytes over as a socket would: behind the partial frame, or straight into the message that they belong to.
+    fn receive(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        let state = self.hub.connection_mut(connection);
+        let mut buffer = vec![0; state.partial_len()];
+        state.take_partial(&mut buffer);
+        if self.random.percent(5) {
+            // Nothing came after all; the bytes come with the next attempt.
+            state.keep_partial(&buffer);
+            state.take_partial(&mut buffer);
+        }
+        let mut streamed = 0;
+        if let Some((body, remaining)) = state.stream_target()
+            && self.random.percent(70)
+        {
+            streamed = remaining.min(bytes.len()).min(body.capacity() - body.len());
+            body.extend_from_slice(&bytes[..streamed]);
+            self.hub.streamed(connection, streamed);
+        }
+        buffer.extend(&bytes[streamed..]);
+        self.hub.receive(connection, &buffer);
+    }
+
+    /// A client reads up to `count` bytes.
+    fn take(&mut self, index: usize, count: usize) -> Step {
+        let client = &mut self.clients[index];
+        let outbox = self.hub.outboxes().get(client.connection);
+        let count = count.min(outbox.len());
+        if count == 0 {
+            return Ok(());
+        }
+        let sent = read_outbox(outbox, 0, count);
+        if !client.from_broker.drain(..count).eq(sent) {
+            return Err(format!("client {}: what is sent is not what was written", client.id));
+        }
+        let id = client.id;
+        self.transcript.note(|| format!("client {id} reads {count} bytes"));
+        self.hub.sent(client.connection, count);
+        client.full &= client.from_broker.len() >= self.high_water_bytes;
+        client.take(count, self.now_ms);
+        if self.let_go_if_finished(index).is_ok() && self.random.percent(80) {
+            return self.finish_turn();
+        }
+        Ok(())
+    }
+
+    /// The connection is over and everything was sent: the socket closes.
+    fn let_go_if_finished(&mut self, index: usize) -> Step {
+        if self.hub.is_finished(self.clients[index].connection) { self.lose(index, "is done") } else { Ok(()) }
+    }
+
+    fn drop_someone(&mut self) -> Step {
+        match self.someone() {
+            Some(index) => self.lose(index, "vanishes"),
+            None => Ok(()),
+        }
+    }
+
+    fn lose(&mut self, index: usize, how: &str) -> Step {
+        let client = self.clients.swap_remove(index);
+        self.transcript.note(|| format!("client {} {how}", client.id));
+        self.hub.disconnect(client.connection);
+        self.compare(VecDeque::from([Act::Gone(client.id)]))
+    }
+
+    fn pass_time(&mut self) -> Step {
+        let jump_ms = *self.random.pick(&[1, 1, 10, 60, 200, 1000, 6000, 25_000]);
+        self.advance(jump_ms)
+    }
+
+    fn advance(&mut self, jump_ms: u64) -> Step {
+        self.now_ms += jump_ms;
+        let now_ms = self.now_ms;
+        self.transcript.note(|| format!("{jump_ms} ms pass"));
+        let over = self.hub.start_turn(now_ms);
+        self.model.advance(now_ms);
+        self.compare(VecDeque::new())?;
+        for connection in over {
+            let index = self.clients.iter().position(|client| client.connection == connection);
+            let index = index.ok_or("a connection is over that was closed before")?;
+            let client = &self.clients[index];
+            let silent_ms = now_ms - client.last_delivered_ms;
+            let heartbeats = client.heartbeat_s > 0 && silent_ms >= u64::from(client.heartbeat_s) * 2000;
+            let handshake = client.phase == Phase::Opening && now_ms - client.connected_ms >= HANDSHAKE_MS;
+            let stopped = self.hub.connection(connection).and_then(|connection| connection.close_reason());
+            if !heartbeats && !handshake && stopped.is_none() {
+                return Err(format!("client {} is given up {silent_ms} ms after its last word", client.id));
+            }
+            self.lose(index, "is given up")?;
+        }
+        self.finish_turn()
+    }
+
+    /// What the broker does when it has read everyone: deliver, confirm, flush.
+    fn finish_turn(&mut self) -> Step {
+        loop {
+            self.hub.pump();
+            let touched: Vec<ConnectionId> = std::iter::from_fn(|| self.hub.outboxes_mut().next_touched()).collect();
+            for client in &self.clients {
+                let written = self.hub.outboxes().get(client.connection).len();
+                if !client.is_flushed(written) && !touched.contains(&client.connection) {
+                    return Err(format!("client {}: its outbox was written to and not listed", client.id));
+                }
+            }
+            self.compare(VecDeque::new())?;
+            self.clients.iter_mut().for_each(Client::note_flush);
+            if !self.hub.has_work() {
+                break;
+            }
+        }
+        self.hub.update_alarm();
+        self.compare(VecDeque::new())?;
+        let room: BTreeMap<ClientId, bool> = self.clients.iter().map(|client| (client.id, !client.full)).collect();
+        self.model.audit_turn(|client| room.get(&client) == Some(&true))
+    }
+
+    /// Reads what the broker wrote since it was last looked at, and has the model follow it and `acts`.
+    ///
+    /// Acts and everything written to one client are in order, but not against each other. An event that fits is taken
+    /// as soon as it fits, an act only when no event does: nothing that is right is refused that way.
+    fn compare(&mut self, mut acts: VecDeque<Act>) -> Step {
+        let few_acts = acts.len() <= 1;
+        let mut events = self.tap()?;
+        loop {
+            let mut moved = false;
+            for index in 0..self.clients.len() {
+                let id = self.clients[index].id;
+                while let Some((number, event)) = events.get(&id).and_then(VecDeque::front) {
+                    if few_acts && self.passes_over(id, *number, event, &events) {
+                        return Err(format!(
+                            "client {id}, {number}: {event:?} although a higher priority could take it"
+                        ));
+                    }
+                    if self.model.observe(id, *number, event) == Fit::NotYet {
+                        break;
+                    }
+                    events.get_mut(&id).expect("it was there").pop_front();
+                    moved = true;
+                }
+            }
+            if moved {
+                continue;
+            }
+            match acts.pop_front() {
+                Some(Act::Said(id, number, command)) => {
+                    self.model.apply(id, number, &command);
+                    if matches!(command, Command::TxCommit) {
+                        acts.push_front(Act::CommitFinished);
+                    }
+                }
+                Some(Act::CommitFinished) => self.model.finish_commit(),
+                Some(Act::Gone(id)) => self.model.disconnect(id),
+                Some(Act::Stop) => self.model.stop(),
+                None => break,
+            }
+        }
+        for (id, events) in events {
+            if let Some((number, event)) = events.front() {
+                let known = self.clients.iter().any(|client| client.id == id);
+                debug_assert!(known);
+                self.model.observe(id, *number, event);
+                let objection = self.model.objection();
+                return Err(format!("client {id}, channel {number}: {}: {objection}", brief(event)));
+            }
+        }
+        Ok(())
+    }
+
+    fn passes_over(
+        &self,
+        id: ClientId,
+        number: u16,
+        event: &Event,
+        events: &BTreeMap<ClientId, VecDeque<(u16, Event)>>,
+    ) -> bool {
+        let Event::Deliver { consumer_tag, .. } = event else { return false };
+        self.model.passed_over(id, number, consumer_tag, |other| {
+            let quiet = events.get(&other).is_none_or(|events| events.is_empty());
+            let client = self.clients.iter().find(|client| client.id == other);
+            other != id && quiet && client.is_some_and(|client| !client.full)
+        })
+    }
+
+    fn tap(&mut self) -> Result<BTreeMap<ClientId, VecDeque<(u16, Event)>>, String> {
+        let mut all = BTreeMap::new();
+        for client in &mut self.clients {
+            let outbox = self.hub.outboxes().get(client.connection);
+            let known = client.from_broker.len();
+            if outbox.len() == known {
+                continue;
+            }
+            let fresh = read_outbox(outbox, known, outbox.len() - known);
+            let frame_max = if client.phase == Phase::Opening { FRAME_MAX } else { client.frame_max };
+            let heard = parse_events(&fresh, frame_max as usize);
+            let heard = heard.map_err(|error| format!("client {}: {error}", client.id))?;
+            for octet in &fresh {
+                self.life.digest = (self.life.digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01B3);
+            }
+            client.tapped(&fresh, &heard, self.high_water_bytes);
+            let id = client.id;
+            let mut events = VecDeque::new();
+            for Heard { channel, event, .. } in heard {
+                self.transcript.note(|| format!("    client {id}, {channel} ← {}", brief(&event)));
+                *self.life.heard.entry(kind(&event)).or_default() += 1;
+                events.push_back((channel, event));
+            }
+            all.insert(id, events);
+        }
+        Ok(all)
+    }
+
+    /// Everything under way arrives; then the broker's counts must be the model's.
+    fn rest(&mut self) -> Step {
+        self.transcript.note(|| "all bytes arrive".to_owned());
+        for _ in 0..QUIET_ROUNDS_MAX {
+            let mut quiet = true;
+            for id in self.clients.iter().map(|client| client.id).collect::<Vec<_>>() {
+                for taking in [false, true] {
+                    let Some(index) = self.clients.iter().position(|client| client.id == id) else { continue };
+                    let client = &mut self.clients[index];
+                    client.let_all_go();
+                    let waiting = self.hub.outboxes().get(client.connection).len();
+                    quiet &= waiting == 0 && client.undelivered() == 0;
+                    match taking {
+                        true => self.take(index, waiting)?,
+                        false => self.deliver(index, CHUNK_MAX)?,
+                    }
+                }
+            }
+            self.finish_turn()?;
+            if quiet {
+                return self.model.audit_census(&self.hub.broker().census());
+            }
+            if self.hub.alarm().is_some() {
+                self.hub.set_memory_watermark(usize::MAX);
+            }
+            if self.clients.iter().any(|client| client.undelivered() > 0) {
+                // Publishers may have to wait for a queue to drain.
+                self.advance(50)?;
+            }
+        }
+        Err("it never comes to rest".to_owned())
+    }
+
+    /// Everyone leaves, the queues are deleted: nothing may be left.
+    fn end(&mut self) -> Step {
+        if self.random.percent(30) {
+            self.transcript.note(|| "the broker stops".to_owned());
+            self.hub.close_all("broker forced connection closure with reason 'shutdown'");
+            self.compare(VecDeque::from([Act::Stop]))?;
+            self.rest()?;
+        }
+        while !self.clients.is_empty() {
+            self.drop_someone()?;
+        }
+        self.finish_turn()?;
+        self.connect();
+        self.rest()?;
+        if self.clients.is_empty() {
+            return Err("nobody can connect any more".to_owned());
+        }
+        for queue in self.model.queue_names() {
+            let delete = Command::QueueDelete { queue, if_unused: false, if_empty: false, nowait: true };
+            if self.clients[0].channels.is_empty() {
+                self.clients[0].channels.insert(1, Default::default());
+                self.clients[0].say(1, Command::ChannelOpen);
+            }
+            self.clients[0].say(1, delete);
+        }
+        self.rest()?;
+        self.drop_someone()?;
+        let census = self.hub.broker().census();
+        if census != Census::default() {
+            return Err(format!("nobody is there any more, but {census:?}"));
+        }
+        match message_memory_bytes() - self.memory_before {
+            0 => Ok(()),
+            left => Err(format!("no message is left, but {left} bytes of memory")),
+        }
+    }
+}
+
+/// Shows what an outbox holds, from its byte `from` on, up to `count` bytes.
+fn read_outbox(outbox: &connection::Outbox, from: usize, count: usize) -> Vec<u8> {
+    let mut slices = vec![IoSlice::new(&[]); SLICES_MAX.min(outbox.len())];
+    let filled = outbox.io_slices(&mut slices);
+    let length: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+    assert_eq!(length, outbox.len(), "an outbox is as long as its slices");
+    let mut bytes = Vec::with_capacity(count);
+    let mut position = 0;
+    for slice in &slices[..filled] {
+        let skipped = from.saturating_sub(position).min(slice.len());
+        let left = count - bytes.len();
+        bytes.extend(slice[skipped..].iter().take(left));
+        position += slice.len();
+    }
+    bytes
+}
+
+/// Bodies above this size are counted apart, in bytes.
+const LARGE: usize = 100_000;
+
+fn kind(event: &Event) -> &'static str {
+    use crate::wire::Reply;
+    match event {
+        Event::Deliver { content, .. } if content.body.len() > LARGE => "large delivery",
+        Event::Deliver { redelivered: true, .. } => "redelivery",
+        Event::Deliver { .. } => "delivery",
+        Event::Confirm { multiple: true, .. } => "multiple confirm",
+        Event::Confirm { .. } => "confirm",
+        Event::Cancelled(_) => "cancellation",
+        Event::Blocked => "blocked",
+        Event::Unblocked => "unblocked",
+        Event::Heartbeat => "heartbeat",
+        Event::Reply(Reply::GetOk { .. }) => "get-ok",
+        Event::Reply(Reply::Return(_)) => "return",
+        Event::Reply(Reply::ChannelClose(..)) => "channel exception",
+        Event::Reply(Reply::ConnectionClose(320)) => "shutdown",
+        Event::Reply(Reply::ConnectionClose(_)) => "connection exception",
+        Event::Reply(Reply::Plain(90, 21)) => "commit",
+        Event::Reply(Reply::Plain(90, 31)) => "rollback",
+        Event::Reply(Reply::Plain(60, 111)) => "recovery",
+        Event::Reply(_) => "other answer",
+    }
+}
+
+fn brief(event: &Event) -> String {
+    use crate::message::describe;
+    use crate::wire::Reply;
+    match event {
+        Event::Deliver { consumer_tag, delivery_tag, redelivered, content } => {
+            format!("deliver {delivery_tag} to {consumer_tag} redelivered={redelivered}: {}", describe(content))
+        }
+        Event::Reply(Reply::GetOk { delivery_tag, redelivered, message_count, content }) => {
+            let content = describe(content);
+            format!("get-ok {delivery_tag} redelivered={redelivered}, {message_count} more: {content}")
+        }
+        Event::Reply(Reply::Return(content)) => format!("return {}", describe(content)),
+        other => format!("{other:?}"),
+    }
+}
