@@ -5,7 +5,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::broker::exchange::QueueId;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::queue::{Backlog, NEVER, Taken, Waiting};
+use leveret::broker::queue::{Backlog, NEVER, Taken};
 use leveret::broker::unacknowledged::{Delivered, Unacknowledged};
 use leveret::protocol::ContentHeader;
 use leveret::protocol::frame::write_body_frame;
@@ -59,7 +59,7 @@ fn filled(depth: u64) -> (Backlog, MessageRef) {
     let mut backlog = Backlog::default();
     let message = message(16);
     for _ in 0..depth {
-        backlog.push(Waiting { message: message.clone(), expires_at_ms: NEVER });
+        backlog.push(message.clone(), NEVER);
     }
     (backlog, message)
 }
@@ -70,7 +70,7 @@ fn backlog(criterion: &mut Criterion) {
         let (mut backlog, message) = filled(depth);
         group.bench_function(BenchmarkId::new("push and pop, waiting", depth), |bencher| {
             bencher.iter(|| {
-                backlog.push(Waiting { message: message.clone(), expires_at_ms: NEVER });
+                backlog.push(message.clone(), NEVER);
                 black_box(backlog.pop())
             });
         });
@@ -78,7 +78,7 @@ fn backlog(criterion: &mut Criterion) {
         let (mut backlog, message) = filled(depth);
         group.bench_function(BenchmarkId::new("push, pop, return and pop again, waiting", depth), |bencher| {
             bencher.iter(|| {
-                backlog.push(Waiting { message: message.clone(), expires_at_ms: NEVER });
+                backlog.push(message.clone(), NEVER);
                 let taken = backlog.pop().expect("one was pushed");
                 backlog.put_back(taken);
                 black_box(backlog.pop())

@@ -6,6 +6,7 @@
 //! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame, socket, clock or OS randomness |
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
 //! | [`storage`] | the log: what is durable, and its recovery | knows no socket, no routing and, but for one file, no clock and no I/O |
+//! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
@@ -13,6 +14,7 @@
 pub mod broker;
 pub mod config;
 pub mod connection;
+pub mod management;
 pub mod protocol;
 pub mod reactor;
 pub mod server;

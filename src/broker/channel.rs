@@ -117,6 +117,11 @@ impl Confirms {
         (count > 0).then_some((reached, count > 1))
     }
 
+    /// Publishes that no confirm was sent for yet.
+    pub fn unconfirmed(&self) -> u64 {
+        self.published - self.confirmed
+    }
+
     /// Whether something still waits for the log.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()

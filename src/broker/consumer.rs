@@ -3,7 +3,7 @@
 use super::effects::Recipient;
 use super::exchange::QueueId;
 use super::{ChannelId, ConnectionId, ConsumerId};
-use crate::protocol::{FieldTable, ShortString};
+use crate::protocol::ShortString;
 use std::collections::VecDeque;
 
 /// Why a consumer is, or is not, in its queue's line.
@@ -40,7 +40,6 @@ pub struct Consumer {
     pub listed: bool,
     /// Its place in the queue's list of consumers.
     pub index_in_queue: usize,
-    pub arguments: FieldTable,
 }
 
 impl Consumer {

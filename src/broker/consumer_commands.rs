@@ -68,7 +68,6 @@ impl<S: Store> Broker<S> {
             state: ConsumerState::InLine,
             listed: true,
             index_in_queue: queue.consumers.len(),
-            arguments: request.arguments,
         };
         let exclusive = consumer.exclusive;
         let consumer_id =

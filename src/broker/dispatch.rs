@@ -343,7 +343,13 @@ mod tests {
     #[test]
     fn a_vanished_consumer_in_the_line_is_passed_over() {
         let (publisher, vanishing, staying) = (ConnectionId(0), ConnectionId(1), ConnectionId(2));
-        let settings = Settings { vhost: "/".into(), seed: [0; 32], queues_max: 0, transaction_max_bytes: usize::MAX };
+        let settings = Settings {
+            vhost: "/".into(),
+            seed: [0; 32],
+            unix_start_ms: 0,
+            queues_max: 0,
+            transaction_max_bytes: usize::MAX,
+        };
         let mut broker = Broker::new(settings, MemoryStore, 0);
         let mut takers = Takers::default();
         broker.open_connection(publisher);

@@ -120,7 +120,13 @@ mod tests {
     #[test]
     fn a_message_that_becomes_the_head_expires_in_time() {
         let client = ConnectionId(0);
-        let settings = Settings { vhost: "/".into(), seed: [0; 32], queues_max: 0, transaction_max_bytes: usize::MAX };
+        let settings = Settings {
+            vhost: "/".into(),
+            seed: [0; 32],
+            unix_start_ms: 0,
+            queues_max: 0,
+            transaction_max_bytes: usize::MAX,
+        };
         let mut broker = Broker::new(settings, MemoryStore, 0);
         broker.open_connection(client);
         let channel = broker.open_channel(client, 1);

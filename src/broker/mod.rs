@@ -17,6 +17,7 @@
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
 //! | `census` | counts of everything, for tests |
+//! | [`snapshot`] | listings for management: plain owned copies |
 
 mod census;
 mod channel;
@@ -37,6 +38,7 @@ mod publish;
 pub mod queue;
 mod queue_commands;
 mod settle;
+pub mod snapshot;
 pub mod store;
 pub mod unacknowledged;
 

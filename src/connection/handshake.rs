@@ -147,7 +147,11 @@ impl Connection {
         );
         let error = AmqpError::connection(ReplyCode::AccessRefused, explanation).without_method();
         self.send_close(&error, (0, 0), context);
-        self.end(super::CloseReason::Handshake("its login was refused"));
+        // RabbitMQ hangs up without waiting for close-ok. A client that finds the socket closed when it wants to send
+        // close-ok reports that, and not why; so this waits a little. What is not close-ok is ignored meanwhile.
+        self.phase = Phase::Closing;
+        self.deadline_ms = Some(context.now_ms + context.settings.authentication_failure_delay_ms);
+        self.close_reason = Some(super::CloseReason::Handshake("its login was refused"));
     }
 
     fn tune_ok<S: Store>(&mut self, tune_ok: connection::TuneOk, context: &mut Context<'_, S>) {

@@ -12,10 +12,12 @@
 //! | `publish` | the content of a publish, the shortest way from receive buffer to broker |
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
+//! | `compose` | messages that the broker's own interfaces publish |
 //! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
 
 mod channel;
 mod close;
+mod compose;
 mod delivery;
 mod dispatch;
 mod dispatch_basic;
@@ -29,6 +31,7 @@ mod sasl;
 mod settings;
 
 pub use close::CloseReason;
+pub use compose::ComposedMessage;
 pub use heartbeat::TimerOutcome;
 pub use outbox::{Outbox, Outboxes};
 pub use settings::{Authenticator, Identity, Settings};
@@ -92,6 +95,7 @@ pub struct Connection {
     /// A large body frame that is being received straight into its message.
     streaming: Option<receive::Streaming>,
     /// Open channels, by rising number.
+    #[expect(clippy::vec_box, reason = "most connections have one channel, and a vector makes room for four at once")]
     channels: Vec<Box<Channel>>,
     /// The index of the channel of the last frame: the next one is most often its.
     last_channel: usize,
@@ -165,6 +169,10 @@ impl Connection {
 
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    pub fn local(&self) -> SocketAddr {
+        self.local
     }
 
     pub fn user(&self) -> Option<&str> {

@@ -2,6 +2,7 @@
 //!
 //! It owns who is connected, their timers, and the memory alarm. It never reads a clock, a socket or a file.
 
+use super::direct::{Direct, DirectEffects};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{self, Broker, ConnectionId};
@@ -9,6 +10,7 @@ use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, T
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 /// Granularity of timers, in milliseconds.
 const TIMER_TICK_MS: u64 = 10;
@@ -37,6 +39,7 @@ pub struct HubSettings {
 struct Member {
     connection: Connection,
     timer: Option<(TimerKey, u64)>,
+    connected_at_ms: u64,
 }
 
 pub struct Hub<S: Store> {
@@ -156,7 +159,7 @@ impl<S: Store> Hub<S> {
         let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
         let connection = Connection::new(id, peer, local, &self.settings, self.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
-        entry.insert(Member { connection, timer });
+        entry.insert(Member { connection, timer, connected_at_ms: self.now_ms });
         self.outboxes.open(id, self.settings.frame_max);
         id
     }
@@ -278,6 +281,51 @@ impl<S: Store> Hub<S> {
             }
         }
         unblocked
+    }
+
+    /// Carries out commands on a channel of no client's, as management does: the same commands, the same rules. The
+    /// channel and its connection last as long as `run`.
+    pub fn directly<T>(&mut self, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
+        // No client can have this id meanwhile: nobody connects before `run` returns.
+        let id = ConnectionId(u32::try_from(self.members.vacant_key()).expect("fewer than 2^32 connections"));
+        self.broker.open_connection(id);
+        let channel = self.broker.open_channel(id, 1);
+        let effects = DirectEffects::new(id, &mut self.outboxes);
+        let mut direct = Direct { broker: &mut self.broker, connection: id, channel, effects };
+        let outcome = run(&mut direct);
+        direct.broker.close_connection(id, &mut direct.effects);
+        outcome
+    }
+
+    /// The connections in a range of slots, with the time they connected at.
+    pub fn connections_in(&self, slots: Range<usize>) -> impl Iterator<Item = (&Connection, u64)> {
+        slots.filter_map(|slot| self.members.get(slot)).map(|member| (&member.connection, member.connected_at_ms))
+    }
+
+    /// One past the last slot that may hold a connection.
+    pub fn connection_slots(&self) -> usize {
+        self.members.capacity()
+    }
+
+    /// Closes the connection between two addresses with 320. False when there is none.
+    pub fn close_between(&mut self, peer: SocketAddr, local: SocketAddr, explanation: &str) -> bool {
+        let between = |connection: &Connection| connection.peer() == peer && connection.local() == local;
+        let Some(id) = self.connections().find(|connection| between(connection)).map(Connection::id) else {
+            return false;
+        };
+        let mut context = context!(self);
+        self.members[id.0 as usize].connection.force_close(explanation, &mut context);
+        self.rearm(id);
+        true
+    }
+
+    /// Memory of messages above which publishers are not read, in bytes.
+    pub fn memory_watermark_bytes(&self) -> usize {
+        self.memory_watermark_bytes
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// Closes all connections with 320: the broker is stopping.

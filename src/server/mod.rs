@@ -3,6 +3,8 @@
 //! It owns the order of a turn and who may be read when. It holds no AMQP rule and touches no message.
 
 mod clients;
+mod desk;
+mod direct;
 mod hub;
 mod turn;
 
@@ -14,12 +16,16 @@ pub use hub::{Hub, HubSettings, MayRead, Pressure};
 use crate::broker::store::MemoryStore;
 use crate::config::{Config, Identity};
 use crate::connection::{self, Authenticator};
+use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
-use crate::reactor::{Clock, Listener, Poller, Signals};
+use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
+use desk::Desk;
 use std::io;
-use std::net::IpAddr;
-use turn::Server;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use turn::{MANAGEMENT_TOKEN, Server};
 
+/// What this node and its cluster of one are called.
+const NODE_NAME: &str = "leveret@localhost";
 /// Memory to assume where the system doesn't tell, in bytes.
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 
@@ -39,18 +45,44 @@ pub fn run(config: &Config, reload: impl Fn() -> Option<Config>) -> io::Result<(
         log::info!("listening for AMQP at {}", listener.local_address());
         listeners.push(listener);
     }
+    let (line, commands) = management::line(Waker::new(&poller, MANAGEMENT_TOKEN)?);
+    let management = bind_management(config.management_listen)?;
     let mut seed = [0; 32];
     #[allow(clippy::disallowed_methods, reason = "the one seed of the program's names")]
     getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
     let hub = Hub::new(hub_settings(config, seed, clock.unix_ms() - clock.now_ms()), MemoryStore, clock.now_ms());
     let watermark = memory_watermark(config);
     log::info!("memory watermark {} MiB, {descriptors} descriptors", watermark >> 20);
+    let addresses = listeners.iter().map(Listener::local_address).collect();
+    let user = default_user(config);
+    management::start(
+        management,
+        line,
+        management::Settings {
+            vhost: config.default_vhost.clone(),
+            node: NODE_NAME.to_owned(),
+            user: config.default_user.clone(),
+            allows: Box::new(move |name, password, peer| user.allows(name, password, peer)),
+            amqp_addresses: addresses,
+            clock,
+            descriptors,
+        },
+    )?;
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
-    Server::new(poller, listeners, signals, clock, hub, config)?.run(|| {
+    Server::new(poller, listeners, signals, clock, hub, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         log::set_max_level(config.log_level.filter());
         Some(memory_watermark(&config))
     })
+}
+
+/// Listens for management before anything is served: half a broker is worse than none.
+#[allow(clippy::disallowed_methods, reason = "the management thread's runtime takes a plain listener")]
+fn bind_management(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("can't listen for management at {address}: {error}")))?;
+    log::info!("listening for management at http://{}", listener.local_addr()?);
+    Ok(listener)
 }
 
 fn memory_watermark(config: &Config) -> usize {
@@ -68,12 +100,8 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 Identity::Leveret => connection::Identity::Leveret,
                 Identity::Rabbitmq => connection::Identity::RabbitMq,
             },
-            cluster_name: "leveret@localhost".to_owned(),
-            authenticator: Box::new(DefaultUser {
-                user: config.default_user.clone(),
-                password: config.default_pass.to_string(),
-                loopback_only: config.loopback_users.contains(&config.default_user),
-            }),
+            cluster_name: NODE_NAME.to_owned(),
+            authenticator: Box::new(default_user(config)),
             channel_max: limits.channel_max,
             frame_max: limits.frame_max_bytes,
             message_size_max: limits.message_size_max_bytes,
@@ -94,6 +122,14 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             backlog_messages: limits.queue_backlog_soft_limit_messages,
             drain_messages_per_s: limits.publisher_floor_messages_per_s,
         },
+    }
+}
+
+fn default_user(config: &Config) -> DefaultUser {
+    DefaultUser {
+        user: config.default_user.clone(),
+        password: config.default_pass.to_string(),
+        loopback_only: config.loopback_users.contains(&config.default_user),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The turn of the loop.
 //!
 //! 1. Wait for readiness; read the clock once.
-//! 2. Timers, expiry.
+//! 2. Timers, expiry; a few of management's questions.
 //! 3. Sockets that have room again: send what waits, and deliver into the room that makes.
 //! 4. Sockets with bytes: receive, each under its budget; who has more goes to the back of the line.
 //! 5. Deliver, confirm, and flush every outbox that was written to, once.
@@ -9,6 +9,7 @@
 //! Outputs go first: publishers are read only after consumers were served.
 
 use super::clients::Clients;
+use super::desk::Desk;
 use super::hub::{Hub, MayRead};
 use crate::broker::ConnectionId;
 use crate::broker::store::Store;
@@ -21,6 +22,7 @@ use std::time::Duration;
 /// Tokens of clients are their connection ids; these lie above them.
 const LISTENER_TOKENS: usize = usize::MAX / 2;
 const SIGNAL_TOKEN: usize = usize::MAX - 1;
+pub(super) const MANAGEMENT_TOKEN: usize = usize::MAX - 2;
 
 /// Clients accepted in one turn from one listener, so that a storm of them leaves time for the others.
 const ACCEPTS_PER_TURN: usize = 128;
@@ -48,6 +50,7 @@ pub(super) struct Server<S: Store> {
     signals: Signals,
     clock: Clock,
     hub: Hub<S>,
+    desk: Desk,
     clients: Clients,
     receive_buffer: Vec<u8>,
     read_budget_bytes: usize,
@@ -71,6 +74,7 @@ impl<S: Store> Server<S> {
         mut signals: Signals,
         clock: Clock,
         hub: Hub<S>,
+        desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
@@ -88,6 +92,7 @@ impl<S: Store> Server<S> {
             now_ms: clock.now_ms(),
             clock,
             hub,
+            desk,
             clients: Clients::default(),
             receive_buffer: vec![0; buffer],
             read_budget_bytes: limits.read_budget_bytes,
@@ -110,6 +115,7 @@ impl<S: Store> Server<S> {
             }
             self.take_readiness();
             self.handle_signals(&reload);
+            self.desk.answer(&mut self.hub);
             self.pump_and_flush();
             self.accept();
             self.receive();
@@ -129,7 +135,7 @@ impl<S: Store> Server<S> {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.clients.to_read_len() > 0 || self.hub.has_work() {
+        if self.clients.to_read_len() > 0 || self.hub.has_work() || self.desk.has_work() {
             return Some(Duration::ZERO);
         }
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
@@ -147,6 +153,7 @@ impl<S: Store> Server<S> {
         for readiness in self.poller.ready() {
             match readiness.token {
                 SIGNAL_TOKEN => self.signalled = true,
+                MANAGEMENT_TOKEN => self.desk.ring(),
                 token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
                 token => {
                     let id = ConnectionId(token as u32);

@@ -10,6 +10,7 @@
 export AMQP_HOST="${AMQP_HOST:-127.0.0.1}"
 export AMQP_PORT="${AMQP_PORT:-5672}"
 export AMQP_URL="${AMQP_URL:-amqp://guest:guest@$AMQP_HOST:$AMQP_PORT/%2f}"
+export AMQP_URL_AS_RABBITMQ="${AMQP_URL_AS_RABBITMQ:-$AMQP_URL}"
 cache="${INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/leveret-interop}"
 log="${INTEROP_LOG:-$(mktemp -d)}"
 mkdir -p "$cache" "$log"

@@ -54,6 +54,7 @@ fn settings(random: &mut Random) -> HubSettings {
         broker: broker::Settings {
             vhost: "/".to_owned(),
             seed: [7; 32],
+            unix_start_ms: 0,
             queues_max: 0,
             transaction_max_bytes: 1 << 30,
         },

@@ -9,6 +9,7 @@
 //! | `route` | the walk from an exchange to queues, through exchange bindings and alternates |
 //! | `route_cache` | remembered results of topic routes |
 //! | `destinations` | where a key leads: a counted set of queues and exchanges |
+//! | `listing` | exchanges and bindings in pages |
 //! | `matcher`, `topic`, `headers` | which bindings of one exchange match a publish |
 //!
 //! Knows no permission, message, consumer or log: a queue is a number and a name here.
@@ -18,6 +19,7 @@ mod binding;
 mod declare;
 mod destinations;
 mod headers;
+mod listing;
 mod matcher;
 mod route;
 mod route_cache;

@@ -178,7 +178,7 @@ impl Router {
         incoming.iter().map(|&id| self.binding_info(&self.bindings[id]))
     }
 
-    fn binding_info<'a>(&'a self, binding: &'a Binding) -> BindingInfo<'a> {
+    pub(super) fn binding_info<'a>(&'a self, binding: &'a Binding) -> BindingInfo<'a> {
         let destination_name = match binding.destination {
             Destination::Exchange(exchange) => &self.exchange_info(exchange).name,
             Destination::Queue(queue) => &self.queue(queue).expect("a bound queue exists").name,

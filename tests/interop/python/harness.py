@@ -75,6 +75,16 @@ def deadline(seconds):
         signal.signal(signal.SIGALRM, previous)
 
 
+def not_yet(feature):
+    """Marks a check that needs a feature which Leveret does not have yet; it runs against a broker from outside."""
+
+    def mark(check):
+        check.not_yet = feature
+        return check
+
+    return mark
+
+
 def checks_of(*modules):
     for module in modules:
         for name, value in vars(module).items():
@@ -87,6 +97,10 @@ def run(client, version, checks):
     started = time.monotonic()
     only = os.environ.get("INTEROP_ONLY", "")
     checks = [check for check in checks if only in check.__name__]
+    if os.environ.get("INTEROP_REFERENCE") != "1":
+        for check in [check for check in checks if hasattr(check, "not_yet")]:
+            checks.remove(check)
+            print(f"SKIP {client}: {check.__name__.removeprefix('check_')}: not yet: {check.not_yet}", flush=True)
     failures = 0
     for check in checks:
         check_started = time.monotonic()

@@ -18,25 +18,33 @@ def patterns(list_name):
     """Lines `client | glob over test ids | reason`; `#` starts a comment."""
     for line in (HERE / list_name).read_text().splitlines():
         if line.strip() and not line.startswith("#"):
-            client, glob, _reason = (part.strip() for part in line.split("|"))
+            client, glob, reason = (part.strip() for part in line.split("|"))
             if client == os.environ["OWN_TESTS_CLIENT"]:
                 # Only `*` is special: test ids are full of square brackets.
-                yield glob.replace("[", "[[]")
+                yield glob.replace("[", "[[]"), reason
+
+
+def first_match(item, left_out):
+    return next((reason for glob, reason in left_out if fnmatch.fnmatchcase(item.nodeid, glob)), None)
 
 
 def pytest_collection_modifyitems(config, items):
     left_out = list(patterns("deselect.txt"))
-    if os.environ.get("INTEROP_REFERENCE") != "1":
-        left_out += patterns("not_yet.txt")
-    kept, deselected = [], []
+    not_yet = list(patterns("not_yet.txt")) if os.environ.get("INTEROP_REFERENCE") != "1" else []
+    kept, deselected, missing_features = [], [], []
     for item in items:
-        matches = any(fnmatch.fnmatchcase(item.nodeid, glob) for glob in left_out)
+        missing_feature = first_match(item, not_yet)
+        if missing_feature:
+            missing_features.append(missing_feature)
+        matches = missing_feature or first_match(item, left_out)
         (deselected if matches else kept).append(item)
         # aiormq's and aio-pika's memory tracer looks for leaks of the client, and takes most of the time.
         if "memory_tracer" in getattr(item, "fixturenames", ()):
             item.fixturenames.remove("memory_tracer")
     config.hook.pytest_deselected(items=deselected)
     items[:] = kept
+    # With several workers each of them writes the same.
+    Path(os.environ["OWN_TESTS_NOT_YET"]).write_text(json.dumps(missing_features))
 
 
 def pytest_terminal_summary(terminalreporter):

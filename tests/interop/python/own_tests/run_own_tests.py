@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -53,10 +54,11 @@ def main():
         shutil.copy(HERE / "docker_client.py", source / "tests" / "docker_client.py")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        result_file = Path(scratch) / "result.json"
+        result_file, not_yet_file = Path(scratch) / "result.json", Path(scratch) / "not_yet.json"
         environment = os.environ | {
             "OWN_TESTS_CLIENT": client,
             "OWN_TESTS_RESULT": str(result_file),
+            "OWN_TESTS_NOT_YET": str(not_yet_file),
             "PYTHONPATH": str(HERE),
             "RABBITMQ_HOST": os.environ["AMQP_HOST"],
             "RABBITMQ_5672_TCP": os.environ["AMQP_PORT"],
@@ -71,6 +73,9 @@ def main():
             print(f"FAIL {name}: pytest did not finish")
             sys.exit(1)
         result = json.loads(result_file.read_text())
+        not_yet = Counter(json.loads(not_yet_file.read_text()))
+    for feature, count in not_yet.items():
+        print(f"SKIP {name}: {count} tests: not yet: {feature}")
     for failure in result["failures"][:FAILURES_SHOWN]:
         print(f"FAIL {name}: {failure['test']}: {failure['reason']}")
     if len(result["failures"]) > FAILURES_SHOWN:

@@ -1,0 +1,63 @@
+//! What changes something: purging, deleting, closing.
+
+use crate::api::{Api, Failure, segment};
+use crate::output::Output;
+use serde_json::Value;
+
+pub fn purge_queue(api: &Api, output: &Output, vhost: &str, queue: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Purging queue '{queue}' in vhost '{vhost}' ..."));
+    let purged = api.delete(&format!("queues/{}/{}/contents", segment(vhost), segment(queue)), None);
+    purged.map_err(|failure| renamed(failure, "not_found"))
+}
+
+pub fn delete_queue(
+    api: &Api,
+    output: &Output,
+    vhost: &str,
+    queue: &str,
+    if_empty: bool,
+    if_unused: bool,
+) -> Result<(), Failure> {
+    output.announce(format_args!("Deleting queue '{queue}' on vhost '{vhost}' ..."));
+    let path = format!("queues/{}/{}", segment(vhost), segment(queue));
+    let not_found = |failure| match failure {
+        Failure::NotFound(_) => Failure::Usage("Queue not found".to_owned()),
+        other => other,
+    };
+    let ready = api.get(&path).map_err(not_found)?["messages_ready"].as_u64().unwrap_or_default();
+    api.delete(&format!("{path}?if-empty={if_empty}&if-unused={if_unused}"), None).map_err(not_found)?;
+    output.say(format_args!("Queue was successfully deleted with {ready} ready messages"));
+    Ok(())
+}
+
+fn renamed(failure: Failure, not_found: &str) -> Failure {
+    match failure {
+        Failure::NotFound(_) => Failure::NotFound(not_found.to_owned()),
+        other => other,
+    }
+}
+
+pub fn close_connection(api: &Api, output: &Output, name: &str, explanation: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Closing connection {name}, reason: {explanation}..."));
+    close(api, name, explanation).map_err(|failure| renamed(failure, "no such connection"))
+}
+
+pub fn close_all_connections(api: &Api, output: &Output, explanation: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Closing all connections (reason: {explanation}), no limit ..."));
+    let connections = api.get("connections?columns=name")?;
+    let mut closed = 0;
+    for name in connections.as_array().into_iter().flatten().filter_map(|connection| connection["name"].as_str()) {
+        match close(api, name, explanation) {
+            Ok(()) => closed += 1,
+            // It went by itself meanwhile.
+            Err(Failure::NotFound(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    output.say(format_args!("Closed {} connections", Value::from(closed)));
+    Ok(())
+}
+
+fn close(api: &Api, name: &str, explanation: &str) -> Result<(), Failure> {
+    api.delete(&format!("connections/{}", segment(name)), Some(explanation))
+}

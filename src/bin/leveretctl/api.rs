@@ -1,0 +1,201 @@
+//! The HTTP API, as a client.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::http::{Request, Response};
+
+/// The largest answer that is read, in bytes: a listing of a million queues.
+const ANSWER_BYTES_MAX: u64 = 4 << 30;
+
+/// Why a command came to nothing, with an exit code of sysexits.h as rabbitmqctl has them.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line makes no sense.
+    Usage(String),
+    /// Nobody answers.
+    Unreachable(String),
+    NotFound(String),
+    /// Wrong user or password.
+    NotAuthorised(String),
+    /// The broker said no.
+    Refused(String),
+}
+
+impl Failure {
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 64,
+            Self::Refused(_) => 65,
+            Self::Unreachable(_) | Self::NotFound(_) => 69,
+            Self::NotAuthorised(_) => 77,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Unreachable(text) | Self::NotFound(text) => f.write_str(text),
+            Self::NotAuthorised(text) | Self::Refused(text) => f.write_str(text),
+        }
+    }
+}
+
+pub struct Api {
+    agent: Agent,
+    /// `http://host:port`
+    base: String,
+    host: String,
+    authorization: String,
+}
+
+impl Api {
+    pub fn new(
+        uri: &str,
+        host: Option<&str>,
+        user: Option<&str>,
+        password: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let parts = Parts::of(uri).ok_or_else(|| Failure::Usage(format!("not a URI of http://HOST:PORT: {uri}")))?;
+        let host = host.unwrap_or(parts.host);
+        let user = user.unwrap_or(parts.user.unwrap_or("guest"));
+        let password = password.unwrap_or(parts.password.unwrap_or("guest"));
+        let config = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .build();
+        Ok(Self {
+            agent: config.into(),
+            base: format!("http://{host}:{}", parts.port),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            authorization: format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
+        })
+    }
+
+    /// The host that is spoken to.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What is at a path of the API.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        let (status, text) = self.send("GET", path, None)?;
+        Self::check(status, &text)?;
+        serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
+    }
+
+    /// What a health check says, whether well or not.
+    pub fn check_health(&self, path: &str) -> Result<Value, Failure> {
+        let (status, text) = self.send("GET", path, None)?;
+        if status != 503 {
+            Self::check(status, &text)?;
+        }
+        serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
+    }
+
+    pub fn delete(&self, path: &str, reason: Option<&str>) -> Result<(), Failure> {
+        let (status, text) = self.send("DELETE", path, reason)?;
+        Self::check(status, &text)
+    }
+
+    fn send(&self, method: &str, path: &str, reason: Option<&str>) -> Result<(u16, String), Failure> {
+        let url = format!("{}/api/{path}", self.base);
+        let mut request = Request::builder().method(method).uri(&url).header("authorization", &self.authorization);
+        if let Some(reason) = reason {
+            request = request.header("x-reason", reason);
+        }
+        let request = request.body(()).map_err(|error| Failure::Usage(error.to_string()))?;
+        let unreachable = |error: ureq::Error| Failure::Unreachable(format!("no answer from {}: {error}", self.base));
+        let mut response: Response<ureq::Body> = self.agent.run(request).map_err(unreachable)?;
+        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
+        Ok((response.status().as_u16(), text))
+    }
+
+    fn check(status: u16, text: &str) -> Result<(), Failure> {
+        let reason = || {
+            let answer: Value = serde_json::from_str(text).unwrap_or_default();
+            answer["reason"].as_str().map_or_else(|| format!("the broker answered {status}"), str::to_owned)
+        };
+        match status {
+            200..=299 => Ok(()),
+            401 => Err(Failure::NotAuthorised(reason())),
+            404 => Err(Failure::NotFound(reason())),
+            500.. => Err(Failure::Unreachable(reason())),
+            _ => Err(Failure::Refused(reason())),
+        }
+    }
+}
+
+/// A URI of `http://[user[:password]@]host[:port][/]`.
+#[derive(PartialEq, Debug)]
+struct Parts<'a> {
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> Parts<'a> {
+    fn of(uri: &'a str) -> Option<Self> {
+        const PORT: u16 = 15672;
+        let rest = uri.strip_prefix("http://")?.trim_end_matches('/');
+        let (credentials, address) = match rest.rsplit_once('@') {
+            Some((credentials, address)) => (Some(credentials), address),
+            None => (None, rest),
+        };
+        let (user, password) = match credentials.map(|text| text.split_once(':').unwrap_or((text, ""))) {
+            Some((user, password)) => (Some(user), Some(password)),
+            None => (None, None),
+        };
+        // The colons inside the brackets of an IPv6 address come before no port.
+        let port_at = address.rfind(':').filter(|at| !address[*at..].contains(']'));
+        let (host, port) = match port_at {
+            Some(at) => (&address[..at], address[at + 1..].parse().ok()?),
+            None => (address, PORT),
+        };
+        (!host.is_empty() && !host.contains('/')).then_some(Self { user, password, host, port })
+    }
+}
+
+/// A name as one segment of a path.
+pub fn segment(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => encoded.push(byte.into()),
+            // Dots too, as clients take `..` for the folder above.
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_hold_what_they_hold() {
+        let parts = |user, password, host, port| Some(Parts { user, password, host, port });
+        assert_eq!(Parts::of("http://localhost"), parts(None, None, "localhost", 15672));
+        assert_eq!(Parts::of("http://a:b@h:1/"), parts(Some("a"), Some("b"), "h", 1));
+        assert_eq!(Parts::of("http://[::1]"), parts(None, None, "[::1]", 15672));
+        assert_eq!(Parts::of("http://[::1]:9"), parts(None, None, "[::1]", 9));
+        for wrong in ["", "localhost", "https://h", "http://", "http://h:x", "http://h/path"] {
+            assert_eq!(Parts::of(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn segments_hold_any_name() {
+        assert_eq!(segment("/"), "%2F");
+        assert_eq!(segment("a-b_c~d"), "a-b_c~d");
+        assert_eq!(segment("../é"), "%2E%2E%2F%C3%A9");
+    }
+}

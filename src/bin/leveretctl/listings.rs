@@ -1,0 +1,183 @@
+//! `list_*`.
+
+use crate::api::{Api, Failure, segment};
+use crate::columns::Source::{Always, Field, Nothing};
+use crate::columns::{Column, cells, choose};
+use crate::output::Output;
+use serde_json::Value;
+
+const QUEUES: [Column; 24] = [
+    ("name", Field("name")),
+    ("messages", Field("messages")),
+    ("messages_ready", Field("messages_ready")),
+    ("messages_unacknowledged", Field("messages_unacknowledged")),
+    ("consumers", Field("consumers")),
+    ("durable", Field("durable")),
+    ("auto_delete", Field("auto_delete")),
+    ("exclusive", Field("exclusive")),
+    ("arguments", Field("arguments")),
+    ("type", Field("type")),
+    ("state", Field("state")),
+    ("memory", Field("memory")),
+    ("policy", Field("policy")),
+    ("operator_policy", Field("operator_policy")),
+    ("effective_policy_definition", Field("effective_policy_definition")),
+    ("pid", Field("node")),
+    ("leader", Field("node")),
+    ("owner_pid", Field("owner_pid_details.name")),
+    ("exclusive_consumer_pid", Nothing),
+    ("exclusive_consumer_tag", Nothing),
+    ("slave_pids", Nothing),
+    ("synchronised_slave_pids", Nothing),
+    ("members", Field("node")),
+    ("online", Field("node")),
+];
+
+const EXCHANGES: [Column; 7] = [
+    ("name", Field("name")),
+    ("type", Field("type")),
+    ("durable", Field("durable")),
+    ("auto_delete", Field("auto_delete")),
+    ("internal", Field("internal")),
+    ("arguments", Field("arguments")),
+    ("policy", Field("policy")),
+];
+
+const BINDINGS: [Column; 6] = [
+    ("source_name", Field("source")),
+    ("source_kind", Always("exchange")),
+    ("destination_name", Field("destination")),
+    ("destination_kind", Field("destination_type")),
+    ("routing_key", Field("routing_key")),
+    ("arguments", Field("arguments")),
+];
+
+const CONNECTIONS: [Column; 20] = [
+    ("pid", Field("name")),
+    ("name", Field("name")),
+    ("user", Field("user")),
+    ("peer_host", Field("peer_host")),
+    ("peer_port", Field("peer_port")),
+    ("state", Field("state")),
+    ("host", Field("host")),
+    ("port", Field("port")),
+    ("ssl", Field("ssl")),
+    ("channels", Field("channels")),
+    ("protocol", Field("protocol")),
+    ("vhost", Field("vhost")),
+    ("timeout", Field("timeout")),
+    ("frame_max", Field("frame_max")),
+    ("channel_max", Field("channel_max")),
+    ("client_properties", Field("client_properties")),
+    ("connected_at", Field("connected_at")),
+    ("send_pend", Field("send_pend")),
+    ("user_provided_name", Field("user_provided_name")),
+    ("node", Field("node")),
+];
+
+const CHANNELS: [Column; 17] = [
+    ("pid", Field("name")),
+    ("name", Field("name")),
+    ("user", Field("user")),
+    ("consumer_count", Field("consumer_count")),
+    ("messages_unacknowledged", Field("messages_unacknowledged")),
+    ("connection", Field("connection_details.name")),
+    ("number", Field("number")),
+    ("vhost", Field("vhost")),
+    ("node", Field("node")),
+    ("state", Field("state")),
+    ("transactional", Field("transactional")),
+    ("confirm", Field("confirm")),
+    ("messages_uncommitted", Field("messages_uncommitted")),
+    ("acks_uncommitted", Field("acks_uncommitted")),
+    ("messages_unconfirmed", Field("messages_unconfirmed")),
+    ("prefetch_count", Field("prefetch_count")),
+    ("global_prefetch_count", Field("global_prefetch_count")),
+];
+
+const CONSUMERS: [Column; 9] = [
+    ("queue_name", Field("queue.name")),
+    ("channel_pid", Field("channel_details.name")),
+    ("consumer_tag", Field("consumer_tag")),
+    ("ack_required", Field("ack_required")),
+    ("prefetch_count", Field("prefetch_count")),
+    ("active", Field("active")),
+    ("arguments", Field("arguments")),
+    ("exclusive", Field("exclusive")),
+    ("activity_status", Field("activity_status")),
+];
+
+const VHOSTS: [Column; 5] = [
+    ("name", Field("name")),
+    ("tracing", Field("tracing")),
+    ("description", Field("description")),
+    ("tags", Field("tags")),
+    ("default_queue_type", Field("default_queue_type")),
+];
+
+pub fn queues(api: &Api, output: &Output, vhost: &str, columns: &[String], timeout_s: u64) -> Result<(), Failure> {
+    let columns = choose(&QUEUES, &["name", "messages"], columns)?;
+    output.announce(format_args!("Timeout: {timeout_s}.0 seconds ..."));
+    output.announce(format_args!("Listing queues for vhost {vhost} ..."));
+    list(api, output, &format!("queues/{}", segment(vhost)), &columns)
+}
+
+pub fn exchanges(api: &Api, output: &Output, vhost: &str, columns: &[String]) -> Result<(), Failure> {
+    let columns = choose(&EXCHANGES, &["name", "type"], columns)?;
+    output.announce(format_args!("Listing exchanges for vhost {vhost} ..."));
+    list(api, output, &format!("exchanges/{}", segment(vhost)), &columns)
+}
+
+pub fn bindings(api: &Api, output: &Output, vhost: &str, columns: &[String]) -> Result<(), Failure> {
+    let columns = choose(&BINDINGS, &BINDINGS.map(|(name, _)| name), columns)?;
+    output.announce(format_args!("Listing bindings for vhost {vhost}..."));
+    list(api, output, &format!("bindings/{}", segment(vhost)), &columns)
+}
+
+pub fn connections(api: &Api, output: &Output, columns: &[String]) -> Result<(), Failure> {
+    let columns = choose(&CONNECTIONS, &["user", "peer_host", "peer_port", "state"], columns)?;
+    output.announce(format_args!("Listing connections ..."));
+    list(api, output, "connections", &columns)
+}
+
+pub fn channels(api: &Api, output: &Output, columns: &[String]) -> Result<(), Failure> {
+    let columns = choose(&CHANNELS, &["pid", "user", "consumer_count", "messages_unacknowledged"], columns)?;
+    output.announce(format_args!("Listing channels ..."));
+    list(api, output, "channels", &columns)
+}
+
+pub fn consumers(api: &Api, output: &Output, vhost: &str, columns: &[String]) -> Result<(), Failure> {
+    const DEFAULT: [&str; 7] =
+        ["queue_name", "channel_pid", "consumer_tag", "ack_required", "prefetch_count", "active", "arguments"];
+    let columns = choose(&CONSUMERS, &DEFAULT, columns)?;
+    output.announce(format_args!("Listing consumers in vhost {vhost} ..."));
+    list(api, output, &format!("consumers/{}", segment(vhost)), &columns)
+}
+
+pub fn vhosts(api: &Api, output: &Output, columns: &[String]) -> Result<(), Failure> {
+    let columns = choose(&VHOSTS, &["name"], columns)?;
+    output.announce(format_args!("Listing vhosts ..."));
+    list(api, output, "vhosts", &columns)
+}
+
+pub fn users(api: &Api, output: &Output) -> Result<(), Failure> {
+    output.announce(format_args!("Listing users ..."));
+    let users = api.get("users")?;
+    // Tags are bare words here, where other lists quote their text.
+    let tags = |user: &Value| {
+        let tags = user["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        Value::from(format!("[{}]", tags.collect::<Vec<_>>().join(", ")))
+    };
+    let rows: Vec<_> =
+        users.as_array().into_iter().flatten().map(|user| vec![user["name"].clone(), tags(user)]).collect();
+    output.list(&["user", "tags"], &rows);
+    Ok(())
+}
+
+fn list(api: &Api, output: &Output, path: &str, columns: &[Column]) -> Result<(), Failure> {
+    let answer = api.get(path)?;
+    let rows: Vec<_> = answer.as_array().into_iter().flatten().map(|row| cells(columns, row)).collect();
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    output.list(&names, &rows);
+    Ok(())
+}

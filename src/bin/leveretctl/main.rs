@@ -1,0 +1,165 @@
+//! Program `leveretctl`: rabbitmqctl's commands and output, over the HTTP API.
+
+mod actions;
+mod api;
+mod checks;
+mod columns;
+mod listings;
+mod output;
+
+use api::{Api, Failure};
+use clap::{Args, Parser, Subcommand};
+use output::{Format, Output};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Looks into a running Leveret and changes it: rabbitmqctl's commands, over the management interface.
+#[derive(Parser)]
+#[command(version, rename_all = "snake_case", max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct Options {
+    /// Where the management interface is; may hold user and password
+    #[arg(long, global = true, env = "LEVERET_URI", default_value = "http://127.0.0.1:15672")]
+    uri: String,
+
+    /// Take this host instead of the URI's
+    #[arg(long, global = true)]
+    host: Option<String>,
+
+    /// Log in as this user [default: guest]
+    #[arg(long, global = true, env = "LEVERET_USER")]
+    user: Option<String>,
+
+    /// Log in with this password [default: guest]
+    #[arg(long, global = true, env = "LEVERET_PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+
+    /// The virtual host
+    #[arg(short = 'p', long, global = true, default_value = "/")]
+    vhost: String,
+
+    /// Seconds to wait for an answer
+    #[arg(short, long, global = true, default_value_t = 60)]
+    timeout: u64,
+
+    /// Print no lines that say what is being done
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
+    /// Print no such lines and no table headers
+    #[arg(short, long, global = true)]
+    silent: bool,
+
+    /// How to print lists
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    formatter: Format,
+
+    /// Print no table headers
+    #[arg(long, global = true)]
+    no_table_headers: bool,
+}
+
+#[derive(Subcommand)]
+#[command(rename_all = "snake_case")]
+enum Command {
+    /// List queues [default columns: name messages]
+    ListQueues { columns: Vec<String> },
+    /// List exchanges [default columns: name type]
+    ListExchanges { columns: Vec<String> },
+    /// List bindings
+    ListBindings { columns: Vec<String> },
+    /// List connections [default columns: user peer_host peer_port state]
+    ListConnections { columns: Vec<String> },
+    /// List channels [default columns: pid user consumer_count messages_unacknowledged]
+    ListChannels { columns: Vec<String> },
+    /// List consumers
+    ListConsumers { columns: Vec<String> },
+    /// List virtual hosts [default column: name]
+    ListVhosts { columns: Vec<String> },
+    /// List users
+    ListUsers,
+    /// Drop the waiting messages of a queue
+    PurgeQueue { queue: String },
+    /// Delete a queue
+    DeleteQueue {
+        queue: String,
+        /// Only if it holds no messages
+        #[arg(short = 'e', long = "if-empty")]
+        if_empty: bool,
+        /// Only if nobody consumes from it
+        #[arg(short = 'u', long = "if-unused")]
+        if_unused: bool,
+    },
+    /// Close a connection, by the name or pid that list_connections shows
+    CloseConnection { name: String, explanation: String },
+    /// Close all connections
+    CloseAllConnections { explanation: String },
+    /// Say how the broker is
+    Status,
+    /// Wait until the broker answers
+    AwaitStartup,
+    /// Ask whether the broker answers
+    Ping,
+    /// Ask whether the broker serves clients
+    CheckRunning,
+    /// Ask whether no resource runs low
+    CheckLocalAlarms,
+    /// Ask whether there is a listener on a port
+    CheckPortListener { port: u16 },
+    /// Connect to every listener of the broker
+    CheckPortConnectivity,
+}
+
+fn main() -> ExitCode {
+    let Arguments { options, command } = Arguments::parse();
+    match run(&options, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("Error:\n{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(options: &Options, command: Command) -> Result<(), Failure> {
+    let Options { uri, host, user, password, .. } = options;
+    let timeout = Duration::from_secs(options.timeout);
+    let api = Api::new(uri, host.as_deref(), user.as_deref(), password.as_deref(), timeout)?;
+    let output = Output {
+        format: options.formatter,
+        announces: !options.quiet && !options.silent,
+        headers: !options.silent && !options.no_table_headers,
+    };
+    let vhost = &options.vhost;
+    match command {
+        Command::ListQueues { columns } => listings::queues(&api, &output, vhost, &columns, options.timeout),
+        Command::ListExchanges { columns } => listings::exchanges(&api, &output, vhost, &columns),
+        Command::ListBindings { columns } => listings::bindings(&api, &output, vhost, &columns),
+        Command::ListConnections { columns } => listings::connections(&api, &output, &columns),
+        Command::ListChannels { columns } => listings::channels(&api, &output, &columns),
+        Command::ListConsumers { columns } => listings::consumers(&api, &output, vhost, &columns),
+        Command::ListVhosts { columns } => listings::vhosts(&api, &output, &columns),
+        Command::ListUsers => listings::users(&api, &output),
+        Command::PurgeQueue { queue } => actions::purge_queue(&api, &output, vhost, &queue),
+        Command::DeleteQueue { queue, if_empty, if_unused } => {
+            actions::delete_queue(&api, &output, vhost, &queue, if_empty, if_unused)
+        }
+        Command::CloseConnection { name, explanation } => actions::close_connection(&api, &output, &name, &explanation),
+        Command::CloseAllConnections { explanation } => actions::close_all_connections(&api, &output, &explanation),
+        Command::Status => checks::status(&api, &output),
+        Command::AwaitStartup => checks::await_startup(&api, timeout),
+        Command::Ping => checks::ping(&api, &output, timeout),
+        Command::CheckRunning => checks::check_running(&api, &output),
+        Command::CheckLocalAlarms => checks::check_local_alarms(&api, &output),
+        Command::CheckPortListener { port } => checks::check_port_listener(&api, &output, port),
+        Command::CheckPortConnectivity => checks::check_port_connectivity(&api, &output, timeout),
+    }
+}

@@ -1,0 +1,56 @@
+//! Exchanges and bindings in pages, so that whoever lists a million of them never holds the loop for long.
+
+use super::binding::BindingInfo;
+use super::matcher::Matcher;
+use super::router::{Exchange, Router};
+use super::{DEFAULT_EXCHANGE, Destination, QueueId};
+use std::ops::Range;
+
+impl Router {
+    /// One past the last slot that may hold an exchange.
+    pub fn exchange_slots(&self) -> usize {
+        self.exchanges.capacity()
+    }
+
+    /// The exchanges in a range of slots.
+    pub fn exchanges_in(&self, slots: Range<usize>) -> impl Iterator<Item = &Exchange> {
+        slots.filter_map(|slot| self.exchanges.get(slot))
+    }
+
+    /// One past the last slot that may hold a binding: those of the default exchange come first, one for each queue.
+    pub fn binding_slots(&self) -> usize {
+        self.queues.len() + self.bindings.capacity()
+    }
+
+    /// The bindings in a range of slots.
+    pub fn bindings_in(&self, slots: Range<usize>) -> impl Iterator<Item = BindingInfo<'_>> {
+        slots.filter_map(|slot| match slot.checked_sub(self.queues.len()) {
+            None => self.default_binding(QueueId(slot as u32)),
+            Some(slot) => self.bindings.get(slot).map(|binding| self.binding_info(binding)),
+        })
+    }
+
+    /// The binding that every queue has to the default exchange.
+    pub fn default_binding(&self, id: QueueId) -> Option<BindingInfo<'_>> {
+        let queue = self.queue(id)?;
+        Some(BindingInfo {
+            source: b"",
+            destination: Destination::Queue(id),
+            destination_name: &queue.name,
+            routing_key: &queue.name,
+            arguments: None,
+            durable: queue.durable,
+        })
+    }
+
+    pub fn exchange_count(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    pub fn queue_count(&self) -> usize {
+        match &self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
+            Matcher::Direct(keys) => keys.len(),
+            _ => unreachable!("the default exchange is direct"),
+        }
+    }
+}

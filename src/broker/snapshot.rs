@@ -1,0 +1,263 @@
+//! Listings for management: plain owned copies that may leave the thread.
+//!
+//! Long lists come in pages of a bounded number of slots, so that the loop does other things in between. Such a list is
+//! no moment in time: what is declared or deleted between two pages may be in it or not, but nothing is in it twice.
+//! This module changes nothing.
+
+use super::channel::ChannelMode;
+use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind};
+use super::queue::{Queue, QueueCounters, Waiting};
+use super::store::Store;
+use super::{Broker, Channel, ConnectionId, Totals};
+use crate::broker::consumer::{Consumer, ConsumerState};
+use crate::protocol::{FieldTable, ShortString};
+use slab::Slab;
+use std::ops::Range;
+
+/// Slots that one page looks at: well under a millisecond's work.
+pub const PAGE_SLOTS: usize = 1024;
+
+/// A part of a list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<usize>,
+}
+
+impl<T> Page<T> {
+    fn slots(from: usize, end: usize) -> Range<usize> {
+        from.min(end)..from.saturating_add(PAGE_SLOTS).min(end)
+    }
+
+    fn new(slots: Range<usize>, end: usize, items: impl FnOnce(Range<usize>) -> Vec<T>) -> Self {
+        let next = (slots.end < end).then_some(slots.end);
+        Self { items: items(slots), next }
+    }
+
+    fn of_slab<E>(slab: &Slab<E>, from: usize, copy: impl Fn(&E) -> Option<T>) -> Self {
+        let end = slab.capacity();
+        Self::new(Self::slots(from, end), end, |slots| slots.filter_map(|slot| copy(slab.get(slot)?)).collect())
+    }
+
+    /// The same page of what `change` makes of its items.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(change).collect(), next: self.next }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct QueueSnapshot {
+    pub name: ShortString,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub exclusive_owner: Option<ConnectionId>,
+    pub arguments: FieldTable,
+    pub messages_ready: usize,
+    pub messages_unacknowledged: usize,
+    pub consumers: usize,
+    pub counters: QueueCounters,
+    /// What the queue itself holds, in bytes, without the messages: those may be shared with other queues.
+    pub memory_bytes: usize,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct ExchangeSnapshot {
+    pub name: ShortString,
+    pub kind: ExchangeKind,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub internal: bool,
+    pub arguments: FieldTable,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct BindingSnapshot {
+    /// Empty for the default exchange.
+    pub source: ShortString,
+    pub destination: ShortString,
+    /// `queue` or `exchange`.
+    pub destination_type: &'static str,
+    pub routing_key: ShortString,
+    pub arguments: FieldTable,
+    /// Tells it from the other bindings of the same ends.
+    pub properties_key: String,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct ConsumerSnapshot {
+    pub connection: ConnectionId,
+    pub channel_number: u16,
+    pub queue: ShortString,
+    pub consumer_tag: ShortString,
+    pub ack_required: bool,
+    pub exclusive: bool,
+    pub prefetch_count: u16,
+    pub arguments: FieldTable,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct ChannelSnapshot {
+    pub connection: ConnectionId,
+    pub number: u16,
+    pub consumer_count: usize,
+    pub messages_unacknowledged: usize,
+    pub prefetch_count: u16,
+    pub global_prefetch_count: u16,
+    pub confirm: bool,
+    pub transactional: bool,
+    pub messages_unconfirmed: u64,
+    pub messages_uncommitted: usize,
+    pub acks_uncommitted: usize,
+}
+
+/// How many of everything.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct TotalsSnapshot {
+    pub totals: Totals,
+    pub messages_ready: usize,
+    pub messages_unacknowledged: usize,
+    pub queues: usize,
+    pub exchanges: usize,
+    pub channels: usize,
+    pub consumers: usize,
+}
+
+impl<S: Store> Broker<S> {
+    pub fn snapshot_totals(&self) -> TotalsSnapshot {
+        TotalsSnapshot {
+            totals: self.totals,
+            messages_ready: self.ready,
+            messages_unacknowledged: self.unacknowledged,
+            // The slab also holds deleted queues and cancelled consumers until their last message is settled.
+            queues: self.router.queue_count(),
+            exchanges: self.router.exchange_count(),
+            channels: self.channels.len(),
+            consumers: self.channels.iter().map(|(_, channel)| channel.consumers.len()).sum(),
+        }
+    }
+
+    pub fn snapshot_queues(&self, from: usize) -> Page<QueueSnapshot> {
+        Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| copy_queue(queue)))
+    }
+
+    pub fn snapshot_queue(&self, name: &[u8]) -> Option<QueueSnapshot> {
+        self.router.queue_named(name).map(|id| copy_queue(self.queue(id)))
+    }
+
+    pub fn snapshot_exchanges(&self, from: usize) -> Page<ExchangeSnapshot> {
+        let end = self.router.exchange_slots();
+        Page::new(Page::<()>::slots(from, end), end, |slots| {
+            self.router.exchanges_in(slots).map(copy_exchange).collect()
+        })
+    }
+
+    pub fn snapshot_exchange(&self, name: &[u8]) -> Option<ExchangeSnapshot> {
+        self.router.exchange(name).map(|id| copy_exchange(self.router.exchange_info(id)))
+    }
+
+    /// All bindings, those of the default exchange first.
+    pub fn snapshot_bindings(&self, from: usize) -> Page<BindingSnapshot> {
+        let end = self.router.binding_slots();
+        Page::new(Page::<()>::slots(from, end), end, |slots| self.router.bindings_in(slots).map(copy_binding).collect())
+    }
+
+    /// The bindings that lead to a queue, the default exchange's first. `None`: there is no such queue.
+    pub fn snapshot_bindings_to_queue(&self, name: &[u8]) -> Option<Vec<BindingSnapshot>> {
+        let id = self.router.queue_named(name)?;
+        let implicit = self.router.default_binding(id);
+        Some(implicit.into_iter().chain(self.router.bindings_to(Destination::Queue(id))).map(copy_binding).collect())
+    }
+
+    /// The bindings that lead to an exchange. `None`: there is no such exchange.
+    pub fn snapshot_bindings_to_exchange(&self, name: &[u8]) -> Option<Vec<BindingSnapshot>> {
+        let id = self.router.exchange(name)?;
+        Some(self.router.bindings_to(Destination::Exchange(id)).map(copy_binding).collect())
+    }
+
+    pub fn snapshot_consumers(&self, from: usize) -> Page<ConsumerSnapshot> {
+        Page::of_slab(&self.consumers, from, |consumer| {
+            (consumer.state != ConsumerState::Cancelled).then(|| self.copy_consumer(consumer))
+        })
+    }
+
+    pub fn snapshot_channels(&self, from: usize) -> Page<ChannelSnapshot> {
+        Page::of_slab(&self.channels, from, |channel| Some(copy_channel(channel)))
+    }
+
+    fn copy_consumer(&self, consumer: &Consumer) -> ConsumerSnapshot {
+        ConsumerSnapshot {
+            connection: consumer.connection,
+            channel_number: consumer.channel_number,
+            queue: self.queue(consumer.queue).properties.name.clone(),
+            consumer_tag: consumer.tag.clone(),
+            ack_required: !consumer.no_ack,
+            exclusive: consumer.exclusive,
+            prefetch_count: consumer.prefetch_count,
+            arguments: consumer.arguments.clone(),
+        }
+    }
+}
+
+fn copy_queue(queue: &Queue) -> QueueSnapshot {
+    let properties = &queue.properties;
+    QueueSnapshot {
+        name: properties.name.clone(),
+        durable: properties.durable,
+        auto_delete: properties.auto_delete,
+        exclusive_owner: properties.exclusive_owner,
+        arguments: properties.arguments.clone(),
+        messages_ready: queue.backlog.len(),
+        messages_unacknowledged: queue.unacknowledged,
+        consumers: queue.consumers.len(),
+        counters: queue.counters,
+        memory_bytes: size_of::<Queue>() + queue.backlog.len() * size_of::<Waiting>(),
+    }
+}
+
+fn copy_exchange(exchange: &Exchange) -> ExchangeSnapshot {
+    ExchangeSnapshot {
+        name: exchange.name.clone(),
+        kind: exchange.kind,
+        durable: exchange.durable,
+        auto_delete: exchange.auto_delete,
+        internal: exchange.internal,
+        arguments: exchange.arguments.clone(),
+    }
+}
+
+fn copy_binding(binding: BindingInfo<'_>) -> BindingSnapshot {
+    BindingSnapshot {
+        source: ShortString::truncated(binding.source),
+        destination: ShortString::truncated(binding.destination_name),
+        destination_type: binding.destination_type(),
+        routing_key: ShortString::truncated(binding.routing_key),
+        arguments: binding.arguments.cloned().unwrap_or_default(),
+        properties_key: binding.properties_key(),
+    }
+}
+
+fn copy_channel(channel: &Channel) -> ChannelSnapshot {
+    let (mut messages_unconfirmed, mut messages_uncommitted, mut acks_uncommitted) = (0, 0, 0);
+    match &channel.mode {
+        ChannelMode::Plain => {}
+        ChannelMode::Confirm(confirms) => messages_unconfirmed = confirms.unconfirmed(),
+        ChannelMode::Transaction(transaction) => {
+            messages_uncommitted = transaction.publishes.len();
+            acks_uncommitted = transaction.settlements.len();
+        }
+    }
+    ChannelSnapshot {
+        connection: channel.connection,
+        number: channel.number,
+        consumer_count: channel.consumers.len() + usize::from(channel.reply_consumer.is_some()),
+        messages_unacknowledged: channel.unacknowledged.len(),
+        prefetch_count: channel.consumer_prefetch_count,
+        global_prefetch_count: channel.channel_prefetch_count,
+        confirm: matches!(channel.mode, ChannelMode::Confirm(_)),
+        transactional: matches!(channel.mode, ChannelMode::Transaction(_)),
+        messages_unconfirmed,
+        messages_uncommitted,
+        acks_uncommitted,
+    }
+}

@@ -1,0 +1,73 @@
+//! Messages that the broker's own interfaces publish: from values to the image that the queues keep.
+
+use crate::broker::message::{Content, INLINE_BODY_MAX};
+use crate::protocol::encoder::put_short_string;
+use crate::protocol::frame::{FRAME_END, write_body_frame};
+use crate::protocol::properties::BASIC_CLASS_ID;
+use crate::protocol::{BasicProperties, ContentHeader, ShortString};
+use bytes::Bytes;
+
+/// A message in wire form that no client sent.
+pub struct ComposedMessage {
+    address: Vec<u8>,
+    frames: Vec<u8>,
+    header_frame_length: usize,
+    shared_body: Option<Bytes>,
+}
+
+impl ComposedMessage {
+    pub fn new(exchange: &ShortString, routing_key: &ShortString, properties: &BasicProperties, body: Bytes) -> Self {
+        let mut address = Vec::new();
+        put_short_string(&mut address, exchange);
+        put_short_string(&mut address, routing_key);
+        address.push(FRAME_END);
+        let mut property_bytes = Vec::new();
+        properties.encode(&mut property_bytes);
+        let header = ContentHeader {
+            class_id: BASIC_CLASS_ID,
+            weight: 0,
+            body_size: body.len() as u64,
+            properties: &property_bytes,
+        };
+        let mut frames = Vec::new();
+        header.encode_frame(0, &mut frames);
+        let header_frame_length = frames.len();
+        let inline = body.len() <= INLINE_BODY_MAX;
+        if inline && !body.is_empty() {
+            write_body_frame(&mut frames, 0, &body);
+        }
+        Self { address, frames, header_frame_length, shared_body: (!inline).then_some(body) }
+    }
+
+    pub fn content(&self) -> Content<'_> {
+        Content {
+            address: &self.address,
+            frames: &self.frames,
+            header_frame_length: self.header_frame_length,
+            shared_body: self.shared_body.as_ref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn composed(body: &[u8]) -> ComposedMessage {
+        let properties = BasicProperties { content_type: Some("text/plain".into()), ..BasicProperties::default() };
+        ComposedMessage::new(&"x".into(), &"a.b".into(), &properties, Bytes::copy_from_slice(body))
+    }
+
+    #[test]
+    fn what_was_composed_reads_back() {
+        for length in [0, 1, INLINE_BODY_MAX, INLINE_BODY_MAX + 1] {
+            let body = vec![7; length];
+            let message = composed(&body);
+            let content = message.content();
+            assert_eq!((content.exchange(), content.routing_key()), (&b"x"[..], &b"a.b"[..]));
+            assert_eq!(content.body(), body, "{length} bytes");
+            assert_eq!(content.shared_body.is_some(), length > INLINE_BODY_MAX);
+            assert_eq!(&content.properties()[2..], b"\x0atext/plain");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! RabbitMQ's HTTP API, on a thread of its own.
+//!
+//! The thread asks the loop through a [`Line`] of [`Command`]s and gets plain copies back; it holds no broker state, and
+//! the loop never waits for it. What it changes, it changes through the same commands as AMQP does.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `command` | what may be asked, and the line to the loop |
+//! | `http` | who may ask; errors and answers in RabbitMQ's form |
+//! | `listing` | pages, sorting and columns of long lists |
+//! | `json` | AMQP's tables and properties as JSON and back |
+//! | `shapes` | what a queue, exchange, … looks like in JSON |
+//! | `routes` | the paths of the API |
+//! | `page` | the page for people at `/` |
+
+mod command;
+mod http;
+mod json;
+mod listing;
+mod page;
+mod routes;
+mod shapes;
+
+pub use command::{
+    BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
+    GotMessage, Held, Line, Overview, PublishSpec, QueueAttributes, Reply, line,
+};
+
+use crate::reactor::Clock;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+/// The version of RabbitMQ whose API this is.
+const COMPATIBLE_VERSION: &str = "3.13.7";
+
+/// Decides who may log in: user, password, and where they come from.
+pub type Allows = Box<dyn Fn(&[u8], &[u8], IpAddr) -> bool + Send + Sync>;
+
+pub struct Settings {
+    pub vhost: String,
+    pub node: String,
+    /// The one user there is.
+    pub user: String,
+    pub allows: Allows,
+    pub amqp_addresses: Vec<SocketAddr>,
+    pub clock: Clock,
+    /// Descriptors that the process may open.
+    pub descriptors: u64,
+}
+
+/// What all requests share.
+struct App {
+    line: Line,
+    settings: Settings,
+    address: SocketAddr,
+}
+
+impl App {
+    /// The calendar time of a moment of the loop's clock, in milliseconds since 1970.
+    fn unix_ms(&self, at_ms: u64) -> u64 {
+        let clock = self.settings.clock;
+        clock.unix_ms().saturating_sub(clock.now_ms().saturating_sub(at_ms))
+    }
+}
+
+/// Serves the API on a thread of its own until the process ends.
+///
+/// # Errors
+/// When the system refuses the thread or its runtime.
+pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    listener.set_nonblocking(true)?;
+    let app = Arc::new(App { line, settings, address: listener.local_addr()? });
+    let serve = move || {
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let routes = routes::all(app).into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, routes).await
+        })
+    };
+    let report = move || {
+        if let Err(error) = serve() {
+            log::error!("management stopped: {error}");
+        }
+    };
+    std::thread::Builder::new().name("management".to_owned()).spawn(report)?;
+    Ok(())
+}

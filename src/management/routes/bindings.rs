@@ -1,0 +1,203 @@
+//! `/api/bindings`, and the bindings of one queue or exchange.
+
+use super::super::command::{BindingSpec, Command};
+use super::super::http::{ApiError, ApiResult, empty, exchange_name, name, ok};
+use super::super::listing::ListQuery;
+use super::super::{App, json, shapes};
+use super::{check_vhost, object, text_field};
+use crate::broker::snapshot::BindingSnapshot;
+use crate::protocol::ShortString;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/bindings", get(list_all))
+        .route("/bindings/{vhost}", get(list))
+        .route("/bindings/{vhost}/e/{source}/{kind}/{destination}", get(between).post(bind))
+        .route("/bindings/{vhost}/e/{source}/{kind}/{destination}/{properties_key}", get(show).delete(unbind))
+        .route("/queues/{vhost}/{queue}/bindings", get(to_queue))
+        .route("/exchanges/{vhost}/{exchange}/bindings/source", get(from_exchange))
+        .route("/exchanges/{vhost}/{exchange}/bindings/destination", get(to_exchange))
+}
+
+type Parameters = Query<HashMap<String, String>>;
+
+/// What a listing without a sort parameter is sorted by.
+fn order(binding: &BindingSnapshot) -> String {
+    format!("{}\0{}\0{}", binding.source, binding.destination, binding.routing_key)
+}
+
+fn answer(app: &App, parameters: &HashMap<String, String>, bindings: Vec<BindingSnapshot>) -> ApiResult {
+    ListQuery::parse(parameters)?.answer(bindings, order, |binding| shapes::binding(app, binding))
+}
+
+async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
+    let bindings = app.line.ask_all(|from, reply| Command::Bindings { from, reply }).await?;
+    answer(&app, &parameters, bindings)
+}
+
+async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    list_all(State(app), parameters).await
+}
+
+async fn to_queue(
+    State(app): State<Arc<App>>,
+    Path((vhost, queue)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let name = name(&queue)?;
+    let bindings = app.line.ask(|reply| Command::BindingsToQueue { name, reply }).await?;
+    answer(&app, &parameters, bindings.ok_or(ApiError::NotFound)?)
+}
+
+async fn to_exchange(
+    State(app): State<Arc<App>>,
+    Path((vhost, exchange)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let name = exchange_name(&exchange)?;
+    let bindings = app.line.ask(|reply| Command::BindingsToExchange { name, reply }).await?;
+    answer(&app, &parameters, bindings.ok_or(ApiError::NotFound)?)
+}
+
+async fn from_exchange(
+    State(app): State<Arc<App>>,
+    Path((vhost, exchange)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let source = exchange_name(&exchange)?;
+    let name = source.clone();
+    app.line.ask(|reply| Command::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
+    let mut bindings = app.line.ask_all(|from, reply| Command::Bindings { from, reply }).await?;
+    bindings.retain(|binding| binding.source == source);
+    answer(&app, &parameters, bindings)
+}
+
+/// The two ends of a binding, as a path names them.
+struct Ends {
+    source: ShortString,
+    destination: ShortString,
+    to_queue: bool,
+}
+
+impl Ends {
+    fn parse(app: &App, vhost: &str, source: &str, kind: &str, destination: &str) -> Result<Self, ApiError> {
+        check_vhost(app, vhost)?;
+        let to_queue = match kind {
+            "q" => true,
+            "e" => false,
+            _ => return Err(ApiError::NotFound),
+        };
+        let destination = if to_queue { name(destination)? } else { exchange_name(destination)? };
+        Ok(Self { source: exchange_name(source)?, destination, to_queue })
+    }
+
+    /// The bindings between these ends; not found when an end is missing.
+    async fn bindings(&self, app: &App) -> Result<Vec<BindingSnapshot>, ApiError> {
+        let (source, destination) = (self.source.clone(), self.destination.clone());
+        app.line.ask(|reply| Command::Exchange { name: source, reply }).await?.ok_or(ApiError::NotFound)?;
+        let bindings = if self.to_queue {
+            app.line.ask(|reply| Command::BindingsToQueue { name: destination, reply }).await?
+        } else {
+            app.line.ask(|reply| Command::BindingsToExchange { name: destination, reply }).await?
+        };
+        let mut bindings = bindings.ok_or(ApiError::NotFound)?;
+        bindings.retain(|binding| binding.source == self.source);
+        Ok(bindings)
+    }
+
+    async fn binding(&self, app: &App, properties_key: &str) -> Result<BindingSnapshot, ApiError> {
+        // The path was decoded once, and the key of an odd routing key is percent-encoded itself: it may arrive as
+        // it is listed, or decoded.
+        let bindings = self.bindings(app).await?;
+        let routing_key_only = |binding: &BindingSnapshot| {
+            binding.arguments.is_empty() && *binding.routing_key == *properties_key.as_bytes()
+        };
+        let exact = bindings.iter().position(|binding| binding.properties_key == properties_key);
+        let index = exact.or_else(|| bindings.iter().position(routing_key_only)).ok_or(ApiError::NotFound)?;
+        bindings.into_iter().nth(index).ok_or(ApiError::NotFound)
+    }
+}
+
+async fn between(
+    State(app): State<Arc<App>>,
+    Path((vhost, source, kind, destination)): Path<(String, String, String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
+    let bindings = ends.bindings(&app).await?;
+    answer(&app, &parameters, bindings)
+}
+
+async fn bind(
+    State(app): State<Arc<App>>,
+    Path((vhost, source, kind, destination)): Path<(String, String, String, String)>,
+    body: Bytes,
+) -> ApiResult {
+    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
+    let body = object(&body)?;
+    let routing_key = json::short_string(text_field(&body, "routing_key")?, "routing_key")?;
+    let arguments = json::to_table(&body["arguments"], "arguments")?;
+    let binding = BindingSpec {
+        source: ends.source.clone(),
+        destination: ends.destination.clone(),
+        to_queue: ends.to_queue,
+        routing_key: routing_key.clone(),
+        arguments,
+    };
+    let wanted = body.get("arguments").cloned().unwrap_or(Value::Null);
+    app.line.ask(|reply| Command::Bind { binding, reply }).await?.map_err(ApiError::of_definition)?;
+    let made = ends.bindings(&app).await?.into_iter().find(|binding| {
+        let arguments = json::table(&binding.arguments);
+        let same = arguments == wanted || binding.arguments.is_empty() && !has_entries(&wanted);
+        binding.routing_key == routing_key && same
+    });
+    // Gone already, or its arguments read back differently: then there is no address to tell.
+    let Some(made) = made else { return empty(StatusCode::CREATED) };
+    // Where the binding is, seen from the path that was posted to.
+    let location = format!("{}/{}", percent_encoded(&destination), percent_encoded(&made.properties_key));
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
+}
+
+fn has_entries(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| !object.is_empty())
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
+
+type BindingPath = Path<(String, String, String, String, String)>;
+
+async fn show(State(app): State<Arc<App>>, Path((vhost, source, kind, destination, key)): BindingPath) -> ApiResult {
+    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
+    let binding = ends.binding(&app, &key).await?;
+    ok(&shapes::binding(&app, &binding))
+}
+
+async fn unbind(State(app): State<Arc<App>>, Path((vhost, source, kind, destination, key)): BindingPath) -> ApiResult {
+    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
+    let BindingSnapshot { routing_key, arguments, .. } = ends.binding(&app, &key).await?;
+    let Ends { source, destination, to_queue } = ends;
+    let binding = BindingSpec { source, destination, to_queue, routing_key, arguments };
+    app.line.ask(|reply| Command::Unbind { binding, reply }).await?.map_err(ApiError::of_definition)?;
+    empty(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,76 @@
+//! The paths of the API.
+
+mod bindings;
+mod clients;
+mod exchanges;
+mod health;
+mod messages;
+mod node;
+mod queues;
+
+use super::http::{ApiError, authenticate};
+use super::{App, page};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The largest body of a request, in bytes: a message, written as base64 in JSON.
+const REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// Every path, behind the login.
+pub fn all(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .merge(node::routes())
+        .merge(queues::routes())
+        .merge(messages::routes())
+        .merge(exchanges::routes())
+        .merge(bindings::routes())
+        .merge(clients::routes())
+        .merge(health::routes())
+        .fallback(|| async { ApiError::NotFound.into_response() });
+    Router::new()
+        .nest("/api", api)
+        .route("/", get(page::page))
+        .fallback(|| async { ApiError::NotFound.into_response() })
+        .layer(from_fn_with_state(app.clone(), authenticate))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(app)
+}
+
+/// There is one virtual host.
+fn check_vhost(app: &App, vhost: &str) -> Result<(), ApiError> {
+    if vhost == app.settings.vhost { Ok(()) } else { Err(ApiError::NotFound) }
+}
+
+/// The JSON object in a request's body; an empty body is an empty object.
+fn object(body: &[u8]) -> Result<Value, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    match serde_json::from_slice(body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(ApiError::Named("not_json", "the body must be a JSON object".to_owned())),
+        Err(error) => Err(ApiError::Named("not_json", format!("the body is not JSON: {error}"))),
+    }
+}
+
+/// A text field of a body. Absent is empty.
+fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+    match &body[name] {
+        Value::Null => Ok(""),
+        Value::String(text) => Ok(text),
+        _ => Err(ApiError::BadRequest(format!("{name} must be a string"))),
+    }
+}
+
+/// A text field of a body that must be there.
+fn required_text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+    if body[name].is_null() {
+        return Err(ApiError::BadRequest(format!("key_missing: {name}")));
+    }
+    text_field(body, name)
+}

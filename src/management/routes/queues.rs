@@ -1,0 +1,80 @@
+//! `/api/queues`: list, declare, delete, purge.
+
+use super::super::command::{Command, QueueAttributes};
+use super::super::http::{ApiError, ApiResult, empty, name, ok};
+use super::super::listing::ListQuery;
+use super::super::{App, json, shapes};
+use super::{check_vhost, object};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/queues", get(list_all))
+        .route("/queues/{vhost}", get(list))
+        .route("/queues/{vhost}/{queue}", get(show).put(declare).delete(remove))
+        .route("/queues/{vhost}/{queue}/contents", delete(purge))
+}
+
+type Parameters = Query<HashMap<String, String>>;
+
+async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
+    let query = ListQuery::parse(&parameters)?;
+    let queues = app.line.ask_all(|from, reply| Command::Queues { from, reply }).await?;
+    query.answer(queues, |queue| queue.item.name.to_string(), |queue| shapes::queue(&app, queue))
+}
+
+async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    list_all(State(app), parameters).await
+}
+
+async fn show(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let name = name(&queue)?;
+    let queue = app.line.ask(|reply| Command::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
+    ok(&shapes::queue(&app, &queue))
+}
+
+async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let name = json::short_string(&queue, "the name")?;
+    let body = object(&body)?;
+    let attributes = QueueAttributes {
+        durable: json::boolean("durable", &body["durable"])?,
+        auto_delete: json::boolean("auto_delete", &body["auto_delete"])?,
+        arguments: json::to_table(&body["arguments"], "arguments")?,
+    };
+    let new = app.line.ask(|reply| Command::DeclareQueue { name, attributes, reply }).await?;
+    let new = new.map_err(ApiError::of_definition)?;
+    empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
+}
+
+async fn remove(
+    State(app): State<Arc<App>>,
+    Path((vhost, queue)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let name = name(&queue)?;
+    let asked = |parameter: &str| parameters.get(parameter).is_some_and(|value| value == "true");
+    let (if_unused, if_empty) = (asked("if-unused"), asked("if-empty"));
+    // Deleting what doesn't exist is fine in AMQP, and not found here.
+    let lookup = name.clone();
+    app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    let deleted = app.line.ask(|reply| Command::DeleteQueue { name, if_unused, if_empty, reply }).await?;
+    deleted.map_err(ApiError::of_definition)?;
+    empty(StatusCode::NO_CONTENT)
+}
+
+async fn purge(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    let name = name(&queue)?;
+    app.line.ask(|reply| Command::PurgeQueue { name, reply }).await?.map_err(ApiError::of_channel)?;
+    empty(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,286 @@
+//! What queues, exchanges and the rest look like in RabbitMQ's JSON.
+//!
+//! A field of RabbitMQ's that this broker doesn't count is left out, never made up.
+
+use super::App;
+use super::command::{ConnectionLabel, ConnectionSnapshot, ConnectionState, GotMessage, Held, Overview};
+use super::json;
+use crate::broker::Totals;
+use crate::broker::queue::QueueCounters;
+use crate::broker::snapshot::{BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot};
+use crate::protocol::FieldValue;
+use serde_json::{Map, Value, json};
+
+pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
+    let Held { item: queue, holder } = held;
+    let mut shape = json!({
+        "name": json::text(&queue.name),
+        "vhost": app.settings.vhost,
+        "type": "classic",
+        "durable": queue.durable,
+        "auto_delete": queue.auto_delete,
+        "exclusive": queue.exclusive_owner.is_some(),
+        "arguments": json::table(&queue.arguments),
+        "node": app.settings.node,
+        "state": "running",
+        "messages": queue.messages_ready + queue.messages_unacknowledged,
+        "messages_ready": queue.messages_ready,
+        "messages_unacknowledged": queue.messages_unacknowledged,
+        "consumers": queue.consumers,
+        "memory": queue.memory_bytes,
+        "message_stats": queue_counters(&queue.counters),
+        "policy": null,
+        "operator_policy": null,
+        "effective_policy_definition": {},
+    });
+    if let Some(owner) = holder {
+        shape["owner_pid_details"] = connection_details(owner);
+    }
+    shape
+}
+
+fn queue_counters(counters: &QueueCounters) -> Value {
+    let QueueCounters { published, delivered_auto_ack, delivered_manual_ack, got, redelivered, acknowledged, .. } =
+        *counters;
+    json!({
+        "publish": published,
+        "deliver": delivered_manual_ack,
+        "deliver_no_ack": delivered_auto_ack,
+        "get": got,
+        "deliver_get": delivered_manual_ack + delivered_auto_ack + got,
+        "redeliver": redelivered,
+        "ack": acknowledged,
+    })
+}
+
+fn totals(totals: &Totals) -> Value {
+    json!({
+        "publish": totals.received,
+        "confirm": totals.confirmed,
+        "return_unroutable": totals.unroutable_returned,
+        "drop_unroutable": totals.unroutable_dropped,
+        "deliver": totals.delivered_manual_ack,
+        "deliver_no_ack": totals.delivered_auto_ack,
+        "get": totals.got,
+        "get_empty": totals.get_empty,
+        "deliver_get": totals.delivered_manual_ack + totals.delivered_auto_ack + totals.got,
+        "redeliver": totals.redelivered,
+        "ack": totals.acknowledged,
+    })
+}
+
+pub fn exchange(app: &App, exchange: &ExchangeSnapshot) -> Value {
+    json!({
+        "name": json::text(&exchange.name),
+        "vhost": app.settings.vhost,
+        "type": exchange.kind.name(),
+        "durable": exchange.durable,
+        "auto_delete": exchange.auto_delete,
+        "internal": exchange.internal,
+        "arguments": json::table(&exchange.arguments),
+        "policy": null,
+    })
+}
+
+pub fn binding(app: &App, binding: &BindingSnapshot) -> Value {
+    json!({
+        "source": json::text(&binding.source),
+        "vhost": app.settings.vhost,
+        "destination": json::text(&binding.destination),
+        "destination_type": binding.destination_type,
+        "routing_key": json::text(&binding.routing_key),
+        "arguments": json::table(&binding.arguments),
+        "properties_key": binding.properties_key,
+    })
+}
+
+fn connection_details(label: &ConnectionLabel) -> Value {
+    json!({
+        "name": label.name(),
+        "peer_host": label.peer.ip().to_string(),
+        "peer_port": label.peer.port(),
+    })
+}
+
+pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
+    let ConnectionLabel { peer, local, user } = &connection.label;
+    let properties = &connection.client_properties;
+    let mut shape = json!({
+        "name": connection.label.name(),
+        "vhost": app.settings.vhost,
+        "user": user,
+        "user_who_performed_action": user,
+        "node": app.settings.node,
+        "type": "network",
+        "protocol": "AMQP 0-9-1",
+        "state": match connection.state {
+            ConnectionState::Running => "running",
+            ConnectionState::Blocked => "blocked",
+            ConnectionState::Closing => "closing",
+        },
+        "host": local.ip().to_string(),
+        "port": local.port(),
+        "peer_host": peer.ip().to_string(),
+        "peer_port": peer.port(),
+        "ssl": false,
+        "channels": connection.channels,
+        "channel_max": connection.channel_max,
+        "frame_max": connection.frame_max,
+        "timeout": connection.heartbeat_s,
+        "connected_at": app.unix_ms(connection.connected_at_ms),
+        "send_pend": connection.send_pending,
+        "client_properties": json::table(properties),
+    });
+    if let Some(FieldValue::LongString(name)) = properties.get(b"connection_name") {
+        shape["user_provided_name"] = json::text(name);
+    }
+    shape
+}
+
+pub fn channel(app: &App, held: &Held<ChannelSnapshot>) -> Value {
+    let Held { item: channel, holder } = held;
+    let mut shape = json!({
+        "name": channel_name(holder.as_ref(), channel.number),
+        "number": channel.number,
+        "vhost": app.settings.vhost,
+        "node": app.settings.node,
+        "state": "running",
+        "user": holder.as_ref().map(|connection| &connection.user),
+        "user_who_performed_action": holder.as_ref().map(|connection| &connection.user),
+        "consumer_count": channel.consumer_count,
+        "messages_unacknowledged": channel.messages_unacknowledged,
+        "messages_unconfirmed": channel.messages_unconfirmed,
+        "messages_uncommitted": channel.messages_uncommitted,
+        "acks_uncommitted": channel.acks_uncommitted,
+        "prefetch_count": channel.prefetch_count,
+        "global_prefetch_count": channel.global_prefetch_count,
+        "confirm": channel.confirm,
+        "transactional": channel.transactional,
+    });
+    if let Some(connection) = holder {
+        shape["connection_details"] = connection_details(connection);
+    }
+    shape
+}
+
+pub fn channel_name(connection: Option<&ConnectionLabel>, number: u16) -> String {
+    format!("{} ({number})", connection.map(ConnectionLabel::name).unwrap_or_default())
+}
+
+pub fn consumer(app: &App, held: &Held<ConsumerSnapshot>) -> Value {
+    let Held { item: consumer, holder } = held;
+    let mut channel_details = holder.as_ref().map_or_else(
+        || json!({}),
+        |label| {
+            let mut details = connection_details(label);
+            details["connection_name"] = details["name"].take();
+            details["user"] = json!(label.user);
+            details
+        },
+    );
+    channel_details["name"] = json!(channel_name(holder.as_ref(), consumer.channel_number));
+    channel_details["number"] = json!(consumer.channel_number);
+    channel_details["node"] = json!(app.settings.node);
+    json!({
+        "queue": {"name": json::text(&consumer.queue), "vhost": app.settings.vhost},
+        "consumer_tag": json::text(&consumer.consumer_tag),
+        "channel_details": channel_details,
+        "ack_required": consumer.ack_required,
+        "exclusive": consumer.exclusive,
+        "prefetch_count": consumer.prefetch_count,
+        "active": true,
+        "activity_status": "up",
+        "arguments": json::table(&consumer.arguments),
+    })
+}
+
+pub fn message(message: &GotMessage, always_base64: bool) -> Value {
+    let (payload, encoding) = json::payload(&message.body, always_base64);
+    json!({
+        "payload_bytes": message.body_size,
+        "redelivered": message.redelivered,
+        "exchange": json::text(&message.exchange),
+        "routing_key": json::text(&message.routing_key),
+        "message_count": message.message_count,
+        "properties": json::properties(&message.properties),
+        "payload": payload,
+        "payload_encoding": encoding,
+    })
+}
+
+pub fn overview(app: &App, overview: &Overview) -> Value {
+    let now = &overview.totals;
+    let mut shape = Map::new();
+    let mut put = |name: &str, value: Value| drop(shape.insert(name.to_owned(), value));
+    put("management_version", json!(super::COMPATIBLE_VERSION));
+    put("rabbitmq_version", json!(super::COMPATIBLE_VERSION));
+    put("product_name", json!("Leveret"));
+    put("product_version", json!(env!("CARGO_PKG_VERSION")));
+    // There is no Erlang here, but clients of typed languages expect the field.
+    put("erlang_version", json!("none"));
+    put("erlang_full_version", json!("none"));
+    put("cluster_name", json!(app.settings.node));
+    put("node", json!(app.settings.node));
+    put("rates_mode", json!("none"));
+    put("disable_stats", json!(false));
+    put("enable_queue_totals", json!(true));
+    put("default_queue_type", json!("classic"));
+    put("exchange_types", exchange_types());
+    put("message_stats", totals(overview.events()));
+    put("queue_totals", queue_totals(now.messages_ready, now.messages_unacknowledged));
+    put(
+        "object_totals",
+        json!({
+            "channels": now.channels,
+            "connections": overview.connections,
+            "consumers": now.consumers,
+            "exchanges": now.exchanges,
+            "queues": now.queues,
+        }),
+    );
+    put("statistics_db_event_queue", json!(0));
+    put("listeners", listeners(app));
+    put(
+        "contexts",
+        json!([{
+            "node": app.settings.node,
+            "description": "Leveret Management",
+            "path": "/",
+            "ip": app.address.ip().to_string(),
+            "port": app.address.port().to_string(),
+        }]),
+    );
+    Value::Object(shape)
+}
+
+pub fn queue_totals(ready: usize, unacknowledged: usize) -> Value {
+    json!({
+        "messages": ready + unacknowledged,
+        "messages_ready": ready,
+        "messages_unacknowledged": unacknowledged,
+    })
+}
+
+fn exchange_types() -> Value {
+    let named = |name: &str, what: &str| json!({"name": name, "description": what, "enabled": true});
+    json!([
+        named("direct", "routes by the whole routing key"),
+        named("fanout", "routes to every binding"),
+        named("headers", "routes by the headers of the message"),
+        named("topic", "routes by patterns of words in the routing key"),
+    ])
+}
+
+fn listeners(app: &App) -> Value {
+    let listener = |protocol: &str, address: &std::net::SocketAddr| {
+        json!({
+            "node": app.settings.node,
+            "protocol": protocol,
+            "ip_address": address.ip().to_string(),
+            "port": address.port(),
+            "socket_opts": {},
+        })
+    };
+    let amqp = app.settings.amqp_addresses.iter().map(|address| listener("amqp", address));
+    amqp.chain([listener("http", &app.address)]).collect()
+}

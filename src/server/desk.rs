@@ -1,0 +1,275 @@
+//! Where the loop answers management: one command at a time, a few in a turn.
+
+use super::direct::Direct;
+use super::hub::Hub;
+use crate::broker::expiration;
+use crate::broker::message::Attributes;
+use crate::broker::snapshot::{PAGE_SLOTS, Page};
+use crate::broker::store::Store;
+use crate::broker::{ConnectionId, DeclareRequest, Got, Publication, Settlement};
+use crate::connection::{ComposedMessage, Connection, Phase};
+use crate::management::{
+    BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
+    GotMessage, Held, Overview, PublishSpec, QueueAttributes, Reply,
+};
+use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
+use crate::protocol::{AmqpError, PropertiesRef, ShortString};
+use std::sync::mpsc::Receiver;
+
+/// Commands answered in one turn, so that clients get theirs.
+const COMMANDS_PER_TURN: usize = 4;
+/// Messages that one command may look at.
+const GET_MESSAGES_MAX: usize = 1_000;
+/// Bytes of bodies that one command may copy; the message that passes it is the last.
+const GET_BYTES_MAX: usize = 16 << 20;
+
+/// The loop's end of the line to management.
+pub struct Desk {
+    commands: Receiver<Command>,
+    /// The last turn's share was used up: more may wait.
+    more: bool,
+}
+
+impl Desk {
+    pub fn new(commands: Receiver<Command>) -> Self {
+        Self { commands, more: false }
+    }
+
+    /// Notes that a command came.
+    pub fn ring(&mut self) {
+        self.more = true;
+    }
+
+    /// Whether [`answer`](Self::answer) may have something to do.
+    pub fn has_work(&self) -> bool {
+        self.more
+    }
+
+    /// Answers a turn's share of what waits.
+    pub fn answer<S: Store>(&mut self, hub: &mut Hub<S>) {
+        if !self.more {
+            return;
+        }
+        for _ in 0..COMMANDS_PER_TURN {
+            let Ok(command) = self.commands.try_recv() else {
+                self.more = false;
+                return;
+            };
+            answer(command, hub);
+        }
+    }
+}
+
+/// Answers; whoever asked may have gone meanwhile, and then the answer is nobody's.
+fn send<T>(reply: Reply<T>, answer: T) {
+    drop(reply.send(answer));
+}
+
+fn answer<S: Store>(command: Command, hub: &mut Hub<S>) {
+    match command {
+        Command::Overview(reply) => send(reply, overview(hub)),
+        Command::Queues { from, reply } => {
+            let page = hub.broker().snapshot_queues(from);
+            send(
+                reply,
+                page.map(|queue| Held { holder: queue.exclusive_owner.and_then(|id| label(hub, id)), item: queue }),
+            );
+        }
+        Command::Queue { name, reply } => {
+            let queue = hub.broker().snapshot_queue(&name);
+            send(
+                reply,
+                queue.map(|queue| Held { holder: queue.exclusive_owner.and_then(|id| label(hub, id)), item: queue }),
+            );
+        }
+        Command::Exchanges { from, reply } => send(reply, hub.broker().snapshot_exchanges(from)),
+        Command::Exchange { name, reply } => send(reply, hub.broker().snapshot_exchange(&name)),
+        Command::Bindings { from, reply } => send(reply, hub.broker().snapshot_bindings(from)),
+        Command::BindingsToQueue { name, reply } => send(reply, hub.broker().snapshot_bindings_to_queue(&name)),
+        Command::BindingsToExchange { name, reply } => send(reply, hub.broker().snapshot_bindings_to_exchange(&name)),
+        Command::Connections { from, reply } => send(reply, connections(hub, from)),
+        Command::Channels { from, reply } => {
+            let page = hub.broker().snapshot_channels(from);
+            send(reply, page.map(|channel| Held { holder: label(hub, channel.connection), item: channel }));
+        }
+        Command::Consumers { from, reply } => {
+            let page = hub.broker().snapshot_consumers(from);
+            send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
+        }
+        Command::CloseConnection { peer, local, reason, reply } => {
+            send(reply, hub.close_between(peer, local, &reason));
+        }
+        change => carry_out(change, hub),
+    }
+}
+
+/// The commands that change something.
+fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) {
+    hub.directly(|direct| match command {
+        Command::DeclareQueue { name, attributes, reply } => send(reply, declare_queue(direct, &name, attributes)),
+        Command::DeleteQueue { name, if_unused, if_empty, reply } => {
+            send(reply, delete_queue(direct, &name, if_unused, if_empty));
+        }
+        Command::PurgeQueue { name, reply } => {
+            let purged = direct.broker.purge_queue(&name, direct.connection, &mut direct.effects);
+            send(reply, purged.map(|_| ()));
+        }
+        Command::DeclareExchange { name, attributes, reply } => {
+            let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
+            send(reply, direct.broker.declare_exchange(&name, &kind, durable, auto_delete, internal, arguments));
+        }
+        Command::DeleteExchange { name, if_unused, reply } => {
+            send(reply, direct.broker.delete_exchange(&name, if_unused));
+        }
+        Command::Bind { binding, reply } => send(reply, bind(direct, binding)),
+        Command::Unbind { binding, reply } => send(reply, unbind(direct, &binding)),
+        Command::Publish { publish, reply } => send(reply, self::publish(direct, publish)),
+        Command::Get { get, reply } => send(reply, self::get(direct, &get)),
+        _ => unreachable!("questions are answered before"),
+    });
+}
+
+fn overview<S: Store>(hub: &Hub<S>) -> Overview {
+    Overview {
+        totals: hub.broker().snapshot_totals(),
+        connections: hub.connection_count(),
+        memory_alarm: hub.alarm().is_some(),
+        memory_watermark_bytes: hub.memory_watermark_bytes(),
+        uptime_ms: hub.now_ms(),
+    }
+}
+
+fn label<S: Store>(hub: &Hub<S>, id: ConnectionId) -> Option<ConnectionLabel> {
+    hub.connection(id).map(label_of)
+}
+
+fn label_of(connection: &Connection) -> ConnectionLabel {
+    let user = connection.user().unwrap_or_default().to_owned();
+    ConnectionLabel { peer: connection.peer(), local: connection.local(), user }
+}
+
+/// Connections that came as far as an open virtual host.
+fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> {
+    let end = hub.connection_slots();
+    let page_end = from.saturating_add(PAGE_SLOTS).min(end);
+    let connections = hub.connections_in(from.min(page_end)..page_end);
+    let items = connections.filter_map(|(connection, connected_at_ms)| {
+        let state = match connection.phase() {
+            Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
+            Phase::Running => ConnectionState::Running,
+            Phase::Closing => ConnectionState::Closing,
+            _ => return None,
+        };
+        let (channel_max, frame_max, heartbeat_s) = connection.tuning();
+        Some(ConnectionSnapshot {
+            label: label_of(connection),
+            state,
+            channels: connection.channel_count(),
+            channel_max,
+            frame_max,
+            heartbeat_s,
+            client_properties: connection.client_properties().clone(),
+            connected_at_ms,
+            send_pending: hub.outboxes().get(connection.id()).len(),
+        })
+    });
+    Page { items: items.collect(), next: (page_end < end).then_some(page_end) }
+}
+
+fn declare_queue<S: Store>(
+    direct: &mut Direct<'_, S>,
+    name: &[u8],
+    attributes: QueueAttributes,
+) -> Result<bool, AmqpError> {
+    let QueueAttributes { durable, auto_delete, arguments } = attributes;
+    let created_before = direct.broker.totals().queues_created;
+    let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
+    direct.broker.declare_queue(request, direct.connection, &mut direct.effects)?;
+    Ok(direct.broker.totals().queues_created > created_before)
+}
+
+fn delete_queue<S: Store>(
+    direct: &mut Direct<'_, S>,
+    name: &[u8],
+    if_unused: bool,
+    if_empty: bool,
+) -> Result<(), AmqpError> {
+    let deleted = direct.broker.delete_queue(name, if_unused, if_empty, direct.connection, &mut direct.effects)?;
+    direct.broker.notify_cancelled(&deleted, &mut direct.effects);
+    Ok(())
+}
+
+fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<(), AmqpError> {
+    let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
+    if to_queue {
+        direct.broker.bind_queue(&destination, &source, &routing_key, arguments, direct.connection).map(|_| ())
+    } else {
+        direct.broker.bind_exchange(&source, &destination, &routing_key, arguments)
+    }
+}
+
+fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<(), AmqpError> {
+    let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
+    if *to_queue {
+        direct.broker.unbind_queue(destination, source, routing_key, arguments)
+    } else {
+        direct.broker.unbind_exchange(source, destination, routing_key, arguments)
+    }
+}
+
+/// Publishes as a client would, mandatory, and says whether it came to a queue.
+fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: PublishSpec) -> Result<bool, AmqpError> {
+    let PublishSpec { exchange, routing_key, properties, body } = publish;
+    let attributes = Attributes {
+        persistent: properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT),
+        priority: properties.priority.unwrap_or(0),
+        expiration_ms: properties.expiration.as_ref().map(|text| expiration::parse(text)).transpose()?,
+    };
+    let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
+    let Direct { broker, channel, effects, .. } = direct;
+    let exchange = broker.publish_exchange(&exchange)?;
+    let publication = Publication { content: message.content(), attributes, mandatory: true };
+    let mut queues = Vec::new();
+    let routing = broker.route(exchange, &routing_key, &[], publication.content.properties(), &mut queues);
+    match routing.reply_channel {
+        Some(reply_channel) => broker.publish_reply(*channel, reply_channel, &publication, effects),
+        None => broker.publish(*channel, &publication, &queues, effects),
+    }
+    Ok(!effects.returned())
+}
+
+fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Vec<GotMessage>, AmqpError> {
+    let Direct { broker, channel, effects, .. } = direct;
+    let mut messages = Vec::new();
+    let mut bytes = 0;
+    while messages.len() < get.count.min(GET_MESSAGES_MAX) && bytes < GET_BYTES_MAX {
+        let Some(got) = broker.get(*channel, &get.queue, get.mode == GetMode::Take, effects)? else { break };
+        let message = copy_message(&got, get.truncate);
+        bytes += message.body.len();
+        messages.push(message);
+    }
+    let outcome = match get.mode {
+        GetMode::Take => return Ok(messages),
+        GetMode::Requeue => Settlement::Requeued,
+        GetMode::Reject => Settlement::Discarded,
+    };
+    // Tag 0: all there are.
+    broker.settle(*channel, 0, true, outcome)?;
+    Ok(messages)
+}
+
+fn copy_message(got: &Got, truncate: usize) -> GotMessage {
+    let content = got.message.content();
+    let body = content.body();
+    GotMessage {
+        exchange: ShortString::truncated(content.exchange()),
+        routing_key: ShortString::truncated(content.routing_key()),
+        redelivered: got.redelivered,
+        message_count: got.message_count,
+        properties: PropertiesRef::parse(content.properties())
+            .map(|properties| properties.to_owned())
+            .unwrap_or_default(),
+        body_size: body.len(),
+        body: body[..body.len().min(truncate)].to_vec(),
+    }
+}

@@ -1,0 +1,171 @@
+//! What management changes, clients see, and the other way round.
+
+use crate::server::{Server, basic};
+use crate::support::client::Client;
+use serde_json::json;
+
+#[test]
+fn queues_are_declared_and_deleted() {
+    let server = Server::start();
+    let path = "/api/queues/%2F/q";
+    assert_eq!(server.ask("PUT", path, r#"{"durable":true,"arguments":{"x-expires":60000}}"#).status, 201);
+    assert_eq!(server.ask("PUT", path, r#"{"durable":true,"arguments":{"x-expires":60000}}"#).status, 204);
+    let refused = server.ask("PUT", path, "{}");
+    let reason = "inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but current is 'true'";
+    assert_eq!((refused.status, refused.json()), (400, json!({"error": "bad_request", "reason": reason})));
+    let mut client = Client::connect(server.amqp, "");
+    client.send("basic.consume queue=q consumer_tag=c");
+    client.expects("basic.consume-ok(consumer_tag='c')");
+    let refused = server.ask("DELETE", &format!("{path}?if-unused=true"), "");
+    assert_eq!((refused.status, &refused.json()["reason"]), (400, &json!("queue 'q' in vhost '/' in use")));
+    assert_eq!(server.ask("DELETE", path, "").status, 204);
+    client.expects("basic.cancel(consumer_tag='c', nowait=true)");
+    assert_eq!(server.get(path).status, 404);
+}
+
+#[test]
+fn exchanges_are_declared_and_deleted() {
+    let server = Server::start();
+    let path = "/api/exchanges/%2F/x";
+    assert_eq!(server.ask("PUT", path, r#"{"type":"topic","durable":true}"#).status, 201);
+    assert_eq!(server.ask("PUT", path, r#"{"type":"topic","durable":true}"#).status, 204);
+    assert_eq!(server.ask("PUT", path, r#"{"type":"direct","durable":true}"#).status, 400);
+    assert_eq!(server.ask("PUT", path, "{}").json()["reason"], "key_missing: type");
+    let exchange = server.get(path).json();
+    let expected = json!({
+        "name": "x", "vhost": "/", "type": "topic", "durable": true, "auto_delete": false, "internal": false,
+        "arguments": {}, "policy": null,
+    });
+    assert_eq!(exchange, expected);
+    assert_eq!(server.ask("DELETE", path, "").status, 204);
+    assert_eq!(server.ask("DELETE", "/api/exchanges/%2F/amq.topic", "").status, 401, "RabbitMQ refuses it so");
+    assert_eq!(server.get("/api/exchanges/%2F/amq.default").json()["name"], "");
+}
+
+#[test]
+fn bindings_are_made_found_and_removed() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", "{}");
+    let path = "/api/bindings/%2F/e/amq.topic/q/q";
+    let plain = server.ask("POST", path, r##"{"routing_key":"a.#"}"##);
+    assert_eq!((plain.status, plain.header.as_deref()), (201, Some("q/a.%2523")));
+    let with_arguments = server.ask("POST", path, r##"{"routing_key":"a.#","arguments":{"n":1}}"##);
+    let location = with_arguments.header.expect("a location");
+    let keys = server.get(&format!("{path}?columns=properties_key,arguments")).json();
+    assert_eq!(keys.as_array().unwrap().len(), 2);
+    let binding = server.get(&format!("/api/bindings/%2F/e/amq.topic/q/{location}")).json();
+    let expected = json!({
+        "source": "amq.topic", "vhost": "/", "destination": "q", "destination_type": "queue", "routing_key": "a.#",
+        "arguments": {"n": 1}, "properties_key": binding["properties_key"],
+    });
+    assert_eq!(binding, expected);
+    assert_eq!(server.ask("DELETE", &format!("/api/bindings/%2F/e/amq.topic/q/{location}"), "").status, 204);
+    assert_eq!(server.ask("DELETE", &format!("{path}/a.%2523"), "").status, 204);
+    assert_eq!(server.get(path).json(), json!([]));
+    assert_eq!(server.ask("POST", "/api/bindings/%2F/e/no/q/q", "{}").status, 404);
+    assert_eq!(server.get("/api/queues/%2F/q/bindings").json()[0]["source"], "", "the default exchange's is left");
+}
+
+#[test]
+fn exchanges_are_bound_to_exchanges() {
+    let server = Server::start();
+    let bound = server.ask("POST", "/api/bindings/%2F/e/amq.topic/e/amq.fanout", r#"{"routing_key":"k"}"#);
+    assert_eq!(bound.status, 201);
+    let from = server.get("/api/exchanges/%2F/amq.topic/bindings/source").json();
+    let to = server.get("/api/exchanges/%2F/amq.fanout/bindings/destination").json();
+    assert_eq!((&from, &from[0]["destination_type"]), (&to, &json!("exchange")));
+}
+
+#[test]
+fn messages_are_published_and_looked_at() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", "{}");
+    let publish = |body: &str| server.ask("POST", "/api/exchanges/%2F/amq.default/publish", body).json();
+    let first = r#"{"routing_key":"q","payload":"hello","properties":{"type":"t","headers":{"h":1}}}"#;
+    assert_eq!(publish(first), json!({"routed": true}));
+    assert_eq!(publish(r#"{"routing_key":"q","payload":"/wA=","payload_encoding":"base64"}"#), json!({"routed": true}));
+    assert_eq!(publish(r#"{"routing_key":"no","payload":"lost"}"#), json!({"routed": false}));
+    let get = |body: &str| server.ask("POST", "/api/queues/%2F/q/get", body).json();
+    // Command lines send the count as text.
+    let got = get(r#"{"count":"5","ackmode":"ack_requeue_true","encoding":"auto","truncate":3}"#);
+    let expected = json!([
+        {
+            "payload": "hel", "payload_bytes": 5, "payload_encoding": "string", "redelivered": false, "exchange": "",
+            "routing_key": "q", "message_count": 1, "properties": {"type": "t", "headers": {"h": 1}},
+        },
+        {
+            "payload": "/wA=", "payload_bytes": 2, "payload_encoding": "base64", "redelivered": false, "exchange": "",
+            "routing_key": "q", "message_count": 0, "properties": {},
+        },
+    ]);
+    assert_eq!(got, expected);
+    let again = get(r#"{"count":1,"ackmode":"ack_requeue_false","encoding":"base64"}"#);
+    assert_eq!((&again[0]["payload"], &again[0]["redelivered"]), (&json!("aGVsbG8="), &json!(true)));
+    assert_eq!(server.get("/api/queues/%2F/q").json()["messages"], 1);
+    assert_eq!(server.ask("DELETE", "/api/queues/%2F/q/contents", "").status, 204);
+    assert_eq!(get(r#"{"count":1,"ackmode":"reject_requeue_false","encoding":"auto"}"#), json!([]));
+}
+
+#[test]
+fn a_published_message_reaches_a_waiting_consumer() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; basic.consume queue=q consumer_tag=c no_ack");
+    client.read_like(1, "queue.declare-ok");
+    client.read_like(1, "basic.consume-ok");
+    let body = r#"{"routing_key":"q","payload":"hello","properties":{"delivery_mode":2}}"#;
+    server.ask("POST", "/api/exchanges/%2F/amq.default/publish", body);
+    let delivery = client.read_like(1, "basic.deliver");
+    assert!(delivery.starts_with("basic.deliver(consumer_tag='c', delivery_tag=1, redelivered=false"), "{delivery}");
+    assert_eq!(server.get("/api/queues/%2F/q").json()["messages"], 0);
+}
+
+#[test]
+fn requests_that_make_no_sense_are_refused() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", "{}");
+    for (method, path, body) in [
+        ("PUT", "/api/queues/%2F/new", "not json"),
+        ("PUT", "/api/queues/%2F/new", "[]"),
+        ("PUT", "/api/queues/%2F/new", r#"{"durable":"maybe"}"#),
+        ("PUT", "/api/queues/%2F/new", r#"{"arguments":"none"}"#),
+        ("PUT", "/api/queues/%2F/new", r#"{"arguments":{"x-expires":-1}}"#),
+        ("PUT", "/api/exchanges/%2F/new", r#"{"type":5}"#),
+        ("POST", "/api/exchanges/%2F/amq.default/publish", r#"{"payload":"x"}"#),
+        ("POST", "/api/exchanges/%2F/amq.default/publish", r#"{"routing_key":"q"}"#),
+        (
+            "POST",
+            "/api/exchanges/%2F/amq.default/publish",
+            r#"{"routing_key":"q","payload":"!","payload_encoding":"base64"}"#,
+        ),
+        (
+            "POST",
+            "/api/exchanges/%2F/amq.default/publish",
+            r#"{"routing_key":"q","payload":"x","properties":{"expiration":"soon"}}"#,
+        ),
+        ("POST", "/api/queues/%2F/q/get", r#"{"ackmode":"ack_requeue_true","encoding":"auto"}"#),
+        ("POST", "/api/queues/%2F/q/get", r#"{"count":1,"ackmode":"keep","encoding":"auto"}"#),
+        ("GET", "/api/queues?page=none", ""),
+    ] {
+        let answer = server.ask(method, path, body);
+        assert_eq!(answer.status, 400, "{method} {path} {body}: {}", answer.text);
+        assert!(answer.json()["reason"].is_string(), "{}", answer.text);
+    }
+    assert_eq!(server.get("/api/queues?columns=name").json(), json!([{"name": "q"}]));
+}
+
+#[test]
+fn a_connection_is_closed_with_a_reason() {
+    let server = Server::start();
+    for (reason, text) in [(None, "Closed via management plugin"), (Some("because"), "because")] {
+        let mut client = Client::connect(server.amqp, "");
+        let name = server.get("/api/connections").json()[0]["name"].as_str().unwrap().to_owned();
+        let path = format!("/api/connections/{}", name.replace(' ', "%20").replace('>', "%3E"));
+        let authorization = basic("guest:guest");
+        let mut headers = vec![("authorization", authorization.as_str())];
+        headers.extend(reason.map(|reason| ("x-reason", reason)));
+        assert_eq!(server.ask_with("DELETE", &path, "", &headers).status, 204);
+        let close = client.read_like(0, "connection.close");
+        assert_eq!(close, format!("connection.close 320 CONNECTION_FORCED - {text} (0,0)"));
+    }
+}

@@ -1,0 +1,134 @@
+//! leveretctl's lines, beside those of rabbitmqctl 3.10.8.
+
+use crate::server::Server;
+use crate::support::client::Client;
+
+/// What a command that succeeds prints.
+fn prints(server: &Server, arguments: &[&str]) -> String {
+    let (code, output, error) = server.ctl(arguments);
+    assert_eq!((code, error.as_str()), (0, ""), "{arguments:?}");
+    output
+}
+
+#[test]
+fn the_listings_of_the_tutorials() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=hello arguments={x-message-ttl=I:60000, x-list=A:[I:1,S:'a'], x-flag=t:true}");
+    client.read_like(1, "queue.declare-ok");
+    client.send("exchange.declare exchange=logs type=fanout ; queue.bind queue=hello exchange=logs routing_key=k");
+    client.read_like(1, "exchange.declare-ok");
+    client.read_like(1, "queue.bind-ok");
+    server.ask("POST", "/api/exchanges/%2F/logs/publish", r#"{"routing_key":"","payload":"x"}"#);
+
+    let expected = "Timeout: 60.0 seconds ...\nListing queues for vhost / ...\nname\tmessages\nhello\t1\n";
+    assert_eq!(prints(&server, &["list_queues"]), expected);
+    let columns = ["list_queues", "name", "messages_ready", "messages_unacknowledged"];
+    let expected = "name\tmessages_ready\tmessages_unacknowledged\nhello\t1\t0\n";
+    assert!(prints(&server, &columns).ends_with(expected));
+    let expected = "name\targuments\tdurable\n\
+                    hello\t[{\"x-flag\",true},{\"x-list\",[1,\"a\"]},{\"x-message-ttl\",60000}]\tfalse\n";
+    assert_eq!(prints(&server, &["-q", "list_queues", "name", "arguments", "durable"]), expected);
+    let expected = "Listing exchanges for vhost / ...\nname\ttype\n\tdirect\namq.direct\tdirect\namq.fanout\tfanout\n\
+                    amq.headers\theaders\namq.match\theaders\namq.rabbitmq.trace\ttopic\namq.topic\ttopic\n\
+                    logs\tfanout\n";
+    assert_eq!(prints(&server, &["list_exchanges"]), expected);
+    let expected = "Listing bindings for vhost /...\n\
+                    source_name\tsource_kind\tdestination_name\tdestination_kind\trouting_key\targuments\n\
+                    \texchange\thello\tqueue\thello\t[]\n\
+                    logs\texchange\thello\tqueue\tk\t[]\n";
+    assert_eq!(prints(&server, &["list_bindings"]), expected);
+}
+
+#[test]
+fn ways_to_print_a_list() {
+    let server = Server::start();
+    assert_eq!(
+        prints(&server, &["list_queues"]),
+        "Timeout: 60.0 seconds ...\nListing queues for vhost / ...\n",
+        "no header without rows"
+    );
+    server.ask("PUT", "/api/queues/%2F/a%09b", "{}");
+    server.ask("PUT", "/api/queues/%2F/c", "{}");
+    assert_eq!(prints(&server, &["list_queues", "-s"]), "a\\011b\t0\nc\t0\n");
+    assert_eq!(prints(&server, &["list_queues", "-q", "--no-table-headers"]), "a\\011b\t0\nc\t0\n");
+    let json = "[\n{\"name\":\"a\\tb\",\"messages\":0}\n,{\"name\":\"c\",\"messages\":0}\n]\n";
+    assert_eq!(prints(&server, &["list_queues", "--formatter", "json"]), json);
+    let csv = "\"name\",\"messages\"\n\"a\tb\",\"0\"\n\"c\",\"0\"\n";
+    assert_eq!(prints(&server, &["--formatter", "csv", "list_queues"]), csv);
+}
+
+#[test]
+fn clients_are_listed_and_closed() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; basic.consume queue=q consumer_tag=c");
+    client.read_like(1, "queue.declare-ok");
+    client.read_like(1, "basic.consume-ok");
+    let name = prints(&server, &["-s", "list_connections", "name"]).trim_end().to_owned();
+    let port = name.split([':', ' ']).nth(1).expect("a port");
+    let expected =
+        format!("Listing connections ...\nuser\tpeer_host\tpeer_port\tstate\nguest\t127.0.0.1\t{port}\trunning\n");
+    assert_eq!(prints(&server, &["list_connections"]), expected);
+    let expected =
+        format!("Listing channels ...\npid\tuser\tconsumer_count\tmessages_unacknowledged\n{name} (1)\tguest\t1\t0\n");
+    assert_eq!(prints(&server, &["list_channels"]), expected);
+    let expected = format!(
+        "Listing consumers in vhost / ...\n\
+         queue_name\tchannel_pid\tconsumer_tag\tack_required\tprefetch_count\tactive\targuments\n\
+         q\t{name} (1)\tc\ttrue\t0\ttrue\t[]\n"
+    );
+    assert_eq!(prints(&server, &["list_consumers"]), expected);
+    let expected = format!("Closing connection {name}, reason: maintenance...\n");
+    assert_eq!(prints(&server, &["close_connection", &name, "maintenance"]), expected);
+    assert!(client.read_like(0, "connection.close").contains("CONNECTION_FORCED - maintenance"));
+}
+
+#[test]
+fn queues_are_purged_and_deleted() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", "{}");
+    for _ in 0..3 {
+        server.ask("POST", "/api/exchanges/%2F/amq.default/publish", r#"{"routing_key":"q","payload":"x"}"#);
+    }
+    let (code, _, error) = server.ctl(&["delete_queue", "q", "--if-empty"]);
+    assert_eq!((code, error.as_str()), (65, "Error:\nqueue 'q' in vhost '/' not empty\n"));
+    assert_eq!(prints(&server, &["purge_queue", "q"]), "Purging queue 'q' in vhost '/' ...\n");
+    let expected = "Deleting queue 'q' on vhost '/' ...\nQueue was successfully deleted with 0 ready messages\n";
+    assert_eq!(prints(&server, &["delete_queue", "q"]), expected);
+    assert_eq!(server.ctl(&["purge_queue", "q"]).0, 69);
+    assert_eq!(server.ctl(&["delete_queue", "q"]).2, "Error:\nQueue not found\n");
+}
+
+#[test]
+fn probes() {
+    let server = Server::start();
+    assert_eq!(prints(&server, &["await_startup"]), "");
+    assert_eq!(prints(&server, &["ping", "-q"]), "");
+    assert!(prints(&server, &["ping"]).ends_with("Ping succeeded\n"));
+    assert!(prints(&server, &["check_running"]).ends_with("is fully booted and running\n"));
+    assert!(prints(&server, &["check_local_alarms"]).ends_with("reported no local alarms\n"));
+    let ports = format!("Successfully connected to ports {}, {} on", server.amqp.port(), server.management.port());
+    assert!(prints(&server, &["check_port_connectivity"]).contains(&ports));
+    assert!(prints(&server, &["status"]).contains("Leveret version: "));
+    assert_eq!(prints(&server, &["list_vhosts"]), "Listing vhosts ...\nname\n/\n");
+    assert_eq!(prints(&server, &["list_users"]), "Listing users ...\nuser\ttags\nguest\t[administrator]\n");
+    assert_eq!(server.ctl(&["check_port_listener", "1"]).0, 69);
+}
+
+#[test]
+fn failures_have_rabbitmqctls_exit_codes() {
+    let server = Server::start();
+    let (code, output, error) = server.ctl(&["list_queues", "name", "nonsense"]);
+    assert_eq!((code, output.as_str()), (64, ""));
+    assert_eq!(error, "Error:\nargument validation: Info key(s) nonsense are not supported\n");
+    assert_eq!(server.ctl(&["list_queues", "--password", "wrong"]).0, 77);
+    assert_eq!(server.ctl(&["list_queues", "-p", "nowhere"]).0, 69);
+    let address = server.management;
+    drop(server);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_leveretctl"))
+        .args(["--uri", &format!("http://{address}"), "list_queues"])
+        .output()
+        .expect("the leveretctl program");
+    assert_eq!(output.status.code(), Some(69));
+}

@@ -1,0 +1,203 @@
+//! What is where, and what it looks like.
+
+use crate::server::Server;
+use crate::support::client::Client;
+use serde_json::{Value, json};
+
+/// The answer's fields of these names.
+fn fields(row: &Value, names: &[&str]) -> Value {
+    names.iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
+}
+
+#[test]
+fn the_overview_counts_everything() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    client.send("basic.consume queue=q consumer_tag=c");
+    client.expects("basic.consume-ok(consumer_tag='c')");
+    let overview = server.get("/api/overview").json();
+    assert_eq!(
+        overview["object_totals"],
+        json!({"channels": 1, "connections": 1, "consumers": 1, "exchanges": 7, "queues": 1})
+    );
+    assert_eq!(overview["queue_totals"], json!({"messages": 0, "messages_ready": 0, "messages_unacknowledged": 0}));
+    assert_eq!(overview["rabbitmq_version"], "3.13.7");
+    assert_eq!(overview["product_name"], "Leveret");
+    let ports: Vec<_> = overview["listeners"].as_array().unwrap().iter().map(|listener| &listener["port"]).collect();
+    assert_eq!(ports, [&json!(server.amqp.port()), &json!(server.management.port())]);
+    let node = &server.get("/api/nodes").json()[0];
+    assert_eq!((&node["name"], &node["running"], &node["mem_alarm"]), (&overview["node"], &json!(true), &json!(false)));
+}
+
+#[test]
+fn a_queue_shows_what_it_was_declared_with_and_holds() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q auto_delete arguments={x-message-ttl=I:60000}");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    server.ask("POST", "/api/exchanges/%2F/amq.default/publish", r#"{"routing_key":"q","payload":"1"}"#);
+    server.ask("POST", "/api/exchanges/%2F/amq.default/publish", r#"{"routing_key":"q","payload":"2"}"#);
+    client.send("basic.get queue=q");
+    client.read_like(1, "basic.get-ok");
+    let queue = server.get("/api/queues/%2F/q").json();
+    let shown = fields(&queue, &["durable", "auto_delete", "exclusive", "arguments", "type", "state", "vhost"]);
+    let expected = json!({
+        "durable": false, "auto_delete": true, "exclusive": false, "arguments": {"x-message-ttl": 60000},
+        "type": "classic", "state": "running", "vhost": "/",
+    });
+    assert_eq!(shown, expected);
+    let counts = fields(&queue, &["messages", "messages_ready", "messages_unacknowledged", "consumers"]);
+    assert_eq!(counts, json!({"messages": 2, "messages_ready": 1, "messages_unacknowledged": 1, "consumers": 0}));
+    assert_eq!(queue["message_stats"]["publish"], 2);
+    assert_eq!(server.get("/api/queues").json(), json!([queue]));
+}
+
+#[test]
+fn an_exclusive_queue_names_its_owner() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=mine exclusive");
+    client.expects("queue.declare-ok(queue='mine', message_count=0, consumer_count=0)");
+    let connection = server.get("/api/connections").json()[0].clone();
+    let queue = server.get("/api/queues/%2F/mine").json();
+    assert_eq!((&queue["exclusive"], &queue["owner_pid_details"]["name"]), (&json!(true), &connection["name"]));
+    let refused = server.ask("DELETE", "/api/queues/%2F/mine/contents", "");
+    assert_eq!(refused.status, 400);
+    assert!(refused.json()["reason"].as_str().unwrap().starts_with("405 RESOURCE_LOCKED - cannot obtain exclusive"));
+}
+
+#[test]
+fn clients_show_their_connection_channels_and_consumers() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "frame_max=4096 heartbeat=30");
+    client.send("queue.declare queue=q ; basic.qos prefetch_count=7 ; basic.consume queue=q consumer_tag=c");
+    for expected in ["queue.declare-ok", "basic.qos-ok", "basic.consume-ok"] {
+        client.read_like(1, expected);
+    }
+    let connection = server.get("/api/connections").json()[0].clone();
+    let shown = fields(&connection, &["user", "vhost", "state", "channels", "frame_max", "timeout", "protocol"]);
+    let expected = json!({
+        "user": "guest", "vhost": "/", "state": "running", "channels": 1, "frame_max": 4096, "timeout": 30,
+        "protocol": "AMQP 0-9-1",
+    });
+    assert_eq!(shown, expected);
+    let name = connection["name"].as_str().unwrap();
+    let channel = &server.get("/api/channels").json()[0];
+    let shown = fields(channel, &["name", "number", "prefetch_count", "consumer_count", "confirm", "transactional"]);
+    let expected = json!({
+        "name": format!("{name} (1)"), "number": 1, "prefetch_count": 7, "consumer_count": 1, "confirm": false,
+        "transactional": false,
+    });
+    assert_eq!(shown, expected);
+    let consumer = &server.get("/api/consumers/%2F").json()[0];
+    assert_eq!((&consumer["queue"]["name"], &consumer["consumer_tag"]), (&json!("q"), &json!("c")));
+    assert_eq!((&consumer["prefetch_count"], &consumer["ack_required"]), (&json!(7), &json!(true)));
+    assert_eq!(consumer["channel_details"]["connection_name"], name);
+    let path = format!("/api/connections/{}/channels", name.replace(' ', "%20").replace('>', "%3E"));
+    assert_eq!(server.get(&path).json()[0]["name"], format!("{name} (1)"));
+}
+
+#[test]
+fn what_does_not_exist_is_not_found() {
+    let server = Server::start();
+    let not_found = json!({"error": "Object Not Found", "reason": "Not Found"});
+    for path in [
+        "/api/nothing",
+        "/nothing",
+        "/api/queues/%2F/no",
+        "/api/queues/no/q",
+        "/api/exchanges/%2F/no",
+        "/api/exchanges/%2F/no/bindings/source",
+        "/api/bindings/%2F/e/no/q/no",
+        "/api/bindings/%2F/e/amq.topic/x/no",
+        "/api/vhosts/no",
+        "/api/nodes/no",
+        "/api/users/no",
+        "/api/connections/no",
+        "/api/channels/no",
+        &format!("/api/queues/%2F/{}", "x".repeat(256)),
+    ] {
+        let answer = server.get(path);
+        assert_eq!((answer.status, answer.json()), (404, not_found.clone()), "{path}");
+    }
+    for path in ["/api/queues/%2F/no", "/api/exchanges/%2F/no", "/api/queues/%2F/no/contents", "/api/connections/no"] {
+        assert_eq!(server.ask("DELETE", path, "").status, 404, "{path}");
+    }
+    assert_eq!(server.ask("PATCH", "/api/overview", "").status, 405);
+}
+
+#[test]
+fn names_are_what_they_are() {
+    let server = Server::start();
+    let names = ["a/b", "<script>alert(1)</script>", "100%", "grün", "a b+c", "..", "\"quoted\"\\"];
+    for name in names {
+        let path = format!("/api/queues/%2F/{}", name.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>());
+        assert_eq!(server.ask("PUT", &path, "{}").status, 201, "{name}");
+        assert_eq!(server.get(&path).json()["name"], name);
+    }
+    let mut expected = names.to_vec();
+    expected.sort_unstable();
+    let listed = server.get("/api/queues?columns=name").json();
+    assert_eq!(listed, expected.iter().map(|name| json!({"name": name})).collect::<Value>());
+}
+
+#[test]
+fn lists_come_sorted_in_pages_with_some_columns() {
+    let server = Server::start();
+    for name in ["c", "a", "bb", "b"] {
+        server.ask("PUT", &format!("/api/queues/%2F/{name}"), "{}");
+    }
+    server.ask("POST", "/api/exchanges/%2F/amq.default/publish", r#"{"routing_key":"b","payload":"x"}"#);
+    let names = |query: &str| {
+        let rows = server.get(&format!("/api/queues?columns=name&{query}")).json();
+        rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(""), ["a", "b", "bb", "c"]);
+    assert_eq!(names("name=b"), ["b", "bb"]);
+    assert_eq!(names("sort=name&sort_reverse=true"), ["c", "bb", "b", "a"]);
+    assert_eq!(names("sort=messages&sort_reverse=true")[0], "b");
+    let page = server.get("/api/queues?page=2&page_size=3&columns=name").json();
+    let expected = json!({
+        "filtered_count": 4, "item_count": 1, "items": [{"name": "c"}], "page": 2, "page_count": 2, "page_size": 3,
+        "total_count": 4,
+    });
+    assert_eq!(page, expected);
+    let beyond = server.get("/api/queues?page=3&page_size=3");
+    assert_eq!((beyond.status, &beyond.json()["error"]), (400, &json!("page_out_of_range")));
+}
+
+#[test]
+fn a_list_longer_than_a_page_of_the_loop_is_whole() {
+    const QUEUES: usize = 2_100;
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    for number in 0..QUEUES {
+        client.send(&format!("queue.declare queue=q{number:04} nowait"));
+    }
+    client.send("queue.declare queue=q0000 passive");
+    client.read_like(1, "queue.declare-ok");
+    let queues = server.get("/api/queues?columns=name").json();
+    let names: Vec<_> = queues.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, (0..QUEUES).map(|number| format!("q{number:04}")).collect::<Vec<_>>());
+    assert_eq!(server.get("/api/bindings").json().as_array().unwrap().len(), QUEUES);
+}
+
+#[test]
+fn health_checks_say_what_is_missing() {
+    let server = Server::start();
+    for check in ["alarms", "local-alarms", "virtual-hosts", "node-is-quorum-critical", "ready-to-serve-clients"] {
+        let answer = server.get(&format!("/api/health/checks/{check}"));
+        assert_eq!((answer.status, answer.json()), (200, json!({"status": "ok"})), "{check}");
+    }
+    let amqp = server.amqp.port();
+    let answer = server.get(&format!("/api/health/checks/port-listener/{amqp}"));
+    assert_eq!(answer.json(), json!({"status": "ok", "port": amqp}));
+    let missing = server.get("/api/health/checks/port-listener/1");
+    assert_eq!((missing.status, &missing.json()["missing"]), (503, &json!(1)));
+    let missing = server.get("/api/health/checks/protocol-listener/mqtt");
+    assert_eq!((missing.status, &missing.json()["reason"]), (503, &json!("No active listener")));
+    let alive = server.get("/api/aliveness-test/%2F");
+    assert_eq!((alive.status, alive.json()), (200, json!({"status": "ok"})));
+}

@@ -1,0 +1,11 @@
+//! Management as its clients see it: HTTP against a running broker, and leveretctl's output.
+
+#[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod changes;
+mod ctl;
+mod listings;
+mod login;
+mod server;

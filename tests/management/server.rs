@@ -1,0 +1,118 @@
+//! A broker of the test's own on free ports, and a client of its HTTP API.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub struct Server {
+    pub amqp: SocketAddr,
+    pub management: SocketAddr,
+    child: Child,
+    directory: PathBuf,
+}
+
+/// Status, `WWW-Authenticate` or `Location`, and body of an answer.
+pub struct Answer {
+    pub status: u16,
+    pub header: Option<String>,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
+    }
+}
+
+impl Server {
+    /// Starts a broker, which says in its log at which ports it listens.
+    pub fn start() -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("leveret-management-{}-{number}", std::process::id()));
+        let mut child = command(env!("CARGO_BIN_EXE_leveret"))
+            .args(["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&directory)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the leveret program");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let (mut amqp, mut management) = (None, None);
+        for line in log.by_ref().map_while(Result::ok) {
+            let address = |after: &str| line.split_once(after).map(|(_, address)| address.parse().expect("an address"));
+            amqp = amqp.or(address("listening for AMQP at "));
+            management = management.or(address("listening for management at http://"));
+            if line.ends_with("is ready") {
+                break;
+            }
+        }
+        // A pipe that nobody reads would stop the broker once it is full.
+        std::thread::spawn(move || log.for_each(drop));
+        let (Some(amqp), Some(management)) = (amqp, management) else { panic!("the broker didn't start") };
+        Self { amqp, management, child, directory }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "")
+    }
+
+    /// As the user guest.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.ask_with(method, path, body, &[("authorization", &basic("guest:guest"))])
+    }
+
+    pub fn ask_with(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+        let url = format!("http://{}{path}", self.management);
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.to_owned()).expect("a request");
+        let agent: ureq::Agent = config.into();
+        let agent_config = agent.configure_request(request).allow_non_standard_methods(true).build();
+        let mut response = agent.run(agent_config).expect("an answer");
+        let header = ["www-authenticate", "location"].into_iter().find_map(|name| response.headers().get(name));
+        let header = header.map(|value| value.to_str().expect("text").to_owned());
+        let status = response.status().as_u16();
+        Answer { status, header, text: response.body_mut().read_to_string().expect("text") }
+    }
+
+    /// Runs leveretctl against this broker: exit code, standard output, standard error.
+    pub fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = command(env!("CARGO_BIN_EXE_leveretctl"))
+            .args(["--uri", &format!("http://{}", self.management)])
+            .args(arguments)
+            .output()
+            .expect("the leveretctl program");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+    }
+}
+
+/// A program without what the tester's environment would tell it.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for variable in ["LEVERET_URI", "LEVERET_USER", "LEVERET_PASSWORD"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub fn basic(credentials: &str) -> String {
+    format!("Basic {}", STANDARD.encode(credentials))
+}
