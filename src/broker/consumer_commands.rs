@@ -97,16 +97,16 @@ impl<S: Store> Broker<S> {
     }
 
     fn consumer_priority(&self, request: &ConsumeRequest<'_>) -> Result<i64, AmqpError> {
-        let Some(value) = request.arguments.get(b"x-priority") else { return Ok(0) };
-        integer(value).ok_or_else(|| {
-            let queue = String::from_utf8_lossy(request.queue);
-            let explanation = format!(
-                "invalid arg 'x-priority' for queue '{queue}' in vhost '{}': \"expected integer, got {}\"",
-                self.vhost(),
-                type_name(value)
-            );
+        let invalid = |argument: &str, reason: String| {
+            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost());
+            let explanation = format!("invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}'{reason}");
             AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
-        })
+        };
+        if request.arguments.get(b"x-stream-offset").is_some() {
+            return Err(invalid("x-stream-offset", " of queue type rabbit_classic_queue".to_owned()));
+        }
+        let Some(value) = request.arguments.get(b"x-priority") else { return Ok(0) };
+        integer(value).ok_or_else(|| invalid("x-priority", format!(": \"expected integer, got {}\"", type_name(value))))
     }
 
     fn consume_replies(&mut self, id: ChannelId, request: &ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {

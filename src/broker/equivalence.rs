@@ -46,7 +46,10 @@ pub fn assert_same_argument(
         (None, None) => Ok(()),
         (Some(received), Some(current)) if same_value(received, current) => Ok(()),
         (Some(received), Some(current)) => {
-            let quoted = |value| format!("'{}'", value_text(value));
+            let quoted = |value: &FieldValue| match value {
+                FieldValue::Void => "none".to_owned(),
+                value => format!("'{}'", value_text(value)),
+            };
             Err(inequivalent(subject, argument, &quoted(received), &quoted(current)))
         }
         (received, current) => Err(inequivalent(subject, argument, &described(received), &described(current))),
@@ -181,7 +184,8 @@ fn write_term(text: &mut String, value: &FieldValue) {
     // Writing into a String cannot fail.
     let _ = match value {
         FieldValue::Boolean(v) => write!(text, "{v}"),
-        FieldValue::F32(v) => write!(text, "{v:?}"),
+        // Erlang has one kind of float: 0.1 as 32 bits is 0.10000000149011612.
+        FieldValue::F32(v) => write!(text, "{:?}", f64::from(*v)),
         FieldValue::F64(v) => write!(text, "{v:?}"),
         FieldValue::Decimal { scale, value } => write!(text, "{{{scale},{value}}}"),
         FieldValue::Timestamp(v) => write!(text, "{v}"),
@@ -259,6 +263,11 @@ mod tests {
             "received none but current is the value '60000' of type 'long'"
         );
         assert_eq!(refusal(Some(FieldValue::I32(2000)), thousand()), "received '2000' but current is '1000'");
+        assert_eq!(refusal(Some(FieldValue::Void), thousand()), "received none but current is '1000'");
+        assert_eq!(
+            refusal(Some(FieldValue::F32(0.1)), thousand()),
+            "received '0.10000000149011612' but current is '1000'"
+        );
         assert_eq!(refusal(Some(long_string("b")), Some(long_string("a"))), "received 'b' but current is 'a'");
         assert_eq!(
             refusal(Some(FieldValue::Boolean(true)), None),

@@ -28,7 +28,7 @@ pub fn parse(expiration: &[u8]) -> Result<u64, AmqpError> {
     }
     match if significant.is_empty() { Ok(0) } else { significant.parse::<u64>() } {
         Ok(milliseconds) if milliseconds <= EXPIRY_MAX_MS => Ok(milliseconds),
-        _ => Err(invalid(format!("{{value_too_large, {significant}}}"))),
+        _ => Err(invalid(format!("{{value_too_large,{significant}}}"))),
     }
 }
 
@@ -51,6 +51,6 @@ mod tests {
         assert_eq!(reason("abc"), "no_integer");
         assert_eq!(reason(" 5"), "no_integer");
         assert_eq!(reason("1.5"), "{leftover_string,\".5\"}");
-        assert_eq!(reason("99999999999999999999"), "{value_too_large, 99999999999999999999}");
+        assert_eq!(reason("99999999999999999999"), "{value_too_large,99999999999999999999}");
     }
 }

@@ -19,7 +19,6 @@ impl Connection {
     pub(super) fn method_on_connection<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {
         match method {
             Method::ConnectionClose(_) => self.close_received(context),
-            Method::ConnectionCloseOk(_) => {}
             Method::ConnectionUpdateSecret(_) => {
                 let answer = Method::ConnectionUpdateSecretOk(connection::UpdateSecretOk);
                 context.outboxes.method(self.id, 0, &answer);
@@ -113,7 +112,6 @@ impl Connection {
             Method::ChannelFlow(channel::Flow { active: false }) => {
                 Err(AmqpError::connection(ReplyCode::NotImplemented, "active=false"))
             }
-            Method::ChannelFlowOk(_) => Ok(()),
             Method::ChannelOpen(_) => Err(AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen")),
             Method::AccessRequest(_) => {
                 let answer = Method::AccessRequestOk(access::RequestOk { ticket: TICKET });

@@ -48,7 +48,16 @@ const UNSUPPORTED: [&str; 7] = [
 ];
 
 /// Known to other queue types only.
-const OF_OTHER_TYPES: [&str; 3] = ["x-delivery-limit", "x-dead-letter-strategy", "x-max-age"];
+const OF_OTHER_TYPES: [&str; 8] = [
+    "x-delivery-limit",
+    "x-dead-letter-strategy",
+    "x-max-age",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-quorum-initial-group-size",
+    "x-initial-cluster-size",
+    "x-stream-max-segment-size-bytes",
+];
 
 /// Reads the arguments of a classic queue's declaration.
 pub fn parse(arguments: &FieldTable, queue: &str, vhost: &str) -> Result<QueueArguments, AmqpError> {
@@ -212,6 +221,7 @@ impl Check<'_> {
         let Some(value) = self.arguments.get(b"x-queue-version") else { return Ok(()) };
         match self.integer("x-queue-version", value)? {
             1 | 2 => Ok(()),
+            negative if negative < 0 => Err(self.invalid("x-queue-version", format!("{{value_negative,{negative}}}"))),
             other => Err(self.invalid("x-queue-version", format!("\"unsupported queue version '{other}'\""))),
         }
     }
