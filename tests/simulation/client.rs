@@ -137,7 +137,9 @@ impl Client {
         let bytes: Vec<u8> = self.to_broker.drain(..count).collect();
         self.delivered_bytes += count as u64;
         let mut commands = Vec::new();
-        while let Some((_, channel, command)) = self.said.pop_front_if(|(end, ..)| *end <= self.delivered_bytes) {
+        while self.said.front().is_some_and(|(end, ..)| *end <= self.delivered_bytes)
+            && let Some((_, channel, command)) = self.said.pop_front()
+        {
             commands.push((channel, command));
         }
         (bytes, commands)
@@ -167,7 +169,9 @@ impl Client {
     /// Takes `count` bytes out of the pipe from the broker and reacts to the events that are complete with them.
     pub fn take(&mut self, count: usize, now_ms: u64) {
         self.taken_bytes += count as u64;
-        while let Some((_, channel, event)) = self.heard.pop_front_if(|(end, ..)| *end <= self.taken_bytes) {
+        while self.heard.front().is_some_and(|(end, ..)| *end <= self.taken_bytes)
+            && let Some((_, channel, event)) = self.heard.pop_front()
+        {
             self.react(channel, event, now_ms);
         }
     }

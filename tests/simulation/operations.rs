@@ -263,7 +263,7 @@ impl Plan {
 fn headers(random: &mut Random) -> Table {
     ["h1", "h2", "h3"]
         .into_iter()
-        .filter_map(|name| random.percent(40).then(|| (name, Value::Number(random.below(2) as i32))))
+        .filter_map(|name| if random.percent(40) { Some((name, Value::Number(random.below(2) as i32))) } else { None })
         .collect()
 }
 

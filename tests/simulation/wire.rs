@@ -262,7 +262,8 @@ fn parse_method(channel: u16, payload: &[u8], rest: &mut Reader<'_>, frame_max: 
         }
         (10, 50) => {
             let code = arguments.u16()?;
-            (arguments.short()?, arguments.u32()?);
+            arguments.short()?;
+            arguments.u32()?;
             Event::Reply(Reply::ConnectionClose(code))
         }
         (10, 60) => {

@@ -79,7 +79,6 @@ impl Model {
         Ok(())
     }
 
-    #[expect(clippy::type_complexity, reason = "the two halves of a transaction")]
     fn take_transaction(
         &mut self,
         client: ClientId,
