@@ -19,12 +19,27 @@ pub struct LogPosition(pub u64);
 /// A change of what exists, apart from messages.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Definition {
-    QueueDeclared { id: DurableQueueId, name: ShortString, auto_delete: bool, arguments: FieldTable },
+    QueueDeclared {
+        id: DurableQueueId,
+        name: ShortString,
+        auto_delete: bool,
+        arguments: FieldTable,
+    },
     /// The queue is gone with its messages and bindings.
-    QueueDeleted { id: DurableQueueId },
-    ExchangeDeclared { name: ShortString, kind: ExchangeKind, auto_delete: bool, internal: bool, arguments: FieldTable },
+    QueueDeleted {
+        id: DurableQueueId,
+    },
+    ExchangeDeclared {
+        name: ShortString,
+        kind: ExchangeKind,
+        auto_delete: bool,
+        internal: bool,
+        arguments: FieldTable,
+    },
     /// The exchange is gone with the bindings that start or end at it.
-    ExchangeDeleted { name: ShortString },
+    ExchangeDeleted {
+        name: ShortString,
+    },
     Bound(DurableBinding),
     Unbound(DurableBinding),
 }
