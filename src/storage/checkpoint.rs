@@ -24,6 +24,7 @@ use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::varint::{Cursor, put_varint};
 use super::{FORMAT_VERSION, NodeId};
+use crate::broker::store::DurableQueueId;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -159,7 +160,7 @@ impl Checkpoint {
 
 fn decode_state(body: &[u8]) -> Option<State> {
     let mut cursor = Cursor::new(body);
-    let mut state = State { max_queue_id: cursor.varint()?, ..State::default() };
+    let mut state = State::new(cursor.varint()?);
     for _ in 0..cursor.varint()? {
         match read_record(&mut cursor).ok()? {
             Record::Definition(definition) => state.define(definition),
@@ -175,7 +176,7 @@ fn decode_state(body: &[u8]) -> Option<State> {
         state.segments.insert(number, SegmentUse { generation, first_position, end, total, live: 0 });
     }
     for _ in 0..cursor.varint()? {
-        let id = crate::broker::store::DurableQueueId(cursor.varint()?);
+        let id = DurableQueueId(cursor.varint()?);
         let next_sequence = cursor.varint()?;
         let mut live = LiveSet::default();
         let mut next = 0_u64;

@@ -309,7 +309,8 @@ impl<D: Disk> LogWriter<D> {
         Ok(())
     }
 
-    pub fn last_position(&self) -> LogPosition {
-        self.progress.written
+    /// Everything up to here survives a crash.
+    pub fn synced(&self) -> LogPosition {
+        self.progress.synced
     }
 }

@@ -73,6 +73,11 @@ fn binding_key(binding: &DurableBinding) -> BindingKey {
 }
 
 impl State {
+    /// Nothing exists, and no queue had a number above `max_queue_id`.
+    pub fn new(max_queue_id: u64) -> Self {
+        Self { max_queue_id, ..Self::default() }
+    }
+
     /// Applies a record of a batch in `segment`.
     #[inline]
     pub fn apply(&mut self, record: Record<'_>, segment: SegmentNumber) {
