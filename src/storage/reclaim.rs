@@ -21,6 +21,9 @@ const SPACE_FACTOR: u64 = 2;
 /// … and up to this many segments.
 const SLACK_SEGMENTS: u64 = 2;
 
+/// A step reads half as much as the largest batch, so that emptying keeps ahead of writing and delays no batch for long.
+const STEPS_OF_A_BATCH: usize = 2;
+
 /// A segment that is being emptied.
 pub(super) struct Compaction<F> {
     number: SegmentNumber,
@@ -54,15 +57,21 @@ impl<D: Disk> LogWriter<D> {
             self.compaction = Some(self.begin_compaction(number)?);
         }
         let Some(mut compaction) = self.compaction.take() else { return Ok(false) };
-        if self.is_alive(compaction.number) {
+        let number = compaction.number;
+        let step_bytes = self.options.batch_max_bytes / STEPS_OF_A_BATCH;
+        let mut moved = vec![0; BATCH_HEADER_BYTES];
+        let mut read = 0;
+        while read < step_bytes && compaction.offset < compaction.end && self.is_alive(number) {
+            let body = compaction.read_batch()?;
+            read += body.len();
+            put_live(&mut moved, &self.state, body, number);
+        }
+        self.append_moved(&mut moved)?;
+        if self.is_alive(number) {
             if compaction.offset >= compaction.end {
-                let display = Folder::Log.display(&file_name(compaction.number));
+                let display = Folder::Log.display(&file_name(number));
                 return Err(StorageError::corrupt(display, compaction.end, "a live message is not in its segment"));
             }
-            let mut moved = vec![0; BATCH_HEADER_BYTES];
-            let number = compaction.number;
-            put_live(&mut moved, &self.state, compaction.read_batch()?, number);
-            self.append_moved(&mut moved)?;
             self.compaction = Some(compaction);
         }
         Ok(true)
