@@ -5,6 +5,7 @@
 mod sim_disk;
 
 mod damage;
+mod definitions;
 mod exhaustive;
 mod faults;
 mod harness;
