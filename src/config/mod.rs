@@ -10,7 +10,7 @@ mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use values::{Identity, LogLevel, MemoryWatermark};
+pub use values::{Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -38,7 +38,7 @@ pub struct Config {
     /// The user that exists from the start.
     pub default_user: String,
     /// Its password.
-    pub default_pass: String,
+    pub default_pass: Secret,
     /// The virtual host that exists from the start.
     pub default_vhost: String,
     /// The users that may connect from this machine only.
@@ -66,7 +66,7 @@ impl Default for Config {
             log_level: LogLevel::Info,
             identity: Identity::Leveret,
             default_user: "guest".to_owned(),
-            default_pass: "guest".to_owned(),
+            default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
             loopback_users: vec!["guest".to_owned()],
             limits: Limits::default(),
@@ -107,14 +107,14 @@ impl Config {
     /// The variables of RabbitMQ's container images. An empty one counts as not set.
     fn apply_environment(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
         let lookup = |variable| environment(variable).filter(|value| !value.is_empty());
-        for (variable, setting) in [
-            ("RABBITMQ_DEFAULT_USER", &mut self.default_user),
-            ("RABBITMQ_DEFAULT_PASS", &mut self.default_pass),
-            ("RABBITMQ_DEFAULT_VHOST", &mut self.default_vhost),
-        ] {
-            if let Some(value) = lookup(variable) {
-                *setting = value;
-            }
+        if let Some(user) = lookup("RABBITMQ_DEFAULT_USER") {
+            self.default_user = user;
+        }
+        if let Some(password) = lookup("RABBITMQ_DEFAULT_PASS") {
+            self.default_pass = password.as_str().into();
+        }
+        if let Some(vhost) = lookup("RABBITMQ_DEFAULT_VHOST") {
+            self.default_vhost = vhost;
         }
         const NODE_PORT: &str = "RABBITMQ_NODE_PORT";
         if let Some(value) = lookup(NODE_PORT) {
