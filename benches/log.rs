@@ -1,5 +1,7 @@
 //! What the log costs the loop per message, and how fast it comes back: `cargo bench --bench log`.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::broker::message::{Attributes, Content, MessageRef};
 use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Store};

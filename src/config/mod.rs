@@ -10,7 +10,7 @@ mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use values::{Identity, LogLevel, MemoryWatermark, Secret};
+pub use values::{Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,6 +31,8 @@ pub struct Config {
     pub management_listen: SocketAddr,
     /// The folder of everything that is kept.
     pub data_dir: PathBuf,
+    /// What a publisher confirm waits for.
+    pub durability: Durability,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
     /// Which product clients are told they are talking to.
@@ -63,6 +65,7 @@ impl Default for Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), AMQP_PORT)],
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
             data_dir: PathBuf::from("./leveret-data"),
+            durability: Durability::Always,
             log_level: LogLevel::Info,
             identity: Identity::Leveret,
             default_user: "guest".to_owned(),

@@ -41,6 +41,18 @@ pub enum Identity {
     Rabbitmq,
 }
 
+/// What a publisher confirm, and the answer to a durable declaration, waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// For the disk to have it: a power cut loses nothing that was confirmed.
+    Always,
+    /// For the operating system to have it: the end of the program loses nothing; the disk follows within 200 ms.
+    Interval,
+    /// For the operating system to have it; the disk follows when the system likes.
+    Os,
+}
+
 /// The least important lines that are logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,6 +3,8 @@
 //! A data folder belongs to one broker at a time: LOCK is held for as long as its [`FileDisk`] lives, by the kernel, so
 //! that it is free again however the broker ended.
 
+#![allow(clippy::disallowed_methods, reason = "the one file that does the log's I/O")]
+
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
 use std::fs::{self, File, OpenOptions};

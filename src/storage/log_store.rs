@@ -364,6 +364,10 @@ impl Store for LogStore {
     }
 
     #[inline]
+    fn pending_bytes(&self) -> usize {
+        self.pending_bytes()
+    }
+
     fn durable(&self) -> LogPosition {
         match self.options.sync_policy {
             SyncPolicy::Always => self.progress.synced,
