@@ -22,7 +22,7 @@
 //! | [`state`], [`live_set`] | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
-//! | [`recovery`] | from a folder to a state and its messages |
+//! | [`recovery`], `loading`, `scan` | from a folder to a state and its messages |
 //!
 //! It knows no socket and no routing, and no clock: times are arguments.
 
@@ -32,6 +32,7 @@ pub mod disk;
 pub mod error;
 pub mod file_disk;
 pub mod live_set;
+mod loading;
 pub mod log_store;
 pub mod log_writer;
 pub mod meta;

@@ -15,21 +15,19 @@
 //!   is refused, or with [`RecoveryMode::Salvage`] goes on with the next whole batch and says so;
 //! * else nothing that anybody was promised can be missing: the torn tail is cut.
 
-use super::batch::{Batch, FLAG_CLEAN_STOP, find_batch, read_batch};
+use super::batch::{FLAG_CLEAN_STOP, find_batch, read_batch};
 use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
 use super::disk::{Disk, DiskFile, Folder, read_file};
 use super::error::StorageError;
+use super::loading::Loading;
 use super::log_store::LogStore;
 use super::meta::Meta;
-use super::record::{Enqueue, Record, Route};
 use super::scan::{for_each_record, read_segment};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name, number_of};
 use super::state::State;
 use super::{LogOptions, NodeId};
-use crate::broker::message::{Attributes, Content, MessageRef};
+use crate::broker::message::MessageRef;
 use crate::broker::store::{Definition, DurableQueueId, LogPosition};
-use bytes::Bytes;
-use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
 /// What to do about damage.
@@ -454,76 +452,4 @@ impl<D: Disk> Replay<'_, D> {
             lost.into_iter().for_each(|sequence| self.state.forget(queue.id, sequence));
         }
     }
-}
-
-/// Queues that are being filled.
-struct Loading {
-    queues: Vec<RecoveredQueue>,
-    index: HashMap<DurableQueueId, usize>,
-}
-
-impl Loading {
-    fn new(state: &State) -> Self {
-        let in_order = state.queues_in_order();
-        let index = in_order.iter().enumerate().map(|(index, (id, _))| (*id, index)).collect();
-        let queue = |(id, queue): &(DurableQueueId, &super::state::QueueState)| RecoveredQueue {
-            id: *id,
-            next_sequence: queue.next_sequence,
-            messages: Vec::with_capacity(usize::try_from(queue.live.len()).unwrap_or_default()),
-        };
-        Self { queues: in_order.iter().map(queue).collect(), index }
-    }
-
-    /// Takes the live messages of a batch; says how many, one for each queue.
-    fn batch(
-        &mut self,
-        state: &State,
-        batch: &Batch<'_>,
-        number: SegmentNumber,
-        offset: usize,
-    ) -> Result<u64, StorageError> {
-        let mut taken = 0;
-        for_each_record(batch, number, offset, |record| {
-            if let Record::Enqueue(enqueue) = record {
-                let mut message = None;
-                for route in enqueue.routes {
-                    if state.segment_of(route.queue, route.sequence) == Some(number) {
-                        let message = message.get_or_insert_with(|| stored(&enqueue));
-                        self.push(route, message.clone());
-                        taken += 1;
-                    }
-                }
-            }
-        })?;
-        Ok(taken)
-    }
-
-    fn push(&mut self, route: Route, message: MessageRef) {
-        let Route { queue, sequence, expires_at_ms } = route;
-        if let Some(&index) = self.index.get(&queue) {
-            self.queues[index].messages.push(RecoveredMessage { sequence, message, expires_at_ms });
-        }
-    }
-
-    /// Moved messages come after younger ones.
-    fn finish(mut self) -> Vec<RecoveredQueue> {
-        for queue in &mut self.queues {
-            if !queue.messages.is_sorted_by_key(|message| message.sequence) {
-                queue.messages.sort_unstable_by_key(|message| message.sequence);
-            }
-            queue.messages.dedup_by_key(|message| message.sequence);
-        }
-        self.queues
-    }
-}
-
-fn stored(enqueue: &Enqueue<'_>) -> MessageRef {
-    let body = enqueue.body.map(Bytes::copy_from_slice);
-    let content = Content {
-        address: enqueue.address,
-        frames: enqueue.frames,
-        header_frame_length: enqueue.header_frame_length,
-        shared_body: body.as_ref(),
-    };
-    MessageRef::new(&content, Attributes { persistent: true, priority: enqueue.priority, expiration_ms: None })
 }

@@ -1,7 +1,7 @@
 //! Bits that flip, bytes that vanish, files that are gone. Damage to what was durable is named and refused; salvage keeps
 //! what is whole, and the start after it finds nothing to refuse.
 
-use crate::harness::{Log, Model, NODE, Recovered2, number_of, small};
+use crate::harness::{Found, Log, Model, NODE, number_of, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::store::Store;
 use leveret::storage::disk::{Disk, Folder};
@@ -39,7 +39,7 @@ fn checkpoints(disk: &SimDisk) -> Vec<String> {
     names
 }
 
-fn numbers(found: &Recovered2) -> Vec<u64> {
+fn numbers(found: &Found) -> Vec<u64> {
     found.queues.iter().flat_map(|of| of.messages.iter().map(|message| number_of(&message.message))).collect()
 }
 

@@ -103,12 +103,12 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn open(disk: &SimDisk, options: LogOptions, mode: RecoveryMode) -> Result<(Self, Recovered2), StorageError> {
+    pub fn open(disk: &SimDisk, options: LogOptions, mode: RecoveryMode) -> Result<(Self, Found), StorageError> {
         let recovered = recover(disk, mode, NODE)?;
         let store = recovered.store(options.clone());
         let Recovered { definitions, queues, clean, last_position, warnings, resume, max_queue_id } = recovered;
         let writer = LogWriter::start(disk.clone(), options, resume)?;
-        let rest = Recovered2 { definitions, queues, clean, last_position, warnings, max_queue_id };
+        let rest = Found { definitions, queues, clean, last_position, warnings, max_queue_id };
         Ok((Self { disk: disk.clone(), store, writer, now_ms: 0, failed: false, recycled: None }, rest))
     }
 
@@ -153,8 +153,8 @@ impl Log {
     }
 }
 
-/// [`Recovered`] without what the writer took.
-pub struct Recovered2 {
+/// What came back: [`Recovered`] without what the writer took.
+pub struct Found {
     pub definitions: Vec<Definition>,
     pub queues: Vec<leveret::storage::RecoveredQueue>,
     pub clean: bool,
@@ -216,7 +216,7 @@ impl Model {
     }
 
     /// Compares what came back with what must and may, and goes on from there.
-    pub fn check(&mut self, found: &Recovered2, after_clean_stop: bool) {
+    pub fn check(&mut self, found: &Found, after_clean_stop: bool) {
         assert_eq!(found.clean, after_clean_stop, "clean");
         let mut there = BTreeMap::new();
         for of in &found.queues {
@@ -257,7 +257,7 @@ impl Model {
     }
 
     /// What came back is what there is now.
-    fn settle(&mut self, found: &Recovered2, there: &[(u64, u64)]) {
+    fn settle(&mut self, found: &Found, there: &[(u64, u64)]) {
         self.messages.retain(|key, _| there.binary_search(key).is_ok());
         for told in self.messages.values_mut() {
             told.removed = false;
