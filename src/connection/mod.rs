@@ -40,7 +40,8 @@ use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId};
 use crate::protocol::FieldTable;
 use channel::Channel;
-use std::net::SocketAddr;
+// From `core`, which has addresses and no sockets.
+use core::net::SocketAddr;
 
 /// What a connection works with while it handles bytes or a timer.
 pub struct Context<'a, S: Store> {

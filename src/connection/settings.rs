@@ -1,6 +1,7 @@
 //! What connections are configured with, and how they ask who may log in.
 
-use std::net::IpAddr;
+// From `core`, which has addresses and no sockets.
+use core::net::IpAddr;
 
 /// Which product clients are told that they speak to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
