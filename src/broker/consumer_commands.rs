@@ -54,6 +54,9 @@ impl<S: Store> Broker<S> {
             let explanation = format!("queue '{name}' in vhost '{}' in exclusive use", self.vhost());
             return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
         }
+        let doing = format!("consume from queue '{}'", String::from_utf8_lossy(request.queue));
+        self.assert_below(self.settings.consumers_max, self.consumers.len(), &doing, "consumer")?;
+        let queue = &self.queues[queue_id.0 as usize];
         let consumer = Consumer {
             connection,
             channel: id,

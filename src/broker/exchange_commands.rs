@@ -20,6 +20,10 @@ impl<S: Store> Broker<S> {
         internal: bool,
         arguments: FieldTable,
     ) -> Result<bool, AmqpError> {
+        if self.router.exchange(name).is_none() {
+            let doing = format!("declare exchange '{}'", String::from_utf8_lossy(name));
+            self.assert_below(self.settings.exchanges_max, self.router.exchange_count(), &doing, "exchange")?;
+        }
         let declared = self.router.declare(name, kind, durable, auto_delete, internal, &arguments)?;
         if declared.new && durable {
             let Exchange { name, kind, .. } = self.router.exchange_info(declared.id);
@@ -63,6 +67,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: FieldTable,
     ) -> Result<(), AmqpError> {
+        self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
         let bound = self.router.bind_exchange(source, destination, routing_key, &arguments)?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));

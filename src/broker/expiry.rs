@@ -125,6 +125,9 @@ mod tests {
             seed: [0; 32],
             unix_start_ms: 0,
             queues_max: 0,
+            exchanges_max: 0,
+            bindings_max: 0,
+            consumers_max: 0,
             transaction_max_bytes: usize::MAX,
         };
         let mut broker = Broker::new(settings, MemoryStore, 0);

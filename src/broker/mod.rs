@@ -52,7 +52,7 @@ pub use lifecycle::ConnectionClosed;
 pub use publish::{Publication, REPLY_TO, Routing};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 
-use crate::protocol::ShortString;
+use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use channel::Confirms;
 use consumer::Consumer;
 use exchange::{QueueId, Router};
@@ -87,6 +87,12 @@ pub struct Settings {
     pub unix_start_ms: u64,
     /// Most queues; 0 for no limit.
     pub queues_max: usize,
+    /// Most exchanges, predeclared ones included; 0 for no limit.
+    pub exchanges_max: usize,
+    /// Most bindings, those of the default exchange not counted; 0 for no limit.
+    pub bindings_max: usize,
+    /// Most consumers; 0 for no limit.
+    pub consumers_max: usize,
     /// Most bytes of messages in one open transaction.
     pub transaction_max_bytes: usize,
 }
@@ -180,6 +186,16 @@ impl<S: Store> Broker<S> {
         &self.totals
     }
 
+    /// # Errors
+    /// 406 when there are `limit` things already and one more is asked for. A limit of 0 is none.
+    fn assert_below(&self, limit: usize, count: usize, doing: &str, kind: &str) -> Result<(), AmqpError> {
+        if limit == 0 || count < limit {
+            return Ok(());
+        }
+        let explanation = format!("cannot {doing}: {kind} limit in vhost '{}' ({limit}) is reached", self.vhost());
+        Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+    }
+
     #[inline]
     fn queue(&self, id: QueueId) -> &Queue {
         &self.queues[id.0 as usize]
@@ -228,5 +244,84 @@ impl<S: Store> Broker<S> {
         if !still_waiting.is_empty() {
             self.touched_confirms = still_waiting;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::effects::Room;
+    use super::message::Content;
+    use super::store::MemoryStore;
+    use super::*;
+    use crate::protocol::FieldTable;
+
+    /// Nobody listens.
+    struct Nobody;
+
+    impl Effects for Nobody {
+        fn deliver(&mut self, _: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
+            Room::Left
+        }
+        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
+        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
+    }
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+    /// Exchanges that every vhost has.
+    const PREDECLARED: usize = 7;
+
+    fn declare(broker: &mut Broker<MemoryStore>, name: &[u8]) -> Result<Declared, AmqpError> {
+        let arguments = FieldTable::default();
+        let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(request, CLIENT, &mut Nobody)
+    }
+
+    #[test]
+    fn each_limit_holds_for_one_more_and_for_nothing_that_is_there() {
+        let settings = Settings {
+            vhost: "/".into(),
+            seed: [0; 32],
+            unix_start_ms: 0,
+            queues_max: 1,
+            exchanges_max: PREDECLARED + 1,
+            bindings_max: 1,
+            consumers_max: 1,
+            transaction_max_bytes: usize::MAX,
+        };
+        let mut broker = Broker::new(settings, MemoryStore, 0);
+        broker.open_connection(CLIENT);
+        let channel = broker.open_channel(CLIENT, 1);
+        let no_arguments = FieldTable::default;
+
+        declare(&mut broker, b"q").unwrap();
+        declare(&mut broker, b"q").unwrap();
+        let refused = declare(&mut broker, b"r").unwrap_err();
+        assert_eq!(refused.explanation, "cannot declare queue 'r': queue limit in vhost '/' (1) is reached");
+
+        let mut exchange = |name: &[u8]| {
+            broker.declare_exchange(name, b"fanout", false, false, false, no_arguments()).map_err(|e| e.explanation)
+        };
+        assert_eq!(exchange(b"x"), Ok(true));
+        assert_eq!(exchange(b"x"), Ok(false));
+        assert_eq!(
+            exchange(b"y").unwrap_err(),
+            "cannot declare exchange 'y': exchange limit in vhost '/' (8) is reached"
+        );
+
+        broker.bind_queue(b"q", b"x", b"", no_arguments(), CLIENT).unwrap();
+        let refused = broker.bind_queue(b"q", b"x", b"k", no_arguments(), CLIENT).unwrap_err();
+        assert_eq!(refused.explanation, "cannot bind: binding limit in vhost '/' (1) is reached");
+
+        let mut consume = |consumer_tag: &[u8]| {
+            let arguments = no_arguments();
+            let request = ConsumeRequest { queue: b"q", consumer_tag, no_ack: true, exclusive: false, arguments };
+            broker.consume(channel, request).map_err(|error| error.explanation)
+        };
+        consume(b"a").unwrap();
+        assert_eq!(
+            consume(b"b").unwrap_err(),
+            "cannot consume from queue 'q': consumer limit in vhost '/' (1) is reached"
+        );
     }
 }

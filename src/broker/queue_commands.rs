@@ -201,12 +201,8 @@ impl<S: Store> Broker<S> {
         connection: ConnectionId,
     ) -> Result<QueueId, AmqpError> {
         let settings = arguments::parse(&request.arguments, &name.to_string(), self.vhost())?;
-        let limit = self.settings.queues_max;
-        if limit != 0 && self.queues.len() >= limit {
-            let explanation =
-                format!("cannot declare queue '{name}': queue limit in vhost '{}' ({limit}) is reached", self.vhost());
-            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
-        }
+        let doing = format!("declare queue '{name}'");
+        self.assert_below(self.settings.queues_max, self.queues.len(), &doing, "queue")?;
         self.queue_serial += 1;
         let serial = self.queue_serial;
         let properties = QueueProperties {
@@ -258,6 +254,7 @@ impl<S: Store> Broker<S> {
     ) -> Result<bool, AmqpError> {
         self.router.bind_target(exchange)?;
         let id = self.accessible_queue(queue, connection)?;
+        self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
         let bound = self.router.bind_queue(exchange, id, routing_key, &arguments)?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Queue(ShortString::truncated(queue));

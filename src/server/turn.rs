@@ -56,6 +56,7 @@ pub(super) struct Server {
     clients: Clients,
     receive_buffer: Vec<u8>,
     read_budget_bytes: usize,
+    outbox_max_bytes: usize,
     connections_max: usize,
     /// Listeners that may have clients waiting.
     accepting: Vec<bool>,
@@ -112,6 +113,7 @@ impl Server {
             clients: Clients::default(),
             receive_buffer: vec![0; buffer],
             read_budget_bytes: limits.read_budget_bytes,
+            outbox_max_bytes: limits.outbox_max_bytes,
             connections_max: limits.connections_max,
             accept_again_at_ms: None,
             pressed: Vec::new(),
@@ -390,6 +392,9 @@ impl Server {
                 Sent::Closed => return self.lost(id, "the client closed its socket"),
                 Sent::Failed(error) => return self.lost(id, &error.to_string()),
             }
+        }
+        if self.hub.outboxes().get(id).len() > self.outbox_max_bytes {
+            return self.lost(id, "it doesn't read what it is sent");
         }
         if self.hub.is_finished(id) {
             self.finish(id);

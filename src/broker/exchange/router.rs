@@ -138,6 +138,11 @@ impl Router {
         self.generation += 1;
     }
 
+    /// Bindings that clients made.
+    pub fn binding_count(&self) -> usize {
+        self.bindings.len()
+    }
+
     /// The queue of that name.
     pub fn queue_named(&self, name: &[u8]) -> Option<QueueId> {
         match &self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
