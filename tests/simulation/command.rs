@@ -184,6 +184,12 @@ impl Command {
         }]
     }
 
+    /// Whether it means deliveries that it doesn't name, and is never answered: nobody can tell from what the broker
+    /// says which deliveries came before it.
+    pub fn settles_whatever_is_there(&self) -> bool {
+        matches!(self, Self::Ack { delivery_tag: 0, .. } | Self::Nack { delivery_tag: 0, .. })
+    }
+
     /// Class and method.
     pub fn ids(&self) -> (u16, u16) {
         match self {
