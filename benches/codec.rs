@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench codec`
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use leveret::protocol::frame::{FrameType, parse_frame, write_body_frame};
 use leveret::protocol::method::{Method, basic};

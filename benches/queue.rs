@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench queue`. The times are those of **one message** unless the name says how many.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::broker::exchange::QueueId;
 use leveret::broker::message::{Attributes, Content, MessageRef};

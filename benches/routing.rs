@@ -1,5 +1,7 @@
 //! What one route costs, by kind of exchange and number of bindings: `cargo bench --bench routing`.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use leveret::broker::exchange::{ExchangeId, QueueId, Router};
 use leveret::protocol::{FieldTable, FieldValue, ShortString};

@@ -35,6 +35,10 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
+    /// Keep what is whole of a damaged data folder, and say what is not, instead of refusing to start
+    #[arg(long)]
+    salvage: bool,
+
     /// Log lines of this level and above: off, error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "L")]
     log_level: Option<LogLevel>,
@@ -84,7 +88,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let config = load()?;
     start_logging(config.log_level);
     let reload = || load().map_err(|error| log::error!("configuration not read again: {error}")).ok();
-    leveret::server::run(&config, reload)?;
+    leveret::server::run(&config, arguments.salvage, reload)?;
     Ok(())
 }
 

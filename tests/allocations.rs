@@ -1,5 +1,7 @@
 //! How often a message makes the broker allocate. An allocator counts; nothing here depends on time or on the machine.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 #[path = "../benches/hub/mod.rs"]
 mod hub;
 

@@ -54,6 +54,10 @@ impl<S: Store> Broker<S> {
         self.store.durable()
     }
 
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
     pub fn store_mut(&mut self) -> &mut S {
         &mut self.store
     }

@@ -88,6 +88,9 @@ pub trait Store {
 
     /// Everything appended up to here survives a crash.
     fn durable(&self) -> LogPosition;
+
+    /// Bytes appended that nobody has begun to write: the figure for back-pressure.
+    fn pending_bytes(&self) -> usize;
 }
 
 /// Keeps nothing: every position counts as durable at once, and a restart starts empty.
@@ -119,5 +122,10 @@ impl Store for MemoryStore {
     #[inline]
     fn durable(&self) -> LogPosition {
         LogPosition(0)
+    }
+
+    #[inline]
+    fn pending_bytes(&self) -> usize {
+        0
     }
 }

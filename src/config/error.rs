@@ -20,7 +20,9 @@ impl ConfigError {
     pub(super) fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let start = error.span().map(|span| span.start.min(text.len()));
         let line_number = start.map(|start| text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count() + 1);
-        let line = line_number.and_then(|number| text.lines().nth(number - 1)).unwrap_or_default().trim().to_owned();
+        let line = line_number.and_then(|number| text.lines().nth(number - 1)).unwrap_or_default().trim();
+        // A password belongs in no log, not even a mistyped one.
+        let line = if line.contains("pass") { "(secret)" } else { line }.to_owned();
         Self::Malformed { path: path.to_owned(), line_number, line, reason: error.message().replace('\n', "; ") }
     }
 

@@ -49,6 +49,8 @@ pub struct Limits {
     pub transaction_max_bytes: usize,
     /// The memory in use beyond which publishers are not read.
     pub memory_watermark: MemoryWatermark,
+    /// The room on the disk of the data folder below which publishers are not read.
+    pub disk_free_limit_bytes: u64,
     /// Queues in all; 0 for no limit.
     pub queues_max: usize,
     /// Exchanges in all; 0 for no limit.
@@ -79,6 +81,7 @@ impl Default for Limits {
             outbox_max_bytes: 256 * MIB,
             transaction_max_bytes: 256 * MIB,
             memory_watermark: MemoryWatermark::Fraction(0.6),
+            disk_free_limit_bytes: 50_000_000,
             queues_max: 1_000_000,
             exchanges_max: 1_000_000,
             bindings_max: 10_000_000,

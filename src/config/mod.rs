@@ -10,7 +10,7 @@ mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use values::{Identity, LogLevel, MemoryWatermark};
+pub use values::{Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,6 +31,8 @@ pub struct Config {
     pub management_listen: SocketAddr,
     /// The folder of everything that is kept.
     pub data_dir: PathBuf,
+    /// What a publisher confirm waits for.
+    pub durability: Durability,
     /// The least important lines that are logged.
     pub log_level: LogLevel,
     /// Which product clients are told they are talking to.
@@ -38,7 +40,7 @@ pub struct Config {
     /// The user that exists from the start.
     pub default_user: String,
     /// Its password.
-    pub default_pass: String,
+    pub default_pass: Secret,
     /// The virtual host that exists from the start.
     pub default_vhost: String,
     /// The users that may connect from this machine only.
@@ -63,10 +65,11 @@ impl Default for Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), AMQP_PORT)],
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
             data_dir: PathBuf::from("./leveret-data"),
+            durability: Durability::Always,
             log_level: LogLevel::Info,
             identity: Identity::Leveret,
             default_user: "guest".to_owned(),
-            default_pass: "guest".to_owned(),
+            default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
             loopback_users: vec!["guest".to_owned()],
             limits: Limits::default(),
@@ -107,14 +110,14 @@ impl Config {
     /// The variables of RabbitMQ's container images. An empty one counts as not set.
     fn apply_environment(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
         let lookup = |variable| environment(variable).filter(|value| !value.is_empty());
-        for (variable, setting) in [
-            ("RABBITMQ_DEFAULT_USER", &mut self.default_user),
-            ("RABBITMQ_DEFAULT_PASS", &mut self.default_pass),
-            ("RABBITMQ_DEFAULT_VHOST", &mut self.default_vhost),
-        ] {
-            if let Some(value) = lookup(variable) {
-                *setting = value;
-            }
+        if let Some(user) = lookup("RABBITMQ_DEFAULT_USER") {
+            self.default_user = user;
+        }
+        if let Some(password) = lookup("RABBITMQ_DEFAULT_PASS") {
+            self.default_pass = password.as_str().into();
+        }
+        if let Some(vhost) = lookup("RABBITMQ_DEFAULT_VHOST") {
+            self.default_vhost = vhost;
         }
         const NODE_PORT: &str = "RABBITMQ_NODE_PORT";
         if let Some(value) = lookup(NODE_PORT) {

@@ -176,3 +176,11 @@ fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(missing), Overrides::default(), |_| None).unwrap_err();
     assert!(error.to_string().starts_with("cannot read /nowhere/leveret.toml: "), "{error}");
 }
+
+#[test]
+fn passwords_do_not_reach_the_log() {
+    let config = parse("default_pass = 'hunter2'").unwrap();
+    assert_eq!(&*config.default_pass, "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(!refusal("default_pass = 'hunter2").contains("hunter2"));
+}

@@ -3,7 +3,33 @@
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
+
+/// Text that never shows up in a log line: whoever prints it by accident prints its absence.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl Deref for Secret {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
 
 /// Which product clients are told they are talking to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -13,6 +39,18 @@ pub enum Identity {
     Leveret,
     /// RabbitMQ, for clients that insist on it.
     Rabbitmq,
+}
+
+/// What a publisher confirm, and the answer to a durable declaration, waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// For the disk to have it: a power cut loses nothing that was confirmed.
+    Always,
+    /// For the operating system to have it: the end of the program loses nothing; the disk follows within 200 ms.
+    Interval,
+    /// For the operating system to have it; the disk follows when the system likes.
+    Os,
 }
 
 /// The least important lines that are logged.

@@ -57,13 +57,31 @@ pub struct Context<'a, S: Store> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Alarm {
     Memory,
+    Disk,
+    MemoryAndDisk,
 }
 
 impl Alarm {
+    /// The alarm for what is low, if anything is.
+    pub fn of(memory: bool, disk: bool) -> Option<Self> {
+        match (memory, disk) {
+            (false, false) => None,
+            (true, false) => Some(Self::Memory),
+            (false, true) => Some(Self::Disk),
+            (true, true) => Some(Self::MemoryAndDisk),
+        }
+    }
+
+    pub fn is_of_memory(self) -> bool {
+        self != Self::Disk
+    }
+
     /// The reason in `connection.blocked`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Memory => "low on memory",
+            Self::Disk => "low on disk",
+            Self::MemoryAndDisk => "low on memory & disk",
         }
     }
 }
@@ -200,6 +218,11 @@ impl Connection {
     /// Its socket isn't to be read: it published during an alarm.
     pub fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// Whether it published with what it sent last.
+    pub fn has_published(&self) -> bool {
+        self.published
     }
 
     /// Why it ended, once it did.

@@ -15,6 +15,9 @@ use std::ops::Range;
 /// Granularity of timers, in milliseconds.
 const TIMER_TICK_MS: u64 = 10;
 
+/// Bytes appended to the log and not given to its writer beyond which publishers are read no further for a moment.
+const LOG_PENDING_MAX_BYTES: usize = 64 << 20;
+
 /// The alarm ends when memory is below this share of the watermark, so that it doesn't flutter.
 const ALARM_CLEARS_BELOW: f64 = 0.95;
 
@@ -53,6 +56,7 @@ pub struct Hub<S: Store> {
     memory_watermark_bytes: usize,
     outbox_high_water_bytes: usize,
     alarm: Option<Alarm>,
+    disk_low: bool,
     now_ms: u64,
 }
 
@@ -81,8 +85,29 @@ impl<S: Store> Hub<S> {
             memory_watermark_bytes: settings.memory_watermark_bytes,
             outbox_high_water_bytes: settings.outbox_high_water_bytes,
             alarm: None,
+            disk_low: false,
             now_ms,
         }
+    }
+
+    pub fn broker_mut(&mut self) -> &mut Broker<S> {
+        &mut self.broker
+    }
+
+    /// More of the log is durable: confirms and answers that waited for it can go.
+    pub fn log_progressed(&mut self) {
+        self.broker.flush_confirms(&mut self.outboxes);
+        self.outboxes.release(self.broker.durable());
+    }
+
+    /// Whether the room on the disk ran low when somebody last looked.
+    pub fn is_disk_low(&self) -> bool {
+        self.disk_low
+    }
+
+    /// Says whether the room on the disk is low; the alarm follows at the next [`update_alarm`](Self::update_alarm).
+    pub fn set_disk_low(&mut self, low: bool) {
+        self.disk_low = low;
     }
 
     pub fn broker(&self) -> &Broker<S> {
@@ -212,14 +237,15 @@ impl<S: Store> Hub<S> {
 
     /// Whether the client's socket may be read now.
     pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
-        let context = context!(self);
         let connection = &self.members[id.0 as usize].connection;
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
         }
+        let log_is_behind = self.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
         let Pressure { backlog_messages, drain_messages_per_s } = self.pressure;
-        let mut context = context;
-        if connection.presses_on_queues(backlog_messages, drain_messages_per_s, &mut context) {
+        if connection.has_published() && log_is_behind
+            || connection.presses_on_queues(backlog_messages, drain_messages_per_s, &mut context!(self))
+        {
             return MayRead::Later;
         }
         MayRead::Now
@@ -257,18 +283,23 @@ impl<S: Store> Hub<S> {
     /// Raises or clears the memory alarm. Returns the connections that are to be read again.
     pub fn update_alarm(&mut self) -> Vec<ConnectionId> {
         let used = message_memory_bytes();
-        match self.alarm {
-            None if used > self.memory_watermark_bytes => {
-                log::warn!("memory alarm: messages hold {used} bytes, publishers are not read");
-                self.alarm = Some(Alarm::Memory);
+        let watermark = self.memory_watermark_bytes;
+        let memory_was_low = self.alarm.is_some_and(Alarm::is_of_memory);
+        let memory_low = used > watermark || memory_was_low && used as f64 >= watermark as f64 * ALARM_CLEARS_BELOW;
+        let alarm = Alarm::of(memory_low, self.disk_low);
+        if alarm == self.alarm {
+            return Vec::new();
+        }
+        self.alarm = alarm;
+        match alarm {
+            Some(alarm) => {
+                log::warn!("{}: publishers are not read (messages hold {used} bytes)", alarm.reason());
                 Vec::new()
             }
-            Some(_) if (used as f64) < self.memory_watermark_bytes as f64 * ALARM_CLEARS_BELOW => {
-                log::info!("memory alarm cleared: messages hold {used} bytes");
-                self.alarm = None;
+            None => {
+                log::info!("no resource is low any more: publishers are read again");
                 self.unblock_all()
             }
-            _ => Vec::new(),
         }
     }
 

@@ -6,6 +6,7 @@ mod clients;
 mod desk;
 mod direct;
 mod hub;
+mod journal;
 mod turn;
 
 #[cfg(test)]
@@ -13,27 +14,30 @@ mod tests;
 
 pub use hub::{Hub, HubSettings, MayRead, Pressure};
 
-use crate::broker::store::MemoryStore;
 use crate::config::{Config, Identity};
 use crate::connection::{self, Authenticator};
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
+use crate::storage::NodeId;
 use desk::Desk;
+use journal::OpenedLog;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use turn::{MANAGEMENT_TOKEN, Server};
+use turn::{Server, Sources, WAKE_TOKEN};
 
 /// What this node and its cluster of one are called.
 const NODE_NAME: &str = "leveret@localhost";
 /// Memory to assume where the system doesn't tell, in bytes.
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 
-/// Runs the broker until SIGTERM or SIGINT. `reload` reads the configuration again, for SIGHUP.
+/// Runs the broker until SIGTERM or SIGINT. `salvage` keeps what is whole of a damaged data folder instead of refusing
+/// it. `reload` reads the configuration again, for SIGHUP.
 ///
 /// # Errors
-/// When an address can't be listened at or the system refuses something else that is needed.
-pub fn run(config: &Config, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
+/// When an address can't be listened at, the data folder can't be used, or the system refuses something else that is
+/// needed; and when the log fails while the broker runs.
+pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
     let descriptors = raise_descriptor_limit()?;
     let clock = Clock::start();
     let poller = Poller::new()?;
@@ -45,12 +49,17 @@ pub fn run(config: &Config, reload: impl Fn() -> Option<Config>) -> io::Result<(
         log::info!("listening for AMQP at {}", listener.local_address());
         listeners.push(listener);
     }
-    let (line, commands) = management::line(Waker::new(&poller, MANAGEMENT_TOKEN)?);
+    let waker = Waker::new(&poller, WAKE_TOKEN)?;
+    let (line, commands) = management::line(waker.clone());
     let management = bind_management(config.management_listen)?;
     let mut seed = [0; 32];
     #[allow(clippy::disallowed_methods, reason = "the one seed of the program's names")]
     getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-    let hub = Hub::new(hub_settings(config, seed, clock.unix_ms() - clock.now_ms()), MemoryStore, clock.now_ms());
+    let node_id = NodeId(*seed.first_chunk().expect("a seed is longer than a node's id"));
+    let log = OpenedLog::open(config, salvage, node_id).map_err(io::Error::other)?;
+    let settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
+    let mut hub = Hub::new(settings, log.store(), clock.now_ms());
+    let journal = log.start(&mut hub, waker, config.limits.disk_free_limit_bytes)?;
     let watermark = memory_watermark(config);
     log::info!("memory watermark {} MiB, {descriptors} descriptors", watermark >> 20);
     let addresses = listeners.iter().map(Listener::local_address).collect();
@@ -69,7 +78,8 @@ pub fn run(config: &Config, reload: impl Fn() -> Option<Config>) -> io::Result<(
         },
     )?;
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
-    Server::new(poller, listeners, signals, clock, hub, Desk::new(commands), config)?.run(|| {
+    let sources = Sources { poller, listeners, signals, clock };
+    Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         log::set_max_level(config.log_level.filter());
         Some(memory_watermark(&config))

@@ -11,18 +11,19 @@
 use super::clients::Clients;
 use super::desk::Desk;
 use super::hub::{Hub, MayRead};
+use super::journal::Journal;
 use crate::broker::ConnectionId;
-use crate::broker::store::Store;
 use crate::config::Config;
 use crate::connection::CloseReason;
 use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
+use crate::storage::{LogStore, StorageError};
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
 /// Tokens of clients are their connection ids; these lie above them.
 const LISTENER_TOKENS: usize = usize::MAX / 2;
 const SIGNAL_TOKEN: usize = usize::MAX - 1;
-pub(super) const MANAGEMENT_TOKEN: usize = usize::MAX - 2;
+pub(super) const WAKE_TOKEN: usize = usize::MAX - 2;
 
 /// Clients accepted in one turn from one listener, so that a storm of them leaves time for the others.
 const ACCEPTS_PER_TURN: usize = 128;
@@ -44,12 +45,13 @@ const SHUTDOWN_MS: u64 = 2_000;
 /// What RabbitMQ tells clients when it stops.
 const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason 'shutdown'";
 
-pub(super) struct Server<S: Store> {
+pub(super) struct Server {
     poller: Poller,
     listeners: Vec<Listener>,
     signals: Signals,
     clock: Clock,
-    hub: Hub<S>,
+    hub: Hub<LogStore>,
+    journal: Journal,
     desk: Desk,
     clients: Clients,
     receive_buffer: Vec<u8>,
@@ -67,16 +69,29 @@ pub(super) struct Server<S: Store> {
     now_ms: u64,
 }
 
-impl<S: Store> Server<S> {
+/// Nothing is confirmed after this: what was not synced may be lost, and the disk is not asked again.
+fn log_failed(error: StorageError) -> io::Error {
+    log::error!("the log failed, nothing is durable any more: {error}");
+    io::Error::other(error)
+}
+
+/// What the loop gets from the operating system.
+pub(super) struct Sources {
+    pub poller: Poller,
+    pub listeners: Vec<Listener>,
+    pub signals: Signals,
+    pub clock: Clock,
+}
+
+impl Server {
     pub fn new(
-        poller: Poller,
-        mut listeners: Vec<Listener>,
-        mut signals: Signals,
-        clock: Clock,
-        hub: Hub<S>,
+        sources: Sources,
+        hub: Hub<LogStore>,
+        journal: Journal,
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
+        let Sources { poller, mut listeners, mut signals, clock } = sources;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poller.register_readable(listener, LISTENER_TOKENS + index)?;
         }
@@ -92,6 +107,7 @@ impl<S: Store> Server<S> {
             now_ms: clock.now_ms(),
             clock,
             hub,
+            journal,
             desk,
             clients: Clients::default(),
             receive_buffer: vec![0; buffer],
@@ -113,12 +129,15 @@ impl<S: Store> Server<S> {
             for over in self.hub.start_turn(self.now_ms) {
                 self.close(over);
             }
+            self.journal.take_reports(&mut self.hub).map_err(log_failed)?;
+            self.journal.check_disk(&mut self.hub, self.now_ms);
             self.take_readiness();
             self.handle_signals(&reload);
             self.desk.answer(&mut self.hub);
             self.pump_and_flush();
             self.accept();
             self.receive();
+            self.journal.hand_over(&mut self.hub, self.now_ms);
             self.pump_and_flush();
             let unblocked = self.hub.update_alarm();
             if !unblocked.is_empty() {
@@ -128,7 +147,7 @@ impl<S: Store> Server<S> {
             }
             self.end_lingering();
             if self.is_shut_down() {
-                return Ok(());
+                return self.journal.finish(&mut self.hub).map_err(log_failed);
             }
         }
     }
@@ -143,7 +162,14 @@ impl<S: Store> Server<S> {
         }
         let pressure = (!self.pressed.is_empty()).then_some(self.now_ms + PRESSURE_RETRY_MS);
         let linger = (!self.lingering.is_empty()).then_some(self.now_ms + LINGER_MS);
-        let deadlines = [self.hub.next_deadline_ms(), pressure, linger, self.accept_again_at_ms, self.shutdown_at_ms];
+        let deadlines = [
+            self.hub.next_deadline_ms(),
+            self.journal.next_deadline_ms(&self.hub),
+            pressure,
+            linger,
+            self.accept_again_at_ms,
+            self.shutdown_at_ms,
+        ];
         let deadline_ms = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(deadline_ms.saturating_sub(self.now_ms)))
     }
@@ -153,7 +179,7 @@ impl<S: Store> Server<S> {
         for readiness in self.poller.ready() {
             match readiness.token {
                 SIGNAL_TOKEN => self.signalled = true,
-                MANAGEMENT_TOKEN => self.desk.ring(),
+                WAKE_TOKEN => self.desk.ring(),
                 token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
                 token => {
                     let id = ConnectionId(token as u32);

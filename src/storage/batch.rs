@@ -62,15 +62,15 @@ impl BatchHeader {
         self.first_position.saturating_add(u64::from(self.records))
     }
 
-    /// Reads the header at `offset`; `None` when there is none.
-    pub fn decode(segment: &[u8], offset: usize, seed: u32) -> Option<Self> {
-        let bytes: &[u8; BATCH_HEADER_BYTES] = segment.get(offset..)?.first_chunk()?;
+    /// Reads the header that `bytes` begin with, which lies at `offset` of its segment; `None` when there is none.
+    pub fn decode(bytes: &[u8], segment: &SegmentHeader, offset: u64) -> Option<Self> {
+        let bytes: &[u8; BATCH_HEADER_BYTES] = bytes.first_chunk()?;
         if !bytes.starts_with(&MAGIC) {
             return None;
         }
         let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
         let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
-        let is_whole = u32_at(44) == crc32c::crc32c_append(offset_seed(seed, offset as u64), &bytes[..44]);
+        let is_whole = u32_at(44) == crc32c::crc32c_append(seed(segment, offset), &bytes[..44]);
         is_whole.then(|| Self {
             body_length: u32_at(4),
             term: u64_at(8),
@@ -83,13 +83,13 @@ impl BatchHeader {
     }
 }
 
-fn offset_seed(seed: u32, offset: u64) -> u32 {
-    crc32c::crc32c_append(seed, &offset.to_le_bytes())
+fn seed(segment: &SegmentHeader, offset: u64) -> u32 {
+    crc32c::crc32c_append(segment.checksum_seed(), &offset.to_le_bytes())
 }
 
 /// Writes the header in front of the records that begin at [`BATCH_HEADER_BYTES`], for the place that they will have.
 pub fn seal(batch: &mut [u8], label: &BatchLabel, segment: &SegmentHeader, offset: u64) {
-    let seed = offset_seed(segment.checksum_seed(), offset);
+    let seed = seed(segment, offset);
     let (header, body) = batch.split_at_mut(BATCH_HEADER_BYTES);
     let body_length = u32::try_from(body.len()).expect("batches are bounded below 4 GiB");
     header[0..4].copy_from_slice(&MAGIC);
@@ -106,13 +106,19 @@ pub fn seal(batch: &mut [u8], label: &BatchLabel, segment: &SegmentHeader, offse
 
 /// Reads the batch at `offset` of a segment's bytes; `None` when no whole one is there.
 pub fn read_batch<'a>(segment: &'a [u8], offset: usize, header: &SegmentHeader) -> Option<Batch<'a>> {
-    let seed = header.checksum_seed();
-    let batch_header = BatchHeader::decode(segment, offset, seed)?;
+    let batch_header = BatchHeader::decode(segment.get(offset..)?, header, offset as u64)?;
     let start = offset + BATCH_HEADER_BYTES;
     let end = start.checked_add(batch_header.body_length as usize)?;
     let body = segment.get(start..end)?;
-    let crc = crc32c::crc32c_append(offset_seed(seed, offset as u64), body);
-    (crc == batch_header.body_crc).then_some(Batch { header: batch_header, body, end })
+    let batch = Batch { header: batch_header, body, end };
+    batch.is_whole(header, offset as u64).then_some(batch)
+}
+
+impl Batch<'_> {
+    /// Whether the body is the one that the header was written for.
+    pub fn is_whole(&self, segment: &SegmentHeader, offset: u64) -> bool {
+        crc32c::crc32c_append(seed(segment, offset), self.body) == self.header.body_crc
+    }
 }
 
 /// Finds the first whole batch at or after `offset`.

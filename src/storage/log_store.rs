@@ -178,6 +178,7 @@ impl LogStore {
     }
 
     /// The last batch of a clean stop, once the store [is idle](Self::is_idle): it tells recovery that there is no more.
+    /// A checkpoint for the stop is asked for before it, as recovery reads only what comes after one.
     pub fn take_final_batch(&mut self) -> SealedBatch {
         debug_assert!(!self.in_flight && self.sealed.is_empty() && self.open_is_empty());
         self.in_flight = true;
@@ -364,6 +365,10 @@ impl Store for LogStore {
     }
 
     #[inline]
+    fn pending_bytes(&self) -> usize {
+        self.pending_bytes()
+    }
+
     fn durable(&self) -> LogPosition {
         match self.options.sync_policy {
             SyncPolicy::Always => self.progress.synced,

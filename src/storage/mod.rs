@@ -22,20 +22,34 @@
 //! | [`state`], [`live_set`] | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
-//! | [`recovery`] | from a folder to a state and its messages |
+//! | [`recovery`], `loading`, `scan` | from a folder to a state and its messages |
 //!
 //! It knows no socket and no routing, and no clock: times are arguments.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod disk;
 pub mod error;
+pub mod file_disk;
+pub mod live_set;
+mod loading;
 pub mod log_store;
+pub mod log_writer;
+pub mod meta;
+pub mod reclaim;
 pub mod record;
+pub mod recovery;
+mod scan;
 pub mod segment;
+pub mod spawn;
+pub mod state;
 pub mod varint;
 
 pub use error::StorageError;
+pub use file_disk::FileDisk;
 pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
+pub use log_writer::LogWriter;
+pub use recovery::{Recovered, RecoveredMessage, RecoveredQueue, RecoveryMode, recover};
 
 /// The version of everything on disk. A broker reads its own and older ones.
 pub const FORMAT_VERSION: u32 = 1;

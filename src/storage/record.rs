@@ -364,3 +364,7 @@ fn boolean(cursor: &mut Cursor<'_>) -> Option<bool> {
 fn arguments(cursor: &mut Cursor<'_>) -> Option<FieldTable> {
     FieldTable::decode_entries(cursor.counted_bytes()?).ok()
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! AMQP behaviour as a client sees it: transcripts over a real loopback socket against a running broker.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -4,7 +4,11 @@
 //! lines marked `~` say where that one is known to differ.
 
 use crate::support::broker::Broker;
+use crate::support::client::{FRAME_MAX, encode};
 use crate::support::transcript::{parse, play, side_by_side};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 macro_rules! transcripts {
     ($($name:ident)*) => {
@@ -40,4 +44,23 @@ fn all_hold(text: &str) {
         (!played.passed()).then_some(played.log)
     });
     assert!(failures.is_empty(), "{} of {} scenarios:\n{}", failures.len(), scenarios.len(), failures.join("\n"));
+}
+
+/// RabbitMQ hangs up at once, and some clients then report a broken connection instead of why it was closed.
+#[test]
+fn a_refused_login_leaves_time_for_close_ok() {
+    const HASTY_DELAY: Duration = Duration::from_millis(100);
+    let broker = Broker::shared_hasty();
+    if broker.is_reference() {
+        return;
+    }
+    let line = "bytes 'AMQP\\0\\0\\x09\\x01' ; connection.start-ok mechanism=PLAIN response='\\0guest\\0wrong' locale=en_US \
+                client_properties={capabilities=F:{authentication_failure_close=t:true}}";
+    let mut socket = TcpStream::connect(broker.address).expect("a connection");
+    let started = Instant::now();
+    socket.write_all(&encode(0, line, FRAME_MAX)).expect("sent");
+    let mut received = Vec::new();
+    socket.read_to_end(&mut received).expect("the end of the stream");
+    assert!(String::from_utf8_lossy(&received).contains("ACCESS_REFUSED - Login was refused"));
+    assert!(started.elapsed() >= HASTY_DELAY);
 }

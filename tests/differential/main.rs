@@ -6,6 +6,8 @@
 //!
 //! `LEVERET_SEED=7 cargo test --test differential random` plays that seed's script again.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! Management as its clients see it: HTTP against a running broker, and leveretctl's output.
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 #[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -32,6 +32,8 @@
 //! | `model` | the shadow |
 //! | `random`, `transcript` | chance, and the story of a failure |
 
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
 mod client;
 mod command;
 mod message;

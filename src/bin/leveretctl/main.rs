@@ -1,5 +1,7 @@
 //! Program `leveretctl`: rabbitmqctl's commands and output, over the HTTP API.
 
+#![allow(clippy::disallowed_methods, reason = "a command line tool is its own process")]
+
 mod actions;
 mod api;
 mod checks;

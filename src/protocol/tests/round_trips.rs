@@ -49,7 +49,7 @@ fn methods<'a>(name: &'a str, key: &'a [u8], number: u64, bits: [bool; 5], table
         Method::QueueBind(queue::Bind {
             queue: name,
             exchange: name,
-            routing_key: key,
+            routing_key: name,
             nowait: bits[0],
             arguments: table.clone(),
         }),

@@ -1,0 +1,274 @@
+//! Checkpoints: the state on disk, so that recovery reads the log from there on and nothing before it but live messages.
+//!
+//! ```text
+//!  0  magic "LEVERCKP"
+//!  8  format version u32, zero u32
+//! 16  node id, 16 bytes
+//! 32  serial u64                   higher is newer
+//! 40  position u64                 of the last record that is in it
+//! 48  segment u64, offset u64      where the next batch is
+//! 64  body length u64
+//! 72  body crc u32
+//! 76  crc of the 76 bytes before
+//! 80  highest queue number │ definitions │ segments │ queues: number, next sequence, runs of live messages
+//! ```
+//! The newest two are kept. A segment is freed only when neither needs it, so that the older one is worth as much when
+//! the newest turns out to be damaged. A checkpoint holds no message: it names segment and sequence of every live one.
+
+use super::disk::{Disk, Folder, TEMPORARY_SUFFIX, write_atomically};
+use super::error::StorageError;
+use super::live_set::{LiveSet, Run};
+use super::log_writer::LogWriter;
+use super::record::{Record, put_definition, read_record};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber, file_name};
+use super::state::{SegmentUse, State};
+use super::varint::{Cursor, put_varint};
+use super::{FORMAT_VERSION, NodeId};
+use crate::broker::store::DurableQueueId;
+use std::collections::BTreeSet;
+use std::io;
+
+const MAGIC: &[u8; 8] = b"LEVERCKP";
+const HEADER_BYTES: usize = 80;
+const FILE_SUFFIX: &str = ".checkpoint";
+/// Checkpoints kept.
+const KEPT: usize = 2;
+
+/// A decoded checkpoint.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub node_id: NodeId,
+    pub serial: u64,
+    pub position: u64,
+    pub start: Start,
+    pub state: State,
+}
+
+/// Where the first batch after a checkpoint is, or will be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    pub segment: SegmentNumber,
+    pub offset: u64,
+}
+
+/// What must stay on disk for a checkpoint's sake.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    pub serial: u64,
+    /// With live messages.
+    segments: BTreeSet<SegmentNumber>,
+    /// From here on everything.
+    from: SegmentNumber,
+}
+
+impl Needed {
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        Self::new(checkpoint.serial, &checkpoint.state, checkpoint.start)
+    }
+
+    fn new(serial: u64, state: &State, start: Start) -> Self {
+        let alive = state.segments.iter().filter(|(_, segment)| segment.live > 0);
+        Self { serial, segments: alive.map(|(number, _)| *number).collect(), from: start.segment }
+    }
+
+    fn needs(&self, number: SegmentNumber) -> bool {
+        number >= self.from || self.segments.contains(&number)
+    }
+}
+
+pub fn checkpoint_name(serial: u64) -> String {
+    format!("{serial:016}{FILE_SUFFIX}")
+}
+
+/// The serial in a checkpoint's name.
+pub fn serial_of(name: &str) -> Option<u64> {
+    name.strip_suffix(FILE_SUFFIX)?.parse().ok()
+}
+
+/// The checkpoint's file.
+fn encode(state: &State, node_id: NodeId, serial: u64, position: u64, start: Start) -> Vec<u8> {
+    let mut out = vec![0; HEADER_BYTES];
+    put_varint(&mut out, state.max_queue_id);
+    let mut definitions = Vec::new();
+    let mut count = 0;
+    for definition in state.definitions() {
+        put_definition(&mut definitions, &definition);
+        count += 1;
+    }
+    put_varint(&mut out, count);
+    out.append(&mut definitions);
+    let segments = || state.segments.iter().filter(|(number, segment)| segment.live > 0 || **number >= start.segment);
+    put_varint(&mut out, segments().count() as u64);
+    for (number, segment) in segments() {
+        for value in [*number, segment.generation, segment.first_position, segment.end, segment.total] {
+            put_varint(&mut out, value);
+        }
+    }
+    let queues = state.queues_in_order();
+    put_varint(&mut out, queues.len() as u64);
+    let mut runs = Vec::new();
+    for (id, queue) in queues {
+        runs.clear();
+        queue.live.for_each_run(|run| runs.push(run));
+        put_varint(&mut out, id.0);
+        put_varint(&mut out, queue.next_sequence);
+        put_varint(&mut out, runs.len() as u64);
+        let mut next = 0;
+        for Run { first, length, segment } in &runs {
+            put_varint(&mut out, first - next);
+            put_varint(&mut out, *length);
+            put_varint(&mut out, *segment);
+            next = first + length;
+        }
+    }
+    let body_crc = crc32c::crc32c(&out[HEADER_BYTES..]);
+    let body_length = (out.len() - HEADER_BYTES) as u64;
+    out[0..8].copy_from_slice(MAGIC);
+    out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out[16..32].copy_from_slice(&node_id.0);
+    for (at, value) in [(32, serial), (40, position), (48, start.segment), (56, start.offset), (64, body_length)] {
+        out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    out[72..76].copy_from_slice(&body_crc.to_le_bytes());
+    let crc = crc32c::crc32c(&out[..76]);
+    out[76..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint's file; `None` when it is damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
+        let mut cursor = Cursor::new(header);
+        if cursor.bytes(8)? != MAGIC || cursor.u32()? != FORMAT_VERSION {
+            return None;
+        }
+        cursor.u32()?;
+        let node_id = NodeId(*cursor.bytes(16)?.first_chunk()?);
+        let serial = cursor.u64()?;
+        let position = cursor.u64()?;
+        let start = Start { segment: cursor.u64()?, offset: cursor.u64()? };
+        let body_length = cursor.u64()?;
+        let body_crc = cursor.u32()?;
+        let header_is_whole = cursor.u32()? == crc32c::crc32c(&header[..76]);
+        if !header_is_whole || body_length != body.len() as u64 || body_crc != crc32c::crc32c(body) {
+            return None;
+        }
+        Some(Self { node_id, serial, position, start, state: decode_state(body)? })
+    }
+}
+
+fn decode_state(body: &[u8]) -> Option<State> {
+    let mut cursor = Cursor::new(body);
+    let mut state = State::new(cursor.varint()?);
+    for _ in 0..cursor.varint()? {
+        match read_record(&mut cursor).ok()? {
+            Record::Definition(definition) => state.define(definition),
+            _ => return None,
+        }
+    }
+    for _ in 0..cursor.varint()? {
+        let number = cursor.varint()?;
+        let generation = cursor.varint()?;
+        let first_position = cursor.varint()?;
+        let end = cursor.varint()?;
+        let total = cursor.varint()?;
+        state.segments.insert(number, SegmentUse { generation, first_position, end, total, live: 0 });
+    }
+    for _ in 0..cursor.varint()? {
+        let id = DurableQueueId(cursor.varint()?);
+        let next_sequence = cursor.varint()?;
+        let mut live = LiveSet::default();
+        let mut next = 0_u64;
+        for _ in 0..cursor.varint()? {
+            let first = next.checked_add(cursor.varint()?)?;
+            let length = cursor.varint()?;
+            let segment = cursor.varint()?;
+            next = first.checked_add(length)?;
+            let place = state.segments.get_mut(&segment)?;
+            // A message takes more than a byte, and no segment holds more live messages than it ever held.
+            if length > place.total - place.live.min(place.total) || place.total > place.end {
+                return None;
+            }
+            place.live += length;
+            (first..next).for_each(|sequence| _ = live.insert(sequence, segment));
+        }
+        let queue = state.queues.get_mut(&id)?;
+        queue.live = live;
+        queue.next_sequence = next_sequence;
+    }
+    cursor.is_empty().then_some(state)
+}
+
+impl<D: Disk> LogWriter<D> {
+    /// Whether enough was written since the last checkpoint.
+    pub fn checkpoint_is_due(&self) -> bool {
+        !self.is_poisoned() && self.bytes_since_checkpoint >= self.options.checkpoint_interval_bytes
+    }
+
+    /// Writes a checkpoint of everything written so far, and frees what is no longer needed. A disk that is full is no
+    /// failure: the checkpoint is left for later.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    pub fn checkpoint(&mut self) -> Result<(), StorageError> {
+        if self.is_poisoned() {
+            return Err(StorageError::Poisoned);
+        }
+        self.absorb();
+        let result = self.try_checkpoint();
+        self.poison_on_error(result)
+    }
+
+    fn try_checkpoint(&mut self) -> Result<(), StorageError> {
+        self.sync()?;
+        self.bytes_since_checkpoint = 0;
+        let start = match &self.active {
+            Some(active) => Start { segment: active.number(), offset: active.offset },
+            None => Start { segment: self.next_number, offset: SEGMENT_HEADER_BYTES as u64 },
+        };
+        let serial = self.checkpoint_serial;
+        let bytes = encode(&self.state, self.meta.node_id, serial, self.progress.written.0, start);
+        let name = checkpoint_name(serial);
+        match write_atomically(&self.disk, Folder::Checkpoint, &name, &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                log::warn!("no room for a checkpoint; the log grows until there is: {error}");
+                let _ = self.disk.remove(Folder::Checkpoint, &format!("{name}{TEMPORARY_SUFFIX}"));
+                return Ok(());
+            }
+            result => result.map_err(StorageError::io(format!("write {}", Folder::Checkpoint.display(&name))))?,
+        }
+        self.checkpoint_serial += 1;
+        self.totals.checkpoints += 1;
+        self.checkpoints.push(Needed::new(serial, &self.state, start));
+        self.remove_old_checkpoints()?;
+        self.free_segments()
+    }
+
+    fn remove_old_checkpoints(&mut self) -> Result<(), StorageError> {
+        while self.checkpoints.len() > KEPT {
+            let name = checkpoint_name(self.checkpoints.remove(0).serial);
+            let removing = format!("remove {}", Folder::Checkpoint.display(&name));
+            self.disk.remove(Folder::Checkpoint, &name).map_err(StorageError::io(removing))?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the segments that no checkpoint needs.
+    fn free_segments(&mut self) -> Result<(), StorageError> {
+        let checkpoints = &self.checkpoints;
+        let unneeded = |number: &SegmentNumber| !checkpoints.iter().any(|needed| needed.needs(*number));
+        let freed: Vec<_> = self.file_bytes.keys().copied().filter(unneeded).collect();
+        for number in freed {
+            let bytes = self.file_bytes.remove(&number);
+            self.state.segments.remove(&number);
+            if bytes == Some(self.options.segment_bytes) && self.free.len() < self.options.free_segments_max {
+                self.free.push(number);
+            } else {
+                let removing = format!("remove {}", Folder::Log.display(&file_name(number)));
+                self.disk.remove(Folder::Log, &file_name(number)).map_err(StorageError::io(removing))?;
+            }
+        }
+        Ok(())
+    }
+}

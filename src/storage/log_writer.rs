@@ -1,0 +1,316 @@
+//! The thread's half of the log: places batches, writes and syncs them, and keeps the account of what is alive.
+//!
+//! ```text
+//! write(batch) ──► progress goes back to the loop ──► absorb() ──► maintain(): a step of compaction, a checkpoint
+//! ```
+//! The order matters: a waiting client is answered before the account is made. After a failed write or sync nobody knows
+//! what is on the disk, so the writer is poisoned: it never writes, syncs or reports anything again.
+//!
+//! It is driven by calls and has no thread of its own; [`spawn`](super::spawn) gives it one.
+
+use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
+use super::checkpoint::Needed;
+use super::disk::{Disk, DiskFile, Folder};
+use super::error::StorageError;
+use super::log_store::{SealedBatch, Written};
+use super::meta::Meta;
+use super::reclaim::Compaction;
+use super::record::read_record;
+use super::recovery::Resume;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
+use super::state::{SegmentUse, State};
+use super::varint::Cursor;
+use super::{LogOptions, scan};
+use crate::broker::store::LogPosition;
+use std::collections::BTreeMap;
+
+pub struct LogWriter<D: Disk> {
+    pub(super) disk: D,
+    pub(super) options: LogOptions,
+    pub(super) meta: Meta,
+    pub(super) state: State,
+    pub(super) active: Option<Active<D::File>>,
+    pub(super) next_number: SegmentNumber,
+    /// Segment files that hold nothing that is needed, of the ordinary size.
+    pub(super) free: Vec<SegmentNumber>,
+    /// Sizes of all segment files but the free ones.
+    pub(super) file_bytes: BTreeMap<SegmentNumber, u64>,
+    pub(super) progress: Written,
+    poisoned: bool,
+    /// Written and not yet in the state.
+    unabsorbed: Option<Unabsorbed>,
+    recycled: Option<Vec<u8>>,
+    pub(super) bytes_since_checkpoint: u64,
+    /// The next checkpoint's number.
+    pub(super) checkpoint_serial: u64,
+    /// What each of the checkpoints on disk needs, the newest last.
+    pub(super) checkpoints: Vec<Needed>,
+    pub(super) compaction: Option<Compaction<D::File>>,
+    pub(super) totals: Totals,
+}
+
+/// What was done since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    pub batches: u64,
+    pub bytes: u64,
+    pub syncs: u64,
+    pub segments_created: u64,
+    pub segments_recycled: u64,
+    pub checkpoints: u64,
+    /// Bytes of live records that were appended again.
+    pub moved_bytes: u64,
+}
+
+/// The segment that batches are appended to.
+pub(super) struct Active<F> {
+    file: F,
+    header: SegmentHeader,
+    pub(super) offset: u64,
+    /// Written since the last sync.
+    dirty: bool,
+}
+
+impl<F> Active<F> {
+    pub(super) fn number(&self) -> SegmentNumber {
+        self.header.number
+    }
+}
+
+struct Unabsorbed {
+    buffer: Vec<u8>,
+    segment: SegmentNumber,
+}
+
+impl<D: Disk> LogWriter<D> {
+    /// Goes on where recovery ended: in a new generation and a new segment, behind a fresh checkpoint.
+    ///
+    /// # Errors
+    /// The disk's. Nothing that recovery read was changed then.
+    pub fn start(disk: D, options: LogOptions, resume: Resume) -> Result<Self, StorageError> {
+        let Resume {
+            meta,
+            state,
+            last_position,
+            next_number,
+            segment_files,
+            checkpoints,
+            checkpoint_serial,
+            damaged,
+            ..
+        } = resume;
+        meta.write(&disk)?;
+        let mut writer = Self {
+            disk,
+            options,
+            meta,
+            state,
+            active: None,
+            next_number,
+            free: Vec::new(),
+            file_bytes: segment_files,
+            progress: Written { written: last_position, synced: last_position },
+            poisoned: false,
+            unabsorbed: None,
+            recycled: None,
+            bytes_since_checkpoint: 0,
+            checkpoint_serial,
+            checkpoints,
+            compaction: None,
+            totals: Totals::default(),
+        };
+        for number in damaged {
+            writer.rescue(number)?;
+        }
+        writer.checkpoint()?;
+        Ok(writer)
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// Bytes of all files of the log, free ones included.
+    pub fn log_bytes(&self) -> u64 {
+        self.file_bytes.values().sum::<u64>() + self.free.len() as u64 * self.options.segment_bytes
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Whatever fails from here on leaves the disk in a state that nobody knows.
+    pub(super) fn poison_on_error<T>(&mut self, result: Result<T, StorageError>) -> Result<T, StorageError> {
+        self.poisoned |= result.is_err();
+        result
+    }
+
+    /// Writes a batch and, when it asks for it, syncs. Call [`absorb`](Self::absorb) after the answer was given.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    pub fn write(&mut self, batch: SealedBatch) -> Result<Written, StorageError> {
+        if self.poisoned {
+            return Err(StorageError::Poisoned);
+        }
+        self.absorb();
+        let result = self.try_write(batch);
+        self.poison_on_error(result)
+    }
+
+    fn try_write(&mut self, batch: SealedBatch) -> Result<Written, StorageError> {
+        let last_position = batch.last_position();
+        let SealedBatch { mut buffer, first_position, records, flags, sync, .. } = batch;
+        if buffer.len() > BATCH_HEADER_BYTES || flags != 0 {
+            let label = BatchLabel { first_position, durable_position: self.progress.synced.0, records, flags };
+            let segment = self.append(&mut buffer, &label)?;
+            self.progress.written = last_position;
+            self.unabsorbed = Some(Unabsorbed { buffer, segment });
+        } else {
+            self.recycled = Some(buffer);
+        }
+        if sync {
+            self.sync()?;
+        }
+        Ok(self.progress)
+    }
+
+    /// Seals a batch for the next place in the log and writes it there; says in which segment.
+    pub(super) fn append(&mut self, batch: &mut [u8], label: &BatchLabel) -> Result<SegmentNumber, StorageError> {
+        let length = batch.len() as u64;
+        let has_room =
+            self.active.as_ref().is_some_and(|active| active.offset + length <= self.file_bytes[&active.header.number]);
+        if !has_room {
+            self.rotate(length, label.first_position)?;
+        }
+        let active = self.active.as_mut().expect("rotation leaves an active segment");
+        batch::seal(batch, label, &active.header, active.offset);
+        let number = active.header.number;
+        let writing = || format!("write {length} bytes to {}", Folder::Log.display(&file_name(number)));
+        active.file.write_at(batch, active.offset).map_err(|error| StorageError::Io { doing: writing(), error })?;
+        active.offset += length;
+        active.dirty = true;
+        self.bytes_since_checkpoint += length;
+        self.totals.batches += 1;
+        self.totals.bytes += length;
+        self.state.segments.get_mut(&number).expect("the active segment is in use").end = active.offset;
+        Ok(number)
+    }
+
+    /// Makes everything written survive.
+    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
+        if let Some(active) = self.active.as_mut().filter(|active| active.dirty) {
+            active.file.sync().map_err(StorageError::io("sync the log"))?;
+            active.dirty = false;
+            self.totals.syncs += 1;
+        }
+        self.progress.synced = self.progress.written;
+        Ok(())
+    }
+
+    /// Begins a segment with room for `batch_bytes`.
+    fn rotate(&mut self, batch_bytes: u64, first_position: u64) -> Result<(), StorageError> {
+        // A segment's batches must not be on disk without those of the segment before it.
+        self.sync()?;
+        let number = self.next_number;
+        self.next_number += 1;
+        let name = file_name(number);
+        let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
+        let ordinary_bytes = self.options.segment_bytes;
+        let beginning = || format!("begin {}", Folder::Log.display(&name));
+        let recycled = if needed_bytes <= ordinary_bytes { self.free.pop() } else { None };
+        let file = match recycled {
+            Some(free) => {
+                self.totals.segments_recycled += 1;
+                self.disk.rename(Folder::Log, &file_name(free), &name).and_then(|()| self.disk.open(Folder::Log, &name))
+            }
+            None => {
+                self.totals.segments_created += 1;
+                self.disk.create(Folder::Log, &name, ordinary_bytes.max(needed_bytes))
+            }
+        };
+        let file = file.map_err(StorageError::io(beginning()))?;
+        self.disk.sync_folder(Folder::Log).map_err(StorageError::io(beginning()))?;
+        let header =
+            SegmentHeader { node_id: self.meta.node_id, number, first_position, generation: self.meta.generation };
+        file.write_at(&header.encode(), 0).map_err(StorageError::io(beginning()))?;
+        let offset = SEGMENT_HEADER_BYTES as u64;
+        self.file_bytes.insert(number, ordinary_bytes.max(needed_bytes));
+        let segment =
+            SegmentUse { generation: header.generation, first_position, end: offset, ..SegmentUse::default() };
+        self.state.segments.insert(number, segment);
+        self.active = Some(Active { file, header, offset, dirty: true });
+        Ok(())
+    }
+
+    /// Brings the account up to date with what was written.
+    pub fn absorb(&mut self) {
+        let Some(Unabsorbed { buffer, segment }) = self.unabsorbed.take() else { return };
+        let mut records = Cursor::new(&buffer[BATCH_HEADER_BYTES..]);
+        while !records.is_empty() {
+            let record = read_record(&mut records).expect("what this broker wrote, it can read");
+            self.state.apply(record, segment);
+        }
+        self.recycled = Some(buffer);
+    }
+
+    /// A buffer that is no longer needed, for the loop to fill again.
+    pub fn take_recycled(&mut self) -> Option<Vec<u8>> {
+        self.recycled.take()
+    }
+
+    /// Room left on the disk, in bytes.
+    pub fn free_bytes(&self) -> Result<u64, StorageError> {
+        self.disk.free_bytes().map_err(StorageError::io("ask for free disk space"))
+    }
+
+    /// Appends live records again, outside the sequence of positions.
+    pub(super) fn append_moved(&mut self, buffer: &mut [u8]) -> Result<(), StorageError> {
+        if buffer.len() == BATCH_HEADER_BYTES {
+            return Ok(());
+        }
+        let label = BatchLabel {
+            first_position: self.progress.written.0 + 1,
+            durable_position: self.progress.synced.0,
+            records: 0,
+            flags: batch::FLAG_MOVED,
+        };
+        let segment = self.append(buffer, &label)?;
+        self.totals.moved_bytes += buffer.len() as u64;
+        let mut records = Cursor::new(&buffer[BATCH_HEADER_BYTES..]);
+        while !records.is_empty() {
+            let record = read_record(&mut records).expect("what this broker wrote, it can read");
+            self.state.apply(record, segment);
+        }
+        Ok(())
+    }
+
+    /// Moves what is whole and alive out of a damaged segment.
+    fn rescue(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
+        let bytes = scan::read_segment(&self.disk, number, Vec::new())?;
+        let Some(header) = SegmentHeader::decode(&bytes, number) else { return Ok(()) };
+        let mut offset = SEGMENT_HEADER_BYTES;
+        let mut buffer = Vec::new();
+        while let Some((_, batch)) = batch::find_batch(&bytes, offset, &header) {
+            buffer.clear();
+            buffer.resize(BATCH_HEADER_BYTES, 0);
+            scan::put_live(&mut buffer, &self.state, batch.body, number);
+            self.append_moved(&mut buffer)?;
+            offset = batch.end;
+        }
+        Ok(())
+    }
+
+    /// Everything up to here survives a crash.
+    pub fn synced(&self) -> LogPosition {
+        self.progress.synced
+    }
+}

@@ -1,0 +1,132 @@
+//! Compaction: when little is alive in much, the survivors are appended again, so that their old segments can be freed.
+//!
+//! ```text
+//! segment 7   ▒▒▒▒▒█▒▒▒▒▒▒▒▒▒▒   one slow queue's message among a million dead ones
+//!                  └──────────► moved batch at the log's end; 7 is free after the next two checkpoints
+//! ```
+//! It begins when the segments with live messages hold more than twice what is alive in them, and takes the emptiest
+//! one, so that it never writes more than it frees. A backlog that is consumed in order causes none: its segments are
+//! all alive or all dead, but for one. Moved records take no positions and are moved in the order of the log, so a
+//! removal of a message always comes behind all its copies.
+
+use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader};
+use super::disk::{Disk, DiskFile, Folder};
+use super::error::StorageError;
+use super::log_writer::LogWriter;
+use super::scan::put_live;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
+
+/// Dead bytes among live ones are let be up to this multiple of the live ones, …
+const SPACE_FACTOR: u64 = 2;
+/// … and up to this many segments.
+const SLACK_SEGMENTS: u64 = 2;
+
+/// A step reads half as much as the largest batch, so that emptying keeps ahead of writing and delays no batch for long.
+const STEPS_OF_A_BATCH: usize = 2;
+
+/// A segment that is being emptied.
+pub(super) struct Compaction<F> {
+    number: SegmentNumber,
+    file: F,
+    header: SegmentHeader,
+    offset: u64,
+    end: u64,
+    buffer: Vec<u8>,
+}
+
+impl<D: Disk> LogWriter<D> {
+    /// Does one bounded step of what is to be done beside writing; whether there is more.
+    ///
+    /// # Errors
+    /// The disk's, or damage in a segment that is being emptied; from then on nothing but [`StorageError::Poisoned`].
+    pub fn maintain(&mut self) -> Result<bool, StorageError> {
+        if self.is_poisoned() {
+            return Err(StorageError::Poisoned);
+        }
+        self.absorb();
+        if self.checkpoint_is_due() {
+            self.checkpoint()?;
+        }
+        let result = self.compact();
+        self.poison_on_error(result)
+    }
+
+    fn compact(&mut self) -> Result<bool, StorageError> {
+        if self.compaction.is_none() {
+            let Some(number) = self.worth_emptying() else { return Ok(false) };
+            self.compaction = Some(self.begin_compaction(number)?);
+        }
+        let Some(mut compaction) = self.compaction.take() else { return Ok(false) };
+        let number = compaction.number;
+        let step_bytes = self.options.batch_max_bytes / STEPS_OF_A_BATCH;
+        let mut moved = vec![0; BATCH_HEADER_BYTES];
+        let mut read = 0;
+        while read < step_bytes && compaction.offset < compaction.end && self.is_alive(number) {
+            let body = compaction.read_batch()?;
+            read += body.len();
+            put_live(&mut moved, &self.state, body, number);
+        }
+        self.append_moved(&mut moved)?;
+        if self.is_alive(number) {
+            if compaction.offset >= compaction.end {
+                let display = Folder::Log.display(&file_name(number));
+                return Err(StorageError::corrupt(display, compaction.end, "a live message is not in its segment"));
+            }
+            self.compaction = Some(compaction);
+        }
+        Ok(true)
+    }
+
+    fn is_alive(&self, number: SegmentNumber) -> bool {
+        self.state.segments.get(&number).is_some_and(|segment| segment.live > 0)
+    }
+
+    /// The emptiest segment, when dead bytes outweigh live ones.
+    fn worth_emptying(&self) -> Option<SegmentNumber> {
+        let active = self.active.as_ref().map(|active| active.number());
+        let closed = || {
+            let segments = self.state.segments.iter();
+            segments.filter(move |(number, segment)| segment.live > 0 && Some(**number) != active)
+        };
+        let used: u64 = closed().map(|(_, segment)| segment.end).sum();
+        let live: u64 = closed().map(|(_, segment)| segment.live_bytes()).sum();
+        if used <= SPACE_FACTOR * live + SLACK_SEGMENTS * self.options.segment_bytes {
+            return None;
+        }
+        let (number, _) = closed().min_by_key(|(_, segment)| (segment.live << 20) / segment.total.max(1))?;
+        Some(*number)
+    }
+
+    fn begin_compaction(&self, number: SegmentNumber) -> Result<Compaction<D::File>, StorageError> {
+        let name = file_name(number);
+        let display = Folder::Log.display(&name);
+        let file = self.disk.open(Folder::Log, &name).map_err(StorageError::io(format!("open {display}")))?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        file.read_at(&mut bytes, 0).map_err(StorageError::io(format!("read {display}")))?;
+        let header = SegmentHeader::decode(&bytes, number)
+            .ok_or_else(|| StorageError::corrupt(display, 0, "the segment's header is damaged"))?;
+        let end = self.state.segments[&number].end;
+        Ok(Compaction { number, file, header, offset: SEGMENT_HEADER_BYTES as u64, end, buffer: Vec::new() })
+    }
+}
+
+impl<F: DiskFile> Compaction<F> {
+    /// The records of the next batch.
+    fn read_batch(&mut self) -> Result<&[u8], StorageError> {
+        let display = Folder::Log.display(&file_name(self.number));
+        let reading = || format!("read {display}");
+        let damaged = || StorageError::corrupt(display.clone(), self.offset, "a batch is damaged");
+        self.buffer.resize(BATCH_HEADER_BYTES, 0);
+        self.file.read_at(&mut self.buffer, self.offset).map_err(StorageError::io(reading()))?;
+        let header = BatchHeader::decode(&self.buffer, &self.header, self.offset).ok_or_else(damaged)?;
+        self.buffer.resize(header.body_length as usize, 0);
+        let body_offset = self.offset + BATCH_HEADER_BYTES as u64;
+        self.file.read_at(&mut self.buffer, body_offset).map_err(StorageError::io(reading()))?;
+        let batch = Batch { header, body: &self.buffer, end: 0 };
+        if !batch.is_whole(&self.header, self.offset) {
+            return Err(damaged());
+        }
+        self.offset = body_offset + u64::from(header.body_length);
+        Ok(&self.buffer)
+    }
+}

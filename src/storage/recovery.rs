@@ -1,0 +1,455 @@
+//! From a data folder to what was durable in it. Only reads; [`LogWriter::start`](super::LogWriter::start) is what
+//! changes the folder afterwards.
+//!
+//! ```text
+//! 1 META            whose data, which format
+//! 2 checkpoint      the newest whole one, or the one before it, or none: then the log from its first record on
+//! 3 replay          batch after batch; the state afterwards says which messages are alive, and where
+//! 4 messages        out of every segment that holds live ones
+//! ```
+//! Where replay finds no further whole batch, the log ends, was cut there by an earlier recovery, or is damaged:
+//!
+//! * a segment of a later generation begins with the very position that is expected: an earlier recovery cut the log
+//!   here, and this segment goes on;
+//! * a whole batch further on says that the expected position was synced when it was written: **damage**, and the start
+//!   is refused, or with [`RecoveryMode::Salvage`] goes on with the next whole batch and says so;
+//! * else nothing that anybody was promised can be missing: the torn tail is cut.
+
+use super::batch::{FLAG_CLEAN_STOP, find_batch, read_batch};
+use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
+use super::disk::{Disk, DiskFile, Folder, read_file};
+use super::error::StorageError;
+use super::loading::Loading;
+use super::log_store::LogStore;
+use super::meta::Meta;
+use super::scan::{for_each_record, read_segment};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name, number_of};
+use super::state::State;
+use super::{LogOptions, NodeId};
+use crate::broker::message::MessageRef;
+use crate::broker::store::{Definition, DurableQueueId, LogPosition};
+use std::collections::BTreeMap;
+
+/// What to do about damage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoveryMode {
+    /// Refuse, and name it.
+    Strict,
+    /// Keep what is whole. Messages whose removal was lost come back.
+    Salvage,
+}
+
+/// All that was durable.
+pub struct Recovered {
+    /// Each can be declared when those before it are: exchanges, queues, bindings.
+    pub definitions: Vec<Definition>,
+    /// Every durable queue, by number.
+    pub queues: Vec<RecoveredQueue>,
+    /// No queue ever had a higher number.
+    pub max_queue_id: u64,
+    /// The broker stopped in order: nothing was being delivered.
+    pub clean: bool,
+    /// Where the log goes on.
+    pub last_position: LogPosition,
+    /// What an operator should know, in sentences.
+    pub warnings: Vec<String>,
+    /// For [`LogWriter::start`](super::LogWriter::start).
+    pub resume: Resume,
+}
+
+impl Recovered {
+    /// The loop's half of the log that goes on here.
+    pub fn store(&self, options: LogOptions) -> LogStore {
+        LogStore::new(options, self.last_position)
+    }
+}
+
+pub struct RecoveredQueue {
+    pub id: DurableQueueId,
+    /// One more than the highest sequence that was ever logged.
+    pub next_sequence: u64,
+    /// Ascending by sequence.
+    pub messages: Vec<RecoveredMessage>,
+}
+
+pub struct RecoveredMessage {
+    pub sequence: u64,
+    pub message: MessageRef,
+    /// Milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// What the writer goes on from.
+pub struct Resume {
+    /// Of the generation to come.
+    pub(super) meta: Meta,
+    pub(super) state: State,
+    pub(super) last_position: LogPosition,
+    pub(super) next_number: SegmentNumber,
+    /// All segment files and their sizes.
+    pub(super) segment_files: BTreeMap<SegmentNumber, u64>,
+    pub(super) checkpoints: Vec<Needed>,
+    pub(super) checkpoint_serial: u64,
+    /// Segments with damage, whose live messages must be moved.
+    pub(super) damaged: Vec<SegmentNumber>,
+}
+
+/// Reads a data folder. `new_node_id` is for an empty one.
+///
+/// # Errors
+/// The disk's, another program's or a newer version's files, or, unless salvaging, damage.
+pub fn recover(disk: &impl Disk, mode: RecoveryMode, new_node_id: NodeId) -> Result<Recovered, StorageError> {
+    let mut warnings = Vec::new();
+    let segment_files = segment_files(disk)?;
+    let meta = match Meta::read(disk)? {
+        Some(meta) => Meta { generation: meta.generation + 1, ..meta },
+        None if segment_files.is_empty() => Meta { node_id: new_node_id, generation: 1 },
+        None => {
+            let reason = "it is missing although there is a log".into();
+            return Err(StorageError::NotOurs { file: "META".into(), reason });
+        }
+    };
+    let checkpoints = read_checkpoints(disk, meta.node_id, &mut warnings)?;
+    let next_number = segment_files.keys().next_back().map_or(1, |highest| highest + 1);
+    let checkpoint_serial = checkpoints.highest_serial + 1;
+    let mut replay = Replay {
+        disk,
+        mode,
+        numbers: segment_files.keys().copied().collect(),
+        state: State::default(),
+        next_position: 1,
+        clean: false,
+        generation: 0,
+        warnings,
+        damaged: Vec::new(),
+    };
+    let kept: Vec<_> = checkpoints.newest.iter().map(Needed::of).collect();
+    replay.run(checkpoints.newest, checkpoints.any_damaged)?;
+    let queues = replay.messages()?;
+    let Replay { state, next_position, clean, warnings, damaged, .. } = replay;
+    let last_position = LogPosition(next_position - 1);
+    Ok(Recovered {
+        definitions: state.definitions().collect(),
+        queues,
+        max_queue_id: state.max_queue_id,
+        clean: clean && damaged.is_empty(),
+        last_position,
+        warnings,
+        resume: Resume {
+            meta,
+            last_position,
+            next_number: next_number.max(state.segments.keys().next_back().map_or(1, |highest| highest + 1)),
+            state,
+            segment_files,
+            checkpoints: kept,
+            checkpoint_serial,
+            damaged,
+        },
+    })
+}
+
+fn segment_files(disk: &impl Disk) -> Result<BTreeMap<SegmentNumber, u64>, StorageError> {
+    let names = disk.list(Folder::Log).map_err(StorageError::io("list log/"))?;
+    let numbers = names.iter().filter_map(|name| number_of(name));
+    let sizes = numbers.map(|number| {
+        let name = file_name(number);
+        let size = disk.open(Folder::Log, &name).and_then(|file| file.length());
+        Ok((number, size.map_err(StorageError::io(format!("open {}", Folder::Log.display(&name))))?))
+    });
+    sizes.collect()
+}
+
+struct Checkpoints {
+    newest: Option<Checkpoint>,
+    highest_serial: u64,
+    any_damaged: bool,
+}
+
+fn read_checkpoints(
+    disk: &impl Disk,
+    node_id: NodeId,
+    warnings: &mut Vec<String>,
+) -> Result<Checkpoints, StorageError> {
+    let names = disk.list(Folder::Checkpoint).map_err(StorageError::io("list checkpoint/"))?;
+    let mut found: Vec<_> = names.iter().filter_map(|name| Some((serial_of(name)?, name))).collect();
+    found.sort_unstable();
+    let mut checkpoints =
+        Checkpoints { newest: None, highest_serial: found.last().map_or(0, |(serial, _)| *serial), any_damaged: false };
+    for (serial, name) in found.into_iter().rev() {
+        let display = Folder::Checkpoint.display(name);
+        let bytes = read_file(disk, Folder::Checkpoint, name).map_err(StorageError::io(format!("read {display}")))?;
+        match Checkpoint::decode(&bytes) {
+            Some(checkpoint) if checkpoint.serial == serial && checkpoint.node_id == node_id => {
+                checkpoints.newest = Some(checkpoint);
+                break;
+            }
+            _ => {
+                checkpoints.any_damaged = true;
+                warnings.push(format!("{display} is damaged; the one before it is used"));
+            }
+        }
+    }
+    Ok(checkpoints)
+}
+
+/// The state in the making.
+struct Replay<'d, D: Disk> {
+    disk: &'d D,
+    mode: RecoveryMode,
+    /// All segment files, ascending.
+    numbers: Vec<SegmentNumber>,
+    state: State,
+    next_position: u64,
+    /// The last batch said so.
+    clean: bool,
+    /// Of the segment that was read last.
+    generation: u64,
+    warnings: Vec<String>,
+    damaged: Vec<SegmentNumber>,
+}
+
+/// A place in the log.
+#[derive(Clone, Copy)]
+struct Place {
+    segment: SegmentNumber,
+    offset: u64,
+}
+
+impl<D: Disk> Replay<'_, D> {
+    fn run(&mut self, checkpoint: Option<Checkpoint>, any_damaged: bool) -> Result<(), StorageError> {
+        let mut start =
+            Start { segment: self.numbers.first().copied().unwrap_or(1), offset: SEGMENT_HEADER_BYTES as u64 };
+        match checkpoint {
+            Some(checkpoint) => {
+                self.state = checkpoint.state;
+                self.next_position = checkpoint.position + 1;
+                start = checkpoint.start;
+            }
+            None if any_damaged => {
+                self.damage(Folder::Checkpoint.path(), 0, "no checkpoint is whole")?;
+            }
+            None => {}
+        }
+        let mut at = Some(start);
+        let mut buffer = Vec::new();
+        while let Some(Start { segment, offset }) = at {
+            (buffer, at) = self.segment(segment, offset, buffer)?;
+        }
+        Ok(())
+    }
+
+    /// Replays a segment from `offset` on, and says where the log goes on.
+    fn segment(
+        &mut self,
+        number: SegmentNumber,
+        offset: u64,
+        buffer: Vec<u8>,
+    ) -> Result<(Vec<u8>, Option<Start>), StorageError> {
+        let is_there = self.numbers.binary_search(&number).is_ok();
+        let bytes = if is_there { read_segment(self.disk, number, buffer)? } else { Vec::new() };
+        let header = SegmentHeader::decode(&bytes, number);
+        let mut place = Place { segment: number, offset };
+        if let Some(header) = &header {
+            self.generation = self.generation.max(header.generation);
+            if offset == SEGMENT_HEADER_BYTES as u64 {
+                self.state.segments.entry(number).or_default().first_position = header.first_position;
+            }
+            self.state.segments.entry(number).or_default().generation = header.generation;
+            loop {
+                place.offset = self.batches(&bytes, header, place)?;
+                if self.continuation(number)?.is_some() {
+                    break;
+                }
+                let Some(evidence) = self.evidence(Some((&bytes, header)), place)? else { break };
+                self.damage(&Folder::Log.display(&file_name(number)), place.offset, &evidence)?;
+                self.damaged.push(number);
+                // What is whole further on in this segment, if anything.
+                let from = usize::try_from(place.offset).unwrap_or(usize::MAX);
+                let Some((at, batch)) = find_batch(&bytes, from, header) else { break };
+                self.next_position = self.next_position.max(batch.header.first_position);
+                place.offset = at as u64;
+            }
+        }
+        if let Some(next) = self.continuation(number)? {
+            return Ok((bytes, Some(next)));
+        }
+        if header.is_none() {
+            let what = if is_there { "the segment's header is damaged" } else { "the segment is missing" };
+            let display = Folder::Log.display(&file_name(number));
+            if offset > SEGMENT_HEADER_BYTES as u64 {
+                self.damage(&display, 0, &format!("{what}, and a checkpoint knows it synced up to byte {offset}"))?;
+            } else if let Some(evidence) = self.evidence(None, place)? {
+                self.damage(&display, 0, &format!("{what}: {evidence}"))?;
+            }
+        }
+        // Salvaging: over the hole to the next segment.
+        let next = if self.mode == RecoveryMode::Salvage { self.next_segment(number, |_, _| true)? } else { None };
+        Ok((
+            bytes,
+            next.map(|(segment, header)| {
+                self.next_position = self.next_position.max(header.first_position);
+                Start { segment, offset: SEGMENT_HEADER_BYTES as u64 }
+            }),
+        ))
+    }
+
+    /// Applies batches as long as they are whole and follow each other; says where they end.
+    fn batches(&mut self, bytes: &[u8], header: &SegmentHeader, from: Place) -> Result<u64, StorageError> {
+        let mut offset = usize::try_from(from.offset).unwrap_or(usize::MAX);
+        while let Some(batch) = read_batch(bytes, offset, header)
+            && batch.header.first_position == self.next_position
+        {
+            for_each_record(&batch, from.segment, offset, |record| self.state.apply(record, from.segment))?;
+            self.next_position = batch.header.next_position();
+            self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
+            offset = batch.end;
+            self.state.segments.entry(from.segment).or_default().end = offset as u64;
+        }
+        Ok(offset as u64)
+    }
+
+    /// The segment in which the expected position comes next.
+    fn continuation(&self, after: SegmentNumber) -> Result<Option<Start>, StorageError> {
+        let mut is_neighbour = true;
+        let found = self.next_segment(after, |this, header| {
+            let follows = header.first_position == this.next_position;
+            // Over segments that an earlier recovery left behind only to one of a later start.
+            let continues = follows && (is_neighbour || header.generation > this.generation);
+            is_neighbour = false;
+            continues
+        })?;
+        Ok(found.map(|(segment, _)| Start { segment, offset: SEGMENT_HEADER_BYTES as u64 }))
+    }
+
+    /// The first later segment with a whole header that is `wanted`.
+    fn next_segment(
+        &self,
+        after: SegmentNumber,
+        mut wanted: impl FnMut(&Self, &SegmentHeader) -> bool,
+    ) -> Result<Option<(SegmentNumber, SegmentHeader)>, StorageError> {
+        for &number in self.numbers.iter().filter(|number| **number > after) {
+            let name = file_name(number);
+            let mut bytes = [0; SEGMENT_HEADER_BYTES];
+            let read = self.disk.open(Folder::Log, &name).and_then(|file| file.read_at(&mut bytes, 0));
+            read.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
+            if let Some(header) = SegmentHeader::decode(&bytes, number)
+                && wanted(self, &header)
+            {
+                return Ok(Some((number, header)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A batch behind `place` that says that the expected position was durable, in words.
+    fn evidence(&self, current: Option<(&[u8], &SegmentHeader)>, place: Place) -> Result<Option<String>, StorageError> {
+        if let Some((bytes, header)) = current
+            && let Some(found) = self.evidence_in(bytes, header, usize::try_from(place.offset).unwrap_or(usize::MAX))
+        {
+            return Ok(Some(found));
+        }
+        let mut buffer = Vec::new();
+        for &number in self.numbers.iter().filter(|number| **number > place.segment) {
+            buffer = read_segment(self.disk, number, buffer)?;
+            if let Some(header) = SegmentHeader::decode(&buffer, number)
+                && let Some(found) = self.evidence_in(&buffer, &header, SEGMENT_HEADER_BYTES)
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn evidence_in(&self, bytes: &[u8], header: &SegmentHeader, mut offset: usize) -> Option<String> {
+        while let Some((at, batch)) = find_batch(bytes, offset, header) {
+            let durable = batch.header.durable_position;
+            if durable >= self.next_position {
+                let file = Folder::Log.display(&file_name(header.number));
+                let expected = self.next_position;
+                return Some(format!(
+                    "record {expected} should be here, as {file} at byte {at} knows it synced up to {durable}"
+                ));
+            }
+            offset = batch.end;
+        }
+        None
+    }
+
+    /// Refuses, or notes the damage and goes on.
+    fn damage(&mut self, file: &str, offset: u64, reason: &str) -> Result<(), StorageError> {
+        let error = StorageError::corrupt(file, offset, reason);
+        match self.mode {
+            RecoveryMode::Strict => Err(error),
+            RecoveryMode::Salvage => {
+                self.warnings.push(format!("{file} is damaged at byte {offset}: {reason}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the live messages.
+    fn messages(&mut self) -> Result<Vec<RecoveredQueue>, StorageError> {
+        let mut loading = Loading::new(&self.state);
+        let alive: Vec<_> = self.state.segments.iter().filter(|(_, segment)| segment.live > 0).collect();
+        let alive: Vec<_> = alive.into_iter().map(|(number, segment)| (*number, *segment)).collect();
+        let mut buffer = Vec::new();
+        for (number, segment) in alive {
+            let display = Folder::Log.display(&file_name(number));
+            if self.numbers.binary_search(&number).is_err() {
+                self.damage(&display, 0, "the segment is missing and holds live messages")?;
+                continue;
+            }
+            buffer = read_segment(self.disk, number, buffer)?;
+            let header =
+                SegmentHeader::decode(&buffer, number).filter(|header| header.generation == segment.generation);
+            let Some(header) = header else {
+                self.damage(&display, 0, "the segment's header is damaged and it holds live messages")?;
+                continue;
+            };
+            let end = usize::try_from(segment.end).unwrap_or(usize::MAX);
+            let mut offset = SEGMENT_HEADER_BYTES;
+            let mut read = 0;
+            while offset < end && read < segment.live {
+                match read_batch(&buffer, offset, &header) {
+                    Some(batch) => {
+                        read += loading.batch(&self.state, &batch, number, offset)?;
+                        offset = batch.end;
+                    }
+                    None => {
+                        self.damage(&display, offset as u64, "a batch with live messages is not whole")?;
+                        self.damaged.push(number);
+                        match find_batch(&buffer, offset, &header) {
+                            Some((at, _)) => offset = at,
+                            None => break,
+                        }
+                    }
+                }
+            }
+        }
+        let queues = loading.finish();
+        if self.mode == RecoveryMode::Salvage {
+            self.forget_lost(&queues);
+        } else {
+            let read: usize = queues.iter().map(|queue| queue.messages.len()).sum();
+            if read as u64 != self.state.live_messages() {
+                let alive = self.state.live_messages();
+                self.damage(Folder::Log.path(), 0, &format!("{alive} messages are alive, {read} were found"))?;
+            }
+        }
+        Ok(queues)
+    }
+
+    /// Takes out of the state what could not be read.
+    fn forget_lost(&mut self, queues: &[RecoveredQueue]) {
+        for queue in queues {
+            let Some(state) = self.state.queues.get(&queue.id) else { continue };
+            let mut found = queue.messages.iter().map(|message| message.sequence).peekable();
+            let lost: Vec<_> =
+                state.live.iter().map(|(at, _)| at).filter(|at| found.next_if_eq(at).is_none()).collect();
+            if !lost.is_empty() {
+                self.warnings.push(format!("{} messages of queue {} are lost", lost.len(), queue.id.0));
+            }
+            lost.into_iter().for_each(|sequence| self.state.forget(queue.id, sequence));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What replaying the log leads to: definitions, live messages by place, and the use of each segment.
+//!
+//! The writer keeps it up to date with every batch, recovery builds it anew, a checkpoint is its copy on disk. It holds
+//! no message. Applying a record twice, or one whose effect is already there, changes nothing; records of queues that
+//! are gone are ignored.
+
+use super::live_set::LiveSet;
+use super::record::{Enqueue, Record, put_definition};
+use super::segment::SegmentNumber;
+use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
+use crate::protocol::ShortString;
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
+/// A durable queue.
+#[derive(Clone, Debug)]
+pub struct QueueState {
+    /// Its [`Definition::QueueDeclared`].
+    pub definition: Definition,
+    pub live: LiveSet,
+    /// One more than the highest sequence that was logged.
+    pub next_sequence: u64,
+}
+
+impl QueueState {
+    fn name(&self) -> &ShortString {
+        match &self.definition {
+            Definition::QueueDeclared { name, .. } => name,
+            _ => unreachable!("a queue's definition is its declaration"),
+        }
+    }
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SegmentUse {
+    pub generation: u64,
+    pub first_position: u64,
+    /// Where the last batch ends.
+    pub end: u64,
+    /// Messages that were ever put in, and those that are alive, one for each queue.
+    pub total: u64,
+    pub live: u64,
+}
+
+impl SegmentUse {
+    /// About how many bytes the live messages take: their share of all.
+    pub fn live_bytes(&self) -> u64 {
+        if self.total == 0 { 0 } else { (u128::from(self.end) * u128::from(self.live) / u128::from(self.total)) as u64 }
+    }
+}
+
+/// One key for each binding; bindings that differ in their arguments are different ones.
+type BindingKey = Vec<u8>;
+
+#[derive(Clone, Default, Debug)]
+pub struct State {
+    pub queues: HashMap<DurableQueueId, QueueState>,
+    /// Their [`Definition::ExchangeDeclared`].
+    pub exchanges: BTreeMap<ShortString, Definition>,
+    bindings: BTreeMap<DurableDestination, BTreeMap<BindingKey, DurableBinding>>,
+    /// How many bindings lead from an exchange to each destination.
+    destinations: HashMap<ShortString, BTreeMap<DurableDestination, usize>>,
+    /// The segments in use; live counts are 0 in those that wait to be freed.
+    pub segments: BTreeMap<SegmentNumber, SegmentUse>,
+    pub max_queue_id: u64,
+}
+
+fn binding_key(binding: &DurableBinding) -> BindingKey {
+    let mut key = Vec::new();
+    put_definition(&mut key, &Definition::Bound(binding.clone()));
+    key
+}
+
+impl State {
+    /// Nothing exists, and no queue had a number above `max_queue_id`.
+    pub fn new(max_queue_id: u64) -> Self {
+        Self { max_queue_id, ..Self::default() }
+    }
+
+    /// Applies a record of a batch in `segment`.
+    #[inline]
+    pub fn apply(&mut self, record: Record<'_>, segment: SegmentNumber) {
+        match record {
+            Record::Enqueue(enqueue) => self.enqueue(&enqueue, segment),
+            Record::Removed { queue, ranges } => {
+                for (first, last) in ranges {
+                    self.remove_range(queue, first, last);
+                }
+            }
+            Record::Purged { queue, up_to } => self.remove_range(queue, 0, up_to),
+            Record::Definition(definition) => self.define(definition),
+        }
+    }
+
+    #[inline]
+    fn enqueue(&mut self, enqueue: &Enqueue<'_>, segment: SegmentNumber) {
+        for route in enqueue.routes {
+            let Some(queue) = self.queues.get_mut(&route.queue) else { continue };
+            queue.next_sequence = queue.next_sequence.max(route.sequence.saturating_add(1));
+            let before = queue.live.insert(route.sequence, segment);
+            if before == Some(segment) {
+                continue;
+            }
+            let place = self.segments.entry(segment).or_default();
+            place.total += 1;
+            place.live += 1;
+            if let Some(before) = before {
+                release(&mut self.segments, before);
+            }
+        }
+    }
+
+    fn remove_range(&mut self, queue: DurableQueueId, first: u64, last: u64) {
+        if let Some(queue) = self.queues.get_mut(&queue) {
+            queue.live.remove_range(first, last, |segment| release(&mut self.segments, segment));
+        }
+    }
+
+    /// Takes out a message that is alive by the log and cannot be read.
+    pub(super) fn forget(&mut self, queue: DurableQueueId, sequence: u64) {
+        self.remove_range(queue, sequence, sequence);
+    }
+
+    pub fn define(&mut self, definition: Definition) {
+        match definition {
+            Definition::QueueDeclared { id, .. } => {
+                self.max_queue_id = self.max_queue_id.max(id.0);
+                match self.queues.get_mut(&id) {
+                    Some(queue) => queue.definition = definition,
+                    None => {
+                        let queue = QueueState { definition, live: LiveSet::default(), next_sequence: 0 };
+                        self.queues.insert(id, queue);
+                    }
+                }
+            }
+            Definition::QueueDeleted { id } => {
+                if let Some(mut queue) = self.queues.remove(&id) {
+                    queue.live.remove_range(0, u64::MAX, |segment| release(&mut self.segments, segment));
+                    self.unbind_destination(&DurableDestination::Queue(queue.name().clone()));
+                }
+            }
+            Definition::ExchangeDeclared { ref name, .. } => {
+                self.exchanges.insert(name.clone(), definition);
+            }
+            Definition::ExchangeDeleted { name } => {
+                self.exchanges.remove(&name);
+                self.unbind_source(&name);
+                self.unbind_destination(&DurableDestination::Exchange(name));
+            }
+            Definition::Bound(binding) => self.bind(binding),
+            Definition::Unbound(binding) => self.unbind(&binding),
+        }
+    }
+
+    fn bind(&mut self, binding: DurableBinding) {
+        let of_source = self.destinations.entry(binding.source.clone()).or_default();
+        let count = of_source.entry(binding.destination.clone()).or_default();
+        let of_destination = self.bindings.entry(binding.destination.clone()).or_default();
+        if of_destination.insert(binding_key(&binding), binding).is_none() {
+            *count += 1;
+        }
+    }
+
+    fn unbind(&mut self, binding: &DurableBinding) {
+        let Some(of_destination) = self.bindings.get_mut(&binding.destination) else { return };
+        if of_destination.remove(&binding_key(binding)).is_some() {
+            if of_destination.is_empty() {
+                self.bindings.remove(&binding.destination);
+            }
+            self.forget_destination(&binding.source, &binding.destination);
+        }
+    }
+
+    fn forget_destination(&mut self, source: &ShortString, destination: &DurableDestination) {
+        let Some(of_source) = self.destinations.get_mut(source) else { return };
+        if let Some(count) = of_source.get_mut(destination) {
+            *count -= 1;
+            if *count == 0 {
+                of_source.remove(destination);
+            }
+        }
+        if of_source.is_empty() {
+            self.destinations.remove(source);
+        }
+    }
+
+    fn unbind_destination(&mut self, destination: &DurableDestination) {
+        for binding in self.bindings.remove(destination).unwrap_or_default().into_values() {
+            self.forget_destination(&binding.source, destination);
+        }
+    }
+
+    fn unbind_source(&mut self, source: &ShortString) {
+        for destination in self.destinations.remove(source).unwrap_or_default().into_keys() {
+            if let Some(of_destination) = self.bindings.get_mut(&destination) {
+                of_destination.retain(|_, binding| binding.source != *source);
+                if of_destination.is_empty() {
+                    self.bindings.remove(&destination);
+                }
+            }
+        }
+    }
+
+    /// The segment of a live message.
+    #[inline]
+    pub fn segment_of(&self, queue: DurableQueueId, sequence: u64) -> Option<SegmentNumber> {
+        self.queues.get(&queue)?.live.segment_of(sequence)
+    }
+
+    /// The queues by number.
+    pub fn queues_in_order(&self) -> Vec<(DurableQueueId, &QueueState)> {
+        let mut queues: Vec<_> = self.queues.iter().map(|(id, queue)| (*id, queue)).collect();
+        queues.sort_unstable_by_key(|(id, _)| *id);
+        queues
+    }
+
+    /// All that exists, such that each one can be declared when those before it are: exchanges, queues, bindings.
+    pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
+        let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
+        let bindings = self.bindings.values().flat_map(BTreeMap::values).cloned().map(Definition::Bound);
+        self.exchanges.values().cloned().chain(queues).chain(bindings)
+    }
+
+    /// How many messages are alive, one for each queue.
+    pub fn live_messages(&self) -> u64 {
+        self.segments.values().map(|segment| segment.live).sum()
+    }
+}
+
+/// One message less is alive in a segment.
+#[inline]
+fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber) {
+    if let Some(place) = segments.get_mut(&segment) {
+        debug_assert!(place.live > 0);
+        place.live -= 1;
+    }
+}

@@ -1,0 +1,170 @@
+//! Bits that flip, bytes that vanish, files that are gone. Damage to what was durable is named and refused; salvage keeps
+//! what is whole, and the start after it finds nothing to refuse.
+
+use crate::harness::{Found, Log, Model, NODE, number_of, small};
+use crate::sim_disk::SimDisk;
+use leveret::broker::store::Store;
+use leveret::storage::disk::{Disk, Folder};
+use leveret::storage::{LogOptions, RecoveryMode, StorageError, recover};
+
+/// No checkpoint but those of starts and stops.
+fn options() -> LogOptions {
+    LogOptions { checkpoint_interval_bytes: u64::MAX, ..small() }
+}
+
+/// Twenty durable messages of queue 1 over several segments, then the lights go out.
+fn written() -> (SimDisk, Model) {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    for _ in 0..20 {
+        let position = model.enqueue(&mut log, &[1], 200);
+        log.store.awaited(position);
+        log.flush();
+        model.note_durable(&log);
+    }
+    (disk.after_crash(0), model)
+}
+
+fn segments(disk: &SimDisk) -> Vec<String> {
+    let mut names = disk.list(Folder::Log).unwrap();
+    names.sort();
+    names
+}
+
+fn checkpoints(disk: &SimDisk) -> Vec<String> {
+    let mut names = disk.list(Folder::Checkpoint).unwrap();
+    names.sort();
+    names
+}
+
+fn numbers(found: &Found) -> Vec<u64> {
+    found.queues.iter().flat_map(|of| of.messages.iter().map(|message| number_of(&message.message))).collect()
+}
+
+fn refusal(disk: &SimDisk) -> (String, u64) {
+    match recover(disk, RecoveryMode::Strict, NODE) {
+        Err(StorageError::Corrupt { file, offset, .. }) => (file, offset),
+        Err(error) => panic!("{error}"),
+        Ok(recovered) => panic!("{} queues came back", recovered.queues.len()),
+    }
+}
+
+/// Salvages, and starts once more without.
+fn salvage(disk: &SimDisk) -> Vec<u64> {
+    let (log, found) = Log::open(disk, options(), RecoveryMode::Salvage).unwrap();
+    assert!(!found.warnings.is_empty(), "an operator is told");
+    assert!(!found.clean);
+    let salvaged = numbers(&found);
+    let (_, again) = Log::open(&log.stop(), options(), RecoveryMode::Strict).unwrap();
+    assert_eq!(numbers(&again), salvaged, "the start after it finds the same");
+    salvaged
+}
+
+/// Nothing behind the last batch knows that it was synced, so this damage cannot be told from a torn write.
+#[test]
+fn a_torn_or_zeroed_tail_is_cut() {
+    let (disk, mut model) = written();
+    let last = segments(&disk).pop().unwrap();
+    for edit in [|bytes: &mut Vec<u8>| bytes.truncate(100), |bytes: &mut Vec<u8>| bytes[100..].fill(0)] {
+        let disk = disk.after_stop();
+        disk.edit(Folder::Log, &last, edit);
+        let (_, found) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+        let found = numbers(&found);
+        assert!(found.len() < 20 && found.iter().copied().eq(1..=found.len() as u64), "{found:?}");
+    }
+    let (_, found) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
+}
+
+#[test]
+fn a_flipped_bit_below_the_durable_mark_is_refused_by_name_and_salvaged() {
+    let (disk, _) = written();
+    let first = segments(&disk).remove(0);
+    disk.edit(Folder::Log, &first, |bytes| bytes[700] ^= 4);
+    let (file, offset) = refusal(&disk);
+    assert_eq!(file, format!("log/{first}"));
+    assert!(offset > 64 && offset <= 700, "{offset}");
+    let salvaged = salvage(&disk);
+    assert_eq!(salvaged.len(), 19, "one batch of one message is lost: {salvaged:?}");
+}
+
+#[test]
+fn a_missing_segment_is_refused_by_name_and_the_others_are_salvaged() {
+    let (disk, _) = written();
+    for name in segments(&disk).into_iter().rev().skip(1) {
+        let disk = disk.after_stop();
+        disk.lose(Folder::Log, &name);
+        let (file, _) = refusal(&disk);
+        assert!(file.starts_with("log/"), "{file}");
+        let is_first = name.contains("0000000000000001");
+        let salvaged = salvage(&disk);
+        // With the first segment goes the queue's declaration, and messages of no queue are none.
+        assert_eq!(salvaged.is_empty(), is_first, "{name}: {salvaged:?}");
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_replaced_by_the_one_before_it() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    for round in 0..200 {
+        let position = model.enqueue(&mut log, &[1], 100);
+        log.store.awaited(position);
+        log.flush();
+        model.note_durable(&log);
+        if round % 7 != 0 {
+            model.remove(&mut log, 1, round);
+        }
+    }
+    assert!(log.writer.totals().checkpoints > 3);
+    assert!(log.writer.totals().segments_recycled > 0, "stale bytes lie behind new batches");
+    let disk = disk.after_crash(1);
+    let newest = checkpoints(&disk).pop().unwrap();
+    disk.edit(Folder::Checkpoint, &newest, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let (log, found) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
+    assert!(found.warnings[0].contains(&newest), "{:?}", found.warnings);
+    model.check(&found, false);
+    let (_, found) = Log::open(&log.stop(), small(), RecoveryMode::Strict).unwrap();
+    model.check(&found, true);
+}
+
+#[test]
+fn whatever_byte_is_damaged_no_message_is_made_up() {
+    let (disk, _) = written();
+    let files = segments(&disk).into_iter().map(|name| (Folder::Log, name));
+    let files = files.chain(checkpoints(&disk).into_iter().map(|name| (Folder::Checkpoint, name)));
+    for (folder, name) in files {
+        let mut length = 0;
+        disk.edit(folder, &name, |bytes| length = bytes.len());
+        for at in (0..length).step_by(3) {
+            let disk = disk.after_stop();
+            disk.edit(folder, &name, |bytes| bytes[at] ^= 1 << (at % 8));
+            let genuine = |recovered: leveret::storage::Recovered| {
+                let found: Vec<_> = recovered
+                    .queues
+                    .iter()
+                    .flat_map(|of| of.messages.iter().map(|it| number_of(&it.message)))
+                    .collect();
+                assert!(found.iter().all(|number| (1..=20).contains(number)) && found.is_sorted(), "{found:?}");
+            };
+            match recover(&disk, RecoveryMode::Strict, NODE) {
+                Ok(recovered) => genuine(recovered),
+                Err(StorageError::Corrupt { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            genuine(recover(&disk, RecoveryMode::Salvage, NODE).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_log_without_meta_is_not_taken_over() {
+    let (disk, _) = written();
+    disk.lose(Folder::Root, "META");
+    let error = recover(&disk, RecoveryMode::Strict, NODE).err().unwrap().to_string();
+    assert!(error.contains("META is not Leveret's: it is missing although there is a log"), "{error}");
+}

@@ -1,0 +1,87 @@
+//! A disk that is full or broken, at every call. Nothing is durable after a failure, nothing is tried again, and what
+//! was durable before it stays.
+
+use crate::harness::{Log, Model, small};
+use crate::sim_disk::{Fault, SimDisk};
+use leveret::broker::store::Store;
+use leveret::storage::disk::Folder;
+use leveret::storage::{RecoveryMode, StorageError};
+
+/// Enough rounds for several segments and checkpoints.
+const ROUNDS: u64 = 40;
+
+/// Publishes with confirms and acknowledges until something fails.
+fn work(log: &mut Log, model: &mut Model) {
+    for round in 0..ROUNDS {
+        model.enqueue(log, &[1], 100);
+        let position = model.enqueue(log, &[1, 2], 20);
+        log.store.awaited(position);
+        log.flush();
+        model.note_durable(log);
+        if log.failed {
+            return;
+        }
+        model.remove(log, 1, round);
+    }
+}
+
+fn declared_log(disk: &SimDisk) -> Option<(Log, Model)> {
+    let (mut log, _) = Log::open(disk, small(), RecoveryMode::Strict).ok()?;
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    model.declare(&mut log, 2);
+    Some((log, model))
+}
+
+#[test]
+fn a_failing_call_poisons_the_log_and_loses_nothing_that_was_durable() {
+    let disk = SimDisk::default();
+    let (mut log, mut model) = declared_log(&disk).unwrap();
+    work(&mut log, &mut model);
+    let calls = disk.calls();
+    for call in 1..=calls {
+        for fault in [Fault::Full, Fault::Broken] {
+            let disk = SimDisk::default();
+            disk.fail_at(call, fault);
+            let Some((mut log, mut model)) = declared_log(&disk) else { continue };
+            work(&mut log, &mut model);
+            if log.failed {
+                let durable = log.store.durable();
+                let calls = disk.calls();
+                log.failed = false;
+                let position = model.enqueue(&mut log, &[1], 10);
+                log.store.awaited(position);
+                log.flush();
+                log.now_ms += 1000;
+                log.flush();
+                assert_eq!(log.store.durable(), durable, "nothing is durable after {fault:?} at {call}");
+                assert_eq!(disk.calls(), calls, "nothing is tried again after {fault:?} at {call}");
+                assert!(matches!(log.writer.checkpoint(), Err(StorageError::Poisoned)));
+            }
+            for seed in 0..3 {
+                let survived = disk.after_crash(seed);
+                let (_, found) = Log::open(&survived, small(), RecoveryMode::Strict)
+                    .unwrap_or_else(|error| panic!("{fault:?} at {call}, seed {seed}: {error}"));
+                model.clone().check(&found, false);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_postpones_a_checkpoint() {
+    let disk = SimDisk::default();
+    let (mut log, mut model) = declared_log(&disk).unwrap();
+    log.flush();
+    let checkpoints = log.writer.totals().checkpoints;
+    // The sync of the log is the next call, then comes the checkpoint's file.
+    disk.fail_at(disk.calls() + 2, Fault::Full);
+    log.writer.checkpoint().unwrap();
+    assert_eq!(log.writer.totals().checkpoints, checkpoints);
+    assert!(!log.writer.is_poisoned());
+    work(&mut log, &mut model);
+    assert!(log.writer.totals().checkpoints > checkpoints);
+    let (_, found) = Log::open(&log.stop(), small(), RecoveryMode::Strict).unwrap();
+    model.check(&found, true);
+    assert_eq!(disk.bytes_in(Folder::Root), 44);
+}

@@ -1,0 +1,271 @@
+//! A log on a simulated disk, driven step by step, and the model that says what must be there after a crash.
+//!
+//! The model keeps what was told to the log, with the position at which each thing becomes binding. After a crash:
+//!
+//! * **must**: a message whose position was reported durable, and for which no removal was told, is there, whole;
+//! * **may**: a message that was told, durable or not, removed or not, unless its removal was told before the stop was
+//!   clean;
+//! * nothing else is there, and sequences ascend.
+
+use crate::sim_disk::SimDisk;
+use leveret::broker::message::{Attributes, Content, MessageRef};
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Store};
+use leveret::protocol::FieldTable;
+use leveret::storage::{
+    BatchDone, LogOptions, LogStore, LogWriter, NodeId, Recovered, RecoveryMode, StorageError, SyncPolicy, recover,
+};
+use std::collections::BTreeMap;
+
+pub const NODE: NodeId = NodeId([9; 16]);
+
+/// Small enough that a few messages fill a segment.
+pub fn small() -> LogOptions {
+    LogOptions {
+        sync_policy: SyncPolicy::Always,
+        sync_interval_ms: 200,
+        segment_bytes: 2048,
+        batch_max_bytes: 512,
+        checkpoint_interval_bytes: 6000,
+        free_segments_max: 2,
+    }
+}
+
+/// A message whose body says who it is.
+pub fn message(number: u64, length: usize) -> MessageRef {
+    let mut body = format!("message {number} ").into_bytes();
+    body.resize(body.len().max(length), number as u8);
+    let address = b"\x01x\x03key\xCE";
+    let mut frames = b"\x02\x00\x00\x00\x00\x00\x0E\x00\x3C\x00\x00".to_vec();
+    frames.extend_from_slice(&(body.len() as u64).to_be_bytes());
+    frames.extend_from_slice(b"\x00\x00\xCE");
+    let attributes = Attributes { persistent: true, priority: number as u8 % 10, expiration_ms: None };
+    let header_frame_length = frames.len();
+    if body.len() > 2000 {
+        let body = bytes::Bytes::from(body);
+        let content = Content { address, frames: &frames, header_frame_length, shared_body: Some(&body) };
+        return MessageRef::new(&content, attributes);
+    }
+    frames.extend_from_slice(b"\x03\x00\x00");
+    frames.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    frames.extend_from_slice(&body);
+    frames.push(0xCE);
+    MessageRef::new(&Content { address, frames: &frames, header_frame_length, shared_body: None }, attributes)
+}
+
+pub fn number_of(message: &MessageRef) -> u64 {
+    let content = message.content();
+    let body = std::str::from_utf8(content.body().split(|byte| *byte > 127 || *byte < 32).next().unwrap()).unwrap();
+    let digits: String = body.strip_prefix("message ").unwrap().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+pub fn queue(number: u64) -> DurableQueueId {
+    DurableQueueId(number)
+}
+
+pub fn declared(number: u64) -> Definition {
+    Definition::QueueDeclared {
+        id: queue(number),
+        name: leveret::protocol::ShortString::truncated(format!("queue-{number}").as_bytes()),
+        auto_delete: false,
+        arguments: FieldTable::default(),
+    }
+}
+
+/// What was told of one message in one queue.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub number: u64,
+    pub length: usize,
+    pub expires_at_ms: Option<u64>,
+    pub position: LogPosition,
+    pub removed: bool,
+}
+
+#[derive(Clone, Default)]
+pub struct Model {
+    pub messages: BTreeMap<(u64, u64), Told>,
+    pub queues: BTreeMap<u64, LogPosition>,
+    pub deleted: BTreeMap<u64, bool>,
+    pub next_sequence: BTreeMap<u64, u64>,
+    pub next_message: u64,
+    /// The highest position that was ever reported durable.
+    pub durable: LogPosition,
+}
+
+pub struct Log {
+    pub disk: SimDisk,
+    pub store: LogStore,
+    pub writer: LogWriter<SimDisk>,
+    pub now_ms: u64,
+    pub failed: bool,
+    recycled: Option<Vec<u8>>,
+}
+
+impl Log {
+    pub fn open(disk: &SimDisk, options: LogOptions, mode: RecoveryMode) -> Result<(Self, Found), StorageError> {
+        let recovered = recover(disk, mode, NODE)?;
+        let store = recovered.store(options.clone());
+        let Recovered { definitions, queues, clean, last_position, warnings, resume, max_queue_id } = recovered;
+        let writer = LogWriter::start(disk.clone(), options, resume)?;
+        let rest = Found { definitions, queues, clean, last_position, warnings, max_queue_id };
+        Ok((Self { disk: disk.clone(), store, writer, now_ms: 0, failed: false, recycled: None }, rest))
+    }
+
+    /// Writes everything that waits, as the loop and the writer's thread do together.
+    pub fn flush(&mut self) {
+        while !self.failed {
+            let Some(batch) = self.store.take_batch(self.now_ms) else { break };
+            self.write(batch);
+            self.maintain(1);
+        }
+    }
+
+    fn write(&mut self, batch: leveret::storage::SealedBatch) {
+        let result = self.writer.write(batch);
+        self.failed = self.store.batch_done(BatchDone { result, recycled: self.recycled.take() }).is_err();
+        self.writer.absorb();
+        self.recycled = self.writer.take_recycled();
+    }
+
+    pub fn maintain(&mut self, steps: usize) {
+        for _ in 0..steps {
+            match self.writer.maintain() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => {
+                    self.failed = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Stops in order: everything written, a checkpoint, the final batch.
+    pub fn stop(mut self) -> SimDisk {
+        self.now_ms += 1000;
+        self.flush();
+        if self.writer.checkpoint().is_ok() && !self.failed {
+            let batch = self.store.take_final_batch();
+            self.write(batch);
+        }
+        self.disk.after_stop()
+    }
+}
+
+/// What came back: [`Recovered`] without what the writer took.
+pub struct Found {
+    pub definitions: Vec<Definition>,
+    pub queues: Vec<leveret::storage::RecoveredQueue>,
+    pub clean: bool,
+    pub last_position: LogPosition,
+    pub warnings: Vec<String>,
+    pub max_queue_id: u64,
+}
+
+impl Model {
+    pub fn declare(&mut self, log: &mut Log, number: u64) {
+        let position = log.store.define(&declared(number));
+        self.queues.insert(number, position);
+    }
+
+    pub fn delete(&mut self, log: &mut Log, number: u64) {
+        log.store.define(&Definition::QueueDeleted { id: queue(number) });
+        self.deleted.insert(number, true);
+        self.messages.range_mut((number, 0)..=(number, u64::MAX)).for_each(|(_, told)| told.removed = true);
+    }
+
+    pub fn enqueue(&mut self, log: &mut Log, queues: &[u64], length: usize) -> LogPosition {
+        self.next_message += 1;
+        let number = self.next_message;
+        let stored = message(number, length);
+        let mut position = LogPosition::default();
+        for &to in queues {
+            let sequence = self.next_sequence.entry(to).or_default();
+            let expires_at_ms = number.is_multiple_of(3).then_some(number * 1000);
+            position = log.store.enqueued(queue(to), *sequence, &stored, expires_at_ms);
+            let told = Told { number, length, expires_at_ms, position, removed: false };
+            self.messages.insert((to, *sequence), told);
+            *sequence += 1;
+        }
+        position
+    }
+
+    pub fn remove(&mut self, log: &mut Log, of: u64, sequence: u64) {
+        if let Some(told) = self.messages.get_mut(&(of, sequence)).filter(|told| !told.removed) {
+            told.removed = true;
+            log.store.removed(queue(of), sequence);
+        }
+    }
+
+    /// The oldest message of a queue that was not removed.
+    pub fn oldest(&self, of: u64) -> Option<u64> {
+        let mut waiting = self.messages.range((of, 0)..=(of, u64::MAX)).filter(|(_, told)| !told.removed);
+        waiting.next().map(|((_, sequence), _)| *sequence)
+    }
+
+    pub fn purge(&mut self, log: &mut Log, of: u64) {
+        let Some(next) = self.next_sequence.get(&of).copied().filter(|next| *next > 0) else { return };
+        log.store.purged(queue(of), next - 1);
+        self.messages.range_mut((of, 0)..=(of, u64::MAX)).for_each(|(_, told)| told.removed = true);
+    }
+
+    pub fn note_durable(&mut self, log: &Log) {
+        assert!(log.store.durable() >= self.durable, "the durable position never goes back");
+        self.durable = log.store.durable();
+    }
+
+    /// Compares what came back with what must and may, and goes on from there.
+    pub fn check(&mut self, found: &Found, after_clean_stop: bool) {
+        assert_eq!(found.clean, after_clean_stop, "clean");
+        let mut there = BTreeMap::new();
+        for of in &found.queues {
+            let sequences: Vec<_> = of.messages.iter().map(|message| message.sequence).collect();
+            assert!(sequences.is_sorted_by(|a, b| a < b), "sequences ascend: {sequences:?}");
+            assert!(sequences.last().is_none_or(|last| *last < of.next_sequence));
+            for recovered in &of.messages {
+                there.insert((of.id.0, recovered.sequence), recovered);
+            }
+            assert!(self.queues.contains_key(&of.id.0), "queue {} was never declared", of.id.0);
+            assert!(of.id.0 <= found.max_queue_id);
+        }
+        for (key, recovered) in &there {
+            let told = self.messages.get(key).unwrap_or_else(|| panic!("{key:?} was never enqueued"));
+            assert_eq!(number_of(&recovered.message), told.number, "{key:?} is another message");
+            let expected = message(told.number, told.length);
+            assert_eq!(recovered.message.image(), expected.image(), "{key:?} is not whole");
+            assert_eq!(recovered.message.content().body(), expected.content().body());
+            assert_eq!(recovered.message.priority(), expected.priority());
+            assert_eq!(recovered.expires_at_ms, told.expires_at_ms);
+            assert!(!(after_clean_stop && told.removed), "{key:?} was removed before a clean stop");
+        }
+        for (key, told) in &self.messages {
+            let must = !told.removed && (told.position <= self.durable || after_clean_stop);
+            assert!(
+                !must || there.contains_key(key),
+                "{key:?} at {:?} is lost; durable {:?}",
+                told.position,
+                self.durable
+            );
+        }
+        for (number, position) in &self.queues {
+            let must = !self.deleted.contains_key(number) && (*position <= self.durable || after_clean_stop);
+            let is_there = found.queues.iter().any(|of| of.id == queue(*number));
+            assert!(!must || is_there, "queue {number} is lost");
+        }
+        self.settle(found, &there.keys().copied().collect::<Vec<_>>());
+    }
+
+    /// What came back is what there is now.
+    fn settle(&mut self, found: &Found, there: &[(u64, u64)]) {
+        self.messages.retain(|key, _| there.binary_search(key).is_ok());
+        for told in self.messages.values_mut() {
+            told.removed = false;
+            told.position = LogPosition::default();
+        }
+        self.queues = found.queues.iter().map(|of| (of.id.0, LogPosition::default())).collect();
+        self.deleted.clear();
+        self.next_sequence = found.queues.iter().map(|of| (of.id.0, of.next_sequence)).collect();
+        self.durable = found.last_position;
+    }
+}

@@ -1,0 +1,16 @@
+//! The log on a simulated disk. `LEVERET_SEED=n cargo test --test storage random` replays one seed of the random runs,
+//! `LEVERET_SEEDS=n` runs that many.
+
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
+#[path = "../support/sim_disk.rs"]
+mod sim_disk;
+
+mod damage;
+mod definitions;
+mod exhaustive;
+mod faults;
+mod harness;
+mod random;
+mod real_disk;
+mod reclaim;

@@ -1,0 +1,102 @@
+//! The real disk: the lock, the errors of a start, and the writer on its own thread.
+
+use crate::harness::{NODE, declared, message, number_of, queue};
+use leveret::broker::store::Store;
+use leveret::storage::spawn::{Report, WriterHandle, spawn};
+use leveret::storage::{FileDisk, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, recover};
+use std::path::PathBuf;
+
+/// A folder that goes with its test.
+struct TestFolder(PathBuf);
+
+impl TestFolder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("leveret-storage-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn options() -> LogOptions {
+    LogOptions { segment_bytes: 1 << 20, checkpoint_interval_bytes: 4 << 20, ..LogOptions::default() }
+}
+
+fn start(folder: &TestFolder) -> (LogStore, WriterHandle, Vec<u64>, bool) {
+    let disk = FileDisk::open(&folder.0).unwrap();
+    let recovered = recover(&disk, RecoveryMode::Strict, NODE).unwrap();
+    let store = recovered.store(options());
+    let found = recovered.queues.iter().flat_map(|of| of.messages.iter().map(|it| number_of(&it.message))).collect();
+    let writer = LogWriter::start(disk, options(), recovered.resume).unwrap();
+    (store, spawn(writer, || {}).unwrap(), found, recovered.clean)
+}
+
+/// Writes until nothing waits.
+fn settle(store: &mut LogStore, writer: &WriterHandle) {
+    while let Some(batch) = store.take_batch(0) {
+        writer.write(batch);
+        loop {
+            match writer.wait_report().unwrap() {
+                Report::Done(done) => break store.batch_done(done).unwrap(),
+                Report::Failed(error) => panic!("{error}"),
+                Report::Checkpointed | Report::FreeBytes(_) => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_goes_on_where_it_was_stopped() {
+    let folder = TestFolder::new("goes-on");
+    let (mut store, writer, found, _) = start(&folder);
+    assert!(found.is_empty());
+    store.define(&declared(1));
+    for number in 1..=20_000 {
+        let position = store.enqueued(queue(1), number, &message(number, 300), None);
+        if number % 1000 == 0 {
+            store.awaited(position);
+            settle(&mut store, &writer);
+            assert!(store.durable() >= position);
+        }
+    }
+    (1..=19_990).for_each(|sequence| store.removed(queue(1), sequence));
+    settle(&mut store, &writer);
+    drop((store, writer));
+
+    let (mut store, writer, found, clean) = start(&folder);
+    assert_eq!((found, clean), ((19_991..=20_000).collect(), false));
+    writer.checkpoint();
+    while !matches!(writer.wait_report(), Some(Report::Checkpointed)) {}
+    writer.write(store.take_final_batch());
+    drop(writer);
+
+    let (_, _, found, clean) = start(&folder);
+    assert_eq!((found, clean), ((19_991..=20_000).collect(), true));
+}
+
+#[test]
+fn a_folder_in_use_is_refused() {
+    let folder = TestFolder::new("in-use");
+    let first = FileDisk::open(&folder.0).unwrap();
+    let error = FileDisk::open(&folder.0).err().unwrap();
+    assert!(matches!(error, StorageError::Locked { .. }));
+    assert!(error.to_string().ends_with("is in use by another broker"), "{error}");
+    drop(first);
+    FileDisk::open(&folder.0).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = TestFolder::new("is-a-file");
+    std::fs::write(&folder.0, "not a folder").unwrap();
+    let error = FileDisk::open(&folder.0).err().unwrap().to_string();
+    std::fs::remove_file(&folder.0).unwrap();
+    assert!(error.starts_with("cannot make the folder ") && error.contains("is-a-file"), "{error}");
+    let error = FileDisk::open(std::path::Path::new("/proc/leveret")).err().unwrap().to_string();
+    assert!(error.starts_with("cannot make the folder /proc/leveret"), "{error}");
+}

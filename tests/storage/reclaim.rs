@@ -1,0 +1,92 @@
+//! The disk holds a small multiple of what is alive, also when one slow queue sits among fast ones.
+
+use crate::harness::{Log, Model, small};
+use crate::sim_disk::SimDisk;
+use leveret::broker::store::Store;
+use leveret::storage::disk::Folder;
+use leveret::storage::{LogOptions, RecoveryMode};
+
+fn options() -> LogOptions {
+    LogOptions { segment_bytes: 1 << 16, batch_max_bytes: 1 << 14, checkpoint_interval_bytes: 1 << 18, ..small() }
+}
+
+/// Messages that pass in one round.
+const ROUND: u64 = 100;
+
+/// Lets `messages` pass through queue 2; says how many log bytes there were at most.
+fn pass(log: &mut Log, model: &mut Model, messages: u64) -> u64 {
+    let mut most = 0;
+    for _ in 0..messages / ROUND {
+        let first = model.next_sequence.get(&2).copied().unwrap_or(0);
+        for _ in 0..ROUND {
+            model.enqueue(log, &[2], 16);
+        }
+        log.flush();
+        for sequence in first..first + ROUND {
+            model.remove(log, 2, sequence);
+        }
+        // What is gone is gone in the model too, or it would grow.
+        model.messages.retain(|(of, _), _| *of == 1);
+        log.now_ms += 10;
+        log.flush();
+        most = most.max(log.disk.bytes_in(Folder::Log));
+    }
+    most
+}
+
+#[test]
+fn one_message_that_is_never_acknowledged_does_not_pin_the_disk() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    model.declare(&mut log, 2);
+    model.enqueue(&mut log, &[1], 16);
+    let most = pass(&mut log, &mut model, 300_000);
+    // Two checkpoint intervals, what was written since, and the slack.
+    assert!(most <= 16 * (1 << 16), "{most} bytes");
+    assert!(log.writer.totals().bytes > 300_000 * 60);
+    let (_, found) = Log::open(&log.stop(), options(), RecoveryMode::Strict).unwrap();
+    model.check(&found, true);
+    assert_eq!(found.queues[0].messages.len(), 1);
+}
+
+#[test]
+fn a_slow_queue_among_fast_ones_is_moved_out_of_their_way() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    model.declare(&mut log, 2);
+    let mut most = 0;
+    for _ in 0..300 {
+        model.enqueue(&mut log, &[1], 16);
+        most = most.max(pass(&mut log, &mut model, 500));
+    }
+    let totals = log.writer.totals();
+    assert!(most <= 24 * (1 << 16), "{most} bytes");
+    assert!(totals.moved_bytes > 0, "its messages lay in every segment");
+    assert!(totals.moved_bytes * 5 < totals.bytes, "moving costs little: {totals:?}");
+    let (_, found) = Log::open(&log.stop(), options(), RecoveryMode::Strict).unwrap();
+    model.check(&found, true);
+    assert_eq!(found.queues[0].messages.len(), 300);
+}
+
+#[test]
+fn a_backlog_that_is_consumed_in_order_is_not_moved() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    for _ in 0..20_000 {
+        model.enqueue(&mut log, &[1], 16);
+        log.flush();
+    }
+    for sequence in 0..20_000 {
+        log.store.removed(crate::harness::queue(1), sequence);
+        if sequence % 100 == 0 {
+            log.flush();
+        }
+    }
+    assert_eq!(log.writer.totals().moved_bytes, 0);
+}
