@@ -100,8 +100,8 @@ impl Model {
     /// The answer, or the code of an exception.
     fn perform(&mut self, client: ClientId, number: u16, command: &Command) -> Result<Option<Due>, u16> {
         let due = match command {
-            Command::ExchangeDeclare { name, kind, auto_delete } => {
-                self.routing.declare(name, *kind, *auto_delete);
+            Command::ExchangeDeclare(declare) => {
+                self.routing.declare(declare);
                 Due::Plain(40, 11)
             }
             Command::ExchangeDelete { name, if_unused } => {
@@ -360,7 +360,7 @@ impl Model {
     /// Brings a message to its queues, or back to its publisher.
     pub(super) fn enqueue(&mut self, client: ClientId, number: u16, message: &Rc<Message>) {
         let queues = if message.exchange.is_empty() {
-            self.names.get(&message.routing_key).copied().into_iter().collect()
+            message.routing_keys().into_iter().filter_map(|key| self.names.get(key).copied()).collect()
         } else {
             self.routing.route(message)
         };
