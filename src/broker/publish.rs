@@ -66,13 +66,12 @@ impl<S: Store> Broker<S> {
             let headers = PropertiesRef::parse(properties).ok().and_then(|properties| properties.headers);
             headers.map(|headers| headers.to_owned()).unwrap_or_default()
         };
-        self.router.route(exchange, routing_key, headers, queues);
-        for key in extra_keys {
-            self.router.route(exchange, key, headers, queues);
-        }
-        if !extra_keys.is_empty() {
-            queues.sort_unstable();
-            queues.dedup();
+        if extra_keys.is_empty() {
+            self.router.route(exchange, routing_key, headers, queues);
+        } else {
+            let copies = extra_keys.iter().map(|key| &**key);
+            let routing_keys: Vec<&[u8]> = std::iter::once(routing_key).chain(copies).collect();
+            self.router.route_with_copies(exchange, &routing_keys, headers, queues);
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(exchange, routing_key) } else { None };
         Routing { cacheable: extra_keys.is_empty() && !headers_asked.get(), reply_channel }

@@ -45,6 +45,8 @@ pub struct Client {
     said: VecDeque<(u64, u16, Command)>,
     said_bytes: u64,
     delivered_bytes: u64,
+    /// Where the bytes must be cut, among all that were ever sent: around commands that must be looked at alone.
+    cuts: VecDeque<u64>,
     /// Commands whose last frames are held back, so that those of other channels come between them.
     held: BTreeMap<u16, (VecDeque<Vec<u8>>, Command)>,
     /// Bytes that stand in the broker's outbox, and where events end in all that ever did.
@@ -76,6 +78,7 @@ impl Client {
             said: VecDeque::new(),
             said_bytes: 0,
             delivered_bytes: 0,
+            cuts: VecDeque::new(),
             held: BTreeMap::new(),
             from_broker: VecDeque::new(),
             heard: VecDeque::new(),
@@ -91,8 +94,12 @@ impl Client {
     /// Sends a command, all of it.
     pub fn say(&mut self, channel: u16, command: Command) {
         self.let_go(channel);
+        let start = self.said_bytes;
         for frame in command.frames(channel, self.frame_max as usize) {
             self.write(&frame);
+        }
+        if command.settles_whatever_is_there() {
+            self.cuts.extend([start, self.said_bytes]);
         }
         self.said.push_back((self.said_bytes, channel, command));
     }
@@ -130,6 +137,15 @@ impl Client {
     /// Bytes that the broker hasn't got yet.
     pub fn undelivered(&self) -> usize {
         self.to_broker.len()
+    }
+
+    /// Of `count` bytes, those that may reach the broker at once.
+    pub fn deliverable(&mut self, count: usize) -> usize {
+        while self.cuts.front().is_some_and(|cut| *cut <= self.delivered_bytes) {
+            self.cuts.pop_front();
+        }
+        let up_to_cut = self.cuts.front().map_or(usize::MAX, |cut| (cut - self.delivered_bytes) as usize);
+        count.min(self.to_broker.len()).min(up_to_cut)
     }
 
     /// Takes bytes out of the pipe to the broker, and the commands that are complete with them.

@@ -33,6 +33,14 @@ pub struct BindingName {
 }
 
 #[derive(Clone, Debug)]
+pub struct ExchangeDeclare {
+    pub name: String,
+    pub kind: Kind,
+    pub auto_delete: bool,
+    pub alternate: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
 pub struct QueueDeclare {
     /// Empty for a name of the broker's.
     pub name: String,
@@ -76,7 +84,7 @@ pub enum Command {
     ChannelOpen,
     ChannelClose,
     ChannelCloseOk,
-    ExchangeDeclare { name: String, kind: Kind, auto_delete: bool },
+    ExchangeDeclare(ExchangeDeclare),
     ExchangeDelete { name: String, if_unused: bool },
     ExchangeBind { destination: String, binding: BindingName },
     ExchangeUnbind { destination: String, binding: BindingName },
@@ -115,9 +123,7 @@ impl fmt::Debug for Command {
             Self::ChannelOpen => write!(f, "channel.open"),
             Self::ChannelClose => write!(f, "channel.close"),
             Self::ChannelCloseOk => write!(f, "channel.close-ok"),
-            Self::ExchangeDeclare { name, kind, auto_delete } => {
-                write!(f, "exchange.declare {name} {} auto_delete={auto_delete}", kind.name())
-            }
+            Self::ExchangeDeclare(declare) => write!(f, "exchange.declare {declare:?}"),
             Self::ExchangeDelete { name, if_unused } => write!(f, "exchange.delete {name} if_unused={if_unused}"),
             Self::ExchangeBind { destination, binding } => write!(f, "exchange.bind {destination} to {binding:?}"),
             Self::ExchangeUnbind { destination, binding } => {
@@ -184,6 +190,12 @@ impl Command {
         }]
     }
 
+    /// Whether it means deliveries that it doesn't name, and is never answered: nobody can tell from what the broker
+    /// says which deliveries came before it.
+    pub fn settles_whatever_is_there(&self) -> bool {
+        matches!(self, Self::Ack { delivery_tag: 0, .. } | Self::Nack { delivery_tag: 0, .. })
+    }
+
     /// Class and method.
     pub fn ids(&self) -> (u16, u16) {
         match self {
@@ -208,10 +220,11 @@ impl Command {
             Self::ChannelOpen => ((20, 10), empty.short("")),
             Self::ChannelClose => ((20, 40), empty.u16(200).short("done").u16(0).u16(0)),
             Self::ChannelCloseOk => ((20, 41), empty),
-            Self::ExchangeDeclare { name, kind, auto_delete } => (
-                (40, 10),
-                empty.u16(0).short(name).short(kind.name()).bits(&[false, false, *auto_delete]).table(&vec![]),
-            ),
+            Self::ExchangeDeclare(ExchangeDeclare { name, kind, auto_delete, alternate }) => {
+                let arguments = alternate.map(|name| ("alternate-exchange", Value::Text(name))).into_iter().collect();
+                let flags = [false, false, *auto_delete];
+                ((40, 10), empty.u16(0).short(name).short(kind.name()).bits(&flags).table(&arguments))
+            }
             Self::ExchangeDelete { name, if_unused } => ((40, 20), empty.u16(0).short(name).bits(&[*if_unused])),
             Self::ExchangeBind { destination, binding } => ((40, 30), exchange_binding(destination, binding)),
             Self::ExchangeUnbind { destination, binding } => ((40, 40), exchange_binding(destination, binding)),

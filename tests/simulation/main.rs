@@ -17,6 +17,7 @@
 //! cargo test --test simulation                               two thousand seeds, in seconds
 //! LEVERET_SEED=4711 cargo test --test simulation             that seed alone
 //! LEVERET_SEEDS=50000 cargo test --test simulation           so many seeds, from LEVERET_FIRST_SEED (0) on
+//! LEVERET_LINES=5000 …                                       a failure tells its last so many steps, not 60
 //! cargo test --release --test simulation -- --ignored        the long run: far more seeds, and longer lives
 //! ```
 //! A failure says its seed, what was wrong, and the last things that happened. A seed that found a bug is kept in
@@ -80,7 +81,8 @@ fn live(seed: u64, steps: usize, transcript: &mut Transcript) -> Result<Life, St
 /// Lives one life, and once more with a transcript when it fails.
 fn run(seed: u64, steps: usize) -> Life {
     live(seed, steps, &mut Transcript::default()).unwrap_or_else(|complaint| {
-        let mut transcript = Transcript::wanted();
+        let lines = setting("LEVERET_LINES").map_or(transcript::LINES, |lines| lines as usize);
+        let mut transcript = Transcript::wanted(lines);
         let again = live(seed, steps, &mut transcript);
         let replay = if again.as_ref() == Err(&complaint) { "" } else { "\n(it went differently the second time)" };
         let story = transcript.story();

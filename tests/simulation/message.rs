@@ -1,10 +1,14 @@
 //! Messages with an identity: body and properties follow from a number, so that any change on the way shows.
 
 use crate::random::Random;
-use crate::wire::{Content, Table, Writer};
+use crate::wire::{Content, Table, Value, Writer};
 
 /// Bodies from this size on carry the identity themselves; smaller ones leave it to the property message-id.
 const IDENTITY_BYTES: usize = 8;
+
+/// Headers with the routing keys of copies.
+pub const COPIES: &str = "CC";
+pub const BLIND_COPIES: &str = "BCC";
 
 /// Bits of the property flags.
 const HEADERS: u16 = 1 << 13;
@@ -23,8 +27,10 @@ pub struct Message {
     pub mandatory: bool,
     pub headers: Table,
     pub expiration_ms: Option<u64>,
-    /// Flags and list.
+    /// Flags and list, as published.
     pub properties: Vec<u8>,
+    /// As delivered: without blind copies.
+    pub delivered_properties: Vec<u8>,
     pub body: Vec<u8>,
 }
 
@@ -48,16 +54,15 @@ impl Message {
             body.extend(random.next().to_be_bytes());
         }
         body.truncate(body_size);
-        let mut flags = 0;
-        let mut list = Writer::default();
+        let (mut flags, mut front) = (0, Writer::default());
         if random.percent(30) {
             flags |= CONTENT_TYPE;
-            list = list.short("application/octet-stream");
+            front = front.short("application/octet-stream");
         }
         if !headers.is_empty() {
             flags |= HEADERS;
-            list = list.table(&headers);
         }
+        let mut list = Writer::default();
         if persistent {
             flags |= DELIVERY_MODE;
             list = list.u8(2);
@@ -78,8 +83,24 @@ impl Message {
             flags |= MESSAGE_ID;
             list = list.short(&id.to_string());
         }
-        let properties = Writer::default().u16(flags).bytes(&list.0).0;
-        Self { id, exchange, routing_key, mandatory, headers, expiration_ms, properties, body }
+        let properties = |headers: &Table| {
+            let start = Writer::default().u16(flags).bytes(&front.0);
+            let middle = if flags & HEADERS != 0 { start.table(headers) } else { start };
+            middle.bytes(&list.0).0
+        };
+        let seen: Table = headers.iter().filter(|(name, _)| *name != BLIND_COPIES).cloned().collect();
+        let (properties, delivered_properties) = (properties(&headers), properties(&seen));
+        Self { id, exchange, routing_key, mandatory, headers, expiration_ms, properties, delivered_properties, body }
+    }
+
+    /// Its routing key and those of its copies.
+    pub fn routing_keys(&self) -> Vec<&str> {
+        let copies = self.headers.iter().filter(|(name, _)| [COPIES, BLIND_COPIES].contains(name));
+        let copies = copies.flat_map(|(_, value)| match value {
+            Value::Texts(keys) => &keys[..],
+            other => unreachable!("keys of copies are texts, not {other:?}"),
+        });
+        std::iter::once(self.routing_key.as_str()).chain(copies.copied()).collect()
     }
 }
 

@@ -1,8 +1,8 @@
 //! What clients do: one random command at a time, most of them sensible.
 
 use crate::client::{Client, ClientChannel, Phase};
-use crate::command::{BindingName, Command, Consume, Kind, QueueDeclare};
-use crate::message::{Draft, Message};
+use crate::command::{BindingName, Command, Consume, ExchangeDeclare, Kind, QueueDeclare};
+use crate::message::{BLIND_COPIES, COPIES, Draft, Message};
 use crate::model::Model;
 use crate::random::Random;
 use crate::wire::{Table, Value};
@@ -11,6 +11,11 @@ use std::rc::Rc;
 const CHANNELS_MAX: usize = 4;
 const QUEUES: usize = 6;
 const ROUTING_KEYS: [&str; 6] = ["", "a", "a.b", "a.b.c", "b", "b.a"];
+/// Routing keys of copies: some are names of queues.
+const COPY_KEYS: [&str; 7] = ["", "a", "a.b", "b", "q0", "q1", "q5"];
+const ALTERNATES: [&str; 6] = ["amq.fanout", "amq.topic", "x0", "x1", "x2", "x9"];
+/// Messages in a row to the same place, behind the first.
+const RUN_MAX: usize = 12;
 const BINDING_KEYS: [&str; 9] = ["", "a", "a.b", "#", "*", "a.*", "a.#", "*.b.#", "#.a"];
 
 /// Bodies go up to this size, in bytes; most are far smaller.
@@ -19,7 +24,7 @@ const BODY_MAX: usize = 300 * 1024;
 /// What every run decides once: what the queues and exchanges of each name are, so that redeclaring them is fine.
 pub struct Plan {
     queues: Vec<QueueDeclare>,
-    exchanges: Vec<(String, Kind, bool)>,
+    exchanges: Vec<ExchangeDeclare>,
     next_message: u64,
     next_tag: u64,
 }
@@ -38,7 +43,13 @@ impl Plan {
         };
         let queues = (0..QUEUES).map(queue).collect();
         let kinds = [Kind::Direct, Kind::Fanout, Kind::Topic, Kind::Headers];
-        let exchanges = (0..4).map(|index| (format!("x{index}"), *random.pick(&kinds), random.percent(40))).collect();
+        let exchange = |index| ExchangeDeclare {
+            name: format!("x{index}"),
+            kind: *random.pick(&kinds),
+            auto_delete: random.percent(40),
+            alternate: random.percent(30).then(|| *random.pick(&ALTERNATES)),
+        };
+        let exchanges = (0..4).map(exchange).collect();
         Self { queues, exchanges, next_message: 1, next_tag: 1 }
     }
 
@@ -49,12 +60,12 @@ impl Plan {
         for declare in &self.queues {
             client.say(1, Command::QueueDeclare(declare.clone()));
         }
-        for (name, kind, auto_delete) in self.exchanges.clone() {
-            client.say(1, Command::ExchangeDeclare { name, kind, auto_delete });
+        for declare in self.exchanges.clone() {
+            client.say(1, Command::ExchangeDeclare(declare));
         }
         for _ in 0..6 {
             let mut binding = self.binding(random);
-            binding.source = random.pick(&self.exchanges).0.clone();
+            binding.source = random.pick(&self.exchanges).name.clone();
             client.say(1, Command::QueueBind { queue: random.pick(&self.queues[..3]).name.clone(), binding });
         }
     }
@@ -90,6 +101,13 @@ impl Plan {
                 client.phase = Phase::Closing;
             }
             Command::Heartbeat => client.say(0, command),
+            Command::Publish(message) if random.percent(15) => {
+                let first = message.clone();
+                client.say(number, command);
+                for _ in 0..1 + random.below(RUN_MAX) {
+                    client.say(number, Command::Publish(Rc::new(self.message_after(&first, random))));
+                }
+            }
             _ => client.say(number, command),
         }
     }
@@ -122,12 +140,10 @@ impl Plan {
             71 => self.unbind(model, random),
             72 | 73 => self.bind_exchanges(random),
             74..80 => Command::Get { queue: self.queue(model, random), no_ack: random.percent(30) },
-            80..83 => {
-                let (name, kind, auto_delete) = random.pick(&self.exchanges).clone();
-                Command::ExchangeDeclare { name, kind, auto_delete }
-            }
+            80..83 => Command::ExchangeDeclare(random.pick(&self.exchanges).clone()),
             83 => {
-                Command::ExchangeDelete { name: random.pick(&self.exchanges).0.clone(), if_unused: random.percent(50) }
+                let name = random.pick(&self.exchanges).name.clone();
+                Command::ExchangeDelete { name, if_unused: random.percent(50) }
             }
             84 => qos(random),
             85 | 86 if !channel.consumers.is_empty() => {
@@ -198,7 +214,7 @@ impl Plan {
             1 => "amq.fanout".to_owned(),
             2 => "amq.topic".to_owned(),
             3 => "amq.headers".to_owned(),
-            _ => random.pick(&self.exchanges).0.clone(),
+            _ => random.pick(&self.exchanges).name.clone(),
         }
     }
 
@@ -250,14 +266,43 @@ impl Plan {
             routing_key,
             mandatory: random.percent(20),
             persistent: random.percent(40),
-            headers: if random.percent(25) { headers(random) } else { Table::new() },
+            headers: published_headers(random),
             expiration_ms: random.percent(8).then(|| *random.pick(&[0, 1, 100, 20_000])),
             body_size,
         };
+        self.new_message(draft)
+    }
+
+    /// Another message for where `before` went, as publishers send them in a row.
+    fn message_after(&mut self, before: &Message, random: &mut Random) -> Message {
+        let draft = Draft {
+            exchange: before.exchange.clone(),
+            routing_key: before.routing_key.clone(),
+            mandatory: before.mandatory,
+            persistent: random.percent(10),
+            headers: if random.percent(10) { published_headers(random) } else { Table::new() },
+            expiration_ms: random.percent(3).then_some(0),
+            body_size: random.length(200),
+        };
+        self.new_message(draft)
+    }
+
+    fn new_message(&mut self, draft: Draft) -> Message {
         let id = self.next_message;
         self.next_message += 1;
         Message::new(id, draft)
     }
+}
+
+fn published_headers(random: &mut Random) -> Table {
+    let mut table = if random.percent(25) { headers(random) } else { Table::new() };
+    for name in [COPIES, BLIND_COPIES] {
+        if random.percent(4) {
+            let keys = (0..random.below(4)).map(|_| *random.pick(&COPY_KEYS)).collect();
+            table.insert(random.below(table.len() + 1), (name, Value::Texts(keys)));
+        }
+    }
+    table
 }
 
 fn headers(random: &mut Random) -> Table {

@@ -2,25 +2,26 @@
 
 use std::collections::VecDeque;
 
-/// Lines of a failure's story.
-const LINES_MAX: usize = 60;
+/// Lines of a failure's story, unless more are asked for.
+pub const LINES: usize = 60;
 
 #[derive(Default)]
 pub struct Transcript {
-    wanted: bool,
+    /// The last lines that are kept; 0 for nothing at all.
+    lines_max: usize,
     lines: VecDeque<String>,
 }
 
 impl Transcript {
-    pub fn wanted() -> Self {
-        Self { wanted: true, lines: VecDeque::new() }
+    pub fn wanted(lines_max: usize) -> Self {
+        Self { lines_max, lines: VecDeque::new() }
     }
 
     pub fn note(&mut self, line: impl FnOnce() -> String) {
-        if !self.wanted {
+        if self.lines_max == 0 {
             return;
         }
-        if self.lines.len() == LINES_MAX {
+        if self.lines.len() == self.lines_max {
             self.lines.pop_front();
         }
         self.lines.push_back(line());

@@ -15,6 +15,7 @@ const FRAME_END: u8 = 0xCE;
 pub enum Value {
     Number(i32),
     Text(&'static str),
+    Texts(Vec<&'static str>),
     Flag(bool),
     Table(Vec<(&'static str, Value)>),
 }
@@ -70,6 +71,10 @@ impl Writer {
             fields = match value {
                 Value::Number(number) => fields.u8(b'I').u32(*number as u32),
                 Value::Text(text) => fields.u8(b'S').long(text.as_bytes()),
+                Value::Texts(texts) => {
+                    let each = texts.iter().fold(Writer::default(), |list, text| list.u8(b'S').long(text.as_bytes()));
+                    fields.u8(b'A').long(&each.0)
+                }
                 Value::Flag(flag) => fields.u8(b't').u8(u8::from(*flag)),
                 Value::Table(table) => fields.u8(b'F').table(table),
             };
@@ -115,7 +120,7 @@ impl Content {
     pub fn is(&self, message: &Message) -> bool {
         self.exchange == message.exchange
             && self.routing_key == message.routing_key
-            && self.properties == message.properties
+            && self.properties == message.delivered_properties
             && self.body == message.body
     }
 }

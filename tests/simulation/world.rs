@@ -199,7 +199,7 @@ impl<'a> World<'a> {
     fn deliver(&mut self, index: usize, count: usize) -> Step {
         let client = &mut self.clients[index];
         let (id, connection) = (client.id, client.connection);
-        let count = count.min(client.undelivered());
+        let count = client.deliverable(count);
         if count == 0 || self.hub.may_read(connection) != MayRead::Now {
             return Ok(());
         }
@@ -334,7 +334,8 @@ impl<'a> World<'a> {
     /// Reads what the broker wrote since it was last looked at, and has the model follow it and `acts`.
     ///
     /// Acts and everything written to one client are in order, but not against each other. An event that fits is taken
-    /// as soon as it fits, an act only when no event does: nothing that is right is refused that way.
+    /// as soon as it fits, an act only when no event does: nothing that is right is refused that way, as long as no act
+    /// follows that [settles whatever is there](Command::settles_whatever_is_there). Such acts come alone.
     fn compare(&mut self, mut acts: VecDeque<Act>) -> Step {
         let few_acts = acts.len() <= 1;
         let mut events = self.tap()?;

@@ -50,8 +50,20 @@ impl Router {
                 // Each queue is in the set once, so nothing is left to do.
                 out.extend_from_slice(destinations.queues());
             }
-            _ => drop(self.route_graph(exchange, routing_key, headers, out)),
+            _ => drop(self.route_graph(exchange, &[routing_key], headers, out)),
         }
+    }
+
+    /// [`route`](Self::route) for a message with several routing keys: every exchange on the way, be it through a
+    /// binding or as an alternate, is asked for all of them together.
+    pub fn route_with_copies(
+        &mut self,
+        exchange: ExchangeId,
+        routing_keys: &[&[u8]],
+        headers: impl FnOnce() -> FieldTable,
+        out: &mut Vec<QueueId>,
+    ) {
+        self.route_graph(exchange, routing_keys, headers, out);
     }
 
     fn route_topic(
@@ -66,17 +78,17 @@ impl Router {
             Err(place) => place,
         };
         let start = out.len();
-        let by_key_alone = self.route_graph(exchange, routing_key, headers, out);
+        let by_key_alone = self.route_graph(exchange, &[routing_key], headers, out);
         if by_key_alone {
             self.walks.cache.put(place, self.generation, exchange, routing_key, &out[start..]);
         }
     }
 
-    /// The general case. Returns whether the result depends on nothing but the exchange and the key.
+    /// The general case. Returns whether the result depends on nothing but the exchange and the keys.
     fn route_graph(
         &mut self,
         exchange: ExchangeId,
-        routing_key: &[u8],
+        routing_keys: &[&[u8]],
         headers: impl FnOnce() -> FieldTable,
         out: &mut Vec<QueueId>,
     ) -> bool {
@@ -85,7 +97,7 @@ impl Router {
         graph.start(exchange);
         while let Some(id) = graph.pending.pop() {
             let exchange = &self.exchanges[id.0 as usize];
-            if graph.visit(exchange, routing_key, topic, &mut headers, out) {
+            if graph.visit(exchange, routing_keys, topic, &mut headers, out) {
                 continue;
             }
             // An alternate that does not exist is no error: the publish is unroutable, as if there were none.
@@ -123,7 +135,7 @@ impl Graph {
     fn visit<F: FnOnce() -> FieldTable>(
         &mut self,
         exchange: &Exchange,
-        routing_key: &[u8],
+        routing_keys: &[&[u8]],
         topic: &mut topic::Walk,
         headers: &mut Headers<F>,
         out: &mut Vec<QueueId>,
@@ -135,9 +147,9 @@ impl Graph {
             destinations.exchanges().iter().for_each(|&exchange| self.enter(exchange));
         };
         match &exchange.matcher {
-            Matcher::Direct(keys) => keys.get(routing_key).into_iter().for_each(follow),
+            Matcher::Direct(keys) => routing_keys.iter().filter_map(|key| keys.get(*key)).for_each(follow),
             Matcher::Fanout(destinations) => follow(destinations),
-            Matcher::Topic(trie) => trie.matching(routing_key, topic, follow),
+            Matcher::Topic(trie) => routing_keys.iter().for_each(|key| trie.matching(key, topic, &mut follow)),
             Matcher::Headers(patterns) => {
                 let headers = SortedHeaders::new(headers.read());
                 matching_headers(patterns, &headers, |destination| {

@@ -356,6 +356,35 @@ fn alternates_get_what_nobody_matched() {
 }
 
 #[test]
+fn the_keys_of_copies_are_asked_for_together() {
+    let mut router = router();
+    let (q, fallback) = (queue(&mut router, "q", 0), queue(&mut router, "fallback", 1));
+    let to_spare = table(&[("alternate-exchange", text("spare"))]);
+    router.declare(b"main", b"topic", true, false, false, &to_spare).unwrap();
+    exchange(&mut router, "spare", "fanout");
+    bind(&mut router, "main", q, "a.*");
+    bind(&mut router, "spare", fallback, "");
+    let copies = |router: &mut Router, exchange: &str, keys: &[&[u8]]| {
+        let id = router.exchange(exchange.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        router.route_with_copies(id, keys, FieldTable::default, &mut out);
+        out.into_iter().map(|queue| queue.0).collect::<Vec<u32>>()
+    };
+    assert_eq!(copies(&mut router, "main", &[b"a.b", b"a.c"]), [0], "to each queue once");
+    assert_eq!(copies(&mut router, "main", &[b"a.b", b"zz"]), [0], "one key matches: no case for the alternate");
+    assert_eq!(copies(&mut router, "main", &[b"zz", b"a.b"]), [0]);
+    assert_eq!(copies(&mut router, "main", &[b"yy", b"zz"]), [1]);
+
+    // The key that leads to an exchange need not be the one that leads on.
+    exchange(&mut router, "first", "direct");
+    exchange(&mut router, "second", "direct");
+    router.bind_exchange(b"first", b"second", b"in", &none()).unwrap();
+    bind(&mut router, "second", q, "on");
+    assert_eq!(copies(&mut router, "first", &[b"in", b"on"]), [0]);
+    assert!(copies(&mut router, "first", &[b"in"]).is_empty());
+}
+
+#[test]
 fn auto_delete_exchanges_fall_one_after_the_other() {
     let mut router = router();
     let q = queue(&mut router, "q", 0);

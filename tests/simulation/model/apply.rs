@@ -1,7 +1,7 @@
 //! What commands change, and the answers that they call for.
 
 use super::routing::Destination;
-use super::{Channel, ClientId, Consumer, Due, Entry, Mode, Model, Queue, QueueKey, Unacked};
+use super::{Channel, ClientId, Consumer, Count, Due, Entry, Mode, Model, Queue, QueueKey, Unacked};
 use crate::command::{Command, Consume, Outcome, QueueDeclare};
 use crate::message::Message;
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ impl Model {
     /// The last byte of a command reached the broker.
     pub fn apply(&mut self, client: ClientId, number: u16, command: &Command) {
         self.end_freshness();
+        self.begin_doubts();
         match command {
             Command::ProtocolHeader => self.due(client, 0, Due::Plain(10, 10)),
             Command::StartOk { understands_cancel } => {
@@ -99,8 +100,8 @@ impl Model {
     /// The answer, or the code of an exception.
     fn perform(&mut self, client: ClientId, number: u16, command: &Command) -> Result<Option<Due>, u16> {
         let due = match command {
-            Command::ExchangeDeclare { name, kind, auto_delete } => {
-                self.routing.declare(name, *kind, *auto_delete);
+            Command::ExchangeDeclare(declare) => {
+                self.routing.declare(declare);
                 Due::Plain(40, 11)
             }
             Command::ExchangeDelete { name, if_unused } => {
@@ -143,7 +144,9 @@ impl Model {
                 let key = self.accessible(client, named)?;
                 self.drop_expired(key);
                 let queue = self.queues.get_mut(&key).expect("it was found");
-                Due::Count(50, 31, std::mem::take(&mut queue.ready).len() as u32)
+                let count = queue.count();
+                queue.ready.clear();
+                Due::Count(50, 31, count)
             }
             Command::QueueDelete { queue, if_unused, if_empty, nowait } => {
                 let count = self.delete_if(client, number, queue, *if_unused, *if_empty)?;
@@ -261,7 +264,7 @@ impl Model {
         let due = Due::DeclareOk {
             queue: key,
             name: queue.name.clone(),
-            messages: queue.ready.len() as u32,
+            messages: queue.count(),
             consumers: queue.consumers.len() as u32,
         };
         Ok((!declare.nowait).then_some(due))
@@ -274,8 +277,8 @@ impl Model {
         name: &str,
         if_unused: bool,
         if_empty: bool,
-    ) -> Result<u32, u16> {
-        let Some(key) = self.meant(client, number, name)? else { return Ok(0) };
+    ) -> Result<Count, u16> {
+        let Some(key) = self.meant(client, number, name)? else { return Ok(0..=0) };
         self.accessible(client, Some(key))?;
         self.drop_expired(key);
         let queue = &self.queues[&key];
@@ -326,7 +329,7 @@ impl Model {
         let queue = self.queues.get_mut(&key).expect("it was found");
         queue.last_used_ms = now_ms;
         let Some((sequence, entry)) = queue.ready.pop_first() else { return Ok(Due::Plain(60, 72)) };
-        let message_count = queue.ready.len() as u32;
+        let message_count = queue.count();
         let channel = self.channel(client, number);
         channel.last_delivery_tag += 1;
         let delivery_tag = channel.last_delivery_tag;
@@ -357,7 +360,7 @@ impl Model {
     /// Brings a message to its queues, or back to its publisher.
     pub(super) fn enqueue(&mut self, client: ClientId, number: u16, message: &Rc<Message>) {
         let queues = if message.exchange.is_empty() {
-            self.names.get(&message.routing_key).copied().into_iter().collect()
+            message.routing_keys().into_iter().filter_map(|key| self.names.get(key).copied()).collect()
         } else {
             self.routing.route(message)
         };
@@ -372,7 +375,8 @@ impl Model {
                 message: message.clone(),
                 expires_at_ms: ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms),
                 delivered: false,
-                fresh: queue.ready.values().all(|waiting| waiting.fresh),
+                fresh: queue.ready.values().all(|waiting| waiting.fresh || waiting.doubtful),
+                doubtful: false,
             };
             queue.ready.insert(queue.next_sequence, entry);
             queue.next_sequence += 1;

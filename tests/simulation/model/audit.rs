@@ -1,6 +1,6 @@
 //! What must hold when nothing is under way.
 
-use super::{ClientId, Due, Mode, Model};
+use super::{ClientId, Due, Mode, Model, Queue};
 use leveret::broker::Census;
 
 impl Model {
@@ -8,6 +8,7 @@ impl Model {
     /// client whether its outbox takes deliveries.
     pub fn audit_turn(&mut self, has_room: impl Fn(ClientId) -> bool) -> Result<(), String> {
         self.end_freshness();
+        self.begin_doubts();
         for (id, client) in &self.clients {
             if let Some((number, due)) = client.due.front() {
                 return Err(format!("client {id}, channel {number}: {due:?} was not said"));
@@ -44,7 +45,8 @@ impl Model {
     }
 
     /// The broker's own counts, which must be the model's.
-    pub fn audit_census(&self, census: &Census) -> Result<(), String> {
+    pub fn audit_census(&mut self, census: &Census) -> Result<(), String> {
+        self.begin_doubts();
         let open = self.clients.values().filter(|client| client.open);
         let channels = || open.clone().flat_map(|client| client.channels.values()).filter(|channel| !channel.closing);
         let pending = |mode: &Mode| match mode {
@@ -59,12 +61,10 @@ impl Model {
             ready: self.queues.values().map(|queue| queue.ready.len()).sum(),
             unacknowledged: channels().map(|channel| channel.unacked.len() + pending(&channel.mode)).sum(),
         };
-        // What has expired may be gone already or wait behind another head: the order of a turn's deliveries decides.
-        let now_ms = self.now_ms;
-        let waiting = self.queues.values().flat_map(|queue| queue.ready.values());
-        let expired = waiting.filter(|entry| entry.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms)).count();
-        let surplus = expected.ready.wrapping_sub(census.ready);
-        let expected = if surplus <= expired { Census { ready: census.ready, ..expected } } else { expected };
+        let ready = self.queues.values().map(Queue::count);
+        let ready = ready.fold(0..=0, |sum, count| sum.start() + count.start()..=sum.end() + count.end());
+        let expected =
+            if ready.contains(&census.ready) { Census { ready: census.ready, ..expected } } else { expected };
         if *census == expected { Ok(()) } else { Err(format!("the broker has {census:?}, the model {expected:?}")) }
     }
 

@@ -25,6 +25,7 @@ use crate::message::Message;
 use crate::wire::Content;
 use routing::Routing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 /// A client's connection; never used again for another.
@@ -41,6 +42,8 @@ struct Entry {
     delivered: bool,
     /// It came to an empty queue just now and may be handed over however soon it expires.
     fresh: bool,
+    /// It was expired and at the head once: the broker has dropped it if it looked, and it looks when it likes.
+    doubtful: bool,
 }
 
 struct Queue {
@@ -100,15 +103,18 @@ struct Channel {
     consumers: Vec<ConsumerKey>,
 }
 
+/// How many messages a queue may have: doubtful ones count or don't.
+type Count = RangeInclusive<usize>;
+
 /// An answer that is due.
 #[derive(Debug)]
 pub(crate) enum Due {
     Plain(u16, u16),
-    DeclareOk { queue: QueueKey, name: Option<String>, messages: u32, consumers: u32 },
-    Count(u16, u16, u32),
+    DeclareOk { queue: QueueKey, name: Option<String>, messages: Count, consumers: u32 },
+    Count(u16, u16, Count),
     ConsumeOk { consumer: ConsumerKey, tag: String },
     CancelOk(String),
-    GetOk { delivery_tag: u64, redelivered: bool, message_count: u32, message: Rc<Message> },
+    GetOk { delivery_tag: u64, redelivered: bool, message_count: Count, message: Rc<Message> },
     Return(Rc<Message>),
     ChannelClose(u16, u16, u16),
     ConnectionClose(u16),
@@ -204,6 +210,16 @@ impl Model {
         }
     }
 
+    /// What is expired at the head of its queue now may go at any time from now on, whatever returns ahead of it.
+    fn begin_doubts(&mut self) {
+        for queue in self.queues.values_mut() {
+            let expired = |entry: &Entry| !entry.fresh && entry.expires_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms);
+            for entry in queue.ready.values_mut().take_while(|entry| expired(entry)) {
+                entry.doubtful = true;
+            }
+        }
+    }
+
     fn has_credit(&self, consumer: &Consumer) -> bool {
         if consumer.no_ack {
             return true;
@@ -221,6 +237,13 @@ impl Model {
 
     pub fn queue_names(&self) -> Vec<String> {
         self.names.keys().cloned().collect()
+    }
+}
+
+impl Queue {
+    fn count(&self) -> Count {
+        let doubtful = self.ready.values().filter(|entry| entry.doubtful).count();
+        self.ready.len() - doubtful..=self.ready.len()
     }
 }
 

@@ -25,6 +25,7 @@ impl Model {
 
     /// The broker wrote this to a client.
     pub fn observe(&mut self, client: ClientId, number: u16, event: &Event) -> Fit {
+        self.begin_doubts();
         match event {
             Event::Reply(reply) => self.observe_reply(client, number, reply),
             Event::Deliver { consumer_tag, delivery_tag, redelivered, content } => {
@@ -60,9 +61,12 @@ impl Model {
                     Due::DeclareOk { name, messages, consumers, .. },
                     Reply::DeclareOk { name: n, messages: m, consumers: c },
                 ) => {
-                    name.as_ref().map_or(n.starts_with("amq.gen-"), |name| name == n) && (messages, consumers) == (m, c)
+                    let named = name.as_ref().map_or(n.starts_with("amq.gen-"), |name| name == n);
+                    named && messages.contains(&(*m as usize)) && consumers == c
                 }
-                (Due::Count(class, method, count), Reply::Count(c, m, n)) => (class, method, count) == (c, m, n),
+                (Due::Count(class, method, count), Reply::Count(c, m, n)) => {
+                    (class, method) == (c, m) && count.contains(&(*n as usize))
+                }
                 (Due::ConsumeOk { tag, .. }, Reply::ConsumeOk(t)) => {
                     tag == t || tag.is_empty() && t.starts_with("amq.ctag-")
                 }
@@ -70,7 +74,10 @@ impl Model {
                 (
                     Due::GetOk { delivery_tag, redelivered, message_count, message },
                     Reply::GetOk { delivery_tag: t, redelivered: r, message_count: c, content },
-                ) => (delivery_tag, redelivered, message_count) == (t, r, c) && content.is(message),
+                ) => {
+                    let counts = message_count.contains(&(*c as usize));
+                    (delivery_tag, redelivered) == (t, r) && counts && content.is(message)
+                }
                 (Due::Return(message), Reply::Return(content)) => content.is(message),
                 (Due::ChannelClose(code, class, method), Reply::ChannelClose(o, c, m)) => {
                     (code, class, method) == (o, c, m)

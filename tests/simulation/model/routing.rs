@@ -1,7 +1,7 @@
 //! Exchanges and bindings as two lists, and routing by looking at all of them.
 
 use super::QueueKey;
-use crate::command::{BindingName, Kind};
+use crate::command::{BindingName, ExchangeDeclare, Kind};
 use crate::message::Message;
 use crate::wire::{Table, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ pub enum Destination {
 struct Exchange {
     kind: Kind,
     auto_delete: bool,
+    alternate: Option<&'static str>,
 }
 
 pub struct Routing {
@@ -30,7 +31,8 @@ impl Default for Routing {
             ("amq.topic", Kind::Topic),
             ("amq.headers", Kind::Headers),
         ];
-        let exchange = |(name, kind): (&str, Kind)| (name.to_owned(), Exchange { kind, auto_delete: false });
+        let exchange =
+            |(name, kind): (&str, Kind)| (name.to_owned(), Exchange { kind, auto_delete: false, alternate: None });
         Self { exchanges: predeclared.into_iter().map(exchange).collect(), bindings: Vec::new() }
     }
 }
@@ -46,8 +48,10 @@ impl Routing {
         exchange.is_empty() || self.exchanges.contains_key(exchange)
     }
 
-    pub fn declare(&mut self, name: &str, kind: Kind, auto_delete: bool) {
-        self.exchanges.entry(name.to_owned()).or_insert(Exchange { kind, auto_delete });
+    pub fn declare(&mut self, declare: &ExchangeDeclare) {
+        let ExchangeDeclare { name, kind, auto_delete, alternate } = declare;
+        let exchange = Exchange { kind: *kind, auto_delete: *auto_delete, alternate: *alternate };
+        self.exchanges.entry(name.clone()).or_insert(exchange);
     }
 
     pub fn is_used(&self, exchange: &str) -> bool {
@@ -100,13 +104,18 @@ impl Routing {
                 continue;
             }
             let Some(exchange) = self.exchanges.get(name) else { continue };
+            let mut matched = false;
             for (binding, destination) in &self.bindings {
                 if binding.source == name && exchange.kind.matches(binding, message) {
+                    matched = true;
                     match destination {
                         Destination::Queue(queue) => drop(queues.insert(*queue)),
                         Destination::Exchange(exchange) => to_visit.push(exchange),
                     }
                 }
+            }
+            if !matched {
+                to_visit.extend(exchange.alternate);
             }
         }
         queues
@@ -117,12 +126,13 @@ impl Kind {
     fn matches(self, binding: &BindingName, message: &Message) -> bool {
         match self {
             Self::Fanout => true,
-            Self::Direct => binding.routing_key == message.routing_key,
+            Self::Direct => message.routing_keys().contains(&binding.routing_key.as_str()),
             Self::Topic => {
                 let words = |key: &str| -> Vec<String> {
                     if key.is_empty() { Vec::new() } else { key.split('.').map(str::to_owned).collect() }
                 };
-                topic_matches(&words(&binding.routing_key), &words(&message.routing_key))
+                let pattern = words(&binding.routing_key);
+                message.routing_keys().into_iter().any(|key| topic_matches(&pattern, &words(key)))
             }
             Self::Headers => headers_match(&binding.arguments, &message.headers),
         }

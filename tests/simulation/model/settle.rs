@@ -1,6 +1,6 @@
 //! What becomes of deliveries, and of everything that a queue, channel or connection takes along.
 
-use super::{ClientId, ConsumerKey, Mode, Model, Pending, QueueKey, Unacked};
+use super::{ClientId, ConsumerKey, Count, Mode, Model, Pending, QueueKey, Unacked};
 use crate::command::Outcome;
 
 impl Model {
@@ -67,6 +67,7 @@ impl Model {
     /// Settles what the last commit was to settle.
     pub fn finish_commit(&mut self) {
         self.end_freshness();
+        self.begin_doubts();
         for pending in std::mem::take(&mut self.committing) {
             self.settle_delivery(pending.unacked, pending.outcome);
         }
@@ -112,8 +113,9 @@ impl Model {
     }
 
     /// Deletes a queue and tells those who consumed from it. Says how many messages it had.
-    pub(super) fn delete_queue(&mut self, key: QueueKey) -> u32 {
+    pub(super) fn delete_queue(&mut self, key: QueueKey) -> Count {
         let queue = self.queues.remove(&key).expect("it was found");
+        let count = queue.count();
         if let Some(name) = &queue.name {
             self.names.remove(name);
         }
@@ -128,7 +130,7 @@ impl Model {
                 client.cancellations.insert((consumer.channel, consumer.tag.unwrap_or_default()));
             }
         }
-        queue.ready.len() as u32
+        count
     }
 
     /// A channel ends: its consumers go, what it held returns to its place.
@@ -167,6 +169,7 @@ impl Model {
 
     /// The client's socket is gone.
     pub fn disconnect(&mut self, client: ClientId) {
+        self.begin_doubts();
         self.end_connection(client);
         self.clients.remove(&client);
     }
