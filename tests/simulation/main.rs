@@ -8,7 +8,7 @@
 //! - every answer is the one that is due: counts, names, exceptions, confirms, returns, commits;
 //! - every delivery is the head of its queue, to the last byte, within both prefetch counts, with the delivery tag and
 //!   the redelivered flag that it must have; what was requeued is in its old place;
-//! - no message waits while a consumer has credit and room, and no higher priority is passed over;
+//! - no message waits while a consumer has credit and room, no higher priority is passed over, and equals take turns;
 //! - at rest the broker's own count of everything is the model's, and in the end nothing is left.
 //!
 //! A run is one number, its seed. How to use it:

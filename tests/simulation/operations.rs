@@ -297,7 +297,7 @@ impl Plan {
 fn published_headers(random: &mut Random) -> Table {
     let mut table = if random.percent(25) { headers(random) } else { Table::new() };
     for name in [COPIES, BLIND_COPIES] {
-        if random.percent(4) {
+        if random.percent(7) {
             let keys = (0..random.below(4)).map(|_| *random.pick(&COPY_KEYS)).collect();
             table.insert(random.below(table.len() + 1), (name, Value::Texts(keys)));
         }

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Phase};
 use crate::command::Command;
-use crate::model::{ClientId, Fit, Model};
+use crate::model::{ClientId, Fit, Model, Outlook};
 use crate::operations::Plan;
 use crate::random::Random;
 use crate::transcript::Transcript;
@@ -26,6 +26,9 @@ const HANDSHAKE_MS: u64 = 10_000;
 const SLICES_MAX: usize = 4096;
 /// Rounds after which a world that doesn't come to rest has a problem.
 const QUIET_ROUNDS_MAX: usize = 1000;
+
+/// What the broker said to each client and the model has not followed yet.
+type Events = BTreeMap<ClientId, VecDeque<(u16, Event)>>;
 
 pub type Step = Result<(), String>;
 
@@ -344,14 +347,14 @@ impl<'a> World<'a> {
             for index in 0..self.clients.len() {
                 let id = self.clients[index].id;
                 while let Some((number, event)) = events.get(&id).and_then(VecDeque::front) {
-                    if few_acts && self.passes_over(id, *number, event, &events) {
-                        return Err(format!(
-                            "client {id}, {number}: {event:?} although a higher priority could take it"
-                        ));
-                    }
+                    let passes_over = few_acts && self.passes_over(id, *number, event, &events);
                     if self.model.observe(id, *number, event) == Fit::NotYet {
                         break;
                     }
+                    if passes_over {
+                        return Err(format!("client {id}, {number}: {} although it was another's turn", brief(event)));
+                    }
+                    self.note_unready(few_acts, &events);
                     events.get_mut(&id).expect("it was there").pop_front();
                     moved = true;
                 }
@@ -371,6 +374,7 @@ impl<'a> World<'a> {
                 Some(Act::Stop) => self.model.stop(),
                 None => break,
             }
+            self.note_unready(few_acts, &events);
         }
         for (id, events) in events {
             if let Some((number, event)) = events.front() {
@@ -384,22 +388,18 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn passes_over(
-        &self,
-        id: ClientId,
-        number: u16,
-        event: &Event,
-        events: &BTreeMap<ClientId, VecDeque<(u16, Event)>>,
-    ) -> bool {
+    fn passes_over(&self, id: ClientId, number: u16, event: &Event, events: &Events) -> bool {
         let Event::Deliver { consumer_tag, .. } = event else { return false };
-        self.model.passed_over(id, number, consumer_tag, |other| {
-            let quiet = events.get(&other).is_none_or(|events| events.is_empty());
-            let client = self.clients.iter().find(|client| client.id == other);
-            other != id && quiet && client.is_some_and(|client| !client.full)
-        })
+        self.model.passed_over(id, number, consumer_tag, |other| outlook(&self.clients, events, other))
     }
 
-    fn tap(&mut self) -> Result<BTreeMap<ClientId, VecDeque<(u16, Event)>>, String> {
+    /// Among several acts nobody knows when which of them came to be, so nobody is surely ready.
+    fn note_unready(&mut self, few_acts: bool, events: &Events) {
+        let nothing = Outlook { has_room: false, is_quiet: false };
+        self.model.note_unready(|id| if few_acts { outlook(&self.clients, events, id) } else { nothing });
+    }
+
+    fn tap(&mut self) -> Result<Events, String> {
         let mut all = BTreeMap::new();
         for client in &mut self.clients {
             let outbox = self.hub.outboxes().get(client.connection);
@@ -495,6 +495,14 @@ impl<'a> World<'a> {
             0 => Ok(()),
             left => Err(format!("no message is left, but {left} bytes of memory")),
         }
+    }
+}
+
+fn outlook(clients: &[Client], events: &Events, id: ClientId) -> Outlook {
+    let client = clients.iter().find(|client| client.id == id);
+    Outlook {
+        has_room: client.is_some_and(|client| !client.full),
+        is_quiet: events.get(&id).is_none_or(VecDeque::is_empty),
     }
 }
 

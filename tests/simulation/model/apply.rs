@@ -251,6 +251,7 @@ impl Model {
                     ready: BTreeMap::new(),
                     next_sequence: 0,
                     consumers: Vec::new(),
+                    deliveries: 0,
                     last_used_ms: self.now_ms,
                 };
                 self.queues.insert(key, queue);
@@ -301,6 +302,7 @@ impl Model {
         if exclusive || consume.exclusive && !others.is_empty() {
             return Err(ACCESS_REFUSED);
         }
+        let unready_at = self.queues[&key].deliveries;
         let channel = self.channel(client, number);
         let consumer = Consumer {
             client,
@@ -312,6 +314,8 @@ impl Model {
             priority: consume.priority.unwrap_or(0),
             prefetch_count: channel.consumer_prefetch,
             unacked: 0,
+            served_at: 0,
+            unready_at,
         };
         let consumer_key = self.next_consumer;
         self.next_consumer += 1;

@@ -18,7 +18,7 @@ mod observe;
 mod routing;
 mod settle;
 
-pub use observe::Fit;
+pub use observe::{Fit, Outlook};
 
 use crate::command::{Outcome, QueueDeclare};
 use crate::message::Message;
@@ -55,6 +55,8 @@ struct Queue {
     ready: BTreeMap<u64, Entry>,
     next_sequence: u64,
     consumers: Vec<ConsumerKey>,
+    /// To consumers.
+    deliveries: u64,
     last_used_ms: u64,
 }
 
@@ -69,6 +71,10 @@ struct Consumer {
     priority: i32,
     prefetch_count: u16,
     unacked: usize,
+    /// How many deliveries its queue had made after its last one.
+    served_at: u64,
+    /// How many deliveries its queue had made when it could not take one last.
+    unready_at: u64,
 }
 
 struct Unacked {

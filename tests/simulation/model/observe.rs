@@ -1,7 +1,17 @@
 //! What the broker may say: every answer as it is due, every delivery in its place.
 
-use super::{ClientId, Due, Mode, Model, Unacked, differs};
+use super::{ClientId, Consumer, ConsumerKey, Due, Mode, Model, Unacked, differs};
 use crate::wire::{Content, Event, Reply};
+use std::cmp::Ordering;
+
+/// What the broker may see in a client.
+#[derive(Clone, Copy)]
+pub struct Outlook {
+    /// Its outbox surely takes deliveries.
+    pub has_room: bool,
+    /// Everything that was said to it has been looked at.
+    pub is_quiet: bool,
+}
 
 /// Whether an event fits.
 #[derive(PartialEq, Eq, Debug)]
@@ -152,6 +162,8 @@ impl Model {
         let (_, entry) = queue.ready.pop_last().expect("the head was found above");
         // What is left before it had expired.
         queue.ready = behind;
+        queue.deliveries += 1;
+        self.consumers.get_mut(&consumer_key).expect("it was found above").served_at = queue.deliveries;
         self.channel(client, number).last_delivery_tag = delivery_tag;
         if !no_ack {
             self.consumers.get_mut(&consumer_key).expect("it was found above").unacked += 1;
@@ -181,16 +193,45 @@ impl Model {
         Fit::Now
     }
 
-    /// Whether a consumer with a higher priority than that of a delivery could have taken it. `has_room` tells of a
-    /// client whether its outbox takes more.
-    pub fn passed_over(&self, client: ClientId, number: u16, tag: &str, has_room: impl Fn(ClientId) -> bool) -> bool {
+    /// Whether another consumer should have taken a delivery: one with a higher priority that could, or an equal one
+    /// that could all the time since the taker's last delivery and had none. `outlook` tells of a client what the broker
+    /// may see in it.
+    pub fn passed_over(&self, client: ClientId, number: u16, tag: &str, outlook: impl Fn(ClientId) -> Outlook) -> bool {
         let channel = self.clients.get(&client).and_then(|client| client.channels.get(&number));
         let consumers = channel.map_or(&[][..], |channel| &channel.consumers);
         let named = consumers.iter().find(|key| self.consumers[key].tag.as_deref() == Some(tag));
         let Some(taker) = named.map(|key| &self.consumers[key]) else { return false };
-        self.queues[&taker.queue].consumers.iter().any(|key| {
-            let other = &self.consumers[key];
-            other.priority > taker.priority && self.has_credit(other) && has_room(other.client)
+        let last_turn = taker.served_at;
+        self.queues[&taker.queue].consumers.iter().map(|key| &self.consumers[key]).any(|other| {
+            let Outlook { has_room, is_quiet } = outlook(other.client);
+            match other.priority.cmp(&taker.priority) {
+                Ordering::Greater => other.client != client && has_room && is_quiet && self.has_credit(other),
+                Ordering::Equal => {
+                    other.served_at.max(other.unready_at) < last_turn && self.is_surely_ready(other, has_room, is_quiet)
+                }
+                Ordering::Less => false,
+            }
         })
+    }
+
+    /// Remembers which consumers may be unable to take a delivery now: they are at the back when they can.
+    pub fn note_unready(&mut self, outlook: impl Fn(ClientId) -> Outlook) {
+        let unready = |consumer: &Consumer| {
+            let Outlook { has_room, is_quiet } = outlook(consumer.client);
+            let others = self.queues[&consumer.queue].consumers.len() > 1;
+            others && !self.is_surely_ready(consumer, has_room, is_quiet)
+        };
+        let unready = self.consumers.iter().filter(|(_, consumer)| unready(consumer)).map(|(key, _)| *key);
+        for key in unready.collect::<Vec<ConsumerKey>>() {
+            let consumer = self.consumers.get_mut(&key).expect("it was listed");
+            consumer.unready_at = self.queues[&consumer.queue].deliveries;
+        }
+    }
+
+    /// Deliveries from one queue are looked at in their order, so a consumer's own prefetch count is known; its channel's
+    /// may be used up by what is still to be looked at.
+    fn is_surely_ready(&self, consumer: &Consumer, has_room: bool, is_quiet: bool) -> bool {
+        let alone = consumer.no_ack || self.clients[&consumer.client].channels[&consumer.channel].channel_prefetch == 0;
+        has_room && (is_quiet || alone) && self.has_credit(consumer)
     }
 }
