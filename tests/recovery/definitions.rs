@@ -53,11 +53,11 @@ fn durable_definitions_survive_kills_and_stops() {
         // The bindings, by what travels over them: one from exchange to exchange, one with arguments.
         client.send("confirm.select");
         client.expects("confirm.select-ok");
-        client.send("publish exchange=x.topic routing_key=k mandatory body='by key'");
-        client.send("publish exchange=x.headers mandatory headers={b=S:'two'} body='by header'");
+        client.send("publish exchange=x.topic routing_key=k mandatory body='by-key'");
+        client.send("publish exchange=x.headers mandatory headers={b=S:'two'} body='by-header'");
         client.expects("acks 2");
         client.send("basic.get queue=q.plain no_ack ; basic.get queue=q.plain no_ack");
-        client.expects("deliveries get#1='by key' get#2='by header'");
+        client.expects("deliveries get#1=by-key get#2=by-header");
         client.send("publish exchange=x.headers mandatory headers={b=S:'three'} body='no such header'");
         client.expects("basic.return(code=312, text='NO_ROUTE', exchange='x.headers', routing_key='')");
         if !is_last {
