@@ -302,7 +302,12 @@ impl<S: Store> Broker<S> {
     ) -> Result<u32, AmqpError> {
         let id = self.accessible_queue(name, connection)?;
         self.settle_deliveries(id, effects);
-        Ok(self.purge(id))
+        let length = self.purge(id);
+        if self.queue(id).durable_id.is_some() {
+            let position = self.store.everything();
+            self.answer_waits_for(position);
+        }
+        Ok(length)
     }
 
     fn purge(&mut self, id: QueueId) -> u32 {

@@ -191,8 +191,14 @@ impl<S: Store> Broker<S> {
         for pending in transaction.publishes {
             self.publish_pending(id, pending, effects);
         }
+        let settles = !transaction.settlements.is_empty();
         for pending in transaction.settlements {
             self.settle_delivery(id, pending.delivered, pending.outcome);
+        }
+        if settles {
+            // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
+            let position = self.store.everything();
+            self.answer_waits_for(position);
         }
         self.readmit_limited(id);
         Ok(())

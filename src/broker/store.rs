@@ -73,12 +73,15 @@ pub trait Store {
         expires_at_ms: Option<u64>,
     ) -> LogPosition;
 
-    /// A persistent message left its durable queue for good: acknowledged, rejected, purged or expired. Nobody waits
-    /// for it to be durable.
+    /// A persistent message left its durable queue for good: acknowledged, rejected, purged or expired. Whoever
+    /// waits for it to be durable asks for [`everything`](Self::everything).
     fn removed(&mut self, queue: DurableQueueId, sequence: u64);
 
     /// All messages of a durable queue at or below `up_to` left it for good.
     fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition;
+
+    /// The position at which all that was told so far is durable, removals among it.
+    fn everything(&mut self) -> LogPosition;
 
     /// What exists changed.
     fn define(&mut self, definition: &Definition) -> LogPosition;
@@ -108,6 +111,11 @@ impl Store for MemoryStore {
 
     #[inline]
     fn purged(&mut self, _queue: DurableQueueId, _up_to: u64) -> LogPosition {
+        LogPosition(0)
+    }
+
+    #[inline]
+    fn everything(&mut self) -> LogPosition {
         LogPosition(0)
     }
 

@@ -355,6 +355,14 @@ impl Store for LogStore {
         self.put_other(|open| record::put_purged(open, queue, up_to))
     }
 
+    fn everything(&mut self) -> LogPosition {
+        if !self.removed.is_empty() {
+            self.last_enqueue = None;
+            self.write_removed();
+        }
+        LogPosition(self.next_position - 1)
+    }
+
     fn define(&mut self, definition: &Definition) -> LogPosition {
         self.put_other(|open| record::put_definition(open, definition))
     }

@@ -1,0 +1,80 @@
+//! Durable definitions of every kind come back as they were; what is not durable, or belongs to a connection, does not.
+
+use crate::node::{DataFolder, ask, depth, exchange_exists};
+
+/// What is declared, and the passive or repeated declaration that only the very same survives.
+const DURABLE: [(&str, &str); 9] = [
+    ("exchange.declare exchange=x.direct type=direct durable", "exchange.declare-ok"),
+    ("exchange.declare exchange=x.fanout type=fanout durable internal", "exchange.declare-ok"),
+    ("exchange.declare exchange=x.topic type=topic durable", "exchange.declare-ok"),
+    ("exchange.declare exchange=x.headers type=headers durable", "exchange.declare-ok"),
+    (
+        "exchange.declare exchange=x.more type=topic durable auto_delete arguments={alternate-exchange=S:'x.fanout'}",
+        "exchange.declare-ok",
+    ),
+    ("queue.declare queue=q.plain durable", "queue.declare-ok"),
+    ("queue.declare queue=q.auto durable auto_delete", "queue.declare-ok"),
+    ("queue.declare queue=q.ttl durable arguments={x-message-ttl=I:60000, x-expires=I:3600000}", "queue.declare-ok"),
+    ("queue.declare queue='q. naïve \\'name\\'' durable", "queue.declare-ok"),
+];
+
+const BINDINGS: [(&str, &str); 4] = [
+    ("queue.bind queue=q.plain exchange=x.direct routing_key=k", "queue.bind-ok"),
+    ("queue.bind queue=q.plain exchange=x.headers arguments={x-match=S:'any', a=I:1, b=S:'two'}", "queue.bind-ok"),
+    ("exchange.bind destination=x.direct source=x.topic routing_key='#'", "exchange.bind-ok"),
+    ("exchange.bind destination=x.fanout source=x.more routing_key=more", "exchange.bind-ok"),
+];
+
+const PASSING: [(&str, &str); 4] = [
+    ("queue.declare queue=p.transient", "queue.declare-ok"),
+    ("queue.declare queue=p.exclusive durable exclusive", "queue.declare-ok"),
+    ("exchange.declare exchange=p.transient type=fanout", "exchange.declare-ok"),
+    ("queue.bind queue=q.plain exchange=p.transient", "queue.bind-ok"),
+];
+
+#[test]
+fn durable_definitions_survive_kills_and_stops() {
+    let folder = DataFolder::new();
+    let node = folder.start();
+    let mut client = node.client();
+    for (line, answer) in DURABLE.into_iter().chain(BINDINGS).chain(PASSING) {
+        assert!(ask(&mut client, line, answer), "{line}");
+    }
+    node.kill();
+    for is_last in [false, true] {
+        let node = folder.start();
+        let mut client = node.client();
+        // The same again is the same; whatever came back otherwise would be a 406.
+        for (line, answer) in DURABLE {
+            assert!(ask(&mut client, line, answer), "{line}");
+        }
+        assert_eq!([depth(&mut client, "p.transient"), depth(&mut client, "p.exclusive")], [None, None]);
+        assert!(!exchange_exists(&mut client, "p.transient"));
+        // The bindings, by what travels over them: one from exchange to exchange, one with arguments.
+        client.send("confirm.select");
+        client.expects("confirm.select-ok");
+        client.send("publish exchange=x.topic routing_key=k mandatory body='by-key'");
+        client.send("publish exchange=x.headers mandatory headers={b=S:'two'} body='by-header'");
+        client.expects("acks 2");
+        client.send("basic.get queue=q.plain no_ack ; basic.get queue=q.plain no_ack");
+        client.expects("deliveries get#1=by-key get#2=by-header");
+        client.send("publish exchange=x.headers mandatory headers={b=S:'three'} body='no such header'");
+        client.expects("basic.return(code=312, text='NO_ROUTE', exchange='x.headers', routing_key='')");
+        if !is_last {
+            assert_eq!(node.stop().code(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn unanswered_declarations_are_all_there_once_a_later_one_is_answered() {
+    let folder = DataFolder::new();
+    let node = folder.start();
+    let mut client = node.client();
+    client.send("200x queue.declare queue=q% durable nowait");
+    assert!(ask(&mut client, "queue.declare queue=last durable", "queue.declare-ok"));
+    node.kill();
+    let node = folder.start();
+    let mut client = node.client();
+    assert!((0..200).all(|number| depth(&mut client, &format!("q{number}")) == Some(0)));
+}

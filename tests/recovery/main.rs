@@ -1,0 +1,32 @@
+//! What a broker finds again: the program itself is killed, stopped, damaged and refused, and seen from outside alone.
+//!
+//! ```text
+//! cargo test --test recovery                                       all of it, three rounds of kills among them
+//! LEVERET_ROUNDS=50 cargo test --test recovery kills -- --nocapture   so many rounds on one folder
+//! LEVERET_SEED=7 cargo test --test recovery kills                  other moments, other messages
+//! ```
+//! A seed decides what is written and after how many confirms the broker is killed; what the broker had done by then is
+//! up to the machine. Nothing here sees a power cut, which takes what was not synced: that is the simulated disk's part.
+
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
+#[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../simulation/random.rs"]
+mod random;
+
+mod damage;
+mod definitions;
+mod expiry;
+mod kills;
+mod ledger;
+mod message;
+mod node;
+mod refusals;
+mod removals;
+mod standing;
+mod stops;
+mod storm;
+mod transactions;

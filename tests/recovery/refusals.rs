@@ -1,0 +1,73 @@
+//! Folders on which the broker must not run, and what it says.
+
+use crate::node::{DataFolder, ask, depth, launch};
+use crate::stops::publish_confirmed;
+use std::path::Path;
+
+#[test]
+fn a_second_broker_on_the_same_folder_is_refused() {
+    let folder = DataFolder::new();
+    let first = folder.start();
+    assert!(ask(&mut first.client(), "queue.declare queue=q durable", "queue.declare-ok"));
+    let second = folder.refusal();
+    let expected = format!("leveret: the data folder {} is in use by another broker\n", folder.path().display());
+    assert!(second.text.ends_with(&expected), "{}", second.text);
+    assert_eq!(second.code, Some(1));
+    // The first one did not notice, and its end frees the folder.
+    publish_confirmed(&first, 1, "q", 2, 3);
+    first.kill();
+    assert_eq!(depth(&mut folder.start().client(), "q"), Some(3));
+}
+
+#[track_caller]
+fn refusal_at(path: &Path) -> String {
+    let refusal = launch(path, &[]).err().expect("a refusal");
+    assert_eq!(refusal.code, Some(1), "{}", refusal.text);
+    refusal.text
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let folder = DataFolder::new();
+    std::fs::create_dir_all(folder.path()).expect("a temporary folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "a regular file").expect("a temporary file");
+    // Below a file nothing can be made, nor below /proc, whoever asks.
+    for path in [file.join("data"), file.clone(), "/proc/leveret-data".into()] {
+        let text = refusal_at(&path);
+        let expected = format!("leveret: cannot make the folder {}", path.display());
+        assert!(text.contains(&expected), "{text}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), "a regular file");
+}
+
+#[test]
+fn data_of_a_newer_version_is_refused_and_left_alone() {
+    let folder = DataFolder::new();
+    let node = folder.start();
+    assert!(ask(&mut node.client(), "queue.declare queue=q durable", "queue.declare-ok"));
+    assert_eq!(node.stop().code(), Some(0));
+    let meta = folder.path().join("META");
+    let ours = std::fs::read(&meta).expect("META");
+    let mut newer = ours.clone();
+    // The format's version stands behind the eight bytes of the magic.
+    newer[8] += 1;
+    std::fs::write(&meta, &newer).expect("META");
+    let refusal = folder.refusal();
+    assert_eq!(refusal.code, Some(1));
+    let expected = "the data was written by a newer version of Leveret (format 2; this version knows up to 1)";
+    assert!(refusal.text.contains(expected), "{}", refusal.text);
+    assert_eq!(std::fs::read(&meta).expect("META"), newer);
+    std::fs::write(&meta, &ours).expect("META");
+    assert_eq!(depth(&mut folder.start().client(), "q"), Some(0));
+}
+
+#[test]
+fn a_log_without_its_meta_is_not_taken_for_an_empty_folder() {
+    let folder = DataFolder::new();
+    assert_eq!(folder.start().stop().code(), Some(0));
+    std::fs::remove_file(folder.path().join("META")).expect("META");
+    let refusal = folder.refusal();
+    assert_eq!(refusal.code, Some(1));
+    assert!(refusal.text.contains("META is not Leveret's: it is missing although there is a log"), "{}", refusal.text);
+}
