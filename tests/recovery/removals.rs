@@ -1,5 +1,6 @@
 //! What was deleted, purged and unbound stays so, once the broker has said that it is.
 
+use crate::message::{next_delivery, take_all};
 use crate::node::{DataFolder, Node, ask, depth, exchange_exists};
 use crate::standing::reaches_a_queue;
 use crate::stops::publish_confirmed;
@@ -54,6 +55,19 @@ fn a_purged_queue_stays_empty() {
     let mut client = node.client();
     assert_eq!([depth(&mut client, "a"), depth(&mut client, "b")], [Some(0), Some(3)]);
     assert!(is_bound(&node, "a"));
+}
+
+#[test]
+fn a_purge_spares_what_a_consumer_holds_and_nothing_else() {
+    let folder = DataFolder::new();
+    let node = furnished(&folder);
+    let mut client = node.client();
+    client.send("basic.get queue=a");
+    let held = next_delivery(&mut client).expect("a running broker").message;
+    assert!(ask(&mut client, "queue.purge queue=a", "queue.purge-ok"));
+    node.kill();
+    let found = take_all(&mut folder.start().client(), "a");
+    assert_eq!(found.iter().map(|delivery| delivery.message).collect::<Vec<_>>(), [held]);
 }
 
 #[test]
