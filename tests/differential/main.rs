@@ -31,6 +31,10 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("../amqp/transcripts/reply_to.txt"),
 ];
 
+/// How often a scenario is played before a difference counts. In RabbitMQ a declare may overtake the publishes before
+/// it, so that now and then it contradicts its own transcript; what differs for a reason differs every time.
+const ATTEMPTS: usize = 3;
+
 /// Whether Leveret is known to say something else than the reference here, on purpose.
 fn may_differ(expected: &Expectation) -> bool {
     expected.reference.is_some() || expected.accepted.len() > 1
@@ -46,17 +50,21 @@ fn transcripts_match() {
         scenarios.retain(|scenario| scenario.for_the_reference);
         failures.extend(side_by_side(&scenarios, |scenario| {
             let ours = if scenario.hasty { &hasty } else { &leveret };
-            let (theirs, ours) =
-                (play(scenario, reference.address(), true), play(scenario, ours.address, ours.is_reference()));
-            let same = ours.passed()
-                && theirs.outcomes.len() == ours.outcomes.len()
-                && theirs.leftovers == ours.leftovers
-                && theirs
-                    .outcomes
-                    .iter()
-                    .zip(&ours.outcomes)
-                    .all(|(theirs, ours)| theirs.actual == ours.actual || may_differ(&theirs.expected));
-            (!same).then(|| format!("RabbitMQ:\n{}Leveret:\n{}", theirs.log, ours.log))
+            let differs = || {
+                let theirs = play(scenario, reference.address(), true);
+                let ours = play(scenario, ours.address, ours.is_reference());
+                let same = ours.passed()
+                    && theirs.outcomes.len() == ours.outcomes.len()
+                    && theirs.leftovers == ours.leftovers
+                    && theirs
+                        .outcomes
+                        .iter()
+                        .zip(&ours.outcomes)
+                        .all(|(theirs, ours)| theirs.actual == ours.actual || may_differ(&theirs.expected));
+                (!same).then(|| format!("RabbitMQ:\n{}Leveret:\n{}", theirs.log, ours.log))
+            };
+            // The last try's word: RabbitMQ races with itself.
+            (1..ATTEMPTS).find_map(|_| differs().is_none().then_some(())).map_or_else(differs, |()| None)
         }));
     }
     assert!(failures.is_empty(), "{} transcripts differ:\n{}", failures.len(), failures.join("\n"));
