@@ -59,7 +59,7 @@ impl OpenedLog {
         let Self { disk, options, recovered } = self;
         let clean = recovered.clean;
         let messages = restore(hub, recovered.definitions, recovered.queues, recovered.max_queue_id)?;
-        if messages > 0 || !clean {
+        if messages > 0 {
             let how = if clean { "an orderly" } else { "a sudden" };
             log::info!("recovered {messages} messages after {how} stop");
         }
