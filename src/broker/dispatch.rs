@@ -314,7 +314,7 @@ mod tests {
     use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
     use crate::broker::{Broker, ConnectionId, ConsumeRequest, DeclareRequest, Effects, Publication, Recipient, Room};
-    use crate::broker::{ChannelId, Settings};
+    use crate::broker::{ChannelId, testing};
     use crate::protocol::FieldTable;
 
     /// Who got deliveries.
@@ -343,17 +343,7 @@ mod tests {
     #[test]
     fn a_vanished_consumer_in_the_line_is_passed_over() {
         let (publisher, vanishing, staying) = (ConnectionId(0), ConnectionId(1), ConnectionId(2));
-        let settings = Settings {
-            vhost: "/".into(),
-            seed: [0; 32],
-            unix_start_ms: 0,
-            queues_max: 0,
-            exchanges_max: 0,
-            bindings_max: 0,
-            consumers_max: 0,
-            transaction_max_bytes: usize::MAX,
-        };
-        let mut broker = Broker::new(settings, MemoryStore, 0);
+        let mut broker = Broker::new(testing::settings(), MemoryStore, 0);
         let mut takers = Takers::default();
         broker.open_connection(publisher);
         let channel = broker.open_channel(publisher, 1);

@@ -99,38 +99,16 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::effects::{Recipient, Room};
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
-    use crate::broker::{ConnectionId, DeclareRequest, Publication, Settings};
+    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::{ConnectionId, DeclareRequest, Publication};
     use crate::protocol::FieldTable;
-
-    /// Nobody listens.
-    struct Nobody;
-
-    impl Effects for Nobody {
-        fn deliver(&mut self, _: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
-            Room::Left
-        }
-        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
-        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
-        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
-    }
 
     #[test]
     fn a_message_that_becomes_the_head_expires_in_time() {
         let client = ConnectionId(0);
-        let settings = Settings {
-            vhost: "/".into(),
-            seed: [0; 32],
-            unix_start_ms: 0,
-            queues_max: 0,
-            exchanges_max: 0,
-            bindings_max: 0,
-            consumers_max: 0,
-            transaction_max_bytes: usize::MAX,
-        };
-        let mut broker = Broker::new(settings, MemoryStore, 0);
+        let mut broker = Broker::new(settings(), MemoryStore, 0);
         broker.open_connection(client);
         let channel = broker.open_channel(client, 1);
         let request = DeclareRequest {

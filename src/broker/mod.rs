@@ -40,6 +40,8 @@ mod queue_commands;
 mod settle;
 pub mod snapshot;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod unacknowledged;
 
 pub use census::Census;
@@ -249,23 +251,10 @@ impl<S: Store> Broker<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::effects::Room;
-    use super::message::Content;
     use super::store::MemoryStore;
+    use super::testing::Nobody;
     use super::*;
     use crate::protocol::FieldTable;
-
-    /// Nobody listens.
-    struct Nobody;
-
-    impl Effects for Nobody {
-        fn deliver(&mut self, _: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
-            Room::Left
-        }
-        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
-        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
-        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
-    }
 
     const CLIENT: ConnectionId = ConnectionId(0);
     /// Exchanges that every vhost has.
@@ -280,14 +269,11 @@ mod tests {
     #[test]
     fn each_limit_holds_for_one_more_and_for_nothing_that_is_there() {
         let settings = Settings {
-            vhost: "/".into(),
-            seed: [0; 32],
-            unix_start_ms: 0,
             queues_max: 1,
             exchanges_max: PREDECLARED + 1,
             bindings_max: 1,
             consumers_max: 1,
-            transaction_max_bytes: usize::MAX,
+            ..testing::settings()
         };
         let mut broker = Broker::new(settings, MemoryStore, 0);
         broker.open_connection(CLIENT);

@@ -4,7 +4,7 @@ use super::consumer::ConsumerState;
 use super::definitions::durable_binding;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{Subject, assert_same_argument, assert_same_attribute};
-use super::exchange::QueueId;
+use super::exchange::{QueueId, without_line_breaks};
 use super::publish::{REPLY_ADDRESS_PREFIX, REPLY_TO};
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableDestination, DurableQueueId, Store};
@@ -407,9 +407,4 @@ impl<S: Store> Broker<S> {
         self.channel_mut(channel).consumers.remove(&tag);
         CancelledConsumer { connection, channel_number, tag }
     }
-}
-
-/// RabbitMQ strips carriage returns and line feeds from names when it declares.
-pub(super) fn without_line_breaks(name: &[u8]) -> Vec<u8> {
-    name.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect()
 }

@@ -121,7 +121,7 @@ fn known_kind(name: &[u8]) -> Result<ExchangeKind, AmqpError> {
 }
 
 /// Names are declared and deleted without their line breaks.
-fn without_line_breaks(name: &[u8]) -> Cow<'_, [u8]> {
+pub(in crate::broker) fn without_line_breaks(name: &[u8]) -> Cow<'_, [u8]> {
     match memchr::memchr2(b'\r', b'\n', name) {
         None => Cow::Borrowed(name),
         Some(_) => name.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect(),

@@ -34,6 +34,7 @@ mod tests;
 
 pub use bind::{Bound, Unbound};
 pub use binding::BindingInfo;
+pub(super) use declare::without_line_breaks;
 pub use declare::{Declared, Deleted};
 pub use router::{Exchange, Router};
 
