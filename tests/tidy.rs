@@ -12,7 +12,7 @@ const PERF_FILE_LINES_MAX: usize = 800;
 /// Every room that has walls, with the rooms it may import (itself aside). The server may import all of them.
 const WALLS: [(&str, &[&str]); 6] = [
     ("protocol", &[]),
-    ("broker", &["protocol"]),
+    ("broker", &["protocol", "varint"]),
     ("connection", &["protocol", "broker"]),
     ("reactor", &[]),
     ("config", &[]),

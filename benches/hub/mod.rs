@@ -30,7 +30,7 @@ pub struct Loop {
 
 impl Loop {
     pub fn new() -> Self {
-        let hub = Hub::new(hub_settings(&Config::default(), [0; 32], 0), MemoryStore, 0);
+        let hub = Hub::new(hub_settings(&Config::default(), [0; 32], 0), MemoryStore::default(), 0);
         Self { hub, joined: Vec::new(), sent: Vec::new() }
     }
 

@@ -79,7 +79,7 @@ impl Default for Broker {
         config.limits.outbox_high_water_bytes = OUTBOX_HIGH_WATER_BYTES;
         config.limits.message_size_max_bytes = MESSAGE_SIZE_MAX_BYTES;
         config.limits.transaction_max_bytes = MESSAGE_SIZE_MAX_BYTES;
-        Self { hub: Hub::new(hub_settings(&config, [7; 32], 0), MemoryStore, 0), now_ms: 0 }
+        Self { hub: Hub::new(hub_settings(&config, [7; 32], 0), MemoryStore::default(), 0), now_ms: 0 }
     }
 }
 

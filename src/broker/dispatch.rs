@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_vanished_consumer_in_the_line_is_passed_over() {
         let (publisher, vanishing, staying) = (ConnectionId(0), ConnectionId(1), ConnectionId(2));
-        let mut broker = Broker::new(testing::settings(), MemoryStore, 0);
+        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
         let mut takers = Takers::default();
         broker.open_connection(publisher);
         let channel = broker.open_channel(publisher, 1);

@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_message_that_becomes_the_head_expires_in_time() {
         let client = ConnectionId(0);
-        let mut broker = Broker::new(settings(), MemoryStore, 0);
+        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
         broker.open_connection(client);
         let channel = broker.open_channel(client, 1);
         let request = DeclareRequest {

@@ -89,6 +89,15 @@ impl<'a> Content<'a> {
     }
 }
 
+/// A message's parts where the header frame and the body frame lie apart.
+pub struct Parts<'a> {
+    pub address: &'a [u8],
+    pub header_frame: &'a [u8],
+    /// Empty with an empty body, and with a shared one.
+    pub body_frame: &'a [u8],
+    pub shared_body: Option<Bytes>,
+}
+
 struct Header {
     references: Cell<u32>,
     address_length: u16,
@@ -110,24 +119,36 @@ pub struct MessageRef {
 impl MessageRef {
     /// Copies `content` into one allocation.
     pub fn new(content: &Content<'_>, attributes: Attributes) -> Self {
-        let layout = Self::layout(content.address.len(), content.frames.len());
+        let (header_frame, body_frame) = content.frames.split_at(content.header_frame_length);
+        let shared_body = content.shared_body.cloned();
+        Self::of_parts(Parts { address: content.address, header_frame, body_frame, shared_body }, attributes)
+    }
+
+    /// Copies the parts into one allocation.
+    #[inline]
+    pub fn of_parts(parts: Parts<'_>, attributes: Attributes) -> Self {
+        let Parts { address, header_frame, body_frame, shared_body } = parts;
+        let frames_length = header_frame.len() + body_frame.len();
+        let layout = Self::layout(address.len(), frames_length);
         // SAFETY: the layout's size is at least that of a header, so it isn't zero.
         let pointer = unsafe { alloc(layout) };
         let Some(header) = NonNull::new(pointer.cast::<Header>()) else { handle_alloc_error(layout) };
-        // SAFETY: the allocation is fresh, aligned for a header, and large enough for it and both byte strings.
+        // SAFETY: the allocation is fresh, aligned for a header, and large enough for it and all byte strings.
         unsafe {
             header.as_ptr().write(Header {
                 references: Cell::new(1),
-                address_length: content.address.len() as u16,
+                address_length: address.len() as u16,
                 persistent: attributes.persistent,
                 priority: attributes.priority,
-                frames_length: content.frames.len() as u32,
-                header_frame_length: content.header_frame_length as u32,
-                shared_body: content.shared_body.map(|body| Box::new(body.clone())),
+                frames_length: frames_length as u32,
+                header_frame_length: header_frame.len() as u32,
+                shared_body: shared_body.map(Box::new),
             });
-            let image = pointer.add(size_of::<Header>());
-            image.copy_from_nonoverlapping(content.address.as_ptr(), content.address.len());
-            image.add(content.address.len()).copy_from_nonoverlapping(content.frames.as_ptr(), content.frames.len());
+            let mut image = pointer.add(size_of::<Header>());
+            for part in [address, header_frame, body_frame] {
+                image.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                image = image.add(part.len());
+            }
         }
         let message = Self { header, _owned_by_one_thread: PhantomData };
         MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + message.memory_bytes()));

@@ -34,6 +34,7 @@ mod expiry;
 mod lifecycle;
 pub mod message;
 mod names;
+pub mod page;
 mod publish;
 pub mod queue;
 mod queue_commands;
@@ -275,7 +276,7 @@ mod tests {
             consumers_max: 1,
             ..testing::settings()
         };
-        let mut broker = Broker::new(settings, MemoryStore, 0);
+        let mut broker = Broker::new(settings, MemoryStore::default(), 0);
         broker.open_connection(CLIENT);
         let channel = broker.open_channel(CLIENT, 1);
         let no_arguments = FieldTable::default;

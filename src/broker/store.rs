@@ -6,6 +6,8 @@
 use super::exchange::ExchangeKind;
 use super::message::MessageRef;
 use crate::protocol::{FieldTable, ShortString};
+use hashbrown::HashMap;
+use std::collections::VecDeque;
 
 /// A durable queue's number, never used again for another queue.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -15,6 +17,10 @@ pub struct DurableQueueId(pub u64);
 /// everything: nobody has to wait for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LogPosition(pub u64);
+
+/// A page that the store keeps, never used again for another one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct PageId(pub u64);
 
 /// A change of what exists, apart from messages.
 #[derive(Clone, PartialEq, Debug)]
@@ -77,6 +83,9 @@ pub trait Store {
     /// waits for it to be durable asks for [`everything`](Self::everything).
     fn removed(&mut self, queue: DurableQueueId, sequence: u64);
 
+    /// Whatever of the sequences from `first` to `last` was in a durable queue left it for good.
+    fn removed_range(&mut self, queue: DurableQueueId, first: u64, last: u64);
+
     /// All messages of a durable queue at or below `up_to` left it for good.
     fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition;
 
@@ -94,11 +103,40 @@ pub trait Store {
 
     /// Bytes appended that nobody has begun to write: the figure for back-pressure.
     fn pending_bytes(&self) -> usize;
+
+    /// Keeps a page outside of memory. It doesn't survive a restart.
+    fn put_page(&mut self, bytes: Vec<u8>) -> PageId;
+
+    /// Asks for a page, which [arrives](Self::take_arrived_page) later and is kept no more. Pages arrive in the order
+    /// in which they were asked for.
+    fn read_page(&mut self, page: PageId);
+
+    /// A page that is needed no more.
+    fn discard_page(&mut self, page: PageId);
+
+    /// A page that was asked for.
+    fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)>;
+
+    /// Bytes of pages that are still in memory because they wait to be written: the figure for back-pressure.
+    fn unwritten_page_bytes(&self) -> usize;
 }
 
-/// Keeps nothing: every position counts as durable at once, and a restart starts empty.
+/// Keeps nothing durable: every position counts as durable at once, and a restart starts empty.
+///
+/// Its pages are in memory, too, and arrive when they are asked for: for tests and for measuring.
 #[derive(Default)]
-pub struct MemoryStore;
+pub struct MemoryStore {
+    pages: HashMap<PageId, Vec<u8>>,
+    next_page: u64,
+    arrived: VecDeque<(PageId, Vec<u8>)>,
+}
+
+impl MemoryStore {
+    /// How many pages it keeps.
+    pub fn page_count(&self) -> usize {
+        self.pages.len()
+    }
+}
 
 impl Store for MemoryStore {
     #[inline]
@@ -108,6 +146,8 @@ impl Store for MemoryStore {
 
     #[inline]
     fn removed(&mut self, _queue: DurableQueueId, _sequence: u64) {}
+
+    fn removed_range(&mut self, _queue: DurableQueueId, _first: u64, _last: u64) {}
 
     #[inline]
     fn purged(&mut self, _queue: DurableQueueId, _up_to: u64) -> LogPosition {
@@ -134,6 +174,31 @@ impl Store for MemoryStore {
 
     #[inline]
     fn pending_bytes(&self) -> usize {
+        0
+    }
+
+    fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
+        let page = PageId(self.next_page);
+        self.next_page += 1;
+        self.pages.insert(page, bytes);
+        page
+    }
+
+    fn read_page(&mut self, page: PageId) {
+        let bytes = self.pages.remove(&page).expect("only pages that are kept are asked for");
+        self.arrived.push_back((page, bytes));
+    }
+
+    fn discard_page(&mut self, page: PageId) {
+        self.pages.remove(&page).expect("only pages that are kept are discarded");
+    }
+
+    #[inline]
+    fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
+        self.arrived.pop_front()
+    }
+
+    fn unwritten_page_bytes(&self) -> usize {
         0
     }
 }

@@ -21,7 +21,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32], 0), MemoryStore, 0), now_ms: 0 }
+        Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32], 0), MemoryStore::default(), 0), now_ms: 0 }
     }
 
     fn connect(&mut self, from: &str) -> ConnectionId {

@@ -22,9 +22,9 @@ use super::log_writer::LogWriter;
 use super::record::{Record, put_definition, read_record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
-use super::varint::{Cursor, put_varint};
 use super::{FORMAT_VERSION, NodeId};
 use crate::broker::store::DurableQueueId;
+use crate::varint::{Cursor, put_varint};
 use std::collections::BTreeSet;
 use std::io;
 

@@ -12,9 +12,10 @@
 
 use super::batch::{BATCH_HEADER_BYTES, FLAG_CLEAN_STOP};
 use super::error::StorageError;
+use super::page_queue::PageQueue;
 use super::{LogOptions, record};
 use crate::broker::message::MessageRef;
-use crate::broker::store::{Definition, DurableQueueId, LogPosition, Store};
+use crate::broker::store::{Definition, DurableQueueId, LogPosition, PageId, Store};
 use std::collections::VecDeque;
 
 /// Buffers kept for batches to come.
@@ -98,6 +99,7 @@ pub struct LogStore {
     /// When the oldest unsynced message was handed to the writer.
     unsynced_since_ms: Option<u64>,
     failed: bool,
+    pages: PageQueue,
 }
 
 struct LastEnqueue {
@@ -125,6 +127,7 @@ impl LogStore {
             awaited: last_position,
             unsynced_since_ms: None,
             failed: false,
+            pages: PageQueue::default(),
             options,
         }
     }
@@ -132,6 +135,11 @@ impl LogStore {
     /// Bytes that the writer was not given yet: the figure for back-pressure.
     pub fn pending_bytes(&self) -> usize {
         self.sealed_bytes + self.open.len() - BATCH_HEADER_BYTES
+    }
+
+    /// Pages on their way to the pager and back.
+    pub fn pages_mut(&mut self) -> &mut PageQueue {
+        &mut self.pages
     }
 
     /// Whether a batch is with the writer.
@@ -351,6 +359,10 @@ impl Store for LogStore {
         self.removed.push((queue, sequence, sequence));
     }
 
+    fn removed_range(&mut self, queue: DurableQueueId, first: u64, last: u64) {
+        self.removed.push((queue, first, last));
+    }
+
     fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition {
         self.put_other(|open| record::put_purged(open, queue, up_to))
     }
@@ -375,6 +387,26 @@ impl Store for LogStore {
     #[inline]
     fn pending_bytes(&self) -> usize {
         self.pending_bytes()
+    }
+
+    fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
+        self.pages.put(bytes)
+    }
+
+    fn read_page(&mut self, page: PageId) {
+        self.pages.read(page);
+    }
+
+    fn discard_page(&mut self, page: PageId) {
+        self.pages.discard(page);
+    }
+
+    fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
+        self.pages.take_arrived()
+    }
+
+    fn unwritten_page_bytes(&self) -> usize {
+        self.pages.unwritten_bytes()
     }
 
     fn durable(&self) -> LogPosition {

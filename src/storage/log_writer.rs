@@ -19,9 +19,9 @@ use super::record::read_record;
 use super::recovery::Resume;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
-use super::varint::Cursor;
 use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
+use crate::varint::Cursor;
 use std::collections::BTreeMap;
 
 pub struct LogWriter<D: Disk> {

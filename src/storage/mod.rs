@@ -14,7 +14,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`varint`], [`record`], [`batch`], [`segment`] | the format, from the inside out |
+//! | [`record`], [`batch`], [`segment`] | the format, from the inside out |
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
@@ -36,6 +36,7 @@ mod loading;
 pub mod log_store;
 pub mod log_writer;
 pub mod meta;
+pub mod page_queue;
 pub mod reclaim;
 pub mod record;
 pub mod recovery;
@@ -43,7 +44,6 @@ mod scan;
 pub mod segment;
 pub mod spawn;
 pub mod state;
-pub mod varint;
 
 pub use error::StorageError;
 pub use file_disk::FileDisk;

@@ -14,11 +14,11 @@
 //!
 //! Decoding never panics, whatever the bytes: a record is whole or it is [`BadRecord`].
 
-use super::varint::{Cursor, put_counted_bytes, put_varint};
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::message::{Content, MessageRef};
 use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
 use crate::protocol::{FieldTable, ShortString};
+use crate::varint::{Cursor, put_counted_bytes, put_varint};
 
 /// Bytes before a record's payload.
 pub const RECORD_HEADER_BYTES: usize = 5;

@@ -6,7 +6,7 @@ use super::error::StorageError;
 use super::record::{Record, put_moved, read_record};
 use super::segment::{SegmentNumber, file_name};
 use super::state::State;
-use super::varint::Cursor;
+use crate::varint::Cursor;
 
 /// Reads a segment's file into `buffer`.
 pub fn read_segment(disk: &impl Disk, number: SegmentNumber, mut buffer: Vec<u8>) -> Result<Vec<u8>, StorageError> {

@@ -109,7 +109,7 @@ impl<'a> World<'a> {
         let settings = settings(&mut random);
         let high_water_bytes = settings.outbox_high_water_bytes;
         // The disk of a later day comes in here, as another store.
-        let hub = Hub::new(settings, MemoryStore, now_ms);
+        let hub = Hub::new(settings, MemoryStore::default(), now_ms);
         Self {
             hub,
             model: Model::new(now_ms),

@@ -1,4 +1,4 @@
-//! Numbers of seven bits a byte, and a bounded cursor over bytes of a file.
+//! Numbers of seven bits a byte, and a bounded cursor over bytes of a file: for all that the broker writes for itself.
 //!
 //! ```text
 //! 0xxxxxxx                     0 … 127
