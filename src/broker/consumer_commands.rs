@@ -212,7 +212,7 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// `basic.get`: the message at the head, or `None`.
+    /// `basic.get`: the message at the head, or `None`. Not for a queue whose [head is away](Self::head_is_away).
     ///
     /// # Errors
     /// 404, 405.
@@ -257,6 +257,7 @@ impl<S: Store> Broker<S> {
             self.unacknowledged += 1;
             channel.unacknowledged.push(got.delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
         }
+        self.read_ahead(queue_id);
         self.schedule_expiry(queue_id);
         Ok(Some(got))
     }

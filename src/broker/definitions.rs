@@ -2,8 +2,7 @@
 
 use super::Broker;
 use super::exchange::{ExchangeKind, QueueId};
-use super::message::MessageRef;
-use super::queue::{NEVER, Queue, QueueProperties, arguments};
+use super::queue::{Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
@@ -21,7 +20,7 @@ pub(super) fn durable_binding(
     }
 }
 
-/// A queue that comes back. Its messages follow with [`Broker::restore_message`].
+/// A queue that comes back. How many messages it has follows with [`Broker::expect_messages`].
 pub struct RestoredQueue {
     pub id: DurableQueueId,
     pub name: ShortString,
@@ -118,19 +117,5 @@ impl<S: Store> Broker<S> {
             }
         }
         Ok(())
-    }
-
-    /// A message of an earlier run returns to its queue, in rising order of sequences. `expires_at_ms` counts from 1970.
-    pub fn restore_message(&mut self, id: QueueId, sequence: u64, message: MessageRef, expires_at_ms: Option<u64>) {
-        let unix_start_ms = self.settings.unix_start_ms;
-        let expires_at_ms = expires_at_ms.map_or(NEVER, |unix_ms| unix_ms.saturating_sub(unix_start_ms));
-        self.queue_mut(id).backlog.restore(message, sequence, expires_at_ms);
-        self.ready += 1;
-    }
-
-    /// All messages of the queue are back. They may have been delivered before.
-    pub fn restored(&mut self, id: QueueId, next_sequence: u64) {
-        self.queue_mut(id).backlog.restored(next_sequence);
-        self.schedule_expiry(id);
     }
 }

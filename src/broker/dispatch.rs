@@ -231,8 +231,11 @@ impl<S: Store> Broker<S> {
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
     pub(super) fn settle_deliveries(&mut self, id: QueueId, effects: &mut impl Effects) {
-        if self.queue(id).touched {
+        while self.queue(id).touched {
+            self.queue_mut(id).touched = false;
             self.deliver_from(id, usize::MAX, effects);
+            // What was away may be here by now.
+            self.take_pages();
         }
         self.drop_expired(id);
     }
@@ -240,6 +243,7 @@ impl<S: Store> Broker<S> {
     /// Delivers at most `most` messages of a queue. True when it stopped only because of that.
     fn deliver_from(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
         let more = self.deliver_some(id, most, effects);
+        self.read_ahead(id);
         // Another message is the head now, and may expire sooner than the one before it.
         self.schedule_expiry(id);
         more

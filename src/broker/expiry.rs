@@ -65,7 +65,11 @@ impl<S: Store> Broker<S> {
     /// Drops the expired messages at the head. Those behind an unexpired one wait, as they do in RabbitMQ.
     pub(super) fn drop_expired(&mut self, id: QueueId) {
         while self.queue(id).backlog.head_expires_at_ms() <= self.now_ms {
-            let Some(taken) = self.queue_mut(id).backlog.pop() else { break };
+            let Some(taken) = self.queue_mut(id).backlog.pop() else {
+                // It can only be dropped in memory; its arrival schedules it again.
+                self.bring_head_back(id);
+                break;
+            };
             self.expired(id, taken);
         }
         self.schedule_expiry(id);

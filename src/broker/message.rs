@@ -32,6 +32,27 @@ pub fn message_memory_bytes() -> usize {
     MESSAGE_MEMORY.with(Cell::get)
 }
 
+/// Bytes of messages in another form than as messages, in the memory account.
+pub struct Held(Vec<u8>);
+
+impl Held {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + bytes.len()));
+        Self(bytes)
+    }
+
+    pub fn take(mut self) -> Vec<u8> {
+        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() - self.0.len()));
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() - self.0.len()));
+    }
+}
+
 /// What the queues must know of a message's properties; the rest of them stays bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {

@@ -35,6 +35,7 @@ mod lifecycle;
 pub mod message;
 mod names;
 pub mod page;
+mod paging;
 mod publish;
 pub mod queue;
 mod queue_commands;
@@ -52,6 +53,7 @@ pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
+pub use paging::MessageMemory;
 pub use publish::{Publication, REPLY_TO, Routing};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 
@@ -63,6 +65,7 @@ use expiry::ExpiryQueue;
 use hashbrown::HashMap;
 use lifecycle::ConnectionState;
 use names::NameGenerator;
+use paging::Paging;
 use queue::Queue;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -98,6 +101,8 @@ pub struct Settings {
     pub consumers_max: usize,
     /// Most bytes of messages in one open transaction.
     pub transaction_max_bytes: usize,
+    /// How much memory messages may take.
+    pub message_memory: MessageMemory,
 }
 
 /// Everything that happened since the start, for listings and metrics.
@@ -134,6 +139,7 @@ pub struct Broker<S: Store> {
     /// Channels with publishes to confirm.
     touched_confirms: Vec<ChannelId>,
     expiry: ExpiryQueue,
+    paging: Paging,
     /// The caller's clock at the start of the turn, in milliseconds.
     now_ms: u64,
     queue_serial: u64,
@@ -161,6 +167,7 @@ impl<S: Store> Broker<S> {
             touched_queues: VecDeque::new(),
             touched_confirms: Vec::new(),
             expiry: ExpiryQueue::default(),
+            paging: Paging::default(),
             now_ms,
             queue_serial: 0,
             answer_waits_for: LogPosition::default(),
@@ -175,6 +182,11 @@ impl<S: Store> Broker<S> {
     pub fn set_now(&mut self, now_ms: u64) {
         debug_assert!(now_ms >= self.now_ms);
         self.now_ms = now_ms;
+    }
+
+    /// Milliseconds from 1970 to the zero of the caller's clock.
+    pub fn unix_start_ms(&self) -> u64 {
+        self.settings.unix_start_ms
     }
 
     pub fn vhost(&self) -> &str {

@@ -251,7 +251,7 @@ impl<S: Store> Broker<S> {
             self.hand_over_kept(id, consumer, taken, effects);
             return position;
         }
-        queue.backlog.push(message, expires_at_ms);
+        let began_chunk = queue.backlog.push(message, expires_at_ms);
         self.ready += 1;
         if !queue.touched && queue.line.front().is_some() {
             queue.touched = true;
@@ -259,6 +259,9 @@ impl<S: Store> Broker<S> {
         }
         if expires_at_ms != NEVER {
             self.schedule_expiry(id);
+        }
+        if began_chunk {
+            self.note_growth(id);
         }
         position
     }

@@ -311,22 +311,23 @@ impl<S: Store> Broker<S> {
     }
 
     fn purge(&mut self, id: QueueId) -> u32 {
-        let queue = &mut self.queues[id.0 as usize];
+        let queue = &self.queues[id.0 as usize];
         let length = queue.backlog.len();
-        let last = queue.backlog.next_sequence().checked_sub(1);
-        let whole = queue.durable_id.zip(last).filter(|_| queue.unacknowledged == 0);
-        if let Some((durable_id, last)) = whole {
-            self.store.purged(durable_id, last);
-        }
-        while let Some(taken) = queue.backlog.pop() {
-            if let Some(durable_id) = queue.durable_id
-                && whole.is_none()
-                && taken.message.is_persistent()
-            {
-                self.store.removed(durable_id, taken.sequence);
+        if let Some(durable_id) = queue.durable_id {
+            match queue.backlog.next_sequence().checked_sub(1) {
+                Some(last) if queue.unacknowledged == 0 => _ = self.store.purged(durable_id, last),
+                _ => {
+                    for sequence in queue.backlog.returned_sequences() {
+                        self.store.removed(durable_id, sequence);
+                    }
+                    // Transient messages among them are none of the log's, and it takes no notice.
+                    if let Some((first, last)) = queue.backlog.ring_range() {
+                        self.store.removed_range(durable_id, first, last);
+                    }
+                }
             }
         }
-        queue.backlog.shrink();
+        self.clear_backlog(id);
         self.ready -= length;
         count(length)
     }

@@ -211,7 +211,7 @@ fn copy_queue(queue: &Queue) -> QueueSnapshot {
         messages_unacknowledged: queue.unacknowledged,
         consumers: queue.consumers.len(),
         counters: queue.counters,
-        memory_bytes: size_of::<Queue>() + queue.backlog.len() * size_of::<Waiting>(),
+        memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
     }
 }
 

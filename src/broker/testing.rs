@@ -2,7 +2,7 @@
 
 use super::effects::{Effects, Recipient, Room};
 use super::message::Content;
-use super::{ConnectionId, Settings};
+use super::{ConnectionId, MessageMemory, Settings};
 
 /// Nobody listens.
 pub(super) struct Nobody;
@@ -27,5 +27,6 @@ pub(super) fn settings() -> Settings {
         bindings_max: 0,
         consumers_max: 0,
         transaction_max_bytes: usize::MAX,
+        message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
     }
 }

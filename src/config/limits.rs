@@ -16,6 +16,8 @@ const MESSAGE_SIZE_MOST_BYTES: usize = 512 * MIB;
 /// Buffers smaller than this make a system call out of every few frames.
 const BUFFER_LEAST_BYTES: usize = 4 * KIB;
 const BUFFER_MOST_BYTES: usize = 64 * MIB;
+/// With less there is hardly a page at the head of each queue.
+const MESSAGE_MEMORY_LEAST_BYTES: usize = MIB;
 /// Timeouts of more than an hour are mistakes of unit.
 const TIMEOUT_MOST_MS: u64 = 60 * 60 * 1000;
 
@@ -47,6 +49,8 @@ pub struct Limits {
     pub outbox_max_bytes: usize,
     /// What the uncommitted publishes of one transaction may hold.
     pub transaction_max_bytes: usize,
+    /// The memory of messages beyond which they wait on disk.
+    pub message_memory_bytes: usize,
     /// The memory in use beyond which publishers are not read.
     pub memory_watermark: MemoryWatermark,
     /// The room on the disk of the data folder below which publishers are not read.
@@ -80,6 +84,7 @@ impl Default for Limits {
             outbox_high_water_bytes: 256 * KIB,
             outbox_max_bytes: 256 * MIB,
             transaction_max_bytes: 256 * MIB,
+            message_memory_bytes: 256 * MIB,
             memory_watermark: MemoryWatermark::Fraction(0.6),
             disk_free_limit_bytes: 50_000_000,
             queues_max: 1_000_000,
@@ -120,6 +125,7 @@ impl Limits {
             self.message_size_max_bytes,
             "limits.message_size_max_bytes",
         )?;
+        in_range("limits.message_memory_bytes", self.message_memory_bytes, MESSAGE_MEMORY_LEAST_BYTES..=usize::MAX)?;
         let watermark_makes_sense = match self.memory_watermark {
             MemoryWatermark::Fraction(fraction) => fraction > 0.0 && fraction <= 1.0,
             MemoryWatermark::Bytes(bytes) => bytes > 0,

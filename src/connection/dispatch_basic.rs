@@ -6,7 +6,7 @@ use super::{Connection, Context};
 use crate::broker::store::Store;
 use crate::broker::{ConsumeRequest, Settlement};
 use crate::protocol::method::basic;
-use crate::protocol::{AmqpError, Method, ReplyCode};
+use crate::protocol::{AmqpError, Method, ReplyCode, ShortString};
 
 impl Connection {
     pub(super) fn basic_command<S: Store>(
@@ -36,6 +36,10 @@ impl Connection {
             }
             Method::BasicGet(basic::Get { queue, no_ack }) => {
                 let queue = self.named_queue(index, queue, context)?;
+                if context.broker.head_is_away(&queue) {
+                    self.awaits_head_of = Some(ShortString::truncated(&queue));
+                    return Ok(());
+                }
                 match context.broker.get(id, &queue, no_ack, context.outboxes)? {
                     Some(got) => context.outboxes.got(self.id, number, &got),
                     None => self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context),

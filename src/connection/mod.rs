@@ -38,7 +38,7 @@ pub use settings::{Authenticator, Identity, Settings};
 
 use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId};
-use crate::protocol::FieldTable;
+use crate::protocol::{FieldTable, ShortString};
 use channel::Channel;
 // From `core`, which has addresses and no sockets.
 use core::net::SocketAddr;
@@ -135,6 +135,8 @@ pub struct Connection {
     told_blocked: bool,
     /// It published with what it sent last.
     published: bool,
+    /// Its next command asks for the head of this queue, which is on its way back to memory: nothing is handled before.
+    awaits_head_of: Option<ShortString>,
     close_reason: Option<CloseReason>,
 }
 
@@ -174,6 +176,7 @@ impl Connection {
             blocked: false,
             told_blocked: false,
             published: false,
+            awaits_head_of: None,
             close_reason: None,
         }
     }

@@ -55,6 +55,17 @@ impl Connection {
         Some((large_body, remaining))
     }
 
+    /// Whether what it [kept](Self::take_partial) begins with a command that had to wait and may be handled now. `None`
+    /// when it waits still.
+    pub fn resume<S: Store>(&mut self, context: &mut Context<'_, S>) -> Option<bool> {
+        let Some(queue) = &self.awaits_head_of else { return Some(false) };
+        if context.broker.head_is_away(queue) {
+            return None;
+        }
+        self.awaits_head_of = None;
+        Some(true)
+    }
+
     /// `count` bytes were received into [`stream_target`](Self::stream_target).
     pub fn streamed(&mut self, count: usize, now_ms: u64) {
         self.last_received_ms = now_ms;
@@ -115,7 +126,8 @@ impl Connection {
         match parse_frame(input, self.frame_max) {
             Ok(Some(frame)) => {
                 self.frame(&frame, &input[..frame.wire_size()], context);
-                frame.wire_size()
+                // A command that has to wait is handled again, with what follows it.
+                if self.awaits_head_of.is_some() { 0 } else { frame.wire_size() }
             }
             Ok(None) => 0,
             Err(error) => {

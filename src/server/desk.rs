@@ -28,11 +28,13 @@ pub struct Desk {
     commands: Receiver<Command>,
     /// The last turn's share was used up: more may wait.
     more: bool,
+    /// It asks for messages that are on their way back to memory.
+    waiting: Option<Command>,
 }
 
 impl Desk {
     pub fn new(commands: Receiver<Command>) -> Self {
-        Self { commands, more: false }
+        Self { commands, more: false, waiting: None }
     }
 
     /// Notes that a command came.
@@ -51,10 +53,16 @@ impl Desk {
             return;
         }
         for _ in 0..COMMANDS_PER_TURN {
-            let Ok(command) = self.commands.try_recv() else {
+            let Some(command) = self.waiting.take().or_else(|| self.commands.try_recv().ok()) else {
                 self.more = false;
                 return;
             };
+            if let Command::Get { get, .. } = &command
+                && hub.broker_mut().head_is_away(&get.queue)
+            {
+                self.waiting = Some(command);
+                return;
+            }
             answer(command, hub);
         }
     }
@@ -243,6 +251,10 @@ fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Vec<GotMes
     let mut messages = Vec::new();
     let mut bytes = 0;
     while messages.len() < get.count.min(GET_MESSAGES_MAX) && bytes < GET_BYTES_MAX {
+        if !messages.is_empty() && broker.head_is_away(&get.queue) {
+            // They will be in memory when they are asked for again.
+            break;
+        }
         let Some(got) = broker.get(*channel, &get.queue, get.mode == GetMode::Take, effects)? else { break };
         let message = copy_message(&got, get.truncate);
         bytes += message.body.len();

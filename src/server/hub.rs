@@ -5,7 +5,7 @@
 use super::direct::{Direct, DirectEffects};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::store::Store;
-use crate::broker::{self, Broker, ConnectionId};
+use crate::broker::{self, Broker, ConnectionId, MessageMemory};
 use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
@@ -34,8 +34,6 @@ pub struct HubSettings {
     pub connection: Settings,
     pub broker: broker::Settings,
     pub outbox_high_water_bytes: usize,
-    /// Memory of messages above which publishers are not read.
-    pub memory_watermark_bytes: usize,
     pub pressure: Pressure,
 }
 
@@ -75,6 +73,7 @@ macro_rules! context {
 impl<S: Store> Hub<S> {
     pub fn new(settings: HubSettings, store: S, now_ms: u64) -> Self {
         Self {
+            memory_watermark_bytes: settings.broker.message_memory.most_bytes,
             broker: Broker::new(settings.broker, store, now_ms),
             members: Slab::new(),
             outboxes: Outboxes::new(settings.outbox_high_water_bytes),
@@ -82,7 +81,6 @@ impl<S: Store> Hub<S> {
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
             pressure: settings.pressure,
-            memory_watermark_bytes: settings.memory_watermark_bytes,
             outbox_high_water_bytes: settings.outbox_high_water_bytes,
             alarm: None,
             disk_low: false,
@@ -137,11 +135,6 @@ impl<S: Store> Hub<S> {
     /// Publishers are not read at the moment.
     pub fn alarm(&self) -> Option<Alarm> {
         self.alarm
-    }
-
-    /// Changes the memory watermark; the alarm follows at the next [`update_alarm`](Self::update_alarm).
-    pub fn set_memory_watermark(&mut self, bytes: usize) {
-        self.memory_watermark_bytes = bytes;
     }
 
     /// Starts a turn at `now_ms`, on a clock that never goes back. Returns the connections whose time is up: their
@@ -237,13 +230,19 @@ impl<S: Store> Hub<S> {
 
     /// Whether the client's socket may be read now.
     pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
+        match self.members[id.0 as usize].connection.resume(&mut context!(self)) {
+            Some(false) => {}
+            Some(true) => return MayRead::Resume,
+            None => return MayRead::Later,
+        }
         let connection = &self.members[id.0 as usize].connection;
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
         }
         let log_is_behind = self.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
         let Pressure { backlog_messages, drain_messages_per_s } = self.pressure;
-        if connection.has_published() && log_is_behind
+        let disk_is_behind = log_is_behind || self.broker.is_paging_behind();
+        if connection.has_published() && disk_is_behind
             || connection.presses_on_queues(backlog_messages, drain_messages_per_s, &mut context!(self))
         {
             return MayRead::Later;
@@ -253,7 +252,12 @@ impl<S: Store> Hub<S> {
 
     /// Delivers what can be delivered and confirms what can be confirmed.
     pub fn pump(&mut self) {
+        self.broker.take_pages();
         self.broker.pump(&mut self.outboxes);
+        while self.broker.take_pages() {
+            self.broker.pump(&mut self.outboxes);
+        }
+        self.broker.relieve_memory();
         self.broker.flush_confirms(&mut self.outboxes);
     }
 
@@ -350,6 +354,13 @@ impl<S: Store> Hub<S> {
         true
     }
 
+    /// Changes how much memory messages may take. Publishers are not read above `most_bytes`; the alarm follows at the
+    /// next [`update_alarm`](Self::update_alarm).
+    pub fn set_message_memory(&mut self, memory: MessageMemory) {
+        self.memory_watermark_bytes = memory.most_bytes;
+        self.broker.set_message_memory(memory);
+    }
+
     /// Memory of messages above which publishers are not read, in bytes.
     pub fn memory_watermark_bytes(&self) -> usize {
         self.memory_watermark_bytes
@@ -374,7 +385,10 @@ impl<S: Store> Hub<S> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MayRead {
     Now,
-    /// A queue that it publishes to is full but is being drained: ask again soon.
+    /// It sent a command that had to wait and can be handled now: first what it sent before.
+    Resume,
+    /// A queue that it publishes to is full but is being drained, the disk is behind, or its last command waits for it:
+    /// ask again soon.
     Later,
     /// Not until the alarm is over.
     NotDuringAlarm,

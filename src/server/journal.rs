@@ -4,6 +4,8 @@
 
 use super::hub::Hub;
 use crate::broker::RestoredQueue;
+use crate::broker::page::{Entry, PageBuilder};
+use crate::broker::queue::NEVER;
 use crate::broker::store::{Definition, DurableQueueId};
 use crate::config::{Config, Durability};
 use crate::reactor::Waker;
@@ -81,6 +83,7 @@ fn restore(
     max_queue_id: u64,
 ) -> io::Result<usize> {
     let broker = hub.broker_mut();
+    let unix_start_ms = broker.unix_start_ms();
     let mut ids = HashMap::new();
     for definition in definitions {
         let restored = match definition {
@@ -101,11 +104,19 @@ fn restore(
     let mut messages = 0;
     for queue in queues {
         let Some(&id) = ids.get(&queue.id) else { continue };
-        for recovered in queue.messages {
-            broker.restore_message(id, recovered.sequence, recovered.message, recovered.expires_at_ms);
-            messages += 1;
+        broker.expect_messages(id, queue.messages.len(), queue.next_sequence, queue.next_sequence);
+        messages += queue.messages.len();
+        let last = queue.messages.len().saturating_sub(1);
+        for (index, recovered) in queue.messages.iter().enumerate() {
+            let mut page = PageBuilder::new(Vec::new());
+            page.push(&Entry::of(
+                &recovered.message,
+                recovered.sequence,
+                recovered.expires_at_ms.map_or(NEVER, |unix_ms| unix_ms.saturating_sub(unix_start_ms)),
+            ));
+            let complete_below = if index == last { u64::MAX } else { recovered.sequence + 1 };
+            broker.load_page(id, queue.id, page.finish().expect("one message"), complete_below);
         }
-        broker.restored(id, queue.next_sequence);
     }
     Ok(messages)
 }

@@ -14,6 +14,7 @@ mod tests;
 
 pub use hub::{Hub, HubSettings, MayRead, Pressure};
 
+use crate::broker::MessageMemory;
 use crate::config::{Config, Identity};
 use crate::connection::{self, Authenticator};
 use crate::management;
@@ -30,6 +31,8 @@ use turn::{Server, Sources, WAKE_TOKEN};
 const NODE_NAME: &str = "leveret@localhost";
 /// Memory to assume where the system doesn't tell, in bytes.
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
+/// Messages go to disk before they take one part in so many of the memory that the process can have, whatever is set.
+const PAGING_SHARE_OF_MEMORY: usize = 3;
 
 /// Runs the broker until SIGTERM or SIGINT. `salvage` keeps what is whole of a damaged data folder instead of refusing
 /// it. `reload` reads the configuration again, for SIGHUP.
@@ -60,8 +63,9 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     let journal = log.start(&mut hub, waker, config.limits.disk_free_limit_bytes)?;
-    let watermark = memory_watermark(config);
-    log::info!("memory watermark {} MiB, {descriptors} descriptors", watermark >> 20);
+    let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
+    let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
+    log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
     let addresses = listeners.iter().map(Listener::local_address).collect();
     let user = default_user(config);
     management::start(
@@ -82,7 +86,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         log::set_max_level(config.log_level.filter());
-        Some(memory_watermark(&config))
+        Some(message_memory(&config))
     })
 }
 
@@ -95,9 +99,11 @@ fn bind_management(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn memory_watermark(config: &Config) -> usize {
+fn message_memory(config: &Config) -> MessageMemory {
     let available = memory_limit_bytes().unwrap_or(ASSUMED_MEMORY_BYTES);
-    usize::try_from(config.limits.memory_watermark.bytes_of(available)).unwrap_or(usize::MAX)
+    let most_bytes = usize::try_from(config.limits.memory_watermark.bytes_of(available)).unwrap_or(usize::MAX);
+    let share = usize::try_from(available).unwrap_or(usize::MAX) / PAGING_SHARE_OF_MEMORY;
+    MessageMemory { paging_bytes: config.limits.message_memory_bytes.min(share), most_bytes }
 }
 
 /// What the hub is made with, from the configuration. `unix_start_ms` is the time at the zero of the hub's clock.
@@ -128,9 +134,9 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             bindings_max: limits.bindings_max,
             consumers_max: limits.consumers_max,
             transaction_max_bytes: limits.transaction_max_bytes,
+            message_memory: message_memory(config),
         },
         outbox_high_water_bytes: limits.outbox_high_water_bytes,
-        memory_watermark_bytes: memory_watermark(config),
         pressure: Pressure {
             backlog_messages: limits.queue_backlog_soft_limit_messages,
             drain_messages_per_s: limits.publisher_floor_messages_per_s,

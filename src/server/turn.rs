@@ -12,7 +12,7 @@ use super::clients::Clients;
 use super::desk::Desk;
 use super::hub::{Hub, MayRead};
 use super::journal::Journal;
-use crate::broker::ConnectionId;
+use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::connection::CloseReason;
 use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
@@ -123,8 +123,9 @@ impl Server {
         })
     }
 
-    /// Turns until the broker is told to stop and its clients are gone. `reload` says the new memory watermark.
-    pub fn run(mut self, reload: impl Fn() -> Option<usize>) -> io::Result<()> {
+    /// Turns until the broker is told to stop and its clients are gone. `reload` says how much memory messages may take
+    /// then.
+    pub fn run(mut self, reload: impl Fn() -> Option<MessageMemory>) -> io::Result<()> {
         loop {
             self.poller.poll(self.timeout())?;
             self.now_ms = self.clock.now_ms();
@@ -204,15 +205,15 @@ impl Server {
         }
     }
 
-    fn handle_signals(&mut self, reload: impl Fn() -> Option<usize>) {
+    fn handle_signals(&mut self, reload: impl Fn() -> Option<MessageMemory>) {
         if !std::mem::take(&mut self.signalled) {
             return;
         }
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
-                    if let Some(watermark_bytes) = reload() {
-                        self.hub.set_memory_watermark(watermark_bytes);
+                    if let Some(memory) = reload() {
+                        self.hub.set_message_memory(memory);
                         log::info!("configuration read again");
                     }
                 }
@@ -292,10 +293,21 @@ impl Server {
             let Some(id) = self.clients.next_to_read() else { break };
             match self.hub.may_read(id) {
                 MayRead::Now => self.receive_from(id),
+                MayRead::Resume => self.resume(id),
                 MayRead::Later => self.pressed.push(id),
                 // It is listed again when the alarm is over.
                 MayRead::NotDuringAlarm => {}
             }
+        }
+    }
+
+    /// Handles what a client sent behind a command that had to wait.
+    fn resume(&mut self, id: ConnectionId) {
+        let kept = self.hub.connection_mut(id).take_partial(&mut self.receive_buffer);
+        self.hub.receive(id, &self.receive_buffer[..kept]);
+        self.clients.list(id);
+        if self.hub.is_finished(id) {
+            self.finish(id);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::message::message_memory_bytes;
 use leveret::broker::store::MemoryStore;
-use leveret::broker::{self, Census, ConnectionId};
+use leveret::broker::{self, Census, ConnectionId, MessageMemory};
 use leveret::connection::{self, Authenticator, Identity};
 use leveret::server::{Hub, HubSettings, MayRead, Pressure};
 use std::collections::{BTreeMap, VecDeque};
@@ -63,9 +63,12 @@ fn settings(random: &mut Random) -> HubSettings {
             bindings_max: 0,
             consumers_max: 0,
             transaction_max_bytes: 1 << 30,
+            message_memory: MessageMemory {
+                paging_bytes: if random.percent(30) { 10_000 } else { usize::MAX },
+                most_bytes: if random.percent(15) { 20_000 } else { usize::MAX },
+            },
         },
         outbox_high_water_bytes: *random.pick(&[1, 1000, 5000, 64 * 1024, 256 * 1024]),
-        memory_watermark_bytes: if random.percent(15) { 20_000 } else { usize::MAX },
         pressure: Pressure { backlog_messages: *random.pick(&[2, 20, 1000]), drain_messages_per_s: 20 },
     }
 }
@@ -450,7 +453,7 @@ impl<'a> World<'a> {
                 return self.model.audit_census(&self.hub.broker().census());
             }
             if self.hub.alarm().is_some() {
-                self.hub.set_memory_watermark(usize::MAX);
+                self.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX });
             }
             if self.clients.iter().any(|client| client.undelivered() > 0) {
                 // Publishers may have to wait for a queue to drain.

@@ -1,26 +1,25 @@
 //! A queue's waiting messages: a ring in publish order, and the returned ones with the places they came from.
 //!
 //! Sequences are given in publish order. A message that was taken keeps its sequence, so that it returns to
-//! its original place: ahead of everything that was never taken. This module never looks at consumers.
+//! its original place: ahead of everything that was never taken. Of a ring that is longer than its share of memory, the
+//! middle is [elsewhere](super::paged); its head comes back in time when [`refill`](Backlog::refill) is called. This
+//! module never looks at consumers.
 
+use super::chunks::{Chunks, Waiting};
+use super::paged::Paged;
 use crate::broker::message::MessageRef;
-use std::collections::{BTreeMap, VecDeque};
+use crate::broker::page::Page;
+use crate::broker::store::{PageId, Store};
+use std::collections::BTreeMap;
 
 /// `expires_at_ms` of a message that never expires.
 pub const NEVER: u64 = u64::MAX;
 
-/// Messages to a chunk of the ring. A long queue grows by chunks and gives them back, so that no push moves the others.
-const CHUNK_LENGTH: usize = 1024;
+/// Chunks at the head that stay in memory while messages behind them leave it.
+const KEPT_CHUNKS: usize = 2;
 
-/// A message in its place.
-#[derive(Debug)]
-pub struct Waiting {
-    pub message: MessageRef,
-    /// Given by the backlog.
-    sequence: u64,
-    /// On the caller's clock; [`NEVER`] without a time to live.
-    pub expires_at_ms: u64,
-}
+/// A chunk whose messages take less than this, in bytes, is not worth a page.
+const PAGE_WORTH_BYTES: usize = 2 << 10;
 
 /// A message that left its place, with what is needed to return it there.
 #[derive(Debug)]
@@ -32,13 +31,21 @@ pub struct Taken {
     pub redelivered: bool,
 }
 
+/// Which messages may leave memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageOut {
+    /// Those of full chunks behind the head.
+    Middle,
+    /// All, the head's too: nobody takes from the queue.
+    All,
+}
+
 #[derive(Default)]
 pub struct Backlog {
-    /// Never-taken messages in order. No chunk but the only one is empty.
-    chunks: VecDeque<VecDeque<Waiting>>,
-    /// An emptied chunk, kept so that a queue that breathes doesn't allocate.
-    spare: Option<VecDeque<Waiting>>,
-    /// Messages in `chunks`.
+    /// Never-taken messages in order; only the beginning of them while there are pages.
+    head: Chunks,
+    paged: Option<Box<Paged>>,
+    /// Never-taken messages, wherever they are.
     ring_length: usize,
     /// The sequence that the next message gets.
     next_sequence: u64,
@@ -75,61 +82,28 @@ impl Backlog {
         self.next_sequence
     }
 
-    /// Appends a message and says its sequence.
+    /// Appends a message with the [next sequence](Self::next_sequence); whether it begins a chunk of the ring, so that
+    /// the chunks before it may [leave memory](Self::page_out).
     #[inline]
-    pub fn push(&mut self, message: MessageRef, expires_at_ms: u64) -> u64 {
+    pub fn push(&mut self, message: MessageRef, expires_at_ms: u64) -> bool {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        self.append(Waiting { message, sequence, expires_at_ms });
-        sequence
-    }
-
-    /// Appends a message of an earlier run of the broker, whose sequence is above those of all before it.
-    pub fn restore(&mut self, message: MessageRef, sequence: u64, expires_at_ms: u64) {
-        debug_assert!(sequence >= self.next_sequence);
-        self.next_sequence = sequence + 1;
-        self.append(Waiting { message, sequence, expires_at_ms });
-    }
-
-    /// Ends restoring: numbering goes on at `next_sequence`, and what is there now may have been delivered before.
-    pub fn restored(&mut self, next_sequence: u64) {
-        self.next_sequence = self.next_sequence.max(next_sequence);
-        self.redelivered_below = self.next_sequence;
-    }
-
-    #[inline]
-    fn append(&mut self, waiting: Waiting) {
-        match self.chunks.back_mut() {
-            Some(chunk) if chunk.len() < CHUNK_LENGTH => chunk.push_back(waiting),
-            _ => self.push_to_new_chunk(waiting),
-        }
         self.ring_length += 1;
-    }
-
-    #[cold]
-    fn push_to_new_chunk(&mut self, waiting: Waiting) {
-        let mut chunk = match self.spare.take() {
-            Some(spare) => spare,
-            // The first chunk grows with the queue: most queues are short.
-            None if self.chunks.is_empty() => VecDeque::new(),
-            None => VecDeque::with_capacity(CHUNK_LENGTH),
+        let chunks = match &mut self.paged {
+            None => &mut self.head,
+            Some(paged) => &mut paged.tail,
         };
-        chunk.push_back(waiting);
-        self.chunks.push_back(chunk);
+        chunks.push(Waiting { message, sequence, expires_at_ms })
     }
 
-    /// Takes the message at the head.
+    /// Takes the message at the head; `None` when there is none, or when it [is not in memory](Self::head_is_away).
     #[inline]
     pub fn pop(&mut self) -> Option<Taken> {
         if !self.returned.is_empty() {
             return self.pop_returned();
         }
-        let chunk = self.chunks.front_mut()?;
-        let Waiting { message, sequence, expires_at_ms } = chunk.pop_front()?;
+        let Waiting { message, sequence, expires_at_ms } = self.head.pop()?;
         self.ring_length -= 1;
-        if chunk.is_empty() && self.chunks.len() > 1 {
-            self.spare = self.chunks.pop_front();
-        }
         Some(Taken { message, expires_at_ms, sequence, redelivered: sequence < self.redelivered_below })
     }
 
@@ -146,19 +120,161 @@ impl Backlog {
         debug_assert!(previous.is_none(), "a sequence is in one place at a time");
     }
 
-    /// When the head expires: [`NEVER`] for an empty backlog or a head that doesn't.
+    /// When the head expires: [`NEVER`] for an empty backlog, a head that doesn't, or one on its way back to memory.
     pub fn head_expires_at_ms(&self) -> u64 {
-        let returned = self.returned.first_key_value().map(|(_, waiting)| waiting);
-        let ring = || self.chunks.front().and_then(VecDeque::front);
-        returned.or_else(ring).map_or(NEVER, |waiting| waiting.expires_at_ms)
+        if let Some((_, waiting)) = self.returned.first_key_value() {
+            return waiting.expires_at_ms;
+        }
+        match &self.paged {
+            Some(paged) if self.head.count() == 0 => paged.head_expires_at_ms(),
+            _ => self.head.head_expires_at_ms(),
+        }
     }
 
-    /// Gives back what memory an emptied queue still holds.
-    pub fn shrink(&mut self) {
-        if self.is_empty() {
-            self.chunks = VecDeque::new();
-            self.spare = None;
+    /// Messages below this may have been delivered: those that were taken, and those of earlier runs.
+    pub fn delivered_below(&self) -> u64 {
+        let untaken = self.first_of_ring().unwrap_or(self.next_sequence);
+        untaken.max(self.redelivered_below)
+    }
+
+    fn first_of_ring(&self) -> Option<u64> {
+        let head = self.head.front().map(|waiting| waiting.sequence);
+        head.or_else(|| self.paged.as_ref()?.first_sequence())
+    }
+
+    /// The ring's sequences, first to last; what was taken or returned lies before them.
+    pub fn ring_range(&self) -> Option<(u64, u64)> {
+        let first = self.first_of_ring().filter(|_| self.ring_length > 0)?;
+        Some((first, self.next_sequence - 1))
+    }
+
+    /// Sequences of returned messages.
+    pub fn returned_sequences(&self) -> impl Iterator<Item = u64> + '_ {
+        self.returned.keys().copied()
+    }
+
+    /// Empties it and gives back what it held.
+    pub fn clear(&mut self, store: &mut impl Store) {
+        if let Some(paged) = self.paged.take() {
+            paged.discard(store);
         }
+        let Self { next_sequence, redelivered_below, .. } = *self;
+        *self = Self { next_sequence, redelivered_below, ..Self::default() };
+    }
+}
+
+/// Longer than memory.
+impl Backlog {
+    /// Some of it is not in memory.
+    #[inline]
+    pub fn is_paged(&self) -> bool {
+        self.paged.is_some()
+    }
+
+    /// How many messages are in memory as messages.
+    pub fn messages_in_memory(&self) -> usize {
+        let away = self.paged.as_ref().map_or(0, |paged| paged.messages_away());
+        self.len() - away
+    }
+
+    /// There is a head, and it is not in memory.
+    pub fn head_is_away(&self) -> bool {
+        self.paged.is_some() && self.ring_length > 0 && self.returned.is_empty() && self.head.count() == 0
+    }
+
+    /// Whether fewer than `window` chunks of the head are in memory although there are more.
+    #[inline]
+    pub fn wants_refill(&self, window: usize) -> bool {
+        self.paged.is_some() && self.head.count() < window
+    }
+
+    /// Takes one chunk of messages out of memory. False when there is none that may leave.
+    pub fn page_out(&mut self, which: PageOut, store: &mut impl Store) -> bool {
+        let keep = if which == PageOut::All { 0 } else { KEPT_CHUNKS };
+        let open = usize::from(which == PageOut::Middle);
+        let worth = PAGE_WORTH_BYTES * usize::from(which == PageOut::All);
+        if self.paged.is_none() {
+            if self.head.count() <= keep + open || self.head.first_chunk_bytes() < worth {
+                return false;
+            }
+            let tail = self.head.split_off(keep);
+            self.paged = Some(Box::new(Paged::with_tail(tail)));
+        }
+        let Some(paged) = &mut self.paged else { return false };
+        if paged.tail.count() > open && paged.tail.first_chunk_bytes() >= worth {
+            return paged.page_out_tail(store);
+        }
+        if paged.page_out_loaded(keep, store) {
+            return true;
+        }
+        if which == PageOut::All
+            && !paged.is_asked_for()
+            && self.head.first_chunk_bytes() >= worth
+            && let Some(chunk) = self.head.pop_last_chunk()
+        {
+            paged.page_out_head(chunk, store);
+            return true;
+        }
+        false
+    }
+
+    /// Brings the first `window` chunks of the ring back into memory, as far as they are away. Says which pages have to
+    /// [arrive](Self::arrived) for that.
+    pub fn refill(&mut self, window: usize, store: &mut impl Store) -> Vec<PageId> {
+        let Some(paged) = &mut self.paged else { return Vec::new() };
+        let asked = paged.refill(&mut self.head, window, store);
+        self.end_paging();
+        asked
+    }
+
+    /// A page that was asked for. Of a backlog that was cleared since, it is not wanted any more.
+    pub fn arrived(&mut self, page: PageId, bytes: Vec<u8>) {
+        let Some(paged) = &mut self.paged else { return };
+        if paged.arrived(page, bytes, &mut self.head) {
+            self.end_paging();
+        }
+    }
+
+    fn end_paging(&mut self) {
+        if let Some(paged) = self.paged.take_if(|paged| paged.is_over()) {
+            self.head.append(paged.tail);
+        }
+    }
+}
+
+/// From the log.
+impl Backlog {
+    /// So many messages of an earlier run will be [loaded](Self::load). Numbering goes on at `next_sequence`; those below
+    /// `delivered_below` may have been delivered before.
+    pub fn expect(&mut self, messages: usize, next_sequence: u64, delivered_below: u64) {
+        debug_assert!(self.is_empty());
+        self.next_sequence = next_sequence;
+        self.redelivered_below = delivered_below;
+        if messages > 0 {
+            self.ring_length = messages;
+            self.paged = Some(Box::new(Paged::unloaded(messages)));
+        }
+    }
+
+    /// Takes in messages of an earlier run; all of them below `complete_below` have come with it. `keep_here` leaves them
+    /// in memory. Says how many messages turned out to be lost.
+    pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Store) -> usize {
+        let Some(paged) = &mut self.paged else { return 0 };
+        let lost = paged.load(page, complete_below, keep_here, store);
+        self.lose(lost)
+    }
+
+    /// No more will be loaded. Says how many messages turned out to be lost.
+    pub fn loaded(&mut self) -> usize {
+        let Some(paged) = &mut self.paged else { return 0 };
+        let lost = paged.loaded();
+        self.lose(lost)
+    }
+
+    fn lose(&mut self, lost: usize) -> usize {
+        self.ring_length -= lost;
+        self.end_paging();
+        lost
     }
 }
 
@@ -166,10 +282,20 @@ impl Backlog {
 mod tests {
     use super::*;
     use crate::broker::message::{Attributes, Content};
+    use crate::broker::page::{Entry, PageBuilder};
+    use crate::broker::store::MemoryStore;
+    use bytes::Bytes;
     use proptest::prelude::*;
+    use std::collections::{BTreeSet, VecDeque};
 
-    fn message() -> MessageRef {
-        let content = Content { address: b"\0\0\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+    /// A few of these make a chunk.
+    const LARGE_BODY_BYTES: usize = 50_000;
+
+    fn message(sequence: u64, body: &Bytes) -> MessageRef {
+        let mut frames = [0; 22];
+        frames[11..19].copy_from_slice(&sequence.to_be_bytes());
+        let content =
+            Content { address: b"\0\0\xCE", frames: &frames, header_frame_length: 22, shared_body: Some(body) };
         MessageRef::new(&content, Attributes::default())
     }
 
@@ -179,29 +305,52 @@ mod tests {
         Pop,
         /// Return the taken message of this index.
         PutBack(prop::sample::Index),
+        PageOut(PageOut),
+        Refill(usize),
+        /// The store brings the next page.
+        Arrive,
+        Clear,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![3 => Just(Step::Push), 2 => Just(Step::Pop), 1 => any::<prop::sample::Index>().prop_map(Step::PutBack)];
-        prop::collection::vec(step, 0..400)
+        let page_out = prop_oneof![Just(PageOut::Middle), Just(PageOut::All)];
+        let step = prop_oneof![
+            30 => Just(Step::Push),
+            20 => Just(Step::Pop),
+            10 => any::<prop::sample::Index>().prop_map(Step::PutBack),
+            10 => page_out.prop_map(Step::PageOut),
+            5 => (1..5_usize).prop_map(Step::Refill),
+            10 => Just(Step::Arrive),
+            1 => Just(Step::Clear),
+        ];
+        prop::collection::vec(step, 0..300)
     }
 
     proptest! {
         /// Against the obvious model: a sorted set of sequences.
         #[test]
         fn the_lowest_sequence_is_always_the_head(steps in steps()) {
+            let body = Bytes::from(vec![7; LARGE_BODY_BYTES]);
+            let mut store = MemoryStore::default();
             let mut backlog = Backlog::default();
-            let mut model = std::collections::BTreeSet::new();
+            let mut model = BTreeSet::new();
             let mut taken: Vec<Taken> = Vec::new();
-            let mut ever_taken = std::collections::BTreeSet::new();
+            let mut ever_taken = BTreeSet::new();
             for step in steps {
                 match step {
-                    Step::Push => { model.insert(backlog.push(message(), NEVER)); }
+                    Step::Push => {
+                        let sequence = backlog.next_sequence();
+                        backlog.push(message(sequence, &body), NEVER);
+                        model.insert(sequence);
+                    }
+                    Step::Pop if backlog.head_is_away() => prop_assert!(backlog.pop().is_none()),
                     Step::Pop => {
                         let popped = backlog.pop();
                         prop_assert_eq!(popped.as_ref().map(|taken| taken.sequence), model.pop_first());
                         if let Some(popped) = popped {
                             prop_assert_eq!(popped.redelivered, !ever_taken.insert(popped.sequence));
+                            let stored = message(popped.sequence, &body);
+                            prop_assert_eq!(popped.message.image(), stored.image());
                             taken.push(popped);
                         }
                     }
@@ -211,23 +360,114 @@ mod tests {
                         backlog.put_back(back);
                     }
                     Step::PutBack(_) => {}
+                    Step::PageOut(which) => _ = backlog.page_out(which, &mut store),
+                    Step::Refill(window) => _ = backlog.refill(window, &mut store),
+                    Step::Arrive => {
+                        if let Some((page, bytes)) = store.take_arrived_page() {
+                            backlog.arrived(page, bytes);
+                        }
+                    }
+                    Step::Clear => {
+                        backlog.clear(&mut store);
+                        model.clear();
+                        prop_assert_eq!(store.page_count(), 0);
+                    }
                 }
                 prop_assert_eq!(backlog.len(), model.len());
                 prop_assert_eq!(backlog.is_empty(), model.is_empty());
+                if let Some((first, last)) = backlog.ring_range() {
+                    prop_assert!(model.contains(&first) && model.last() == Some(&last));
+                }
             }
+            while !backlog.is_empty() {
+                backlog.refill(1, &mut store);
+                while let Some((page, bytes)) = store.take_arrived_page() {
+                    backlog.arrived(page, bytes);
+                }
+                let popped = backlog.pop().map(|taken| taken.sequence);
+                prop_assert_eq!(popped, model.pop_first());
+            }
+            prop_assert_eq!(store.page_count(), 0);
+        }
+
+        /// The loader brings the log's messages in stretches, not always in order, while others are published.
+        #[test]
+        fn messages_of_the_log_come_back_in_order(
+            lengths in prop::collection::vec(1..6_u64, 1..12),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 12),
+            keep_here in any::<bool>(),
+            published in 0..5_u64,
+            delivered_below in 0..20_u64,
+        ) {
+            let body = Bytes::from_static(b"body");
+            let mut stretches = VecDeque::new();
+            let mut next = 1;
+            for length in lengths {
+                // A gap: some were acknowledged.
+                stretches.push_back(next..next + length);
+                next += length + 1;
+            }
+            let expected: Vec<u64> = stretches.iter().cloned().flatten().chain(next..next + published).collect();
+            let mut store = MemoryStore::default();
+            let mut backlog = Backlog::default();
+            let count: u64 = stretches.iter().map(|stretch| stretch.end - stretch.start).sum();
+            backlog.expect(count as usize, next, delivered_below);
+            for sequence in next..next + published {
+                backlog.push(message(sequence, &body), NEVER);
+            }
+            let mut popped = Vec::new();
+            let mut picks = order.into_iter();
+            while !stretches.is_empty() {
+                let pick = picks.next().map_or(0, |pick| pick.index(stretches.len()));
+                let stretch = stretches.remove(pick).unwrap();
+                let mut builder = PageBuilder::new(Vec::new());
+                for sequence in stretch {
+                    let message = message(sequence, &body);
+                    builder.push(&Entry::of(&message, sequence, NEVER));
+                }
+                let complete_below = stretches.iter().map(|stretch| stretch.start).min().unwrap_or(u64::MAX);
+                let lost = backlog.load(builder.finish().unwrap(), complete_below, keep_here, &mut store);
+                prop_assert_eq!(lost, 0);
+                prop_assert_eq!(backlog.len() + popped.len(), expected.len());
+                backlog.refill(2, &mut store);
+                while let Some((page, bytes)) = store.take_arrived_page() {
+                    backlog.arrived(page, bytes);
+                }
+                while let Some(taken) = backlog.pop() {
+                    prop_assert_eq!(taken.redelivered, taken.sequence < delivered_below);
+                    popped.push(taken.sequence);
+                    backlog.refill(2, &mut store);
+                    while let Some((page, bytes)) = store.take_arrived_page() {
+                        backlog.arrived(page, bytes);
+                    }
+                }
+            }
+            prop_assert_eq!(popped, expected);
+            prop_assert!(!backlog.is_paged());
         }
     }
 
     #[test]
     fn a_long_queue_drains_in_order_over_many_chunks() {
+        let body = Bytes::new();
         let mut backlog = Backlog::default();
-        for sequence in 0..5 * CHUNK_LENGTH as u64 {
-            assert_eq!(backlog.push(message(), NEVER), sequence);
+        for sequence in 0..5000 {
+            backlog.push(message(sequence, &body), NEVER);
         }
-        for sequence in 0..5 * CHUNK_LENGTH as u64 {
+        for sequence in 0..5000 {
             assert_eq!(backlog.pop().map(|taken| taken.sequence), Some(sequence));
         }
         assert!(backlog.pop().is_none());
-        assert_eq!(backlog.push(message(), NEVER), 5 * CHUNK_LENGTH as u64);
+        assert_eq!(backlog.next_sequence(), 5000);
+    }
+
+    #[test]
+    fn what_the_log_promised_and_never_brought_is_not_counted() {
+        let mut backlog = Backlog::default();
+        backlog.expect(3, 10, 10);
+        assert_eq!(backlog.len(), 3);
+        assert!(backlog.head_is_away());
+        assert_eq!(backlog.loaded(), 3);
+        assert!(backlog.is_empty() && !backlog.is_paged());
     }
 }

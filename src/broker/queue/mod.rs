@@ -5,9 +5,12 @@
 
 pub mod arguments;
 mod backlog;
+mod chunks;
+mod paged;
 
 pub use arguments::{COMPARED, QueueArguments};
-pub use backlog::{Backlog, NEVER, Taken, Waiting};
+pub use backlog::{Backlog, NEVER, PageOut, Taken};
+pub use chunks::{CHUNK_BYTES, Waiting};
 
 use super::consumer::Line;
 use super::store::DurableQueueId;
@@ -58,6 +61,8 @@ pub struct Queue {
     pub had_consumer: bool,
     /// In the broker's list of queues that may be able to deliver.
     pub touched: bool,
+    /// In the broker's list of queues that may have messages to move out of memory.
+    pub grown: bool,
     /// Deleted, and kept only for what is still unacknowledged.
     pub deleted: bool,
     /// When it was last declared, got from or consumed from, for `x-expires`.
@@ -90,6 +95,7 @@ impl Queue {
             has_exclusive_consumer: false,
             had_consumer: false,
             touched: false,
+            grown: false,
             deleted: false,
             last_used_ms: now_ms,
             scheduled_ms: NEVER,

@@ -1,0 +1,210 @@
+//! The middle of a queue that is longer than its share of memory: pages in order, and what was published behind them.
+//!
+//! ```text
+//! head of the queue                                                          its end
+//! ┌ chunks in memory ┐ ┌ asked for ┐ ┌ kept by the store … ┐ ┌ unloaded ┐ ┌ tail, in memory ┐
+//! ```
+//! After a start, messages of the log are *unloaded* until the loader brings them, a page at a time and mostly in order.
+//! A page that comes early waits for those before it.
+
+use super::NEVER;
+use super::chunks::{Chunk, Chunks};
+use crate::broker::message::Held;
+use crate::broker::page::{Page, PageBuilder, PageSummary, Unpacking};
+use crate::broker::store::{PageId, Store};
+use std::collections::VecDeque;
+
+/// Room to begin a page with, in bytes: a thousand small messages.
+const PAGE_CAPACITY_BYTES: usize = 32 << 10;
+
+enum Place {
+    Kept(PageId),
+    AskedFor(PageId),
+    Here(Held),
+}
+
+struct PagedOut {
+    summary: PageSummary,
+    place: Place,
+}
+
+/// Messages of the log that the loader has still to bring.
+struct Unloaded {
+    messages: usize,
+    /// It has brought all below this sequence.
+    complete_below: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Paged {
+    pages: VecDeque<PagedOut>,
+    /// So many pages at the front are asked for.
+    asked_for: usize,
+    unloaded: Option<Unloaded>,
+    /// What came behind all of them.
+    pub tail: Chunks,
+}
+
+/// A chunk as a page; `None` for an empty one.
+fn pack(chunk: Chunk) -> Option<Page> {
+    let mut builder = PageBuilder::new(Vec::with_capacity(PAGE_CAPACITY_BYTES));
+    chunk.pack(&mut builder);
+    builder.finish()
+}
+
+fn put(page: Page, store: &mut impl Store) -> PagedOut {
+    PagedOut { summary: page.summary, place: Place::Kept(store.put_page(page.bytes)) }
+}
+
+impl Paged {
+    /// Only a tail is here.
+    pub fn with_tail(tail: Chunks) -> Self {
+        Self { tail, ..Self::default() }
+    }
+
+    /// Nothing is here, and so many messages of the log will be.
+    pub fn unloaded(messages: usize) -> Self {
+        Self { unloaded: Some(Unloaded { messages, complete_below: 0 }), ..Self::default() }
+    }
+
+    /// Only what is in memory is left.
+    pub fn is_over(&self) -> bool {
+        self.pages.is_empty() && self.unloaded.is_none()
+    }
+
+    /// Takes the first chunk of the tail out of memory.
+    pub fn page_out_tail(&mut self, store: &mut impl Store) -> bool {
+        let Some(page) = self.tail.pop_first_chunk().and_then(pack) else { return false };
+        self.pages.push_back(put(page, store));
+        true
+    }
+
+    /// Takes a chunk that comes before all pages out of memory.
+    pub fn page_out_head(&mut self, chunk: Chunk, store: &mut impl Store) {
+        debug_assert_eq!(self.asked_for, 0, "what is asked for comes before what is not");
+        if let Some(page) = pack(chunk) {
+            self.pages.push_front(put(page, store));
+        }
+    }
+
+    pub fn is_asked_for(&self) -> bool {
+        self.asked_for > 0
+    }
+
+    /// Takes a page out of memory that the loader brought and that is not one of the first `keep`.
+    pub fn page_out_loaded(&mut self, keep: usize, store: &mut impl Store) -> bool {
+        let found = self.pages.iter_mut().skip(keep.max(self.asked_for)).rev();
+        for page in found {
+            if let Place::Here(held) = &mut page.place {
+                let bytes = std::mem::replace(held, Held::new(Vec::new())).take();
+                page.place = Place::Kept(store.put_page(bytes));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Brings the head's chunks, those asked for among them, up to `window`. Pages that are here come back at once.
+    pub fn refill(&mut self, head: &mut Chunks, window: usize, store: &mut impl Store) -> Vec<PageId> {
+        let mut asked = Vec::new();
+        while head.count() + self.asked_for < window {
+            let is_complete = self.pages.get(self.asked_for).is_some_and(|next| self.is_complete_up_to(&next.summary));
+            let Some(next) = self.pages.get_mut(self.asked_for) else { break };
+            if !is_complete {
+                break;
+            }
+            match &next.place {
+                Place::Here(_) if self.asked_for > 0 => break,
+                Place::Here(_) => self.unpack_arrived(head),
+                Place::Kept(page) | Place::AskedFor(page) => {
+                    store.read_page(*page);
+                    asked.push(*page);
+                    next.place = Place::AskedFor(*page);
+                    self.asked_for += 1;
+                }
+            }
+        }
+        asked
+    }
+
+    /// Nothing is still to be loaded that comes before a page's end.
+    fn is_complete_up_to(&self, page: &PageSummary) -> bool {
+        self.unloaded.as_ref().is_none_or(|unloaded| page.last_sequence < unloaded.complete_below)
+    }
+
+    /// Takes in a page that was asked for; false when it was not.
+    pub fn arrived(&mut self, page: PageId, bytes: Vec<u8>, head: &mut Chunks) -> bool {
+        let mut asked_for = self.pages.iter_mut().take(self.asked_for);
+        let found = asked_for.find(|out| matches!(out.place, Place::AskedFor(asked) if asked == page));
+        let Some(found) = found else { return false };
+        found.place = Place::Here(Held::new(bytes));
+        while self.asked_for > 0 && matches!(self.pages.front(), Some(PagedOut { place: Place::Here(_), .. })) {
+            self.asked_for -= 1;
+            self.unpack_arrived(head);
+        }
+        true
+    }
+
+    /// Moves the first page, which is here, to the head.
+    fn unpack_arrived(&mut self, head: &mut Chunks) {
+        let Some(PagedOut { summary, place: Place::Here(held) }) = self.pages.pop_front() else { return };
+        let chunk = Chunk::unpack(Unpacking::new(held.take()));
+        debug_assert_eq!(chunk.len(), summary.count, "a page comes back as it went");
+        head.push_chunk(chunk);
+    }
+
+    /// Takes in messages of the log. `keep_here` leaves them in memory. Says how many that the log had promised will
+    /// never come, once it is known.
+    pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Store) -> usize {
+        let Some(unloaded) = &mut self.unloaded else { return 0 };
+        unloaded.messages = unloaded.messages.saturating_sub(page.summary.count);
+        unloaded.complete_below = complete_below;
+        let first_sequence = page.summary.first_sequence;
+        let place = self.pages.partition_point(|other| other.summary.first_sequence < first_sequence);
+        debug_assert!(place >= self.asked_for, "what was complete stays complete");
+        let out = match keep_here {
+            true => PagedOut { summary: page.summary, place: Place::Here(Held::new(page.bytes)) },
+            false => put(page, store),
+        };
+        self.pages.insert(place, out);
+        if complete_below == u64::MAX { self.loaded() } else { 0 }
+    }
+
+    /// The loader is through. Says how many messages never came.
+    pub fn loaded(&mut self) -> usize {
+        self.unloaded.take().map_or(0, |unloaded| unloaded.messages)
+    }
+
+    /// Messages in pages and unloaded ones. It walks over all pages: for listings.
+    pub fn messages_away(&self) -> usize {
+        let unloaded = self.unloaded.as_ref().map_or(0, |unloaded| unloaded.messages);
+        unloaded + self.pages.iter().map(|page| page.summary.count).sum::<usize>()
+    }
+
+    /// Gives up all pages.
+    pub fn discard(self, store: &mut impl Store) {
+        for page in self.pages {
+            if let Place::Kept(page) = page.place {
+                store.discard_page(page);
+            }
+        }
+    }
+
+    /// The lowest sequence that may be here.
+    pub fn first_sequence(&self) -> Option<u64> {
+        let page = self.pages.front().map(|page| page.summary.first_sequence);
+        let unloaded = self.unloaded.as_ref().map(|unloaded| unloaded.complete_below);
+        let tail = self.tail.front().map(|waiting| waiting.sequence);
+        page.into_iter().chain(unloaded).chain(tail).min()
+    }
+
+    /// When the first message expires, if that is known and nobody has asked for it.
+    pub fn head_expires_at_ms(&self) -> u64 {
+        match self.pages.front() {
+            Some(page) if self.asked_for == 0 && self.is_complete_up_to(&page.summary) => {
+                page.summary.first_expires_at_ms
+            }
+            _ => NEVER,
+        }
+    }
+}
