@@ -231,13 +231,16 @@ impl<S: Store> Broker<S> {
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
     pub(super) fn settle_deliveries(&mut self, id: QueueId, effects: &mut impl Effects) {
-        while self.queue(id).touched {
-            self.queue_mut(id).touched = false;
-            self.deliver_from(id, usize::MAX, effects);
+        loop {
+            if std::mem::take(&mut self.queue_mut(id).touched) {
+                self.deliver_from(id, usize::MAX, effects);
+            }
+            self.drop_expired(id);
             // What was away may be here by now.
-            self.take_pages();
+            if !self.take_pages() {
+                break;
+            }
         }
-        self.drop_expired(id);
     }
 
     /// Delivers at most `most` messages of a queue. True when it stopped only because of that.

@@ -66,9 +66,12 @@ impl<S: Store> Broker<S> {
     pub(super) fn drop_expired(&mut self, id: QueueId) {
         while self.queue(id).backlog.head_expires_at_ms() <= self.now_ms {
             let Some(taken) = self.queue_mut(id).backlog.pop() else {
-                // It can only be dropped in memory; its arrival schedules it again.
+                // It can only be dropped in memory; when it arrives this is tried again.
                 self.bring_head_back(id);
-                break;
+                if self.queue(id).backlog.head_is_away() {
+                    break;
+                }
+                continue;
             };
             self.expired(id, taken);
         }

@@ -70,7 +70,7 @@ impl<S: Store> Broker<S> {
             self.page_arrived(page, bytes);
             any = true;
         }
-        if !self.paging.starved.is_empty() && self.may_bring_back() {
+        if !self.paging.starved.is_empty() {
             for id in std::mem::take(&mut self.paging.starved) {
                 if self.queues.contains(id.0 as usize) {
                     self.refill(id);
@@ -80,8 +80,9 @@ impl<S: Store> Broker<S> {
         any
     }
 
-    fn may_bring_back(&self) -> bool {
-        message_memory_bytes() < self.settings.message_memory.most_bytes
+    /// Consumers that hold much and settle nothing get no more. A queue of which nothing is unsettled always goes on.
+    fn may_bring_back(&self, id: QueueId) -> bool {
+        message_memory_bytes() < self.settings.message_memory.most_bytes || self.queue(id).unacknowledged == 0
     }
 
     fn has_too_much(&self) -> bool {
@@ -167,7 +168,7 @@ impl<S: Store> Broker<S> {
     /// Brings the head of a queue back.
     #[cold]
     fn refill(&mut self, id: QueueId) {
-        if self.may_bring_back() {
+        if self.may_bring_back(id) {
             self.refill_to(id, self.window());
         } else if !self.paging.starved.contains(&id) {
             self.paging.starved.push_back(id);
@@ -185,6 +186,7 @@ impl<S: Store> Broker<S> {
         let asked_for = queue.backlog.refill(window, &mut self.store);
         self.paging.asked_for.extend(asked_for.into_iter().map(|page| (page, (id, queue.serial))));
         self.head_came_back(id, was_paged);
+        self.schedule_expiry(id);
     }
 
     fn page_arrived(&mut self, page: PageId, bytes: Vec<u8>) {
@@ -194,6 +196,7 @@ impl<S: Store> Broker<S> {
         let was_paged = queue.backlog.is_paged();
         queue.backlog.arrived(page, bytes);
         self.head_came_back(id, was_paged);
+        self.drop_expired(id);
     }
 
     /// The head may be in memory again, or another one.
@@ -203,15 +206,16 @@ impl<S: Store> Broker<S> {
         if queue.line.front().is_some() && !queue.backlog.is_empty() && !queue.backlog.head_is_away() {
             self.touch(id);
         }
-        self.schedule_expiry(id);
     }
 
     /// Whether a queue's next message has to be waited for. It is on its way then.
     pub fn head_is_away(&mut self, name: &[u8]) -> bool {
         let Ok(id) = self.existing_queue(name) else { return false };
-        if self.queue(id).backlog.head_is_away() {
+        while self.queue(id).backlog.head_is_away() {
             self.bring_head_back(id);
-            self.take_pages();
+            if !self.take_pages() {
+                break;
+            }
         }
         self.queue(id).backlog.head_is_away()
     }

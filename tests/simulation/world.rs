@@ -63,9 +63,10 @@ fn settings(random: &mut Random) -> HubSettings {
             bindings_max: 0,
             consumers_max: 0,
             transaction_max_bytes: 1 << 30,
-            message_memory: MessageMemory {
-                paging_bytes: if random.percent(30) { 10_000 } else { usize::MAX },
-                most_bytes: if random.percent(15) { 20_000 } else { usize::MAX },
+            message_memory: match random.below(100) {
+                0..15 => MessageMemory { paging_bytes: usize::MAX, most_bytes: 20_000 },
+                15..45 => MessageMemory { paging_bytes: 10_000, most_bytes: usize::MAX },
+                _ => MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
             },
         },
         outbox_high_water_bytes: *random.pick(&[1, 1000, 5000, 64 * 1024, 256 * 1024]),
