@@ -1,4 +1,4 @@
-//! The log: what is durable, and how it comes back.
+//! The log: what is durable, and how it comes back. And the pager: what is not durable and does not fit in memory.
 //!
 //! One shared log is the store of all durable queues and definitions. The loop appends records to an open batch
 //! ([`LogStore`]) and hands it over when the writer is idle; the writer ([`LogWriter`], a thread of its own when

@@ -55,10 +55,16 @@ impl Default for PagerOptions {
 #[derive(Debug)]
 pub enum PageReport {
     /// The answer to [`PageRequest::Read`]. The pager has forgotten the page.
-    Read { page: PageId, bytes: Vec<u8> },
+    Read {
+        page: PageId,
+        bytes: Vec<u8>,
+    },
     /// So many bytes of pages left the pager's memory: a page was written, read before it was written, or discarded
     /// then. What it lay in rides along, to be used again.
-    Written { bytes: usize, recycled: Option<Vec<u8>> },
+    Written {
+        bytes: usize,
+        recycled: Option<Vec<u8>>,
+    },
     /// The disk takes no pages: they stay in memory. Said once; [`Resumed`](Self::Resumed) comes when it goes on.
     Stalled(StorageError),
     Resumed,

@@ -59,11 +59,8 @@ impl Drop for PagerHandle {
 
 fn run<D: Disk>(mut pager: Pager<D>, inbox: &Receiver<PageRequest>, outbox: &Sender<PageReport>, wake: &impl Fn()) {
     loop {
-        let request = if pager.has_work() {
-            inbox.try_recv()
-        } else {
-            inbox.recv().map_err(|_| TryRecvError::Disconnected)
-        };
+        let request =
+            if pager.has_work() { inbox.try_recv() } else { inbox.recv().map_err(|_| TryRecvError::Disconnected) };
         match request {
             Ok(request) => pager.request(request),
             Err(TryRecvError::Empty) => pager.step(),
