@@ -235,8 +235,9 @@ impl<D: Disk> PageFiles<D> {
         {
             return Ok(number);
         }
-        let number = match self.dead.pop_back_if(|number| self.files[*number as usize].length <= file_bytes) {
+        let number = match self.dead.back().copied().filter(|number| !self.is_oversized(*number)) {
             Some(number) => {
+                self.dead.pop_back();
                 self.used_bytes += self.files[number as usize].length;
                 number
             }
