@@ -1,7 +1,7 @@
 //! The files in which pages lie: where a page goes, how it comes back, and which files are worth keeping.
 //!
 //! ```text
-//! paging/0000000000000003.page   │page│page│dead│page│ ◄─ the next page      up to `file_bytes`, pages one behind the other
+//! paging/0000000000000003.page   │page│page│dead│page│ ◄─ the next page, up to `file_bytes`
 //! ```
 //! Fresh pages are appended to one file and moved ones to another, so that what stays for long comes to lie together
 //! and is not moved again and again. A page that is larger than a file gets one of its own. A file in which nothing is

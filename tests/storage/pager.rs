@@ -176,8 +176,12 @@ fn play(act: &Act, it: &mut Checked) {
     }
 }
 
+fn reproducible() -> ProptestConfig {
+    ProptestConfig { rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(reproducible())]
 
     #[test]
     fn pages_come_back_whole_and_once_whatever_the_disk_does(
