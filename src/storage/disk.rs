@@ -1,4 +1,4 @@
-//! What the log asks of a disk, so that a simulated one can stand in for the real one.
+//! What the log and the pager ask of a disk, so that a simulated one can stand in for the real one.
 //!
 //! All calls block. Nothing written is safe before [`DiskFile::sync`], and no name before [`Disk::sync_folder`]. After a
 //! failed sync nobody knows what is on the disk: the caller must not try again.
@@ -14,6 +14,8 @@ pub enum Folder {
     Log,
     /// Checkpoints.
     Checkpoint,
+    /// Pages: scratch space, never synced.
+    Paging,
 }
 
 impl Folder {
@@ -23,6 +25,7 @@ impl Folder {
             Self::Root => "",
             Self::Log => "log",
             Self::Checkpoint => "checkpoint",
+            Self::Paging => "paging",
         }
     }
 

@@ -33,7 +33,7 @@ impl FileDisk {
     /// # Errors
     /// The folder cannot be made or written, belongs to another user, or is in use.
     pub fn open(root: &Path) -> Result<Self, StorageError> {
-        for folder in [Folder::Root, Folder::Log, Folder::Checkpoint] {
+        for folder in [Folder::Root, Folder::Log, Folder::Checkpoint, Folder::Paging] {
             let path = root.join(folder.path());
             let made = fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&path);
             made.map_err(StorageError::io(format!("make the folder {}", path.display())))?;

@@ -1,4 +1,4 @@
-//! The log: what is durable, and how it comes back.
+//! The log: what is durable, and how it comes back. And the pager: what is not durable and does not fit in memory.
 //!
 //! One shared log is the store of all durable queues and definitions. The loop appends records to an open batch
 //! ([`LogStore`]) and hands it over when the writer is idle; the writer ([`LogWriter`], a thread of its own when
@@ -23,6 +23,8 @@
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
 //! | [`recovery`], `loading`, `scan` | from a folder to a state and its messages |
+//! | [`page_queue`] | the loop's half of paging |
+//! | [`pager`], `page_files`, [`pager_thread`] | the other half: pages that do not fit in memory, in scratch files beside the log |
 //!
 //! It knows no socket and no routing, and no clock: times are arguments.
 
@@ -36,7 +38,10 @@ mod loading;
 pub mod log_store;
 pub mod log_writer;
 pub mod meta;
+mod page_files;
 pub mod page_queue;
+pub mod pager;
+pub mod pager_thread;
 pub mod reclaim;
 pub mod record;
 pub mod recovery;
@@ -49,6 +54,7 @@ pub use error::StorageError;
 pub use file_disk::FileDisk;
 pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
 pub use log_writer::LogWriter;
+pub use pager::{PageReport, Pager, PagerOptions};
 pub use recovery::{Recovered, RecoveredMessage, RecoveredQueue, RecoveryMode, recover};
 
 /// The version of everything on disk. A broker reads its own and older ones.

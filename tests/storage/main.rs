@@ -1,5 +1,5 @@
-//! The log on a simulated disk. `LEVERET_SEED=n cargo test --test storage random` replays one seed of the random runs,
-//! `LEVERET_SEEDS=n` runs that many.
+//! The log and the pager on a simulated disk. `LEVERET_SEED=n cargo test --test storage random` replays one seed of the
+//! log's random runs, `LEVERET_SEEDS=n` runs that many.
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
@@ -11,6 +11,7 @@ mod definitions;
 mod exhaustive;
 mod faults;
 mod harness;
+mod pager;
 mod random;
 mod real_disk;
 mod reclaim;

@@ -7,10 +7,10 @@ use leveret::storage::{FileDisk, LogOptions, LogStore, LogWriter, RecoveryMode, 
 use std::path::PathBuf;
 
 /// A folder that goes with its test.
-struct TestFolder(PathBuf);
+pub struct TestFolder(pub PathBuf);
 
 impl TestFolder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("leveret-storage-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Self(path)

@@ -67,6 +67,9 @@ struct State {
     calls: u64,
     faults: BTreeMap<u64, Fault>,
     crashed: bool,
+    open_files: usize,
+    free_bytes: Option<u64>,
+    unreadable: bool,
 }
 
 #[derive(Clone, Default)]
@@ -177,6 +180,27 @@ impl SimDisk {
         of_folder.map(|(_, id)| state.contents.files[*id].visible.len() as u64).sum()
     }
 
+    /// How many files are open.
+    pub fn open_files(&self) -> usize {
+        self.state().open_files
+    }
+
+    /// Lets the disk say that it has so much room, whatever is written to it.
+    pub fn claim_free_bytes(&self, bytes: u64) {
+        self.state().free_bytes = Some(bytes);
+    }
+
+    /// Lets all reads fail from now on.
+    pub fn make_unreadable(&self) {
+        self.state().unreadable = true;
+    }
+
+    /// A file that was opened.
+    fn opened(&self, id: FileId) -> SimFile {
+        self.state().open_files += 1;
+        SimFile { disk: self.clone(), id }
+    }
+
     /// Counts a call that changes something, and lets it fail if it was told to.
     fn change(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
@@ -245,14 +269,14 @@ impl Disk for SimDisk {
         apply_name(&mut state.contents.names, &change);
         state.contents.unsynced_names.push(change);
         drop(state);
-        Ok(SimFile { disk: self.clone(), id })
+        Ok(self.opened(id))
     }
 
     fn open(&self, folder: Folder, name: &str) -> io::Result<SimFile> {
         let state = self.state();
         let id = *state.contents.names.get(&(folder, name.to_owned())).ok_or(io::ErrorKind::NotFound)?;
         drop(state);
-        Ok(SimFile { disk: self.clone(), id })
+        Ok(self.opened(id))
     }
 
     fn rename(&self, folder: Folder, from: &str, to: &str) -> io::Result<()> {
@@ -283,7 +307,13 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.state().free_bytes.unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.state().open_files -= 1;
     }
 }
 
@@ -305,6 +335,9 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.disk.state();
+        if state.unreadable {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let rest = state.contents.files[self.id].visible.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
