@@ -23,6 +23,15 @@ pub struct ConsumeRequest<'a> {
     pub arguments: FieldTable,
 }
 
+/// What `basic.get` finds.
+pub enum GetOutcome {
+    Got(Got),
+    Empty,
+    /// The message at the head is on its way back to memory: ask again when it [is not away](Broker::head_is_away) any
+    /// more.
+    Away,
+}
+
 /// `basic.get-ok`.
 pub struct Got {
     pub delivery_tag: u64,
@@ -212,7 +221,7 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// `basic.get`: the message at the head, or `None`. Not for a queue whose [head is away](Self::head_is_away).
+    /// `basic.get`: the message at the head.
     ///
     /// # Errors
     /// 404, 405.
@@ -222,14 +231,17 @@ impl<S: Store> Broker<S> {
         queue: &[u8],
         no_ack: bool,
         effects: &mut impl Effects,
-    ) -> Result<Option<Got>, AmqpError> {
+    ) -> Result<GetOutcome, AmqpError> {
         let queue_id = self.accessible_queue(queue, self.channel(id).connection)?;
         self.settle_deliveries(queue_id, effects);
         self.use_queue(queue_id);
+        if self.brings_head_back(queue_id) {
+            return Ok(GetOutcome::Away);
+        }
         let queue = &mut self.queues[queue_id.0 as usize];
         let Some(taken) = queue.backlog.pop() else {
             self.totals.get_empty += 1;
-            return Ok(None);
+            return Ok(GetOutcome::Empty);
         };
         self.ready -= 1;
         self.totals.got += 1;
@@ -259,7 +271,7 @@ impl<S: Store> Broker<S> {
         }
         self.read_ahead(queue_id);
         self.schedule_expiry(queue_id);
-        Ok(Some(got))
+        Ok(GetOutcome::Got(got))
     }
 
     /// `basic.qos(global = false)`: for the consumers that start after it. 0 for no limit.

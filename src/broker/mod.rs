@@ -48,7 +48,7 @@ pub mod unacknowledged;
 
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
-pub use consumer_commands::{ConsumeRequest, Got};
+pub use consumer_commands::{ConsumeRequest, GetOutcome, Got};
 pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};

@@ -211,13 +211,18 @@ impl<S: Store> Broker<S> {
     /// Whether a queue's next message has to be waited for. It is on its way then.
     pub fn head_is_away(&mut self, name: &[u8]) -> bool {
         let Ok(id) = self.existing_queue(name) else { return false };
+        self.brings_head_back(id)
+    }
+
+    /// Whether a queue's next message has to be waited for, after asking for it.
+    pub(super) fn brings_head_back(&mut self, id: QueueId) -> bool {
         while self.queue(id).backlog.head_is_away() {
             self.bring_head_back(id);
             if !self.take_pages() {
-                break;
+                return self.queue(id).backlog.head_is_away();
             }
         }
-        self.queue(id).backlog.head_is_away()
+        false
     }
 
     /// Empties a queue's backlog.

@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::dispatch::Outcome;
 use super::{Connection, Context};
 use crate::broker::store::Store;
-use crate::broker::{ConsumeRequest, Settlement};
+use crate::broker::{ConsumeRequest, GetOutcome, Settlement};
 use crate::protocol::method::basic;
 use crate::protocol::{AmqpError, Method, ReplyCode, ShortString};
 
@@ -36,13 +36,12 @@ impl Connection {
             }
             Method::BasicGet(basic::Get { queue, no_ack }) => {
                 let queue = self.named_queue(index, queue, context)?;
-                if context.broker.head_is_away(&queue) {
-                    self.awaits_head_of = Some(ShortString::truncated(&queue));
-                    return Ok(());
-                }
                 match context.broker.get(id, &queue, no_ack, context.outboxes)? {
-                    Some(got) => context.outboxes.got(self.id, number, &got),
-                    None => self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context),
+                    GetOutcome::Got(got) => context.outboxes.got(self.id, number, &got),
+                    GetOutcome::Empty => {
+                        self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context);
+                    }
+                    GetOutcome::Away => self.awaits_head_of = Some(ShortString::truncated(&queue)),
                 }
                 Ok(())
             }

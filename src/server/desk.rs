@@ -6,7 +6,7 @@ use crate::broker::expiration;
 use crate::broker::message::Attributes;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
 use crate::broker::store::Store;
-use crate::broker::{ConnectionId, DeclareRequest, Got, Publication, Settlement};
+use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Got, Publication, Settlement};
 use crate::connection::{ComposedMessage, Connection, Phase};
 use crate::management::{
     BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
@@ -251,11 +251,9 @@ fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Vec<GotMes
     let mut messages = Vec::new();
     let mut bytes = 0;
     while messages.len() < get.count.min(GET_MESSAGES_MAX) && bytes < GET_BYTES_MAX {
-        if !messages.is_empty() && broker.head_is_away(&get.queue) {
-            // They will be in memory when they are asked for again.
-            break;
-        }
-        let Some(got) = broker.get(*channel, &get.queue, get.mode == GetMode::Take, effects)? else { break };
+        // Messages that are away now are there when they are asked for again.
+        let outcome = broker.get(*channel, &get.queue, get.mode == GetMode::Take, effects)?;
+        let GetOutcome::Got(got) = outcome else { break };
         let message = copy_message(&got, get.truncate);
         bytes += message.body.len();
         messages.push(message);

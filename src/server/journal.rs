@@ -1,6 +1,7 @@
-//! The loop's side of the log: what was recovered into the broker, batches to the writer, and what the writer reports.
+//! The loop's side of the disk: what was recovered into the broker, batches to the writer, pages to the pager, and what
+//! both report.
 //!
-//! It owns the writer's thread and the order of a start and a stop. It never waits for the disk while the loop turns.
+//! It owns their threads and the order of a start and a stop. It never waits for the disk while the loop turns.
 
 use super::hub::Hub;
 use crate::broker::RestoredQueue;
@@ -12,9 +13,11 @@ use crate::reactor::Waker;
 use crate::storage::disk::Disk;
 use crate::storage::file_disk::FileDisk;
 use crate::storage::log_writer::LogWriter;
+use crate::storage::page_queue::PageRequest;
+use crate::storage::pager_thread::{PagerHandle, spawn_pager};
 use crate::storage::recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};
 use crate::storage::spawn::{Report, WriterHandle, spawn};
-use crate::storage::{LogOptions, LogStore, NodeId, StorageError, SyncPolicy};
+use crate::storage::{LogOptions, LogStore, NodeId, PageReport, Pager, PagerOptions, StorageError, SyncPolicy};
 use hashbrown::HashMap;
 use std::io;
 
@@ -66,12 +69,14 @@ impl OpenedLog {
             log::info!("recovered {messages} messages after {how} stop");
         }
         let writer = LogWriter::start(disk.clone(), options, recovered.resume).map_err(io::Error::other)?;
+        let pager = Pager::start(disk.clone(), PagerOptions::default()).map_err(io::Error::other)?;
         let wake = move || {
             // A loop that can't be woken still finds the report in its next turn.
             let _ = waker.wake();
         };
-        let writer = spawn(writer, wake)?;
-        Ok(Journal { writer, disk, disk_free_limit_bytes, disk_checked_ms: 0 })
+        let writer = spawn(writer, wake.clone())?;
+        let pager = spawn_pager(pager, wake)?;
+        Ok(Journal { writer, pager, pager_is_stalled: false, disk, disk_free_limit_bytes, disk_checked_ms: 0 })
     }
 }
 
@@ -124,16 +129,20 @@ fn restore(
 /// The running log.
 pub(super) struct Journal {
     writer: WriterHandle,
+    pager: PagerHandle,
+    /// The disk takes no pages.
+    pager_is_stalled: bool,
     disk: FileDisk,
     disk_free_limit_bytes: u64,
     disk_checked_ms: u64,
 }
 
 impl Journal {
-    /// Takes what the writer reported since the last turn: confirms and answers that waited go out.
+    /// Takes what the writer and the pager reported since the last turn: confirms and answers that waited go out, and
+    /// pages that were asked for are there.
     ///
     /// # Errors
-    /// The writer's. Nothing is durable any more: the broker has to stop.
+    /// The writer's: nothing is durable any more; the pager's: messages can't be read. The broker has to stop.
     pub fn take_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         let mut progressed = false;
         while let Some(report) = self.writer.try_report() {
@@ -149,6 +158,26 @@ impl Journal {
         if progressed {
             hub.log_progressed();
         }
+        self.take_page_reports(hub)
+    }
+
+    fn take_page_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+        let pages = hub.broker_mut().store_mut().pages_mut();
+        while let Some(report) = self.pager.try_report() {
+            match report {
+                PageReport::Read { page, bytes } => pages.arrive(page, bytes),
+                PageReport::Written { bytes, .. } => pages.written(bytes),
+                PageReport::Stalled(error) => {
+                    log::warn!("messages stay in memory although there are too many: {error}");
+                    self.pager_is_stalled = true;
+                }
+                PageReport::Resumed => {
+                    log::info!("messages wait on disk again");
+                    self.pager_is_stalled = false;
+                }
+                PageReport::Failed(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 
@@ -159,11 +188,19 @@ impl Journal {
         }
     }
 
+    /// Gives the pager what is asked of it.
+    pub fn hand_over_pages(&mut self, hub: &mut Hub<LogStore>) {
+        while let Some(request) = hub.broker_mut().store_mut().pages_mut().take_request() {
+            self.pager.request(request);
+        }
+    }
+
     /// When [`hand_over`](Self::hand_over) has a sync to ask for although nothing is appended.
     pub fn next_deadline_ms(&self, hub: &Hub<LogStore>) -> Option<u64> {
         let store = hub.broker().store();
         let sync = store.sync_wanted_by_ms().filter(|_| !store.is_writing());
-        let alarm = hub.is_disk_low().then_some(self.disk_checked_ms + DISK_CHECK_INTERVAL_MS);
+        let looks_again = hub.is_disk_low() || self.pager_is_stalled;
+        let alarm = looks_again.then_some(self.disk_checked_ms + DISK_CHECK_INTERVAL_MS);
         sync.into_iter().chain(alarm).min()
     }
 
@@ -173,6 +210,9 @@ impl Journal {
             return;
         }
         self.disk_checked_ms = now_ms;
+        if self.pager_is_stalled {
+            self.pager.request(PageRequest::Retry);
+        }
         match self.disk.free_bytes() {
             Ok(free_bytes) => hub.set_disk_low(free_bytes < self.disk_free_limit_bytes),
             Err(error) => log::warn!("the room on the disk is unknown: {error}"),

@@ -148,6 +148,7 @@ impl Server {
                 // They were told so, and may be waiting for nothing else.
                 self.pump_and_flush();
             }
+            self.journal.hand_over_pages(&mut self.hub);
             self.end_lingering();
             if self.is_shut_down() {
                 return self.journal.finish(&mut self.hub).map_err(log_failed);

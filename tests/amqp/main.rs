@@ -6,4 +6,5 @@
 mod support;
 
 mod hostile;
+mod paging;
 mod wire_facts;
