@@ -4,6 +4,8 @@
 
 use super::hub::Hub;
 use crate::broker::RestoredQueue;
+use crate::broker::page::Unpacked;
+use crate::broker::queue::NEVER;
 use crate::broker::store::{Definition, DurableQueueId};
 use crate::config::{Config, Durability};
 use crate::reactor::Waker;
@@ -12,7 +14,7 @@ use crate::storage::file_disk::FileDisk;
 use crate::storage::log_writer::LogWriter;
 use crate::storage::recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};
 use crate::storage::spawn::{Report, WriterHandle, spawn};
-use crate::storage::{LogOptions, LogStore, NodeId, StorageError, SyncPolicy};
+use crate::storage::{Loaded, Loader, LogOptions, LogStore, NodeId, StorageError, SyncPolicy};
 use hashbrown::HashMap;
 use std::io;
 
@@ -23,7 +25,7 @@ const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
 pub(super) struct OpenedLog {
     disk: FileDisk,
     options: LogOptions,
-    pub recovered: Recovered,
+    pub recovered: Recovered<FileDisk>,
 }
 
 impl OpenedLog {
@@ -58,7 +60,8 @@ impl OpenedLog {
     pub fn start(self, hub: &mut Hub<LogStore>, waker: Waker, disk_free_limit_bytes: u64) -> io::Result<Journal> {
         let Self { disk, options, recovered } = self;
         let clean = recovered.clean;
-        let messages = restore(hub, recovered.definitions, recovered.queues, recovered.max_queue_id)?;
+        let messages =
+            restore(hub, recovered.definitions, &recovered.queues, recovered.max_queue_id, recovered.loader)?;
         if messages > 0 {
             let how = if clean { "an orderly" } else { "a sudden" };
             log::info!("recovered {messages} messages after {how} stop");
@@ -77,8 +80,9 @@ impl OpenedLog {
 fn restore(
     hub: &mut Hub<LogStore>,
     definitions: Vec<Definition>,
-    queues: Vec<RecoveredQueue>,
+    queues: &[RecoveredQueue],
     max_queue_id: u64,
+    loader: Option<Loader<FileDisk>>,
 ) -> io::Result<usize> {
     let broker = hub.broker_mut();
     let mut ids = HashMap::new();
@@ -98,16 +102,30 @@ fn restore(
         restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
     }
     broker.restore_queue_numbering(DurableQueueId(max_queue_id));
+    let mut loaded = load_all(loader).map_err(io::Error::other)?;
     let mut messages = 0;
     for queue in queues {
         let Some(&id) = ids.get(&queue.id) else { continue };
-        for recovered in queue.messages {
-            broker.restore_message(id, recovered.sequence, recovered.message, recovered.expires_at_ms);
+        for message in loaded.remove(&queue.id).unwrap_or_default() {
+            let expires_at_ms = (message.expires_at_ms != NEVER).then_some(message.expires_at_ms);
+            broker.restore_message(id, message.sequence, message.message, expires_at_ms);
             messages += 1;
         }
         broker.restored(id, queue.next_sequence);
     }
     Ok(messages)
+}
+
+/// All messages at once, by queue and in order.
+fn load_all(loader: Option<Loader<FileDisk>>) -> Result<HashMap<DurableQueueId, Vec<Unpacked>>, StorageError> {
+    let mut queues: HashMap<_, Vec<_>> = HashMap::new();
+    if let Some(mut loader) = loader {
+        while let Some(Loaded { queue, page, .. }) = loader.next()? {
+            queues.entry(queue).or_default().extend(page.unpack());
+        }
+    }
+    queues.values_mut().for_each(|messages| messages.sort_unstable_by_key(|message| message.sequence));
+    Ok(queues)
 }
 
 /// The running log.
@@ -194,7 +212,7 @@ impl Journal {
                 None => return Err(StorageError::Poisoned),
             }
         }
-        let batch = store.take_final_batch();
+        let batch = store.take_final_batch([]);
         self.writer.write(batch);
         wait_for_batch(&self.writer, store)
     }

@@ -19,7 +19,7 @@ use super::disk::{Disk, Folder, TEMPORARY_SUFFIX, write_atomically};
 use super::error::StorageError;
 use super::live_set::{LiveSet, Run};
 use super::log_writer::LogWriter;
-use super::record::{Record, put_definition, read_record};
+use super::record::{Record, read_record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::{FORMAT_VERSION, NodeId};
@@ -90,11 +90,7 @@ fn encode(state: &State, node_id: NodeId, serial: u64, position: u64, start: Sta
     let mut out = vec![0; HEADER_BYTES];
     put_varint(&mut out, state.max_queue_id);
     let mut definitions = Vec::new();
-    let mut count = 0;
-    for definition in state.definitions() {
-        put_definition(&mut definitions, &definition);
-        count += 1;
-    }
+    let count = state.put_definitions(&mut definitions);
     put_varint(&mut out, count);
     out.append(&mut definitions);
     let segments = || state.segments.iter().filter(|(number, segment)| segment.live > 0 || **number >= start.segment);
@@ -191,7 +187,7 @@ fn decode_state(body: &[u8]) -> Option<State> {
                 return None;
             }
             place.live += length;
-            (first..next).for_each(|sequence| _ = live.insert(sequence, segment));
+            live.append(Run { first, length, segment });
         }
         let queue = state.queues.get_mut(&id)?;
         queue.live = live;
@@ -256,8 +252,9 @@ impl<D: Disk> LogWriter<D> {
 
     /// Gives up the segments that no checkpoint needs.
     fn free_segments(&mut self) -> Result<(), StorageError> {
-        let checkpoints = &self.checkpoints;
-        let unneeded = |number: &SegmentNumber| !checkpoints.iter().any(|needed| needed.needs(*number));
+        let needed =
+            |number| self.checkpoints.iter().any(|needed| needed.needs(number)) || self.unread.contains(number);
+        let unneeded = |number: &SegmentNumber| !needed(*number);
         let freed: Vec<_> = self.file_bytes.keys().copied().filter(unneeded).collect();
         for number in freed {
             let bytes = self.file_bytes.remove(&number);

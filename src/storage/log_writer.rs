@@ -12,16 +12,15 @@ use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::checkpoint::Needed;
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
+use super::loader::Unread;
 use super::log_store::{SealedBatch, Written};
 use super::meta::Meta;
 use super::reclaim::Compaction;
-use super::record::read_record;
 use super::recovery::Resume;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
-use crate::varint::Cursor;
 use std::collections::BTreeMap;
 
 pub struct LogWriter<D: Disk> {
@@ -46,6 +45,8 @@ pub struct LogWriter<D: Disk> {
     /// What each of the checkpoints on disk needs, the newest last.
     pub(super) checkpoints: Vec<Needed>,
     pub(super) compaction: Option<Compaction<D::File>>,
+    /// What the loader has yet to read, and is neither freed nor emptied.
+    pub(super) unread: Unread,
     pub(super) totals: Totals,
 }
 
@@ -97,7 +98,7 @@ impl<D: Disk> LogWriter<D> {
             checkpoints,
             checkpoint_serial,
             damaged,
-            ..
+            unread,
         } = resume;
         meta.write(&disk)?;
         let mut writer = Self {
@@ -117,6 +118,7 @@ impl<D: Disk> LogWriter<D> {
             checkpoint_serial,
             checkpoints,
             compaction: None,
+            unread,
             totals: Totals::default(),
         };
         for number in damaged {
@@ -254,11 +256,7 @@ impl<D: Disk> LogWriter<D> {
     /// Brings the account up to date with what was written.
     pub fn absorb(&mut self) {
         let Some(Unabsorbed { buffer, segment }) = self.unabsorbed.take() else { return };
-        let mut records = Cursor::new(&buffer[BATCH_HEADER_BYTES..]);
-        while !records.is_empty() {
-            let record = read_record(&mut records).expect("what this broker wrote, it can read");
-            self.state.apply(record, segment);
-        }
+        self.state.apply(&buffer[BATCH_HEADER_BYTES..], segment).expect("what this broker wrote, it can read");
         self.recycled = Some(buffer);
     }
 
@@ -285,11 +283,7 @@ impl<D: Disk> LogWriter<D> {
         };
         let segment = self.append(buffer, &label)?;
         self.totals.moved_bytes += buffer.len() as u64;
-        let mut records = Cursor::new(&buffer[BATCH_HEADER_BYTES..]);
-        while !records.is_empty() {
-            let record = read_record(&mut records).expect("what this broker wrote, it can read");
-            self.state.apply(record, segment);
-        }
+        self.state.apply(&buffer[BATCH_HEADER_BYTES..], segment).expect("what this broker wrote, it can read");
         Ok(())
     }
 

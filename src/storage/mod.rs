@@ -22,17 +22,19 @@
 //! | [`state`], [`live_set`] | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
-//! | [`recovery`], `loading`, `scan` | from a folder to a state and its messages |
+//! | [`recovery`], `scan` | from a folder to a state |
+//! | [`loader`], `unloaded` | its messages, page by page, while the broker serves already |
 //!
 //! It knows no socket and no routing, and no clock: times are arguments.
 
 pub mod batch;
 pub mod checkpoint;
+mod chunk;
 pub mod disk;
 pub mod error;
 pub mod file_disk;
 pub mod live_set;
-mod loading;
+pub mod loader;
 pub mod log_store;
 pub mod log_writer;
 pub mod meta;
@@ -44,12 +46,14 @@ mod scan;
 pub mod segment;
 pub mod spawn;
 pub mod state;
+mod unloaded;
 
 pub use error::StorageError;
 pub use file_disk::FileDisk;
+pub use loader::{Loaded, Loader};
 pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
 pub use log_writer::LogWriter;
-pub use recovery::{Recovered, RecoveredMessage, RecoveredQueue, RecoveryMode, recover};
+pub use recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};
 
 /// The version of everything on disk. A broker reads its own and older ones.
 pub const FORMAT_VERSION: u32 = 1;

@@ -4,11 +4,12 @@
 //! no message. Applying a record twice, or one whose effect is already there, changes nothing; records of queues that
 //! are gone are ignored.
 
-use super::live_set::LiveSet;
-use super::record::{Enqueue, Record, put_definition};
+use super::live_set::{LiveSet, Run};
+use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_record};
 use super::segment::SegmentNumber;
 use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
 use crate::protocol::ShortString;
+use crate::varint::Cursor;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
@@ -50,7 +51,7 @@ impl SegmentUse {
     }
 }
 
-/// One key for each binding; bindings that differ in their arguments are different ones.
+/// A binding's record; bindings that differ in their arguments are different ones.
 type BindingKey = Vec<u8>;
 
 #[derive(Clone, Default, Debug)]
@@ -68,7 +69,7 @@ pub struct State {
 
 fn binding_key(binding: &DurableBinding) -> BindingKey {
     let mut key = Vec::new();
-    put_definition(&mut key, &Definition::Bound(binding.clone()));
+    put_bound(&mut key, binding);
     key
 }
 
@@ -78,11 +79,29 @@ impl State {
         Self { max_queue_id, ..Self::default() }
     }
 
-    /// Applies a record of a batch in `segment`.
-    #[inline]
-    pub fn apply(&mut self, record: Record<'_>, segment: SegmentNumber) {
+    /// Applies the records of a batch in `segment`.
+    ///
+    /// # Errors
+    /// What is behind the last good record is none. Those before it were applied.
+    pub fn apply(&mut self, records: &[u8], segment: SegmentNumber) -> Result<(), BadRecord> {
+        let mut records = Cursor::new(records);
+        // Looking up the segment for every message would cost as much as the rest.
+        let mut placed = 0;
+        while !records.is_empty() {
+            match read_record(&mut records)? {
+                Record::Enqueue(enqueue) => placed += self.enqueue(&enqueue, segment),
+                other => {
+                    self.count_placed(segment, std::mem::take(&mut placed));
+                    self.apply_other(other);
+                }
+            }
+        }
+        self.count_placed(segment, placed);
+        Ok(())
+    }
+
+    fn apply_other(&mut self, record: Record<'_>) {
         match record {
-            Record::Enqueue(enqueue) => self.enqueue(&enqueue, segment),
             Record::Removed { queue, ranges } => {
                 for (first, last) in ranges {
                     self.remove_range(queue, first, last);
@@ -90,36 +109,47 @@ impl State {
             }
             Record::Purged { queue, up_to } => self.remove_range(queue, 0, up_to),
             Record::Definition(definition) => self.define(definition),
+            // Those are for the start that reads them; enqueues were applied by the caller.
+            Record::Delivered { .. } | Record::Enqueue(_) => {}
         }
     }
 
+    /// Says how many messages it put into `segment`, which are to be counted there.
     #[inline]
-    fn enqueue(&mut self, enqueue: &Enqueue<'_>, segment: SegmentNumber) {
+    fn enqueue(&mut self, enqueue: &Enqueue<'_>, segment: SegmentNumber) -> u64 {
+        let mut placed = 0;
         for route in enqueue.routes {
             let Some(queue) = self.queues.get_mut(&route.queue) else { continue };
             queue.next_sequence = queue.next_sequence.max(route.sequence.saturating_add(1));
-            let before = queue.live.insert(route.sequence, segment);
-            if before == Some(segment) {
-                continue;
+            match queue.live.insert(route.sequence, segment) {
+                None => placed += 1,
+                Some(before) if before == segment => {}
+                Some(before) => {
+                    placed += 1;
+                    release(&mut self.segments, before, 1);
+                }
             }
+        }
+        placed
+    }
+
+    fn count_placed(&mut self, segment: SegmentNumber, messages: u64) {
+        if messages > 0 {
             let place = self.segments.entry(segment).or_default();
-            place.total += 1;
-            place.live += 1;
-            if let Some(before) = before {
-                release(&mut self.segments, before);
-            }
+            place.total += messages;
+            place.live += messages;
         }
     }
 
     fn remove_range(&mut self, queue: DurableQueueId, first: u64, last: u64) {
         if let Some(queue) = self.queues.get_mut(&queue) {
-            queue.live.remove_range(first, last, |segment| release(&mut self.segments, segment));
+            queue.live.remove_range(first, last, |segment, count| release(&mut self.segments, segment, count));
         }
     }
 
-    /// Takes out a message that is alive by the log and cannot be read.
-    pub(super) fn forget(&mut self, queue: DurableQueueId, sequence: u64) {
-        self.remove_range(queue, sequence, sequence);
+    /// Takes out messages that are alive by the log and cannot be read.
+    pub(super) fn forget(&mut self, queue: DurableQueueId, lost: Run) {
+        self.remove_range(queue, lost.first, lost.first + (lost.length - 1));
     }
 
     pub fn define(&mut self, definition: Definition) {
@@ -136,7 +166,7 @@ impl State {
             }
             Definition::QueueDeleted { id } => {
                 if let Some(mut queue) = self.queues.remove(&id) {
-                    queue.live.remove_range(0, u64::MAX, |segment| release(&mut self.segments, segment));
+                    queue.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
                     self.unbind_destination(&DurableDestination::Queue(queue.name().clone()));
                 }
             }
@@ -218,8 +248,27 @@ impl State {
     /// All that exists, such that each one can be declared when those before it are: exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
-        let bindings = self.bindings.values().flat_map(BTreeMap::values).cloned().map(Definition::Bound);
-        self.exchanges.values().cloned().chain(queues).chain(bindings)
+        self.exchanges.values().cloned().chain(queues).chain(self.bindings().cloned().map(Definition::Bound))
+    }
+
+    fn bindings(&self) -> impl Iterator<Item = &DurableBinding> {
+        self.bindings.values().flat_map(BTreeMap::values)
+    }
+
+    /// The [definitions](Self::definitions) as records, and how many they are.
+    pub(super) fn put_definitions(&self, out: &mut Vec<u8>) -> u64 {
+        let mut count = 0;
+        let queues = self.queues_in_order();
+        for definition in self.exchanges.values().chain(queues.iter().map(|(_, queue)| &queue.definition)) {
+            put_definition(out, definition);
+            count += 1;
+        }
+        // Their keys are their records.
+        for key in self.bindings.values().flat_map(BTreeMap::keys) {
+            out.extend_from_slice(key);
+            count += 1;
+        }
+        count
     }
 
     /// How many messages are alive, one for each queue.
@@ -228,11 +277,10 @@ impl State {
     }
 }
 
-/// One message less is alive in a segment.
-#[inline]
-fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber) {
+/// Fewer messages are alive in a segment.
+fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber, count: u64) {
     if let Some(place) = segments.get_mut(&segment) {
-        debug_assert!(place.live > 0);
-        place.live -= 1;
+        debug_assert!(place.live >= count);
+        place.live -= count;
     }
 }

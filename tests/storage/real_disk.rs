@@ -1,6 +1,6 @@
 //! The real disk: the lock, the errors of a start, and the writer on its own thread.
 
-use crate::harness::{NODE, declared, message, number_of, queue};
+use crate::harness::{NODE, declared, load_all, message, number_of, queue};
 use leveret::broker::store::Store;
 use leveret::storage::spawn::{Report, WriterHandle, spawn};
 use leveret::storage::{FileDisk, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, recover};
@@ -31,9 +31,11 @@ fn start(folder: &TestFolder) -> (LogStore, WriterHandle, Vec<u64>, bool) {
     let disk = FileDisk::open(&folder.0).unwrap();
     let recovered = recover(&disk, RecoveryMode::Strict, NODE).unwrap();
     let store = recovered.store(options());
-    let found = recovered.queues.iter().flat_map(|of| of.messages.iter().map(|it| number_of(&it.message))).collect();
     let writer = LogWriter::start(disk, options(), recovered.resume).unwrap();
-    (store, spawn(writer, || {}).unwrap(), found, recovered.clean)
+    let writer = spawn(writer, || {}).unwrap();
+    let found = load_all(recovered.loader).unwrap();
+    let found = found.values().flatten().map(|it| number_of(&it.message)).collect();
+    (store, writer, found, recovered.clean)
 }
 
 /// Writes until nothing waits.
@@ -72,7 +74,7 @@ fn a_log_goes_on_where_it_was_stopped() {
     assert_eq!((found, clean), ((19_991..=20_000).collect(), false));
     writer.checkpoint();
     while !matches!(writer.wait_report(), Some(Report::Checkpointed)) {}
-    writer.write(store.take_final_batch());
+    writer.write(store.take_final_batch([]));
     drop(writer);
 
     let (_, _, found, clean) = start(&folder);
