@@ -7,7 +7,7 @@ use super::segment::SegmentNumber;
 
 /// Sequences in a chunk.
 pub(super) const CHUNK_SEQUENCES: u64 = 1024;
-const WORDS: usize = CHUNK_SEQUENCES as usize / 64;
+pub(super) const WORDS: usize = CHUNK_SEQUENCES as usize / 64;
 const LAST: u16 = CHUNK_SEQUENCES as u16 - 1;
 
 #[derive(Clone, Default, Debug)]
@@ -43,7 +43,7 @@ impl Chunk {
     }
 
     #[inline]
-    pub(super) fn is_live(&self, index: u16) -> bool {
+    fn is_live(&self, index: u16) -> bool {
         self.bits[usize::from(index) / 64] >> (index % 64) & 1 == 1
     }
 
@@ -148,17 +148,6 @@ impl Chunk {
         }
         if insert_at > 0 && self.spans[insert_at - 1].1 == segment {
             self.spans.remove(insert_at);
-        }
-    }
-
-    /// Takes out a place that is alive.
-    #[inline]
-    pub(super) fn take(&mut self, index: u16) {
-        debug_assert!(self.is_live(index));
-        self.bits[usize::from(index) / 64] &= !(1 << (index % 64));
-        self.live -= 1;
-        if self.live == 0 {
-            self.spans.clear();
         }
     }
 

@@ -311,7 +311,7 @@ impl LoadingQueue {
         if page.bytes.capacity() > 2 * page.bytes.len() {
             page.bytes.shrink_to_fit();
         }
-        ready.push_back(Loaded { queue, page, complete_below: self.unloaded.first().unwrap_or(u64::MAX) });
+        ready.push_back(Loaded { queue, page, complete_below: self.unloaded.first_left().unwrap_or(u64::MAX) });
     }
 }
 
@@ -352,7 +352,7 @@ impl Packer {
         {
             queue.close(id, ready);
         }
-        queue.unloaded.take(sequence);
+        queue.unloaded.meet(sequence);
         if !queue.is_open {
             queue.is_open = true;
             open.push(id);

@@ -19,11 +19,11 @@
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
 //! | [`log_writer`], [`spawn`] | the thread's half: placing, writing, syncing |
-//! | [`state`], [`live_set`] | what replaying the log leads to |
+//! | [`state`], [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
 //! | [`recovery`], `scan` | from a folder to a state |
-//! | [`loader`], `unloaded` | its messages, page by page, while the broker serves already |
+//! | [`loader`], [`loader_thread`], `unloaded` | its messages, page by page, while the broker serves already |
 //!
 //! It knows no socket and no routing, and no clock: times are arguments.
 
@@ -35,6 +35,7 @@ pub mod error;
 pub mod file_disk;
 pub mod live_set;
 pub mod loader;
+pub mod loader_thread;
 pub mod log_store;
 pub mod log_writer;
 pub mod meta;

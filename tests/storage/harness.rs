@@ -143,11 +143,16 @@ impl Log {
     }
 
     /// Stops in order: everything written, a checkpoint, the final batch.
-    pub fn stop(mut self) -> SimDisk {
+    pub fn stop(self) -> SimDisk {
+        self.stop_with(&[])
+    }
+
+    /// The same, with marks of what was delivered.
+    pub fn stop_with(mut self, delivered: &[(DurableQueueId, u64)]) -> SimDisk {
         self.now_ms += 1000;
         self.flush();
         if self.writer.checkpoint().is_ok() && !self.failed {
-            let batch = self.store.take_final_batch([]);
+            let batch = self.store.take_final_batch(delivered.iter().copied());
             self.write(batch);
         }
         self.disk.after_stop()
