@@ -103,6 +103,10 @@ fn pass(store: &mut LogStore, writer: &mut LogWriter<FileDisk>) {
         store.batch_done(BatchDone { result, recycled }).expect("the disk works");
         writer.absorb();
         writer.maintain().expect("the disk works");
+        while let Some(chore) = writer.take_chore() {
+            let done = chore.run(writer.disk());
+            writer.chore_done(done).expect("the disk works");
+        }
     }
 }
 

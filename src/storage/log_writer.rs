@@ -10,6 +10,7 @@
 
 use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::checkpoint::Needed;
+use super::chore::Chore;
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
 use super::loader::Unread;
@@ -21,7 +22,7 @@ use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_na
 use super::state::{SegmentUse, State};
 use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 pub struct LogWriter<D: Disk> {
     pub(super) disk: D,
@@ -44,6 +45,13 @@ pub struct LogWriter<D: Disk> {
     pub(super) checkpoint_serial: u64,
     /// What each of the checkpoints on disk needs, the newest last.
     pub(super) checkpoints: Vec<Needed>,
+    /// To be handed out.
+    pub(super) chores: VecDeque<Chore>,
+    /// A checkpoint's chore is not done.
+    pub(super) checkpoint_is_out: bool,
+    /// A segment's file that waits for its turn, and whether one was asked for since this segment was begun.
+    pub(super) prepared: Option<SegmentNumber>,
+    pub(super) next_is_asked_for: bool,
     pub(super) compaction: Option<Compaction<D::File>>,
     /// What the loader has yet to read, and is neither freed nor emptied.
     pub(super) unread: Unread,
@@ -117,6 +125,10 @@ impl<D: Disk> LogWriter<D> {
             bytes_since_checkpoint: 0,
             checkpoint_serial,
             checkpoints,
+            chores: VecDeque::new(),
+            checkpoint_is_out: false,
+            prepared: None,
+            next_is_asked_for: false,
             compaction: None,
             unread,
             totals: Totals::default(),
@@ -142,7 +154,8 @@ impl<D: Disk> LogWriter<D> {
 
     /// Bytes of all files of the log, free ones included.
     pub fn log_bytes(&self) -> u64 {
-        self.file_bytes.values().sum::<u64>() + self.free.len() as u64 * self.options.segment_bytes
+        let waiting = self.free.len() + usize::from(self.prepared.is_some());
+        self.file_bytes.values().sum::<u64>() + waiting as u64 * self.options.segment_bytes
     }
 
     pub fn is_poisoned(&self) -> bool {
@@ -222,12 +235,41 @@ impl<D: Disk> LogWriter<D> {
     fn rotate(&mut self, batch_bytes: u64, first_position: u64) -> Result<(), StorageError> {
         // A segment's batches must not be on disk without those of the segment before it.
         self.sync()?;
+        let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
+        let ordinary_bytes = self.options.segment_bytes;
+        let prepared = self.prepared.take();
+        self.next_is_asked_for = false;
+        let (number, file) = match prepared.filter(|_| needed_bytes <= ordinary_bytes) {
+            Some(number) => {
+                let name = file_name(number);
+                let opened = self.disk.open(Folder::Log, &name);
+                (number, opened.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?)
+            }
+            None => {
+                // Its number is too low now.
+                self.free.extend(prepared);
+                self.make_segment(needed_bytes)?
+            }
+        };
+        let beginning = || format!("begin {}", Folder::Log.display(&file_name(number)));
+        let header =
+            SegmentHeader { node_id: self.meta.node_id, number, first_position, generation: self.meta.generation };
+        file.write_at(&header.encode(), 0).map_err(StorageError::io(beginning()))?;
+        let offset = SEGMENT_HEADER_BYTES as u64;
+        self.file_bytes.insert(number, ordinary_bytes.max(needed_bytes));
+        let segment =
+            SegmentUse { generation: header.generation, first_position, end: offset, ..SegmentUse::default() };
+        self.state.segments.insert(number, segment);
+        self.active = Some(Active { file, header, offset, dirty: true });
+        Ok(())
+    }
+
+    /// Makes a segment's file here and now: the first one, a large one, or one for which the chore is not done.
+    fn make_segment(&mut self, needed_bytes: u64) -> Result<(SegmentNumber, D::File), StorageError> {
         let number = self.next_number;
         self.next_number += 1;
         let name = file_name(number);
-        let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
         let ordinary_bytes = self.options.segment_bytes;
-        let beginning = || format!("begin {}", Folder::Log.display(&name));
         let recycled = if needed_bytes <= ordinary_bytes { self.free.pop() } else { None };
         let file = match recycled {
             Some(free) => {
@@ -239,18 +281,8 @@ impl<D: Disk> LogWriter<D> {
                 self.disk.create(Folder::Log, &name, ordinary_bytes.max(needed_bytes))
             }
         };
-        let file = file.map_err(StorageError::io(beginning()))?;
-        self.disk.sync_folder(Folder::Log).map_err(StorageError::io(beginning()))?;
-        let header =
-            SegmentHeader { node_id: self.meta.node_id, number, first_position, generation: self.meta.generation };
-        file.write_at(&header.encode(), 0).map_err(StorageError::io(beginning()))?;
-        let offset = SEGMENT_HEADER_BYTES as u64;
-        self.file_bytes.insert(number, ordinary_bytes.max(needed_bytes));
-        let segment =
-            SegmentUse { generation: header.generation, first_position, end: offset, ..SegmentUse::default() };
-        self.state.segments.insert(number, segment);
-        self.active = Some(Active { file, header, offset, dirty: true });
-        Ok(())
+        let made = file.and_then(|file| self.disk.sync_folder(Folder::Log).map(|()| file));
+        Ok((number, made.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?))
     }
 
     /// Brings the account up to date with what was written.

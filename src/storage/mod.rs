@@ -21,6 +21,7 @@
 //! | [`log_writer`], [`spawn`] | the thread's half: placing, writing, syncing |
 //! | [`state`], [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
+//! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
 //! | [`recovery`], `scan` | from a folder to a state |
 //! | [`loader`], [`loader_thread`], `unloaded` | its messages, page by page, while the broker serves already |
@@ -29,6 +30,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod chore;
 mod chunk;
 pub mod disk;
 pub mod error;

@@ -44,8 +44,11 @@ impl<D: Disk> LogWriter<D> {
             return Err(StorageError::Poisoned);
         }
         self.absorb();
+        self.prepare_segment();
         if self.checkpoint_is_due() {
-            self.checkpoint()?;
+            let begun = self.begin_checkpoint();
+            let chore = self.poison_on_error(begun)?;
+            self.chores.push_back(chore);
         }
         let result = self.compact();
         self.poison_on_error(result)

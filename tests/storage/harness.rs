@@ -103,6 +103,8 @@ pub struct Log {
     pub writer: LogWriter<SimDisk>,
     pub now_ms: u64,
     pub failed: bool,
+    /// Chores wait until they are [told to be done](Self::do_chores).
+    pub delays_chores: bool,
     recycled: Option<Vec<u8>>,
 }
 
@@ -110,7 +112,10 @@ impl Log {
     pub fn open(disk: &SimDisk, options: LogOptions, mode: RecoveryMode) -> Result<(Self, Found), StorageError> {
         let (found, store, resume) = recover_all(disk, mode, &options)?;
         let writer = LogWriter::start(disk.clone(), options, resume)?;
-        Ok((Self { disk: disk.clone(), store, writer, now_ms: 0, failed: false, recycled: None }, found))
+        Ok((
+            Self { disk: disk.clone(), store, writer, now_ms: 0, failed: false, delays_chores: false, recycled: None },
+            found,
+        ))
     }
 
     /// Writes everything that waits, as the loop and the writer's thread do together.
@@ -129,9 +134,20 @@ impl Log {
         self.recycled = self.writer.take_recycled();
     }
 
+    /// What another thread does beside the writer's.
+    pub fn do_chores(&mut self) {
+        while let Some(chore) = self.writer.take_chore() {
+            self.failed |= self.writer.chore_done(chore.run(&self.disk)).is_err();
+        }
+    }
+
     pub fn maintain(&mut self, steps: usize) {
         for _ in 0..steps {
-            match self.writer.maintain() {
+            let maintained = self.writer.maintain();
+            if !self.delays_chores {
+                self.do_chores();
+            }
+            match maintained {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(_) => {
@@ -151,6 +167,7 @@ impl Log {
     pub fn stop_with(mut self, delivered: &[(DurableQueueId, u64)]) -> SimDisk {
         self.now_ms += 1000;
         self.flush();
+        self.do_chores();
         if self.writer.checkpoint().is_ok() && !self.failed {
             let batch = self.store.take_final_batch(delivered.iter().copied());
             self.write(batch);
