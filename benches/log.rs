@@ -142,7 +142,7 @@ fn recovery(c: &mut Criterion) {
             loader,
             |mut loader| {
                 let mut messages = 0;
-                while let Some(loaded) = loader.next().expect("what was written") {
+                while let Some(loaded) = loader.next_page().expect("what was written") {
                     messages += loaded.page.summary.count as u64;
                 }
                 assert_eq!(messages, RECOVERED_MESSAGES);

@@ -120,7 +120,7 @@ fn restore(
 fn load_all(loader: Option<Loader<FileDisk>>) -> Result<HashMap<DurableQueueId, Vec<Unpacked>>, StorageError> {
     let mut queues: HashMap<_, Vec<_>> = HashMap::new();
     if let Some(mut loader) = loader {
-        while let Some(Loaded { queue, page, .. }) = loader.next()? {
+        while let Some(Loaded { queue, page, .. }) = loader.next_page()? {
             queues.entry(queue).or_default().extend(page.unpack());
         }
     }

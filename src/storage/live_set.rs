@@ -192,10 +192,10 @@ mod tests {
                         model.extend((first..first + length).map(|sequence| (sequence, segment)));
                     }
                     Step::RemoveRange(first, last) => {
-                        let mut removed = BTreeMap::new();
+                        let mut removed: BTreeMap<SegmentNumber, u64> = BTreeMap::new();
                         set.remove_range(first, last, |segment, count| *removed.entry(segment).or_default() += count);
-                        let mut gone = BTreeMap::new();
-                        model.range(first..=last).for_each(|(_, segment)| *gone.entry(*segment).or_default() += 1_u64);
+                        let mut gone: BTreeMap<SegmentNumber, u64> = BTreeMap::new();
+                        model.range(first..=last).for_each(|(_, segment)| *gone.entry(*segment).or_default() += 1);
                         prop_assert_eq!(removed, gone);
                         model.retain(|sequence, _| !(first..=last).contains(sequence));
                     }

@@ -118,7 +118,7 @@ impl<D: Disk> Loader<D> {
     ///
     /// # Errors
     /// The disk's, or damage. There is no point in going on.
-    pub fn next(&mut self) -> Result<Option<Loaded>, StorageError> {
+    pub fn next_page(&mut self) -> Result<Option<Loaded>, StorageError> {
         loop {
             if let Some(loaded) = self.packer.ready.pop_front() {
                 return Ok(Some(loaded));
@@ -133,12 +133,12 @@ impl<D: Disk> Loader<D> {
     /// [enough](LOAD_BEFORE_READY_BYTES) was read, or all.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
-    pub fn next_before_ready(&mut self) -> Result<Option<Loaded>, StorageError> {
+    /// As [`next_page`](Self::next_page).
+    pub fn next_page_before_ready(&mut self) -> Result<Option<Loaded>, StorageError> {
         if self.packer.ready.is_empty() && self.bytes_read >= LOAD_BEFORE_READY_BYTES {
             return Ok(None);
         }
-        self.next()
+        self.next_page()
     }
 
     /// Whether all is loaded.
@@ -170,7 +170,7 @@ impl<D: Disk> Loader<D> {
     /// # Errors
     /// The disk's.
     pub(super) fn verify(mut self) -> Result<Verified, StorageError> {
-        while self.next()?.is_some() {}
+        while self.next_page()?.is_some() {}
         let mut lost = Vec::new();
         for (id, queue) in &self.packer.queues {
             queue.unloaded.for_each_run(|run| lost.push((*id, run)));

@@ -4,7 +4,7 @@ use super::disk::Disk;
 use super::error::StorageError;
 use super::loader::{Loaded, Loader};
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// Pages that wait for the loop: a few MiB. The loader itself holds those of one batch beside them.
@@ -40,10 +40,7 @@ pub fn spawn_loader<D: Disk>(loader: Loader<D>, wake: impl Fn() + Send + 'static
 impl LoaderHandle {
     /// The next report, if there is one.
     pub fn try_next(&self) -> Option<LoadReport> {
-        match self.reports.as_ref()?.try_recv() {
-            Ok(report) => Some(report),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.reports.as_ref()?.try_recv().ok()
     }
 
     /// Waits for the next report; `None` behind the last one. For starts, never in a turn of the loop.
@@ -65,7 +62,7 @@ impl Drop for LoaderHandle {
 
 fn run<D: Disk>(mut loader: Loader<D>, outbox: &SyncSender<LoadReport>, wake: impl Fn()) {
     loop {
-        let report = match loader.next() {
+        let report = match loader.next_page() {
             Ok(Some(loaded)) => LoadReport::Page(loaded),
             Ok(None) => LoadReport::Done,
             Err(error) => LoadReport::Failed(error),

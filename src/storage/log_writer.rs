@@ -1,7 +1,8 @@
 //! The thread's half of the log: places batches, writes and syncs them, and keeps the account of what is alive.
 //!
 //! ```text
-//! write(batch) ──► progress goes back to the loop ──► absorb() ──► maintain(): a step of compaction, a checkpoint
+//! write(batch) ──► progress goes back to the loop ──► absorb() ──► maintain(): a step of compaction
+//!                                                                  take_chore(): a checkpoint, the next segment's file
 //! ```
 //! The order matters: a waiting client is answered before the account is made. After a failed write or sync nobody knows
 //! what is on the disk, so the writer is poisoned: it never writes, syncs or reports anything again.

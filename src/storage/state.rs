@@ -11,7 +11,7 @@ use crate::broker::store::{Definition, DurableBinding, DurableDestination, Durab
 use crate::protocol::ShortString;
 use crate::varint::Cursor;
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A durable queue.
 #[derive(Clone, Debug)]
@@ -59,7 +59,9 @@ pub struct State {
     pub queues: HashMap<DurableQueueId, QueueState>,
     /// Their [`Definition::ExchangeDeclared`].
     pub exchanges: BTreeMap<ShortString, Definition>,
-    bindings: BTreeMap<DurableDestination, BTreeMap<BindingKey, DurableBinding>>,
+    /// By destination. In one flat set and as records: most queues have one binding, and a tree for each would take many
+    /// times its room.
+    bindings: BTreeSet<(DurableDestination, BindingKey)>,
     /// How many bindings lead from an exchange to each destination.
     destinations: HashMap<ShortString, BTreeMap<DurableDestination, usize>>,
     /// The segments in use; live counts are 0 in those that wait to be freed.
@@ -71,6 +73,14 @@ fn binding_key(binding: &DurableBinding) -> BindingKey {
     let mut key = Vec::new();
     put_bound(&mut key, binding);
     key
+}
+
+/// The binding that was made into a key.
+fn binding_of(key: &[u8]) -> DurableBinding {
+    match read_record(&mut Cursor::new(key)) {
+        Ok(Record::Definition(Definition::Bound(binding))) => binding,
+        _ => unreachable!("a binding's key is its record"),
+    }
 }
 
 impl State {
@@ -184,22 +194,24 @@ impl State {
     }
 
     fn bind(&mut self, binding: DurableBinding) {
-        let of_source = self.destinations.entry(binding.source.clone()).or_default();
-        let count = of_source.entry(binding.destination.clone()).or_default();
-        let of_destination = self.bindings.entry(binding.destination.clone()).or_default();
-        if of_destination.insert(binding_key(&binding), binding).is_none() {
-            *count += 1;
+        let key = binding_key(&binding);
+        let DurableBinding { source, destination, .. } = binding;
+        if self.bindings.insert((destination.clone(), key)) {
+            *self.destinations.entry(source).or_default().entry(destination).or_default() += 1;
         }
     }
 
     fn unbind(&mut self, binding: &DurableBinding) {
-        let Some(of_destination) = self.bindings.get_mut(&binding.destination) else { return };
-        if of_destination.remove(&binding_key(binding)).is_some() {
-            if of_destination.is_empty() {
-                self.bindings.remove(&binding.destination);
-            }
+        if self.bindings.remove(&(binding.destination.clone(), binding_key(binding))) {
             self.forget_destination(&binding.source, &binding.destination);
         }
+    }
+
+    /// The bindings to a destination, with their entries.
+    fn bindings_to(&self, destination: &DurableDestination) -> Vec<((DurableDestination, BindingKey), DurableBinding)> {
+        let from = (destination.clone(), BindingKey::new());
+        let entries = self.bindings.range(from..).take_while(|(to, _)| to == destination);
+        entries.map(|entry| (entry.clone(), binding_of(&entry.1))).collect()
     }
 
     fn forget_destination(&mut self, source: &ShortString, destination: &DurableDestination) {
@@ -216,18 +228,16 @@ impl State {
     }
 
     fn unbind_destination(&mut self, destination: &DurableDestination) {
-        for binding in self.bindings.remove(destination).unwrap_or_default().into_values() {
+        for (entry, binding) in self.bindings_to(destination) {
+            self.bindings.remove(&entry);
             self.forget_destination(&binding.source, destination);
         }
     }
 
     fn unbind_source(&mut self, source: &ShortString) {
         for destination in self.destinations.remove(source).unwrap_or_default().into_keys() {
-            if let Some(of_destination) = self.bindings.get_mut(&destination) {
-                of_destination.retain(|_, binding| binding.source != *source);
-                if of_destination.is_empty() {
-                    self.bindings.remove(&destination);
-                }
+            for (entry, _) in self.bindings_to(&destination).iter().filter(|(_, binding)| binding.source == *source) {
+                self.bindings.remove(entry);
             }
         }
     }
@@ -248,11 +258,8 @@ impl State {
     /// All that exists, such that each one can be declared when those before it are: exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
-        self.exchanges.values().cloned().chain(queues).chain(self.bindings().cloned().map(Definition::Bound))
-    }
-
-    fn bindings(&self) -> impl Iterator<Item = &DurableBinding> {
-        self.bindings.values().flat_map(BTreeMap::values)
+        let bindings = self.bindings.iter().map(|(_, key)| Definition::Bound(binding_of(key)));
+        self.exchanges.values().cloned().chain(queues).chain(bindings)
     }
 
     /// The [definitions](Self::definitions) as records, and how many they are.
@@ -264,7 +271,7 @@ impl State {
             count += 1;
         }
         // Their keys are their records.
-        for key in self.bindings.values().flat_map(BTreeMap::keys) {
+        for (_, key) in &self.bindings {
             out.extend_from_slice(key);
             count += 1;
         }

@@ -227,7 +227,7 @@ pub fn load_all<D: Disk>(
 ) -> Result<BTreeMap<DurableQueueId, Vec<FoundMessage>>, StorageError> {
     let mut pages = Pages::default();
     if let Some(mut loader) = loader {
-        while let Some(loaded) = loader.next()? {
+        while let Some(loaded) = loader.next_page()? {
             pages.add(loaded);
         }
     }

@@ -79,13 +79,13 @@ proptest! {
                         writer.chore_done(chore.run(&disk)).unwrap();
                     }
                 }
-                _ => match loader.as_mut().map(|loader| loader.next().unwrap()) {
+                _ => match loader.as_mut().map(|loader| loader.next_page().unwrap()) {
                     Some(Some(loaded)) => pages.add(loaded),
                     _ => loader = None,
                 },
             }
         }
-        while let Some(loaded) = loader.as_mut().and_then(|loader| loader.next().unwrap()) {
+        while let Some(loaded) = loader.as_mut().and_then(|loader| loader.next_page().unwrap()) {
             pages.add(loaded);
         }
         let found = pages.finish();
@@ -126,14 +126,14 @@ fn a_segment_is_kept_until_it_is_loaded() {
     let mut writer = LogWriter::start(disk.clone(), options(), recovered.resume).unwrap();
     let mut loader = recovered.loader.unwrap();
     let mut pages = Pages::default();
-    pages.add(loader.next().unwrap().unwrap());
+    pages.add(loader.next_page().unwrap().unwrap());
     store.purged(queue(1), 99);
     let batch = store.take_batch(0).unwrap();
     writer.write(batch).unwrap();
     (0..3).for_each(|_| writer.checkpoint().unwrap());
     let kept = disk.list(Folder::Log).unwrap().len();
     assert!(kept > 5, "{kept} segments");
-    while let Some(loaded) = loader.next().unwrap() {
+    while let Some(loaded) = loader.next_page().unwrap() {
         pages.add(loaded);
     }
     assert_eq!(pages.finish()[&queue(1)].len(), 100);
@@ -157,7 +157,7 @@ fn pages_are_bounded_by_messages_and_bytes_and_a_large_message_has_its_own() {
     let disk = log.stop();
     let mut loader = recover(&disk, RecoveryMode::Strict, crate::harness::NODE).unwrap().loader.unwrap();
     let mut counts: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    while let Some(loaded) = loader.next().unwrap() {
+    while let Some(loaded) = loader.next_page().unwrap() {
         counts.entry(loaded.queue.0).or_default().push(loaded.page.summary.count);
     }
     assert_eq!(counts[&1], [1024, 1024, 452]);
