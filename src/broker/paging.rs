@@ -152,7 +152,11 @@ impl<S: Store> Broker<S> {
     /// How many chunks each paged queue may have in memory at its head.
     #[inline]
     fn window(&self) -> usize {
-        let chunks = self.settings.message_memory.paging_bytes / CHUNK_BYTES;
+        let paging_bytes = self.settings.message_memory.paging_bytes;
+        if message_memory_bytes() < paging_bytes / 2 {
+            return READ_AHEAD_CHUNKS;
+        }
+        let chunks = paging_bytes / CHUNK_BYTES;
         (chunks / self.paging.paged_queues.max(1)).clamp(1, READ_AHEAD_CHUNKS)
     }
 
@@ -248,9 +252,13 @@ impl<S: Store> Broker<S> {
         let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
         let Some(queue) = queue else { return };
         let was_paged = queue.backlog.is_paged();
+        let is_wanted = queue.line.front().is_some();
         self.ready -= queue.backlog.load(page, complete_below, keep_here, &mut self.store);
         self.count_paged(id, was_paged);
-        self.refill(id);
+        if is_wanted {
+            self.refill(id);
+        }
+        self.schedule_expiry(id);
     }
 
     /// Nothing more will be loaded into the queue of that number. Says how many of its messages are lost.
@@ -261,7 +269,6 @@ impl<S: Store> Broker<S> {
         let lost = queue.backlog.loaded();
         self.ready -= lost;
         self.count_paged(id, was_paged);
-        self.refill(id);
         lost
     }
 

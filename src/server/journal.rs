@@ -4,23 +4,22 @@
 //! It owns their threads and the order of a start and a stop. It never waits for the disk while the loop turns.
 
 use super::hub::Hub;
-use crate::broker::RestoredQueue;
-use crate::broker::page::{Entry, PageBuilder};
-use crate::broker::queue::NEVER;
-use crate::broker::store::{Definition, DurableQueueId};
+use super::restore::Loading;
 use crate::config::{Config, Durability};
 use crate::reactor::Waker;
 use crate::storage::disk::Disk;
 use crate::storage::file_disk::FileDisk;
+use crate::storage::loader_thread::{LoadReport, LoaderHandle, spawn_loader};
 use crate::storage::log_writer::LogWriter;
 use crate::storage::page_queue::PageRequest;
 use crate::storage::pager_thread::{PagerHandle, spawn_pager};
-use crate::storage::recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};
+use crate::storage::recovery::{Recovered, RecoveryMode, recover};
 use crate::storage::spawn::{Report, WriterHandle, spawn};
-use crate::storage::{LogOptions, LogStore, NodeId, PageReport, Pager, PagerOptions, StorageError, SyncPolicy};
-use hashbrown::HashMap;
+use crate::storage::{Loader, LogOptions, LogStore, NodeId, PageReport, Pager, PagerOptions, StorageError, SyncPolicy};
 use std::io;
 
+/// Pages of recovered messages taken in during one turn, so that clients get theirs: some MiB.
+const LOADED_PAGES_PER_TURN: usize = 32;
 /// How often the room on the disk is looked at, in milliseconds.
 const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
 
@@ -28,7 +27,7 @@ const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
 pub(super) struct OpenedLog {
     disk: FileDisk,
     options: LogOptions,
-    pub recovered: Recovered,
+    pub recovered: Recovered<FileDisk>,
 }
 
 impl OpenedLog {
@@ -56,74 +55,76 @@ impl OpenedLog {
         self.recovered.store(self.options.clone())
     }
 
-    /// Puts what was recovered into the broker, and starts the writer.
+    /// Puts what was recovered into the broker, as far as it is not to serve without it, and starts the threads.
     ///
     /// # Errors
-    /// The disk's or the system's; definitions that contradict each other.
+    /// The disk's or the system's; damage; definitions that contradict each other.
     pub fn start(self, hub: &mut Hub<LogStore>, waker: Waker, disk_free_limit_bytes: u64) -> io::Result<Journal> {
         let Self { disk, options, recovered } = self;
-        let clean = recovered.clean;
-        let messages = restore(hub, recovered.definitions, recovered.queues, recovered.max_queue_id)?;
+        let Recovered { definitions, queues, max_queue_id, clean, loader, resume, .. } = recovered;
+        let messages: u64 = queues.iter().map(|queue| queue.messages).sum();
+        let loading = Loading::begin(hub, definitions, &queues, max_queue_id)?;
         if messages > 0 {
             let how = if clean { "an orderly" } else { "a sudden" };
             log::info!("recovered {messages} messages after {how} stop");
         }
-        let writer = LogWriter::start(disk.clone(), options, recovered.resume).map_err(io::Error::other)?;
-        let pager = Pager::start(disk.clone(), PagerOptions::default()).map_err(io::Error::other)?;
         let wake = move || {
             // A loop that can't be woken still finds the report in its next turn.
             let _ = waker.wake();
         };
-        let writer = spawn(writer, wake.clone())?;
-        let pager = spawn_pager(pager, wake)?;
-        Ok(Journal { writer, pager, pager_is_stalled: false, disk, disk_free_limit_bytes, disk_checked_ms: 0 })
+        let pager = Pager::start(disk.clone(), PagerOptions::default()).map_err(io::Error::other)?;
+        let pager = spawn_pager(pager, wake.clone())?;
+        let loader = match loader {
+            Some(loader) => Self::load(loader, loading, hub, &pager, wake.clone())?,
+            None => None,
+        };
+        let writer = LogWriter::start(disk.clone(), options, resume).map_err(io::Error::other)?;
+        let writer = spawn(writer, wake)?;
+        Ok(Journal {
+            writer,
+            pager,
+            pager_is_stalled: false,
+            loader,
+            loader_has_more: false,
+            disk,
+            disk_free_limit_bytes,
+            disk_checked_ms: 0,
+        })
+    }
+
+    /// Loads what an ordinary log holds, so that its damage stops the start, and leaves the rest to a thread.
+    fn load(
+        loader: Loader<FileDisk>,
+        loading: Loading,
+        hub: &mut Hub<LogStore>,
+        pager: &PagerHandle,
+        wake: impl Fn() + Send + 'static,
+    ) -> io::Result<Option<(LoaderHandle, Loading)>> {
+        let mut loader = loader.on_clock(hub.broker().unix_start_ms());
+        while let Some(loaded) = loader.next_page_before_ready().map_err(io::Error::other)? {
+            loading.take(hub, loaded);
+            request_pages(pager, hub);
+        }
+        if loader.is_done() {
+            end_loading(loading, hub);
+            return Ok(None);
+        }
+        Ok(Some((spawn_loader(loader, wake)?, loading)))
     }
 }
 
-/// Puts definitions and messages back. Returns how many messages.
-fn restore(
-    hub: &mut Hub<LogStore>,
-    definitions: Vec<Definition>,
-    queues: Vec<RecoveredQueue>,
-    max_queue_id: u64,
-) -> io::Result<usize> {
-    let broker = hub.broker_mut();
-    let unix_start_ms = broker.unix_start_ms();
-    let mut ids = HashMap::new();
-    for definition in definitions {
-        let restored = match definition {
-            Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments } => {
-                broker.restore_exchange(&name, kind, auto_delete, internal, &arguments)
-            }
-            Definition::QueueDeclared { id, name, auto_delete, arguments } => {
-                broker.restore_queue(RestoredQueue { id, name, auto_delete, arguments }).map(|queue| {
-                    ids.insert(id, queue);
-                })
-            }
-            Definition::Bound(binding) => broker.restore_binding(&binding),
-            Definition::QueueDeleted { .. } | Definition::ExchangeDeleted { .. } | Definition::Unbound(_) => Ok(()),
-        };
-        restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
+fn end_loading(loading: Loading, hub: &mut Hub<LogStore>) {
+    let lost = loading.end(hub);
+    if lost > 0 {
+        log::warn!("{lost} messages are lost");
     }
-    broker.restore_queue_numbering(DurableQueueId(max_queue_id));
-    let mut messages = 0;
-    for queue in queues {
-        let Some(&id) = ids.get(&queue.id) else { continue };
-        broker.expect_messages(id, queue.messages.len(), queue.next_sequence, queue.next_sequence);
-        messages += queue.messages.len();
-        let last = queue.messages.len().saturating_sub(1);
-        for (index, recovered) in queue.messages.iter().enumerate() {
-            let mut page = PageBuilder::new(Vec::new());
-            page.push(&Entry::of(
-                &recovered.message,
-                recovered.sequence,
-                recovered.expires_at_ms.map_or(NEVER, |unix_ms| unix_ms.saturating_sub(unix_start_ms)),
-            ));
-            let complete_below = if index == last { u64::MAX } else { recovered.sequence + 1 };
-            broker.load_page(id, queue.id, page.finish().expect("one message"), complete_below);
-        }
+}
+
+/// Gives the pager what is asked of it.
+fn request_pages(pager: &PagerHandle, hub: &mut Hub<LogStore>) {
+    while let Some(request) = hub.broker_mut().store_mut().pages_mut().take_request() {
+        pager.request(request);
     }
-    Ok(messages)
 }
 
 /// The running log.
@@ -132,6 +133,9 @@ pub(super) struct Journal {
     pager: PagerHandle,
     /// The disk takes no pages.
     pager_is_stalled: bool,
+    /// Messages of the earlier run that are still being loaded.
+    loader: Option<(LoaderHandle, Loading)>,
+    loader_has_more: bool,
     disk: FileDisk,
     disk_free_limit_bytes: u64,
     disk_checked_ms: u64,
@@ -158,7 +162,38 @@ impl Journal {
         if progressed {
             hub.log_progressed();
         }
-        self.take_page_reports(hub)
+        self.take_page_reports(hub)?;
+        self.take_loaded(hub)
+    }
+
+    /// Takes in what the loader brought, as fast as pages can be written.
+    fn take_loaded(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+        let Some((loader, loading)) = &self.loader else { return Ok(()) };
+        self.loader_has_more = true;
+        for _ in 0..LOADED_PAGES_PER_TURN {
+            // The pager or the loader wakes the loop when it is different.
+            if hub.broker().is_paging_behind() {
+                self.loader_has_more = false;
+                break;
+            }
+            match loader.try_next() {
+                None => {
+                    self.loader_has_more = false;
+                    break;
+                }
+                Some(LoadReport::Page(loaded)) => loading.take(hub, loaded),
+                Some(LoadReport::Failed(error)) => return Err(error),
+                Some(LoadReport::Done) => {
+                    log::info!("all recovered messages are loaded");
+                    self.loader_has_more = false;
+                    if let Some((_, loading)) = self.loader.take() {
+                        end_loading(loading, hub);
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn take_page_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
@@ -190,9 +225,12 @@ impl Journal {
 
     /// Gives the pager what is asked of it.
     pub fn hand_over_pages(&mut self, hub: &mut Hub<LogStore>) {
-        while let Some(request) = hub.broker_mut().store_mut().pages_mut().take_request() {
-            self.pager.request(request);
-        }
+        request_pages(&self.pager, hub);
+    }
+
+    /// Whether [`take_reports`](Self::take_reports) has something to do at once.
+    pub fn has_work(&self) -> bool {
+        self.loader_has_more
     }
 
     /// When [`hand_over`](Self::hand_over) has a sync to ask for although nothing is appended.
@@ -224,6 +262,8 @@ impl Journal {
     /// # Errors
     /// The writer's.
     pub fn finish(self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+        // What is not loaded yet stays where it is.
+        drop(self.loader);
         /// Past every deadline: the last batch is synced whatever its age.
         const LATER: u64 = u64::MAX;
         let store = hub.broker_mut().store_mut();
@@ -245,7 +285,9 @@ impl Journal {
                 None => return Err(StorageError::Poisoned),
             }
         }
-        let batch = store.take_final_batch();
+        let delivered: Vec<_> = hub.broker().delivered_marks().collect();
+        let store = hub.broker_mut().store_mut();
+        let batch = store.take_final_batch(delivered);
         self.writer.write(batch);
         wait_for_batch(&self.writer, store)
     }

@@ -7,12 +7,14 @@ mod desk;
 mod direct;
 mod hub;
 mod journal;
+mod restore;
 mod turn;
 
 #[cfg(test)]
 mod tests;
 
 pub use hub::{Hub, HubSettings, MayRead, Pressure};
+pub use restore::Loading;
 
 use crate::broker::MessageMemory;
 use crate::config::{Config, Identity};

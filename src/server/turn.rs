@@ -158,7 +158,7 @@ impl Server {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.clients.to_read_len() > 0 || self.hub.has_work() || self.desk.has_work() {
+        if self.clients.to_read_len() > 0 || self.hub.has_work() || self.desk.has_work() || self.journal.has_work() {
             return Some(Duration::ZERO);
         }
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {

@@ -15,18 +15,18 @@
 //! The newest two are kept. A segment is freed only when neither needs it, so that the older one is worth as much when
 //! the newest turns out to be damaged. A checkpoint holds no message: it names segment and sequence of every live one.
 
-use super::disk::{Disk, Folder, TEMPORARY_SUFFIX, write_atomically};
+use super::chore::{Chore, Work};
+use super::disk::Disk;
 use super::error::StorageError;
 use super::live_set::{LiveSet, Run};
 use super::log_writer::LogWriter;
-use super::record::{Record, put_definition, read_record};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber, file_name};
+use super::record::{Record, read_record};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber};
 use super::state::{SegmentUse, State};
 use super::{FORMAT_VERSION, NodeId};
 use crate::broker::store::DurableQueueId;
 use crate::varint::{Cursor, put_varint};
 use std::collections::BTreeSet;
-use std::io;
 
 const MAGIC: &[u8; 8] = b"LEVERCKP";
 const HEADER_BYTES: usize = 80;
@@ -90,11 +90,7 @@ fn encode(state: &State, node_id: NodeId, serial: u64, position: u64, start: Sta
     let mut out = vec![0; HEADER_BYTES];
     put_varint(&mut out, state.max_queue_id);
     let mut definitions = Vec::new();
-    let mut count = 0;
-    for definition in state.definitions() {
-        put_definition(&mut definitions, &definition);
-        count += 1;
-    }
+    let count = state.put_definitions(&mut definitions);
     put_varint(&mut out, count);
     out.append(&mut definitions);
     let segments = || state.segments.iter().filter(|(number, segment)| segment.live > 0 || **number >= start.segment);
@@ -191,7 +187,7 @@ fn decode_state(body: &[u8]) -> Option<State> {
                 return None;
             }
             place.live += length;
-            (first..next).for_each(|sequence| _ = live.insert(sequence, segment));
+            live.append(Run { first, length, segment });
         }
         let queue = state.queues.get_mut(&id)?;
         queue.live = live;
@@ -203,11 +199,18 @@ fn decode_state(body: &[u8]) -> Option<State> {
 impl<D: Disk> LogWriter<D> {
     /// Whether enough was written since the last checkpoint.
     pub fn checkpoint_is_due(&self) -> bool {
-        !self.is_poisoned() && self.bytes_since_checkpoint >= self.options.checkpoint_interval_bytes
+        !self.is_poisoned()
+            && !self.checkpoint_is_out
+            && self.bytes_since_checkpoint >= self.options.checkpoint_interval_bytes
     }
 
-    /// Writes a checkpoint of everything written so far, and frees what is no longer needed. A disk that is full is no
-    /// failure: the checkpoint is left for later.
+    /// Whether a checkpoint is under way elsewhere.
+    pub fn is_checkpointing(&self) -> bool {
+        self.checkpoint_is_out
+    }
+
+    /// Writes a checkpoint of everything written so far here and now, and frees what is no longer needed. None may be
+    /// under way elsewhere. A disk that is full is no failure: the checkpoint is left for later.
     ///
     /// # Errors
     /// The disk's; from then on nothing but [`StorageError::Poisoned`].
@@ -215,60 +218,58 @@ impl<D: Disk> LogWriter<D> {
         if self.is_poisoned() {
             return Err(StorageError::Poisoned);
         }
-        self.absorb();
-        let result = self.try_checkpoint();
-        self.poison_on_error(result)
+        let begun = self.begin_checkpoint();
+        let done = self.poison_on_error(begun)?.run(&self.disk);
+        self.chore_done(done)
     }
 
-    fn try_checkpoint(&mut self) -> Result<(), StorageError> {
+    /// The chore of a checkpoint of everything written so far.
+    pub(super) fn begin_checkpoint(&mut self) -> Result<Chore, StorageError> {
+        debug_assert!(!self.checkpoint_is_out);
+        self.absorb();
+        // It must not be on disk without what it says was written.
         self.sync()?;
         self.bytes_since_checkpoint = 0;
+        self.checkpoint_is_out = true;
         let start = match &self.active {
             Some(active) => Start { segment: active.number(), offset: active.offset },
             None => Start { segment: self.next_number, offset: SEGMENT_HEADER_BYTES as u64 },
         };
         let serial = self.checkpoint_serial;
         let bytes = encode(&self.state, self.meta.node_id, serial, self.progress.written.0, start);
-        let name = checkpoint_name(serial);
-        match write_atomically(&self.disk, Folder::Checkpoint, &name, &bytes) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                log::warn!("no room for a checkpoint; the log grows until there is: {error}");
-                let _ = self.disk.remove(Folder::Checkpoint, &format!("{name}{TEMPORARY_SUFFIX}"));
-                return Ok(());
-            }
-            result => result.map_err(StorageError::io(format!("write {}", Folder::Checkpoint.display(&name))))?,
-        }
-        self.checkpoint_serial += 1;
-        self.totals.checkpoints += 1;
-        self.checkpoints.push(Needed::new(serial, &self.state, start));
-        self.remove_old_checkpoints()?;
-        self.free_segments()
+        let old = (self.checkpoints.len() + 1).saturating_sub(KEPT);
+        let old = self.checkpoints[..old].iter().map(|needed| needed.serial).collect();
+        Ok(Chore(Work::Checkpoint { needed: Needed::new(serial, &self.state, start), bytes, old }))
     }
 
-    fn remove_old_checkpoints(&mut self) -> Result<(), StorageError> {
-        while self.checkpoints.len() > KEPT {
-            let name = checkpoint_name(self.checkpoints.remove(0).serial);
-            let removing = format!("remove {}", Folder::Checkpoint.display(&name));
-            self.disk.remove(Folder::Checkpoint, &name).map_err(StorageError::io(removing))?;
-        }
-        Ok(())
+    /// A checkpoint is on disk, and old ones are not any more.
+    pub(super) fn checkpointed(&mut self, needed: Needed) {
+        self.checkpoint_is_out = false;
+        self.checkpoint_serial += 1;
+        self.totals.checkpoints += 1;
+        self.checkpoints.push(needed);
+        self.checkpoints.drain(..self.checkpoints.len().saturating_sub(KEPT));
+        self.free_segments();
     }
 
     /// Gives up the segments that no checkpoint needs.
-    fn free_segments(&mut self) -> Result<(), StorageError> {
-        let checkpoints = &self.checkpoints;
-        let unneeded = |number: &SegmentNumber| !checkpoints.iter().any(|needed| needed.needs(*number));
+    fn free_segments(&mut self) {
+        let needed =
+            |number| self.checkpoints.iter().any(|needed| needed.needs(number)) || self.unread.contains(number);
+        let unneeded = |number: &SegmentNumber| !needed(*number);
         let freed: Vec<_> = self.file_bytes.keys().copied().filter(unneeded).collect();
+        let mut removed = Vec::new();
         for number in freed {
             let bytes = self.file_bytes.remove(&number);
             self.state.segments.remove(&number);
             if bytes == Some(self.options.segment_bytes) && self.free.len() < self.options.free_segments_max {
                 self.free.push(number);
             } else {
-                let removing = format!("remove {}", Folder::Log.display(&file_name(number)));
-                self.disk.remove(Folder::Log, &file_name(number)).map_err(StorageError::io(removing))?;
+                removed.push(number);
             }
         }
-        Ok(())
+        if !removed.is_empty() {
+            self.chores.push_back(Chore(Work::Remove(removed)));
+        }
     }
 }

@@ -35,8 +35,8 @@ impl Folder {
     }
 }
 
-/// A data folder.
-pub trait Disk: Send + Sync + 'static {
+/// A data folder. Clones are of the same one, for several threads.
+pub trait Disk: Clone + Send + Sync + 'static {
     type File: DiskFile;
 
     /// The names of the files in a folder, in no order.

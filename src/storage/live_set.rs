@@ -9,27 +9,19 @@
 //! Little more than one bit for a message. Chunks in which nothing is alive are not there, so one old message among
 //! many dead ones costs one chunk, and sequences far apart cost no more than near ones.
 
+use super::chunk::{CHUNK_SEQUENCES, Chunk, split};
 use super::segment::SegmentNumber;
 use std::collections::BTreeMap;
-
-/// Sequences in a chunk.
-const CHUNK_SEQUENCES: u64 = 1024;
-const WORDS: usize = CHUNK_SEQUENCES as usize / 64;
 
 /// The live sequences of one queue.
 #[derive(Clone, Default, Debug)]
 pub struct LiveSet {
+    /// All but the last one; something is alive in each of them.
     chunks: BTreeMap<u64, Box<Chunk>>,
+    /// The chunk that sequences are appended to, so that appending searches nothing. It stays when nothing is alive in
+    /// it: queues that are mostly empty would make it again for every message.
+    tail: Option<(u64, Box<Chunk>)>,
     count: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Chunk {
-    bits: [u64; WORDS],
-    live: u32,
-    /// Ascending by sequence within the chunk; neighbours differ in their segment. Sequences before the first span's
-    /// are dead.
-    spans: Vec<(u16, SegmentNumber)>,
 }
 
 /// Neighbouring live sequences in one segment.
@@ -38,75 +30,6 @@ pub struct Run {
     pub first: u64,
     pub length: u64,
     pub segment: SegmentNumber,
-}
-
-impl Chunk {
-    fn is_live(&self, index: u16) -> bool {
-        self.bits[usize::from(index) / 64] >> (index % 64) & 1 == 1
-    }
-
-    fn span_at(&self, index: u16) -> Option<usize> {
-        self.spans.partition_point(|(first, _)| *first <= index).checked_sub(1)
-    }
-
-    fn segment_of(&self, index: u16) -> Option<SegmentNumber> {
-        if !self.is_live(index) {
-            return None;
-        }
-        self.span_at(index).map(|at| self.spans[at].1)
-    }
-
-    /// Makes `index` lie in `segment` and everything behind it stay where it was.
-    fn place(&mut self, index: u16, segment: SegmentNumber) {
-        let span = self.span_at(index);
-        if span.is_some_and(|at| self.spans[at].1 == segment) {
-            return;
-        }
-        let next_index = index + 1;
-        let next_begins_span =
-            self.spans.get(span.map_or(0, |at| at + 1)).is_some_and(|(first, _)| *first == next_index);
-        // Nothing behind the last sequence of an appending queue: its span goes on for the sequences to come.
-        let is_last = span.is_none_or(|at| at + 1 == self.spans.len()) && !self.any_live_from(next_index);
-        let insert_at = match span {
-            Some(at) if self.spans[at].0 == index => {
-                let old = std::mem::replace(&mut self.spans[at].1, segment);
-                if !is_last && !next_begins_span && u64::from(next_index) < CHUNK_SEQUENCES {
-                    self.spans.insert(at + 1, (next_index, old));
-                }
-                at
-            }
-            Some(at) => {
-                let old = self.spans[at].1;
-                self.spans.insert(at + 1, (index, segment));
-                if !is_last && !next_begins_span && u64::from(next_index) < CHUNK_SEQUENCES {
-                    self.spans.insert(at + 2, (next_index, old));
-                }
-                at + 1
-            }
-            None => {
-                self.spans.insert(0, (index, segment));
-                0
-            }
-        };
-        if self.spans.get(insert_at + 1).is_some_and(|(_, next)| *next == segment) {
-            self.spans.remove(insert_at + 1);
-        }
-        if insert_at > 0 && self.spans[insert_at - 1].1 == segment {
-            self.spans.remove(insert_at);
-        }
-    }
-
-    fn any_live_from(&self, index: u16) -> bool {
-        let word = usize::from(index) / 64;
-        if word >= WORDS {
-            return false;
-        }
-        self.bits[word] >> (index % 64) != 0 || self.bits[word + 1..].iter().any(|bits| *bits != 0)
-    }
-}
-
-fn split(sequence: u64) -> (u64, u16) {
-    (sequence / CHUNK_SEQUENCES, (sequence % CHUNK_SEQUENCES) as u16)
 }
 
 impl LiveSet {
@@ -119,88 +42,110 @@ impl LiveSet {
     }
 
     /// Puts a sequence in, or moves it; says in which segment it was before.
+    #[inline]
     pub fn insert(&mut self, sequence: u64, segment: SegmentNumber) -> Option<SegmentNumber> {
         let (number, index) = split(sequence);
-        let chunk = self
-            .chunks
-            .entry(number)
-            .or_insert_with(|| Box::new(Chunk { bits: [0; WORDS], live: 0, spans: Vec::with_capacity(1) }));
-        let before = chunk.segment_of(index);
-        chunk.place(index, segment);
-        if before.is_none() {
-            chunk.bits[usize::from(index) / 64] |= 1 << (index % 64);
-            chunk.live += 1;
-            self.count += 1;
-        }
+        let before = match &mut self.tail {
+            Some((tail, chunk)) if *tail == number => chunk.insert(index, segment),
+            Some((tail, _)) if *tail > number => self.chunks.entry(number).or_default().insert(index, segment),
+            _ => self.begin_tail(number).insert(index, segment),
+        };
+        self.count += u64::from(before.is_none());
         before
     }
 
-    /// Takes a sequence out; says in which segment it was.
-    pub fn remove(&mut self, sequence: u64) -> Option<SegmentNumber> {
-        let (number, index) = split(sequence);
-        let chunk = self.chunks.get_mut(&number)?;
-        let segment = chunk.segment_of(index)?;
-        chunk.bits[usize::from(index) / 64] &= !(1 << (index % 64));
-        chunk.live -= 1;
-        self.count -= 1;
-        if chunk.live == 0 {
-            self.chunks.remove(&number);
+    /// Puts in a run whose sequences lie above all that are there.
+    pub fn append(&mut self, run: Run) {
+        let Run { mut first, length: mut rest, segment } = run;
+        while rest > 0 {
+            let (number, index) = split(first);
+            let length = rest.min(CHUNK_SEQUENCES - u64::from(index));
+            let last = index + (length - 1) as u16;
+            match &mut self.tail {
+                Some((tail, chunk)) if *tail == number => chunk.append(index, last, segment),
+                _ => self.begin_tail(number).append(index, last, segment),
+            }
+            rest -= length;
+            first = first.saturating_add(length);
         }
-        Some(segment)
+        self.count += run.length;
     }
 
-    /// Takes all live sequences from `first` to `last` out, and names the segment of each.
-    pub fn remove_range(&mut self, first: u64, last: u64, mut removed: impl FnMut(SegmentNumber)) {
-        if first == last {
-            if let Some(segment) = self.remove(first) {
-                removed(segment);
-            }
+    /// Makes a chunk above all others.
+    fn begin_tail(&mut self, number: u64) -> &mut Chunk {
+        if let Some((before, chunk)) = self.tail.take()
+            && chunk.live() > 0
+        {
+            self.chunks.insert(before, chunk);
+        }
+        &mut self.tail.insert((number, Box::default())).1
+    }
+
+    /// Takes all live sequences from `first` to `last` out, and says how many of each segment.
+    pub fn remove_range(&mut self, first: u64, last: u64, mut removed: impl FnMut(SegmentNumber, u64)) {
+        if first > last {
             return;
         }
-        let mut next_chunk = split(first).0;
-        while let Some((&number, _)) = self.chunks.range(next_chunk..=split(last).0).next() {
-            let start = first.max(number * CHUNK_SEQUENCES);
-            let end = last.min(number * CHUNK_SEQUENCES + (CHUNK_SEQUENCES - 1));
-            for sequence in start..=end {
-                if let Some(segment) = self.remove(sequence) {
-                    removed(segment);
-                }
+        let mut count = 0;
+        let mut counted = |segment, taken| {
+            count += taken;
+            removed(segment, taken);
+        };
+        let mut part = |number: u64, chunk: &mut Chunk| {
+            let start = if split(first).0 == number { split(first).1 } else { 0 };
+            let end = if split(last).0 == number { split(last).1 } else { CHUNK_SEQUENCES as u16 - 1 };
+            chunk.take_range(start, end, &mut counted);
+        };
+        let mut next = split(first).0;
+        while let Some((&number, chunk)) = self.chunks.range_mut(next..=split(last).0).next() {
+            part(number, chunk);
+            if chunk.live() == 0 {
+                self.chunks.remove(&number);
             }
-            let Some(following) = number.checked_add(1) else { break };
-            next_chunk = following;
-            if next_chunk > split(last).0 {
+            next = number + 1;
+            if next > split(last).0 {
                 break;
             }
         }
+        if let Some((number, chunk)) = &mut self.tail
+            && (split(first).0..=split(last).0).contains(number)
+        {
+            part(*number, chunk);
+        }
+        self.count -= count;
     }
 
     pub fn segment_of(&self, sequence: u64) -> Option<SegmentNumber> {
         let (number, index) = split(sequence);
-        self.chunks.get(&number)?.segment_of(index)
+        match &self.tail {
+            Some((tail, chunk)) if *tail == number => chunk.segment_of(index),
+            _ => self.chunks.get(&number)?.segment_of(index),
+        }
     }
 
-    /// All live sequences, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, SegmentNumber)> + '_ {
-        self.chunks.iter().flat_map(|(number, chunk)| {
-            let live = (0..CHUNK_SEQUENCES as u16).filter_map(move |index| Some((index, chunk.segment_of(index)?)));
-            live.map(move |(index, segment)| (number * CHUNK_SEQUENCES + u64::from(index), segment))
-        })
+    /// The chunks with live sequences, ascending.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (u64, &Chunk)> {
+        let tail = self.tail.iter().filter(|(_, chunk)| chunk.live() > 0);
+        let tail = tail.map(|(number, chunk)| (*number, &**chunk));
+        self.chunks.iter().map(|(number, chunk)| (*number, &**chunk)).chain(tail)
     }
 
     /// All live sequences as runs, ascending.
     pub fn for_each_run(&self, mut each: impl FnMut(Run)) {
-        let mut run: Option<Run> = None;
-        for (sequence, segment) in self.iter() {
-            match &mut run {
-                Some(open) if open.first + open.length == sequence && open.segment == segment => open.length += 1,
+        let mut open: Option<Run> = None;
+        for (number, chunk) in self.chunks() {
+            chunk.for_each_run(number * CHUNK_SEQUENCES, &mut |run| match &mut open {
+                Some(open) if open.first + open.length == run.first && open.segment == run.segment => {
+                    open.length += run.length;
+                }
                 _ => {
-                    if let Some(done) = run.replace(Run { first: sequence, length: 1, segment }) {
+                    if let Some(done) = open.replace(run) {
                         each(done);
                     }
                 }
-            }
+            });
         }
-        if let Some(done) = run {
+        if let Some(done) = open {
             each(done);
         }
     }
@@ -214,7 +159,8 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u64, SegmentNumber),
-        Remove(u64),
+        /// So far above the last one, so many.
+        Append(u64, u64, SegmentNumber),
         RemoveRange(u64, u64),
     }
 
@@ -222,7 +168,8 @@ mod tests {
         let sequence = || prop_oneof![0_u64..8, 60_u64..70, 1018_u64..1032, 4090_u64..4100];
         let step = prop_oneof![
             6 => (sequence(), 0_u64..4).prop_map(|(sequence, segment)| Step::Insert(sequence, segment)),
-            2 => sequence().prop_map(Step::Remove),
+            1 => (0_u64..1500, 1_u64..1500, 0_u64..4).prop_map(|(gap, length, segment)| Step::Append(gap, length, segment)),
+            2 => sequence().prop_map(|sequence| Step::RemoveRange(sequence, sequence)),
             1 => (sequence(), 0_u64..2000).prop_map(|(first, length)| Step::RemoveRange(first, first + length)),
         ];
         prop::collection::vec(step, 0..200)
@@ -239,21 +186,31 @@ mod tests {
                     Step::Insert(sequence, segment) => {
                         prop_assert_eq!(set.insert(sequence, segment), model.insert(sequence, segment));
                     }
-                    Step::Remove(sequence) => prop_assert_eq!(set.remove(sequence), model.remove(&sequence)),
+                    Step::Append(gap, length, segment) => {
+                        let first = model.last_key_value().map_or(0, |(last, _)| last + 1) + gap;
+                        set.append(Run { first, length, segment });
+                        model.extend((first..first + length).map(|sequence| (sequence, segment)));
+                    }
                     Step::RemoveRange(first, last) => {
-                        let mut removed = Vec::new();
-                        set.remove_range(first, last, |segment| removed.push(segment));
-                        let gone: Vec<_> = model.range(first..=last).map(|(_, segment)| *segment).collect();
+                        let mut removed: BTreeMap<SegmentNumber, u64> = BTreeMap::new();
+                        set.remove_range(first, last, |segment, count| *removed.entry(segment).or_default() += count);
+                        let mut gone: BTreeMap<SegmentNumber, u64> = BTreeMap::new();
+                        model.range(first..=last).for_each(|(_, segment)| *gone.entry(*segment).or_default() += 1);
                         prop_assert_eq!(removed, gone);
                         model.retain(|sequence, _| !(first..=last).contains(sequence));
                     }
                 }
                 prop_assert_eq!(set.len(), model.len() as u64);
-                prop_assert_eq!(set.iter().collect::<Vec<_>>(), model.iter().map(|(a, b)| (*a, *b)).collect::<Vec<_>>());
+                let mut runs = Vec::new();
+                set.for_each_run(|run| runs.push(run));
+                let apart = |pair: &[Run]| pair[0].segment != pair[1].segment || pair[0].first + pair[0].length < pair[1].first;
+                prop_assert!(runs.windows(2).all(apart), "runs are as long as they can be: {:?}", runs);
+                let of_runs = runs.iter().flat_map(|run| (run.first..run.first + run.length).map(|at| (at, run.segment)));
+                prop_assert!(of_runs.eq(model.iter().map(|(sequence, segment)| (*sequence, *segment))));
+                for sequence in [0, 5, 63, 64, 1023, 1024, 4095, 4096] {
+                    prop_assert_eq!(set.segment_of(sequence), model.get(&sequence).copied());
+                }
             }
-            let mut of_runs = Vec::new();
-            set.for_each_run(|run| of_runs.extend((run.first..run.first + run.length).map(|at| (at, run.segment))));
-            prop_assert_eq!(of_runs, model.into_iter().collect::<Vec<_>>());
         }
     }
 
@@ -263,8 +220,8 @@ mod tests {
         set.insert(3, 1);
         set.insert(u64::MAX, 2);
         let mut removed = Vec::new();
-        set.remove_range(0, u64::MAX, |segment| removed.push(segment));
-        assert_eq!(removed, [1, 2]);
+        set.remove_range(0, u64::MAX, |segment, count| removed.push((segment, count)));
+        assert_eq!(removed, [(1, 1), (2, 1)]);
         assert!(set.is_empty());
     }
 }

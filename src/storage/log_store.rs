@@ -187,10 +187,18 @@ impl LogStore {
 
     /// The last batch of a clean stop, once the store [is idle](Self::is_idle): it tells recovery that there is no more.
     /// A checkpoint for the stop is asked for before it, as recovery reads only what comes after one.
-    pub fn take_final_batch(&mut self) -> SealedBatch {
+    ///
+    /// `delivered` says of queues below which sequence messages may have been delivered; of queues that are not named
+    /// none was.
+    pub fn take_final_batch(&mut self, delivered: impl IntoIterator<Item = (DurableQueueId, u64)>) -> SealedBatch {
         debug_assert!(!self.in_flight && self.sealed.is_empty() && self.open_is_empty());
         self.in_flight = true;
         let mut batch = self.empty_batch(FLAG_CLEAN_STOP);
+        for (queue, below) in delivered {
+            record::put_delivered(&mut batch.buffer, queue, below);
+            batch.records += 1;
+            self.next_position += 1;
+        }
         batch.sync = true;
         batch
     }

@@ -1,7 +1,8 @@
 //! The thread's half of the log: places batches, writes and syncs them, and keeps the account of what is alive.
 //!
 //! ```text
-//! write(batch) ──► progress goes back to the loop ──► absorb() ──► maintain(): a step of compaction, a checkpoint
+//! write(batch) ──► progress goes back to the loop ──► absorb() ──► maintain(): a step of compaction
+//!                                                                  take_chore(): a checkpoint, the next segment's file
 //! ```
 //! The order matters: a waiting client is answered before the account is made. After a failed write or sync nobody knows
 //! what is on the disk, so the writer is poisoned: it never writes, syncs or reports anything again.
@@ -10,19 +11,19 @@
 
 use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::checkpoint::Needed;
+use super::chore::Chore;
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
+use super::loader::Unread;
 use super::log_store::{SealedBatch, Written};
 use super::meta::Meta;
 use super::reclaim::Compaction;
-use super::record::read_record;
 use super::recovery::Resume;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
-use crate::varint::Cursor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 pub struct LogWriter<D: Disk> {
     pub(super) disk: D,
@@ -45,7 +46,16 @@ pub struct LogWriter<D: Disk> {
     pub(super) checkpoint_serial: u64,
     /// What each of the checkpoints on disk needs, the newest last.
     pub(super) checkpoints: Vec<Needed>,
+    /// To be handed out.
+    pub(super) chores: VecDeque<Chore>,
+    /// A checkpoint's chore is not done.
+    pub(super) checkpoint_is_out: bool,
+    /// A segment's file that waits for its turn, and whether one was asked for since this segment was begun.
+    pub(super) prepared: Option<SegmentNumber>,
+    pub(super) next_is_asked_for: bool,
     pub(super) compaction: Option<Compaction<D::File>>,
+    /// What the loader has yet to read, and is neither freed nor emptied.
+    pub(super) unread: Unread,
     pub(super) totals: Totals,
 }
 
@@ -97,7 +107,7 @@ impl<D: Disk> LogWriter<D> {
             checkpoints,
             checkpoint_serial,
             damaged,
-            ..
+            unread,
         } = resume;
         meta.write(&disk)?;
         let mut writer = Self {
@@ -116,7 +126,12 @@ impl<D: Disk> LogWriter<D> {
             bytes_since_checkpoint: 0,
             checkpoint_serial,
             checkpoints,
+            chores: VecDeque::new(),
+            checkpoint_is_out: false,
+            prepared: None,
+            next_is_asked_for: false,
             compaction: None,
+            unread,
             totals: Totals::default(),
         };
         for number in damaged {
@@ -140,7 +155,8 @@ impl<D: Disk> LogWriter<D> {
 
     /// Bytes of all files of the log, free ones included.
     pub fn log_bytes(&self) -> u64 {
-        self.file_bytes.values().sum::<u64>() + self.free.len() as u64 * self.options.segment_bytes
+        let waiting = self.free.len() + usize::from(self.prepared.is_some());
+        self.file_bytes.values().sum::<u64>() + waiting as u64 * self.options.segment_bytes
     }
 
     pub fn is_poisoned(&self) -> bool {
@@ -220,25 +236,23 @@ impl<D: Disk> LogWriter<D> {
     fn rotate(&mut self, batch_bytes: u64, first_position: u64) -> Result<(), StorageError> {
         // A segment's batches must not be on disk without those of the segment before it.
         self.sync()?;
-        let number = self.next_number;
-        self.next_number += 1;
-        let name = file_name(number);
         let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
         let ordinary_bytes = self.options.segment_bytes;
-        let beginning = || format!("begin {}", Folder::Log.display(&name));
-        let recycled = if needed_bytes <= ordinary_bytes { self.free.pop() } else { None };
-        let file = match recycled {
-            Some(free) => {
-                self.totals.segments_recycled += 1;
-                self.disk.rename(Folder::Log, &file_name(free), &name).and_then(|()| self.disk.open(Folder::Log, &name))
+        let prepared = self.prepared.take();
+        self.next_is_asked_for = false;
+        let (number, file) = match prepared.filter(|_| needed_bytes <= ordinary_bytes) {
+            Some(number) => {
+                let name = file_name(number);
+                let opened = self.disk.open(Folder::Log, &name);
+                (number, opened.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?)
             }
             None => {
-                self.totals.segments_created += 1;
-                self.disk.create(Folder::Log, &name, ordinary_bytes.max(needed_bytes))
+                // Its number is too low now.
+                self.free.extend(prepared);
+                self.make_segment(needed_bytes)?
             }
         };
-        let file = file.map_err(StorageError::io(beginning()))?;
-        self.disk.sync_folder(Folder::Log).map_err(StorageError::io(beginning()))?;
+        let beginning = || format!("begin {}", Folder::Log.display(&file_name(number)));
         let header =
             SegmentHeader { node_id: self.meta.node_id, number, first_position, generation: self.meta.generation };
         file.write_at(&header.encode(), 0).map_err(StorageError::io(beginning()))?;
@@ -251,14 +265,31 @@ impl<D: Disk> LogWriter<D> {
         Ok(())
     }
 
+    /// Makes a segment's file here and now: the first one, a large one, or one for which the chore is not done.
+    fn make_segment(&mut self, needed_bytes: u64) -> Result<(SegmentNumber, D::File), StorageError> {
+        let number = self.next_number;
+        self.next_number += 1;
+        let name = file_name(number);
+        let ordinary_bytes = self.options.segment_bytes;
+        let recycled = if needed_bytes <= ordinary_bytes { self.free.pop() } else { None };
+        let file = match recycled {
+            Some(free) => {
+                self.totals.segments_recycled += 1;
+                self.disk.rename(Folder::Log, &file_name(free), &name).and_then(|()| self.disk.open(Folder::Log, &name))
+            }
+            None => {
+                self.totals.segments_created += 1;
+                self.disk.create(Folder::Log, &name, ordinary_bytes.max(needed_bytes))
+            }
+        };
+        let made = file.and_then(|file| self.disk.sync_folder(Folder::Log).map(|()| file));
+        Ok((number, made.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?))
+    }
+
     /// Brings the account up to date with what was written.
     pub fn absorb(&mut self) {
         let Some(Unabsorbed { buffer, segment }) = self.unabsorbed.take() else { return };
-        let mut records = Cursor::new(&buffer[BATCH_HEADER_BYTES..]);
-        while !records.is_empty() {
-            let record = read_record(&mut records).expect("what this broker wrote, it can read");
-            self.state.apply(record, segment);
-        }
+        self.state.apply(&buffer[BATCH_HEADER_BYTES..], segment).expect("what this broker wrote, it can read");
         self.recycled = Some(buffer);
     }
 
@@ -285,11 +316,7 @@ impl<D: Disk> LogWriter<D> {
         };
         let segment = self.append(buffer, &label)?;
         self.totals.moved_bytes += buffer.len() as u64;
-        let mut records = Cursor::new(&buffer[BATCH_HEADER_BYTES..]);
-        while !records.is_empty() {
-            let record = read_record(&mut records).expect("what this broker wrote, it can read");
-            self.state.apply(record, segment);
-        }
+        self.state.apply(&buffer[BATCH_HEADER_BYTES..], segment).expect("what this broker wrote, it can read");
         Ok(())
     }
 

@@ -19,10 +19,12 @@
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
 //! | [`log_writer`], [`spawn`] | the thread's half: placing, writing, syncing |
-//! | [`state`], [`live_set`] | what replaying the log leads to |
+//! | [`state`], [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
+//! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
-//! | [`recovery`], `loading`, `scan` | from a folder to a state and its messages |
+//! | [`recovery`], `scan` | from a folder to a state |
+//! | [`loader`], [`loader_thread`], `unloaded` | its messages, page by page, while the broker serves already |
 //! | [`page_queue`] | the loop's half of paging |
 //! | [`pager`], `page_files`, [`pager_thread`] | the other half: pages that do not fit in memory, in scratch files beside the log |
 //!
@@ -30,11 +32,14 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod chore;
+mod chunk;
 pub mod disk;
 pub mod error;
 pub mod file_disk;
 pub mod live_set;
-mod loading;
+pub mod loader;
+pub mod loader_thread;
 pub mod log_store;
 pub mod log_writer;
 pub mod meta;
@@ -49,13 +54,15 @@ mod scan;
 pub mod segment;
 pub mod spawn;
 pub mod state;
+mod unloaded;
 
 pub use error::StorageError;
 pub use file_disk::FileDisk;
+pub use loader::{Loaded, Loader};
 pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
 pub use log_writer::LogWriter;
 pub use pager::{PageReport, Pager, PagerOptions};
-pub use recovery::{Recovered, RecoveredMessage, RecoveredQueue, RecoveryMode, recover};
+pub use recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};
 
 /// The version of everything on disk. A broker reads its own and older ones.
 pub const FORMAT_VERSION: u32 = 1;

@@ -6,7 +6,7 @@
 //! ```
 //! It begins when the segments with live messages hold more than twice what is alive in them, and takes the emptiest
 //! one, so that it never writes more than it frees. A backlog that is consumed in order causes none: its segments are
-//! all alive or all dead, but for one. Moved records take no positions and are moved in the order of the log, so a
+//! all alive or all dead, but for one. What the loader has yet to read stays as it is until then. Moved records take no positions and are moved in the order of the log, so a
 //! removal of a message always comes behind all its copies.
 
 use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader};
@@ -44,8 +44,11 @@ impl<D: Disk> LogWriter<D> {
             return Err(StorageError::Poisoned);
         }
         self.absorb();
+        self.prepare_segment();
         if self.checkpoint_is_due() {
-            self.checkpoint()?;
+            let begun = self.begin_checkpoint();
+            let chore = self.poison_on_error(begun)?;
+            self.chores.push_back(chore);
         }
         let result = self.compact();
         self.poison_on_error(result)
@@ -86,7 +89,8 @@ impl<D: Disk> LogWriter<D> {
         let active = self.active.as_ref().map(|active| active.number());
         let closed = || {
             let segments = self.state.segments.iter();
-            segments.filter(move |(number, segment)| segment.live > 0 && Some(**number) != active)
+            let is_closed = move |number| Some(number) != active && !self.unread.contains(number);
+            segments.filter(move |(number, segment)| segment.live > 0 && is_closed(**number))
         };
         let used: u64 = closed().map(|(_, segment)| segment.end).sum();
         let live: u64 = closed().map(|(_, segment)| segment.live_bytes()).sum();

@@ -7,6 +7,7 @@
 //! route       │ queue │ sequence │ expires at, 1 more than the milliseconds since 1970, or 0 for never
 //! removed     │ queue │ (gap since the last one's end, length − 1) … to the end     ranges of sequences, ascending
 //! purged      │ queue │ up to
+//! delivered   │ queue │ below                    messages below may have been delivered; in the batch of a clean stop
 //! definition  │ counted strings, flags and tables (entries as on the wire)        one kind for each of them
 //! ```
 //! Fixed numbers are little-endian, all others [varints](super::varint). A message that goes to many queues is one
@@ -41,6 +42,7 @@ mod kind {
     pub const EXCHANGE_DELETED: u8 = 7;
     pub const BOUND: u8 = 8;
     pub const UNBOUND: u8 = 9;
+    pub const DELIVERED: u8 = 10;
 }
 
 /// Bytes that are no record.
@@ -53,6 +55,7 @@ pub enum Record<'a> {
     Enqueue(Enqueue<'a>),
     Removed { queue: DurableQueueId, ranges: Ranges<'a> },
     Purged { queue: DurableQueueId, up_to: u64 },
+    Delivered { queue: DurableQueueId, below: u64 },
     Definition(Definition),
 }
 
@@ -194,6 +197,13 @@ pub fn put_purged(out: &mut Vec<u8>, queue: DurableQueueId, up_to: u64) {
     end(out, start);
 }
 
+pub fn put_delivered(out: &mut Vec<u8>, queue: DurableQueueId, below: u64) {
+    let start = begin(out, kind::DELIVERED);
+    put_varint(out, queue.0);
+    put_varint(out, below);
+    end(out, start);
+}
+
 pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
     let start = out.len();
     match definition {
@@ -219,15 +229,19 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
             begin(out, kind::EXCHANGE_DELETED);
             put_counted_bytes(out, name);
         }
-        Definition::Bound(binding) => {
-            begin(out, kind::BOUND);
-            put_binding(out, binding);
-        }
+        Definition::Bound(binding) => return put_bound(out, binding),
         Definition::Unbound(binding) => {
             begin(out, kind::UNBOUND);
             put_binding(out, binding);
         }
     }
+    end(out, start);
+}
+
+/// Writes the definition of a binding.
+pub fn put_bound(out: &mut Vec<u8>, binding: &DurableBinding) {
+    let start = begin(out, kind::BOUND);
+    put_binding(out, binding);
     end(out, start);
 }
 
@@ -273,6 +287,7 @@ fn decode(content: &[u8]) -> Option<Record<'_>> {
             return Some(Record::Removed { queue, ranges });
         }
         kind::PURGED => Record::Purged { queue: DurableQueueId(cursor.varint()?), up_to: cursor.varint()? },
+        kind::DELIVERED => Record::Delivered { queue: DurableQueueId(cursor.varint()?), below: cursor.varint()? },
         _ => Record::Definition(decode_definition(kind, &mut cursor)?),
     };
     cursor.is_empty().then_some(record)

@@ -33,7 +33,7 @@ fn walk(bytes: &[u8]) -> usize {
                 enqueue.routes.for_each(drop);
             }
             Ok(Record::Removed { ranges, .. }) => ranges.for_each(|(first, last)| assert!(first <= last)),
-            Ok(Record::Purged { .. } | Record::Definition(_)) => {}
+            Ok(Record::Purged { .. } | Record::Delivered { .. } | Record::Definition(_)) => {}
             Err(BadRecord) => break,
         }
         records += 1;
@@ -69,6 +69,14 @@ fn ranges_come_back() {
     put_removed(&mut out, DurableQueueId(5), ranges.into_iter());
     let Ok(Record::Removed { queue, ranges: read }) = read_record(&mut Cursor::new(&out)) else { panic!("removed") };
     assert_eq!((queue, read.collect::<Vec<_>>()), (DurableQueueId(5), ranges.to_vec()));
+}
+
+#[test]
+fn a_mark_of_what_was_delivered_comes_back() {
+    let mut out = Vec::new();
+    put_delivered(&mut out, DurableQueueId(300), u64::MAX);
+    let read = read_record(&mut Cursor::new(&out));
+    assert!(matches!(read, Ok(Record::Delivered { queue: DurableQueueId(300), below: u64::MAX })), "{read:?}");
 }
 
 fn definitions() -> Vec<Definition> {

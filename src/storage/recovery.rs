@@ -1,11 +1,11 @@
-//! From a data folder to what was durable in it. Only reads; [`LogWriter::start`](super::LogWriter::start) is what
-//! changes the folder afterwards.
+//! From a data folder to what was durable in it, but for the messages, which the [`Loader`] brings. Only reads;
+//! [`LogWriter::start`](super::LogWriter::start) is what changes the folder afterwards.
 //!
 //! ```text
 //! 1 META            whose data, which format
 //! 2 checkpoint      the newest whole one, or the one before it, or none: then the log from its first record on
 //! 3 replay          batch after batch; the state afterwards says which messages are alive, and where
-//! 4 messages        out of every segment that holds live ones
+//! 4 look            whether every segment that holds live messages is there; salvaging, whether all of them are whole
 //! ```
 //! Where replay finds no further whole batch, the log ends, was cut there by an earlier recovery, or is damaged:
 //!
@@ -19,15 +19,17 @@ use super::batch::{FLAG_CLEAN_STOP, find_batch, read_batch};
 use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
 use super::disk::{Disk, DiskFile, Folder, read_file};
 use super::error::StorageError;
-use super::loading::Loading;
+use super::loader::{Loader, Unread, Verified};
 use super::log_store::LogStore;
 use super::meta::Meta;
-use super::scan::{for_each_record, read_segment};
+use super::record::{BadRecord, Record, read_record};
+use super::scan::{bad_record, read_segment, read_segment_header};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name, number_of};
-use super::state::State;
+use super::state::{QueueState, State};
 use super::{LogOptions, NodeId};
-use crate::broker::message::MessageRef;
 use crate::broker::store::{Definition, DurableQueueId, LogPosition};
+use crate::varint::Cursor;
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
 /// What to do about damage.
@@ -39,8 +41,8 @@ pub enum RecoveryMode {
     Salvage,
 }
 
-/// All that was durable.
-pub struct Recovered {
+/// All that was durable, but for messages.
+pub struct Recovered<D: Disk> {
     /// Each can be declared when those before it are: exchanges, queues, bindings.
     pub definitions: Vec<Definition>,
     /// Every durable queue, by number.
@@ -55,28 +57,26 @@ pub struct Recovered {
     pub warnings: Vec<String>,
     /// For [`LogWriter::start`](super::LogWriter::start).
     pub resume: Resume,
+    /// Brings the messages; `None` when there are none. It can go on while the writer writes.
+    pub loader: Option<Loader<D>>,
 }
 
-impl Recovered {
+impl<D: Disk> Recovered<D> {
     /// The loop's half of the log that goes on here.
     pub fn store(&self, options: LogOptions) -> LogStore {
         LogStore::new(options, self.last_position)
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecoveredQueue {
     pub id: DurableQueueId,
     /// One more than the highest sequence that was ever logged.
     pub next_sequence: u64,
-    /// Ascending by sequence.
-    pub messages: Vec<RecoveredMessage>,
-}
-
-pub struct RecoveredMessage {
-    pub sequence: u64,
-    pub message: MessageRef,
-    /// Milliseconds since 1970.
-    pub expires_at_ms: Option<u64>,
+    /// How many are alive.
+    pub messages: u64,
+    /// Messages below this sequence may have been delivered before.
+    pub delivered_below: u64,
 }
 
 /// What the writer goes on from.
@@ -92,13 +92,15 @@ pub struct Resume {
     pub(super) checkpoint_serial: u64,
     /// Segments with damage, whose live messages must be moved.
     pub(super) damaged: Vec<SegmentNumber>,
+    /// What the loader reads while the writer writes.
+    pub(super) unread: Unread,
 }
 
 /// Reads a data folder. `new_node_id` is for an empty one.
 ///
 /// # Errors
 /// The disk's, another program's or a newer version's files, or, unless salvaging, damage.
-pub fn recover(disk: &impl Disk, mode: RecoveryMode, new_node_id: NodeId) -> Result<Recovered, StorageError> {
+pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Result<Recovered<D>, StorageError> {
     let mut warnings = Vec::new();
     let segment_files = segment_files(disk)?;
     let meta = match Meta::read(disk)? {
@@ -119,20 +121,36 @@ pub fn recover(disk: &impl Disk, mode: RecoveryMode, new_node_id: NodeId) -> Res
         state: State::default(),
         next_position: 1,
         clean: false,
+        delivered: HashMap::new(),
         generation: 0,
         warnings,
         damaged: Vec::new(),
     };
     let kept: Vec<_> = checkpoints.newest.iter().map(Needed::of).collect();
     replay.run(checkpoints.newest, checkpoints.any_damaged)?;
-    let queues = replay.messages()?;
-    let Replay { state, next_position, clean, warnings, damaged, .. } = replay;
+    if mode == RecoveryMode::Salvage {
+        let verified = replay.loader().verify()?;
+        replay.forget_lost(verified);
+    }
+    let loader = replay.loader();
+    loader.look()?;
+    let Replay { state, next_position, clean, delivered, warnings, damaged, .. } = replay;
+    let clean = clean && damaged.is_empty();
+    let queues = state.queues_in_order();
+    let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
+        id: *id,
+        next_sequence: queue.next_sequence,
+        messages: queue.live.len(),
+        delivered_below: if clean { delivered.get(id).copied().unwrap_or(0) } else { queue.next_sequence },
+    };
+    let queues = queues.iter().map(queue).collect();
+    let definitions = state.definitions().collect();
     let last_position = LogPosition(next_position - 1);
     Ok(Recovered {
-        definitions: state.definitions().collect(),
+        definitions,
         queues,
         max_queue_id: state.max_queue_id,
-        clean: clean && damaged.is_empty(),
+        clean,
         last_position,
         warnings,
         resume: Resume {
@@ -144,7 +162,9 @@ pub fn recover(disk: &impl Disk, mode: RecoveryMode, new_node_id: NodeId) -> Res
             checkpoints: kept,
             checkpoint_serial,
             damaged,
+            unread: loader.unread(),
         },
+        loader: Some(loader).filter(|loader| !loader.is_done()),
     })
 }
 
@@ -202,6 +222,8 @@ struct Replay<'d, D: Disk> {
     next_position: u64,
     /// The last batch said so.
     clean: bool,
+    /// What the last clean stop said of its queues.
+    delivered: HashMap<DurableQueueId, u64>,
     /// Of the segment that was read last.
     generation: u64,
     warnings: Vec<String>,
@@ -299,9 +321,13 @@ impl<D: Disk> Replay<'_, D> {
         while let Some(batch) = read_batch(bytes, offset, header)
             && batch.header.first_position == self.next_position
         {
-            for_each_record(&batch, from.segment, offset, |record| self.state.apply(record, from.segment))?;
+            let bad = |BadRecord| bad_record(from.segment, offset as u64);
+            self.state.apply(batch.body, from.segment).map_err(bad)?;
             self.next_position = batch.header.next_position();
             self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
+            if self.clean {
+                self.delivered = delivered(batch.body).map_err(bad)?;
+            }
             offset = batch.end;
             self.state.segments.entry(from.segment).or_default().end = offset as u64;
         }
@@ -328,11 +354,7 @@ impl<D: Disk> Replay<'_, D> {
         mut wanted: impl FnMut(&Self, &SegmentHeader) -> bool,
     ) -> Result<Option<(SegmentNumber, SegmentHeader)>, StorageError> {
         for &number in self.numbers.iter().filter(|number| **number > after) {
-            let name = file_name(number);
-            let mut bytes = [0; SEGMENT_HEADER_BYTES];
-            let read = self.disk.open(Folder::Log, &name).and_then(|file| file.read_at(&mut bytes, 0));
-            read.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
-            if let Some(header) = SegmentHeader::decode(&bytes, number)
+            if let Some(header) = read_segment_header(self.disk, number)?
                 && wanted(self, &header)
             {
                 return Ok(Some((number, header)));
@@ -350,10 +372,9 @@ impl<D: Disk> Replay<'_, D> {
         }
         let mut buffer = Vec::new();
         for &number in self.numbers.iter().filter(|number| **number > place.segment) {
+            let Some(header) = read_segment_header(self.disk, number)? else { continue };
             buffer = read_segment(self.disk, number, buffer)?;
-            if let Some(header) = SegmentHeader::decode(&buffer, number)
-                && let Some(found) = self.evidence_in(&buffer, &header, SEGMENT_HEADER_BYTES)
-            {
+            if let Some(found) = self.evidence_in(&buffer, &header, SEGMENT_HEADER_BYTES) {
                 return Ok(Some(found));
             }
         }
@@ -387,69 +408,35 @@ impl<D: Disk> Replay<'_, D> {
         }
     }
 
-    /// Reads the live messages.
-    fn messages(&mut self) -> Result<Vec<RecoveredQueue>, StorageError> {
-        let mut loading = Loading::new(&self.state);
-        let alive: Vec<_> = self.state.segments.iter().filter(|(_, segment)| segment.live > 0).collect();
-        let alive: Vec<_> = alive.into_iter().map(|(number, segment)| (*number, *segment)).collect();
-        let mut buffer = Vec::new();
-        for (number, segment) in alive {
-            let display = Folder::Log.display(&file_name(number));
-            if self.numbers.binary_search(&number).is_err() {
-                self.damage(&display, 0, "the segment is missing and holds live messages")?;
-                continue;
-            }
-            buffer = read_segment(self.disk, number, buffer)?;
-            let header =
-                SegmentHeader::decode(&buffer, number).filter(|header| header.generation == segment.generation);
-            let Some(header) = header else {
-                self.damage(&display, 0, "the segment's header is damaged and it holds live messages")?;
-                continue;
-            };
-            let end = usize::try_from(segment.end).unwrap_or(usize::MAX);
-            let mut offset = SEGMENT_HEADER_BYTES;
-            let mut read = 0;
-            while offset < end && read < segment.live {
-                match read_batch(&buffer, offset, &header) {
-                    Some(batch) => {
-                        read += loading.batch(&self.state, &batch, number, offset)?;
-                        offset = batch.end;
-                    }
-                    None => {
-                        self.damage(&display, offset as u64, "a batch with live messages is not whole")?;
-                        self.damaged.push(number);
-                        match find_batch(&buffer, offset, &header) {
-                            Some((at, _)) => offset = at,
-                            None => break,
-                        }
-                    }
-                }
-            }
-        }
-        let queues = loading.finish();
-        if self.mode == RecoveryMode::Salvage {
-            self.forget_lost(&queues);
-        } else {
-            let read: usize = queues.iter().map(|queue| queue.messages.len()).sum();
-            if read as u64 != self.state.live_messages() {
-                let alive = self.state.live_messages();
-                self.damage(Folder::Log.path(), 0, &format!("{alive} messages are alive, {read} were found"))?;
-            }
-        }
-        Ok(queues)
+    /// A loader of what is alive.
+    fn loader(&self) -> Loader<D> {
+        let unread = Unread::new(self.numbers.last().copied().unwrap_or(0));
+        Loader::new(self.disk.clone(), self.mode, &self.state, unread)
     }
 
     /// Takes out of the state what could not be read.
-    fn forget_lost(&mut self, queues: &[RecoveredQueue]) {
-        for queue in queues {
-            let Some(state) = self.state.queues.get(&queue.id) else { continue };
-            let mut found = queue.messages.iter().map(|message| message.sequence).peekable();
-            let lost: Vec<_> =
-                state.live.iter().map(|(at, _)| at).filter(|at| found.next_if_eq(at).is_none()).collect();
-            if !lost.is_empty() {
-                self.warnings.push(format!("{} messages of queue {} are lost", lost.len(), queue.id.0));
-            }
-            lost.into_iter().for_each(|sequence| self.state.forget(queue.id, sequence));
+    fn forget_lost(&mut self, verified: Verified) {
+        for (segment, damage) in verified.damage {
+            self.damaged.push(segment);
+            self.warnings.push(damage);
+        }
+        for of_queue in verified.lost.chunk_by(|a, b| a.0 == b.0) {
+            let queue = of_queue[0].0;
+            let count: u64 = of_queue.iter().map(|(_, run)| run.length).sum();
+            self.warnings.push(format!("{count} messages of queue {} are lost", queue.0));
+            of_queue.iter().for_each(|(_, run)| self.state.forget(queue, *run));
         }
     }
+}
+
+/// The marks in the batch of a clean stop.
+fn delivered(records: &[u8]) -> Result<HashMap<DurableQueueId, u64>, BadRecord> {
+    let mut records = Cursor::new(records);
+    let mut marks = HashMap::new();
+    while !records.is_empty() {
+        if let Record::Delivered { queue, below } = read_record(&mut records)? {
+            marks.insert(queue, below);
+        }
+    }
+    Ok(marks)
 }

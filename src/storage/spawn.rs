@@ -1,5 +1,7 @@
-//! The writer's thread: batches in through a channel, answers out through another and a wake-up.
+//! The writer's thread: batches in through a channel, answers out through another and a wake-up. A second thread does the
+//! writer's chores, so that no batch waits for them.
 
+use super::chore::{Chore, ChoreDone};
 use super::disk::Disk;
 use super::error::StorageError;
 use super::log_store::{BatchDone, SealedBatch};
@@ -13,6 +15,10 @@ enum Request {
     Write(SealedBatch),
     /// Write a checkpoint, whether it is due or not.
     Checkpoint,
+    /// From the other thread.
+    ChoreDone(ChoreDone),
+    /// Nothing comes after this.
+    End,
 }
 
 /// What the writer says.
@@ -30,7 +36,7 @@ pub enum Report {
 
 /// The loop's end of a running writer. The thread ends when it is dropped.
 pub struct WriterHandle {
-    requests: Option<Sender<Request>>,
+    requests: Sender<Request>,
     reports: Receiver<Report>,
     thread: Option<JoinHandle<()>>,
 }
@@ -47,9 +53,26 @@ pub fn spawn<D: Disk>(writer: LogWriter<D>, wake: impl Fn() + Send + 'static) ->
         let _ = outbox.send(report);
         wake();
     };
+    let (chores, waiting) = channel();
+    let disk = writer.disk().clone();
+    let done = requests.clone();
+    let builder = std::thread::Builder::new().name("log-chores".into());
+    let helper = builder.spawn(move || run_chores(&disk, &waiting, &done))?;
     let builder = std::thread::Builder::new().name("log-writer".into());
-    let thread = builder.spawn(move || run(writer, &inbox, &report))?;
-    Ok(WriterHandle { requests: Some(requests), reports, thread: Some(thread) })
+    let thread = builder.spawn(move || {
+        run(writer, &inbox, &chores, &report);
+        // What it was given is finished: a checkpoint, or files that nobody needs. A panic there was printed there.
+        drop(chores);
+        let _ = helper.join();
+    })?;
+    Ok(WriterHandle { requests, reports, thread: Some(thread) })
+}
+
+fn run_chores(disk: &impl Disk, waiting: &Receiver<Chore>, done: &Sender<Request>) {
+    for chore in waiting {
+        // A writer that is gone needs to know nothing any more.
+        let _ = done.send(Request::ChoreDone(chore.run(disk)));
+    }
 }
 
 impl WriterHandle {
@@ -64,9 +87,8 @@ impl WriterHandle {
     }
 
     fn send(&self, request: Request) {
-        let requests = self.requests.as_ref().expect("only dropping takes the sender");
         // A writer that is gone has said why in its last report.
-        let _ = requests.send(request);
+        let _ = self.requests.send(request);
     }
 
     /// The next report, if there is one.
@@ -83,7 +105,7 @@ impl WriterHandle {
 impl Drop for WriterHandle {
     /// Lets the writer finish what it was given.
     fn drop(&mut self) {
-        self.requests = None;
+        self.send(Request::End);
         if let Some(thread) = self.thread.take() {
             // A panic there was printed by its thread.
             let _ = thread.join();
@@ -91,8 +113,9 @@ impl Drop for WriterHandle {
     }
 }
 
-fn run<D: Disk>(mut writer: LogWriter<D>, inbox: &Receiver<Request>, report: &impl Fn(Report)) {
+fn run<D: Disk>(mut writer: LogWriter<D>, inbox: &Receiver<Request>, chores: &Sender<Chore>, report: &impl Fn(Report)) {
     let mut more_to_maintain = true;
+    let mut checkpoint_is_wanted = false;
     let mut segments_begun = None;
     loop {
         let totals = writer.totals();
@@ -122,11 +145,21 @@ fn run<D: Disk>(mut writer: LogWriter<D>, inbox: &Receiver<Request>, report: &im
                 report(Report::Done(BatchDone { result, recycled }));
                 writer.absorb();
             }
-            Some(Request::Checkpoint) => match writer.checkpoint() {
+            Some(Request::Checkpoint) => checkpoint_is_wanted = true,
+            Some(Request::ChoreDone(done)) => {
+                if let Err(error) = writer.chore_done(done) {
+                    report(Report::Failed(error));
+                }
+            }
+            Some(Request::End) => return,
+            None => {}
+        }
+        if checkpoint_is_wanted && !writer.is_checkpointing() {
+            checkpoint_is_wanted = false;
+            match writer.checkpoint() {
                 Ok(()) => report(Report::Checkpointed),
                 Err(error) => report(Report::Failed(error)),
-            },
-            None => {}
+            }
         }
         more_to_maintain = match writer.maintain() {
             Ok(more) => more,
@@ -136,5 +169,9 @@ fn run<D: Disk>(mut writer: LogWriter<D>, inbox: &Receiver<Request>, report: &im
                 false
             }
         };
+        while let Some(chore) = writer.take_chore() {
+            // It ends after this thread.
+            let _ = chores.send(chore);
+        }
     }
 }

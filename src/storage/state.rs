@@ -4,13 +4,14 @@
 //! no message. Applying a record twice, or one whose effect is already there, changes nothing; records of queues that
 //! are gone are ignored.
 
-use super::live_set::LiveSet;
-use super::record::{Enqueue, Record, put_definition};
+use super::live_set::{LiveSet, Run};
+use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_record};
 use super::segment::SegmentNumber;
 use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
 use crate::protocol::ShortString;
+use crate::varint::Cursor;
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A durable queue.
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ impl SegmentUse {
     }
 }
 
-/// One key for each binding; bindings that differ in their arguments are different ones.
+/// A binding's record; bindings that differ in their arguments are different ones.
 type BindingKey = Vec<u8>;
 
 #[derive(Clone, Default, Debug)]
@@ -58,7 +59,9 @@ pub struct State {
     pub queues: HashMap<DurableQueueId, QueueState>,
     /// Their [`Definition::ExchangeDeclared`].
     pub exchanges: BTreeMap<ShortString, Definition>,
-    bindings: BTreeMap<DurableDestination, BTreeMap<BindingKey, DurableBinding>>,
+    /// By destination. In one flat set and as records: most queues have one binding, and a tree for each would take many
+    /// times its room.
+    bindings: BTreeSet<(DurableDestination, BindingKey)>,
     /// How many bindings lead from an exchange to each destination.
     destinations: HashMap<ShortString, BTreeMap<DurableDestination, usize>>,
     /// The segments in use; live counts are 0 in those that wait to be freed.
@@ -68,8 +71,16 @@ pub struct State {
 
 fn binding_key(binding: &DurableBinding) -> BindingKey {
     let mut key = Vec::new();
-    put_definition(&mut key, &Definition::Bound(binding.clone()));
+    put_bound(&mut key, binding);
     key
+}
+
+/// The binding that was made into a key.
+fn binding_of(key: &[u8]) -> DurableBinding {
+    match read_record(&mut Cursor::new(key)) {
+        Ok(Record::Definition(Definition::Bound(binding))) => binding,
+        _ => unreachable!("a binding's key is its record"),
+    }
 }
 
 impl State {
@@ -78,11 +89,29 @@ impl State {
         Self { max_queue_id, ..Self::default() }
     }
 
-    /// Applies a record of a batch in `segment`.
-    #[inline]
-    pub fn apply(&mut self, record: Record<'_>, segment: SegmentNumber) {
+    /// Applies the records of a batch in `segment`.
+    ///
+    /// # Errors
+    /// What is behind the last good record is none. Those before it were applied.
+    pub fn apply(&mut self, records: &[u8], segment: SegmentNumber) -> Result<(), BadRecord> {
+        let mut records = Cursor::new(records);
+        // Looking up the segment for every message would cost as much as the rest.
+        let mut placed = 0;
+        while !records.is_empty() {
+            match read_record(&mut records)? {
+                Record::Enqueue(enqueue) => placed += self.enqueue(&enqueue, segment),
+                other => {
+                    self.count_placed(segment, std::mem::take(&mut placed));
+                    self.apply_other(other);
+                }
+            }
+        }
+        self.count_placed(segment, placed);
+        Ok(())
+    }
+
+    fn apply_other(&mut self, record: Record<'_>) {
         match record {
-            Record::Enqueue(enqueue) => self.enqueue(&enqueue, segment),
             Record::Removed { queue, ranges } => {
                 for (first, last) in ranges {
                     self.remove_range(queue, first, last);
@@ -90,36 +119,47 @@ impl State {
             }
             Record::Purged { queue, up_to } => self.remove_range(queue, 0, up_to),
             Record::Definition(definition) => self.define(definition),
+            // Those are for the start that reads them; enqueues were applied by the caller.
+            Record::Delivered { .. } | Record::Enqueue(_) => {}
         }
     }
 
+    /// Says how many messages it put into `segment`, which are to be counted there.
     #[inline]
-    fn enqueue(&mut self, enqueue: &Enqueue<'_>, segment: SegmentNumber) {
+    fn enqueue(&mut self, enqueue: &Enqueue<'_>, segment: SegmentNumber) -> u64 {
+        let mut placed = 0;
         for route in enqueue.routes {
             let Some(queue) = self.queues.get_mut(&route.queue) else { continue };
             queue.next_sequence = queue.next_sequence.max(route.sequence.saturating_add(1));
-            let before = queue.live.insert(route.sequence, segment);
-            if before == Some(segment) {
-                continue;
+            match queue.live.insert(route.sequence, segment) {
+                None => placed += 1,
+                Some(before) if before == segment => {}
+                Some(before) => {
+                    placed += 1;
+                    release(&mut self.segments, before, 1);
+                }
             }
+        }
+        placed
+    }
+
+    fn count_placed(&mut self, segment: SegmentNumber, messages: u64) {
+        if messages > 0 {
             let place = self.segments.entry(segment).or_default();
-            place.total += 1;
-            place.live += 1;
-            if let Some(before) = before {
-                release(&mut self.segments, before);
-            }
+            place.total += messages;
+            place.live += messages;
         }
     }
 
     fn remove_range(&mut self, queue: DurableQueueId, first: u64, last: u64) {
         if let Some(queue) = self.queues.get_mut(&queue) {
-            queue.live.remove_range(first, last, |segment| release(&mut self.segments, segment));
+            queue.live.remove_range(first, last, |segment, count| release(&mut self.segments, segment, count));
         }
     }
 
-    /// Takes out a message that is alive by the log and cannot be read.
-    pub(super) fn forget(&mut self, queue: DurableQueueId, sequence: u64) {
-        self.remove_range(queue, sequence, sequence);
+    /// Takes out messages that are alive by the log and cannot be read.
+    pub(super) fn forget(&mut self, queue: DurableQueueId, lost: Run) {
+        self.remove_range(queue, lost.first, lost.first + (lost.length - 1));
     }
 
     pub fn define(&mut self, definition: Definition) {
@@ -136,7 +176,7 @@ impl State {
             }
             Definition::QueueDeleted { id } => {
                 if let Some(mut queue) = self.queues.remove(&id) {
-                    queue.live.remove_range(0, u64::MAX, |segment| release(&mut self.segments, segment));
+                    queue.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
                     self.unbind_destination(&DurableDestination::Queue(queue.name().clone()));
                 }
             }
@@ -154,22 +194,24 @@ impl State {
     }
 
     fn bind(&mut self, binding: DurableBinding) {
-        let of_source = self.destinations.entry(binding.source.clone()).or_default();
-        let count = of_source.entry(binding.destination.clone()).or_default();
-        let of_destination = self.bindings.entry(binding.destination.clone()).or_default();
-        if of_destination.insert(binding_key(&binding), binding).is_none() {
-            *count += 1;
+        let key = binding_key(&binding);
+        let DurableBinding { source, destination, .. } = binding;
+        if self.bindings.insert((destination.clone(), key)) {
+            *self.destinations.entry(source).or_default().entry(destination).or_default() += 1;
         }
     }
 
     fn unbind(&mut self, binding: &DurableBinding) {
-        let Some(of_destination) = self.bindings.get_mut(&binding.destination) else { return };
-        if of_destination.remove(&binding_key(binding)).is_some() {
-            if of_destination.is_empty() {
-                self.bindings.remove(&binding.destination);
-            }
+        if self.bindings.remove(&(binding.destination.clone(), binding_key(binding))) {
             self.forget_destination(&binding.source, &binding.destination);
         }
+    }
+
+    /// The bindings to a destination, with their entries.
+    fn bindings_to(&self, destination: &DurableDestination) -> Vec<((DurableDestination, BindingKey), DurableBinding)> {
+        let from = (destination.clone(), BindingKey::new());
+        let entries = self.bindings.range(from..).take_while(|(to, _)| to == destination);
+        entries.map(|entry| (entry.clone(), binding_of(&entry.1))).collect()
     }
 
     fn forget_destination(&mut self, source: &ShortString, destination: &DurableDestination) {
@@ -186,18 +228,16 @@ impl State {
     }
 
     fn unbind_destination(&mut self, destination: &DurableDestination) {
-        for binding in self.bindings.remove(destination).unwrap_or_default().into_values() {
+        for (entry, binding) in self.bindings_to(destination) {
+            self.bindings.remove(&entry);
             self.forget_destination(&binding.source, destination);
         }
     }
 
     fn unbind_source(&mut self, source: &ShortString) {
         for destination in self.destinations.remove(source).unwrap_or_default().into_keys() {
-            if let Some(of_destination) = self.bindings.get_mut(&destination) {
-                of_destination.retain(|_, binding| binding.source != *source);
-                if of_destination.is_empty() {
-                    self.bindings.remove(&destination);
-                }
+            for (entry, _) in self.bindings_to(&destination).iter().filter(|(_, binding)| binding.source == *source) {
+                self.bindings.remove(entry);
             }
         }
     }
@@ -218,8 +258,24 @@ impl State {
     /// All that exists, such that each one can be declared when those before it are: exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
-        let bindings = self.bindings.values().flat_map(BTreeMap::values).cloned().map(Definition::Bound);
+        let bindings = self.bindings.iter().map(|(_, key)| Definition::Bound(binding_of(key)));
         self.exchanges.values().cloned().chain(queues).chain(bindings)
+    }
+
+    /// The [definitions](Self::definitions) as records, and how many they are.
+    pub(super) fn put_definitions(&self, out: &mut Vec<u8>) -> u64 {
+        let mut count = 0;
+        let queues = self.queues_in_order();
+        for definition in self.exchanges.values().chain(queues.iter().map(|(_, queue)| &queue.definition)) {
+            put_definition(out, definition);
+            count += 1;
+        }
+        // Their keys are their records.
+        for (_, key) in &self.bindings {
+            out.extend_from_slice(key);
+            count += 1;
+        }
+        count
     }
 
     /// How many messages are alive, one for each queue.
@@ -228,11 +284,10 @@ impl State {
     }
 }
 
-/// One message less is alive in a segment.
-#[inline]
-fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber) {
+/// Fewer messages are alive in a segment.
+fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber, count: u64) {
     if let Some(place) = segments.get_mut(&segment) {
-        debug_assert!(place.live > 0);
-        place.live -= 1;
+        debug_assert!(place.live >= count);
+        place.live -= count;
     }
 }

@@ -1,7 +1,7 @@
 //! Bits that flip, bytes that vanish, files that are gone. Damage to what was durable is named and refused; salvage keeps
 //! what is whole, and the start after it finds nothing to refuse.
 
-use crate::harness::{Found, Log, Model, NODE, number_of, small};
+use crate::harness::{Found, Log, Model, NODE, number_of, recover_all, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::store::Store;
 use leveret::storage::disk::{Disk, Folder};
@@ -44,10 +44,10 @@ fn numbers(found: &Found) -> Vec<u64> {
 }
 
 fn refusal(disk: &SimDisk) -> (String, u64) {
-    match recover(disk, RecoveryMode::Strict, NODE) {
+    match recover_all(disk, RecoveryMode::Strict, &options()) {
         Err(StorageError::Corrupt { file, offset, .. }) => (file, offset),
         Err(error) => panic!("{error}"),
-        Ok(recovered) => panic!("{} queues came back", recovered.queues.len()),
+        Ok((found, ..)) => panic!("{} queues came back", found.queues.len()),
     }
 }
 
@@ -143,20 +143,16 @@ fn whatever_byte_is_damaged_no_message_is_made_up() {
         for at in (0..length).step_by(3) {
             let disk = disk.after_stop();
             disk.edit(folder, &name, |bytes| bytes[at] ^= 1 << (at % 8));
-            let genuine = |recovered: leveret::storage::Recovered| {
-                let found: Vec<_> = recovered
-                    .queues
-                    .iter()
-                    .flat_map(|of| of.messages.iter().map(|it| number_of(&it.message)))
-                    .collect();
+            let genuine = |found: Found| {
+                let found = numbers(&found);
                 assert!(found.iter().all(|number| (1..=20).contains(number)) && found.is_sorted(), "{found:?}");
             };
-            match recover(&disk, RecoveryMode::Strict, NODE) {
-                Ok(recovered) => genuine(recovered),
+            match recover_all(&disk, RecoveryMode::Strict, &options()) {
+                Ok((found, ..)) => genuine(found),
                 Err(StorageError::Corrupt { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
-            genuine(recover(&disk, RecoveryMode::Salvage, NODE).unwrap());
+            genuine(recover_all(&disk, RecoveryMode::Salvage, &options()).unwrap().0);
         }
     }
 }

@@ -47,7 +47,10 @@ fn carry_out(operation: Operation, log: &mut Log, model: &mut Model) {
             log.store.awaited(position);
             log.flush();
         }
-        Checkpoint => log.failed |= log.writer.checkpoint().is_err(),
+        Checkpoint => {
+            log.do_chores();
+            log.failed |= log.writer.checkpoint().is_err();
+        }
         Stop => {}
     }
     model.note_durable(log);

@@ -9,10 +9,14 @@
 
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
+use leveret::broker::queue::NEVER;
 use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Store};
 use leveret::protocol::FieldTable;
+use leveret::storage::disk::Disk;
+use leveret::storage::recovery::Resume;
 use leveret::storage::{
-    BatchDone, LogOptions, LogStore, LogWriter, NodeId, Recovered, RecoveryMode, StorageError, SyncPolicy, recover,
+    BatchDone, Loaded, Loader, LogOptions, LogStore, LogWriter, NodeId, Recovered, RecoveredQueue, RecoveryMode,
+    StorageError, SyncPolicy, recover,
 };
 use std::collections::BTreeMap;
 
@@ -99,17 +103,19 @@ pub struct Log {
     pub writer: LogWriter<SimDisk>,
     pub now_ms: u64,
     pub failed: bool,
+    /// Chores wait until they are [told to be done](Self::do_chores).
+    pub delays_chores: bool,
     recycled: Option<Vec<u8>>,
 }
 
 impl Log {
     pub fn open(disk: &SimDisk, options: LogOptions, mode: RecoveryMode) -> Result<(Self, Found), StorageError> {
-        let recovered = recover(disk, mode, NODE)?;
-        let store = recovered.store(options.clone());
-        let Recovered { definitions, queues, clean, last_position, warnings, resume, max_queue_id } = recovered;
+        let (found, store, resume) = recover_all(disk, mode, &options)?;
         let writer = LogWriter::start(disk.clone(), options, resume)?;
-        let rest = Found { definitions, queues, clean, last_position, warnings, max_queue_id };
-        Ok((Self { disk: disk.clone(), store, writer, now_ms: 0, failed: false, recycled: None }, rest))
+        Ok((
+            Self { disk: disk.clone(), store, writer, now_ms: 0, failed: false, delays_chores: false, recycled: None },
+            found,
+        ))
     }
 
     /// Writes everything that waits, as the loop and the writer's thread do together.
@@ -128,9 +134,20 @@ impl Log {
         self.recycled = self.writer.take_recycled();
     }
 
+    /// What another thread does beside the writer's.
+    pub fn do_chores(&mut self) {
+        while let Some(chore) = self.writer.take_chore() {
+            self.failed |= self.writer.chore_done(chore.run(&self.disk)).is_err();
+        }
+    }
+
     pub fn maintain(&mut self, steps: usize) {
         for _ in 0..steps {
-            match self.writer.maintain() {
+            let maintained = self.writer.maintain();
+            if !self.delays_chores {
+                self.do_chores();
+            }
+            match maintained {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(_) => {
@@ -142,25 +159,124 @@ impl Log {
     }
 
     /// Stops in order: everything written, a checkpoint, the final batch.
-    pub fn stop(mut self) -> SimDisk {
+    pub fn stop(self) -> SimDisk {
+        self.stop_with(&[])
+    }
+
+    /// The same, with marks of what was delivered.
+    pub fn stop_with(mut self, delivered: &[(DurableQueueId, u64)]) -> SimDisk {
         self.now_ms += 1000;
         self.flush();
+        self.do_chores();
         if self.writer.checkpoint().is_ok() && !self.failed {
-            let batch = self.store.take_final_batch();
+            let batch = self.store.take_final_batch(delivered.iter().copied());
             self.write(batch);
         }
         self.disk.after_stop()
     }
 }
 
-/// What came back: [`Recovered`] without what the writer took.
+/// What came back: [`Recovered`] without what the writer took, and with all messages.
 pub struct Found {
     pub definitions: Vec<Definition>,
-    pub queues: Vec<leveret::storage::RecoveredQueue>,
+    pub queues: Vec<FoundQueue>,
     pub clean: bool,
     pub last_position: LogPosition,
     pub warnings: Vec<String>,
     pub max_queue_id: u64,
+}
+
+pub struct FoundQueue {
+    pub id: DurableQueueId,
+    pub next_sequence: u64,
+    pub delivered_below: u64,
+    /// Ascending by sequence.
+    pub messages: Vec<FoundMessage>,
+}
+
+pub struct FoundMessage {
+    pub sequence: u64,
+    pub message: MessageRef,
+    pub expires_at_ms: Option<u64>,
+}
+
+/// Recovers, and loads every message at once.
+pub fn recover_all(
+    disk: &SimDisk,
+    mode: RecoveryMode,
+    options: &LogOptions,
+) -> Result<(Found, LogStore, Resume), StorageError> {
+    let recovered = recover(disk, mode, NODE)?;
+    let store = recovered.store(options.clone());
+    let Recovered { definitions, queues, clean, last_position, warnings, resume, max_queue_id, loader } = recovered;
+    let mut messages = load_all(loader)?;
+    let queues = queues.into_iter().map(|queue| {
+        let messages = messages.remove(&queue.id).unwrap_or_default();
+        assert_eq!(messages.len() as u64, queue.messages, "as many as were announced");
+        let RecoveredQueue { id, next_sequence, delivered_below, .. } = queue;
+        FoundQueue { id, next_sequence, delivered_below, messages }
+    });
+    let queues = queues.collect();
+    assert!(messages.is_empty(), "messages of no queue");
+    Ok((Found { definitions, queues, clean, last_position, warnings, max_queue_id }, store, resume))
+}
+
+/// All messages by queue, in order. Pages keep what they promise on the way: see [`Pages`].
+pub fn load_all<D: Disk>(
+    loader: Option<Loader<D>>,
+) -> Result<BTreeMap<DurableQueueId, Vec<FoundMessage>>, StorageError> {
+    let mut pages = Pages::default();
+    if let Some(mut loader) = loader {
+        while let Some(loaded) = loader.next_page()? {
+            pages.add(loaded);
+        }
+    }
+    Ok(pages.finish())
+}
+
+/// Loaded pages, and a look at what they promise: sequences ascend in a page, no message of another page lies between
+/// those of one, and nothing comes below what was said to be complete.
+#[derive(Default)]
+pub struct Pages {
+    queues: BTreeMap<DurableQueueId, PagesOfQueue>,
+}
+
+#[derive(Default)]
+struct PagesOfQueue {
+    complete_below: u64,
+    ranges: Vec<(u64, u64)>,
+    messages: Vec<FoundMessage>,
+}
+
+impl Pages {
+    pub fn add(&mut self, loaded: Loaded) {
+        let Loaded { queue, page, complete_below } = loaded;
+        let of_queue = self.queues.entry(queue).or_default();
+        let summary = page.summary;
+        assert!(summary.first_sequence >= of_queue.complete_below, "{summary:?} was complete");
+        assert!(complete_below >= of_queue.complete_below);
+        of_queue.complete_below = complete_below;
+        of_queue.ranges.push((summary.first_sequence, summary.last_sequence));
+        let unpacked: Vec<_> = page.unpack().collect();
+        assert_eq!(unpacked.len(), summary.count);
+        assert!(unpacked.is_sorted_by(|a, b| a.sequence < b.sequence));
+        of_queue.messages.extend(unpacked.into_iter().map(|unpacked| FoundMessage {
+            sequence: unpacked.sequence,
+            expires_at_ms: (unpacked.expires_at_ms != NEVER).then_some(unpacked.expires_at_ms),
+            message: unpacked.message,
+        }));
+    }
+
+    pub fn finish(self) -> BTreeMap<DurableQueueId, Vec<FoundMessage>> {
+        let finished = self.queues.into_iter().map(|(id, mut queue)| {
+            assert_eq!(queue.complete_below, u64::MAX, "queue {} was never complete", id.0);
+            queue.ranges.sort_unstable();
+            assert!(queue.ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "pages overlap: {:?}", queue.ranges);
+            queue.messages.sort_unstable_by_key(|message| message.sequence);
+            (id, queue.messages)
+        });
+        finished.collect()
+    }
 }
 
 impl Model {

@@ -11,6 +11,7 @@ mod definitions;
 mod exhaustive;
 mod faults;
 mod harness;
+mod loading;
 mod pager;
 mod random;
 mod real_disk;

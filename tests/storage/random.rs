@@ -52,7 +52,8 @@ fn step(log: &mut Log, model: &mut Model, random: &mut ChaCha8Rng) {
             model.declare(log, fresh);
         }
         69..70 => model.delete(log, one),
-        70..75 => log.now_ms += 70,
+        70..72 => log.do_chores(),
+        72..75 => log.now_ms += 70,
         75..78 => log.maintain(5),
         _ => log.flush(),
     }
@@ -86,6 +87,7 @@ fn live(seed: u64) {
         };
         let was_clean = clean || found.clean;
         model.check(&found, was_clean);
+        log.delays_chores = random.next_u32().is_multiple_of(2);
         for _ in 0..random.next_u32() % STEPS_OF_A_LIFE {
             if log.failed {
                 break;

@@ -1,7 +1,8 @@
 //! The real disk: the lock, the errors of a start, and the writer on its own thread.
 
-use crate::harness::{NODE, declared, message, number_of, queue};
+use crate::harness::{NODE, declared, load_all, message, number_of, queue};
 use leveret::broker::store::Store;
+use leveret::storage::loader_thread::{LoadReport, spawn_loader};
 use leveret::storage::spawn::{Report, WriterHandle, spawn};
 use leveret::storage::{FileDisk, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, recover};
 use std::path::PathBuf;
@@ -31,9 +32,11 @@ fn start(folder: &TestFolder) -> (LogStore, WriterHandle, Vec<u64>, bool) {
     let disk = FileDisk::open(&folder.0).unwrap();
     let recovered = recover(&disk, RecoveryMode::Strict, NODE).unwrap();
     let store = recovered.store(options());
-    let found = recovered.queues.iter().flat_map(|of| of.messages.iter().map(|it| number_of(&it.message))).collect();
     let writer = LogWriter::start(disk, options(), recovered.resume).unwrap();
-    (store, spawn(writer, || {}).unwrap(), found, recovered.clean)
+    let writer = spawn(writer, || {}).unwrap();
+    let found = load_all(recovered.loader).unwrap();
+    let found = found.values().flatten().map(|it| number_of(&it.message)).collect();
+    (store, writer, found, recovered.clean)
 }
 
 /// Writes until nothing waits.
@@ -72,11 +75,43 @@ fn a_log_goes_on_where_it_was_stopped() {
     assert_eq!((found, clean), ((19_991..=20_000).collect(), false));
     writer.checkpoint();
     while !matches!(writer.wait_report(), Some(Report::Checkpointed)) {}
-    writer.write(store.take_final_batch());
+    writer.write(store.take_final_batch([]));
     drop(writer);
 
     let (_, _, found, clean) = start(&folder);
     assert_eq!((found, clean), ((19_991..=20_000).collect(), true));
+}
+
+#[test]
+fn a_loader_on_its_thread_waits_for_the_loop_and_ends_when_nobody_listens() {
+    /// More pages than wait at once.
+    const MESSAGES: u64 = 60_000;
+    let folder = TestFolder::new("loads");
+    let (mut store, writer, ..) = start(&folder);
+    store.define(&declared(1));
+    for number in 1..=MESSAGES {
+        let position = store.enqueued(queue(1), number, &message(number, 20), None);
+        store.awaited(position);
+        if number % 10_000 == 0 {
+            settle(&mut store, &writer);
+        }
+    }
+    drop((store, writer));
+    let loader = || recover(&FileDisk::open(&folder.0).unwrap(), RecoveryMode::Strict, NODE).unwrap().loader.unwrap();
+    let handle = spawn_loader(loader(), || {}).unwrap();
+    let mut messages = 0;
+    loop {
+        match handle.wait_next().unwrap() {
+            LoadReport::Page(loaded) => messages += loaded.page.summary.count as u64,
+            LoadReport::Done => break,
+            LoadReport::Failed(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(messages, MESSAGES);
+    assert!(handle.wait_next().is_none() && handle.try_next().is_none());
+    drop(handle);
+    let handle = spawn_loader(loader(), || {}).unwrap();
+    assert!(matches!(handle.wait_next(), Some(LoadReport::Page(_))));
 }
 
 #[test]

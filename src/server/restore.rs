@@ -1,0 +1,66 @@
+//! What was recovered, on its way into the broker: definitions at once, messages page by page.
+
+use super::hub::Hub;
+use crate::broker::RestoredQueue;
+use crate::broker::exchange::QueueId;
+use crate::broker::store::{Definition, DurableQueueId, Store};
+use crate::storage::{Loaded, RecoveredQueue};
+use hashbrown::HashMap;
+use std::io;
+
+/// The durable queues of an earlier run, whose messages are being loaded.
+pub struct Loading {
+    queues: HashMap<DurableQueueId, QueueId>,
+}
+
+impl Loading {
+    /// Puts definitions back, and tells the queues how many messages will come.
+    ///
+    /// # Errors
+    /// Definitions that contradict each other.
+    pub fn begin<S: Store>(
+        hub: &mut Hub<S>,
+        definitions: Vec<Definition>,
+        recovered: &[RecoveredQueue],
+        max_queue_id: u64,
+    ) -> io::Result<Self> {
+        let broker = hub.broker_mut();
+        let mut queues = HashMap::new();
+        for definition in definitions {
+            let restored = match definition {
+                Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments } => {
+                    broker.restore_exchange(&name, kind, auto_delete, internal, &arguments)
+                }
+                Definition::QueueDeclared { id, name, auto_delete, arguments } => {
+                    broker.restore_queue(RestoredQueue { id, name, auto_delete, arguments }).map(|queue| {
+                        queues.insert(id, queue);
+                    })
+                }
+                Definition::Bound(binding) => broker.restore_binding(&binding),
+                Definition::QueueDeleted { .. } | Definition::ExchangeDeleted { .. } | Definition::Unbound(_) => Ok(()),
+            };
+            restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
+        }
+        broker.restore_queue_numbering(DurableQueueId(max_queue_id));
+        for queue in recovered {
+            let Some(&id) = queues.get(&queue.id) else { continue };
+            let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
+            broker.expect_messages(id, messages, queue.next_sequence, queue.delivered_below);
+        }
+        Ok(Self { queues })
+    }
+
+    /// Takes in a page. It is nobody's if its queue was deleted or purged meanwhile.
+    pub fn take<S: Store>(&self, hub: &mut Hub<S>, loaded: Loaded) {
+        let Loaded { queue, page, complete_below } = loaded;
+        if let Some(&id) = self.queues.get(&queue) {
+            hub.broker_mut().load_page(id, queue, page, complete_below);
+        }
+    }
+
+    /// All pages were taken in. Says how many messages never came: none, but after salvaging.
+    pub fn end<S: Store>(self, hub: &mut Hub<S>) -> usize {
+        let ends = self.queues.into_iter().map(|(durable_id, id)| hub.broker_mut().loaded(id, durable_id));
+        ends.sum()
+    }
+}
