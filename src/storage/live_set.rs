@@ -45,11 +45,7 @@ impl LiveSet {
     #[inline]
     pub fn insert(&mut self, sequence: u64, segment: SegmentNumber) -> Option<SegmentNumber> {
         let (number, index) = split(sequence);
-        let before = match &mut self.tail {
-            Some((tail, chunk)) if *tail == number => chunk.insert(index, segment),
-            Some((tail, _)) if *tail > number => self.chunks.entry(number).or_default().insert(index, segment),
-            _ => self.begin_tail(number).insert(index, segment),
-        };
+        let before = self.chunk_mut(number).insert(index, segment);
         self.count += u64::from(before.is_none());
         before
     }
@@ -61,24 +57,27 @@ impl LiveSet {
             let (number, index) = split(first);
             let length = rest.min(CHUNK_SEQUENCES - u64::from(index));
             let last = index + (length - 1) as u16;
-            match &mut self.tail {
-                Some((tail, chunk)) if *tail == number => chunk.append(index, last, segment),
-                _ => self.begin_tail(number).append(index, last, segment),
-            }
+            self.chunk_mut(number).append(index, last, segment);
             rest -= length;
             first = first.saturating_add(length);
         }
         self.count += run.length;
     }
 
-    /// Makes a chunk above all others.
-    fn begin_tail(&mut self, number: u64) -> &mut Chunk {
-        if let Some((before, chunk)) = self.tail.take()
+    /// The chunk of that number, which is made if it isn't there.
+    #[inline]
+    fn chunk_mut(&mut self, number: u64) -> &mut Chunk {
+        let tail = self.tail.as_ref().map(|(tail, _)| *tail);
+        if tail > Some(number) {
+            return self.chunks.entry(number).or_default();
+        }
+        if tail < Some(number)
+            && let Some((before, chunk)) = self.tail.take()
             && chunk.live() > 0
         {
             self.chunks.insert(before, chunk);
         }
-        &mut self.tail.insert((number, Box::default())).1
+        &mut self.tail.get_or_insert_with(|| (number, Box::default())).1
     }
 
     /// Takes all live sequences from `first` to `last` out, and says how many of each segment.
@@ -212,6 +211,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_emptied_last_chunk_is_in_nobodys_way() {
+        let mut set = LiveSet::default();
+        set.insert(4091, 0);
+        set.remove_range(4090, 4091, |_, _| {});
+        set.insert(5, 0);
+        set.append(Run { first: 6, length: 1, segment: 0 });
+        set.insert(0, 0);
+        let mut runs = Vec::new();
+        set.for_each_run(|run| runs.push((run.first, run.length)));
+        assert_eq!((runs, set.len()), (vec![(0, 1), (5, 2)], 3));
     }
 
     #[test]

@@ -417,8 +417,12 @@ impl<D: Disk> Replay<'_, D> {
     /// Takes out of the state what could not be read.
     fn forget_lost(&mut self, verified: Verified) {
         for (segment, damage) in verified.damage {
-            self.damaged.push(segment);
+            self.clean = false;
             self.warnings.push(damage);
+            // Out of one that is gone there is nothing to be moved.
+            if self.numbers.binary_search(&segment).is_ok() {
+                self.damaged.push(segment);
+            }
         }
         for of_queue in verified.lost.chunk_by(|a, b| a.0 == b.0) {
             let queue = of_queue[0].0;

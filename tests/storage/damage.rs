@@ -106,6 +106,27 @@ fn a_missing_segment_is_refused_by_name_and_the_others_are_salvaged() {
 }
 
 #[test]
+fn a_segment_of_which_only_a_checkpoint_knows_is_refused_by_name_and_the_others_are_salvaged() {
+    let (disk, _) = written();
+    let disk = Log::open(&disk, options(), RecoveryMode::Strict).unwrap().0.stop();
+    let first = segments(&disk).remove(0);
+    let missing = disk.after_stop();
+    missing.lose(Folder::Log, &first);
+    let headless = disk.after_stop();
+    headless.edit(Folder::Log, &first, |bytes| bytes[20] ^= 1);
+    for disk in [missing, headless] {
+        assert_eq!(refusal(&disk), (format!("log/{first}"), 0));
+        let salvaged = salvage(&disk);
+        assert!(!salvaged.is_empty() && salvaged.len() < 20 && !salvaged.contains(&1), "{salvaged:?}");
+    }
+    // A flipped bit is found by the loader only.
+    disk.edit(Folder::Log, &first, |bytes| bytes[700] ^= 1);
+    recover(&disk, RecoveryMode::Strict, NODE).unwrap();
+    assert_eq!(refusal(&disk).0, format!("log/{first}"));
+    assert_eq!(salvage(&disk).len(), 19);
+}
+
+#[test]
 fn a_damaged_checkpoint_is_replaced_by_the_one_before_it() {
     let disk = SimDisk::default();
     let (mut log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
