@@ -140,6 +140,12 @@ pub struct Load {
     /// Acknowledge every N deliveries at once; 0 lets the broker acknowledge
     #[arg(long, value_name = "N")]
     pub ack_every: Option<u32>,
+    /// Let every consumer pause after each read: slow consumers
+    #[arg(long, default_value_t = 0, value_name = "MICROSECONDS")]
+    pub consumer_pause: u64,
+    /// Further consumers that never acknowledge; what they hold comes back when the producers have stopped
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub dead_consumers: u16,
     /// Most unconfirmed publishes per producer; 0 asks for no confirms
     #[arg(long, value_name = "N")]
     pub confirm_window: Option<u32>,
@@ -236,6 +242,9 @@ pub struct Backlog {
     /// Acknowledge every N deliveries at once; 0 lets the broker acknowledge
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub ack_every: u32,
+    /// Leave the queue and its messages to the broker instead of deleting them
+    #[arg(long)]
+    pub keep: bool,
     /// Longest time for either half, in seconds
     #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = seconds)]
     pub limit: Duration,

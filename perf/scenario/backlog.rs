@@ -38,6 +38,9 @@ pub fn run(context: &Context, backlog: &Backlog, drains: bool) -> io::Result<Out
     if drains && !context.run.interrupted() {
         drain(context, backlog, queue, filled, &mut outcome)?;
     }
+    if backlog.keep {
+        declared.keep();
+    }
     Ok(outcome)
 }
 
@@ -104,6 +107,7 @@ fn drain(context: &Context, backlog: &Backlog, queue: &str, messages: u64, outco
             ack_every: backlog.ack_every,
             check: None,
             latencies: None,
+            pause: Duration::ZERO,
             counter: &counters.consumed[0],
             stop: &stop,
         };

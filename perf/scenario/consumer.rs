@@ -10,7 +10,7 @@ use crate::wire::{BASIC_DELIVER, append_ack};
 use hdrhistogram::Histogram;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub struct Consumer<'a> {
     pub client: Client,
@@ -18,6 +18,8 @@ pub struct Consumer<'a> {
     pub ack_every: u32,
     pub check: Option<OrderCheck>,
     pub latencies: Option<Latencies<'a>>,
+    /// After each read.
+    pub pause: Duration,
     pub counter: &'a Counter,
     pub stop: &'a AtomicBool,
 }
@@ -48,6 +50,9 @@ impl Consumer<'_> {
             self.send_acks(&mut tally)?;
             if tally.acks.is_empty() || wait_ready(self.client.stream(), true, STOP_CHECK)? {
                 self.receive(&mut walker, &mut tally)?;
+                if !self.pause.is_zero() {
+                    std::thread::sleep(self.pause);
+                }
             }
         }
         tally.ack_rest();

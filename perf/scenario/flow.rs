@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 const MESSAGES_LIMIT: Duration = Duration::from_secs(600);
 /// Most consuming connections, each with a thread.
 const CONSUMERS_MAX: u32 = 1024;
+/// What a dead consumer holds for ever.
+const DEAD_PREFETCH: u16 = 100;
 /// Longest time to fill the queue of `--backlog`.
 const BACKLOG_LIMIT: Duration = Duration::from_secs(600);
 /// Below this share of what was published, consumers are said to lag.
@@ -227,6 +229,7 @@ impl Flow {
             persistent: self.load.persistent,
             prefetch: 0,
             ack_every: 0,
+            keep: false,
             limit: BACKLOG_LIMIT,
         };
         let filled = fill(context, &backlog, declared.queue(0), &mut Outcome::default())?;
@@ -257,8 +260,15 @@ impl Flow {
             let gapless = self.consumers <= self.queues;
             let check = self.load.check.then(|| OrderCheck::new(self.producers, gapless));
             let (counter, stop) = (&counters.consumed[index], &signals.stop_consuming);
+            let pause = Duration::from_micros(self.load.consumer_pause);
             let latencies = self.load.latency.then(|| Latencies::new(signals.epoch, &signals.measuring));
-            consumers.push(Consumer { client, ack_every: self.ack_every, check, latencies, counter, stop });
+            consumers.push(Consumer { client, ack_every: self.ack_every, check, latencies, pause, counter, stop });
+        }
+        let mut dead = Vec::new();
+        for index in 0..self.load.dead_consumers.into() {
+            let mut client = Client::connect(&context.broker)?;
+            client.consume(declared.queue(index % self.queues), DEAD_PREFETCH, false)?;
+            dead.push(client);
         }
         let mut producers = Vec::new();
         for index in 0..self.producers {
@@ -287,7 +297,7 @@ impl Flow {
         }
         let consumers = consumers.into_iter().map(|consumer| scope.spawn(|| signals.watch(consumer.run()))).collect();
         let producers = producers.into_iter().map(|producer| scope.spawn(|| signals.watch(producer.run()))).collect();
-        Ok(Running { producers, consumers })
+        Ok(Running { producers, consumers, dead })
     }
 
     /// Warms up, measures, stops the producers, lets the consumers catch up, stops them.
@@ -322,6 +332,7 @@ impl Flow {
         for producer in running.producers {
             produced.push(producer.join().map_err(|_| io::Error::other("a producer panicked"))??);
         }
+        drop(running.dead);
         run.wait(context.common.drain_timeout, counters, || failed() || counters.consumed() >= expected());
         let drained_in = stopped_at.elapsed();
         signals.stop_consuming.store(true, Ordering::Relaxed);
@@ -417,4 +428,5 @@ impl Signals {
 struct Running<'scope> {
     producers: Vec<ScopedJoinHandle<'scope, io::Result<Produced>>>,
     consumers: Vec<ScopedJoinHandle<'scope, io::Result<Consumed>>>,
+    dead: Vec<Client>,
 }

@@ -74,6 +74,11 @@ impl Declared {
         &self.topology.queues[index].name
     }
 
+    /// Leaves it to the broker.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+
     fn delete(&self) -> io::Result<()> {
         let mut client = Client::connect(&self.broker)?;
         let names: Vec<&str> = self.topology.queues.iter().map(|queue| &*queue.name).collect();
