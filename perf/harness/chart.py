@@ -55,6 +55,8 @@ class Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self):
+        if self.log and self.high - self.low <= 2:
+            return [first * 10.0**power for power in range(self.low, self.high) for first in (1, 2, 5)] + [10.0**self.high]
         if self.log:
             step = max(1, math.ceil((self.high - self.low) / 8))
             return [10.0**power for power in range(self.low, self.high + 1, step)]
@@ -99,7 +101,9 @@ def bars(title, unit, groups, log=True):
 
 def curves(title, x_label, y_label, lines, log_x=True, log_y=False):
     """Lines through points: `lines` are (series, [(x, y)])."""
-    width, height, left, right, top, bottom = 760, 420, 84, 24, 92, 58
+    width, left, right, bottom = 760, 84, 24, 58
+    top = 74 + 18 * math.ceil(len(lines) / 4)
+    height = top + 270 + bottom
     xs = [x for _, points in lines for x, _ in points]
     ys = [y for _, points in lines for _, y in points]
     across = Axis(xs, left, width - right, log_x)
