@@ -15,8 +15,8 @@ def readable(value):
     """Three digits with a decimal prefix."""
     for size, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
-            return f"{value / size:.3g}{prefix}"
-    return f"{value:.3g}"
+            return f"{value / size:.{3 if value < 999.5 * size else 4}g}{prefix}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def text(x, y, words, size=12, anchor="start", colour=INK, weight="normal", turn=""):

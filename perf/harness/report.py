@@ -4,7 +4,7 @@ import json
 import re
 import statistics
 
-from . import chart, load, machine, scenarios
+from . import brokers, chart, load, machine, scenarios
 
 # What a chart of a group shows: title, unit, how to get the figure from a run.
 CHARTS = {
@@ -48,7 +48,7 @@ def row_of(result):
     else:
         cells += ["", ""]
     processor = spread_of(result, load.processor_time_of)
-    cells.append(f"{processor[0]:.3g} µs" if processor else "")
+    cells.append(f"{chart.readable(processor[0])} µs" if processor else "")
     p50 = spread_of(result, lambda run: load.latency_of(run, "p50"))
     p99 = spread_of(result, lambda run: load.latency_of(run, "p99"))
     cells.append(f"{p50[0]:,.0f} / {p99[0]:,.0f} µs" if p50 else "")
@@ -77,6 +77,33 @@ def table(results, promises):
             cells[1] += f" (then failed: {result['failed']})"
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def summary(results):
+    """Every scenario in a line, every broker in a column: the median, and the broker's processor time for each."""
+    order = [kind.name for kind in brokers.ALL]
+    names = list(dict.fromkeys(result["broker"] for result in results))
+    names.sort(key=lambda name: order.index(name) if name in order else len(order))
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for group, label in dict.fromkeys((result["group"], result["label"]) for result in results):
+        cells = []
+        for name in names:
+            own = [one for one in results if (one["group"], one["label"], one["broker"]) == (group, label, name)]
+            cells.append(in_short(group, own[0]) if own else "")
+        lines.append(f"| {group}: {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def in_short(group, result):
+    if not result["runs"]:
+        return "failed"
+    _, _, _, _, processor, late, memory = row_of(result)
+    if group == scenarios.LATENCY:
+        return late
+    if group == scenarios.SCALE:
+        return memory
+    median = row_of(result)[2].removeprefix("ready in ")
+    return ", ".join(part for part in (median, processor) if part)
 
 
 def notes(document):
@@ -115,7 +142,7 @@ def write_comparison(name, document):
         "where nobody consumes, that is no way out. Syncs seen are fsync, fdatasync, msync, sync_file_range and syncfs "
         "calls of the broker, counted by strace in a run of their own.", "",
     ]
-    lines += [*notes(document), ""]
+    lines += [*notes(document), "", "## Summary", "", *summary(results), ""]
     for group in dict.fromkeys(result["group"] for result in results):
         own = [result for result in results if result["group"] == group]
         lines += [f"## {group}", ""]
