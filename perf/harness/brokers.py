@@ -162,7 +162,7 @@ class LeveretOs(Leveret):
     name = "leveret, durability os"
     promise = "with the operating system: write before the confirm, no fsync"
     durability = "os"
-    settings = 'durability = "os": what RabbitMQ\'s classic queues promise'
+    settings = 'durability = "os": as RabbitMQ\'s classic queues of version 2 promise'
 
 
 class RabbitMq(Broker):
