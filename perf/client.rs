@@ -17,6 +17,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const FRAME_MAX: usize = 128 * 1024;
 /// Bytes to receive at once.
 const RECEIVE_CHUNK: usize = 4096;
+/// Methods that are sent before the first answer is waited for, when many are sent.
+const PIPELINE: usize = 256;
 /// The consumer tag of every consumer: short, as its bytes come back with every delivery.
 pub const CONSUMER_TAG: &str = "c";
 /// The pseudo queue of direct reply-to.
@@ -54,16 +56,24 @@ pub struct Client {
 impl Client {
     /// Connects, logs in and opens channel 1.
     pub fn connect(broker: &Broker) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&broker.address, CONNECT_TIMEOUT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        let mut client = Self { stream, received: Vec::new(), taken: 0, outgoing: Vec::new(), frame_max: FRAME_MAX };
+        let mut client = Self::over(Self::socket(broker)?);
         client.handshake(&broker.target)?;
         client.call(CHANNEL, &Method::ChannelOpen(channel::Open), |answer| {
             matches!(answer, Method::ChannelOpenOk(_)).then_some(())
         })?;
         Ok(client)
+    }
+
+    fn socket(broker: &Broker) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&broker.address, CONNECT_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(stream)
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        Self { stream, received: Vec::new(), taken: 0, outgoing: Vec::new(), frame_max: FRAME_MAX }
     }
 
     fn handshake(&mut self, target: &Target) -> io::Result<()> {
@@ -92,27 +102,68 @@ impl Client {
         })
     }
 
-    /// Declares a queue and returns how many messages it has.
-    pub fn declare_queue(&mut self, name: &str, durable: bool) -> io::Result<u32> {
-        self.queue_declare(queue::Declare { queue: name.as_bytes(), durable, ..queue::Declare::default() })
-    }
-
     /// How many messages a queue has.
     pub fn message_count(&mut self, name: &str) -> io::Result<u32> {
-        self.queue_declare(queue::Declare { queue: name.as_bytes(), passive: true, ..queue::Declare::default() })
-    }
-
-    fn queue_declare(&mut self, declare: queue::Declare<'_>) -> io::Result<u32> {
+        let declare = queue::Declare { queue: name.as_bytes(), passive: true, ..queue::Declare::default() };
         self.call(CHANNEL, &Method::QueueDeclare(declare), |answer| {
             if let Method::QueueDeclareOk(ok) = answer { Some(ok.message_count) } else { None }
         })
     }
 
-    pub fn delete_queue(&mut self, name: &str) -> io::Result<()> {
-        let delete = queue::Delete { queue: name.as_bytes(), ..queue::Delete::default() };
-        self.call(CHANNEL, &Method::QueueDelete(delete), |answer| {
-            matches!(answer, Method::QueueDeleteOk(_)).then_some(())
+    /// Declares queues, many before the first is answered.
+    pub fn declare_queues(&mut self, names: &[&str], durable: bool) -> io::Result<()> {
+        self.call_all(names, |name| {
+            Method::QueueDeclare(queue::Declare { queue: name.as_bytes(), durable, ..queue::Declare::default() })
         })
+    }
+
+    /// Deletes queues, many before the first is answered.
+    pub fn delete_queues(&mut self, names: &[&str]) -> io::Result<()> {
+        self.call_all(names, |name| {
+            Method::QueueDelete(queue::Delete { queue: name.as_bytes(), ..queue::Delete::default() })
+        })
+    }
+
+    /// Binds queues by their keys, many before the first is answered.
+    pub fn bind_all(&mut self, exchange: &str, queues_and_keys: &[(&str, &str)]) -> io::Result<()> {
+        self.call_all(queues_and_keys, |(queue, routing_key)| {
+            Method::QueueBind(queue::Bind {
+                queue: queue.as_bytes(),
+                exchange: exchange.as_bytes(),
+                routing_key: routing_key.as_bytes(),
+                ..queue::Bind::default()
+            })
+        })
+    }
+
+    /// Unbinds what `bind_all` bound.
+    pub fn unbind_all(&mut self, exchange: &str, queues_and_keys: &[(&str, &str)]) -> io::Result<()> {
+        self.call_all(queues_and_keys, |(queue, routing_key)| {
+            Method::QueueUnbind(queue::Unbind {
+                queue: queue.as_bytes(),
+                exchange: exchange.as_bytes(),
+                routing_key: routing_key.as_bytes(),
+                ..queue::Unbind::default()
+            })
+        })
+    }
+
+    /// Sends a method for each item, many at once, and waits for as many answers, whose kinds follow from the methods.
+    fn call_all<'a, Item>(&mut self, items: &'a [Item], method: impl Fn(&'a Item) -> Method<'a>) -> io::Result<()> {
+        for some in items.chunks(PIPELINE) {
+            some.iter().for_each(|item| method(item).encode_frame(CHANNEL, &mut self.outgoing));
+            let sent = (&self.stream).write_all(&self.outgoing);
+            self.outgoing.clear();
+            sent?;
+            for item in some {
+                // An answer's id is its method's and one.
+                let (class_id, method_id) = (method(item).class_id(), method(item).method_id() + 1);
+                self.wait_for(|answer| {
+                    (answer.class_id() == class_id && answer.method_id() == method_id).then_some(())
+                })?;
+            }
+        }
+        Ok(())
     }
 
     pub fn declare_exchange(&mut self, name: &str, exchange_type: &str, durable: bool) -> io::Result<()> {
@@ -131,28 +182,6 @@ impl Client {
         let delete = exchange::Delete { exchange: name.as_bytes(), ..exchange::Delete::default() };
         self.call(CHANNEL, &Method::ExchangeDelete(delete), |answer| {
             matches!(answer, Method::ExchangeDeleteOk(_)).then_some(())
-        })
-    }
-
-    pub fn bind(&mut self, queue: &str, exchange: &str, routing_key: &str) -> io::Result<()> {
-        let bind = queue::Bind {
-            queue: queue.as_bytes(),
-            exchange: exchange.as_bytes(),
-            routing_key: routing_key.as_bytes(),
-            ..queue::Bind::default()
-        };
-        self.call(CHANNEL, &Method::QueueBind(bind), |answer| matches!(answer, Method::QueueBindOk(_)).then_some(()))
-    }
-
-    pub fn unbind(&mut self, queue: &str, exchange: &str, routing_key: &str) -> io::Result<()> {
-        let unbind = queue::Unbind {
-            queue: queue.as_bytes(),
-            exchange: exchange.as_bytes(),
-            routing_key: routing_key.as_bytes(),
-            ..queue::Unbind::default()
-        };
-        self.call(CHANNEL, &Method::QueueUnbind(unbind), |answer| {
-            matches!(answer, Method::QueueUnbindOk(_)).then_some(())
         })
     }
 
@@ -178,6 +207,60 @@ impl Client {
         self.call(CHANNEL, &Method::BasicConsume(consume), |answer| {
             matches!(answer, Method::BasicConsumeOk(_)).then_some(())
         })
+    }
+
+    /// As `consume`, from many queues under a tag each.
+    pub fn consume_all(&mut self, queues: &[&str], prefetch: u16, no_ack: bool) -> io::Result<()> {
+        if let [queue] = queues {
+            return self.consume(queue, prefetch, no_ack);
+        }
+        if prefetch > 0 {
+            let qos = basic::Qos { prefetch_size: 0, prefetch_count: prefetch, global: false };
+            self.call(CHANNEL, &Method::BasicQos(qos), |answer| matches!(answer, Method::BasicQosOk(_)).then_some(()))?;
+        }
+        let tagged: Vec<(&str, String)> =
+            queues.iter().enumerate().map(|(number, queue)| (*queue, format!("{CONSUMER_TAG}{number:05}"))).collect();
+        self.call_all(&tagged, |(queue, consumer_tag)| {
+            Method::BasicConsume(basic::Consume {
+                queue: queue.as_bytes(),
+                consumer_tag: consumer_tag.as_bytes(),
+                no_ack,
+                ..basic::Consume::default()
+            })
+        })
+    }
+
+    /// Connects so many times, opens a channel and closes again. Each conversation is one write and its answers are
+    /// read at its end, which is legal, if unusual, as nothing that is said depends on the broker's answers.
+    pub fn visit(broker: &Broker, times: usize) -> io::Result<()> {
+        let mut conversation = b"AMQP\x00\x00\x09\x01".to_vec();
+        let response = format!("\0{}\0{}", broker.target.user, broker.target.password);
+        let start_ok = connection::StartOk {
+            client_properties: client_properties(),
+            mechanism: b"PLAIN",
+            response: response.as_bytes(),
+            locale: b"en_US",
+        };
+        Method::ConnectionStartOk(start_ok).encode_frame(0, &mut conversation);
+        let tune_ok = connection::TuneOk { channel_max: 1, frame_max: 4096, heartbeat: 0 };
+        Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut conversation);
+        let open = connection::Open { virtual_host: broker.target.vhost.as_bytes() };
+        Method::ConnectionOpen(open).encode_frame(0, &mut conversation);
+        Method::ChannelOpen(channel::Open).encode_frame(CHANNEL, &mut conversation);
+        let close = connection::Close { reply_code: 200, ..connection::Close::default() };
+        Method::ConnectionClose(close).encode_frame(0, &mut conversation);
+        let mut clients = Vec::new();
+        for _ in 0..times {
+            let client = Self::over(Self::socket(broker)?);
+            (&client.stream).write_all(&conversation)?;
+            clients.push(client);
+        }
+        for mut client in clients {
+            client.wait_for(|answer| matches!(answer, Method::ConnectionCloseOk(_)).then_some(()))?;
+            // Whoever closes a connection first keeps its port for a minute, and there are few ports.
+            socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(())
     }
 
     /// Closes the channel. The answer means that the broker has dealt with everything sent before.

@@ -77,16 +77,24 @@ pub enum Scenario {
     Drain(Backlog),
     /// Many connections with a channel each that do nothing: what does one cost?
     IdleConnections(Idle),
+    /// Many queues that nobody uses: what does one cost?
+    IdleQueues(IdleQueues),
+    /// Many connections with a queue and a consumer each, and a steady rate of messages over all of them
+    Crowd(Crowd),
     /// Connect, open a channel, close, again
     ConnectionChurn(Churn),
     /// Declare a queue and delete it, again
     QueueChurn(Churn),
     /// Bind a queue and unbind it, again
     BindChurn(Churn),
+    /// Start a broker and end it, again: how long until it has opened a channel?
+    Start(Start),
     /// The same as throughput over NATS's core protocol, for comparison
     NatsThroughput(Sized),
     /// The same bytes through a bare one-thread TCP relay inside this program: the machine's ceiling
     Relay(Relay),
+    /// Write and fdatasync, one after the other, without a broker: what a confirm after the disk costs at least
+    Fsync(Fsync),
     /// The producer against a sink and the consumer against a source inside this program: the generator's ceiling
     GeneratorCeiling(Sized),
 }
@@ -112,14 +120,32 @@ pub struct Load {
     #[arg(long, value_parser = clap::value_parser!(u16).range(0..=1024))]
     pub consumers: Option<u16>,
     /// Queues; producer i publishes to queue i modulo queues
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub queues: Option<u16>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub queues: Option<u32>,
+    /// Every producer publishes to all queues in turn, and the consumers share all queues among them
+    #[arg(long)]
+    pub spread: bool,
+    /// Different routing keys per queue, in turn; for topic, fanout and headers exchanges
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub keys: u32,
+    /// Further bindings of the exchange, that match none of the messages
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub bindings: u32,
+    /// Messages of the same size that wait in a queue beside those of the scenario
+    #[arg(long, default_value_t = 0, value_name = "MESSAGES")]
+    pub backlog: u64,
     /// Most unacknowledged deliveries per consumer; 0 is no limit
     #[arg(long)]
     pub prefetch: Option<u16>,
     /// Acknowledge every N deliveries at once; 0 lets the broker acknowledge
     #[arg(long, value_name = "N")]
     pub ack_every: Option<u32>,
+    /// Let every consumer pause after each read: slow consumers
+    #[arg(long, default_value_t = 0, value_name = "MICROSECONDS")]
+    pub consumer_pause: u64,
+    /// Further consumers that never acknowledge; what they hold comes back when the producers have stopped
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub dead_consumers: u16,
     /// Most unconfirmed publishes per producer; 0 asks for no confirms
     #[arg(long, value_name = "N")]
     pub confirm_window: Option<u32>,
@@ -141,6 +167,9 @@ pub struct Load {
     /// Number every message and verify that none is lost, doubled or out of order (bodies of 16 bytes or more)
     #[arg(long)]
     pub check: bool,
+    /// Report latencies from when each message was due (or sent, without --rate); bodies of 16 bytes or more
+    #[arg(long, conflicts_with = "check")]
+    pub latency: bool,
     /// Bytes per write of a producer
     #[arg(long, default_value_t = 128 * 1024, value_name = "BYTES")]
     pub write_bytes: usize,
@@ -158,7 +187,10 @@ pub enum ExchangeType {
 impl Scenario {
     /// Whether the peer is inside this program.
     pub fn is_bare(&self) -> bool {
-        matches!(self, Self::Relay(_) | Self::GeneratorCeiling(_) | Self::Latency(Paced { bare: true, .. }))
+        matches!(
+            self,
+            Self::Relay(_) | Self::GeneratorCeiling(_) | Self::Fsync(_) | Self::Latency(Paced { bare: true, .. })
+        )
     }
 }
 
@@ -210,6 +242,9 @@ pub struct Backlog {
     /// Acknowledge every N deliveries at once; 0 lets the broker acknowledge
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub ack_every: u32,
+    /// Leave the queue and its messages to the broker instead of deleting them
+    #[arg(long)]
+    pub keep: bool,
     /// Longest time for either half, in seconds
     #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = seconds)]
     pub limit: Duration,
@@ -223,7 +258,56 @@ pub struct Idle {
 }
 
 #[derive(Args, Clone, Debug)]
+pub struct IdleQueues {
+    /// Queues to declare
+    #[arg(long, default_value_t = 100_000)]
+    pub queues: u32,
+    /// Declare durable queues
+    #[arg(long)]
+    pub durable: bool,
+    /// Leave the queues to the broker instead of deleting them
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Crowd {
+    /// Body size in bytes, at least 16
+    #[arg(long, default_value_t = 16)]
+    pub size: usize,
+    /// Connections, each with a queue and a consumer of it
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub connections: u32,
+    /// Messages per second, over all queues in turn
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub rate: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Start {
+    /// The broker's program and its arguments; it must listen at --uri
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+    /// Longest wait until it is ready or has ended, in seconds
+    #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = seconds)]
+    pub limit: Duration,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Fsync {
+    /// Bytes per write
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub size: u32,
+    /// The folder of the file: on the disk that a broker would use
+    #[arg(long, default_value = ".")]
+    pub folder: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
 pub struct Churn {
+    /// How many each thread makes before it waits for the first answer; connections then say all they say in one write
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub pipeline: u16,
     /// Threads that do this at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub clients: u16,

@@ -9,9 +9,10 @@ use std::time::Duration;
 pub fn wait_ready(stream: &TcpStream, or_writable: bool, timeout: Duration) -> io::Result<bool> {
     let events = libc::POLLIN | if or_writable { libc::POLLOUT } else { 0 };
     let mut descriptor = libc::pollfd { fd: stream.as_raw_fd(), events, revents: 0 };
-    let timeout_ms = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the pointer is to one pollfd that lives across the call, and the count says one.
-    if unsafe { libc::poll(&mut descriptor, 1, timeout_ms) } < 0 {
+    // Not poll: its milliseconds are too coarse for a paced producer, and would become none at all.
+    let timeout = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos().into() };
+    // SAFETY: the pointers are to one pollfd, as the count says, and to one timespec; both live across the call.
+    if unsafe { libc::ppoll(&mut descriptor, 1, &timeout, std::ptr::null()) } < 0 {
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) };
     }

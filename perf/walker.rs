@@ -6,6 +6,8 @@ use std::io;
 
 /// Receive buffer, in bytes.
 pub const RECEIVE_BUFFER: usize = 256 * 1024;
+/// Receive buffer of one of very many connections, in bytes.
+pub const SMALL_RECEIVE_BUFFER: usize = 16 * 1024;
 /// How much of a body the visitor sees, in bytes: room for a stamp.
 pub const BODY_PREFIX: usize = 16;
 /// Messages up to this many bytes are walked as runs of equal shape; larger ones frame by frame, skipping bodies.
@@ -81,7 +83,12 @@ fn bad(explanation: &str) -> io::Error {
 impl FrameWalker {
     /// `message_method` starts a message: `basic.deliver`, or `basic.publish` behind a relay.
     pub fn new(message_method: u32, already_received: &[u8]) -> Self {
-        let mut buffer = vec![0; RECEIVE_BUFFER.max(already_received.len())].into_boxed_slice();
+        Self::with_buffer(RECEIVE_BUFFER, message_method, already_received)
+    }
+
+    /// As `new`, with a buffer of this many bytes: it must hold any frame but a body.
+    pub fn with_buffer(buffer_len: usize, message_method: u32, already_received: &[u8]) -> Self {
+        let mut buffer = vec![0; buffer_len.max(already_received.len())].into_boxed_slice();
         buffer[..already_received.len()].copy_from_slice(already_received);
         Self {
             buffer,

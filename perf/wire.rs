@@ -136,24 +136,53 @@ pub fn reply_properties(header_payload: &[u8]) -> Option<(Option<String>, String
     Some((correlation_id, take()?))
 }
 
-/// Thousands of equal publishes back to back, so that one write carries them all.
+/// Thousands of publishes of one length back to back, so that one write carries many: all of one shape, or of several
+/// shapes in turn.
 pub struct PublishBlock {
     pub bytes: Vec<u8>,
     pub message_len: usize,
     pub messages: usize,
+    /// Different shapes in the block.
+    shapes: usize,
+    /// Most messages of one write.
+    messages_per_write: usize,
     /// Where the body of a message starts within it.
     body_at: usize,
     body_len: usize,
 }
 
 impl PublishBlock {
-    /// As many publishes as fit into `block_len` bytes, but at least one.
-    pub fn new(shape: &PublishShape, block_len: usize) -> Self {
+    /// As many publishes as fit into `write_len` bytes, but at least one of each shape. The names in the shapes must
+    /// be of one length.
+    pub fn new(shapes: &[PublishShape], write_len: usize) -> Self {
         let mut bytes = Vec::new();
-        let body_at = append_publish(&mut bytes, shape);
+        let body_at = append_publish(&mut bytes, &shapes[0]);
         let message_len = bytes.len();
-        let messages = (block_len / message_len).max(1);
-        Self { bytes: bytes.repeat(messages), message_len, messages, body_at, body_len: shape.body_len }
+        for shape in &shapes[1..] {
+            append_publish(&mut bytes, shape);
+        }
+        assert_eq!(bytes.len(), message_len * shapes.len(), "names of one length make publishes of one length");
+        let messages_per_write = (write_len / message_len).max(1);
+        let rounds = (messages_per_write / shapes.len()).max(1);
+        Self {
+            bytes: bytes.repeat(rounds),
+            message_len,
+            messages: rounds * shapes.len(),
+            shapes: shapes.len(),
+            messages_per_write,
+            body_at,
+            body_len: shapes[0].body_len,
+        }
+    }
+
+    /// Where the publish after so many others lies.
+    pub fn index(&self, published: u64) -> usize {
+        if self.shapes == 1 { 0 } else { (published % self.messages as u64) as usize }
+    }
+
+    /// How many publishes a write that starts at this one may hold.
+    pub fn room(&self, index: usize) -> usize {
+        self.messages_per_write.min(self.messages - index)
     }
 
     /// Overwrites the start of the body of message `index`.
@@ -164,9 +193,9 @@ impl PublishBlock {
         self.bytes[at..at + stamp.len()].copy_from_slice(stamp);
     }
 
-    /// The first `messages` publishes.
-    pub fn prefix(&self, messages: usize) -> &[u8] {
-        &self.bytes[..messages * self.message_len]
+    /// So many publishes from this one on.
+    pub fn range(&self, index: usize, messages: usize) -> &[u8] {
+        &self.bytes[index * self.message_len..(index + messages) * self.message_len]
     }
 }
 
@@ -207,12 +236,24 @@ mod tests {
 
     #[test]
     fn a_block_holds_equal_messages_which_can_be_stamped() {
-        let mut block = PublishBlock::new(&shape(16), 1000);
+        let mut block = PublishBlock::new(&[shape(16)], 1000);
         assert_eq!(block.messages, 1000 / block.message_len);
         block.stamp(1, b"stamp");
         let (first, rest) = block.bytes.split_at(block.message_len);
         assert!(!first.windows(5).any(|window| window == b"stamp"));
         assert!(rest[..block.message_len].ends_with(b"stampxxxxxxxxxxx\xce"));
+    }
+
+    #[test]
+    fn a_block_of_several_shapes_has_them_in_turn() {
+        let shapes = ["key-0", "key-1", "key-2"].map(|key| PublishShape { routing_key: key.into(), ..shape(0) });
+        let block = PublishBlock::new(&shapes, 1000);
+        assert_eq!(block.messages % 3, 0);
+        // The key's last byte lies behind the frame's head, both ids, the reserved number, two lengths and "key-".
+        let key = |published| char::from(block.range(block.index(published), 1)[FRAME_HEAD + 4 + 2 + 2 + 4]);
+        assert_eq!([0, 1, 2, 3, 100].map(key), ['0', '1', '2', '0', '1']);
+        assert_eq!(block.room(block.messages - 1), 1);
+        assert_eq!(PublishBlock::new(&shapes, 1).messages, 3, "one of each, though a write holds one");
     }
 
     #[test]

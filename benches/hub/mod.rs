@@ -1,16 +1,18 @@
 //! The turn of the loop without sockets: clients whose bytes are handed to a hub as the server hands them, and whose
 //! outboxes take whatever there is.
 //!
-//! Shared by the bench `turn` and the test `allocations`. It allocates nothing in a turn that has nothing to keep.
+//! Shared by the benches `turn` and `guard` and the test `allocations`. It allocates nothing in a turn that has nothing
+//! to keep.
 
 use leveret::broker::ConnectionId;
-use leveret::broker::store::MemoryStore;
+use leveret::broker::store::{MemoryStore, Store};
 use leveret::config::Config;
 use leveret::protocol::frame::{PROTOCOL_HEADER, write_body_frame};
 use leveret::protocol::method::{basic, channel, connection};
 use leveret::protocol::properties::BASIC_CLASS_ID;
 use leveret::protocol::{ContentHeader, Method};
 use leveret::server::{Hub, MayRead, hub_settings};
+use leveret::storage::{BatchDone, LogStore, Written};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The channel that every client opens.
@@ -20,8 +22,34 @@ const READ_BUDGET_BYTES: usize = 128 * 1024;
 /// Rounds of delivering and sending in one turn, as in the server.
 const PUMP_ROUNDS_MAX: usize = 4;
 
-pub struct Loop {
-    hub: Hub<MemoryStore>,
+/// A store whose writer does its part at once.
+pub trait Log: Store {
+    /// Writes everything that was appended, as far as anybody can see. Says whether there was something.
+    fn write(&mut self) -> bool;
+}
+
+impl Log for MemoryStore {
+    fn write(&mut self) -> bool {
+        false
+    }
+}
+
+/// The loop's half of the log; the disk is imagined.
+impl Log for LogStore {
+    fn write(&mut self) -> bool {
+        let mut wrote = false;
+        while let Some(batch) = self.take_batch(0) {
+            let last = batch.last_position();
+            let result = Ok(Written { written: last, synced: last });
+            self.batch_done(BatchDone { result, recycled: Some(batch.buffer) }).expect("nothing fails in memory");
+            wrote = true;
+        }
+        wrote
+    }
+}
+
+pub struct Loop<S: Log = MemoryStore> {
+    hub: Hub<S>,
     /// Where a frame's kept beginning meets the bytes that follow it.
     joined: Vec<u8>,
     /// Bytes taken from each client's outbox.
@@ -30,7 +58,13 @@ pub struct Loop {
 
 impl Loop {
     pub fn new() -> Self {
-        let hub = Hub::new(hub_settings(&Config::default(), [0; 32], 0), MemoryStore::default(), 0);
+        Self::with_store(MemoryStore::default())
+    }
+}
+
+impl<S: Log> Loop<S> {
+    pub fn with_store(store: S) -> Self {
+        let hub = Hub::new(hub_settings(&Config::default(), [0; 32], 0), store, 0);
         Self { hub, joined: Vec::new(), sent: Vec::new() }
     }
 
@@ -63,6 +97,9 @@ impl Loop {
             assert!(self.hub.start_turn(0).is_empty());
             assert_eq!(self.hub.may_read(id), MayRead::Now);
             self.receive(id, received);
+            if self.hub.broker_mut().store_mut().write() {
+                self.hub.log_progressed();
+            }
             self.pump_and_flush();
             assert!(self.hub.update_alarm().is_empty());
         }

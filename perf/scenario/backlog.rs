@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::consumer::Consumer;
-use super::producer::Producer;
+use super::producer::{Producer, Stamp};
 use super::topology::Topology;
 use crate::client::Client;
 use crate::measure::{Counters, Window};
@@ -38,12 +38,15 @@ pub fn run(context: &Context, backlog: &Backlog, drains: bool) -> io::Result<Out
     if drains && !context.run.interrupted() {
         drain(context, backlog, queue, filled, &mut outcome)?;
     }
+    if backlog.keep {
+        declared.keep();
+    }
     Ok(outcome)
 }
 
 /// How many messages the queue holds, once that is as many as expected or does not change soon: a broker may queue
 /// what a channel took a little after the channel's end.
-fn settled_count(context: &Context, queue: &str, expected: u64) -> io::Result<u64> {
+pub fn settled_count(context: &Context, queue: &str, expected: u64) -> io::Result<u64> {
     let mut client = Client::connect(&context.broker)?;
     let deadline = Instant::now() + SETTLE_TIMEOUT;
     loop {
@@ -57,24 +60,24 @@ fn settled_count(context: &Context, queue: &str, expected: u64) -> io::Result<u6
 }
 
 /// Publishes until the broker has proved, by closing the channel, that it took everything.
-fn fill(context: &Context, backlog: &Backlog, queue: &str, outcome: &mut Outcome) -> io::Result<u64> {
+pub fn fill(context: &Context, backlog: &Backlog, queue: &str, outcome: &mut Outcome) -> io::Result<u64> {
     let counters = Counters::new(1, 0);
     let stop = AtomicBool::new(false);
     let client = Client::connect(&context.broker)?;
     let producer = Producer {
-        shape: PublishShape {
+        shapes: vec![PublishShape {
             routing_key: queue.to_owned(),
             persistent: backlog.persistent,
             body_len: backlog.size,
             frame_max: client.frame_max,
             ..PublishShape::default()
-        },
+        }],
         client,
         write_bytes: WRITE_BYTES,
         confirm_window: 0,
         rate: None,
         messages: Some(backlog.messages),
-        numbered: None,
+        stamp: Stamp::Nothing,
         counter: &counters.published[0],
         stop: &stop,
     };
@@ -99,8 +102,15 @@ fn drain(context: &Context, backlog: &Backlog, queue: &str, messages: u64, outco
     let window = std::thread::scope(|scope| -> io::Result<Window> {
         let from = context.run.snapshot(&counters);
         client.consume(queue, backlog.prefetch, backlog.ack_every == 0)?;
-        let consumer =
-            Consumer { client, ack_every: backlog.ack_every, check: None, counter: &counters.consumed[0], stop: &stop };
+        let consumer = Consumer {
+            client,
+            ack_every: backlog.ack_every,
+            check: None,
+            latencies: None,
+            pause: Duration::ZERO,
+            counter: &counters.consumed[0],
+            stop: &stop,
+        };
         let consuming = scope.spawn(|| consumer.run());
         let done = || consuming.is_finished() || counters.consumed() >= messages;
         context.run.wait(backlog.limit, &counters, done);

@@ -189,7 +189,7 @@ pub fn relay(context: &Context, sizes: &[usize]) -> io::Result<Outcome> {
     for &size in sizes {
         let relay = Relay::start()?;
         let (sender, receiver) = (relay.sender.try_clone()?, relay.receiver.try_clone()?);
-        let block = PublishBlock::new(&bare_shape(size), WRITE_BYTES);
+        let block = PublishBlock::new(&[bare_shape(size)], WRITE_BYTES);
         let counters = Counters::new(1, 1);
         let stop = AtomicBool::new(false);
         let (window, relay_cpu) = std::thread::scope(|scope| -> io::Result<_> {
@@ -218,7 +218,7 @@ pub fn relay(context: &Context, sizes: &[usize]) -> io::Result<Outcome> {
 /// The rates of producer and consumer without a broker, and what one core gives when it runs both.
 pub fn generator_ceiling(context: &Context, size: usize) -> io::Result<Outcome> {
     let shape = bare_shape(size);
-    let block = PublishBlock::new(&shape, WRITE_BYTES);
+    let block = PublishBlock::new(std::slice::from_ref(&shape), WRITE_BYTES);
     let mut deliveries = Vec::new();
     append_delivery(&mut deliveries, &shape, crate::client::CONSUMER_TAG, 1);
     let delivered = (WRITE_BYTES / deliveries.len()).max(1);

@@ -1,21 +1,14 @@
-//! Things that come and go: connections, queues, bindings, each made and unmade again and again; and connections that
-//! come and stay.
+//! Things that come and go: connections, queues, bindings, each made and unmade again and again.
 
 use super::Context;
 use super::topology::{Topology, unique_name};
 use crate::client::Client;
 use crate::measure::Counters;
-use crate::options::{Churn, Idle};
-use crate::process::raise_open_file_limit;
+use crate::options::Churn;
 use crate::report::{Outcome, Unit, latency_histogram};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Threads that open idle connections at once.
-const OPENING_THREADS: u32 = 4;
-/// File descriptors that are not idle connections.
-const OTHER_FILES: u64 = 64;
 
 /// What comes and goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,23 +23,29 @@ struct Cycle<'a> {
     context: &'a Context,
     subject: Subject,
     client: Client,
-    /// The queue of this client's own.
-    queue: String,
+    /// Queues of this client's own: one, or as many as come and go at once.
+    queues: Vec<String>,
+    /// Keys of bindings that come and go at once.
+    keys: Vec<String>,
     exchange: String,
     durable: bool,
 }
 
 impl Cycle<'_> {
+    /// Makes and unmakes as many as are made at once.
     fn turn(&mut self) -> io::Result<()> {
+        let names: Vec<&str> = self.queues.iter().map(String::as_str).collect();
         match self.subject {
+            Subject::Connection if self.keys.len() > 1 => Client::visit(&self.context.broker, self.keys.len()),
             Subject::Connection => Client::connect(&self.context.broker)?.close(),
             Subject::Queue => {
-                self.client.declare_queue(&self.queue, self.durable)?;
-                self.client.delete_queue(&self.queue)
+                self.client.declare_queues(&names, self.durable)?;
+                self.client.delete_queues(&names)
             }
             Subject::Binding => {
-                self.client.bind(&self.queue, &self.exchange, "key")?;
-                self.client.unbind(&self.queue, &self.exchange, "key")
+                let bindings: Vec<(&str, &str)> = self.keys.iter().map(|key| (names[0], key.as_str())).collect();
+                self.client.bind_all(&self.exchange, &bindings)?;
+                self.client.unbind_all(&self.exchange, &bindings)
             }
         }
     }
@@ -54,11 +53,12 @@ impl Cycle<'_> {
 
 pub fn run(context: &Context, churn: &Churn, subject: Subject) -> io::Result<Outcome> {
     let mut topology = Topology { durable: churn.durable, ..Topology::default() };
-    let queue = |index: u16| unique_name(&index.to_string());
+    let at_once = if subject == Subject::Queue { churn.pipeline } else { 1 };
+    let queue = |index: u16, number: u16| unique_name(&format!("{index}-{number}"));
     if subject == Subject::Binding {
         topology.exchange = Some((unique_name("x"), "direct"));
-        let queues =
-            (0..churn.clients).map(|index| super::topology::Queue { name: queue(index), binding_key: "kept".into() });
+        let queues = (0..churn.clients)
+            .map(|index| super::topology::Queue { name: queue(index, 0), binding_key: "kept".into() });
         topology.queues = queues.collect();
     }
     let _declared = topology.declare(&context.broker)?;
@@ -68,7 +68,8 @@ pub fn run(context: &Context, churn: &Churn, subject: Subject) -> io::Result<Out
             context,
             subject,
             client: Client::connect(&context.broker)?,
-            queue: queue(index),
+            queues: (0..at_once).map(|number| queue(index, number)).collect(),
+            keys: (0..churn.pipeline).map(|number| format!("key-{number}")).collect(),
             exchange: unique_name("x"),
             durable: churn.durable,
         });
@@ -86,7 +87,7 @@ pub fn run(context: &Context, churn: &Churn, subject: Subject) -> io::Result<Out
                     let begun = Instant::now();
                     cycle.turn().inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
                     latencies.saturating_record(begun.elapsed().as_nanos() as u64);
-                    turns += 1;
+                    turns += u64::from(churn.pipeline);
                     counter.set(turns);
                 }
                 cycle.client.close()?;
@@ -108,58 +109,5 @@ pub fn run(context: &Context, churn: &Churn, subject: Subject) -> io::Result<Out
     outcome.row("cycles_per_s", window.consumed() as f64 / window.seconds(), Unit::PerSecond);
     outcome.latencies("cycle", &latencies);
     outcome.costs(&window, window.consumed(), "cycle");
-    Ok(outcome)
-}
-
-/// Opens connections with a channel each and lets them be.
-pub fn idle(context: &Context, idle: &Idle) -> io::Result<Outcome> {
-    let files = raise_open_file_limit()?;
-    if u64::from(idle.connections) + OTHER_FILES > files {
-        return Err(io::Error::other(format!(
-            "this process may open {files} files, too few for that many connections"
-        )));
-    }
-    let mut outcome = Outcome::default();
-    let before = context.run.broker_usage();
-    let counters = Counters::new(0, 1);
-    let failed = AtomicBool::new(false);
-    let begun = Instant::now();
-    let (opened, clients) = std::thread::scope(|scope| -> io::Result<_> {
-        let mut threads = Vec::new();
-        for thread in 0..OPENING_THREADS {
-            let share = idle.connections / OPENING_THREADS + u32::from(thread < idle.connections % OPENING_THREADS);
-            let (counters, failed) = (&counters, &failed);
-            threads.push(scope.spawn(move || -> io::Result<Vec<Client>> {
-                let mut clients = Vec::new();
-                while (clients.len() as u32) < share && !context.run.interrupted() && !failed.load(Ordering::Relaxed) {
-                    let opened = Client::connect(&context.broker);
-                    clients.push(opened.inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
-                    counters.consumed[0].add(1);
-                }
-                Ok(clients)
-            }));
-        }
-        let mut clients = Vec::new();
-        for thread in threads {
-            clients.push(thread.join().map_err(|_| io::Error::other("an opening thread panicked"))??);
-        }
-        Ok((begun.elapsed(), clients))
-    })?;
-    let connections = counters.consumed();
-    outcome.row("connections", connections as f64, Unit::Count);
-    outcome.row("connections_opened_per_s", connections as f64 / opened.as_secs_f64(), Unit::PerSecond);
-    let window = context.run.measure(context.common.duration, &counters, || false);
-    if let (Some(before), Some(after), Some(cpu)) = (before, window.to.broker, window.broker_cpu()) {
-        let grown = after.resident_bytes as f64 - before.resident_bytes as f64;
-        outcome.row("resident_bytes_per_connection", grown / connections.max(1) as f64, Unit::Bytes);
-        outcome.row("idle_broker_cpu_cores", cpu.as_secs_f64() / window.seconds(), Unit::Ratio);
-    } else {
-        outcome.warn("without --pid the memory of a connection is not known");
-    }
-    std::thread::scope(|scope| {
-        for clients in clients {
-            scope.spawn(|| clients.into_iter().try_for_each(Client::close));
-        }
-    });
     Ok(outcome)
 }

@@ -3,34 +3,56 @@
 use super::producer::STOP_CHECK;
 use crate::client::{Client, interruption};
 use crate::measure::Counter;
+use crate::report::latency_histogram;
 use crate::socket::{is_pause, send_now, wait_ready};
 use crate::walker::{FrameWalker, Visitor};
 use crate::wire::{BASIC_DELIVER, append_ack};
+use hdrhistogram::Histogram;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 pub struct Consumer<'a> {
     pub client: Client,
     /// Deliveries per acknowledgement; 0 when the broker acknowledges.
     pub ack_every: u32,
     pub check: Option<OrderCheck>,
+    pub latencies: Option<Latencies<'a>>,
+    /// After each read.
+    pub pause: Duration,
     pub counter: &'a Counter,
     pub stop: &'a AtomicBool,
 }
 
+/// What a consumer saw in the bodies.
+pub struct Consumed {
+    /// Messages that broke the order that was to be checked.
+    pub violations: u64,
+    /// Nanoseconds from when messages were due.
+    pub latencies: Option<Histogram<u64>>,
+}
+
 impl Consumer<'_> {
-    /// Consumes until stopped. Returns how many messages broke the order that was to be checked.
+    /// Consumes until stopped.
     ///
     /// Acknowledgements never block: a broker that waits for us to read before it reads would wait forever.
-    pub fn run(mut self) -> io::Result<u64> {
+    pub fn run(mut self) -> io::Result<Consumed> {
         self.client.stream().set_read_timeout(Some(STOP_CHECK))?;
         let mut walker = FrameWalker::new(BASIC_DELIVER, &self.client.take_received());
-        let mut tally = Tally { ack_every: self.ack_every, check: self.check.take(), ..Tally::default() };
+        let mut tally = Tally {
+            ack_every: self.ack_every,
+            check: self.check.take(),
+            latencies: self.latencies.take(),
+            ..Tally::default()
+        };
         walker.walk(&mut tally)?;
         while !self.stop.load(Ordering::Relaxed) {
             self.send_acks(&mut tally)?;
             if tally.acks.is_empty() || wait_ready(self.client.stream(), true, STOP_CHECK)? {
                 self.receive(&mut walker, &mut tally)?;
+                if !self.pause.is_zero() {
+                    std::thread::sleep(self.pause);
+                }
             }
         }
         tally.ack_rest();
@@ -38,15 +60,21 @@ impl Consumer<'_> {
         if walker.is_empty() && tally.acks.is_empty() {
             self.client.close()?;
         }
-        Ok(tally.check.map_or(0, |check| check.violations))
+        Ok(Consumed {
+            violations: tally.check.map_or(0, |check| check.violations),
+            latencies: tally.latencies.map(Latencies::into_histogram),
+        })
     }
 
-    fn receive(&self, walker: &mut FrameWalker, tally: &mut Tally) -> io::Result<()> {
+    fn receive(&self, walker: &mut FrameWalker, tally: &mut Tally<'_>) -> io::Result<()> {
         match self.client.stream().read(walker.space()) {
             Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker hung up on a consumer")),
             Ok(len) => walker.received(len),
             Err(error) if is_pause(&error) => return Ok(()),
             Err(error) => return Err(error),
+        }
+        if let Some(latencies) = &mut tally.latencies {
+            latencies.received();
         }
         walker.walk(tally)?;
         self.counter.set(tally.consumed);
@@ -64,16 +92,17 @@ impl Consumer<'_> {
 
 /// What a consumer counts, and the acknowledgements it owes.
 #[derive(Default)]
-struct Tally {
+struct Tally<'a> {
     consumed: u64,
     ack_every: u32,
     unacked: u32,
     last_delivery_tag: u64,
     acks: Vec<u8>,
     check: Option<OrderCheck>,
+    latencies: Option<Latencies<'a>>,
 }
 
-impl Tally {
+impl Tally<'_> {
     fn ack_rest(&mut self) {
         if self.unacked > 0 {
             append_ack(&mut self.acks, self.last_delivery_tag, true);
@@ -82,7 +111,7 @@ impl Tally {
     }
 }
 
-impl Visitor for Tally {
+impl Visitor for Tally<'_> {
     #[inline]
     fn message(&mut self, delivery_tag: u64, body: &[u8]) {
         self.consumed += 1;
@@ -97,10 +126,46 @@ impl Visitor for Tally {
         if let Some(check) = &mut self.check {
             check.see(body);
         }
+        if let Some(latencies) = &mut self.latencies {
+            latencies.see(body);
+        }
     }
 
     fn method(&mut self, class_method: u32, arguments: &[u8]) -> io::Result<()> {
         interruption(class_method, arguments).map_or(Ok(()), Err)
+    }
+}
+
+/// Compares the times that producers wrote into the bodies with the time of their arrival.
+pub struct Latencies<'a> {
+    epoch: Instant,
+    /// Only what arrives while this is set counts.
+    measuring: &'a AtomicBool,
+    now_ns: Option<u64>,
+    histogram: Histogram<u64>,
+}
+
+impl<'a> Latencies<'a> {
+    pub fn new(epoch: Instant, measuring: &'a AtomicBool) -> Self {
+        Self { epoch, measuring, now_ns: None, histogram: latency_histogram() }
+    }
+
+    pub fn into_histogram(self) -> Histogram<u64> {
+        self.histogram
+    }
+
+    /// Bytes have arrived; the messages in them are seen next.
+    pub fn received(&mut self) {
+        let measuring = self.measuring.load(Ordering::Relaxed);
+        self.now_ns = measuring.then(|| self.epoch.elapsed().as_nanos() as u64);
+    }
+
+    #[inline]
+    pub fn see(&mut self, body: &[u8]) {
+        let due_ns = body.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        if let (Some(now_ns), Some(due_ns)) = (self.now_ns, due_ns) {
+            self.histogram.saturating_record(now_ns.saturating_sub(due_ns));
+        }
     }
 }
 

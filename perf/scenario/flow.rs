@@ -2,13 +2,14 @@
 //! to which queue, the measuring window, and the question whether everything published was consumed.
 
 use super::Context;
-use super::consumer::{Consumer, OrderCheck};
-use super::producer::{Produced, Producer};
+use super::backlog::{fill, settled_count};
+use super::consumer::{Consumed, Consumer, Latencies, OrderCheck};
+use super::producer::{Produced, Producer, Stamp};
 use super::topology::{Declared, Queue, Topology, unique_name};
 use crate::client::Client;
 use crate::measure::{Counters, Window};
-use crate::options::{ExchangeType, Load};
-use crate::report::{Outcome, Unit};
+use crate::options::{Backlog, ExchangeType, Load};
+use crate::report::{Outcome, Unit, latency_histogram};
 use crate::wire::PublishShape;
 use std::io;
 use std::sync::Arc;
@@ -18,6 +19,12 @@ use std::time::{Duration, Instant};
 
 /// Longest run for a number of messages.
 const MESSAGES_LIMIT: Duration = Duration::from_secs(600);
+/// Most consuming connections, each with a thread.
+const CONSUMERS_MAX: u32 = 1024;
+/// What a dead consumer holds for ever.
+const DEAD_PREFETCH: u16 = 100;
+/// Longest time to fill the queue of `--backlog`.
+const BACKLOG_LIMIT: Duration = Duration::from_secs(600);
 /// Below this share of what was published, consumers are said to lag.
 const LAG_SHARE: f64 = 0.95;
 
@@ -25,7 +32,7 @@ const LAG_SHARE: f64 = 0.95;
 #[derive(Clone, Copy)]
 pub struct Preset {
     pub producers: u16,
-    pub queues: u16,
+    pub queues: u32,
     pub consumers: u16,
     pub exchange_type: ExchangeType,
     pub prefetch: u16,
@@ -69,13 +76,16 @@ impl Flow {
     /// has one for each.
     pub fn new(load: &Load, preset: Preset) -> io::Result<Self> {
         let queues = load.queues.unwrap_or(preset.queues);
-        let consumers =
-            load.consumers.unwrap_or(if preset.queues == preset.consumers { queues } else { preset.consumers });
+        let one_each = preset.queues == u32::from(preset.consumers) && !load.spread;
+        let consumers = load.consumers.map_or(if one_each { queues } else { preset.consumers.into() }, u32::from);
+        if consumers > CONSUMERS_MAX {
+            return Err(io::Error::other("so many queues need --spread, or --consumers"));
+        }
         let flow = Self {
             load: load.clone(),
             producers: load.producers.unwrap_or(preset.producers).into(),
-            queues: queues.into(),
-            consumers: consumers.into(),
+            queues: queues as usize,
+            consumers: consumers as usize,
             exchange_type: load.exchange_type.unwrap_or(preset.exchange_type),
             prefetch: load.prefetch.unwrap_or(preset.prefetch),
             ack_every: load.ack_every.unwrap_or(preset.ack_every),
@@ -84,8 +94,18 @@ impl Flow {
         if flow.prefetch > 0 && u32::from(flow.prefetch) < flow.ack_every {
             return Err(io::Error::other("--ack-every above --prefetch would wait forever for deliveries"));
         }
-        if load.check && load.size < 16 {
-            return Err(io::Error::other("--check needs bodies of 16 bytes or more"));
+        if (load.check || load.latency) && load.size < 16 {
+            return Err(io::Error::other("--check and --latency need bodies of 16 bytes or more"));
+        }
+        if load.spread && load.check {
+            return Err(io::Error::other("--check follows one queue for each producer, and --spread has many"));
+        }
+        let bound_by_key = matches!(flow.exchange_type, ExchangeType::Default | ExchangeType::Direct);
+        if load.keys > 1 && bound_by_key {
+            return Err(io::Error::other("--keys needs an exchange whose bindings match many keys"));
+        }
+        if load.bindings > 0 && flow.exchange_type == ExchangeType::Default {
+            return Err(io::Error::other("--bindings needs an --exchange-type"));
         }
         Ok(flow)
     }
@@ -102,6 +122,11 @@ impl Flow {
             "confirm_window": self.confirm_window,
             "durable": self.load.durable,
             "persistent": self.load.persistent,
+            "spread": self.load.spread,
+            "keys": self.load.keys,
+            "bindings": self.load.bindings,
+            "backlog": self.load.backlog,
+            "rate": self.load.rate,
         });
         parameters.as_object().cloned().unwrap_or_default()
     }
@@ -111,9 +136,14 @@ impl Flow {
         matches!(self.exchange_type, ExchangeType::Fanout | ExchangeType::Headers)
     }
 
+    /// How many queues somebody consumes.
+    fn consumed_queues(&self) -> usize {
+        if self.load.spread && self.consumers > 0 { self.queues } else { self.consumers.min(self.queues) }
+    }
+
     /// How many consumed queues a message of this producer reaches.
     fn copies(&self, producer: usize) -> u64 {
-        let consumed_queues = self.consumers.min(self.queues);
+        let consumed_queues = self.consumed_queues();
         if self.copies_to_all() { consumed_queues as u64 } else { u64::from(producer % self.queues < consumed_queues) }
     }
 
@@ -123,21 +153,42 @@ impl Flow {
             kind => Some((unique_name("x"), kind.name())),
         };
         let queue = |index: usize| Queue {
-            name: unique_name(&index.to_string()),
+            name: unique_name(&self.number(index)),
             binding_key: match self.exchange_type {
-                ExchangeType::Topic => format!("*.{index}.#"),
-                _ => index.to_string(),
+                ExchangeType::Topic => format!("*.{}.#", self.number(index)),
+                _ => self.number(index),
             },
         };
-        Topology { exchange, queues: (0..self.queues).map(queue).collect(), durable: self.load.durable }
+        Topology {
+            exchange,
+            queues: (0..self.queues).map(queue).collect(),
+            further_bindings: self.load.bindings,
+            durable: self.load.durable,
+        }
     }
 
-    fn shape(&self, declared: &Declared, producer: usize, frame_max: usize) -> PublishShape {
-        let queue = producer % self.queues;
+    /// A queue's number in names: of one length where publishes to several must be.
+    fn number(&self, queue: usize) -> String {
+        if self.load.spread { format!("{queue:05}") } else { queue.to_string() }
+    }
+
+    /// What a producer publishes, in turn. It begins with a queue of its own, though it may go on to all.
+    fn shapes(&self, declared: &Declared, producer: usize, frame_max: usize) -> Vec<PublishShape> {
+        let queues = if self.load.spread { self.queues } else { 1 };
+        (0..self.load.keys as usize)
+            .flat_map(|key| (0..queues).map(move |offset| ((producer + offset) % self.queues, key)))
+            .map(|(queue, key)| self.shape(declared, queue, key, frame_max))
+            .collect()
+    }
+
+    fn shape(&self, declared: &Declared, queue: usize, key: usize, frame_max: usize) -> PublishShape {
+        let number = self.number(queue);
         let (exchange, routing_key) = match self.exchange_type {
             ExchangeType::Default => (String::new(), declared.queue(queue).to_owned()),
-            ExchangeType::Topic => (unique_name("x"), format!("perf.{queue}.load")),
-            _ => (unique_name("x"), queue.to_string()),
+            ExchangeType::Topic if self.load.keys > 1 => (unique_name("x"), format!("perf.{number}.{key:05}")),
+            ExchangeType::Topic => (unique_name("x"), format!("perf.{number}.load")),
+            _ if self.load.keys > 1 => (unique_name("x"), format!("{key:05}")),
+            _ => (unique_name("x"), number),
         };
         PublishShape {
             exchange,
@@ -151,8 +202,9 @@ impl Flow {
 
     pub fn run(&self, context: &Context) -> io::Result<Outcome> {
         let declared = self.topology().declare(&context.broker)?;
+        let _backlog = self.backlog(context)?;
         let counters = Counters::new(self.producers, self.consumers);
-        let signals = Signals::default();
+        let signals = Signals::new();
         std::thread::scope(|scope| {
             let running = self.start(scope, context, &declared, &counters, &signals);
             let outcome = running.and_then(|running| self.observe(context, &counters, &signals, running));
@@ -160,6 +212,32 @@ impl Flow {
             signals.stop_consuming.store(true, Ordering::Relaxed);
             outcome
         })
+    }
+
+    /// Fills a queue that nobody reads, beside the others.
+    fn backlog(&self, context: &Context) -> io::Result<Option<Declared>> {
+        if self.load.backlog == 0 {
+            return Ok(None);
+        }
+        let queue = Queue { name: unique_name("backlog"), binding_key: String::new() };
+        let topology = Topology { queues: vec![queue], durable: self.load.durable, ..Topology::default() };
+        let declared = topology.declare(&context.broker)?;
+        let backlog = Backlog {
+            size: self.load.size,
+            messages: self.load.backlog,
+            durable: self.load.durable,
+            persistent: self.load.persistent,
+            prefetch: 0,
+            ack_every: 0,
+            keep: false,
+            limit: BACKLOG_LIMIT,
+        };
+        let filled = fill(context, &backlog, declared.queue(0), &mut Outcome::default())?;
+        let waiting = settled_count(context, declared.queue(0), filled)?;
+        if waiting != self.load.backlog {
+            return Err(io::Error::other(format!("the backlog has {waiting} of {} messages", self.load.backlog)));
+        }
+        Ok(Some(declared))
     }
 
     /// Connects everyone before anyone starts.
@@ -174,11 +252,23 @@ impl Flow {
         let mut consumers = Vec::new();
         for index in 0..self.consumers {
             let mut client = Client::connect(&context.broker)?;
-            client.consume(declared.queue(index % self.queues), self.prefetch, self.ack_every == 0)?;
+            let own: Vec<&str> = match self.load.spread && self.consumers < self.queues {
+                true => (index..self.queues).step_by(self.consumers).map(|queue| declared.queue(queue)).collect(),
+                false => vec![declared.queue(index % self.queues)],
+            };
+            client.consume_all(&own, self.prefetch, self.ack_every == 0)?;
             let gapless = self.consumers <= self.queues;
             let check = self.load.check.then(|| OrderCheck::new(self.producers, gapless));
             let (counter, stop) = (&counters.consumed[index], &signals.stop_consuming);
-            consumers.push(Consumer { client, ack_every: self.ack_every, check, counter, stop });
+            let pause = Duration::from_micros(self.load.consumer_pause);
+            let latencies = self.load.latency.then(|| Latencies::new(signals.epoch, &signals.measuring));
+            consumers.push(Consumer { client, ack_every: self.ack_every, check, latencies, pause, counter, stop });
+        }
+        let mut dead = Vec::new();
+        for index in 0..self.load.dead_consumers.into() {
+            let mut client = Client::connect(&context.broker)?;
+            client.consume(declared.queue(index % self.queues), DEAD_PREFETCH, false)?;
+            dead.push(client);
         }
         let mut producers = Vec::new();
         for index in 0..self.producers {
@@ -190,20 +280,24 @@ impl Flow {
                 messages / self.producers as u64 + u64::from((index as u64) < messages % self.producers as u64)
             };
             producers.push(Producer {
-                shape: self.shape(declared, index, client.frame_max),
+                shapes: self.shapes(declared, index, client.frame_max),
                 client,
                 write_bytes: self.load.write_bytes,
                 confirm_window: self.confirm_window.into(),
                 rate: self.load.rate.map(|rate| rate as f64 / self.producers as f64),
                 messages: self.load.messages.map(share),
-                numbered: self.load.check.then_some(index as u64),
+                stamp: match (self.load.check, self.load.latency) {
+                    (true, _) => Stamp::Number(index as u64),
+                    (_, true) => Stamp::Time(signals.epoch),
+                    _ => Stamp::Nothing,
+                },
                 counter: &counters.published[index],
                 stop: &signals.stop_producing,
             });
         }
         let consumers = consumers.into_iter().map(|consumer| scope.spawn(|| signals.watch(consumer.run()))).collect();
         let producers = producers.into_iter().map(|producer| scope.spawn(|| signals.watch(producer.run()))).collect();
-        Ok(Running { producers, consumers })
+        Ok(Running { producers, consumers, dead })
     }
 
     /// Warms up, measures, stops the producers, lets the consumers catch up, stops them.
@@ -219,15 +313,18 @@ impl Flow {
             counters.published.iter().enumerate().map(|(index, counter)| counter.get() * self.copies(index)).sum()
         };
         let failed = || signals.failed.load(Ordering::Relaxed);
+        signals.measuring.store(self.load.messages.is_some(), Ordering::Relaxed);
         let window = match self.load.messages {
             Some(messages) => run.measure(MESSAGES_LIMIT, counters, || {
                 failed() || (counters.published() == messages && counters.consumed() >= expected())
             }),
             None => {
                 run.wait(context.common.warmup, counters, failed);
+                signals.measuring.store(true, Ordering::Relaxed);
                 run.measure(context.common.duration, counters, failed)
             }
         };
+        signals.measuring.store(false, Ordering::Relaxed);
         let backlog = expected().saturating_sub(counters.consumed());
         signals.stop_producing.store(true, Ordering::Relaxed);
         let stopped_at = Instant::now();
@@ -235,14 +332,21 @@ impl Flow {
         for producer in running.producers {
             produced.push(producer.join().map_err(|_| io::Error::other("a producer panicked"))??);
         }
+        drop(running.dead);
         run.wait(context.common.drain_timeout, counters, || failed() || counters.consumed() >= expected());
         let drained_in = stopped_at.elapsed();
         signals.stop_consuming.store(true, Ordering::Relaxed);
         let mut violations = 0;
+        let mut latencies = latency_histogram();
         for consumer in running.consumers {
-            violations += consumer.join().map_err(|_| io::Error::other("a consumer panicked"))??;
+            let seen = consumer.join().map_err(|_| io::Error::other("a consumer panicked"))??;
+            violations += seen.violations;
+            latencies.add(seen.latencies.unwrap_or_else(latency_histogram)).map_err(io::Error::other)?;
         }
         let mut outcome = self.outcome(&window, &produced);
+        if self.load.latency {
+            outcome.latencies("latency", &latencies);
+        }
         if self.consumers > 0 {
             outcome.row("backlog_at_stop", backlog as f64, Unit::Count);
             outcome.row("drain_seconds", drained_in.as_secs_f64(), Unit::Seconds);
@@ -276,7 +380,8 @@ impl Flow {
         outcome.row("consumed", consumed as f64, Unit::Count);
         outcome.row("seconds", window.seconds(), Unit::Seconds);
         outcome.costs(window, published, "message");
-        let reached = if self.copies_to_all() { self.copies(0) } else { u64::from(self.consumers >= self.queues) };
+        let reached =
+            if self.copies_to_all() { self.copies(0) } else { u64::from(self.consumed_queues() == self.queues) };
         if (consumed as f64) < LAG_SHARE * (published * reached) as f64 {
             let share = 100.0 * consumed as f64 / (published * reached) as f64;
             outcome.warn(format!("consumers lagged: {share:.0} % of what was published came out meanwhile"));
@@ -296,14 +401,21 @@ impl Flow {
 }
 
 /// What the threads of a flow tell each other.
-#[derive(Default)]
 struct Signals {
+    /// Times in bodies count from here.
+    epoch: Instant,
+    measuring: AtomicBool,
     stop_producing: AtomicBool,
     stop_consuming: AtomicBool,
     failed: AtomicBool,
 }
 
 impl Signals {
+    fn new() -> Self {
+        let [measuring, stop_producing, stop_consuming, failed] = [const { AtomicBool::new(false) }; 4];
+        Self { epoch: Instant::now(), measuring, stop_producing, stop_consuming, failed }
+    }
+
     /// Ends the run early when a thread failed.
     fn watch<Value>(&self, result: io::Result<Value>) -> io::Result<Value> {
         if result.is_err() {
@@ -315,5 +427,6 @@ impl Signals {
 
 struct Running<'scope> {
     producers: Vec<ScopedJoinHandle<'scope, io::Result<Produced>>>,
-    consumers: Vec<ScopedJoinHandle<'scope, io::Result<u64>>>,
+    consumers: Vec<ScopedJoinHandle<'scope, io::Result<Consumed>>>,
+    dead: Vec<Client>,
 }

@@ -169,7 +169,7 @@ fn send(
     sharpen_sleep();
     stream.set_write_timeout(Some(STOP_CHECK))?;
     let mut late = latency_histogram();
-    let mut block = PublishBlock::new(shape, BATCH_BYTES);
+    let mut block = PublishBlock::new(std::slice::from_ref(shape), BATCH_BYTES);
     let mut sent = 0;
     while sent < schedule.messages && !stop.load(Ordering::Relaxed) {
         let now = schedule.await_due(sent);
@@ -186,7 +186,7 @@ fn send(
             batch += 1;
             sent += 1;
         }
-        let mut bytes = block.prefix(batch);
+        let mut bytes = block.range(0, batch);
         while !bytes.is_empty() {
             match stream.write(bytes) {
                 Ok(len) => bytes = &bytes[len..],

@@ -4,11 +4,15 @@ mod backlog;
 mod bare;
 mod churn;
 mod consumer;
+mod crowd;
 mod flow;
+mod fsync;
+mod idle;
 mod latency;
 mod nats;
 mod producer;
 mod rpc;
+mod start;
 mod topology;
 
 use crate::client::Broker;
@@ -62,7 +66,25 @@ impl Prepared {
             Scenario::IdleConnections(idle) => {
                 let parameters = json!({ "connections": idle.connections });
                 let idle = idle.clone();
-                Self::with("idle-connections", parameters, move |context| churn::idle(context, &idle))
+                Self::with("idle-connections", parameters, move |context| idle::connections(context, &idle))
+            }
+            Scenario::IdleQueues(idle) => {
+                let parameters = json!({ "queues": idle.queues, "durable": idle.durable });
+                let idle = idle.clone();
+                Self::with("idle-queues", parameters, move |context| idle::queues(context, &idle))
+            }
+            Scenario::Crowd(crowd) => {
+                let parameters = json!({ "size": crowd.size, "connections": crowd.connections, "rate": crowd.rate });
+                let crowd = crowd.clone();
+                Self::with("crowd", parameters, move |context| crowd::run(context, &crowd))
+            }
+            Scenario::Start(start) => {
+                let start = start.clone();
+                Self::with("start", json!({}), move |context| start::run(context, &start))
+            }
+            Scenario::Fsync(fsync) => {
+                let fsync = fsync.clone();
+                Self::with("fsync", json!({ "size": fsync.size }), move |context| fsync::run(context, &fsync))
             }
             Scenario::ConnectionChurn(churn) => Self::churn("connection-churn", churn, Subject::Connection),
             Scenario::QueueChurn(churn) => Self::churn("queue-churn", churn, Subject::Queue),
@@ -105,7 +127,7 @@ impl Prepared {
     }
 
     fn churn(name: &'static str, churn: &Churn, subject: Subject) -> io::Result<Self> {
-        let parameters = json!({ "clients": churn.clients, "durable": churn.durable });
+        let parameters = json!({ "clients": churn.clients, "pipeline": churn.pipeline, "durable": churn.durable });
         let churn = churn.clone();
         Self::with(name, parameters, move |context| churn::run(context, &churn, subject))
     }

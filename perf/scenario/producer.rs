@@ -3,6 +3,7 @@
 use crate::client::{Client, interruption};
 use crate::confirms::Confirms;
 use crate::measure::Counter;
+use crate::process::sharpen_sleep;
 use crate::socket::{is_pause, wait_ready};
 use crate::walker::{FrameWalker, Visitor};
 use crate::wire::{BASIC_ACK, BASIC_DELIVER, BASIC_NACK, PublishBlock, PublishShape};
@@ -14,19 +15,30 @@ use std::time::{Duration, Instant};
 pub const STOP_CHECK: Duration = Duration::from_millis(100);
 /// How long a stopped producer tries to get its begun write out and its confirms in.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// Longest sleep of a paced producer: short, so that what it sends at once stays little.
-const PACE_SLEEP: Duration = Duration::from_millis(1);
+/// Shortest sleep of a paced producer. What becomes due meanwhile goes out together: a wake-up for each message of a high
+/// rate would take the processor from the broker.
+const PACE_SLEEP: Duration = Duration::from_micros(50);
+
+/// What is written into the start of every body.
+#[derive(Clone, Copy)]
+pub enum Stamp {
+    Nothing,
+    /// This producer's number, then the message's.
+    Number(u64),
+    /// When the message was due, or sent if there is no rate: nanoseconds since then.
+    Time(Instant),
+}
 
 pub struct Producer<'a> {
     pub client: Client,
-    pub shape: PublishShape,
+    /// One for every publish in turn; names of one length.
+    pub shapes: Vec<PublishShape>,
     pub write_bytes: usize,
     /// Most unconfirmed publishes; 0 is without confirms.
     pub confirm_window: u64,
     pub rate: Option<f64>,
     pub messages: Option<u64>,
-    /// Numbers every body: this producer's number, then the message's.
-    pub numbered: Option<u64>,
+    pub stamp: Stamp,
     pub counter: &'a Counter,
     pub stop: &'a AtomicBool,
 }
@@ -53,12 +65,25 @@ impl Pace {
             Some(rate) => ((self.start.elapsed().as_secs_f64() * rate) as u64).saturating_sub(published),
         }
     }
+
+    /// When a message is due.
+    fn due(&self, message: u64) -> Instant {
+        match self.rate {
+            None => Instant::now(),
+            Some(rate) => self.start + Duration::from_secs_f64((message + 1) as f64 / rate),
+        }
+    }
+
+    /// How long to sleep for the next message, or until the stop flag wants to be looked at.
+    fn pause(&self, published: u64) -> Duration {
+        self.due(published).saturating_duration_since(Instant::now()).clamp(PACE_SLEEP, STOP_CHECK)
+    }
 }
 
 impl Producer<'_> {
     /// Publishes until stopped or done, then closes the channel: its answer proves that the broker has taken all.
     pub fn run(mut self) -> io::Result<Produced> {
-        let mut block = PublishBlock::new(&self.shape, self.write_bytes);
+        let mut block = PublishBlock::new(&self.shapes, self.write_bytes);
         let produced =
             if self.confirm_window > 0 { self.publish_confirmed(&mut block) } else { self.publish(&mut block) };
         match produced {
@@ -85,29 +110,39 @@ impl Producer<'_> {
         self.messages.map_or(u64::MAX, |messages| messages - published)
     }
 
-    fn number(&self, block: &mut PublishBlock, messages: usize, first: u64) {
-        let Some(producer) = self.numbered else { return };
+    fn stamp(&self, block: &mut PublishBlock, index: usize, messages: usize, first: u64, pace: &Pace) {
         let mut stamp = [0; 16];
-        stamp[..8].copy_from_slice(&producer.to_be_bytes());
-        for index in 0..messages {
-            stamp[8..].copy_from_slice(&(first + index as u64).to_be_bytes());
-            block.stamp(index, &stamp);
+        for number in 0..messages {
+            let message = first + number as u64;
+            match self.stamp {
+                Stamp::Nothing => return,
+                Stamp::Number(producer) => {
+                    stamp[..8].copy_from_slice(&producer.to_be_bytes());
+                    stamp[8..].copy_from_slice(&message.to_be_bytes());
+                }
+                Stamp::Time(epoch) => {
+                    let due = pace.due(message).saturating_duration_since(epoch).as_nanos() as u64;
+                    stamp[8..].copy_from_slice(&due.to_be_bytes());
+                }
+            }
+            block.stamp(index + number, &stamp);
         }
     }
 
     /// Says, too, whether the last write ended at a message's end, so that the connection can be used further.
     fn publish(&self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
         self.client.stream().set_write_timeout(Some(STOP_CHECK))?;
-        let pace = Pace { start: Instant::now(), rate: self.rate };
+        let pace = self.pace();
         let mut published = 0;
         while !self.stopped() && self.left(published) > 0 {
-            let batch = pace.allowance(published).min(self.left(published)).min(block.messages as u64) as usize;
+            let index = block.index(published);
+            let batch = pace.allowance(published).min(self.left(published)).min(block.room(index) as u64) as usize;
             if batch == 0 {
-                std::thread::sleep(PACE_SLEEP);
+                std::thread::sleep(pace.pause(published));
                 continue;
             }
-            self.number(block, batch, published);
-            let bytes = block.prefix(batch);
+            self.stamp(block, index, batch, published, &pace);
+            let bytes = block.range(index, batch);
             let written = self.write(bytes)?;
             published += (written / block.message_len) as u64;
             self.counter.set(published);
@@ -137,14 +172,19 @@ impl Producer<'_> {
         Ok(written)
     }
 
+    fn pace(&self) -> Pace {
+        sharpen_sleep();
+        Pace { start: Instant::now(), rate: self.rate }
+    }
+
     fn publish_confirmed(&mut self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
         self.client.stream().set_nonblocking(true)?;
         let mut walker = FrameWalker::new(BASIC_DELIVER, &self.client.take_received());
         let mut confirms = Confirms::default();
-        let pace = Pace { start: Instant::now(), rate: self.rate };
+        let pace = self.pace();
         let mut published = 0;
-        // The write under way: messages and bytes of it, and bytes already written.
-        let (mut batch, mut batch_len, mut written) = (0, 0, 0);
+        // The write under way: where it starts, messages and bytes of it, and bytes already written.
+        let (mut index, mut batch, mut batch_len, mut written) = (0, 0, 0, 0);
         let mut give_up_at = None;
         loop {
             if written == batch_len {
@@ -152,9 +192,10 @@ impl Producer<'_> {
                 if !self.stopped() {
                     let free = self.confirm_window.saturating_sub(confirms.outstanding());
                     let allowed = pace.allowance(published).min(self.left(published)).min(free);
-                    batch = allowed.min(block.messages as u64) as usize;
+                    index = block.index(published);
+                    batch = allowed.min(block.room(index) as u64) as usize;
                     batch_len = batch * block.message_len;
-                    self.number(block, batch, published);
+                    self.stamp(block, index, batch, published, &pace);
                     // A broker may confirm the first messages of a write before the write has ended.
                     confirms.publish(batch as u64);
                 } else if give_up_at.is_none() {
@@ -169,7 +210,7 @@ impl Producer<'_> {
                 break;
             }
             if written < batch_len {
-                match self.client.stream().write(&block.bytes[written..batch_len]) {
+                match self.client.stream().write(&block.range(index, batch)[written..]) {
                     Ok(len) => written += len,
                     Err(error) if is_pause(&error) => {}
                     Err(error) => return Err(error),
@@ -185,7 +226,7 @@ impl Producer<'_> {
                 if unfinished || full || self.stopped() || self.left(published) == 0 {
                     wait_ready(self.client.stream(), unfinished, STOP_CHECK)?;
                 } else if pace.allowance(published) == 0 {
-                    wait_ready(self.client.stream(), false, PACE_SLEEP)?;
+                    wait_ready(self.client.stream(), false, pace.pause(published))?;
                 }
             }
         }

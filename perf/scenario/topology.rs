@@ -15,6 +15,8 @@ pub struct Topology {
     /// Name and type; `None` uses the default exchange.
     pub exchange: Option<(String, &'static str)>,
     pub queues: Vec<Queue>,
+    /// Further bindings of the first queue to the exchange, by keys that no message of a scenario has.
+    pub further_bindings: u32,
     pub durable: bool,
 }
 
@@ -27,7 +29,7 @@ impl Topology {
     /// One queue behind the default exchange.
     pub fn one_queue(durable: bool) -> Self {
         let queue = Queue { name: unique_name("0"), binding_key: String::new() };
-        Self { exchange: None, queues: vec![queue], durable }
+        Self { queues: vec![queue], durable, ..Self::default() }
     }
 
     pub fn declare(self, broker: &Broker) -> io::Result<Declared> {
@@ -37,14 +39,27 @@ impl Topology {
         if let Some((name, kind)) = &topology.exchange {
             client.declare_exchange(name, kind, topology.durable)?;
         }
-        for queue in &topology.queues {
-            client.declare_queue(&queue.name, topology.durable)?;
-            if let Some((exchange, _)) = &topology.exchange {
-                client.bind(&queue.name, exchange, &queue.binding_key)?;
-            }
+        let names: Vec<&str> = topology.queues.iter().map(|queue| &*queue.name).collect();
+        client.declare_queues(&names, topology.durable)?;
+        if let Some((exchange, _)) = &topology.exchange {
+            let keys: Vec<(&str, &str)> =
+                topology.queues.iter().map(|queue| (&*queue.name, &*queue.binding_key)).collect();
+            client.bind_all(exchange, &keys)?;
+            let further: Vec<String> = (0..topology.further_bindings).map(further_key).collect();
+            let further: Vec<(&str, &str)> = further.iter().map(|key| (names[0], &**key)).collect();
+            client.bind_all(exchange, &further)?;
         }
         client.close()?;
         Ok(declared)
+    }
+}
+
+/// The key of a binding that is only there: of three words, every fourth with a wildcard.
+fn further_key(number: u32) -> String {
+    match number % 8 {
+        3 => format!("other-{}.*.thing-{number}", number % 32),
+        7 => format!("other-{}.place-{number}.#", number % 32),
+        _ => format!("other-{}.place-{number}.thing-{number}", number % 32),
     }
 }
 
@@ -59,11 +74,15 @@ impl Declared {
         &self.topology.queues[index].name
     }
 
+    /// Leaves it to the broker.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+
     fn delete(&self) -> io::Result<()> {
         let mut client = Client::connect(&self.broker)?;
-        for queue in &self.topology.queues {
-            client.delete_queue(&queue.name)?;
-        }
+        let names: Vec<&str> = self.topology.queues.iter().map(|queue| &*queue.name).collect();
+        client.delete_queues(&names)?;
         if let Some((exchange, _)) = &self.topology.exchange {
             client.delete_exchange(exchange)?;
         }

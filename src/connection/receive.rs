@@ -55,15 +55,14 @@ impl Connection {
         Some((large_body, remaining))
     }
 
-    /// Whether what it [kept](Self::take_partial) begins with a command that had to wait and may be handled now. `None`
-    /// when it waits still.
-    pub fn resume<S: Store>(&mut self, context: &mut Context<'_, S>) -> Option<bool> {
-        let Some(queue) = &self.awaits_head_of else { return Some(false) };
-        if context.broker.head_is_away(queue) {
-            return None;
-        }
-        self.awaits_head_of = None;
-        Some(true)
+    /// Whether what it [kept](Self::take_partial) begins with a command that waits for messages to come back to memory.
+    pub fn awaits_messages(&self) -> bool {
+        self.awaits_head_of.is_some()
+    }
+
+    /// Whether the command that waited can be handled now.
+    pub fn resume<S: Store>(&mut self, context: &mut Context<'_, S>) -> bool {
+        self.awaits_head_of.take_if(|queue| !context.broker.head_is_away(queue)).is_some()
     }
 
     /// `count` bytes were received into [`stream_target`](Self::stream_target).

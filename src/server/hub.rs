@@ -228,14 +228,19 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    /// Whether a client that [awaits messages](Connection::awaits_messages) need not any more: what it sent before, which
+    /// is kept as its partial frame, is to be received again.
+    pub fn resume(&mut self, id: ConnectionId) -> bool {
+        let mut context = context!(self);
+        self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context))
+    }
+
     /// Whether the client's socket may be read now.
     pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
-        match self.members[id.0 as usize].connection.resume(&mut context!(self)) {
-            Some(false) => {}
-            Some(true) => return MayRead::Resume,
-            None => return MayRead::Later,
-        }
         let connection = &self.members[id.0 as usize].connection;
+        if connection.awaits_messages() {
+            return MayRead::WhenResumed;
+        }
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
         }
@@ -385,11 +390,10 @@ impl<S: Store> Hub<S> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MayRead {
     Now,
-    /// It sent a command that had to wait and can be handled now: first what it sent before.
-    Resume,
-    /// A queue that it publishes to is full but is being drained, the disk is behind, or its last command waits for it:
-    /// ask again soon.
+    /// A queue that it publishes to is full but is being drained, or the disk is behind: ask again soon.
     Later,
+    /// Not until a command that waits for the disk [was resumed](Hub::resume).
+    WhenResumed,
     /// Not until the alarm is over.
     NotDuringAlarm,
 }

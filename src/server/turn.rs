@@ -14,7 +14,7 @@ use super::hub::{Hub, MayRead};
 use super::journal::Journal;
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
-use crate::connection::CloseReason;
+use crate::connection::{CloseReason, Connection};
 use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
 use crate::storage::{LogStore, StorageError};
 use std::io::{self, IoSlice};
@@ -63,6 +63,8 @@ pub(super) struct Server {
     accept_again_at_ms: Option<u64>,
     /// Publishers that wait for a queue to drain.
     pressed: Vec<ConnectionId>,
+    /// Clients with a command that waits for messages to come back to memory.
+    awaiting: Vec<ConnectionId>,
     /// Connections that said their last word.
     lingering: Vec<ConnectionId>,
     shutdown_at_ms: Option<u64>,
@@ -117,6 +119,7 @@ impl Server {
             connections_max: limits.connections_max,
             accept_again_at_ms: None,
             pressed: Vec::new(),
+            awaiting: Vec::new(),
             lingering: Vec::new(),
             shutdown_at_ms: None,
             signalled: false,
@@ -287,6 +290,13 @@ impl Server {
 
     /// Reads everyone who is listed once.
     fn receive(&mut self) {
+        for id in std::mem::take(&mut self.awaiting) {
+            if self.hub.resume(id) {
+                self.resume(id);
+            } else if self.hub.connection(id).is_some_and(Connection::awaits_messages) {
+                self.awaiting.push(id);
+            }
+        }
         for id in std::mem::take(&mut self.pressed) {
             self.clients.list(id);
         }
@@ -294,10 +304,9 @@ impl Server {
             let Some(id) = self.clients.next_to_read() else { break };
             match self.hub.may_read(id) {
                 MayRead::Now => self.receive_from(id),
-                MayRead::Resume => self.resume(id),
                 MayRead::Later => self.pressed.push(id),
-                // It is listed again when the alarm is over.
-                MayRead::NotDuringAlarm => {}
+                // It is listed again when that is over.
+                MayRead::NotDuringAlarm | MayRead::WhenResumed => {}
             }
         }
     }
@@ -307,8 +316,16 @@ impl Server {
         let kept = self.hub.connection_mut(id).take_partial(&mut self.receive_buffer);
         self.hub.receive(id, &self.receive_buffer[..kept]);
         self.clients.list(id);
+        self.note_if_awaiting(id);
         if self.hub.is_finished(id) {
             self.finish(id);
+        }
+    }
+
+    /// What a client asks for is on its way back to memory; the loop is woken when it comes.
+    fn note_if_awaiting(&mut self, id: ConnectionId) {
+        if self.hub.connection(id).is_some_and(Connection::awaits_messages) {
+            self.awaiting.push(id);
         }
     }
 
@@ -342,6 +359,7 @@ impl Server {
                     client.readable = more;
                 }
                 self.clients.list(id);
+                self.note_if_awaiting(id);
             }
             Received::WouldBlock => {
                 client.readable = false;
