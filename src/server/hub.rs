@@ -6,7 +6,7 @@ use super::direct::{Direct, DirectEffects};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{self, Broker, ConnectionId};
-use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
+use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
 use std::net::SocketAddr;
@@ -278,6 +278,12 @@ impl<S: Store> Hub<S> {
     /// The connection is over and everything it should hear was sent.
     pub fn is_finished(&self, id: ConnectionId) -> bool {
         self.members[id.0 as usize].connection.phase() == Phase::Closed && self.outboxes.get(id).is_empty()
+    }
+
+    /// The client asked for the close, and `count` more bytes sent are all that it should hear: its socket closes then.
+    pub fn is_over_with(&self, id: ConnectionId, count: usize) -> bool {
+        self.members[id.0 as usize].connection.close_reason() == Some(&CloseReason::ByClient)
+            && self.outboxes.get(id).len() == count
     }
 
     /// Raises or clears the memory alarm. Returns the connections that are to be read again.

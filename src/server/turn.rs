@@ -126,6 +126,8 @@ impl Server {
     /// Turns until the broker is told to stop and its clients are gone. `reload` says the new memory watermark.
     pub fn run(mut self, reload: impl Fn() -> Option<usize>) -> io::Result<()> {
         loop {
+            // Whoever logs may keep this thread's lines back until here.
+            log::logger().flush();
             self.poller.poll(self.timeout())?;
             self.now_ms = self.clock.now_ms();
             for over in self.hub.start_turn(self.now_ms) {
@@ -272,8 +274,7 @@ impl Server {
             return;
         }
         let peer = socket.peer_address();
-        let Ok(local) = socket.local_address() else { return };
-        let id = self.hub.connect(peer, local);
+        let id = self.hub.connect(peer, socket.local_address());
         if let Err(error) = self.poller.register(&mut socket, id.0 as usize) {
             log::error!("{peer}: can't be polled: {error}");
             self.hub.disconnect(id);
@@ -373,6 +374,7 @@ impl Server {
             let contiguous = outbox.contiguous();
             let offered = contiguous.map(<[u8]>::len);
             let sent = match contiguous {
+                Some(bytes) if self.hub.is_over_with(id, bytes.len()) => client.socket.send_last(bytes),
                 Some(bytes) => client.socket.send(bytes),
                 None => {
                     let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];
