@@ -6,7 +6,7 @@ use super::direct::{Direct, DirectEffects};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{self, Broker, ConnectionId};
-use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
+use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
 use std::net::SocketAddr;
@@ -50,6 +50,7 @@ pub struct Hub<S: Store> {
     members: Slab<Member>,
     outboxes: Outboxes,
     settings: Settings,
+    greeting: Vec<u8>,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
     pressure: Pressure,
@@ -66,6 +67,7 @@ macro_rules! context {
             broker: &mut $hub.broker,
             outboxes: &mut $hub.outboxes,
             settings: &$hub.settings,
+            greeting: &$hub.greeting,
             now_ms: $hub.now_ms,
             alarm: $hub.alarm,
         }
@@ -78,6 +80,7 @@ impl<S: Store> Hub<S> {
             broker: Broker::new(settings.broker, store, now_ms),
             members: Slab::new(),
             outboxes: Outboxes::new(settings.outbox_high_water_bytes),
+            greeting: greeting(&settings.connection),
             settings: settings.connection,
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
