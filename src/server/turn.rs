@@ -188,6 +188,7 @@ impl Server {
                 token => {
                     let id = ConnectionId(token as u32);
                     let Some(client) = self.clients.get_mut(id) else { continue };
+                    client.ended |= readiness.closed;
                     if readiness.readable || readiness.closed {
                         client.readable = true;
                         self.clients.list(id);
@@ -302,34 +303,48 @@ impl Server {
 
     /// Receives what one client may send this turn.
     fn receive_from(&mut self, id: ConnectionId) {
+        let mut left_bytes = self.read_budget_bytes;
+        // One receive takes what the budget allows, unless it went into a large body, which has less room.
+        while let Some(count) = self.receive_once(id)
+            && count < left_bytes
+            && self.hub.may_read(id) == MayRead::Now
+        {
+            left_bytes -= count;
+        }
         let Some(client) = self.clients.get_mut(id) else { return };
+        if client.readable {
+            self.clients.list(id);
+        }
+        if self.hub.is_finished(id) {
+            self.finish(id);
+        }
+    }
+
+    /// Receives once. Says how many bytes went into a large body and behind it, if that left room for more.
+    fn receive_once(&mut self, id: ConnectionId) -> Option<usize> {
+        let client = self.clients.get_mut(id)?;
         let connection = self.hub.connection_mut(id);
         let partial = connection.take_partial(&mut self.receive_buffer);
         let space = &mut self.receive_buffer[partial..partial + self.read_budget_bytes];
-        let space_length = space.len();
-        let (received, streamed) = match connection.stream_target() {
+        let (received, streamed, offered) = match connection.stream_target() {
             Some((body, remaining)) => {
                 let before = body.len();
+                let share = remaining.min(body.capacity() - before);
                 let overflow = &mut space[..STREAM_OVERFLOW_BYTES];
-                let received = client.socket.receive_onto(body, remaining, overflow);
-                (received, Some(body.len() - before))
+                let received = client.socket.receive_onto(body, share, overflow);
+                (received, body.len() - before, share + STREAM_OVERFLOW_BYTES)
             }
-            None => (client.socket.receive(space), None),
+            None => (client.socket.receive(space), 0, space.len()),
         };
         match received {
             Received::Bytes(count) => {
-                let streamed = streamed.unwrap_or(0);
+                // A short read means that nothing more is waiting; the next bytes come with an edge.
+                client.readable = count == offered || client.ended;
                 if streamed > 0 {
                     self.hub.streamed(id, streamed);
                 }
-                let fresh = count - streamed;
-                self.hub.receive(id, &self.receive_buffer[..partial + fresh]);
-                // A short read means that nothing more is waiting; the next bytes come with an edge.
-                let more = streamed > 0 || fresh == space_length;
-                if let Some(client) = self.clients.get_mut(id) {
-                    client.readable = more;
-                }
-                self.clients.list(id);
+                self.hub.receive(id, &self.receive_buffer[..partial + count - streamed]);
+                return (streamed > 0 && count == offered).then_some(count);
             }
             Received::WouldBlock => {
                 client.readable = false;
@@ -338,9 +353,7 @@ impl Server {
             Received::Closed => self.lost(id, "the client closed its socket"),
             Received::Failed(error) => self.lost(id, &error.to_string()),
         }
-        if self.clients.get_mut(id).is_some() && self.hub.is_finished(id) {
-            self.finish(id);
-        }
+        None
     }
 
     /// The other side is gone.

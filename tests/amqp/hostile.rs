@@ -9,6 +9,8 @@ use crate::support::transcript::{parse, play, side_by_side};
 use std::sync::Arc;
 
 const HALF_OPEN_CONNECTIONS: usize = 200;
+/// Enough for one of them to hit the moment.
+const LAST_WORDS: usize = 20;
 const CHANNEL_CYCLES: usize = 2_000;
 const STALLED_BODIES: usize = 50;
 const BODY_FRAMES: usize = 20_000;
@@ -56,6 +58,18 @@ fn beside_a_bystander(hostility: impl FnOnce(&Broker)) {
     let mut bystander = Bystander::beside(&broker);
     hostility(&broker);
     bystander.round_trip();
+}
+
+/// The poll tells of the last bytes and of the end behind them with one edge.
+#[test]
+fn a_client_that_leaves_with_its_last_words_is_missed() {
+    beside_a_bystander(|broker| {
+        for _ in 0..LAST_WORDS {
+            let mut client = Client::connect(broker.address, "");
+            client.send_last("publish routing_key=nobody body=farewell");
+            client.expects_on(0, "<closed>");
+        }
+    });
 }
 
 #[test]
