@@ -92,11 +92,12 @@ impl Server {
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
-        let Sources { poller, mut listeners, mut signals, clock } = sources;
+        let Sources { mut poller, mut listeners, mut signals, clock } = sources;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poller.register_readable(listener, LISTENER_TOKENS + index)?;
         }
         poller.register_readable(&mut signals, SIGNAL_TOKEN)?;
+        poller.set_busy(Duration::from_micros(config.busy_poll_us));
         let limits = &config.limits;
         // The largest partial frame and a budget's worth of new bytes fit.
         let buffer = limits.receive_buffer_bytes.max(limits.frame_max_bytes as usize + limits.read_budget_bytes + 64);
