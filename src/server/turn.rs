@@ -388,7 +388,10 @@ impl Server {
             let contiguous = outbox.contiguous();
             let offered = contiguous.map(<[u8]>::len);
             let sent = match contiguous {
-                Some(bytes) if self.hub.is_over_with(id, bytes.len()) => client.socket.send_last(bytes),
+                // Not while more may be waiting: closing would then be a reset, which throws away what was kept back.
+                Some(bytes) if !client.readable && self.hub.is_over_with(id, bytes.len()) => {
+                    client.socket.send_last(bytes)
+                }
                 Some(bytes) => client.socket.send(bytes),
                 None => {
                     let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];

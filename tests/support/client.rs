@@ -8,7 +8,7 @@ use super::notation::{Arguments, Cursor, quote, string, words};
 use super::{methods, properties};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long a frame that must come may take. Generous: it is only waited for in full when a test fails.
@@ -153,12 +153,6 @@ impl Client {
             let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted];
             assert!(gone.contains(&error.kind()), "cannot write to the broker: {error}");
         }
-    }
-
-    /// Sends a line and the end of the stream right behind it, so that both may arrive together.
-    pub fn send_last(&mut self, line: &str) {
-        self.send(line);
-        self.socket.shutdown(Shutdown::Write).expect("a TCP socket");
     }
 
     /// Asserts what comes next on channel 1. See [`Client::read_like`].
