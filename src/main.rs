@@ -1,8 +1,9 @@
 //! Program `leveret`: arguments, configuration, logging, run.
 
+mod logging;
+
 use clap::Parser;
 use leveret::config::{Config, LogLevel, Overrides};
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,7 +69,9 @@ Examples:
   RABBITMQ_DEFAULT_USER=app RABBITMQ_DEFAULT_PASS=secret leveret";
 
 fn main() -> ExitCode {
-    match start(Arguments::parse()) {
+    let ended = start(Arguments::parse());
+    log::logger().flush();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leveret: {error}");
@@ -86,7 +89,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     };
     let load = || Config::load(arguments.config.as_deref(), overrides.clone(), environment);
     let config = load()?;
-    start_logging(config.log_level);
+    logging::start(config.log_level.filter(), environment("NO_COLOR").is_none());
     let reload = || load().map_err(|error| log::error!("configuration not read again: {error}")).ok();
     leveret::server::run(&config, arguments.salvage, reload)?;
     Ok(())
@@ -95,18 +98,6 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn environment(variable: &str) -> Option<String> {
     std::env::var(variable).ok()
-}
-
-/// Lines for people, on the standard error: `2026-01-31T12:00:00.000Z INFO  listening at 0.0.0.0:5672`.
-fn start_logging(level: LogLevel) {
-    env_logger::Builder::new()
-        .filter_level(level.filter())
-        .format(|line, record| {
-            let style = line.default_level_style(record.level());
-            let time = line.timestamp_millis();
-            writeln!(line, "{time} {style}{:<5}{style:#} {}", record.level(), record.args())
-        })
-        .init();
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {

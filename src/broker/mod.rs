@@ -54,7 +54,7 @@ pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
 pub use paging::MessageMemory;
-pub use publish::{Publication, REPLY_TO, Routing};
+pub use publish::{Publication, QueuePressure, REPLY_TO, Routing};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 
 use crate::protocol::{AmqpError, ReplyCode, ShortString};

@@ -26,6 +26,16 @@ pub struct Routing {
     pub reply_channel: Option<ChannelId>,
 }
 
+/// What a publisher does to the queues that it fills.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum QueuePressure {
+    None,
+    /// A long one has consumers, which are slow, or slowed down by the publisher.
+    Consumed,
+    /// A long one has consumers that would empty it if the publisher waited a little.
+    Drained,
+}
+
 /// A publish whose content is complete.
 pub struct Publication<'a> {
     pub content: Content<'a>,
@@ -319,13 +329,18 @@ impl<S: Store> Broker<S> {
         self.route_scratch = queues;
     }
 
-    /// Whether a publisher into `queues` should wait a little: more than `backlog` messages wait in one of them although
-    /// its consumers take `messages_per_s` or more.
-    pub fn presses_on(&mut self, queues: &[QueueId], backlog: usize, messages_per_s: u64) -> bool {
+    /// How hard a publisher into `queues` presses on those with more than `backlog` messages. They are drained at
+    /// `messages_per_s` or more, or they are not.
+    pub fn pressure_on(&mut self, queues: &[QueueId], backlog: usize, messages_per_s: u64) -> QueuePressure {
         let now_ms = self.now_ms;
-        queues.iter().any(|id| {
-            let queue = self.queues.get_mut(id.0 as usize);
-            queue.is_some_and(|queue| queue.backlog.len() > backlog && queue.is_drained_at(messages_per_s, now_ms))
-        })
+        let pressure = queues.iter().map(|id| {
+            let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.backlog.len() > backlog);
+            let Some(queue) = queue.filter(|queue| !queue.consumers.is_empty()) else { return QueuePressure::None };
+            match queue.is_drained_at(messages_per_s, now_ms) {
+                true => QueuePressure::Drained,
+                false => QueuePressure::Consumed,
+            }
+        });
+        pressure.max().unwrap_or(QueuePressure::None)
     }
 }

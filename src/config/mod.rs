@@ -45,6 +45,8 @@ pub struct Config {
     pub default_vhost: String,
     /// The users that may connect from this machine only.
     pub loopback_users: Vec<String>,
+    /// How long the loop asks for something to do before it sleeps.
+    pub busy_poll_us: u64,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -72,6 +74,7 @@ impl Default for Config {
             default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
             loopback_users: vec!["guest".to_owned()],
+            busy_poll_us: 0,
             limits: Limits::default(),
         }
     }
@@ -150,6 +153,8 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         /// Names travel as AMQP short strings.
         const NAME_MAX_BYTES: usize = 255;
+        /// Whoever waits for longer than this doesn't notice the time that waking up takes.
+        const BUSY_POLL_MOST_US: u64 = 10_000;
         if self.listen.is_empty() {
             return Err(ConfigError::out_of_range("listen", "[]", "at least one address"));
         }
@@ -162,6 +167,10 @@ impl Config {
             if name.is_empty() || name.len() > NAME_MAX_BYTES {
                 return Err(ConfigError::out_of_range(key, format!("{name:?}"), "1 to 255 bytes long"));
             }
+        }
+        if self.busy_poll_us > BUSY_POLL_MOST_US {
+            let reason = format!("between 0 and {BUSY_POLL_MOST_US}");
+            return Err(ConfigError::out_of_range("busy_poll_us", self.busy_poll_us, reason));
         }
         self.limits.validate()
     }

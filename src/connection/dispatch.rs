@@ -2,6 +2,7 @@
 
 use super::channel::Channel;
 use super::{Alarm, Connection, Context, Phase};
+use crate::broker::QueuePressure;
 use crate::broker::DeclareRequest;
 use crate::broker::store::Store;
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
@@ -322,18 +323,18 @@ impl Connection {
         std::mem::take(&mut self.blocked)
     }
 
-    /// Whether the client just published into a queue that is full although its consumers drain it: it may wait a
-    /// little. Not one that consumes too, as its acknowledgements must be read.
-    pub fn presses_on_queues<S: Store>(
+    /// How hard the client just pressed on the queues that it published to. One that consumes too is never held back, as
+    /// its acknowledgements must be read.
+    pub fn pressure_on_queues<S: Store>(
         &self,
         backlog_messages: usize,
         messages_per_s: u64,
         context: &mut Context<'_, S>,
-    ) -> bool {
-        let Some(channel) = self.channels.get(self.last_channel) else { return false };
+    ) -> QueuePressure {
+        let Some(channel) = self.channels.get(self.last_channel) else { return QueuePressure::None };
         if !self.published || context.broker.has_consumers(self.id) {
-            return false;
+            return QueuePressure::None;
         }
-        context.broker.presses_on(&channel.last_publish.queues, backlog_messages, messages_per_s)
+        context.broker.pressure_on(&channel.last_publish.queues, backlog_messages, messages_per_s)
     }
 }

@@ -6,7 +6,7 @@
 //! As RabbitMQ does, a client that breaks the order or asks for more than was offered is dropped without a word, after
 //! the delay that makes guessing slow.
 
-use super::settings::Identity;
+use super::settings::{Identity, Settings};
 use super::{Capabilities, Connection, Context, Phase, sasl};
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_MIN_SIZE, PROTOCOL_HEADER};
@@ -55,6 +55,20 @@ fn server_properties(identity: Identity, cluster_name: &str) -> FieldTable {
     ])
 }
 
+/// The whole frame of `connection.start`, which is the same for every client.
+pub fn greeting(settings: &Settings) -> Vec<u8> {
+    let start = Method::ConnectionStart(connection::Start {
+        version_major: 0,
+        version_minor: 9,
+        server_properties: server_properties(settings.identity, &settings.cluster_name),
+        mechanisms: sasl::MECHANISMS,
+        locales: b"en_US",
+    });
+    let mut frame = Vec::new();
+    start.encode_frame(0, &mut frame);
+    frame
+}
+
 impl Connection {
     /// Takes the protocol header off the front of the input. Returns how much it took.
     pub(super) fn receive_protocol_header<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
@@ -71,15 +85,7 @@ impl Connection {
             self.refuse_protocol(context);
             return input.len();
         }
-        let settings = context.settings;
-        let start = Method::ConnectionStart(connection::Start {
-            version_major: 0,
-            version_minor: 9,
-            server_properties: server_properties(settings.identity, &settings.cluster_name),
-            mechanisms: sasl::MECHANISMS,
-            locales: b"en_US",
-        });
-        context.outboxes.method(self.id, 0, &start);
+        context.outboxes.raw(self.id, context.greeting);
         self.phase = Phase::AwaitingStartOk;
         header.len()
     }
@@ -101,8 +107,11 @@ impl Connection {
     }
 
     fn start_ok<S: Store>(&mut self, start_ok: connection::StartOk<'_>, context: &mut Context<'_, S>) {
-        self.client_properties = start_ok.client_properties;
-        let capability = |name: &str| match self.client_properties.get(b"capabilities") {
+        let properties = start_ok.client_properties;
+        let mut encoded = Vec::new();
+        properties.encode_entries(&mut encoded);
+        self.client_properties = encoded.into();
+        let capability = |name: &str| match properties.get(b"capabilities") {
             Some(FieldValue::Table(table)) => table.get(name.as_bytes()) == Some(&FieldValue::Boolean(true)),
             _ => false,
         };
@@ -111,7 +120,7 @@ impl Connection {
             authentication_failure_close: capability("authentication_failure_close"),
             connection_blocked: capability("connection.blocked"),
             reads_qos_as_specified: context.settings.identity == Identity::Leveret
-                && self.client_properties.get(b"product") == Some(&text(PY_AMQP)),
+                && properties.get(b"product") == Some(&text(PY_AMQP)),
         };
         context.outboxes.get_mut(self.id).understands_cancel = understands_cancel;
 

@@ -32,6 +32,7 @@ mod settings;
 
 pub use close::CloseReason;
 pub use compose::ComposedMessage;
+pub use handshake::greeting;
 pub use heartbeat::TimerOutcome;
 pub use outbox::{Outbox, Outboxes};
 pub use settings::{Authenticator, Identity, Settings};
@@ -48,6 +49,8 @@ pub struct Context<'a, S: Store> {
     pub broker: &'a mut Broker<S>,
     pub outboxes: &'a mut Outboxes,
     pub settings: &'a Settings,
+    /// [`greeting`] of the settings.
+    pub greeting: &'a [u8],
     /// The caller's clock, in milliseconds.
     pub now_ms: u64,
     /// Why publishers are not read at the moment.
@@ -122,7 +125,8 @@ pub struct Connection {
     frame_max: u32,
     heartbeat_s: u16,
     user: Option<Box<str>>,
-    client_properties: FieldTable,
+    /// As on the wire, without their length: they are kept for as long as the client stays, and seldom asked for.
+    client_properties: Box<[u8]>,
     capabilities: Capabilities,
     /// When it last sent anything, and was last written to.
     last_received_ms: u64,
@@ -168,7 +172,7 @@ impl Connection {
             frame_max: settings.frame_max,
             heartbeat_s: 0,
             user: None,
-            client_properties: FieldTable::default(),
+            client_properties: Box::default(),
             capabilities: Capabilities::default(),
             last_received_ms: now_ms,
             last_sent_ms: now_ms,
@@ -206,8 +210,8 @@ impl Connection {
         format!("{} -> {}", self.peer, self.local)
     }
 
-    pub fn client_properties(&self) -> &FieldTable {
-        &self.client_properties
+    pub fn client_properties(&self) -> FieldTable {
+        FieldTable::decode_entries(&self.client_properties).unwrap_or_default()
     }
 
     /// Limits as negotiated: channels, frame size in bytes, heartbeat in seconds.

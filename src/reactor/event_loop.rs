@@ -4,6 +4,7 @@
 //! owner must read (or write) until the source would block, or remember that it did not, because the poll will not
 //! say it again. It never reads or writes anything itself.
 
+use super::Clock;
 use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token};
 use std::io;
@@ -12,11 +13,20 @@ use std::time::Duration;
 /// The most sources one poll reports; the rest follow in the next one.
 pub const EVENTS_PER_POLL_MAX: usize = 1024;
 
+/// Waits that are slept through after busy waits that were in vain, at most.
+const SLEEPS_MAX: u32 = 64;
+
 /// The poll and the events of its latest call.
 #[derive(Debug)]
 pub struct Poller {
     poll: Poll,
     events: Events,
+    clock: Clock,
+    /// How long to ask again and again before going to sleep, in microseconds.
+    busy_us: u64,
+    /// Waits to sleep through before the next busy one, and how many it was the last time.
+    sleeps_left: u32,
+    sleeps: u32,
 }
 
 /// What the poll says about one source. Edges may be spurious: the system call that follows has the last word.
@@ -34,7 +44,20 @@ pub struct Readiness {
 
 impl Poller {
     pub fn new() -> io::Result<Self> {
-        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_PER_POLL_MAX) })
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_PER_POLL_MAX),
+            clock: Clock::start(),
+            busy_us: 0,
+            sleeps_left: 0,
+            sleeps: 0,
+        })
+    }
+
+    /// Waits busily for so long before it sleeps, which spares the time that waking up takes, and costs a processor. It
+    /// does so only as long as that is worth something: each busy wait in vain doubles the waits until the next one.
+    pub fn set_busy(&mut self, busy: Duration) {
+        self.busy_us = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
     }
 
     /// Reports `source` as `token` from now on, until it is deregistered or dropped. An edge for what is ready already
@@ -56,6 +79,37 @@ impl Poller {
     /// Waits until something is ready or `timeout` has passed; `None` waits for ever. A wait that a signal interrupts
     /// ends with nothing ready.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        if self.busy_us > 0 && timeout != Some(Duration::ZERO) {
+            match self.sleeps_left.checked_sub(1) {
+                Some(left) => self.sleeps_left = left,
+                None if self.wait_busily(timeout)? => return Ok(()),
+                None => {}
+            }
+        }
+        self.wait(timeout)
+    }
+
+    /// Asks until something is ready, and says whether it was.
+    fn wait_busily(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let timeout_us = timeout.map_or(u64::MAX, |timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
+        let until_us = self.clock.now_us().saturating_add(self.busy_us.min(timeout_us));
+        loop {
+            self.wait(Some(Duration::ZERO))?;
+            if !self.events.is_empty() {
+                self.sleeps = 0;
+                return Ok(true);
+            }
+            if self.clock.now_us() >= until_us {
+                self.sleeps = (self.sleeps * 2).clamp(1, SLEEPS_MAX);
+                self.sleeps_left = self.sleeps;
+                return Ok(false);
+            }
+            // Whoever else has work for this processor goes first.
+            std::thread::yield_now();
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
@@ -221,6 +275,33 @@ pub(super) mod tests {
         let thread = std::thread::spawn(move || elsewhere.wake().unwrap());
         assert_eq!(poll_until(&mut poller, |ready| ready.token == WAKER).token, WAKER);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_busy_wait_sees_what_a_sleeping_one_sees() {
+        let (mut poller, mut socket, mut client) = accepted();
+        poller.set_busy(Duration::from_millis(1));
+        for round in 0..2 * SLEEPS_MAX {
+            client.write_all(b"byte").unwrap();
+            poll_until(&mut poller, |ready| ready.token == CLIENT && ready.readable);
+            assert!(matches!(socket.receive(&mut [0; 8]), Received::Bytes(4)), "round {round}");
+        }
+        poller.poll(Some(Duration::from_micros(1))).unwrap();
+        assert_eq!(poller.ready().count(), 0);
+    }
+
+    #[test]
+    fn busy_waits_in_vain_become_rare() {
+        let mut poller = Poller::new().unwrap();
+        poller.set_busy(Duration::from_micros(1));
+        let mut busy = Vec::new();
+        for wait in 0..20 {
+            if poller.sleeps_left == 0 {
+                busy.push(wait);
+            }
+            poller.poll(Some(Duration::from_micros(1))).unwrap();
+        }
+        assert_eq!(busy, [0, 2, 5, 10, 19]);
     }
 
     #[test]

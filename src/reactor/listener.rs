@@ -5,7 +5,7 @@
 
 use super::Socket;
 use super::event_loop::delegate_source;
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Type};
 use std::fs::File;
 use std::io;
@@ -51,6 +51,9 @@ impl Listener {
             socket.set_only_v6(true)?;
         }
         socket.set_nonblocking(true)?;
+        // Replies are flushed once a turn, so waiting for more to send would only add latency. Accepted sockets inherit
+        // this, which spares a system call for each.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG_CLIENTS)?;
         let listener = TcpListener::from_std(socket.into());
@@ -67,7 +70,11 @@ impl Listener {
     pub fn accept(&mut self) -> Accepted {
         loop {
             let error = match self.listener.accept() {
-                Ok((stream, peer)) => return Accepted::Client(Socket::new(stream, peer)),
+                Ok((stream, peer)) => match self.local_address_of(&stream) {
+                    Ok(local) => return Accepted::Client(Socket::new(stream, peer, local)),
+                    // It is gone already.
+                    Err(_) => continue,
+                },
                 Err(error) => error,
             };
             match error.raw_os_error() {
@@ -80,6 +87,11 @@ impl Listener {
                 _ => return Accepted::Failed(error),
             }
         }
+    }
+
+    /// The address that a client connected to: the listener's own, unless that stands for several.
+    fn local_address_of(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        if self.address.ip().is_unspecified() { stream.local_addr() } else { Ok(self.address) }
     }
 
     /// Spends the spare descriptor on accepting one client, whose stream is closed at once.

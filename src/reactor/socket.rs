@@ -17,6 +17,7 @@ use std::time::Duration;
 pub struct Socket {
     stream: TcpStream,
     peer: SocketAddr,
+    local: SocketAddr,
 }
 
 /// How receiving went.
@@ -48,12 +49,9 @@ pub enum Sent {
 delegate_source!(Socket, stream);
 
 impl Socket {
-    /// Takes an accepted stream over. `stream` must be non-blocking, as mio's are.
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> Self {
-        // Replies are flushed once a turn, so waiting for more to send would only add latency. A peer that is gone
-        // already makes this fail, and the first receive will say so.
-        let _ = stream.set_nodelay(true);
-        Self { stream, peer }
+    /// Takes an accepted stream over. `stream` must be non-blocking, as mio's are, and without Nagle's delay.
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { stream, peer, local }
     }
 
     /// Receives into `buffer`, which must not be empty.
@@ -110,6 +108,12 @@ impl Socket {
         sent(|| self.stream.write(bytes))
     }
 
+    /// Like [`send`](Self::send), for the last bytes before the socket is dropped: the system keeps them back for a moment
+    /// so that they leave in one packet with the end of the stream.
+    pub fn send_last(&mut self, bytes: &[u8]) -> Sent {
+        sent(|| SockRef::from(&self.stream).send_with_flags(bytes, libc::MSG_MORE | libc::MSG_NOSIGNAL))
+    }
+
     /// Sends the beginning of `parts`, in order, with one system call. At most `IOV_MAX` (1024) parts are looked at.
     pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
         sent(|| self.stream.write_vectored(parts))
@@ -132,8 +136,8 @@ impl Socket {
     }
 
     /// The address of ours that the client connected to.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
     }
 }
 
@@ -169,24 +173,46 @@ fn sent(mut send: impl FnMut() -> io::Result<usize>) -> Sent {
 #[allow(clippy::disallowed_methods, reason = "the clients in these tests are plain standard sockets")]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream as Client};
+    use crate::reactor::{Accepted, Listener};
+    use std::net::TcpStream as Client;
 
     /// A socket and the client at its other end. The client's bytes are on the loopback when its write returns, so
     /// these tests need no poll.
     fn pair() -> (Socket, Client) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = Client::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, peer) = listener.accept().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        (Socket::new(TcpStream::from_std(stream), peer), client)
+        pair_through("127.0.0.1:0")
+    }
+
+    fn pair_through(listen: &str) -> (Socket, Client) {
+        let mut listener = Listener::bind(listen.parse().unwrap()).unwrap();
+        let client = Client::connect(("127.0.0.1", listener.local_address().port())).unwrap();
+        loop {
+            match listener.accept() {
+                Accepted::Client(socket) => return (socket, client),
+                // It is connected, so it will be there; a plain standard listener would wait for it.
+                Accepted::WouldBlock => std::thread::yield_now(),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]
     fn nagle_is_off_and_both_addresses_are_known() {
-        let (socket, client) = pair();
-        assert!(socket.stream.nodelay().unwrap());
-        assert_eq!(socket.peer_address(), client.local_addr().unwrap());
-        assert_eq!(socket.local_address().unwrap(), client.peer_addr().unwrap());
+        for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let (socket, client) = pair_through(listen);
+            assert!(socket.stream.nodelay().unwrap());
+            assert_eq!(socket.peer_address(), client.local_addr().unwrap());
+            assert_eq!(socket.local_address(), client.peer_addr().unwrap());
+        }
+    }
+
+    #[test]
+    fn last_words_arrive_with_the_end_of_the_stream() {
+        let (mut socket, mut client) = pair();
+        assert!(matches!(socket.send_last(b"farewell"), Sent::Bytes(8)));
+        drop(socket);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"farewell");
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub struct Client {
     pub socket: Socket,
     /// Bytes may be waiting: an edge said so, and no receive has come back short since.
     pub readable: bool,
+    /// An edge said that the peer sends nothing more. There is no other edge for that, so receives that come back short
+    /// don't count: it stays readable until a receive says the same.
+    pub ended: bool,
     /// In the list of those to be read.
     pub listed: bool,
     /// Sending came back short; an edge will say when there is room.
@@ -30,8 +33,14 @@ impl Clients {
         if self.clients.len() <= index {
             self.clients.resize_with(index + 1, || None);
         }
-        self.clients[index] =
-            Some(Client { socket, readable: false, listed: false, blocked_sending: false, lingers_until_ms: None });
+        self.clients[index] = Some(Client {
+            socket,
+            readable: false,
+            ended: false,
+            listed: false,
+            blocked_sending: false,
+            lingers_until_ms: None,
+        });
     }
 
     pub fn remove(&mut self, id: ConnectionId) -> Option<Client> {

@@ -176,7 +176,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> 
             channel_max,
             frame_max,
             heartbeat_s,
-            client_properties: connection.client_properties().clone(),
+            client_properties: connection.client_properties(),
             connected_at_ms,
             send_pending: hub.outboxes().get(connection.id()).len(),
         })

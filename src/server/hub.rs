@@ -5,8 +5,8 @@
 use super::direct::{Direct, DirectEffects};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::store::Store;
-use crate::broker::{self, Broker, ConnectionId, MessageMemory};
-use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
+use crate::broker::{self, Broker, ConnectionId, MessageMemory, QueuePressure};
+use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
 use std::net::SocketAddr;
@@ -48,6 +48,7 @@ pub struct Hub<S: Store> {
     members: Slab<Member>,
     outboxes: Outboxes,
     settings: Settings,
+    greeting: Vec<u8>,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
     pressure: Pressure,
@@ -64,6 +65,7 @@ macro_rules! context {
             broker: &mut $hub.broker,
             outboxes: &mut $hub.outboxes,
             settings: &$hub.settings,
+            greeting: &$hub.greeting,
             now_ms: $hub.now_ms,
             alarm: $hub.alarm,
         }
@@ -77,6 +79,7 @@ impl<S: Store> Hub<S> {
             broker: Broker::new(settings.broker, store, now_ms),
             members: Slab::new(),
             outboxes: Outboxes::new(settings.outbox_high_water_bytes),
+            greeting: greeting(&settings.connection),
             settings: settings.connection,
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
@@ -246,13 +249,14 @@ impl<S: Store> Hub<S> {
         }
         let log_is_behind = self.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
         let Pressure { backlog_messages, drain_messages_per_s } = self.pressure;
-        let disk_is_behind = log_is_behind || self.broker.is_paging_behind();
-        if connection.has_published() && disk_is_behind
-            || connection.presses_on_queues(backlog_messages, drain_messages_per_s, &mut context!(self))
-        {
+        if connection.has_published() && (log_is_behind || self.broker.is_paging_behind()) {
             return MayRead::Later;
         }
-        MayRead::Now
+        match connection.pressure_on_queues(backlog_messages, drain_messages_per_s, &mut context!(self)) {
+            QueuePressure::None => MayRead::Now,
+            QueuePressure::Consumed => MayRead::Sparingly,
+            QueuePressure::Drained => MayRead::Later,
+        }
     }
 
     /// Delivers what can be delivered and confirms what can be confirmed.
@@ -287,6 +291,12 @@ impl<S: Store> Hub<S> {
     /// The connection is over and everything it should hear was sent.
     pub fn is_finished(&self, id: ConnectionId) -> bool {
         self.members[id.0 as usize].connection.phase() == Phase::Closed && self.outboxes.get(id).is_empty()
+    }
+
+    /// The client asked for the close, and `count` more bytes sent are all that it should hear: its socket closes then.
+    pub fn is_over_with(&self, id: ConnectionId, count: usize) -> bool {
+        self.members[id.0 as usize].connection.close_reason() == Some(&CloseReason::ByClient)
+            && self.outboxes.get(id).len() == count
     }
 
     /// Raises or clears the memory alarm. Returns the connections that are to be read again.
@@ -390,6 +400,8 @@ impl<S: Store> Hub<S> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MayRead {
     Now,
+    /// Little at a time: consumers of a queue that it publishes to must get their turn often.
+    Sparingly,
     /// A queue that it publishes to is full but is being drained, or the disk is behind: ask again soon.
     Later,
     /// Not until a command that waits for the disk [was resumed](Hub::resume).

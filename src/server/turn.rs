@@ -36,6 +36,8 @@ const SEND_PARTS_MAX: usize = 64;
 const STREAM_OVERFLOW_BYTES: usize = 2 * 1024;
 /// Rounds of delivering and sending in one turn, before others get their go.
 const PUMP_ROUNDS_MAX: usize = 4;
+/// Who is read sparingly is read one part in so many of the budget in a turn: little more than what a turn costs anyway.
+const SPARING_SHARE: usize = 8;
 /// How soon publishers that wait for a queue to drain are asked again, in milliseconds.
 const PRESSURE_RETRY_MS: u64 = 1;
 /// How long a client may take to end its side after we ended ours, in milliseconds.
@@ -94,11 +96,12 @@ impl Server {
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
-        let Sources { poller, mut listeners, mut signals, clock } = sources;
+        let Sources { mut poller, mut listeners, mut signals, clock } = sources;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poller.register_readable(listener, LISTENER_TOKENS + index)?;
         }
         poller.register_readable(&mut signals, SIGNAL_TOKEN)?;
+        poller.set_busy(Duration::from_micros(config.busy_poll_us));
         let limits = &config.limits;
         // The largest partial frame and a budget's worth of new bytes fit.
         let buffer = limits.receive_buffer_bytes.max(limits.frame_max_bytes as usize + limits.read_budget_bytes + 64);
@@ -130,6 +133,8 @@ impl Server {
     /// then.
     pub fn run(mut self, reload: impl Fn() -> Option<MessageMemory>) -> io::Result<()> {
         loop {
+            // Whoever logs may keep this thread's lines back until here.
+            log::logger().flush();
             self.poller.poll(self.timeout())?;
             self.now_ms = self.clock.now_ms();
             for over in self.hub.start_turn(self.now_ms) {
@@ -191,6 +196,7 @@ impl Server {
                 token => {
                     let id = ConnectionId(token as u32);
                     let Some(client) = self.clients.get_mut(id) else { continue };
+                    client.ended |= readiness.closed;
                     if readiness.readable || readiness.closed {
                         client.readable = true;
                         self.clients.list(id);
@@ -277,8 +283,7 @@ impl Server {
             return;
         }
         let peer = socket.peer_address();
-        let Ok(local) = socket.local_address() else { return };
-        let id = self.hub.connect(peer, local);
+        let id = self.hub.connect(peer, socket.local_address());
         if let Err(error) = self.poller.register(&mut socket, id.0 as usize) {
             log::error!("{peer}: can't be polled: {error}");
             self.hub.disconnect(id);
@@ -303,7 +308,8 @@ impl Server {
         for _ in 0..self.clients.to_read_len() {
             let Some(id) = self.clients.next_to_read() else { break };
             match self.hub.may_read(id) {
-                MayRead::Now => self.receive_from(id),
+                MayRead::Now => self.receive_from(id, self.read_budget_bytes),
+                MayRead::Sparingly => self.receive_from(id, self.read_budget_bytes / SPARING_SHARE),
                 MayRead::Later => self.pressed.push(id),
                 // It is listed again when that is over.
                 MayRead::NotDuringAlarm | MayRead::WhenResumed => {}
@@ -330,36 +336,50 @@ impl Server {
     }
 
     /// Receives what one client may send this turn.
-    fn receive_from(&mut self, id: ConnectionId) {
+    fn receive_from(&mut self, id: ConnectionId, budget_bytes: usize) {
+        let mut left_bytes = budget_bytes;
+        // One receive takes what the budget allows, unless it went into a large body, which has less room.
+        while let Some(count) = self.receive_once(id, budget_bytes)
+            && count < left_bytes
+            && self.hub.may_read(id) == MayRead::Now
+        {
+            left_bytes -= count;
+        }
         let Some(client) = self.clients.get_mut(id) else { return };
+        if client.readable {
+            self.clients.list(id);
+        }
+        if self.hub.is_finished(id) {
+            self.finish(id);
+        }
+    }
+
+    /// Receives once. Says how many bytes went into a large body and behind it, if that left room for more.
+    fn receive_once(&mut self, id: ConnectionId, budget_bytes: usize) -> Option<usize> {
+        let client = self.clients.get_mut(id)?;
         let connection = self.hub.connection_mut(id);
         let partial = connection.take_partial(&mut self.receive_buffer);
-        let space = &mut self.receive_buffer[partial..partial + self.read_budget_bytes];
-        let space_length = space.len();
-        let (received, streamed) = match connection.stream_target() {
+        let space = &mut self.receive_buffer[partial..partial + budget_bytes];
+        let (received, streamed, offered) = match connection.stream_target() {
             Some((body, remaining)) => {
                 let before = body.len();
+                let share = remaining.min(body.capacity() - before);
                 let overflow = &mut space[..STREAM_OVERFLOW_BYTES];
-                let received = client.socket.receive_onto(body, remaining, overflow);
-                (received, Some(body.len() - before))
+                let received = client.socket.receive_onto(body, share, overflow);
+                (received, body.len() - before, share + STREAM_OVERFLOW_BYTES)
             }
-            None => (client.socket.receive(space), None),
+            None => (client.socket.receive(space), 0, space.len()),
         };
         match received {
             Received::Bytes(count) => {
-                let streamed = streamed.unwrap_or(0);
+                // A short read means that nothing more is waiting; the next bytes come with an edge.
+                client.readable = count == offered || client.ended;
                 if streamed > 0 {
                     self.hub.streamed(id, streamed);
                 }
-                let fresh = count - streamed;
-                self.hub.receive(id, &self.receive_buffer[..partial + fresh]);
-                // A short read means that nothing more is waiting; the next bytes come with an edge.
-                let more = streamed > 0 || fresh == space_length;
-                if let Some(client) = self.clients.get_mut(id) {
-                    client.readable = more;
-                }
-                self.clients.list(id);
+                self.hub.receive(id, &self.receive_buffer[..partial + count - streamed]);
                 self.note_if_awaiting(id);
+                return (streamed > 0 && count == offered).then_some(count);
             }
             Received::WouldBlock => {
                 client.readable = false;
@@ -368,9 +388,7 @@ impl Server {
             Received::Closed => self.lost(id, "the client closed its socket"),
             Received::Failed(error) => self.lost(id, &error.to_string()),
         }
-        if self.clients.get_mut(id).is_some() && self.hub.is_finished(id) {
-            self.finish(id);
-        }
+        None
     }
 
     /// The other side is gone.
@@ -404,6 +422,10 @@ impl Server {
             let contiguous = outbox.contiguous();
             let offered = contiguous.map(<[u8]>::len);
             let sent = match contiguous {
+                // Not while more may be waiting: closing would then be a reset, which throws away what was kept back.
+                Some(bytes) if !client.readable && self.hub.is_over_with(id, bytes.len()) => {
+                    client.socket.send_last(bytes)
+                }
                 Some(bytes) => client.socket.send(bytes),
                 None => {
                     let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];

@@ -6,9 +6,16 @@
 use crate::support::broker::Broker;
 use crate::support::client::{Client, FRAME_MAX, encode, put_frame};
 use crate::support::transcript::{parse, play, side_by_side};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 const HALF_OPEN_CONNECTIONS: usize = 200;
+/// Enough for one of them to hit the moment.
+const HASTY_DEPARTURES: usize = 20;
+/// How long the broker may take to notice.
+const PATIENCE: Duration = Duration::from_secs(8);
 const CHANNEL_CYCLES: usize = 2_000;
 const STALLED_BODIES: usize = 50;
 const BODY_FRAMES: usize = 20_000;
@@ -56,6 +63,28 @@ fn beside_a_bystander(hostility: impl FnOnce(&Broker)) {
     let mut bystander = Bystander::beside(&broker);
     hostility(&broker);
     bystander.round_trip();
+}
+
+/// The poll tells of the last bytes and of the end behind them with one edge.
+#[test]
+fn a_client_that_leaves_with_its_last_words_is_missed() {
+    let mut words = b"AMQP\x00\x00\x09\x01".to_vec();
+    words.extend(encode(
+        0,
+        "connection.start-ok mechanism=PLAIN response='\\0guest\\0guest' locale=en_US client_properties={} ; \
+         connection.tune-ok channel_max=2047 frame_max=131072 heartbeat=0 ; connection.open virtual_host=/",
+        FRAME_MAX,
+    ));
+    beside_a_bystander(|broker| {
+        for _ in 0..HASTY_DEPARTURES {
+            let mut socket = TcpStream::connect(broker.address).expect("the broker listens");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
+            socket.write_all(&words).expect("room for a few frames");
+            socket.shutdown(Shutdown::Write).expect("a TCP socket");
+            let mut answers = Vec::new();
+            socket.read_to_end(&mut answers).expect("the broker hangs up, too");
+        }
+    });
 }
 
 #[test]
