@@ -207,7 +207,7 @@ impl<'a> World<'a> {
         let client = &mut self.clients[index];
         let (id, connection) = (client.id, client.connection);
         let count = client.deliverable(count);
-        if count == 0 || self.hub.may_read(connection) != MayRead::Now {
+        if count == 0 || !matches!(self.hub.may_read(connection), MayRead::Now | MayRead::Sparingly) {
             return Ok(());
         }
         let (bytes, commands) = client.deliver(count);
