@@ -74,7 +74,10 @@ impl OpenedLog {
 }
 
 /// Puts definitions and messages back. Returns how many messages.
-fn restore(
+///
+/// # Errors
+/// Definitions that contradict each other.
+pub fn restore(
     hub: &mut Hub<LogStore>,
     definitions: Vec<Definition>,
     queues: Vec<RecoveredQueue>,

@@ -13,6 +13,7 @@ mod turn;
 mod tests;
 
 pub use hub::{Hub, HubSettings, MayRead, Pressure};
+pub use journal::restore;
 
 use crate::config::{Config, Identity};
 use crate::connection::{self, Authenticator};

@@ -46,6 +46,7 @@ impl Plan {
         let exchange = |index| ExchangeDeclare {
             name: format!("x{index}"),
             kind: *random.pick(&kinds),
+            durable: random.percent(50),
             auto_delete: random.percent(40),
             alternate: random.percent(30).then(|| *random.pick(&ALTERNATES)),
         };
