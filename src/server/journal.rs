@@ -69,7 +69,7 @@ impl OpenedLog {
             let _ = waker.wake();
         };
         let writer = spawn(writer, wake)?;
-        Ok(Journal { writer, disk, disk_free_limit_bytes, disk_checked_ms: 0 })
+        Ok(Journal { writer, disk, disk_free_limit_bytes, disk_check_due_ms: 0 })
     }
 }
 
@@ -118,7 +118,8 @@ pub(super) struct Journal {
     writer: WriterHandle,
     disk: FileDisk,
     disk_free_limit_bytes: u64,
-    disk_checked_ms: u64,
+    /// When the room on the disk is to be looked at again.
+    disk_check_due_ms: u64,
 }
 
 impl Journal {
@@ -155,16 +156,22 @@ impl Journal {
     pub fn next_deadline_ms(&self, hub: &Hub<LogStore>) -> Option<u64> {
         let store = hub.broker().store();
         let sync = store.sync_wanted_by_ms().filter(|_| !store.is_writing());
-        let alarm = hub.is_disk_low().then_some(self.disk_checked_ms + DISK_CHECK_INTERVAL_MS);
+        let alarm = hub.is_disk_low().then_some(self.disk_check_due_ms);
         sync.into_iter().chain(alarm).min()
+    }
+
+    /// Changes the room below which publishers are not read. It is looked at in this turn.
+    pub fn set_disk_free_limit(&mut self, bytes: u64) {
+        self.disk_free_limit_bytes = bytes;
+        self.disk_check_due_ms = 0;
     }
 
     /// Looks whether there is room on the disk, now and then.
     pub fn check_disk(&mut self, hub: &mut Hub<LogStore>, now_ms: u64) {
-        if now_ms < self.disk_checked_ms + DISK_CHECK_INTERVAL_MS {
+        if now_ms < self.disk_check_due_ms {
             return;
         }
-        self.disk_checked_ms = now_ms;
+        self.disk_check_due_ms = now_ms + DISK_CHECK_INTERVAL_MS;
         match self.disk.free_bytes() {
             Ok(free_bytes) => hub.set_disk_low(free_bytes < self.disk_free_limit_bytes),
             Err(error) => log::warn!("the room on the disk is unknown: {error}"),

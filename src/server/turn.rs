@@ -84,6 +84,12 @@ pub(super) struct Sources {
     pub clock: Clock,
 }
 
+/// What can be set anew while the broker runs.
+pub(super) struct Reloaded {
+    pub memory_watermark_bytes: usize,
+    pub disk_free_limit_bytes: u64,
+}
+
 impl Server {
     pub fn new(
         sources: Sources,
@@ -123,8 +129,8 @@ impl Server {
         })
     }
 
-    /// Turns until the broker is told to stop and its clients are gone. `reload` says the new memory watermark.
-    pub fn run(mut self, reload: impl Fn() -> Option<usize>) -> io::Result<()> {
+    /// Turns until the broker is told to stop and its clients are gone. `reload` reads the settings again.
+    pub fn run(mut self, reload: impl Fn() -> Option<Reloaded>) -> io::Result<()> {
         loop {
             self.poller.poll(self.timeout())?;
             self.now_ms = self.clock.now_ms();
@@ -132,9 +138,9 @@ impl Server {
                 self.close(over);
             }
             self.journal.take_reports(&mut self.hub).map_err(log_failed)?;
-            self.journal.check_disk(&mut self.hub, self.now_ms);
             self.take_readiness();
             self.handle_signals(&reload);
+            self.journal.check_disk(&mut self.hub, self.now_ms);
             self.desk.answer(&mut self.hub);
             self.pump_and_flush();
             self.accept();
@@ -204,15 +210,16 @@ impl Server {
         }
     }
 
-    fn handle_signals(&mut self, reload: impl Fn() -> Option<usize>) {
+    fn handle_signals(&mut self, reload: impl Fn() -> Option<Reloaded>) {
         if !std::mem::take(&mut self.signalled) {
             return;
         }
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
-                    if let Some(watermark_bytes) = reload() {
-                        self.hub.set_memory_watermark(watermark_bytes);
+                    if let Some(Reloaded { memory_watermark_bytes, disk_free_limit_bytes }) = reload() {
+                        self.hub.set_memory_watermark(memory_watermark_bytes);
+                        self.journal.set_disk_free_limit(disk_free_limit_bytes);
                         log::info!("configuration read again");
                     }
                 }
