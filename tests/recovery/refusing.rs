@@ -3,13 +3,20 @@
 
 use std::io;
 
-/// What the kernel answers, and to which calls: those in which one argument is at least so much.
+/// What the kernel answers, and to which calls.
 #[derive(Clone, Copy)]
 pub struct Refusal {
     call: libc::c_long,
     argument: u32,
-    at_least: u32,
+    when: When,
     error: libc::c_int,
+}
+
+/// What the argument must be like.
+#[derive(Clone, Copy)]
+enum When {
+    AtLeast(u32),
+    AnyBitOf(u32),
 }
 
 /// Descriptors of this number and above are the unlucky ones. Whoever wants the broker's next file to be unlucky connects
@@ -19,17 +26,28 @@ pub const UNLUCKY_DESCRIPTOR: u32 = 80;
 impl Refusal {
     /// Writes that begin at this offset of their file, or behind it.
     pub fn of_writes_from(offset: u32, error: libc::c_int) -> Self {
-        Self { call: libc::SYS_pwrite64, argument: 3, at_least: offset, error }
+        Self { call: libc::SYS_pwrite64, argument: 3, when: When::AtLeast(offset), error }
     }
 
     /// fdatasync of an unlucky file.
     pub fn of_syncs(error: libc::c_int) -> Self {
-        Self { call: libc::SYS_fdatasync, argument: 0, at_least: UNLUCKY_DESCRIPTOR, error }
+        Self { call: libc::SYS_fdatasync, argument: 0, when: When::AtLeast(UNLUCKY_DESCRIPTOR), error }
     }
 
     /// Room for an unlucky file.
     pub fn of_room(error: libc::c_int) -> Self {
-        Self { call: libc::SYS_fallocate, argument: 0, at_least: UNLUCKY_DESCRIPTOR, error }
+        Self { call: libc::SYS_fallocate, argument: 0, when: When::AtLeast(UNLUCKY_DESCRIPTOR), error }
+    }
+
+    /// Files opened to be written: all is read-only, also for root.
+    pub fn of_opening_for_writing() -> Self {
+        let writing = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT).cast_unsigned();
+        Self { call: libc::SYS_openat, argument: 2, when: When::AnyBitOf(writing), error: libc::EROFS }
+    }
+
+    /// The user's number: it is another one, which owns nothing.
+    pub fn of_the_user() -> Self {
+        Self { call: libc::SYS_geteuid, argument: 0, when: When::AtLeast(0), error: libc::EPERM }
     }
 
     /// Puts the filter on this process and all that it becomes and starts. Calls nothing but the system, as it runs
@@ -41,12 +59,16 @@ impl Refusal {
         let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
         let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
         let answer = libc::BPF_RET | libc::BPF_K;
+        let (test, operand) = match self.when {
+            When::AtLeast(least) => (libc::BPF_JGE, least),
+            When::AnyBitOf(bits) => (libc::BPF_JSET, bits),
+        };
         let filter = [
             statement(load, CALL_AT),
             // Another call: on to the last line.
             libc::sock_filter { jf: 3, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, self.call as u32) },
             statement(load, ARGUMENTS_AT + 8 * self.argument + if cfg!(target_endian = "big") { 4 } else { 0 }),
-            libc::sock_filter { jf: 1, ..statement(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, self.at_least) },
+            libc::sock_filter { jf: 1, ..statement(libc::BPF_JMP | test | libc::BPF_K, operand) },
             statement(answer, libc::SECCOMP_RET_ERRNO | self.error as u32),
             statement(answer, libc::SECCOMP_RET_ALLOW),
         ];
