@@ -26,7 +26,10 @@ fuzz_target!(|input: &[u8]| {
         }
         let Ok(writer) = LogWriter::start(disk.clone(), options(), recovered.resume) else { continue };
         drop(writer);
-        let again = recover(&disk, RecoveryMode::Strict, NODE).expect("what was started can be started again");
-        assert!(messages(&again) == found, "the start after it finds the same");
+        let again = recover(&disk, RecoveryMode::Strict, NODE);
+        if !is_forged {
+            let again = again.expect("what was started can be started again");
+            assert!(messages(&again) == found, "the start after it finds the same");
+        }
     }
 });
