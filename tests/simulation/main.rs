@@ -165,7 +165,7 @@ fn the_simulation_meets_everything_that_it_claims_to_check() {
         "look ahead",
     ];
     let mut heard = BTreeMap::new();
-    for seed in 0..500 {
+    for seed in 0..1000 {
         for (kind, count) in run(seed, STEPS).heard {
             *heard.entry(kind).or_insert(0) += count;
         }

@@ -23,7 +23,7 @@ mod settle;
 pub use lasting::{Found, Survivors, Tick, binding_words, exchange_words, queue_words};
 pub use observe::{Fit, Outlook};
 
-use crate::command::{Outcome, QueueDeclare};
+use crate::command::{BindingName, Outcome, QueueDeclare};
 use crate::message::Message;
 use crate::wire::Content;
 use lasting::Lasting;
@@ -269,6 +269,12 @@ impl Model {
     pub fn settleable(&self, client: ClientId, channel: u16, seen: u64) -> Vec<u64> {
         let channel = self.clients.get(&client).and_then(|client| client.channels.get(&channel));
         channel.map_or_else(Vec::new, |channel| channel.unacked.range(..=seen).map(|(tag, _)| *tag).collect())
+    }
+
+    /// The bindings of queues whose names are known.
+    pub fn queue_bindings(&self) -> Vec<(String, BindingName)> {
+        let bindings = self.routing.queue_bindings();
+        bindings.filter_map(|(key, binding)| Some((self.all_names[key].clone()?, binding.clone()))).collect()
     }
 
     pub fn queue_names(&self) -> Vec<String> {

@@ -96,6 +96,13 @@ impl Routing {
         }
     }
 
+    pub fn queue_bindings(&self) -> impl Iterator<Item = (QueueKey, &BindingName)> {
+        self.bindings.iter().filter_map(|(binding, destination)| match destination {
+            Destination::Queue(queue) => Some((*queue, binding)),
+            Destination::Exchange(_) => None,
+        })
+    }
+
     /// Exchanges and bindings that outlive the broker, but for the predeclared exchanges.
     pub fn lasting(&self, queue_lasts: impl Fn(QueueKey) -> bool) -> Vec<Thing> {
         let lasts = |exchange: &String| self.exchanges.get(exchange).is_some_and(|exchange| exchange.durable);
