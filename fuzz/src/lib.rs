@@ -1,4 +1,8 @@
-//! What the fuzz targets share: pieces of a stream, frames, and a hub with clients.
+//! What the fuzz targets share: pieces of a stream, frames, a hub with clients, and logs on a disk in memory.
+
+pub mod log;
+#[path = "../../tests/support/sim_disk.rs"]
+pub mod sim_disk;
 
 use leveret::broker::ConnectionId;
 use leveret::broker::store::MemoryStore;

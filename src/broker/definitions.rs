@@ -31,8 +31,14 @@ pub struct RestoredQueue {
 impl<S: Store> Broker<S> {
     /// Tells the log of a change; the answer to the command under way waits for it.
     pub(super) fn define(&mut self, definition: &Definition) {
-        let position = self.store.define(definition);
-        self.answer_waits_for(position);
+        self.last_definition = self.store.define(definition);
+        self.answer_waits_for(self.last_definition);
+    }
+
+    /// The answer to the command under way says that something is there, or gone, which another command may have brought
+    /// about a moment ago.
+    pub(super) fn answer_waits_for_definitions(&mut self) {
+        self.answer_waits_for(self.last_definition);
     }
 
     pub(super) fn answer_waits_for(&mut self, position: LogPosition) {

@@ -237,7 +237,7 @@ impl<S: Store> Broker<S> {
             }
             self.drop_expired(id);
             // What was away may be here by now.
-            if !self.take_pages() {
+            if !self.take_pages() && !self.queue(id).touched {
                 break;
             }
         }

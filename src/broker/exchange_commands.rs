@@ -29,6 +29,8 @@ impl<S: Store> Broker<S> {
             let Exchange { name, kind, .. } = self.router.exchange_info(declared.id);
             let (name, kind) = (name.clone(), *kind);
             self.define(&Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments });
+        } else if durable {
+            self.answer_waits_for_definitions();
         }
         Ok(declared.new)
     }
@@ -37,8 +39,9 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 404.
-    pub fn declare_exchange_passively(&self, name: &[u8]) -> Result<(), AmqpError> {
+    pub fn declare_exchange_passively(&mut self, name: &[u8]) -> Result<(), AmqpError> {
         self.router.declare_passive(name)?;
+        self.answer_waits_for_definitions();
         Ok(())
     }
 
@@ -49,6 +52,7 @@ impl<S: Store> Broker<S> {
     pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<(), AmqpError> {
         let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
         let deleted = self.router.delete(name, if_unused)?;
+        self.answer_waits_for_definitions();
         if durable {
             self.define(&Definition::ExchangeDeleted { name: ShortString::truncated(name) });
         }
@@ -72,6 +76,8 @@ impl<S: Store> Broker<S> {
         if bound.new && bound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
             self.define(&Definition::Bound(durable_binding(source, destination, routing_key, &arguments)));
+        } else if bound.durable {
+            self.answer_waits_for_definitions();
         }
         Ok(())
     }
@@ -88,6 +94,7 @@ impl<S: Store> Broker<S> {
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
         let unbound = self.router.unbind_exchange(source, destination, routing_key, arguments)?;
+        self.answer_waits_for_definitions();
         if unbound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
             self.define(&Definition::Unbound(durable_binding(source, destination, routing_key, arguments)));

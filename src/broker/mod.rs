@@ -145,6 +145,8 @@ pub struct Broker<S: Store> {
     queue_serial: u64,
     /// What the answer to the command under way must wait for.
     answer_waits_for: LogPosition,
+    /// Of the last change of what exists that the log was told of.
+    last_definition: LogPosition,
     route_scratch: Vec<QueueId>,
     totals: Totals,
     /// Messages in all backlogs, and unacknowledged ones.
@@ -171,6 +173,7 @@ impl<S: Store> Broker<S> {
             now_ms,
             queue_serial: 0,
             answer_waits_for: LogPosition::default(),
+            last_definition: LogPosition::default(),
             route_scratch: Vec::new(),
             totals: Totals::default(),
             ready: 0,

@@ -86,8 +86,7 @@ impl<S: Store> Broker<S> {
     }
 
     fn has_too_much(&self) -> bool {
-        message_memory_bytes() > self.settings.message_memory.paging_bytes
-            && self.store.unwritten_page_bytes() < UNWRITTEN_PAGES_MAX_BYTES
+        message_memory_bytes() > self.settings.message_memory.paging_bytes && self.takes_pages()
     }
 
     /// Moves messages out of memory as far as there are too many. Called when what could be delivered is.
@@ -100,8 +99,12 @@ impl<S: Store> Broker<S> {
 
     /// Messages take too much memory, and the disk does not keep up with relieving it.
     pub fn is_paging_behind(&self) -> bool {
-        message_memory_bytes() > self.settings.message_memory.paging_bytes
-            && self.store.unwritten_page_bytes() >= UNWRITTEN_PAGES_MAX_BYTES
+        message_memory_bytes() > self.settings.message_memory.paging_bytes && !self.takes_pages()
+    }
+
+    /// Few enough pages wait to be written for more.
+    pub fn takes_pages(&self) -> bool {
+        self.store.unwritten_page_bytes() < UNWRITTEN_PAGES_MAX_BYTES
     }
 
     #[cold]
@@ -275,6 +278,7 @@ impl<S: Store> Broker<S> {
     /// For each durable queue, the sequence below which messages may have been delivered.
     pub fn delivered_marks(&self) -> impl Iterator<Item = (DurableQueueId, u64)> + '_ {
         let durable = self.queues.iter().filter_map(|(_, queue)| Some((queue.durable_id?, queue)));
-        durable.filter(|(_, queue)| !queue.backlog.is_empty()).map(|(id, queue)| (id, queue.backlog.delivered_below()))
+        let held = durable.filter(|(_, queue)| !queue.backlog.is_empty() || queue.unacknowledged > 0);
+        held.map(|(id, queue)| (id, queue.backlog.delivered_below()))
     }
 }

@@ -114,6 +114,9 @@ impl<S: Store> Broker<S> {
         self.settle_deliveries(id, effects);
         self.totals.queues_declared += 1;
         self.use_queue(id);
+        if self.queue(id).durable_id.is_some() {
+            self.answer_waits_for_definitions();
+        }
         let queue = self.queue(id);
         Declared {
             name: queue.properties.name.clone(),
@@ -259,6 +262,8 @@ impl<S: Store> Broker<S> {
         if bound.new && bound.durable {
             let destination = DurableDestination::Queue(ShortString::truncated(queue));
             self.define(&Definition::Bound(durable_binding(exchange, destination, routing_key, &arguments)));
+        } else if bound.durable {
+            self.answer_waits_for_definitions();
         }
         Ok(bound.new)
     }
@@ -276,6 +281,7 @@ impl<S: Store> Broker<S> {
     ) -> Result<(), AmqpError> {
         match self.router.queue_named(queue) {
             Some(id) => {
+                self.answer_waits_for_definitions();
                 let unbound = self.router.unbind_queue(exchange, id, routing_key, arguments)?;
                 if unbound.durable {
                     let destination = DurableDestination::Queue(ShortString::truncated(queue));
@@ -286,7 +292,10 @@ impl<S: Store> Broker<S> {
                 Ok(())
             }
             None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| ()),
-            None => Ok(()),
+            None => {
+                self.answer_waits_for_definitions();
+                Ok(())
+            }
         }
     }
 
@@ -345,6 +354,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Result<DeletedQueue, AmqpError> {
         if self.router.queue_named(name).is_none() {
+            self.answer_waits_for_definitions();
             return Ok(DeletedQueue::default());
         }
         let id = self.accessible_queue(name, connection)?;

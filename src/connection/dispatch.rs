@@ -2,8 +2,8 @@
 
 use super::channel::Channel;
 use super::{Alarm, Connection, Context, Phase};
-use crate::broker::QueuePressure;
 use crate::broker::DeclareRequest;
+use crate::broker::QueuePressure;
 use crate::broker::store::Store;
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
 use crate::protocol::{AmqpError, Method, ReplyCode};

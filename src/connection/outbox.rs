@@ -109,6 +109,24 @@ impl Outbox {
         filled
     }
 
+    /// A copy of all that waits, what is held back among it, from its byte `from` on. For who looks and sends nothing.
+    pub fn peek(&self, from: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len().saturating_sub(from));
+        let mut before = 0;
+        let mut add = |part: &[u8]| {
+            bytes.extend_from_slice(&part[from.saturating_sub(before).min(part.len())..]);
+            before += part.len();
+        };
+        let mut position = self.sent;
+        for shared in &self.shared {
+            add(&self.buffer[position..shared.at]);
+            add(&shared.bytes);
+            position = shared.at;
+        }
+        add(&self.buffer[position..]);
+        bytes
+    }
+
     /// The bytes that can be sent, when they lie in one piece.
     #[inline]
     pub fn contiguous(&self) -> Option<&[u8]> {
@@ -384,6 +402,9 @@ mod tests {
                 prop_assert_eq!(outboxes.get(CLIENT).len(), expected.len() - received.len());
             }
             while !outboxes.get(CLIENT).is_empty() {
+                let unseen = &expected[received.len()..];
+                let from = sends.next().unwrap() % (unseen.len() + 1);
+                prop_assert_eq!(outboxes.get(CLIENT).peek(from), &unseen[from..]);
                 received.extend(take(&mut outboxes, sends.next().unwrap()));
             }
             prop_assert_eq!(received, expected);

@@ -88,7 +88,7 @@ impl OpenedLog {
             loader_has_more: false,
             disk,
             disk_free_limit_bytes,
-            disk_checked_ms: 0,
+            disk_check_due_ms: 0,
         })
     }
 
@@ -138,7 +138,8 @@ pub(super) struct Journal {
     loader_has_more: bool,
     disk: FileDisk,
     disk_free_limit_bytes: u64,
-    disk_checked_ms: u64,
+    /// When the room on the disk is to be looked at again.
+    disk_check_due_ms: u64,
 }
 
 impl Journal {
@@ -172,7 +173,7 @@ impl Journal {
         self.loader_has_more = true;
         for _ in 0..LOADED_PAGES_PER_TURN {
             // The pager or the loader wakes the loop when it is different.
-            if hub.broker().is_paging_behind() {
+            if !hub.broker().takes_pages() {
                 self.loader_has_more = false;
                 break;
             }
@@ -238,16 +239,22 @@ impl Journal {
         let store = hub.broker().store();
         let sync = store.sync_wanted_by_ms().filter(|_| !store.is_writing());
         let looks_again = hub.is_disk_low() || self.pager_is_stalled;
-        let alarm = looks_again.then_some(self.disk_checked_ms + DISK_CHECK_INTERVAL_MS);
+        let alarm = looks_again.then_some(self.disk_check_due_ms);
         sync.into_iter().chain(alarm).min()
+    }
+
+    /// Changes the room below which publishers are not read. It is looked at in this turn.
+    pub fn set_disk_free_limit(&mut self, bytes: u64) {
+        self.disk_free_limit_bytes = bytes;
+        self.disk_check_due_ms = 0;
     }
 
     /// Looks whether there is room on the disk, now and then.
     pub fn check_disk(&mut self, hub: &mut Hub<LogStore>, now_ms: u64) {
-        if now_ms < self.disk_checked_ms + DISK_CHECK_INTERVAL_MS {
+        if now_ms < self.disk_check_due_ms {
             return;
         }
-        self.disk_checked_ms = now_ms;
+        self.disk_check_due_ms = now_ms + DISK_CHECK_INTERVAL_MS;
         if self.pager_is_stalled {
             self.pager.request(PageRequest::Retry);
         }

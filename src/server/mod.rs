@@ -27,7 +27,7 @@ use desk::Desk;
 use journal::OpenedLog;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use turn::{Server, Sources, WAKE_TOKEN};
+use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 
 /// What this node and its cluster of one are called.
 const NODE_NAME: &str = "leveret@localhost";
@@ -88,7 +88,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         log::set_max_level(config.log_level.filter());
-        Some(message_memory(&config))
+        let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
+        Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes })
     })
 }
 

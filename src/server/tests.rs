@@ -1,27 +1,35 @@
 //! What depends on time and on where a client comes from, on a clock that the test moves: no socket, no waiting.
 
-use super::{Hub, hub_settings};
+use super::hub::LOG_PENDING_MAX_BYTES;
+use super::{Hub, MayRead, hub_settings};
 use crate::broker::ConnectionId;
-use crate::broker::store::MemoryStore;
+use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::config::Config;
 use crate::connection::Phase;
-use crate::protocol::frame::{PROTOCOL_HEADER, parse_frame, write_heartbeat};
-use crate::protocol::method::{channel, connection};
-use crate::protocol::{FieldTable, FieldValue, FrameType, Method};
+use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
+use crate::protocol::method::{basic, channel, connection, queue};
+use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method};
+use crate::storage::{BatchDone, LogOptions, LogStore, Written};
 use std::net::SocketAddr;
 
 const HERE: &str = "127.0.0.1:50000";
 const ELSEWHERE: &str = "192.0.2.7:50000";
 
 /// A hub and the clock that it is told.
-struct World {
-    hub: Hub<MemoryStore>,
+struct World<S: Store = MemoryStore> {
+    hub: Hub<S>,
     now_ms: u64,
 }
 
 impl World {
     fn new() -> Self {
-        Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32], 0), MemoryStore::default(), 0), now_ms: 0 }
+        Self::with_store(MemoryStore::default())
+    }
+}
+
+impl<S: Store> World<S> {
+    fn with_store(store: S) -> Self {
+        Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32], 0), store, 0), now_ms: 0 }
     }
 
     fn connect(&mut self, from: &str) -> ConnectionId {
@@ -181,4 +189,56 @@ fn a_connection_that_is_closed_by_force_may_take_its_time_to_answer_but_not_for_
     world.hub.close_all("because");
     assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
     assert_eq!(world.until_over(id), (vec![], 10_000));
+}
+
+/// The frames of a persistent message of that size to the queue `q`.
+fn persistent_message(body_size: usize) -> Vec<u8> {
+    /// Property flags of a delivery mode alone, and delivery mode 2.
+    const PERSISTENT: [u8; 3] = [0x10, 0x00, 2];
+    let mut bytes = Vec::new();
+    let publish = basic::Publish { exchange: b"", routing_key: b"q", mandatory: false, immediate: false };
+    Method::BasicPublish(publish).encode_frame(1, &mut bytes);
+    let mut frame = |frame_type: FrameType, payload: &[u8]| {
+        bytes.push(frame_type as u8);
+        bytes.extend_from_slice(&1_u16.to_be_bytes());
+        bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes.push(FRAME_END);
+    };
+    let mut header = Vec::new();
+    ContentHeader { class_id: 60, weight: 0, body_size: body_size as u64, properties: &PERSISTENT }
+        .encode_payload(&mut header);
+    frame(FrameType::Header, &header);
+    vec![7; body_size].chunks(4000).for_each(|part| frame(FrameType::Body, part));
+    bytes
+}
+
+#[test]
+fn publishers_wait_for_a_writer_that_is_stuck_and_nobody_else_does() {
+    const BODY_BYTES: usize = 1 << 20;
+    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
+    let [publisher, other] = [(); 2].map(|()| world.open(0));
+    let mut declare = Vec::new();
+    let durable = queue::Declare { queue: b"q", durable: true, nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(durable).encode_frame(1, &mut declare);
+    world.send(publisher, &declare);
+    let first = world.hub.broker_mut().store_mut().take_batch(0).expect("the declaration");
+    // The writer has that, and is heard of no more.
+    let message = persistent_message(BODY_BYTES);
+    let mut sent = 0;
+    while world.hub.may_read(publisher) == MayRead::Now {
+        assert_eq!(world.hub.broker_mut().store_mut().take_batch(0).map(|batch| batch.records), None);
+        world.send(publisher, &message);
+        sent += 1;
+        assert!(sent * BODY_BYTES <= LOG_PENDING_MAX_BYTES + BODY_BYTES, "{sent} messages wait to be written");
+    }
+    assert!(sent * BODY_BYTES > LOG_PENDING_MAX_BYTES - BODY_BYTES, "{sent} messages are no reason to wait");
+    assert_eq!(world.hub.may_read(publisher), MayRead::Later);
+    assert_eq!(world.hub.may_read(other), MayRead::Now);
+    // It goes on: the next batch leaves, and publishers are read again.
+    let store = world.hub.broker_mut().store_mut();
+    let written = Written { written: first.last_position(), synced: first.last_position() };
+    store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
+    assert!(store.take_batch(0).is_some());
+    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
 }

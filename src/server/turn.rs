@@ -88,6 +88,12 @@ pub(super) struct Sources {
     pub clock: Clock,
 }
 
+/// What can be set anew while the broker runs.
+pub(super) struct Reloaded {
+    pub message_memory: MessageMemory,
+    pub disk_free_limit_bytes: u64,
+}
+
 impl Server {
     pub fn new(
         sources: Sources,
@@ -129,9 +135,8 @@ impl Server {
         })
     }
 
-    /// Turns until the broker is told to stop and its clients are gone. `reload` says how much memory messages may take
-    /// then.
-    pub fn run(mut self, reload: impl Fn() -> Option<MessageMemory>) -> io::Result<()> {
+    /// Turns until the broker is told to stop and its clients are gone. `reload` reads the settings again.
+    pub fn run(mut self, reload: impl Fn() -> Option<Reloaded>) -> io::Result<()> {
         loop {
             // Whoever logs may keep this thread's lines back until here.
             log::logger().flush();
@@ -141,9 +146,9 @@ impl Server {
                 self.close(over);
             }
             self.journal.take_reports(&mut self.hub).map_err(log_failed)?;
-            self.journal.check_disk(&mut self.hub, self.now_ms);
             self.take_readiness();
             self.handle_signals(&reload);
+            self.journal.check_disk(&mut self.hub, self.now_ms);
             self.desk.answer(&mut self.hub);
             self.pump_and_flush();
             self.accept();
@@ -215,15 +220,16 @@ impl Server {
         }
     }
 
-    fn handle_signals(&mut self, reload: impl Fn() -> Option<MessageMemory>) {
+    fn handle_signals(&mut self, reload: impl Fn() -> Option<Reloaded>) {
         if !std::mem::take(&mut self.signalled) {
             return;
         }
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
-                    if let Some(memory) = reload() {
-                        self.hub.set_message_memory(memory);
+                    if let Some(Reloaded { message_memory, disk_free_limit_bytes }) = reload() {
+                        self.hub.set_message_memory(message_memory);
+                        self.journal.set_disk_free_limit(disk_free_limit_bytes);
                         log::info!("configuration read again");
                     }
                 }

@@ -159,7 +159,8 @@ impl LogStore {
     /// When [`take_batch`](Self::take_batch) has a sync to do although nothing was appended, in the caller's clock.
     pub fn sync_wanted_by_ms(&self) -> Option<u64> {
         let since = self.unsynced_since_ms.filter(|_| self.options.sync_policy != SyncPolicy::Os)?;
-        Some(since + self.options.sync_interval_ms)
+        // Handed over at the end of time by a broker that stops.
+        Some(since.saturating_add(self.options.sync_interval_ms))
     }
 
     /// The next batch for the writer, if it is idle and there is something to do.

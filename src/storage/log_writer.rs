@@ -24,6 +24,7 @@ use super::state::{SegmentUse, State};
 use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 
 pub struct LogWriter<D: Disk> {
     pub(super) disk: D,
@@ -92,6 +93,19 @@ struct Unabsorbed {
     segment: SegmentNumber,
 }
 
+/// Makes what recovery read survive. A broker that was killed leaves its last batch with the system, which may not have
+/// written it yet: recovery reads it, and the checkpoint to come relies on it. Earlier segments were synced before the
+/// last one was begun.
+fn sync_last_segment<D: Disk>(disk: &D, state: &State) -> Result<(), StorageError> {
+    let Some(number) = state.segments.keys().next_back() else { return Ok(()) };
+    let name = file_name(*number);
+    match disk.open(Folder::Log, &name).and_then(|file| file.sync()) {
+        // Salvaged without it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(StorageError::io(format!("sync {}", Folder::Log.display(&name)))),
+    }
+}
+
 impl<D: Disk> LogWriter<D> {
     /// Goes on where recovery ended: in a new generation and a new segment, behind a fresh checkpoint.
     ///
@@ -109,6 +123,7 @@ impl<D: Disk> LogWriter<D> {
             damaged,
             unread,
         } = resume;
+        sync_last_segment(&disk, &state)?;
         meta.write(&disk)?;
         let mut writer = Self {
             disk,

@@ -134,8 +134,9 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     }
     let loader = replay.loader();
     loader.look()?;
-    let Replay { state, next_position, clean, delivered, warnings, damaged, .. } = replay;
-    let clean = clean && damaged.is_empty();
+    let Replay { state, next_position, clean, delivered, generation, warnings, damaged, .. } = replay;
+    // A broker that came after the one that stopped in order may have delivered without a word in the log.
+    let clean = clean && damaged.is_empty() && generation + 1 == meta.generation;
     let queues = state.queues_in_order();
     let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
         id: *id,

@@ -347,6 +347,19 @@ fn items_68_and_69_consumers_that_never_read_and_never_ack() {
     });
 }
 
+/// A client may ask for more than it reads: returned messages pass the mark at which deliveries stop.
+#[test]
+fn item_68_a_client_that_never_reads_is_given_up_at_its_limit() {
+    let limits = "outbox_high_water_bytes = 65536\nmessage_size_max_bytes = 1000000\noutbox_max_bytes = 2000000";
+    let broker = Broker::start(&format!("[limits]\n{limits}\n"));
+    let mut bystander = Bystander::beside(&broker);
+    let mut deaf = Client::connect(broker.address, "");
+    // Until the sockets between them hold no more, and the outbox neither.
+    deaf.send(&format!("{UNREAD_MESSAGES}x publish routing_key=nowhere mandatory body='x'*900000"));
+    deaf.expects_on(0, "<eventually closed>");
+    bystander.round_trip();
+}
+
 #[test]
 fn item_70_a_storm_of_requeues() {
     beside_a_bystander(|broker| {

@@ -115,3 +115,42 @@ fn a_flipped_byte_is_refused_by_name_and_salvage_keeps_the_rest() {
     let node = folder.start();
     assert_eq!(numbers(&node), whole, "what was salvaged needs no second time");
 }
+
+/// What a start after the kill made a checkpoint of cannot go missing unnoticed.
+fn started_again_and_killed() -> (DataFolder, std::path::PathBuf) {
+    let folder = killed_with_ten_messages();
+    let segment = folder.newest_segment();
+    folder.start().kill();
+    (folder, segment)
+}
+
+#[track_caller]
+fn is_refused_and_salvaged_empty(folder: &DataFolder, expected: &str) {
+    let refusal = folder.refusal();
+    assert_eq!(refusal.code, Some(1));
+    assert!(refusal.text.contains(expected), "{}", refusal.text);
+    let node = folder.start_with(&["--salvage"]);
+    assert!(node.said.contains("10 messages of queue 1 are lost"), "{}", node.said);
+    assert_eq!(numbers(&node), []);
+    node.kill();
+    assert_eq!(numbers(&folder.start()), [], "what was salvaged needs no second time");
+}
+
+#[test]
+fn a_missing_segment_is_refused_by_name() {
+    let (folder, segment) = started_again_and_killed();
+    fs::remove_file(&segment).expect("a segment");
+    let name = segment.file_name().expect("a name").display();
+    is_refused_and_salvaged_empty(
+        &folder,
+        &format!("leveret: log/{name} is damaged at byte 0: the segment is missing"),
+    );
+}
+
+#[test]
+fn a_zeroed_segment_is_refused_by_name() {
+    let (folder, segment) = started_again_and_killed();
+    change(&segment, |bytes| bytes.fill(0));
+    let name = segment.file_name().expect("a name").display();
+    is_refused_and_salvaged_empty(&folder, &format!("leveret: log/{name} is damaged at byte 0: the segment's header"));
+}

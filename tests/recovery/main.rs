@@ -19,12 +19,15 @@ mod random;
 
 mod damage;
 mod definitions;
+mod disk_alarm;
 mod expiry;
+mod faults;
 mod kills;
 mod ledger;
 mod message;
 mod node;
 mod refusals;
+mod refusing;
 mod removals;
 mod standing;
 mod stops;

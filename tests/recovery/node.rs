@@ -1,13 +1,16 @@
 //! A data folder of a test's own, and the brokers that run on it one after the other.
 
+use crate::refusing::Refusal as SystemRefusal;
 use crate::support::client::{Client, Event};
 use crate::support::methods::Received;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long an answer may take that must come. Only waited for in full when a test fails.
@@ -42,8 +45,20 @@ impl DataFolder {
 
     #[track_caller]
     pub fn start_with(&self, arguments: &[&str]) -> Node {
-        let started = launch(&self.path, arguments);
-        started.unwrap_or_else(|refusal| panic!("exit code {:?} and not a broker:\n{}", refusal.code, refusal.text))
+        expect_ready(launch(&self.path, arguments))
+    }
+
+    /// Starts a broker that some calls will fail.
+    #[track_caller]
+    pub fn start_refusing(&self, refusal: SystemRefusal) -> Node {
+        expect_ready(self.launch_refusing(refusal))
+    }
+
+    pub fn launch_refusing(&self, refusal: SystemRefusal) -> Result<Node, Refusal> {
+        let mut command = command(&self.path, &[]);
+        // SAFETY: what runs between fork and exec calls nothing but the system.
+        unsafe { command.pre_exec(move || refusal.install()) };
+        run(command)
     }
 
     /// Starts a broker that must not start.
@@ -69,16 +84,29 @@ impl Drop for DataFolder {
     }
 }
 
+#[track_caller]
+fn expect_ready(started: Result<Node, Refusal>) -> Node {
+    started.unwrap_or_else(|refusal| panic!("exit code {:?} and not a broker:\n{}", refusal.code, refusal.text))
+}
+
 /// Starts the program on a folder and waits until it is ready, or has ended.
 pub fn launch(folder: &Path, arguments: &[&str]) -> Result<Node, Refusal> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_leveret"))
+    run(command(folder, arguments))
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
+    command
         .args(["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--data-dir"])
         .arg(folder)
         .args(arguments)
         .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the leveret program");
+        .stderr(Stdio::piped());
+    command
+}
+
+fn run(mut command: Command) -> Result<Node, Refusal> {
+    let mut child = command.spawn().expect("the leveret program");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let (mut address, mut text) = (None, String::new());
     for line in lines.by_ref().map_while(Result::ok) {
@@ -89,9 +117,11 @@ pub fn launch(folder: &Path, arguments: &[&str]) -> Result<Node, Refusal> {
         }
         if line.ends_with("is ready") {
             // A pipe that nobody reads would stop the broker once it is full.
-            std::thread::spawn(move || lines.for_each(drop));
+            let rest = std::thread::spawn(move || {
+                lines.map_while(Result::ok).fold(String::new(), |text, line| text + &line + "\n")
+            });
             let address = address.expect("a broker that is ready has said where");
-            return Ok(Node { address, said: text, child: Mutex::new(child) });
+            return Ok(Node { address, said: text, rest: Some(rest), child: Mutex::new(child) });
         }
     }
     let code = child.wait().expect("our own child").code();
@@ -103,6 +133,8 @@ pub struct Node {
     pub address: SocketAddr,
     /// What it logged until it was ready.
     pub said: String,
+    /// What it logs from then on.
+    rest: Option<JoinHandle<String>>,
     child: Mutex<Child>,
 }
 
@@ -120,11 +152,27 @@ impl Node {
 
     /// SIGTERM, and how it ended.
     pub fn stop(&self) -> ExitStatus {
-        let mut child = self.child.lock().expect("no panic while held");
+        self.signal(libc::SIGTERM).wait().expect("our own child")
+    }
+
+    /// SIGHUP: it reads its configuration again.
+    pub fn reload(&self) {
+        drop(self.signal(libc::SIGHUP));
+    }
+
+    fn signal(&self, signal: libc::c_int) -> MutexGuard<'_, Child> {
+        let child = self.child.lock().expect("no panic while held");
         let pid = libc::pid_t::try_from(child.id()).expect("a process id");
         // SAFETY: kill takes two numbers; the process is our own child, and was not waited for, so the id is still its.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0, "our own child");
-        child.wait().expect("our own child")
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "our own child");
+        child
+    }
+
+    /// Waits until it ends by itself: how it ended, and all that it logged after it was ready.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.get_mut().expect("no panic while held").wait().expect("our own child");
+        let text = self.rest.take().expect("it is taken once").join().expect("it only reads");
+        (status, text)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Folders on which the broker must not run, and what it says.
 
 use crate::node::{DataFolder, ask, depth, launch};
+use crate::refusing::Refusal;
 use crate::stops::publish_confirmed;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 #[test]
@@ -70,4 +72,69 @@ fn a_log_without_its_meta_is_not_taken_for_an_empty_folder() {
     let refusal = folder.refusal();
     assert_eq!(refusal.code, Some(1));
     assert!(refusal.text.contains("META is not Leveret's: it is missing although there is a log"), "{}", refusal.text);
+}
+
+#[test]
+fn a_read_only_folder_is_named() {
+    let folder = DataFolder::new();
+    assert_eq!(folder.start().stop().code(), Some(0));
+    let refusal = folder.launch_refusing(Refusal::of_opening_for_writing()).err().expect("a refusal");
+    assert_eq!(refusal.code, Some(1), "{}", refusal.text);
+    let lock = folder.path().join("LOCK");
+    let expected = format!("leveret: cannot write to the data folder: open {}: Read-only file system", lock.display());
+    assert!(refusal.text.contains(&expected), "{}", refusal.text);
+    folder.start();
+}
+
+#[test]
+fn the_folder_of_another_user_is_refused() {
+    let folder = DataFolder::new();
+    assert_eq!(folder.start().stop().code(), Some(0));
+    let owner = std::fs::metadata(folder.path()).expect("the folder").uid();
+    let refusal = folder.launch_refusing(Refusal::of_the_user()).err().expect("a refusal");
+    assert_eq!(refusal.code, Some(1), "{}", refusal.text);
+    let expected = format!(
+        "leveret: {} is not Leveret's: the folder belongs to user {owner}, and this is user ",
+        folder.path().display()
+    );
+    assert!(refusal.text.contains(&expected), "{}", refusal.text);
+    folder.start();
+}
+
+#[test]
+fn meta_that_is_something_else_or_damaged_is_refused_and_left_alone() {
+    let folder = DataFolder::new();
+    assert_eq!(folder.start().stop().code(), Some(0));
+    let meta = folder.path().join("META");
+    let ours = std::fs::read(&meta).expect("META");
+    let mut flipped = ours.clone();
+    flipped[20] ^= 1;
+    for (bytes, expected) in [
+        (b"a letter to somebody".to_vec(), "META is not Leveret's: it does not begin as META does"),
+        (flipped, "META is damaged at byte 0: its checksum is wrong"),
+        (ours[..30].to_vec(), "META is damaged at byte 0: its checksum is wrong"),
+        (Vec::new(), "META is not Leveret's"),
+    ] {
+        std::fs::write(&meta, &bytes).expect("META");
+        let refusal = folder.refusal();
+        assert_eq!(refusal.code, Some(1));
+        assert!(refusal.text.contains(expected), "{}", refusal.text);
+        assert_eq!(std::fs::read(&meta).expect("META"), bytes);
+    }
+    std::fs::write(&meta, &ours).expect("META");
+    folder.start();
+}
+
+#[test]
+fn files_of_others_are_passed_over() {
+    let folder = DataFolder::new();
+    let node = folder.start();
+    assert!(ask(&mut node.client(), "queue.declare queue=q durable", "queue.declare-ok"));
+    publish_confirmed(&node, 1, "q", 2, 3);
+    node.kill();
+    for name in ["notes.txt", "log/notes.txt", "log/old.seg", "checkpoint/lost+found", "checkpoint/1.checkpoint.tmp"] {
+        std::fs::write(folder.path().join(name), "not for a broker").expect("a file");
+    }
+    assert_eq!(depth(&mut folder.start().client(), "q"), Some(3));
+    assert_eq!(std::fs::read(folder.path().join("notes.txt")).expect("the file"), b"not for a broker");
 }

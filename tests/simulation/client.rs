@@ -1,7 +1,7 @@
 //! A virtual client: what it knows, what it has said, and the two pipes between it and the broker.
 
 use crate::command::Command;
-use crate::model::ClientId;
+use crate::model::{ClientId, Tick};
 use crate::random::Random;
 use crate::wire::{Event, Heard, Reply};
 use leveret::broker::ConnectionId;
@@ -56,6 +56,8 @@ pub struct Client {
     pub taken_bytes: u64,
     /// A delivery filled the outbox, and it hasn't drained since: nothing more is delivered.
     pub full: bool,
+    /// Acts that the client will read to be done, each with where it reads that among all that was ever written to it.
+    pub promises: VecDeque<(u64, Tick)>,
     /// Of the bytes that ever stood in the outbox, those that were there at the last flush.
     flushed_bytes: u64,
 }
@@ -85,6 +87,7 @@ impl Client {
             tapped_bytes: 0,
             taken_bytes: 0,
             full: false,
+            promises: VecDeque::new(),
             flushed_bytes: 0,
         };
         client.say(0, Command::ProtocolHeader);

@@ -13,8 +13,27 @@ pub enum Kind {
     Headers,
 }
 
+impl ExchangeDeclare {
+    pub fn arguments(&self) -> Table {
+        self.alternate.map(|name| ("alternate-exchange", Value::Text(name))).into_iter().collect()
+    }
+}
+
+impl QueueDeclare {
+    pub fn arguments(&self) -> Table {
+        let number = |name, value: Option<u32>| value.map(|value| (name, Value::Number(value as i32)));
+        let (ttl, expires) = (number("x-message-ttl", self.ttl_ms), number("x-expires", self.expires_ms));
+        ttl.into_iter().chain(expires).collect()
+    }
+
+    /// Whether it survives its broker.
+    pub fn is_lasting(&self) -> bool {
+        self.durable && !self.exclusive
+    }
+}
+
 impl Kind {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Fanout => "fanout",
@@ -32,10 +51,11 @@ pub struct BindingName {
     pub arguments: Table,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ExchangeDeclare {
     pub name: String,
     pub kind: Kind,
+    pub durable: bool,
     pub auto_delete: bool,
     pub alternate: Option<&'static str>,
 }
@@ -220,10 +240,10 @@ impl Command {
             Self::ChannelOpen => ((20, 10), empty.short("")),
             Self::ChannelClose => ((20, 40), empty.u16(200).short("done").u16(0).u16(0)),
             Self::ChannelCloseOk => ((20, 41), empty),
-            Self::ExchangeDeclare(ExchangeDeclare { name, kind, auto_delete, alternate }) => {
-                let arguments = alternate.map(|name| ("alternate-exchange", Value::Text(name))).into_iter().collect();
-                let flags = [false, false, *auto_delete];
-                ((40, 10), empty.u16(0).short(name).short(kind.name()).bits(&flags).table(&arguments))
+            Self::ExchangeDeclare(declare) => {
+                let ExchangeDeclare { name, kind, durable, auto_delete, .. } = declare;
+                let flags = [false, *durable, *auto_delete];
+                ((40, 10), empty.u16(0).short(name).short(kind.name()).bits(&flags).table(&declare.arguments()))
             }
             Self::ExchangeDelete { name, if_unused } => ((40, 20), empty.u16(0).short(name).bits(&[*if_unused])),
             Self::ExchangeBind { destination, binding } => ((40, 30), exchange_binding(destination, binding)),
@@ -264,11 +284,9 @@ fn exchange_binding(destination: &str, BindingName { source, routing_key, argume
 }
 
 fn queue_declare(declare: &QueueDeclare) -> Writer {
-    let QueueDeclare { name, passive, durable, exclusive, auto_delete, nowait, ttl_ms, expires_ms } = declare;
-    let number = |name, value: &Option<u32>| value.map(|value| (name, Value::Number(value as i32)));
-    let arguments = number("x-message-ttl", ttl_ms).into_iter().chain(number("x-expires", expires_ms)).collect();
+    let QueueDeclare { name, passive, durable, exclusive, auto_delete, nowait, .. } = declare;
     let flags = [*passive, *durable, *exclusive, *auto_delete, *nowait];
-    Writer::default().u16(0).short(name).bits(&flags).table(&arguments)
+    Writer::default().u16(0).short(name).bits(&flags).table(&declare.arguments())
 }
 
 fn basic_consume(consume: &Consume) -> Writer {

@@ -25,6 +25,7 @@ pub struct Message {
     pub exchange: String,
     pub routing_key: String,
     pub mandatory: bool,
+    pub persistent: bool,
     pub headers: Table,
     pub expiration_ms: Option<u64>,
     /// Flags and list, as published.
@@ -90,7 +91,18 @@ impl Message {
         };
         let seen: Table = headers.iter().filter(|(name, _)| *name != BLIND_COPIES).cloned().collect();
         let (properties, delivered_properties) = (properties(&headers), properties(&seen));
-        Self { id, exchange, routing_key, mandatory, headers, expiration_ms, properties, delivered_properties, body }
+        Self {
+            id,
+            exchange,
+            routing_key,
+            mandatory,
+            persistent,
+            headers,
+            expiration_ms,
+            properties,
+            delivered_properties,
+            body,
+        }
     }
 
     /// Its routing key and those of its copies.

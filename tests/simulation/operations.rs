@@ -46,6 +46,7 @@ impl Plan {
         let exchange = |index| ExchangeDeclare {
             name: format!("x{index}"),
             kind: *random.pick(&kinds),
+            durable: random.percent(50),
             auto_delete: random.percent(40),
             alternate: random.percent(30).then(|| *random.pick(&ALTERNATES)),
         };
@@ -237,6 +238,11 @@ impl Plan {
     }
 
     fn unbind(&self, model: &Model, random: &mut Random) -> Command {
+        let existing = model.queue_bindings();
+        if !existing.is_empty() && random.percent(80) {
+            let (queue, binding) = random.pick(&existing).clone();
+            return Command::QueueUnbind { queue, binding };
+        }
         let Command::QueueBind { queue, binding } = self.bind(model, random) else { unreachable!("bind binds") };
         Command::QueueUnbind { queue, binding }
     }

@@ -1,17 +1,20 @@
-//! The broker, its clients and the pipes between them; every step is compared with the model.
+//! The broker, its clients, the pipes between them and its disk; every step is compared with the model.
 
 use crate::client::{Client, Phase};
 use crate::command::Command;
-use crate::model::{ClientId, Fit, Model, Outlook};
+use crate::durable::{Durable, End, Stepped, look, options, plan_fault};
+use crate::model::{ClientId, Fit, Model, Outlook, Survivors};
 use crate::operations::Plan;
 use crate::random::Random;
+use crate::sim_disk::SimDisk;
+use crate::store::SimStore;
 use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::message::message_memory_bytes;
-use leveret::broker::store::MemoryStore;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory};
 use leveret::connection::{self, Authenticator, Identity};
 use leveret::server::{Hub, HubSettings, MayRead, Pressure};
+use leveret::storage::{LogOptions, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,8 +30,11 @@ const SLICES_MAX: usize = 4096;
 /// Rounds after which a world that doesn't come to rest has a problem.
 const QUIET_ROUNDS_MAX: usize = 1000;
 
-/// What the broker said to each client and the model has not followed yet.
-type Events = BTreeMap<ClientId, VecDeque<(u16, Event)>>;
+/// Starts that may fail one after the other.
+const STARTS_MAX: usize = 100;
+
+/// What the broker said to each client and the model has not followed yet, each with where it ends.
+type Events = BTreeMap<ClientId, VecDeque<(u64, u16, Event)>>;
 
 pub type Step = Result<(), String>;
 
@@ -40,7 +46,51 @@ impl Authenticator for Anyone {
     }
 }
 
-fn settings(random: &mut Random) -> HubSettings {
+/// What every broker of a life is set to.
+struct Knobs {
+    outbox_high_water_bytes: usize,
+    message_memory: MessageMemory,
+    backlog_messages: usize,
+    log: LogOptions,
+    pace: Pace,
+}
+
+/// Whether the log says that the broker before stopped in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cleanness {
+    Certain,
+    /// It did, and a start that failed has written since.
+    Possible,
+    None,
+}
+
+/// How the disk keeps up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pace {
+    /// Everything is safe at the end of every turn.
+    AtOnce,
+    /// So many steps of the disk for each of the world.
+    Steps(usize),
+}
+
+impl Knobs {
+    fn new(random: &mut Random) -> Self {
+        Self {
+            outbox_high_water_bytes: *random.pick(&[1, 1000, 5000, 64 * 1024, 256 * 1024]),
+            message_memory: match random.below(100) {
+                0..15 => MessageMemory { paging_bytes: usize::MAX, most_bytes: 20_000 },
+                15..45 => MessageMemory { paging_bytes: 10_000, most_bytes: usize::MAX },
+                _ => MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
+            },
+            backlog_messages: *random.pick(&[2, 20, 1000]),
+            log: options(random),
+            pace: *random.pick(&[Pace::AtOnce, Pace::Steps(1), Pace::Steps(2), Pace::Steps(6)]),
+        }
+    }
+}
+
+/// The settings of the `start`th broker.
+fn settings(knobs: &Knobs, start: u8) -> HubSettings {
     HubSettings {
         connection: connection::Settings {
             vhost: "/".to_owned(),
@@ -56,21 +106,17 @@ fn settings(random: &mut Random) -> HubSettings {
         },
         broker: broker::Settings {
             vhost: "/".to_owned(),
-            seed: [7; 32],
+            seed: [start; 32],
             unix_start_ms: 0,
             queues_max: 0,
             exchanges_max: 0,
             bindings_max: 0,
             consumers_max: 0,
             transaction_max_bytes: 1 << 30,
-            message_memory: match random.below(100) {
-                0..15 => MessageMemory { paging_bytes: usize::MAX, most_bytes: 20_000 },
-                15..45 => MessageMemory { paging_bytes: 10_000, most_bytes: usize::MAX },
-                _ => MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
-            },
+            message_memory: knobs.message_memory,
         },
-        outbox_high_water_bytes: *random.pick(&[1, 1000, 5000, 64 * 1024, 256 * 1024]),
-        pressure: Pressure { backlog_messages: *random.pick(&[2, 20, 1000]), drain_messages_per_s: 20 },
+        outbox_high_water_bytes: knobs.outbox_high_water_bytes,
+        pressure: Pressure { backlog_messages: knobs.backlog_messages, drain_messages_per_s: 20 },
     }
 }
 
@@ -84,13 +130,18 @@ enum Act {
 }
 
 pub struct World<'a> {
-    hub: Hub<MemoryStore>,
+    hub: Hub<SimStore>,
+    durable: Durable,
+    knobs: Knobs,
+    /// How often a broker was started.
+    starts: u8,
+    /// Nobody declared anything since the last start.
+    bare: bool,
     model: Model,
     plan: Plan,
     clients: Vec<Client>,
     random: Random,
     transcript: &'a mut Transcript,
-    high_water_bytes: usize,
     next_client: ClientId,
     now_ms: u64,
     memory_before: usize,
@@ -110,18 +161,22 @@ impl<'a> World<'a> {
     pub fn new(seed: u64, transcript: &'a mut Transcript) -> Self {
         let mut random = Random::new(seed);
         let now_ms = 1 + random.below(1_000_000) as u64;
-        let settings = settings(&mut random);
-        let high_water_bytes = settings.outbox_high_water_bytes;
-        // The disk of a later day comes in here, as another store.
-        let hub = Hub::new(settings, MemoryStore::default(), now_ms);
+        let knobs = Knobs::new(&mut random);
+        let disk = SimDisk::default();
+        let (hub, durable) = Durable::start(&disk, &knobs.log, settings(&knobs, 1), now_ms)
+            .unwrap_or_else(|error| panic!("a fresh disk is refused: {error}"));
+        plan_fault(&disk, &knobs.log, &mut random);
         Self {
             hub,
+            durable,
+            knobs,
+            starts: 1,
+            bare: true,
             model: Model::new(now_ms),
             plan: Plan::new(&mut random),
             clients: Vec::new(),
             random,
             transcript,
-            high_water_bytes,
             next_client: 0,
             now_ms,
             memory_before: message_memory_bytes(),
@@ -129,21 +184,40 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The whole of a life: random steps, rest, the end of all clients, and nothing left.
+    /// The whole of a life: random steps and restarts, rest, the end of all clients, and nothing left.
     pub fn run(&mut self, steps: usize) -> Step {
         self.connect();
         self.connect();
         self.rest()?;
-        self.plan.prepare(&mut self.clients[0], &mut self.random);
         for _ in 0..steps {
             self.step()?;
         }
+        self.durable.disk().relent();
         self.rest()?;
         self.end()
     }
 
     fn step(&mut self) -> Step {
-        match self.random.below(1000) {
+        if self.bare
+            && let Some(client) = self.clients.iter_mut().find(|client| client.phase == Phase::Open)
+            && client.channels.is_empty()
+        {
+            self.plan.prepare(client, &mut self.random);
+            self.bare = false;
+        }
+        if let Pace::Steps(count) = self.knobs.pace {
+            for _ in 0..self.random.below(count + 1) {
+                self.drive_disk()?;
+            }
+        }
+        match self.random.below(1010) {
+            1000..1002 => return self.end_suddenly(),
+            1002 => return self.stop_and_start(),
+            1003..1008 => return self.look_ahead(),
+            1008.. => {
+                let is_low = self.hub.is_disk_low();
+                self.hub.set_disk_low(!is_low);
+            }
             0..10 => self.connect(),
             10..14 => return self.drop_someone(),
             14..40 => return self.pass_time(),
@@ -248,19 +322,18 @@ impl<'a> World<'a> {
     /// A client reads up to `count` bytes.
     fn take(&mut self, index: usize, count: usize) -> Step {
         let client = &mut self.clients[index];
-        let outbox = self.hub.outboxes().get(client.connection);
-        let count = count.min(outbox.len());
+        let sent = read_outbox(self.hub.outboxes().get(client.connection), count);
+        let count = sent.len();
         if count == 0 {
             return Ok(());
         }
-        let sent = read_outbox(outbox, 0, count);
         if !client.from_broker.drain(..count).eq(sent) {
             return Err(format!("client {}: what is sent is not what was written", client.id));
         }
         let id = client.id;
         self.transcript.note(|| format!("client {id} reads {count} bytes"));
         self.hub.sent(client.connection, count);
-        client.full &= client.from_broker.len() >= self.high_water_bytes;
+        client.full &= client.from_broker.len() >= self.knobs.outbox_high_water_bytes;
         client.take(count, self.now_ms);
         if self.let_go_if_finished(index).is_ok() && self.random.percent(80) {
             return self.finish_turn();
@@ -334,8 +407,13 @@ impl<'a> World<'a> {
         }
         self.hub.update_alarm();
         self.compare(VecDeque::new())?;
+        self.audit_turn(false)?;
+        if self.knobs.pace == Pace::AtOnce { self.settle_disk() } else { Ok(()) }
+    }
+
+    fn audit_turn(&mut self, is_safe: bool) -> Step {
         let room: BTreeMap<ClientId, bool> = self.clients.iter().map(|client| (client.id, !client.full)).collect();
-        self.model.audit_turn(|client| room.get(&client) == Some(&true))
+        self.model.audit_turn(|client| room.get(&client) == Some(&true), is_safe)
     }
 
     /// Reads what the broker wrote since it was last looked at, and has the model follow it and `acts`.
@@ -350,7 +428,7 @@ impl<'a> World<'a> {
             let mut moved = false;
             for index in 0..self.clients.len() {
                 let id = self.clients[index].id;
-                while let Some((number, event)) = events.get(&id).and_then(VecDeque::front) {
+                while let Some((end, number, event)) = events.get(&id).and_then(VecDeque::front) {
                     let passes_over = few_acts && self.passes_over(id, *number, event, &events);
                     if self.model.observe(id, *number, event) == Fit::NotYet {
                         break;
@@ -358,6 +436,8 @@ impl<'a> World<'a> {
                     if passes_over {
                         return Err(format!("client {id}, {number}: {} although it was another's turn", brief(event)));
                     }
+                    let acts = self.model.take_promises().into_iter();
+                    self.clients[index].promises.extend(acts.map(|act| (*end, act)));
                     self.note_unready(few_acts, &events);
                     events.get_mut(&id).expect("it was there").pop_front();
                     moved = true;
@@ -381,7 +461,7 @@ impl<'a> World<'a> {
             self.note_unready(few_acts, &events);
         }
         for (id, events) in events {
-            if let Some((number, event)) = events.front() {
+            if let Some((_, number, event)) = events.front() {
                 let known = self.clients.iter().any(|client| client.id == id);
                 debug_assert!(known);
                 self.model.observe(id, *number, event);
@@ -389,7 +469,23 @@ impl<'a> World<'a> {
                 return Err(format!("client {id}, channel {number}: {}: {objection}", brief(event)));
             }
         }
+        self.keep_promises();
         Ok(())
+    }
+
+    /// What a client can read by now must be safe.
+    fn keep_promises(&mut self) {
+        for client in &mut self.clients {
+            if client.promises.is_empty() {
+                continue;
+            }
+            let readable = read_outbox(self.hub.outboxes().get(client.connection), usize::MAX).len() as u64;
+            while client.promises.front().is_some_and(|(end, _)| *end <= client.taken_bytes + readable)
+                && let Some((_, act)) = client.promises.pop_front()
+            {
+                self.model.promise(act);
+            }
+        }
     }
 
     fn passes_over(&self, id: ClientId, number: u16, event: &Event, events: &Events) -> bool {
@@ -411,20 +507,21 @@ impl<'a> World<'a> {
             if outbox.len() == known {
                 continue;
             }
-            let fresh = read_outbox(outbox, known, outbox.len() - known);
+            let fresh = outbox.peek(known);
+            let start = client.tapped_bytes;
             let frame_max = if client.phase == Phase::Opening { FRAME_MAX } else { client.frame_max };
             let heard = parse_events(&fresh, frame_max as usize);
             let heard = heard.map_err(|error| format!("client {}: {error}", client.id))?;
             for octet in &fresh {
                 self.life.digest = (self.life.digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01B3);
             }
-            client.tapped(&fresh, &heard, self.high_water_bytes);
+            client.tapped(&fresh, &heard, self.knobs.outbox_high_water_bytes);
             let id = client.id;
             let mut events = VecDeque::new();
-            for Heard { channel, event, .. } in heard {
+            for Heard { end, channel, event } in heard {
                 self.transcript.note(|| format!("    client {id}, {channel} ← {}", brief(&event)));
                 *self.life.heard.entry(kind(&event)).or_default() += 1;
-                events.push_back((channel, event));
+                events.push_back((start + end as u64, channel, event));
             }
             all.insert(id, events);
         }
@@ -450,11 +547,13 @@ impl<'a> World<'a> {
                 }
             }
             self.finish_turn()?;
-            if quiet {
+            self.settle_disk()?;
+            if quiet && self.clients.iter().all(|client| self.hub.outboxes().get(client.connection).is_empty()) {
                 return self.model.audit_census(&self.hub.broker().census());
             }
             if self.hub.alarm().is_some() {
                 self.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX });
+                self.hub.set_disk_low(false);
             }
             if self.clients.iter().any(|client| client.undelivered() > 0) {
                 // Publishers may have to wait for a queue to drain.
@@ -462,6 +561,115 @@ impl<'a> World<'a> {
             }
         }
         Err("it never comes to rest".to_owned())
+    }
+
+    /// The log goes on by a step, or the broker ends.
+    fn drive_disk(&mut self) -> Result<bool, String> {
+        if self.random.percent(20) {
+            match self.durable.maintain() {
+                Ok(_) => {}
+                Err(error) => return self.failed(error).map(|()| false),
+            }
+        }
+        match self.durable.step(&mut self.hub, self.now_ms) {
+            Ok(Stepped::Nothing) => return Ok(false),
+            Ok(Stepped::Something) => {}
+            Ok(Stepped::Progressed) => self.compare(VecDeque::new())?,
+            Err(error) => self.failed(error)?,
+        }
+        Ok(true)
+    }
+
+    /// The log does all that it can do now, and then everything that anybody waits for is safe.
+    fn settle_disk(&mut self) -> Step {
+        while self.drive_disk()? {}
+        self.audit_turn(true)
+    }
+
+    /// The log failed, and the program with it.
+    fn failed(&mut self, error: StorageError) -> Step {
+        self.transcript.note(|| format!("the log fails: {error}"));
+        *self.life.heard.entry("failed disk").or_default() += 1;
+        self.restart(if self.knobs.log.sync_policy == SyncPolicy::Always { End::PowerCut } else { End::Killed })
+    }
+
+    fn end_suddenly(&mut self) -> Step {
+        let is_relaxed = self.knobs.log.sync_policy != SyncPolicy::Always;
+        let is_killed = is_relaxed || self.random.percent(40);
+        self.restart(if is_killed { End::Killed } else { End::PowerCut })
+    }
+
+    fn stop_and_start(&mut self) -> Step {
+        self.transcript.note(|| "the broker stops".to_owned());
+        self.hub.close_all("broker forced connection closure with reason 'shutdown'");
+        self.compare(VecDeque::from([Act::Stop]))?;
+        while !self.clients.is_empty() {
+            self.drop_someone()?;
+        }
+        match self.durable.stop(&mut self.hub) {
+            Ok(()) => self.restart(End::Stopped),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    /// What would be there if the power were cut now, or the program killed? All goes on as if nobody had asked.
+    fn look_ahead(&mut self) -> Step {
+        let is_killed = self.random.percent(30);
+        let end = if is_killed { End::Killed } else { End::PowerCut };
+        let disk = self.disk_after(&self.durable.disk().clone(), end);
+        self.transcript.note(|| "what if it ended here?".to_owned());
+        *self.life.heard.entry("look ahead").or_default() += 1;
+        self.find(&disk, Cleanness::None).map(drop)
+    }
+
+    fn disk_after(&mut self, disk: &SimDisk, end: End) -> SimDisk {
+        let seed = self.random.next();
+        let loses = end == End::PowerCut && self.knobs.log.sync_policy == SyncPolicy::Always;
+        if loses { disk.after_crash(seed) } else { disk.after_stop() }
+    }
+
+    /// Compares what a start on that disk finds with what the model says.
+    fn find(&mut self, disk: &SimDisk, cleanness: Cleanness) -> Result<Survivors, String> {
+        let (found, clean) = look(disk, &self.knobs.log, settings(&self.knobs, 0))?;
+        match cleanness {
+            Cleanness::Certain if !clean => Err("an orderly stop is not known as one".to_owned()),
+            Cleanness::None if clean => Err("what was no orderly stop is taken for one".to_owned()),
+            _ => self.model.survivors(&found, clean),
+        }
+    }
+
+    /// The broker has ended, and another one starts on what is on the disk.
+    fn restart(&mut self, end: End) -> Step {
+        self.transcript.note(|| format!("the broker has ended: {end:?}"));
+        *self.life.heard.entry(end.name()).or_default() += 1;
+        self.clients.clear();
+        let mut disk = self.disk_after(&self.durable.disk().clone(), end);
+        let mut cleanness = if end == End::Stopped { Cleanness::Certain } else { Cleanness::None };
+        for _ in 0..STARTS_MAX {
+            let survivors = self.find(&disk, cleanness)?;
+            plan_fault(&disk, &self.knobs.log, &mut self.random);
+            self.starts = self.starts.wrapping_add(1);
+            match Durable::start(&disk, &self.knobs.log, settings(&self.knobs, self.starts), self.now_ms) {
+                Ok((hub, durable)) => {
+                    (self.hub, self.durable) = (hub, durable);
+                    self.model.restart(survivors);
+                    self.bare = true;
+                    self.advance(0)?;
+                    self.connect();
+                    self.connect();
+                    return Ok(());
+                }
+                Err(error) if disk.has_failed() => {
+                    self.transcript.note(|| format!("it doesn't start: {error}"));
+                    disk = self.disk_after(&disk, End::PowerCut);
+                    if cleanness == Cleanness::Certain {
+                        cleanness = Cleanness::Possible;
+                    }
+                }
+                Err(error) => return Err(format!("it doesn't start: {error}")),
+            }
+        }
+        Err("it never starts".to_owned())
     }
 
     /// Everyone leaves, the queues are deleted: nothing may be left.
@@ -510,20 +718,12 @@ fn outlook(clients: &[Client], events: &Events, id: ClientId) -> Outlook {
     }
 }
 
-/// Shows what an outbox holds, from its byte `from` on, up to `count` bytes.
-fn read_outbox(outbox: &connection::Outbox, from: usize, count: usize) -> Vec<u8> {
+/// Up to `count` bytes of those that an outbox gives away.
+fn read_outbox(outbox: &connection::Outbox, count: usize) -> Vec<u8> {
     let mut slices = vec![IoSlice::new(&[]); SLICES_MAX.min(outbox.len())];
     let filled = outbox.io_slices(&mut slices);
-    let length: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-    assert_eq!(length, outbox.len(), "an outbox is as long as its slices");
-    let mut bytes = Vec::with_capacity(count);
-    let mut position = 0;
-    for slice in &slices[..filled] {
-        let skipped = from.saturating_sub(position).min(slice.len());
-        let left = count - bytes.len();
-        bytes.extend(slice[skipped..].iter().take(left));
-        position += slice.len();
-    }
+    let mut bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).collect();
+    bytes.truncate(count);
     bytes
 }
 

@@ -3,11 +3,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
+#[expect(dead_code, reason = "shared with the simulation, which asks more of it")]
 #[path = "../support/sim_disk.rs"]
 mod sim_disk;
 
 mod damage;
 mod definitions;
+mod ends;
 mod exhaustive;
 mod faults;
 mod harness;

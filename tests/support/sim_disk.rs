@@ -70,6 +70,7 @@ struct State {
     open_files: usize,
     free_bytes: Option<u64>,
     unreadable: bool,
+    failed: bool,
 }
 
 #[derive(Clone, Default)]
@@ -119,9 +120,19 @@ impl SimDisk {
         self.state().faults.insert(call, fault);
     }
 
+    /// Nothing goes wrong any more.
+    pub fn relent(&self) {
+        self.state().faults.clear();
+    }
+
     /// Whether the power went off.
     pub fn has_crashed(&self) -> bool {
         self.state().crashed
+    }
+
+    /// Whether any call was made to fail.
+    pub fn has_failed(&self) -> bool {
+        self.state().failed
     }
 
     /// The disk after the power came back.
@@ -209,7 +220,9 @@ impl SimDisk {
         }
         state.calls += 1;
         let call = state.calls;
-        match state.faults.get(&call) {
+        let fault = state.faults.get(&call).copied();
+        state.failed |= fault.is_some();
+        match fault {
             None => Ok(state),
             Some(Fault::Full) => Err(io::ErrorKind::StorageFull.into()),
             Some(Fault::Broken) => Err(io::Error::from_raw_os_error(5)),

@@ -249,7 +249,8 @@ impl Backlog {
     pub fn expect(&mut self, messages: usize, next_sequence: u64, delivered_below: u64) {
         debug_assert!(self.is_empty());
         self.next_sequence = next_sequence;
-        self.redelivered_below = delivered_below;
+        // Transient messages had higher sequences, which are given again.
+        self.redelivered_below = delivered_below.min(next_sequence);
         if messages > 0 {
             self.ring_length = messages;
             self.paged = Some(Box::new(Paged::unloaded(messages)));

@@ -4,7 +4,7 @@ use super::routing::Destination;
 use super::{Channel, ClientId, Consumer, Count, Due, Entry, Mode, Model, Queue, QueueKey, Unacked};
 use crate::command::{Command, Consume, Outcome, QueueDeclare};
 use crate::message::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// Codes of channel exceptions.
@@ -22,11 +22,18 @@ impl Model {
     }
 
     pub(super) fn due(&mut self, client: ClientId, channel: u16, due: Due) {
-        self.clients.get_mut(&client).expect("answers go to clients that are there").due.push_back((channel, due));
+        let client = self.clients.get_mut(&client).expect("answers go to clients that are there");
+        client.due.push_back((channel, due, self.lasting.now()));
     }
 
     /// The last byte of a command reached the broker.
     pub fn apply(&mut self, client: ClientId, number: u16, command: &Command) {
+        self.lasting.begin_act();
+        self.carry_out(client, number, command);
+        self.end_act();
+    }
+
+    fn carry_out(&mut self, client: ClientId, number: u16, command: &Command) {
         self.end_freshness();
         self.begin_doubts();
         match command {
@@ -145,7 +152,9 @@ impl Model {
                 self.drop_expired(key);
                 let queue = self.queues.get_mut(&key).expect("it was found");
                 let count = queue.count();
-                queue.ready.clear();
+                for place in std::mem::take(&mut queue.ready).into_keys() {
+                    self.lasting.remove(key, place);
+                }
                 Due::Count(50, 31, count)
             }
             Command::QueueDelete { queue, if_unused, if_empty, nowait } => {
@@ -185,7 +194,9 @@ impl Model {
             Command::ConfirmSelect => {
                 let mode = &mut self.channel(client, number).mode;
                 match mode {
-                    Mode::Plain => *mode = Mode::Confirm { published: 0, confirmed: 0 },
+                    Mode::Plain => {
+                        *mode = Mode::Confirm { published: 0, confirmed: 0, unconfirmed: VecDeque::new() };
+                    }
                     Mode::Confirm { .. } => {}
                     Mode::Transaction { .. } => return Err(PRECONDITION_FAILED),
                 }
@@ -255,6 +266,8 @@ impl Model {
                     last_used_ms: self.now_ms,
                 };
                 self.queues.insert(key, queue);
+                self.lasting.declare(key, declare);
+                self.routing.changed = true;
                 key
             }
         };
@@ -349,12 +362,16 @@ impl Model {
         if !self.routing.exists(&message.exchange) {
             return Err(NOT_FOUND);
         }
+        let act = self.lasting.now();
         match &mut self.channel(client, number).mode {
             Mode::Transaction { publishes, .. } => {
                 publishes.push(message.clone());
                 return Ok(None);
             }
-            Mode::Confirm { published, .. } => *published += 1,
+            Mode::Confirm { published, unconfirmed, .. } => {
+                *published += 1;
+                unconfirmed.push_back(act);
+            }
             Mode::Plain => {}
         }
         self.enqueue(client, number, message);
@@ -382,6 +399,7 @@ impl Model {
                 fresh: queue.ready.values().all(|waiting| waiting.fresh || waiting.doubtful),
                 doubtful: false,
             };
+            self.lasting.tell(key, queue.next_sequence, message, entry.expires_at_ms);
             queue.ready.insert(queue.next_sequence, entry);
             queue.next_sequence += 1;
         }

@@ -5,20 +5,21 @@ use leveret::broker::Census;
 
 impl Model {
     /// After a turn: everything due was said, and no message waits that a consumer could have. `has_room` tells of a
-    /// client whether its outbox takes deliveries.
-    pub fn audit_turn(&mut self, has_room: impl Fn(ClientId) -> bool) -> Result<(), String> {
+    /// client whether its outbox takes deliveries. Confirms may wait for the disk unless everything `is_safe`.
+    pub fn audit_turn(&mut self, has_room: impl Fn(ClientId) -> bool, is_safe: bool) -> Result<(), String> {
         self.end_freshness();
         self.begin_doubts();
         for (id, client) in &self.clients {
-            if let Some((number, due)) = client.due.front() {
+            if let Some((number, due, _)) = client.due.front() {
                 return Err(format!("client {id}, channel {number}: {due:?} was not said"));
             }
             if let Some((number, tag)) = client.cancellations.first() {
                 return Err(format!("client {id}, channel {number}: not told that consumer {tag} was cancelled"));
             }
             for (number, channel) in &client.channels {
-                if let Mode::Confirm { published, confirmed } = channel.mode
-                    && published != confirmed
+                if let Mode::Confirm { published, confirmed, unconfirmed } = &channel.mode
+                    && let Some(first) = unconfirmed.front()
+                    && (is_safe || !self.lasting.told_at(*first))
                 {
                     return Err(format!("client {id}, channel {number}: {confirmed} of {published} are confirmed"));
                 }
@@ -70,10 +71,12 @@ impl Model {
 
     /// The broker is stopping: every open connection is told, and loses everything.
     pub fn stop(&mut self) {
+        self.lasting.begin_act();
         let open = self.clients.iter().filter(|(_, client)| client.open).map(|(id, _)| *id);
         for id in open.collect::<Vec<_>>() {
             self.end_connection(id);
             self.due(id, 0, Due::ConnectionClose(320));
         }
+        self.end_act();
     }
 }

@@ -10,19 +10,23 @@
 //! | `apply` | what commands change, and the answers that they call for |
 //! | `settle` | what becomes of deliveries, and of everything when channels, connections and queues go |
 //! | `observe` | what the broker may say |
+//! | `lasting` | what outlives the broker |
 //! | `audit` | what must hold when nothing is under way |
 
 mod apply;
 mod audit;
+mod lasting;
 mod observe;
 mod routing;
 mod settle;
 
+pub use lasting::{Found, Survivors, Tick, binding_words, exchange_words, queue_words};
 pub use observe::{Fit, Outlook};
 
-use crate::command::{Outcome, QueueDeclare};
+use crate::command::{BindingName, Outcome, QueueDeclare};
 use crate::message::Message;
 use crate::wire::Content;
+use lasting::Lasting;
 use routing::Routing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -93,8 +97,16 @@ struct Pending {
 
 enum Mode {
     Plain,
-    Confirm { published: u64, confirmed: u64 },
-    Transaction { publishes: Vec<Rc<Message>>, settlements: Vec<Pending> },
+    /// With the acts that published what is not confirmed yet.
+    Confirm {
+        published: u64,
+        confirmed: u64,
+        unconfirmed: VecDeque<Tick>,
+    },
+    Transaction {
+        publishes: Vec<Rc<Message>>,
+        settlements: Vec<Pending>,
+    },
 }
 
 struct Channel {
@@ -131,7 +143,8 @@ struct Client {
     understands_cancel: bool,
     blocked: bool,
     channels: BTreeMap<u16, Channel>,
-    due: VecDeque<(u16, Due)>,
+    /// By channel, each with the act that it answers.
+    due: VecDeque<(u16, Due, Tick)>,
     /// Consumers whose queue went: the client must be told.
     cancellations: BTreeSet<(u16, String)>,
 }
@@ -147,6 +160,9 @@ pub struct Model {
     clients: BTreeMap<ClientId, Client>,
     consumers: BTreeMap<ConsumerKey, Consumer>,
     next_consumer: ConsumerKey,
+    lasting: Lasting,
+    /// Acts that the event looked at last says are done.
+    promises: Vec<Tick>,
     /// What the commit that is under way has yet to settle.
     committing: Vec<Pending>,
     /// Why the event that was looked at last doesn't fit yet.
@@ -164,6 +180,8 @@ impl Model {
             clients: BTreeMap::new(),
             consumers: BTreeMap::new(),
             next_consumer: 0,
+            lasting: Lasting::default(),
+            promises: Vec::new(),
             committing: Vec::new(),
             objection: String::new(),
         }
@@ -183,6 +201,7 @@ impl Model {
 
     /// Time passed: heads whose time has come go, and so do queues that nobody used.
     pub fn advance(&mut self, now_ms: u64) {
+        self.lasting.begin_act();
         self.now_ms = now_ms;
         let keys: Vec<QueueKey> = self.queues.keys().copied().collect();
         for key in keys {
@@ -194,6 +213,17 @@ impl Model {
                 self.drop_expired(key);
             }
         }
+        self.end_act();
+    }
+
+    /// Acts that the event observed last says are done: they must be safe before a client can read it.
+    pub fn take_promises(&mut self) -> Vec<Tick> {
+        std::mem::take(&mut self.promises)
+    }
+
+    /// A client can read that an act is done.
+    pub fn promise(&mut self, act: Tick) {
+        self.lasting.promise(act);
     }
 
     fn drop_expired(&mut self, key: QueueKey) {
@@ -239,6 +269,12 @@ impl Model {
     pub fn settleable(&self, client: ClientId, channel: u16, seen: u64) -> Vec<u64> {
         let channel = self.clients.get(&client).and_then(|client| client.channels.get(&channel));
         channel.map_or_else(Vec::new, |channel| channel.unacked.range(..=seen).map(|(tag, _)| *tag).collect())
+    }
+
+    /// The bindings of queues whose names are known.
+    pub fn queue_bindings(&self) -> Vec<(String, BindingName)> {
+        let bindings = self.routing.queue_bindings();
+        bindings.filter_map(|(key, binding)| Some((self.all_names[key].clone()?, binding.clone()))).collect()
     }
 
     pub fn queue_names(&self) -> Vec<String> {

@@ -22,6 +22,17 @@ pub enum Fit {
     NotYet,
 }
 
+impl Due {
+    /// Whether it says that what a command changed is safe: definitions, purges, commits.
+    fn is_a_promise(&self) -> bool {
+        match self {
+            Self::DeclareOk { .. } | Self::Count(50, ..) => true,
+            Self::Plain(class, _) => [40, 50, 90].contains(class),
+            _ => false,
+        }
+    }
+}
+
 impl Model {
     /// Why the last event didn't fit.
     pub fn objection(&self) -> &str {
@@ -36,6 +47,7 @@ impl Model {
     /// The broker wrote this to a client.
     pub fn observe(&mut self, client: ClientId, number: u16, event: &Event) -> Fit {
         self.begin_doubts();
+        self.promises.clear();
         match event {
             Event::Reply(reply) => self.observe_reply(client, number, reply),
             Event::Deliver { consumer_tag, delivery_tag, redelivered, content } => {
@@ -63,7 +75,7 @@ impl Model {
 
     fn observe_reply(&mut self, client: ClientId, number: u16, reply: &Reply) -> Fit {
         let state = self.clients.get_mut(&client).expect("events come for clients that are there");
-        let Some((due_number, due)) = state.due.front() else { return self.object("no answer is due") };
+        let Some((due_number, due, _)) = state.due.front() else { return self.object("no answer is due") };
         let fits = *due_number == number
             && match (due, reply) {
                 (Due::Plain(class, method), Reply::Plain(c, m)) => (class, method) == (c, m),
@@ -99,7 +111,10 @@ impl Model {
             let why = format!("due on channel {due_number} is {due:?}");
             return self.object(why);
         }
-        let (_, due) = state.due.pop_front().expect("it was looked at above");
+        let (_, due, act) = state.due.pop_front().expect("it was looked at above");
+        if due.is_a_promise() {
+            self.promises.push(act);
+        }
         self.learn(due, reply);
         Fit::Now
     }
@@ -175,8 +190,8 @@ impl Model {
 
     fn observe_confirm(&mut self, client: ClientId, number: u16, delivery_tag: u64, multiple: bool) -> Fit {
         let state = self.clients.get_mut(&client).expect("events come for clients that are there");
-        let return_is_due = state.due.iter().any(|(n, due)| *n == number && matches!(due, Due::Return(_)));
-        let Some(Mode::Confirm { published, confirmed }) =
+        let return_is_due = state.due.iter().any(|(n, due, _)| *n == number && matches!(due, Due::Return(_)));
+        let Some(Mode::Confirm { published, confirmed, unconfirmed }) =
             state.channels.get_mut(&number).map(|channel| &mut channel.mode)
         else {
             return self.object("the channel is not in confirm mode");
@@ -189,6 +204,7 @@ impl Model {
             // A return comes before its confirm.
             return self.object("a return is due first");
         }
+        self.promises.extend(unconfirmed.drain(..(delivery_tag - *confirmed) as usize));
         *confirmed = delivery_tag;
         Fit::Now
     }

@@ -1,6 +1,7 @@
 //! Exchanges and bindings as two lists, and routing by looking at all of them.
 
 use super::QueueKey;
+use super::lasting::Thing;
 use crate::command::{BindingName, ExchangeDeclare, Kind};
 use crate::message::Message;
 use crate::wire::{Table, Value};
@@ -12,14 +13,10 @@ pub enum Destination {
     Exchange(String),
 }
 
-struct Exchange {
-    kind: Kind,
-    auto_delete: bool,
-    alternate: Option<&'static str>,
-}
-
 pub struct Routing {
-    exchanges: BTreeMap<String, Exchange>,
+    /// Something was made or unmade; whoever looks at that sets it back.
+    pub changed: bool,
+    exchanges: BTreeMap<String, ExchangeDeclare>,
     bindings: Vec<(BindingName, Destination)>,
 }
 
@@ -31,9 +28,12 @@ impl Default for Routing {
             ("amq.topic", Kind::Topic),
             ("amq.headers", Kind::Headers),
         ];
-        let exchange =
-            |(name, kind): (&str, Kind)| (name.to_owned(), Exchange { kind, auto_delete: false, alternate: None });
-        Self { exchanges: predeclared.into_iter().map(exchange).collect(), bindings: Vec::new() }
+        let exchange = |(name, kind): (&str, Kind)| {
+            let name = name.to_owned();
+            (name.clone(), ExchangeDeclare { name, kind, durable: true, auto_delete: false, alternate: None })
+        };
+        let exchanges = predeclared.into_iter().map(exchange).collect();
+        Self { changed: false, exchanges, bindings: Vec::new() }
     }
 }
 
@@ -49,9 +49,8 @@ impl Routing {
     }
 
     pub fn declare(&mut self, declare: &ExchangeDeclare) {
-        let ExchangeDeclare { name, kind, auto_delete, alternate } = declare;
-        let exchange = Exchange { kind: *kind, auto_delete: *auto_delete, alternate: *alternate };
-        self.exchanges.entry(name.clone()).or_insert(exchange);
+        self.changed = true;
+        self.exchanges.entry(declare.name.clone()).or_insert_with(|| declare.clone());
     }
 
     pub fn is_used(&self, exchange: &str) -> bool {
@@ -60,6 +59,7 @@ impl Routing {
 
     pub fn bind(&mut self, binding: &BindingName, destination: Destination) {
         let binding = (sorted(binding.clone()), destination);
+        self.changed = true;
         if !self.bindings.contains(&binding) {
             self.bindings.push(binding);
         }
@@ -75,6 +75,7 @@ impl Routing {
     }
 
     pub fn delete(&mut self, exchange: &str) {
+        self.changed = true;
         if self.exchanges.remove(exchange).is_some() {
             self.bindings.retain(|(binding, _)| binding.source != exchange);
             self.remove_where(|(_, destination)| *destination == Destination::Exchange(exchange.to_owned()));
@@ -83,6 +84,7 @@ impl Routing {
 
     /// Removes bindings, and the auto-delete exchanges that lose their last one by that.
     fn remove_where(&mut self, matches: impl Fn(&(BindingName, Destination)) -> bool) {
+        self.changed = true;
         let (removed, kept) = std::mem::take(&mut self.bindings).into_iter().partition(matches);
         self.bindings = kept;
         let removed: Vec<(BindingName, Destination)> = removed;
@@ -90,6 +92,41 @@ impl Routing {
             let auto_delete = self.exchanges.get(&source).is_some_and(|exchange| exchange.auto_delete);
             if auto_delete && !self.is_used(&source) {
                 self.delete(&source);
+            }
+        }
+    }
+
+    pub fn queue_bindings(&self) -> impl Iterator<Item = (QueueKey, &BindingName)> {
+        self.bindings.iter().filter_map(|(binding, destination)| match destination {
+            Destination::Queue(queue) => Some((*queue, binding)),
+            Destination::Exchange(_) => None,
+        })
+    }
+
+    /// Exchanges and bindings that outlive the broker, but for the predeclared exchanges.
+    pub fn lasting(&self, queue_lasts: impl Fn(QueueKey) -> bool) -> Vec<Thing> {
+        let lasts = |exchange: &String| self.exchanges.get(exchange).is_some_and(|exchange| exchange.durable);
+        let declared =
+            self.exchanges.values().filter(|exchange| exchange.durable && !exchange.name.starts_with("amq."));
+        let bindings = self.bindings.iter().filter(|(binding, destination)| {
+            lasts(&binding.source)
+                && match destination {
+                    Destination::Queue(queue) => queue_lasts(*queue),
+                    Destination::Exchange(exchange) => lasts(exchange),
+                }
+        });
+        let exchanges = declared.cloned().map(Thing::Exchange);
+        exchanges.chain(bindings.cloned().map(|(binding, destination)| Thing::Binding(binding, destination))).collect()
+    }
+
+    /// Nothing is there but what outlived the broker.
+    pub fn restart(&mut self, things: &[Thing]) {
+        *self = Self::default();
+        for thing in things {
+            match thing {
+                Thing::Exchange(declare) => self.declare(declare),
+                Thing::Binding(binding, destination) => self.bind(binding, destination.clone()),
+                Thing::Queue(_) => {}
             }
         }
     }

@@ -69,6 +69,9 @@ impl Model {
         self.end_freshness();
         self.begin_doubts();
         for pending in std::mem::take(&mut self.committing) {
+            if pending.outcome != Outcome::Requeued {
+                self.lasting.remove(pending.unacked.queue, pending.unacked.sequence);
+            }
             self.settle_delivery(pending.unacked, pending.outcome);
         }
     }
@@ -169,8 +172,10 @@ impl Model {
 
     /// The client's socket is gone.
     pub fn disconnect(&mut self, client: ClientId) {
+        self.lasting.begin_act();
         self.begin_doubts();
         self.end_connection(client);
         self.clients.remove(&client);
+        self.end_act();
     }
 }

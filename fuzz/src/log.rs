@@ -1,0 +1,223 @@
+//! Logs that the real code wrote, and what may happen to them.
+
+use crate::sim_disk::SimDisk;
+use leveret::broker::message::{Attributes, Content, MessageRef};
+use leveret::broker::store::{Definition, DurableQueueId, Store};
+use leveret::protocol::{FieldTable, ShortString};
+use leveret::storage::batch::{BATCH_HEADER_BYTES, BatchLabel, find_batch, seal};
+use leveret::storage::disk::{Disk, Folder};
+use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
+use leveret::storage::{
+    BatchDone, LogOptions, LogStore, LogWriter, NodeId, Recovered, RecoveryMode, SyncPolicy, recover,
+};
+use std::collections::BTreeMap;
+
+pub const NODE: NodeId = NodeId([6; 16]);
+const QUEUES: u64 = 3;
+const MESSAGES: u64 = 60;
+
+/// Images of messages by queue and sequence.
+pub type Messages = BTreeMap<(u64, u64), Vec<u8>>;
+
+/// What became of the broker that wrote a log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
+    Killed,
+    Stopped,
+    /// Killed, started again, and killed after some more.
+    KilledTwice,
+}
+
+impl Shape {
+    pub fn of(byte: u8) -> Self {
+        [Self::Killed, Self::Stopped, Self::KilledTwice][usize::from(byte) % 3]
+    }
+}
+
+pub fn options() -> LogOptions {
+    LogOptions {
+        sync_policy: SyncPolicy::Always,
+        sync_interval_ms: 200,
+        segment_bytes: 2048,
+        batch_max_bytes: 512,
+        checkpoint_interval_bytes: 5000,
+        free_segments_max: 1,
+    }
+}
+
+fn message(number: u64, length: usize) -> MessageRef {
+    let mut body = format!("message {number} ").into_bytes();
+    body.resize(body.len().max(length), number as u8);
+    let mut frames = b"\x02\x00\x00\x00\x00\x00\x0E\x00\x3C\x00\x00".to_vec();
+    frames.extend_from_slice(&(body.len() as u64).to_be_bytes());
+    frames.extend_from_slice(b"\x00\x00\xCE");
+    let body = bytes::Bytes::from(body);
+    let content = Content {
+        address: b"\x01x\x03key\xCE",
+        frames: &frames,
+        header_frame_length: frames.len(),
+        shared_body: Some(&body),
+    };
+    MessageRef::new(&content, Attributes { persistent: true, priority: number as u8 % 10, expiration_ms: None })
+}
+
+/// All that tells a message from another.
+fn image(message: &MessageRef) -> Vec<u8> {
+    let content = message.content();
+    [content.exchange(), content.routing_key(), content.properties(), content.body(), &[message.priority()]].concat()
+}
+
+/// The messages that came back.
+pub fn messages(recovered: &Recovered) -> Messages {
+    let of_queue = recovered.queues.iter().map(|queue| (queue.id.0, &queue.messages));
+    of_queue.flat_map(|(id, of)| of.iter().map(move |it| ((id, it.sequence), image(&it.message)))).collect()
+}
+
+fn flush(store: &mut LogStore, writer: &mut LogWriter<SimDisk>) {
+    while let Some(batch) = store.take_batch(0) {
+        let result = writer.write(batch);
+        store.batch_done(BatchDone { result, recycled: None }).expect("a disk without faults");
+        while writer.maintain().expect("a disk without faults") {}
+    }
+}
+
+/// One life of a broker: messages come and go.
+fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, stops: bool) {
+    let recovered = recover(disk, RecoveryMode::Strict, NODE).expect("a whole log");
+    let mut store = recovered.store(options());
+    let mut writer = LogWriter::start(disk.clone(), options(), recovered.resume).expect("a disk without faults");
+    if numbers.start == 0 {
+        for id in 1..=QUEUES {
+            let name = ShortString::truncated(format!("q{id}").as_bytes());
+            let (id, arguments) = (DurableQueueId(id), FieldTable::default());
+            store.define(&Definition::QueueDeclared { id, name, auto_delete: false, arguments });
+        }
+    }
+    for number in numbers {
+        let message = message(number, [10, 200, 900][number as usize % 3]);
+        for queue in 1..=1 + number % QUEUES {
+            known.insert((queue, number), image(&message));
+            let position = store.enqueued(DurableQueueId(queue), number, &message, None);
+            store.awaited(position);
+        }
+        if number % 4 == 3 {
+            (number - 3..number).for_each(|sequence| store.removed(DurableQueueId(1), sequence));
+        }
+        if number % 17 == 16 {
+            store.purged(DurableQueueId(3), number - 10);
+        }
+        flush(&mut store, &mut writer);
+    }
+    if stops {
+        writer.checkpoint().expect("a disk without faults");
+        let result = writer.write(store.take_final_batch());
+        store.batch_done(BatchDone { result, recycled: None }).expect("a disk without faults");
+    }
+}
+
+fn write(shape: Shape) -> (SimDisk, Messages) {
+    let (disk, mut known) = (SimDisk::default(), Messages::new());
+    match shape {
+        Shape::Killed => live(&disk, &mut known, 0..MESSAGES, false),
+        Shape::Stopped => live(&disk, &mut known, 0..MESSAGES, true),
+        Shape::KilledTwice => {
+            live(&disk, &mut known, 0..MESSAGES / 2, false);
+            live(&disk, &mut known, MESSAGES / 2..MESSAGES, false);
+        }
+    }
+    (disk, known)
+}
+
+/// A copy of a log of that shape, and every message that was ever written to it.
+pub fn written(shape: Shape) -> (SimDisk, Messages) {
+    thread_local! {
+        static WRITTEN: std::cell::RefCell<BTreeMap<Shape, (SimDisk, Messages)>> = const { std::cell::RefCell::new(BTreeMap::new()) };
+    }
+    WRITTEN.with_borrow_mut(|all| {
+        let (disk, known) = all.entry(shape).or_insert_with(|| write(shape));
+        (disk.after_stop(), known.clone())
+    })
+}
+
+/// One thing that happens to a file. True when it comes with checksums that are right.
+pub fn change(disk: &SimDisk, [kind, file, at_high, at_low, a, b, c, d]: [u8; 8]) -> bool {
+    let folders = [Folder::Root, Folder::Log, Folder::Checkpoint];
+    let names = |folder| disk.list(folder).expect("a disk without faults").into_iter().map(move |name| (folder, name));
+    let mut files: Vec<_> = folders.into_iter().flat_map(names).collect();
+    files.sort();
+    if files.is_empty() {
+        return false;
+    }
+    let (folder, name) = files[usize::from(file) % files.len()].clone();
+    let place = |length: usize| usize::from(u16::from_be_bytes([at_high, at_low])) % (length + 1);
+    match kind % 9 {
+        0 => disk.edit(folder, &name, |bytes| {
+            let at = place(bytes.len());
+            bytes[at..].iter_mut().take(1).for_each(|byte| *byte ^= a.max(1));
+        }),
+        1 => disk.edit(folder, &name, |bytes| {
+            let at = place(bytes.len());
+            bytes[at..].iter_mut().zip([a, b, c, d]).for_each(|(byte, other)| *byte = other);
+        }),
+        2 => disk.edit(folder, &name, |bytes| bytes.truncate(place(bytes.len()))),
+        3 => disk.edit(folder, &name, |bytes| {
+            let at = place(bytes.len());
+            bytes[at..].iter_mut().take(usize::from(a) * usize::from(b)).for_each(|byte| *byte = 0);
+        }),
+        4 => disk.edit(folder, &name, |bytes| bytes.extend([a, b, c, d])),
+        // A part of the file is found elsewhere in it, as when a disk writes to the wrong place.
+        5 => disk.edit(folder, &name, |bytes| {
+            let (from, to) = (place(bytes.len()), usize::from(u16::from_be_bytes([a, b])) % (bytes.len() + 1));
+            let count = usize::from(c).min(bytes.len() - from).min(bytes.len() - to);
+            bytes.copy_within(from..from + count, to);
+        }),
+        6 => disk.lose(folder, &name),
+        7 => drop(disk.rename(folder, &name, &files[usize::from(a) % files.len()].1)),
+        _ => return forge(disk, folder, &name, usize::from(at_low), [a, b, c, d]),
+    }
+    false
+}
+
+/// Changes a batch's records and gives it the checksum that fits: what no accident does.
+fn forge(disk: &SimDisk, folder: Folder, name: &str, which: usize, [a, b, c, d]: [u8; 4]) -> bool {
+    let Some(number) = number_of(name).filter(|_| folder == Folder::Log) else { return false };
+    disk.edit(folder, name, |bytes| {
+        let Some(header) = SegmentHeader::decode(bytes, number) else { return };
+        let mut at = SEGMENT_HEADER_BYTES;
+        for _ in 0..=which % 8 {
+            let Some((start, batch)) = find_batch(bytes, at, &header) else { return };
+            let label = BatchLabel {
+                first_position: batch.header.first_position,
+                durable_position: batch.header.durable_position,
+                records: batch.header.records,
+                flags: batch.header.flags,
+            };
+            let (length, end) = (batch.body.len(), batch.end);
+            if length > 0 {
+                let body = start + BATCH_HEADER_BYTES + usize::from(u16::from_be_bytes([a, b])) % length;
+                bytes[body] ^= c;
+                bytes[body..end].iter_mut().skip(1).take(1).for_each(|byte| *byte ^= d);
+            }
+            seal(&mut bytes[start..end], &label, &header, start as u64);
+            at = end;
+        }
+    });
+    true
+}
+
+/// The records of all batches in a log, a batch each.
+pub fn batches(disk: &SimDisk) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    for name in disk.list(Folder::Log).expect("a disk without faults") {
+        let Some(number) = number_of(&name) else { continue };
+        disk.edit(Folder::Log, &name, |bytes| {
+            let Some(header) = SegmentHeader::decode(bytes, number) else { return };
+            let mut at = SEGMENT_HEADER_BYTES;
+            while let Some((_, batch)) = find_batch(bytes, at, &header) {
+                bodies.push(batch.body.to_vec());
+                at = batch.end;
+            }
+        });
+    }
+    bodies
+}

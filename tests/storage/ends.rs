@@ -1,0 +1,41 @@
+//! Brokers that end without losing power, and what a power cut afterwards makes of that.
+
+use crate::harness::{Log, Model, small};
+use crate::sim_disk::SimDisk;
+use leveret::broker::store::Store;
+use leveret::storage::{LogOptions, RecoveryMode, SyncPolicy};
+
+/// The system still has what a killed broker wrote, and may lose it later. A start that relies on it makes it safe.
+#[test]
+fn what_a_start_finds_after_a_kill_survives_a_power_cut() {
+    for seed in 0..8 {
+        let disk = SimDisk::default();
+        let (mut log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
+        let mut model = Model::default();
+        model.declare(&mut log, 1);
+        model.enqueue(&mut log, &[1], 30);
+        // Written, and nobody waits for it to be synced.
+        log.flush();
+        assert!(log.writer.synced().0 == 0);
+
+        let (log, found) = Log::open(&disk.after_stop(), small(), RecoveryMode::Strict).unwrap();
+        assert_eq!(found.queues[0].messages.len(), 1);
+        let (_, found) = Log::open(&log.disk.after_crash(seed), small(), RecoveryMode::Strict).unwrap();
+        assert_eq!(found.queues[0].messages.len(), 1, "seed {seed}");
+    }
+}
+
+/// A stop hands everything over at the end of time, which has no later.
+#[test]
+fn a_relaxed_log_stops_with_messages_that_nobody_waits_for() {
+    let disk = SimDisk::default();
+    let options = LogOptions { sync_policy: SyncPolicy::Interval, ..small() };
+    let (mut log, _) = Log::open(&disk, options.clone(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    model.enqueue(&mut log, &[1], 30);
+    log.now_ms = u64::MAX;
+    log.flush();
+    assert!(log.store.is_idle());
+    assert_eq!(log.store.durable(), log.writer.synced());
+}
