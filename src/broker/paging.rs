@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// Bytes of pages that wait to be written beyond which no more are made: the disk is behind.
-pub const UNWRITTEN_PAGES_MAX_BYTES: usize = 32 << 20;
+pub const UNWRITTEN_PAGES_MAX_BYTES: usize = 16 << 20;
 
 /// Most chunks of a queue's head that are in memory, or on their way there, while the queue is paged.
 const READ_AHEAD_CHUNKS: usize = 16;

@@ -16,7 +16,7 @@ use std::ops::Range;
 const TIMER_TICK_MS: u64 = 10;
 
 /// Bytes appended to the log and not given to its writer beyond which publishers are read no further for a moment.
-pub(super) const LOG_PENDING_MAX_BYTES: usize = 64 << 20;
+pub(super) const LOG_PENDING_MAX_BYTES: usize = 24 << 20;
 
 /// The alarm ends when memory is below this share of the watermark, so that it doesn't flutter.
 const ALARM_CLEARS_BELOW: f64 = 0.95;

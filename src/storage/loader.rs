@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is read of the log before the broker serves, so that damage in an ordinary log stops the start as it always
-/// did: about a quarter of a second.
-pub const LOAD_BEFORE_READY_BYTES: u64 = 192 << 20;
+/// did: a fraction of a second.
+pub const LOAD_BEFORE_READY_BYTES: u64 = 96 << 20;
 
 /// Bytes of messages in a page, unless a single one has more, …
 const PAGE_MESSAGE_BYTES_MAX: usize = 128 << 10;

@@ -95,7 +95,7 @@ impl Default for LogOptions {
             sync_interval_ms: 200,
             segment_bytes: SEGMENT_BYTES,
             batch_max_bytes: 4 << 20,
-            checkpoint_interval_bytes: 4 * SEGMENT_BYTES,
+            checkpoint_interval_bytes: 2 * SEGMENT_BYTES,
             free_segments_max: 8,
         }
     }
