@@ -21,7 +21,7 @@ pub struct Options {
 /// What every scenario understands.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// The broker to load [default: amqp://guest:guest@127.0.0.1:5672/%2f, or nats://127.0.0.1:4222]
+    /// The broker to load (default: amqp://guest:guest@127.0.0.1:5672/%2f, or nats://127.0.0.1:4222)
     #[arg(long, global = true, value_name = "URI")]
     pub uri: Option<String>,
     /// Load a broker that is not on this machine

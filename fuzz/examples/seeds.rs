@@ -375,7 +375,7 @@ fn main() -> std::io::Result<()> {
         "record",
         leveret_fuzz::log::batches(&disk).into_iter().enumerate().map(|(at, body)| (at.to_string(), body)),
     )?;
-    let scripts = (0..9u8).flat_map(|kind| (0..6u8).map(move |file| [kind % 3, kind, file, 0, 100, 1, 2, 3, 4]));
+    let scripts = (0..9u8).flat_map(|kind| (0..6u8).map(move |file| [kind % 6, kind, file, 0, 100, 1, 2, 3, 4]));
     write("recovery", scripts.enumerate().map(|(at, script)| (at.to_string(), script.to_vec())))?;
 
     write("connection", [("handshake".to_owned(), [&[FROM_THE_START, EVERY_BYTE], &handshake()[..]].concat())])?;

@@ -3,9 +3,9 @@
 #![no_main]
 
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::storage::record::{Enqueue, Record, put_definition, put_enqueue, put_route, read_record};
+use leveret::storage::record::{Enqueue, Record, put_definition, put_delivered, put_enqueue, put_route, read_record};
 use leveret::storage::state::State;
-use leveret::storage::varint::Cursor;
+use leveret::varint::Cursor;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,12 @@ fuzz_target!(|bytes: &[u8]| {
     let mut state = State::default();
     let mut segment = 1;
     while !records.is_empty() {
-        let Ok(record) = read_record(&mut records) else { return };
+        let before = records.rest();
+        let Ok(record) = read_record(&mut records) else {
+            assert!(state.apply(before, segment).is_err(), "a record is whole or none for everybody");
+            return;
+        };
+        let bytes = &before[..before.len() - records.rest().len()];
         match &record {
             Record::Enqueue(enqueue) => write_again(enqueue),
             Record::Removed { ranges, .. } => {
@@ -24,6 +29,15 @@ fuzz_target!(|bytes: &[u8]| {
                 }
             }
             Record::Purged { .. } => {}
+            Record::Delivered { queue, below } => {
+                let mut written = Vec::new();
+                put_delivered(&mut written, *queue, *below);
+                let again = read_record(&mut Cursor::new(&written)).expect("what we write, we read");
+                let Record::Delivered { queue: queue_again, below: below_again } = again else {
+                    panic!("a mark is one")
+                };
+                assert_eq!((queue_again, below_again), (*queue, *below));
+            }
             Record::Definition(definition) => {
                 let mut written = Vec::new();
                 put_definition(&mut written, definition);
@@ -34,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(written, twice);
             }
         }
-        state.apply(record, segment);
+        state.apply(bytes, segment).expect("it was read before");
         segment += 1;
     }
     let live: u64 = state.queues.values().map(|queue| queue.live.len()).sum();

@@ -8,7 +8,7 @@ use leveret::storage::batch::{BATCH_HEADER_BYTES, BatchLabel, find_batch, seal};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
 use leveret::storage::{
-    BatchDone, LogOptions, LogStore, LogWriter, NodeId, Recovered, RecoveryMode, SyncPolicy, recover,
+    BatchDone, Loaded, Loader, LogOptions, LogStore, LogWriter, NodeId, RecoveryMode, StorageError, SyncPolicy, recover,
 };
 use std::collections::BTreeMap;
 
@@ -67,17 +67,36 @@ fn image(message: &MessageRef) -> Vec<u8> {
     [content.exchange(), content.routing_key(), content.properties(), content.body(), &[message.priority()]].concat()
 }
 
-/// The messages that came back.
-pub fn messages(recovered: &Recovered) -> Messages {
-    let of_queue = recovered.queues.iter().map(|queue| (queue.id.0, &queue.messages));
-    of_queue.flat_map(|(id, of)| of.iter().map(move |it| ((id, it.sequence), image(&it.message)))).collect()
+/// All messages that a loader has still to bring; without one there are none.
+pub fn messages(loader: Option<Loader<SimDisk>>) -> Result<Messages, StorageError> {
+    let mut messages = Messages::new();
+    let Some(mut loader) = loader else { return Ok(messages) };
+    while let Some(Loaded { queue, page, .. }) = loader.next_page()? {
+        for unpacked in page.unpack() {
+            let before = messages.insert((queue.0, unpacked.sequence), image(&unpacked.message));
+            assert!(before.is_none(), "no place comes twice");
+        }
+    }
+    Ok(messages)
 }
 
-fn flush(store: &mut LogStore, writer: &mut LogWriter<SimDisk>) {
+/// Everything that a writer does without anything new to write, and what it leaves to another thread.
+pub fn maintain(disk: &SimDisk, writer: &mut LogWriter<SimDisk>) -> Result<(), StorageError> {
+    loop {
+        let more = writer.maintain()?;
+        match writer.take_chore() {
+            Some(chore) => writer.chore_done(chore.run(disk))?,
+            None if !more => return Ok(()),
+            None => {}
+        }
+    }
+}
+
+fn flush(disk: &SimDisk, store: &mut LogStore, writer: &mut LogWriter<SimDisk>) {
     while let Some(batch) = store.take_batch(0) {
         let result = writer.write(batch);
         store.batch_done(BatchDone { result, recycled: None }).expect("a disk without faults");
-        while writer.maintain().expect("a disk without faults") {}
+        maintain(disk, writer).expect("a disk without faults");
     }
 }
 
@@ -106,11 +125,12 @@ fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, sto
         if number % 17 == 16 {
             store.purged(DurableQueueId(3), number - 10);
         }
-        flush(&mut store, &mut writer);
+        flush(disk, &mut store, &mut writer);
     }
     if stops {
         writer.checkpoint().expect("a disk without faults");
-        let result = writer.write(store.take_final_batch());
+        maintain(disk, &mut writer).expect("a disk without faults");
+        let result = writer.write(store.take_final_batch([]));
         store.batch_done(BatchDone { result, recycled: None }).expect("a disk without faults");
     }
 }

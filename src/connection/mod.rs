@@ -1,7 +1,7 @@
 //! One client without I/O: bytes to commands, effects to bytes.
 //!
 //! [`Connection::receive`] is given bytes as they arrive and calls the broker; what the client must be told is appended
-//! to its [`outbox`]. No socket, no clock, no system call: time is an argument, and whoever owns the socket moves the
+//! to its `outbox`. No socket, no clock, no system call: time is an argument, and whoever owns the socket moves the
 //! bytes.
 //!
 //! | file | owns |

@@ -10,7 +10,7 @@
 //! delivered   │ queue │ below                    messages below may have been delivered; in the batch of a clean stop
 //! definition  │ counted strings, flags and tables (entries as on the wire)        one kind for each of them
 //! ```
-//! Fixed numbers are little-endian, all others [varints](super::varint). A message that goes to many queues is one
+//! Fixed numbers are little-endian, all others [varints](crate::varint). A message that goes to many queues is one
 //! record with many routes: routes are appended to the record while it is the last one of its batch.
 //!
 //! Decoding never panics, whatever the bytes: a record is whole or it is [`BadRecord`].

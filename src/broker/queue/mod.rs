@@ -1,7 +1,7 @@
 //! One queue: its waiting messages, its consumers, its counts, and what was said when it was declared.
 //!
 //! It owns its state and small transitions. Choosing a consumer, delivering and settling run over several of the
-//! broker's tables and are in [`super::dispatch`] and [`super::settle`].
+//! broker's tables and are in `dispatch` and `settle`.
 
 pub mod arguments;
 mod backlog;
