@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: leveret::allocator::Allocator = leveret::allocator::Allocator;
 
 /// Messages of a round, unless its scenario says otherwise.
 const ROUND: usize = 500;

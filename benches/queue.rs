@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: leveret::allocator::Allocator = leveret::allocator::Allocator;
 
 /// Messages that wait, or are unacknowledged, while one more comes and goes.
 const DEPTH: u64 = 1000;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// As in the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: leveret::allocator::Allocator = leveret::allocator::Allocator;
 
 /// What a turn takes in, in bytes.
 const TURN_BYTES: usize = 64 * 1024;

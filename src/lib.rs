@@ -9,9 +9,11 @@
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
+//! | [`allocator`] | mimalloc, for the programs | counts nothing |
 //! | [`varint`] | numbers of seven bits a byte, for pages and records | knows nothing of what they count |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
 
+pub mod allocator;
 pub mod broker;
 pub mod config;
 pub mod connection;

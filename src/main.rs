@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: leveret::allocator::Allocator = leveret::allocator::Allocator;
 
 /// A RabbitMQ-compatible AMQP 0-9-1 message broker.
 ///
