@@ -6,6 +6,7 @@ import pathlib
 import platform
 import re
 import resource
+import signal
 import subprocess
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -74,6 +75,12 @@ def sentence(machine):
         f"{machine['filesystem']}, loopback; load generator and brokers share the cores. Load average before the run: "
         f"{machine['load_average_before']:.2f}."
     )
+
+
+def end_in_order_when_told():
+    """Lets SIGINT and SIGTERM end the program as ctrl-c does, brokers and all, also where a shell has it ignore them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def raise_open_file_limit():

@@ -104,7 +104,7 @@ fn the_next_segment_fails(refusal: Refusal, doing: &str, text: &str) {
 
 #[test]
 fn a_failed_sync_ends_the_broker_and_loses_nothing() {
-    the_next_segment_fails(Refusal::of_syncs(libc::EIO), "sync the log", "Input/output error");
+    the_next_segment_fails(Refusal::of_syncs(libc::EIO), "prepare log/", "Input/output error");
 }
 
 #[test]

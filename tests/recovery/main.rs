@@ -24,6 +24,7 @@ mod expiry;
 mod faults;
 mod kills;
 mod ledger;
+mod long;
 mod message;
 mod node;
 mod refusals;

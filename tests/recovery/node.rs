@@ -48,6 +48,16 @@ impl DataFolder {
         expect_ready(launch(&self.path, arguments))
     }
 
+    /// Starts a broker that keeps messages of 1 MiB in memory and the others on disk.
+    #[track_caller]
+    pub fn start_with_little_memory(&self) -> Node {
+        let config = self.path.with_extension("toml");
+        std::fs::write(&config, "[limits]\nmessage_memory_bytes = 1_048_576\n").expect("a folder for temporary files");
+        let node = self.start_with(&["--config", config.to_str().expect("a plain path")]);
+        std::fs::remove_file(&config).expect("it was just written");
+        node
+    }
+
     /// Starts a broker that some calls will fail.
     #[track_caller]
     pub fn start_refusing(&self, refusal: SystemRefusal) -> Node {

@@ -40,6 +40,8 @@ pub(super) struct Paged {
     pages: VecDeque<PagedOut>,
     /// So many pages at the front are asked for.
     asked_for: usize,
+    /// So many pages are here: a long queue's pages are not to be looked through for none.
+    here: usize,
     unloaded: Option<Unloaded>,
     /// What came behind all of them.
     pub tail: Chunks,
@@ -93,11 +95,15 @@ impl Paged {
 
     /// Takes a page out of memory that the loader brought and that is not one of the first `keep`.
     pub fn page_out_loaded(&mut self, keep: usize, store: &mut impl Store) -> bool {
+        if self.here == 0 {
+            return false;
+        }
         let found = self.pages.iter_mut().skip(keep.max(self.asked_for)).rev();
         for page in found {
             if let Place::Here(held) = &mut page.place {
                 let bytes = std::mem::replace(held, Held::new(Vec::new())).take();
                 page.place = Place::Kept(store.put_page(bytes));
+                self.here -= 1;
                 return true;
             }
         }
@@ -138,6 +144,7 @@ impl Paged {
         let found = asked_for.find(|out| matches!(out.place, Place::AskedFor(asked) if asked == page));
         let Some(found) = found else { return false };
         found.place = Place::Here(Held::new(bytes));
+        self.here += 1;
         while self.asked_for > 0 && matches!(self.pages.front(), Some(PagedOut { place: Place::Here(_), .. })) {
             self.asked_for -= 1;
             self.unpack_arrived(head);
@@ -148,6 +155,7 @@ impl Paged {
     /// Moves the first page, which is here, to the head.
     fn unpack_arrived(&mut self, head: &mut Chunks) {
         let Some(PagedOut { summary, place: Place::Here(held) }) = self.pages.pop_front() else { return };
+        self.here -= 1;
         let chunk = Chunk::unpack(Unpacking::new(held.take()));
         debug_assert_eq!(chunk.len(), summary.count, "a page comes back as it went");
         head.push_chunk(chunk);
@@ -166,6 +174,7 @@ impl Paged {
             true => PagedOut { summary: page.summary, place: Place::Here(Held::new(page.bytes)) },
             false => put(page, store),
         };
+        self.here += usize::from(keep_here);
         self.pages.insert(place, out);
         if complete_below == u64::MAX { self.loaded() } else { 0 }
     }
