@@ -121,6 +121,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         state: State::default(),
         next_position: 1,
         clean: false,
+        last_generation: 0,
         delivered: HashMap::new(),
         generation: 0,
         warnings,
@@ -134,9 +135,9 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     }
     let loader = replay.loader();
     loader.look()?;
-    let Replay { state, next_position, clean, delivered, generation, warnings, damaged, .. } = replay;
+    let Replay { state, next_position, clean, last_generation, delivered, warnings, damaged, .. } = replay;
     // A broker that came after the one that stopped in order may have delivered without a word in the log.
-    let clean = clean && damaged.is_empty() && generation + 1 == meta.generation;
+    let clean = clean && damaged.is_empty() && last_generation + 1 == meta.generation;
     let queues = state.queues_in_order();
     let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
         id: *id,
@@ -221,8 +222,10 @@ struct Replay<'d, D: Disk> {
     numbers: Vec<SegmentNumber>,
     state: State,
     next_position: u64,
-    /// The last batch said so.
+    /// The last batch said so, …
     clean: bool,
+    /// … and was of this generation.
+    last_generation: u64,
     /// What the last clean stop said of its queues.
     delivered: HashMap<DurableQueueId, u64>,
     /// Of the segment that was read last.
@@ -326,6 +329,7 @@ impl<D: Disk> Replay<'_, D> {
             self.state.apply(batch.body, from.segment).map_err(bad)?;
             self.next_position = batch.header.next_position();
             self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
+            self.last_generation = header.generation;
             if self.clean {
                 self.delivered = delivered(batch.body).map_err(bad)?;
             }

@@ -59,7 +59,7 @@ struct Knobs {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cleanness {
     Certain,
-    /// It did, and a start that failed has written since.
+    /// It did, and a start that failed has written since; or it was about to.
     Possible,
     None,
 }
@@ -568,14 +568,14 @@ impl<'a> World<'a> {
         if self.random.percent(20) {
             match self.durable.maintain() {
                 Ok(_) => {}
-                Err(error) => return self.failed(error).map(|()| false),
+                Err(error) => return self.failed(error, Cleanness::None).map(|()| false),
             }
         }
         match self.durable.step(&mut self.hub, self.now_ms) {
             Ok(Stepped::Nothing) => return Ok(false),
             Ok(Stepped::Something) => {}
             Ok(Stepped::Progressed) => self.compare(VecDeque::new())?,
-            Err(error) => self.failed(error)?,
+            Err(error) => self.failed(error, Cleanness::None)?,
         }
         Ok(true)
     }
@@ -587,16 +587,19 @@ impl<'a> World<'a> {
     }
 
     /// The log failed, and the program with it.
-    fn failed(&mut self, error: StorageError) -> Step {
+    fn failed(&mut self, error: StorageError, cleanness: Cleanness) -> Step {
         self.transcript.note(|| format!("the log fails: {error}"));
         *self.life.heard.entry("failed disk").or_default() += 1;
-        self.restart(if self.knobs.log.sync_policy == SyncPolicy::Always { End::PowerCut } else { End::Killed })
+        self.restart(
+            if self.knobs.log.sync_policy == SyncPolicy::Always { End::PowerCut } else { End::Killed },
+            cleanness,
+        )
     }
 
     fn end_suddenly(&mut self) -> Step {
         let is_relaxed = self.knobs.log.sync_policy != SyncPolicy::Always;
         let is_killed = is_relaxed || self.random.percent(40);
-        self.restart(if is_killed { End::Killed } else { End::PowerCut })
+        self.restart(if is_killed { End::Killed } else { End::PowerCut }, Cleanness::None)
     }
 
     fn stop_and_start(&mut self) -> Step {
@@ -607,8 +610,8 @@ impl<'a> World<'a> {
             self.drop_someone()?;
         }
         match self.durable.stop(&mut self.hub) {
-            Ok(()) => self.restart(End::Stopped),
-            Err(error) => self.failed(error),
+            Ok(()) => self.restart(End::Stopped, Cleanness::Certain),
+            Err(error) => self.failed(error, Cleanness::Possible),
         }
     }
 
@@ -639,12 +642,11 @@ impl<'a> World<'a> {
     }
 
     /// The broker has ended, and another one starts on what is on the disk.
-    fn restart(&mut self, end: End) -> Step {
+    fn restart(&mut self, end: End, mut cleanness: Cleanness) -> Step {
         self.transcript.note(|| format!("the broker has ended: {end:?}"));
         *self.life.heard.entry(end.name()).or_default() += 1;
         self.clients.clear();
         let mut disk = self.disk_after(&self.durable.disk().clone(), end);
-        let mut cleanness = if end == End::Stopped { Cleanness::Certain } else { Cleanness::None };
         for _ in 0..STARTS_MAX {
             let survivors = self.find(&disk, cleanness)?;
             plan_fault(&disk, &self.knobs.log, &mut self.random);

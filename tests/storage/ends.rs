@@ -39,3 +39,24 @@ fn a_relaxed_log_stops_with_messages_that_nobody_waits_for() {
     assert!(log.store.is_idle());
     assert_eq!(log.store.durable(), log.writer.synced());
 }
+
+/// A broker that wrote nothing, or nothing whole, may have delivered all the same: the stop before it says nothing of
+/// that.
+#[test]
+fn an_orderly_stop_counts_for_the_next_start_only() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    model.enqueue(&mut log, &[1], 30);
+    let disk = log.stop();
+    let (mut log, found) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
+    assert!(found.clean);
+    // A segment is begun, and of its first batch no byte is safe.
+    model.enqueue(&mut log, &[1], 30);
+    log.flush();
+    for seed in 0..8 {
+        let (_, found) = Log::open(&log.disk.after_crash(seed), small(), RecoveryMode::Strict).unwrap();
+        assert!(!found.clean, "seed {seed}");
+    }
+}
