@@ -335,9 +335,11 @@ impl<S: Store> Broker<S> {
         let now_ms = self.now_ms;
         let pressure = queues.iter().map(|id| {
             let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.backlog.len() > backlog);
-            let Some(queue) = queue.filter(|queue| !queue.consumers.is_empty()) else { return QueuePressure::None };
+            let Some(queue) = queue else { return QueuePressure::None };
+            // It may be drained by basic.get.
             match queue.is_drained_at(messages_per_s, now_ms) {
                 true => QueuePressure::Drained,
+                false if queue.consumers.is_empty() => QueuePressure::None,
                 false => QueuePressure::Consumed,
             }
         });

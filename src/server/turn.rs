@@ -370,9 +370,9 @@ impl Server {
             Some((body, remaining)) => {
                 let before = body.len();
                 let share = remaining.min(body.capacity() - before);
-                let overflow = &mut space[..STREAM_OVERFLOW_BYTES];
-                let received = client.socket.receive_onto(body, share, overflow);
-                (received, body.len() - before, share + STREAM_OVERFLOW_BYTES)
+                let overflow_bytes = STREAM_OVERFLOW_BYTES.min(budget_bytes);
+                let received = client.socket.receive_onto(body, share, &mut space[..overflow_bytes]);
+                (received, body.len() - before, share + overflow_bytes)
             }
             None => (client.socket.receive(space), 0, space.len()),
         };

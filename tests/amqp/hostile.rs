@@ -433,6 +433,24 @@ fn item_74_a_publisher_that_waits_hears_of_the_end_of_the_alarm() {
     uninformed.expects_on(0, "(silence)");
 }
 
+/// The smallest budget there is, of which a sparing read takes a part, and bodies that go straight into their messages.
+#[test]
+fn large_bodies_come_whole_from_a_publisher_that_is_read_little_at_a_time() {
+    const PAIRS: usize = 10;
+    let limits = "[limits]\nread_budget_bytes = 4096\nqueue_backlog_soft_limit_messages = 1\n";
+    let broker = Broker::start(limits);
+    let (mut consumer, mut publisher) = (Client::connect(broker.address, ""), Client::connect(broker.address, ""));
+    consumer.send("queue.declare queue=long ; basic.qos prefetch_count=1 ; basic.consume queue=long consumer_tag=t");
+    consumer.expects("queue.declare-ok… → basic.qos-ok → basic.consume-ok(consumer_tag='t')");
+    // A small one first: who has just published is held back while the rest of the large one comes in.
+    for number in 1..=PAIRS {
+        publisher.send("publish routing_key=long body=small ; publish routing_key=long body='x'*100000");
+        publisher.send("queue.declare queue=long passive");
+        let count = 2 * number - 1;
+        publisher.expects(&format!("queue.declare-ok(queue='long', message_count={count}, consumer_count=1)"));
+    }
+}
+
 #[test]
 fn item_75_a_queue_deleted_in_the_middle_of_its_deliveries() {
     beside_a_bystander(|broker| {
