@@ -53,7 +53,7 @@ pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
-pub use paging::MessageMemory;
+pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use publish::{Publication, QueuePressure, REPLY_TO, Routing};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 

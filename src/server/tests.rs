@@ -2,13 +2,14 @@
 
 use super::hub::LOG_PENDING_MAX_BYTES;
 use super::{Hub, MayRead, hub_settings};
-use crate::broker::ConnectionId;
 use crate::broker::store::{LogPosition, MemoryStore, Store};
+use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
 use crate::connection::Phase;
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
 use crate::protocol::method::{basic, channel, connection, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method};
+use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
 use std::net::SocketAddr;
 
@@ -54,6 +55,7 @@ impl<S: Store> World<S> {
         while let Some(frame) = parse_frame(rest, u32::MAX).unwrap() {
             heard.push(match frame.frame_type {
                 FrameType::Heartbeat => "heartbeat".to_owned(),
+                FrameType::Header | FrameType::Body => "content".to_owned(),
                 _ => match Method::decode(frame.payload).unwrap() {
                     Method::ConnectionClose(close) => {
                         format!("connection.close {} {}", close.reply_code, String::from_utf8_lossy(close.reply_text))
@@ -241,4 +243,62 @@ fn publishers_wait_for_a_writer_that_is_stuck_and_nobody_else_does() {
     store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
     assert!(store.take_batch(0).is_some());
     assert_eq!(world.hub.may_read(publisher), MayRead::Now);
+}
+
+/// A store whose pager is the test, and a client with a queue of that name.
+fn with_pages(paging_bytes: usize) -> (World<LogStore>, ConnectionId) {
+    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
+    world.hub.set_message_memory(MessageMemory { paging_bytes, most_bytes: usize::MAX });
+    let client = world.open(0);
+    let mut declare = Vec::new();
+    let transient = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(transient).encode_frame(1, &mut declare);
+    world.send(client, &declare);
+    (world, client)
+}
+
+#[test]
+fn publishers_wait_for_a_pager_that_is_stuck_and_nobody_else_does() {
+    const BODY_BYTES: usize = 1 << 20;
+    let (mut world, publisher) = with_pages(BODY_BYTES);
+    let other = world.open(0);
+    let message = persistent_message(BODY_BYTES);
+    let mut sent = 0;
+    while world.hub.may_read(publisher) == MayRead::Now {
+        world.send(publisher, &message);
+        world.hub.pump();
+        sent += 1;
+        assert!(sent * BODY_BYTES <= UNWRITTEN_PAGES_MAX_BYTES + 8 * BODY_BYTES, "{sent} messages wait");
+    }
+    assert!(sent * BODY_BYTES > UNWRITTEN_PAGES_MAX_BYTES, "{sent} messages are no reason to wait");
+    assert_eq!(world.hub.may_read(publisher), MayRead::Later);
+    assert_eq!(world.hub.may_read(other), MayRead::Now);
+    // It goes on: a page is written, and publishers are read again.
+    let pages = world.hub.broker_mut().store_mut().pages_mut();
+    let Some(PageRequest::Write { bytes, .. }) = pages.take_request() else { panic!("no page is to be written") };
+    pages.written(bytes.len());
+    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
+}
+
+#[test]
+fn a_get_waits_for_its_message_and_what_follows_waits_behind_it() {
+    let (mut world, client) = with_pages(1);
+    world.send(client, &persistent_message(3000));
+    world.hub.pump();
+    let mut commands = Vec::new();
+    Method::BasicGet(basic::Get { queue: b"q", no_ack: true }).encode_frame(1, &mut commands);
+    Method::BasicQos(basic::Qos { prefetch_size: 0, prefetch_count: 1, global: false }).encode_frame(1, &mut commands);
+    world.send(client, &commands);
+    assert_eq!(world.heard(client), [""; 0]);
+    assert_eq!(world.hub.may_read(client), MayRead::WhenResumed);
+    assert!(!world.hub.resume(client));
+    let pages = world.hub.broker_mut().store_mut().pages_mut();
+    let Some(PageRequest::Write { page, bytes }) = pages.take_request() else { panic!("nothing left memory") };
+    assert!(matches!(pages.take_request(), Some(PageRequest::Read(asked)) if asked == page));
+    pages.arrive(page, bytes);
+    world.hub.pump();
+    assert!(world.hub.resume(client));
+    world.send(client, &[]);
+    assert_eq!(world.heard(client), ["basic.get-ok", "content", "content", "basic.qos-ok"]);
+    assert_eq!(world.hub.may_read(client), MayRead::Now);
 }
