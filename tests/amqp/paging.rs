@@ -19,12 +19,14 @@ fn body(number: usize) -> String {
     format!("{number:0>BODY_BYTES$}")
 }
 
-/// Publishes the messages and waits until the broker has them.
-fn fill(client: &mut Client, queue: &str, properties: &str) {
+/// Publishes the messages to a durable queue `long` and waits until the broker has them.
+fn fill(client: &mut Client, properties: &str) {
+    client.send("queue.declare queue=long durable");
+    client.expects("queue.declare-ok…");
     client.send("confirm.select");
     client.expects("confirm.select-ok");
     for number in 0..MESSAGES {
-        client.send(&format!("publish routing_key={queue} body={} {properties}", body(number)));
+        client.send(&format!("publish routing_key=long body={} {properties}", body(number)));
     }
     let mut confirmed = 0;
     while confirmed < MESSAGES {
@@ -50,9 +52,7 @@ fn take(client: &mut Client) -> (usize, bool) {
 #[test]
 fn a_long_queue_is_delivered_in_order() {
     let (_broker, mut client) = broker();
-    client.send("queue.declare queue=long");
-    client.expects("queue.declare-ok…");
-    fill(&mut client, "long", "");
+    fill(&mut client, "");
     client.send("queue.declare queue=long passive");
     client.expects(&format!("queue.declare-ok(queue='long', message_count={MESSAGES}, consumer_count=0)"));
     client.send("basic.consume queue=long no_ack consumer_tag=all");
@@ -65,9 +65,7 @@ fn a_long_queue_is_delivered_in_order() {
 #[test]
 fn what_is_requeued_comes_back_before_what_waits_on_disk() {
     let (broker, mut client) = broker();
-    client.send("queue.declare queue=long durable");
-    client.expects("queue.declare-ok…");
-    fill(&mut client, "long", "delivery_mode=2");
+    fill(&mut client, "delivery_mode=2");
     let mut lost = Client::connect(broker.address, "");
     lost.send("basic.consume queue=long");
     lost.expects("basic.consume-ok…");
@@ -92,9 +90,9 @@ fn what_is_requeued_comes_back_before_what_waits_on_disk() {
 #[test]
 fn getting_waits_for_the_disk_and_nothing_overtakes_it() {
     let (_broker, mut client) = broker();
-    client.send("queue.declare queue=long ; queue.declare queue=short");
-    client.expects("queue.declare-ok… → queue.declare-ok…");
-    fill(&mut client, "long", "");
+    client.send("queue.declare queue=short");
+    client.expects("queue.declare-ok…");
+    fill(&mut client, "");
     for number in 0..MESSAGES {
         client.send("basic.get queue=long no_ack ; basic.get queue=short");
         assert_eq!(take(&mut client), (number, false));
@@ -107,9 +105,7 @@ fn getting_waits_for_the_disk_and_nothing_overtakes_it() {
 #[test]
 fn purging_and_deleting_count_what_is_on_disk() {
     let (_broker, mut client) = broker();
-    client.send("queue.declare queue=long");
-    client.expects("queue.declare-ok…");
-    fill(&mut client, "long", "");
+    fill(&mut client, "");
     client.send("queue.purge queue=long");
     client.expects(&format!("queue.purge-ok(message_count={MESSAGES})"));
     client.send("basic.get queue=long");
@@ -119,9 +115,7 @@ fn purging_and_deleting_count_what_is_on_disk() {
 #[test]
 fn messages_expire_on_disk_too() {
     let (_broker, mut client) = broker();
-    client.send("queue.declare queue=long");
-    client.expects("queue.declare-ok…");
-    fill(&mut client, "long", "expiration=1");
+    fill(&mut client, "expiration=1");
     let mut left = MESSAGES;
     while left > 0 {
         client.send("queue.declare queue=long passive");

@@ -1,5 +1,6 @@
 //! Logs too long to be loaded before the broker serves.
 
+use crate::message::{Message, next_delivery};
 use crate::node::{DataFolder, PATIENCE};
 use crate::support::client::{Client, Event};
 
@@ -9,13 +10,13 @@ const BODY_BYTES: usize = 50_000;
 /// Messages to a confirm that is waited for.
 const WINDOW: usize = 500;
 
-fn body(number: usize) -> String {
-    format!("{number:0>BODY_BYTES$}")
+fn message(number: usize) -> Message {
+    Message { publisher: 1, number: u32::try_from(number).expect("a few thousand"), length: BODY_BYTES }
 }
 
 fn fill(client: &mut Client, from: usize, to: usize) {
     for number in from..to {
-        client.send(&format!("publish routing_key=long body={} delivery_mode=2", body(number)));
+        client.send_bytes(&message(number).publish("routing_key=long", 2));
         if (number + 1) % WINDOW == 0 {
             confirmed(client, number + 1 - from);
         }
@@ -35,17 +36,11 @@ fn confirmed(client: &mut Client, count: usize) {
     }
 }
 
-fn take(client: &mut Client) -> (usize, bool) {
-    let Event::Method(method) = client.next(1, PATIENCE) else { panic!("no delivery came") };
-    let Event::Header(header) = client.next(1, PATIENCE) else { panic!("no header came") };
-    let mut body = Vec::new();
-    while (body.len() as u64) < header.body_size {
-        let Event::Body(part) = client.next(1, PATIENCE) else { panic!("no body came") };
-        body.extend(part);
-    }
-    assert_eq!(body.len(), BODY_BYTES);
-    let number = String::from_utf8(body).expect("digits").parse().expect("a number");
-    (number, method.field("redelivered") == "true")
+/// The next delivery is that message; whether it is flagged as redelivered.
+fn takes(client: &mut Client, number: usize) -> bool {
+    let delivery = next_delivery(client).expect("a running broker");
+    assert_eq!(delivery.message, message(number));
+    delivery.redelivered
 }
 
 /// A client that was given the queue's messages up to `taken`, all flagged, and acknowledged them.
@@ -53,7 +48,7 @@ fn consume(client: &mut Client, numbers: std::ops::Range<usize>, redelivered: bo
     client.send("basic.qos prefetch_count=10 ; basic.consume queue=long consumer_tag=t");
     client.expects("basic.qos-ok → basic.consume-ok(consumer_tag='t')");
     for (index, number) in numbers.enumerate() {
-        assert_eq!(take(client), (number, redelivered));
+        assert_eq!(takes(client, number), redelivered);
         client.send(&format!("basic.ack delivery_tag={}", index + 1));
     }
 }
@@ -89,8 +84,7 @@ fn a_long_queue_is_served_while_it_is_loaded_and_again_after_a_stop() {
     client.expects("basic.consume-ok(consumer_tag='t')");
     let mut flagged = 0;
     for number in half..MESSAGES + WINDOW {
-        let (taken, redelivered) = take(&mut client);
-        assert_eq!(taken, number);
+        let redelivered = takes(&mut client, number);
         // Those of the first broker were flagged from then on.
         assert!(redelivered || number >= MESSAGES);
         flagged += usize::from(redelivered && number >= MESSAGES);
