@@ -7,7 +7,7 @@
 //! What is on a disk is no more to be trusted than what a peer sends: every shortage is `None`, never a panic.
 
 /// Longest number, in bytes: 64 bits.
-const VARINT_MAX_BYTES: usize = 10;
+pub const VARINT_MAX_BYTES: usize = 10;
 
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -13,6 +13,7 @@
 //! References are counted without atomics: one thread owns every message. This module owns the layout and the memory
 //! account; it never looks at what a message says.
 
+use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType};
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
@@ -32,24 +33,20 @@ pub fn message_memory_bytes() -> usize {
     MESSAGE_MEMORY.with(Cell::get)
 }
 
-/// Bytes of messages in another form than as messages, in the memory account.
-pub struct Held(Vec<u8>);
+/// So many bytes in the memory account, for messages in another form than as messages.
+#[derive(Debug)]
+pub struct Holding(usize);
 
-impl Held {
-    pub fn new(bytes: Vec<u8>) -> Self {
-        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + bytes.len()));
+impl Holding {
+    pub fn new(bytes: usize) -> Self {
+        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + bytes));
         Self(bytes)
-    }
-
-    pub fn take(mut self) -> Vec<u8> {
-        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() - self.0.len()));
-        std::mem::take(&mut self.0)
     }
 }
 
-impl Drop for Held {
+impl Drop for Holding {
     fn drop(&mut self) {
-        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() - self.0.len()));
+        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() - self.0));
     }
 }
 
@@ -100,8 +97,7 @@ impl<'a> Content<'a> {
     pub fn body(&self) -> &'a [u8] {
         match self.shared_body {
             Some(body) => body,
-            None if self.frames.len() == self.header_frame_length => &[],
-            None => &self.frames[self.header_frame_length + 7..self.frames.len() - 1],
+            None => framed_body(&self.frames[self.header_frame_length..]),
         }
     }
 
@@ -110,12 +106,17 @@ impl<'a> Content<'a> {
     }
 }
 
-/// A message's parts where the header frame and the body frame lie apart.
+/// What a whole body frame carries. No frame is an empty body.
+pub fn framed_body(frame: &[u8]) -> &[u8] {
+    if frame.is_empty() { frame } else { &frame[FRAME_HEADER_LENGTH..frame.len() - 1] }
+}
+
+/// A message's parts where header frame and body lie apart.
 pub struct Parts<'a> {
     pub address: &'a [u8],
     pub header_frame: &'a [u8],
-    /// Empty with an empty body, and with a shared one.
-    pub body_frame: &'a [u8],
+    /// What its one body frame carries; empty with an empty body, and with a shared one.
+    pub body: &'a [u8],
     pub shared_body: Option<Bytes>,
 }
 
@@ -139,18 +140,42 @@ pub struct MessageRef {
 
 impl MessageRef {
     /// Copies `content` into one allocation.
+    #[inline]
     pub fn new(content: &Content<'_>, attributes: Attributes) -> Self {
-        let (header_frame, body_frame) = content.frames.split_at(content.header_frame_length);
-        let shared_body = content.shared_body.cloned();
-        Self::of_parts(Parts { address: content.address, header_frame, body_frame, shared_body }, attributes)
+        let Content { address, frames, header_frame_length, shared_body } = *content;
+        Self::of_slices([address, frames], address.len(), header_frame_length, shared_body.cloned(), attributes)
     }
 
-    /// Copies the parts into one allocation.
+    /// Copies the parts into one allocation, the body in a frame.
     #[inline]
     pub fn of_parts(parts: Parts<'_>, attributes: Attributes) -> Self {
-        let Parts { address, header_frame, body_frame, shared_body } = parts;
-        let frames_length = header_frame.len() + body_frame.len();
-        let layout = Self::layout(address.len(), frames_length);
+        let Parts { address, header_frame, body, shared_body } = parts;
+        if body.is_empty() {
+            return Self::of_slices(
+                [address, header_frame],
+                address.len(),
+                header_frame.len(),
+                shared_body,
+                attributes,
+            );
+        }
+        let [b0, b1, b2, b3] = (body.len() as u32).to_be_bytes();
+        let frame_header = [FrameType::Body as u8, 0, 0, b0, b1, b2, b3];
+        let slices = [address, header_frame, &frame_header, body, &[FRAME_END]];
+        Self::of_slices(slices, address.len(), header_frame.len(), shared_body, attributes)
+    }
+
+    /// Copies address and frames, in whatever pieces, into one allocation.
+    #[inline]
+    fn of_slices<const COUNT: usize>(
+        slices: [&[u8]; COUNT],
+        address_length: usize,
+        header_frame_length: usize,
+        shared_body: Option<Bytes>,
+        attributes: Attributes,
+    ) -> Self {
+        let frames_length = slices.iter().map(|slice| slice.len()).sum::<usize>() - address_length;
+        let layout = Self::layout(address_length, frames_length);
         // SAFETY: the layout's size is at least that of a header, so it isn't zero.
         let pointer = unsafe { alloc(layout) };
         let Some(header) = NonNull::new(pointer.cast::<Header>()) else { handle_alloc_error(layout) };
@@ -158,17 +183,17 @@ impl MessageRef {
         unsafe {
             header.as_ptr().write(Header {
                 references: Cell::new(1),
-                address_length: address.len() as u16,
+                address_length: address_length as u16,
                 persistent: attributes.persistent,
                 priority: attributes.priority,
                 frames_length: frames_length as u32,
-                header_frame_length: header_frame.len() as u32,
+                header_frame_length: header_frame_length as u32,
                 shared_body: shared_body.map(Box::new),
             });
             let mut image = pointer.add(size_of::<Header>());
-            for part in [address, header_frame, body_frame] {
-                image.copy_from_nonoverlapping(part.as_ptr(), part.len());
-                image = image.add(part.len());
+            for slice in slices {
+                image.copy_from_nonoverlapping(slice.as_ptr(), slice.len());
+                image = image.add(slice.len());
             }
         }
         let message = Self { header, _owned_by_one_thread: PhantomData };
@@ -215,6 +240,12 @@ impl MessageRef {
     /// The property `priority`, 0 when absent.
     pub fn priority(&self) -> u8 {
         self.header().priority
+    }
+
+    /// What the queues must know of it, but for an expiration: its queues have made a time of that.
+    pub fn attributes(&self) -> Attributes {
+        let Header { persistent, priority, .. } = *self.header();
+        Attributes { persistent, priority, expiration_ms: None }
     }
 
     /// Address and frames as they lie in memory, one behind the other.

@@ -1,16 +1,15 @@
-//! Pages: a stretch of one queue as bytes, for messages that are waiting elsewhere than in memory.
+//! Pages: a stretch of one queue as bytes: messages that wait in a long queue, in memory or elsewhere.
 //!
 //! ```text
 //! entry    │ flags u8 │ sequence − the one before │ [expires at] │ [priority u8] │ [head] │ body length │ body
 //! head     │ address length │ header frame length │ address │ header frame      not there when it is the one before's
-//! body     the body frame, or the bytes of a shared body
 //! ```
 //! Numbers are varints. Messages of one publisher mostly share exchange, routing key, properties and size, so that a
 //! small one costs little more than its body. A page is scratch: this program wrote it and reads it, and nothing else.
 
 use super::message::{Attributes, Content, MessageRef, Parts};
 use super::queue::NEVER;
-use crate::varint::{Cursor, put_varint};
+use crate::varint::{Cursor, VARINT_MAX_BYTES, put_varint};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -21,8 +20,8 @@ const FLAG_PRIORITY: u8 = 4;
 const FLAG_SAME_HEAD: u8 = 8;
 const FLAG_SHARED_BODY: u8 = 16;
 
-/// A message on its way into a page.
-#[derive(Clone, Copy)]
+/// A message on its way into a page, or out of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry<'a> {
     /// Above those of all entries before it.
     pub sequence: u64,
@@ -32,24 +31,48 @@ pub struct Entry<'a> {
     pub priority: u8,
     /// As in [`Content`].
     pub address: &'a [u8],
-    pub frames: &'a [u8],
-    pub header_frame_length: usize,
-    pub shared_body: Option<&'a [u8]>,
+    pub header_frame: &'a [u8],
+    /// Without its frame.
+    pub body: &'a [u8],
+    /// The body is one that messages share and not part of their image.
+    pub has_shared_body: bool,
 }
 
 impl<'a> Entry<'a> {
-    pub fn of(message: &'a MessageRef, sequence: u64, expires_at_ms: u64) -> Self {
-        let Content { address, frames, header_frame_length, shared_body } = message.content();
+    pub fn new(content: &Content<'a>, attributes: Attributes, sequence: u64, expires_at_ms: u64) -> Self {
+        let Attributes { persistent, priority, .. } = attributes;
         Self {
             sequence,
             expires_at_ms,
-            persistent: message.is_persistent(),
-            priority: message.priority(),
-            address,
-            frames,
-            header_frame_length,
-            shared_body: shared_body.map(|body| &**body),
+            persistent,
+            priority,
+            address: content.address,
+            header_frame: &content.frames[..content.header_frame_length],
+            body: content.body(),
+            has_shared_body: content.shared_body.is_some(),
         }
+    }
+
+    pub fn of(message: &'a MessageRef, sequence: u64, expires_at_ms: u64) -> Self {
+        Self::new(&message.content(), message.attributes(), sequence, expires_at_ms)
+    }
+
+    /// The most that it takes in a page, in bytes.
+    pub fn most_bytes(&self) -> usize {
+        2 + 5 * VARINT_MAX_BYTES + self.address.len() + self.header_frame.len() + self.body.len()
+    }
+
+    /// The message, with a body that is not shared.
+    #[inline]
+    pub fn to_message(&self) -> MessageRef {
+        self.message_with(self.body, None)
+    }
+
+    #[inline]
+    fn message_with(&self, body: &[u8], shared_body: Option<Bytes>) -> MessageRef {
+        let Self { persistent, priority, address, header_frame, .. } = *self;
+        let parts = Parts { address, header_frame, body, shared_body };
+        MessageRef::of_parts(parts, Attributes { persistent, priority, expiration_ms: None })
     }
 }
 
@@ -69,6 +92,8 @@ pub struct PageSummary {
     pub last_sequence: u64,
     /// When its first message expires; [`NEVER`] without a time to live.
     pub first_expires_at_ms: u64,
+    /// Some message has a body that is not part of its image.
+    pub has_shared_bodies: bool,
 }
 
 /// A page and what is known of it.
@@ -95,15 +120,33 @@ pub struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// Writes into `buffer`, whatever it held.
-    pub fn new(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        Self { bytes: buffer, summary: None, head: 0..0, address_length: 0 }
+    /// With room for so many bytes, to begin with.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), summary: None, head: 0..0, address_length: 0 }
+    }
+
+    /// Goes on with a page.
+    pub fn of_page(page: Page) -> Self {
+        Self { bytes: page.bytes, summary: Some(page.summary), head: 0..0, address_length: 0 }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes that fit without another allocation.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Gives back room that will not be needed.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
     }
 
     pub fn is_empty(&self) -> bool {
@@ -116,13 +159,14 @@ impl PageBuilder {
 
     #[inline]
     pub fn push(&mut self, entry: &Entry<'_>) {
-        let Entry { sequence, expires_at_ms, persistent, priority, address, frames, .. } = *entry;
-        let (header_frame, body_frame) = frames.split_at(entry.header_frame_length);
+        let Entry { sequence, expires_at_ms, persistent, priority, address, header_frame, body, has_shared_body } =
+            *entry;
         let out = &mut self.bytes;
         let before = match &mut self.summary {
             Some(summary) => {
                 debug_assert!(sequence > summary.last_sequence);
                 summary.count += 1;
+                summary.has_shared_bodies |= has_shared_body;
                 std::mem::replace(&mut summary.last_sequence, sequence)
             }
             None => {
@@ -131,6 +175,7 @@ impl PageBuilder {
                     first_sequence: sequence,
                     last_sequence: sequence,
                     first_expires_at_ms: expires_at_ms,
+                    has_shared_bodies: has_shared_body,
                 });
                 0
             }
@@ -141,7 +186,7 @@ impl PageBuilder {
         flags |= if expires_at_ms != NEVER { FLAG_EXPIRES } else { 0 };
         flags |= if priority != 0 { FLAG_PRIORITY } else { 0 };
         flags |= if same_head { FLAG_SAME_HEAD } else { 0 };
-        flags |= if entry.shared_body.is_some() { FLAG_SHARED_BODY } else { 0 };
+        flags |= if has_shared_body { FLAG_SHARED_BODY } else { 0 };
         out.push(flags);
         put_varint(out, sequence - before);
         if expires_at_ms != NEVER {
@@ -158,7 +203,6 @@ impl PageBuilder {
             out.extend_from_slice(address);
             out.extend_from_slice(header_frame);
         }
-        let body = entry.shared_body.unwrap_or(body_frame);
         put_varint(out, body.len() as u64);
         out.extend_from_slice(body);
     }
@@ -169,23 +213,19 @@ impl PageBuilder {
     }
 }
 
-/// The messages of a page, one after the other. It ends early when the bytes are not what [`PageBuilder`] wrote.
-pub struct Unpacking {
-    /// Large bodies are slices of it.
-    page: Bytes,
+/// How far a page has been read. The bytes are handed in with every call.
+#[derive(Clone, Default, Debug)]
+pub struct PageReader {
     position: usize,
     sequence: u64,
     head: Range<usize>,
     address_length: usize,
 }
 
-impl Unpacking {
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self { page: Bytes::from(bytes), position: 0, sequence: 0, head: 0..0, address_length: 0 }
-    }
-
-    fn read(&mut self) -> Option<Unpacked> {
-        let bytes: &[u8] = &self.page;
+impl PageReader {
+    /// The next entry; `None` at the end, and for bytes that [`PageBuilder`] didn't write.
+    #[inline]
+    pub fn next<'a>(&mut self, bytes: &'a [u8]) -> Option<Entry<'a>> {
         let offset_of = |cursor: &Cursor<'_>| bytes.len() - cursor.rest().len();
         let mut cursor = Cursor::new(bytes.get(self.position..)?);
         let flags = cursor.u8()?;
@@ -201,30 +241,46 @@ impl Unpacking {
             self.address_length = address_length;
         }
         let body_length = usize::try_from(cursor.varint()?).ok()?;
-        let body_start = offset_of(&cursor);
         let body = cursor.bytes(body_length)?;
         let (address, header_frame) = bytes.get(self.head.clone())?.split_at_checked(self.address_length)?;
-        let is_shared = flags & FLAG_SHARED_BODY != 0;
-        let parts = Parts {
+        self.position = offset_of(&cursor);
+        self.sequence = sequence;
+        Some(Entry {
+            sequence,
+            expires_at_ms,
+            persistent: flags & FLAG_PERSISTENT != 0,
+            priority,
             address,
             header_frame,
-            body_frame: if is_shared { &[] } else { body },
-            shared_body: is_shared.then(|| self.page.slice(body_start..body_start + body_length)),
-        };
-        let persistent = flags & FLAG_PERSISTENT != 0;
-        let message = MessageRef::of_parts(parts, Attributes { persistent, priority, expiration_ms: None });
-        self.position = body_start + body_length;
-        self.sequence = sequence;
-        Some(Unpacked { sequence, expires_at_ms, message })
+            body,
+            has_shared_body: flags & FLAG_SHARED_BODY != 0,
+        })
+    }
+}
+
+/// The messages of a page, one after the other. It ends early when the bytes are not what [`PageBuilder`] wrote.
+pub struct Unpacking {
+    /// Large bodies are slices of it.
+    page: Bytes,
+    reader: PageReader,
+}
+
+impl Unpacking {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { page: Bytes::from(bytes), reader: PageReader::default() }
     }
 }
 
 impl Iterator for Unpacking {
     type Item = Unpacked;
 
-    #[inline]
     fn next(&mut self) -> Option<Unpacked> {
-        self.read()
+        let entry = self.reader.next(&self.page)?;
+        let message = match entry.has_shared_body {
+            true => entry.message_with(&[], Some(self.page.slice_ref(entry.body))),
+            false => entry.to_message(),
+        };
+        Some(Unpacked { sequence: entry.sequence, expires_at_ms: entry.expires_at_ms, message })
     }
 }
 
@@ -261,15 +317,17 @@ mod tests {
         prop::collection::vec(sample, 1..50)
     }
 
+    fn body_frame(body: &[u8]) -> Vec<u8> {
+        [&[3, 0, 0], (body.len() as u32).to_be_bytes().as_slice(), body, &[0xCE]].concat()
+    }
+
     fn message(sample: &Sample) -> MessageRef {
         let address = [0, 1, b'a' + sample.routing_key, 0xCE];
         let mut frames = vec![0; 22];
         frames[18] = sample.body.len() as u8;
         let shared = Bytes::copy_from_slice(&sample.body);
-        if !sample.shared {
-            frames.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0]);
-            frames.extend_from_slice(&sample.body);
-            frames.push(0xCE);
+        if !sample.shared && !sample.body.is_empty() {
+            frames.extend(body_frame(&sample.body));
         }
         let content = Content {
             address: &address,
@@ -284,7 +342,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_comes_out_again(samples in samples()) {
-            let mut builder = PageBuilder::new(Vec::new());
+            let mut builder = PageBuilder::with_capacity(0);
             let mut sequence = 0;
             for sample in &samples {
                 sequence += sample.gap;
@@ -328,10 +386,10 @@ mod tests {
             body: vec![1; 16],
             shared: false,
         };
-        let mut builder = PageBuilder::new(Vec::new());
+        let mut builder = PageBuilder::with_capacity(0);
         builder.push(&Entry::of(&message(&sample), 1, NEVER));
         let first = builder.len();
         builder.push(&Entry::of(&message(&sample), 2, NEVER));
-        assert_eq!(builder.len() - first, 3 + 7 + 16 + 1);
+        assert_eq!(builder.len() - first, 3 + 16);
     }
 }

@@ -211,7 +211,7 @@ impl<S: Store> Broker<S> {
         }
         let mut position = LogPosition::default();
         for &queue in queues {
-            let enqueued = self.publish_to_shared(queue, publication, &mut kept, effects);
+            let enqueued = self.publish_to_shared(queue, publication, queues.len() == 1, &mut kept, effects);
             position = position.max(enqueued);
         }
         position
@@ -225,7 +225,7 @@ impl<S: Store> Broker<S> {
         mut kept: Option<MessageRef>,
         effects: &mut impl Effects,
     ) -> LogPosition {
-        self.publish_to_shared(id, publication, &mut kept, effects)
+        self.publish_to_shared(id, publication, true, &mut kept, effects)
     }
 
     /// Hands a message to a consumer that waits, or appends it. `kept` is the stored message once one is needed.
@@ -234,6 +234,7 @@ impl<S: Store> Broker<S> {
         &mut self,
         id: QueueId,
         publication: &Publication<'_>,
+        is_only_queue: bool,
         kept: &mut Option<MessageRef>,
         effects: &mut impl Effects,
     ) -> LogPosition {
@@ -245,23 +246,29 @@ impl<S: Store> Broker<S> {
         if let HandOver::Done = handed_over {
             return LogPosition::default();
         }
-        let message = kept.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
         let log_as = queue.durable_id.filter(|_| attributes.persistent);
-        let position = match log_as {
-            Some(durable_id) => {
+        let packs = is_only_queue && !matches!(handed_over, HandOver::MustBeKept(_)) && queue.backlog.packs(content);
+        let mut position = LogPosition::default();
+        let began_chunk = if packs && log_as.is_none() {
+            queue.backlog.push_packed(content, *attributes, expires_at_ms)
+        } else {
+            let message = kept.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
+            if let Some(durable_id) = log_as {
                 let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
-                self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message, expires_at_ms)
+                position = self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message, expires_at_ms);
             }
-            None => LogPosition::default(),
+            if let HandOver::MustBeKept(consumer) = handed_over {
+                let taken = Taken { message, expires_at_ms, sequence: 0, redelivered: false };
+                self.hand_over_kept(id, consumer, taken, effects);
+                return position;
+            }
+            match packs {
+                true => queue.backlog.push_packed(content, *attributes, expires_at_ms),
+                false => queue.backlog.push(message, expires_at_ms),
+            }
         };
-        if let HandOver::MustBeKept(consumer) = handed_over {
-            let taken = Taken { message, expires_at_ms, sequence: 0, redelivered: false };
-            self.hand_over_kept(id, consumer, taken, effects);
-            return position;
-        }
-        let began_chunk = queue.backlog.push(message, expires_at_ms);
         self.ready += 1;
         if !queue.touched && queue.line.front().is_some() {
             queue.touched = true;

@@ -259,6 +259,11 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    /// Whether a client published with what it sent last.
+    pub fn has_published(&self, id: ConnectionId) -> bool {
+        self.members[id.0 as usize].connection.has_published()
+    }
+
     /// Delivers what can be delivered and confirms what can be confirmed.
     pub fn pump(&mut self) {
         self.broker.take_pages();

@@ -63,6 +63,8 @@ pub(super) struct Server {
     /// Listeners that may have clients waiting.
     accepting: Vec<bool>,
     accept_again_at_ms: Option<u64>,
+    /// Those with bytes waiting who published with their last ones; empty between turns.
+    publishers: Vec<ConnectionId>,
     /// Publishers that wait for a queue to drain.
     pressed: Vec<ConnectionId>,
     /// Clients with a command that waits for messages to come back to memory.
@@ -127,6 +129,7 @@ impl Server {
             outbox_max_bytes: limits.outbox_max_bytes,
             connections_max: limits.connections_max,
             accept_again_at_ms: None,
+            publishers: Vec::new(),
             pressed: Vec::new(),
             awaiting: Vec::new(),
             lingering: Vec::new(),
@@ -299,7 +302,8 @@ impl Server {
         self.clients.insert(id, socket);
     }
 
-    /// Reads everyone who is listed once.
+    /// Reads everyone who is listed once. Publishers come last, when those who acknowledge have been given more: they
+    /// work on it meanwhile.
     fn receive(&mut self) {
         for id in std::mem::take(&mut self.awaiting) {
             if self.hub.resume(id) {
@@ -311,15 +315,33 @@ impl Server {
         for id in std::mem::take(&mut self.pressed) {
             self.clients.list(id);
         }
+        let mut publishers = std::mem::take(&mut self.publishers);
         for _ in 0..self.clients.to_read_len() {
             let Some(id) = self.clients.next_to_read() else { break };
-            match self.hub.may_read(id) {
-                MayRead::Now => self.receive_from(id, self.read_budget_bytes),
-                MayRead::Sparingly => self.receive_from(id, self.read_budget_bytes / SPARING_SHARE),
-                MayRead::Later => self.pressed.push(id),
-                // It is listed again when that is over.
-                MayRead::NotDuringAlarm | MayRead::WhenResumed => {}
+            match self.hub.has_published(id) {
+                true => publishers.push(id),
+                false => self.receive_as_allowed(id),
             }
+        }
+        if !publishers.is_empty() && self.hub.has_work() {
+            self.pump_and_flush();
+        }
+        for id in publishers.drain(..) {
+            // It may be gone since.
+            if self.clients.get_mut(id).is_some() {
+                self.receive_as_allowed(id);
+            }
+        }
+        self.publishers = publishers;
+    }
+
+    fn receive_as_allowed(&mut self, id: ConnectionId) {
+        match self.hub.may_read(id) {
+            MayRead::Now => self.receive_from(id, self.read_budget_bytes),
+            MayRead::Sparingly => self.receive_from(id, self.read_budget_bytes / SPARING_SHARE),
+            MayRead::Later => self.pressed.push(id),
+            // It is listed again when that is over.
+            MayRead::NotDuringAlarm | MayRead::WhenResumed => {}
         }
     }
 

@@ -22,6 +22,7 @@ use super::scan::{BatchReader, Found, bad_record, read_segment_header};
 use super::segment::{SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::unloaded::Unloaded;
+use crate::broker::message::framed_body;
 use crate::broker::page::{Entry, Page, PageBuilder};
 use crate::broker::queue::NEVER;
 use crate::broker::store::DurableQueueId;
@@ -358,7 +359,7 @@ impl Packer {
             open.push(id);
         }
         let page = queue.page.get_or_insert_with(|| OpenPage {
-            builder: PageBuilder::new(Vec::with_capacity(queue.room_bytes)),
+            builder: PageBuilder::with_capacity(queue.room_bytes),
             messages: 0,
             message_bytes: 0,
             last_sequence: 0,
@@ -366,15 +367,16 @@ impl Packer {
         page.messages += 1;
         page.message_bytes += message_bytes;
         page.last_sequence = sequence;
+        let (header_frame, body_frame) = enqueue.frames.split_at(enqueue.header_frame_length);
         page.builder.push(&Entry {
             sequence,
             expires_at_ms: expires_at_ms.map_or(NEVER, |unix_ms| unix_ms.saturating_sub(*unix_start_ms)),
             persistent: true,
             priority: enqueue.priority,
             address: enqueue.address,
-            frames: enqueue.frames,
-            header_frame_length: enqueue.header_frame_length,
-            shared_body: enqueue.body,
+            header_frame,
+            body: enqueue.body.unwrap_or_else(|| framed_body(body_frame)),
+            has_shared_body: enqueue.body.is_some(),
         });
         true
     }

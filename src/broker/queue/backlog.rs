@@ -7,8 +7,8 @@
 
 use super::chunks::{Chunks, Waiting};
 use super::paged::Paged;
-use crate::broker::message::MessageRef;
-use crate::broker::page::Page;
+use crate::broker::message::{Attributes, Content, MessageRef};
+use crate::broker::page::{Entry, Page};
 use crate::broker::store::{PageId, Store};
 use std::collections::BTreeMap;
 
@@ -20,6 +20,13 @@ const KEPT_CHUNKS: usize = 2;
 
 /// A chunk whose messages take less than this, in bytes, is not worth a page.
 const PAGE_WORTH_BYTES: usize = 2 << 10;
+
+/// Chunks of messages as such before others are packed: a queue that its consumers keep short works in the processor's
+/// cache, where an allocation costs less than packing does. Beyond it, it is the bytes that cost.
+const LOOSE_CHUNKS: usize = 32;
+
+/// Larger messages are not packed, in bytes of their frames: copying them twice would cost more than it saves.
+const PACKED_FRAMES_MAX_BYTES: usize = 512;
 
 /// A message that left its place, with what is needed to return it there.
 #[derive(Debug)]
@@ -86,14 +93,43 @@ impl Backlog {
     /// the chunks before it may [leave memory](Self::page_out).
     #[inline]
     pub fn push(&mut self, message: MessageRef, expires_at_ms: u64) -> bool {
+        let sequence = self.count_push();
+        self.last_chunks().push(Waiting { message, sequence, expires_at_ms })
+    }
+
+    /// Whether a message that no other queue shares is better [pushed packed](Self::push_packed).
+    #[inline]
+    pub fn packs(&self, content: &Content<'_>) -> bool {
+        if content.shared_body.is_some() || content.frames.len() > PACKED_FRAMES_MAX_BYTES {
+            return false;
+        }
+        match &self.paged {
+            None => self.head.packs(LOOSE_CHUNKS),
+            Some(paged) => paged.tail.packs(0),
+        }
+    }
+
+    /// [Appends](Self::push) a message as bytes; it will be another message when it is taken.
+    #[inline]
+    pub fn push_packed(&mut self, content: &Content<'_>, attributes: Attributes, expires_at_ms: u64) -> bool {
+        let sequence = self.count_push();
+        self.last_chunks().push_packed(&Entry::new(content, attributes, sequence, expires_at_ms))
+    }
+
+    #[inline]
+    fn count_push(&mut self) -> u64 {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.ring_length += 1;
-        let chunks = match &mut self.paged {
+        sequence
+    }
+
+    #[inline]
+    fn last_chunks(&mut self) -> &mut Chunks {
+        match &mut self.paged {
             None => &mut self.head,
             Some(paged) => &mut paged.tail,
-        };
-        chunks.push(Waiting { message, sequence, expires_at_ms })
+        }
     }
 
     /// Takes the message at the head; `None` when there is none, or when it [is not in memory](Self::head_is_away).
@@ -138,7 +174,7 @@ impl Backlog {
     }
 
     fn first_of_ring(&self) -> Option<u64> {
-        let head = self.head.front().map(|waiting| waiting.sequence);
+        let head = self.head.front().map(|(sequence, _)| sequence);
         head.or_else(|| self.paged.as_ref()?.first_sequence())
     }
 
@@ -282,8 +318,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::{Attributes, Content};
-    use crate::broker::page::{Entry, PageBuilder};
+    use crate::broker::page::PageBuilder;
     use crate::broker::store::MemoryStore;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -292,17 +327,25 @@ mod tests {
     /// A few of these make a chunk.
     const LARGE_BODY_BYTES: usize = 50_000;
 
-    fn message(sequence: u64, body: &Bytes) -> MessageRef {
+    fn frames(sequence: u64) -> [u8; 22] {
         let mut frames = [0; 22];
         frames[11..19].copy_from_slice(&sequence.to_be_bytes());
-        let content =
-            Content { address: b"\0\0\xCE", frames: &frames, header_frame_length: 22, shared_body: Some(body) };
-        MessageRef::new(&content, Attributes::default())
+        frames
+    }
+
+    fn content<'a>(frames: &'a [u8], shared_body: Option<&'a Bytes>) -> Content<'a> {
+        Content { address: b"\0\0\xCE", frames, header_frame_length: 22, shared_body }
+    }
+
+    fn message(sequence: u64, body: &Bytes) -> MessageRef {
+        MessageRef::new(&content(&frames(sequence), Some(body)), Attributes::default())
     }
 
     #[derive(Clone, Debug)]
     enum Step {
         Push,
+        /// A message that may be packed.
+        PushSmall,
         Pop,
         /// Return the taken message of this index.
         PutBack(prop::sample::Index),
@@ -317,6 +360,7 @@ mod tests {
         let page_out = prop_oneof![Just(PageOut::Middle), Just(PageOut::All)];
         let step = prop_oneof![
             30 => Just(Step::Push),
+            20 => Just(Step::PushSmall),
             20 => Just(Step::Pop),
             10 => any::<prop::sample::Index>().prop_map(Step::PutBack),
             10 => page_out.prop_map(Step::PageOut),
@@ -342,6 +386,16 @@ mod tests {
                     Step::Push => {
                         let sequence = backlog.next_sequence();
                         backlog.push(message(sequence, &body), NEVER);
+                        model.insert(sequence);
+                    }
+                    Step::PushSmall => {
+                        let sequence = backlog.next_sequence();
+                        let frames = frames(sequence);
+                        let content = content(&frames, None);
+                        match backlog.packs(&content) {
+                            true => backlog.push_packed(&content, Attributes::default(), NEVER),
+                            false => backlog.push(MessageRef::new(&content, Attributes::default()), NEVER),
+                        };
                         model.insert(sequence);
                     }
                     Step::Pop if backlog.head_is_away() => prop_assert!(backlog.pop().is_none()),
@@ -421,7 +475,7 @@ mod tests {
             while !stretches.is_empty() {
                 let pick = picks.next().map_or(0, |pick| pick.index(stretches.len()));
                 let stretch = stretches.remove(pick).unwrap();
-                let mut builder = PageBuilder::new(Vec::new());
+                let mut builder = PageBuilder::with_capacity(0);
                 for sequence in stretch {
                     let message = message(sequence, &body);
                     builder.push(&Entry::of(&message, sequence, NEVER));

@@ -1,9 +1,13 @@
 //! A ring of waiting messages in memory, in chunks: a long one grows by chunks and gives them back, so that no push moves
 //! the others, and a chunk is what leaves for a page and comes back from one.
+//!
+//! The first chunks of a queue hold messages as such. Behind them small messages that no other queue shares are
+//! [packed](super::packed).
 
 use super::NEVER;
+use super::packed::Packed;
 use crate::broker::message::MessageRef;
-use crate::broker::page::{Entry, PageBuilder, Unpacked};
+use crate::broker::page::{Entry, Page, PageBuilder, Unpacked};
 use std::collections::VecDeque;
 
 /// Messages to a chunk.
@@ -11,6 +15,9 @@ pub(super) const CHUNK_LENGTH: usize = 1024;
 
 /// What the messages of a chunk take, in bytes, before the next one begins. A larger message has one to itself.
 pub const CHUNK_BYTES: usize = 128 << 10;
+
+/// Room to begin a page with, in bytes: a thousand small messages.
+const PAGE_CAPACITY_BYTES: usize = 32 << 10;
 
 /// A message in its place.
 #[derive(Debug)]
@@ -22,30 +29,31 @@ pub struct Waiting {
     pub expires_at_ms: u64,
 }
 
+/// Messages as such.
 #[derive(Default)]
-pub(super) struct Chunk {
+pub(super) struct Loose {
     waiting: VecDeque<Waiting>,
     /// What all its messages took when they came, those among them that have left since.
     memory_bytes: usize,
 }
 
-impl Chunk {
-    /// Its messages as a page.
-    pub fn pack(self, page: &mut PageBuilder) {
-        for Waiting { message, sequence, expires_at_ms } in &self.waiting {
-            page.push(&Entry::of(message, *sequence, *expires_at_ms));
-        }
-    }
-
-    /// A chunk that takes no more messages.
-    pub fn unpack(messages: impl Iterator<Item = Unpacked>) -> Self {
-        let waiting =
-            messages.map(|Unpacked { sequence, expires_at_ms, message }| Waiting { message, sequence, expires_at_ms });
+impl Loose {
+    /// Of a page with bodies that messages share. It takes no more messages.
+    fn unpack(page: Page) -> Self {
+        let waiting = page.unpack().map(|Unpacked { sequence, expires_at_ms, message }| Waiting {
+            message,
+            sequence,
+            expires_at_ms,
+        });
         Self { waiting: waiting.collect(), memory_bytes: CHUNK_BYTES }
     }
 
-    pub fn len(&self) -> usize {
-        self.waiting.len()
+    fn pack(self) -> Option<Page> {
+        let mut page = PageBuilder::with_capacity(PAGE_CAPACITY_BYTES);
+        for Waiting { message, sequence, expires_at_ms } in &self.waiting {
+            page.push(&Entry::of(message, *sequence, *expires_at_ms));
+        }
+        page.finish()
     }
 
     #[inline]
@@ -54,12 +62,65 @@ impl Chunk {
     }
 }
 
+pub(super) enum Chunk {
+    Loose(Loose),
+    Packed(Packed),
+}
+
+impl Chunk {
+    /// Of messages that come back.
+    pub fn of_page(page: Page) -> Self {
+        match page.summary.has_shared_bodies {
+            true => Self::Loose(Loose::unpack(page)),
+            false => Self::Packed(Packed::of_page(page)),
+        }
+    }
+
+    /// Its messages as a page; `None` for an empty one.
+    pub fn into_page(self) -> Option<Page> {
+        match self {
+            Self::Loose(loose) => loose.pack(),
+            Self::Packed(packed) => packed.into_page(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Loose(loose) => loose.waiting.len(),
+            Self::Packed(packed) => packed.len(),
+        }
+    }
+
+    /// What its messages took when they came, in bytes.
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Loose(loose) => loose.memory_bytes,
+            Self::Packed(packed) => packed.page_bytes(),
+        }
+    }
+
+    /// Sequence and expiry of its first message.
+    fn first(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Loose(loose) => loose.waiting.front().map(|waiting| (waiting.sequence, waiting.expires_at_ms)),
+            Self::Packed(packed) => packed.first().map(|entry| (entry.sequence, entry.expires_at_ms)),
+        }
+    }
+
+    /// Another one begins behind it.
+    fn close(&mut self) {
+        if let Self::Packed(packed) = self {
+            packed.close();
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Chunks {
-    /// No chunk but the only one is empty.
+    /// No chunk but the only one is empty, and that only when its messages are loose.
     chunks: VecDeque<Chunk>,
     /// An emptied chunk, kept so that a queue that breathes doesn't allocate.
-    spare: Option<Chunk>,
+    spare: Option<Loose>,
 }
 
 impl Chunks {
@@ -67,9 +128,9 @@ impl Chunks {
     #[inline]
     pub fn push(&mut self, waiting: Waiting) -> bool {
         match self.chunks.back_mut() {
-            Some(chunk) if chunk.takes_more() => {
-                chunk.memory_bytes += waiting.message.memory_bytes();
-                chunk.waiting.push_back(waiting);
+            Some(Chunk::Loose(loose)) if loose.takes_more() => {
+                loose.memory_bytes += waiting.message.memory_bytes();
+                loose.waiting.push_back(waiting);
                 false
             }
             _ => {
@@ -81,43 +142,87 @@ impl Chunks {
 
     #[cold]
     fn push_to_new_chunk(&mut self, waiting: Waiting) {
-        let mut chunk = match self.spare.take() {
+        let mut loose = match self.spare.take() {
             Some(spare) => spare,
             // The first chunk grows with the queue: most queues are short.
-            None if self.chunks.is_empty() => Chunk::default(),
-            None => Chunk { waiting: VecDeque::with_capacity(CHUNK_LENGTH), memory_bytes: 0 },
+            None if self.chunks.is_empty() => Loose::default(),
+            None => Loose { waiting: VecDeque::with_capacity(CHUNK_LENGTH), memory_bytes: 0 },
         };
-        chunk.memory_bytes = waiting.message.memory_bytes();
-        chunk.waiting.push_back(waiting);
-        self.push_chunk(chunk);
+        loose.memory_bytes = waiting.message.memory_bytes();
+        loose.waiting.push_back(waiting);
+        self.push_chunk(Chunk::Loose(loose));
+    }
+
+    /// Whether the next message would be packed, if it may be, with so many chunks before it that are not.
+    #[inline]
+    pub fn packs(&self, loose_chunks: usize) -> bool {
+        self.chunks.len() >= loose_chunks
+            && match self.chunks.back() {
+                Some(Chunk::Loose(loose)) => !loose.takes_more(),
+                _ => true,
+            }
+    }
+
+    /// Appends a message that is not shared, packed; whether it begins a chunk.
+    #[inline]
+    pub fn push_packed(&mut self, entry: &Entry<'_>) -> bool {
+        debug_assert!(!entry.has_shared_body);
+        match self.chunks.back_mut() {
+            Some(Chunk::Packed(packed)) if packed.takes(entry) => {
+                packed.push(entry);
+                false
+            }
+            _ => {
+                self.push_to_new_packed(entry);
+                true
+            }
+        }
+    }
+
+    #[cold]
+    fn push_to_new_packed(&mut self, entry: &Entry<'_>) {
+        let mut packed = Packed::for_messages_like(entry);
+        packed.push(entry);
+        self.push_chunk(Chunk::Packed(packed));
     }
 
     #[inline]
     pub fn pop(&mut self) -> Option<Waiting> {
-        let chunk = self.chunks.front_mut()?;
-        let waiting = chunk.waiting.pop_front()?;
-        if chunk.waiting.is_empty() && self.chunks.len() > 1 {
-            self.spare = self.chunks.pop_front();
+        let (waiting, left) = match self.chunks.front_mut()? {
+            Chunk::Loose(loose) => (loose.waiting.pop_front()?, loose.waiting.len()),
+            Chunk::Packed(packed) => (packed.pop()?, packed.len()),
+        };
+        if left == 0 {
+            self.first_chunk_emptied();
         }
         Some(waiting)
     }
 
-    pub fn front(&self) -> Option<&Waiting> {
-        self.chunks.front()?.waiting.front()
+    fn first_chunk_emptied(&mut self) {
+        if self.chunks.len() > 1 || matches!(self.chunks.front(), Some(Chunk::Packed(_))) {
+            if let Some(Chunk::Loose(loose)) = self.chunks.pop_front() {
+                self.spare = Some(loose);
+            }
+        }
+    }
+
+    /// Sequence and expiry of the first message.
+    pub fn front(&self) -> Option<(u64, u64)> {
+        self.chunks.front()?.first()
     }
 
     /// Chunks with messages in them.
     #[inline]
     pub fn count(&self) -> usize {
         match self.chunks.len() {
-            1 => usize::from(!self.chunks[0].waiting.is_empty()),
+            1 => usize::from(self.chunks[0].len() > 0),
             count => count,
         }
     }
 
     /// What the messages of the first chunk took when they came, in bytes.
     pub fn first_chunk_bytes(&self) -> usize {
-        self.chunks.front().map_or(0, |chunk| chunk.memory_bytes)
+        self.chunks.front().map_or(0, Chunk::memory_bytes)
     }
 
     fn drop_empty(&mut self) {
@@ -128,6 +233,9 @@ impl Chunks {
 
     pub fn push_chunk(&mut self, chunk: Chunk) {
         self.drop_empty();
+        if let Some(last) = self.chunks.back_mut() {
+            last.close();
+        }
         self.chunks.push_back(chunk);
     }
 
@@ -156,6 +264,80 @@ impl Chunks {
 
     /// When its head expires: [`NEVER`] for none, or one that doesn't.
     pub fn head_expires_at_ms(&self) -> u64 {
-        self.front().map_or(NEVER, |waiting| waiting.expires_at_ms)
+        self.front().map_or(NEVER, |(_, expires_at_ms)| expires_at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::{Attributes, Content, message_memory_bytes};
+
+    const HEADER_FRAME: &[u8; 22] = b"\x02\0\0\0\0\0\x0E\0\x3C\0\0\0\0\0\0\0\0\0\x08\0\0\xCE";
+
+    fn frames(sequence: u64) -> Vec<u8> {
+        [HEADER_FRAME, b"\x03\0\0\0\0\0\x08".as_slice(), &sequence.to_be_bytes(), b"\xCE"].concat()
+    }
+
+    fn content(frames: &[u8]) -> Content<'_> {
+        Content { address: b"\0\x01q\xCE", frames, header_frame_length: HEADER_FRAME.len(), shared_body: None }
+    }
+
+    fn push(chunks: &mut Chunks, sequence: u64, packed: bool) -> bool {
+        let frames = frames(sequence);
+        let content = content(&frames);
+        match packed {
+            true => chunks.push_packed(&Entry::new(&content, Attributes::default(), sequence, NEVER)),
+            false => {
+                let message = MessageRef::new(&content, Attributes::default());
+                chunks.push(Waiting { message, sequence, expires_at_ms: NEVER })
+            }
+        }
+    }
+
+    #[test]
+    fn loose_and_packed_messages_leave_in_the_order_in_which_they_came() {
+        let mut chunks = Chunks::default();
+        let kind_changes = [1, 1000, 3 * CHUNK_LENGTH as u64, 5000, 5001];
+        for sequence in 0..10_000 {
+            let packed = kind_changes.iter().filter(|change| **change <= sequence).count() % 2 == 1;
+            push(&mut chunks, sequence, packed);
+        }
+        for sequence in 0..10_000 {
+            assert_eq!(chunks.front(), Some((sequence, NEVER)));
+            let waiting = chunks.pop().unwrap();
+            assert_eq!(waiting.sequence, sequence);
+            assert_eq!(waiting.message.content().frames, frames(sequence));
+        }
+        assert!(chunks.pop().is_none());
+        assert_eq!(chunks.count(), 0);
+    }
+
+    #[test]
+    fn a_packed_message_takes_its_body_and_a_few_bytes() {
+        let before = message_memory_bytes();
+        let mut chunks = Chunks::default();
+        for sequence in 0..10 * CHUNK_LENGTH as u64 {
+            push(&mut chunks, sequence, true);
+        }
+        let each = (message_memory_bytes() - before) / (10 * CHUNK_LENGTH);
+        assert!((8 + 3..8 + 6).contains(&each), "{each} bytes");
+        drop(chunks);
+        assert_eq!(message_memory_bytes(), before);
+    }
+
+    #[test]
+    fn packing_begins_behind_so_many_full_chunks() {
+        let mut chunks = Chunks::default();
+        for sequence in 0..2 * CHUNK_LENGTH as u64 {
+            assert!(!chunks.packs(2), "{sequence}");
+            push(&mut chunks, sequence, false);
+        }
+        assert!(chunks.packs(2));
+        assert!(!chunks.packs(3));
+        assert!(push(&mut chunks, 2048, true), "it begins a chunk");
+        assert!(chunks.packs(2) && !push(&mut chunks, 2049, true), "it does not");
+        (0..CHUNK_LENGTH).for_each(|_| assert!(chunks.pop().is_some()));
+        assert!(chunks.packs(2) && !chunks.packs(3));
     }
 }

@@ -6,6 +6,7 @@
 pub mod arguments;
 mod backlog;
 mod chunks;
+mod packed;
 mod paged;
 
 pub use arguments::{COMPARED, QueueArguments};

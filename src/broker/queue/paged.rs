@@ -9,18 +9,27 @@
 
 use super::NEVER;
 use super::chunks::{Chunk, Chunks};
-use crate::broker::message::Held;
-use crate::broker::page::{Page, PageBuilder, PageSummary, Unpacking};
+use crate::broker::message::Holding;
+use crate::broker::page::{Page, PageSummary};
 use crate::broker::store::{PageId, Store};
 use std::collections::VecDeque;
-
-/// Room to begin a page with, in bytes: a thousand small messages.
-const PAGE_CAPACITY_BYTES: usize = 32 << 10;
 
 enum Place {
     Kept(PageId),
     AskedFor(PageId),
     Here(Held),
+}
+
+/// A page in memory.
+struct Held {
+    bytes: Vec<u8>,
+    _memory: Holding,
+}
+
+impl Held {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { _memory: Holding::new(bytes.capacity()), bytes }
+    }
 }
 
 struct PagedOut {
@@ -47,13 +56,6 @@ pub(super) struct Paged {
     pub tail: Chunks,
 }
 
-/// A chunk as a page; `None` for an empty one.
-fn pack(chunk: Chunk) -> Option<Page> {
-    let mut builder = PageBuilder::new(Vec::with_capacity(PAGE_CAPACITY_BYTES));
-    chunk.pack(&mut builder);
-    builder.finish()
-}
-
 fn put(page: Page, store: &mut impl Store) -> PagedOut {
     PagedOut { summary: page.summary, place: Place::Kept(store.put_page(page.bytes)) }
 }
@@ -76,7 +78,7 @@ impl Paged {
 
     /// Takes the first chunk of the tail out of memory.
     pub fn page_out_tail(&mut self, store: &mut impl Store) -> bool {
-        let Some(page) = self.tail.pop_first_chunk().and_then(pack) else { return false };
+        let Some(page) = self.tail.pop_first_chunk().and_then(Chunk::into_page) else { return false };
         self.pages.push_back(put(page, store));
         true
     }
@@ -84,7 +86,7 @@ impl Paged {
     /// Takes a chunk that comes before all pages out of memory.
     pub fn page_out_head(&mut self, chunk: Chunk, store: &mut impl Store) {
         debug_assert_eq!(self.asked_for, 0, "what is asked for comes before what is not");
-        if let Some(page) = pack(chunk) {
+        if let Some(page) = chunk.into_page() {
             self.pages.push_front(put(page, store));
         }
     }
@@ -101,7 +103,7 @@ impl Paged {
         let found = self.pages.iter_mut().skip(keep.max(self.asked_for)).rev();
         for page in found {
             if let Place::Here(held) = &mut page.place {
-                let bytes = std::mem::replace(held, Held::new(Vec::new())).take();
+                let bytes = std::mem::take(&mut held.bytes);
                 page.place = Place::Kept(store.put_page(bytes));
                 self.here -= 1;
                 return true;
@@ -156,7 +158,7 @@ impl Paged {
     fn unpack_arrived(&mut self, head: &mut Chunks) {
         let Some(PagedOut { summary, place: Place::Here(held) }) = self.pages.pop_front() else { return };
         self.here -= 1;
-        let chunk = Chunk::unpack(Unpacking::new(held.take()));
+        let chunk = Chunk::of_page(Page { summary, bytes: held.bytes });
         debug_assert_eq!(chunk.len(), summary.count, "a page comes back as it went");
         head.push_chunk(chunk);
     }
@@ -203,7 +205,7 @@ impl Paged {
     pub fn first_sequence(&self) -> Option<u64> {
         let page = self.pages.front().map(|page| page.summary.first_sequence);
         let unloaded = self.unloaded.as_ref().map(|unloaded| unloaded.complete_below);
-        let tail = self.tail.front().map(|waiting| waiting.sequence);
+        let tail = self.tail.front().map(|(sequence, _)| sequence);
         page.into_iter().chain(unloaded).chain(tail).min()
     }
 

@@ -1,0 +1,94 @@
+//! Waiting messages as the bytes of a [page](crate::broker::page): how a chunk of a long queue lies in memory.
+//!
+//! A message costs its body and a few bytes then, and no allocation; it becomes a message again when it is taken. Bodies
+//! that messages share are never here.
+
+use super::chunks::{CHUNK_LENGTH, Waiting};
+use crate::broker::message::Holding;
+use crate::broker::page::{Entry, Page, PageBuilder, PageReader};
+
+/// Most room for the messages of a chunk, in bytes. More than a thousand of them have no use for more.
+const PACKED_MAX_BYTES: usize = 64 << 10;
+
+/// Room per message beside its body, in bytes: flags, the step of the sequence, the body's length.
+const PACKED_OVERHEAD_BYTES: usize = 5;
+
+pub(super) struct Packed {
+    page: PageBuilder,
+    reader: PageReader,
+    /// Messages that were read already.
+    read: usize,
+    /// The room for the page, which is taken at once.
+    memory: Holding,
+}
+
+impl Packed {
+    /// An empty one with room for many messages like `first`, and for it in any case.
+    pub fn for_messages_like(first: &Entry<'_>) -> Self {
+        let room = CHUNK_LENGTH * (first.body.len() + PACKED_OVERHEAD_BYTES);
+        let page = PageBuilder::with_capacity(room.min(PACKED_MAX_BYTES).max(first.most_bytes()));
+        Self { memory: Holding::new(page.capacity()), page, reader: PageReader::default(), read: 0 }
+    }
+
+    pub fn of_page(page: Page) -> Self {
+        let page = PageBuilder::of_page(page);
+        Self { memory: Holding::new(page.capacity()), page, reader: PageReader::default(), read: 0 }
+    }
+
+    fn count(&self) -> usize {
+        self.page.summary().map_or(0, |summary| summary.count)
+    }
+
+    pub fn len(&self) -> usize {
+        self.count() - self.read
+    }
+
+    /// Bytes of all its messages, those among them that were read.
+    pub fn page_bytes(&self) -> usize {
+        self.page.len()
+    }
+
+    /// Whether there is room for one more.
+    #[inline]
+    pub fn takes(&self, entry: &Entry<'_>) -> bool {
+        self.page.len() + entry.most_bytes() <= self.page.capacity() && self.count() < CHUNK_LENGTH
+    }
+
+    #[inline]
+    pub fn push(&mut self, entry: &Entry<'_>) {
+        self.page.push(entry);
+    }
+
+    /// No more will come: gives back a room that is mostly empty.
+    pub fn close(&mut self) {
+        if self.page.len() < self.page.capacity() / 2 {
+            self.page.shrink_to_fit();
+            self.memory = Holding::new(self.page.capacity());
+        }
+    }
+
+    #[inline]
+    pub fn pop(&mut self) -> Option<Waiting> {
+        let entry = self.reader.next(self.page.bytes())?;
+        self.read += 1;
+        let message = entry.to_message();
+        Some(Waiting { message, sequence: entry.sequence, expires_at_ms: entry.expires_at_ms })
+    }
+
+    /// The next one, as it lies there.
+    pub fn first(&self) -> Option<Entry<'_>> {
+        self.reader.clone().next(self.page.bytes())
+    }
+
+    /// What was not read, as a page; `None` for nothing.
+    pub fn into_page(mut self) -> Option<Page> {
+        if self.read == 0 {
+            return self.page.finish();
+        }
+        let mut rest = PageBuilder::with_capacity(self.page.len());
+        while let Some(entry) = self.reader.next(self.page.bytes()) {
+            rest.push(&entry);
+        }
+        rest.finish()
+    }
+}
