@@ -74,10 +74,19 @@ impl Channel {
         self.last_delivery_tag
     }
 
+    /// How many more deliveries the channel's own prefetch count allows.
+    #[inline]
+    pub fn credit(&self) -> usize {
+        match self.channel_prefetch_count {
+            0 => usize::MAX,
+            count => usize::from(count).saturating_sub(self.consumer_deliveries as usize),
+        }
+    }
+
     /// The channel's own prefetch count allows one more delivery.
     #[inline]
     pub fn has_credit(&self) -> bool {
-        self.channel_prefetch_count == 0 || self.consumer_deliveries < u32::from(self.channel_prefetch_count)
+        self.credit() > 0
     }
 }
 

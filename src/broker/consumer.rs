@@ -49,10 +49,20 @@ impl Consumer {
         Recipient { connection: self.connection, channel_number: self.channel_number, consumer_tag: &self.tag }
     }
 
+    /// How many more deliveries its own prefetch count allows.
+    #[inline]
+    pub fn credit(&self) -> usize {
+        match self.prefetch_count {
+            0 => usize::MAX,
+            _ if self.no_ack => usize::MAX,
+            count => usize::from(count).saturating_sub(self.unacknowledged as usize),
+        }
+    }
+
     /// Its own prefetch count allows one more delivery.
     #[inline]
     pub fn has_credit(&self) -> bool {
-        self.no_ack || self.prefetch_count == 0 || self.unacknowledged < u32::from(self.prefetch_count)
+        self.credit() > 0
     }
 }
 

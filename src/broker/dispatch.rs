@@ -76,16 +76,10 @@ impl Tables<'_> {
 
     /// Delivers `content` without acknowledgement.
     #[inline]
-    fn deliver_auto_ack(
-        &mut self,
-        id: ConsumerId,
-        redelivered: bool,
-        content: &Content<'_>,
-        effects: &mut impl Effects,
-    ) {
+    fn deliver_auto_ack(&mut self, id: ConsumerId, content: &Content<'_>, effects: &mut impl Effects) {
         let consumer = &self.consumers[id.0 as usize];
         let delivery_tag = self.channels[consumer.channel.0 as usize].next_delivery_tag();
-        if effects.deliver(consumer.recipient(), delivery_tag, redelivered, content) == Room::Full {
+        if effects.deliver(consumer.recipient(), delivery_tag, false, content) == Room::Full {
             connection_state(self.connections, consumer.connection).outbox_full = true;
         }
     }
@@ -105,6 +99,63 @@ impl Tables<'_> {
         }
         channel.unacknowledged.push(delivery_tag, Delivered { taken, queue, consumer: Some(id) });
     }
+
+    /// Delivers the head of a queue, and what follows it, to a consumer that [is ready](Self::next_ready): at most
+    /// `most` messages, and as many as it has credit and room for.
+    fn deliver_run(
+        &mut self,
+        id: ConsumerId,
+        most: usize,
+        from: (QueueId, &mut Queue),
+        now_ms: u64,
+        store: &mut impl Store,
+        effects: &mut impl Effects,
+    ) -> Run {
+        let (queue_id, queue) = from;
+        let consumer = &mut self.consumers[id.0 as usize];
+        let channel = &mut self.channels[consumer.channel.0 as usize];
+        let credit = consumer.credit().min(if consumer.no_ack { usize::MAX } else { channel.credit() });
+        let mut run = Run { no_ack: consumer.no_ack, delivered: 0, redelivered: 0, expired: None };
+        while run.delivered < most.min(credit)
+            && let Some(taken) = queue.backlog.pop()
+        {
+            if taken.expires_at_ms <= now_ms {
+                run.expired = Some(taken);
+                break;
+            }
+            run.delivered += 1;
+            run.redelivered += usize::from(taken.redelivered);
+            let delivery_tag = channel.next_delivery_tag();
+            let content = taken.message.content();
+            let room = effects.deliver(consumer.recipient(), delivery_tag, taken.redelivered, &content);
+            if !run.no_ack {
+                channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: Some(id) });
+            } else if let Some(durable_id) = queue.durable_id
+                && taken.message.is_persistent()
+            {
+                store.removed(durable_id, taken.sequence);
+            }
+            if room == Room::Full {
+                connection_state(self.connections, consumer.connection).outbox_full = true;
+                break;
+            }
+        }
+        if !run.no_ack {
+            consumer.unacknowledged += run.delivered as u32;
+            channel.consumer_deliveries += run.delivered as u32;
+        }
+        run
+    }
+}
+
+/// What [`Tables::deliver_run`] did.
+struct Run {
+    no_ack: bool,
+    delivered: usize,
+    /// Among them.
+    redelivered: usize,
+    /// It ended at this one, which came too late.
+    expired: Option<Taken>,
 }
 
 /// One consumer without acknowledgements, alone in line at an empty queue: messages published to the queue can go to it
@@ -184,7 +235,7 @@ impl<S: Store> Broker<S> {
         queue.count_take(1);
         queue.counters.delivered_auto_ack += 1;
         totals.delivered_auto_ack += 1;
-        tables.deliver_auto_ack(consumer, false, content, effects);
+        tables.deliver_auto_ack(consumer, content, effects);
         HandOver::Done
     }
 
@@ -253,41 +304,41 @@ impl<S: Store> Broker<S> {
     }
 
     fn deliver_some(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
-        for _ in 0..most {
-            let Self { queues, consumers, channels, connections, totals, .. } = self;
+        let mut left = most;
+        while left > 0 {
+            let Self { queues, consumers, channels, connections, totals, store, .. } = self;
             let queue = &mut queues[id.0 as usize];
             let mut tables = Tables { consumers, channels, connections };
             if queue.backlog.is_empty() {
                 return false;
             }
             let Some(consumer) = tables.next_ready(queue) else { return false };
-            let Some(taken) = queue.backlog.pop() else { return false };
-            if taken.expires_at_ms <= self.now_ms {
-                self.expired(id, taken);
-                continue;
+            let share = if queue.line.sole().is_some() { left } else { 1 };
+            let run = tables.deliver_run(consumer, share, (id, queue), self.now_ms, store, effects);
+            let Run { no_ack, delivered, redelivered, expired } = run;
+            if delivered == 0 && expired.is_none() {
+                return false;
             }
-            self.ready -= 1;
-            queue.line.rotate();
-            queue.count_take(1);
-            if taken.redelivered {
-                queue.counters.redelivered += 1;
-                totals.redelivered += 1;
+            left -= delivered;
+            self.ready -= delivered;
+            if delivered > 0 {
+                queue.line.rotate();
             }
-            if tables.consumers[consumer.0 as usize].no_ack {
-                queue.counters.delivered_auto_ack += 1;
-                totals.delivered_auto_ack += 1;
-                tables.deliver_auto_ack(consumer, taken.redelivered, &taken.message.content(), effects);
-                if let Some(durable_id) = queue.durable_id
-                    && taken.message.is_persistent()
-                {
-                    self.store.removed(durable_id, taken.sequence);
-                }
+            queue.count_take(delivered as u64);
+            queue.counters.redelivered += redelivered as u64;
+            totals.redelivered += redelivered as u64;
+            if no_ack {
+                queue.counters.delivered_auto_ack += delivered as u64;
+                totals.delivered_auto_ack += delivered as u64;
             } else {
-                queue.counters.delivered_manual_ack += 1;
-                totals.delivered_manual_ack += 1;
-                queue.unacknowledged += 1;
-                self.unacknowledged += 1;
-                tables.deliver_manual_ack(consumer, id, taken, effects);
+                queue.counters.delivered_manual_ack += delivered as u64;
+                totals.delivered_manual_ack += delivered as u64;
+                queue.unacknowledged += delivered;
+                self.unacknowledged += delivered;
+            }
+            if let Some(expired) = expired {
+                left -= 1;
+                self.expired(id, expired);
             }
         }
         true

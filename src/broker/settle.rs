@@ -41,10 +41,43 @@ impl<S: Store> Broker<S> {
     }
 
     fn settle_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
+        if outcome != Settlement::Requeued && !self.is_transactional(id) {
+            self.remove_up_to(id, delivery_tag);
+        }
         while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
             self.settle_or_keep(id, tag, delivered, outcome);
         }
         self.readmit_limited(id);
+    }
+
+    /// Removes deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
+    fn remove_up_to(&mut self, id: ChannelId, delivery_tag: u64) {
+        loop {
+            let Self { channels, queues, store, .. } = self;
+            let channel = &mut channels[id.0 as usize];
+            let Some(run) = channel.unacknowledged.next_run(delivery_tag) else { return };
+            let (queue_id, consumer) = run;
+            let queue = &mut queues[queue_id.0 as usize];
+            if queue.deleted {
+                return;
+            }
+            let count = match queue.durable_id {
+                Some(durable_id) => channel.unacknowledged.drop_run(delivery_tag, run, |taken| {
+                    if taken.message.is_persistent() {
+                        store.removed(durable_id, taken.sequence);
+                    }
+                }),
+                None => channel.unacknowledged.drop_run(delivery_tag, run, |_| {}),
+            };
+            queue.unacknowledged -= count;
+            queue.counters.acknowledged += count as u64;
+            if let Some(consumer) = consumer {
+                channel.consumer_deliveries -= count as u32;
+                self.give_credit_back(consumer, count as u32);
+            }
+            self.unacknowledged -= count;
+            self.totals.acknowledged += count as u64;
+        }
     }
 
     /// Settles a delivery now, or with the transaction that is open.
@@ -81,7 +114,7 @@ impl<S: Store> Broker<S> {
         }
         if let Some(consumer) = consumer {
             self.channels[id.0 as usize].consumer_deliveries -= 1;
-            self.give_credit_back(consumer);
+            self.give_credit_back(consumer, 1);
         }
     }
 
@@ -94,9 +127,9 @@ impl<S: Store> Broker<S> {
     }
 
     #[inline]
-    fn give_credit_back(&mut self, id: ConsumerId) {
+    fn give_credit_back(&mut self, id: ConsumerId, count: u32) {
         let consumer = &mut self.consumers[id.0 as usize];
-        consumer.unacknowledged -= 1;
+        consumer.unacknowledged -= count;
         match consumer.state {
             ConsumerState::PrefetchReached if consumer.has_credit() => self.rejoin(id),
             ConsumerState::Cancelled if consumer.unacknowledged == 0 && !consumer.listed => {

@@ -125,6 +125,55 @@ impl Unacknowledged {
         Some((tag, delivered))
     }
 
+    /// Of which queue and consumer the delivery with the lowest tag is, if that is at most `delivery_tag`.
+    #[inline]
+    pub fn next_run(&self, delivery_tag: u64) -> Option<(QueueId, Option<ConsumerId>)> {
+        let delivered = match self.stragglers.first_key_value() {
+            Some((tag, delivered)) => Some(delivered).filter(|_| *tag <= delivery_tag),
+            None if self.base <= delivery_tag => self.ring.front().and_then(Option::as_ref),
+            None => None,
+        }?;
+        Some((delivered.queue, delivered.consumer))
+    }
+
+    /// Drops the deliveries with the lowest tags up to `delivery_tag`, as long as they are of this queue and consumer.
+    /// Says how many those were. `each` sees them before.
+    #[inline]
+    pub fn drop_run(
+        &mut self,
+        delivery_tag: u64,
+        run: (QueueId, Option<ConsumerId>),
+        mut each: impl FnMut(&Taken),
+    ) -> usize {
+        let mut count = 0;
+        if !self.stragglers.is_empty() {
+            while self.next_run(delivery_tag) == Some(run)
+                && let Some((_, delivered)) = self.take_next_up_to(delivery_tag)
+            {
+                each(&delivered.taken);
+                count += 1;
+            }
+            return count;
+        }
+        let slots = usize::try_from(delivery_tag.saturating_add(1).saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let mut dropped = 0;
+        for slot in self.ring.iter_mut().take(slots) {
+            if let Some(delivered) = slot {
+                if (delivered.queue, delivered.consumer) != run {
+                    break;
+                }
+                each(&delivered.taken);
+                count += 1;
+            }
+            dropped += 1;
+        }
+        self.ring.drain(..dropped);
+        self.base += dropped as u64;
+        self.ring_live -= count;
+        self.drop_leading_gaps();
+        count
+    }
+
     /// Puts back a delivery that was taken with this tag.
     pub fn restore(&mut self, delivery_tag: u64, delivered: Delivered) {
         match self.index(delivery_tag) {
@@ -167,7 +216,11 @@ mod tests {
         let content = Content { address: b"\0\0\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let message = MessageRef::new(&content, Attributes::default());
         let taken = Taken { message, expires_at_ms: NEVER, sequence, redelivered: false };
-        Delivered { taken, queue: QueueId(0), consumer: None }
+        Delivered { taken, queue: queue_of(sequence), consumer: None }
+    }
+
+    fn queue_of(sequence: u64) -> QueueId {
+        QueueId(u32::from(sequence % 100 < 20))
     }
 
     #[derive(Clone, Debug)]
@@ -175,6 +228,7 @@ mod tests {
         Push { gap: u64 },
         Take(prop::sample::Index),
         TakeUpTo(prop::sample::Index),
+        DropUpTo(prop::sample::Index),
         TakeAndRestore(prop::sample::Index),
     }
 
@@ -183,6 +237,7 @@ mod tests {
             6 => prop_oneof![9 => Just(0u64), 1 => 0..2000u64].prop_map(|gap| Step::Push { gap }),
             3 => any::<prop::sample::Index>().prop_map(Step::Take),
             1 => any::<prop::sample::Index>().prop_map(Step::TakeUpTo),
+            1 => any::<prop::sample::Index>().prop_map(Step::DropUpTo),
             1 => any::<prop::sample::Index>().prop_map(Step::TakeAndRestore),
         ];
         prop::collection::vec(step, 0..1500)
@@ -218,6 +273,19 @@ mod tests {
                         let tag = pick(index, &model).unwrap_or(7);
                         while let Some((taken, delivered)) = unacknowledged.take_next_up_to(tag) {
                             prop_assert_eq!(Some((taken, delivered.taken.sequence)), model.pop_first());
+                        }
+                        prop_assert!(model.first_key_value().is_none_or(|(first, _)| *first > tag));
+                    }
+                    Step::DropUpTo(index) => {
+                        let tag = pick(index, &model).unwrap_or(7);
+                        while let Some(run) = unacknowledged.next_run(tag) {
+                            let mut dropped = Vec::new();
+                            let count = unacknowledged.drop_run(tag, run, |taken| dropped.push(taken.sequence));
+                            prop_assert!(count > 0 && count == dropped.len());
+                            for sequence in dropped {
+                                prop_assert_eq!(run.0, queue_of(sequence));
+                                prop_assert_eq!(Some((sequence, sequence)), model.pop_first());
+                            }
                         }
                         prop_assert!(model.first_key_value().is_none_or(|(first, _)| *first > tag));
                     }

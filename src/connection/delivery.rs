@@ -19,6 +19,9 @@ use crate::protocol::method::basic;
 /// class 60, method 60.
 const BASIC_DELIVER: [u8; 4] = [0, 60, 0, 60];
 
+/// Of a `basic.deliver` frame, what is neither consumer tag nor address, in bytes.
+const DELIVER_FIXED_BYTES: usize = FRAME_HEADER_LENGTH + BASIC_DELIVER.len() + 1 + 8 + 1;
+
 impl Effects for Outboxes {
     #[inline]
     fn deliver(
@@ -28,27 +31,11 @@ impl Effects for Outboxes {
         redelivered: bool,
         content: &Content<'_>,
     ) -> Room {
-        let Recipient { connection, channel_number, consumer_tag } = recipient;
-        let frames_length = content.frames.len();
-        let prefix_length = FRAME_HEADER_LENGTH + 4 + 1 + consumer_tag.len() + 8 + 1;
-        self.write_to(connection);
-        self.reserve(connection, prefix_length + content.address.len() + frames_length);
-        let outbox = self.write_to(connection);
-        let buffer = outbox.buffer();
-        let method_size = (prefix_length - FRAME_HEADER_LENGTH + content.address.len() - 1) as u32;
-        let mut head = [0; FRAME_HEADER_LENGTH + 5];
-        head[..FRAME_HEADER_LENGTH].copy_from_slice(&frame_header(FrameType::Method, channel_number, method_size));
-        head[FRAME_HEADER_LENGTH..FRAME_HEADER_LENGTH + 4].copy_from_slice(&BASIC_DELIVER);
-        head[FRAME_HEADER_LENGTH + 4] = consumer_tag.len() as u8;
-        buffer.extend_from_slice(&head);
-        append_short(buffer, consumer_tag);
-        let mut tail = [0; 9];
-        tail[..8].copy_from_slice(&delivery_tag.to_be_bytes());
-        tail[8] = u8::from(redelivered);
-        buffer.extend_from_slice(&tail);
-        append_short(buffer, content.address);
-        append_content(outbox, channel_number, content);
-        self.room(connection)
+        let length = DELIVER_FIXED_BYTES + recipient.consumer_tag.len() + content.address.len() + content.frames.len();
+        let high_water_bytes = self.high_water_bytes();
+        let outbox = self.write_with_room(recipient.connection, length);
+        append_delivery(outbox, recipient, delivery_tag, redelivered, content);
+        if outbox.len() < high_water_bytes { Room::Left } else { Room::Full }
     }
 
     fn return_unroutable(&mut self, connection: ConnectionId, channel_number: u16, content: &Content<'_>) {
@@ -91,18 +78,6 @@ impl Outboxes {
     }
 }
 
-/// Appends bytes that are most often few, without a call of the system's copy.
-#[inline(always)]
-fn append_short(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    buffer.reserve(bytes.len());
-    let start = buffer.len();
-    // SAFETY: there is room for as many bytes as are copied behind the buffer's end.
-    unsafe {
-        copy_short(bytes.as_ptr(), buffer.as_mut_ptr().add(start), bytes.len());
-        buffer.set_len(start + bytes.len());
-    }
-}
-
 #[inline]
 fn frame_header(frame_type: FrameType, channel_number: u16, payload_size: u32) -> [u8; FRAME_HEADER_LENGTH] {
     let [c0, c1] = channel_number.to_be_bytes();
@@ -110,23 +85,75 @@ fn frame_header(frame_type: FrameType, channel_number: u16, payload_size: u32) -
     [frame_type as u8, c0, c1, s0, s1, s2, s3]
 }
 
-/// Appends content header and body on a channel, in frames that the client takes.
+/// Appends a `basic.deliver` with its content.
 #[inline]
+fn append_delivery(
+    outbox: &mut Outbox,
+    recipient: Recipient<'_>,
+    delivery_tag: u64,
+    redelivered: bool,
+    content: &Content<'_>,
+) {
+    let Recipient { channel_number, consumer_tag, .. } = recipient;
+    let is_whole = is_sent_whole(outbox, content);
+    let frames = if is_whole { content.frames } else { &[] };
+    let method_length = DELIVER_FIXED_BYTES + consumer_tag.len() + content.address.len();
+    let method_size = (method_length - FRAME_OVERHEAD) as u32;
+    let buffer = outbox.buffer();
+    buffer.reserve(method_length + frames.len());
+    let start = buffer.len();
+    // SAFETY: `reserve` made room for the method frame and the frames; every byte of that is written before it is
+    // counted, and none behind it: the fixed bytes, the consumer tag and the address are what `method_length` adds up.
+    // The channel numbers lie at offset 1 of frames that are longer than that.
+    unsafe {
+        let mut target = buffer.as_mut_ptr().add(start);
+        let header = frame_header(FrameType::Method, channel_number, method_size);
+        target.cast::<[u8; FRAME_HEADER_LENGTH]>().write_unaligned(header);
+        target.add(FRAME_HEADER_LENGTH).cast::<[u8; 4]>().write_unaligned(BASIC_DELIVER);
+        target = target.add(FRAME_HEADER_LENGTH + BASIC_DELIVER.len());
+        target.write(consumer_tag.len() as u8);
+        copy_short(consumer_tag.as_ptr(), target.add(1), consumer_tag.len());
+        target = target.add(1 + consumer_tag.len());
+        target.cast::<[u8; 8]>().write_unaligned(delivery_tag.to_be_bytes());
+        target.add(8).write(u8::from(redelivered));
+        target = target.add(9);
+        copy_short(content.address.as_ptr(), target, content.address.len());
+        target = target.add(content.address.len());
+        copy_short(frames.as_ptr(), target, frames.len());
+        buffer.set_len(start + method_length + frames.len());
+    }
+    match is_whole {
+        true => set_channel(&mut buffer[start + method_length..], channel_number, content.header_frame_length),
+        false => append_large_content(outbox, channel_number, content),
+    }
+}
+
+/// Whether the frames can go out as they are stored.
+#[inline]
+fn is_sent_whole(outbox: &Outbox, content: &Content<'_>) -> bool {
+    let body_frame_length = content.frames.len() - content.header_frame_length;
+    content.shared_body.is_none() && body_frame_length <= outbox.frame_max() as usize
+}
+
+/// Writes the channel number into a content header frame and a body frame behind it, if there is one.
+#[inline]
+fn set_channel(frames: &mut [u8], channel_number: u16, header_frame_length: usize) {
+    let channel = channel_number.to_be_bytes();
+    frames[1..3].copy_from_slice(&channel);
+    if header_frame_length < frames.len() {
+        frames[header_frame_length + 1..header_frame_length + 3].copy_from_slice(&channel);
+    }
+}
+
+/// Appends content header and body on a channel, in frames that the client takes.
 fn append_content(outbox: &mut Outbox, channel_number: u16, content: &Content<'_>) {
-    let body_frame_max = outbox.frame_max() as usize;
-    let fits = content.frames.len() - content.header_frame_length <= body_frame_max;
-    if content.shared_body.is_some() || !fits {
+    if !is_sent_whole(outbox, content) {
         return append_large_content(outbox, channel_number, content);
     }
-    let channel = channel_number.to_be_bytes();
     let buffer = outbox.buffer();
     let start = buffer.len();
-    append_short(buffer, content.frames);
-    buffer[start + 1..start + 3].copy_from_slice(&channel);
-    let body = start + content.header_frame_length;
-    if body < buffer.len() {
-        buffer[body + 1..body + 3].copy_from_slice(&channel);
-    }
+    buffer.extend_from_slice(content.frames);
+    set_channel(&mut buffer[start..], channel_number, content.header_frame_length);
 }
 
 /// Bodies that have to be cut, or are shared.

@@ -5,8 +5,8 @@
 //! This module owns order and size; it does not know a socket.
 
 use super::lane::{Lane, Template};
+use crate::broker::ConnectionId;
 use crate::broker::store::LogPosition;
-use crate::broker::{ConnectionId, Room};
 use crate::protocol::Method;
 use crate::protocol::frame::write_heartbeat;
 use bytes::Bytes;
@@ -238,13 +238,14 @@ impl Outboxes {
         self.touched.push(id);
     }
 
-    /// Makes room for `additional` bytes; growing goes straight to a large buffer.
+    /// The outbox for appending `additional` bytes, for which there is room; growing goes straight to a large buffer.
     #[inline]
-    pub(super) fn reserve(&mut self, id: ConnectionId, additional: usize) {
-        let buffer = &self.outboxes[id.0 as usize].buffer;
-        if buffer.capacity() - buffer.len() < additional {
+    pub(super) fn write_with_room(&mut self, id: ConnectionId, additional: usize) -> &mut Outbox {
+        let outbox = self.write_to(id);
+        if outbox.buffer.capacity() - outbox.buffer.len() < additional {
             self.grow(id, additional);
         }
+        &mut self.outboxes[id.0 as usize]
     }
 
     #[cold]
@@ -276,15 +277,13 @@ impl Outboxes {
 
     /// The outbox for a run of deliveries, with room for about `estimate` bytes.
     pub(super) fn lane<'a>(&'a mut self, id: ConnectionId, template: &'a Template, estimate: usize) -> Lane<'a> {
-        self.write_to(id);
-        self.reserve(id, estimate.min(self.high_water_bytes));
-        Lane::new(&mut self.outboxes[id.0 as usize], template, self.high_water_bytes)
+        let high_water_bytes = self.high_water_bytes;
+        Lane::new(self.write_with_room(id, estimate.min(high_water_bytes)), template, high_water_bytes)
     }
 
-    /// Whether the outbox takes more deliveries.
-    #[inline]
-    pub(super) fn room(&self, id: ConnectionId) -> Room {
-        if self.outboxes[id.0 as usize].len() < self.high_water_bytes { Room::Left } else { Room::Full }
+    /// What waits in an outbox that takes no more deliveries, in bytes.
+    pub(super) fn high_water_bytes(&self) -> usize {
+        self.high_water_bytes
     }
 
     /// Appends a method frame.
@@ -361,6 +360,8 @@ impl Outboxes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::message::Content;
+    use crate::broker::{Effects, Recipient, Room};
     use proptest::prelude::*;
 
     const CLIENT: ConnectionId = ConnectionId(0);
@@ -426,10 +427,14 @@ mod tests {
     #[test]
     fn the_high_water_mark_counts_shared_bytes() {
         let mut outboxes = outboxes();
-        assert_eq!(outboxes.room(CLIENT), Room::Left);
-        outboxes.write_to(CLIENT).push_shared(Bytes::from(vec![0; 64 * 1024]));
-        assert_eq!(outboxes.room(CLIENT), Room::Full);
-        outboxes.sent(CLIENT, 1);
-        assert_eq!(outboxes.room(CLIENT), Room::Left);
+        let mut deliver = |body: &Bytes| {
+            let recipient = Recipient { connection: CLIENT, channel_number: 1, consumer_tag: b"c" };
+            let frames = [0; 22];
+            let content =
+                Content { address: b"\0\0\xCE", frames: &frames, header_frame_length: 22, shared_body: Some(body) };
+            outboxes.deliver(recipient, 1, false, &content)
+        };
+        assert_eq!(deliver(&Bytes::from(vec![0; 60 * 1024])), Room::Left);
+        assert_eq!(deliver(&Bytes::from(vec![0; 4 * 1024])), Room::Full);
     }
 }

@@ -199,10 +199,9 @@ impl Chunks {
     }
 
     fn first_chunk_emptied(&mut self) {
-        if self.chunks.len() > 1 || matches!(self.chunks.front(), Some(Chunk::Packed(_))) {
-            if let Some(Chunk::Loose(loose)) = self.chunks.pop_front() {
-                self.spare = Some(loose);
-            }
+        let is_last_loose = self.chunks.len() == 1 && matches!(self.chunks.front(), Some(Chunk::Loose(_)));
+        if !is_last_loose && let Some(Chunk::Loose(loose)) = self.chunks.pop_front() {
+            self.spare = Some(loose);
         }
     }
 
