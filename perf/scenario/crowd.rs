@@ -274,18 +274,20 @@ fn read<E: End>(
         let received = end.take_received();
         let mut walker = FrameWalker::with_buffer(SMALL_RECEIVE_BUFFER, BASIC_DELIVER, &received);
         walker.walk(&mut seen)?;
+        walker.exchange_buffer(&mut Box::default());
         let descriptor = end.stream().as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), Token(readers.len()), Interest::READABLE)?;
         readers.push(Reader { end, walker });
     }
     let mut events = Events::with_capacity(EVENTS);
+    let mut shared = Box::default();
     while !stop.load(Ordering::Relaxed) {
         match poll.poll(&mut events, Some(STOP_CHECK)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
         }
         for event in &events {
-            receive(&mut readers[event.token().0], &mut seen)?;
+            receive(&mut readers[event.token().0], &mut shared, &mut seen)?;
         }
         counter.set(seen.consumed);
     }
@@ -299,22 +301,62 @@ fn read<E: End>(
     Ok((seen.latencies.into_histogram(), ends))
 }
 
-/// Everything that waits in one socket: its edge comes only once.
-fn receive<E: End>(reader: &mut Reader<E>, seen: &mut Seen<'_>) -> io::Result<()> {
+/// Everything that waits in one socket: its edge comes only once. Whoever is left with part of a frame keeps the `shared`
+/// buffer.
+fn receive<E: End>(reader: &mut Reader<E>, shared: &mut Box<[u8]>, seen: &mut Seen<'_>) -> io::Result<()> {
+    if shared.is_empty() {
+        *shared = vec![0; SMALL_RECEIVE_BUFFER].into_boxed_slice();
+    }
+    reader.walker.exchange_buffer(shared);
     loop {
         let space = reader.walker.space();
         let room = space.len();
         let len = match reader.end.stream().read(space) {
             Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker hung up on a consumer")),
             Ok(len) => len,
-            Err(error) if is_pause(&error) => return Ok(()),
+            Err(error) if is_pause(&error) => break,
             Err(error) => return Err(error),
         };
         reader.walker.received(len);
         seen.latencies.received();
         reader.walker.walk(seen)?;
         if len < room {
-            return Ok(());
+            break;
         }
+    }
+    reader.walker.exchange_buffer(shared);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::bare::socket_pair;
+    use crate::wire::append_delivery;
+
+    #[test]
+    fn readers_share_a_buffer_and_keep_what_is_not_whole() {
+        let mut delivery = Vec::new();
+        append_delivery(&mut delivery, &bare_shape(BODY_PREFIX), crate::client::CONSUMER_TAG, 1);
+        let measuring = AtomicBool::new(false);
+        let mut seen = Seen { consumed: 0, latencies: Latencies::new(Instant::now(), &measuring) };
+        let mut shared = Box::default();
+        let mut ends = [(); 2].map(|()| {
+            let (end, sender) = socket_pair().unwrap();
+            let walker = FrameWalker::with_buffer(0, BASIC_DELIVER, &[]);
+            (Reader { end, walker }, sender)
+        });
+        // Each gets its messages in pieces, in turn with the other.
+        let pieces = [0, 3, 30, delivery.len() - 1, delivery.len()];
+        for _ in 0..2 {
+            for piece in pieces.windows(2) {
+                for (reader, sender) in &mut ends {
+                    sender.write_all(&delivery[piece[0]..piece[1]]).unwrap();
+                    receive(reader, &mut shared, &mut seen).unwrap();
+                }
+            }
+        }
+        assert_eq!(seen.consumed, 4);
+        assert!(ends.iter().all(|(reader, _)| reader.walker.is_empty()));
     }
 }
