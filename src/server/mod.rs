@@ -46,7 +46,6 @@ const PAGING_SHARE_OF_MEMORY: usize = 3;
 /// needed; and when the log fails while the broker runs.
 pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
     let descriptors = raise_descriptor_limit()?;
-    let huge_pages = HugePages::forbidden();
     let clock = Clock::start();
     let poller = Poller::new()?;
     let signals = Signals::install()?;
@@ -87,6 +86,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         },
     )?;
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
+    // Only now: what was read from the disk is the better for them.
+    let huge_pages = HugePages::forbidden();
     let sources = Sources { poller, listeners, signals, clock, huge_pages };
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
