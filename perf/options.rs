@@ -70,7 +70,7 @@ pub enum Scenario {
     /// One-way latency at a steady rate, measured from when each message was due
     Latency(Paced),
     /// Requests over direct reply-to, one at a time
-    Rpc(Sized),
+    Rpc(Rpc),
     /// Publish messages that nobody consumes
     Fill(Backlog),
     /// Publish messages, then consume them all
@@ -105,6 +105,16 @@ pub struct Sized {
     /// Body size in bytes
     #[arg(long, default_value_t = 16)]
     pub size: usize,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Rpc {
+    /// Body size in bytes
+    #[arg(long, default_value_t = 16)]
+    pub size: usize,
+    /// Through a bare loop inside this program instead of a broker: what the same four hops cost at least
+    #[arg(long)]
+    pub bare: bool,
 }
 
 /// The shape of a flow of messages. What is left out depends on the scenario.
@@ -189,7 +199,12 @@ impl Scenario {
     pub fn is_bare(&self) -> bool {
         matches!(
             self,
-            Self::Relay(_) | Self::GeneratorCeiling(_) | Self::Fsync(_) | Self::Latency(Paced { bare: true, .. })
+            Self::Relay(_)
+                | Self::GeneratorCeiling(_)
+                | Self::Fsync(_)
+                | Self::Latency(Paced { bare: true, .. })
+                | Self::Rpc(Rpc { bare: true, .. })
+                | Self::Crowd(Crowd { bare: true, .. })
         )
     }
 }
@@ -281,6 +296,10 @@ pub struct Crowd {
     /// Messages per second, over all queues in turn
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub rate: u64,
+    /// From a bare loop inside this program instead of a broker, with one write a message: what that costs at least.
+    /// Both ends of each connection are files of this program then
+    #[arg(long)]
+    pub bare: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -124,6 +124,15 @@ impl FrameWalker {
         self.start == self.end && self.skip == 0
     }
 
+    /// Exchanges its buffer for this one, unless it holds bytes. So many walkers that are most often between frames share
+    /// one buffer, which stays in the processor's cache.
+    pub fn exchange_buffer(&mut self, buffer: &mut Box<[u8]>) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            std::mem::swap(&mut self.buffer, buffer);
+        }
+    }
+
     /// Shows the visitor everything that is complete.
     pub fn walk(&mut self, visitor: &mut impl Visitor) -> io::Result<()> {
         loop {

@@ -1,4 +1,5 @@
-//! How often a message makes the broker allocate. An allocator counts; nothing here depends on time or on the machine.
+//! How often a message makes the broker allocate, and how much memory an idle client holds. An allocator counts; nothing
+//! here depends on time or on the machine.
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
@@ -17,10 +18,17 @@ struct Counting;
 thread_local! {
     /// Of this thread only: the test harness has others, which allocate when they like.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that it allocated and has not freed. Blocks may be freed by other threads than theirs, but not in these tests.
+    static HELD_BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: usize) {
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+    HELD_BYTES.with(|held| held.set(held.get().wrapping_add(bytes)));
+}
+
+fn uncount(bytes: usize) {
+    HELD_BYTES.with(|held| held.set(held.get().wrapping_sub(bytes)));
 }
 
 #[global_allocator]
@@ -29,18 +37,20 @@ static ALLOCATOR: Counting = Counting;
 // SAFETY: every call is passed on to the system's allocator as it is.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        uncount(layout.size());
         // SAFETY: the caller keeps the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
+        uncount(layout.size());
+        count(new_size);
         // SAFETY: the caller keeps the contract.
         unsafe { System.realloc(pointer, layout, new_size) }
     }
@@ -136,4 +146,21 @@ fn a_waiting_message_costs_at_most_one() {
     let growths_of_the_list_of_chunks = 5;
     let messages_as_such = LOOSE_CHUNKS * CHUNK_LENGTH - messages_before;
     assert_eq!(allocations, messages_as_such + chunks + growths_of_the_list_of_chunks);
+}
+
+/// At any number of them: right after a table has doubled, too, when half of it is empty.
+#[test]
+fn an_idle_client_with_a_channel_holds_less_than_three_kilobytes() {
+    const HELD_PER_CLIENT_MAX: usize = 3_000;
+    let mut turns = Loop::new();
+    turns.client(&[]);
+    let before = HELD_BYTES.with(Cell::get);
+    for clients in 1..=10_000 {
+        turns.client(&[]);
+        let held = HELD_BYTES.with(Cell::get) - before;
+        // Few clients share the pools with nobody.
+        if clients >= 256 {
+            assert!(held <= clients * HELD_PER_CLIENT_MAX, "{clients} clients hold {} bytes each", held / clients);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::measure::{Counter, Counters, Run};
 use crate::process::{task_cpu, thread_cpu};
 use crate::report::{Outcome, Unit};
 use crate::socket::is_pause;
-use crate::walker::{FrameWalker, RECEIVE_BUFFER, Visitor};
+use crate::walker::{BODY_PREFIX, FrameWalker, RECEIVE_BUFFER, Visitor};
 use crate::wire::{BASIC_DELIVER, BASIC_PUBLISH, PublishBlock, PublishShape, append_delivery};
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read, Write};
@@ -60,13 +60,7 @@ impl Relay {
     pub fn start() -> io::Result<Self> {
         let (sender, source) = socket_pair()?;
         let (receiver, destination) = socket_pair()?;
-        let (tell, told) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            // SAFETY: gettid only answers.
-            let _ = tell.send(unsafe { libc::gettid() });
-            carry(source, destination)
-        });
-        let task = told.recv().map_err(|_| io::Error::other("the relay did not start"))?;
+        let (task, thread) = spawn_known(move || carry(source, destination))?;
         Ok(Self { sender, receiver, task, thread })
     }
 
@@ -109,6 +103,160 @@ fn carry(source: TcpStream, destination: TcpStream) -> io::Result<()> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => return Ok(()),
             }
+        }
+    }
+}
+
+/// A thread that carries bytes between two connections, in both directions, and nothing else. It ends when one of them
+/// does.
+pub struct Exchange {
+    pub one: TcpStream,
+    pub other: TcpStream,
+    task: libc::pid_t,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Exchange {
+    pub fn start() -> io::Result<Self> {
+        let (one, near) = socket_pair()?;
+        let (other, far) = socket_pair()?;
+        // Whoever waits for an answer waits for as long as it takes.
+        one.set_read_timeout(None)?;
+        other.set_read_timeout(None)?;
+        let (task, thread) = spawn_known(move || exchange([near, far]))?;
+        Ok(Self { one, other, task, thread })
+    }
+
+    /// CPU time of the thread.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        task_cpu(self.task)
+    }
+
+    pub fn stop(self) -> io::Result<()> {
+        drop((self.one, self.other));
+        self.thread.join().map_err(|_| io::Error::other("the exchange panicked"))?
+    }
+}
+
+/// A thread, and the number by which its CPU time is known.
+fn spawn_known(
+    run: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<(libc::pid_t, JoinHandle<io::Result<()>>)> {
+    let (tell, told) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // SAFETY: gettid only answers.
+        let _ = tell.send(unsafe { libc::gettid() });
+        run()
+    });
+    let task = told.recv().map_err(|_| io::Error::other("a bare thread did not start"))?;
+    Ok((task, thread))
+}
+
+/// One wait, one read and one write for whatever comes. Little is on its way at a time, so that writes never block.
+fn exchange(streams: [TcpStream; 2]) -> io::Result<()> {
+    for stream in &streams {
+        stream.set_nonblocking(true)?;
+    }
+    let mut streams = streams.map(mio::net::TcpStream::from_std);
+    let mut poll = Poll::new()?;
+    for (index, stream) in streams.iter_mut().enumerate() {
+        poll.registry().register(stream, Token(index), Interest::READABLE)?;
+    }
+    let mut events = Events::with_capacity(8);
+    let mut buffer = vec![0; RECEIVE_BUFFER];
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        }
+        for event in &events {
+            let from = event.token().0;
+            let len = match streams[from].read(&mut buffer) {
+                Err(error) if is_pause(&error) => continue,
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(len) => len,
+            };
+            streams[1 - from].write_all(&buffer[..len])?;
+        }
+    }
+}
+
+/// A thread that takes publishes from one connection and writes a delivery for each, to many connections in turn, one
+/// write each.
+pub struct Distributor {
+    pub sender: TcpStream,
+    pub receivers: Vec<TcpStream>,
+    task: libc::pid_t,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Distributor {
+    /// `shape` is that of all the publishes; its body has room for a stamp and fits one frame.
+    pub fn start(receivers: usize, shape: &PublishShape) -> io::Result<Self> {
+        let (sender, source) = socket_pair()?;
+        source.set_read_timeout(None)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (mut ours, mut theirs) = (Vec::with_capacity(receivers), Vec::with_capacity(receivers));
+        for _ in 0..receivers {
+            theirs.push(TcpStream::connect(listener.local_addr()?)?);
+            let (stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            ours.push(stream);
+        }
+        let mut delivery = Vec::new();
+        append_delivery(&mut delivery, shape, crate::client::CONSUMER_TAG, 1);
+        let body_at = delivery.len() - 1 - shape.body_len;
+        let (task, thread) = spawn_known(move || {
+            distribute(source, Deliveries { streams: ours, next: 0, delivery, body_at, failed: None })
+        })?;
+        Ok(Self { sender, receivers: theirs, task, thread })
+    }
+
+    /// CPU time of the thread.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        task_cpu(self.task)
+    }
+
+    /// The receivers must be gone.
+    pub fn stop(self) -> io::Result<()> {
+        drop((self.sender, self.receivers));
+        self.thread.join().map_err(|_| io::Error::other("the distributor panicked"))?
+    }
+}
+
+struct Deliveries {
+    streams: Vec<TcpStream>,
+    next: usize,
+    /// With one frame of a body at its end.
+    delivery: Vec<u8>,
+    body_at: usize,
+    failed: Option<io::Error>,
+}
+
+impl Visitor for Deliveries {
+    fn message(&mut self, _: u64, body: &[u8]) {
+        let stamp = &body[..BODY_PREFIX];
+        self.delivery[self.body_at..self.body_at + stamp.len()].copy_from_slice(stamp);
+        let sent = self.streams[self.next].write_all(&self.delivery);
+        self.failed = self.failed.take().or(sent.err());
+        self.next = (self.next + 1) % self.streams.len();
+    }
+
+    fn method(&mut self, class_method: u32, arguments: &[u8]) -> io::Result<()> {
+        interruption(class_method, arguments).map_or(Ok(()), Err)
+    }
+}
+
+fn distribute(mut source: TcpStream, mut deliveries: Deliveries) -> io::Result<()> {
+    let mut walker = FrameWalker::new(BASIC_PUBLISH, &[]);
+    loop {
+        match source.read(walker.space())? {
+            0 => return Ok(()),
+            len => walker.received(len),
+        }
+        walker.walk(&mut deliveries)?;
+        if let Some(error) = deliveries.failed.take() {
+            return Err(error);
         }
     }
 }
@@ -266,4 +414,49 @@ fn against(
     let (cpu, messages) = ended.map_err(|_| io::Error::other("a loop of the self-test panicked"))??;
     let in_window = window.published().max(window.consumed());
     Ok((in_window as f64 / window.seconds(), cpu.as_secs_f64() * 1e6 / messages.max(1) as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patient(stream: &TcpStream) -> &TcpStream {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    #[test]
+    fn an_exchange_carries_both_ways_until_one_end_is_gone() {
+        let exchange = Exchange::start().unwrap();
+        let (mut one, mut other) = (patient(&exchange.one), patient(&exchange.other));
+        let mut received = [0; 7];
+        one.write_all(b"request").unwrap();
+        other.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"request");
+        other.write_all(b"a reply").unwrap();
+        one.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"a reply");
+        exchange.stop().unwrap();
+    }
+
+    #[test]
+    fn a_distributor_delivers_to_everybody_in_turn_and_keeps_the_stamps() {
+        let shape = bare_shape(BODY_PREFIX);
+        let distributor = Distributor::start(2, &shape).unwrap();
+        let mut block = PublishBlock::new(std::slice::from_ref(&shape), WRITE_BYTES);
+        (0..3).for_each(|number| block.stamp(number, &[b'0' + number as u8; BODY_PREFIX]));
+        (&distributor.sender).write_all(block.range(0, 3)).unwrap();
+        let mut delivery = Vec::new();
+        append_delivery(&mut delivery, &shape, crate::client::CONSUMER_TAG, 1);
+        for (receiver, numbers) in [(0, &b"02"[..]), (1, b"1")] {
+            for number in numbers {
+                let mut received = vec![0; delivery.len()];
+                patient(&distributor.receivers[receiver]).read_exact(&mut received).unwrap();
+                let body_at = received.len() - 1 - BODY_PREFIX;
+                assert_eq!(received[..body_at], delivery[..body_at]);
+                assert_eq!(received[body_at..received.len() - 1], [*number; BODY_PREFIX]);
+            }
+        }
+        distributor.stop().unwrap();
+    }
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 /// Threads that open or close connections at once.
 const OPENING_THREADS: usize = 4;
 /// File descriptors that are not such connections.
-const OTHER_FILES: u64 = 64;
+pub const OTHER_FILES: u64 = 64;
 
 /// Opens so many connections, each prepared with its number, and counts them as they come.
 pub fn open_many(

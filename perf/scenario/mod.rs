@@ -57,9 +57,10 @@ impl Prepared {
                 let paced = paced.clone();
                 Self::with("latency", parameters, move |context| latency::run(context, &paced))
             }
-            Scenario::Rpc(sized) => {
-                let size = sized.size;
-                Self::with("rpc", json!({ "size": size }), move |context| rpc::run(context, size))
+            Scenario::Rpc(rpc) => {
+                let parameters = json!({ "size": rpc.size, "bare": rpc.bare });
+                let rpc = rpc.clone();
+                Self::with("rpc", parameters, move |context| rpc::run(context, &rpc))
             }
             Scenario::Fill(backlog) => Self::backlog("fill", backlog, false),
             Scenario::Drain(backlog) => Self::backlog("drain", backlog, true),
@@ -74,7 +75,12 @@ impl Prepared {
                 Self::with("idle-queues", parameters, move |context| idle::queues(context, &idle))
             }
             Scenario::Crowd(crowd) => {
-                let parameters = json!({ "size": crowd.size, "connections": crowd.connections, "rate": crowd.rate });
+                let parameters = json!({
+                    "size": crowd.size,
+                    "connections": crowd.connections,
+                    "rate": crowd.rate,
+                    "bare": crowd.bare,
+                });
                 let crowd = crowd.clone();
                 Self::with("crowd", parameters, move |context| crowd::run(context, &crowd))
             }

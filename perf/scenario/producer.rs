@@ -17,7 +17,7 @@ pub const STOP_CHECK: Duration = Duration::from_millis(100);
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Shortest sleep of a paced producer. What becomes due meanwhile goes out together: a wake-up for each message of a high
 /// rate would take the processor from the broker.
-const PACE_SLEEP: Duration = Duration::from_micros(50);
+pub const PACE_SLEEP: Duration = Duration::from_micros(50);
 
 /// What is written into the start of every body.
 #[derive(Clone, Copy)]

@@ -46,6 +46,21 @@ pub fn process_cpu_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Lets the kernel back the process's memory with huge pages, or forbids it from now on. Pages that are there stay as they
+/// are. True when it is as asked: systems without such a switch, and kernels without huge pages, say false.
+#[cfg(target_os = "linux")]
+pub fn set_huge_pages(allowed: bool) -> bool {
+    const UNUSED: libc::c_ulong = 0;
+    let disabled = libc::c_ulong::from(!allowed);
+    // SAFETY: this option takes numbers, and changes nothing but where later page faults find their memory.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, disabled, UNUSED, UNUSED, UNUSED) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn set_huge_pages(_allowed: bool) -> bool {
+    false
+}
+
 /// The memory of the process that is in RAM now. Costs a file read: ask a few times a second, not every turn.
 pub fn resident_bytes() -> Option<u64> {
     let pages = resident_pages(&read_text("/proc/self/statm")?)?;

@@ -6,6 +6,7 @@ mod clients;
 mod desk;
 mod direct;
 mod hub;
+mod huge_pages;
 mod journal;
 mod restore;
 mod turn;
@@ -24,6 +25,7 @@ use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::NodeId;
 use desk::Desk;
+use huge_pages::HugePages;
 use journal::OpenedLog;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -84,7 +86,9 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         },
     )?;
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
-    let sources = Sources { poller, listeners, signals, clock };
+    // Only now: what was read from the disk is the better for them.
+    let huge_pages = HugePages::forbidden();
+    let sources = Sources { poller, listeners, signals, clock, huge_pages };
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         log::set_max_level(config.log_level.filter());

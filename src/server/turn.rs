@@ -11,7 +11,9 @@
 use super::clients::Clients;
 use super::desk::Desk;
 use super::hub::{Hub, MayRead};
+use super::huge_pages::HugePages;
 use super::journal::Journal;
+use crate::broker::message::message_memory_bytes;
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::connection::{CloseReason, Connection};
@@ -52,6 +54,7 @@ pub(super) struct Server {
     listeners: Vec<Listener>,
     signals: Signals,
     clock: Clock,
+    huge_pages: HugePages,
     hub: Hub<LogStore>,
     journal: Journal,
     desk: Desk,
@@ -88,6 +91,7 @@ pub(super) struct Sources {
     pub listeners: Vec<Listener>,
     pub signals: Signals,
     pub clock: Clock,
+    pub huge_pages: HugePages,
 }
 
 /// What can be set anew while the broker runs.
@@ -104,7 +108,7 @@ impl Server {
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
-        let Sources { mut poller, mut listeners, mut signals, clock } = sources;
+        let Sources { mut poller, mut listeners, mut signals, clock, huge_pages } = sources;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poller.register_readable(listener, LISTENER_TOKENS + index)?;
         }
@@ -120,6 +124,7 @@ impl Server {
             signals,
             now_ms: clock.now_ms(),
             clock,
+            huge_pages,
             hub,
             journal,
             desk,
@@ -164,6 +169,7 @@ impl Server {
                 // They were told so, and may be waiting for nothing else.
                 self.pump_and_flush();
             }
+            self.huge_pages.follow(message_memory_bytes(), self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
             self.end_lingering();
             if self.is_shut_down() {
@@ -400,6 +406,7 @@ impl Server {
         };
         match received {
             Received::Bytes(count) => {
+                self.huge_pages.received(count, self.now_ms);
                 // A short read means that nothing more is waiting; the next bytes come with an edge.
                 client.readable = count == offered || client.ended;
                 if streamed > 0 {
