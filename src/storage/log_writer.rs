@@ -9,6 +9,7 @@
 //!
 //! It is driven by calls and has no thread of its own; [`spawn`](super::spawn) gives it one.
 
+use super::LogOptions;
 use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::checkpoint::Needed;
 use super::chore::Chore;
@@ -19,9 +20,9 @@ use super::log_store::{SealedBatch, Written};
 use super::meta::Meta;
 use super::reclaim::Compaction;
 use super::recovery::Resume;
+use super::scan::{self, BatchReader, Found};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
-use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -337,16 +338,14 @@ impl<D: Disk> LogWriter<D> {
 
     /// Moves what is whole and alive out of a damaged segment.
     fn rescue(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
-        let bytes = scan::read_segment(&self.disk, number, Vec::new())?;
-        let Some(header) = SegmentHeader::decode(&bytes, number) else { return Ok(()) };
-        let mut offset = SEGMENT_HEADER_BYTES;
+        let Some(mut reader) = BatchReader::open(&self.disk, number, Vec::new())? else { return Ok(()) };
         let mut buffer = Vec::new();
-        while let Some((_, batch)) = batch::find_batch(&bytes, offset, &header) {
+        while reader.find_batch()? {
+            let Found::Batch { batch, .. } = reader.next()? else { break };
             buffer.clear();
             buffer.resize(BATCH_HEADER_BYTES, 0);
             scan::put_live(&mut buffer, &self.state, batch.body, number);
             self.append_moved(&mut buffer)?;
-            offset = batch.end;
         }
         Ok(())
     }

@@ -68,6 +68,7 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     crashed: bool,
     open_files: usize,
+    bytes_read: u64,
     free_bytes: Option<u64>,
     unreadable: bool,
     failed: bool,
@@ -194,6 +195,11 @@ impl SimDisk {
     /// How many files are open.
     pub fn open_files(&self) -> usize {
         self.state().open_files
+    }
+
+    /// How much was ever read.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
     }
 
     /// Lets the disk say that it has so much room, whatever is written to it.
@@ -347,18 +353,27 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
         if state.unreadable {
             return Err(io::Error::from_raw_os_error(5));
         }
         let rest = state.contents.files[self.id].visible.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
+        state.bytes_read += count as u64;
         Ok(count)
     }
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.disk.state().contents.files[self.id].visible.len() as u64)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        let state = self.disk.state();
+        let rest = state.contents.files[self.id].visible.get(offset as usize..).unwrap_or_default();
+        let found = rest.iter().position(|byte| *byte != 0);
+        // A disk knows its sectors, not their bytes.
+        Ok(found.map(|at| offset.max((offset + at as u64) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64)))
     }
 
     fn sync(&self) -> io::Result<()> {
