@@ -42,6 +42,8 @@ pub fn options() -> LogOptions {
         batch_max_bytes: 512,
         checkpoint_interval_bytes: 5000,
         free_segments_max: 1,
+        zero_ahead_bytes: 300,
+        small_sync_bytes: 400,
     }
 }
 
