@@ -4,7 +4,7 @@ use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
 use leveret::broker::store::{Definition, DurableQueueId, Store};
 use leveret::protocol::{FieldTable, ShortString};
-use leveret::storage::batch::{BATCH_HEADER_BYTES, BatchLabel, find_batch, seal};
+use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, BatchLabel, seal};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
 use leveret::storage::{
@@ -42,6 +42,8 @@ pub fn options() -> LogOptions {
         batch_max_bytes: 512,
         checkpoint_interval_bytes: 5000,
         free_segments_max: 1,
+        zero_ahead_bytes: 300,
+        small_sync_bytes: 400,
     }
 }
 
@@ -198,6 +200,16 @@ pub fn change(disk: &SimDisk, [kind, file, at_high, at_low, a, b, c, d]: [u8; 8]
     false
 }
 
+/// The first whole batch of a segment's bytes at or behind `from`, and where it begins.
+fn find_batch<'a>(bytes: &'a [u8], from: usize, segment: &SegmentHeader) -> Option<(usize, Batch<'a>)> {
+    (from..bytes.len()).find_map(|at| {
+        let header = BatchHeader::decode(&bytes[at..], segment, at as u64)?;
+        let body = bytes.get(at + BATCH_HEADER_BYTES..)?.get(..header.body_length as usize)?;
+        let batch = Batch { header, body };
+        batch.is_whole(segment, at as u64).then_some((at, batch))
+    })
+}
+
 /// Changes a batch's records and gives it the checksum that fits: what no accident does.
 fn forge(disk: &SimDisk, folder: Folder, name: &str, which: usize, [a, b, c, d]: [u8; 4]) -> bool {
     let Some(number) = number_of(name).filter(|_| folder == Folder::Log) else { return false };
@@ -212,7 +224,8 @@ fn forge(disk: &SimDisk, folder: Folder, name: &str, which: usize, [a, b, c, d]:
                 records: batch.header.records,
                 flags: batch.header.flags,
             };
-            let (length, end) = (batch.body.len(), batch.end);
+            let length = batch.body.len();
+            let end = start + BATCH_HEADER_BYTES + length;
             if length > 0 {
                 let body = start + BATCH_HEADER_BYTES + usize::from(u16::from_be_bytes([a, b])) % length;
                 bytes[body] ^= c;
@@ -233,9 +246,9 @@ pub fn batches(disk: &SimDisk) -> Vec<Vec<u8>> {
         disk.edit(Folder::Log, &name, |bytes| {
             let Some(header) = SegmentHeader::decode(bytes, number) else { return };
             let mut at = SEGMENT_HEADER_BYTES;
-            while let Some((_, batch)) = find_batch(bytes, at, &header) {
+            while let Some((start, batch)) = find_batch(bytes, at, &header) {
                 bodies.push(batch.body.to_vec());
-                at = batch.end;
+                at = start + BATCH_HEADER_BYTES + batch.body.len();
             }
         });
     }

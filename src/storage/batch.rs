@@ -19,7 +19,8 @@ use super::segment::SegmentHeader;
 /// Bytes before a batch's first record.
 pub const BATCH_HEADER_BYTES: usize = 48;
 
-const MAGIC: [u8; 4] = *b"LvBt";
+/// What a batch begins with.
+pub const MAGIC: [u8; 4] = *b"LvBt";
 
 /// What a batch is beside its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,8 +53,6 @@ pub struct BatchLabel {
 pub struct Batch<'a> {
     pub header: BatchHeader,
     pub body: &'a [u8],
-    /// Where the next one begins.
-    pub end: usize,
 }
 
 impl BatchHeader {
@@ -104,33 +103,10 @@ pub fn seal(batch: &mut [u8], label: &BatchLabel, segment: &SegmentHeader, offse
     header[44..].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Reads the batch at `offset` of a segment's bytes; `None` when no whole one is there.
-pub fn read_batch<'a>(segment: &'a [u8], offset: usize, header: &SegmentHeader) -> Option<Batch<'a>> {
-    let batch_header = BatchHeader::decode(segment.get(offset..)?, header, offset as u64)?;
-    let start = offset + BATCH_HEADER_BYTES;
-    let end = start.checked_add(batch_header.body_length as usize)?;
-    let body = segment.get(start..end)?;
-    let batch = Batch { header: batch_header, body, end };
-    batch.is_whole(header, offset as u64).then_some(batch)
-}
-
 impl Batch<'_> {
     /// Whether the body is the one that the header was written for.
     pub fn is_whole(&self, segment: &SegmentHeader, offset: u64) -> bool {
         crc32c::crc32c_append(seed(segment, offset), self.body) == self.header.body_crc
-    }
-}
-
-/// Finds the first whole batch at or after `offset`.
-pub fn find_batch<'a>(segment: &'a [u8], offset: usize, header: &SegmentHeader) -> Option<(usize, Batch<'a>)> {
-    let finder = memchr::memmem::Finder::new(&MAGIC);
-    let mut from = offset;
-    loop {
-        let at = from + finder.find(segment.get(from..)?)?;
-        if let Some(batch) = read_batch(segment, at, header) {
-            return Some((at, batch));
-        }
-        from = at + 1;
     }
 }
 
@@ -151,39 +127,45 @@ mod tests {
         batch
     }
 
+    /// The records of the batch at `offset`, if it is whole.
+    fn read<'a>(bytes: &'a [u8], segment: &SegmentHeader, offset: u64) -> Option<(BatchHeader, &'a [u8])> {
+        let header = BatchHeader::decode(bytes, segment, offset)?;
+        let body = bytes.get(BATCH_HEADER_BYTES..)?.get(..header.body_length as usize)?;
+        Batch { header, body }.is_whole(segment, offset).then_some((header, body))
+    }
+
     #[test]
     fn a_batch_is_valid_at_its_own_place_only() {
-        let mut segment = vec![0; 100];
-        segment.extend_from_slice(&sealed(b"records", 100));
-        let batch = read_batch(&segment, 100, &SEGMENT).unwrap();
-        assert_eq!((batch.body, batch.end), (&b"records"[..], segment.len()));
-        assert_eq!((batch.header.first_position, batch.header.next_position()), (77, 80));
-        assert!(read_batch(&segment, 100, &SegmentHeader { generation: 5, ..SEGMENT }).is_none());
-        assert!(read_batch(&segment, 100, &SegmentHeader { number: 10, ..SEGMENT }).is_none());
-        assert!(read_batch(&segment[1..], 99, &SEGMENT).is_none());
-        assert_eq!(find_batch(&segment, 3, &SEGMENT).map(|(at, _)| at), Some(100));
-        assert!(find_batch(&segment, 101, &SEGMENT).is_none());
+        let batch = sealed(b"records", 100);
+        let (header, body) = read(&batch, &SEGMENT, 100).unwrap();
+        assert_eq!(body, b"records");
+        assert_eq!(
+            (header.first_position, header.next_position(), header.durable_position, header.flags),
+            (77, 80, 70, 0)
+        );
+        for other in [SegmentHeader { number: 8, ..SEGMENT }, SegmentHeader { generation: 5, ..SEGMENT }] {
+            assert!(read(&batch, &other, 100).is_none(), "stale bytes of a recycled segment");
+        }
+        assert!(read(&batch, &SEGMENT, 99).is_none(), "at another offset");
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let batch = sealed(b"some records", 0);
         for bit in 0..8 * batch.len() {
-            let mut flipped = batch.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(read_batch(&flipped, 0, &SEGMENT).is_none(), "bit {bit}");
+            let mut batch = batch.clone();
+            batch[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(&batch, &SEGMENT, 0).is_none(), "bit {bit}");
         }
         for length in 0..batch.len() {
-            assert!(read_batch(&batch[..length], 0, &SEGMENT).is_none(), "cut at {length}");
+            assert!(read(&batch[..length], &SEGMENT, 0).is_none(), "cut at {length}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_searched_without_a_panic(mut bytes: Vec<u8>, at: usize) {
-            let at = at % (bytes.len() + 1);
-            bytes.splice(at..at, MAGIC);
-            prop_assert!(find_batch(&bytes, 0, &SEGMENT).is_none());
+        fn whatever_is_there_reading_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0_u64..200) {
+            read(&bytes, &SEGMENT, at);
         }
     }
 }

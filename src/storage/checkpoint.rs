@@ -21,7 +21,7 @@ use super::error::StorageError;
 use super::live_set::{LiveSet, Run};
 use super::log_writer::LogWriter;
 use super::record::{Record, read_record};
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentNumber};
+use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentNumber};
 use super::state::{SegmentUse, State};
 use super::{FORMAT_VERSION, NodeId};
 use crate::broker::store::DurableQueueId;
@@ -232,7 +232,7 @@ impl<D: Disk> LogWriter<D> {
         self.bytes_since_checkpoint = 0;
         self.checkpoint_is_out = true;
         let start = match &self.active {
-            Some(active) => Start { segment: active.number(), offset: active.offset },
+            Some(active) => Start { segment: active.number(), offset: active.offset() },
             None => Start { segment: self.next_number, offset: SEGMENT_HEADER_BYTES as u64 },
         };
         let serial = self.checkpoint_serial;
@@ -261,9 +261,9 @@ impl<D: Disk> LogWriter<D> {
         let mut removed = Vec::new();
         for number in freed {
             let bytes = self.file_bytes.remove(&number);
-            self.state.segments.remove(&number);
+            let written = self.state.segments.remove(&number).map_or(0, |segment| segment.end);
             if bytes == Some(self.options.segment_bytes) && self.free.len() < self.options.free_segments_max {
-                self.free.push(number);
+                self.free.push(FreeSegment { number, written });
             } else {
                 removed.push(number);
             }

@@ -13,7 +13,7 @@ use super::checkpoint::{Needed, checkpoint_name};
 use super::disk::{Disk, DiskFile, Folder, TEMPORARY_SUFFIX, write_atomically};
 use super::error::StorageError;
 use super::log_writer::LogWriter;
-use super::segment::{SegmentNumber, file_name};
+use super::segment::{FreeSegment, SegmentNumber, file_name};
 use std::io;
 
 /// Something to be done with the disk, on any thread.
@@ -25,7 +25,7 @@ pub(super) enum Work {
     /// Writes a checkpoint, then removes older ones.
     Checkpoint { needed: Needed, bytes: Vec<u8>, old: Vec<u64> },
     /// Makes the file of a segment to come, out of a free one if there is one.
-    Prepare { number: SegmentNumber, recycled: Option<SegmentNumber>, bytes: u64 },
+    Prepare { number: SegmentNumber, recycled: Option<FreeSegment>, bytes: u64 },
     /// Removes segments.
     Remove(Vec<SegmentNumber>),
 }
@@ -40,7 +40,7 @@ enum Outcome {
     /// There was no room.
     NotCheckpointed,
     Prepared {
-        number: SegmentNumber,
+        segment: FreeSegment,
         is_recycled: bool,
     },
     /// There was no room.
@@ -80,19 +80,22 @@ fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], old: &[u64])
 fn prepare(
     disk: &impl Disk,
     number: SegmentNumber,
-    recycled: Option<SegmentNumber>,
+    recycled: Option<FreeSegment>,
     bytes: u64,
 ) -> Result<Outcome, StorageError> {
     let name = file_name(number);
     let made = match recycled {
-        Some(free) => disk.rename(Folder::Log, &file_name(free), &name),
+        Some(free) => disk.rename(Folder::Log, &file_name(free.number), &name),
         None => disk.create(Folder::Log, &name, bytes).and_then(|file| file.sync()),
     };
     match made.and_then(|()| disk.sync_folder(Folder::Log)) {
         // The log notices when it gets there, if there still is no room.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(Outcome::NotPrepared),
         Err(error) => Err(StorageError::Io { doing: format!("prepare {}", Folder::Log.display(&name)), error }),
-        Ok(()) => Ok(Outcome::Prepared { number, is_recycled: recycled.is_some() }),
+        Ok(()) => {
+            let segment = FreeSegment { number, written: recycled.map_or(0, |free| free.written) };
+            Ok(Outcome::Prepared { segment, is_recycled: recycled.is_some() })
+        }
     }
 }
 
@@ -119,7 +122,7 @@ impl<D: Disk> LogWriter<D> {
         match self.poison_on_error(done.0)? {
             Outcome::Checkpointed(needed) => self.checkpointed(needed),
             Outcome::NotCheckpointed => self.checkpoint_is_out = false,
-            Outcome::Prepared { number, is_recycled } => self.take_prepared(number, is_recycled),
+            Outcome::Prepared { segment, is_recycled } => self.take_prepared(segment, is_recycled),
             Outcome::NotPrepared | Outcome::Removed => {}
         }
         Ok(())
@@ -128,25 +131,25 @@ impl<D: Disk> LogWriter<D> {
     /// Asks for the file of the next segment when half of this one is full.
     pub(super) fn prepare_segment(&mut self) {
         let half_bytes = self.options.segment_bytes / 2;
-        let is_due = self.active.as_ref().is_some_and(|active| active.offset >= half_bytes);
+        let is_due = self.active.as_ref().is_some_and(|active| active.offset() >= half_bytes);
         if is_due && !std::mem::replace(&mut self.next_is_asked_for, true) {
             let number = self.next_number;
             self.next_number += 1;
-            let work = Work::Prepare { number, recycled: self.free.pop(), bytes: self.options.segment_bytes };
+            let work = Work::Prepare { number, recycled: self.take_free(), bytes: self.options.segment_bytes };
             self.chores.push_back(Chore(work));
         }
     }
 
-    fn take_prepared(&mut self, number: SegmentNumber, is_recycled: bool) {
+    fn take_prepared(&mut self, segment: FreeSegment, is_recycled: bool) {
         match is_recycled {
             true => self.totals.segments_recycled += 1,
             false => self.totals.segments_created += 1,
         }
         // The log may have gone past that number meanwhile.
-        if self.active.as_ref().is_some_and(|active| active.number() < number) {
-            self.prepared = Some(number);
+        if self.active.as_ref().is_some_and(|active| active.number() < segment.number) {
+            self.prepared = Some(segment);
         } else {
-            self.free.push(number);
+            self.free.push(segment);
         }
     }
 }

@@ -70,6 +70,10 @@ pub trait DiskFile: Send + 'static {
 
     fn length(&self) -> io::Result<u64>;
 
+    /// Where there may be something else than zeros again, at `offset` or behind it; `None` when nowhere. It costs next
+    /// to nothing, unlike reading what was preallocated and never written.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
+
     /// Makes what was written survive a crash: fdatasync.
     fn sync(&self) -> io::Result<()>;
 }

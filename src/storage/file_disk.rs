@@ -180,6 +180,21 @@ impl DiskFile for FileOnDisk {
         Ok(self.0.metadata()?.len())
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        let from = i64::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        // SAFETY: lseek takes numbers, and `self` keeps the descriptor open. Nobody reads or writes at its position.
+        let found = unsafe { libc::lseek(self.0.as_raw_fd(), from, libc::SEEK_DATA) };
+        match u64::try_from(found) {
+            Ok(found) => Ok(Some(found)),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+                // A file system that cannot tell.
+                error if error.raw_os_error() == Some(libc::EINVAL) => Ok(Some(offset)),
+                error => Err(error),
+            },
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }

@@ -185,15 +185,15 @@ impl<D: Disk> Loader<D> {
         let Some(reader) = &mut self.reader else { return self.begin_segment() };
         let number = reader.number();
         match reader.next()? {
-            Found::Batch { offset, body } => {
-                self.bytes_read += body.len() as u64;
-                let found = self.packer.pack(body, number).map_err(|BadRecord| bad_record(number, offset))?;
+            Found::Batch { offset, batch } => {
+                self.bytes_read += batch.body.len() as u64;
+                let found = self.packer.pack(batch.body, number).map_err(|BadRecord| bad_record(number, offset))?;
                 self.expected = self.expected.saturating_sub(found);
             }
             Found::Damage { offset } => {
                 self.damaged(number, offset, "a batch with live messages is not whole")?;
                 if let Some(reader) = &mut self.reader {
-                    reader.skip(&self.disk)?;
+                    reader.find_batch()?;
                 }
                 return Ok(true);
             }

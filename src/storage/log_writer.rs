@@ -9,6 +9,8 @@
 //!
 //! It is driven by calls and has no thread of its own; [`spawn`](super::spawn) gives it one.
 
+use super::LogOptions;
+use super::active::Active;
 use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::checkpoint::Needed;
 use super::chore::Chore;
@@ -19,9 +21,9 @@ use super::log_store::{SealedBatch, Written};
 use super::meta::Meta;
 use super::reclaim::Compaction;
 use super::recovery::Resume;
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
+use super::scan::{self, BatchReader, Found};
+use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
-use super::{LogOptions, scan};
 use crate::broker::store::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -34,7 +36,7 @@ pub struct LogWriter<D: Disk> {
     pub(super) active: Option<Active<D::File>>,
     pub(super) next_number: SegmentNumber,
     /// Segment files that hold nothing that is needed, of the ordinary size.
-    pub(super) free: Vec<SegmentNumber>,
+    pub(super) free: Vec<FreeSegment>,
     /// Sizes of all segment files but the free ones.
     pub(super) file_bytes: BTreeMap<SegmentNumber, u64>,
     pub(super) progress: Written,
@@ -42,6 +44,7 @@ pub struct LogWriter<D: Disk> {
     /// Written and not yet in the state.
     unabsorbed: Option<Unabsorbed>,
     recycled: Option<Vec<u8>>,
+    zeros: Vec<u8>,
     pub(super) bytes_since_checkpoint: u64,
     /// The next checkpoint's number.
     pub(super) checkpoint_serial: u64,
@@ -52,7 +55,7 @@ pub struct LogWriter<D: Disk> {
     /// A checkpoint's chore is not done.
     pub(super) checkpoint_is_out: bool,
     /// A segment's file that waits for its turn, and whether one was asked for since this segment was begun.
-    pub(super) prepared: Option<SegmentNumber>,
+    pub(super) prepared: Option<FreeSegment>,
     pub(super) next_is_asked_for: bool,
     pub(super) compaction: Option<Compaction<D::File>>,
     /// What the loader has yet to read, and is neither freed nor emptied.
@@ -71,21 +74,6 @@ pub struct Totals {
     pub checkpoints: u64,
     /// Bytes of live records that were appended again.
     pub moved_bytes: u64,
-}
-
-/// The segment that batches are appended to.
-pub(super) struct Active<F> {
-    file: F,
-    header: SegmentHeader,
-    pub(super) offset: u64,
-    /// Written since the last sync.
-    dirty: bool,
-}
-
-impl<F> Active<F> {
-    pub(super) fn number(&self) -> SegmentNumber {
-        self.header.number
-    }
 }
 
 struct Unabsorbed {
@@ -125,6 +113,7 @@ impl<D: Disk> LogWriter<D> {
         } = resume;
         sync_last_segment(&disk, &state)?;
         meta.write(&disk)?;
+        let zeros = vec![0; options.zero_ahead_bytes];
         let mut writer = Self {
             disk,
             options,
@@ -138,6 +127,7 @@ impl<D: Disk> LogWriter<D> {
             poisoned: false,
             unabsorbed: None,
             recycled: None,
+            zeros,
             bytes_since_checkpoint: 0,
             checkpoint_serial,
             checkpoints,
@@ -217,31 +207,25 @@ impl<D: Disk> LogWriter<D> {
     /// Seals a batch for the next place in the log and writes it there; says in which segment.
     pub(super) fn append(&mut self, batch: &mut [u8], label: &BatchLabel) -> Result<SegmentNumber, StorageError> {
         let length = batch.len() as u64;
-        let has_room =
-            self.active.as_ref().is_some_and(|active| active.offset + length <= self.file_bytes[&active.header.number]);
-        if !has_room {
+        if !self.active.as_ref().is_some_and(|active| active.has_room(length)) {
             self.rotate(length, label.first_position)?;
         }
         let active = self.active.as_mut().expect("rotation leaves an active segment");
-        batch::seal(batch, label, &active.header, active.offset);
-        let number = active.header.number;
+        let number = active.number();
         let writing = || format!("write {length} bytes to {}", Folder::Log.display(&file_name(number)));
-        active.file.write_at(batch, active.offset).map_err(|error| StorageError::Io { doing: writing(), error })?;
-        active.offset += length;
-        active.dirty = true;
+        active.append(batch, label).map_err(|error| StorageError::Io { doing: writing(), error })?;
         self.bytes_since_checkpoint += length;
         self.totals.batches += 1;
         self.totals.bytes += length;
-        self.state.segments.get_mut(&number).expect("the active segment is in use").end = active.offset;
+        self.state.segments.get_mut(&number).expect("the active segment is in use").end = active.offset();
         Ok(number)
     }
 
     /// Makes everything written survive.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
-        if let Some(active) = self.active.as_mut().filter(|active| active.dirty) {
-            active.file.sync().map_err(StorageError::io("sync the log"))?;
-            active.dirty = false;
-            self.totals.syncs += 1;
+        if let Some(active) = &mut self.active {
+            let synced = active.sync(&self.zeros, self.options.small_sync_bytes);
+            self.totals.syncs += u64::from(synced.map_err(StorageError::io("sync the log"))?);
         }
         self.progress.synced = self.progress.written;
         Ok(())
@@ -255,11 +239,11 @@ impl<D: Disk> LogWriter<D> {
         let ordinary_bytes = self.options.segment_bytes;
         let prepared = self.prepared.take();
         self.next_is_asked_for = false;
-        let (number, file) = match prepared.filter(|_| needed_bytes <= ordinary_bytes) {
-            Some(number) => {
-                let name = file_name(number);
+        let (FreeSegment { number, written }, file) = match prepared.filter(|_| needed_bytes <= ordinary_bytes) {
+            Some(prepared) => {
+                let name = file_name(prepared.number);
                 let opened = self.disk.open(Folder::Log, &name);
-                (number, opened.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?)
+                (prepared, opened.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?)
             }
             None => {
                 // Its number is too low now.
@@ -270,27 +254,28 @@ impl<D: Disk> LogWriter<D> {
         let beginning = || format!("begin {}", Folder::Log.display(&file_name(number)));
         let header =
             SegmentHeader { node_id: self.meta.node_id, number, first_position, generation: self.meta.generation };
-        file.write_at(&header.encode(), 0).map_err(StorageError::io(beginning()))?;
-        let offset = SEGMENT_HEADER_BYTES as u64;
-        self.file_bytes.insert(number, ordinary_bytes.max(needed_bytes));
-        let segment =
-            SegmentUse { generation: header.generation, first_position, end: offset, ..SegmentUse::default() };
+        let bytes = ordinary_bytes.max(needed_bytes);
+        let active = Active::begin(file, header, bytes, written).map_err(StorageError::io(beginning()))?;
+        self.file_bytes.insert(number, bytes);
+        let end = active.offset();
+        let segment = SegmentUse { generation: header.generation, first_position, end, ..SegmentUse::default() };
         self.state.segments.insert(number, segment);
-        self.active = Some(Active { file, header, offset, dirty: true });
+        self.active = Some(active);
         Ok(())
     }
 
     /// Makes a segment's file here and now: the first one, a large one, or one for which the chore is not done.
-    fn make_segment(&mut self, needed_bytes: u64) -> Result<(SegmentNumber, D::File), StorageError> {
+    fn make_segment(&mut self, needed_bytes: u64) -> Result<(FreeSegment, D::File), StorageError> {
         let number = self.next_number;
         self.next_number += 1;
         let name = file_name(number);
         let ordinary_bytes = self.options.segment_bytes;
-        let recycled = if needed_bytes <= ordinary_bytes { self.free.pop() } else { None };
+        let recycled = if needed_bytes <= ordinary_bytes { self.take_free() } else { None };
         let file = match recycled {
             Some(free) => {
                 self.totals.segments_recycled += 1;
-                self.disk.rename(Folder::Log, &file_name(free), &name).and_then(|()| self.disk.open(Folder::Log, &name))
+                let renamed = self.disk.rename(Folder::Log, &file_name(free.number), &name);
+                renamed.and_then(|()| self.disk.open(Folder::Log, &name))
             }
             None => {
                 self.totals.segments_created += 1;
@@ -298,7 +283,14 @@ impl<D: Disk> LogWriter<D> {
             }
         };
         let made = file.and_then(|file| self.disk.sync_folder(Folder::Log).map(|()| file));
-        Ok((number, made.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?))
+        let made = made.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?;
+        Ok((FreeSegment { number, written: recycled.map_or(0, |free| free.written) }, made))
+    }
+
+    /// A free segment, if there is one: that of which the most was written.
+    pub(super) fn take_free(&mut self) -> Option<FreeSegment> {
+        let (at, _) = self.free.iter().enumerate().max_by_key(|(_, free)| free.written)?;
+        Some(self.free.swap_remove(at))
     }
 
     /// Brings the account up to date with what was written.
@@ -337,16 +329,14 @@ impl<D: Disk> LogWriter<D> {
 
     /// Moves what is whole and alive out of a damaged segment.
     fn rescue(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
-        let bytes = scan::read_segment(&self.disk, number, Vec::new())?;
-        let Some(header) = SegmentHeader::decode(&bytes, number) else { return Ok(()) };
-        let mut offset = SEGMENT_HEADER_BYTES;
+        let Some(mut reader) = BatchReader::open(&self.disk, number, Vec::new())? else { return Ok(()) };
         let mut buffer = Vec::new();
-        while let Some((_, batch)) = batch::find_batch(&bytes, offset, &header) {
+        while reader.find_batch()? {
+            let Found::Batch { batch, .. } = reader.next()? else { break };
             buffer.clear();
             buffer.resize(BATCH_HEADER_BYTES, 0);
             scan::put_live(&mut buffer, &self.state, batch.body, number);
             self.append_moved(&mut buffer)?;
-            offset = batch.end;
         }
         Ok(())
     }

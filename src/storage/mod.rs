@@ -18,7 +18,7 @@
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
-//! | [`log_writer`], [`spawn`] | the thread's half: placing, writing, syncing |
+//! | [`log_writer`], `active`, [`spawn`] | the thread's half: placing, writing, syncing |
 //! | [`state`], [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
@@ -30,6 +30,7 @@
 //!
 //! It knows no socket and no routing, and no clock: times are arguments.
 
+mod active;
 pub mod batch;
 pub mod checkpoint;
 pub mod chore;
@@ -85,6 +86,10 @@ pub struct LogOptions {
     pub checkpoint_interval_bytes: u64,
     /// Freed segments that are kept for use again; more are deleted.
     pub free_segments_max: usize,
+    /// Zeros that are written ahead when a small sync comes to blocks that were never written.
+    pub zero_ahead_bytes: usize,
+    /// A sync of at most this many bytes is a small one.
+    pub small_sync_bytes: u64,
 }
 
 impl Default for LogOptions {
@@ -97,6 +102,8 @@ impl Default for LogOptions {
             batch_max_bytes: 4 << 20,
             checkpoint_interval_bytes: 2 * SEGMENT_BYTES,
             free_segments_max: 8,
+            zero_ahead_bytes: 256 << 10,
+            small_sync_bytes: 8 << 10,
         }
     }
 }

@@ -126,7 +126,7 @@ impl<F: DiskFile> Compaction<F> {
         self.buffer.resize(header.body_length as usize, 0);
         let body_offset = self.offset + BATCH_HEADER_BYTES as u64;
         self.file.read_at(&mut self.buffer, body_offset).map_err(StorageError::io(reading()))?;
-        let batch = Batch { header, body: &self.buffer, end: 0 };
+        let batch = Batch { header, body: &self.buffer };
         if !batch.is_whole(&self.header, self.offset) {
             return Err(damaged());
         }

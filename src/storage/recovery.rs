@@ -14,8 +14,10 @@
 //! * a whole batch further on says that the expected position was synced when it was written: **damage**, and the start
 //!   is refused, or with [`RecoveryMode::Salvage`] goes on with the next whole batch and says so;
 //! * else nothing that anybody was promised can be missing: the torn tail is cut.
+//!
+//! Nothing is looked for behind the last batch of a clean stop of the broker that opened the folder last.
 
-use super::batch::{FLAG_CLEAN_STOP, find_batch, read_batch};
+use super::batch::FLAG_CLEAN_STOP;
 use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
 use super::disk::{Disk, DiskFile, Folder, read_file};
 use super::error::StorageError;
@@ -23,7 +25,7 @@ use super::loader::{Loader, Unread, Verified};
 use super::log_store::LogStore;
 use super::meta::Meta;
 use super::record::{BadRecord, Record, read_record};
-use super::scan::{bad_record, read_segment, read_segment_header};
+use super::scan::{BatchReader, Found, bad_record, read_segment_header};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name, number_of};
 use super::state::{QueueState, State};
 use super::{LogOptions, NodeId};
@@ -122,6 +124,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         next_position: 1,
         clean: false,
         last_generation: 0,
+        opened_last: meta.generation - 1,
         delivered: HashMap::new(),
         generation: 0,
         warnings,
@@ -135,9 +138,8 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     }
     let loader = replay.loader();
     loader.look()?;
-    let Replay { state, next_position, clean, last_generation, delivered, warnings, damaged, .. } = replay;
-    // A broker that came after the one that stopped in order may have delivered without a word in the log.
-    let clean = clean && damaged.is_empty() && last_generation + 1 == meta.generation;
+    let clean = replay.stopped_in_order() && replay.damaged.is_empty();
+    let Replay { state, next_position, delivered, warnings, damaged, .. } = replay;
     let queues = state.queues_in_order();
     let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
         id: *id,
@@ -224,8 +226,10 @@ struct Replay<'d, D: Disk> {
     next_position: u64,
     /// The last batch said so, …
     clean: bool,
-    /// … and was of this generation.
+    /// … and was of this generation, …
     last_generation: u64,
+    /// … where the broker that opened the folder last was of this one.
+    opened_last: u64,
     /// What the last clean stop said of its queues.
     delivered: HashMap<DurableQueueId, u64>,
     /// Of the segment that was read last.
@@ -272,34 +276,39 @@ impl<D: Disk> Replay<'_, D> {
         buffer: Vec<u8>,
     ) -> Result<(Vec<u8>, Option<Start>), StorageError> {
         let is_there = self.numbers.binary_search(&number).is_ok();
-        let bytes = if is_there { read_segment(self.disk, number, buffer)? } else { Vec::new() };
-        let header = SegmentHeader::decode(&bytes, number);
         let mut place = Place { segment: number, offset };
-        if let Some(header) = &header {
-            self.generation = self.generation.max(header.generation);
+        let mut spare = Vec::new();
+        let mut reader = if is_there { BatchReader::open(self.disk, number, buffer)? } else { None };
+        if let Some(reader) = &mut reader {
+            self.generation = self.generation.max(reader.header().generation);
+            let segment = self.state.segments.entry(number).or_default();
             if offset == SEGMENT_HEADER_BYTES as u64 {
-                self.state.segments.entry(number).or_default().first_position = header.first_position;
+                segment.first_position = reader.header().first_position;
             }
-            self.state.segments.entry(number).or_default().generation = header.generation;
+            segment.generation = reader.header().generation;
+            reader.go_to(offset);
             loop {
-                place.offset = self.batches(&bytes, header, place)?;
-                if self.continuation(number)?.is_some() {
+                place.offset = self.batches(reader)?;
+                if self.continuation(number)?.is_some() || self.stopped_in_order() {
                     break;
                 }
-                let Some(evidence) = self.evidence(Some((&bytes, header)), place)? else { break };
+                let Some(evidence) = self.evidence(Some(reader), place)? else { break };
                 self.damage(&Folder::Log.display(&file_name(number)), place.offset, &evidence)?;
                 self.damaged.push(number);
-                // What is whole further on in this segment, if anything.
-                let from = usize::try_from(place.offset).unwrap_or(usize::MAX);
-                let Some((at, batch)) = find_batch(&bytes, from, header) else { break };
-                self.next_position = self.next_position.max(batch.header.first_position);
-                place.offset = at as u64;
+                reader.go_to(place.offset);
+                if !self.goes_on(reader)? {
+                    break;
+                }
             }
         }
-        if let Some(next) = self.continuation(number)? {
-            return Ok((bytes, Some(next)));
+        let is_headless = reader.is_none();
+        if let Some(reader) = reader {
+            spare = reader.into_buffer();
         }
-        if header.is_none() {
+        if let Some(next) = self.continuation(number)? {
+            return Ok((spare, Some(next)));
+        }
+        if is_headless {
             let what = if is_there { "the segment's header is damaged" } else { "the segment is missing" };
             let display = Folder::Log.display(&file_name(number));
             if offset > SEGMENT_HEADER_BYTES as u64 {
@@ -311,7 +320,7 @@ impl<D: Disk> Replay<'_, D> {
         // Salvaging: over the hole to the next segment.
         let next = if self.mode == RecoveryMode::Salvage { self.next_segment(number, |_, _| true)? } else { None };
         Ok((
-            bytes,
+            spare,
             next.map(|(segment, header)| {
                 self.next_position = self.next_position.max(header.first_position);
                 Start { segment, offset: SEGMENT_HEADER_BYTES as u64 }
@@ -320,23 +329,43 @@ impl<D: Disk> Replay<'_, D> {
     }
 
     /// Applies batches as long as they are whole and follow each other; says where they end.
-    fn batches(&mut self, bytes: &[u8], header: &SegmentHeader, from: Place) -> Result<u64, StorageError> {
-        let mut offset = usize::try_from(from.offset).unwrap_or(usize::MAX);
-        while let Some(batch) = read_batch(bytes, offset, header)
-            && batch.header.first_position == self.next_position
-        {
-            let bad = |BadRecord| bad_record(from.segment, offset as u64);
-            self.state.apply(batch.body, from.segment).map_err(bad)?;
+    fn batches(&mut self, reader: &mut BatchReader<D::File>) -> Result<u64, StorageError> {
+        let number = reader.number();
+        let generation = reader.header().generation;
+        loop {
+            let Found::Batch { offset, batch } = reader.next()? else { return Ok(reader.offset()) };
+            if batch.header.first_position != self.next_position {
+                return Ok(offset);
+            }
+            let bad = |BadRecord| bad_record(number, offset);
+            self.state.apply(batch.body, number).map_err(bad)?;
             self.next_position = batch.header.next_position();
             self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
-            self.last_generation = header.generation;
+            self.last_generation = generation;
             if self.clean {
                 self.delivered = delivered(batch.body).map_err(bad)?;
             }
-            offset = batch.end;
-            self.state.segments.entry(from.segment).or_default().end = offset as u64;
+            self.state.segments.entry(number).or_default().end = reader.offset();
         }
-        Ok(offset as u64)
+    }
+
+    /// Goes on behind damage: with the next whole batch of younger records in this segment, if there is one.
+    fn goes_on(&mut self, reader: &mut BatchReader<D::File>) -> Result<bool, StorageError> {
+        while reader.find_batch()? {
+            let Found::Batch { offset, batch } = reader.next()? else { break };
+            if batch.header.first_position >= self.next_position {
+                self.next_position = batch.header.first_position;
+                reader.go_to(offset);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the log ends with the last word of the broker that opened the folder last. A broker that came after the
+    /// one that stopped in order may have delivered without a word in the log.
+    fn stopped_in_order(&self) -> bool {
+        self.clean && self.last_generation == self.opened_last
     }
 
     /// The segment in which the expected position comes next.
@@ -369,36 +398,41 @@ impl<D: Disk> Replay<'_, D> {
     }
 
     /// A batch behind `place` that says that the expected position was durable, in words.
-    fn evidence(&self, current: Option<(&[u8], &SegmentHeader)>, place: Place) -> Result<Option<String>, StorageError> {
-        if let Some((bytes, header)) = current
-            && let Some(found) = self.evidence_in(bytes, header, usize::try_from(place.offset).unwrap_or(usize::MAX))
-        {
-            return Ok(Some(found));
+    fn evidence(
+        &self,
+        current: Option<&mut BatchReader<D::File>>,
+        place: Place,
+    ) -> Result<Option<String>, StorageError> {
+        if let Some(reader) = current {
+            reader.go_to(place.offset);
+            if let Some(found) = self.evidence_in(reader)? {
+                return Ok(Some(found));
+            }
         }
         let mut buffer = Vec::new();
         for &number in self.numbers.iter().filter(|number| **number > place.segment) {
-            let Some(header) = read_segment_header(self.disk, number)? else { continue };
-            buffer = read_segment(self.disk, number, buffer)?;
-            if let Some(found) = self.evidence_in(&buffer, &header, SEGMENT_HEADER_BYTES) {
+            let Some(mut reader) = BatchReader::open(self.disk, number, std::mem::take(&mut buffer))? else { continue };
+            if let Some(found) = self.evidence_in(&mut reader)? {
                 return Ok(Some(found));
             }
+            buffer = reader.into_buffer();
         }
         Ok(None)
     }
 
-    fn evidence_in(&self, bytes: &[u8], header: &SegmentHeader, mut offset: usize) -> Option<String> {
-        while let Some((at, batch)) = find_batch(bytes, offset, header) {
+    fn evidence_in(&self, reader: &mut BatchReader<D::File>) -> Result<Option<String>, StorageError> {
+        let file = Folder::Log.display(&file_name(reader.number()));
+        while reader.find_batch()? {
+            let Found::Batch { offset, batch } = reader.next()? else { break };
             let durable = batch.header.durable_position;
             if durable >= self.next_position {
-                let file = Folder::Log.display(&file_name(header.number));
                 let expected = self.next_position;
-                return Some(format!(
-                    "record {expected} should be here, as {file} at byte {at} knows it synced up to {durable}"
-                ));
+                return Ok(Some(format!(
+                    "record {expected} should be here, as {file} at byte {offset} knows it synced up to {durable}"
+                )));
             }
-            offset = batch.end;
         }
-        None
+        Ok(None)
     }
 
     /// Refuses, or notes the damage and goes on.

@@ -1,6 +1,6 @@
-//! Reading segments back: whole files, batch by batch in bounded pieces, and the live records in them.
+//! Reading segments back: batch by batch in bounded pieces, and the live records in them.
 
-use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, find_batch};
+use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, MAGIC};
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
 use super::record::{Record, put_moved, read_record};
@@ -10,19 +10,6 @@ use crate::varint::Cursor;
 
 /// Read at once, in bytes, unless a batch is larger: small enough to stay in a processor's cache until it is decoded.
 const PIECE_BYTES: usize = 1 << 20;
-
-/// Reads a segment's file into `buffer`.
-pub fn read_segment(disk: &impl Disk, number: SegmentNumber, mut buffer: Vec<u8>) -> Result<Vec<u8>, StorageError> {
-    let name = file_name(number);
-    let reading = || format!("read {}", Folder::Log.display(&name));
-    let file = disk.open(Folder::Log, &name).map_err(StorageError::io(reading()))?;
-    let length = file.length().map_err(StorageError::io(reading()))?;
-    let length = usize::try_from(length).expect("a segment is smaller than the address space");
-    buffer.resize(length, 0);
-    let read = file.read_at(&mut buffer, 0).map_err(StorageError::io(reading()))?;
-    buffer.truncate(read);
-    Ok(buffer)
-}
 
 /// Reads a segment's header; `None` when there is no whole one.
 pub fn read_segment_header(disk: &impl Disk, number: SegmentNumber) -> Result<Option<SegmentHeader>, StorageError> {
@@ -52,7 +39,7 @@ pub fn put_live(out: &mut Vec<u8>, state: &State, body: &[u8], number: SegmentNu
     }
 }
 
-/// Reads the batches of a segment up to a known end, in pieces.
+/// Reads the batches of a segment in pieces.
 pub struct BatchReader<F> {
     file: F,
     header: SegmentHeader,
@@ -67,31 +54,61 @@ pub struct BatchReader<F> {
 
 /// What a [`BatchReader`] finds at an offset of its segment.
 pub enum Found<'a> {
-    Batch { offset: u64, body: &'a [u8] },
+    Batch { offset: u64, batch: Batch<'a> },
     Damage { offset: u64 },
     End,
 }
 
 impl<F: DiskFile> BatchReader<F> {
-    /// Begins at a segment's first batch. `buffer` is one to use, whatever is in it.
+    /// Begins at a segment's first batch, and knows where the last one ends. `buffer` is one to use, whatever is in it.
     pub fn new(file: F, header: SegmentHeader, end: u64, buffer: Vec<u8>) -> Self {
         let buffer_offset = SEGMENT_HEADER_BYTES as u64;
         Self { file, header, end, buffer, filled: 0, buffer_offset, position: 0 }
+    }
+
+    /// Opens a segment of which nobody knows where its batches end; `None` when it has no whole header.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(
+        disk: &impl Disk<File = F>,
+        number: SegmentNumber,
+        buffer: Vec<u8>,
+    ) -> Result<Option<Self>, StorageError> {
+        let name = file_name(number);
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let opened = disk.open(Folder::Log, &name).and_then(|file| {
+            file.read_at(&mut bytes, 0)?;
+            Ok((file.length()?, file))
+        });
+        let (end, file) = opened.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
+        Ok(SegmentHeader::decode(&bytes, number).map(|header| Self::new(file, header, end, buffer)))
     }
 
     pub fn number(&self) -> SegmentNumber {
         self.header.number
     }
 
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
     pub fn into_buffer(self) -> Vec<u8> {
         self.buffer
     }
 
-    fn offset(&self) -> u64 {
+    /// Where the next batch is, or should be.
+    pub fn offset(&self) -> u64 {
         self.buffer_offset + self.position as u64
     }
 
-    /// The next batch, checked. After damage it finds the same again until it was told to [skip](Self::skip) it.
+    /// Goes on at `offset`.
+    pub fn go_to(&mut self, offset: u64) {
+        (self.buffer_offset, self.position, self.filled) = (offset, 0, 0);
+    }
+
+    /// The next batch, checked. After damage it finds the same again until it was told to [go on](Self::find_batch)
+    /// behind it.
     ///
     /// # Errors
     /// The disk's.
@@ -100,40 +117,71 @@ impl<F: DiskFile> BatchReader<F> {
         if offset >= self.end {
             return Ok(Found::End);
         }
-        self.fill(BATCH_HEADER_BYTES)?;
-        let Some(header) = BatchHeader::decode(self.ahead(), &self.header, offset) else {
-            return Ok(Found::Damage { offset });
-        };
-        let length = BATCH_HEADER_BYTES + header.body_length as usize;
-        if offset + length as u64 > self.end {
-            return Ok(Found::Damage { offset });
-        }
-        self.fill(length)?;
-        let Some(bytes) = self.buffer[..self.filled].get(self.position..self.position + length) else {
-            return Ok(Found::Damage { offset });
-        };
-        let batch = Batch { header, body: &bytes[BATCH_HEADER_BYTES..], end: 0 };
-        if !batch.is_whole(&self.header, offset) {
-            return Ok(Found::Damage { offset });
-        }
-        self.position += length;
-        Ok(Found::Batch { offset, body: batch.body })
+        let Some(header) = self.whole_batch()? else { return Ok(Found::Damage { offset }) };
+        let start = self.position + BATCH_HEADER_BYTES;
+        self.position = start + header.body_length as usize;
+        Ok(Found::Batch { offset, batch: Batch { header, body: &self.buffer[start..self.position] } })
     }
 
-    /// Goes on with the next whole batch behind damage.
+    /// Goes on with the first whole batch, if there is one from here on.
     ///
     /// # Errors
     /// The disk's.
-    pub fn skip(&mut self, disk: &impl Disk) -> Result<(), StorageError> {
-        let bytes = read_segment(disk, self.header.number, Vec::new())?;
-        let from = usize::try_from(self.offset() + 1).unwrap_or(usize::MAX);
-        self.buffer_offset = find_batch(&bytes, from, &self.header).map_or(self.end, |(at, _)| at as u64);
-        (self.position, self.filled) = (0, 0);
-        Ok(())
+    pub fn find_batch(&mut self) -> Result<bool, StorageError> {
+        let finder = memchr::memmem::Finder::new(&MAGIC);
+        loop {
+            if self.ahead().len() < BATCH_HEADER_BYTES {
+                self.skip_hole()?;
+                self.fill(BATCH_HEADER_BYTES)?;
+            }
+            if self.ahead().len() < BATCH_HEADER_BYTES {
+                self.go_to(self.end);
+                return Ok(false);
+            }
+            match finder.find(self.ahead()) {
+                Some(at) => {
+                    self.position += at;
+                    if self.whole_batch()?.is_some() {
+                        return Ok(true);
+                    }
+                    self.position += 1;
+                }
+                // One may begin with the last bytes that were read.
+                None => self.position = self.filled - (MAGIC.len() - 1),
+            }
+        }
+    }
+
+    /// Makes sure that a whole batch is ahead.
+    fn whole_batch(&mut self) -> Result<Option<BatchHeader>, StorageError> {
+        self.fill(BATCH_HEADER_BYTES)?;
+        let offset = self.offset();
+        let Some(header) = BatchHeader::decode(self.ahead(), &self.header, offset) else { return Ok(None) };
+        let length = BATCH_HEADER_BYTES + header.body_length as usize;
+        if offset + length as u64 > self.end {
+            return Ok(None);
+        }
+        self.fill(length)?;
+        let Some(body) = self.ahead().get(BATCH_HEADER_BYTES..length) else { return Ok(None) };
+        Ok(Batch { header, body }.is_whole(&self.header, offset).then_some(header))
     }
 
     fn ahead(&self) -> &[u8] {
         &self.buffer[self.position..self.filled]
+    }
+
+    fn reading(&self) -> impl FnOnce(std::io::Error) -> StorageError {
+        StorageError::io(format!("read {}", Folder::Log.display(&file_name(self.header.number))))
+    }
+
+    /// Steps over what was never written.
+    fn skip_hole(&mut self) -> Result<(), StorageError> {
+        let offset = self.offset();
+        let next = self.file.next_data(offset).map_err(self.reading())?.unwrap_or(self.end);
+        if next > offset {
+            self.go_to(next.min(self.end));
+        }
+        Ok(())
     }
 
     /// Reads on until `length` bytes are ahead, or the segment ends.
@@ -145,16 +193,116 @@ impl<F: DiskFile> BatchReader<F> {
         self.buffer_offset += self.position as u64;
         self.filled -= self.position;
         self.position = 0;
-        let in_segment = usize::try_from(self.end - self.buffer_offset).unwrap_or(usize::MAX);
+        let in_segment = usize::try_from(self.end.saturating_sub(self.buffer_offset)).unwrap_or(usize::MAX);
         let wanted = length.max(PIECE_BYTES).min(in_segment.max(length));
         // One batch that was much larger than others leaves its room to nobody.
         if self.buffer.len() < wanted || self.buffer.len() > wanted.max(PIECE_BYTES) {
             self.buffer.resize(wanted.max(PIECE_BYTES), 0);
             self.buffer.shrink_to_fit();
         }
-        let name = file_name(self.header.number);
         let read = self.file.read_at(&mut self.buffer[self.filled..wanted], self.buffer_offset + self.filled as u64);
-        self.filled += read.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
+        self.filled += read.map_err(self.reading())?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::NodeId;
+    use super::super::batch::{BatchLabel, seal};
+    use super::*;
+    use std::io;
+
+    const SEGMENT: SegmentHeader =
+        SegmentHeader { node_id: NodeId([1; 16]), number: 9, first_position: 1, generation: 4 };
+
+    /// What is on a disk that is only read, with holes where there are zeros.
+    struct Bytes(Vec<u8>);
+
+    impl DiskFile for Bytes {
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let rest = self.0.get(offset as usize..).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+
+        fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+            let rest = self.0.get(offset as usize..).unwrap_or_default();
+            Ok(rest.iter().position(|byte| *byte != 0).map(|at| offset + at as u64))
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Puts a batch at `offset`; says where it ends.
+    fn put(bytes: &mut Vec<u8>, offset: usize, body: &[u8]) -> usize {
+        let mut batch = vec![0; BATCH_HEADER_BYTES];
+        batch.extend_from_slice(body);
+        let label = BatchLabel { first_position: 1, durable_position: 0, records: 1, flags: 0 };
+        seal(&mut batch, &label, &SEGMENT, offset as u64);
+        let end = offset + batch.len();
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[offset..end].copy_from_slice(&batch);
+        end
+    }
+
+    /// Where whole batches are found, with their lengths.
+    fn found(bytes: Vec<u8>) -> Vec<(u64, usize)> {
+        let end = bytes.len() as u64;
+        let mut reader = BatchReader::new(Bytes(bytes), SEGMENT, end, Vec::new());
+        let mut found = Vec::new();
+        while reader.find_batch().unwrap() {
+            let Found::Batch { offset, batch } = reader.next().unwrap() else { panic!("it was just found") };
+            found.push((offset, batch.body.len()));
+        }
+        assert!(matches!(reader.next().unwrap(), Found::End));
+        found
+    }
+
+    #[test]
+    fn a_batch_is_found_wherever_a_piece_ends() {
+        const FILLER: u8 = b'L';
+        let border = SEGMENT_HEADER_BYTES + PIECE_BYTES;
+        for offset in border - BATCH_HEADER_BYTES - 20..border + 5 {
+            let mut bytes = vec![FILLER; offset];
+            let end = put(&mut bytes, offset, b"ten octets");
+            bytes.resize(end + 7, FILLER);
+            assert_eq!(found(bytes), [(offset as u64, 10)]);
+        }
+    }
+
+    #[test]
+    fn batches_are_found_behind_holes_and_behind_what_only_looks_like_one() {
+        let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+        let first_end = put(&mut bytes, SEGMENT_HEADER_BYTES, b"first");
+        bytes.extend_from_slice(&MAGIC);
+        let (second, third) = (3 * PIECE_BYTES - 1, 5 * PIECE_BYTES + 1);
+        let torn_end = put(&mut bytes, first_end + 100, &[7; 300]);
+        bytes[torn_end - 1] ^= 1;
+        put(&mut bytes, second, &vec![8; PIECE_BYTES + 9]);
+        put(&mut bytes, third, b"");
+        bytes.resize(7 * PIECE_BYTES, 0);
+        let wanted = [(SEGMENT_HEADER_BYTES, 5), (second, PIECE_BYTES + 9), (third, 0)];
+        assert_eq!(found(bytes), wanted.map(|(offset, length)| (offset as u64, length)));
+    }
+
+    #[test]
+    fn nothing_is_found_where_there_is_no_room_for_a_batch() {
+        for length in 0..BATCH_HEADER_BYTES {
+            let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+            bytes.extend(MAGIC.iter().cycle().take(length));
+            assert_eq!(found(bytes), []);
+        }
     }
 }

@@ -26,6 +26,14 @@ const FILE_SUFFIX: &str = ".seg";
 /// A segment's place in the log; a number is never used for two segments of one generation.
 pub type SegmentNumber = u64;
 
+/// A segment's file that holds nothing that is needed, and may be used again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FreeSegment {
+    pub number: SegmentNumber,
+    /// So many of its first bytes at least were written at some time, not only preallocated.
+    pub written: u64,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentHeader {
     pub node_id: NodeId,

@@ -82,6 +82,8 @@ pub fn options(random: &mut Random) -> LogOptions {
         batch_max_bytes: *random.pick(&[300, 2000, 20_000]),
         checkpoint_interval_bytes: *random.pick(&[2, 4, 16]) * segment_bytes,
         free_segments_max: 2,
+        zero_ahead_bytes: 1000,
+        small_sync_bytes: 400,
     }
 }
 

@@ -60,3 +60,24 @@ fn an_orderly_stop_counts_for_the_next_start_only() {
         assert!(!found.clean, "seed {seed}");
     }
 }
+
+/// A segment is mostly room for what is to come, which no start has to look at.
+#[test]
+fn a_start_reads_what_was_written_and_not_what_was_preallocated() {
+    const SEGMENT_BYTES: u64 = 32 << 20;
+    /// A piece for replay, one for what is behind the log's end, and what is small.
+    const BYTES_READ_MAX: u64 = 3 << 20;
+    let options = LogOptions { segment_bytes: SEGMENT_BYTES, ..small() };
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options.clone(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    let position = model.enqueue(&mut log, &[1], 30);
+    log.store.awaited(position);
+    log.flush();
+    for disk in [log.disk.after_stop(), log.stop()] {
+        let (_, found) = Log::open(&disk, options.clone(), RecoveryMode::Strict).unwrap();
+        assert_eq!(found.queues[0].messages.len(), 1);
+        assert!(disk.bytes_read() < BYTES_READ_MAX, "{} bytes", disk.bytes_read());
+    }
+}

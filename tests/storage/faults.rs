@@ -74,8 +74,8 @@ fn a_full_disk_postpones_a_checkpoint() {
     let (mut log, mut model) = declared_log(&disk).unwrap();
     log.flush();
     let checkpoints = log.writer.totals().checkpoints;
-    // The sync of the log is the next call, then comes the checkpoint's file.
-    disk.fail_at(disk.calls() + 2, Fault::Full);
+    // Zeros ahead and the sync of the log are the next calls, then comes the checkpoint's file.
+    disk.fail_at(disk.calls() + 3, Fault::Full);
     log.writer.checkpoint().unwrap();
     assert_eq!(log.writer.totals().checkpoints, checkpoints);
     assert!(!log.writer.is_poisoned());
@@ -84,4 +84,18 @@ fn a_full_disk_postpones_a_checkpoint() {
     let (_, found) = Log::open(&log.stop(), small(), RecoveryMode::Strict).unwrap();
     model.check(&found, true);
     assert_eq!(disk.bytes_in(Folder::Root), 44);
+}
+
+#[test]
+fn a_disk_too_full_for_zeros_ahead_is_not_too_full_for_a_sync() {
+    let disk = SimDisk::default();
+    let (mut log, mut model) = declared_log(&disk).unwrap();
+    log.flush();
+    disk.fail_at(disk.calls() + 1, Fault::Full);
+    log.writer.checkpoint().unwrap();
+    assert!(disk.has_failed());
+    work(&mut log, &mut model);
+    assert!(!log.failed);
+    let (_, found) = Log::open(&disk.after_crash(1), small(), RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
 }

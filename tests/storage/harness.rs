@@ -31,6 +31,8 @@ pub fn small() -> LogOptions {
         batch_max_bytes: 512,
         checkpoint_interval_bytes: 6000,
         free_segments_max: 2,
+        zero_ahead_bytes: 300,
+        small_sync_bytes: 250,
     }
 }
 

@@ -7,6 +7,7 @@
 #[path = "../support/sim_disk.rs"]
 mod sim_disk;
 
+mod ahead;
 mod damage;
 mod definitions;
 mod ends;

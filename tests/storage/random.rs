@@ -17,6 +17,8 @@ fn options(random: &mut ChaCha8Rng) -> LogOptions {
         sync_policy: [SyncPolicy::Always, SyncPolicy::Always, SyncPolicy::Interval][random.next_u32() as usize % 3],
         segment_bytes,
         checkpoint_interval_bytes: [2, 4, 16][random.next_u32() as usize % 3] * segment_bytes,
+        free_segments_max: [0, 2, 8][random.next_u32() as usize % 3],
+        zero_ahead_bytes: [0, 300, 4096][random.next_u32() as usize % 3],
         ..small()
     }
 }

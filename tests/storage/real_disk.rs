@@ -2,6 +2,7 @@
 
 use crate::harness::{NODE, declared, load_all, message, number_of, queue};
 use leveret::broker::store::Store;
+use leveret::storage::disk::{Disk, DiskFile, Folder};
 use leveret::storage::loader_thread::{LoadReport, spawn_loader};
 use leveret::storage::spawn::{Report, WriterHandle, spawn};
 use leveret::storage::{FileDisk, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, recover};
@@ -134,4 +135,24 @@ fn a_folder_that_cannot_be_made_is_named() {
     assert!(error.starts_with("cannot make the folder ") && error.contains("is-a-file"), "{error}");
     let error = FileDisk::open(std::path::Path::new("/proc/leveret")).err().unwrap().to_string();
     assert!(error.starts_with("cannot make the folder /proc/leveret"), "{error}");
+}
+
+/// Whether the file system knows what was never written or not, nothing that was written is stepped over.
+#[test]
+fn the_next_data_of_a_file_is_never_behind_what_was_written() {
+    const LENGTH: u64 = 8 << 20;
+    const WRITTEN_AT: u64 = 5_000_000;
+    let folder = TestFolder::new("next-data");
+    let file = FileDisk::open(&folder.0).unwrap().create(Folder::Log, "data", LENGTH).unwrap();
+    file.write_at(b"something", WRITTEN_AT).unwrap();
+    for is_synced in [false, true] {
+        if is_synced {
+            file.sync().unwrap();
+        }
+        for offset in [0, 1, WRITTEN_AT - 1, WRITTEN_AT] {
+            let found = file.next_data(offset).unwrap().unwrap();
+            assert!(found >= offset && found <= WRITTEN_AT, "{found} from {offset}");
+        }
+    }
+    assert!(file.next_data(LENGTH).unwrap().is_none_or(|found| found >= LENGTH));
 }

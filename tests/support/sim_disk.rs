@@ -38,6 +38,10 @@ struct FileState {
     /// What survives any crash.
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// How much of it was ever written, …
+    written: usize,
+    /// … and how much of that was synced.
+    written_and_synced: usize,
 }
 
 #[derive(Clone)]
@@ -68,6 +72,9 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     crashed: bool,
     open_files: usize,
+    bytes_read: u64,
+    bytes_written: u64,
+    syncs_of_fresh_blocks: u64,
     free_bytes: Option<u64>,
     unreadable: bool,
     failed: bool,
@@ -153,7 +160,7 @@ impl SimDisk {
                     _ => tear(&mut survived, change, &mut random),
                 }
             }
-            *file = FileState { visible: survived.clone(), durable: survived, unsynced: Vec::new() };
+            *file = FileState { visible: survived.clone(), durable: survived, unsynced: Vec::new(), ..*file };
         }
         let contents =
             Contents { files: contents.files, durable_names: names.clone(), names, unsynced_names: Vec::new() };
@@ -194,6 +201,21 @@ impl SimDisk {
     /// How many files are open.
     pub fn open_files(&self) -> usize {
         self.state().open_files
+    }
+
+    /// How much was ever read.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
+    }
+
+    /// How much was ever written.
+    pub fn bytes_written(&self) -> u64 {
+        self.state().bytes_written
+    }
+
+    /// Syncs after which a file system has more to note than bytes: where nothing had been written before.
+    pub fn syncs_of_fresh_blocks(&self) -> u64 {
+        self.state().syncs_of_fresh_blocks
     }
 
     /// Lets the disk say that it has so much room, whatever is written to it.
@@ -340,25 +362,36 @@ impl DiskFile for SimFile {
             return result;
         }
         let change = Change::Write { offset: offset as usize, bytes: written.to_vec() };
+        state.bytes_written += written.len() as u64;
         let file = &mut state.contents.files[self.id];
+        file.written = file.written.max(offset as usize + written.len());
         apply_change(&mut file.visible, &change);
         file.unsynced.push(change);
         result
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
         if state.unreadable {
             return Err(io::Error::from_raw_os_error(5));
         }
         let rest = state.contents.files[self.id].visible.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
+        state.bytes_read += count as u64;
         Ok(count)
     }
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.disk.state().contents.files[self.id].visible.len() as u64)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        let state = self.disk.state();
+        let rest = state.contents.files[self.id].visible.get(offset as usize..).unwrap_or_default();
+        let found = rest.iter().position(|byte| *byte != 0);
+        // A disk knows its sectors, not their bytes.
+        Ok(found.map(|at| offset.max((offset + at as u64) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64)))
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -376,6 +409,8 @@ impl DiskFile for SimFile {
         for change in file.unsynced.drain(..) {
             apply_change(&mut file.durable, &change);
         }
+        let is_fresh = file.written > std::mem::replace(&mut file.written_and_synced, file.written);
+        state.syncs_of_fresh_blocks += u64::from(is_fresh);
         Ok(())
     }
 }
