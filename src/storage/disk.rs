@@ -74,6 +74,10 @@ pub trait DiskFile: Send + 'static {
     /// to nothing, unlike reading what was preallocated and never written.
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
 
+    /// Behind this there are only zeros. What was read may count as data, and so may what a system read ahead: ask before
+    /// reading.
+    fn data_end(&self) -> io::Result<u64>;
+
     /// Makes what was written survive a crash: fdatasync.
     fn sync(&self) -> io::Result<()>;
 }

@@ -195,6 +195,21 @@ impl DiskFile for FileOnDisk {
         }
     }
 
+    fn data_end(&self) -> io::Result<u64> {
+        let mut end = 0;
+        while let Some(data) = self.next_data(end)? {
+            let from = i64::try_from(data).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            // SAFETY: as in `next_data`.
+            let hole = unsafe { libc::lseek(self.0.as_raw_fd(), from, libc::SEEK_HOLE) };
+            match u64::try_from(hole) {
+                Ok(hole) if hole > data => end = hole,
+                // A file system that cannot tell.
+                _ => return self.length(),
+            }
+        }
+        Ok(end)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }

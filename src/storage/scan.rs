@@ -44,6 +44,8 @@ pub struct BatchReader<F> {
     file: F,
     header: SegmentHeader,
     end: u64,
+    /// Behind this no batch begins.
+    data_end: u64,
     buffer: Vec<u8>,
     /// How much of the buffer was read, and where in the segment it lies.
     filled: usize,
@@ -63,7 +65,7 @@ impl<F: DiskFile> BatchReader<F> {
     /// Begins at a segment's first batch, and knows where the last one ends. `buffer` is one to use, whatever is in it.
     pub fn new(file: F, header: SegmentHeader, end: u64, buffer: Vec<u8>) -> Self {
         let buffer_offset = SEGMENT_HEADER_BYTES as u64;
-        Self { file, header, end, buffer, filled: 0, buffer_offset, position: 0 }
+        Self { file, header, end, data_end: end, buffer, filled: 0, buffer_offset, position: 0 }
     }
 
     /// Opens a segment of which nobody knows where its batches end; `None` when it has no whole header.
@@ -78,11 +80,13 @@ impl<F: DiskFile> BatchReader<F> {
         let name = file_name(number);
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let opened = disk.open(Folder::Log, &name).and_then(|file| {
+            let data_end = file.data_end()?;
             file.read_at(&mut bytes, 0)?;
-            Ok((file.length()?, file))
+            Ok((data_end, file.length()?, file))
         });
-        let (end, file) = opened.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
-        Ok(SegmentHeader::decode(&bytes, number).map(|header| Self::new(file, header, end, buffer)))
+        let (data_end, end, file) = opened.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
+        let Some(header) = SegmentHeader::decode(&bytes, number) else { return Ok(None) };
+        Ok(Some(Self { data_end, ..Self::new(file, header, end, buffer) }))
     }
 
     pub fn number(&self) -> SegmentNumber {
@@ -130,11 +134,11 @@ impl<F: DiskFile> BatchReader<F> {
     pub fn find_batch(&mut self) -> Result<bool, StorageError> {
         let finder = memchr::memmem::Finder::new(&MAGIC);
         loop {
-            if self.ahead().len() < BATCH_HEADER_BYTES {
+            if self.ahead().len() < BATCH_HEADER_BYTES && self.offset() < self.data_end {
                 self.skip_hole()?;
                 self.fill(BATCH_HEADER_BYTES)?;
             }
-            if self.ahead().len() < BATCH_HEADER_BYTES {
+            if self.ahead().len() < BATCH_HEADER_BYTES || self.offset() >= self.data_end {
                 self.go_to(self.end);
                 return Ok(false);
             }
@@ -238,6 +242,10 @@ mod tests {
         fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
             let rest = self.0.get(offset as usize..).unwrap_or_default();
             Ok(rest.iter().position(|byte| *byte != 0).map(|at| offset + at as u64))
+        }
+
+        fn data_end(&self) -> io::Result<u64> {
+            Ok(self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1))
         }
 
         fn sync(&self) -> io::Result<()> {

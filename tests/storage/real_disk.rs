@@ -154,5 +154,6 @@ fn the_next_data_of_a_file_is_never_behind_what_was_written() {
             assert!(found >= offset && found <= WRITTEN_AT, "{found} from {offset}");
         }
     }
+    assert!(file.data_end().unwrap() >= WRITTEN_AT + 9);
     assert!(file.next_data(LENGTH).unwrap().is_none_or(|found| found >= LENGTH));
 }

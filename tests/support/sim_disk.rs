@@ -394,6 +394,12 @@ impl DiskFile for SimFile {
         Ok(found.map(|at| offset.max((offset + at as u64) / SECTOR_BYTES as u64 * SECTOR_BYTES as u64)))
     }
 
+    fn data_end(&self) -> io::Result<u64> {
+        let state = self.disk.state();
+        let last = state.contents.files[self.id].visible.iter().rposition(|byte| *byte != 0);
+        Ok(last.map_or(0, |last| (last / SECTOR_BYTES + 1) as u64 * SECTOR_BYTES as u64))
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = match self.disk.change() {
             Ok(state) => state,
