@@ -4,10 +4,11 @@
 //! publish again, and its content header and only body frame are there too, the message goes to the broker without
 //! decoding a method, looking up an exchange or a queue, or copying a byte. Everything else is assembled.
 
-use super::channel::{Channel, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
+use super::channel::{Channel, ChannelState, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
 use super::lane::Template;
-use super::{Connection, Context};
+use super::{Connection, Context, Settings};
 use crate::broker::equivalence::type_name;
+use crate::broker::exchange::ExchangeId;
 use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX};
 use crate::broker::store::Store;
 use crate::broker::{Broker, ChannelId, DirectLane, Publication, REPLY_TO, Room, expiration};
@@ -35,6 +36,14 @@ impl IncomingBody {
 struct WholeContent<'a> {
     frames: &'a [u8],
     header_frame_length: usize,
+}
+
+impl<'a> WholeContent<'a> {
+    /// Property flags and list.
+    #[inline(always)]
+    fn properties(&self) -> &'a [u8] {
+        &self.frames[PROPERTIES_OFFSET..self.header_frame_length - 1]
+    }
 }
 
 /// Finds content header and body frame of `channel_number` at the start of `input`. `None` when they aren't complete,
@@ -71,6 +80,12 @@ fn whole_content(input: &[u8], channel_number: u16) -> Option<WholeContent<'_>> 
     Some(WholeContent { frames: &input[..header_frame_length + body_frame_length], header_frame_length })
 }
 
+/// Whether no body that [`whole_content`] finds is too large.
+#[inline]
+fn allows_all_small(settings: &Settings) -> bool {
+    settings.message_size_max >= INLINE_BODY_MAX
+}
+
 /// Whether bytes that are most often few are the same. A call of the system's comparison costs more than comparing them.
 #[inline(always)]
 fn same_short(a: &[u8], b: &[u8]) -> bool {
@@ -87,9 +102,22 @@ fn same_short(a: &[u8], b: &[u8]) -> bool {
 
 impl LastPublish {
     /// The attributes of a message with these properties, when they are those of the last one.
-    #[inline]
+    #[inline(always)]
     fn known_attributes(&self, properties: &[u8]) -> Option<Attributes> {
         (self.properties_known && same_short(&self.properties, properties)).then_some(self.attributes)
+    }
+
+    /// The attributes of a message with these properties, when they [need nothing special](plain_attributes).
+    #[inline(always)]
+    fn attributes_of(&mut self, properties: &[u8]) -> Option<Attributes> {
+        self.known_attributes(properties).or_else(|| self.read_attributes(properties))
+    }
+
+    #[inline(never)]
+    fn read_attributes(&mut self, properties: &[u8]) -> Option<Attributes> {
+        let attributes = plain_attributes(properties)?;
+        self.know(properties, attributes);
+        Some(attributes)
     }
 
     fn know(&mut self, properties: &[u8], attributes: Attributes) {
@@ -111,6 +139,7 @@ impl Connection {
         if last_publish.route_generation != Some(context.broker.routing_generation())
             || !matches!(incoming, Incoming::Method)
             || context.alarm.is_some()
+            || !allows_all_small(context.settings)
         {
             return 0;
         }
@@ -142,6 +171,36 @@ impl Connection {
         }
         self.published |= position > 0;
         position
+    }
+
+    /// Publishes the content of a method that has just come, if all of it is there and nothing in it is special: nothing is
+    /// assembled then. Returns how much of the input it took.
+    #[inline]
+    pub(super) fn receive_whole_content<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
+        let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
+        let Channel { number, id, state, incoming, last_publish } = &mut **channel;
+        if *state != ChannelState::Open
+            || !matches!(incoming, Incoming::Header)
+            || context.alarm.is_some()
+            || !allows_all_small(context.settings)
+            || last_publish.immediate
+            || context.broker.is_transactional(*id)
+        {
+            return 0;
+        }
+        let Some(content) = whole_content(input, *number) else { return 0 };
+        let WholeContent { frames, header_frame_length } = content;
+        if header_frame_length > self.frame_max as usize {
+            return 0;
+        }
+        let Some(attributes) = last_publish.attributes_of(content.properties()) else { return 0 };
+        let Ok(exchange) = context.broker.publish_exchange(exchange_of(&last_publish.address)) else { return 0 };
+        let content = Framed { frames, header_frame_length, shared_body: None };
+        let published = route_and_publish(*id, last_publish, exchange, content, attributes, &[], context);
+        debug_assert!(published.is_ok(), "only a transaction refuses a publish");
+        *incoming = Incoming::Method;
+        self.published = true;
+        frames.len()
     }
 
     /// A `basic.publish`, whose content follows; `wire` is its whole frame.
@@ -277,8 +336,7 @@ fn finish<S: Store>(
     if last.immediate {
         return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
     }
-    let (exchange_name, routing_key) = names(&last.address);
-    let exchange = broker.publish_exchange(exchange_name)?;
+    let exchange = broker.publish_exchange(exchange_of(&last.address))?;
 
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
     let plain = last.known_attributes(properties_bytes).or_else(|| plain_attributes(properties_bytes));
@@ -293,32 +351,48 @@ fn finish<S: Store>(
         }
     };
     let shared_body = (!body.large_body.is_empty()).then(|| Bytes::from(body.large_body));
-    let publication = Publication {
-        content: Content {
-            address: &last.address,
-            frames: &frames,
-            header_frame_length,
-            shared_body: shared_body.as_ref(),
-        },
-        attributes,
-        mandatory: last.mandatory,
-    };
-    if broker.is_transactional(channel.id) {
-        return broker.publish_in_transaction(channel.id, &publication, &extra_keys);
+    let content = Framed { frames: &frames, header_frame_length, shared_body: shared_body.as_ref() };
+    route_and_publish(channel.id, last, exchange, content, attributes, &extra_keys, context)
+}
+
+/// A content without its address.
+struct Framed<'a> {
+    frames: &'a [u8],
+    header_frame_length: usize,
+    shared_body: Option<&'a Bytes>,
+}
+
+/// Publishes a content to where the channel's last method says.
+#[inline]
+fn route_and_publish<S: Store>(
+    id: ChannelId,
+    last: &mut LastPublish,
+    exchange: ExchangeId,
+    content: Framed<'_>,
+    attributes: Attributes,
+    extra_keys: &[ShortString],
+    context: &mut Context<'_, S>,
+) -> Result<(), AmqpError> {
+    let broker = &mut *context.broker;
+    let LastPublish { address, mandatory, queues, route_generation, .. } = last;
+    let Framed { frames, header_frame_length, shared_body } = content;
+    let content = Content { address, frames, header_frame_length, shared_body };
+    let publication = Publication { content, attributes, mandatory: *mandatory };
+    if broker.is_transactional(id) {
+        return broker.publish_in_transaction(id, &publication, extra_keys);
     }
-    let known_route = extra_keys.is_empty() && last.route_generation == Some(broker.routing_generation());
+    let known_route = extra_keys.is_empty() && *route_generation == Some(broker.routing_generation());
     if !known_route {
-        let properties = publication.content.properties();
-        let routing = broker.route(exchange, routing_key, &extra_keys, properties, &mut last.queues);
+        let routing = broker.route(exchange, content.routing_key(), extra_keys, content.properties(), queues);
         // Only what has exactly these bytes again may take this route without asking.
-        last.route_generation =
-            (routing.cacheable && routing.reply_channel.is_none()).then(|| broker.routing_generation());
+        let is_known = routing.cacheable && routing.reply_channel.is_none();
+        *route_generation = is_known.then(|| broker.routing_generation());
         if let Some(reply_channel) = routing.reply_channel {
-            broker.publish_reply(channel.id, reply_channel, &publication, context.outboxes);
+            broker.publish_reply(id, reply_channel, &publication, context.outboxes);
             return Ok(());
         }
     }
-    broker.publish(channel.id, &publication, &last.queues, context.outboxes);
+    broker.publish(id, &publication, queues, context.outboxes);
     Ok(())
 }
 
@@ -339,15 +413,7 @@ fn next_repeated<'a>(
     if content.header_frame_length > frame_max {
         return None;
     }
-    let properties = &content.frames[PROPERTIES_OFFSET..content.header_frame_length - 1];
-    let attributes = match last_publish.known_attributes(properties) {
-        Some(attributes) => attributes,
-        None => {
-            let attributes = plain_attributes(properties)?;
-            last_publish.know(properties, attributes);
-            attributes
-        }
-    };
+    let attributes = last_publish.attributes_of(content.properties())?;
     Some((content, attributes))
 }
 
@@ -383,10 +449,9 @@ fn publish_in_lane<S: Store>(
     position
 }
 
-/// Exchange and routing key of an address.
-fn names(address: &[u8]) -> (&[u8], &[u8]) {
-    let content = Content { address, frames: &[], header_frame_length: 0, shared_body: None };
-    (content.exchange(), content.routing_key())
+/// The exchange of an address.
+fn exchange_of(address: &[u8]) -> &[u8] {
+    Content { address, frames: &[], header_frame_length: 0, shared_body: None }.exchange()
 }
 
 /// What the properties say, when they need nothing but to be kept. `None` when something in them has to be looked at

@@ -122,6 +122,10 @@ impl Connection {
         if published > 0 {
             return published;
         }
+        let published = self.receive_whole_content(input, context);
+        if published > 0 {
+            return published;
+        }
         match parse_frame(input, self.frame_max) {
             Ok(Some(frame)) => {
                 self.frame(&frame, &input[..frame.wire_size()], context);

@@ -360,6 +360,19 @@ fn item_68_a_client_that_never_reads_is_given_up_at_its_limit() {
     bystander.round_trip();
 }
 
+/// A limit below what is published as it lies in the receive buffer, like the message before or not.
+#[test]
+fn a_small_message_is_held_to_a_smaller_limit() {
+    let broker = Broker::start("[limits]\nmessage_size_max_bytes = 100\n");
+    let refused =
+        "channel.close 406 PRECONDITION_FAILED - message size 101 is larger than configured max size 100 (60,40)";
+    for before in ["", "2x publish routing_key=nowhere body='x'*100 ; "] {
+        let mut client = Client::connect(broker.address, "");
+        client.send(&format!("{before}publish routing_key=nowhere body='x'*101"));
+        client.expects(refused);
+    }
+}
+
 #[test]
 fn item_70_a_storm_of_requeues() {
     beside_a_bystander(|broker| {
