@@ -40,6 +40,11 @@ const STREAM_OVERFLOW_BYTES: usize = 2 * 1024;
 const PUMP_ROUNDS_MAX: usize = 4;
 /// Who is read sparingly is read one part in so many of the budget in a turn: little more than what a turn costs anyway.
 const SPARING_SHARE: usize = 8;
+/// Publishers who are many share so many read budgets in a turn, so that nobody waits long for one in which all are read.
+const READ_BUDGETS_PER_TURN: usize = 16;
+/// What each of them may send in a turn all the same, in bytes. Beside 300 who flood 300 queues a message took 10 ms with
+/// this, 6 ms with half of it, and 24 ms without a share; they made 8.5, 6.2 and 10.1 million messages a second.
+const READ_SHARE_LEAST_BYTES: usize = 32 * 1024;
 /// How soon publishers that wait for a queue to drain are asked again, in milliseconds.
 const PRESSURE_RETRY_MS: u64 = 1;
 /// How long a client may take to end its side after we ended ours, in milliseconds.
@@ -322,29 +327,32 @@ impl Server {
             self.clients.list(id);
         }
         let mut publishers = std::mem::take(&mut self.publishers);
+        let budget_bytes = self.read_budget_bytes;
         for _ in 0..self.clients.to_read_len() {
             let Some(id) = self.clients.next_to_read() else { break };
             match self.hub.has_published(id) {
                 true => publishers.push(id),
-                false => self.receive_as_allowed(id),
+                false => self.receive_as_allowed(id, budget_bytes),
             }
         }
         if !publishers.is_empty() && self.hub.has_work() {
             self.pump_and_flush();
         }
+        let share_bytes = budget_bytes * READ_BUDGETS_PER_TURN / publishers.len().max(1);
+        let share_bytes = share_bytes.clamp(READ_SHARE_LEAST_BYTES.min(budget_bytes), budget_bytes);
         for id in publishers.drain(..) {
             // It may be gone since.
             if self.clients.get_mut(id).is_some() {
-                self.receive_as_allowed(id);
+                self.receive_as_allowed(id, share_bytes);
             }
         }
         self.publishers = publishers;
     }
 
-    fn receive_as_allowed(&mut self, id: ConnectionId) {
+    fn receive_as_allowed(&mut self, id: ConnectionId, budget_bytes: usize) {
         match self.hub.may_read(id) {
-            MayRead::Now => self.receive_from(id, self.read_budget_bytes),
-            MayRead::Sparingly => self.receive_from(id, self.read_budget_bytes / SPARING_SHARE),
+            MayRead::Now => self.receive_from(id, budget_bytes),
+            MayRead::Sparingly => self.receive_from(id, budget_bytes.min(self.read_budget_bytes / SPARING_SHARE)),
             MayRead::Later => self.pressed.push(id),
             // It is listed again when that is over.
             MayRead::NotDuringAlarm | MayRead::WhenResumed => {}
