@@ -84,6 +84,12 @@ pub(super) struct Server {
     now_ms: u64,
 }
 
+/// What each of so many publishers may send in a turn in which one alone may send `budget_bytes`.
+fn read_share_bytes(budget_bytes: usize, publishers: usize) -> usize {
+    let share_bytes = budget_bytes * READ_BUDGETS_PER_TURN / publishers.max(1);
+    share_bytes.clamp(READ_SHARE_LEAST_BYTES.min(budget_bytes), budget_bytes)
+}
+
 /// Nothing is confirmed after this: what was not synced may be lost, and the disk is not asked again.
 fn log_failed(error: StorageError) -> io::Error {
     log::error!("the log failed, nothing is durable any more: {error}");
@@ -338,8 +344,7 @@ impl Server {
         if !publishers.is_empty() && self.hub.has_work() {
             self.pump_and_flush();
         }
-        let share_bytes = budget_bytes * READ_BUDGETS_PER_TURN / publishers.len().max(1);
-        let share_bytes = share_bytes.clamp(READ_SHARE_LEAST_BYTES.min(budget_bytes), budget_bytes);
+        let share_bytes = read_share_bytes(budget_bytes, publishers.len());
         for id in publishers.drain(..) {
             // It may be gone since.
             if self.clients.get_mut(id).is_some() {
@@ -535,5 +540,30 @@ impl Server {
         }
         self.hub.disconnect(id);
         drop(client);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET_BYTES: usize = 4 * READ_SHARE_LEAST_BYTES;
+
+    #[test]
+    fn publishers_share_a_turn_from_one_too_many_on() {
+        for publishers in 0..=READ_BUDGETS_PER_TURN {
+            assert_eq!(read_share_bytes(BUDGET_BYTES, publishers), BUDGET_BYTES, "{publishers} publishers");
+        }
+        let shared = read_share_bytes(BUDGET_BYTES, READ_BUDGETS_PER_TURN + 1);
+        assert_eq!(shared, BUDGET_BYTES * READ_BUDGETS_PER_TURN / (READ_BUDGETS_PER_TURN + 1));
+    }
+
+    #[test]
+    fn no_share_is_below_the_least_unless_the_budget_is() {
+        let at_the_least = 4 * READ_BUDGETS_PER_TURN;
+        assert_eq!(read_share_bytes(BUDGET_BYTES, at_the_least), READ_SHARE_LEAST_BYTES);
+        assert!(read_share_bytes(BUDGET_BYTES, at_the_least - 1) > READ_SHARE_LEAST_BYTES);
+        assert_eq!(read_share_bytes(BUDGET_BYTES, 65_536), READ_SHARE_LEAST_BYTES);
+        assert_eq!(read_share_bytes(4096, 65_536), 4096);
     }
 }

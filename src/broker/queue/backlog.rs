@@ -371,6 +371,19 @@ mod tests {
         prop::collection::vec(step, 0..300)
     }
 
+    #[test]
+    fn only_small_messages_with_bodies_of_their_own_are_packed() {
+        let mut backlog = Backlog::default();
+        let body = Bytes::from_static(b"body");
+        let most = [0; PACKED_FRAMES_MAX_BYTES];
+        let more = [0; PACKED_FRAMES_MAX_BYTES + 1];
+        assert!(!backlog.packs(&content(&most, None)), "nothing is, in a short queue in memory");
+        backlog.expect(1, 1, 0);
+        assert!(backlog.packs(&content(&most, None)));
+        assert!(!backlog.packs(&content(&more, None)));
+        assert!(!backlog.packs(&content(&most, Some(&body))));
+    }
+
     proptest! {
         /// Against the obvious model: a sorted set of sequences.
         #[test]

@@ -92,3 +92,44 @@ impl Packed {
         rest.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::queue::NEVER;
+
+    fn entry(sequence: u64, body: &[u8]) -> Entry<'_> {
+        let (address, header_frame) = (b"\0\x01q\xCE".as_slice(), [0; 22].as_slice());
+        Entry {
+            sequence,
+            expires_at_ms: NEVER,
+            persistent: false,
+            priority: 0,
+            address,
+            header_frame,
+            body,
+            has_shared_body: false,
+        }
+    }
+
+    /// So many messages with bodies like this one fit.
+    fn fill(body: &[u8]) -> (Packed, usize) {
+        let mut packed = Packed::for_messages_like(&entry(0, body));
+        let mut count = 0;
+        while packed.takes(&entry(count, body)) {
+            packed.push(&entry(count, body));
+            count += 1;
+        }
+        (packed, count as usize)
+    }
+
+    #[test]
+    fn a_chunk_ends_with_its_thousand_or_with_its_bytes() {
+        let (small, count) = fill(&[7; 16]);
+        assert!((CHUNK_LENGTH - 16..=CHUNK_LENGTH).contains(&count), "{count} messages");
+        assert!(small.page_bytes() < PACKED_MAX_BYTES);
+        let (large, count) = fill(&[7; 480]);
+        assert!(large.page_bytes() <= PACKED_MAX_BYTES && large.page_bytes() + 1024 > PACKED_MAX_BYTES);
+        assert_eq!(large.page.capacity(), PACKED_MAX_BYTES, "{count} messages, and never more room");
+    }
+}
