@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::consumer::Consumer;
-use super::producer::{Producer, Stamp};
+use super::producer::{PACE_SLEEP, Producer, Stamp};
 use super::topology::Topology;
 use crate::client::Client;
 use crate::measure::{Counters, Window};
@@ -76,6 +76,7 @@ pub fn fill(context: &Context, backlog: &Backlog, queue: &str, outcome: &mut Out
         write_bytes: WRITE_BYTES,
         confirm_window: 0,
         rate: None,
+        sleep: PACE_SLEEP,
         messages: Some(backlog.messages),
         stamp: Stamp::Nothing,
         counter: &counters.published[0],

@@ -72,6 +72,7 @@ pub fn run(context: &Context, crowd: &Crowd) -> io::Result<Outcome> {
             write_bytes: WRITE_BYTES,
             confirm_window: 0,
             rate: Some(crowd.rate as f64),
+            sleep: PACE_SLEEP,
             messages: None,
             stamp: Stamp::Time(epoch),
             counter,

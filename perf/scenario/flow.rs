@@ -4,7 +4,7 @@
 use super::Context;
 use super::backlog::{fill, settled_count};
 use super::consumer::{Consumed, Consumer, Latencies, OrderCheck};
-use super::producer::{Produced, Producer, Stamp};
+use super::producer::{Produced, Producer, Stamp, pace_sleep};
 use super::topology::{Declared, Queue, Topology, unique_name};
 use crate::client::Client;
 use crate::measure::{Counters, Window};
@@ -285,6 +285,7 @@ impl Flow {
                 write_bytes: self.load.write_bytes,
                 confirm_window: self.confirm_window.into(),
                 rate: self.load.rate.map(|rate| rate as f64 / self.producers as f64),
+                sleep: pace_sleep(self.producers),
                 messages: self.load.messages.map(share),
                 stamp: match (self.load.check, self.load.latency) {
                     (true, _) => Stamp::Number(index as u64),

@@ -44,7 +44,8 @@ struct Schedule {
 
 impl Schedule {
     fn due_ns(&self, message: u64) -> u64 {
-        (u128::from(message) * 1_000_000_000 / u128::from(self.rate)) as u64
+        let (seconds, rest) = (message / self.rate, message % self.rate);
+        seconds * 1_000_000_000 + rest * 1_000_000_000 / self.rate
     }
 
     fn now_ns(&self) -> u64 {
@@ -174,8 +175,11 @@ fn send(
     while sent < schedule.messages && !stop.load(Ordering::Relaxed) {
         let now = schedule.await_due(sent);
         let mut batch = 0;
-        while batch < block.messages && sent < schedule.messages && schedule.due_ns(sent) <= now {
+        while batch < block.messages && sent < schedule.messages {
             let due = schedule.due_ns(sent);
+            if due > now {
+                break;
+            }
             let mut stamp = [0; 16];
             stamp[..8].copy_from_slice(&due.to_be_bytes());
             stamp[8..].copy_from_slice(&now.to_be_bytes());

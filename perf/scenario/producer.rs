@@ -18,6 +18,13 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Shortest sleep of a paced producer. What becomes due meanwhile goes out together: a wake-up for each message of a high
 /// rate would take the processor from the broker.
 pub const PACE_SLEEP: Duration = Duration::from_micros(50);
+/// The same of many producers: each sleeps so much longer that all together don't wake more often than one, up to this.
+const PACE_SLEEP_OF_MANY: Duration = Duration::from_millis(1);
+
+/// Shortest sleep of each of so many paced producers.
+pub fn pace_sleep(producers: usize) -> Duration {
+    PACE_SLEEP.saturating_mul(producers.try_into().unwrap_or(u32::MAX)).min(PACE_SLEEP_OF_MANY)
+}
 
 /// What is written into the start of every body.
 #[derive(Clone, Copy)]
@@ -37,6 +44,8 @@ pub struct Producer<'a> {
     /// Most unconfirmed publishes; 0 is without confirms.
     pub confirm_window: u64,
     pub rate: Option<f64>,
+    /// Shortest sleep when paced.
+    pub sleep: Duration,
     pub messages: Option<u64>,
     pub stamp: Stamp,
     pub counter: &'a Counter,
@@ -56,6 +65,7 @@ pub struct Produced {
 struct Pace {
     start: Instant,
     rate: Option<f64>,
+    sleep: Duration,
 }
 
 impl Pace {
@@ -66,17 +76,23 @@ impl Pace {
         }
     }
 
-    /// When a message is due.
-    fn due(&self, message: u64) -> Instant {
+    /// When a message is due, and how long after it each next one, in nanoseconds since `epoch`: a line instead of a call
+    /// for each message, as these are made by the million. Without a rate all are due now.
+    fn due_ns(&self, message: u64, epoch: Instant) -> (f64, f64) {
         match self.rate {
-            None => Instant::now(),
-            Some(rate) => self.start + Duration::from_secs_f64((message + 1) as f64 / rate),
+            None => (epoch.elapsed().as_nanos() as f64, 0.0),
+            Some(rate) => {
+                let step_ns = 1e9 / rate;
+                let start_ns = self.start.saturating_duration_since(epoch).as_nanos() as f64;
+                (start_ns + (message + 1) as f64 * step_ns, step_ns)
+            }
         }
     }
 
     /// How long to sleep for the next message, or until the stop flag wants to be looked at.
     fn pause(&self, published: u64) -> Duration {
-        self.due(published).saturating_duration_since(Instant::now()).clamp(PACE_SLEEP, STOP_CHECK)
+        let (due_ns, _) = self.due_ns(published, self.start);
+        Duration::from_nanos(due_ns as u64).saturating_sub(self.start.elapsed()).clamp(self.sleep, STOP_CHECK)
     }
 }
 
@@ -111,21 +127,19 @@ impl Producer<'_> {
     }
 
     fn stamp(&self, block: &mut PublishBlock, index: usize, messages: usize, first: u64, pace: &Pace) {
-        let mut stamp = [0; 16];
-        for number in 0..messages {
-            let message = first + number as u64;
-            match self.stamp {
-                Stamp::Nothing => return,
-                Stamp::Number(producer) => {
-                    stamp[..8].copy_from_slice(&producer.to_be_bytes());
-                    stamp[8..].copy_from_slice(&message.to_be_bytes());
-                }
-                Stamp::Time(epoch) => {
-                    let due = pace.due(message).saturating_duration_since(epoch).as_nanos() as u64;
-                    stamp[8..].copy_from_slice(&due.to_be_bytes());
-                }
-            }
+        let mut put = |number: usize, first_half: u64, second_half: u64| {
+            let mut stamp = [0; 16];
+            stamp[..8].copy_from_slice(&first_half.to_be_bytes());
+            stamp[8..].copy_from_slice(&second_half.to_be_bytes());
             block.stamp(index + number, &stamp);
+        };
+        match self.stamp {
+            Stamp::Nothing => {}
+            Stamp::Number(producer) => (0..messages).for_each(|number| put(number, producer, first + number as u64)),
+            Stamp::Time(epoch) => {
+                let (first_ns, step_ns) = pace.due_ns(first, epoch);
+                (0..messages).for_each(|number| put(number, 0, (first_ns + number as f64 * step_ns) as u64));
+            }
         }
     }
 
@@ -174,7 +188,7 @@ impl Producer<'_> {
 
     fn pace(&self) -> Pace {
         sharpen_sleep();
-        Pace { start: Instant::now(), rate: self.rate }
+        Pace { start: Instant::now(), rate: self.rate, sleep: self.sleep }
     }
 
     fn publish_confirmed(&mut self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
