@@ -4,7 +4,7 @@
 //! instructions; nearly all that this program allocates needs no more than what every block of mimalloc has.
 
 use libmimalloc_sys::{
-    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
+    mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
 use std::alloc::{GlobalAlloc, Layout};
 
@@ -13,6 +13,12 @@ const BLOCK_ALIGNMENT: usize = align_of::<usize>();
 
 /// mimalloc.
 pub struct Allocator;
+
+/// Gives memory that this thread freed back to the system, as far as whole pages of it are free.
+pub fn give_back() {
+    // SAFETY: may be called at any time; what is in use stays.
+    unsafe { mi_collect(true) }
+}
 
 // SAFETY: mimalloc's functions are an allocator: blocks are as large and as aligned as is asked for, and theirs until
 // they are freed; a null pointer says that there is no memory. Blocks of both kinds of calls may be freed and grown by

@@ -45,6 +45,12 @@ impl<S: Store> Broker<S> {
         self.answer_waits_for = self.answer_waits_for.max(position);
     }
 
+    /// The answer to the command under way says that all is done, removals among it.
+    pub fn answer_waits_for_everything(&mut self) {
+        let position = self.store.everything();
+        self.answer_waits_for(position);
+    }
+
     /// What the answer to the last command must wait for, if that isn't durable yet.
     pub fn take_answer_position(&mut self) -> Option<LogPosition> {
         let position = std::mem::take(&mut self.answer_waits_for);

@@ -230,8 +230,7 @@ impl<S: Store> Broker<S> {
         }
         if settles {
             // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
-            let position = self.store.everything();
-            self.answer_waits_for(position);
+            self.answer_waits_for_everything();
         }
         self.readmit_limited(id);
         Ok(())

@@ -1,11 +1,13 @@
 //! Where the loop answers management: one command at a time, a few in a turn.
+//!
+//! What was changed is answered as clients are: when the disk has it.
 
 use super::direct::Direct;
 use super::hub::Hub;
 use crate::broker::expiration;
 use crate::broker::message::Attributes;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
-use crate::broker::store::Store;
+use crate::broker::store::{LogPosition, Store};
 use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Got, Publication, Settlement};
 use crate::connection::{ComposedMessage, Connection, Phase};
 use crate::management::{
@@ -14,6 +16,7 @@ use crate::management::{
 };
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, PropertiesRef, ShortString};
+use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
 /// Commands answered in one turn, so that clients get theirs.
@@ -30,11 +33,16 @@ pub struct Desk {
     more: bool,
     /// It asks for messages that are on their way back to memory.
     waiting: Option<Command>,
+    /// Answers that wait for the log to be durable up to there.
+    held: VecDeque<(LogPosition, Answer)>,
 }
+
+/// Answers whoever asked.
+type Answer = Box<dyn FnOnce()>;
 
 impl Desk {
     pub fn new(commands: Receiver<Command>) -> Self {
-        Self { commands, more: false, waiting: None }
+        Self { commands, more: false, waiting: None, held: VecDeque::new() }
     }
 
     /// Notes that a command came.
@@ -49,6 +57,9 @@ impl Desk {
 
     /// Answers a turn's share of what waits.
     pub fn answer<S: Store>(&mut self, hub: &mut Hub<S>) {
+        let durable = hub.broker().durable();
+        let due = self.held.iter().take_while(|(position, _)| *position <= durable).count();
+        self.held.drain(..due).for_each(|(_, answer)| answer());
         if !self.more {
             return;
         }
@@ -63,7 +74,9 @@ impl Desk {
                 self.waiting = Some(command);
                 return;
             }
-            answer(command, hub);
+            if let Some(held) = answer(command, hub) {
+                self.held.push_back(held);
+            }
         }
     }
 }
@@ -73,7 +86,8 @@ fn send<T>(reply: Reply<T>, answer: T) {
     drop(reply.send(answer));
 }
 
-fn answer<S: Store>(command: Command, hub: &mut Hub<S>) {
+/// Answers, or says what the answer has to wait for.
+fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, Answer)> {
     match command {
         Command::Overview(reply) => send(reply, overview(hub)),
         Command::Queues { from, reply } => {
@@ -107,34 +121,46 @@ fn answer<S: Store>(command: Command, hub: &mut Hub<S>) {
         Command::CloseConnection { peer, local, reason, reply } => {
             send(reply, hub.close_between(peer, local, &reason));
         }
-        change => carry_out(change, hub),
+        change => {
+            let answer = carry_out(change, hub);
+            if let Some(position) = hub.broker_mut().take_answer_position() {
+                return Some((position, answer));
+            }
+            answer();
+        }
     }
+    None
+}
+
+/// The answer to give when its time has come.
+fn later<T: 'static>(reply: Reply<T>, answer: T) -> Answer {
+    Box::new(|| send(reply, answer))
 }
 
 /// The commands that change something.
-fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) {
+fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) -> Answer {
     hub.directly(|direct| match command {
-        Command::DeclareQueue { name, attributes, reply } => send(reply, declare_queue(direct, &name, attributes)),
+        Command::DeclareQueue { name, attributes, reply } => later(reply, declare_queue(direct, &name, attributes)),
         Command::DeleteQueue { name, if_unused, if_empty, reply } => {
-            send(reply, delete_queue(direct, &name, if_unused, if_empty));
+            later(reply, delete_queue(direct, &name, if_unused, if_empty))
         }
         Command::PurgeQueue { name, reply } => {
             let purged = direct.broker.purge_queue(&name, direct.connection, &mut direct.effects);
-            send(reply, purged.map(|_| ()));
+            later(reply, purged.map(|_| ()))
         }
         Command::DeclareExchange { name, attributes, reply } => {
             let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
-            send(reply, direct.broker.declare_exchange(&name, &kind, durable, auto_delete, internal, arguments));
+            later(reply, direct.broker.declare_exchange(&name, &kind, durable, auto_delete, internal, arguments))
         }
         Command::DeleteExchange { name, if_unused, reply } => {
-            send(reply, direct.broker.delete_exchange(&name, if_unused));
+            later(reply, direct.broker.delete_exchange(&name, if_unused))
         }
-        Command::Bind { binding, reply } => send(reply, bind(direct, binding)),
-        Command::Unbind { binding, reply } => send(reply, unbind(direct, &binding)),
-        Command::Publish { publish, reply } => send(reply, self::publish(direct, publish)),
-        Command::Get { get, reply } => send(reply, self::get(direct, &get)),
+        Command::Bind { binding, reply } => later(reply, bind(direct, binding)),
+        Command::Unbind { binding, reply } => later(reply, unbind(direct, &binding)),
+        Command::Publish { publish, reply } => later(reply, self::publish(direct, publish)),
+        Command::Get { get, reply } => later(reply, self::get(direct, &get)),
         _ => unreachable!("questions are answered before"),
-    });
+    })
 }
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {
@@ -241,7 +267,12 @@ fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: PublishSpec) -> Result
     let routing = broker.route(exchange, &routing_key, &[], publication.content.properties(), &mut queues);
     match routing.reply_channel {
         Some(reply_channel) => broker.publish_reply(*channel, reply_channel, &publication, effects),
-        None => broker.publish(*channel, &publication, &queues, effects),
+        None => {
+            broker.publish(*channel, &publication, &queues, effects);
+            if attributes.persistent {
+                broker.answer_waits_for_everything();
+            }
+        }
     }
     Ok(!effects.returned())
 }

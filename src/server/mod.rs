@@ -5,6 +5,7 @@
 mod clients;
 mod desk;
 mod direct;
+mod freed_memory;
 mod hub;
 mod huge_pages;
 mod journal;

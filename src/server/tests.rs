@@ -1,17 +1,21 @@
 //! What depends on time and on where a client comes from, on a clock that the test moves: no socket, no waiting.
 
+use super::desk::Desk;
 use super::hub::LOG_PENDING_MAX_BYTES;
 use super::{Hub, MayRead, hub_settings};
 use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
 use crate::connection::Phase;
+use crate::management::{Command, QueueAttributes};
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
 use crate::protocol::method::{basic, channel, connection, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method};
 use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
 use std::net::SocketAddr;
+use std::sync::mpsc::sync_channel;
+use tokio::sync::oneshot;
 
 const HERE: &str = "127.0.0.1:50000";
 const ELSEWHERE: &str = "192.0.2.7:50000";
@@ -243,6 +247,29 @@ fn publishers_wait_for_a_writer_that_is_stuck_and_nobody_else_does() {
     store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
     assert!(store.take_batch(0).is_some());
     assert_eq!(world.hub.may_read(publisher), MayRead::Now);
+}
+
+#[test]
+fn management_hears_that_it_is_done_when_the_disk_has_it() {
+    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
+    let (commands, receiver) = sync_channel(2);
+    let mut desk = Desk::new(receiver);
+    let (reply, mut declared) = oneshot::channel();
+    let attributes = QueueAttributes { durable: true, auto_delete: false, arguments: FieldTable::default() };
+    commands.send(Command::DeclareQueue { name: "q".into(), attributes, reply }).unwrap();
+    let (reply, mut overview) = oneshot::channel();
+    commands.send(Command::Overview(reply)).unwrap();
+    desk.ring();
+    desk.answer(&mut world.hub);
+    assert!(overview.try_recv().is_ok(), "a question waits for nothing");
+    assert!(declared.try_recv().is_err());
+    let store = world.hub.broker_mut().store_mut();
+    let batch = store.take_batch(0).expect("the declaration");
+    assert!(batch.sync);
+    let written = Written { written: batch.last_position(), synced: batch.last_position() };
+    store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
+    desk.answer(&mut world.hub);
+    assert_eq!(declared.try_recv().expect("it is done").ok(), Some(true));
 }
 
 /// A store whose pager is the test, and a client with a queue of that name.

@@ -10,6 +10,7 @@
 
 use super::clients::Clients;
 use super::desk::Desk;
+use super::freed_memory::FreedMemory;
 use super::hub::{Hub, MayRead};
 use super::huge_pages::HugePages;
 use super::journal::Journal;
@@ -60,6 +61,7 @@ pub(super) struct Server {
     signals: Signals,
     clock: Clock,
     huge_pages: HugePages,
+    freed_memory: FreedMemory,
     hub: Hub<LogStore>,
     journal: Journal,
     desk: Desk,
@@ -136,6 +138,7 @@ impl Server {
             now_ms: clock.now_ms(),
             clock,
             huge_pages,
+            freed_memory: FreedMemory::new(),
             hub,
             journal,
             desk,
@@ -180,7 +183,9 @@ impl Server {
                 // They were told so, and may be waiting for nothing else.
                 self.pump_and_flush();
             }
-            self.huge_pages.follow(message_memory_bytes(), self.now_ms);
+            let message_bytes = message_memory_bytes();
+            self.huge_pages.follow(message_bytes, self.now_ms);
+            self.freed_memory.follow(message_bytes, self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
             self.end_lingering();
             if self.is_shut_down() {
@@ -201,6 +206,7 @@ impl Server {
         let linger = (!self.lingering.is_empty()).then_some(self.now_ms + LINGER_MS);
         let deadlines = [
             self.hub.next_deadline_ms(),
+            self.freed_memory.next_deadline_ms(),
             self.journal.next_deadline_ms(&self.hub),
             pressure,
             linger,
