@@ -64,12 +64,10 @@ fn write_again(enqueue: &Enqueue<'_>) {
         header_frame_length: enqueue.header_frame_length,
         shared_body: body.as_ref(),
     };
-    let attributes = Attributes { persistent: true, priority: enqueue.priority, expiration_ms: None };
-    let message = MessageRef::new(&content, attributes);
     let mut routes = enqueue.routes;
     let Some(first) = routes.next() else { return };
     let mut written = Vec::new();
-    let start = put_enqueue(&mut written, &message, first);
+    let start = put_enqueue(&mut written, &content, enqueue.priority, first);
     routes.for_each(|route| put_route(&mut written, start, route));
     let again = read_record(&mut Cursor::new(&written)).expect("what we write, we read");
     let Record::Enqueue(again) = again else { panic!("a message is one") };
@@ -78,6 +76,8 @@ fn write_again(enqueue: &Enqueue<'_>) {
         (enqueue.priority, enqueue.address, enqueue.frames, enqueue.body)
     );
     assert!(again.routes.eq(enqueue.routes), "the routes are the same");
+    let attributes = Attributes { persistent: true, priority: enqueue.priority, expiration_ms: None };
+    let message = MessageRef::new(&content, attributes);
     let content = message.content();
     let _ = (content.exchange(), content.routing_key(), content.properties(), content.body());
 }

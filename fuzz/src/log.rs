@@ -2,7 +2,7 @@
 
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, Store};
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
 use leveret::protocol::{FieldTable, ShortString};
 use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, BatchLabel, seal};
 use leveret::storage::disk::{Disk, Folder};
@@ -116,9 +116,11 @@ fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, sto
     }
     for number in numbers {
         let message = message(number, [10, 200, 900][number as usize % 3]);
+        let mut position = LogPosition::default();
         for queue in 1..=1 + number % QUEUES {
             known.insert((queue, number), image(&message));
-            let position = store.enqueued(DurableQueueId(queue), number, &message, None);
+            let route = Route { queue: DurableQueueId(queue), sequence: number, expires_at_ms: None };
+            position = store.enqueued(route, &message.content(), message.priority(), position);
             store.awaited(position);
         }
         if number % 4 == 3 {

@@ -62,7 +62,7 @@ pub struct Attributes {
 }
 
 /// A message's parts, borrowed from the receive buffer or from a stored message.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content<'a> {
     /// Exchange and routing key as short strings and the frame end after them: the tail of `basic.deliver`.
     pub address: &'a [u8],
@@ -246,21 +246,6 @@ impl MessageRef {
     pub fn attributes(&self) -> Attributes {
         let Header { persistent, priority, .. } = *self.header();
         Attributes { persistent, priority, expiration_ms: None }
-    }
-
-    /// Address and frames as they lie in memory, one behind the other.
-    #[inline]
-    pub fn image(&self) -> &[u8] {
-        let header = self.header();
-        let length = usize::from(header.address_length) + header.frames_length as usize;
-        // SAFETY: `new` wrote this many bytes right behind the header.
-        unsafe { std::slice::from_raw_parts(self.header.as_ptr().cast::<u8>().add(size_of::<Header>()), length) }
-    }
-
-    /// Whether both are references to one stored message.
-    #[inline]
-    pub fn same_as(&self, other: &Self) -> bool {
-        self.header == other.header
     }
 
     /// What this message holds, in bytes, however many queues share it.

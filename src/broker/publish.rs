@@ -6,7 +6,7 @@ use super::effects::{Effects, Recipient};
 use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use super::message::{Attributes, Content, MessageRef};
 use super::queue::{NEVER, Taken};
-use super::store::{LogPosition, Store};
+use super::store::{LogPosition, Route, Store};
 use super::{Broker, ChannelId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 use std::cell::Cell;
@@ -42,6 +42,15 @@ pub struct Publication<'a> {
     pub attributes: Attributes,
     /// Unroutable: return it.
     pub mandatory: bool,
+}
+
+/// What the queues of a publish share.
+#[derive(Default)]
+struct Kept {
+    /// The stored message, once a queue needs it.
+    message: Option<MessageRef>,
+    /// Where the log has it, once a queue is durable.
+    position: LogPosition,
 }
 
 impl<S: Store> Broker<S> {
@@ -121,12 +130,13 @@ impl<S: Store> Broker<S> {
         queues: &[QueueId],
         effects: &mut impl Effects,
     ) {
-        let position = match queues {
-            [queue] => self.publish_to_one(*queue, publication, None, effects),
-            _ => self.publish_to_many(channel, queues, publication, None, effects),
-        };
+        let mut kept = Kept::default();
+        match queues {
+            [queue] => self.publish_to_queue(*queue, publication, true, &mut kept, effects),
+            _ => self.publish_to_many(channel, queues, publication, &mut kept, effects),
+        }
         self.totals.received += 1;
-        self.count_for_confirm(channel, position);
+        self.count_for_confirm(channel, kept.position);
     }
 
     /// Counts publishes that went straight to a consumer for the channel's confirms.
@@ -192,82 +202,60 @@ impl<S: Store> Broker<S> {
         self.totals.unroutable_returned += 1;
     }
 
-    /// Publishes to any number of queues but shares one message among those that keep it.
+    /// Publishes to any number of queues.
     fn publish_to_many(
         &mut self,
         channel: ChannelId,
         queues: &[QueueId],
         publication: &Publication<'_>,
-        mut kept: Option<MessageRef>,
+        kept: &mut Kept,
         effects: &mut impl Effects,
-    ) -> LogPosition {
+    ) {
         if queues.is_empty() {
             if publication.mandatory {
                 self.return_unroutable(channel, &publication.content, effects);
             } else {
                 self.totals.unroutable_dropped += 1;
             }
-            return LogPosition::default();
         }
-        let mut position = LogPosition::default();
         for &queue in queues {
-            let enqueued = self.publish_to_shared(queue, publication, queues.len() == 1, &mut kept, effects);
-            position = position.max(enqueued);
+            self.publish_to_queue(queue, publication, queues.len() == 1, kept, effects);
         }
-        position
     }
 
+    /// Hands a message to a consumer that waits, or appends it.
     #[inline]
-    fn publish_to_one(
-        &mut self,
-        id: QueueId,
-        publication: &Publication<'_>,
-        mut kept: Option<MessageRef>,
-        effects: &mut impl Effects,
-    ) -> LogPosition {
-        self.publish_to_shared(id, publication, true, &mut kept, effects)
-    }
-
-    /// Hands a message to a consumer that waits, or appends it. `kept` is the stored message once one is needed.
-    #[inline]
-    fn publish_to_shared(
+    fn publish_to_queue(
         &mut self,
         id: QueueId,
         publication: &Publication<'_>,
         is_only_queue: bool,
-        kept: &mut Option<MessageRef>,
+        kept: &mut Kept,
         effects: &mut impl Effects,
-    ) -> LogPosition {
+    ) {
         let Publication { content, attributes, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
         queue.counters.published += 1;
         let handed_over =
             if queue.backlog.is_empty() { self.hand_over(id, content, effects) } else { HandOver::NobodyReady };
         if let HandOver::Done = handed_over {
-            return LogPosition::default();
+            return;
         }
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
-        let log_as = queue.durable_id.filter(|_| attributes.persistent);
-        let packs = is_only_queue && !matches!(handed_over, HandOver::MustBeKept(_)) && queue.backlog.packs(content);
-        let mut position = LogPosition::default();
-        let began_chunk = if packs && log_as.is_none() {
-            queue.backlog.push_packed(content, *attributes, expires_at_ms)
-        } else {
-            let message = kept.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
-            if let Some(durable_id) = log_as {
-                let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
-                position = self.store.enqueued(durable_id, queue.backlog.next_sequence(), &message, expires_at_ms);
-            }
-            if let HandOver::MustBeKept(consumer) = handed_over {
-                let taken = Taken { message, expires_at_ms, sequence: 0, redelivered: false };
-                self.hand_over_kept(id, consumer, taken, effects);
-                return position;
-            }
-            match packs {
-                true => queue.backlog.push_packed(content, *attributes, expires_at_ms),
-                false => queue.backlog.push(message, expires_at_ms),
-            }
+        if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
+            let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
+            let route = Route { queue: queue_id, sequence: queue.backlog.next_sequence(), expires_at_ms };
+            kept.position = self.store.enqueued(route, content, attributes.priority, kept.position);
+        }
+        let mut message = || kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
+        if let HandOver::MustBeKept(consumer) = handed_over {
+            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false };
+            return self.hand_over_kept(id, consumer, taken, effects);
+        }
+        let began_chunk = match is_only_queue && queue.backlog.packs(content) {
+            true => queue.backlog.push_packed(content, *attributes, expires_at_ms),
+            false => queue.backlog.push(message(), expires_at_ms),
         };
         self.ready += 1;
         if !queue.touched && queue.line.front().is_some() {
@@ -280,7 +268,6 @@ impl<S: Store> Broker<S> {
         if began_chunk {
             self.note_growth(id);
         }
-        position
     }
 
     /// Keeps a publish for `tx.commit`.
@@ -327,9 +314,9 @@ impl<S: Store> Broker<S> {
         match reply_channel {
             Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),
             None => {
-                let kept = Some(pending.message.clone());
-                let position = self.publish_to_many(channel, &queues, &publication, kept, effects);
-                self.answer_waits_for(position);
+                let mut kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
+                self.publish_to_many(channel, &queues, &publication, &mut kept, effects);
+                self.answer_waits_for(kept.position);
                 self.totals.received += 1;
             }
         }

@@ -4,7 +4,7 @@
 //! queues ([`DurableQueueId`]) and the messages in them (their sequence) itself, so that a log can name both for ever.
 
 use super::exchange::ExchangeKind;
-use super::message::MessageRef;
+use super::message::Content;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -17,6 +17,15 @@ pub struct DurableQueueId(pub u64);
 /// everything: nobody has to wait for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LogPosition(pub u64);
+
+/// A message's place in a durable queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    pub queue: DurableQueueId,
+    pub sequence: u64,
+    /// Milliseconds since 1970.
+    pub expires_at_ms: Option<u64>,
+}
 
 /// A page that the store keeps, never used again for another one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -68,16 +77,9 @@ pub enum DurableDestination {
 
 /// Where durable effects go.
 pub trait Store {
-    /// A persistent message entered one durable queue at `sequence`. A message that is routed to several queues is
-    /// named once for each of them, with the same [`MessageRef`] in direct succession. `expires_at_ms` counts from
-    /// 1970.
-    fn enqueued(
-        &mut self,
-        queue: DurableQueueId,
-        sequence: u64,
-        message: &MessageRef,
-        expires_at_ms: Option<u64>,
-    ) -> LogPosition;
+    /// A persistent message entered one durable queue. A message that is routed to several queues is told once for each
+    /// of them, `beside` what was answered for the one before, so that it is kept once; for the first one that is zero.
+    fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition;
 
     /// A persistent message left its durable queue for good: acknowledged, rejected, purged or expired. Whoever
     /// waits for it to be durable asks for [`everything`](Self::everything).
@@ -140,7 +142,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     #[inline]
-    fn enqueued(&mut self, _: DurableQueueId, _: u64, _: &MessageRef, _: Option<u64>) -> LogPosition {
+    fn enqueued(&mut self, _: Route, _: &Content<'_>, _: u8, _: LogPosition) -> LogPosition {
         LogPosition(0)
     }
 

@@ -16,7 +16,7 @@
 use super::disk::{Disk, Folder};
 use super::error::StorageError;
 use super::live_set::Run;
-use super::record::{BadRecord, Enqueue, Record, Route, read_record};
+use super::record::{BadRecord, Enqueue, Record, read_record};
 use super::recovery::RecoveryMode;
 use super::scan::{BatchReader, Found, bad_record, read_segment_header};
 use super::segment::{SegmentNumber, file_name};
@@ -25,7 +25,7 @@ use super::unloaded::Unloaded;
 use crate::broker::message::framed_body;
 use crate::broker::page::{Entry, Page, PageBuilder};
 use crate::broker::queue::NEVER;
-use crate::broker::store::DurableQueueId;
+use crate::broker::store::{DurableQueueId, Route};
 use crate::varint::Cursor;
 use hashbrown::HashMap;
 use std::collections::VecDeque;

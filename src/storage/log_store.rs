@@ -14,8 +14,8 @@ use super::batch::{BATCH_HEADER_BYTES, FLAG_CLEAN_STOP};
 use super::error::StorageError;
 use super::page_queue::PageQueue;
 use super::{LogOptions, record};
-use crate::broker::message::MessageRef;
-use crate::broker::store::{Definition, DurableQueueId, LogPosition, PageId, Store};
+use crate::broker::message::Content;
+use crate::broker::store::{Definition, DurableQueueId, LogPosition, PageId, Route, Store};
 use std::collections::VecDeque;
 
 /// Buffers kept for batches to come.
@@ -103,8 +103,6 @@ pub struct LogStore {
 }
 
 struct LastEnqueue {
-    /// A reference of our own, so that its address is no other message's.
-    message: MessageRef,
     start: usize,
     position: LogPosition,
 }
@@ -331,25 +329,18 @@ impl Iterator for Joined<'_> {
 
 impl Store for LogStore {
     #[inline]
-    fn enqueued(
-        &mut self,
-        queue: DurableQueueId,
-        sequence: u64,
-        message: &MessageRef,
-        expires_at_ms: Option<u64>,
-    ) -> LogPosition {
-        let route = record::Route { queue, sequence, expires_at_ms };
+    fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition {
         if let Some(last) = &self.last_enqueue
-            && last.message.same_as(message)
+            && last.position == beside
         {
             record::put_route(&mut self.open, last.start, route);
             return last.position;
         }
         self.seal_if_large();
         self.holds_more_than_removals = true;
-        let start = record::put_enqueue(&mut self.open, message, route);
+        let start = record::put_enqueue(&mut self.open, content, priority, route);
         let position = self.next_record();
-        self.last_enqueue = Some(LastEnqueue { message: message.clone(), start, position });
+        self.last_enqueue = Some(LastEnqueue { start, position });
         position
     }
 

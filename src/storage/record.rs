@@ -16,8 +16,8 @@
 //! Decoding never panics, whatever the bytes: a record is whole or it is [`BadRecord`].
 
 use crate::broker::exchange::ExchangeKind;
-use crate::broker::message::{Content, MessageRef};
-use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
+use crate::broker::message::Content;
+use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, Route};
 use crate::protocol::{FieldTable, ShortString};
 use crate::varint::{Cursor, put_counted_bytes, put_varint};
 
@@ -71,15 +71,6 @@ pub struct Enqueue<'a> {
     pub routes: Routes<'a>,
 }
 
-/// A message's place in one queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Route {
-    pub queue: DurableQueueId,
-    pub sequence: u64,
-    /// Milliseconds since 1970.
-    pub expires_at_ms: Option<u64>,
-}
-
 /// The routes of a record; they were checked when it was decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Routes<'a>(Cursor<'a>);
@@ -129,19 +120,19 @@ fn end(out: &mut [u8], start: usize) {
 
 /// Writes an enqueue record with its first route and says where it starts.
 #[inline]
-pub fn put_enqueue(out: &mut Vec<u8>, message: &MessageRef, route: Route) -> usize {
-    let Content { address, header_frame_length, shared_body, .. } = message.content();
-    let image = message.image();
+pub fn put_enqueue(out: &mut Vec<u8>, content: &Content<'_>, priority: u8, route: Route) -> usize {
+    let Content { address, frames, header_frame_length, shared_body } = *content;
     let start = out.len();
     let flags = if shared_body.is_some() { FLAG_BODY } else { 0 };
-    out.extend_from_slice(&[0, 0, 0, 0, kind::ENQUEUE, flags, message.priority()]);
+    out.extend_from_slice(&[0, 0, 0, 0, kind::ENQUEUE, flags, priority]);
     put_varint(out, address.len() as u64);
     put_varint(out, header_frame_length as u64);
-    put_varint(out, image.len() as u64);
+    put_varint(out, (address.len() + frames.len()) as u64);
     if let Some(body) = shared_body {
         put_varint(out, body.len() as u64);
     }
-    out.extend_from_slice(image);
+    out.extend_from_slice(address);
+    out.extend_from_slice(frames);
     if let Some(body) = shared_body {
         out.extend_from_slice(body);
     }

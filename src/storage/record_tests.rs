@@ -1,7 +1,6 @@
 //! Records as bytes and back, and bytes that are none.
 
 use super::*;
-use crate::broker::message::Attributes;
 use crate::protocol::FieldValue;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,10 +9,9 @@ const ADDRESS: &[u8] = b"\x01x\x03key\xCE";
 const FRAMES: &[u8] = b"\x02\x00\x00\x00\x00\x00\x0E\x00\x3C\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\xCE\
                         \x03\x00\x00\x00\x00\x00\x05hello\xCE";
 
-fn stored(body: Option<&Bytes>) -> MessageRef {
+fn content(body: Option<&Bytes>) -> Content<'_> {
     let frames = if body.is_some() { &FRAMES[..22] } else { FRAMES };
-    let content = Content { address: ADDRESS, frames, header_frame_length: 22, shared_body: body };
-    MessageRef::new(&content, Attributes { persistent: true, priority: 4, expiration_ms: None })
+    Content { address: ADDRESS, frames, header_frame_length: 22, shared_body: body }
 }
 
 fn route(queue: u64, sequence: u64, expires_at_ms: Option<u64>) -> Route {
@@ -44,10 +42,9 @@ fn walk(bytes: &[u8]) -> usize {
 #[test]
 fn a_message_is_written_once_for_all_its_queues() {
     for body in [None, Some(Bytes::from(vec![7; 5000]))] {
-        let message = stored(body.as_ref());
         let routes = [route(1, 0, None), route(300, u64::MAX, Some(0)), route(2, 9, Some(1_800_000_000_000))];
         let mut out = Vec::new();
-        let start = put_enqueue(&mut out, &message, routes[0]);
+        let start = put_enqueue(&mut out, &content(body.as_ref()), 4, routes[0]);
         routes[1..].iter().for_each(|route| put_route(&mut out, start, *route));
         let mut cursor = Cursor::new(&out);
         let Ok(Record::Enqueue(read)) = read_record(&mut cursor) else { panic!("an enqueue") };
@@ -120,8 +117,8 @@ fn definitions_come_back() {
 
 fn one_of_each() -> Vec<u8> {
     let mut out = Vec::new();
-    put_enqueue(&mut out, &stored(None), route(1, 2, Some(3)));
-    put_enqueue(&mut out, &stored(Some(&Bytes::from_static(b"large"))), route(1, 3, None));
+    put_enqueue(&mut out, &content(None), 4, route(1, 2, Some(3)));
+    put_enqueue(&mut out, &content(Some(&Bytes::from_static(b"large"))), 4, route(1, 3, None));
     put_removed(&mut out, DurableQueueId(1), [(1, 1), (5, 9)].into_iter());
     put_purged(&mut out, DurableQueueId(1), 8);
     definitions().iter().for_each(|definition| put_definition(&mut out, definition));

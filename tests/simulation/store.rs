@@ -1,8 +1,8 @@
 //! The broker's store in the simulation: the real log, and pages that are kept in memory and come back when they are asked
 //! for, so that the model can say at any moment what a queue gives. The pager has tests of its own.
 
-use leveret::broker::message::MessageRef;
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, MemoryStore, PageId, Store};
+use leveret::broker::message::Content;
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, MemoryStore, PageId, Route, Store};
 use leveret::storage::LogStore;
 
 pub struct SimStore {
@@ -17,14 +17,8 @@ impl SimStore {
 }
 
 impl Store for SimStore {
-    fn enqueued(
-        &mut self,
-        queue: DurableQueueId,
-        sequence: u64,
-        message: &MessageRef,
-        expires_at_ms: Option<u64>,
-    ) -> LogPosition {
-        self.log.enqueued(queue, sequence, message, expires_at_ms)
+    fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition {
+        self.log.enqueued(route, content, priority, beside)
     }
 
     fn removed(&mut self, queue: DurableQueueId, sequence: u64) {

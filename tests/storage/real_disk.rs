@@ -1,7 +1,7 @@
 //! The real disk: the lock, the errors of a start, and the writer on its own thread.
 
 use crate::harness::{NODE, declared, load_all, message, number_of, queue};
-use leveret::broker::store::Store;
+use leveret::broker::store::{LogPosition, Route, Store};
 use leveret::storage::disk::{Disk, DiskFile, Folder};
 use leveret::storage::loader_thread::{LoadReport, spawn_loader};
 use leveret::storage::spawn::{Report, WriterHandle, spawn};
@@ -40,6 +40,13 @@ fn start(folder: &TestFolder) -> (LogStore, WriterHandle, Vec<u64>, bool) {
     (store, writer, found, recovered.clean)
 }
 
+/// The message of this number and length goes to the first queue.
+fn enqueue(store: &mut LogStore, number: u64, length: usize) -> LogPosition {
+    let message = message(number, length);
+    let route = Route { queue: queue(1), sequence: number, expires_at_ms: None };
+    store.enqueued(route, &message.content(), message.priority(), LogPosition::default())
+}
+
 /// Writes until nothing waits.
 fn settle(store: &mut LogStore, writer: &WriterHandle) {
     while let Some(batch) = store.take_batch(0) {
@@ -61,7 +68,7 @@ fn a_log_goes_on_where_it_was_stopped() {
     assert!(found.is_empty());
     store.define(&declared(1));
     for number in 1..=20_000 {
-        let position = store.enqueued(queue(1), number, &message(number, 300), None);
+        let position = enqueue(&mut store, number, 300);
         if number % 1000 == 0 {
             store.awaited(position);
             settle(&mut store, &writer);
@@ -91,7 +98,7 @@ fn a_loader_on_its_thread_waits_for_the_loop_and_ends_when_nobody_listens() {
     let (mut store, writer, ..) = start(&folder);
     store.define(&declared(1));
     for number in 1..=MESSAGES {
-        let position = store.enqueued(queue(1), number, &message(number, 20), None);
+        let position = enqueue(&mut store, number, 20);
         store.awaited(position);
         if number % 10_000 == 0 {
             settle(&mut store, &writer);
