@@ -144,6 +144,11 @@ impl PageBuilder {
         self.bytes.capacity()
     }
 
+    /// Makes room for so many bytes in all.
+    pub fn reserve_up_to(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes.saturating_sub(self.bytes.len()));
+    }
+
     /// Gives back room that will not be needed.
     pub fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();

@@ -318,6 +318,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::message::message_memory_bytes;
     use crate::broker::page::PageBuilder;
     use crate::broker::store::MemoryStore;
     use bytes::Bytes;
@@ -512,6 +513,20 @@ mod tests {
             prop_assert_eq!(popped, expected);
             prop_assert!(!backlog.is_paged());
         }
+    }
+
+    #[test]
+    fn the_first_message_behind_pages_takes_little_memory() {
+        let body = Bytes::from(vec![7; LARGE_BODY_BYTES]);
+        let mut store = MemoryStore::default();
+        let mut backlog = Backlog::default();
+        backlog.push(message(0, &body), NEVER);
+        assert!(backlog.page_out(PageOut::All, &mut store));
+        let frames = [&frames(1)[..], b"\x03\0\0\0\0\0\x64", &[7; 100], b"\xCE"].concat();
+        let before = message_memory_bytes();
+        assert!(backlog.packs(&content(&frames, None)));
+        backlog.push_packed(&content(&frames, None), Attributes::default(), NEVER);
+        assert!(message_memory_bytes() - before < PAGE_WORTH_BYTES, "{} bytes", message_memory_bytes() - before);
     }
 
     #[test]

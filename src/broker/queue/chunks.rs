@@ -167,21 +167,22 @@ impl Chunks {
     #[inline]
     pub fn push_packed(&mut self, entry: &Entry<'_>) -> bool {
         debug_assert!(!entry.has_shared_body);
-        match self.chunks.back_mut() {
-            Some(Chunk::Packed(packed)) if packed.takes(entry) => {
-                packed.push(entry);
-                false
-            }
-            _ => {
-                self.push_to_new_packed(entry);
-                true
-            }
+        if let Some(Chunk::Packed(packed)) = self.chunks.back_mut()
+            && packed.takes(entry)
+        {
+            packed.push(entry);
+            return false;
         }
+        self.push_to_new_packed(entry);
+        true
     }
 
     #[cold]
     fn push_to_new_packed(&mut self, entry: &Entry<'_>) {
-        let mut packed = Packed::for_messages_like(entry);
+        let mut packed = match self.count() {
+            0 => Packed::growing_from(entry),
+            _ => Packed::for_messages_like(entry),
+        };
         packed.push(entry);
         self.push_chunk(Chunk::Packed(packed));
     }

@@ -13,26 +13,46 @@ const PACKED_MAX_BYTES: usize = 64 << 10;
 /// Room per message beside its body, in bytes: flags, the step of the sequence, the body's length.
 const PACKED_OVERHEAD_BYTES: usize = 5;
 
+/// Room that the first chunk of a ring begins with, in bytes. Most rings behind pages are short.
+const ROOM_AT_FIRST_BYTES: usize = 1 << 10;
+
+/// Room for many messages like `first`, and for it in any case, in bytes.
+fn room_for_messages_like(first: &Entry<'_>) -> usize {
+    let room = CHUNK_LENGTH * (first.body.len() + PACKED_OVERHEAD_BYTES);
+    room.min(PACKED_MAX_BYTES).max(first.most_bytes())
+}
+
 pub(super) struct Packed {
     page: PageBuilder,
     reader: PageReader,
     /// Messages that were read already.
     read: usize,
-    /// The room for the page, which is taken at once.
+    /// Most room that the page may be given, in bytes.
+    room_max: usize,
+    /// The room that the page has.
     memory: Holding,
 }
 
 impl Packed {
-    /// An empty one with room for many messages like `first`, and for it in any case.
+    /// An empty one that takes its room at once: others before it are full, and so will this one be.
     pub fn for_messages_like(first: &Entry<'_>) -> Self {
-        let room = CHUNK_LENGTH * (first.body.len() + PACKED_OVERHEAD_BYTES);
-        let page = PageBuilder::with_capacity(room.min(PACKED_MAX_BYTES).max(first.most_bytes()));
-        Self { memory: Holding::new(page.capacity()), page, reader: PageReader::default(), read: 0 }
+        let room = room_for_messages_like(first);
+        Self::new(PageBuilder::with_capacity(room), room)
+    }
+
+    /// An empty one whose room grows with it: it may stay with few messages for long, and there may be many such.
+    pub fn growing_from(first: &Entry<'_>) -> Self {
+        let room_max = room_for_messages_like(first);
+        let room = ROOM_AT_FIRST_BYTES.max(first.most_bytes()).min(room_max);
+        Self::new(PageBuilder::with_capacity(room), room_max)
     }
 
     pub fn of_page(page: Page) -> Self {
-        let page = PageBuilder::of_page(page);
-        Self { memory: Holding::new(page.capacity()), page, reader: PageReader::default(), read: 0 }
+        Self::new(PageBuilder::of_page(page), 0)
+    }
+
+    fn new(page: PageBuilder, room_max: usize) -> Self {
+        Self { memory: Holding::new(page.capacity()), page, reader: PageReader::default(), read: 0, room_max }
     }
 
     fn count(&self) -> usize {
@@ -48,10 +68,21 @@ impl Packed {
         self.page.len()
     }
 
-    /// Whether there is room for one more.
+    /// Whether there is room for one more, which is made if it may be.
     #[inline]
-    pub fn takes(&self, entry: &Entry<'_>) -> bool {
-        self.page.len() + entry.most_bytes() <= self.page.capacity() && self.count() < CHUNK_LENGTH
+    pub fn takes(&mut self, entry: &Entry<'_>) -> bool {
+        let needed = self.page.len() + entry.most_bytes();
+        self.count() < CHUNK_LENGTH && (needed <= self.page.capacity() || self.grow(needed))
+    }
+
+    #[cold]
+    fn grow(&mut self, needed: usize) -> bool {
+        if needed > self.room_max {
+            return false;
+        }
+        self.page.reserve_up_to((2 * self.page.capacity()).max(needed).min(self.room_max));
+        self.memory = Holding::new(self.page.capacity());
+        true
     }
 
     #[inline]
