@@ -9,7 +9,7 @@ use super::Broker;
 use super::exchange::QueueId;
 use super::message::message_memory_bytes;
 use super::page::Page;
-use super::queue::{CHUNK_BYTES, PageOut};
+use super::queue::{AskedFor, CHUNK_BYTES, PageOut};
 use super::store::{DurableQueueId, PageId, Store};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -32,14 +32,23 @@ pub struct MessageMemory {
     pub most_bytes: usize,
 }
 
+/// Who waits for a page.
+struct Awaited {
+    queue: QueueId,
+    serial: u64,
+    bytes: usize,
+}
+
 #[derive(Default)]
 pub(super) struct Paging {
     /// Queues that may have a middle to give up.
     grown: VecDeque<QueueId>,
     /// The slot that the sweep looks at next.
     hand: usize,
-    /// Pages that were asked for, with the queue and its serial.
-    asked_for: HashMap<PageId, (QueueId, u64)>,
+    /// Pages that were asked for.
+    asked_for: HashMap<PageId, Awaited>,
+    /// Their bytes: memory that will be taken.
+    coming_bytes: usize,
     /// Queues that want pages for which there is no memory.
     starved: VecDeque<QueueId>,
     /// Queues that are paged.
@@ -82,7 +91,12 @@ impl<S: Store> Broker<S> {
 
     /// Consumers that hold much and settle nothing get no more. A queue of which nothing is unsettled always goes on.
     fn may_bring_back(&self, id: QueueId) -> bool {
-        message_memory_bytes() < self.settings.message_memory.most_bytes || self.queue(id).unacknowledged == 0
+        self.memory_soon_bytes() < self.settings.message_memory.most_bytes || self.queue(id).unacknowledged == 0
+    }
+
+    /// The memory of messages when all that was asked for is here.
+    fn memory_soon_bytes(&self) -> usize {
+        message_memory_bytes() + self.paging.coming_bytes
     }
 
     fn has_too_much(&self) -> bool {
@@ -156,7 +170,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     fn window(&self) -> usize {
         let paging_bytes = self.settings.message_memory.paging_bytes;
-        if message_memory_bytes() < paging_bytes / 2 {
+        if self.memory_soon_bytes() < paging_bytes / 2 {
             return READ_AHEAD_CHUNKS;
         }
         let chunks = paging_bytes / CHUNK_BYTES;
@@ -190,14 +204,19 @@ impl<S: Store> Broker<S> {
     fn refill_to(&mut self, id: QueueId, window: usize) {
         let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
-        let asked_for = queue.backlog.refill(window, &mut self.store);
-        self.paging.asked_for.extend(asked_for.into_iter().map(|page| (page, (id, queue.serial))));
+        let serial = queue.serial;
+        for AskedFor { page, bytes } in queue.backlog.refill(window, &mut self.store) {
+            self.paging.asked_for.insert(page, Awaited { queue: id, serial, bytes });
+            self.paging.coming_bytes += bytes;
+        }
         self.head_came_back(id, was_paged);
         self.schedule_expiry(id);
     }
 
     fn page_arrived(&mut self, page: PageId, bytes: Vec<u8>) {
-        let Some((id, serial)) = self.paging.asked_for.remove(&page) else { return };
+        let Some(awaited) = self.paging.asked_for.remove(&page) else { return };
+        let Awaited { queue: id, serial, bytes: asked_bytes } = awaited;
+        self.paging.coming_bytes -= asked_bytes;
         let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial == serial && !queue.deleted);
         let Some(queue) = queue else { return };
         let was_paged = queue.backlog.is_paged();
@@ -280,5 +299,89 @@ impl<S: Store> Broker<S> {
         let durable = self.queues.iter().filter_map(|(_, queue)| Some((queue.durable_id?, queue)));
         let held = durable.filter(|(_, queue)| !queue.backlog.is_empty() || queue.unacknowledged > 0);
         held.map(|(id, queue)| (id, queue.backlog.delivered_below()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::{Attributes, Content};
+    use crate::broker::store::MemoryStore;
+    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication};
+    use crate::protocol::FieldTable;
+    use bytes::Bytes;
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+    const PAGING_BYTES: usize = 4 << 20;
+
+    fn broker() -> (Broker<MemoryStore>, ChannelId) {
+        let message_memory = MessageMemory { paging_bytes: PAGING_BYTES, most_bytes: usize::MAX };
+        let mut broker =
+            Broker::new(super::super::Settings { message_memory, ..settings() }, MemoryStore::default(), 0);
+        broker.open_connection(CLIENT);
+        let channel = broker.open_channel(CLIENT, 1);
+        broker.set_consumer_prefetch(channel, 1);
+        (broker, channel)
+    }
+
+    fn declare(broker: &mut Broker<MemoryStore>, name: &[u8]) -> QueueId {
+        let arguments = FieldTable::default();
+        let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        broker.existing_queue(name).unwrap()
+    }
+
+    fn publish(broker: &mut Broker<MemoryStore>, channel: ChannelId, queue: QueueId, body: &Bytes) {
+        let content =
+            Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: Some(body) };
+        let publication = Publication { content, attributes: Attributes::default(), mandatory: false };
+        broker.publish(channel, &publication, &[queue], &mut Nobody);
+    }
+
+    fn consume(broker: &mut Broker<MemoryStore>, channel: ChannelId, queue: &[u8]) {
+        let arguments = FieldTable::default();
+        let request = ConsumeRequest { queue, consumer_tag: b"", no_ack: false, exclusive: false, arguments };
+        broker.consume(channel, request).unwrap();
+    }
+
+    #[test]
+    fn large_messages_come_back_few_at_a_time() {
+        const BODY_BYTES: usize = 1 << 20;
+        let (mut broker, channel) = broker();
+        let queue = declare(&mut broker, b"q");
+        for _ in 0..40 {
+            publish(&mut broker, channel, queue, &Bytes::from(vec![7; BODY_BYTES]));
+            broker.relieve_memory();
+        }
+        consume(&mut broker, channel, b"q");
+        while broker.has_touched_queues() || broker.take_pages() {
+            broker.pump(&mut Nobody);
+        }
+        assert!(message_memory_bytes() <= PAGING_BYTES + BODY_BYTES, "{} bytes", message_memory_bytes());
+    }
+
+    #[test]
+    fn what_is_on_its_way_back_to_other_queues_counts() {
+        const QUEUES: usize = 64;
+        let (mut broker, channel) = broker();
+        let body = Bytes::from(vec![7; 8 << 10]);
+        let names: Vec<String> = (0..QUEUES).map(|number| format!("q{number}")).collect();
+        for name in &names {
+            let queue = declare(&mut broker, name.as_bytes());
+            for _ in 0..64 {
+                publish(&mut broker, channel, queue, &body);
+            }
+        }
+        broker.set_message_memory(MessageMemory { paging_bytes: 0, most_bytes: usize::MAX });
+        broker.relieve_memory();
+        broker.set_message_memory(MessageMemory { paging_bytes: PAGING_BYTES, most_bytes: usize::MAX });
+        for name in &names {
+            consume(&mut broker, channel, name.as_bytes());
+        }
+        broker.pump(&mut Nobody);
+        let pages = broker.paging.asked_for.len();
+        assert!(pages >= QUEUES, "each gets what it needs first");
+        assert!(pages <= QUEUES + PAGING_BYTES / CHUNK_BYTES, "{pages} pages");
     }
 }

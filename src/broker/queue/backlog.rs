@@ -6,7 +6,7 @@
 //! module never looks at consumers.
 
 use super::chunks::{Chunks, Waiting};
-use super::paged::Paged;
+use super::paged::{AskedFor, Paged};
 use crate::broker::message::{Attributes, Content, MessageRef};
 use crate::broker::page::{Entry, Page};
 use crate::broker::store::{PageId, Store};
@@ -256,7 +256,7 @@ impl Backlog {
 
     /// Brings the first `window` chunks of the ring back into memory, as far as they are away. Says which pages have to
     /// [arrive](Self::arrived) for that.
-    pub fn refill(&mut self, window: usize, store: &mut impl Store) -> Vec<PageId> {
+    pub fn refill(&mut self, window: usize, store: &mut impl Store) -> Vec<AskedFor> {
         let Some(paged) = &mut self.paged else { return Vec::new() };
         let asked = paged.refill(&mut self.head, window, store);
         self.end_paging();

@@ -40,12 +40,13 @@ pub(super) struct Loose {
 impl Loose {
     /// Of a page with bodies that messages share. It takes no more messages.
     fn unpack(page: Page) -> Self {
+        let memory_bytes = page.bytes.len().max(CHUNK_BYTES);
         let waiting = page.unpack().map(|Unpacked { sequence, expires_at_ms, message }| Waiting {
             message,
             sequence,
             expires_at_ms,
         });
-        Self { waiting: waiting.collect(), memory_bytes: CHUNK_BYTES }
+        Self { waiting: waiting.collect(), memory_bytes }
     }
 
     fn pack(self) -> Option<Page> {
@@ -229,6 +230,11 @@ impl Chunks {
         if self.count() == 0 {
             self.chunks.clear();
         }
+    }
+
+    /// What the messages of all chunks took when they came, in bytes. It walks over the chunks.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory_bytes).sum()
     }
 
     pub fn push_chunk(&mut self, chunk: Chunk) {

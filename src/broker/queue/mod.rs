@@ -12,6 +12,7 @@ mod paged;
 pub use arguments::{COMPARED, QueueArguments};
 pub use backlog::{Backlog, NEVER, PageOut, Taken};
 pub use chunks::{CHUNK_BYTES, Waiting};
+pub use paged::AskedFor;
 
 use super::consumer::Line;
 use super::store::DurableQueueId;

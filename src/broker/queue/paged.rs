@@ -8,7 +8,7 @@
 //! A page that comes early waits for those before it.
 
 use super::NEVER;
-use super::chunks::{Chunk, Chunks};
+use super::chunks::{CHUNK_BYTES, Chunk, Chunks};
 use crate::broker::message::Holding;
 use crate::broker::page::{Page, PageSummary};
 use crate::broker::store::{PageId, Store};
@@ -34,7 +34,16 @@ impl Held {
 
 struct PagedOut {
     summary: PageSummary,
+    /// Its length.
+    bytes: usize,
     place: Place,
+}
+
+/// A page that was asked for.
+pub struct AskedFor {
+    pub page: PageId,
+    /// Its length.
+    pub bytes: usize,
 }
 
 /// Messages of the log that the loader has still to bring.
@@ -57,7 +66,7 @@ pub(super) struct Paged {
 }
 
 fn put(page: Page, store: &mut impl Store) -> PagedOut {
-    PagedOut { summary: page.summary, place: Place::Kept(store.put_page(page.bytes)) }
+    PagedOut { summary: page.summary, bytes: page.bytes.len(), place: Place::Kept(store.put_page(page.bytes)) }
 }
 
 impl Paged {
@@ -112,21 +121,25 @@ impl Paged {
         false
     }
 
-    /// Brings the head's chunks, those asked for among them, up to `window`. Pages that are here come back at once.
-    pub fn refill(&mut self, head: &mut Chunks, window: usize, store: &mut impl Store) -> Vec<PageId> {
+    /// Brings the head's chunks, those asked for among them, up to `window`, or fewer when they are larger than chunks
+    /// mostly are. Pages that are here come back at once.
+    pub fn refill(&mut self, head: &mut Chunks, window: usize, store: &mut impl Store) -> Vec<AskedFor> {
         let mut asked = Vec::new();
-        while head.count() + self.asked_for < window {
+        let mut bytes = head.bytes() + self.pages.iter().take(self.asked_for).map(|page| page.bytes).sum::<usize>();
+        let allows = |chunks: usize, bytes| chunks == 0 || chunks < window && bytes < window * CHUNK_BYTES;
+        while allows(head.count() + self.asked_for, bytes) {
             let is_complete = self.pages.get(self.asked_for).is_some_and(|next| self.is_complete_up_to(&next.summary));
             let Some(next) = self.pages.get_mut(self.asked_for) else { break };
             if !is_complete {
                 break;
             }
+            bytes += next.bytes;
             match &next.place {
                 Place::Here(_) if self.asked_for > 0 => break,
                 Place::Here(_) => self.unpack_arrived(head),
                 Place::Kept(page) | Place::AskedFor(page) => {
                     store.read_page(*page);
-                    asked.push(*page);
+                    asked.push(AskedFor { page: *page, bytes: next.bytes });
                     next.place = Place::AskedFor(*page);
                     self.asked_for += 1;
                 }
@@ -156,7 +169,7 @@ impl Paged {
 
     /// Moves the first page, which is here, to the head.
     fn unpack_arrived(&mut self, head: &mut Chunks) {
-        let Some(PagedOut { summary, place: Place::Here(held) }) = self.pages.pop_front() else { return };
+        let Some(PagedOut { summary, place: Place::Here(held), .. }) = self.pages.pop_front() else { return };
         self.here -= 1;
         let chunk = Chunk::of_page(Page { summary, bytes: held.bytes });
         debug_assert_eq!(chunk.len(), summary.count, "a page comes back as it went");
@@ -173,7 +186,10 @@ impl Paged {
         let place = self.pages.partition_point(|other| other.summary.first_sequence < first_sequence);
         debug_assert!(place >= self.asked_for, "what was complete stays complete");
         let out = match keep_here {
-            true => PagedOut { summary: page.summary, place: Place::Here(Held::new(page.bytes)) },
+            true => {
+                let bytes = page.bytes.len();
+                PagedOut { summary: page.summary, bytes, place: Place::Here(Held::new(page.bytes)) }
+            }
             false => put(page, store),
         };
         self.here += usize::from(keep_here);
