@@ -290,7 +290,10 @@ impl<S: Store> Broker<S> {
         let was_paged = queue.backlog.is_paged();
         let lost = queue.backlog.loaded();
         self.ready -= lost;
-        self.count_paged(id, was_paged);
+        // What waited for those that are lost is the head now.
+        self.head_came_back(id, was_paged);
+        self.read_ahead(id);
+        self.schedule_expiry(id);
         lost
     }
 
@@ -308,7 +311,7 @@ mod tests {
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};
-    use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication};
+    use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication, RestoredQueue};
     use crate::protocol::FieldTable;
     use bytes::Bytes;
 
@@ -383,5 +386,22 @@ mod tests {
         let pages = broker.paging.asked_for.len();
         assert!(pages >= QUEUES, "each gets what it needs first");
         assert!(pages <= QUEUES + PAGING_BYTES / CHUNK_BYTES, "{pages} pages");
+    }
+
+    #[test]
+    fn what_lies_behind_lost_messages_is_delivered_when_they_are_given_up() {
+        let (mut broker, channel) = broker();
+        let durable_id = DurableQueueId(7);
+        let restored =
+            RestoredQueue { id: durable_id, name: "q".into(), auto_delete: false, arguments: FieldTable::default() };
+        let queue = broker.restore_queue(restored).unwrap();
+        broker.expect_messages(queue, 3, 10, 0);
+        consume(&mut broker, channel, b"q");
+        publish(&mut broker, channel, queue, &Bytes::from_static(b"body"));
+        broker.pump(&mut Nobody);
+        assert_eq!(broker.census().unacknowledged, 0, "it waits for those before it");
+        assert_eq!(broker.loaded(queue, durable_id), 3);
+        broker.pump(&mut Nobody);
+        assert_eq!(broker.census().unacknowledged, 1);
     }
 }
