@@ -201,8 +201,12 @@ impl Chunks {
     }
 
     fn first_chunk_emptied(&mut self) {
-        let is_last_loose = self.chunks.len() == 1 && matches!(self.chunks.front(), Some(Chunk::Loose(_)));
-        if !is_last_loose && let Some(Chunk::Loose(loose)) = self.chunks.pop_front() {
+        if self.chunks.len() == 1
+            && let Some(Chunk::Loose(loose)) = self.chunks.front_mut()
+        {
+            // It begins anew: a short queue is never given the room of a whole chunk, however much goes through it.
+            loose.memory_bytes = 0;
+        } else if let Some(Chunk::Loose(loose)) = self.chunks.pop_front() {
             self.spare = Some(loose);
         }
     }
@@ -226,15 +230,15 @@ impl Chunks {
         self.chunks.front().map_or(0, Chunk::memory_bytes)
     }
 
+    /// What the messages of all chunks took when they came, in bytes. It walks over the chunks.
+    pub fn bytes(&self) -> usize {
+        self.chunks.iter().map(Chunk::memory_bytes).sum()
+    }
+
     fn drop_empty(&mut self) {
         if self.count() == 0 {
             self.chunks.clear();
         }
-    }
-
-    /// What the messages of all chunks took when they came, in bytes. It walks over the chunks.
-    pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(Chunk::memory_bytes).sum()
     }
 
     pub fn push_chunk(&mut self, chunk: Chunk) {
@@ -330,6 +334,15 @@ mod tests {
         assert!((8 + 3..8 + 6).contains(&each), "{each} bytes");
         drop(chunks);
         assert_eq!(message_memory_bytes(), before);
+    }
+
+    #[test]
+    fn a_queue_that_is_short_again_and_again_stays_in_its_first_chunk() {
+        let mut chunks = Chunks::default();
+        for sequence in 0..10 * CHUNK_BYTES as u64 / HEADER_FRAME.len() as u64 {
+            assert_eq!(push(&mut chunks, sequence, false), sequence == 0, "message {sequence}");
+            assert!(chunks.pop().is_some());
+        }
     }
 
     #[test]
