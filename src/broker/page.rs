@@ -265,7 +265,7 @@ impl PageReader {
 
 /// The messages of a page, one after the other. It ends early when the bytes are not what [`PageBuilder`] wrote.
 pub struct Unpacking {
-    /// Large bodies are slices of it.
+    /// Bodies that are most of it are slices of it.
     page: Bytes,
     reader: PageReader,
 }
@@ -282,6 +282,10 @@ impl Iterator for Unpacking {
     fn next(&mut self) -> Option<Unpacked> {
         let entry = self.reader.next(&self.page)?;
         let message = match entry.has_shared_body {
+            // One message that stays must not keep a page of which it is a small part: the account knows only of it.
+            true if 2 * entry.body.len() < self.page.len() => {
+                entry.message_with(&[], Some(Bytes::copy_from_slice(entry.body)))
+            }
             true => entry.message_with(&[], Some(self.page.slice_ref(entry.body))),
             false => entry.to_message(),
         };
@@ -376,6 +380,30 @@ mod tests {
         fn any_bytes_end_somewhere(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let length = bytes.len();
             prop_assert!(Unpacking::new(bytes).count() <= length);
+        }
+    }
+
+    #[test]
+    fn a_body_keeps_its_page_only_where_it_is_most_of_it() {
+        let sample = |length| Sample {
+            gap: 1,
+            expires_at_ms: NEVER,
+            persistent: true,
+            priority: 0,
+            routing_key: 0,
+            body: vec![7; length],
+            shared: true,
+        };
+        for (lengths, keeps) in [([5000, 5000, 5000], [false; 3]), ([100, 50_000, 100], [false, true, false])] {
+            let mut builder = PageBuilder::with_capacity(0);
+            for (sequence, length) in (1..).zip(lengths) {
+                builder.push(&Entry::of(&message(&sample(length)), sequence, NEVER));
+            }
+            let page = builder.finish().unwrap();
+            let page_range = page.bytes.as_ptr_range();
+            let unpacked =
+                page.unpack().map(|unpacked| page_range.contains(&unpacked.message.content().body().as_ptr()));
+            assert_eq!(unpacked.collect::<Vec<_>>(), keeps);
         }
     }
 
