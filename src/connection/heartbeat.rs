@@ -40,6 +40,11 @@ impl Connection {
         self.last_sent_ms = now_ms;
     }
 
+    /// It sent something that is left unread for now: whatever that is, it is no silence.
+    pub fn note_unread(&mut self, now_ms: u64) {
+        self.last_received_ms = now_ms;
+    }
+
     pub fn on_timer<S: Store>(&mut self, context: &mut Context<'_, S>) -> TimerOutcome {
         let now_ms = context.now_ms;
         if let Some(deadline_ms) = self.deadline_ms {
@@ -51,7 +56,7 @@ impl Connection {
         }
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
         if heartbeat_ms > 0 && self.phase == Phase::Running {
-            if self.blocked {
+            if self.blocked || self.awaits_messages() {
                 // What it sends isn't read, so its silence says nothing.
                 self.last_received_ms = now_ms;
             }

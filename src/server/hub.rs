@@ -238,8 +238,17 @@ impl<S: Store> Hub<S> {
         self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context))
     }
 
-    /// Whether the client's socket may be read now.
+    /// Whether the client's socket, on which bytes are waiting, may be read now.
     pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
+        let may_read = self.what_allows_reading(id);
+        if may_read == MayRead::Later {
+            let now_ms = self.now_ms;
+            self.connection_mut(id).note_unread(now_ms);
+        }
+        may_read
+    }
+
+    fn what_allows_reading(&mut self, id: ConnectionId) -> MayRead {
         let connection = &self.members[id.0 as usize].connection;
         if connection.awaits_messages() {
             return MayRead::WhenResumed;

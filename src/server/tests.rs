@@ -273,10 +273,10 @@ fn management_hears_that_it_is_done_when_the_disk_has_it() {
 }
 
 /// A store whose pager is the test, and a client with a queue of that name.
-fn with_pages(paging_bytes: usize) -> (World<LogStore>, ConnectionId) {
+fn with_pages(paging_bytes: usize, heartbeat: u16) -> (World<LogStore>, ConnectionId) {
     let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
     world.hub.set_message_memory(MessageMemory { paging_bytes, most_bytes: usize::MAX });
-    let client = world.open(0);
+    let client = world.open(heartbeat);
     let mut declare = Vec::new();
     let transient = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
     Method::QueueDeclare(transient).encode_frame(1, &mut declare);
@@ -287,7 +287,7 @@ fn with_pages(paging_bytes: usize) -> (World<LogStore>, ConnectionId) {
 #[test]
 fn publishers_wait_for_a_pager_that_is_stuck_and_nobody_else_does() {
     const BODY_BYTES: usize = 1 << 20;
-    let (mut world, publisher) = with_pages(BODY_BYTES);
+    let (mut world, publisher) = with_pages(BODY_BYTES, 0);
     let other = world.open(0);
     let message = persistent_message(BODY_BYTES);
     let mut sent = 0;
@@ -308,8 +308,36 @@ fn publishers_wait_for_a_pager_that_is_stuck_and_nobody_else_does() {
 }
 
 #[test]
+fn a_publisher_that_is_not_read_is_not_taken_for_silent() {
+    const BODY_BYTES: usize = 1 << 20;
+    let (mut world, publisher) = with_pages(BODY_BYTES, 2);
+    while world.hub.may_read(publisher) == MayRead::Now {
+        world.send(publisher, &persistent_message(BODY_BYTES));
+        world.hub.pump();
+    }
+    for second in 1..10 {
+        assert!(!world.wait_until(second * 1000, publisher), "after {second} s");
+        assert_eq!(world.hub.may_read(publisher), MayRead::Later);
+    }
+}
+
+#[test]
+fn a_client_whose_get_waits_is_not_taken_for_silent() {
+    let (mut world, client) = with_pages(1, 2);
+    world.send(client, &persistent_message(3000));
+    world.hub.pump();
+    let mut get = Vec::new();
+    Method::BasicGet(basic::Get { queue: b"q", no_ack: true }).encode_frame(1, &mut get);
+    world.send(client, &get);
+    assert_eq!(world.hub.may_read(client), MayRead::WhenResumed);
+    for second in 1..10 {
+        assert!(!world.wait_until(second * 1000, client), "after {second} s");
+    }
+}
+
+#[test]
 fn a_get_waits_for_its_message_and_what_follows_waits_behind_it() {
-    let (mut world, client) = with_pages(1);
+    let (mut world, client) = with_pages(1, 0);
     world.send(client, &persistent_message(3000));
     world.hub.pump();
     let mut commands = Vec::new();
