@@ -72,6 +72,8 @@ impl<S: Store> Broker<S> {
             }
         }
         assert_eq!(unacknowledged, self.unacknowledged, "unacknowledged messages of all queues");
+        let scheduled = self.queues.iter().filter(|(_, queue)| queue.scheduled_ms != NEVER).count();
+        assert_eq!(scheduled, self.expiry.len(), "each queue that is looked at is in the list once");
     }
 
     fn check_consumers(&self) {

@@ -6,39 +6,46 @@ use super::queue::NEVER;
 use super::queue_commands::DeletedQueue;
 use super::store::Store;
 use super::{Broker, queue::Taken};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
-/// When to look at which queue. An entry may be out of date: looking once too often does no harm.
+/// When to look at which queue: each is in it once at most, and a deleted one is not.
 #[derive(Default)]
-pub struct ExpiryQueue(BinaryHeap<Reverse<(u64, u64, QueueId)>>);
+pub struct ExpiryQueue(BTreeSet<(u64, QueueId)>);
 
 impl ExpiryQueue {
-    /// Looks at `queue` at `deadline_ms`. `serial` tells it from a later queue in the same slot.
-    pub fn schedule(&mut self, deadline_ms: u64, serial: u64, queue: QueueId) {
-        self.0.push(Reverse((deadline_ms, serial, queue)));
+    /// Looks at `queue` at `to_ms` instead of at `from_ms`; [`NEVER`] is not at all.
+    fn reschedule(&mut self, queue: QueueId, from_ms: u64, to_ms: u64) {
+        if from_ms != NEVER {
+            self.0.remove(&(from_ms, queue));
+        }
+        if to_ms != NEVER {
+            self.0.insert((to_ms, queue));
+        }
     }
 
-    fn pop_due(&mut self, now_ms: u64) -> Option<(u64, QueueId)> {
-        let due = self.0.peek().is_some_and(|Reverse((deadline_ms, ..))| *deadline_ms <= now_ms);
-        let Reverse((_, serial, queue)) = due.then(|| self.0.pop())??;
-        Some((serial, queue))
+    fn pop_due(&mut self, now_ms: u64) -> Option<QueueId> {
+        let &(deadline_ms, queue) = self.0.first()?;
+        (deadline_ms <= now_ms).then(|| {
+            self.0.pop_first();
+            queue
+        })
+    }
+
+    /// How many queues will be looked at.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
 impl<S: Store> Broker<S> {
     /// When [`expire`](Self::expire) has something to do next; `None` while nothing can expire.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.expiry.0.peek().map(|Reverse((deadline_ms, ..))| *deadline_ms)
+        self.expiry.0.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
     /// Drops messages whose time has come and deletes queues that were unused for too long.
     pub fn expire(&mut self, effects: &mut impl Effects) {
-        while let Some((serial, id)) = self.expiry.pop_due(self.now_ms) {
-            let current = self.queues.get(id.0 as usize).is_some_and(|queue| queue.serial == serial && !queue.deleted);
-            if !current {
-                continue;
-            }
+        while let Some(id) = self.expiry.pop_due(self.now_ms) {
             self.queue_mut(id).scheduled_ms = NEVER;
             if self.has_outlived_its_use(id) {
                 let deleted = self.delete_queue_now(id);
@@ -93,13 +100,22 @@ impl<S: Store> Broker<S> {
     /// Makes sure that the queue is looked at when its head or the queue itself expires.
     pub(super) fn schedule_expiry(&mut self, id: QueueId) {
         let queue = &mut self.queues[id.0 as usize];
+        if queue.deleted {
+            return;
+        }
         let expires_ms = queue.settings.expires_ms.filter(|_| queue.is_unused());
         let queue_deadline = expires_ms.map_or(NEVER, |expires_ms| queue.last_used_ms.saturating_add(expires_ms));
         let deadline_ms = queue.backlog.head_expires_at_ms().min(queue_deadline);
         if deadline_ms < queue.scheduled_ms {
-            queue.scheduled_ms = deadline_ms;
-            self.expiry.schedule(deadline_ms, queue.serial, id);
+            let before_ms = std::mem::replace(&mut queue.scheduled_ms, deadline_ms);
+            self.expiry.reschedule(id, before_ms, deadline_ms);
         }
+    }
+
+    /// A queue that is deleted is looked at no more.
+    pub(super) fn unschedule_expiry(&mut self, id: QueueId) {
+        let before_ms = std::mem::replace(&mut self.queue_mut(id).scheduled_ms, NEVER);
+        self.expiry.reschedule(id, before_ms, NEVER);
     }
 }
 
@@ -110,7 +126,7 @@ mod tests {
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};
     use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Publication};
-    use crate::protocol::FieldTable;
+    use crate::protocol::{FieldTable, FieldValue};
 
     #[test]
     fn a_message_that_becomes_the_head_expires_in_time() {
@@ -142,5 +158,33 @@ mod tests {
         broker.set_now(50);
         broker.expire(&mut Nobody);
         assert_eq!(broker.census().ready, 0);
+    }
+
+    #[test]
+    fn a_queue_is_scheduled_once_and_not_after_its_end() {
+        let client = ConnectionId(0);
+        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        broker.open_connection(client);
+        let channel = broker.open_channel(client, 1);
+        let request = DeclareRequest {
+            name: b"q",
+            durable: false,
+            exclusive: false,
+            auto_delete: false,
+            arguments: FieldTable(vec![("x-expires".into(), FieldValue::I32(1_000_000))]),
+        };
+        broker.declare_queue(request, client, &mut Nobody).unwrap();
+        let queue = broker.existing_queue(b"q").unwrap();
+        // Each one expires sooner than the one before.
+        for expiration_ms in (1..100).rev() {
+            let content =
+                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+            let attributes = Attributes { expiration_ms: Some(expiration_ms), ..Attributes::default() };
+            broker.publish(channel, &Publication { content, attributes, mandatory: false }, &[queue], &mut Nobody);
+            broker.get(channel, b"q", true, &mut Nobody).unwrap();
+        }
+        assert_eq!(broker.expiry.len(), 1);
+        broker.delete_queue(b"q", false, false, client, &mut Nobody).unwrap();
+        assert_eq!(broker.next_expiry_ms(), None);
     }
 }

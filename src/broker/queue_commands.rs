@@ -385,6 +385,7 @@ impl<S: Store> Broker<S> {
         if let Some(id) = durable_id {
             self.define(&Definition::QueueDeleted { id });
         }
+        self.unschedule_expiry(id);
         let queue = self.queue_mut(id);
         queue.deleted = true;
         let owner = queue.properties.exclusive_owner;
