@@ -186,7 +186,8 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    fn sweep_line(&mut self, id: QueueId) {
+    /// Takes cancelled consumers out of a queue's line.
+    pub(super) fn sweep_line(&mut self, id: QueueId) {
         let Self { queues, consumers, .. } = self;
         let mut freed = Vec::new();
         let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
@@ -298,5 +299,46 @@ impl<S: Store> Broker<S> {
     pub fn set_channel_prefetch(&mut self, id: ChannelId, prefetch_count: u16) {
         self.channel_mut(id).channel_prefetch_count = prefetch_count;
         self.readmit_limited(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::store::MemoryStore;
+    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::DeclareRequest;
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+
+    fn broker() -> (Broker<MemoryStore>, ChannelId) {
+        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        broker.open_connection(CLIENT);
+        let channel = broker.open_channel(CLIENT, 1);
+        (broker, channel)
+    }
+
+    fn declare(broker: &mut Broker<MemoryStore>, name: &[u8], exclusive: bool, auto_delete: bool) {
+        let arguments = FieldTable::default();
+        let request = DeclareRequest { name, durable: false, exclusive, auto_delete, arguments };
+        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+    }
+
+    fn consume(broker: &mut Broker<MemoryStore>, channel: ChannelId, queue: &[u8], consumer_tag: &[u8]) {
+        let arguments = FieldTable::default();
+        let request = ConsumeRequest { queue, consumer_tag, no_ack: false, exclusive: false, arguments };
+        broker.consume(channel, request).unwrap();
+    }
+
+    #[test]
+    fn nothing_stays_of_a_consumer_that_was_cancelled_before_its_queue_was_deleted() {
+        let (mut broker, channel) = broker();
+        declare(&mut broker, b"q", false, false);
+        consume(&mut broker, channel, b"q", b"cancelled");
+        consume(&mut broker, channel, b"q", b"staying");
+        broker.cancel(channel, b"cancelled");
+        broker.delete_queue(b"q", false, false, CLIENT, &mut Nobody).unwrap();
+        assert_eq!(broker.consumers.len(), 0);
+        broker.census();
     }
 }

@@ -386,6 +386,8 @@ impl<S: Store> Broker<S> {
             self.define(&Definition::QueueDeleted { id });
         }
         self.unschedule_expiry(id);
+        // Cancelled consumers wait for the line to let go of them.
+        self.sweep_line(id);
         let queue = self.queue_mut(id);
         queue.deleted = true;
         let owner = queue.properties.exclusive_owner;
