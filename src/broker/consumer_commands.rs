@@ -202,13 +202,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// Takes a consumer out of its channel's or connection's waiting list.
-    pub(super) fn forget_waiting(
-        &mut self,
-        id: ConsumerId,
-        state: ConsumerState,
-        channel: ChannelId,
-        connection: ConnectionId,
-    ) {
+    fn forget_waiting(&mut self, id: ConsumerId, state: ConsumerState, channel: ChannelId, connection: ConnectionId) {
         match state {
             ConsumerState::ChannelPrefetchReached => {
                 self.channel_mut(channel).limited.retain(|limited| *limited != id);
@@ -305,9 +299,10 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};
-    use crate::broker::DeclareRequest;
+    use crate::broker::{Census, ConnectionClosed, DeclareRequest, Publication, Settlement};
 
     const CLIENT: ConnectionId = ConnectionId(0);
 
@@ -340,5 +335,45 @@ mod tests {
         broker.delete_queue(b"q", false, false, CLIENT, &mut Nobody).unwrap();
         assert_eq!(broker.consumers.len(), 0);
         broker.census();
+    }
+
+    #[test]
+    fn consumers_that_wait_for_their_channel_go_with_their_queue_and_others_wait_on() {
+        let (mut broker, channel) = broker();
+        broker.set_channel_prefetch(channel, 1);
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let publication = Publication { content, attributes: Default::default(), mandatory: false };
+        for name in [b"q".as_slice(), b"r"] {
+            declare(&mut broker, name, false, false);
+            let queue = broker.existing_queue(name).unwrap();
+            for consumer_tag in ["1", "2", "3"] {
+                consume(&mut broker, channel, name, &[name, consumer_tag.as_bytes()].concat());
+            }
+            for _ in 0..2 {
+                broker.publish(channel, &publication, &[queue], &mut Nobody);
+            }
+        }
+        assert_eq!(broker.channel(channel).limited.len(), 6);
+        broker.delete_queue(b"r", false, false, CLIENT, &mut Nobody).unwrap();
+        assert_eq!(broker.channel(channel).limited.len(), 3);
+        broker.census();
+        broker.settle(channel, 1, false, Settlement::Acknowledged).unwrap();
+        broker.pump(&mut Nobody);
+        assert_eq!(
+            broker.census(),
+            Census { connections: 1, channels: 1, queues: 1, consumers: 3, ready: 0, unacknowledged: 1 }
+        );
+    }
+
+    #[test]
+    fn exclusive_queues_end_with_their_connection_or_before_it_with_their_last_consumer() {
+        let (mut broker, channel) = broker();
+        for (name, auto_delete) in [(b"q".as_slice(), true), (b"r", false), (b"s", true)] {
+            declare(&mut broker, name, true, auto_delete);
+            consume(&mut broker, channel, name, name);
+        }
+        assert_eq!(broker.close_connection(CLIENT, &mut Nobody), ConnectionClosed { channels: 1, exclusive_queues: 1 });
+        assert_eq!(broker.census(), Census::default());
+        assert_eq!(broker.queues.len(), 0);
     }
 }

@@ -78,17 +78,19 @@ impl<S: Store> Broker<S> {
         };
         connection.stalled.clear();
         let channels = std::mem::take(&mut connection.channels);
+        // None of them is looked for in the list, which may be long, when it goes with its last consumer.
+        let mut exclusive_queues = std::mem::take(&mut connection.exclusive_queues);
         let closed_channels = count(channels.len());
         for channel in channels {
             self.end_channel(channel);
         }
-        let connection = self.connections[id.0 as usize].take().expect("it was open above");
-        let exclusive_queues = count(connection.exclusive_queues.len());
-        for queue in connection.exclusive_queues {
+        self.connections[id.0 as usize] = None;
+        exclusive_queues.retain(|queue| self.queues.get(queue.0 as usize).is_some_and(|queue| !queue.deleted));
+        for &queue in &exclusive_queues {
             // Only this connection could consume from them, so nobody is left to be told.
             let deleted = self.delete_queue_now(queue);
             self.notify_cancelled(&deleted, effects);
         }
-        ConnectionClosed { channels: closed_channels, exclusive_queues }
+        ConnectionClosed { channels: closed_channels, exclusive_queues: count(exclusive_queues.len()) }
     }
 }

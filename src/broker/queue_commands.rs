@@ -393,6 +393,7 @@ impl<S: Store> Broker<S> {
         let owner = queue.properties.exclusive_owner;
         let consumers = std::mem::take(&mut queue.consumers);
         queue.line = Default::default();
+        self.stop_waiting(&consumers);
         let cancelled = consumers.into_iter().map(|consumer| self.cancel_for_deletion(consumer)).collect();
         if let Some(owner) = owner
             && let Some(Some(connection)) = self.connections.get_mut(owner.0 as usize)
@@ -405,19 +406,44 @@ impl<S: Store> Broker<S> {
         DeletedQueue { message_count, cancelled }
     }
 
-    /// Takes a consumer out of everything but its queue's lists, which are gone.
+    /// Cancels consumers and takes them out of their channels' and connections' waiting lists, each of which is walked
+    /// over once: a million of them may be in one.
+    fn stop_waiting(&mut self, ids: &[ConsumerId]) {
+        let Self { consumers, channels, connections, .. } = self;
+        let (mut limited, mut stalled) = (Vec::new(), Vec::new());
+        for id in ids {
+            let consumer = &mut consumers[id.0 as usize];
+            match std::mem::replace(&mut consumer.state, ConsumerState::Cancelled) {
+                ConsumerState::ChannelPrefetchReached => limited.push(consumer.channel),
+                ConsumerState::OutboxFull => stalled.push(consumer.connection),
+                _ => {}
+            }
+        }
+        let waits = |id: &ConsumerId| consumers[id.0 as usize].state != ConsumerState::Cancelled;
+        limited.sort_unstable();
+        limited.dedup();
+        for id in limited {
+            channels[id.0 as usize].limited.retain(waits);
+        }
+        stalled.sort_unstable();
+        stalled.dedup();
+        for id in stalled {
+            if let Some(Some(connection)) = connections.get_mut(id.0 as usize) {
+                connection.stalled.retain(waits);
+            }
+        }
+    }
+
+    /// Takes a consumer that [waits no more](Self::stop_waiting) out of everything but its queue's lists, which are gone.
     fn cancel_for_deletion(&mut self, id: ConsumerId) -> CancelledConsumer {
         let consumer = &mut self.consumers[id.0 as usize];
         let tag = consumer.tag.clone();
         let (connection, channel_number) = (consumer.connection, consumer.channel_number);
         let channel = consumer.channel;
-        let state = consumer.state;
-        consumer.state = ConsumerState::Cancelled;
         consumer.listed = false;
         if consumer.unacknowledged == 0 {
             self.consumers.remove(id.0 as usize);
         }
-        self.forget_waiting(id, state, channel, connection);
         self.channel_mut(channel).consumers.remove(&tag);
         CancelledConsumer { connection, channel_number, tag }
     }
