@@ -71,6 +71,8 @@ impl Consumer {
 pub struct Line {
     /// Levels by falling priority. An empty level stays until the line is rebuilt: levels are few.
     levels: Vec<Level>,
+    /// Entries of all levels, of which a hostile client may make a million.
+    length: usize,
     /// Entries that name a cancelled consumer.
     cancelled: usize,
 }
@@ -86,6 +88,7 @@ const CANCELLED_MIN: usize = 16;
 impl Line {
     /// Puts a consumer behind the others of its priority.
     pub fn join(&mut self, priority: i64, consumer: ConsumerId) {
+        self.length += 1;
         let index = self.levels.partition_point(|level| level.priority > priority);
         match self.levels.get_mut(index) {
             Some(level) if level.priority == priority => level.consumers.push_back(consumer),
@@ -122,6 +125,7 @@ impl Line {
     pub fn leave(&mut self) -> Option<ConsumerId> {
         let level = self.levels.iter_mut().find(|level| !level.consumers.is_empty())?;
         let consumer = level.consumers.pop_front();
+        self.length -= usize::from(consumer.is_some());
         if level.consumers.is_empty() && self.levels.len() > 1 {
             self.levels.retain(|level| !level.consumers.is_empty());
         }
@@ -136,8 +140,7 @@ impl Line {
     /// Notes that one entry names a consumer that was cancelled. True when it is time to [`sweep`](Self::sweep).
     pub fn note_cancelled(&mut self) -> bool {
         self.cancelled += 1;
-        let length: usize = self.levels.iter().map(|level| level.consumers.len()).sum();
-        self.cancelled > CANCELLED_MIN && self.cancelled * 2 > length || self.cancelled == length
+        self.cancelled > CANCELLED_MIN && self.cancelled * 2 > self.length || self.cancelled == self.length
     }
 
     /// Takes out all entries for which `is_cancelled` holds and hands them to `freed`.
@@ -152,12 +155,13 @@ impl Line {
             });
         }
         self.levels.retain(|level| !level.consumers.is_empty());
+        self.length = self.levels.iter().map(|level| level.consumers.len()).sum();
         self.cancelled = 0;
     }
 
     /// Empties the line, front first.
     pub fn drain(&mut self) -> impl Iterator<Item = ConsumerId> + use<> {
-        self.cancelled = 0;
+        (self.length, self.cancelled) = (0, 0);
         std::mem::take(&mut self.levels).into_iter().flat_map(|level| level.consumers)
     }
 }
@@ -193,8 +197,12 @@ mod tests {
             assert!(!line.note_cancelled());
         }
         assert!(line.note_cancelled(), "nobody is left");
+        line.join(7, ConsumerId(10));
+        assert_eq!(line.leave(), Some(ConsumerId(10)));
         let mut freed = 0;
         line.sweep(|_| true, |_| freed += 1);
         assert_eq!((freed, line.front()), (10, None));
+        line.join(0, ConsumerId(11));
+        assert!(line.note_cancelled(), "it is alone");
     }
 }
