@@ -30,6 +30,17 @@ impl IncomingBody {
     pub(super) fn is_large(&self) -> bool {
         self.body_size > INLINE_BODY_MAX as u64
     }
+
+    /// Makes room for so many more bytes of a large body. It grows with what has arrived, not with what was announced,
+    /// and never beyond that: the memory of messages is counted by their length.
+    pub(super) fn make_room(&mut self, additional: usize) {
+        let needed = self.large_body.len() + additional;
+        if needed > self.large_body.capacity() {
+            let announced = usize::try_from(self.body_size).unwrap_or(usize::MAX);
+            let room = needed.max(announced.min(2 * self.large_body.capacity()));
+            self.large_body.reserve_exact(room - self.large_body.len());
+        }
+    }
 }
 
 /// A content header and a body frame at the start of some bytes, both complete.
@@ -285,8 +296,12 @@ impl Connection {
         }
         body.received += payload.len() as u64;
         if !body.oversized {
-            let target = if body.is_large() { &mut body.large_body } else { &mut body.frames };
-            target.extend_from_slice(payload);
+            if body.is_large() {
+                body.make_room(payload.len());
+                body.large_body.extend_from_slice(payload);
+            } else {
+                body.frames.extend_from_slice(payload);
+            }
         }
         self.content_progressed(index, context);
     }
@@ -569,6 +584,28 @@ fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, properti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_body_ends_with_the_room_that_was_announced() {
+        const PAYLOAD_BYTES: usize = 4000;
+        for body_size in [BODY_ROOM_AT_FIRST + 1, 4 * BODY_ROOM_AT_FIRST + 1, 1_000_000] {
+            let mut body = IncomingBody {
+                body_size: body_size as u64,
+                received: 0,
+                frames: Vec::new(),
+                header_frame_length: 0,
+                large_body: Vec::with_capacity(BODY_ROOM_AT_FIRST),
+                oversized: false,
+            };
+            while body.large_body.len() < body_size {
+                let payload = vec![7; PAYLOAD_BYTES.min(body_size - body.large_body.len())];
+                body.make_room(payload.len());
+                body.large_body.extend(payload);
+                assert!(body.large_body.capacity() <= BODY_ROOM_AT_FIRST.max(2 * body.large_body.len()));
+            }
+            assert_eq!(body.large_body.capacity(), body_size);
+        }
+    }
 
     #[test]
     fn short_comparisons_see_every_byte() {

@@ -44,15 +44,20 @@ impl Connection {
 
     /// The message body that the next bytes of the client belong to, and how many of them.
     pub fn stream_target(&mut self) -> Option<(&mut Vec<u8>, usize)> {
+        let (body, remaining) = self.streamed_body()?;
+        let length = body.large_body.len();
+        if length == body.large_body.capacity() {
+            body.make_room(remaining.min(length.max(STREAM_MIN_BYTES)));
+        }
+        Some((&mut body.large_body, remaining))
+    }
+
+    fn streamed_body(&mut self) -> Option<(&mut IncomingBody, usize)> {
         let &Streaming { channel_number, remaining } =
             self.streaming.as_ref().filter(|streaming| streaming.remaining > 0)?;
         let channel = self.find_channel(channel_number)?;
-        let Incoming::Body(IncomingBody { large_body, .. }) = &mut channel.incoming else { return None };
-        if large_body.len() == large_body.capacity() {
-            // It grows with what has arrived, not with what was announced.
-            large_body.reserve(remaining.min(large_body.len().max(STREAM_MIN_BYTES)));
-        }
-        Some((large_body, remaining))
+        let Incoming::Body(body) = &mut channel.incoming else { return None };
+        Some((body, remaining))
     }
 
     /// Whether what it [kept](Self::take_partial) begins with a command that waits for messages to come back to memory.
@@ -314,9 +319,10 @@ impl Connection {
 
     /// Takes the bytes of the frame that is being streamed off the front of the input. Returns how many.
     fn continue_stream<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
-        let Some((body, remaining)) = self.stream_target() else { return self.end_stream(input, context) };
+        let Some((body, remaining)) = self.streamed_body() else { return self.end_stream(input, context) };
         let count = remaining.min(input.len());
-        body.extend_from_slice(&input[..count]);
+        body.make_room(count);
+        body.large_body.extend_from_slice(&input[..count]);
         self.streamed(count, context.now_ms);
         count + self.end_stream(&input[count..], context)
     }
