@@ -158,12 +158,6 @@ impl Line {
         self.length = self.levels.iter().map(|level| level.consumers.len()).sum();
         self.cancelled = 0;
     }
-
-    /// Empties the line, front first.
-    pub fn drain(&mut self) -> impl Iterator<Item = ConsumerId> + use<> {
-        (self.length, self.cancelled) = (0, 0);
-        std::mem::take(&mut self.levels).into_iter().flat_map(|level| level.consumers)
-    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub(super) struct Paging {
     /// Their bytes: memory that will be taken.
     coming_bytes: usize,
     /// Queues that want pages for which there is no memory.
-    starved: VecDeque<QueueId>,
+    starved: Vec<QueueId>,
     /// Queues that are paged.
     paged_queues: usize,
 }
@@ -81,7 +81,9 @@ impl<S: Store> Broker<S> {
         }
         if !self.paging.starved.is_empty() {
             for id in std::mem::take(&mut self.paging.starved) {
-                if self.queues.contains(id.0 as usize) {
+                // It may be gone since.
+                if let Some(queue) = self.queues.get_mut(id.0 as usize) {
+                    queue.starved = false;
                     self.refill(id);
                 }
             }
@@ -191,8 +193,8 @@ impl<S: Store> Broker<S> {
     fn refill(&mut self, id: QueueId) {
         if self.may_bring_back(id) {
             self.refill_to(id, self.window());
-        } else if !self.paging.starved.contains(&id) {
-            self.paging.starved.push_back(id);
+        } else if !std::mem::replace(&mut self.queue_mut(id).starved, true) {
+            self.paging.starved.push(id);
         }
     }
 

@@ -190,13 +190,6 @@ impl Unacknowledged {
         }
     }
 
-    /// Gives back memory that an emptied ring still holds.
-    pub fn shrink(&mut self) {
-        if self.is_empty() {
-            self.ring = VecDeque::new();
-        }
-    }
-
     /// Entries by tag, for listings.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Delivered)> {
         let ring = self.ring.iter().enumerate();

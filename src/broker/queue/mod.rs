@@ -65,6 +65,8 @@ pub struct Queue {
     pub touched: bool,
     /// In the broker's list of queues that may have messages to move out of memory.
     pub grown: bool,
+    /// It is in the list of those that want pages for which there is no memory.
+    pub starved: bool,
     /// Deleted, and kept only for what is still unacknowledged.
     pub deleted: bool,
     /// When it was last declared, got from or consumed from, for `x-expires`.
@@ -98,6 +100,7 @@ impl Queue {
             had_consumer: false,
             touched: false,
             grown: false,
+            starved: false,
             deleted: false,
             last_used_ms: now_ms,
             scheduled_ms: NEVER,
