@@ -7,6 +7,7 @@
 use super::live_set::{LiveSet, Run};
 use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_record};
 use super::segment::SegmentNumber;
+use crate::broker::exchange::canonical;
 use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
 use crate::protocol::ShortString;
 use crate::varint::Cursor;
@@ -51,7 +52,8 @@ impl SegmentUse {
     }
 }
 
-/// A binding's record; bindings that differ in their arguments are different ones.
+/// A binding's record, with its arguments in the order of their names: bindings that differ in their arguments are
+/// different ones, and who unbinds may name them in another order than who bound.
 type BindingKey = Vec<u8>;
 
 #[derive(Clone, Default, Debug)]
@@ -71,7 +73,11 @@ pub struct State {
 
 fn binding_key(binding: &DurableBinding) -> BindingKey {
     let mut key = Vec::new();
-    put_bound(&mut key, binding);
+    if binding.arguments.len() < 2 {
+        put_bound(&mut key, binding);
+    } else {
+        put_bound(&mut key, &DurableBinding { arguments: canonical(&binding.arguments), ..binding.clone() });
+    }
     key
 }
 

@@ -70,6 +70,26 @@ fn bindings_differ_in_their_arguments() {
     assert_eq!(found_after(&told), [expected.to_vec(), expected.to_vec()]);
 }
 
+/// The router takes them for the same, and so must the log: what was unbound would come back.
+#[test]
+fn a_binding_is_unbound_whatever_the_order_of_its_arguments() {
+    let [one, two] = [("x-match", FieldValue::LongString((*b"any").into())), ("kind", FieldValue::I32(1))];
+    let table = |entries: [&(&'static str, FieldValue); 2]| {
+        FieldTable(entries.map(|(name, value)| ((*name).into(), value.clone())).into())
+    };
+    let bound = DurableBinding { arguments: table([&one, &two]), ..binding("source", to_queue(1), 1) };
+    let other_order = DurableBinding { arguments: table([&two, &one]), ..bound.clone() };
+    let told = [
+        exchange("source"),
+        declared(1),
+        Definition::Bound(bound.clone()),
+        Definition::Bound(other_order.clone()),
+        Definition::Unbound(other_order),
+    ];
+    let expected = [exchange("source"), declared(1)];
+    assert_eq!(found_after(&told), [expected.to_vec(), expected.to_vec()]);
+}
+
 #[test]
 fn what_is_deleted_takes_its_bindings_along() {
     let told = [

@@ -82,7 +82,7 @@ fn fnv_1a(bytes: &[u8]) -> u32 {
 }
 
 /// The arguments sorted by name: their order does not tell bindings apart.
-pub(super) fn canonical(arguments: &FieldTable) -> FieldTable {
+pub fn canonical(arguments: &FieldTable) -> FieldTable {
     let mut sorted = arguments.clone();
     sorted.0.sort_by(|(a, _), (b, _)| a.cmp(b));
     sorted

@@ -33,7 +33,7 @@ mod model;
 mod tests;
 
 pub use bind::{Bound, Unbound};
-pub use binding::BindingInfo;
+pub use binding::{BindingInfo, canonical};
 pub(super) use declare::without_line_breaks;
 pub use declare::{Declared, Deleted};
 pub use router::{Exchange, Router};
