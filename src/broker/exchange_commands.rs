@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::definitions::durable_binding;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, without_line_breaks};
 use super::store::{Definition, DurableDestination, Store};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
@@ -50,6 +50,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
     pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<(), AmqpError> {
+        let name = &*without_line_breaks(name);
         let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
         let deleted = self.router.delete(name, if_unused)?;
         self.answer_waits_for_definitions();

@@ -86,6 +86,14 @@ fn an_unbound_queue_stays_unbound() {
     assert_eq!([is_bound(&node, "a"), is_bound(&node, "b")], [false, true]);
 }
 
+/// It is known without them, and so must the log know it.
+#[test]
+fn an_exchange_deleted_by_a_name_with_a_line_break_stays_gone() {
+    let (_folder, node) = killed_after("exchange.delete exchange='a\\n'", "exchange.delete-ok");
+    let mut client = node.client();
+    assert_eq!([exchange_exists(&mut client, "a"), exchange_exists(&mut client, "b")], [false, true]);
+}
+
 #[test]
 fn a_deleted_exchange_stays_gone() {
     let (_folder, node) = killed_after("exchange.delete exchange=a", "exchange.delete-ok");
