@@ -114,7 +114,10 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         }
     };
     let checkpoints = read_checkpoints(disk, meta.node_id, &mut warnings)?;
-    let next_number = segment_files.keys().next_back().map_or(1, |highest| highest + 1);
+    // A broker that wrote nothing leaves a checkpoint and no segment, and what it removed may have had higher numbers. A
+    // replay from that checkpoint must come to what is written now.
+    let after_checkpoint = checkpoints.newest.as_ref().map_or(1, |checkpoint| checkpoint.start.segment);
+    let next_number = segment_files.keys().next_back().map_or(1, |highest| highest + 1).max(after_checkpoint);
     let checkpoint_serial = checkpoints.highest_serial + 1;
     let mut replay = Replay {
         disk,

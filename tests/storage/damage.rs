@@ -153,6 +153,40 @@ fn a_damaged_checkpoint_is_replaced_by_the_one_before_it() {
     model.check(&found, true);
 }
 
+/// Starts that write nothing remove what nothing needs, and leave a checkpoint that says where the log goes on.
+#[test]
+fn what_follows_idle_starts_is_found_from_the_checkpoint_before() {
+    let options = LogOptions { free_segments_max: 0, ..small() };
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options.clone(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    for sequence in 0..30 {
+        model.enqueue(&mut log, &[1], 200);
+        model.remove(&mut log, 1, sequence);
+        log.flush();
+    }
+    let mut disk = log.disk.after_stop();
+    for _ in 0..2 {
+        let (mut idle, found) = Log::open(&disk, options.clone(), RecoveryMode::Strict).unwrap();
+        model.check(&found, false);
+        idle.do_chores();
+        disk = idle.disk.after_stop();
+    }
+    assert!(segments(&disk).is_empty());
+    let (mut log, found) = Log::open(&disk, options.clone(), RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
+    let position = model.enqueue(&mut log, &[1], 30);
+    log.store.awaited(position);
+    log.flush();
+    model.note_durable(&log);
+    let disk = log.disk.after_crash(0);
+    let newest = checkpoints(&disk).pop().unwrap();
+    disk.edit(Folder::Checkpoint, &newest, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let (_, found) = Log::open(&disk, options, RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
+}
+
 #[test]
 fn whatever_byte_is_damaged_no_message_is_made_up() {
     let (disk, _) = written();
