@@ -80,9 +80,9 @@ pub fn checkpoint_name(serial: u64) -> String {
     format!("{serial:016}{FILE_SUFFIX}")
 }
 
-/// The serial in a checkpoint's name.
+/// The serial in a checkpoint's name; `None` for a file that is none.
 pub fn serial_of(name: &str) -> Option<u64> {
-    name.strip_suffix(FILE_SUFFIX)?.parse().ok()
+    name.strip_suffix(FILE_SUFFIX)?.parse().ok().filter(|serial| checkpoint_name(*serial) == name)
 }
 
 /// The checkpoint's file.
@@ -237,9 +237,9 @@ impl<D: Disk> LogWriter<D> {
         };
         let serial = self.checkpoint_serial;
         let bytes = encode(&self.state, self.meta.node_id, serial, self.progress.written.0, start);
-        let old = (self.checkpoints.len() + 1).saturating_sub(KEPT);
-        let old = self.checkpoints[..old].iter().map(|needed| needed.serial).collect();
-        Ok(Chore(Work::Checkpoint { needed: Needed::new(serial, &self.state, start), bytes, old }))
+        let kept = (self.checkpoints.len() + 1).saturating_sub(KEPT);
+        let keep_from = self.checkpoints.get(kept).map_or(serial, |needed| needed.serial);
+        Ok(Chore(Work::Checkpoint { needed: Needed::new(serial, &self.state, start), bytes, keep_from }))
     }
 
     /// A checkpoint is on disk, and old ones are not any more.

@@ -9,7 +9,7 @@
 //!
 //! It is a value, so that a simulated disk sees chores in an order that a test decides.
 
-use super::checkpoint::{Needed, checkpoint_name};
+use super::checkpoint::{Needed, checkpoint_name, serial_of};
 use super::disk::{Disk, DiskFile, Folder, TEMPORARY_SUFFIX, write_atomically};
 use super::error::StorageError;
 use super::log_writer::LogWriter;
@@ -22,8 +22,8 @@ pub struct Chore(pub(super) Work);
 
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Writes a checkpoint, then removes older ones.
-    Checkpoint { needed: Needed, bytes: Vec<u8>, old: Vec<u64> },
+    /// Writes a checkpoint, then removes those before the serial `keep_from`, whoever left them.
+    Checkpoint { needed: Needed, bytes: Vec<u8>, keep_from: u64 },
     /// Makes the file of a segment to come, out of a free one if there is one.
     Prepare { number: SegmentNumber, recycled: Option<FreeSegment>, bytes: u64 },
     /// Removes segments.
@@ -52,14 +52,14 @@ impl Chore {
     /// Does it.
     pub fn run(self, disk: &impl Disk) -> ChoreDone {
         ChoreDone(match self.0 {
-            Work::Checkpoint { needed, bytes, old } => write_checkpoint(disk, needed, &bytes, &old),
+            Work::Checkpoint { needed, bytes, keep_from } => write_checkpoint(disk, needed, &bytes, keep_from),
             Work::Prepare { number, recycled, bytes } => prepare(disk, number, recycled, bytes),
             Work::Remove(segments) => remove(disk, &segments),
         })
     }
 }
 
-fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], old: &[u64]) -> Result<Outcome, StorageError> {
+fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], keep_from: u64) -> Result<Outcome, StorageError> {
     let name = checkpoint_name(needed.serial);
     match write_atomically(disk, Folder::Checkpoint, &name, bytes) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
@@ -69,10 +69,10 @@ fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], old: &[u64])
         }
         result => result.map_err(StorageError::io(format!("write {}", Folder::Checkpoint.display(&name))))?,
     }
-    for serial in old {
-        let name = checkpoint_name(*serial);
-        let removing = format!("remove {}", Folder::Checkpoint.display(&name));
-        disk.remove(Folder::Checkpoint, &name).map_err(StorageError::io(removing))?;
+    let names = disk.list(Folder::Checkpoint).map_err(StorageError::io("list checkpoint/"))?;
+    for name in names.iter().filter(|name| serial_of(name).is_some_and(|serial| serial < keep_from)) {
+        let removing = format!("remove {}", Folder::Checkpoint.display(name));
+        disk.remove(Folder::Checkpoint, name).map_err(StorageError::io(removing))?;
     }
     Ok(Outcome::Checkpointed(needed))
 }

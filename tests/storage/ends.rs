@@ -3,6 +3,7 @@
 use crate::harness::{Log, Model, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::store::Store;
+use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{LogOptions, RecoveryMode, SyncPolicy};
 
 /// The system still has what a killed broker wrote, and may lose it later. A start that relies on it makes it safe.
@@ -58,6 +59,17 @@ fn an_orderly_stop_counts_for_the_next_start_only() {
     for seed in 0..8 {
         let (_, found) = Log::open(&log.disk.after_crash(seed), small(), RecoveryMode::Strict).unwrap();
         assert!(!found.clean, "seed {seed}");
+    }
+}
+
+/// A start knows the newest checkpoint only, and the one before it is still there.
+#[test]
+fn starts_and_stops_leave_two_checkpoints_behind() {
+    let mut disk = SimDisk::default();
+    for _ in 0..4 {
+        let (log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
+        disk = log.stop();
+        assert_eq!(disk.list(Folder::Checkpoint).unwrap().len(), 2);
     }
 }
 
