@@ -136,6 +136,8 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     let kept: Vec<_> = checkpoints.newest.iter().map(Needed::of).collect();
     replay.run(checkpoints.newest, checkpoints.any_damaged)?;
     if mode == RecoveryMode::Salvage {
+        let mended = replay.state.mend();
+        replay.warnings.extend(mended);
         let verified = replay.loader().verify()?;
         replay.forget_lost(verified);
     }

@@ -56,6 +56,9 @@ impl SegmentUse {
 /// different ones, and who unbinds may name them in another order than who bound.
 type BindingKey = Vec<u8>;
 
+/// Exchanges that are there without having been declared, and no others, are named like this.
+const PREDECLARED_PREFIX: &[u8] = b"amq.";
+
 #[derive(Clone, Default, Debug)]
 pub struct State {
     pub queues: HashMap<DurableQueueId, QueueState>,
@@ -166,6 +169,39 @@ impl State {
     /// Takes out messages that are alive by the log and cannot be read.
     pub(super) fn forget(&mut self, queue: DurableQueueId, lost: Run) {
         self.remove_range(queue, lost.first, lost.first + (lost.length - 1));
+    }
+
+    /// Takes out what a log with lost records leaves behind and no broker can restore: queues whose name a younger one
+    /// has, and bindings of which an end is missing. Says in sentences what.
+    pub(super) fn mend(&mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        let mut by_name = HashMap::new();
+        let named = self.queues_in_order().into_iter().map(|(id, queue)| (id, queue.name().clone()));
+        for (id, name) in named.collect::<Vec<_>>() {
+            if let Some(older) = by_name.insert(name.clone(), id)
+                && let Some(mut older) = self.queues.remove(&older)
+            {
+                said.push(format!("an older queue {name} must have been deleted: it is left out with its messages"));
+                older.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
+            }
+        }
+        let has_exchange =
+            |name: &ShortString| self.exchanges.contains_key(name) || name.starts_with(PREDECLARED_PREFIX);
+        let has_ends = |binding: &DurableBinding| {
+            has_exchange(&binding.source)
+                && match &binding.destination {
+                    DurableDestination::Queue(name) => by_name.contains_key(name),
+                    DurableDestination::Exchange(name) => has_exchange(name),
+                }
+        };
+        let bindings = self.bindings.iter().map(|(_, key)| binding_of(key));
+        let dangling: Vec<_> = bindings.filter(|binding| !has_ends(binding)).collect();
+        for binding in dangling {
+            let (DurableDestination::Queue(to) | DurableDestination::Exchange(to)) = &binding.destination;
+            said.push(format!("a binding from exchange {} to {to} is left out: one of them is lost", binding.source));
+            self.unbind(&binding);
+        }
+        said
     }
 
     pub fn define(&mut self, definition: Definition) {

@@ -1,9 +1,11 @@
 //! Bits that flip, bytes that vanish, files that are gone. Damage to what was durable is named and refused; salvage keeps
 //! what is whole, and the start after it finds nothing to refuse.
 
-use crate::harness::{Found, Log, Model, NODE, number_of, recover_all, small};
+use crate::harness::{Found, Log, Model, NODE, declared, number_of, queue, recover_all, small};
 use crate::sim_disk::SimDisk;
-use leveret::broker::store::Store;
+use leveret::broker::exchange::ExchangeKind;
+use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store};
+use leveret::protocol::FieldTable;
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{LogOptions, RecoveryMode, StorageError, recover};
 
@@ -151,6 +153,57 @@ fn a_damaged_checkpoint_is_replaced_by_the_one_before_it() {
     model.check(&found, false);
     let (_, found) = Log::open(&log.stop(), small(), RecoveryMode::Strict).unwrap();
     model.check(&found, true);
+}
+
+/// Tells a log one thing after the other, each in a batch of its own, and damages the one of index `lost`.
+fn told_and_damaged(told: &[Definition], lost: usize) -> SimDisk {
+    let (mut log, _) = Log::open(&SimDisk::default(), options(), RecoveryMode::Strict).unwrap();
+    let mut ends = vec![0];
+    for definition in told {
+        let position = log.store.define(definition);
+        log.store.awaited(position);
+        log.flush();
+        ends.push(log.writer.state().segments[&1].end as usize);
+    }
+    log.disk.edit(Folder::Log, &segments(&log.disk)[0], |bytes| bytes[ends[lost + 1] - 1] ^= 1);
+    log.disk.after_stop()
+}
+
+fn salvaged_definitions(disk: &SimDisk) -> Vec<Definition> {
+    let (log, found) = Log::open(disk, options(), RecoveryMode::Salvage).unwrap();
+    assert!(found.warnings.len() >= 2, "{:?}", found.warnings);
+    let (_, again) = Log::open(&log.stop(), options(), RecoveryMode::Strict).unwrap();
+    assert_eq!(again.definitions, found.definitions, "the start after it finds the same");
+    found.definitions
+}
+
+/// No broker could restore it.
+#[test]
+fn a_binding_is_not_salvaged_without_its_ends() {
+    let exchange = Definition::ExchangeDeclared {
+        name: "x".into(),
+        kind: ExchangeKind::Fanout,
+        auto_delete: false,
+        internal: false,
+        arguments: FieldTable::default(),
+    };
+    let bound = |source: &'static str| {
+        let destination = DurableDestination::Queue("queue-1".into());
+        let arguments = FieldTable::default();
+        Definition::Bound(DurableBinding { source: source.into(), destination, routing_key: "".into(), arguments })
+    };
+    let told = [exchange.clone(), declared(1), bound("x"), bound("amq.direct"), declared(2)];
+    let without_exchange = [declared(1), declared(2), bound("amq.direct")];
+    assert_eq!(salvaged_definitions(&told_and_damaged(&told, 0)), without_exchange);
+    assert_eq!(salvaged_definitions(&told_and_damaged(&told, 1)), [exchange, declared(2)]);
+}
+
+#[test]
+fn of_two_queues_of_one_name_the_younger_is_salvaged() {
+    let Definition::QueueDeclared { name, auto_delete, arguments, .. } = declared(1) else { unreachable!() };
+    let again = Definition::QueueDeclared { id: queue(2), name, auto_delete, arguments };
+    let told = [declared(1), Definition::QueueDeleted { id: queue(1) }, again.clone(), declared(3)];
+    assert_eq!(salvaged_definitions(&told_and_damaged(&told, 1)), [again, declared(3)]);
 }
 
 /// Starts that write nothing remove what nothing needs, and leave a checkpoint that says where the log goes on.
