@@ -259,7 +259,13 @@ impl Journal {
             self.pager.request(PageRequest::Retry);
         }
         match self.disk.free_bytes() {
-            Ok(free_bytes) => hub.set_disk_low(free_bytes < self.disk_free_limit_bytes),
+            Ok(free_bytes) => {
+                let is_low = free_bytes < self.disk_free_limit_bytes;
+                hub.set_disk_low(is_low);
+                if is_low {
+                    self.writer.make_room();
+                }
+            }
             Err(error) => log::warn!("the room on the disk is unknown: {error}"),
         }
     }

@@ -33,6 +33,11 @@ const HEADER_BYTES: usize = 80;
 const FILE_SUFFIX: &str = ".checkpoint";
 /// Checkpoints kept.
 const KEPT: usize = 2;
+/// Segments in which nothing is alive any more are let be up to this multiple of the bytes from one checkpoint to the
+/// next: a backlog dies by few bytes, and its segments wait for two checkpoints that do not need them.
+const DEAD_FACTOR: u64 = 4;
+/// Free segments that are kept for use again when the disk is nearly full.
+const FREE_SEGMENTS_WHEN_LOW: usize = 1;
 
 /// A decoded checkpoint.
 #[derive(Debug)]
@@ -197,11 +202,40 @@ fn decode_state(body: &[u8]) -> Option<State> {
 }
 
 impl<D: Disk> LogWriter<D> {
-    /// Whether enough was written since the last checkpoint.
+    /// Whether enough was written since the last checkpoint, or enough would be freed.
     pub fn checkpoint_is_due(&self) -> bool {
+        let interval_bytes = self.options.checkpoint_interval_bytes;
+        let frees_enough =
+            || !self.checkpoint_had_no_room && self.dead_bytes() >= interval_bytes.saturating_mul(DEAD_FACTOR);
         !self.is_poisoned()
             && !self.checkpoint_is_out
-            && self.bytes_since_checkpoint >= self.options.checkpoint_interval_bytes
+            && (self.bytes_since_checkpoint >= interval_bytes || frees_enough())
+    }
+
+    /// Bytes of segments that two checkpoints from now nothing needs.
+    fn dead_bytes(&self) -> u64 {
+        let active = self.active.as_ref().map(|active| active.number());
+        let is_alive = |number: SegmentNumber| self.state.segments.get(&number).is_some_and(|segment| segment.live > 0);
+        let is_dead = |number| Some(number) != active && !is_alive(number) && !self.unread.contains(number);
+        self.file_bytes.iter().filter(|(number, _)| is_dead(**number)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The disk is nearly full: gives back what the log can do without. It may take a checkpoint or two, so that it is to
+    /// be called again and again until there is room.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    pub fn make_room(&mut self) -> Result<(), StorageError> {
+        if self.free.len() > FREE_SEGMENTS_WHEN_LOW {
+            let given_back = self.free.drain(FREE_SEGMENTS_WHEN_LOW..).map(|free| free.number).collect();
+            self.chores.push_back(Chore(Work::Remove(given_back)));
+        }
+        if !self.is_poisoned() && !self.checkpoint_is_out && self.dead_bytes() > 0 {
+            let begun = self.begin_checkpoint();
+            let chore = self.poison_on_error(begun)?;
+            self.chores.push_back(chore);
+        }
+        Ok(())
     }
 
     /// Whether a checkpoint is under way elsewhere.
@@ -245,6 +279,7 @@ impl<D: Disk> LogWriter<D> {
     /// A checkpoint is on disk, and old ones are not any more.
     pub(super) fn checkpointed(&mut self, needed: Needed) {
         self.checkpoint_is_out = false;
+        self.checkpoint_had_no_room = false;
         self.checkpoint_serial += 1;
         self.totals.checkpoints += 1;
         self.checkpoints.push(needed);

@@ -121,7 +121,10 @@ impl<D: Disk> LogWriter<D> {
     pub fn chore_done(&mut self, done: ChoreDone) -> Result<(), StorageError> {
         match self.poison_on_error(done.0)? {
             Outcome::Checkpointed(needed) => self.checkpointed(needed),
-            Outcome::NotCheckpointed => self.checkpoint_is_out = false,
+            Outcome::NotCheckpointed => {
+                self.checkpoint_is_out = false;
+                self.checkpoint_had_no_room = true;
+            }
             Outcome::Prepared { segment, is_recycled } => self.take_prepared(segment, is_recycled),
             Outcome::NotPrepared | Outcome::Removed => {}
         }

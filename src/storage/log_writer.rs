@@ -54,6 +54,8 @@ pub struct LogWriter<D: Disk> {
     pub(super) chores: VecDeque<Chore>,
     /// A checkpoint's chore is not done.
     pub(super) checkpoint_is_out: bool,
+    /// The last one found a full disk.
+    pub(super) checkpoint_had_no_room: bool,
     /// A segment's file that waits for its turn, and whether one was asked for since this segment was begun.
     pub(super) prepared: Option<FreeSegment>,
     pub(super) next_is_asked_for: bool,
@@ -133,6 +135,7 @@ impl<D: Disk> LogWriter<D> {
             checkpoints,
             chores: VecDeque::new(),
             checkpoint_is_out: false,
+            checkpoint_had_no_room: false,
             prepared: None,
             next_is_asked_for: false,
             compaction: None,

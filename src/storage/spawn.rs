@@ -15,6 +15,8 @@ enum Request {
     Write(SealedBatch),
     /// Write a checkpoint, whether it is due or not.
     Checkpoint,
+    /// Give back what the log can do without.
+    MakeRoom,
     /// From the other thread.
     ChoreDone(ChoreDone),
     /// Nothing comes after this.
@@ -86,6 +88,11 @@ impl WriterHandle {
         self.send(Request::Checkpoint);
     }
 
+    /// Says that the disk is nearly full. To be said again until there is room.
+    pub fn make_room(&self) {
+        self.send(Request::MakeRoom);
+    }
+
     fn send(&self, request: Request) {
         // A writer that is gone has said why in its last report.
         let _ = self.requests.send(request);
@@ -146,6 +153,11 @@ fn run<D: Disk>(mut writer: LogWriter<D>, inbox: &Receiver<Request>, chores: &Se
                 writer.absorb();
             }
             Some(Request::Checkpoint) => checkpoint_is_wanted = true,
+            Some(Request::MakeRoom) => {
+                if let Err(error) = writer.make_room() {
+                    report(Report::Failed(error));
+                }
+            }
             Some(Request::ChoreDone(done)) => {
                 if let Err(error) = writer.chore_done(done) {
                     report(Report::Failed(error));

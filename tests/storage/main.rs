@@ -3,7 +3,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
-#[expect(dead_code, reason = "shared with the simulation, which asks more of it")]
 #[path = "../support/sim_disk.rs"]
 mod sim_disk;
 
