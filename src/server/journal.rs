@@ -78,6 +78,7 @@ impl OpenedLog {
             Some(loader) => Self::load(loader, loading, hub, &pager, wake.clone())?,
             None => None,
         };
+        let segment_bytes = options.segment_bytes;
         let writer = LogWriter::start(disk.clone(), options, resume).map_err(io::Error::other)?;
         let writer = spawn(writer, wake)?;
         Ok(Journal {
@@ -88,6 +89,8 @@ impl OpenedLog {
             loader_has_more: false,
             disk,
             disk_free_limit_bytes,
+            segment_bytes,
+            next_segment_is_missing: false,
             disk_check_due_ms: 0,
         })
     }
@@ -138,6 +141,10 @@ pub(super) struct Journal {
     loader_has_more: bool,
     disk: FileDisk,
     disk_free_limit_bytes: u64,
+    /// What the log's next segment takes.
+    segment_bytes: u64,
+    /// There was no room for it; without it the log will end.
+    next_segment_is_missing: bool,
     /// When the room on the disk is to be looked at again.
     disk_check_due_ms: u64,
 }
@@ -157,7 +164,12 @@ impl Journal {
                     progressed = true;
                 }
                 Report::Failed(error) => return Err(error),
-                Report::Checkpointed | Report::FreeBytes(_) => {}
+                Report::NoRoom => {
+                    self.next_segment_is_missing = true;
+                    self.disk_check_due_ms = 0;
+                }
+                Report::FreeBytes(_) => self.next_segment_is_missing = false,
+                Report::Checkpointed => {}
             }
         }
         if progressed {
@@ -260,7 +272,8 @@ impl Journal {
         }
         match self.disk.free_bytes() {
             Ok(free_bytes) => {
-                let is_low = free_bytes < self.disk_free_limit_bytes;
+                let log_will_end = self.next_segment_is_missing && free_bytes < self.segment_bytes;
+                let is_low = log_will_end || free_bytes < self.disk_free_limit_bytes;
                 hub.set_disk_low(is_low);
                 if is_low {
                     self.writer.make_room();

@@ -126,7 +126,8 @@ impl<D: Disk> LogWriter<D> {
                 self.checkpoint_had_no_room = true;
             }
             Outcome::Prepared { segment, is_recycled } => self.take_prepared(segment, is_recycled),
-            Outcome::NotPrepared | Outcome::Removed => {}
+            Outcome::NotPrepared => self.next_had_no_room = true,
+            Outcome::Removed => {}
         }
         Ok(())
     }
@@ -141,6 +142,11 @@ impl<D: Disk> LogWriter<D> {
             let work = Work::Prepare { number, recycled: self.take_free(), bytes: self.options.segment_bytes };
             self.chores.push_back(Chore(work));
         }
+    }
+
+    /// Whether a segment could not be made in advance since this was asked last.
+    pub fn take_no_room(&mut self) -> bool {
+        std::mem::take(&mut self.next_had_no_room)
     }
 
     fn take_prepared(&mut self, segment: FreeSegment, is_recycled: bool) {

@@ -59,6 +59,7 @@ pub struct LogWriter<D: Disk> {
     /// A segment's file that waits for its turn, and whether one was asked for since this segment was begun.
     pub(super) prepared: Option<FreeSegment>,
     pub(super) next_is_asked_for: bool,
+    pub(super) next_had_no_room: bool,
     pub(super) compaction: Option<Compaction<D::File>>,
     /// What the loader has yet to read, and is neither freed nor emptied.
     pub(super) unread: Unread,
@@ -138,6 +139,7 @@ impl<D: Disk> LogWriter<D> {
             checkpoint_had_no_room: false,
             prepared: None,
             next_is_asked_for: false,
+            next_had_no_room: false,
             compaction: None,
             unread,
             totals: Totals::default(),

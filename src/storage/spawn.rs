@@ -34,6 +34,8 @@ pub enum Report {
     Failed(StorageError),
     /// Room left on the disk, in bytes; said after every change of segments.
     FreeBytes(u64),
+    /// There is none for the next segment, which will be needed when this one is full.
+    NoRoom,
 }
 
 /// The loop's end of a running writer. The thread ends when it is dropped.
@@ -161,6 +163,9 @@ fn run<D: Disk>(mut writer: LogWriter<D>, inbox: &Receiver<Request>, chores: &Se
             Some(Request::ChoreDone(done)) => {
                 if let Err(error) = writer.chore_done(done) {
                     report(Report::Failed(error));
+                }
+                if writer.take_no_room() {
+                    report(Report::NoRoom);
                 }
             }
             Some(Request::End) => return,

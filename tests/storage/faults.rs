@@ -99,3 +99,26 @@ fn a_disk_too_full_for_zeros_ahead_is_not_too_full_for_a_sync() {
     let (_, found) = Log::open(&disk.after_crash(1), small(), RecoveryMode::Strict).unwrap();
     model.check(&found, false);
 }
+
+/// Its file is made when half of the one before it is full, so that somebody can do something about it.
+#[test]
+fn a_disk_too_full_for_the_next_segment_says_so_while_there_is_this_one() {
+    let disk = SimDisk::default();
+    let (mut log, mut model) = declared_log(&disk).unwrap();
+    log.flush();
+    log.delays_chores = true;
+    for _ in 0..4 {
+        model.enqueue(&mut log, &[1], 200);
+        log.flush();
+    }
+    assert!(!log.writer.take_no_room());
+    disk.fail_at(disk.calls() + 1, Fault::Full);
+    log.do_chores();
+    assert!(disk.has_failed() && !log.failed);
+    assert!(log.writer.take_no_room() && !log.writer.take_no_room());
+    log.delays_chores = false;
+    work(&mut log, &mut model);
+    assert!(!log.failed, "there is room again");
+    let (_, found) = Log::open(&disk.after_crash(1), small(), RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
+}

@@ -55,7 +55,7 @@ fn settle(store: &mut LogStore, writer: &WriterHandle) {
             match writer.wait_report().unwrap() {
                 Report::Done(done) => break store.batch_done(done).unwrap(),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Checkpointed | Report::FreeBytes(_) => {}
+                Report::Checkpointed | Report::FreeBytes(_) | Report::NoRoom => {}
             }
         }
     }
