@@ -99,9 +99,11 @@ impl Disk for FileDisk {
     }
 
     fn create(&self, folder: Folder, name: &str, preallocate: u64) -> io::Result<FileOnDisk> {
-        let file = options().create(true).truncate(true).open(self.path(folder, name))?;
+        let path = self.path(folder, name);
+        let file = options().create(true).truncate(true).open(&path)?;
         if preallocate > 0 {
-            allocate(&file, preallocate)?;
+            // A full disk may have given all that it had left, which nobody could use then.
+            allocate(&file, preallocate).inspect_err(|_| drop(fs::remove_file(&path)))?;
             file.sync_all()?;
         }
         Ok(FileOnDisk(file))

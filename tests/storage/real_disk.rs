@@ -164,3 +164,11 @@ fn the_next_data_of_a_file_is_never_behind_what_was_written() {
     assert!(file.data_end().unwrap() >= WRITTEN_AT + 9);
     assert!(file.next_data(LENGTH).unwrap().is_none_or(|found| found >= LENGTH));
 }
+
+#[test]
+fn a_file_for_which_there_is_no_room_leaves_nothing_behind() {
+    let folder = TestFolder::new("no-room");
+    let disk = FileDisk::open(&folder.0).unwrap();
+    assert!(disk.create(Folder::Log, "larger than any", u64::MAX).is_err());
+    assert!(disk.list(Folder::Log).unwrap().is_empty());
+}
