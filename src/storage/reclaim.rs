@@ -9,12 +9,12 @@
 //! all alive or all dead, but for one. What the loader has yet to read stays as it is until then. Moved records take no positions and are moved in the order of the log, so a
 //! removal of a message always comes behind all its copies.
 
-use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader};
-use super::disk::{Disk, DiskFile, Folder};
+use super::batch::BATCH_HEADER_BYTES;
+use super::disk::{Disk, Folder};
 use super::error::StorageError;
 use super::log_writer::LogWriter;
-use super::scan::put_live;
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
+use super::scan::{BatchReader, Found, put_live, read_segment_header};
+use super::segment::{SegmentNumber, file_name};
 
 /// Dead bytes among live ones are let be up to this multiple of the live ones, …
 const SPACE_FACTOR: u64 = 2;
@@ -24,15 +24,8 @@ const SLACK_SEGMENTS: u64 = 2;
 /// A step reads half as much as the largest batch, so that emptying keeps ahead of writing and delays no batch for long.
 const STEPS_OF_A_BATCH: usize = 2;
 
-/// A segment that is being emptied.
-pub(super) struct Compaction<F> {
-    number: SegmentNumber,
-    file: F,
-    header: SegmentHeader,
-    offset: u64,
-    end: u64,
-    buffer: Vec<u8>,
-}
+/// A segment that is being emptied, up to where the reader is.
+pub(super) struct Compaction<F>(BatchReader<F>);
 
 impl<D: Disk> LogWriter<D> {
     /// Does one bounded step of what is to be done beside writing; whether there is more.
@@ -59,23 +52,28 @@ impl<D: Disk> LogWriter<D> {
             let Some(number) = self.worth_emptying() else { return Ok(false) };
             self.compaction = Some(self.begin_compaction(number)?);
         }
-        let Some(mut compaction) = self.compaction.take() else { return Ok(false) };
-        let number = compaction.number;
+        let Some(Compaction(mut reader)) = self.compaction.take() else { return Ok(false) };
+        let number = reader.number();
+        let damaged = |offset, what| StorageError::corrupt(Folder::Log.display(&file_name(number)), offset, what);
         let step_bytes = self.options.batch_max_bytes / STEPS_OF_A_BATCH;
         let mut moved = vec![0; BATCH_HEADER_BYTES];
-        let mut read = 0;
-        while read < step_bytes && compaction.offset < compaction.end && self.is_alive(number) {
-            let body = compaction.read_batch()?;
-            read += body.len();
-            put_live(&mut moved, &self.state, body, number);
+        let (mut read, mut is_through) = (0, false);
+        while read < step_bytes && !is_through && self.is_alive(number) {
+            match reader.next()? {
+                Found::Batch { batch, .. } => {
+                    read += batch.body.len();
+                    put_live(&mut moved, &self.state, batch.body, number);
+                }
+                Found::Damage { offset } => return Err(damaged(offset, "a batch is damaged")),
+                Found::End => is_through = true,
+            }
         }
         self.append_moved(&mut moved)?;
         if self.is_alive(number) {
-            if compaction.offset >= compaction.end {
-                let display = Folder::Log.display(&file_name(number));
-                return Err(StorageError::corrupt(display, compaction.end, "a live message is not in its segment"));
+            if is_through {
+                return Err(damaged(reader.offset(), "a live message is not in its segment"));
             }
-            self.compaction = Some(compaction);
+            self.compaction = Some(Compaction(reader));
         }
         Ok(true)
     }
@@ -105,32 +103,9 @@ impl<D: Disk> LogWriter<D> {
         let name = file_name(number);
         let display = Folder::Log.display(&name);
         let file = self.disk.open(Folder::Log, &name).map_err(StorageError::io(format!("open {display}")))?;
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        file.read_at(&mut bytes, 0).map_err(StorageError::io(format!("read {display}")))?;
-        let header = SegmentHeader::decode(&bytes, number)
+        let header = read_segment_header(&self.disk, number)?
             .ok_or_else(|| StorageError::corrupt(display, 0, "the segment's header is damaged"))?;
         let end = self.state.segments[&number].end;
-        Ok(Compaction { number, file, header, offset: SEGMENT_HEADER_BYTES as u64, end, buffer: Vec::new() })
-    }
-}
-
-impl<F: DiskFile> Compaction<F> {
-    /// The records of the next batch.
-    fn read_batch(&mut self) -> Result<&[u8], StorageError> {
-        let display = Folder::Log.display(&file_name(self.number));
-        let reading = || format!("read {display}");
-        let damaged = || StorageError::corrupt(display.clone(), self.offset, "a batch is damaged");
-        self.buffer.resize(BATCH_HEADER_BYTES, 0);
-        self.file.read_at(&mut self.buffer, self.offset).map_err(StorageError::io(reading()))?;
-        let header = BatchHeader::decode(&self.buffer, &self.header, self.offset).ok_or_else(damaged)?;
-        self.buffer.resize(header.body_length as usize, 0);
-        let body_offset = self.offset + BATCH_HEADER_BYTES as u64;
-        self.file.read_at(&mut self.buffer, body_offset).map_err(StorageError::io(reading()))?;
-        let batch = Batch { header, body: &self.buffer };
-        if !batch.is_whole(&self.header, self.offset) {
-            return Err(damaged());
-        }
-        self.offset = body_offset + u64::from(header.body_length);
-        Ok(&self.buffer)
+        Ok(Compaction(BatchReader::new(file, header, end, Vec::new())))
     }
 }
