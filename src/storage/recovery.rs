@@ -105,13 +105,19 @@ pub struct Resume {
 pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Result<Recovered<D>, StorageError> {
     let mut warnings = Vec::new();
     let segment_files = segment_files(disk)?;
-    let meta = match Meta::read(disk)? {
-        Some(meta) => Meta { generation: meta.generation + 1, ..meta },
-        None if segment_files.is_empty() => Meta { node_id: new_node_id, generation: 1 },
-        None => {
+    let (meta, opened_last) = match Meta::read(disk) {
+        Ok(Some(meta)) => (Meta { generation: meta.generation + 1, ..meta }, meta.generation),
+        Ok(None) if segment_files.is_empty() => (Meta { node_id: new_node_id, generation: 1 }, 0),
+        Ok(None) => {
             let reason = "it is missing although there is a log".into();
             return Err(StorageError::NotOurs { file: "META".into(), reason });
         }
+        Err(StorageError::Corrupt { file, reason, .. }) if mode == RecoveryMode::Salvage => {
+            warnings.push(format!("{file} is damaged: {reason}"));
+            // Who opened the folder last, nobody knows: it may have delivered without a word in the log.
+            (meta_of_segments(disk, segment_files.keys().copied(), new_node_id)?, u64::MAX)
+        }
+        Err(error) => return Err(error),
     };
     let checkpoints = read_checkpoints(disk, meta.node_id, &mut warnings)?;
     // A broker that wrote nothing leaves a checkpoint and no segment, and what it removed may have had higher numbers. A
@@ -127,7 +133,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         next_position: 1,
         clean: false,
         last_generation: 0,
-        opened_last: meta.generation - 1,
+        opened_last,
         delivered: HashMap::new(),
         generation: 0,
         warnings,
@@ -175,6 +181,23 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         },
         loader: Some(loader).filter(|loader| !loader.is_done()),
     })
+}
+
+/// META for the start to come, as far as the segments know it.
+fn meta_of_segments(
+    disk: &impl Disk,
+    numbers: impl Iterator<Item = SegmentNumber>,
+    new_node_id: NodeId,
+) -> Result<Meta, StorageError> {
+    let mut meta = Meta { node_id: new_node_id, generation: 1 };
+    for number in numbers {
+        if let Some(header) = read_segment_header(disk, number)?
+            && header.generation >= meta.generation
+        {
+            meta = Meta { node_id: header.node_id, generation: header.generation + 1 };
+        }
+    }
+    Ok(meta)
 }
 
 fn segment_files(disk: &impl Disk) -> Result<BTreeMap<SegmentNumber, u64>, StorageError> {

@@ -266,6 +266,14 @@ fn whatever_byte_is_damaged_no_message_is_made_up() {
 }
 
 #[test]
+fn a_damaged_meta_is_refused_and_the_log_is_salvaged() {
+    let (disk, _) = written();
+    disk.edit(Folder::Root, "META", |bytes| bytes[20] ^= 1);
+    assert_eq!(refusal(&disk), ("META".to_owned(), 0));
+    assert_eq!(salvage(&disk).len(), 20);
+}
+
+#[test]
 fn a_log_without_meta_is_not_taken_over() {
     let (disk, _) = written();
     disk.lose(Folder::Root, "META");
