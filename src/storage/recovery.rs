@@ -11,8 +11,9 @@
 //!
 //! * a segment of a later generation begins with the very position that is expected: an earlier recovery cut the log
 //!   here, and this segment goes on;
-//! * a whole batch further on says that the expected position was synced when it was written: **damage**, and the start
-//!   is refused, or with [`RecoveryMode::Salvage`] goes on with the next whole batch and says so;
+//! * a whole batch further on, even in a segment without a header, says that the expected position was synced when it
+//!   was written: **damage**, and the start is refused, or with [`RecoveryMode::Salvage`] goes on with the next whole
+//!   batch and says so;
 //! * else nothing that anybody was promised can be missing: the torn tail is cut.
 //!
 //! Nothing is looked for behind the last batch of a clean stop of the broker that opened the folder last.
@@ -431,6 +432,7 @@ impl<D: Disk> Replay<'_, D> {
         current: Option<&mut BatchReader<D::File>>,
         place: Place,
     ) -> Result<Option<String>, StorageError> {
+        let from = place.segment + u64::from(current.is_some());
         if let Some(reader) = current {
             reader.go_to(place.offset);
             if let Some(found) = self.evidence_in(reader)? {
@@ -438,12 +440,34 @@ impl<D: Disk> Replay<'_, D> {
             }
         }
         let mut buffer = Vec::new();
-        for &number in self.numbers.iter().filter(|number| **number > place.segment) {
-            let Some(mut reader) = BatchReader::open(self.disk, number, std::mem::take(&mut buffer))? else { continue };
+        for &number in self.numbers.iter().filter(|number| **number >= from) {
+            let Some(mut reader) = BatchReader::open(self.disk, number, std::mem::take(&mut buffer))? else {
+                if let Some(found) = self.evidence_in_headless(number)? {
+                    return Ok(Some(found));
+                }
+                continue;
+            };
             if let Some(found) = self.evidence_in(&mut reader)? {
                 return Ok(Some(found));
             }
             buffer = reader.into_buffer();
+        }
+        Ok(None)
+    }
+
+    /// A segment whose header is damaged still has its batches. What was cut short before its first sync has none that
+    /// knows of it.
+    fn evidence_in_headless(&self, number: SegmentNumber) -> Result<Option<String>, StorageError> {
+        // Whoever wrote what is before it went on, or the broker that was the last.
+        let mut generations = vec![self.generation, self.opened_last];
+        generations.dedup();
+        for generation in generations {
+            let reader = BatchReader::open_headless(self.disk, number, generation, Vec::new())?;
+            if let Some(mut reader) = reader
+                && let Some(found) = self.evidence_in(&mut reader)?
+            {
+                return Ok(Some(format!("{found}, and has no whole header")));
+            }
         }
         Ok(None)
     }

@@ -1,5 +1,6 @@
 //! Reading segments back: batch by batch in bounded pieces, and the live records in them.
 
+use super::NodeId;
 use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, MAGIC};
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
@@ -77,6 +78,31 @@ impl<F: DiskFile> BatchReader<F> {
         number: SegmentNumber,
         buffer: Vec<u8>,
     ) -> Result<Option<Self>, StorageError> {
+        Self::open_as(disk, number, buffer, |bytes| SegmentHeader::decode(bytes, number))
+    }
+
+    /// Opens a segment that has no whole header as one of `generation`, whose batches are found if it was; `None` when it
+    /// was never begun.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open_headless(
+        disk: &impl Disk<File = F>,
+        number: SegmentNumber,
+        generation: u64,
+        buffer: Vec<u8>,
+    ) -> Result<Option<Self>, StorageError> {
+        // The checksums of batches know no more than these.
+        let header = SegmentHeader { node_id: NodeId([0; 16]), number, first_position: 0, generation };
+        Self::open_as(disk, number, buffer, |bytes| (!SegmentHeader::is_of_another(bytes, number)).then_some(header))
+    }
+
+    fn open_as(
+        disk: &impl Disk<File = F>,
+        number: SegmentNumber,
+        buffer: Vec<u8>,
+        header: impl FnOnce(&[u8]) -> Option<SegmentHeader>,
+    ) -> Result<Option<Self>, StorageError> {
         let name = file_name(number);
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let opened = disk.open(Folder::Log, &name).and_then(|file| {
@@ -85,8 +111,7 @@ impl<F: DiskFile> BatchReader<F> {
             Ok((data_end, file.length()?, file))
         });
         let (data_end, end, file) = opened.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
-        let Some(header) = SegmentHeader::decode(&bytes, number) else { return Ok(None) };
-        Ok(Some(Self { data_end, ..Self::new(file, header, end, buffer) }))
+        Ok(header(&bytes).map(|header| Self { data_end, ..Self::new(file, header, end, buffer) }))
     }
 
     pub fn number(&self) -> SegmentNumber {
@@ -212,7 +237,6 @@ impl<F: DiskFile> BatchReader<F> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NodeId;
     use super::super::batch::{BatchLabel, seal};
     use super::*;
     use std::io;

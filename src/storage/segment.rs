@@ -71,6 +71,12 @@ impl SegmentHeader {
         is_whole.then_some(header)
     }
 
+    /// Whether it is a whole header of another segment: that of its file's earlier life, and this one was never written.
+    pub fn is_of_another(bytes: &[u8], number: SegmentNumber) -> bool {
+        let other = bytes.get(32..40).and_then(|bytes| bytes.first_chunk()).copied().map(u64::from_le_bytes);
+        other.is_some_and(|other| other != number && Self::decode(bytes, other).is_some())
+    }
+
     /// What the checksums of this segment's batches start from.
     pub fn checksum_seed(&self) -> u32 {
         let seed = crc32c::crc32c(&self.generation.to_le_bytes());
@@ -104,6 +110,8 @@ mod tests {
         let bytes = HEADER.encode();
         assert_eq!(SegmentHeader::decode(&bytes, 12), Some(HEADER));
         assert_eq!(SegmentHeader::decode(&bytes, 13), None);
+        assert!(SegmentHeader::is_of_another(&bytes, 13) && !SegmentHeader::is_of_another(&bytes, 12));
+        assert!(!SegmentHeader::is_of_another(&[0; 64], 13));
         assert_eq!(SegmentHeader::decode(&bytes[..63], 12), None);
         assert_eq!(SegmentHeader::decode(&[0; 64], 0), None);
     }

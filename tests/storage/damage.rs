@@ -107,6 +107,35 @@ fn a_missing_segment_is_refused_by_name_and_the_others_are_salvaged() {
     }
 }
 
+/// Behind it may be all that was ever confirmed, and its batches know that they were synced.
+#[test]
+fn a_damaged_header_is_refused_and_the_other_segments_are_salvaged() {
+    let damage = |disk: &SimDisk, name: &str| {
+        let disk = disk.after_stop();
+        disk.edit(Folder::Log, name, |bytes| bytes[20] ^= 1);
+        disk
+    };
+    let (disk, mut model) = written();
+    for name in segments(&disk) {
+        let disk = damage(&disk, &name);
+        let (file, _) = refusal(&disk);
+        assert!(file.starts_with("log/"), "{file}");
+        assert!(salvage(&disk).len() < 20, "{name}");
+    }
+    // The first segment of a start, to which a checkpoint points before it is there.
+    let (mut log, found) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
+    for _ in 0..2 {
+        let position = model.enqueue(&mut log, &[1], 200);
+        log.store.awaited(position);
+        log.flush();
+    }
+    let name = segments(&log.disk).pop().unwrap();
+    let disk = damage(&log.disk, &name);
+    assert_eq!(refusal(&disk), (format!("log/{name}"), 0));
+    assert_eq!(salvage(&disk).len(), 20);
+}
+
 #[test]
 fn a_segment_of_which_only_a_checkpoint_knows_is_refused_by_name_and_the_others_are_salvaged() {
     let (disk, _) = written();
