@@ -59,10 +59,11 @@ fn object_to_table(object: &Map<String, Value>, depth: usize) -> Result<FieldTab
 }
 
 fn to_field(value: &Value, depth: usize) -> Result<FieldValue, ApiError> {
-    if depth > TABLE_DEPTH_MAX {
+    let inside = depth + 1;
+    // An empty one counts, too, for who reads it from the wire or from the log.
+    if inside > TABLE_DEPTH_MAX && matches!(value, Value::Array(_) | Value::Object(_)) {
         return Err(ApiError::BadRequest(format!("tables nest deeper than {TABLE_DEPTH_MAX} levels")));
     }
-    let inside = depth + 1;
     Ok(match value {
         Value::Null => FieldValue::Void,
         Value::Bool(value) => FieldValue::Boolean(*value),
@@ -223,6 +224,7 @@ mod tests {
         let mut entries = Vec::new();
         deepest.encode_entries(&mut entries);
         assert!(FieldTable::decode_entries(&entries).is_ok());
+        assert!(to_table(&nested(TABLE_DEPTH_MAX), "headers").is_err());
         assert!(to_table(&nested(TABLE_DEPTH_MAX + 1), "headers").is_err());
     }
 
