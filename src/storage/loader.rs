@@ -18,7 +18,7 @@ use super::error::StorageError;
 use super::live_set::Run;
 use super::record::{BadRecord, Enqueue, Record, read_record};
 use super::recovery::RecoveryMode;
-use super::scan::{BatchReader, Found, bad_record, read_segment_header};
+use super::scan::{BAD_RECORD, BatchReader, Found, read_segment_header};
 use super::segment::{SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::unloaded::Unloaded;
@@ -187,8 +187,10 @@ impl<D: Disk> Loader<D> {
         match reader.next()? {
             Found::Batch { offset, batch } => {
                 self.bytes_read += batch.body.len() as u64;
-                let found = self.packer.pack(batch.body, number).map_err(|BadRecord| bad_record(number, offset))?;
-                self.expected = self.expected.saturating_sub(found);
+                match self.packer.pack(batch.body, number) {
+                    Ok(found) => self.expected = self.expected.saturating_sub(found),
+                    Err(BadRecord) => self.damaged(number, offset, BAD_RECORD)?,
+                }
             }
             Found::Damage { offset } => {
                 self.damaged(number, offset, "a batch with live messages is not whole")?;

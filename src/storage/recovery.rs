@@ -18,7 +18,7 @@
 //!
 //! Nothing is looked for behind the last batch of a clean stop of the broker that opened the folder last.
 
-use super::batch::FLAG_CLEAN_STOP;
+use super::batch::{Batch, FLAG_CLEAN_STOP};
 use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
 use super::disk::{Disk, DiskFile, Folder, read_file};
 use super::error::StorageError;
@@ -26,7 +26,7 @@ use super::loader::{Loader, Unread, Verified};
 use super::log_store::LogStore;
 use super::meta::Meta;
 use super::record::{BadRecord, Record, read_record};
-use super::scan::{BatchReader, Found, bad_record, read_segment_header};
+use super::scan::{BAD_RECORD, BatchReader, Found, read_segment_header};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name, number_of};
 use super::state::{QueueState, State};
 use super::{LogOptions, NodeId};
@@ -366,16 +366,23 @@ impl<D: Disk> Replay<'_, D> {
             if batch.header.first_position != self.next_position {
                 return Ok(offset);
             }
-            let bad = |BadRecord| bad_record(number, offset);
-            self.state.apply(batch.body, number).map_err(bad)?;
             self.next_position = batch.header.next_position();
             self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
             self.last_generation = generation;
-            if self.clean {
-                self.delivered = delivered(batch.body).map_err(bad)?;
+            if let Err(BadRecord) = self.apply(&batch, number) {
+                self.damage(&Folder::Log.display(&file_name(number)), offset, BAD_RECORD)?;
+                self.damaged.push(number);
             }
             self.state.segments.entry(number).or_default().end = reader.offset();
         }
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>, number: SegmentNumber) -> Result<(), BadRecord> {
+        self.state.apply(batch.body, number)?;
+        if self.clean {
+            self.delivered = delivered(batch.body)?;
+        }
+        Ok(())
     }
 
     /// Goes on behind damage: with the next whole batch of younger records in this segment, if there is one.

@@ -6,6 +6,7 @@ use crate::sim_disk::SimDisk;
 use leveret::broker::exchange::ExchangeKind;
 use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store};
 use leveret::protocol::FieldTable;
+use leveret::storage::batch::BATCH_HEADER_BYTES;
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{LogOptions, RecoveryMode, StorageError, recover};
 
@@ -292,6 +293,21 @@ fn whatever_byte_is_damaged_no_message_is_made_up() {
             genuine(recover_all(&disk, RecoveryMode::Salvage, &options()).unwrap().0);
         }
     }
+}
+
+/// No broker should write one. If one does, its other records are worth as much as before.
+#[test]
+fn a_record_that_cannot_be_read_is_refused_and_the_others_are_salvaged() {
+    let (disk, mut model) = written();
+    let (mut log, found) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    model.check(&found, false);
+    model.enqueue(&mut log, &[1], 200);
+    let mut batch = log.store.take_batch(0).unwrap();
+    let kind = BATCH_HEADER_BYTES + size_of::<u32>();
+    batch.buffer[kind] = u8::MAX;
+    log.writer.write(batch).unwrap();
+    assert_eq!(refusal(&log.disk).0, format!("log/{}", segments(&log.disk).pop().unwrap()));
+    assert_eq!(salvage(&log.disk.after_stop()).len(), 20);
 }
 
 #[test]
