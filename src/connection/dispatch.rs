@@ -298,7 +298,7 @@ impl Connection {
     }
 
     /// After a publish: during an alarm the client is told, and its socket is read no more.
-    pub(super) fn block_if_alarmed<S: Store>(&mut self, context: &mut Context<'_, S>) {
+    pub fn block_if_alarmed<S: Store>(&mut self, context: &mut Context<'_, S>) {
         if let Some(alarm) = context.alarm
             && !self.blocked
         {

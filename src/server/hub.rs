@@ -259,7 +259,10 @@ impl<S: Store> Hub<S> {
         let log_is_behind = self.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
         let Pressure { backlog_messages, drain_messages_per_s } = self.pressure;
         if connection.has_published() && (log_is_behind || self.broker.is_paging_behind()) {
-            return MayRead::Later;
+            // The publish with which it would be told of an alarm is not read.
+            let connection = &mut self.members[id.0 as usize].connection;
+            connection.block_if_alarmed(&mut context!(self));
+            return if connection.is_blocked() { MayRead::NotDuringAlarm } else { MayRead::Later };
         }
         match connection.pressure_on_queues(backlog_messages, drain_messages_per_s, &mut context!(self)) {
             QueuePressure::None => MayRead::Now,

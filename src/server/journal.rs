@@ -272,8 +272,9 @@ impl Journal {
         }
         match self.disk.free_bytes() {
             Ok(free_bytes) => {
-                let log_will_end = self.next_segment_is_missing && free_bytes < self.segment_bytes;
-                let is_low = log_will_end || free_bytes < self.disk_free_limit_bytes;
+                let segment_bytes = if self.next_segment_is_missing { self.segment_bytes } else { 0 };
+                let pages_wait = self.pager_is_stalled && hub.broker().is_paging_behind();
+                let is_low = pages_wait || free_bytes < self.disk_free_limit_bytes.max(segment_bytes);
                 hub.set_disk_low(is_low);
                 if is_low {
                     self.writer.make_room();

@@ -103,7 +103,8 @@ impl<S: Store> World<S> {
 /// Everything that a client says up to its first channel.
 fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
     let mut bytes = PROTOCOL_HEADER.to_vec();
-    let capabilities = FieldTable(vec![("authentication_failure_close".into(), FieldValue::Boolean(true))]);
+    let capabilities = ["authentication_failure_close", "connection.blocked"];
+    let capabilities = FieldTable(capabilities.map(|name| (name.into(), FieldValue::Boolean(true))).to_vec());
     let start_ok = connection::StartOk {
         client_properties: FieldTable(vec![("capabilities".into(), FieldValue::Table(capabilities))]),
         mechanism: b"PLAIN",
@@ -305,6 +306,24 @@ fn publishers_wait_for_a_pager_that_is_stuck_and_nobody_else_does() {
     let Some(PageRequest::Write { bytes, .. }) = pages.take_request() else { panic!("no page is to be written") };
     pages.written(bytes.len());
     assert_eq!(world.hub.may_read(publisher), MayRead::Now);
+}
+
+#[test]
+fn a_publisher_that_waits_for_the_pager_is_told_of_an_alarm() {
+    let (mut world, publisher) = with_pages(1, 0);
+    let message = persistent_message(1 << 20);
+    while world.hub.may_read(publisher) == MayRead::Now {
+        world.send(publisher, &message);
+        world.hub.pump();
+    }
+    assert_eq!(world.hub.may_read(publisher), MayRead::Later);
+    world.hub.set_disk_low(true);
+    world.hub.update_alarm();
+    assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
+    assert_eq!(world.heard(publisher), ["connection.blocked"]);
+    world.hub.set_disk_low(false);
+    assert_eq!(world.hub.update_alarm(), [publisher]);
+    assert_eq!(world.heard(publisher), ["connection.unblocked"]);
 }
 
 #[test]
