@@ -125,33 +125,33 @@ mod tests {
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};
-    use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Publication};
+    use crate::broker::{ChannelId, ConnectionId, DeclareRequest, GetOutcome, Publication};
     use crate::protocol::{FieldTable, FieldValue};
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+
+    /// A broker with the queue `q`.
+    fn broker(arguments: FieldTable) -> (Broker<MemoryStore>, ChannelId) {
+        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        broker.open_connection(CLIENT);
+        let channel = broker.open_channel(CLIENT, 1);
+        let request = DeclareRequest { name: b"q", durable: false, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        (broker, channel)
+    }
+
+    fn publish(broker: &mut Broker<MemoryStore>, channel: ChannelId, expiration_ms: Option<u64>) {
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let attributes = Attributes { expiration_ms, ..Attributes::default() };
+        let queue = broker.existing_queue(b"q").unwrap();
+        broker.publish(channel, &Publication { content, attributes, mandatory: false }, &[queue], &mut Nobody);
+    }
 
     #[test]
     fn a_message_that_becomes_the_head_expires_in_time() {
-        let client = ConnectionId(0);
-        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
-        broker.open_connection(client);
-        let channel = broker.open_channel(client, 1);
-        let request = DeclareRequest {
-            name: b"q",
-            durable: false,
-            exclusive: false,
-            auto_delete: false,
-            arguments: FieldTable::default(),
-        };
-        broker.declare_queue(request, client, &mut Nobody).unwrap();
-        let queue = broker.existing_queue(b"q").unwrap();
-        let mut publish = |expiration_ms| {
-            let content =
-                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
-            let attributes = Attributes { expiration_ms, ..Attributes::default() };
-            let publication = Publication { content, attributes, mandatory: false };
-            broker.publish(channel, &publication, &[queue], &mut Nobody);
-        };
-        publish(None);
-        publish(Some(50));
+        let (mut broker, channel) = broker(FieldTable::default());
+        publish(&mut broker, channel, None);
+        publish(&mut broker, channel, Some(50));
         assert_eq!(broker.next_expiry_ms(), None, "the head never expires");
         assert!(matches!(broker.get(channel, b"q", false, &mut Nobody), Ok(GetOutcome::Got(_))));
         assert_eq!(broker.next_expiry_ms(), Some(50));
@@ -162,29 +162,14 @@ mod tests {
 
     #[test]
     fn a_queue_is_scheduled_once_and_not_after_its_end() {
-        let client = ConnectionId(0);
-        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
-        broker.open_connection(client);
-        let channel = broker.open_channel(client, 1);
-        let request = DeclareRequest {
-            name: b"q",
-            durable: false,
-            exclusive: false,
-            auto_delete: false,
-            arguments: FieldTable(vec![("x-expires".into(), FieldValue::I32(1_000_000))]),
-        };
-        broker.declare_queue(request, client, &mut Nobody).unwrap();
-        let queue = broker.existing_queue(b"q").unwrap();
+        let (mut broker, channel) = broker(FieldTable(vec![("x-expires".into(), FieldValue::I32(1_000_000))]));
         // Each one expires sooner than the one before.
         for expiration_ms in (1..100).rev() {
-            let content =
-                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
-            let attributes = Attributes { expiration_ms: Some(expiration_ms), ..Attributes::default() };
-            broker.publish(channel, &Publication { content, attributes, mandatory: false }, &[queue], &mut Nobody);
+            publish(&mut broker, channel, Some(expiration_ms));
             broker.get(channel, b"q", true, &mut Nobody).unwrap();
         }
         assert_eq!(broker.expiry.len(), 1);
-        broker.delete_queue(b"q", false, false, client, &mut Nobody).unwrap();
+        broker.delete_queue(b"q", false, false, CLIENT, &mut Nobody).unwrap();
         assert_eq!(broker.next_expiry_ms(), None);
     }
 }
