@@ -52,6 +52,9 @@ pub struct LastPublish {
     /// Where it went, valid while `route_generation` is the broker's.
     pub queues: Vec<QueueId>,
     pub route_generation: Option<u64>,
+    /// [The newest queue](crate::broker::Broker::newest_queue) when it went there: a newer one with an id in `queues` is
+    /// another one.
+    pub newest_queue: u64,
     /// Property flags and list of the last message whose properties need nothing special, and what they say.
     pub properties: Vec<u8>,
     pub attributes: Attributes,

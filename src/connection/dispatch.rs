@@ -1,6 +1,6 @@
 //! Methods to the broker's commands: connection, channel, access, exchange, queue, confirm, tx.
 
-use super::channel::Channel;
+use super::channel::{Channel, LastPublish};
 use super::{Alarm, Connection, Context, Phase};
 use crate::broker::DeclareRequest;
 use crate::broker::QueuePressure;
@@ -335,6 +335,7 @@ impl Connection {
         if !self.published || context.broker.has_consumers(self.id) {
             return QueuePressure::None;
         }
-        context.broker.pressure_on(&channel.last_publish.queues, backlog_messages, messages_per_s)
+        let LastPublish { queues, newest_queue, .. } = &channel.last_publish;
+        context.broker.pressure_on(queues, *newest_queue, backlog_messages, messages_per_s)
     }
 }

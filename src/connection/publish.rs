@@ -389,7 +389,7 @@ fn route_and_publish<S: Store>(
     context: &mut Context<'_, S>,
 ) -> Result<(), AmqpError> {
     let broker = &mut *context.broker;
-    let LastPublish { address, mandatory, queues, route_generation, .. } = last;
+    let LastPublish { address, mandatory, queues, route_generation, newest_queue, .. } = last;
     let Framed { frames, header_frame_length, shared_body } = content;
     let content = Content { address, frames, header_frame_length, shared_body };
     let publication = Publication { content, attributes, mandatory: *mandatory };
@@ -399,6 +399,7 @@ fn route_and_publish<S: Store>(
     let known_route = extra_keys.is_empty() && *route_generation == Some(broker.routing_generation());
     if !known_route {
         let routing = broker.route(exchange, content.routing_key(), extra_keys, content.properties(), queues);
+        *newest_queue = broker.newest_queue();
         // Only what has exactly these bytes again may take this route without asking.
         let is_known = routing.cacheable && routing.reply_channel.is_none();
         *route_generation = is_known.then(|| broker.routing_generation());

@@ -376,3 +376,37 @@ fn a_get_waits_for_its_message_and_what_follows_waits_behind_it() {
     assert_eq!(world.heard(client), ["basic.get-ok", "content", "content", "basic.qos-ok"]);
     assert_eq!(world.hub.may_read(client), MayRead::Now);
 }
+
+#[test]
+fn a_publisher_does_not_answer_for_a_queue_that_has_the_id_of_the_one_it_published_to() {
+    let mut world = World::new();
+    let [publisher, other] = [(); 2].map(|()| world.open(0));
+    let declare_and_consume = {
+        let mut bytes = Vec::new();
+        let declare = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
+        Method::QueueDeclare(declare).encode_frame(1, &mut bytes);
+        Method::BasicQos(basic::Qos { prefetch_size: 0, prefetch_count: 1, global: false }).encode_frame(1, &mut bytes);
+        let consume = basic::Consume { queue: b"q", nowait: true, ..basic::Consume::default() };
+        Method::BasicConsume(consume).encode_frame(1, &mut bytes);
+        bytes
+    };
+    let backlog = persistent_message(1).repeat(Config::default().limits.queue_backlog_soft_limit_messages + 2);
+    world.send(other, &declare_and_consume);
+    world.send(publisher, &backlog);
+    assert_eq!(world.hub.may_read(publisher), MayRead::Sparingly);
+    let mut delete = Vec::new();
+    let deletion = queue::Delete { queue: b"q", if_unused: false, if_empty: false, nowait: true };
+    Method::QueueDelete(deletion).encode_frame(1, &mut delete);
+    world.send(other, &delete);
+    world.hub.disconnect(other);
+    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
+    // A later queue takes its place, and somebody else fills it.
+    let [consumer, filler] = [(); 2].map(|()| world.open(0));
+    world.send(consumer, &declare_and_consume);
+    world.send(filler, &backlog);
+    assert_eq!(world.hub.may_read(filler), MayRead::Sparingly);
+    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
+    // What it publishes now does go there.
+    world.send(publisher, &persistent_message(1));
+    assert_eq!(world.hub.may_read(publisher), MayRead::Sparingly);
+}
