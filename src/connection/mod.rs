@@ -80,6 +80,10 @@ impl Alarm {
         self != Self::Disk
     }
 
+    pub fn is_of_disk(self) -> bool {
+        self != Self::Memory
+    }
+
     /// The reason in `connection.blocked`.
     pub fn reason(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use crate::broker::Totals;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, QueueSnapshot, TotalsSnapshot,
 };
+use crate::connection::Alarm;
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
 use crate::reactor::Waker;
 use bytes::Bytes;
@@ -120,7 +121,12 @@ pub enum Command {
 pub struct Overview {
     pub totals: TotalsSnapshot,
     pub connections: usize,
-    pub memory_alarm: bool,
+    /// Why publishers are not read.
+    pub alarm: Option<Alarm>,
+    /// Room on the disk of the data folder, in bytes. `None` when the system doesn't tell.
+    pub disk_free_bytes: Option<u64>,
+    /// Room below which publishers are not read, in bytes.
+    pub disk_free_limit_bytes: u64,
     /// Memory of messages above which publishers are not read, in bytes.
     pub memory_watermark_bytes: usize,
     /// Since the start, in milliseconds.
@@ -131,6 +137,14 @@ impl Overview {
     /// What happened since the start.
     pub fn events(&self) -> &Totals {
         &self.totals.totals
+    }
+
+    pub fn memory_alarm(&self) -> bool {
+        self.alarm.is_some_and(Alarm::is_of_memory)
+    }
+
+    pub fn disk_alarm(&self) -> bool {
+        self.alarm.is_some_and(Alarm::is_of_disk)
     }
 }
 

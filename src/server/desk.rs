@@ -3,7 +3,7 @@
 //! What was changed is answered as clients are: when the disk has it.
 
 use super::direct::Direct;
-use super::hub::Hub;
+use super::hub::{DiskRoom, Hub};
 use crate::broker::expiration;
 use crate::broker::message::Attributes;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
@@ -164,10 +164,13 @@ fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) -> Answer {
 }
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {
+    let DiskRoom { free_bytes, limit_bytes } = hub.disk_room();
     Overview {
         totals: hub.broker().snapshot_totals(),
         connections: hub.connection_count(),
-        memory_alarm: hub.alarm().is_some(),
+        alarm: hub.alarm(),
+        disk_free_bytes: free_bytes,
+        disk_free_limit_bytes: limit_bytes,
         memory_watermark_bytes: hub.memory_watermark_bytes(),
         uptime_ms: hub.now_ms(),
     }

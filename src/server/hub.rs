@@ -30,6 +30,15 @@ pub struct Pressure {
     pub drain_messages_per_s: u64,
 }
 
+/// The room on the disk of the data folder, as it was when somebody last looked.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct DiskRoom {
+    /// `None` when the system doesn't tell.
+    pub free_bytes: Option<u64>,
+    /// Below this publishers are not read.
+    pub limit_bytes: u64,
+}
+
 pub struct HubSettings {
     pub connection: Settings,
     pub broker: broker::Settings,
@@ -56,6 +65,7 @@ pub struct Hub<S: Store> {
     outbox_high_water_bytes: usize,
     alarm: Option<Alarm>,
     disk_low: bool,
+    disk_room: DiskRoom,
     now_ms: u64,
 }
 
@@ -87,6 +97,7 @@ impl<S: Store> Hub<S> {
             outbox_high_water_bytes: settings.outbox_high_water_bytes,
             alarm: None,
             disk_low: false,
+            disk_room: DiskRoom::default(),
             now_ms,
         }
     }
@@ -109,6 +120,15 @@ impl<S: Store> Hub<S> {
     /// Says whether the room on the disk is low; the alarm follows at the next [`update_alarm`](Self::update_alarm).
     pub fn set_disk_low(&mut self, low: bool) {
         self.disk_low = low;
+    }
+
+    pub fn disk_room(&self) -> DiskRoom {
+        self.disk_room
+    }
+
+    /// Notes the room on the disk, for those who ask.
+    pub fn set_disk_room(&mut self, room: DiskRoom) {
+        self.disk_room = room;
     }
 
     pub fn broker(&self) -> &Broker<S> {

@@ -3,7 +3,7 @@
 //!
 //! It owns their threads and the order of a start and a stop. It never waits for the disk while the loop turns.
 
-use super::hub::Hub;
+use super::hub::{DiskRoom, Hub};
 use super::restore::Loading;
 use crate::config::{Config, Durability};
 use crate::reactor::Waker;
@@ -270,7 +270,7 @@ impl Journal {
         if self.pager_is_stalled {
             self.pager.request(PageRequest::Retry);
         }
-        match self.disk.free_bytes() {
+        let free_bytes = match self.disk.free_bytes() {
             Ok(free_bytes) => {
                 let segment_bytes = if self.next_segment_is_missing { self.segment_bytes } else { 0 };
                 let pages_wait = self.pager_is_stalled && hub.broker().is_paging_behind();
@@ -279,9 +279,14 @@ impl Journal {
                 if is_low {
                     self.writer.make_room();
                 }
+                Some(free_bytes)
             }
-            Err(error) => log::warn!("the room on the disk is unknown: {error}"),
-        }
+            Err(error) => {
+                log::warn!("the room on the disk is unknown: {error}");
+                None
+            }
+        };
+        hub.set_disk_room(DiskRoom { free_bytes, limit_bytes: self.disk_free_limit_bytes });
     }
 
     /// Writes everything that is left, a checkpoint, and the word that there is no more.

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alarms;
 mod changes;
 mod ctl;
 mod listings;

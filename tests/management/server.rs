@@ -32,12 +32,22 @@ impl Answer {
 impl Server {
     /// Starts a broker, which says in its log at which ports it listens.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts a broker with settings of a configuration file.
+    pub fn start_with(settings: &str) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("leveret-management-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a temporary folder");
+        let config = directory.join("leveret.toml");
+        std::fs::write(&config, settings).expect("a temporary file");
         let mut child = command(env!("CARGO_BIN_EXE_leveret"))
             .args(["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--data-dir"])
             .arg(&directory)
+            .arg("--config")
+            .arg(config)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -42,7 +42,13 @@ pub fn check_running(api: &Api, output: &Output) -> Result<(), Failure> {
 pub fn check_local_alarms(api: &Api, output: &Output) -> Result<(), Failure> {
     let node = node(api)?;
     output.announce(format_args!("Asking node {node} to report any local resource alarms ..."));
-    expect_ok(&api.check_health("health/checks/local-alarms")?)?;
+    let answer = api.check_health("health/checks/local-alarms")?;
+    let resources = answer["alarms"].as_array().into_iter().flatten().filter_map(|alarm| alarm["resource"].as_str());
+    let lines: Vec<_> = resources.map(|resource| alarm_line(resource, &node)).collect();
+    if !lines.is_empty() {
+        return Err(Failure::Unreachable(lines.join("\n")));
+    }
+    expect_ok(&answer)?;
     output.say(format_args!("Node {node} reported no local alarms"));
     Ok(())
 }
@@ -53,6 +59,15 @@ pub fn check_port_listener(api: &Api, output: &Output, port: u16) -> Result<(), 
     expect_ok(&api.check_health(&format!("health/checks/port-listener/{port}"))?)?;
     output.say(format_args!("A listener for port {port} is running on node {node}."));
     Ok(())
+}
+
+/// What is said of a resource that the health checks call low.
+fn alarm_line(resource: &str, node: &str) -> String {
+    match resource {
+        "disk space" => format!("Free disk space alarm on node {node}"),
+        "memory" => format!("Memory alarm on node {node}"),
+        other => format!("{other} alarm on node {node}"),
+    }
 }
 
 fn expect_ok(answer: &Value) -> Result<(), Failure> {
@@ -103,10 +118,15 @@ pub fn status(api: &Api, output: &Output) -> Result<(), Failure> {
     );
     println!("RabbitMQ compatibility: {}", text(&overview["rabbitmq_version"]));
     println!("\nAlarms\n");
-    println!("{}", if details["mem_alarm"] == true { "Memory alarm on this node" } else { "(none)" });
+    let low = [("disk_free_alarm", "disk space"), ("mem_alarm", "memory")].into_iter();
+    let alarms: Vec<_> =
+        low.filter(|(flag, _)| details[*flag] == true).map(|(_, resource)| alarm_line(resource, &node)).collect();
+    println!("{}", if alarms.is_empty() { "(none)".to_owned() } else { alarms.join("\n") });
     println!("\nMemory\n");
     println!("Resident bytes: {}", details["mem_used"]);
     println!("Watermark of messages in bytes: {}", details["mem_limit"]);
+    println!("\nFree Disk Space\n");
+    println!("Free bytes: {}, limit: {}", details["disk_free"], details["disk_free_limit"]);
     println!("\nFile Descriptors\n");
     println!("Total: {}, limit: {}", details["fd_used"], details["fd_total"]);
     println!("\nTotals\n");

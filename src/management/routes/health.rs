@@ -1,7 +1,7 @@
 //! Health checks: 200 with `ok`, or 503 with what is wrong.
 
 use super::super::App;
-use super::super::command::Command;
+use super::super::command::{Command, Overview};
 use super::super::http::{ApiResult, json_response, ok};
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,14 +13,14 @@ use std::sync::Arc;
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/health/checks/alarms", get(alarms))
-        .route("/health/checks/local-alarms", get(alarms))
+        .route("/health/checks/local-alarms", get(local_alarms))
         .route("/health/checks/port-listener/{port}", get(port_listener))
         .route("/health/checks/protocol-listener/{protocol}", get(protocol_listener))
         .route("/health/checks/virtual-hosts", get(answering))
         .route("/health/checks/node-is-mirror-sync-critical", get(answering))
         .route("/health/checks/node-is-quorum-critical", get(answering))
         .route("/health/checks/ready-to-serve-clients", get(answering))
-        .route("/healthchecks/node", get(alarms))
+        .route("/healthchecks/node", get(node))
 }
 
 /// Healthy as soon as the loop answers.
@@ -29,15 +29,42 @@ async fn answering(State(app): State<Arc<App>>) -> ApiResult {
     ok(&json!({ "status": "ok" }))
 }
 
+/// A node is a cluster of one: what is wrong with one is wrong with the other, and only the words differ.
 async fn alarms(State(app): State<Arc<App>>) -> ApiResult {
+    check_alarms(&app, "There are alarms in effect in the cluster").await
+}
+
+async fn local_alarms(State(app): State<Arc<App>>) -> ApiResult {
+    check_alarms(&app, "There are alarms in effect on the node").await
+}
+
+/// The resources that are low: as the health checks call them, and as the oldest of them does.
+fn low_resources(overview: &Overview) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let disk = overview.disk_alarm().then_some(("disk space", "disk"));
+    let memory = overview.memory_alarm().then_some(("memory", "memory"));
+    disk.into_iter().chain(memory)
+}
+
+async fn check_alarms(app: &App, reason: &str) -> ApiResult {
     let overview = app.line.ask(Command::Overview).await?;
-    if !overview.memory_alarm {
-        return ok(&json!({ "status": "ok" }));
+    let alarm = |(resource, _)| json!({"node": app.settings.node, "resource": resource});
+    let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
+    match alarms.is_empty() {
+        true => ok(&json!({ "status": "ok" })),
+        false => failed(reason, &[("alarms", json!(alarms))]),
     }
-    failed(
-        "There are alarms in effect in the cluster",
-        &[("alarms", json!([{"node": app.settings.node, "resource": "memory"}]))],
-    )
+}
+
+/// The check that those above replace. Its reason holds the alarms as Erlang prints them, one to a line.
+async fn node(State(app): State<Arc<App>>) -> ApiResult {
+    const REASON: &str = "resource alarm(s) in effect:[";
+    let overview = app.line.ask(Command::Overview).await?;
+    let alarm = |(_, resource)| format!("{{resource_limit,{resource},{}}}", app.settings.node);
+    let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
+    match alarms.is_empty() {
+        true => ok(&json!({ "status": "ok" })),
+        false => failed(&format!("{REASON}{}]", alarms.join(&format!(",\n{}", " ".repeat(REASON.len())))), &[]),
+    }
 }
 
 async fn port_listener(State(app): State<Arc<App>>, Path(port): Path<u16>) -> ApiResult {
