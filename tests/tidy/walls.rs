@@ -1,0 +1,75 @@
+//! The plan of the house: every room, with what it may import. It says what is true today; a door that nobody uses is
+//! walled up, so that it never says more.
+
+/// What the files of one room may import, itself aside.
+pub struct Wall {
+    pub room: &'static str,
+    /// Rooms, or modules of rooms, with all that is in them.
+    pub rooms: &'static [&'static str],
+    /// Crates of others. What only tests use (the development dependencies) is not asked.
+    pub crates: &'static [&'static str],
+}
+
+/// A room is a folder or a file of `src`, a program in `src/bin`, or the load generator in `perf`.
+pub const WALLS: [Wall; 14] = [
+    Wall { room: "protocol", rooms: &[], crates: &["memchr"] },
+    Wall { room: "varint", rooms: &[], crates: &[] },
+    Wall {
+        room: "broker",
+        rooms: &["protocol", "varint"],
+        // base64 and rand_chacha make the names that the broker gives to queues and consumers.
+        crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "slab"],
+    },
+    Wall { room: "connection", rooms: &["broker", "protocol"], crates: &["bytes", "log"] },
+    Wall {
+        room: "storage",
+        rooms: &[
+            // The seam, and the values that cross it.
+            "broker::store",
+            "broker::message",
+            "broker::page",
+            // The kinds of exchanges in records; and one order of arguments, so that equal bindings are equal bytes.
+            "broker::exchange",
+            // The loader writes the pages of a recovered queue, in which `NEVER` is how no expiry is written.
+            "broker::queue::NEVER",
+            "protocol",
+            "varint",
+        ],
+        crates: &["bytes", "crc32c", "hashbrown", "libc", "log", "memchr", "slab"],
+    },
+    Wall { room: "reactor", rooms: &[], crates: &["libc", "mio", "signal_hook", "slab", "socket2"] },
+    Wall {
+        room: "management",
+        rooms: &[
+            "broker::snapshot",
+            // Figures that the snapshots carry.
+            "broker::Totals",
+            "broker::queue::QueueCounters",
+            // Names, tables and properties, which HTTP's JSON is turned into.
+            "protocol",
+            // To wake the loop, to say what time it is, and what the process uses.
+            "reactor::Waker",
+            "reactor::Clock",
+            "reactor::process",
+        ],
+        crates: &["axum", "base64", "bytes", "log", "serde_json", "tokio"],
+    },
+    Wall { room: "config", rooms: &[], crates: &["log", "serde", "toml"] },
+    Wall { room: "allocator", rooms: &[], crates: &["libmimalloc_sys"] },
+    Wall {
+        room: "server",
+        rooms: &["allocator", "broker", "config", "connection", "management", "protocol", "reactor", "storage"],
+        // tokio is there for its tests alone, which hold the receiving end of the management's answers.
+        crates: &["getrandom", "hashbrown", "log", "slab", "tokio"],
+    },
+    Wall { room: "main", rooms: &["allocator", "config", "server"], crates: &["clap", "log"] },
+    Wall { room: "logging", rooms: &["reactor::Clock"], crates: &["log"] },
+    // It knows a broker only over HTTP, as a stranger would.
+    Wall { room: "leveretctl", rooms: &[], crates: &["base64", "clap", "serde_json", "ureq"] },
+    Wall {
+        room: "perf",
+        // To log in and to declare. What it measures with is bytes of its own.
+        rooms: &["protocol"],
+        crates: &["clap", "hdrhistogram", "libc", "memchr", "mio", "serde_json", "signal_hook", "socket2"],
+    },
+];
