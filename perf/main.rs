@@ -17,6 +17,7 @@ mod report;
 mod scenario;
 mod socket;
 mod target;
+mod unit;
 mod walker;
 mod wire;
 

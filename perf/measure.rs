@@ -2,6 +2,7 @@
 //! Owns the clock of a run and its early end by ctrl-c.
 
 use crate::process::{self, Usage};
+use crate::unit::readable;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -151,7 +152,7 @@ impl Run {
             let since = now - shown.0;
             if self.live && since >= LIVE_INTERVAL {
                 let next = (now, counters.published(), counters.consumed());
-                let rate = |count: u64| crate::report::readable(count as f64 / since.as_secs_f64());
+                let rate = |count: u64| readable(count as f64 / since.as_secs_f64());
                 eprint!("\r\x1b[K  in {}/s  out {}/s", rate(next.1 - shown.1), rate(next.2 - shown.2));
                 let _ = io::stderr().flush();
                 shown = next;

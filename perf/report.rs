@@ -2,6 +2,7 @@
 //! Owns presentation; measures nothing.
 
 use crate::measure::Window;
+use crate::unit::Unit;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
@@ -10,18 +11,6 @@ use std::fmt::Write as _;
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 /// Decimal digits that latencies keep.
 const LATENCY_DIGITS: u8 = 3;
-
-/// How a row's value is written. JSON keys carry the unit in their names instead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unit {
-    Count,
-    PerSecond,
-    BytesPerSecond,
-    Seconds,
-    Microseconds,
-    Bytes,
-    Ratio,
-}
 
 /// One figure of a run.
 #[derive(Clone, PartialEq, Debug)]
@@ -154,9 +143,9 @@ impl Report {
             let _ = writeln!(table, "  {runs:<NAME_WIDTH$}{:>14}{:>14}{:>14}", "median", "least", "most");
         }
         for row in self.summaries() {
-            let _ = write!(table, "  {:<NAME_WIDTH$}{:>14}", label(&row.name), formatted(row.median, row.unit));
+            let _ = write!(table, "  {:<NAME_WIDTH$}{:>14}", label(&row.name), row.unit.format(row.median));
             if self.outcomes.len() > 1 {
-                let _ = write!(table, "{:>14}{:>14}", formatted(row.min, row.unit), formatted(row.max, row.unit));
+                let _ = write!(table, "{:>14}{:>14}", row.unit.format(row.min), row.unit.format(row.max));
             }
             table.push('\n');
         }
@@ -171,30 +160,6 @@ impl Report {
 fn label(name: &str) -> String {
     let name = name.strip_suffix("_per_s").or(name.strip_suffix("_us")).unwrap_or(name);
     name.replace("_us_per_", "_per_").replace('_', " ")
-}
-
-fn formatted(value: f64, unit: Unit) -> String {
-    match unit {
-        Unit::Count => format!("{value:.0}"),
-        Unit::PerSecond => format!("{}/s", readable(value)),
-        Unit::BytesPerSecond => format!("{}B/s", readable(value)),
-        Unit::Seconds => format!("{value:.2} s"),
-        Unit::Microseconds if value < 10.0 => format!("{value:.3} us"),
-        Unit::Microseconds => format!("{value:.1} us"),
-        Unit::Bytes if value < 10_000.0 => format!("{value:.0} B"),
-        Unit::Bytes => format!("{}B", readable(value)),
-        Unit::Ratio => format!("{value:.2}"),
-    }
-}
-
-/// Three digits and a decimal prefix.
-pub fn readable(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1e9 => format!("{:.2} G", value / 1e9),
-        size if size >= 1e6 => format!("{:.2} M", value / 1e6),
-        size if size >= 1e4 => format!("{:.1} k", value / 1e3),
-        _ => format!("{value:.0} "),
-    }
 }
 
 #[cfg(test)]
@@ -233,11 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_values_are_readable() {
+    fn labels_are_readable() {
         assert_eq!(label("broker_cpu_us_per_message"), "broker cpu per message");
         assert_eq!(label("latency_p99_us"), "latency p99");
-        assert_eq!(formatted(0.2361, Unit::Microseconds), "0.236 us");
-        assert_eq!(formatted(53_100.0, Unit::Bytes), "53.1 kB");
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use super::Context;
 use crate::measure::{Counter, Counters};
 use crate::options::Fsync;
-use crate::report::{Outcome, Unit, latency_histogram};
+use crate::report::{Outcome, latency_histogram};
+use crate::unit::Unit;
 use hdrhistogram::Histogram;
 use std::fs::File;
 use std::io::{self, Write};
