@@ -3,8 +3,8 @@
 //! Between two deliveries of a run only the delivery tag and the content differ. A [`Lane`] keeps the rest of the bytes
 //! as a template, so that a delivery is two short copies into an outbox that is known to have room.
 
-use super::outbox::Outbox;
-use crate::broker::{Recipient, Room};
+use super::outbox::{Outbox, Outboxes};
+use crate::broker::{ConnectionId, Recipient, Room};
 use crate::protocol::frame::{FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 
 /// class 60, method 60.
@@ -82,7 +82,10 @@ pub(super) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub fn new(outbox: &'a mut Outbox, template: &'a Template, high_water_bytes: usize) -> Self {
+    /// Into the outbox of `connection`, with room for about `estimate` bytes.
+    pub fn new(outboxes: &'a mut Outboxes, connection: ConnectionId, template: &'a Template, estimate: usize) -> Self {
+        let high_water_bytes = outboxes.high_water_bytes();
+        let outbox = outboxes.write_with_room(connection, estimate.min(high_water_bytes));
         Self { outbox, template, high_water_bytes }
     }
 

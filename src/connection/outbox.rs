@@ -4,7 +4,6 @@
 //! that they are never copied. Buffers come from a pool and go back when they are sent: an idle connection holds none.
 //! This module owns order and size; it does not know a socket.
 
-use super::lane::{Lane, Template};
 use crate::broker::ConnectionId;
 use crate::broker::store::LogPosition;
 use crate::protocol::Method;
@@ -273,12 +272,6 @@ impl Outboxes {
         if pool.len() < POOLED_BUFFERS_MAX {
             pool.push(buffer);
         }
-    }
-
-    /// The outbox for a run of deliveries, with room for about `estimate` bytes.
-    pub(super) fn lane<'a>(&'a mut self, id: ConnectionId, template: &'a Template, estimate: usize) -> Lane<'a> {
-        let high_water_bytes = self.high_water_bytes;
-        Lane::new(self.write_with_room(id, estimate.min(high_water_bytes)), template, high_water_bytes)
     }
 
     /// What waits in an outbox that takes no more deliveries, in bytes.

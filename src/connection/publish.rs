@@ -5,7 +5,7 @@
 //! decoding a method, looking up an exchange or a queue, or copying a byte. Everything else is assembled.
 
 use super::channel::{Channel, ChannelState, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
-use super::lane::Template;
+use super::lane::{Lane, Template};
 use super::{Connection, Context, Settings};
 use crate::broker::equivalence::type_name;
 use crate::broker::exchange::ExchangeId;
@@ -448,7 +448,7 @@ fn publish_in_lane<S: Store>(
         Some(template) if template.is_for(recipient, &last_publish.address) => template,
         _ => Template::new(recipient, &last_publish.address),
     };
-    let mut outbox = context.outboxes.lane(recipient.connection, &template, input.len() * 2);
+    let mut outbox = Lane::new(context.outboxes, recipient.connection, &template, input.len() * 2);
     let mut delivery_tag = lane.last_delivery_tag;
     let mut position = 0;
     let mut room = Room::Left;
