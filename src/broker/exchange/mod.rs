@@ -8,6 +8,7 @@
 //! | `binding` | what makes two bindings the same, and the key that names one in listings |
 //! | `route` | the walk from an exchange to queues, through exchange bindings and alternates |
 //! | `route_cache` | remembered results of topic routes |
+//! | `walks`, `stamps` | scratch space of walks: where one has been, what it has reached |
 //! | `destinations` | where a key leads: a counted set of queues and exchanges |
 //! | `listing` | exchanges and bindings in pages |
 //! | `matcher`, `topic`, `headers` | which bindings of one exchange match a publish |
@@ -26,6 +27,7 @@ mod route_cache;
 mod router;
 mod stamps;
 mod topic;
+mod walks;
 
 #[cfg(test)]
 mod model;

@@ -3,26 +3,10 @@
 use super::destinations::Destinations;
 use super::headers::SortedHeaders;
 use super::matcher::{Matcher, matching_headers};
-use super::route_cache::RouteCache;
 use super::router::{Exchange, Router};
-use super::stamps::Stamps;
+use super::walks::{Graph, Walks};
 use super::{Destination, ExchangeId, QueueId, topic};
 use crate::protocol::FieldTable;
-
-/// Scratch space of routes, kept between them so that routing does not allocate.
-#[derive(Default)]
-pub(super) struct Walks {
-    graph: Graph,
-    pub(super) topic: topic::Walk,
-    pub(super) cache: RouteCache,
-}
-
-#[derive(Default)]
-struct Graph {
-    queues: Stamps,
-    exchanges: Stamps,
-    pending: Vec<ExchangeId>,
-}
 
 impl Router {
     /// Appends the queues that a publish to `exchange` reaches, each once. `headers` is asked at most once, and only
@@ -110,27 +94,6 @@ impl Router {
 }
 
 impl Graph {
-    fn start(&mut self, exchange: ExchangeId) {
-        self.queues.clear();
-        self.exchanges.clear();
-        self.pending.clear();
-        self.enter(exchange);
-    }
-
-    #[inline]
-    fn enter(&mut self, exchange: ExchangeId) {
-        if self.exchanges.insert(exchange.0) {
-            self.pending.push(exchange);
-        }
-    }
-
-    #[inline]
-    fn reach(&mut self, queue: QueueId, out: &mut Vec<QueueId>) {
-        if self.queues.insert(queue.0) {
-            out.push(queue);
-        }
-    }
-
     /// Follows the bindings of one exchange; false when none matched.
     fn visit<F: FnOnce() -> FieldTable>(
         &mut self,

@@ -3,7 +3,7 @@
 use super::binding::{Binding, BindingInfo};
 use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
-use super::route::Walks;
+use super::walks::Walks;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
 use crate::broker::equivalence::Subject;
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
