@@ -6,8 +6,8 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::broker::exchange::QueueId;
-use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::queue::{Backlog, NEVER, Taken};
+use leveret::broker::message::{Attributes, Content, MessageRef, NEVER};
+use leveret::broker::queue::{Backlog, Taken};
 use leveret::broker::unacknowledged::{Delivered, Unacknowledged};
 use leveret::protocol::ContentHeader;
 use leveret::protocol::frame::write_body_frame;

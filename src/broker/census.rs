@@ -2,7 +2,7 @@
 
 use super::channel::ChannelMode;
 use super::consumer::ConsumerState;
-use super::queue::NEVER;
+use super::message::NEVER;
 use super::store::Store;
 use super::{Broker, ConsumerId};
 

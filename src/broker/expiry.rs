@@ -2,7 +2,7 @@
 
 use super::effects::Effects;
 use super::exchange::QueueId;
-use super::queue::NEVER;
+use super::message::NEVER;
 use super::queue_commands::DeletedQueue;
 use super::store::Store;
 use super::{Broker, queue::Taken};

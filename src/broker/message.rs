@@ -23,6 +23,9 @@ use std::ptr::NonNull;
 /// Largest body, in bytes, that lies in the image; its frame fits the smallest frame-max a client may ask for (4096).
 pub const INLINE_BODY_MAX: usize = 4096 - 8;
 
+/// When a message without a time to live expires.
+pub const NEVER: u64 = u64::MAX;
+
 thread_local! {
     /// Bytes held by the messages of this thread, shared bodies included.
     static MESSAGE_MEMORY: Cell<usize> = const { Cell::new(0) };

@@ -7,8 +7,7 @@
 //! Numbers are varints. Messages of one publisher mostly share exchange, routing key, properties and size, so that a
 //! small one costs little more than its body. A page is scratch: this program wrote it and reads it, and nothing else.
 
-use super::message::{Attributes, Content, MessageRef, Parts};
-use super::queue::NEVER;
+use super::message::{Attributes, Content, MessageRef, NEVER, Parts};
 use crate::varint::{Cursor, VARINT_MAX_BYTES, put_varint};
 use bytes::Bytes;
 use std::ops::Range;

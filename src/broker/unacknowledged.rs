@@ -201,8 +201,8 @@ impl Unacknowledged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::message::NEVER;
     use crate::broker::message::{Attributes, Content, MessageRef};
-    use crate::broker::queue::NEVER;
     use proptest::prelude::*;
 
     fn delivered(sequence: u64) -> Delivered {

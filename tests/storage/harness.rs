@@ -8,8 +8,8 @@
 //! * nothing else is there, and sequences ascend.
 
 use crate::sim_disk::SimDisk;
+use leveret::broker::message::NEVER;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::queue::NEVER;
 use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
 use leveret::protocol::FieldTable;
 use leveret::storage::disk::Disk;

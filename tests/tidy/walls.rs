@@ -30,8 +30,6 @@ pub const WALLS: [Wall; 14] = [
             "broker::page",
             // The kinds of exchanges in records; and one order of arguments, so that equal bindings are equal bytes.
             "broker::exchange",
-            // The loader writes the pages of a recovered queue, in which `NEVER` is how no expiry is written.
-            "broker::queue::NEVER",
             "protocol",
             "varint",
         ],

@@ -5,15 +5,13 @@
 //! middle is [elsewhere](super::paged); its head comes back in time when [`refill`](Backlog::refill) is called. This
 //! module never looks at consumers.
 
-use super::chunks::{Chunks, Waiting};
+use super::chunks::Chunks;
 use super::paged::{AskedFor, Paged};
+use super::waiting::Waiting;
 use crate::broker::message::{Attributes, Content, MessageRef};
 use crate::broker::page::{Entry, Page};
 use crate::broker::store::{PageId, Store};
 use std::collections::BTreeMap;
-
-/// `expires_at_ms` of a message that never expires.
-pub const NEVER: u64 = u64::MAX;
 
 /// Chunks at the head that stay in memory while messages behind them leave it.
 const KEPT_CHUNKS: usize = 2;
@@ -156,7 +154,7 @@ impl Backlog {
         debug_assert!(previous.is_none(), "a sequence is in one place at a time");
     }
 
-    /// When the head expires: [`NEVER`] for an empty backlog, a head that doesn't, or one on its way back to memory.
+    /// When the head expires: [`NEVER`](crate::broker::message::NEVER) for an empty backlog, a head that doesn't, or one on its way back to memory.
     pub fn head_expires_at_ms(&self) -> u64 {
         if let Some((_, waiting)) = self.returned.first_key_value() {
             return waiting.expires_at_ms;
@@ -318,7 +316,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::message_memory_bytes;
+    use crate::broker::message::{NEVER, message_memory_bytes};
     use crate::broker::page::PageBuilder;
     use crate::broker::store::MemoryStore;
     use bytes::Bytes;

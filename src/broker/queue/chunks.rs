@@ -4,30 +4,14 @@
 //! The first chunks of a queue hold messages as such. Behind them small messages that no other queue shares are
 //! [packed](super::packed).
 
-use super::NEVER;
 use super::packed::Packed;
-use crate::broker::message::MessageRef;
+use super::waiting::{CHUNK_BYTES, CHUNK_LENGTH, Waiting};
+use crate::broker::message::NEVER;
 use crate::broker::page::{Entry, Page, PageBuilder, Unpacked};
 use std::collections::VecDeque;
 
-/// Messages to a chunk.
-pub(super) const CHUNK_LENGTH: usize = 1024;
-
-/// What the messages of a chunk take, in bytes, before the next one begins. A larger message has one to itself.
-pub const CHUNK_BYTES: usize = 128 << 10;
-
 /// Room to begin a page with, in bytes: a thousand small messages.
 const PAGE_CAPACITY_BYTES: usize = 32 << 10;
-
-/// A message in its place.
-#[derive(Debug)]
-pub struct Waiting {
-    pub message: MessageRef,
-    /// Given by the backlog.
-    pub(super) sequence: u64,
-    /// On the caller's clock; [`NEVER`] without a time to live.
-    pub expires_at_ms: u64,
-}
 
 /// Messages as such.
 #[derive(Default)]
@@ -281,7 +265,7 @@ impl Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::{Attributes, Content, message_memory_bytes};
+    use crate::broker::message::{Attributes, Content, MessageRef, message_memory_bytes};
 
     const HEADER_FRAME: &[u8; 22] = b"\x02\0\0\0\0\0\x0E\0\x3C\0\0\0\0\0\0\0\0\0\x08\0\0\xCE";
 

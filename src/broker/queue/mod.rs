@@ -8,13 +8,15 @@ mod backlog;
 mod chunks;
 mod packed;
 mod paged;
+mod waiting;
 
 pub use arguments::{COMPARED, QueueArguments};
-pub use backlog::{Backlog, NEVER, PageOut, Taken};
-pub use chunks::{CHUNK_BYTES, Waiting};
+pub use backlog::{Backlog, PageOut, Taken};
 pub use paged::AskedFor;
+pub use waiting::{CHUNK_BYTES, Waiting};
 
 use super::consumer::Line;
+use super::message::NEVER;
 use super::store::DurableQueueId;
 use super::{ConnectionId, ConsumerId};
 use crate::protocol::{FieldTable, ShortString};

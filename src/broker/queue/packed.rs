@@ -3,7 +3,7 @@
 //! A message costs its body and a few bytes then, and no allocation; it becomes a message again when it is taken. Bodies
 //! that messages share are never here.
 
-use super::chunks::{CHUNK_LENGTH, Waiting};
+use super::waiting::{CHUNK_LENGTH, Waiting};
 use crate::broker::message::Holding;
 use crate::broker::page::{Entry, Page, PageBuilder, PageReader};
 
@@ -127,7 +127,7 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::queue::NEVER;
+    use crate::broker::message::NEVER;
 
     fn entry(sequence: u64, body: &[u8]) -> Entry<'_> {
         let (address, header_frame) = (b"\0\x01q\xCE".as_slice(), [0; 22].as_slice());

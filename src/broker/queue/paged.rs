@@ -7,9 +7,9 @@
 //! After a start, messages of the log are *unloaded* until the loader brings them, a page at a time and mostly in order.
 //! A page that comes early waits for those before it.
 
-use super::NEVER;
-use super::chunks::{CHUNK_BYTES, Chunk, Chunks};
-use crate::broker::message::Holding;
+use super::chunks::{Chunk, Chunks};
+use super::waiting::CHUNK_BYTES;
+use crate::broker::message::{Holding, NEVER};
 use crate::broker::page::{Page, PageSummary};
 use crate::broker::store::{PageId, Store};
 use std::collections::VecDeque;
