@@ -13,7 +13,7 @@ use crate::protocol::frame::{FRAME_MIN_SIZE, PROTOCOL_HEADER};
 use crate::protocol::method::connection;
 use crate::protocol::{AmqpError, FieldTable, FieldValue, Method, ReplyCode, ShortString};
 
-/// The version of RabbitMQ whose behaviour is ours.
+/// The version that we give where RabbitMQ's is wanted: one that clients know, of the series that we follow.
 pub const COMPATIBLE_VERSION: &str = "3.13.7";
 
 /// The client library under kombu and Celery. It knows RabbitMQ's `basic.qos` by the product's name; told any other
