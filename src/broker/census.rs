@@ -9,11 +9,17 @@ use super::{Broker, ConsumerId};
 /// What a broker holds. Deleted queues and cancelled consumers that live on in unacknowledged messages don't count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Census {
+    /// Connections that finished their handshake.
     pub connections: usize,
+    /// Open channels of all connections.
     pub channels: usize,
+    /// Queues that can be named.
     pub queues: usize,
+    /// Running consumers, those of direct reply-to not counted.
     pub consumers: usize,
+    /// Messages that wait in queues.
     pub ready: usize,
+    /// Messages given to clients and not settled, nor their settling committed.
     pub unacknowledged: usize,
 }
 

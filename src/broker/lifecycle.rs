@@ -21,7 +21,9 @@ pub(super) struct ConnectionState {
 /// What a closing connection took along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionClosed {
+    /// How many of its channels were open.
     pub channels: u32,
+    /// How many queues went with it.
     pub exclusive_queues: u32,
 }
 

@@ -108,18 +108,32 @@ pub struct Settings {
 /// Everything that happened since the start, for listings and metrics.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Totals {
+    /// Publishes that clients and management made, each once however many queues it went to; at the commit in a
+    /// transaction.
     pub received: u64,
+    /// Of these, the ones that reached no queue and were not mandatory.
     pub unroutable_dropped: u64,
+    /// And those that came back to their publisher: mandatory ones that reached no queue, direct replies among them.
     pub unroutable_returned: u64,
+    /// Publishes on channels with confirms, counted when they came: the confirm itself may still wait for the disk.
     pub confirmed: u64,
+    /// Deliveries to consumers without acknowledgements, direct replies among them; redeliveries count again.
     pub delivered_auto_ack: u64,
+    /// Deliveries to consumers with acknowledgements; redeliveries count again.
     pub delivered_manual_ack: u64,
+    /// Messages that `basic.get` returned, with or without acknowledgement.
     pub got: u64,
+    /// `basic.get` of queues that had nothing to give.
     pub get_empty: u64,
+    /// Deliveries and gets, counted above, of messages that were given to somebody before.
     pub redelivered: u64,
+    /// Deliveries and gets that were settled for good: acknowledged, or rejected without requeueing.
     pub acknowledged: u64,
+    /// Declarations of queues that were answered, of such as existed and passive ones too.
     pub queues_declared: u64,
+    /// Queues that were made; recovered ones are not.
     pub queues_created: u64,
+    /// Queues that went, whatever way.
     pub queues_deleted: u64,
 }
 

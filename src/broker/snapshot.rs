@@ -51,10 +51,14 @@ pub struct QueueSnapshot {
     pub name: ShortString,
     pub durable: bool,
     pub auto_delete: bool,
+    /// The connection that alone may use it, and with which it goes.
     pub exclusive_owner: Option<ConnectionId>,
     pub arguments: FieldTable,
+    /// Messages that wait, in memory or on disk.
     pub messages_ready: usize,
+    /// Messages given to clients and not settled.
     pub messages_unacknowledged: usize,
+    /// How many consume from it.
     pub consumers: usize,
     pub counters: QueueCounters,
     /// What the queue itself holds, in bytes, without the messages: those may be shared with other queues.
@@ -90,8 +94,11 @@ pub struct ConsumerSnapshot {
     pub channel_number: u16,
     pub queue: ShortString,
     pub consumer_tag: ShortString,
+    /// Deliveries wait for an acknowledgement.
     pub ack_required: bool,
+    /// It asked to be the queue's only consumer.
     pub exclusive: bool,
+    /// Most deliveries that it may have unacknowledged; 0 for no limit.
     pub prefetch_count: u16,
     pub arguments: FieldTable,
 }
@@ -99,24 +106,38 @@ pub struct ConsumerSnapshot {
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChannelSnapshot {
     pub connection: ConnectionId,
+    /// Its number on its connection, from 1.
     pub number: u16,
+    /// Running consumers, that of direct reply-to included.
     pub consumer_count: usize,
+    /// Deliveries and gets that are not settled.
     pub messages_unacknowledged: usize,
+    /// Most unacknowledged deliveries of each consumer that starts now; 0 for no limit.
     pub prefetch_count: u16,
+    /// Most unacknowledged deliveries of all its consumers together; 0 for no limit.
     pub global_prefetch_count: u16,
+    /// Publishes are confirmed.
     pub confirm: bool,
+    /// Publishes and acknowledgements wait for a commit.
     pub transactional: bool,
+    /// Publishes that no confirm was sent for yet.
     pub messages_unconfirmed: u64,
+    /// Publishes of the open transaction.
     pub messages_uncommitted: usize,
+    /// Settled deliveries of the open transaction.
     pub acks_uncommitted: usize,
 }
 
 /// How many of everything.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct TotalsSnapshot {
+    /// What happened since the start.
     pub totals: Totals,
+    /// Messages that wait in queues now.
     pub messages_ready: usize,
+    /// Messages given to clients and not settled now.
     pub messages_unacknowledged: usize,
+    /// Queues, exchanges (predeclared ones included), open channels and running consumers now.
     pub queues: usize,
     pub exchanges: usize,
     pub channels: usize,

@@ -37,12 +37,19 @@ pub struct QueueProperties {
 /// What happened to a queue's messages since it was declared.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct QueueCounters {
+    /// Messages that were routed here, straight to a consumer or not.
     pub published: u64,
+    /// Deliveries to consumers without acknowledgements; redeliveries count again.
     pub delivered_auto_ack: u64,
+    /// Deliveries to consumers with acknowledgements; redeliveries count again.
     pub delivered_manual_ack: u64,
+    /// Messages that `basic.get` took, with or without acknowledgement.
     pub got: u64,
+    /// Deliveries and gets, counted above, of messages that were given to somebody before.
     pub redelivered: u64,
+    /// Messages that were settled for good: acknowledged, or rejected without requeueing.
     pub acknowledged: u64,
+    /// Messages that were dropped because their time to live was over.
     pub expired: u64,
 }
 

@@ -18,6 +18,7 @@ wire!(Request<'a> { name realm; bits exclusive passive active write read; });
 /// Grants a ticket, which nothing looks at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RequestOk {
+    /// Any number.
     pub ticket: u16,
 }
 

@@ -9,8 +9,11 @@ use crate::protocol::FieldTable;
 /// Limits how many unacknowledged deliveries may be under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Qos {
+    /// Most octets of unacknowledged deliveries; RabbitMQ and Leveret take nothing but 0, no limit.
     pub prefetch_size: u32,
+    /// Most unacknowledged deliveries; 0 for no limit.
     pub prefetch_count: u16,
+    /// For all consumers of the channel together, instead of for each that starts from now on.
     pub global: bool,
 }
 
@@ -75,6 +78,7 @@ wire!(Publish<'a> { skip_u16; short_string exchange; short_string routing_key; b
 /// Gives back a message that could not be routed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Return<'a> {
+    /// Why, as in [`ReplyCode`](crate::protocol::ReplyCode): 312 for no route.
     pub reply_code: u16,
     pub reply_text: &'a [u8],
     pub exchange: &'a [u8],
@@ -87,6 +91,7 @@ wire!(Return<'a> { u16 reply_code; short_string reply_text; short_string exchang
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Deliver<'a> {
     pub consumer_tag: &'a [u8],
+    /// Counts the deliveries and gets of the channel, from 1.
     pub delivery_tag: u64,
     pub redelivered: bool,
     pub exchange: &'a [u8],
@@ -107,10 +112,12 @@ wire!(Get<'a> { skip_u16; name queue; bits no_ack; });
 /// Here is one; so many are left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GetOk<'a> {
+    /// Counts the deliveries and gets of the channel, from 1.
     pub delivery_tag: u64,
     pub redelivered: bool,
     pub exchange: &'a [u8],
     pub routing_key: &'a [u8],
+    /// Ready messages left in the queue.
     pub message_count: u32,
 }
 
@@ -125,7 +132,9 @@ wire!(GetEmpty { skip_short_string; });
 /// A delivery was dealt with; or, from the server, a publish was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ack {
+    /// Of the delivery, or of the publish, on this channel, each counted from 1; 0 with `multiple` is all so far.
     pub delivery_tag: u64,
+    /// All up to the tag, instead of it alone.
     pub multiple: bool,
 }
 
@@ -134,6 +143,7 @@ wire!(Ack { u64 delivery_tag; bits multiple; });
 /// One delivery was not dealt with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reject {
+    /// Of the delivery on this channel.
     pub delivery_tag: u64,
     pub requeue: bool,
 }
@@ -165,7 +175,9 @@ wire!(RecoverOk {});
 /// Deliveries were not dealt with; or, from the server, publishes were not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Nack {
+    /// As in [`Ack`].
     pub delivery_tag: u64,
+    /// All up to the tag, instead of it alone.
     pub multiple: bool,
     pub requeue: bool,
 }

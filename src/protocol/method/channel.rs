@@ -33,9 +33,12 @@ wire!(FlowOk { bits active; });
 /// Ends the channel, with the reason and the method that caused it (0, 0 when none did).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Close<'a> {
+    /// As in [`ReplyCode`](crate::protocol::ReplyCode); 200 when nothing was wrong.
     pub reply_code: u16,
     pub reply_text: &'a [u8],
+    /// Of the method that caused it.
     pub class_id: u16,
+    /// Of the method that caused it.
     pub method_id: u16,
 }
 

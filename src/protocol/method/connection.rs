@@ -6,6 +6,7 @@ use crate::protocol::FieldTable;
 /// The server's greeting: what it is and how one may log in.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Start<'a> {
+    /// Of the protocol: 0 and 9 stand for 0-9-1.
     pub version_major: u8,
     pub version_minor: u8,
     pub server_properties: FieldTable,
@@ -45,8 +46,11 @@ wire!(SecureOk<'a> { long_string response; });
 /// The limits that the server proposes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tune {
+    /// Highest channel number, and so the most channels; 0 for no limit.
     pub channel_max: u16,
+    /// Largest frame, in octets, its seven octets of header and its end octet included.
     pub frame_max: u32,
+    /// Seconds in which each side sends something, be it a heartbeat; 0 for no heartbeats.
     pub heartbeat: u16,
 }
 
@@ -55,8 +59,11 @@ wire!(Tune { u16 channel_max; u32 frame_max; u16 heartbeat; });
 /// The limits that the client chose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TuneOk {
+    /// As in [`Tune`], at most what was proposed.
     pub channel_max: u16,
+    /// As in [`Tune`], at most what was proposed.
     pub frame_max: u32,
+    /// As in [`Tune`]; any value may be chosen.
     pub heartbeat: u16,
 }
 
@@ -79,9 +86,12 @@ wire!(OpenOk { skip_short_string; });
 /// Ends the connection, with the reason and the method that caused it (0, 0 when none did).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Close<'a> {
+    /// As in [`ReplyCode`](crate::protocol::ReplyCode); 200 when nothing was wrong.
     pub reply_code: u16,
     pub reply_text: &'a [u8],
+    /// Of the method that caused it.
     pub class_id: u16,
+    /// Of the method that caused it.
     pub method_id: u16,
 }
 

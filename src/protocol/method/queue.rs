@@ -21,7 +21,9 @@ wire!(Declare<'a> { skip_u16; name queue; bits passive durable exclusive auto_de
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeclareOk<'a> {
     pub queue: &'a [u8],
+    /// Ready messages: those given to consumers and not acknowledged are not counted.
     pub message_count: u32,
+    /// Consumers of the queue.
     pub consumer_count: u32,
 }
 
@@ -57,6 +59,7 @@ wire!(Purge<'a> { skip_u16; name queue; bits nowait; });
 /// How many messages were removed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PurgeOk {
+    /// Ready messages that were removed.
     pub message_count: u32,
 }
 
@@ -76,6 +79,7 @@ wire!(Delete<'a> { skip_u16; name queue; bits if_unused if_empty nowait; });
 /// The queue is gone, and that many ready messages with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeleteOk {
+    /// Ready messages that went with it.
     pub message_count: u32,
 }
 
