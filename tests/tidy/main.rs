@@ -164,6 +164,18 @@ fn the_load_generator_stays_in_files_one_can_read() {
 }
 
 #[test]
+fn what_the_load_generator_measures_with_is_its_own() {
+    let mut complaints = Vec::new();
+    for file in files_of_room("perf").iter().filter(|file| !file.path.ends_with("perf/client.rs")) {
+        for import in file.imports_of_rooms() {
+            let what = format!("only the client, which logs in and declares, may import {}", import.path);
+            complaints.push(complaint(file, import.line_number, &what));
+        }
+    }
+    assert_none(complaints);
+}
+
+#[test]
 fn every_room_is_on_the_map() {
     let lib = fs::read_to_string(package().join("src/lib.rs")).expect("src/lib.rs");
     let map: Vec<&str> = lib.lines().take_while(|line| line.starts_with("//!")).collect();
@@ -176,11 +188,17 @@ fn every_room_is_on_the_map() {
 }
 
 #[test]
-fn the_readme_names_files_that_exist() {
-    let Ok(readme) = fs::read_to_string(package().join("README.md")) else { return };
-    let complaints = linked_files(&readme)
-        .filter(|target| !package().join(target).exists())
-        .map(|target| format!("README.md links to {target}, which does not exist"))
-        .collect();
+fn the_documents_name_files_that_exist() {
+    let mut complaints = Vec::new();
+    for folder in ["", "docs", "fuzz", "perf/results"] {
+        let Ok(entries) = fs::read_dir(package().join(folder)) else { continue };
+        let documents = entries.map(|entry| entry.expect("a readable entry").path());
+        for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+            let text = fs::read_to_string(&document).expect("readable text");
+            let missing = linked_files(&text).filter(|target| !document.with_file_name(target).exists());
+            let name = document.strip_prefix(package()).unwrap_or(&document).display();
+            complaints.extend(missing.map(|target| format!("{name} links to {target}, which does not exist")));
+        }
+    }
     assert_none(complaints);
 }

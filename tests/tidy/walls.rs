@@ -43,6 +43,8 @@ pub const WALLS: [Wall; 14] = [
             // Figures that the snapshots carry.
             "broker::Totals",
             "broker::queue::QueueCounters",
+            // Which resource is low, in the words that clients are told.
+            "connection::Alarm",
             // Names, tables and properties, which HTTP's JSON is turned into.
             "protocol",
             // To wake the loop, to say what time it is, and what the process uses.
