@@ -13,8 +13,9 @@ static ALLOCATOR: leveret::allocator::Allocator = leveret::allocator::Allocator;
 
 /// A RabbitMQ-compatible AMQP 0-9-1 message broker.
 ///
-/// Without arguments it serves AMQP on 0.0.0.0:5672 for the user guest (password guest, from this machine only) and the
-/// virtual host "/". Applications that speak to RabbitMQ through an AMQP 0-9-1 client speak to it unchanged.
+/// Without arguments it serves AMQP on port 5672, over IPv4 and IPv6, for the user guest (password guest, from this
+/// machine only) and the virtual host "/". Applications that speak to RabbitMQ through an AMQP 0-9-1 client speak to it
+/// unchanged.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100, after_help = SEE_ALSO, after_long_help = DETAILS)]
 struct Arguments {
@@ -24,7 +25,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Serve AMQP at this IP:PORT; may be given several times [default: 0.0.0.0:5672]
+    /// Serve AMQP at this IP:PORT; may be given several times [default: 0.0.0.0:5672 and
+    /// [::]:5672]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Vec<SocketAddr>,
 

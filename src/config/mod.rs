@@ -13,7 +13,7 @@ pub use limits::Limits;
 pub use values::{Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The port of AMQP without TLS.
@@ -64,7 +64,8 @@ pub struct Overrides {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), AMQP_PORT)],
+            // Both families: `localhost` is ::1 first to many clients.
+            listen: vec![(Ipv4Addr::UNSPECIFIED, AMQP_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQP_PORT).into()],
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
             data_dir: PathBuf::from("./leveret-data"),
             durability: Durability::Always,

@@ -104,6 +104,15 @@ fn rabbitmqs_variables_are_honoured_and_empty_ones_ignored() {
 }
 
 #[test]
+fn both_families_are_served_where_nothing_is_said_and_at_the_port_from_the_environment() {
+    let mut config = Config::default();
+    assert_eq!(config.listen, [address("0.0.0.0:5672"), address("[::]:5672")]);
+    with_environment(&mut config, &[("RABBITMQ_NODE_PORT", "1")]).unwrap();
+    assert_eq!(config.listen, [address("0.0.0.0:1"), address("[::]:1")]);
+    assert!(config.validate().is_ok());
+}
+
+#[test]
 fn two_addresses_that_a_port_from_the_environment_makes_equal_are_one() {
     let mut config = parse("listen = ['0.0.0.0:1', '[::]:1', '0.0.0.0:2']").unwrap();
     with_environment(&mut config, &[("RABBITMQ_NODE_PORT", "5672")]).unwrap();

@@ -29,7 +29,7 @@ use desk::Desk;
 use huge_pages::HugePages;
 use journal::OpenedLog;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 
 /// What this node and its cluster of one are called.
@@ -50,13 +50,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let clock = Clock::start();
     let poller = Poller::new()?;
     let signals = Signals::install()?;
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        let listener = Listener::bind(*address)
-            .map_err(|error| io::Error::new(error.kind(), format!("can't listen at {address}: {error}")))?;
-        log::info!("listening for AMQP at {}", listener.local_address());
-        listeners.push(listener);
-    }
+    let listeners = bind_listeners(&config.listen)?;
     let waker = Waker::new(&poller, WAKE_TOKEN)?;
     let (line, commands) = management::line(waker.clone());
     let management = bind_management(config.management_listen)?;
@@ -96,6 +90,33 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
         Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes })
     })
+}
+
+/// Listens for AMQP, at every address but those of a family that this machine lacks.
+fn bind_listeners(addresses: &[SocketAddr]) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = match Listener::bind(*address) {
+            Err(error) if is_dispensable(*address, addresses, &error) => {
+                log::info!("not listening at {address}: this machine has no IPv6");
+                continue;
+            }
+            bound => {
+                bound.map_err(|error| io::Error::new(error.kind(), format!("can't listen at {address}: {error}")))?
+            }
+        };
+        log::info!("listening for AMQP at {}", listener.local_address());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// Whether the others will do: `[::]` stands for all IPv6 addresses there are, and where there are none, those who
+/// connect come to an IPv4 one.
+fn is_dispensable(address: SocketAddr, addresses: &[SocketAddr], error: &io::Error) -> bool {
+    address.ip() == Ipv6Addr::UNSPECIFIED
+        && addresses.iter().any(SocketAddr::is_ipv4)
+        && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 /// Listens for management before anything is served: half a broker is worse than none.

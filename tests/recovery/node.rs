@@ -61,11 +61,11 @@ impl DataFolder {
     /// Starts a broker that some calls will fail.
     #[track_caller]
     pub fn start_refusing(&self, refusal: SystemRefusal) -> Node {
-        expect_ready(self.launch_refusing(refusal))
+        expect_ready(self.launch_refusing(refusal, &[]))
     }
 
-    pub fn launch_refusing(&self, refusal: SystemRefusal) -> Result<Node, Refusal> {
-        let mut command = command(&self.path, &[]);
+    pub fn launch_refusing(&self, refusal: SystemRefusal, arguments: &[&str]) -> Result<Node, Refusal> {
+        let mut command = command(&self.path, arguments);
         // SAFETY: what runs between fork and exec calls nothing but the system.
         unsafe { command.pre_exec(move || refusal.install()) };
         run(command)

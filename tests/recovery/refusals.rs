@@ -1,4 +1,4 @@
-//! Folders on which the broker must not run, and what it says.
+//! Folders and machines on which the broker must not run, or can do without something, and what it says.
 
 use crate::node::{DataFolder, ask, depth, launch};
 use crate::refusing::Refusal;
@@ -78,7 +78,7 @@ fn a_log_without_its_meta_is_not_taken_for_an_empty_folder() {
 fn a_read_only_folder_is_named() {
     let folder = DataFolder::new();
     assert_eq!(folder.start().stop().code(), Some(0));
-    let refusal = folder.launch_refusing(Refusal::of_opening_for_writing()).err().expect("a refusal");
+    let refusal = folder.launch_refusing(Refusal::of_opening_for_writing(), &[]).err().expect("a refusal");
     assert_eq!(refusal.code, Some(1), "{}", refusal.text);
     let lock = folder.path().join("LOCK");
     let expected = format!("leveret: cannot write to the data folder: open {}: Read-only file system", lock.display());
@@ -91,7 +91,7 @@ fn the_folder_of_another_user_is_refused() {
     let folder = DataFolder::new();
     assert_eq!(folder.start().stop().code(), Some(0));
     let owner = std::fs::metadata(folder.path()).expect("the folder").uid();
-    let refusal = folder.launch_refusing(Refusal::of_the_user()).err().expect("a refusal");
+    let refusal = folder.launch_refusing(Refusal::of_the_user(), &[]).err().expect("a refusal");
     assert_eq!(refusal.code, Some(1), "{}", refusal.text);
     let expected = format!(
         "leveret: {} is not Leveret's: the folder belongs to user {owner}, and this is user ",
@@ -137,4 +137,21 @@ fn files_of_others_are_passed_over() {
     }
     assert_eq!(depth(&mut folder.start().client(), "q"), Some(3));
     assert_eq!(std::fs::read(folder.path().join("notes.txt")).expect("the file"), b"not for a broker");
+}
+
+#[test]
+fn a_machine_without_ipv6_is_served_over_ipv4() {
+    let folder = DataFolder::new();
+    let launch = |listen| folder.launch_refusing(Refusal::of_ipv6(), &["--listen", listen]);
+    let node = launch("[::]:0").unwrap_or_else(|refusal| panic!("{}", refusal.text));
+    assert!(node.said.contains("not listening at [::]:0: this machine has no IPv6\n"), "{}", node.said);
+    assert!(ask(&mut node.client(), "queue.declare queue=q", "queue.declare-ok"));
+    drop(node);
+    // Who names one of its addresses means that one.
+    let refusal = launch("[::1]:0").err().expect("a refusal");
+    assert!(
+        refusal.text.contains("leveret: can't listen at [::1]:0: Address family not supported"),
+        "{}",
+        refusal.text
+    );
 }

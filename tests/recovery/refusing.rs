@@ -50,6 +50,13 @@ impl Refusal {
         Self { call: libc::SYS_geteuid, argument: 0, when: When::AtLeast(0), error: libc::EPERM }
     }
 
+    /// IPv6: the machine has none.
+    pub fn of_ipv6() -> Self {
+        // The one bit that tells its number from those of the other families in use.
+        let ipv6 = (libc::AF_INET6 & !libc::AF_INET).cast_unsigned();
+        Self { call: libc::SYS_socket, argument: 0, when: When::AnyBitOf(ipv6), error: libc::EAFNOSUPPORT }
+    }
+
     /// Puts the filter on this process and all that it becomes and starts. Calls nothing but the system, as it runs
     /// between fork and exec.
     pub fn install(self) -> io::Result<()> {
