@@ -320,6 +320,9 @@ impl Connection {
         if std::mem::take(&mut self.told_blocked) && self.phase == Phase::Running {
             context.outboxes.method(self.id, 0, &Method::ConnectionUnblocked(connection::Unblocked));
         }
+        if self.blocked {
+            self.watch_from(context.now_ms);
+        }
         std::mem::take(&mut self.blocked)
     }
 

@@ -173,6 +173,7 @@ impl Connection {
         self.channel_max = tune_ok.channel_max;
         self.frame_max = tune_ok.frame_max;
         self.heartbeat_s = tune_ok.heartbeat;
+        self.watch_from(context.now_ms);
         context.outboxes.get_mut(self.id).set_frame_max(self.frame_max);
         self.phase = Phase::AwaitingOpen;
     }

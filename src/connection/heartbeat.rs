@@ -1,7 +1,8 @@
 //! A connection's deadlines: handshake, close, and heartbeats in both directions (AMQP 0-9-1 §4.2.7).
 //!
-//! A heartbeat is sent when nothing else was for half the interval. A client that sent nothing for two intervals is
-//! dropped without a close, as it is presumed gone; not while we don't read it.
+//! A heartbeat is sent when nothing else was for half the interval. As RabbitMQ does, we look once an interval whether
+//! the client sent anything; the second look in a row that finds nothing drops it without a close, as it is presumed
+//! gone: two to three intervals after its last byte. Nobody looks while we don't read it.
 
 use super::close::CloseReason;
 use super::{Connection, Context, Phase};
@@ -18,8 +19,8 @@ pub enum TimerOutcome {
     Over,
 }
 
-/// Intervals of silence after which a client is presumed gone.
-const SILENT_INTERVALS: u64 = 2;
+/// Looks in a row that find nothing after which a client is presumed gone.
+const SILENT_LOOKS: u64 = 2;
 
 impl Connection {
     /// When [`on_timer`](Self::on_timer) is to be called.
@@ -30,9 +31,20 @@ impl Connection {
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
         (heartbeat_ms > 0 && self.phase == Phase::Running).then(|| {
             let send_at = self.last_sent_ms + heartbeat_ms / 2;
-            let drop_at = self.last_received_ms + heartbeat_ms * SILENT_INTERVALS;
-            send_at.min(drop_at)
+            send_at.min(self.presumed_gone_ms(heartbeat_ms))
         })
+    }
+
+    /// When a client that sends nothing more is dropped: the look after its last byte still finds that.
+    fn presumed_gone_ms(&self, heartbeat_ms: u64) -> u64 {
+        let looks_before = (self.last_received_ms - self.watched_from_ms) / heartbeat_ms;
+        self.watched_from_ms + (looks_before + 1 + SILENT_LOOKS) * heartbeat_ms
+    }
+
+    /// Begins to look for silence, as if something had just come.
+    pub(super) fn watch_from(&mut self, now_ms: u64) {
+        self.watched_from_ms = now_ms;
+        self.last_received_ms = now_ms;
     }
 
     /// Something was written to the client's socket.
@@ -58,9 +70,9 @@ impl Connection {
         if heartbeat_ms > 0 && self.phase == Phase::Running {
             if self.blocked || self.awaits_messages() {
                 // What it sends isn't read, so its silence says nothing.
-                self.last_received_ms = now_ms;
+                self.watch_from(now_ms);
             }
-            if self.last_received_ms + heartbeat_ms * SILENT_INTERVALS <= now_ms {
+            if self.presumed_gone_ms(heartbeat_ms) <= now_ms {
                 self.release(context);
                 self.end(CloseReason::MissedHeartbeats);
                 return TimerOutcome::Over;

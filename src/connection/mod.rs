@@ -135,6 +135,8 @@ pub struct Connection {
     /// When it last sent anything, and was last written to.
     last_received_ms: u64,
     last_sent_ms: u64,
+    /// Looks for its silence are counted from here; not after `last_received_ms`.
+    watched_from_ms: u64,
     /// When a handshake, a close or a doom runs out.
     deadline_ms: Option<u64>,
     /// It published during an alarm: its socket is not read.
@@ -180,6 +182,7 @@ impl Connection {
             capabilities: Capabilities::default(),
             last_received_ms: now_ms,
             last_sent_ms: now_ms,
+            watched_from_ms: now_ms,
             deadline_ms: Some(now_ms + settings.handshake_timeout_ms),
             blocked: false,
             told_blocked: false,
