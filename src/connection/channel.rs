@@ -38,6 +38,8 @@ pub enum ChannelState {
     Open,
     /// We sent `channel.close`: everything but its answer is ignored.
     Closing,
+    /// The client closed it: what came in one piece with that is ignored.
+    Closed,
 }
 
 /// A channel's previous publish. The same bytes again mean the same exchange, key, flags and route.
@@ -78,5 +80,12 @@ pub struct Channel {
 impl Channel {
     pub fn new(number: u16, id: ChannelId) -> Self {
         Self { number, id, state: ChannelState::Open, incoming: Incoming::Method, last_publish: LastPublish::default() }
+    }
+
+    /// Nothing that comes on it is a command or a content any more.
+    pub fn ignore_from_now(&mut self, state: ChannelState) {
+        self.state = state;
+        self.incoming = Incoming::Method;
+        self.last_publish = LastPublish::default();
     }
 }

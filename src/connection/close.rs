@@ -7,8 +7,11 @@ use crate::protocol::method::{channel, connection};
 use crate::protocol::{AmqpError, ErrorScope, Method, ReplyCode};
 use std::fmt;
 
-/// How long a client may take to answer `connection.close` before its socket is closed all the same, in milliseconds.
-pub const CLOSE_OK_TIMEOUT_MS: u64 = 10_000;
+/// How long a client may take to answer `connection.close`, or to hang up after its own was answered, at most, in
+/// seconds. RabbitMQ waits for a heartbeat interval, if that is less.
+const CLOSING_TIMEOUT_S: u16 = 30;
+/// How long a client may take to end its side after anything else, in milliseconds.
+const LINGER_MS: u64 = 1_000;
 
 /// Why a connection ended, for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,10 +78,28 @@ impl Connection {
         context.broker.flush_confirms(context.outboxes);
         context.outboxes.method(self.id, channel_number, &close);
         let Some(channel) = self.find_channel(channel_number) else { return };
-        channel.state = ChannelState::Closing;
-        channel.incoming = Default::default();
-        channel.last_publish = Default::default();
+        channel.ignore_from_now(ChannelState::Closing);
         context.broker.close_channel(channel.id);
+    }
+
+    /// The client said `channel.close`. It may have sent more on the channel before it can hear the answer, and that is
+    /// ignored: see [`forget_closed_channels`](Self::forget_closed_channels).
+    pub(super) fn channel_close_received<S: Store>(&mut self, index: usize, context: &mut Context<'_, S>) {
+        context.broker.flush_confirms(context.outboxes);
+        let channel = &mut self.channels[index];
+        channel.ignore_from_now(ChannelState::Closed);
+        context.broker.close_channel(channel.id);
+        let number = channel.number;
+        self.has_closed_channels = true;
+        self.answer_channel_close(number, context);
+    }
+
+    /// From now on a channel that the client closed was never opened. As with RabbitMQ, what comes in one piece with the
+    /// close is ignored, and what comes later is an error.
+    pub(super) fn forget_closed_channels(&mut self) {
+        if std::mem::take(&mut self.has_closed_channels) {
+            self.channels.retain(|channel| channel.state != ChannelState::Closed);
+        }
     }
 
     /// An exception that ends the connection: sends `connection.close` and ignores what still comes but its answer.
@@ -94,8 +115,13 @@ impl Connection {
         self.send_close(error, method, context);
         self.release(context);
         self.phase = Phase::Closing;
-        self.deadline_ms = Some(context.now_ms + CLOSE_OK_TIMEOUT_MS);
+        self.deadline_ms = Some(context.now_ms + self.closing_timeout_ms());
         self.close_reason = Some(CloseReason::Exception(error.clone()));
+    }
+
+    fn closing_timeout_ms(&self) -> u64 {
+        let seconds = if self.heartbeat_s == 0 { CLOSING_TIMEOUT_S } else { self.heartbeat_s.min(CLOSING_TIMEOUT_S) };
+        u64::from(seconds) * 1000
     }
 
     pub(super) fn send_close<S: Store>(&mut self, error: &AmqpError, method: (u16, u16), context: &mut Context<'_, S>) {
@@ -110,11 +136,13 @@ impl Connection {
         context.outboxes.method(self.id, 0, &close);
     }
 
-    /// The client said `connection.close`.
+    /// The client said `connection.close`. What it sent before it heard the answer is still to come, and is ignored until it
+    /// hangs up: to close the socket under it would break its writes, and could take the answer with it.
     pub(super) fn close_received<S: Store>(&mut self, context: &mut Context<'_, S>) {
         self.release(context);
         context.outboxes.method(self.id, 0, &Method::ConnectionCloseOk(connection::CloseOk));
-        self.end(CloseReason::ByClient);
+        self.end(CloseReason::ByClient, context.now_ms);
+        self.deadline_ms = Some(context.now_ms + self.closing_timeout_ms());
     }
 
     /// Closes because the operator, or the end of the broker, wants it.
@@ -125,14 +153,17 @@ impl Connection {
                 self.raise_on_connection(&error, (0, 0), context);
             }
             Phase::Closing | Phase::Closed => {}
-            _ => self.end(CloseReason::Shutdown),
+            _ => self.end(CloseReason::Shutdown, context.now_ms),
         }
     }
 
-    /// Nothing more is read; the socket closes when the outbox is sent.
-    pub(super) fn end(&mut self, reason: CloseReason) {
+    /// All was said. Our side of the socket ends when the outbox is sent; what still comes is ignored until the client ends
+    /// its own, or for a while.
+    pub(super) fn end(&mut self, reason: CloseReason, now_ms: u64) {
         self.phase = Phase::Closed;
-        self.deadline_ms = None;
+        self.partial = Vec::new();
+        self.streaming = None;
+        self.deadline_ms = Some(now_ms + LINGER_MS);
         self.close_reason.get_or_insert(reason);
     }
 
@@ -144,11 +175,15 @@ impl Connection {
         self.close_reason = Some(CloseReason::Handshake(reason));
     }
 
-    /// Gives back what the broker keeps for this connection. Safe to call twice.
+    /// Gives back what the broker keeps for this connection. Safe to call twice. What still comes may begin in the middle of
+    /// a frame.
     pub fn release<S: Store>(&mut self, context: &mut Context<'_, S>) {
         self.channels = Vec::new();
-        self.streaming = None;
-        self.partial = Vec::new();
+        self.has_closed_channels = false;
+        // Nothing that it did is a reason not to read what it says last.
+        self.blocked = false;
+        self.published = false;
+        self.awaits_head_of = None;
         if self.phase == Phase::Running {
             context.broker.flush_confirms(context.outboxes);
             context.broker.close_connection(self.id, context.outboxes);

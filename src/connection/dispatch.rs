@@ -33,6 +33,8 @@ impl Connection {
     }
 
     pub(super) fn open_channel<S: Store>(&mut self, number: u16, context: &mut Context<'_, S>) {
+        // It may have been closed just now; and those that were don't count.
+        self.forget_closed_channels();
         let limit = usize::from(self.channel_max);
         if limit != 0 && self.channels.len() >= limit {
             let explanation =
@@ -99,10 +101,7 @@ impl Connection {
                 self.transaction_command(index, &method, context)
             }
             Method::ChannelClose(_) => {
-                context.broker.flush_confirms(context.outboxes);
-                context.broker.close_channel(self.channels[index].id);
-                self.channels.remove(index);
-                self.answer_channel_close(number, context);
+                self.channel_close_received(index, context);
                 Ok(())
             }
             Method::ChannelFlow(channel::Flow { active: true }) => {

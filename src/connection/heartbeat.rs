@@ -63,7 +63,7 @@ impl Connection {
             if now_ms < deadline_ms {
                 return TimerOutcome::At(deadline_ms);
             }
-            self.end(CloseReason::HandshakeTimeout);
+            self.end(CloseReason::HandshakeTimeout, now_ms);
             return TimerOutcome::Over;
         }
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
@@ -74,7 +74,7 @@ impl Connection {
             }
             if self.presumed_gone_ms(heartbeat_ms) <= now_ms {
                 self.release(context);
-                self.end(CloseReason::MissedHeartbeats);
+                self.end(CloseReason::MissedHeartbeats, now_ms);
                 return TimerOutcome::Over;
             }
             if self.last_sent_ms + heartbeat_ms / 2 <= now_ms {

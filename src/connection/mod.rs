@@ -40,7 +40,7 @@ pub use settings::{Authenticator, Identity, Settings};
 use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId};
 use crate::protocol::{FieldTable, ShortString};
-use channel::Channel;
+use channel::{Channel, ChannelState};
 // From `core`, which has addresses and no sockets.
 use core::net::SocketAddr;
 
@@ -107,7 +107,7 @@ pub enum Phase {
     Closing,
     /// To be dropped without a word at the deadline; what still comes is ignored.
     Doomed,
-    /// Over: the socket is to be closed once the outbox is sent.
+    /// Over once the outbox is sent and the client hung up, or at the deadline; what still comes is ignored.
     Closed,
 }
 
@@ -118,11 +118,13 @@ pub struct Connection {
     phase: Phase,
     /// The beginning of a frame whose end hasn't arrived.
     partial: Vec<u8>,
-    /// A large body frame that is being received straight into its message.
+    /// A large frame that is being received straight into its message, or is ignored.
     streaming: Option<receive::Streaming>,
     /// Open channels, by rising number.
     #[expect(clippy::vec_box, reason = "most connections have one channel, and a vector makes room for four at once")]
     channels: Vec<Box<Channel>>,
+    /// Some of them were closed by what is being received.
+    has_closed_channels: bool,
     /// The index of the channel of the last frame: the next one is most often its.
     last_channel: usize,
     channel_max: u16,
@@ -173,6 +175,7 @@ impl Connection {
             partial: Vec::new(),
             streaming: None,
             channels: Vec::with_capacity(CHANNELS_AT_FIRST),
+            has_closed_channels: false,
             last_channel: 0,
             channel_max: settings.channel_max,
             frame_max: settings.frame_max,
@@ -227,7 +230,7 @@ impl Connection {
     }
 
     pub fn channel_count(&self) -> usize {
-        self.channels.len()
+        self.channels.iter().filter(|channel| channel.state != ChannelState::Closed).count()
     }
 
     /// Its socket isn't to be read: it published during an alarm.

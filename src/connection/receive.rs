@@ -7,13 +7,13 @@
 use super::channel::{Channel, ChannelState, Incoming, IncomingBody};
 use super::{CloseReason, Connection, Context, Phase};
 use crate::broker::store::Store;
-use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType, parse_frame, parse_frame_header};
+use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameHeader, FrameType, parse_frame, parse_frame_header};
 use crate::protocol::{AmqpError, DecodeError, Method, MethodError, RawFrame, ReplyCode};
 
 /// Body frames that announce at least this much are received straight into their message, in bytes.
 pub const STREAM_MIN_BYTES: usize = 16 * 1024;
 
-/// A body frame that is still arriving, into the large body of a channel's incoming content.
+/// A frame that is still arriving: into the large body of a channel's incoming content, or, when nobody takes it, nowhere.
 pub(super) struct Streaming {
     channel_number: u16,
     /// Payload bytes still to come; the frame end follows.
@@ -108,13 +108,18 @@ impl Connection {
         }
         if position < input.len() {
             self.keep(&input[position..], context);
-        } else if self.partial.capacity() > 0 {
-            self.partial = Vec::new();
+        } else {
+            if self.partial.capacity() > 0 {
+                self.partial = Vec::new();
+            }
+            if self.streaming.is_none() {
+                self.forget_closed_channels();
+            }
         }
     }
 
     fn keep<S: Store>(&mut self, rest: &[u8], context: &mut Context<'_, S>) {
-        if self.phase == Phase::Running && self.begin_stream(rest, context) {
+        if self.begin_stream(rest, context) {
             return;
         }
         self.partial = rest.to_vec();
@@ -151,7 +156,7 @@ impl Connection {
             Ok(Some(frame)) => frame,
             Ok(None) => return 0,
             Err(_) if self.phase == Phase::Closing => {
-                self.end(CloseReason::Dropped("bytes that are no frame"));
+                self.end(CloseReason::Dropped("bytes that are no frame"), context.now_ms);
                 return input.len();
             }
             Err(_) => {
@@ -163,7 +168,7 @@ impl Connection {
             (frame.frame_type == FrameType::Method && frame.channel == 0).then(|| Method::decode(frame.payload));
         match (self.phase, method) {
             (Phase::Closing, Some(Ok(Method::ConnectionCloseOk(_)))) => {
-                self.end(CloseReason::ByClient);
+                self.end(CloseReason::ByClient, context.now_ms);
             }
             (Phase::Closing, Some(Ok(Method::ConnectionClose(_)))) => self.close_received(context),
             (Phase::Closing, _) => {}
@@ -182,7 +187,7 @@ impl Connection {
         let Some(index) = self.channel_index(frame.channel) else {
             return self.frame_on_unopened_channel(frame, context);
         };
-        if self.channels[index].state == ChannelState::Closing {
+        if self.channels[index].state != ChannelState::Open {
             return self.frame_on_closing_channel(index, frame, context);
         }
         match (frame.frame_type, &self.channels[index].incoming) {
@@ -223,7 +228,7 @@ impl Connection {
             Some(reason) => {
                 log::warn!("{}: {reason}", self.name());
                 self.release(context);
-                self.end(CloseReason::Dropped(reason));
+                self.end(CloseReason::Dropped(reason), context.now_ms);
             }
             None => self.raise_on_connection(&error.to_amqp_error(payload), error.ids(), context),
         }
@@ -257,7 +262,8 @@ impl Connection {
         }
     }
 
-    /// After our `channel.close` everything is ignored until the client says close-ok.
+    /// After our `channel.close` everything is ignored until the client says close-ok, and behind its own, too. But that one
+    /// may be followed by another channel of the same number.
     fn frame_on_closing_channel<S: Store>(&mut self, index: usize, frame: &RawFrame<'_>, context: &mut Context<'_, S>) {
         if frame.frame_type != FrameType::Method {
             return;
@@ -267,6 +273,9 @@ impl Connection {
                 self.channels.remove(index);
             }
             Ok(Method::ChannelClose(_)) => self.answer_channel_close(frame.channel, context),
+            Ok(Method::ChannelOpen(_)) if self.channels[index].state == ChannelState::Closed => {
+                self.open_channel(frame.channel, context);
+            }
             Ok(Method::ChannelOpen(_)) => {
                 let error = AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen");
                 self.raise_on_connection(&error, (20, 10), context);
@@ -293,22 +302,12 @@ impl Connection {
         Some(&mut self.channels[index])
     }
 
-    /// Begins to receive a large body frame straight into its message, when that is what `rest` starts.
+    /// Begins to receive a large body frame straight into its message, when that is what `rest` starts; or to ignore a
+    /// large frame without keeping it.
     fn begin_stream<S: Store>(&mut self, rest: &[u8], context: &mut Context<'_, S>) -> bool {
         let Ok(Some(header)) = parse_frame_header(rest, self.frame_max) else { return false };
         let size = header.payload_size as usize;
-        if header.frame_type != FrameType::Body as u8
-            || size < STREAM_MIN_BYTES
-            || rest.len() > FRAME_HEADER_LENGTH + size
-        {
-            return false;
-        }
-        let Some(channel) = self.find_channel(header.channel) else { return false };
-        if channel.state != ChannelState::Open {
-            return false;
-        }
-        let Incoming::Body(body) = &channel.incoming else { return false };
-        if body.oversized || body.received + size as u64 > body.body_size || !body.is_large() {
+        if size < STREAM_MIN_BYTES || rest.len() > FRAME_HEADER_LENGTH + size || !self.streams(&header) {
             return false;
         }
         let arrived = &rest[FRAME_HEADER_LENGTH..];
@@ -317,12 +316,30 @@ impl Connection {
         true
     }
 
+    /// Whether a frame of this kind need not be seen as a whole.
+    fn streams(&mut self, header: &FrameHeader) -> bool {
+        match self.phase {
+            Phase::Closing => return header.channel != 0,
+            Phase::Running if header.frame_type == FrameType::Body as u8 => {}
+            _ => return false,
+        }
+        let Some(channel) = self.find_channel(header.channel) else { return false };
+        if channel.state != ChannelState::Open {
+            return true;
+        }
+        let Incoming::Body(body) = &channel.incoming else { return false };
+        let fits = body.received + u64::from(header.payload_size) <= body.body_size;
+        fits && body.is_large() && !body.oversized
+    }
+
     /// Takes the bytes of the frame that is being streamed off the front of the input. Returns how many.
     fn continue_stream<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
-        let Some((body, remaining)) = self.streamed_body() else { return self.end_stream(input, context) };
-        let count = remaining.min(input.len());
-        body.make_room(count);
-        body.large_body.extend_from_slice(&input[..count]);
+        let Some(streaming) = &self.streaming else { return 0 };
+        let count = streaming.remaining.min(input.len());
+        if let Some((body, _)) = self.streamed_body() {
+            body.make_room(count);
+            body.large_body.extend_from_slice(&input[..count]);
+        }
         self.streamed(count, context.now_ms);
         count + self.end_stream(&input[count..], context)
     }
@@ -332,7 +349,9 @@ impl Connection {
         let Some(Streaming { channel_number, remaining: 0 }) = self.streaming else { return 0 };
         let Some(&end) = input.first() else { return 0 };
         self.streaming = None;
-        if end != FRAME_END {
+        if end != FRAME_END && self.phase == Phase::Closing {
+            self.end(CloseReason::Dropped("bytes that are no frame"), context.now_ms);
+        } else if end != FRAME_END {
             let explanation =
                 format!("type {}, all octets = <<>>: {{invalid_frame_end_marker,{end}}}", FrameType::Body as u8);
             let error = AmqpError::connection(ReplyCode::FrameError, explanation).without_method();

@@ -108,7 +108,7 @@ impl Socket {
         sent(|| self.stream.write(bytes))
     }
 
-    /// Like [`send`](Self::send), for the last bytes before the socket is dropped: the system keeps them back for a moment
+    /// Like [`send`](Self::send), for the last bytes before our side is ended: the system keeps them back for a moment
     /// so that they leave in one packet with the end of the stream.
     pub fn send_last(&mut self, bytes: &[u8]) -> Sent {
         sent(|| SockRef::from(&self.stream).send_with_flags(bytes, libc::MSG_MORE | libc::MSG_NOSIGNAL))

@@ -16,8 +16,8 @@ pub struct Client {
     pub listed: bool,
     /// Sending came back short; an edge will say when there is room.
     pub blocked_sending: bool,
-    /// We said our last word and wait for the client's end of the stream, so that it isn't lost to a reset.
-    pub lingers_until_ms: Option<u64>,
+    /// We ended our side of the stream and wait for the client's end, so that our last words aren't lost to a reset.
+    pub we_ended: bool,
 }
 
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Clients {
             ended: false,
             listed: false,
             blocked_sending: false,
-            lingers_until_ms: None,
+            we_ended: false,
         });
     }
 

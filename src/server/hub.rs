@@ -60,6 +60,8 @@ pub struct Hub<S: Store> {
     greeting: Vec<u8>,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
+    /// Those who were closed while an alarm kept them from being read.
+    unblocked: Vec<ConnectionId>,
     pressure: Pressure,
     memory_watermark_bytes: usize,
     outbox_high_water_bytes: usize,
@@ -93,6 +95,7 @@ impl<S: Store> Hub<S> {
             settings: settings.connection,
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
+            unblocked: Vec::new(),
             pressure: settings.pressure,
             outbox_high_water_bytes: settings.outbox_high_water_bytes,
             alarm: None,
@@ -330,7 +333,7 @@ impl<S: Store> Hub<S> {
         self.members[id.0 as usize].connection.phase() == Phase::Closed && self.outboxes.get(id).is_empty()
     }
 
-    /// The client asked for the close, and `count` more bytes sent are all that it should hear: its socket closes then.
+    /// The client asked for the close, and `count` more bytes sent are all that it should hear.
     pub fn is_over_with(&self, id: ConnectionId, count: usize) -> bool {
         self.members[id.0 as usize].connection.close_reason() == Some(&CloseReason::ByClient)
             && self.outboxes.get(id).len() == count
@@ -400,10 +403,22 @@ impl<S: Store> Hub<S> {
         let Some(id) = self.connections().find(|connection| between(connection)).map(Connection::id) else {
             return false;
         };
-        let mut context = context!(self);
-        self.members[id.0 as usize].connection.force_close(explanation, &mut context);
-        self.rearm(id);
+        self.force_close(id, explanation);
         true
+    }
+
+    fn force_close(&mut self, id: ConnectionId, explanation: &str) {
+        let connection = &mut self.members[id.0 as usize].connection;
+        if connection.is_blocked() {
+            self.unblocked.push(id);
+        }
+        connection.force_close(explanation, &mut context!(self));
+        self.rearm(id);
+    }
+
+    /// Those whose sockets may be read again because they were closed: the answer to that is still to come.
+    pub fn take_unblocked(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.unblocked)
     }
 
     /// Changes how much memory messages may take. Publishers are not read above `most_bytes`; the alarm follows at the
@@ -424,12 +439,8 @@ impl<S: Store> Hub<S> {
 
     /// Closes all connections with 320: the broker is stopping.
     pub fn close_all(&mut self, explanation: &str) {
-        let ids: Vec<usize> = self.members.iter().map(|(id, _)| id).collect();
-        for index in ids {
-            let mut context = context!(self);
-            self.members[index].connection.force_close(explanation, &mut context);
-            self.rearm(ConnectionId(index as u32));
-        }
+        let ids: Vec<ConnectionId> = self.connections().map(Connection::id).collect();
+        ids.into_iter().for_each(|id| self.force_close(id, explanation));
     }
 }
 

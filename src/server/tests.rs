@@ -112,7 +112,7 @@ fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
         locale: b"en_US",
     };
     Method::ConnectionStartOk(start_ok).encode_frame(0, &mut bytes);
-    let tune_ok = connection::TuneOk { channel_max: 10, frame_max: 4096, heartbeat };
+    let tune_ok = connection::TuneOk { channel_max: 10, frame_max: 131_072, heartbeat };
     Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut bytes);
     Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut bytes);
     Method::ChannelOpen(channel::Open).encode_frame(1, &mut bytes);
@@ -223,17 +223,78 @@ fn a_client_that_beats_stays_and_one_without_heartbeats_may_be_silent() {
     assert!(world.heard(silent).is_empty());
 }
 
+fn connection_close() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let close = connection::Close { reply_code: 200, reply_text: b"bye", class_id: 0, method_id: 0 };
+    Method::ConnectionClose(close).encode_frame(0, &mut bytes);
+    bytes
+}
+
+/// As on RabbitMQ 3.10.8.
 #[test]
-fn a_connection_that_is_closed_by_force_may_take_its_time_to_answer_but_not_for_ever() {
+fn a_closed_connection_may_take_a_heartbeat_interval_to_go_and_half_a_minute_at_most() {
+    for (heartbeat, over_ms) in [(0, 30_000), (2, 2000), (600, 30_000)] {
+        let mut world = World::new();
+        let id = world.open(heartbeat);
+        world.hub.close_all("because");
+        assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
+        assert_eq!(world.until_over(id), (vec![], over_ms), "heartbeat {heartbeat}, forced");
+
+        let mut world = World::new();
+        let id = world.open(heartbeat);
+        world.send(id, &connection_close());
+        assert_eq!(world.heard(id), ["connection.close-ok"]);
+        world.send(id, &persistent_message(10));
+        assert_eq!(world.until_over(id), (vec![], over_ms), "heartbeat {heartbeat}, by the client");
+    }
+}
+
+/// Until it hears of the close it goes on with what it is sending.
+#[test]
+fn a_client_that_is_closed_in_the_middle_of_a_frame_is_understood_to_its_end() {
+    const BODY_BYTES: usize = 100_000;
+    /// Of what is ignored, this much may be kept.
+    const KEPT_MAX_BYTES: usize = 16 << 10;
+    let message = message_in_frames(BODY_BYTES, BODY_BYTES);
+    let body_at = message.len() - BODY_BYTES - 1;
+    for closed_at in [0, 5, 20, body_at - 1, body_at, body_at + 10, body_at + 50_000, message.len() - 1] {
+        let mut world = World::new();
+        let id = world.open(0);
+        world.send(id, &message[..closed_at]);
+        world.hub.close_all("because");
+        assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
+        for part in message[closed_at..].chunks(30_000).chain(message.chunks(30_000)) {
+            world.send(id, part);
+            assert!(world.hub.connection(id).unwrap().partial_len() <= KEPT_MAX_BYTES);
+        }
+        assert_eq!(world.hub.connection(id).unwrap().phase(), Phase::Closing, "closed at {closed_at}");
+        let mut close_ok = Vec::new();
+        Method::ConnectionCloseOk(connection::CloseOk).encode_frame(0, &mut close_ok);
+        world.send(id, &close_ok);
+        assert!(world.hub.is_finished(id));
+    }
+}
+
+#[test]
+fn a_blocked_publisher_that_is_closed_is_read_again() {
     let mut world = World::new();
-    let id = world.open(0);
+    let publisher = world.open(0);
+    world.hub.set_disk_low(true);
+    world.hub.update_alarm();
+    world.send(publisher, &persistent_message(10));
+    assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
     world.hub.close_all("because");
-    assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
-    assert_eq!(world.until_over(id), (vec![], 10_000));
+    assert_eq!(world.hub.take_unblocked(), [publisher]);
+    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
 }
 
 /// The frames of a persistent message of that size to the queue `q`.
 fn persistent_message(body_size: usize) -> Vec<u8> {
+    message_in_frames(body_size, 4000)
+}
+
+/// The same, with so much of the body in each frame.
+fn message_in_frames(body_size: usize, payload_max: usize) -> Vec<u8> {
     /// Property flags of a delivery mode alone, and delivery mode 2.
     const PERSISTENT: [u8; 3] = [0x10, 0x00, 2];
     let mut bytes = Vec::new();
@@ -250,7 +311,7 @@ fn persistent_message(body_size: usize) -> Vec<u8> {
     ContentHeader { class_id: 60, weight: 0, body_size: body_size as u64, properties: &PERSISTENT }
         .encode_payload(&mut header);
     frame(FrameType::Header, &header);
-    vec![7; body_size].chunks(4000).for_each(|part| frame(FrameType::Body, part));
+    vec![7; body_size].chunks(payload_max).for_each(|part| frame(FrameType::Body, part));
     bytes
 }
 

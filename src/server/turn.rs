@@ -17,7 +17,7 @@ use super::journal::Journal;
 use crate::broker::message::message_memory_bytes;
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
-use crate::connection::{CloseReason, Connection};
+use crate::connection::Connection;
 use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
 use crate::storage::{LogStore, StorageError};
 use std::io::{self, IoSlice};
@@ -48,8 +48,6 @@ const READ_BUDGETS_PER_TURN: usize = 16;
 const READ_SHARE_LEAST_BYTES: usize = 32 * 1024;
 /// How soon publishers that wait for a queue to drain are asked again, in milliseconds.
 const PRESSURE_RETRY_MS: u64 = 1;
-/// How long a client may take to end its side after we ended ours, in milliseconds.
-const LINGER_MS: u64 = 1_000;
 /// How long clients may take to answer when the broker stops, in milliseconds.
 const SHUTDOWN_MS: u64 = 2_000;
 /// What RabbitMQ tells clients when it stops.
@@ -79,8 +77,6 @@ pub(super) struct Server {
     pressed: Vec<ConnectionId>,
     /// Clients with a command that waits for messages to come back to memory.
     awaiting: Vec<ConnectionId>,
-    /// Connections that said their last word.
-    lingering: Vec<ConnectionId>,
     shutdown_at_ms: Option<u64>,
     signalled: bool,
     now_ms: u64,
@@ -151,7 +147,6 @@ impl Server {
             publishers: Vec::new(),
             pressed: Vec::new(),
             awaiting: Vec::new(),
-            lingering: Vec::new(),
             shutdown_at_ms: None,
             signalled: false,
         })
@@ -187,7 +182,6 @@ impl Server {
             self.huge_pages.follow(message_bytes, self.now_ms);
             self.freed_memory.follow(message_bytes, self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
-            self.end_lingering();
             if self.is_shut_down() {
                 return self.journal.finish(&mut self.hub).map_err(log_failed);
             }
@@ -203,13 +197,11 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let pressure = (!self.pressed.is_empty()).then_some(self.now_ms + PRESSURE_RETRY_MS);
-        let linger = (!self.lingering.is_empty()).then_some(self.now_ms + LINGER_MS);
         let deadlines = [
             self.hub.next_deadline_ms(),
             self.freed_memory.next_deadline_ms(),
             self.journal.next_deadline_ms(&self.hub),
             pressure,
-            linger,
             self.accept_again_at_ms,
             self.shutdown_at_ms,
         ];
@@ -333,7 +325,13 @@ impl Server {
                 self.resume(id);
             } else if self.hub.connection(id).is_some_and(Connection::awaits_messages) {
                 self.awaiting.push(id);
+            } else {
+                // It was closed meanwhile.
+                self.clients.list(id);
             }
+        }
+        for id in self.hub.take_unblocked() {
+            self.clients.list(id);
         }
         for id in std::mem::take(&mut self.pressed) {
             self.clients.list(id);
@@ -476,10 +474,7 @@ impl Server {
             let contiguous = outbox.contiguous();
             let offered = contiguous.map(<[u8]>::len);
             let sent = match contiguous {
-                // Not while more may be waiting: closing would then be a reset, which throws away what was kept back.
-                Some(bytes) if !client.readable && self.hub.is_over_with(id, bytes.len()) => {
-                    client.socket.send_last(bytes)
-                }
+                Some(bytes) if self.hub.is_over_with(id, bytes.len()) => client.socket.send_last(bytes),
                 Some(bytes) => client.socket.send(bytes),
                 None => {
                     let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];
@@ -508,33 +503,14 @@ impl Server {
         }
     }
 
-    /// Everything was said. A client that asked for the close is let go; others are given time to read.
+    /// Everything was said. The socket stays open until the client hangs up, or its time is up: bytes of its that nobody
+    /// read would make closing it a reset, which throws away what was said last.
     fn finish(&mut self, id: ConnectionId) {
-        let reason = self.hub.connection(id).and_then(|connection| connection.close_reason());
-        if reason == Some(&CloseReason::ByClient) {
-            return self.close(id);
-        }
-        let deadline_ms = self.now_ms + LINGER_MS;
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.lingers_until_ms.is_none() {
-            client.lingers_until_ms = Some(deadline_ms);
+        if !std::mem::replace(&mut client.we_ended, true) {
             // If this fails the client is gone, and the next receive says so.
             let _ = client.socket.shutdown_send();
-            self.lingering.push(id);
         }
-    }
-
-    fn end_lingering(&mut self) {
-        let mut lingering = std::mem::take(&mut self.lingering);
-        lingering.retain(|id| match self.clients.get_mut(*id).map(|client| client.lingers_until_ms) {
-            Some(Some(until_ms)) if until_ms > self.now_ms => true,
-            Some(Some(_)) => {
-                self.close(*id);
-                false
-            }
-            _ => false,
-        });
-        self.lingering.extend(lingering);
     }
 
     /// Closes a socket and gives back everything that its connection held.

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod closing;
 mod hostile;
 mod paging;
 mod wire_facts;
