@@ -39,6 +39,7 @@ pub use settings::{Authenticator, Identity, Settings};
 
 use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId};
+use crate::protocol::frame::FRAME_MIN_SIZE;
 use crate::protocol::{FieldTable, ShortString};
 use channel::{Channel, ChannelState};
 // From `core`, which has addresses and no sockets.
@@ -161,6 +162,9 @@ struct Capabilities {
     reads_qos_as_specified: bool,
 }
 
+/// The largest frame before another size is agreed on, as with RabbitMQ up to 4.0.
+const INITIAL_FRAME_MAX: u32 = FRAME_MIN_SIZE;
+
 /// Channels that a connection is given room for at first.
 const CHANNELS_AT_FIRST: usize = 1;
 
@@ -178,7 +182,7 @@ impl Connection {
             has_closed_channels: false,
             last_channel: 0,
             channel_max: settings.channel_max,
-            frame_max: settings.frame_max,
+            frame_max: INITIAL_FRAME_MAX,
             heartbeat_s: 0,
             user: None,
             client_properties: Box::default(),
