@@ -5,7 +5,7 @@
 //! This module changes nothing.
 
 use super::channel::ChannelMode;
-use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind};
+use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
 use super::queue::{Queue, QueueCounters, Waiting};
 use super::store::Store;
 use super::{Broker, Channel, ConnectionId, Totals};
@@ -86,6 +86,20 @@ pub struct BindingSnapshot {
     pub arguments: FieldTable,
     /// Tells it from the other bindings of the same ends.
     pub properties_key: String,
+}
+
+impl BindingSnapshot {
+    /// The binding that a queue of this name has to the default exchange.
+    fn of_default_exchange(name: &[u8]) -> Self {
+        Self {
+            source: ShortString::default(),
+            destination: ShortString::truncated(name),
+            destination_type: "queue",
+            routing_key: ShortString::truncated(name),
+            arguments: FieldTable::default(),
+            properties_key: properties_key(name, None),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -183,17 +197,19 @@ impl<S: Store> Broker<S> {
         Page::new(Page::<()>::slots(from, end), end, |slots| self.router.bindings_in(slots).map(copy_binding).collect())
     }
 
-    /// The bindings that lead to a queue, the default exchange's first. `None`: there is no such queue.
-    pub fn snapshot_bindings_to_queue(&self, name: &[u8]) -> Option<Vec<BindingSnapshot>> {
-        let id = self.router.queue_named(name)?;
-        let implicit = self.router.default_binding(id);
-        Some(implicit.into_iter().chain(self.router.bindings_to(Destination::Queue(id))).map(copy_binding).collect())
+    /// The bindings that lead to a queue, the default exchange's first. As with RabbitMQ, that one is there whether or
+    /// not the queue is.
+    pub fn snapshot_bindings_to_queue(&self, name: &[u8]) -> Vec<BindingSnapshot> {
+        let queue = self.router.queue_named(name);
+        let bound = queue.into_iter().flat_map(|id| self.router.bindings_to(Destination::Queue(id))).map(copy_binding);
+        std::iter::once(BindingSnapshot::of_default_exchange(name)).chain(bound).collect()
     }
 
-    /// The bindings that lead to an exchange. `None`: there is no such exchange.
-    pub fn snapshot_bindings_to_exchange(&self, name: &[u8]) -> Option<Vec<BindingSnapshot>> {
-        let id = self.router.exchange(name)?;
-        Some(self.router.bindings_to(Destination::Exchange(id)).map(copy_binding).collect())
+    /// The bindings that lead to an exchange: none to one that there is not.
+    pub fn snapshot_bindings_to_exchange(&self, name: &[u8]) -> Vec<BindingSnapshot> {
+        let exchange = self.router.exchange(name);
+        let bound = exchange.into_iter().flat_map(|id| self.router.bindings_to(Destination::Exchange(id)));
+        bound.map(copy_binding).collect()
     }
 
     pub fn snapshot_consumers(&self, from: usize) -> Page<ConsumerSnapshot> {

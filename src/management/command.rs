@@ -46,11 +46,11 @@ pub enum Command {
     },
     BindingsToQueue {
         name: ShortString,
-        reply: Reply<Option<Vec<BindingSnapshot>>>,
+        reply: Reply<Vec<BindingSnapshot>>,
     },
     BindingsToExchange {
         name: ShortString,
-        reply: Reply<Option<Vec<BindingSnapshot>>>,
+        reply: Reply<Vec<BindingSnapshot>>,
     },
     Connections {
         from: usize,

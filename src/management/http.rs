@@ -20,6 +20,8 @@ const CHALLENGE: &str = "Basic realm=\"Leveret Management\"";
 #[derive(Clone, PartialEq, Debug)]
 pub enum ApiError {
     NotFound,
+    /// 404 that says what there is none of.
+    Missing(String),
     BadRequest(String),
     /// 400 with an error of its own name.
     Named(&'static str, String),
@@ -32,7 +34,7 @@ impl ApiError {
     /// An exception of a command that RabbitMQ carries out on a channel: the reason names its code.
     pub fn of_channel(error: AmqpError) -> Self {
         match error.code {
-            ReplyCode::NotFound => Self::NotFound,
+            ReplyCode::NotFound => Self::Missing(error.reply_text()),
             ReplyCode::AccessRefused => Self::NotAuthorised(error.reply_text()),
             code => Self::BadRequest(format!("{} {}", code.number(), error.reply_text())),
         }
@@ -41,7 +43,7 @@ impl ApiError {
     /// An exception of a command that RabbitMQ carries out without a channel: the reason is the explanation.
     pub fn of_definition(error: AmqpError) -> Self {
         match error.code {
-            ReplyCode::NotFound => Self::NotFound,
+            ReplyCode::NotFound => Self::Missing(error.explanation),
             ReplyCode::AccessRefused => Self::NotAuthorised(error.explanation),
             _ => Self::BadRequest(error.explanation),
         }
@@ -58,6 +60,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, error, reason) = match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "Object Not Found", "Not Found".to_owned()),
+            Self::Missing(reason) => (StatusCode::NOT_FOUND, "not_found", reason),
             Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
             Self::Named(error, reason) => (StatusCode::BAD_REQUEST, error, reason),
             Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", reason),
@@ -159,6 +162,8 @@ mod tests {
             ApiError::BadRequest("406 PRECONDITION_FAILED - why".to_owned())
         );
         assert_eq!(ApiError::of_definition(error), ApiError::BadRequest("why".to_owned()));
-        assert_eq!(ApiError::of_channel(AmqpError::channel(ReplyCode::NotFound, "")), ApiError::NotFound);
+        let error = AmqpError::channel(ReplyCode::NotFound, "none");
+        assert_eq!(ApiError::of_channel(error.clone()), ApiError::Missing("NOT_FOUND - none".to_owned()));
+        assert_eq!(ApiError::of_definition(error), ApiError::Missing("none".to_owned()));
     }
 }

@@ -2,48 +2,86 @@
 
 use super::http::{ApiError, ApiResult, json_response, json_text};
 use axum::http::StatusCode;
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 500;
+/// The longest pattern of names, in bytes.
+const PATTERN_MAX_BYTES: usize = 500;
+/// What a pattern may take in memory, in bytes. Its time grows with the names alone: the engine never goes back.
+const PATTERN_MEMORY_MAX_BYTES: usize = 1 << 20;
 
 /// What was asked of a list.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ListQuery {
-    page: Option<usize>,
-    page_size: usize,
-    /// Part of the name.
-    name: String,
+    page: Option<Page>,
     sort: Option<String>,
     sort_reverse: bool,
     columns: Vec<String>,
 }
 
+/// A part of a list. Only who asks for one may choose by name, as with RabbitMQ.
+#[derive(Clone, Debug)]
+struct Page {
+    number: usize,
+    size: usize,
+    names: Option<Regex>,
+}
+
+impl Page {
+    /// `None`: the whole list was asked for.
+    fn parse(parameters: &HashMap<String, String>) -> Result<Option<Self>, ApiError> {
+        let number = |name: &str| match parameters.get(name).map(|text| text.parse()) {
+            None => Ok(None),
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(_)) => Err(ApiError::BadRequest("Pagination parameters are invalid".to_owned())),
+        };
+        let (page, page_size) = (number("page")?, number("page_size")?);
+        let Some(number) = page else { return Ok(None) };
+        let size = page_size.unwrap_or(PAGE_SIZE_DEFAULT);
+        if number == 0 || size == 0 || size > PAGE_SIZE_MAX {
+            let reason = format!("Invalid pagination parameters: page number {number}, page size {size}");
+            return Err(ApiError::Named("invalid_pagination_parameters", reason));
+        }
+        let name = parameters.get("name").map(String::as_str).unwrap_or_default();
+        let is_pattern = parameters.get("use_regex").is_some_and(|text| text == "true");
+        let names = match (name.is_empty(), is_pattern) {
+            (true, _) => None,
+            (false, true) => Some(pattern(name)?),
+            (false, false) => Some(matcher(&regex::escape(name))?),
+        };
+        Ok(Some(Self { number, size, names }))
+    }
+}
+
+fn pattern(text: &str) -> Result<Regex, ApiError> {
+    if text.len() > PATTERN_MAX_BYTES {
+        let reason = "name filter regex is too long".to_owned();
+        return Err(ApiError::Named("invalid_pagination_parameters", reason));
+    }
+    matcher(text)
+}
+
+/// Names match wherever the pattern does, in capitals or not.
+fn matcher(pattern: &str) -> Result<Regex, ApiError> {
+    let regex = RegexBuilder::new(pattern)
+        .case_insensitive(true)
+        .size_limit(PATTERN_MEMORY_MAX_BYTES)
+        .dfa_size_limit(PATTERN_MEMORY_MAX_BYTES)
+        .build();
+    regex.map_err(|error| ApiError::BadRequest(format!("Pagination parameters are invalid: {error}")))
+}
+
 impl ListQuery {
     pub fn parse(parameters: &HashMap<String, String>) -> Result<Self, ApiError> {
-        let number = |name: &str| match parameters.get(name) {
-            None => Ok(None),
-            Some(text) => text.parse::<usize>().ok().filter(|number| *number > 0).map(Some).ok_or_else(|| {
-                ApiError::BadRequest(format!("invalid value of '{name}': '{text}' is not a positive number"))
-            }),
-        };
-        let is_true = |name: &str| parameters.get(name).is_some_and(|text| text == "true");
-        if is_true("use_regex") {
-            return Err(ApiError::BadRequest("use_regex is not supported".to_owned()));
-        }
-        let page_size = number("page_size")?.unwrap_or(PAGE_SIZE_DEFAULT);
-        if page_size > PAGE_SIZE_MAX {
-            return Err(ApiError::BadRequest(format!("page_size is larger than {PAGE_SIZE_MAX}")));
-        }
         let columns = parameters.get("columns").map(String::as_str).unwrap_or_default();
         Ok(Self {
-            page: number("page")?,
-            page_size,
-            name: parameters.get("name").cloned().unwrap_or_default(),
+            page: Page::parse(parameters)?,
             sort: parameters.get("sort").filter(|column| !column.is_empty()).cloned(),
-            sort_reverse: is_true("sort_reverse"),
+            sort_reverse: parameters.get("sort_reverse").is_some_and(|text| text == "true"),
             columns: columns.split(',').filter(|column| !column.is_empty()).map(str::to_owned).collect(),
         })
     }
@@ -51,8 +89,8 @@ impl ListQuery {
     /// The answer for `rows`, of which each is made JSON by `shape` only when it is needed: there may be very many.
     pub fn answer<T>(&self, mut rows: Vec<T>, name: impl Fn(&T) -> String, shape: impl Fn(&T) -> Value) -> ApiResult {
         let total = rows.len();
-        if !self.name.is_empty() {
-            rows.retain(|row| name(row).contains(&self.name));
+        if let Some(Page { names: Some(names), .. }) = &self.page {
+            rows.retain(|row| names.is_match(&name(row)));
         }
         match &self.sort {
             Some(column) => rows.sort_by_cached_key(|row| SortKey(value_at(&shape(row), column).clone())),
@@ -61,7 +99,7 @@ impl ListQuery {
         if self.sort_reverse {
             rows.reverse();
         }
-        match self.page {
+        match &self.page {
             None => Ok(json_text(StatusCode::OK, self.text(&rows, shape))),
             Some(page) => self.one_page(page, total, &rows, shape),
         }
@@ -79,21 +117,21 @@ impl ListQuery {
         text
     }
 
-    fn one_page<T>(&self, page: usize, total: usize, rows: &[T], shape: impl Fn(&T) -> Value) -> ApiResult {
-        let page_count = rows.len().div_ceil(self.page_size).max(1);
-        if page > page_count {
-            let reason = format!("page out of range, page: {page} size: {} len: {}", self.page_size, rows.len());
+    fn one_page<T>(&self, page: &Page, total: usize, rows: &[T], shape: impl Fn(&T) -> Value) -> ApiResult {
+        let Page { number, size, .. } = *page;
+        // The page behind a full last one is empty, and not out of range.
+        let Some(rest) = number.checked_sub(1).and_then(|before| rows.get(before.checked_mul(size)?..)) else {
+            let reason = format!("Page out of range, page: {number} page size: {size}, len: {}", rows.len());
             return Err(ApiError::Named("page_out_of_range", reason));
-        }
-        let start = (page - 1) * self.page_size;
-        let items = &rows[start..rows.len().min(start + self.page_size)];
+        };
+        let items = &rest[..rest.len().min(size)];
         let answer = json!({
             "filtered_count": rows.len(),
             "item_count": items.len(),
             "items": items.iter().map(|row| self.columns_of(shape(row))).collect::<Vec<_>>(),
-            "page": page,
-            "page_count": page_count,
-            "page_size": self.page_size,
+            "page": number,
+            "page_count": rows.len().div_ceil(size),
+            "page_size": size,
             "total_count": total,
         });
         Ok(json_response(StatusCode::OK, &answer))
@@ -165,6 +203,7 @@ impl Eq for SortKey {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::RefCell;
 
     fn query(parameters: &[(&str, &str)]) -> Result<ListQuery, ApiError> {
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -194,18 +233,62 @@ mod tests {
         assert_eq!(keys.map(|key| key.0), [json!(null), json!(9), json!(10), json!("a"), json!("b")]);
     }
 
+    fn page_of(rows: &[&'static str], parameters: &[(&str, &str)]) -> Result<Vec<&'static str>, ApiError> {
+        let shaped = RefCell::new(Vec::new());
+        query(parameters)?.answer(
+            rows.to_vec(),
+            |row| (*row).to_owned(),
+            |row| {
+                shaped.borrow_mut().push(*row);
+                json!(row)
+            },
+        )?;
+        Ok(shaped.into_inner())
+    }
+
     #[test]
     fn pages_outside_the_list_are_refused() {
-        let answer = |page: &str| {
-            let query = query(&[("page", page), ("page_size", "2")]).unwrap();
-            query.answer(vec!["a", "b", "c"], ToString::to_string, |row| json!(row)).map(|answer| answer.status())
-        };
-        assert_eq!(answer("1"), Ok(StatusCode::OK));
-        assert_eq!(answer("2"), Ok(StatusCode::OK));
-        let reason = "page out of range, page: 3 size: 2 len: 3".to_owned();
-        assert_eq!(answer("3"), Err(ApiError::Named("page_out_of_range", reason)));
-        assert!(query(&[("page", "0")]).is_err());
-        assert!(query(&[("page_size", "501")]).is_err());
+        let page = |number: &str| page_of(&["a", "b", "c"], &[("page", number), ("page_size", "2")]);
+        assert_eq!(page("1"), Ok(vec!["a", "b"]));
+        assert_eq!(page("2"), Ok(vec!["c"]));
+        let reason = "Page out of range, page: 3 page size: 2, len: 3".to_owned();
+        assert_eq!(page("3"), Err(ApiError::Named("page_out_of_range", reason)));
+        assert!(page(&usize::MAX.to_string()).is_err());
+        assert_eq!(page_of(&[], &[("page", "1")]), Ok(vec![]));
+        assert_eq!(page_of(&["a", "b"], &[("page", "2"), ("page_size", "2")]), Ok(vec![]), "behind a full last one");
+        for (page, page_size) in [("0", "1"), ("1", "0"), ("1", "501")] {
+            let reason = format!("Invalid pagination parameters: page number {page}, page size {page_size}");
+            let refused = query(&[("page", page), ("page_size", page_size)]).unwrap_err();
+            assert_eq!(refused, ApiError::Named("invalid_pagination_parameters", reason));
+        }
+        assert!(query(&[("page", "1"), ("page_size", "500")]).is_ok());
         assert!(query(&[("page", "x")]).is_err());
+    }
+
+    #[test]
+    fn names_are_chosen_by_a_part_or_a_pattern_in_capitals_or_not() {
+        const NAMES: [&str; 5] = ["Ab", "a+", "aa", "b", "c.d"];
+        let named = |name: &str, use_regex: &str| {
+            page_of(&NAMES, &[("page", "1"), ("name", name), ("use_regex", use_regex)]).unwrap()
+        };
+        assert_eq!(named("a", "false"), ["Ab", "a+", "aa"]);
+        assert_eq!(named("A", ""), ["Ab", "a+", "aa"]);
+        assert_eq!(named("+", "maybe"), ["a+"]);
+        assert_eq!(named(".*", "false"), NAMES[..0]);
+        assert_eq!(named("^a", "true"), ["Ab", "a+", "aa"]);
+        assert_eq!(named("^a+$", "true"), ["aa"]);
+        assert_eq!(named("(?:a|B)$", "true"), ["Ab", "aa", "b"]);
+        assert_eq!(named("", "true"), NAMES);
+        assert_eq!(page_of(&NAMES, &[("name", "b"), ("use_regex", "true")]).unwrap(), NAMES, "nobody asked for a page");
+    }
+
+    #[test]
+    fn patterns_have_a_limit_in_length_and_in_memory() {
+        let query = |name: &str| query(&[("page", "1"), ("name", name), ("use_regex", "true")]);
+        assert!(query(&"a".repeat(PATTERN_MAX_BYTES)).is_ok());
+        assert!(query(&"a".repeat(PATTERN_MAX_BYTES + 1)).is_err());
+        assert!(query("(").is_err());
+        assert!(query("(?:a{1000}){1000}").is_err());
+        assert!(query("a(?=b)").is_err(), "the engine that never goes back doesn't look ahead either");
     }
 }

@@ -30,7 +30,15 @@ fn exchanges_are_declared_and_deleted() {
     assert_eq!(server.ask("PUT", path, r#"{"type":"topic","durable":true}"#).status, 201);
     assert_eq!(server.ask("PUT", path, r#"{"type":"topic","durable":true}"#).status, 204);
     assert_eq!(server.ask("PUT", path, r#"{"type":"direct","durable":true}"#).status, 400);
-    assert_eq!(server.ask("PUT", path, "{}").json()["reason"], "key_missing: type");
+    let inequivalent =
+        "inequivalent arg 'type' for exchange 'x' in vhost '/': received 'direct' but current is 'topic'";
+    assert_eq!(server.ask("PUT", path, "{}").json()["reason"], inequivalent, "what doesn't say its type is direct");
+    assert_eq!(server.ask("PUT", "/api/exchanges/%2F/plain", "").status, 201);
+    assert_eq!(server.get("/api/exchanges/%2F/plain").json()["type"], "direct");
+    for (kind, reason) in [("null", "invalid exchange type 'null'"), (r#""no""#, "unknown exchange type 'no'")] {
+        let refused = server.ask("PUT", "/api/exchanges/%2F/y", &format!(r#"{{"type":{kind}}}"#));
+        assert_eq!((refused.status, &refused.json()["reason"]), (400, &json!(reason)));
+    }
     let exchange = server.get(path).json();
     let expected = json!({
         "name": "x", "vhost": "/", "type": "topic", "durable": true, "auto_delete": false, "internal": false,
@@ -62,7 +70,11 @@ fn bindings_are_made_found_and_removed() {
     assert_eq!(server.ask("DELETE", &format!("/api/bindings/%2F/e/amq.topic/q/{location}"), "").status, 204);
     assert_eq!(server.ask("DELETE", &format!("{path}/a.%2523"), "").status, 204);
     assert_eq!(server.get(path).json(), json!([]));
-    assert_eq!(server.ask("POST", "/api/bindings/%2F/e/no/q/q", "{}").status, 404);
+    for (ends, missing) in [("no/q/q", "exchange"), ("amq.topic/q/no", "queue")] {
+        let refused = server.ask("POST", &format!("/api/bindings/%2F/e/{ends}"), "{}");
+        let reason = format!("no {missing} 'no' in vhost '/'");
+        assert_eq!((refused.status, refused.json()), (404, json!({"error": "not_found", "reason": reason})));
+    }
     assert_eq!(server.get("/api/queues/%2F/q/bindings").json()[0]["source"], "", "the default exchange's is left");
 }
 
@@ -104,6 +116,10 @@ fn messages_are_published_and_looked_at() {
     assert_eq!(server.get("/api/queues/%2F/q").json()["messages"], 1);
     assert_eq!(server.ask("DELETE", "/api/queues/%2F/q/contents", "").status, 204);
     assert_eq!(get(r#"{"count":1,"ackmode":"reject_requeue_false","encoding":"auto"}"#), json!([]));
+    let body = r#"{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}"#;
+    let refused = server.ask("POST", "/api/queues/%2F/no/get", body);
+    let expected = json!({"error": "not_found", "reason": "NOT_FOUND - no queue 'no' in vhost '/'"});
+    assert_eq!((refused.status, refused.json()), (404, expected));
 }
 
 #[test]

@@ -46,20 +46,25 @@ impl BindingInfo<'_> {
         }
     }
 
-    /// The name of this binding among those of the same ends: the percent-encoded routing key, `~` when that is
-    /// empty, and a hash of the arguments when there are any.
+    /// [`properties_key`] of this binding.
     pub fn properties_key(&self) -> String {
-        let fingerprint = self.arguments.map(fingerprint).unwrap_or_default();
-        if fingerprint.is_empty() && self.routing_key.is_empty() {
-            return "~".to_owned();
-        }
-        let mut text = quoted(self.routing_key);
-        if !fingerprint.is_empty() {
-            text.push('~');
-            text.push_str(&URL_SAFE_NO_PAD.encode(fnv_1a(&fingerprint).to_be_bytes()));
-        }
-        text
+        properties_key(self.routing_key, self.arguments)
     }
+}
+
+/// The name of a binding among those of the same ends: the percent-encoded routing key, `~` when that is empty, and a hash
+/// of the arguments when there are any.
+pub fn properties_key(routing_key: &[u8], arguments: Option<&FieldTable>) -> String {
+    let fingerprint = arguments.map(fingerprint).unwrap_or_default();
+    if fingerprint.is_empty() && routing_key.is_empty() {
+        return "~".to_owned();
+    }
+    let mut text = quoted(routing_key);
+    if !fingerprint.is_empty() {
+        text.push('~');
+        text.push_str(&URL_SAFE_NO_PAD.encode(fnv_1a(&fingerprint).to_be_bytes()));
+    }
+    text
 }
 
 /// Percent-encodes for a path segment; `~` too, as it separates key and hash.
@@ -160,17 +165,9 @@ fn write_value(bytes: &mut Vec<u8>, value: &FieldValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::exchange::QueueId;
-
-    fn properties_key(routing_key: &str, arguments: Option<&FieldTable>) -> String {
-        let destination = Destination::Queue(QueueId(0));
-        let routing_key = routing_key.as_bytes();
-        BindingInfo { source: b"x", destination, destination_name: b"q", routing_key, arguments, durable: true }
-            .properties_key()
-    }
-
     #[test]
     fn properties_keys() {
+        let properties_key = |routing_key: &str, arguments| properties_key(routing_key.as_bytes(), arguments);
         assert_eq!(properties_key("", None), "~");
         assert_eq!(properties_key("a.b", None), "a.b");
         assert_eq!(properties_key("a.#", None), "a.%23");

@@ -35,7 +35,7 @@ mod model;
 mod tests;
 
 pub use bind::{Bound, Unbound};
-pub use binding::{BindingInfo, canonical};
+pub use binding::{BindingInfo, canonical, properties_key};
 pub(super) use declare::without_line_breaks;
 pub use declare::{Declared, Deleted};
 pub use router::{Exchange, Router};

@@ -57,7 +57,7 @@ async fn to_queue(
     check_vhost(&app, &vhost)?;
     let name = name(&queue)?;
     let bindings = app.line.ask(|reply| Command::BindingsToQueue { name, reply }).await?;
-    answer(&app, &parameters, bindings.ok_or(ApiError::NotFound)?)
+    answer(&app, &parameters, bindings)
 }
 
 async fn to_exchange(
@@ -68,7 +68,7 @@ async fn to_exchange(
     check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
     let bindings = app.line.ask(|reply| Command::BindingsToExchange { name, reply }).await?;
-    answer(&app, &parameters, bindings.ok_or(ApiError::NotFound)?)
+    answer(&app, &parameters, bindings)
 }
 
 async fn from_exchange(
@@ -78,8 +78,6 @@ async fn from_exchange(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let source = exchange_name(&exchange)?;
-    let name = source.clone();
-    app.line.ask(|reply| Command::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
     let mut bindings = app.line.ask_all(|from, reply| Command::Bindings { from, reply }).await?;
     bindings.retain(|binding| binding.source == source);
     answer(&app, &parameters, bindings)
@@ -104,16 +102,14 @@ impl Ends {
         Ok(Self { source: exchange_name(source)?, destination, to_queue })
     }
 
-    /// The bindings between these ends; not found when an end is missing.
+    /// The bindings between these ends, of which none has to be there.
     async fn bindings(&self, app: &App) -> Result<Vec<BindingSnapshot>, ApiError> {
-        let (source, destination) = (self.source.clone(), self.destination.clone());
-        app.line.ask(|reply| Command::Exchange { name: source, reply }).await?.ok_or(ApiError::NotFound)?;
-        let bindings = if self.to_queue {
+        let destination = self.destination.clone();
+        let mut bindings = if self.to_queue {
             app.line.ask(|reply| Command::BindingsToQueue { name: destination, reply }).await?
         } else {
             app.line.ask(|reply| Command::BindingsToExchange { name: destination, reply }).await?
         };
-        let mut bindings = bindings.ok_or(ApiError::NotFound)?;
         bindings.retain(|binding| binding.source == self.source);
         Ok(bindings)
     }

@@ -19,6 +19,7 @@ const CLOSE_REASON: &str = "Closed via management plugin";
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/connections", get(connections))
+        .route("/connections/username/{user}", get(connections_of_user))
         .route("/connections/{name}", get(connection).delete(close))
         .route("/connections/{name}/channels", get(channels_of))
         .route("/vhosts/{vhost}/connections", get(connections_of_vhost))
@@ -44,6 +45,18 @@ async fn connections_of_vhost(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     connections(State(app), parameters).await
+}
+
+/// No connections of a user that there is not, as with RabbitMQ.
+async fn connections_of_user(
+    State(app): State<Arc<App>>,
+    Path(user): Path<String>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    let query = ListQuery::parse(&parameters)?;
+    let mut connections = app.line.ask_all(|from, reply| Command::Connections { from, reply }).await?;
+    connections.retain(|connection| connection.label.user == user);
+    query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(&app, connection))
 }
 
 async fn connection(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {

@@ -4,12 +4,13 @@ use super::super::command::{Command, ExchangeAttributes};
 use super::super::http::{ApiError, ApiResult, empty, exchange_name, ok};
 use super::super::listing::ListQuery;
 use super::super::{App, json, shapes};
-use super::{check_vhost, object, required_text};
+use super::{check_vhost, object};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::get;
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ async fn declare(
     let name = json::short_string(&exchange, "the name")?;
     let body = object(&body)?;
     let attributes = ExchangeAttributes {
-        kind: json::short_string(required_text(&body, "type")?, "type")?,
+        kind: json::short_string(kind(&body)?, "type")?,
         durable: json::boolean("durable", &body["durable"])?,
         auto_delete: json::boolean("auto_delete", &body["auto_delete"])?,
         internal: json::boolean("internal", &body["internal"])?,
@@ -58,6 +59,15 @@ async fn declare(
     let new = app.line.ask(|reply| Command::DeclareExchange { name, attributes, reply }).await?;
     let new = new.map_err(ApiError::of_definition)?;
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
+}
+
+/// An exchange that doesn't say what it is is direct.
+fn kind(body: &Value) -> Result<&str, ApiError> {
+    match body.get("type") {
+        None => Ok("direct"),
+        Some(Value::String(kind)) => Ok(kind),
+        Some(other) => Err(ApiError::BadRequest(format!("invalid exchange type '{other}'"))),
+    }
 }
 
 async fn remove(

@@ -3,6 +3,7 @@
 use super::super::App;
 use super::super::command::{Command, Overview};
 use super::super::http::{ApiResult, json_response, ok};
+use super::check_node;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -20,7 +21,8 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/health/checks/node-is-mirror-sync-critical", get(answering))
         .route("/health/checks/node-is-quorum-critical", get(answering))
         .route("/health/checks/ready-to-serve-clients", get(answering))
-        .route("/healthchecks/node", get(node))
+        .route("/healthchecks/node", get(this_node))
+        .route("/healthchecks/node/{node}", get(node))
 }
 
 /// Healthy as soon as the loop answers.
@@ -56,7 +58,7 @@ async fn check_alarms(app: &App, reason: &str) -> ApiResult {
 }
 
 /// The check that those above replace. Its reason holds the alarms as Erlang prints them, one to a line.
-async fn node(State(app): State<Arc<App>>) -> ApiResult {
+async fn this_node(State(app): State<Arc<App>>) -> ApiResult {
     const REASON: &str = "resource alarm(s) in effect:[";
     let overview = app.line.ask(Command::Overview).await?;
     let alarm = |(_, resource)| format!("{{resource_limit,{resource},{}}}", app.settings.node);
@@ -65,6 +67,11 @@ async fn node(State(app): State<Arc<App>>) -> ApiResult {
         true => ok(&json!({ "status": "ok" })),
         false => failed(&format!("{REASON}{}]", alarms.join(&format!(",\n{}", " ".repeat(REASON.len())))), &[]),
     }
+}
+
+async fn node(State(app): State<Arc<App>>, Path(node): Path<String>) -> ApiResult {
+    check_node(&app, &node)?;
+    this_node(State(app)).await
 }
 
 async fn port_listener(State(app): State<Arc<App>>, Path(port): Path<u16>) -> ApiResult {

@@ -3,7 +3,7 @@
 use super::super::command::{Command, GetMode, GetSpec, PublishSpec, QueueAttributes};
 use super::super::http::{ApiError, ApiResult, exchange_name, name, ok};
 use super::super::{App, json, shapes};
-use super::{check_vhost, object, required_text, text_field};
+use super::{check_vhost, key_missing, object, required_text, text_field};
 use crate::protocol::{BasicProperties, FieldTable, ShortString};
 use axum::Router;
 use axum::body::Bytes;
@@ -81,14 +81,14 @@ fn get_mode(body: &Value) -> Result<GetMode, ApiError> {
         // What was asked before there were modes.
         "" if json::boolean("requeue", &body["requeue"])? => Ok(GetMode::Requeue),
         "" if !body["requeue"].is_null() => Ok(GetMode::Take),
-        "" => Err(ApiError::BadRequest("key_missing: ackmode".to_owned())),
+        "" => Err(key_missing("ackmode")),
         other => Err(ApiError::BadRequest(format!("unsupported ackmode: {other}"))),
     }
 }
 
 fn size(body: &Value, field: &str) -> Result<usize, ApiError> {
     if body[field].is_null() {
-        return Err(ApiError::BadRequest(format!("key_missing: {field}")));
+        return Err(key_missing(field));
     }
     Ok(usize::try_from(json::unsigned(field, &body[field])?).unwrap_or(usize::MAX))
 }

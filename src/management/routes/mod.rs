@@ -46,6 +46,16 @@ fn check_vhost(app: &App, vhost: &str) -> Result<(), ApiError> {
     if vhost == app.settings.vhost { Ok(()) } else { Err(ApiError::NotFound) }
 }
 
+/// There is one node.
+fn check_node(app: &App, node: &str) -> Result<(), ApiError> {
+    if node == app.settings.node { Ok(()) } else { Err(ApiError::NotFound) }
+}
+
+/// There is one user.
+fn check_user(app: &App, user: &str) -> Result<(), ApiError> {
+    if user == app.settings.user { Ok(()) } else { Err(ApiError::NotFound) }
+}
+
 /// The JSON object in a request's body; an empty body is an empty object.
 fn object(body: &[u8]) -> Result<Value, ApiError> {
     if body.trim_ascii().is_empty() {
@@ -70,7 +80,12 @@ fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
 /// A text field of a body that must be there.
 fn required_text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
     if body[name].is_null() {
-        return Err(ApiError::BadRequest(format!("key_missing: {name}")));
+        return Err(key_missing(name));
     }
     text_field(body, name)
+}
+
+/// What is said of a body without a key that must be there.
+fn key_missing(name: &str) -> ApiError {
+    ApiError::BadRequest(format!("[{{key_missing,{name}}}]"))
 }

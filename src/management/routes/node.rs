@@ -3,7 +3,7 @@
 use super::super::command::Command;
 use super::super::http::{ApiError, ApiResult, ok};
 use super::super::{App, shapes};
-use super::check_vhost;
+use super::{check_node, check_user, check_vhost};
 use crate::reactor::process;
 use axum::Router;
 use axum::extract::{Path, State};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 pub fn routes() -> Router<Arc<App>> {
     let nothing = || get(|| async { ok(&json!([])) });
+    let nothing_in_vhost = || get(nothing_in_vhost);
     Router::new()
         .route("/overview", get(overview))
         .route("/version", get(|| async { ok(&json!(super::super::COMPATIBLE_VERSION)) }))
@@ -20,19 +21,26 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/cluster-name", get(cluster_name))
         .route("/nodes", get(nodes))
         .route("/nodes/{node}", get(node))
+        .route("/nodes/{node}/memory", get(memory))
         .route("/vhosts", get(vhosts))
         .route("/vhosts/{vhost}", get(vhost))
+        .route("/vhosts/{vhost}/permissions", get(permissions_in_vhost))
+        .route("/vhosts/{vhost}/topic-permissions", nothing_in_vhost())
         .route("/users", get(users))
         .route("/users/{user}", get(user))
+        .route("/users/{user}/permissions", get(permissions_of_user))
+        .route("/users/{user}/topic-permissions", get(topic_permissions_of_user))
         .route("/permissions", get(permissions))
         .route("/permissions/{vhost}/{user}", get(permission))
         .route("/policies", nothing())
-        .route("/policies/{vhost}", nothing())
+        .route("/policies/{vhost}", nothing_in_vhost())
         .route("/operator-policies", nothing())
+        .route("/operator-policies/{vhost}", nothing_in_vhost())
         .route("/parameters", nothing())
         .route("/global-parameters", nothing())
         .route("/topic-permissions", nothing())
         .route("/vhost-limits", nothing())
+        .route("/vhost-limits/{vhost}", nothing_in_vhost())
         .route("/user-limits", nothing())
         .route("/feature-flags", nothing())
         .route("/deprecated-features", nothing())
@@ -57,10 +65,15 @@ async fn nodes(State(app): State<Arc<App>>) -> ApiResult {
 }
 
 async fn node(State(app): State<Arc<App>>, Path(node): Path<String>) -> ApiResult {
-    if node != app.settings.node {
-        return Err(ApiError::NotFound);
-    }
+    check_node(&app, &node)?;
     ok(&describe_node(&app).await?)
+}
+
+/// The memory of the node. What part of it is for what is not counted; RabbitMQ has a word for memory that is not known.
+async fn memory(State(app): State<Arc<App>>, Path(node): Path<String>) -> ApiResult {
+    check_node(&app, &node)?;
+    let known = |rss: u64| json!({"strategy": "rss", "total": {"rss": rss}});
+    ok(&json!({"memory": process::resident_bytes().map_or_else(|| json!("not_available"), known)}))
 }
 
 async fn describe_node(app: &App) -> Result<Value, ApiError> {
@@ -123,15 +136,33 @@ fn describe_user(app: &App) -> Value {
     json!({"name": app.settings.user, "tags": ["administrator"], "limits": {}})
 }
 
+async fn nothing_in_vhost(State(app): State<Arc<App>>, Path(vhost): Path<String>) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    ok(&json!([]))
+}
+
 async fn users(State(app): State<Arc<App>>) -> ApiResult {
     ok(&json!([describe_user(&app)]))
 }
 
 async fn user(State(app): State<Arc<App>>, Path(user): Path<String>) -> ApiResult {
-    if user != app.settings.user {
-        return Err(ApiError::NotFound);
-    }
+    check_user(&app, &user)?;
     ok(&describe_user(&app))
+}
+
+async fn permissions_of_user(State(app): State<Arc<App>>, Path(user): Path<String>) -> ApiResult {
+    check_user(&app, &user)?;
+    permissions(State(app)).await
+}
+
+async fn topic_permissions_of_user(State(app): State<Arc<App>>, Path(user): Path<String>) -> ApiResult {
+    check_user(&app, &user)?;
+    ok(&json!([]))
+}
+
+async fn permissions_in_vhost(State(app): State<Arc<App>>, Path(vhost): Path<String>) -> ApiResult {
+    check_vhost(&app, &vhost)?;
+    permissions(State(app)).await
 }
 
 fn describe_permission(app: &App) -> Value {
@@ -146,8 +177,6 @@ async fn permissions(State(app): State<Arc<App>>) -> ApiResult {
 
 async fn permission(State(app): State<Arc<App>>, Path((vhost, user)): Path<(String, String)>) -> ApiResult {
     check_vhost(&app, &vhost)?;
-    if user != app.settings.user {
-        return Err(ApiError::NotFound);
-    }
+    check_user(&app, &user)?;
     ok(&describe_permission(&app))
 }

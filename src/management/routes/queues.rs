@@ -5,6 +5,7 @@ use super::super::http::{ApiError, ApiResult, empty, name, ok};
 use super::super::listing::ListQuery;
 use super::super::{App, json, shapes};
 use super::{check_vhost, object};
+use crate::protocol::ShortString;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -55,18 +56,22 @@ async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
 }
 
+/// The name of a queue that is there: deleting one that isn't is fine in AMQP, and not found here.
+async fn existing(app: &App, queue: &str) -> Result<ShortString, ApiError> {
+    let (lookup, name) = (name(queue)?, name(queue)?);
+    app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    Ok(name)
+}
+
 async fn remove(
     State(app): State<Arc<App>>,
     Path((vhost, queue)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
-    let name = name(&queue)?;
+    let name = existing(&app, &queue).await?;
     let asked = |parameter: &str| parameters.get(parameter).is_some_and(|value| value == "true");
     let (if_unused, if_empty) = (asked("if-unused"), asked("if-empty"));
-    // Deleting what doesn't exist is fine in AMQP, and not found here.
-    let lookup = name.clone();
-    app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
     let deleted = app.line.ask(|reply| Command::DeleteQueue { name, if_unused, if_empty, reply }).await?;
     deleted.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
@@ -74,7 +79,7 @@ async fn remove(
 
 async fn purge(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
     check_vhost(&app, &vhost)?;
-    let name = name(&queue)?;
-    app.line.ask(|reply| Command::PurgeQueue { name, reply }).await?.map_err(ApiError::of_channel)?;
+    let name = existing(&app, &queue).await?;
+    app.line.ask(|reply| Command::PurgeQueue { name, reply }).await?.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }
