@@ -16,6 +16,8 @@ const MESSAGE_SIZE_MOST_BYTES: usize = 512 * MIB;
 /// Buffers smaller than this make a system call out of every few frames.
 const BUFFER_LEAST_BYTES: usize = 4 * KIB;
 const BUFFER_MOST_BYTES: usize = 64 * MIB;
+/// The largest message, written as base64 in JSON, with room for its properties.
+const MANAGEMENT_BODY_MOST_BYTES: usize = 1024 * MIB;
 /// With less there is hardly a page at the head of each queue.
 const MESSAGE_MEMORY_LEAST_BYTES: usize = MIB;
 /// Timeouts of more than an hour are mistakes of unit.
@@ -67,6 +69,13 @@ pub struct Limits {
     pub queue_backlog_soft_limit_messages: usize,
     /// A publisher is never slowed below this to spare a consumer that falls behind.
     pub publisher_floor_messages_per_s: u64,
+    /// Connections of the management interface at a time; those beyond wait to be accepted.
+    pub management_connections_max: usize,
+    /// The largest body of a request to the management interface.
+    pub management_body_max_bytes: usize,
+    /// How long a client of the management interface may take to send the head of a request, to send its body, and to take
+    /// a part of the answer.
+    pub management_timeout_ms: u64,
 }
 
 impl Default for Limits {
@@ -93,6 +102,9 @@ impl Default for Limits {
             consumers_max: 1_000_000,
             queue_backlog_soft_limit_messages: 16_384,
             publisher_floor_messages_per_s: 100_000,
+            management_connections_max: 1024,
+            management_body_max_bytes: 32 * MIB,
+            management_timeout_ms: 30_000,
         }
     }
 }
@@ -137,7 +149,14 @@ impl Limits {
                 "a fraction above 0.0 and at most 1.0, or a positive whole number of bytes",
             ));
         }
-        in_range("limits.queue_backlog_soft_limit_messages", self.queue_backlog_soft_limit_messages, 1..=usize::MAX)
+        in_range("limits.queue_backlog_soft_limit_messages", self.queue_backlog_soft_limit_messages, 1..=usize::MAX)?;
+        in_range("limits.management_connections_max", self.management_connections_max, 1..=16 * MIB)?;
+        in_range(
+            "limits.management_body_max_bytes",
+            self.management_body_max_bytes,
+            BUFFER_LEAST_BYTES..=MANAGEMENT_BODY_MOST_BYTES,
+        )?;
+        in_range("limits.management_timeout_ms", self.management_timeout_ms, 1..=TIMEOUT_MOST_MS)
     }
 }
 

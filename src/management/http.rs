@@ -3,7 +3,8 @@
 use super::App;
 use super::command::Unanswered;
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -26,6 +27,8 @@ pub enum ApiError {
     /// 400 with an error of its own name.
     Named(&'static str, String),
     NotAuthorised(String),
+    /// The body of the request was too long in coming.
+    TooSlow,
     /// The loop is too busy or is stopping.
     Unavailable,
 }
@@ -64,6 +67,9 @@ impl IntoResponse for ApiError {
             Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
             Self::Named(error, reason) => (StatusCode::BAD_REQUEST, error, reason),
             Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", reason),
+            Self::TooSlow => {
+                (StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come in time".to_owned())
+            }
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the broker is busy".to_owned()),
         };
         let mut response = json_response(status, &json!({ "error": error, "reason": reason }));
@@ -120,6 +126,22 @@ pub async fn authenticate(
         log::warn!("management: {peer}: login refused");
     }
     ApiError::NotAuthorised("Login failed".to_owned()).into_response()
+}
+
+/// Takes in the body of a request, whose size and time have limits, before anything is done about it.
+pub async fn receive_body(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    // The extractor knows the limit and tells what passed it from what broke off.
+    let mut request = Request::new(body);
+    request.extensions_mut().clone_from(&head.extensions);
+    match tokio::time::timeout(app.settings.limits.timeout, Bytes::from_request(request, &())).await {
+        Err(_) => ApiError::TooSlow.into_response(),
+        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::BadRequest("Exceeded HTTP request body size limit".to_owned()).into_response()
+        }
+        Ok(Err(error)) => ApiError::BadRequest(error.body_text()).into_response(),
+        Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
+    }
 }
 
 fn is_allowed(app: &App, authorization: &[u8], peer: IpAddr) -> bool {

@@ -6,6 +6,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `command` | what may be asked, and the line to the loop |
+//! | `door` | connections: how many, and how long they may take |
 //! | `http` | who may ask; errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
 //! | `json` | AMQP's tables and properties as JSON and back |
@@ -14,12 +15,15 @@
 //! | `page` | the page for people at `/` |
 
 mod command;
+mod door;
 mod http;
 mod json;
 mod listing;
 mod page;
 mod routes;
 mod shapes;
+
+pub use door::Limits;
 
 pub use command::{
     BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
@@ -47,6 +51,7 @@ pub struct Settings {
     pub clock: Clock,
     /// Descriptors that the process may open.
     pub descriptors: u64,
+    pub limits: Limits,
 }
 
 /// What all requests share.
@@ -69,21 +74,19 @@ impl App {
 /// # Errors
 /// When the system refuses the thread or its runtime.
 pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     listener.set_nonblocking(true)?;
+    let limits = settings.limits;
     let app = Arc::new(App { line, settings, address: listener.local_addr()? });
     let serve = move || {
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let routes = routes::all(app).into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, routes).await
-        })
-    };
-    let report = move || {
-        if let Err(error) = serve() {
+            door::serve(listener, routes::all(app), limits).await
+        });
+        if let Err(error) = served {
             log::error!("management stopped: {error}");
         }
     };
-    std::thread::Builder::new().name("management".to_owned()).spawn(report)?;
+    std::thread::Builder::new().name("management".to_owned()).spawn(serve)?;
     Ok(())
 }

@@ -30,6 +30,7 @@ use huge_pages::HugePages;
 use journal::OpenedLog;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 
 /// What this node and its cluster of one are called.
@@ -78,6 +79,11 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
             amqp_addresses: addresses,
             clock,
             descriptors,
+            limits: management::Limits {
+                connections_max: config.limits.management_connections_max,
+                body_max_bytes: config.limits.management_body_max_bytes,
+                timeout: Duration::from_millis(config.limits.management_timeout_ms),
+            },
         },
     )?;
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));

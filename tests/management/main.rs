@@ -9,6 +9,7 @@ mod support;
 mod alarms;
 mod changes;
 mod ctl;
+mod limits;
 mod listings;
 mod login;
 mod server;

@@ -8,7 +8,7 @@ mod messages;
 mod node;
 mod queues;
 
-use super::http::{ApiError, authenticate};
+use super::http::{ApiError, authenticate, receive_body};
 use super::{App, page};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -17,9 +17,6 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::Value;
 use std::sync::Arc;
-
-/// The largest body of a request, in bytes: a message, written as base64 in JSON.
-const REQUEST_BYTES_MAX: usize = 32 << 20;
 
 /// Every path, behind the login.
 pub fn all(app: Arc<App>) -> Router {
@@ -32,12 +29,14 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(clients::routes())
         .merge(health::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
+    let body_max_bytes = app.settings.limits.body_max_bytes;
     Router::new()
         .nest("/api", api)
         .route("/", get(page::page))
         .fallback(|| async { ApiError::NotFound.into_response() })
+        .layer(from_fn_with_state(app.clone(), receive_body))
         .layer(from_fn_with_state(app.clone(), authenticate))
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(body_max_bytes))
         .with_state(app)
 }
 

@@ -1,0 +1,131 @@
+//! Connections of HTTP clients: how many there may be, and how long each may take over what it sends and is sent.
+//!
+//! Those beyond the limit wait at the listener until another one ends. What a request says is none of this module's
+//! business.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Sleep;
+use tower_service::Service;
+
+/// The longest head of a request, in bytes: the longest path there is, of names that are percent-encoded, is a tenth of it.
+const HEAD_MAX_BYTES: usize = 64 << 10;
+/// How long accepting rests when the system refuses it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub connections_max: usize,
+    /// The largest body of a request.
+    pub body_max_bytes: usize,
+    /// For the head of a request, for its body, and for any part of the answer to be taken.
+    pub timeout: Duration,
+}
+
+/// Accepts clients and answers them, as long as the runtime runs.
+pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.timeout).max_buf_size(HEAD_MAX_BYTES);
+    loop {
+        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                log::warn!("management: accepting failed: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let routes = routes.clone();
+        let answer = service_fn(move |request| routes.clone().call(prepared(request, peer)));
+        let stream = Patient { stream, patience: limits.timeout, gives_up: None };
+        let connection = http.serve_connection(TokioIo::new(stream), answer);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                log::debug!("management: {peer}: {error}");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// A request as the routes take it.
+fn prepared(request: hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Request<Body> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    request
+}
+
+/// A client's stream, which fails when the client takes nothing of what is sent for too long.
+struct Patient {
+    stream: TcpStream,
+    patience: Duration,
+    /// When, while the client is to take something.
+    gives_up: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn wait<T>(&mut self, sent: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if sent.is_ready() {
+            self.gives_up = None;
+            return sent;
+        }
+        let patience = self.patience;
+        let gives_up = self.gives_up.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        gives_up.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wait(sent, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.wait(sent, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
