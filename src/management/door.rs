@@ -1,11 +1,13 @@
 //! Connections of HTTP clients: how many there may be, and how long each may take over what it sends and is sent.
 //!
 //! Those beyond the limit wait at the listener until another one ends. What a request says is none of this module's
-//! business.
+//! business, but for the one slash too many that a path may end with.
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -68,8 +70,20 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io:
 /// A request as the routes take it.
 fn prepared(request: hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Request<Body> {
     let mut request = request.map(Body::new);
+    if let Some(uri) = without_last_slash(request.uri()) {
+        *request.uri_mut() = uri;
+    }
     request.extensions_mut().insert(ConnectInfo(peer));
     request
+}
+
+/// `/api/queues/` is `/api/queues`: every path may end with one slash too many. `None` where nothing is to be changed.
+fn without_last_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
+    let text = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(text).ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// A client's stream, which fails when the client takes nothing of what is sent for too long.
@@ -127,5 +141,22 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_end_with_one_slash_too_many() {
+        let stripped = |uri: &str| without_last_slash(&uri.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(stripped("/api/queues/").as_deref(), Some("/api/queues"));
+        assert_eq!(stripped("/api/queues/%2F/?page=1").as_deref(), Some("/api/queues/%2F?page=1"));
+        assert_eq!(stripped("/api/queues//").as_deref(), Some("/api/queues/"), "one, and no more");
+        assert_eq!(stripped("http://h/api/queues/").as_deref(), Some("http://h/api/queues"));
+        for unchanged in ["/", "/api/queues", "/api/queues/%2F", "/api/queues?name=a/"] {
+            assert_eq!(stripped(unchanged), None, "{unchanged}");
+        }
     }
 }

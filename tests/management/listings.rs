@@ -175,6 +175,54 @@ fn the_node_tells_its_memory() {
 }
 
 #[test]
+fn every_path_may_end_with_a_slash() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q");
+    client.read_like(1, "queue.declare-ok");
+    let connection = server.get("/api/connections").json()[0]["name"].as_str().unwrap().replace(' ', "%20");
+    let connection = connection.replace('>', "%3E");
+    for path in [
+        "overview",
+        "whoami",
+        "nodes",
+        "nodes/leveret@localhost",
+        "vhosts",
+        "vhosts/%2F",
+        "users/guest/permissions",
+        "permissions/%2F/guest",
+        "queues",
+        "queues/%2F",
+        "queues/%2F/q",
+        "queues/%2F/q/bindings",
+        "exchanges",
+        "exchanges/%2F/amq.topic",
+        "exchanges/%2F/amq.topic/bindings/source",
+        "bindings",
+        "bindings/%2F/e/amq.default/q/q",
+        "bindings/%2F/e/amq.default/q/q/q",
+        "connections",
+        &format!("connections/{connection}"),
+        &format!("connections/{connection}/channels"),
+        "channels",
+        "consumers/%2F",
+        "health/checks/alarms",
+        "aliveness-test/%2F",
+    ] {
+        assert_eq!(server.get(&format!("/api/{path}")).status, 200, "{path}");
+        assert_eq!(server.get(&format!("/api/{path}/")).status, 200, "{path}/");
+        assert_eq!(server.get(&format!("/api/{path}//")).status, 404, "{path}//");
+    }
+    assert_eq!(
+        server.get("/api/queues/?columns=name&page=1").json()["items"],
+        json!([{"name": "aliveness-test"}, {"name": "q"}])
+    );
+    assert_eq!(server.ask("PUT", "/api/queues/%2F/new/", "{}").status, 201);
+    assert_eq!(server.get("/api/queues/%2F/new").json()["name"], "new");
+    assert_eq!(server.ask("DELETE", "/api/queues/%2F/new/", "").status, 204);
+}
+
+#[test]
 fn names_are_what_they_are() {
     let server = Server::start();
     let names = ["a/b", "<script>alert(1)</script>", "100%", "grün", "a b+c", "..", "\"quoted\"\\"];
