@@ -139,6 +139,26 @@ impl<S: Store> Broker<S> {
         self.count_for_confirm(channel, kept.position);
     }
 
+    /// Publishes to wherever `exchange` routes it, on a channel that is not in a transaction. Who publishes the same way
+    /// again and again [keeps the route](Self::route).
+    pub fn route_and_publish(
+        &mut self,
+        channel: ChannelId,
+        exchange: ExchangeId,
+        publication: &Publication<'_>,
+        extra_keys: &[ShortString],
+        effects: &mut impl Effects,
+    ) {
+        let mut queues = std::mem::take(&mut self.route_scratch);
+        let content = &publication.content;
+        let routing = self.route(exchange, content.routing_key(), extra_keys, content.properties(), &mut queues);
+        match routing.reply_channel {
+            Some(reply_channel) => self.publish_reply(channel, reply_channel, publication, effects),
+            None => self.publish(channel, publication, &queues, effects),
+        }
+        self.route_scratch = queues;
+    }
+
     /// Counts publishes that went straight to a consumer for the channel's confirms.
     pub(super) fn count_many_for_confirm(&mut self, id: ChannelId, count: u64) {
         let channel = &mut self.channels[id.0 as usize];

@@ -1,10 +1,13 @@
-//! Messages that the broker's own interfaces publish: from values to the image that the queues keep.
+//! Messages that the broker's own interfaces publish: from values to the image that the queues keep, and to the queues.
 
+use super::publish::{PublishedProperties, oversized, published_properties, replace_properties};
 use crate::broker::message::{Content, INLINE_BODY_MAX};
+use crate::broker::store::Store;
+use crate::broker::{Broker, ChannelId, Effects, Publication};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::{FRAME_END, write_body_frame};
 use crate::protocol::properties::BASIC_CLASS_ID;
-use crate::protocol::{BasicProperties, ContentHeader, ShortString};
+use crate::protocol::{AmqpError, BasicProperties, ContentHeader, ShortString};
 use bytes::Bytes;
 
 /// A message in wire form that no client sent.
@@ -39,7 +42,34 @@ impl ComposedMessage {
         Self { address, frames, header_frame_length, shared_body: (!inline).then_some(body) }
     }
 
-    pub fn content(&self) -> Content<'_> {
+    /// Publishes it on a channel of `user`'s, mandatory, under the rules for what clients publish.
+    ///
+    /// # Errors
+    /// 406 for what is larger than `size_max`, 404 and 403 for the exchange, and those of properties.
+    pub fn publish<S: Store>(
+        mut self,
+        channel: ChannelId,
+        user: &str,
+        size_max: usize,
+        broker: &mut Broker<S>,
+        effects: &mut impl Effects,
+    ) -> Result<(), AmqpError> {
+        let size = self.content().body().len();
+        if size > size_max {
+            return Err(oversized(size as u64, size_max));
+        }
+        let exchange = broker.publish_exchange(self.content().exchange())?;
+        let PublishedProperties { attributes, extra_keys, replaced } =
+            published_properties(self.content().properties(), user, channel, broker)?;
+        if let Some(replaced) = replaced {
+            self.header_frame_length = replace_properties(&mut self.frames, self.header_frame_length, &replaced);
+        }
+        let publication = Publication { content: self.content(), attributes, mandatory: true };
+        broker.route_and_publish(channel, exchange, &publication, &extra_keys, effects);
+        Ok(())
+    }
+
+    fn content(&self) -> Content<'_> {
         Content {
             address: &self.address,
             frames: &self.frames,

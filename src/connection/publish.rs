@@ -311,9 +311,7 @@ impl Connection {
         let channel = &mut self.channels[index];
         let Incoming::Body(body) = &mut channel.incoming else { return };
         let result = if body.oversized && body.received > 0 {
-            let limit = context.settings.message_size_max;
-            let explanation = format!("message size {} is larger than configured max size {limit}", body.body_size);
-            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+            Err(oversized(body.body_size, context.settings.message_size_max))
         } else if body.received < body.body_size {
             return;
         } else {
@@ -354,17 +352,13 @@ fn finish<S: Store>(
     let exchange = broker.publish_exchange(exchange_of(&last.address))?;
 
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
-    let plain = last.known_attributes(properties_bytes).or_else(|| plain_attributes(properties_bytes));
-    let (attributes, extra_keys) = match plain {
-        Some(attributes) => (attributes, Vec::new()),
-        None => {
-            let special = special_properties(properties_bytes, user, channel.id, broker)?;
-            if let Some(replaced) = special.replaced {
-                header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
-            }
-            (special.attributes, special.extra_keys)
-        }
+    let PublishedProperties { attributes, extra_keys, replaced } = match last.known_attributes(properties_bytes) {
+        Some(attributes) => PublishedProperties::plain(attributes),
+        None => published_properties(properties_bytes, user, channel.id, broker)?,
     };
+    if let Some(replaced) = replaced {
+        header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
+    }
     let shared_body = (!body.large_body.is_empty()).then(|| Bytes::from(body.large_body));
     let content = Framed { frames: &frames, header_frame_length, shared_body: shared_body.as_ref() };
     route_and_publish(channel.id, last, exchange, content, attributes, &extra_keys, context)
@@ -494,12 +488,41 @@ fn attributes(properties: &PropertiesRef<'_>) -> Result<Attributes, AmqpError> {
     })
 }
 
-struct SpecialProperties {
-    attributes: Attributes,
+/// A body of `body_size` bytes is more than `limit`.
+pub(super) fn oversized(body_size: u64, limit: usize) -> AmqpError {
+    let explanation = format!("message size {body_size} is larger than configured max size {limit}");
+    AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
+}
+
+/// What a publisher's properties come to.
+pub(super) struct PublishedProperties {
+    pub attributes: Attributes,
     /// Routing keys of CC and BCC.
-    extra_keys: Vec<ShortString>,
+    pub extra_keys: Vec<ShortString>,
     /// Flags and list to take the place of the publisher's.
-    replaced: Option<Vec<u8>>,
+    pub replaced: Option<Vec<u8>>,
+}
+
+impl PublishedProperties {
+    fn plain(attributes: Attributes) -> Self {
+        Self { attributes, extra_keys: Vec::new(), replaced: None }
+    }
+}
+
+/// Reads, checks and changes what needs it: the rules for everything that is published, by whomever.
+///
+/// # Errors
+/// Those of [`special_properties`].
+pub(super) fn published_properties<S: Store>(
+    properties: &[u8],
+    user: &str,
+    channel: ChannelId,
+    broker: &Broker<S>,
+) -> Result<PublishedProperties, AmqpError> {
+    match plain_attributes(properties) {
+        Some(attributes) => Ok(PublishedProperties::plain(attributes)),
+        None => special_properties(properties, user, channel, broker),
+    }
 }
 
 /// Checks and changes what needs it.
@@ -512,7 +535,7 @@ fn special_properties<S: Store>(
     user: &str,
     channel: ChannelId,
     broker: &Broker<S>,
-) -> Result<SpecialProperties, AmqpError> {
+) -> Result<PublishedProperties, AmqpError> {
     let parsed = PropertiesRef::parse(properties).map_err(|_| PropertiesRef::malformed())?;
     if let Some(user_id) = parsed.user_id
         && user_id != user.as_bytes()
@@ -545,7 +568,7 @@ fn special_properties<S: Store>(
             Ok(encoded)
         })
         .transpose()?;
-    Ok(SpecialProperties { attributes, extra_keys, replaced })
+    Ok(PublishedProperties { attributes, extra_keys, replaced })
 }
 
 fn extra_routing_keys(
@@ -574,7 +597,7 @@ fn extra_routing_keys(
 }
 
 /// Puts other properties into a content header frame. Returns the frame's new length.
-fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, properties: &[u8]) -> usize {
+pub(super) fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, properties: &[u8]) -> usize {
     frames.splice(PROPERTIES_OFFSET..header_frame_length - 1, properties.iter().copied());
     let length = PROPERTIES_OFFSET + properties.len() + 1;
     let size = (length - FRAME_OVERHEAD) as u32;

@@ -101,7 +101,7 @@ pub enum Command {
     },
     /// Answers whether the message went to any queue.
     Publish {
-        publish: PublishSpec,
+        publish: Box<PublishSpec>,
         reply: Reply<Result<bool, AmqpError>>,
     },
     Get {
@@ -214,6 +214,8 @@ pub struct BindingSpec {
 }
 
 pub struct PublishSpec {
+    /// Who publishes.
+    pub user: String,
     pub exchange: ShortString,
     pub routing_key: ShortString,
     pub properties: BasicProperties,

@@ -43,6 +43,14 @@ impl ApiError {
         }
     }
 
+    /// An exception of a publish, which RabbitMQ hears of from the end of the channel.
+    pub fn of_publish(error: AmqpError) -> Self {
+        match error.code {
+            ReplyCode::NotFound => Self::Missing(error.reply_text()),
+            code => Self::BadRequest(format!("{} {}", code.number(), error.reply_text())),
+        }
+    }
+
     /// An exception of a command that RabbitMQ carries out without a channel: the reason is the explanation.
     pub fn of_definition(error: AmqpError) -> Self {
         match error.code {

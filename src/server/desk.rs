@@ -4,11 +4,9 @@
 
 use super::direct::Direct;
 use super::hub::{DiskRoom, Hub};
-use crate::broker::expiration;
-use crate::broker::message::Attributes;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Got, Publication, Settlement};
+use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Got, Settlement};
 use crate::connection::{ComposedMessage, Connection, Phase};
 use crate::management::{
     BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
@@ -255,27 +253,14 @@ fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result
 }
 
 /// Publishes as a client would, mandatory, and says whether it came to a queue.
-fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: PublishSpec) -> Result<bool, AmqpError> {
-    let PublishSpec { exchange, routing_key, properties, body } = publish;
-    let attributes = Attributes {
-        persistent: properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT),
-        priority: properties.priority.unwrap_or(0),
-        expiration_ms: properties.expiration.as_ref().map(|text| expiration::parse(text)).transpose()?,
-    };
+fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<bool, AmqpError> {
+    let PublishSpec { user, exchange, routing_key, properties, body } = *publish;
+    let persistent = properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT);
     let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
-    let Direct { broker, channel, effects, .. } = direct;
-    let exchange = broker.publish_exchange(&exchange)?;
-    let publication = Publication { content: message.content(), attributes, mandatory: true };
-    let mut queues = Vec::new();
-    let routing = broker.route(exchange, &routing_key, &[], publication.content.properties(), &mut queues);
-    match routing.reply_channel {
-        Some(reply_channel) => broker.publish_reply(*channel, reply_channel, &publication, effects),
-        None => {
-            broker.publish(*channel, &publication, &queues, effects);
-            if attributes.persistent {
-                broker.answer_waits_for_everything();
-            }
-        }
+    let Direct { broker, channel, effects, message_size_max, .. } = direct;
+    message.publish(*channel, &user, *message_size_max, broker, effects)?;
+    if persistent {
+        broker.answer_waits_for_everything();
     }
     Ok(!effects.returned())
 }

@@ -11,6 +11,8 @@ pub struct Direct<'a, S: Store> {
     pub connection: ConnectionId,
     pub channel: ChannelId,
     pub effects: DirectEffects<'a>,
+    /// The largest body of a message, in bytes.
+    pub message_size_max: usize,
 }
 
 /// What concerns others goes to their outboxes; what concerns the command's own connection is noted here.

@@ -381,7 +381,8 @@ impl<S: Store> Hub<S> {
         self.broker.open_connection(id);
         let channel = self.broker.open_channel(id, 1);
         let effects = DirectEffects::new(id, &mut self.outboxes);
-        let mut direct = Direct { broker: &mut self.broker, connection: id, channel, effects };
+        let message_size_max = self.settings.message_size_max;
+        let mut direct = Direct { broker: &mut self.broker, connection: id, channel, effects, message_size_max };
         let outcome = run(&mut direct);
         direct.broker.close_connection(id, &mut direct.effects);
         outcome

@@ -2,7 +2,7 @@
 
 use crate::server::{Server, basic};
 use crate::support::client::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn queues_are_declared_and_deleted() {
@@ -120,6 +120,79 @@ fn messages_are_published_and_looked_at() {
     let refused = server.ask("POST", "/api/queues/%2F/no/get", body);
     let expected = json!({"error": "not_found", "reason": "NOT_FOUND - no queue 'no' in vhost '/'"});
     assert_eq!((refused.status, refused.json()), (404, expected));
+}
+
+/// A body for `publish`, to the queue `q1`.
+fn publication(properties: &Value) -> String {
+    json!({"routing_key": "q1", "payload": "x", "payload_encoding": "string", "properties": properties}).to_string()
+}
+
+#[test]
+fn what_is_published_over_http_is_under_the_rules_for_clients() {
+    let server = Server::start();
+    for queue in ["q1", "q2", "q3"] {
+        server.ask("PUT", &format!("/api/queues/%2F/{queue}"), "{}");
+    }
+    server.ask("PUT", "/api/exchanges/%2F/inside", r#"{"type":"fanout","internal":true}"#);
+    let publish = |exchange: &str, properties: &Value| {
+        server.ask("POST", &format!("/api/exchanges/%2F/{exchange}/publish"), &publication(properties))
+    };
+    let copies = json!({"headers": {"CC": ["q2"], "BCC": ["q3"], "other": 1}});
+    assert_eq!(publish("amq.default", &copies).json(), json!({"routed": true}));
+    assert_eq!(publish("amq.default", &json!({"user_id": "guest"})).json(), json!({"routed": true}));
+    for (exchange, properties, reason) in [
+        (
+            "amq.default",
+            json!({"headers": {"CC": "q2"}}),
+            r#"406 PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,"CC",longstr}"#,
+        ),
+        (
+            "amq.default",
+            json!({"headers": {"BCC": 5}}),
+            r#"406 PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,"BCC",long}"#,
+        ),
+        (
+            "amq.default",
+            json!({"user_id": "nobody"}),
+            "406 PRECONDITION_FAILED - user_id property set to 'nobody' but authenticated user was 'guest'",
+        ),
+        (
+            "amq.default",
+            json!({"expiration": "soon"}),
+            "406 PRECONDITION_FAILED - invalid expiration 'soon': no_integer",
+        ),
+        (
+            "amq.default",
+            json!({"reply_to": "amq.rabbitmq.reply-to"}),
+            "406 PRECONDITION_FAILED - fast reply consumer does not exist",
+        ),
+        ("inside", json!({}), "403 ACCESS_REFUSED - cannot publish to internal exchange 'inside' in vhost '/'"),
+    ] {
+        let refused = publish(exchange, &properties);
+        assert_eq!((refused.status, &refused.json()["reason"]), (400, &json!(reason)), "{properties}");
+    }
+    let get = |queue: &str| {
+        let body = r#"{"count":9,"ackmode":"ack_requeue_false","encoding":"auto"}"#;
+        let got = server.ask("POST", &format!("/api/queues/%2F/{queue}/get"), body).json();
+        got.as_array().unwrap().iter().map(|message| message["properties"].clone()).collect::<Value>()
+    };
+    let copied = json!({"headers": {"CC": ["q2"], "other": 1}});
+    assert_eq!(get("q1"), json!([copied, {"user_id": "guest"}]));
+    assert_eq!((get("q2"), get("q3")), (json!([copied]), json!([copied])), "nobody is told who got a blind copy");
+}
+
+#[test]
+fn what_is_published_over_http_has_a_largest_size() {
+    let server = Server::start_with("[limits]\nmessage_size_max_bytes = 10\n");
+    server.ask("PUT", "/api/queues/%2F/q", "{}");
+    let publish = |payload: &str| {
+        let body = json!({"routing_key": "q", "payload": payload, "payload_encoding": "string", "properties": {}});
+        server.ask("POST", "/api/exchanges/%2F/amq.default/publish", &body.to_string())
+    };
+    assert_eq!(publish("0123456789").json(), json!({"routed": true}));
+    let refused = publish("0123456789!");
+    let reason = "406 PRECONDITION_FAILED - message size 11 is larger than configured max size 10";
+    assert_eq!((refused.status, refused.json()), (400, json!({"error": "bad_request", "reason": reason})));
 }
 
 #[test]

@@ -33,13 +33,14 @@ async fn publish(
     let exchange = exchange_name(&exchange)?;
     let body = object(&body)?;
     let publish = PublishSpec {
+        user: app.settings.user.clone(),
         exchange,
         routing_key: json::short_string(required_text(&body, "routing_key")?, "routing_key")?,
         properties: json::to_properties(&body["properties"])?,
         body: payload(&body)?,
     };
-    let routed = app.line.ask(|reply| Command::Publish { publish, reply }).await?;
-    ok(&json!({ "routed": routed.map_err(ApiError::of_channel)? }))
+    let routed = app.line.ask(|reply| Command::Publish { publish: Box::new(publish), reply }).await?;
+    ok(&json!({ "routed": routed.map_err(ApiError::of_publish)? }))
 }
 
 fn payload(body: &Value) -> Result<bytes::Bytes, ApiError> {
@@ -106,12 +107,16 @@ async fn aliveness_test(State(app): State<Arc<App>>, Path(vhost): Path<String>) 
     let declared = app.line.ask(|reply| Command::DeclareQueue { name, attributes, reply }).await?;
     declared.map_err(ApiError::of_definition)?;
     let publish = PublishSpec {
+        user: app.settings.user.clone(),
         exchange: ShortString::default(),
         routing_key: queue.clone(),
         properties: BasicProperties::default(),
         body: bytes::Bytes::from_static(b"test_message"),
     };
-    app.line.ask(|reply| Command::Publish { publish, reply }).await?.map_err(ApiError::of_channel)?;
+    app.line
+        .ask(|reply| Command::Publish { publish: Box::new(publish), reply })
+        .await?
+        .map_err(ApiError::of_channel)?;
     let get = GetSpec { queue, count: 1, mode: GetMode::Take, truncate: 0 };
     let got = app.line.ask(|reply| Command::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
     if got.is_empty() {
