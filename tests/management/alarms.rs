@@ -1,6 +1,7 @@
 //! What is said when a resource is low: which one it is, in the words of RabbitMQ 3.10.8.
 
 use crate::server::Server;
+use crate::support::client::Client;
 use serde_json::{Value, json};
 
 const NODE: &str = "leveret@localhost";
@@ -15,6 +16,8 @@ fn node_with(limits: &str) -> Server {
     server.ask("PUT", "/api/queues/%2F/q", "{}");
     let publish = r#"{"routing_key":"q","payload":"x","payload_encoding":"string","properties":{}}"#;
     assert_eq!(server.ask("POST", "/api/exchanges/%2F/amq.default/publish", publish).json(), json!({"routed": true}));
+    // Clients are answered at the end of a turn, and management at the beginning of the next, after the look at resources.
+    Client::connect(server.amqp, "");
     server
 }
 
