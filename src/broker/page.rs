@@ -56,6 +56,13 @@ impl<'a> Entry<'a> {
         Self::new(&message.content(), message.attributes(), sequence, expires_at_ms)
     }
 
+    /// Property flags and property list, as in [`Content`].
+    pub fn properties(&self) -> &'a [u8] {
+        let header_frame_length = self.header_frame.len();
+        Content { address: self.address, frames: self.header_frame, header_frame_length, shared_body: None }
+            .properties()
+    }
+
     /// The most that it takes in a page, in bytes.
     pub fn most_bytes(&self) -> usize {
         2 + 5 * VARINT_MAX_BYTES + self.address.len() + self.header_frame.len() + self.body.len()

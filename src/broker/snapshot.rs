@@ -10,7 +10,7 @@ use super::queue::{Queue, QueueCounters, Waiting};
 use super::store::Store;
 use super::{Broker, Channel, ConnectionId, Totals};
 use crate::broker::consumer::{Consumer, ConsumerState};
-use crate::protocol::{FieldTable, ShortString};
+use crate::protocol::{FieldTable, PropertiesRef, ShortString};
 use slab::Slab;
 use std::ops::Range;
 
@@ -58,6 +58,8 @@ pub struct QueueSnapshot {
     pub messages_ready: usize,
     /// Messages given to clients and not settled.
     pub messages_unacknowledged: usize,
+    /// The property `timestamp` of the first message that waits, while that is in memory.
+    pub head_message_timestamp: Option<u64>,
     /// How many consume from it.
     pub consumers: usize,
     pub counters: QueueCounters,
@@ -218,6 +220,14 @@ impl<S: Store> Broker<S> {
         })
     }
 
+    /// The consumers of a queue: none of one that there is not.
+    pub fn snapshot_consumers_of(&self, queue: &[u8], from: usize) -> Page<ConsumerSnapshot> {
+        let ids = self.router.queue_named(queue).map_or(&[][..], |id| &self.queue(id).consumers);
+        Page::new(Page::<()>::slots(from, ids.len()), ids.len(), |places| {
+            ids[places].iter().map(|id| self.copy_consumer(&self.consumers[id.0 as usize])).collect()
+        })
+    }
+
     pub fn snapshot_channels(&self, from: usize) -> Page<ChannelSnapshot> {
         Page::of_slab(&self.channels, from, |channel| Some(copy_channel(channel)))
     }
@@ -246,6 +256,10 @@ fn copy_queue(queue: &Queue) -> QueueSnapshot {
         arguments: properties.arguments.clone(),
         messages_ready: queue.backlog.len(),
         messages_unacknowledged: queue.unacknowledged,
+        head_message_timestamp: queue
+            .backlog
+            .head_entry()
+            .and_then(|head| PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)),
         consumers: queue.consumers.len(),
         counters: queue.counters,
         memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),

@@ -131,6 +131,7 @@ impl Connection {
             return self.refuse_login(start_ok.mechanism, &credentials.user, context);
         }
         self.user = Some(String::from_utf8_lossy(&credentials.user).into());
+        self.auth_mechanism = credentials.mechanism;
         let tune = Method::ConnectionTune(connection::Tune {
             channel_max: context.settings.channel_max,
             frame_max: context.settings.frame_max,

@@ -132,6 +132,8 @@ pub struct Connection {
     frame_max: u32,
     heartbeat_s: u16,
     user: Option<Box<str>>,
+    /// How the user logged in; empty before.
+    auth_mechanism: &'static str,
     /// As on the wire, without their length: they are kept for as long as the client stays, and seldom asked for.
     client_properties: Box<[u8]>,
     capabilities: Capabilities,
@@ -185,6 +187,7 @@ impl Connection {
             frame_max: INITIAL_FRAME_MAX,
             heartbeat_s: 0,
             user: None,
+            auth_mechanism: "",
             client_properties: Box::default(),
             capabilities: Capabilities::default(),
             last_received_ms: now_ms,
@@ -217,6 +220,11 @@ impl Connection {
 
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// The SASL mechanism that the user logged in with; empty before.
+    pub fn auth_mechanism(&self) -> &'static str {
+        self.auth_mechanism
     }
 
     /// `127.0.0.1:50000 -> 127.0.0.1:5672`, as RabbitMQ names connections.

@@ -10,6 +10,7 @@ const RESPONSE_MAX: usize = 64 * 1024;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Credentials {
+    pub mechanism: &'static str,
     pub user: Box<[u8]>,
     pub password: Box<[u8]>,
 }
@@ -33,7 +34,7 @@ fn plain(response: &[u8]) -> Option<Credentials> {
     if !identity.is_empty() || parts.next().is_some() {
         return None;
     }
-    Some(Credentials { user: user.into(), password: password.into() })
+    Some(Credentials { mechanism: "PLAIN", user: user.into(), password: password.into() })
 }
 
 /// A field table without its length, with LOGIN and PASSWORD.
@@ -43,20 +44,20 @@ fn amqplain(response: &[u8]) -> Option<Credentials> {
         Some(FieldValue::LongString(value)) => Some(value.clone()),
         _ => None,
     };
-    Some(Credentials { user: long_string(b"LOGIN")?, password: long_string(b"PASSWORD")? })
+    Some(Credentials { mechanism: "AMQPLAIN", user: long_string(b"LOGIN")?, password: long_string(b"PASSWORD")? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn guest() -> Option<Credentials> {
-        Some(Credentials { user: (*b"guest").into(), password: (*b"secret").into() })
+    fn guest(mechanism: &'static str) -> Option<Credentials> {
+        Some(Credentials { mechanism, user: (*b"guest").into(), password: (*b"secret").into() })
     }
 
     #[test]
     fn plain_wants_two_nuls_and_no_identity() {
-        assert_eq!(credentials(b"PLAIN", b"\0guest\0secret"), guest());
+        assert_eq!(credentials(b"PLAIN", b"\0guest\0secret"), guest("PLAIN"));
         for wrong in [&b""[..], b"guest", b"\0guest", b"x\0guest\0secret", b"\0guest\0secret\0"] {
             assert_eq!(credentials(b"PLAIN", wrong), None, "{wrong:?}");
         }
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn amqplain_is_a_table_without_length() {
         let response = b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x06secret";
-        assert_eq!(credentials(b"AMQPLAIN", response), guest());
+        assert_eq!(credentials(b"AMQPLAIN", response), guest("AMQPLAIN"));
         assert_eq!(credentials(b"AMQPLAIN", &response[..16]), None);
         assert_eq!(credentials(b"AMQPLAIN", b"\0\0\0\0"), None);
     }

@@ -64,6 +64,11 @@ pub enum Command {
         from: usize,
         reply: Reply<Page<Held<ConsumerSnapshot>>>,
     },
+    ConsumersOfQueue {
+        queue: ShortString,
+        from: usize,
+        reply: Reply<Page<Held<ConsumerSnapshot>>>,
+    },
     /// Answers whether the queue is new.
     DeclareQueue {
         name: ShortString,
@@ -177,8 +182,11 @@ pub struct ConnectionSnapshot {
     pub frame_max: u32,
     pub heartbeat_s: u16,
     pub client_properties: FieldTable,
+    pub auth_mechanism: &'static str,
     /// On the loop's clock.
     pub connected_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
     /// Bytes that wait to be sent.
     pub send_pending: usize,
 }

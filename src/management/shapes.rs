@@ -1,6 +1,8 @@
 //! What queues, exchanges and the rest look like in RabbitMQ's JSON.
 //!
-//! A field of RabbitMQ's that this broker doesn't count is left out, never made up.
+//! A field of RabbitMQ's that this broker doesn't count is left out, never made up: what would cost something with every
+//! message (the bytes of a queue's messages, how many of them are persistent, since when it is idle, how busy its consumers
+//! are), and what there is only in Erlang (processes, run queues).
 
 use super::App;
 use super::command::{ConnectionLabel, ConnectionSnapshot, ConnectionState, GotMessage, Held, Overview};
@@ -26,6 +28,7 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
         "messages": queue.messages_ready + queue.messages_unacknowledged,
         "messages_ready": queue.messages_ready,
         "messages_unacknowledged": queue.messages_unacknowledged,
+        "head_message_timestamp": queue.head_message_timestamp,
         "consumers": queue.consumers,
         "memory": queue.memory_bytes,
         "message_stats": queue_counters(&queue.counters),
@@ -128,7 +131,10 @@ pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
         "frame_max": connection.frame_max,
         "timeout": connection.heartbeat_s,
         "connected_at": app.unix_ms(connection.connected_at_ms),
+        "recv_oct": connection.received_bytes,
+        "send_oct": connection.sent_bytes,
         "send_pend": connection.send_pending,
+        "auth_mechanism": connection.auth_mechanism,
         "client_properties": json::table(properties),
     });
     if let Some(FieldValue::LongString(name)) = properties.get(b"connection_name") {

@@ -116,6 +116,10 @@ fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, 
             let page = hub.broker().snapshot_consumers(from);
             send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
         }
+        Command::ConsumersOfQueue { queue, from, reply } => {
+            let page = hub.broker().snapshot_consumers_of(&queue, from);
+            send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
+        }
         Command::CloseConnection { peer, local, reason, reply } => {
             send(reply, hub.close_between(peer, local, &reason));
         }
@@ -188,7 +192,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> 
     let end = hub.connection_slots();
     let page_end = from.saturating_add(PAGE_SLOTS).min(end);
     let connections = hub.connections_in(from.min(page_end)..page_end);
-    let items = connections.filter_map(|(connection, connected_at_ms)| {
+    let items = connections.filter_map(|(connection, traffic)| {
         let state = match connection.phase() {
             Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
             Phase::Running => ConnectionState::Running,
@@ -204,7 +208,10 @@ fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> 
             frame_max,
             heartbeat_s,
             client_properties: connection.client_properties(),
-            connected_at_ms,
+            auth_mechanism: connection.auth_mechanism(),
+            connected_at_ms: traffic.connected_at_ms,
+            received_bytes: traffic.received_bytes,
+            sent_bytes: traffic.sent_bytes,
             send_pending: hub.outboxes().get(connection.id()).len(),
         })
     });

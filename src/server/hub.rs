@@ -49,7 +49,15 @@ pub struct HubSettings {
 struct Member {
     connection: Connection,
     timer: Option<(TimerKey, u64)>,
-    connected_at_ms: u64,
+    traffic: Traffic,
+}
+
+/// Since when a client is connected, and what went over its socket since.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    pub connected_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
 }
 
 pub struct Hub<S: Store> {
@@ -203,7 +211,8 @@ impl<S: Store> Hub<S> {
         let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
         let connection = Connection::new(id, peer, local, &self.settings, self.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
-        entry.insert(Member { connection, timer, connected_at_ms: self.now_ms });
+        let traffic = Traffic { connected_at_ms: self.now_ms, received_bytes: 0, sent_bytes: 0 };
+        entry.insert(Member { connection, timer, traffic });
         self.outboxes.open(id, self.settings.frame_max);
         id
     }
@@ -222,6 +231,11 @@ impl<S: Store> Hub<S> {
     /// The connection for the caller's own receiving: partial frames and large bodies.
     pub fn connection_mut(&mut self, id: ConnectionId) -> &mut Connection {
         &mut self.members[id.0 as usize].connection
+    }
+
+    /// Counts what one receive brought, wherever it went.
+    pub fn note_received(&mut self, id: ConnectionId, count: usize) {
+        self.members[id.0 as usize].traffic.received_bytes += count as u64;
     }
 
     /// Bytes arrived, following those of the last call (and the partial frame that the caller took).
@@ -320,7 +334,9 @@ impl<S: Store> Hub<S> {
         let was_full = self.outboxes.get(id).len() >= self.outbox_high_water_bytes;
         let empty = self.outboxes.sent(id, count);
         if count > 0 {
-            self.members[id.0 as usize].connection.note_sent(self.now_ms);
+            let member = &mut self.members[id.0 as usize];
+            member.connection.note_sent(self.now_ms);
+            member.traffic.sent_bytes += count as u64;
         }
         if was_full && self.outboxes.get(id).len() < self.outbox_high_water_bytes {
             self.broker.connection_drained(id);
@@ -388,9 +404,9 @@ impl<S: Store> Hub<S> {
         outcome
     }
 
-    /// The connections in a range of slots, with the time they connected at.
-    pub fn connections_in(&self, slots: Range<usize>) -> impl Iterator<Item = (&Connection, u64)> {
-        slots.filter_map(|slot| self.members.get(slot)).map(|member| (&member.connection, member.connected_at_ms))
+    /// The connections in a range of slots, with their traffic.
+    pub fn connections_in(&self, slots: Range<usize>) -> impl Iterator<Item = (&Connection, Traffic)> {
+        slots.filter_map(|slot| self.members.get(slot)).map(|member| (&member.connection, member.traffic))
     }
 
     /// One past the last slot that may hold a connection.

@@ -424,6 +424,7 @@ impl Server {
         match received {
             Received::Bytes(count) => {
                 self.huge_pages.received(count, self.now_ms);
+                self.hub.note_received(id, count);
                 // A short read means that nothing more is waiting; the next bytes come with an edge.
                 client.readable = count == offered || client.ended;
                 if streamed > 0 {

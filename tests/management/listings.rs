@@ -51,7 +51,72 @@ fn a_queue_shows_what_it_was_declared_with_and_holds() {
     let counts = fields(&queue, &["messages", "messages_ready", "messages_unacknowledged", "consumers"]);
     assert_eq!(counts, json!({"messages": 2, "messages_ready": 1, "messages_unacknowledged": 1, "consumers": 0}));
     assert_eq!(queue["message_stats"]["publish"], 2);
-    assert_eq!(server.get("/api/queues").json(), json!([queue]));
+    assert_eq!(queue["consumer_details"], json!([]));
+    let mut listed = queue;
+    listed.as_object_mut().unwrap().remove("consumer_details");
+    assert_eq!(server.get("/api/queues").json(), json!([listed]), "lists don't go into details");
+}
+
+#[test]
+fn the_time_of_a_queues_first_message_is_told() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q");
+    client.read_like(1, "queue.declare-ok");
+    let first = || server.get("/api/queues/%2F/q").json()["head_message_timestamp"].clone();
+    assert_eq!(first(), Value::Null, "there is none");
+    for properties in ["timestamp=1234", "timestamp=5678", ""] {
+        client.send(&format!("publish routing_key=q {properties} body='x'"));
+    }
+    for (expected, tag) in [(json!(1234), 1), (json!(5678), 3), (Value::Null, 5)] {
+        client.send("queue.declare queue=q passive");
+        client.read_like(1, "queue.declare-ok");
+        assert_eq!(first(), expected);
+        client.send("basic.get queue=q");
+        client.read_like(1, "basic.get-ok");
+        client.send(&format!("basic.reject delivery_tag={tag} requeue"));
+        client.send("queue.declare queue=q passive");
+        client.read_like(1, "queue.declare-ok");
+        assert_eq!(first(), expected, "it went back to its place");
+        client.send("basic.get queue=q no_ack");
+        client.read_like(1, "basic.get-ok");
+    }
+}
+
+#[test]
+fn a_queue_names_its_consumers() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; queue.declare queue=other ; basic.consume queue=other consumer_tag=not");
+    for expected in ["queue.declare-ok", "queue.declare-ok", "basic.consume-ok"] {
+        client.read_like(1, expected);
+    }
+    for tag in ["a", "b"] {
+        client.send(&format!("basic.consume queue=q consumer_tag={tag}"));
+        client.read_like(1, "basic.consume-ok");
+    }
+    let mut consumers = server.get("/api/consumers").json();
+    consumers.as_array_mut().unwrap().retain(|consumer| consumer["queue"]["name"] == "q");
+    assert_eq!(consumers.as_array().unwrap().len(), 2);
+    assert_eq!(server.get("/api/queues/%2F/q").json()["consumer_details"], consumers);
+}
+
+#[test]
+fn what_goes_over_a_connection_is_counted() {
+    /// A passive declaration of `q` without arguments, and its answer.
+    const DECLARE_BYTES: u64 = 8 + 13;
+    const DECLARE_OK_BYTES: u64 = 8 + 14;
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    let mut declare = |how: &str| {
+        client.send(&format!("queue.declare queue=q {how}"));
+        client.read_like(1, "queue.declare-ok");
+        server.get("/api/connections").json()[0].clone()
+    };
+    let (before, after) = (declare(""), declare("passive"));
+    let grown = |field: &str| after[field].as_u64().unwrap() - before[field].as_u64().unwrap();
+    assert_eq!((grown("recv_oct"), grown("send_oct")), (DECLARE_BYTES, DECLARE_OK_BYTES));
+    assert_eq!(before["auth_mechanism"], "PLAIN");
 }
 
 #[test]

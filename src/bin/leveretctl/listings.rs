@@ -6,11 +6,12 @@ use crate::columns::{Column, cells, choose};
 use crate::output::Output;
 use serde_json::Value;
 
-const QUEUES: [Column; 24] = [
+const QUEUES: [Column; 25] = [
     ("name", Field("name")),
     ("messages", Field("messages")),
     ("messages_ready", Field("messages_ready")),
     ("messages_unacknowledged", Field("messages_unacknowledged")),
+    ("head_message_timestamp", Field("head_message_timestamp")),
     ("consumers", Field("consumers")),
     ("durable", Field("durable")),
     ("auto_delete", Field("auto_delete")),
@@ -52,7 +53,7 @@ const BINDINGS: [Column; 6] = [
     ("arguments", Field("arguments")),
 ];
 
-const CONNECTIONS: [Column; 20] = [
+const CONNECTIONS: [Column; 23] = [
     ("pid", Field("name")),
     ("name", Field("name")),
     ("user", Field("user")),
@@ -70,6 +71,9 @@ const CONNECTIONS: [Column; 20] = [
     ("channel_max", Field("channel_max")),
     ("client_properties", Field("client_properties")),
     ("connected_at", Field("connected_at")),
+    ("recv_oct", Field("recv_oct")),
+    ("send_oct", Field("send_oct")),
+    ("auth_mechanism", Field("auth_mechanism")),
     ("send_pend", Field("send_pend")),
     ("user_provided_name", Field("user_provided_name")),
     ("node", Field("node")),

@@ -165,6 +165,14 @@ impl Backlog {
         }
     }
 
+    /// The message at the head, as it lies there; `None` when there is none, or when it is not in memory.
+    pub fn head_entry(&self) -> Option<Entry<'_>> {
+        match self.returned.first_key_value() {
+            Some((_, first)) => Some(Entry::of(&first.message, first.sequence, first.expires_at_ms)),
+            None => self.head.front_entry(),
+        }
+    }
+
     /// Messages below this may have been delivered: those that were taken, and those of earlier runs.
     pub fn delivered_below(&self) -> u64 {
         let untaken = self.first_of_ring().unwrap_or(self.next_sequence);

@@ -92,6 +92,15 @@ impl Chunk {
         }
     }
 
+    fn first_entry(&self) -> Option<Entry<'_>> {
+        match self {
+            Self::Loose(loose) => {
+                loose.waiting.front().map(|first| Entry::of(&first.message, first.sequence, first.expires_at_ms))
+            }
+            Self::Packed(packed) => packed.first(),
+        }
+    }
+
     /// Another one begins behind it.
     fn close(&mut self) {
         if let Self::Packed(packed) = self {
@@ -198,6 +207,11 @@ impl Chunks {
     /// Sequence and expiry of the first message.
     pub fn front(&self) -> Option<(u64, u64)> {
         self.chunks.front()?.first()
+    }
+
+    /// The first message, as it lies there.
+    pub fn front_entry(&self) -> Option<Entry<'_>> {
+        self.chunks.front()?.first_entry()
     }
 
     /// Chunks with messages in them.

@@ -37,9 +37,14 @@ async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters
 
 async fn show(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
     check_vhost(&app, &vhost)?;
-    let name = name(&queue)?;
-    let queue = app.line.ask(|reply| Command::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
-    ok(&shapes::queue(&app, &queue))
+    let lookup = name(&queue)?;
+    let held = app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    let queue = name(&queue)?;
+    let consumers =
+        app.line.ask_all(|from, reply| Command::ConsumersOfQueue { queue: queue.clone(), from, reply }).await?;
+    let mut shape = shapes::queue(&app, &held);
+    shape["consumer_details"] = consumers.iter().map(|consumer| shapes::consumer(&app, consumer)).collect();
+    ok(&shape)
 }
 
 async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
