@@ -139,14 +139,13 @@ fn round_trip(broker: &mut Broker, bystander: ConnectionId) {
 
 /// Deletes the queues that the client left behind.
 fn clean_up(broker: &mut Broker, bystander: ConnectionId) {
-    let left: Vec<Vec<u8>> = broker
-        .hub
-        .broker()
-        .router()
-        .bindings()
-        .filter(|binding| binding.source.is_empty() && binding.destination_name != BYSTANDER_QUEUE)
-        .map(|binding| binding.destination_name.to_vec())
-        .collect();
+    let mut left = Vec::new();
+    let mut next = Some(0);
+    while let Some(from) = next {
+        let page = broker.hub.broker().snapshot_queues(from);
+        left.extend(page.items.into_iter().map(|queue| queue.name).filter(|name| **name != *BYSTANDER_QUEUE));
+        next = page.next;
+    }
     let mut wire = Vec::new();
     for queue in &left {
         Method::QueueDelete(queue::Delete { queue, nowait: true, ..Default::default() }).encode_frame(1, &mut wire);

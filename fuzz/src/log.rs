@@ -66,7 +66,7 @@ fn message(number: u64, length: usize) -> MessageRef {
 /// All that tells a message from another.
 fn image(message: &MessageRef) -> Vec<u8> {
     let content = message.content();
-    [content.exchange(), content.routing_key(), content.properties(), content.body(), &[message.priority()]].concat()
+    [content.exchange(), content.routing_key(), content.properties(), content.body(), &[message.attributes().priority]].concat()
 }
 
 /// All messages that a loader has still to bring; without one there are none.
@@ -120,7 +120,7 @@ fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, sto
         for queue in 1..=1 + number % QUEUES {
             known.insert((queue, number), image(&message));
             let route = Route { queue: DurableQueueId(queue), sequence: number, expires_at_ms: None };
-            position = store.enqueued(route, &message.content(), message.priority(), position);
+            position = store.enqueued(route, &message.content(), message.attributes().priority, position);
             store.awaited(position);
         }
         if number % 4 == 3 {

@@ -240,11 +240,6 @@ impl MessageRef {
         self.header().persistent
     }
 
-    /// The property `priority`, 0 when absent.
-    pub fn priority(&self) -> u8 {
-        self.header().priority
-    }
-
     /// What the queues must know of it, but for an expiration: its queues have made a time of that.
     pub fn attributes(&self) -> Attributes {
         let Header { persistent, priority, .. } = *self.header();
@@ -330,7 +325,7 @@ mod tests {
         assert_eq!(stored.properties(), [0, 0]);
         assert_eq!(stored.body(), b"hello");
         assert!(message.is_persistent());
-        assert_eq!(message.priority(), 7);
+        assert_eq!(message.attributes().priority, 7);
     }
 
     #[test]

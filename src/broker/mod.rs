@@ -210,10 +210,6 @@ impl<S: Store> Broker<S> {
         &self.settings.vhost
     }
 
-    pub fn router(&self) -> &Router {
-        &self.router
-    }
-
     pub fn totals(&self) -> &Totals {
         &self.totals
     }

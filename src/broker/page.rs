@@ -160,10 +160,6 @@ impl PageBuilder {
         self.bytes.shrink_to_fit();
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.summary.is_none()
-    }
-
     pub fn summary(&self) -> Option<PageSummary> {
         self.summary
     }
@@ -378,7 +374,7 @@ mod tests {
                 prop_assert_eq!(unpacked.expires_at_ms, sample.expires_at_ms);
                 prop_assert_eq!(unpacked.message.content(), expected.content());
                 prop_assert_eq!(unpacked.message.is_persistent(), sample.persistent);
-                prop_assert_eq!(unpacked.message.priority(), sample.priority);
+                prop_assert_eq!(unpacked.message.attributes().priority, sample.priority);
             }
         }
 

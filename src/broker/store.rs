@@ -135,7 +135,8 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     /// How many pages it keeps.
-    pub fn page_count(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn page_count(&self) -> usize {
         self.pages.len()
     }
 }

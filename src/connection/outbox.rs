@@ -153,11 +153,6 @@ impl Outbox {
             }
         }
     }
-
-    /// Memory that the waiting bytes hold; shared bodies are counted with their messages.
-    pub fn memory_bytes(&self) -> usize {
-        self.buffer.capacity()
-    }
 }
 
 /// All outboxes, the list of those to flush, and the pool of buffers.
@@ -402,7 +397,7 @@ mod tests {
                 received.extend(take(&mut outboxes, sends.next().unwrap()));
             }
             prop_assert_eq!(received, expected);
-            prop_assert_eq!(outboxes.get(CLIENT).memory_bytes(), 0);
+            prop_assert_eq!(outboxes.get(CLIENT).buffer.capacity(), 0);
         }
     }
 

@@ -71,11 +71,6 @@ impl Poller {
         self.poll.registry().register(source, Token(token), Interest::READABLE)
     }
 
-    /// Stops reporting `source`. Readiness that the latest poll already holds is not taken back.
-    pub fn deregister(&self, source: &mut impl Source) -> io::Result<()> {
-        self.poll.registry().deregister(source)
-    }
-
     /// Waits until something is ready or `timeout` has passed; `None` waits for ever. A wait that a signal interrupts
     /// ends with nothing ready.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -256,15 +251,6 @@ pub(super) mod tests {
         client.read_exact(&mut received).unwrap();
         poll_until(&mut poller, |ready| ready.token == CLIENT && ready.writable);
         assert!(matches!(socket.send(b"more"), Sent::Bytes(4)));
-    }
-
-    #[test]
-    fn a_deregistered_socket_stays_silent() {
-        let (mut poller, mut socket, mut client) = accepted();
-        poller.deregister(&mut socket).unwrap();
-        client.write_all(b"unheard").unwrap();
-        poller.poll(Some(Duration::ZERO)).unwrap();
-        assert!(poller.ready().all(|ready| ready.token != CLIENT));
     }
 
     #[test]

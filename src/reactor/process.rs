@@ -4,7 +4,6 @@
 //! reads Linux's /proc and /sys), the answer is `None`.
 
 use std::io;
-use std::time::Duration;
 
 /// Raises the limit of open descriptors as far as the process may, and returns what it is then.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
@@ -36,14 +35,6 @@ pub fn open_descriptors() -> Option<u64> {
     // The listing itself holds one open while it counts.
     let listed = std::fs::read_dir("/proc/self/fd").ok()?.count();
     u64::try_from(listed).ok()?.checked_sub(1)
-}
-
-/// The CPU time that all threads of the process have used, in user space and in the kernel.
-pub fn process_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec for the call to fill. It cannot fail for this clock: it stays 0 if it did.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Lets the kernel back the process's memory with huge pages, or forbids it from now on. Pages that are there stay as they
@@ -189,7 +180,6 @@ mod tests {
         let resident = resident_bytes().unwrap();
         let limit = memory_limit_bytes().unwrap();
         assert!(resident > 0 && resident < limit, "{resident} of {limit} bytes");
-        assert!(process_cpu_time() > Duration::ZERO);
     }
 
     #[test]

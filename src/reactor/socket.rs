@@ -6,11 +6,9 @@
 use super::event_loop::delegate_source;
 use mio::net::TcpStream;
 use socket2::SockRef;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 /// A connected client's stream, non-blocking, without Nagle's delay.
 #[derive(Debug)]
@@ -58,19 +56,6 @@ impl Socket {
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         debug_assert!(!buffer.is_empty(), "an empty buffer would look like the end of the stream");
         received(|| self.stream.read(buffer))
-    }
-
-    /// Fills `first`, then `second`, with one system call. `Bytes` counts both; they must not both be empty.
-    pub fn receive_vectored(&mut self, first: &mut [u8], second: &mut [u8]) -> Received {
-        debug_assert!(!first.is_empty() || !second.is_empty(), "empty buffers would look like the end of the stream");
-        received(|| self.stream.read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]))
-    }
-
-    /// Receives into memory that nobody has written to, such as the spare capacity of a large buffer, which then need
-    /// not be zeroed. After `Bytes(count)` the first `count` bytes of `buffer` are initialised.
-    pub fn receive_uninit(&mut self, buffer: &mut [MaybeUninit<u8>]) -> Received {
-        debug_assert!(!buffer.is_empty(), "an empty buffer would look like the end of the stream");
-        received(|| SockRef::from(&self.stream).recv(buffer))
     }
 
     /// Appends at most `limit_bytes` to `body`, within the capacity it has, and puts what follows into `overflow`,
@@ -124,12 +109,6 @@ impl Socket {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// Makes dropping the socket reset the stream at once instead of closing it in good order: unsent bytes are thrown
-    /// away and the peer sees a reset.
-    pub fn set_linger_zero(&self) -> io::Result<()> {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
-    }
-
     /// Who is at the other end.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
@@ -175,6 +154,7 @@ mod tests {
     use super::*;
     use crate::reactor::{Accepted, Listener};
     use std::net::TcpStream as Client;
+    use std::time::Duration;
 
     /// A socket and the client at its other end. The client's bytes are on the loopback when its write returns, so
     /// these tests need no poll.
@@ -213,25 +193,6 @@ mod tests {
         let mut received = Vec::new();
         client.read_to_end(&mut received).unwrap();
         assert_eq!(received, b"farewell");
-    }
-
-    #[test]
-    fn vectored_receive_fills_the_first_buffer_before_the_second() {
-        let (mut socket, mut client) = pair();
-        client.write_all(b"bodyframe").unwrap();
-        let (mut first, mut second) = ([0; 4], [0; 16]);
-        assert!(matches!(socket.receive_vectored(&mut first, &mut second), Received::Bytes(9)));
-        assert_eq!((&first, &second[..5]), (b"body", &b"frame"[..]));
-        assert!(matches!(socket.receive_vectored(&mut first, &mut second), Received::WouldBlock));
-    }
-
-    #[test]
-    fn uninitialised_memory_can_be_received_into() {
-        let (mut socket, mut client) = pair();
-        client.write_all(b"bytes").unwrap();
-        let mut buffer = Vec::<u8>::with_capacity(64);
-        assert!(matches!(socket.receive_uninit(buffer.spare_capacity_mut()), Received::Bytes(5)));
-        assert!(matches!(socket.receive_uninit(buffer.spare_capacity_mut()), Received::WouldBlock));
     }
 
     #[test]
@@ -274,14 +235,6 @@ mod tests {
         assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
         client.write_all(b"last words").unwrap();
         assert!(matches!(socket.receive(&mut [0; 16]), Received::Bytes(10)));
-    }
-
-    #[test]
-    fn lingering_for_zero_seconds_resets_the_peer() {
-        let (socket, mut client) = pair();
-        socket.set_linger_zero().unwrap();
-        drop(socket);
-        assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

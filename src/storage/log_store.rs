@@ -55,10 +55,6 @@ impl SealedBatch {
     pub fn last_position(&self) -> LogPosition {
         LogPosition(self.first_position + u64::from(self.records) - 1)
     }
-
-    pub fn has_records(&self) -> bool {
-        self.buffer.len() > BATCH_HEADER_BYTES
-    }
 }
 
 /// What the writer says of a batch.

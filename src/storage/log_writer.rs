@@ -163,12 +163,6 @@ impl<D: Disk> LogWriter<D> {
         &self.disk
     }
 
-    /// Bytes of all files of the log, free ones included.
-    pub fn log_bytes(&self) -> u64 {
-        let waiting = self.free.len() + usize::from(self.prepared.is_some());
-        self.file_bytes.values().sum::<u64>() + waiting as u64 * self.options.segment_bytes
-    }
-
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }

@@ -21,9 +21,6 @@ use crate::broker::store::{Definition, DurableBinding, DurableDestination, Durab
 use crate::protocol::{FieldTable, ShortString};
 use crate::varint::{Cursor, put_counted_bytes, put_varint};
 
-/// Bytes before a record's payload.
-pub const RECORD_HEADER_BYTES: usize = 5;
-
 /// Smallest content header frame: frame header, class, weight, body size, flags, frame end.
 const HEADER_FRAME_MIN_BYTES: usize = 7 + 12 + 2 + 1;
 /// Frame header and frame end of a body frame.

@@ -319,11 +319,6 @@ impl State {
         }
         count
     }
-
-    /// How many messages are alive, one for each queue.
-    pub fn live_messages(&self) -> u64 {
-        self.segments.values().map(|segment| segment.live).sum()
-    }
 }
 
 /// Fewer messages are alive in a segment.

@@ -302,7 +302,7 @@ impl Model {
             let sequence = self.next_sequence.entry(to).or_default();
             let expires_at_ms = number.is_multiple_of(3).then_some(number * 1000);
             let route = Route { queue: queue(to), sequence: *sequence, expires_at_ms };
-            position = log.store.enqueued(route, &stored.content(), stored.priority(), position);
+            position = log.store.enqueued(route, &stored.content(), stored.attributes().priority, position);
             let told = Told { number, length, expires_at_ms, position, removed: false };
             self.messages.insert((to, *sequence), told);
             *sequence += 1;
@@ -353,7 +353,7 @@ impl Model {
             assert_eq!(number_of(&recovered.message), told.number, "{key:?} is another message");
             let expected = message(told.number, told.length);
             assert_eq!(recovered.message.content(), expected.content(), "{key:?} is not whole");
-            assert_eq!(recovered.message.priority(), expected.priority());
+            assert_eq!(recovered.message.attributes().priority, expected.attributes().priority);
             assert_eq!(recovered.expires_at_ms, told.expires_at_ms);
             assert!(!(after_clean_stop && told.removed), "{key:?} was removed before a clean stop");
         }

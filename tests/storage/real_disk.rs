@@ -44,7 +44,7 @@ fn start(folder: &TestFolder) -> (LogStore, WriterHandle, Vec<u64>, bool) {
 fn enqueue(store: &mut LogStore, number: u64, length: usize) -> LogPosition {
     let message = message(number, length);
     let route = Route { queue: queue(1), sequence: number, expires_at_ms: None };
-    store.enqueued(route, &message.content(), message.priority(), LogPosition::default())
+    store.enqueued(route, &message.content(), message.attributes().priority, LogPosition::default())
 }
 
 /// Writes until nothing waits.

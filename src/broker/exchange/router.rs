@@ -121,11 +121,6 @@ impl Router {
         Ok(id)
     }
 
-    /// Every exchange, in no particular order but a stable one.
-    pub fn exchanges(&self) -> impl Iterator<Item = (ExchangeId, &Exchange)> {
-        self.exchanges.iter().map(|(id, exchange)| (ExchangeId(id as u32), exchange))
-    }
-
     /// Makes the queue reachable by its name through the default exchange.
     pub fn queue_added(&mut self, name: &ShortString, id: QueueId, durable: bool) {
         let index = id.0 as usize;
@@ -149,29 +144,6 @@ impl Router {
             Matcher::Direct(keys) => keys.get(name)?.queues().first().copied(),
             _ => unreachable!("the default exchange is direct"),
         }
-    }
-
-    /// Every binding, those of the default exchange first.
-    pub fn bindings(&self) -> impl Iterator<Item = BindingInfo<'_>> {
-        let queues = self.queues.iter().enumerate();
-        let implicit = queues.filter_map(|(id, queue)| {
-            let queue = queue.as_ref()?;
-            Some(BindingInfo {
-                source: b"",
-                destination: Destination::Queue(QueueId(id as u32)),
-                destination_name: &queue.name,
-                routing_key: &queue.name,
-                arguments: None,
-                durable: queue.durable,
-            })
-        });
-        implicit.chain(self.bindings.iter().map(|(_, binding)| self.binding_info(binding)))
-    }
-
-    /// Bindings with this exchange as their source; none for the default exchange, whose bindings are implicit.
-    pub fn bindings_from(&self, source: ExchangeId) -> impl Iterator<Item = BindingInfo<'_>> {
-        let outgoing = self.exchange_info(source).outgoing.iter();
-        outgoing.map(|&id| self.binding_info(&self.bindings[id]))
     }
 
     /// Bindings that lead to a queue or exchange, without the default exchange's.

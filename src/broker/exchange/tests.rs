@@ -57,7 +57,8 @@ const DEFAULT_REFUSED: &str = "operation not permitted on the default exchange";
 #[test]
 fn every_vhost_is_born_with_these_exchanges() {
     let router = router();
-    let listed: Vec<_> = router.exchanges().map(|(_, x)| (x.name.to_string(), x.kind.name(), x.internal)).collect();
+    let exchanges = || router.exchanges_in(0..router.exchange_slots());
+    let listed: Vec<_> = exchanges().map(|x| (x.name.to_string(), x.kind.name(), x.internal)).collect();
     let expected = [
         ("", "direct", false),
         ("amq.direct", "direct", false),
@@ -68,7 +69,7 @@ fn every_vhost_is_born_with_these_exchanges() {
         ("amq.rabbitmq.trace", "topic", true),
     ];
     assert_eq!(listed, expected.map(|(name, kind, internal)| (name.to_owned(), kind, internal)));
-    assert!(router.exchanges().all(|(_, exchange)| exchange.durable && !exchange.auto_delete));
+    assert!(exchanges().all(|exchange| exchange.durable && !exchange.auto_delete));
     assert_eq!(router.exchange(b""), Some(DEFAULT_EXCHANGE));
 }
 
@@ -417,7 +418,7 @@ fn an_auto_delete_exchange_bound_to_itself_can_be_deleted() {
     router.declare(b"x", b"fanout", false, true, false, &none()).unwrap();
     router.bind_exchange(b"x", b"x", b"", &none()).unwrap();
     assert!(router.delete(b"x", false).unwrap().existed);
-    assert_eq!(router.bindings().count(), 0);
+    assert_eq!(router.binding_count(), 0);
 }
 
 #[test]
@@ -468,9 +469,7 @@ fn bindings_are_listed() {
         let (source, name) = (binding.source.escape_ascii(), binding.destination_name.escape_ascii());
         format!("{source}|{}|{name}|{}", binding.destination_type(), binding.properties_key())
     };
-    let listed: Vec<_> = router.bindings().map(line).collect();
+    let listed: Vec<_> = router.bindings_in(0..router.binding_slots()).map(line).collect();
     assert_eq!(listed, ["|queue|q|q", "amq.topic|queue|q|a.%23", "amq.topic|exchange|amq.fanout|~"]);
     assert_eq!(router.bindings_to(Destination::Queue(q)).map(line).collect::<Vec<_>>(), listed[1..2]);
-    let topic = router.exchange(b"amq.topic").unwrap();
-    assert_eq!(router.bindings_from(topic).map(line).collect::<Vec<_>>(), listed[1..]);
 }
