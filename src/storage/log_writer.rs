@@ -14,7 +14,7 @@ use super::active::Active;
 use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::checkpoint::Needed;
 use super::chore::Chore;
-use super::disk::{Disk, DiskFile, Folder};
+use super::disk::{Disk, Folder};
 use super::error::StorageError;
 use super::loader::Unread;
 use super::log_store::{SealedBatch, Written};
@@ -26,7 +26,6 @@ use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNu
 use super::state::{SegmentUse, State};
 use crate::broker::store::LogPosition;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 
 pub struct LogWriter<D: Disk> {
     pub(super) disk: D,
@@ -84,19 +83,6 @@ struct Unabsorbed {
     segment: SegmentNumber,
 }
 
-/// Makes what recovery read survive. A broker that was killed leaves its last batch with the system, which may not have
-/// written it yet: recovery reads it, and the checkpoint to come relies on it. Earlier segments were synced before the
-/// last one was begun.
-fn sync_last_segment<D: Disk>(disk: &D, state: &State) -> Result<(), StorageError> {
-    let Some(number) = state.segments.keys().next_back() else { return Ok(()) };
-    let name = file_name(*number);
-    match disk.open(Folder::Log, &name).and_then(|file| file.sync()) {
-        // Salvaged without it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.map_err(StorageError::io(format!("sync {}", Folder::Log.display(&name)))),
-    }
-}
-
 impl<D: Disk> LogWriter<D> {
     /// Goes on where recovery ended: in a new generation and a new segment, behind a fresh checkpoint.
     ///
@@ -112,9 +98,12 @@ impl<D: Disk> LogWriter<D> {
             checkpoints,
             checkpoint_serial,
             damaged,
+            tail,
             unread,
         } = resume;
-        sync_last_segment(&disk, &state)?;
+        if let Some(tail) = tail {
+            tail.write_again(&disk)?;
+        }
         meta.write(&disk)?;
         let zeros = vec![0; options.zero_ahead_bytes];
         let mut writer = Self {

@@ -24,6 +24,7 @@
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
 //! | [`recovery`], `scan` | from a folder to a state |
+//! | `tail` | the end of what was read, of which nobody knows whether it is on the disk |
 //! | [`loader`], [`loader_thread`], `unloaded` | its messages, page by page, while the broker serves already |
 //! | [`page_queue`] | the loop's half of paging |
 //! | [`pager`], `page_files`, [`pager_thread`] | the other half: pages that do not fit in memory, in scratch files beside the log |
@@ -55,6 +56,7 @@ mod scan;
 pub mod segment;
 pub mod spawn;
 pub mod state;
+mod tail;
 mod unloaded;
 
 pub use error::StorageError;

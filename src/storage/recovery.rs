@@ -17,8 +17,10 @@
 //! * else nothing that anybody was promised can be missing: the torn tail is cut.
 //!
 //! Nothing is looked for behind the last batch of a clean stop of the broker that opened the folder last.
+//!
+//! What was read last may not be on the disk, whatever the system shows: see [`Tail`].
 
-use super::batch::{Batch, FLAG_CLEAN_STOP};
+use super::batch::{BATCH_HEADER_BYTES, Batch, FLAG_CLEAN_STOP};
 use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
 use super::disk::{Disk, DiskFile, Folder, read_file};
 use super::error::StorageError;
@@ -29,6 +31,7 @@ use super::record::{BadRecord, Record, read_record};
 use super::scan::{BAD_RECORD, BatchReader, Found, read_segment_header};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name, number_of};
 use super::state::{QueueState, State};
+use super::tail::Tail;
 use super::{LogOptions, NodeId};
 use crate::broker::store::{Definition, DurableQueueId, LogPosition};
 use crate::varint::Cursor;
@@ -95,6 +98,8 @@ pub struct Resume {
     pub(super) checkpoint_serial: u64,
     /// Segments with damage, whose live messages must be moved.
     pub(super) damaged: Vec<SegmentNumber>,
+    /// What must be written again before anything relies on it.
+    pub(super) tail: Option<Tail>,
     /// What the loader reads while the writer writes.
     pub(super) unread: Unread,
 }
@@ -139,6 +144,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         generation: 0,
         warnings,
         damaged: Vec::new(),
+        tail: None,
     };
     let kept: Vec<_> = checkpoints.newest.iter().map(Needed::of).collect();
     replay.run(checkpoints.newest, checkpoints.any_damaged)?;
@@ -151,7 +157,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     let loader = replay.loader();
     loader.look()?;
     let clean = replay.stopped_in_order() && replay.damaged.is_empty();
-    let Replay { state, next_position, delivered, warnings, damaged, .. } = replay;
+    let Replay { state, next_position, delivered, warnings, damaged, tail, .. } = replay;
     let queues = state.queues_in_order();
     let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
         id: *id,
@@ -177,6 +183,8 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
             segment_files,
             checkpoints: kept,
             checkpoint_serial,
+            // What is whole in a damaged one is appended again elsewhere.
+            tail: tail.filter(|tail| !damaged.contains(&tail.segment())),
             damaged,
             unread: loader.unread(),
         },
@@ -265,6 +273,8 @@ struct Replay<'d, D: Disk> {
     generation: u64,
     warnings: Vec<String>,
     damaged: Vec<SegmentNumber>,
+    /// Of the segment with batches that was read last.
+    tail: Option<Tail>,
 }
 
 /// A place in the log.
@@ -315,6 +325,7 @@ impl<D: Disk> Replay<'_, D> {
                 segment.first_position = reader.header().first_position;
             }
             segment.generation = reader.header().generation;
+            self.tail = Some(Tail::new(number, offset));
             reader.go_to(offset);
             loop {
                 place.offset = self.batches(reader)?;
@@ -367,13 +378,17 @@ impl<D: Disk> Replay<'_, D> {
                 return Ok(offset);
             }
             self.next_position = batch.header.next_position();
+            let end = offset + BATCH_HEADER_BYTES as u64 + u64::from(batch.header.body_length);
+            if let Some(tail) = &mut self.tail {
+                tail.extend(&batch.header, end);
+            }
             self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
             self.last_generation = generation;
             if let Err(BadRecord) = self.apply(&batch, number) {
                 self.damage(&Folder::Log.display(&file_name(number)), offset, BAD_RECORD)?;
                 self.damaged.push(number);
             }
-            self.state.segments.entry(number).or_default().end = reader.offset();
+            self.state.segments.entry(number).or_default().end = end;
         }
     }
 

@@ -128,6 +128,11 @@ impl<F: DiskFile> BatchReader<F> {
         self.buffer_offset + self.position as u64
     }
 
+    /// What was read from `offset`, where the last batch begins, up to where the next one does.
+    pub fn bytes_since(&self, offset: u64) -> &[u8] {
+        &self.buffer[(offset - self.buffer_offset) as usize..self.position]
+    }
+
     /// Goes on at `offset`.
     pub fn go_to(&mut self, offset: u64) {
         (self.buffer_offset, self.position, self.filled) = (offset, 0, 0);

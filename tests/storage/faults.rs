@@ -68,6 +68,63 @@ fn a_failing_call_poisons_the_log_and_loses_nothing_that_was_durable() {
     }
 }
 
+/// What a broker finds that comes after one that failed, and what is left of it when the power goes off after that.
+fn goes_on_after_a_failure(disk: &SimDisk, model: &mut Model, what: &str) {
+    let cached = disk.after_stop();
+    let (mut log, found) =
+        Log::open(&cached, small(), RecoveryMode::Strict).unwrap_or_else(|error| panic!("{what}: {error}"));
+    model.check(&found, false);
+    if !model.queues.contains_key(&1) {
+        model.declare(&mut log, 1);
+    }
+    let position = model.enqueue(&mut log, &[1], 100);
+    log.store.awaited(position);
+    log.flush();
+    model.note_durable(&log);
+    for seed in 0..3 {
+        let survived = cached.after_crash(seed);
+        let (_, found) = Log::open(&survived, small(), RecoveryMode::Strict)
+            .unwrap_or_else(|error| panic!("{what}, seed {seed}: {error}"));
+        model.clone().check(&found, false);
+    }
+}
+
+/// After a failed sync the system still shows what is not on the disk, and a further sync has nothing to complain of.
+#[test]
+fn what_only_the_cache_holds_after_a_failure_is_not_relied_on() {
+    let disk = SimDisk::default();
+    let (mut log, mut model) = declared_log(&disk).unwrap();
+    work(&mut log, &mut model);
+    for call in 1..=disk.calls() {
+        let disk = SimDisk::default();
+        disk.fail_at(call, Fault::Broken);
+        let Some((mut log, mut model)) = declared_log(&disk) else { continue };
+        work(&mut log, &mut model);
+        goes_on_after_a_failure(&disk, &mut model, &format!("failed at {call}"));
+    }
+}
+
+/// A broker is killed, and the system fails to write what it left. Every start up to one that succeeds is told so, or
+/// writes it again itself.
+#[test]
+fn a_start_that_fails_to_sync_what_it_read_leaves_the_next_one_as_wise() {
+    let disk = SimDisk::default();
+    let (mut log, mut model) = declared_log(&disk).unwrap();
+    work(&mut log, &mut model);
+    (0..5).for_each(|_| _ = model.enqueue(&mut log, &[1, 2], 100));
+    log.flush();
+    for call in 1.. {
+        let disk = disk.after_stop();
+        disk.fail_at(call, Fault::Broken);
+        let failed = Log::open(&disk, small(), RecoveryMode::Strict).is_err();
+        if !failed {
+            assert!(call > 3 && !disk.has_failed());
+            break;
+        }
+        goes_on_after_a_failure(&disk, &mut model.clone(), &format!("a start failed at {call}"));
+    }
+}
+
 #[test]
 fn a_full_disk_postpones_a_checkpoint() {
     let disk = SimDisk::default();
