@@ -130,6 +130,17 @@ fn request_pages(pager: &PagerHandle, hub: &mut Hub<LogStore>) {
     }
 }
 
+/// Why the broker has to stop.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The log can't be written: nothing is durable any more.
+    Log(StorageError),
+    /// Messages that were moved out of memory can't be read back. The log is as good as before.
+    Pages(StorageError),
+    /// Messages of the earlier run can't be loaded. What is written to the log is durable all the same.
+    Loading(StorageError),
+}
+
 /// The running log.
 pub(super) struct Journal {
     writer: WriterHandle,
@@ -154,8 +165,15 @@ impl Journal {
     /// pages that were asked for are there.
     ///
     /// # Errors
-    /// The writer's: nothing is durable any more; the pager's: messages can't be read. The broker has to stop.
-    pub fn take_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+    /// The writer's, the pager's or the loader's. The broker has to stop: its queues must not go on without messages that
+    /// were confirmed and come back with the next start.
+    pub fn take_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), Failure> {
+        self.take_progress(hub).map_err(Failure::Log)?;
+        self.take_page_reports(hub).map_err(Failure::Pages)?;
+        self.take_loaded(hub).map_err(Failure::Loading)
+    }
+
+    fn take_progress(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         let mut progressed = false;
         while let Some(report) = self.writer.try_report() {
             match report {
@@ -175,8 +193,7 @@ impl Journal {
         if progressed {
             hub.log_progressed();
         }
-        self.take_page_reports(hub)?;
-        self.take_loaded(hub)
+        Ok(())
     }
 
     /// Takes in what the loader brought, as fast as pages can be written.

@@ -13,7 +13,7 @@ use super::desk::Desk;
 use super::freed_memory::FreedMemory;
 use super::hub::{Hub, MayRead};
 use super::huge_pages::HugePages;
-use super::journal::Journal;
+use super::journal::{Failure, Journal};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
@@ -78,6 +78,8 @@ pub(super) struct Server {
     /// Clients with a command that waits for messages to come back to memory.
     awaiting: Vec<ConnectionId>,
     shutdown_at_ms: Option<u64>,
+    /// Why it is being shut down, if not because somebody wanted it.
+    failed: Option<StorageError>,
     signalled: bool,
     now_ms: u64,
 }
@@ -148,6 +150,7 @@ impl Server {
             pressed: Vec::new(),
             awaiting: Vec::new(),
             shutdown_at_ms: None,
+            failed: None,
             signalled: false,
         })
     }
@@ -162,7 +165,7 @@ impl Server {
             for over in self.hub.start_turn(self.now_ms) {
                 self.close(over);
             }
-            self.journal.take_reports(&mut self.hub).map_err(log_failed)?;
+            self.take_reports()?;
             self.take_readiness();
             self.handle_signals(&reload);
             self.journal.check_disk(&mut self.hub, self.now_ms);
@@ -183,7 +186,8 @@ impl Server {
             self.freed_memory.follow(message_bytes, self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
             if self.is_shut_down() {
-                return self.journal.finish(&mut self.hub).map_err(log_failed);
+                self.journal.finish(&mut self.hub).map_err(log_failed)?;
+                return self.failed.map_or(Ok(()), |error| Err(io::Error::other(error)));
             }
         }
     }
@@ -251,15 +255,45 @@ impl Server {
                         log::info!("configuration read again");
                     }
                 }
-                Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => {
-                    log::info!("stopping: closing {} connections", self.hub.connection_count());
-                    self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
-                    self.listeners.clear();
-                    self.accepting.clear();
-                    self.hub.close_all(SHUTDOWN_EXPLANATION);
-                }
+                Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => self.begin_shutdown(),
                 Signal::Terminate | Signal::Interrupt => self.shutdown_at_ms = Some(self.now_ms),
             }
+        }
+    }
+
+    fn begin_shutdown(&mut self) {
+        log::info!("stopping: closing {} connections", self.hub.connection_count());
+        self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
+        self.listeners.clear();
+        self.accepting.clear();
+        self.hub.close_all(SHUTDOWN_EXPLANATION);
+    }
+
+    fn take_reports(&mut self) -> io::Result<()> {
+        match self.journal.take_reports(&mut self.hub) {
+            Ok(()) => {}
+            Err(Failure::Log(error)) => return Err(log_failed(error)),
+            Err(Failure::Pages(error)) => {
+                log::error!(
+                    "messages beyond memory can't be read: {error}. The log is not affected: the broker stops in order, \
+                     and the next start has all persistent messages"
+                );
+                self.end_without_messages(error);
+            }
+            Err(Failure::Loading(error)) => {
+                log::error!("messages can't be loaded, and the broker stops in order: {error}");
+                self.end_without_messages(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages are out of reach. A queue that went on without them would look to its consumers as if confirmed messages
+    /// were lost; and the log, which has them, may still get all that it is owed.
+    fn end_without_messages(&mut self, error: StorageError) {
+        self.failed = Some(error);
+        if self.shutdown_at_ms.is_none() {
+            self.begin_shutdown();
         }
     }
 

@@ -18,7 +18,8 @@
 //! done when nothing is to be written, and otherwise in proportion to what is.
 //!
 //! A disk that takes no pages loses nothing: they stay in memory, in their order. A page that does not come back whole
-//! ends all, for nobody else has it. It knows no clock: when to try a failed write again is for others to say.
+//! ends all: its persistent messages are in the log, and come back from there with the next start, but until then nobody
+//! else has them. It knows no clock: when to try a failed write again is for others to say.
 
 use super::disk::Disk;
 use super::error::StorageError;

@@ -1,11 +1,16 @@
 //! A full disk, a broken one, and one that cannot sync, under the program itself: it says so and ends, nothing is
-//! confirmed afterwards, and a restart finds everything that was confirmed before.
+//! confirmed afterwards, and a restart finds everything that was confirmed before. And scratch files that do not give
+//! back what was written to them: the log is none the worse for that.
 
 use crate::ledger::Ledger;
-use crate::message::{Message, take_all};
-use crate::node::{DataFolder, Node, PATIENCE, ask};
+use crate::message::{Message, next_delivery, take_all};
+use crate::node::{DataFolder, Node, PATIENCE, ask, depth};
 use crate::refusing::{Refusal, UNLUCKY_DESCRIPTOR};
 use crate::support::client::{Client, Event};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::Instant;
 
 const LENGTH: usize = 20_000;
 /// Messages that must be confirmed before anything goes wrong.
@@ -127,4 +132,62 @@ fn nothing_is_confirmed_that_was_not_synced() {
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("nothing is durable any more: cannot sync the log: Input/output error"), "{text}");
     folder.start();
+}
+
+/// Files of pages, with their sizes.
+fn page_files(folder: &DataFolder) -> Vec<(PathBuf, u64)> {
+    let entries = std::fs::read_dir(folder.path().join("paging")).expect("a folder for pages");
+    let files = entries.map(|entry| entry.expect("a name"));
+    files.map(|file| (file.path(), file.metadata().expect("a size").len())).collect()
+}
+
+/// Takes a message out of a queue and acknowledges it.
+fn take_one(client: &mut Client, delivery_tag: usize) -> Message {
+    client.send("basic.get queue=q");
+    let message = next_delivery(client).expect("a running broker").message;
+    client.send(&format!("basic.ack delivery_tag={delivery_tag}"));
+    message
+}
+
+#[test]
+fn pages_that_cannot_be_read_back_end_the_broker_in_order_and_nothing_is_lost() {
+    const MESSAGES: u32 = 500;
+    const TAKEN: usize = 3;
+    const PAGED_BYTES: u64 = 4 << 20;
+    let folder = DataFolder::new();
+    let node = folder.start_with_little_memory();
+    let mut client = declare(&node);
+    let messages: Vec<_> = (1..=MESSAGES).map(|number| Message { publisher: 1, number, length: LENGTH }).collect();
+    messages.iter().for_each(|message| client.send_bytes(&message.publish("routing_key=q", 2)));
+    client.expects(&format!("acks {MESSAGES}"));
+    for (index, message) in messages[..TAKEN].iter().enumerate() {
+        assert_eq!(take_one(&mut client, index + 1), *message);
+    }
+    assert_eq!(depth(&mut client, "q"), Some(MESSAGES as usize - TAKEN));
+
+    let since = Instant::now();
+    while page_files(&folder).iter().map(|(_, bytes)| bytes).sum::<u64>() < PAGED_BYTES {
+        assert!(since.elapsed() < PATIENCE, "no pages");
+        std::thread::yield_now();
+    }
+    for (path, bytes) in page_files(&folder) {
+        let file = File::options().write(true).open(path).expect("a file of pages");
+        file.write_all_at(&vec![0x55; bytes as usize], 0).expect("a file of pages");
+    }
+    let mut consumer = node.client();
+    consumer.send("basic.consume queue=q");
+    while !matches!(consumer.next(1, PATIENCE), Event::Closed) {}
+    let (status, text) = node.wait();
+    assert_eq!(status.code(), Some(1), "{text}");
+    let line = text.lines().find(|line| line.contains("ERROR")).unwrap_or_else(|| panic!("no word of it in:\n{text}"));
+    assert!(line.contains("cannot read a page back from paging/0000000000000000.page, byte "), "{line}");
+    assert!(line.contains("The log is not affected"), "{line}");
+    assert!(!text.contains("the log failed") && !text.contains("panicked"), "{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.starts_with("leveret: cannot read a page back from paging/"), "{last}");
+
+    let node = folder.start();
+    assert!(node.said.contains("after an orderly stop"), "{}", node.said);
+    let found: Vec<_> = take_all(&mut node.client(), "q").iter().map(|delivery| delivery.message).collect();
+    assert!(found == messages[TAKEN..], "{} messages came back", found.len());
 }
