@@ -55,7 +55,7 @@ impl ApiError {
     pub fn of_definition(error: AmqpError) -> Self {
         match error.code {
             ReplyCode::NotFound => Self::Missing(error.explanation),
-            ReplyCode::AccessRefused => Self::NotAuthorised(error.explanation),
+            ReplyCode::AccessRefused => Self::NotAuthorised("Access refused.".to_owned()),
             _ => Self::BadRequest(error.explanation),
         }
     }

@@ -89,6 +89,25 @@ fn exchanges_are_bound_to_exchanges() {
 }
 
 #[test]
+fn what_is_the_brokers_own_stays_as_it_is() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", "{}");
+    for (method, path) in [
+        ("DELETE", "exchanges/%2F/amq.topic"),
+        ("DELETE", "exchanges/%2F/amq.default"),
+        ("PUT", "exchanges/%2F/amq.new"),
+        ("PUT", "queues/%2F/amq.new"),
+        ("POST", "bindings/%2F/e/amq.default/q/q"),
+        ("DELETE", "bindings/%2F/e/amq.default/q/q/q"),
+    ] {
+        let refused = server.ask(method, &format!("/api/{path}"), "{}");
+        let expected = json!({"error": "not_authorised", "reason": "Access refused."});
+        assert_eq!((refused.status, refused.json()), (401, expected), "{method} {path}");
+    }
+    assert_eq!(server.ask("DELETE", "/api/bindings/%2F/e/amq.default/q/no/no", "").status, 404);
+}
+
+#[test]
 fn messages_are_published_and_looked_at() {
     let server = Server::start();
     server.ask("PUT", "/api/queues/%2F/q", "{}");

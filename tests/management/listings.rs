@@ -173,6 +173,7 @@ fn what_does_not_exist_is_not_found() {
         "/api/exchanges/%2F/no",
         "/api/bindings/no",
         "/api/bindings/%2F/e/no/q/no/no",
+        "/api/bindings/%2F/e/amq.default/q/no/no",
         "/api/exchanges/no/amq.topic/bindings/source",
         "/api/bindings/%2F/e/amq.topic/x/no",
         "/api/vhosts/no",

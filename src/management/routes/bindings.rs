@@ -123,7 +123,13 @@ impl Ends {
         };
         let exact = bindings.iter().position(|binding| binding.properties_key == properties_key);
         let index = exact.or_else(|| bindings.iter().position(routing_key_only)).ok_or(ApiError::NotFound)?;
-        bindings.into_iter().nth(index).ok_or(ApiError::NotFound)
+        let binding = bindings.into_iter().nth(index).ok_or(ApiError::NotFound)?;
+        if binding.source.is_empty() {
+            // Listed whether or not there is such a queue.
+            let name = binding.destination.clone();
+            app.line.ask(|reply| Command::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
+        }
+        Ok(binding)
     }
 }
 
