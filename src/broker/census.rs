@@ -96,7 +96,7 @@ impl<S: Store> Broker<S> {
             let waits = match consumer.state {
                 ConsumerState::InLine => consumer.listed,
                 ConsumerState::PrefetchReached => !consumer.has_credit(),
-                ConsumerState::ChannelPrefetchReached => channel.limited.contains(&id),
+                ConsumerState::ChannelPrefetchReached => channel.turns.contains(consumer.queue, id),
                 ConsumerState::OutboxFull => connection.stalled.contains(&id),
                 ConsumerState::Cancelled => unreachable!("left above"),
             };

@@ -1,7 +1,9 @@
 //! A channel's state in the broker: delivery tags, prefetch, confirms, a transaction. Nothing of frames or assembly.
 
+use super::exchange::QueueId;
 use super::message::{Attributes, MessageRef};
 use super::store::LogPosition;
+use super::turns::Turns;
 use super::unacknowledged::{Delivered, Unacknowledged};
 use super::{ConnectionId, ConsumerId};
 use crate::protocol::ShortString;
@@ -31,8 +33,12 @@ pub struct Channel {
     pub channel_prefetch_count: u16,
     /// Deliveries to consumers that wait for an acknowledgement; what the channel's prefetch count limits.
     pub consumer_deliveries: u32,
+    /// What they may come to now: the channel's prefetch count, or less while consumers wait for their turns.
+    deliveries_allowed: u32,
     /// Consumers that wait for the channel's prefetch count.
-    pub limited: Vec<ConsumerId>,
+    pub turns: Turns,
+    /// In the broker's list of channels with turns to give, or in its connection's.
+    pub awaits_turns: bool,
     pub consumers: HashMap<ShortString, ConsumerId>,
     pub mode: ChannelMode,
     /// In the broker's list of channels with confirms to send.
@@ -59,7 +65,9 @@ impl Channel {
             consumer_prefetch_count: 0,
             channel_prefetch_count: 0,
             consumer_deliveries: 0,
-            limited: Vec::new(),
+            deliveries_allowed: u32::MAX,
+            turns: Turns::default(),
+            awaits_turns: false,
             consumers: HashMap::new(),
             mode: ChannelMode::Plain,
             confirms_touched: false,
@@ -74,19 +82,49 @@ impl Channel {
         self.last_delivery_tag
     }
 
-    /// How many more deliveries the channel's own prefetch count allows.
+    /// How many more deliveries the channel allows its consumers that are in line.
     #[inline]
     pub fn credit(&self) -> usize {
+        self.deliveries_allowed.saturating_sub(self.consumer_deliveries) as usize
+    }
+
+    /// The channel allows its consumers that are in line one more delivery, with or without acknowledgement.
+    #[inline]
+    pub fn has_credit(&self) -> bool {
+        self.consumer_deliveries < self.deliveries_allowed
+    }
+
+    /// How many more deliveries the channel's own prefetch count allows, whoever's turn it is.
+    pub fn free_credit(&self) -> usize {
+        self.deliveries_max().saturating_sub(self.consumer_deliveries) as usize
+    }
+
+    fn deliveries_max(&self) -> u32 {
         match self.channel_prefetch_count {
-            0 => usize::MAX,
-            count => usize::from(count).saturating_sub(self.consumer_deliveries as usize),
+            0 => u32::MAX,
+            count => u32::from(count),
         }
     }
 
-    /// The channel's own prefetch count allows one more delivery.
-    #[inline]
-    pub fn has_credit(&self) -> bool {
-        self.credit() > 0
+    /// Consumers in line may have what the prefetch count allows, unless others wait: then each has to wait for a turn.
+    pub fn allow_by_turns(&mut self) {
+        self.deliveries_allowed = if self.turns.is_empty() { self.deliveries_max() } else { 0 };
+    }
+
+    /// Those in line have a turn: this many deliveries, or all there are when nobody else waits.
+    pub fn allow_share(&mut self, share: usize) {
+        let most = self.deliveries_max();
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let with_share = self.consumer_deliveries.saturating_add(share).min(most);
+        self.deliveries_allowed = if self.turns.is_empty() { most } else { with_share };
+    }
+
+    /// A consumer waits for its turn: there is no credit, or others wait already.
+    pub fn wait_for_turn(&mut self, queue: QueueId, priority: i64, consumer: ConsumerId) {
+        if self.turns.is_empty() {
+            self.deliveries_allowed = 0;
+        }
+        self.turns.wait(queue, priority, consumer);
     }
 }
 

@@ -13,7 +13,7 @@ pub enum ConsumerState {
     InLine,
     /// Its own prefetch count is used up; an acknowledgement brings it back.
     PrefetchReached,
-    /// Its channel's prefetch count is used up: it waits in the channel's list.
+    /// Its channel's prefetch count is used up: it waits for its turn with others of the channel.
     ChannelPrefetchReached,
     /// Its connection's outbox is full: it waits in the connection's list.
     OutboxFull,
@@ -141,6 +141,10 @@ impl Line {
     pub fn note_cancelled(&mut self) -> bool {
         self.cancelled += 1;
         self.cancelled > CANCELLED_MIN && self.cancelled * 2 > self.length || self.cancelled == self.length
+    }
+
+    pub fn contains(&self, consumer: ConsumerId) -> bool {
+        self.levels.iter().any(|level| level.consumers.contains(&consumer))
     }
 
     /// Takes out all entries for which `is_cancelled` holds and hands them to `freed`.

@@ -159,11 +159,16 @@ impl<S: Store> Broker<S> {
         let (channel, connection, exclusive) = (consumer.channel, consumer.connection, consumer.exclusive);
         consumer.state = ConsumerState::Cancelled;
         let in_line = state == ConsumerState::InLine;
-        consumer.listed = in_line;
-        if !in_line && consumer.unacknowledged == 0 {
+        // Lines let go of the cancelled when they come to them.
+        consumer.listed = in_line || state == ConsumerState::ChannelPrefetchReached;
+        if !consumer.listed && consumer.unacknowledged == 0 {
             self.consumers.remove(id.0 as usize);
         }
-        self.forget_waiting(id, state, channel, connection);
+        match state {
+            ConsumerState::ChannelPrefetchReached => self.cancel_waiting(channel, queue_id),
+            ConsumerState::OutboxFull => self.forget_stalled(id, connection),
+            _ => {}
+        }
 
         let queue = &mut self.queues[queue_id.0 as usize];
         queue.consumers.swap_remove(index);
@@ -192,27 +197,13 @@ impl<S: Store> Broker<S> {
         let mut freed = Vec::new();
         let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
         queues[id.0 as usize].line.sweep(is_cancelled, |id| freed.push(id));
-        for id in freed {
-            let consumer = &mut consumers[id.0 as usize];
-            consumer.listed = false;
-            if consumer.unacknowledged == 0 {
-                consumers.remove(id.0 as usize);
-            }
-        }
+        freed.into_iter().for_each(|id| self.unlist_cancelled(id));
     }
 
-    /// Takes a consumer out of its channel's or connection's waiting list.
-    fn forget_waiting(&mut self, id: ConsumerId, state: ConsumerState, channel: ChannelId, connection: ConnectionId) {
-        match state {
-            ConsumerState::ChannelPrefetchReached => {
-                self.channel_mut(channel).limited.retain(|limited| *limited != id);
-            }
-            ConsumerState::OutboxFull => {
-                if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
-                    connection.stalled.retain(|stalled| *stalled != id);
-                }
-            }
-            _ => {}
+    /// Takes a consumer out of its connection's waiting list.
+    fn forget_stalled(&mut self, id: ConsumerId, connection: ConnectionId) {
+        if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
+            connection.stalled.retain(|stalled| *stalled != id);
         }
     }
 
@@ -292,7 +283,8 @@ impl<S: Store> Broker<S> {
     /// `basic.qos(global = true)`: for the channel as a whole, at once. 0 for no limit.
     pub fn set_channel_prefetch(&mut self, id: ChannelId, prefetch_count: u16) {
         self.channel_mut(id).channel_prefetch_count = prefetch_count;
-        self.readmit_limited(id);
+        self.channel_mut(id).allow_by_turns();
+        self.await_turns(id);
     }
 }
 
@@ -353,9 +345,9 @@ mod tests {
                 broker.publish(channel, &publication, &[queue], &mut Nobody);
             }
         }
-        assert_eq!(broker.channel(channel).limited.len(), 6);
+        assert_eq!(broker.channel(channel).turns.len(), 2);
         broker.delete_queue(b"r", false, false, CLIENT, &mut Nobody).unwrap();
-        assert_eq!(broker.channel(channel).limited.len(), 3);
+        assert_eq!(broker.channel(channel).turns.len(), 1);
         broker.census();
         broker.settle(channel, 1, false, Settlement::Acknowledged).unwrap();
         broker.pump(&mut Nobody);

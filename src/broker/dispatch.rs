@@ -13,13 +13,19 @@ use slab::Slab;
 
 /// Most deliveries from one queue before the next touched queue has its go, so that queues of one slow connection share
 /// its outbox.
-const DELIVERIES_PER_GO: usize = 128;
+pub(super) const DELIVERIES_PER_GO: usize = 128;
+
+/// Most consumers that [`pump`](Broker::pump) moves out of lines that they can't be served in, and back into them: a
+/// hostile client may have a million that wait for one channel.
+pub(super) const MOVES_PER_PUMP: usize = 4096;
 
 /// The tables that choosing a consumer reads and writes.
 struct Tables<'a> {
     consumers: &'a mut Slab<Consumer>,
     channels: &'a mut Slab<Channel>,
     connections: &'a mut [Option<ConnectionState>],
+    /// See [`MOVES_PER_PUMP`].
+    moves_left: &'a mut usize,
 }
 
 #[inline]
@@ -27,29 +33,53 @@ fn connection_state(connections: &mut [Option<ConnectionState>], id: ConnectionI
     connections[id.0 as usize].as_mut().expect("a consumer's connection is open")
 }
 
+/// A consumer that can take a message now.
+struct Ready<'a> {
+    id: ConsumerId,
+    consumer: &'a Consumer,
+    channel: &'a mut Channel,
+    connection: &'a mut ConnectionState,
+}
+
 impl Tables<'_> {
-    /// The first consumer in line that can take a message now. Those met that can't leave the line for where they wait.
+    /// The consumer at the front of the line, if it can take a message now.
+    #[inline]
+    fn ready_front(&mut self, queue: &Queue) -> Option<Ready<'_>> {
+        let id = queue.line.front()?;
+        let consumer = &self.consumers[id.0 as usize];
+        // A cancelled consumer's channel and connection may be gone, so the state comes first.
+        if consumer.state != ConsumerState::InLine {
+            return None;
+        }
+        let connection = connection_state(self.connections, consumer.connection);
+        let channel = &mut self.channels[consumer.channel.0 as usize];
+        let is_ready = !connection.outbox_full && consumer.has_credit() && channel.has_credit();
+        is_ready.then_some(Ready { id, consumer, channel, connection })
+    }
+
+    /// The first consumer in line that can take a message now. Those met that can't leave the line for where they wait;
+    /// when too many have moved it is nobody, though the line is not empty.
     #[inline]
     fn next_ready(&mut self, queue: &mut Queue) -> Option<ConsumerId> {
         loop {
-            let id = queue.line.front()?;
-            let consumer = &self.consumers[id.0 as usize];
-            // A cancelled consumer's connection may be gone, so the state comes first.
-            if consumer.state == ConsumerState::InLine
-                && !connection_state(self.connections, consumer.connection).outbox_full
-            {
-                if consumer.no_ack {
-                    return Some(id);
-                }
-                if consumer.has_credit() && self.channels[consumer.channel.0 as usize].has_credit() {
-                    return Some(id);
-                }
+            if let Some(ready) = self.ready_front(queue) {
+                return Some(ready.id);
             }
-            self.leave_line(queue, id);
+            if !self.front_leaves(queue) {
+                return None;
+            }
         }
     }
 
+    /// The front, which is not ready, leaves the line. False when there is none, or too many have moved.
     #[cold]
+    fn front_leaves(&mut self, queue: &mut Queue) -> bool {
+        let Some(id) = queue.line.front().filter(|_| *self.moves_left > 0) else { return false };
+        *self.moves_left -= 1;
+        self.leave_line(queue, id);
+        true
+    }
+
     fn leave_line(&mut self, queue: &mut Queue, id: ConsumerId) {
         queue.line.leave();
         let consumer = &mut self.consumers[id.0 as usize];
@@ -70,17 +100,7 @@ impl Tables<'_> {
             consumer.listed = false;
         } else {
             consumer.state = ConsumerState::ChannelPrefetchReached;
-            self.channels[consumer.channel.0 as usize].limited.push(id);
-        }
-    }
-
-    /// Delivers `content` without acknowledgement.
-    #[inline]
-    fn deliver_auto_ack(&mut self, id: ConsumerId, content: &Content<'_>, effects: &mut impl Effects) {
-        let consumer = &self.consumers[id.0 as usize];
-        let delivery_tag = self.channels[consumer.channel.0 as usize].next_delivery_tag();
-        if effects.deliver(consumer.recipient(), delivery_tag, false, content) == Room::Full {
-            connection_state(self.connections, consumer.connection).outbox_full = true;
+            self.channels[consumer.channel.0 as usize].wait_for_turn(consumer.queue, consumer.priority, id);
         }
     }
 
@@ -194,7 +214,11 @@ impl<S: Store> Broker<S> {
         {
             return None;
         }
-        let last_delivery_tag = self.channels[consumer.channel.0 as usize].last_delivery_tag;
+        let channel = &self.channels[consumer.channel.0 as usize];
+        if !channel.has_credit() {
+            return None;
+        }
+        let last_delivery_tag = channel.last_delivery_tag;
         Some(DirectLane { queue: id, consumer: consumer_id, channel: consumer.channel, last_delivery_tag })
     }
 
@@ -223,20 +247,28 @@ impl<S: Store> Broker<S> {
     /// Hands a message that is still in the receive buffer to a consumer of an empty queue.
     #[inline]
     pub(super) fn hand_over(&mut self, id: QueueId, content: &Content<'_>, effects: &mut impl Effects) -> HandOver {
-        let Self { queues, consumers, channels, connections, totals, .. } = self;
+        let Self { queues, consumers, channels, connections, moves_left, totals, .. } = self;
         let queue = &mut queues[id.0 as usize];
-        let mut tables = Tables { consumers, channels, connections };
-        let Some(consumer) = tables.next_ready(queue) else { return HandOver::NobodyReady };
-        if !tables.consumers[consumer.0 as usize].no_ack {
-            return HandOver::MustBeKept(consumer);
+        let mut tables = Tables { consumers, channels, connections, moves_left };
+        loop {
+            let Some(Ready { id, consumer, channel, connection }) = tables.ready_front(queue) else {
+                if tables.front_leaves(queue) {
+                    continue;
+                }
+                return HandOver::NobodyReady;
+            };
+            if !consumer.no_ack {
+                return HandOver::MustBeKept(id);
+            }
+            queue.line.rotate();
+            queue.backlog.pass_through(1);
+            queue.count_take(1);
+            queue.counters.delivered_auto_ack += 1;
+            totals.delivered_auto_ack += 1;
+            let delivery_tag = channel.next_delivery_tag();
+            connection.outbox_full |= effects.deliver(consumer.recipient(), delivery_tag, false, content) == Room::Full;
+            return HandOver::Done;
         }
-        queue.line.rotate();
-        queue.backlog.pass_through(1);
-        queue.count_take(1);
-        queue.counters.delivered_auto_ack += 1;
-        totals.delivered_auto_ack += 1;
-        tables.deliver_auto_ack(consumer, content, effects);
-        HandOver::Done
     }
 
     /// Gives a message that never waited to the consumer that [`hand_over`](Self::hand_over) named.
@@ -248,9 +280,9 @@ impl<S: Store> Broker<S> {
         mut taken: Taken,
         effects: &mut impl Effects,
     ) {
-        let Self { queues, consumers, channels, connections, totals, .. } = self;
+        let Self { queues, consumers, channels, connections, moves_left, totals, .. } = self;
         let queue = &mut queues[id.0 as usize];
-        let mut tables = Tables { consumers, channels, connections };
+        let mut tables = Tables { consumers, channels, connections, moves_left };
         queue.line.rotate();
         taken.sequence = queue.backlog.pass_through(1);
         queue.count_take(1);
@@ -261,41 +293,59 @@ impl<S: Store> Broker<S> {
         tables.deliver_manual_ack(consumer, id, taken, effects);
     }
 
-    /// Delivers what the touched queues can deliver.
+    /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
-        while let Some(id) = self.touched_queues.pop_front() {
-            let Some(queue) = self.queues.get_mut(id.0 as usize) else { continue };
-            queue.touched = false;
-            if queue.deleted {
-                continue;
-            }
-            if self.deliver_from(id, DELIVERIES_PER_GO, effects) {
-                self.touch(id);
+        self.moves_left = MOVES_PER_PUMP;
+        while self.moves_left > 0 {
+            if let Some(id) = self.touched_queues.pop_front() {
+                self.pump_queue(id, effects);
+            } else if let Some(id) = self.touched_channels.pop_front() {
+                self.serve_turn(id, effects);
+            } else {
+                return;
             }
         }
     }
 
+    fn pump_queue(&mut self, id: QueueId, effects: &mut impl Effects) {
+        let Some(queue) = self.queues.get_mut(id.0 as usize) else { return };
+        queue.touched = false;
+        if !queue.deleted && self.deliver_from(id, DELIVERIES_PER_GO, effects) {
+            self.touch(id);
+        }
+    }
+
     /// Whether [`pump`](Self::pump) may have something to deliver.
-    pub fn has_touched_queues(&self) -> bool {
-        !self.touched_queues.is_empty()
+    pub fn has_touched(&self) -> bool {
+        !self.touched_queues.is_empty() || !self.touched_channels.is_empty()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
     pub(super) fn settle_deliveries(&mut self, id: QueueId, effects: &mut impl Effects) {
+        while self.moves_left > 0
+            && let Some(channel) = self.touched_channels.pop_front()
+        {
+            self.serve_turn(channel, effects);
+        }
         loop {
-            if std::mem::take(&mut self.queue_mut(id).touched) {
-                self.deliver_from(id, usize::MAX, effects);
-            }
+            let touched = std::mem::take(&mut self.queue_mut(id).touched);
+            let out_of_moves = touched && self.deliver_from(id, usize::MAX, effects);
             self.drop_expired(id);
             // What was away may be here by now.
-            if !self.take_pages() && !self.queue(id).touched {
+            let has_pages = self.take_pages();
+            if out_of_moves {
+                self.touch(id);
+                break;
+            }
+            if !has_pages && !self.queue(id).touched {
                 break;
             }
         }
     }
 
-    /// Delivers at most `most` messages of a queue. True when it stopped only because of that.
-    fn deliver_from(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
+    /// Delivers at most `most` messages of a queue. True when it stopped only because of that, or because too many
+    /// consumers had to move.
+    pub(super) fn deliver_from(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
         let more = self.deliver_some(id, most, effects);
         self.read_ahead(id);
         // Another message is the head now, and may expire sooner than the one before it.
@@ -306,13 +356,13 @@ impl<S: Store> Broker<S> {
     fn deliver_some(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
         let mut left = most;
         while left > 0 {
-            let Self { queues, consumers, channels, connections, totals, store, .. } = self;
+            let Self { queues, consumers, channels, connections, moves_left, totals, store, .. } = self;
             let queue = &mut queues[id.0 as usize];
-            let mut tables = Tables { consumers, channels, connections };
+            let mut tables = Tables { consumers, channels, connections, moves_left };
             if queue.backlog.is_empty() {
                 return false;
             }
-            let Some(consumer) = tables.next_ready(queue) else { return false };
+            let Some(consumer) = tables.next_ready(queue) else { return queue.line.front().is_some() };
             let share = if queue.line.sole().is_some() { left } else { 1 };
             let run = tables.deliver_run(consumer, share, (id, queue), self.now_ms, store, effects);
             let Run { no_ack, delivered, redelivered, expired } = run;
@@ -348,8 +398,18 @@ impl<S: Store> Broker<S> {
     pub fn connection_drained(&mut self, id: ConnectionId) {
         let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
         connection.outbox_full = false;
+        self.touched_channels.extend(connection.stalled_channels.drain(..));
         for consumer in std::mem::take(&mut connection.stalled) {
             self.rejoin(consumer);
+        }
+    }
+
+    /// Nothing names a cancelled consumer any more.
+    pub(super) fn unlist_cancelled(&mut self, id: ConsumerId) {
+        let consumer = &mut self.consumers[id.0 as usize];
+        consumer.listed = false;
+        if consumer.unacknowledged == 0 {
+            self.consumers.remove(id.0 as usize);
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) struct ConnectionState {
     pub outbox_full: bool,
     /// Consumers that left their lines because of that.
     pub stalled: Vec<ConsumerId>,
+    /// Channels whose consumers' turns come when it takes some again.
+    pub stalled_channels: Vec<ChannelId>,
     pub channels: Vec<ChannelId>,
 }
 
@@ -65,7 +67,6 @@ impl<S: Store> Broker<S> {
     fn end_channel(&mut self, id: ChannelId) {
         self.forget_reply_consumer(id);
         let channel = self.channel_mut(id);
-        channel.limited.clear();
         for (_, consumer) in std::mem::take(&mut channel.consumers) {
             self.remove_consumer(consumer);
         }

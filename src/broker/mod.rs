@@ -44,6 +44,7 @@ pub mod snapshot;
 pub mod store;
 #[cfg(test)]
 mod testing;
+mod turns;
 pub mod unacknowledged;
 
 pub use census::Census;
@@ -150,6 +151,10 @@ pub struct Broker<S: Store> {
     reply_channels: HashMap<Box<str>, ChannelId>,
     /// Queues that may be able to deliver.
     touched_queues: VecDeque<QueueId>,
+    /// Channels with credit for consumers that wait for their turns.
+    touched_channels: VecDeque<ChannelId>,
+    /// Consumers that may still be moved until the next pump.
+    moves_left: usize,
     /// Channels with publishes to confirm.
     touched_confirms: Vec<ChannelId>,
     expiry: ExpiryQueue,
@@ -181,6 +186,8 @@ impl<S: Store> Broker<S> {
             connections: Vec::new(),
             reply_channels: HashMap::new(),
             touched_queues: VecDeque::new(),
+            touched_channels: VecDeque::new(),
+            moves_left: dispatch::MOVES_PER_PUMP,
             touched_confirms: Vec::new(),
             expiry: ExpiryQueue::default(),
             paging: Paging::default(),

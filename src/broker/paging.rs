@@ -360,7 +360,7 @@ mod tests {
             broker.relieve_memory();
         }
         consume(&mut broker, channel, b"q");
-        while broker.has_touched_queues() || broker.take_pages() {
+        while broker.has_touched() || broker.take_pages() {
             broker.pump(&mut Nobody);
         }
         assert!(message_memory_bytes() <= PAGING_BYTES + BODY_BYTES, "{} bytes", message_memory_bytes());

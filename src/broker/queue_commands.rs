@@ -393,7 +393,7 @@ impl<S: Store> Broker<S> {
         let owner = queue.properties.exclusive_owner;
         let consumers = std::mem::take(&mut queue.consumers);
         queue.line = Default::default();
-        self.stop_waiting(&consumers);
+        self.stop_waiting(id, &consumers);
         let cancelled = consumers.into_iter().map(|consumer| self.cancel_for_deletion(consumer)).collect();
         if let Some(owner) = owner
             && let Some(Some(connection)) = self.connections.get_mut(owner.0 as usize)
@@ -406,25 +406,28 @@ impl<S: Store> Broker<S> {
         DeletedQueue { message_count, cancelled }
     }
 
-    /// Cancels consumers and takes them out of their channels' and connections' waiting lists, each of which is walked
-    /// over once: a million of them may be in one.
-    fn stop_waiting(&mut self, ids: &[ConsumerId]) {
-        let Self { consumers, channels, connections, .. } = self;
-        let (mut limited, mut stalled) = (Vec::new(), Vec::new());
+    /// Cancels a queue's consumers and takes them out of their channels' and connections' waiting lists, each of which is
+    /// walked over once: a million of them may be in one.
+    fn stop_waiting(&mut self, queue: QueueId, ids: &[ConsumerId]) {
+        let (mut waiting, mut stalled) = (Vec::new(), Vec::new());
         for id in ids {
-            let consumer = &mut consumers[id.0 as usize];
-            match std::mem::replace(&mut consumer.state, ConsumerState::Cancelled) {
-                ConsumerState::ChannelPrefetchReached => limited.push(consumer.channel),
+            let consumer = &self.consumers[id.0 as usize];
+            match consumer.state {
+                ConsumerState::ChannelPrefetchReached => waiting.push(consumer.channel),
                 ConsumerState::OutboxFull => stalled.push(consumer.connection),
                 _ => {}
             }
         }
-        let waits = |id: &ConsumerId| consumers[id.0 as usize].state != ConsumerState::Cancelled;
-        limited.sort_unstable();
-        limited.dedup();
-        for id in limited {
-            channels[id.0 as usize].limited.retain(waits);
+        waiting.sort_unstable();
+        waiting.dedup();
+        for id in waiting {
+            self.forget_waiting_queue(id, queue);
         }
+        let Self { consumers, connections, .. } = self;
+        for id in ids {
+            consumers[id.0 as usize].state = ConsumerState::Cancelled;
+        }
+        let waits = |id: &ConsumerId| consumers[id.0 as usize].state != ConsumerState::Cancelled;
         stalled.sort_unstable();
         stalled.dedup();
         for id in stalled {

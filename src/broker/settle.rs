@@ -36,7 +36,7 @@ impl<S: Store> Broker<S> {
         }
         let delivered = channel.unacknowledged.take(delivery_tag).ok_or_else(|| unknown_delivery_tag(delivery_tag))?;
         self.settle_or_keep(id, delivery_tag, delivered, outcome);
-        self.readmit_limited(id);
+        self.await_turns(id);
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl<S: Store> Broker<S> {
         while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
             self.settle_or_keep(id, tag, delivered, outcome);
         }
-        self.readmit_limited(id);
+        self.await_turns(id);
     }
 
     /// Removes deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
@@ -139,25 +139,13 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// Consumers that waited for the channel's prefetch count go back to their lines.
-    #[inline]
-    pub(super) fn readmit_limited(&mut self, id: ChannelId) {
-        let channel = &mut self.channels[id.0 as usize];
-        if channel.limited.is_empty() || !channel.has_credit() {
-            return;
-        }
-        for consumer in std::mem::take(&mut channel.limited) {
-            self.rejoin(consumer);
-        }
-    }
-
     /// `basic.recover(requeue = true)`: everything unacknowledged goes back to its place.
     pub fn recover(&mut self, id: ChannelId) {
         // Inside a transaction recovering is not undone by a rollback, in RabbitMQ either.
         while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
             self.settle_delivery(id, delivered, Settlement::Requeued);
         }
-        self.readmit_limited(id);
+        self.await_turns(id);
     }
 
     /// Returns everything that a closing channel holds, also what an uncommitted transaction had settled.
@@ -232,7 +220,7 @@ impl<S: Store> Broker<S> {
             // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
             self.answer_waits_for_everything();
         }
-        self.readmit_limited(id);
+        self.await_turns(id);
         Ok(())
     }
 

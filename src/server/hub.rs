@@ -326,7 +326,7 @@ impl<S: Store> Hub<S> {
 
     /// Whether [`pump`](Self::pump) may have something to do.
     pub fn has_work(&self) -> bool {
-        self.broker.has_touched_queues()
+        self.broker.has_touched()
     }
 
     /// `count` bytes of the connection's outbox were sent. True when it is empty.

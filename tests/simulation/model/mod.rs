@@ -257,11 +257,9 @@ impl Model {
     }
 
     fn has_credit(&self, consumer: &Consumer) -> bool {
-        if consumer.no_ack {
-            return true;
-        }
         let channel = &self.clients[&consumer.client].channels[&consumer.channel];
-        let own = consumer.prefetch_count == 0 || consumer.unacked < usize::from(consumer.prefetch_count);
+        let unlimited = consumer.no_ack || consumer.prefetch_count == 0;
+        let own = unlimited || consumer.unacked < usize::from(consumer.prefetch_count);
         own && (channel.channel_prefetch == 0 || channel.consumer_deliveries() < usize::from(channel.channel_prefetch))
     }
 

@@ -247,7 +247,7 @@ impl Model {
     /// Deliveries from one queue are looked at in their order, so a consumer's own prefetch count is known; its channel's
     /// may be used up by what is still to be looked at.
     fn is_surely_ready(&self, consumer: &Consumer, has_room: bool, is_quiet: bool) -> bool {
-        let alone = consumer.no_ack || self.clients[&consumer.client].channels[&consumer.channel].channel_prefetch == 0;
+        let alone = self.clients[&consumer.client].channels[&consumer.channel].channel_prefetch == 0;
         has_room && (is_quiet || alone) && self.has_credit(consumer)
     }
 }
