@@ -9,6 +9,7 @@ use socket2::SockRef;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// A connected client's stream, non-blocking, without Nagle's delay.
 #[derive(Debug)]
@@ -109,6 +110,12 @@ impl Socket {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    /// Makes dropping the socket reset the stream at once instead of closing it in good order: unsent bytes are thrown
+    /// away and the peer sees a reset.
+    pub fn set_linger_zero(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
     /// Who is at the other end.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
@@ -154,7 +161,6 @@ mod tests {
     use super::*;
     use crate::reactor::{Accepted, Listener};
     use std::net::TcpStream as Client;
-    use std::time::Duration;
 
     /// A socket and the client at its other end. The client's bytes are on the loopback when its write returns, so
     /// these tests need no poll.
@@ -235,6 +241,14 @@ mod tests {
         assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
         client.write_all(b"last words").unwrap();
         assert!(matches!(socket.receive(&mut [0; 16]), Received::Bytes(10)));
+    }
+
+    #[test]
+    fn lingering_for_zero_seconds_resets_the_peer() {
+        let (socket, mut client) = pair();
+        socket.set_linger_zero().unwrap();
+        drop(socket);
+        assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

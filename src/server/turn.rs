@@ -163,7 +163,7 @@ impl Server {
             self.poller.poll(self.timeout())?;
             self.now_ms = self.clock.now_ms();
             for over in self.hub.start_turn(self.now_ms) {
-                self.close(over);
+                self.close_late(over);
             }
             self.take_reports()?;
             self.take_readiness();
@@ -546,6 +546,19 @@ impl Server {
             // If this fails the client is gone, and the next receive says so.
             let _ = client.socket.shutdown_send();
         }
+    }
+
+    /// Closes a socket whose client let its time run out. When there was more to say, the stream is reset: the system would
+    /// keep what it has taken, megabytes perhaps, for a client that doesn't read, and the end would wait behind it, so that
+    /// a client that is merely stuck had no way of knowing.
+    fn close_late(&mut self, id: ConnectionId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.we_ended
+        {
+            // If this fails the client is gone.
+            let _ = client.socket.set_linger_zero();
+        }
+        self.close(id);
     }
 
     /// Closes a socket and gives back everything that its connection held.

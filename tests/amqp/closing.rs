@@ -7,6 +7,7 @@ use crate::support::broker::Broker;
 use crate::support::client::{FRAME_MAX, encode};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -17,12 +18,18 @@ const CHANNEL_OPEN_OK: &[u8] = b"\x01\x00\x01\x00\x00\x00\x08\x00\x14\x00\x0B\x0
 
 /// A socket that has come to an open channel.
 fn opened(broker: &Broker) -> TcpStream {
+    opened_with_heartbeat(broker, 0)
+}
+
+fn opened_with_heartbeat(broker: &Broker, heartbeat_s: u16) -> TcpStream {
     let mut socket = TcpStream::connect(broker.address).expect("the broker listens");
     socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
     socket.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");
-    let line = "bytes 'AMQP\\0\\0\\x09\\x01' ; connection.start-ok mechanism=PLAIN response='\\0guest\\0guest' locale=en_US ; \
-                connection.tune-ok channel_max=10 frame_max=131072 heartbeat=0 ; connection.open virtual_host=/";
-    socket.write_all(&encode(0, line, FRAME_MAX)).expect("room for a few frames");
+    let line = format!(
+        "bytes 'AMQP\\0\\0\\x09\\x01' ; connection.start-ok mechanism=PLAIN response='\\0guest\\0guest' locale=en_US ; \
+         connection.tune-ok channel_max=10 frame_max=131072 heartbeat={heartbeat_s} ; connection.open virtual_host=/"
+    );
+    socket.write_all(&encode(0, &line, FRAME_MAX)).expect("room for a few frames");
     socket.write_all(&encode(1, "channel.open", FRAME_MAX)).expect("room for a frame");
     read_to(&mut socket, CHANNEL_OPEN_OK);
     socket
@@ -80,4 +87,26 @@ fn what_follows_the_servers_close_is_read_and_ignored() {
     socket.write_all(&publishes()).expect("no broken pipe");
     socket.write_all(&encode(0, "connection.close-ok", FRAME_MAX)).expect("no broken pipe");
     ends_in_good_order(socket, &broker);
+}
+
+/// Whether the stream is reset in time. Nothing is read for that.
+fn is_reset(socket: &TcpStream) -> bool {
+    let mut question = libc::pollfd { fd: socket.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one question about a descriptor that is open, with room for its answer.
+    let answers = unsafe { libc::poll(&raw mut question, 1, PATIENCE.as_millis() as libc::c_int) };
+    answers == 1 && question.revents & libc::POLLERR != 0
+}
+
+/// It may be stuck for good: what it doesn't read must not hide from it that nobody waits for it any more.
+#[test]
+fn a_silent_client_that_reads_nothing_is_reset() {
+    let broker = Broker::shared();
+    let mut socket = opened_with_heartbeat(&broker, 1);
+    socket
+        .write_all(&encode(1, "queue.declare queue=closing-silent auto_delete", FRAME_MAX))
+        .expect("room for a frame");
+    let line = format!("{PUBLISHES}x publish routing_key=closing-silent body='x'*{BODY_BYTES}");
+    socket.write_all(&encode(1, &line, FRAME_MAX)).expect("the broker reads");
+    socket.write_all(&encode(1, "basic.consume queue=closing-silent no_ack", FRAME_MAX)).expect("room for a frame");
+    assert!(is_reset(&socket));
 }
