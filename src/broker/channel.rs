@@ -188,8 +188,9 @@ pub struct Transaction {
 pub struct PendingPublish {
     pub message: MessageRef,
     pub attributes: Attributes,
-    /// Routing keys of the CC and BCC headers.
-    pub extra_keys: Box<[ShortString]>,
+    /// Where it goes was settled when it was published. Names, because a queue may be deleted and declared again before
+    /// the commit.
+    pub queues: Box<[ShortString]>,
     pub mandatory: bool,
 }
 

@@ -161,6 +161,24 @@ mod tests {
     }
 
     #[test]
+    fn an_expiration_counts_from_the_commit() {
+        let (mut broker, channel) = broker(FieldTable::default());
+        broker.select_transaction(channel).unwrap();
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let attributes = Attributes { expiration_ms: Some(50), ..Attributes::default() };
+        let publication = Publication { content, attributes, mandatory: false };
+        broker.publish_in_transaction(channel, &publication, &[], &[]).unwrap();
+        broker.set_now(1000);
+        broker.commit(channel, &mut Nobody).unwrap();
+        broker.set_now(1049);
+        broker.expire(&mut Nobody);
+        assert_eq!(broker.census().ready, 1);
+        broker.set_now(1050);
+        broker.expire(&mut Nobody);
+        assert_eq!(broker.census().ready, 0);
+    }
+
+    #[test]
     fn a_queue_is_scheduled_once_and_not_after_its_end() {
         let (mut broker, channel) = broker(FieldTable(vec![("x-expires".into(), FieldValue::I32(1_000_000))]));
         // Each one expires sooner than the one before.

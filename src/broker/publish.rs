@@ -290,7 +290,8 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// Keeps a publish for `tx.commit`.
+    /// Keeps a publish for `tx.commit`. It goes where the bindings lead now, whatever becomes of them before the commit;
+    /// the default exchange has none, so there its keys are looked up when it is committed.
     ///
     /// # Errors
     /// 506 on the channel when the open transaction holds more than its limit.
@@ -299,13 +300,22 @@ impl<S: Store> Broker<S> {
         channel: ChannelId,
         publication: &Publication<'_>,
         extra_keys: &[ShortString],
+        queues: &[QueueId],
     ) -> Result<(), AmqpError> {
         let limit = self.settings.transaction_max_bytes;
+        let content = &publication.content;
+        let mut names: Vec<ShortString> = match content.exchange() {
+            b"" => extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
+            _ => queues.iter().map(|id| self.queue(*id).properties.name.clone()).collect(),
+        };
+        names.sort_unstable();
+        names.dedup();
         let ChannelMode::Transaction(transaction) = &mut self.channel_mut(channel).mode else {
             unreachable!("the caller asked is_transactional");
         };
-        let message = MessageRef::new(&publication.content, publication.attributes);
-        transaction.bytes += message.memory_bytes();
+        let message = MessageRef::new(content, publication.attributes);
+        let names_bytes: usize = names.iter().map(|name| size_of::<ShortString>() + name.len()).sum();
+        transaction.bytes += message.memory_bytes() + names_bytes;
         if transaction.bytes > limit {
             let explanation = format!("transaction is larger than configured max size {limit}");
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
@@ -313,23 +323,20 @@ impl<S: Store> Broker<S> {
         transaction.publishes.push(PendingPublish {
             message,
             attributes: publication.attributes,
-            extra_keys: extra_keys.into(),
+            queues: names.into(),
             mandatory: publication.mandatory,
         });
         Ok(())
     }
 
-    /// Publishes what a transaction kept; its exchange may have gone since, and then it is unroutable.
+    /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
     pub(super) fn publish_pending(&mut self, channel: ChannelId, pending: PendingPublish, effects: &mut impl Effects) {
         let content = pending.message.content();
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
-        let mut reply_channel = None;
-        if let Some(exchange) = self.router.exchange(content.exchange()) {
-            let routing =
-                self.route(exchange, content.routing_key(), &pending.extra_keys, content.properties(), &mut queues);
-            reply_channel = routing.reply_channel;
-        }
+        queues.extend(pending.queues.iter().filter_map(|name| self.router.queue_named(name)));
+        let is_reply = queues.is_empty() && content.exchange().is_empty();
+        let reply_channel = if is_reply { self.reply_channel(DEFAULT_EXCHANGE, content.routing_key()) } else { None };
         let publication = Publication { content, attributes: pending.attributes, mandatory: pending.mandatory };
         match reply_channel {
             Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),

@@ -388,7 +388,9 @@ fn route_and_publish<S: Store>(
     let content = Content { address, frames, header_frame_length, shared_body };
     let publication = Publication { content, attributes, mandatory: *mandatory };
     if broker.is_transactional(id) {
-        return broker.publish_in_transaction(id, &publication, extra_keys);
+        // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
+        broker.route(exchange, content.routing_key(), extra_keys, content.properties(), queues);
+        return broker.publish_in_transaction(id, &publication, extra_keys, queues);
     }
     let known_route = extra_keys.is_empty() && *route_generation == Some(broker.routing_generation());
     if !known_route {

@@ -27,6 +27,7 @@ transcripts! {
     consumers
     acknowledgement
     publishing
+    transactions
     reply_to
     queue_arguments
     queue_equivalence

@@ -1,10 +1,10 @@
 //! What commands change, and the answers that they call for.
 
 use super::routing::Destination;
-use super::{Channel, ClientId, Consumer, Count, Due, Entry, Mode, Model, Queue, QueueKey, Unacked};
+use super::{Channel, ClientId, Consumer, Count, Due, Entry, Kept, Mode, Model, Queue, QueueKey, Unacked};
 use crate::command::{Command, Consume, Outcome, QueueDeclare};
 use crate::message::Message;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// Codes of channel exceptions.
@@ -363,9 +363,10 @@ impl Model {
             return Err(NOT_FOUND);
         }
         let act = self.lasting.now();
+        let routed = self.routing.route(message);
         match &mut self.channel(client, number).mode {
             Mode::Transaction { publishes, .. } => {
-                publishes.push(message.clone());
+                publishes.push(Kept { message: message.clone(), routed });
                 return Ok(None);
             }
             Mode::Confirm { published, unconfirmed, .. } => {
@@ -374,16 +375,16 @@ impl Model {
             }
             Mode::Plain => {}
         }
-        self.enqueue(client, number, message);
+        self.enqueue(client, number, message, routed);
         Ok(None)
     }
 
     /// Brings a message to its queues, or back to its publisher.
-    pub(super) fn enqueue(&mut self, client: ClientId, number: u16, message: &Rc<Message>) {
-        let queues = if message.exchange.is_empty() {
+    pub(super) fn enqueue(&mut self, client: ClientId, number: u16, message: &Rc<Message>, routed: BTreeSet<QueueKey>) {
+        let queues: BTreeSet<QueueKey> = if message.exchange.is_empty() {
             message.routing_keys().into_iter().filter_map(|key| self.names.get(key).copied()).collect()
         } else {
-            self.routing.route(message)
+            routed
         };
         if queues.is_empty() && message.mandatory {
             self.due(client, number, Due::Return(message.clone()));

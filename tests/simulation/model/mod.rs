@@ -95,6 +95,12 @@ struct Pending {
     outcome: Outcome,
 }
 
+/// A publish that waits for its commit, and where the bindings led when it came. The default exchange has none.
+struct Kept {
+    message: Rc<Message>,
+    routed: BTreeSet<QueueKey>,
+}
+
 enum Mode {
     Plain,
     /// With the acts that published what is not confirmed yet.
@@ -104,7 +110,7 @@ enum Mode {
         unconfirmed: VecDeque<Tick>,
     },
     Transaction {
-        publishes: Vec<Rc<Message>>,
+        publishes: Vec<Kept>,
         settlements: Vec<Pending>,
     },
 }

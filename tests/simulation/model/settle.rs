@@ -1,6 +1,6 @@
 //! What becomes of deliveries, and of everything that a queue, channel or connection takes along.
 
-use super::{ClientId, ConsumerKey, Count, Mode, Model, Pending, QueueKey, Unacked};
+use super::{ClientId, ConsumerKey, Count, Kept, Mode, Model, Pending, QueueKey, Unacked};
 use crate::command::Outcome;
 
 impl Model {
@@ -57,8 +57,12 @@ impl Model {
     /// [`finish_commit`](Self::finish_commit).
     pub(super) fn commit(&mut self, client: ClientId, number: u16) -> Result<(), u16> {
         let (publishes, settlements) = self.take_transaction(client, number)?;
-        for message in publishes {
-            self.enqueue(client, number, &message);
+        for Kept { message, routed } in publishes {
+            // A queue that was deleted, or the one that was declared in its place.
+            let namesake = |key: QueueKey| self.all_names[key].as_ref().and_then(|name| self.names.get(name).copied());
+            let there = |key| if self.queues.contains_key(&key) { Some(key) } else { namesake(key) };
+            let queues = routed.into_iter().filter_map(there).collect();
+            self.enqueue(client, number, &message, queues);
         }
         self.committing = settlements;
         Ok(())
@@ -83,11 +87,7 @@ impl Model {
         Ok(())
     }
 
-    fn take_transaction(
-        &mut self,
-        client: ClientId,
-        number: u16,
-    ) -> Result<(Vec<std::rc::Rc<crate::message::Message>>, Vec<Pending>), u16> {
+    fn take_transaction(&mut self, client: ClientId, number: u16) -> Result<(Vec<Kept>, Vec<Pending>), u16> {
         match &mut self.channel(client, number).mode {
             Mode::Transaction { publishes, settlements } => {
                 Ok((std::mem::take(publishes), std::mem::take(settlements)))
