@@ -238,12 +238,8 @@ impl<S: Store> Broker<S> {
             self.totals.redelivered += 1;
         }
         let channel = &mut self.channels[id.0 as usize];
-        let got = Got {
-            delivery_tag: channel.next_delivery_tag(),
-            redelivered: taken.redelivered,
-            message: taken.message.clone(),
-            message_count: count(queue.backlog.len()),
-        };
+        let delivery_tag = channel.next_delivery_tag();
+        let (redelivered, message) = (taken.redelivered, taken.message.clone());
         if no_ack {
             if let Some(durable_id) = queue.durable_id
                 && taken.message.is_persistent()
@@ -253,11 +249,13 @@ impl<S: Store> Broker<S> {
         } else {
             queue.unacknowledged += 1;
             self.unacknowledged += 1;
-            channel.unacknowledged.push(got.delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
+            channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
         }
         self.read_ahead(queue_id);
-        self.schedule_expiry(queue_id);
-        Ok(GetOutcome::Got(got))
+        // What this one kept from expiring does not count as left.
+        self.drop_expired(queue_id);
+        let message_count = count(self.queue(queue_id).backlog.len());
+        Ok(GetOutcome::Got(Got { delivery_tag, redelivered, message, message_count }))
     }
 
     /// `basic.qos(global = false)`: for the consumers that start after it. 0 for no limit.

@@ -125,7 +125,7 @@ mod tests {
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};
-    use crate::broker::{ChannelId, ConnectionId, DeclareRequest, GetOutcome, Publication};
+    use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication};
     use crate::protocol::{FieldTable, FieldValue};
 
     const CLIENT: ConnectionId = ConnectionId(0);
@@ -158,6 +158,33 @@ mod tests {
         broker.set_now(50);
         broker.expire(&mut Nobody);
         assert_eq!(broker.census().ready, 0);
+    }
+
+    #[test]
+    fn an_unused_queue_expires_counted_from_its_last_use() {
+        let (mut broker, channel) = broker(FieldTable(vec![("x-expires".into(), FieldValue::I32(100))]));
+        let is_there_at = |broker: &mut Broker<MemoryStore>, now_ms| {
+            broker.set_now(now_ms);
+            broker.expire(&mut Nobody);
+            broker.existing_queue(b"q").is_ok()
+        };
+        assert!(is_there_at(&mut broker, 99));
+        let (durable, exclusive, auto_delete) = (false, false, false);
+        let arguments = FieldTable(vec![("x-expires".into(), FieldValue::I32(100))]);
+        let request = DeclareRequest { name: b"q", durable, exclusive, auto_delete, arguments };
+        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        assert!(is_there_at(&mut broker, 198), "it was declared again at 99");
+        publish(&mut broker, channel, None);
+        broker.get(channel, b"q", false, &mut Nobody).unwrap();
+        assert!(is_there_at(&mut broker, 297), "it was got from at 198");
+        let arguments = FieldTable::default();
+        let request = ConsumeRequest { queue: b"q", consumer_tag: b"t", no_ack: true, exclusive: false, arguments };
+        broker.consume(channel, request).unwrap();
+        assert!(is_there_at(&mut broker, 10_000), "it has a consumer");
+        broker.cancel(channel, b"t");
+        assert!(is_there_at(&mut broker, 10_099));
+        publish(&mut broker, channel, None);
+        assert!(!is_there_at(&mut broker, 10_100), "a publish does not use it, and a message does not keep it");
     }
 
     #[test]

@@ -28,6 +28,7 @@ transcripts! {
     acknowledgement
     publishing
     transactions
+    expiry
     reply_to
     queue_arguments
     queue_equivalence

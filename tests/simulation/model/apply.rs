@@ -346,7 +346,8 @@ impl Model {
         let queue = self.queues.get_mut(&key).expect("it was found");
         queue.last_used_ms = now_ms;
         let Some((sequence, entry)) = queue.ready.pop_first() else { return Ok(Due::Plain(60, 72)) };
-        let message_count = queue.count();
+        self.drop_expired(key);
+        let message_count = self.queues[&key].count();
         let channel = self.channel(client, number);
         channel.last_delivery_tag += 1;
         let delivery_tag = channel.last_delivery_tag;
