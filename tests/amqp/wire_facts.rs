@@ -28,6 +28,7 @@ transcripts! {
     acknowledgement
     publishing
     transactions
+    routing
     expiry
     reply_to
     queue_arguments

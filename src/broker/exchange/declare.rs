@@ -58,6 +58,8 @@ impl Router {
         self.refuse_reserved(name)?;
         let alternate = match arguments.get(ALTERNATE_EXCHANGE.as_bytes()) {
             None => None,
+            // The default exchange routes what is published to it and nothing that reaches it on another way.
+            Some(FieldValue::LongString(alternate)) if alternate.is_empty() => None,
             Some(FieldValue::LongString(alternate)) => Some(ShortString::truncated(alternate)),
             Some(other) => return Err(invalid_argument_type(self.subject(name), ALTERNATE_EXCHANGE, other)),
         };

@@ -351,9 +351,9 @@ fn alternates_get_what_nobody_matched() {
     with_alternate(&mut router, "self", "self");
     assert!(route(&mut router, "one", "k").is_empty());
     assert!(route(&mut router, "self", "k").is_empty());
-    // The default exchange as an alternate routes by queue name.
+    // The default exchange as an alternate routes nothing.
     with_alternate(&mut router, "by-name", "");
-    assert_eq!(route(&mut router, "by-name", "q"), [0]);
+    assert!(route(&mut router, "by-name", "q").is_empty());
 }
 
 #[test]
