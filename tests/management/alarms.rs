@@ -36,8 +36,14 @@ fn assert_told(server: &Server, resources: &[&str], old_reason: &str, lines: &st
     let answer = server.get("/api/healthchecks/node");
     let expected = json!({"status": "failed", "reason": format!("resource alarm(s) in effect:{old_reason}")});
     assert_eq!((answer.status, answer.json()), (503, expected));
-    let (code, _, error) = server.ctl(&["check_local_alarms"]);
-    assert_eq!((code, error), (69, format!("Error:\n{lines}\n")));
+    for probe in ["check_local_alarms", "check_alarms"] {
+        let (code, _, error) = server.ctl(&[probe]);
+        assert_eq!((code, error), (69, format!("Error:\n{lines}\n")), "{probe}");
+    }
+    // It is alive and ready for everybody but publishers, and to restart it helps nobody.
+    for probe in ["ping", "check_running", "check_virtual_hosts", "check_port_connectivity"] {
+        assert_eq!(server.ctl(&[probe]).0, 0, "{probe}");
+    }
     let (_, status, _) = server.ctl(&["status"]);
     assert!(status.contains(&format!("\nAlarms\n\n{lines}\n\nMemory\n")), "{status}");
 }

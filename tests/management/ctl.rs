@@ -114,6 +114,12 @@ fn probes() {
     assert_eq!(prints(&server, &["list_vhosts"]), "Listing vhosts ...\nname\n/\n");
     assert_eq!(prints(&server, &["list_users"]), "Listing users ...\nuser\ttags\nguest\t[administrator]\n");
     assert_eq!(server.ctl(&["check_port_listener", "1"]).0, 69);
+    assert!(prints(&server, &["check_alarms"]).ends_with("reported no alarms, local or clusterwide\n"));
+    assert!(prints(&server, &["check_virtual_hosts"]).ends_with("reported all vhosts as running\n"));
+    assert!(prints(&server, &["check_protocol_listener", "amqp"]).contains("A listener for protocol amqp is running"));
+    assert_eq!(server.ctl(&["check_protocol_listener", "mqtt"]).0, 69);
+    assert_eq!(prints(&server, &["-q", "server_version"]), "3.13.7\n");
+    assert!(prints(&server, &["is_running"]).ends_with("is fully booted and running\n"));
 }
 
 #[test]

@@ -363,6 +363,8 @@ fn health_checks_say_what_is_missing() {
     assert_eq!((missing.status, &missing.json()["missing"]), (503, &json!(1)));
     let missing = server.get("/api/health/checks/protocol-listener/mqtt");
     assert_eq!((missing.status, &missing.json()["reason"]), (503, &json!("No active listener")));
+    let certificates = server.get("/api/health/checks/certificate-expiration/1/months");
+    assert_eq!((certificates.status, certificates.json()), (200, json!({"status": "ok"})));
     let alive = server.get("/api/aliveness-test/%2F");
     assert_eq!((alive.status, alive.json()), (200, json!({"status": "ok"})));
 }

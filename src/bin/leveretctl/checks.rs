@@ -42,14 +42,50 @@ pub fn check_running(api: &Api, output: &Output) -> Result<(), Failure> {
 pub fn check_local_alarms(api: &Api, output: &Output) -> Result<(), Failure> {
     let node = node(api)?;
     output.announce(format_args!("Asking node {node} to report any local resource alarms ..."));
+    expect_no_alarms(api, &node)?;
+    output.say(format_args!("Node {node} reported no local alarms"));
+    Ok(())
+}
+
+/// The alarms of all nodes, which are those of the one.
+pub fn check_alarms(api: &Api, output: &Output) -> Result<(), Failure> {
+    let node = node(api)?;
+    output.announce(format_args!("Asking node {node} to report any local resource alarms ..."));
+    expect_no_alarms(api, &node)?;
+    output.say(format_args!("Node {node} reported no alarms, local or clusterwide"));
+    Ok(())
+}
+
+fn expect_no_alarms(api: &Api, node: &str) -> Result<(), Failure> {
     let answer = api.check_health("health/checks/local-alarms")?;
     let resources = answer["alarms"].as_array().into_iter().flatten().filter_map(|alarm| alarm["resource"].as_str());
-    let lines: Vec<_> = resources.map(|resource| alarm_line(resource, &node)).collect();
+    let lines: Vec<_> = resources.map(|resource| alarm_line(resource, node)).collect();
     if !lines.is_empty() {
         return Err(Failure::Unreachable(lines.join("\n")));
     }
-    expect_ok(&answer)?;
-    output.say(format_args!("Node {node} reported no local alarms"));
+    expect_ok(&answer)
+}
+
+pub fn check_virtual_hosts(api: &Api, output: &Output) -> Result<(), Failure> {
+    let node = node(api)?;
+    output.announce(format_args!("Checking if all vhosts are running on node {node} ..."));
+    expect_ok(&api.check_health("health/checks/virtual-hosts")?)?;
+    output.say(format_args!("Node {node} reported all vhosts as running"));
+    Ok(())
+}
+
+pub fn check_protocol_listener(api: &Api, output: &Output, protocol: &str) -> Result<(), Failure> {
+    let node = node(api)?;
+    output.announce(format_args!("Asking node {node} if there's an active listener for protocol {protocol} ..."));
+    expect_ok(&api.check_health(&format!("health/checks/protocol-listener/{protocol}"))?)?;
+    output.say(format_args!("A listener for protocol {protocol} is running on node {node}."));
+    Ok(())
+}
+
+pub fn server_version(api: &Api, output: &Output) -> Result<(), Failure> {
+    let node = node(api)?;
+    output.announce(format_args!("Asking node {node} for its RabbitMQ version..."));
+    println!("{}", text(&api.get("overview")?["rabbitmq_version"]));
     Ok(())
 }
 

@@ -111,13 +111,22 @@ enum Command {
     /// Ask whether the broker answers
     Ping,
     /// Ask whether the broker serves clients
+    #[command(alias = "is_running")]
     CheckRunning,
     /// Ask whether no resource runs low
     CheckLocalAlarms,
+    /// The same, in a cluster of one
+    CheckAlarms,
+    /// Ask whether the virtual host is there
+    CheckVirtualHosts,
+    /// Ask whether there is a listener for a protocol
+    CheckProtocolListener { protocol: String },
     /// Ask whether there is a listener on a port
     CheckPortListener { port: u16 },
     /// Connect to every listener of the broker
     CheckPortConnectivity,
+    /// Say which version of RabbitMQ the broker is compatible with
+    ServerVersion,
 }
 
 fn main() -> ExitCode {
@@ -161,6 +170,10 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
         Command::Ping => checks::ping(&api, &output, timeout),
         Command::CheckRunning => checks::check_running(&api, &output),
         Command::CheckLocalAlarms => checks::check_local_alarms(&api, &output),
+        Command::CheckAlarms => checks::check_alarms(&api, &output),
+        Command::CheckVirtualHosts => checks::check_virtual_hosts(&api, &output),
+        Command::CheckProtocolListener { protocol } => checks::check_protocol_listener(&api, &output, &protocol),
+        Command::ServerVersion => checks::server_version(&api, &output),
         Command::CheckPortListener { port } => checks::check_port_listener(&api, &output, port),
         Command::CheckPortConnectivity => checks::check_port_connectivity(&api, &output, timeout),
     }

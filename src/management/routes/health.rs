@@ -18,6 +18,8 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/health/checks/port-listener/{port}", get(port_listener))
         .route("/health/checks/protocol-listener/{protocol}", get(protocol_listener))
         .route("/health/checks/virtual-hosts", get(answering))
+        // No listener speaks TLS, so no certificate expires.
+        .route("/health/checks/certificate-expiration/{within}/{unit}", get(answering))
         .route("/health/checks/node-is-mirror-sync-critical", get(answering))
         .route("/health/checks/node-is-quorum-critical", get(answering))
         .route("/health/checks/ready-to-serve-clients", get(answering))
