@@ -1,6 +1,6 @@
 //! Long lists: filtering by name, sorting, pages and columns, as RabbitMQ's query parameters ask for them.
 
-use super::http::{ApiError, ApiResult, json_response, json_text};
+use super::http::{ApiError, ApiResult, json_response, json_text, ok};
 use axum::http::StatusCode;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
@@ -13,6 +13,23 @@ const PAGE_SIZE_MAX: usize = 500;
 const PATTERN_MAX_BYTES: usize = 500;
 /// What a pattern may take in memory, in bytes. Its time grows with the names alone: the engine never goes back.
 const PATTERN_MEMORY_MAX_BYTES: usize = 1 << 20;
+
+/// One thing, with the columns that were asked for.
+pub fn one(parameters: &HashMap<String, String>, row: Value) -> ApiResult {
+    let query = ListQuery { columns: columns(parameters), ..ListQuery::default() };
+    ok(&query.columns_of(row))
+}
+
+/// A list of which there is only one, with the columns that were asked for.
+pub fn only(parameters: &HashMap<String, String>, row: Value) -> ApiResult {
+    let query = ListQuery { columns: columns(parameters), ..ListQuery::default() };
+    ok(&json!([query.columns_of(row)]))
+}
+
+fn columns(parameters: &HashMap<String, String>) -> Vec<String> {
+    let columns = parameters.get("columns").map(String::as_str).unwrap_or_default();
+    columns.split(',').filter(|column| !column.is_empty()).map(str::to_owned).collect()
+}
 
 /// What was asked of a list.
 #[derive(Clone, Debug, Default)]
@@ -77,12 +94,11 @@ fn matcher(pattern: &str) -> Result<Regex, ApiError> {
 
 impl ListQuery {
     pub fn parse(parameters: &HashMap<String, String>) -> Result<Self, ApiError> {
-        let columns = parameters.get("columns").map(String::as_str).unwrap_or_default();
         Ok(Self {
             page: Page::parse(parameters)?,
             sort: parameters.get("sort").filter(|column| !column.is_empty()).cloned(),
             sort_reverse: parameters.get("sort_reverse").is_some_and(|text| text == "true"),
-            columns: columns.split(',').filter(|column| !column.is_empty()).map(str::to_owned).collect(),
+            columns: columns(parameters),
         })
     }
 

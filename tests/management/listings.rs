@@ -334,6 +334,30 @@ fn lists_come_sorted_in_pages_with_some_columns() {
 }
 
 #[test]
+fn columns_of_one_thing() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; publish routing_key=q body=x ; basic.get queue=q no_ack");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    client.expects("deliveries get#1=x");
+    for (path, expected) in [
+        ("queues/%2F/q?columns=name,messages", json!({"name": "q", "messages": 0})),
+        ("exchanges/%2F/amq.topic?columns=type", json!({"type": "topic"})),
+        ("overview?columns=object_totals.queues", json!({"object_totals": {"queues": 1}})),
+        ("nodes?columns=running", json!([{"running": true}])),
+        ("vhosts?columns=name", json!([{"name": "/"}])),
+        ("vhosts/%2F?columns=messages", json!({"messages": 0})),
+        ("queues/%2F/q?columns=nothing", json!({})),
+    ] {
+        assert_eq!(server.get(&format!("/api/{path}")).json(), expected, "{path}");
+    }
+    let name = server.get("/api/connections?columns=name").json()[0]["name"].as_str().expect("a name").to_owned();
+    let path = name.replace(' ', "%20").replace('>', "%3E");
+    assert_eq!(server.get(&format!("/api/connections/{path}?columns=state")).json(), json!({"state": "running"}));
+    assert_eq!(server.get(&format!("/api/channels/{path}%20(1)?columns=number")).json(), json!({"number": 1}));
+}
+
+#[test]
 fn a_list_longer_than_a_page_of_the_loop_is_whole() {
     const QUEUES: usize = 2_100;
     let server = Server::start();

@@ -1,8 +1,8 @@
 //! Connections, channels and consumers.
 
 use super::super::command::Command;
-use super::super::http::{ApiError, ApiResult, empty, ok};
-use super::super::listing::ListQuery;
+use super::super::http::{ApiError, ApiResult, empty};
+use super::super::listing::{ListQuery, one};
 use super::super::{App, shapes};
 use super::check_vhost;
 use axum::Router;
@@ -59,10 +59,10 @@ async fn connections_of_user(
     query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(&app, connection))
 }
 
-async fn connection(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
+async fn connection(State(app): State<Arc<App>>, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
     let connections = app.line.ask_all(|from, reply| Command::Connections { from, reply }).await?;
     let found = connections.iter().find(|connection| connection.label.name() == name);
-    ok(&shapes::connection(&app, found.ok_or(ApiError::NotFound)?))
+    one(&parameters, shapes::connection(&app, found.ok_or(ApiError::NotFound)?))
 }
 
 async fn close(State(app): State<Arc<App>>, Path(name): Path<String>, headers: HeaderMap) -> ApiResult {
@@ -116,11 +116,11 @@ async fn channels_of(
     query.answer(channels, |channel| format!("{:05}", channel.item.number), |channel| shapes::channel(&app, channel))
 }
 
-async fn channel(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
+async fn channel(State(app): State<Arc<App>>, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
     let channels = app.line.ask_all(|from, reply| Command::Channels { from, reply }).await?;
     let named =
         channels.iter().find(|channel| shapes::channel_name(channel.holder.as_ref(), channel.item.number) == name);
-    ok(&shapes::channel(&app, named.ok_or(ApiError::NotFound)?))
+    one(&parameters, shapes::channel(&app, named.ok_or(ApiError::NotFound)?))
 }
 
 async fn consumers(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {

@@ -1,8 +1,8 @@
 //! `/api/exchanges`: list, declare, delete, and what is bound from and to them.
 
 use super::super::command::{Command, ExchangeAttributes};
-use super::super::http::{ApiError, ApiResult, empty, exchange_name, ok};
-use super::super::listing::ListQuery;
+use super::super::http::{ApiError, ApiResult, empty, exchange_name};
+use super::super::listing::{ListQuery, one};
 use super::super::{App, json, shapes};
 use super::{check_vhost, object};
 use axum::Router;
@@ -34,11 +34,15 @@ async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters
     list_all(State(app), parameters).await
 }
 
-async fn show(State(app): State<Arc<App>>, Path((vhost, exchange)): Path<(String, String)>) -> ApiResult {
+async fn show(
+    State(app): State<Arc<App>>,
+    Path((vhost, exchange)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
     let exchange = app.line.ask(|reply| Command::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
-    ok(&shapes::exchange(&app, &exchange))
+    one(&parameters, shapes::exchange(&app, &exchange))
 }
 
 async fn declare(

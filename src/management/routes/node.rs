@@ -2,14 +2,18 @@
 
 use super::super::command::Command;
 use super::super::http::{ApiError, ApiResult, ok};
+use super::super::listing::{one, only};
 use super::super::{App, shapes};
 use super::{check_node, check_user, check_vhost};
 use crate::reactor::process;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
+
+type Parameters = Query<HashMap<String, String>>;
 
 pub fn routes() -> Router<Arc<App>> {
     let nothing = || get(|| async { ok(&json!([])) });
@@ -47,9 +51,9 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/extensions", nothing())
 }
 
-async fn overview(State(app): State<Arc<App>>) -> ApiResult {
+async fn overview(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let overview = app.line.ask(Command::Overview).await?;
-    ok(&shapes::overview(&app, &overview))
+    one(&parameters, shapes::overview(&app, &overview))
 }
 
 async fn whoami(State(app): State<Arc<App>>) -> ApiResult {
@@ -60,13 +64,13 @@ async fn cluster_name(State(app): State<Arc<App>>) -> ApiResult {
     ok(&json!({ "name": app.settings.node }))
 }
 
-async fn nodes(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&json!([describe_node(&app).await?]))
+async fn nodes(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
+    only(&parameters, describe_node(&app).await?)
 }
 
-async fn node(State(app): State<Arc<App>>, Path(node): Path<String>) -> ApiResult {
+async fn node(State(app): State<Arc<App>>, Path(node): Path<String>, Query(parameters): Parameters) -> ApiResult {
     check_node(&app, &node)?;
-    ok(&describe_node(&app).await?)
+    one(&parameters, describe_node(&app).await?)
 }
 
 /// The memory of the node. What part of it is for what is not counted; RabbitMQ has a word for memory that is not known.
@@ -106,13 +110,13 @@ async fn describe_node(app: &App) -> Result<Value, ApiError> {
     }))
 }
 
-async fn vhosts(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&json!([describe_vhost(&app).await?]))
+async fn vhosts(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
+    only(&parameters, describe_vhost(&app).await?)
 }
 
-async fn vhost(State(app): State<Arc<App>>, Path(vhost): Path<String>) -> ApiResult {
+async fn vhost(State(app): State<Arc<App>>, Path(vhost): Path<String>, Query(parameters): Parameters) -> ApiResult {
     check_vhost(&app, &vhost)?;
-    ok(&describe_vhost(&app).await?)
+    one(&parameters, describe_vhost(&app).await?)
 }
 
 async fn describe_vhost(app: &App) -> Result<Value, ApiError> {

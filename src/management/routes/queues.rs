@@ -1,8 +1,8 @@
 //! `/api/queues`: list, declare, delete, purge.
 
 use super::super::command::{Command, QueueAttributes};
-use super::super::http::{ApiError, ApiResult, empty, name, ok};
-use super::super::listing::ListQuery;
+use super::super::http::{ApiError, ApiResult, empty, name};
+use super::super::listing::{ListQuery, one};
 use super::super::{App, json, shapes};
 use super::{check_vhost, object};
 use crate::protocol::ShortString;
@@ -35,7 +35,11 @@ async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters
     list_all(State(app), parameters).await
 }
 
-async fn show(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
+async fn show(
+    State(app): State<Arc<App>>,
+    Path((vhost, queue)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let lookup = name(&queue)?;
     let held = app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
@@ -44,7 +48,7 @@ async fn show(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, S
         app.line.ask_all(|from, reply| Command::ConsumersOfQueue { queue: queue.clone(), from, reply }).await?;
     let mut shape = shapes::queue(&app, &held);
     shape["consumer_details"] = consumers.iter().map(|consumer| shapes::consumer(&app, consumer)).collect();
-    ok(&shape)
+    one(&parameters, shape)
 }
 
 async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
