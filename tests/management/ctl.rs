@@ -85,6 +85,21 @@ fn clients_are_listed_and_closed() {
 }
 
 #[test]
+fn every_consumer_of_a_queue_is_listed_and_a_queue_without_any_is_not() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/idle", "{}");
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q exclusive ; basic.qos prefetch_count=7 ; basic.consume queue=q consumer_tag=a");
+    client.read_like(1, "queue.declare-ok → basic.qos-ok → basic.consume-ok");
+    client.send("basic.consume queue=q consumer_tag=b no_ack");
+    client.read_like(1, "basic.consume-ok");
+    let columns = ["-s", "list_consumers", "queue_name", "consumer_tag", "ack_required", "prefetch_count"];
+    assert_eq!(prints(&server, &columns), "q\ta\ttrue\t7\nq\tb\tfalse\t7\n");
+    let columns = ["-s", "list_queues", "name", "exclusive", "consumers"];
+    assert_eq!(prints(&server, &columns), "idle\tfalse\t0\nq\ttrue\t2\n");
+}
+
+#[test]
 fn queues_are_purged_and_deleted() {
     let server = Server::start();
     server.ask("PUT", "/api/queues/%2F/q", "{}");

@@ -291,12 +291,26 @@ fn every_path_may_end_with_a_slash() {
 #[test]
 fn names_are_what_they_are() {
     let server = Server::start();
-    let names = ["a/b", "<script>alert(1)</script>", "100%", "grün", "a b+c", "..", "\"quoted\"\\"];
+    let names = [
+        "a/b",
+        "<script>alert(1)</script>",
+        "100%",
+        "grün",
+        "a b+c",
+        "..",
+        "\"quoted\"\\",
+        "q?x=1#y",
+        "orders/../../api/overview",
+        "nul\0",
+        "🐰",
+    ];
     for name in names {
         let path = format!("/api/queues/%2F/{}", name.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>());
         assert_eq!(server.ask("PUT", &path, "{}").status, 201, "{name}");
         assert_eq!(server.get(&path).json()["name"], name);
     }
+    // With a name that no list can show, every list would fail.
+    assert_eq!(server.ask("PUT", "/api/queues/%2F/%FF%FE", "{}").status, 400);
     let mut expected = names.to_vec();
     expected.sort_unstable();
     let listed = server.get("/api/queues?columns=name").json();
@@ -355,6 +369,21 @@ fn columns_of_one_thing() {
     let path = name.replace(' ', "%20").replace('>', "%3E");
     assert_eq!(server.get(&format!("/api/connections/{path}?columns=state")).json(), json!({"state": "running"}));
     assert_eq!(server.get(&format!("/api/channels/{path}%20(1)?columns=number")).json(), json!({"number": 1}));
+}
+
+#[test]
+fn a_queue_counts_what_clients_hold_apart_from_what_waits() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; 3x publish routing_key=q body=m% ; basic.get queue=q");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    client.expects("deliveries get#1=m0");
+    let counts = ["messages", "messages_ready", "messages_unacknowledged"];
+    let expected = json!({"messages": 3, "messages_ready": 2, "messages_unacknowledged": 1});
+    assert_eq!(fields(&server.get("/api/queues/%2F/q").json(), &counts), expected);
+    assert_eq!(server.get("/api/overview").json()["queue_totals"], expected);
+    client.send("queue.declare queue=q passive");
+    client.expects("queue.declare-ok(queue='q', message_count=2, consumer_count=0)");
 }
 
 #[test]
