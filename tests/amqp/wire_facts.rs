@@ -25,6 +25,7 @@ transcripts! {
     exchanges
     queues
     consumers
+    prefetch
     acknowledgement
     publishing
     transactions
