@@ -297,7 +297,8 @@ impl<D: Disk> LogWriter<D> {
         for number in freed {
             let bytes = self.file_bytes.remove(&number);
             let written = self.state.segments.remove(&number).map_or(0, |segment| segment.end);
-            if bytes == Some(self.options.segment_bytes) && self.free.len() < self.options.free_segments_max {
+            let is_ordinary = bytes == Some(self.options.segment_bytes) && !self.damaged.remove(&number);
+            if is_ordinary && self.free.len() < self.options.free_segments_max {
                 self.free.push(FreeSegment { number, written });
             } else {
                 removed.push(number);

@@ -82,6 +82,12 @@ pub trait DiskFile: Send + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Whether the disk does not give what is on it, or what says where it is. Asking again is of no use, as it may be when
+/// the system is short of something.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN))
+}
+
 /// Reads a whole file.
 pub fn read_file(disk: &impl Disk, folder: Folder, name: &str) -> io::Result<Vec<u8>> {
     let file = disk.open(folder, name)?;

@@ -13,13 +13,13 @@
 //!
 //! The writer frees no segment that the loader has not read yet; [`Unread`] says which.
 
-use super::disk::{Disk, Folder};
+use super::disk::{Disk, Folder, is_unreadable};
 use super::error::StorageError;
 use super::live_set::Run;
 use super::record::{BadRecord, Enqueue, Record, read_record};
 use super::recovery::RecoveryMode;
 use super::scan::{BAD_RECORD, BatchReader, Found, read_segment_header};
-use super::segment::{SegmentNumber, file_name};
+use super::segment::{SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use super::unloaded::Unloaded;
 use crate::broker::message::{NEVER, framed_body};
@@ -157,7 +157,7 @@ impl<D: Disk> Loader<D> {
     pub(super) fn look(&self) -> Result<(), StorageError> {
         for (number, segment) in &self.segments {
             if self.mode == RecoveryMode::Strict
-                && let Err(reason) = open(&self.disk, *number, segment, Vec::new())?
+                && let Some(reason) = open(&self.disk, *number, segment, Vec::new())?.damage
             {
                 return Err(StorageError::corrupt(Folder::Log.display(&file_name(*number)), 0, reason));
             }
@@ -192,10 +192,9 @@ impl<D: Disk> Loader<D> {
                 }
             }
             Found::Damage { offset } => {
-                self.damaged(number, offset, "a batch with live messages is not whole")?;
-                if let Some(reader) = &mut self.reader {
-                    reader.find_batch()?;
-                }
+                let unreadable = reader.pass_damage()?;
+                let reason = unreadable.as_deref().unwrap_or("a batch with live messages is not whole");
+                self.damaged(number, offset, reason)?;
                 return Ok(true);
             }
             Found::End => {
@@ -218,12 +217,13 @@ impl<D: Disk> Loader<D> {
             return Ok(false);
         };
         self.unread.advance(number);
-        match open(&self.disk, number, &segment, std::mem::take(&mut self.buffer))? {
-            Ok(reader) => {
-                self.reader = Some(reader);
-                self.expected = segment.live;
-            }
-            Err(reason) => self.damaged(number, 0, reason)?,
+        let Opened { reader, damage } = open(&self.disk, number, &segment, std::mem::take(&mut self.buffer))?;
+        if let Some(reason) = damage {
+            self.damaged(number, 0, &reason)?;
+        }
+        if reader.is_some() {
+            self.reader = reader;
+            self.expected = segment.live;
         }
         Ok(true)
     }
@@ -255,7 +255,12 @@ pub(super) struct Verified {
     pub lost: Vec<(DurableQueueId, Run)>,
 }
 
-type Opened<F> = Result<BatchReader<F>, &'static str>;
+/// A segment with live messages, as far as it is there.
+struct Opened<F> {
+    /// By what its batches know, when the header is damaged.
+    reader: Option<BatchReader<F>>,
+    damage: Option<String>,
+}
 
 fn open<D: Disk>(
     disk: &D,
@@ -264,17 +269,20 @@ fn open<D: Disk>(
     buffer: Vec<u8>,
 ) -> Result<Opened<D::File>, StorageError> {
     let name = file_name(number);
+    let lost = |what: String| Opened { reader: None, damage: Some(format!("{what} and holds live messages")) };
     let file = match disk.open(Folder::Log, &name) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Err("the segment is missing and holds live messages"));
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(lost("the segment is missing".into())),
+        Err(error) if is_unreadable(&error) => return Ok(lost(format!("the segment cannot be opened ({error})"))),
         opened => opened.map_err(StorageError::io(format!("open {}", Folder::Log.display(&name))))?,
     };
-    let header = read_segment_header(disk, number)?.filter(|header| header.generation == segment.generation);
-    Ok(match header {
-        Some(header) => Ok(BatchReader::new(file, header, segment.end, buffer)),
-        None => Err("the segment's header is damaged and it holds live messages"),
-    })
+    let header = SegmentHeader::known_by_batches(number, segment.generation);
+    let reader = Some(BatchReader::new(file, header, segment.end, buffer));
+    let damage = match read_segment_header(disk, number)? {
+        Ok(header) if header.generation == segment.generation => None,
+        Ok(_) => Some("the segment's header is another start's".into()),
+        Err(damage) => Some(damage),
+    };
+    Ok(Opened { reader, damage: damage.map(|damage| format!("{damage} and it holds live messages")) })
 }
 
 /// A queue with messages that are not loaded.

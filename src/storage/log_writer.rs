@@ -25,7 +25,7 @@ use super::scan::{self, BatchReader, Found};
 use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::state::{SegmentUse, State};
 use crate::broker::store::LogPosition;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub struct LogWriter<D: Disk> {
     pub(super) disk: D,
@@ -62,6 +62,8 @@ pub struct LogWriter<D: Disk> {
     pub(super) compaction: Option<Compaction<D::File>>,
     /// What the loader has yet to read, and is neither freed nor emptied.
     pub(super) unread: Unread,
+    /// Not to be used again: the system may have to read what is written over, and cannot.
+    pub(super) damaged: BTreeSet<SegmentNumber>,
     pub(super) totals: Totals,
 }
 
@@ -131,12 +133,17 @@ impl<D: Disk> LogWriter<D> {
             next_had_no_room: false,
             compaction: None,
             unread,
+            damaged: damaged.into_iter().collect(),
             totals: Totals::default(),
         };
-        for number in damaged {
+        for number in writer.damaged.clone() {
             writer.rescue(number)?;
         }
         writer.checkpoint()?;
+        if !writer.damaged.is_empty() {
+            // Of the two that are kept neither needs what is damaged.
+            writer.checkpoint()?;
+        }
         Ok(writer)
     }
 
@@ -317,7 +324,8 @@ impl<D: Disk> LogWriter<D> {
 
     /// Moves what is whole and alive out of a damaged segment.
     fn rescue(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
-        let Some(mut reader) = BatchReader::open(&self.disk, number, Vec::new())? else { return Ok(()) };
+        let Some(segment) = self.state.segments.get(&number) else { return Ok(()) };
+        let mut reader = BatchReader::open_used(&self.disk, number, segment)?;
         let mut buffer = Vec::new();
         while reader.find_batch()? {
             let Found::Batch { batch, .. } = reader.next()? else { break };

@@ -6,7 +6,7 @@
 //! The generation moves before anything is written after a start, so that nothing that an earlier start left behind, and
 //! recovery cut off, can look like a continuation of the log.
 
-use super::disk::{Disk, Folder, read_file, write_atomically};
+use super::disk::{Disk, Folder, is_unreadable, read_file, write_atomically};
 use super::{FORMAT_VERSION, NodeId, StorageError};
 use std::io;
 
@@ -39,6 +39,9 @@ impl Meta {
     pub fn read(disk: &impl Disk) -> Result<Option<Self>, StorageError> {
         let bytes = match read_file(disk, Folder::Root, NAME) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_unreadable(&error) => {
+                return Err(StorageError::corrupt(NAME, 0, format!("it cannot be read: {error}")));
+            }
             result => result.map_err(StorageError::io("read META"))?,
         };
         Self::decode(&bytes).map(Some)

@@ -24,6 +24,7 @@
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
 //! | [`recovery`], `scan` | from a folder to a state |
+//! | `unreadable` | reading around what a disk does not give |
 //! | `tail` | the end of what was read, of which nobody knows whether it is on the disk |
 //! | [`loader`], [`loader_thread`], `unloaded` | its messages, page by page, while the broker serves already |
 //! | [`page_queue`] | the loop's half of paging |
@@ -58,6 +59,7 @@ pub mod spawn;
 pub mod state;
 mod tail;
 mod unloaded;
+mod unreadable;
 
 pub use error::StorageError;
 pub use file_disk::FileDisk;

@@ -13,7 +13,7 @@ use super::batch::BATCH_HEADER_BYTES;
 use super::disk::{Disk, Folder};
 use super::error::StorageError;
 use super::log_writer::LogWriter;
-use super::scan::{BatchReader, Found, put_live, read_segment_header};
+use super::scan::{BatchReader, Found, put_live};
 use super::segment::{SegmentNumber, file_name};
 
 /// Dead bytes among live ones are let be up to this multiple of the live ones, …
@@ -64,7 +64,10 @@ impl<D: Disk> LogWriter<D> {
                     read += batch.body.len();
                     put_live(&mut moved, &self.state, batch.body, number);
                 }
-                Found::Damage { offset } => return Err(damaged(offset, "a batch is damaged")),
+                Found::Damage { offset } => {
+                    let unreadable = reader.pass_damage()?;
+                    return Err(damaged(offset, unreadable.as_deref().unwrap_or("a batch is damaged")));
+                }
                 Found::End => is_through = true,
             }
         }
@@ -99,13 +102,8 @@ impl<D: Disk> LogWriter<D> {
         Some(*number)
     }
 
+    /// It needs no whole header, as its batches are moved away from a damaged one.
     fn begin_compaction(&self, number: SegmentNumber) -> Result<Compaction<D::File>, StorageError> {
-        let name = file_name(number);
-        let display = Folder::Log.display(&name);
-        let file = self.disk.open(Folder::Log, &name).map_err(StorageError::io(format!("open {display}")))?;
-        let header = read_segment_header(&self.disk, number)?
-            .ok_or_else(|| StorageError::corrupt(display, 0, "the segment's header is damaged"))?;
-        let end = self.state.segments[&number].end;
-        Ok(Compaction(BatchReader::new(file, header, end, Vec::new())))
+        BatchReader::open_used(&self.disk, number, &self.state.segments[&number]).map(Compaction)
     }
 }

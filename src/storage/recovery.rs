@@ -12,8 +12,8 @@
 //! * a segment of a later generation begins with the very position that is expected: an earlier recovery cut the log
 //!   here, and this segment goes on;
 //! * a whole batch further on, even in a segment without a header, says that the expected position was synced when it
-//!   was written: **damage**, and the start is refused, or with [`RecoveryMode::Salvage`] goes on with the next whole
-//!   batch and says so;
+//!   was written, or something there cannot be read: **damage**, and the start is refused, or with
+//!   [`RecoveryMode::Salvage`] goes on with the next whole batch and says so;
 //! * else nothing that anybody was promised can be missing: the torn tail is cut.
 //!
 //! Nothing is looked for behind the last batch of a clean stop of the broker that opened the folder last.
@@ -22,7 +22,7 @@
 
 use super::batch::{BATCH_HEADER_BYTES, Batch, FLAG_CLEAN_STOP};
 use super::checkpoint::{Checkpoint, Needed, Start, serial_of};
-use super::disk::{Disk, DiskFile, Folder, read_file};
+use super::disk::{Disk, DiskFile, Folder, is_unreadable, read_file};
 use super::error::StorageError;
 use super::loader::{Loader, Unread, Verified};
 use super::log_store::LogStore;
@@ -37,6 +37,9 @@ use crate::broker::store::{Definition, DurableQueueId, LogPosition};
 use crate::varint::Cursor;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
+
+/// So many generations a segment without a whole header is tried as.
+const GENERATIONS_TRIED: usize = 256;
 
 /// What to do about damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,10 +113,10 @@ pub struct Resume {
 /// The disk's, another program's or a newer version's files, or, unless salvaging, damage.
 pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Result<Recovered<D>, StorageError> {
     let mut warnings = Vec::new();
-    let segment_files = segment_files(disk)?;
+    let (segment_files, highest_number) = segment_files(disk, mode, &mut warnings)?;
     let (meta, opened_last) = match Meta::read(disk) {
         Ok(Some(meta)) => (Meta { generation: meta.generation + 1, ..meta }, meta.generation),
-        Ok(None) if segment_files.is_empty() => (Meta { node_id: new_node_id, generation: 1 }, 0),
+        Ok(None) if highest_number.is_none() => (Meta { node_id: new_node_id, generation: 1 }, 0),
         Ok(None) => {
             let reason = "it is missing although there is a log".into();
             return Err(StorageError::NotOurs { file: "META".into(), reason });
@@ -129,7 +132,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     // A broker that wrote nothing leaves a checkpoint and no segment, and what it removed may have had higher numbers. A
     // replay from that checkpoint must come to what is written now.
     let after_checkpoint = checkpoints.newest.as_ref().map_or(1, |checkpoint| checkpoint.start.segment);
-    let next_number = segment_files.keys().next_back().map_or(1, |highest| highest + 1).max(after_checkpoint);
+    let next_number = highest_number.map_or(1, |highest| highest + 1).max(after_checkpoint);
     let checkpoint_serial = checkpoints.highest_serial + 1;
     let mut replay = Replay {
         disk,
@@ -200,7 +203,7 @@ fn meta_of_segments(
 ) -> Result<Meta, StorageError> {
     let mut meta = Meta { node_id: new_node_id, generation: 1 };
     for number in numbers {
-        if let Some(header) = read_segment_header(disk, number)?
+        if let Ok(header) = read_segment_header(disk, number)?
             && header.generation >= meta.generation
         {
             meta = Meta { node_id: header.node_id, generation: header.generation + 1 };
@@ -209,15 +212,31 @@ fn meta_of_segments(
     Ok(meta)
 }
 
-fn segment_files(disk: &impl Disk) -> Result<BTreeMap<SegmentNumber, u64>, StorageError> {
+/// The segments with their sizes, and the highest number of a file. Salvaging, what cannot even be opened is left alone.
+fn segment_files(
+    disk: &impl Disk,
+    mode: RecoveryMode,
+    warnings: &mut Vec<String>,
+) -> Result<(BTreeMap<SegmentNumber, u64>, Option<SegmentNumber>), StorageError> {
     let names = disk.list(Folder::Log).map_err(StorageError::io("list log/"))?;
     let numbers = names.iter().filter_map(|name| number_of(name));
-    let sizes = numbers.map(|number| {
-        let name = file_name(number);
-        let size = disk.open(Folder::Log, &name).and_then(|file| file.length());
-        Ok((number, size.map_err(StorageError::io(format!("open {}", Folder::Log.display(&name))))?))
-    });
-    sizes.collect()
+    let mut sizes = BTreeMap::new();
+    for number in numbers.clone() {
+        let display = Folder::Log.display(&file_name(number));
+        match disk.open(Folder::Log, &file_name(number)).and_then(|file| file.length()) {
+            Err(error) if is_unreadable(&error) => {
+                damage(
+                    mode,
+                    warnings,
+                    &display,
+                    0,
+                    &format!("it cannot be opened ({error}), let the file system be checked"),
+                )?;
+            }
+            size => _ = sizes.insert(number, size.map_err(StorageError::io(format!("open {display}")))?),
+        }
+    }
+    Ok((sizes, numbers.max()))
 }
 
 struct Checkpoints {
@@ -238,17 +257,18 @@ fn read_checkpoints(
         Checkpoints { newest: None, highest_serial: found.last().map_or(0, |(serial, _)| *serial), any_damaged: false };
     for (serial, name) in found.into_iter().rev() {
         let display = Folder::Checkpoint.display(name);
-        let bytes = read_file(disk, Folder::Checkpoint, name).map_err(StorageError::io(format!("read {display}")))?;
-        match Checkpoint::decode(&bytes) {
-            Some(checkpoint) if checkpoint.serial == serial && checkpoint.node_id == node_id => {
-                checkpoints.newest = Some(checkpoint);
-                break;
-            }
-            _ => {
-                checkpoints.any_damaged = true;
-                warnings.push(format!("{display} is damaged; the one before it is used"));
-            }
-        }
+        let damage = match read_file(disk, Folder::Checkpoint, name) {
+            Err(error) if is_unreadable(&error) => format!("cannot be read ({error})"),
+            read => match Checkpoint::decode(&read.map_err(StorageError::io(format!("read {display}")))?) {
+                Some(checkpoint) if checkpoint.serial == serial && checkpoint.node_id == node_id => {
+                    checkpoints.newest = Some(checkpoint);
+                    break;
+                }
+                _ => "is damaged".into(),
+            },
+        };
+        checkpoints.any_damaged = true;
+        warnings.push(format!("{display} {damage}; the one before it is used"));
     }
     Ok(checkpoints)
 }
@@ -317,7 +337,7 @@ impl<D: Disk> Replay<'_, D> {
         let is_there = self.numbers.binary_search(&number).is_ok();
         let mut place = Place { segment: number, offset };
         let mut spare = Vec::new();
-        let mut reader = if is_there { BatchReader::open(self.disk, number, buffer)? } else { None };
+        let mut reader = if is_there { self.open(number, buffer)? } else { None };
         if let Some(reader) = &mut reader {
             self.generation = self.generation.max(reader.header().generation);
             let segment = self.state.segments.entry(number).or_default();
@@ -349,7 +369,8 @@ impl<D: Disk> Replay<'_, D> {
             return Ok((spare, Some(next)));
         }
         if is_headless {
-            let what = if is_there { "the segment's header is damaged" } else { "the segment is missing" };
+            let header = if is_there { read_segment_header(self.disk, number)?.err() } else { None };
+            let what = header.unwrap_or_else(|| "the segment is missing".into());
             let display = Folder::Log.display(&file_name(number));
             if offset > SEGMENT_HEADER_BYTES as u64 {
                 self.damage(&display, 0, &format!("{what}, and a checkpoint knows it synced up to byte {offset}"))?;
@@ -366,6 +387,49 @@ impl<D: Disk> Replay<'_, D> {
                 Start { segment, offset: SEGMENT_HEADER_BYTES as u64 }
             }),
         ))
+    }
+
+    /// Opens a segment; salvaging, also one without a whole header, by what its batches know.
+    fn open(&mut self, number: SegmentNumber, buffer: Vec<u8>) -> Result<Option<BatchReader<D::File>>, StorageError> {
+        let whole = BatchReader::open(self.disk, number, buffer)?;
+        if whole.is_some() || self.mode == RecoveryMode::Strict {
+            return Ok(whole);
+        }
+        let reader = self.open_headless(number)?;
+        if reader.is_some()
+            && let Err(reason) = read_segment_header(self.disk, number)?
+        {
+            self.damage(&Folder::Log.display(&file_name(number)), 0, &reason)?;
+            self.damaged.push(number);
+        }
+        Ok(reader)
+    }
+
+    /// What is known of a segment that is there, as [`open`](Self::open) would.
+    fn header(&self, number: SegmentNumber) -> Result<Option<SegmentHeader>, StorageError> {
+        let whole = read_segment_header(self.disk, number)?.ok();
+        if whole.is_some() || self.mode == RecoveryMode::Strict {
+            return Ok(whole);
+        }
+        Ok(self.open_headless(number)?.map(|reader| *reader.header()))
+    }
+
+    fn open_headless(&self, number: SegmentNumber) -> Result<Option<BatchReader<D::File>>, StorageError> {
+        let Some(mut reader) = BatchReader::open_headless(self.disk, number)? else { return Ok(None) };
+        let is_found = reader.find_generation(&self.generations(number))?;
+        Ok(is_found.then_some(reader))
+    }
+
+    /// The generations of which a segment without a whole header may be.
+    fn generations(&self, number: SegmentNumber) -> Vec<u64> {
+        if let Some(segment) = self.state.segments.get(&number) {
+            return vec![segment.generation];
+        }
+        // Whoever wrote what is before it went on, or a broker that came later. Those that came and wrote nothing are
+        // seldom many, and the last one is the likeliest.
+        let mut generations: Vec<_> = (self.generation..self.opened_last).take(GENERATIONS_TRIED).collect();
+        generations.push(self.opened_last);
+        generations
     }
 
     /// Applies batches as long as they are whole and follow each other; says where they end.
@@ -432,14 +496,14 @@ impl<D: Disk> Replay<'_, D> {
         Ok(found.map(|(segment, _)| Start { segment, offset: SEGMENT_HEADER_BYTES as u64 }))
     }
 
-    /// The first later segment with a whole header that is `wanted`.
+    /// The first later segment with a [header](Self::header) that is `wanted`.
     fn next_segment(
         &self,
         after: SegmentNumber,
         mut wanted: impl FnMut(&Self, &SegmentHeader) -> bool,
     ) -> Result<Option<(SegmentNumber, SegmentHeader)>, StorageError> {
         for &number in self.numbers.iter().filter(|number| **number > after) {
-            if let Some(header) = read_segment_header(self.disk, number)?
+            if let Some(header) = self.header(number)?
                 && wanted(self, &header)
             {
                 return Ok(Some((number, header)));
@@ -480,45 +544,38 @@ impl<D: Disk> Replay<'_, D> {
     /// A segment whose header is damaged still has its batches. What was cut short before its first sync has none that
     /// knows of it.
     fn evidence_in_headless(&self, number: SegmentNumber) -> Result<Option<String>, StorageError> {
-        // Whoever wrote what is before it went on, or the broker that was the last.
-        let mut generations = vec![self.generation, self.opened_last];
-        generations.dedup();
-        for generation in generations {
-            let reader = BatchReader::open_headless(self.disk, number, generation, Vec::new())?;
-            if let Some(mut reader) = reader
-                && let Some(found) = self.evidence_in(&mut reader)?
-            {
-                return Ok(Some(format!("{found}, and has no whole header")));
-            }
+        let Some(mut reader) = BatchReader::open_headless(self.disk, number)? else { return Ok(None) };
+        let is_begun = reader.find_generation(&self.generations(number))?;
+        reader.go_to(SEGMENT_HEADER_BYTES as u64);
+        if !is_begun {
+            return Ok(unknown_end(&reader, 0));
         }
-        Ok(None)
+        Ok(self.evidence_in(&mut reader)?.map(|found| format!("{found}, and has no whole header")))
     }
 
+    /// Looks from where the reader is, and takes what cannot be read for evidence too: nobody knows what it was.
     fn evidence_in(&self, reader: &mut BatchReader<D::File>) -> Result<Option<String>, StorageError> {
         let file = Folder::Log.display(&file_name(reader.number()));
+        let from = reader.offset();
         while reader.find_batch()? {
             let Found::Batch { offset, batch } = reader.next()? else { break };
             let durable = batch.header.durable_position;
             if durable >= self.next_position {
+                let unreadable = reader.unreadable_between(from, offset);
+                let unreadable = unreadable.map_or(String::new(), |unreadable| format!("{unreadable}; "));
                 let expected = self.next_position;
                 return Ok(Some(format!(
-                    "record {expected} should be here, as {file} at byte {offset} knows it synced up to {durable}"
+                    "{unreadable}record {expected} should be here, as {file} at byte {offset} knows it synced up to \
+                     {durable}"
                 )));
             }
         }
-        Ok(None)
+        Ok(unknown_end(reader, from))
     }
 
     /// Refuses, or notes the damage and goes on.
     fn damage(&mut self, file: &str, offset: u64, reason: &str) -> Result<(), StorageError> {
-        let error = StorageError::corrupt(file, offset, reason);
-        match self.mode {
-            RecoveryMode::Strict => Err(error),
-            RecoveryMode::Salvage => {
-                self.warnings.push(format!("{file} is damaged at byte {offset}: {reason}"));
-                Ok(())
-            }
-        }
+        damage(self.mode, &mut self.warnings, file, offset, reason)
     }
 
     /// A loader of what is alive.
@@ -544,6 +601,29 @@ impl<D: Disk> Replay<'_, D> {
             of_queue.iter().for_each(|(_, run)| self.state.forget(queue, *run));
         }
     }
+}
+
+/// Refuses, or notes the damage.
+fn damage(
+    mode: RecoveryMode,
+    warnings: &mut Vec<String>,
+    file: &str,
+    offset: u64,
+    reason: &str,
+) -> Result<(), StorageError> {
+    match mode {
+        RecoveryMode::Strict => Err(StorageError::corrupt(file, offset, reason)),
+        RecoveryMode::Salvage => {
+            warnings.push(format!("{file} is damaged at byte {offset}: {reason}"));
+            Ok(())
+        }
+    }
+}
+
+/// What of a segment cannot be read, and may be a part of the log.
+fn unknown_end<F: DiskFile>(reader: &BatchReader<F>, from: u64) -> Option<String> {
+    let unreadable = reader.unreadable_between(from, u64::MAX);
+    unreadable.map(|unreadable| format!("nobody knows whether the log ends here, as {unreadable}"))
 }
 
 /// The marks in the batch of a clean stop.

@@ -1,24 +1,36 @@
 //! Reading segments back: batch by batch in bounded pieces, and the live records in them.
 
-use super::NodeId;
 use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, MAGIC};
-use super::disk::{Disk, DiskFile, Folder};
+use super::disk::{Disk, DiskFile, Folder, is_unreadable};
 use super::error::StorageError;
 use super::record::{Record, put_moved, read_record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
-use super::state::State;
+use super::state::{SegmentUse, State};
+use super::unreadable::Unreadable;
 use crate::varint::Cursor;
+use std::io;
 
 /// Read at once, in bytes, unless a batch is larger: small enough to stay in a processor's cache until it is decoded.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Reads a segment's header; `None` when there is no whole one.
-pub fn read_segment_header(disk: &impl Disk, number: SegmentNumber) -> Result<Option<SegmentHeader>, StorageError> {
+/// Reads a segment's header; says in words what is wrong with it when there is no whole one.
+///
+/// # Errors
+/// The disk's.
+pub fn read_segment_header(
+    disk: &impl Disk,
+    number: SegmentNumber,
+) -> Result<Result<SegmentHeader, String>, StorageError> {
     let name = file_name(number);
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    let read = disk.open(Folder::Log, &name).and_then(|file| file.read_at(&mut bytes, 0));
-    read.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
-    Ok(SegmentHeader::decode(&bytes, number))
+    match disk.open(Folder::Log, &name).and_then(|file| file.read_at(&mut bytes, 0)) {
+        Err(error) if is_unreadable(&error) => Ok(Err(format!("the segment's header cannot be read ({error})"))),
+        Err(error) => Err(StorageError::io(format!("read {}", Folder::Log.display(&name)))(error)),
+        Ok(_) => {
+            let damaged = || "the segment's header is damaged".to_owned();
+            Ok(SegmentHeader::decode(&bytes, number).ok_or_else(damaged))
+        }
+    }
 }
 
 /// A batch with a record that is none: this is no accident of the disk.
@@ -37,7 +49,7 @@ pub fn put_live(out: &mut Vec<u8>, state: &State, body: &[u8], number: SegmentNu
     }
 }
 
-/// Reads the batches of a segment in pieces.
+/// Reads the batches of a segment in pieces. What the disk does not give is damage and no error.
 pub struct BatchReader<F> {
     file: F,
     header: SegmentHeader,
@@ -50,6 +62,7 @@ pub struct BatchReader<F> {
     buffer_offset: u64,
     /// Where the next batch begins in the buffer.
     position: usize,
+    unreadable: Unreadable,
 }
 
 /// What a [`BatchReader`] finds at an offset of its segment.
@@ -63,7 +76,24 @@ impl<F: DiskFile> BatchReader<F> {
     /// Begins at a segment's first batch, and knows where the last one ends. `buffer` is one to use, whatever is in it.
     pub fn new(file: F, header: SegmentHeader, end: u64, buffer: Vec<u8>) -> Self {
         let buffer_offset = SEGMENT_HEADER_BYTES as u64;
-        Self { file, header, end, data_end: end, buffer, filled: 0, buffer_offset, position: 0 }
+        let unreadable = Unreadable::default();
+        Self { file, header, end, data_end: end, buffer, filled: 0, buffer_offset, position: 0, unreadable }
+    }
+
+    /// Opens a segment of which the account knows what is in it, with a whole header or without.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open_used(
+        disk: &impl Disk<File = F>,
+        number: SegmentNumber,
+        segment: &SegmentUse,
+    ) -> Result<Self, StorageError> {
+        let name = file_name(number);
+        let opening = StorageError::io(format!("open {}", Folder::Log.display(&name)));
+        let file = disk.open(Folder::Log, &name).map_err(opening)?;
+        let header = SegmentHeader::known_by_batches(number, segment.generation);
+        Ok(Self::new(file, header, segment.end, Vec::new()))
     }
 
     /// Opens a segment of which nobody knows where its batches end; `None` when it has no whole header.
@@ -78,20 +108,16 @@ impl<F: DiskFile> BatchReader<F> {
         Self::open_as(disk, number, buffer, |bytes| SegmentHeader::decode(bytes, number))
     }
 
-    /// Opens a segment that has no whole header as one of `generation`, whose batches are found if it was; `None` when it
-    /// was never begun.
+    /// Opens a segment that has no whole header; `None` when it was never begun. Its batches are read once its
+    /// [generation is found](Self::find_generation).
     ///
     /// # Errors
     /// The disk's.
-    pub fn open_headless(
-        disk: &impl Disk<File = F>,
-        number: SegmentNumber,
-        generation: u64,
-        buffer: Vec<u8>,
-    ) -> Result<Option<Self>, StorageError> {
-        // The checksums of batches know no more than these.
-        let header = SegmentHeader { node_id: NodeId([0; 16]), number, first_position: 0, generation };
-        Self::open_as(disk, number, buffer, |bytes| (!SegmentHeader::is_of_another(bytes, number)).then_some(header))
+    pub fn open_headless(disk: &impl Disk<File = F>, number: SegmentNumber) -> Result<Option<Self>, StorageError> {
+        let header = SegmentHeader::known_by_batches(number, 0);
+        Self::open_as(disk, number, Vec::new(), |bytes| {
+            (!SegmentHeader::is_of_another(bytes, number)).then_some(header)
+        })
     }
 
     fn open_as(
@@ -102,13 +128,15 @@ impl<F: DiskFile> BatchReader<F> {
     ) -> Result<Option<Self>, StorageError> {
         let name = file_name(number);
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let mut unreadable = Unreadable::default();
         let opened = disk.open(Folder::Log, &name).and_then(|file| {
-            let data_end = file.data_end()?;
-            file.read_at(&mut bytes, 0)?;
-            Ok((data_end, file.length()?, file))
+            let end = file.length()?;
+            let data_end = or_unknown(file.data_end(), end)?;
+            unreadable.read_around(&file, &mut bytes, 0)?;
+            Ok((data_end, end, file))
         });
         let (data_end, end, file) = opened.map_err(StorageError::io(format!("read {}", Folder::Log.display(&name))))?;
-        Ok(header(&bytes).map(|header| Self { data_end, ..Self::new(file, header, end, buffer) }))
+        Ok(header(&bytes).map(|header| Self { data_end, unreadable, ..Self::new(file, header, end, buffer) }))
     }
 
     pub fn number(&self) -> SegmentNumber {
@@ -159,6 +187,51 @@ impl<F: DiskFile> BatchReader<F> {
     /// # Errors
     /// The disk's.
     pub fn find_batch(&mut self) -> Result<bool, StorageError> {
+        while self.find_magic()? {
+            if self.whole_batch()?.is_some() {
+                return Ok(true);
+            }
+            self.position += 1;
+        }
+        Ok(false)
+    }
+
+    /// Finds out of which of some generations the segment is, by its first whole batch, and begins with it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn find_generation(&mut self, generations: &[u64]) -> Result<bool, StorageError> {
+        while self.find_magic()? {
+            for &generation in generations {
+                self.header.generation = generation;
+                if let Some(batch) = self.whole_batch()? {
+                    self.header.first_position = batch.first_position;
+                    return Ok(true);
+                }
+            }
+            self.position += 1;
+        }
+        Ok(false)
+    }
+
+    /// Goes on behind damage with the first whole batch, if there is one, and says in words what in between cannot be
+    /// read, if anything.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn pass_damage(&mut self) -> Result<Option<String>, StorageError> {
+        let from = self.offset();
+        self.find_batch()?;
+        Ok(self.unreadable_between(from, self.offset()))
+    }
+
+    /// What could not be read from one byte to before another, in words, as far as it was tried.
+    pub fn unreadable_between(&self, from: u64, to: u64) -> Option<String> {
+        self.unreadable.between(&Folder::Log.display(&file_name(self.header.number)), from, to)
+    }
+
+    /// Goes on with what a batch begins with, if there is any from here on.
+    fn find_magic(&mut self) -> Result<bool, StorageError> {
         let finder = memchr::memmem::Finder::new(&MAGIC);
         loop {
             if self.ahead().len() < BATCH_HEADER_BYTES && self.offset() < self.data_end {
@@ -172,10 +245,7 @@ impl<F: DiskFile> BatchReader<F> {
             match finder.find(self.ahead()) {
                 Some(at) => {
                     self.position += at;
-                    if self.whole_batch()?.is_some() {
-                        return Ok(true);
-                    }
-                    self.position += 1;
+                    return Ok(true);
                 }
                 // One may begin with the last bytes that were read.
                 None => self.position = self.filled - (MAGIC.len() - 1),
@@ -201,14 +271,14 @@ impl<F: DiskFile> BatchReader<F> {
         &self.buffer[self.position..self.filled]
     }
 
-    fn reading(&self) -> impl FnOnce(std::io::Error) -> StorageError {
+    fn reading(&self) -> impl FnOnce(io::Error) -> StorageError {
         StorageError::io(format!("read {}", Folder::Log.display(&file_name(self.header.number))))
     }
 
     /// Steps over what was never written.
     fn skip_hole(&mut self) -> Result<(), StorageError> {
         let offset = self.offset();
-        let next = self.file.next_data(offset).map_err(self.reading())?.unwrap_or(self.end);
+        let next = or_unknown(self.file.next_data(offset), Some(offset)).map_err(self.reading())?.unwrap_or(self.end);
         if next > offset {
             self.go_to(next.min(self.end));
         }
@@ -231,17 +301,26 @@ impl<F: DiskFile> BatchReader<F> {
             self.buffer.resize(wanted.max(PIECE_BYTES), 0);
             self.buffer.shrink_to_fit();
         }
-        let read = self.file.read_at(&mut self.buffer[self.filled..wanted], self.buffer_offset + self.filled as u64);
+        let offset = self.buffer_offset + self.filled as u64;
+        let read = self.unreadable.read_around(&self.file, &mut self.buffer[self.filled..wanted], offset);
         self.filled += read.map_err(self.reading())?;
         Ok(())
     }
 }
 
+/// What a disk knows of a file's holes, or `otherwise` when it cannot say.
+fn or_unknown<T>(known: io::Result<T>, otherwise: T) -> io::Result<T> {
+    match known {
+        Err(error) if is_unreadable(&error) => Ok(otherwise),
+        known => known,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::NodeId;
     use super::super::batch::{BatchLabel, seal};
     use super::*;
-    use std::io;
 
     const SEGMENT: SegmentHeader =
         SegmentHeader { node_id: NodeId([1; 16]), number: 9, first_position: 1, generation: 4 };

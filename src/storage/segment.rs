@@ -43,6 +43,11 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// What the checksums of batches know of their segment, for one whose header cannot be read.
+    pub fn known_by_batches(number: SegmentNumber, generation: u64) -> Self {
+        Self { node_id: NodeId([0; 16]), number, first_position: 0, generation }
+    }
+
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[0..8].copy_from_slice(MAGIC);

@@ -148,6 +148,21 @@ fn a_missing_segment_is_refused_by_name() {
 }
 
 #[test]
+fn a_segment_whose_header_is_damaged_is_refused_by_name_and_salvaged_by_its_batches() {
+    let (folder, segment) = started_again_and_killed();
+    change(&segment, |bytes| bytes[..20].fill(0));
+    let refusal = folder.refusal();
+    let name = segment.file_name().expect("a name").display();
+    let expected = format!("leveret: log/{name} is damaged at byte 0: the segment's header is damaged");
+    assert!(refusal.code == Some(1) && refusal.text.contains(&expected), "{}", refusal.text);
+    let node = folder.start_with(&["--salvage"]);
+    assert!(node.said.contains("is damaged at byte 0"), "{}", node.said);
+    assert_eq!(numbers(&node), (1..=MESSAGES).collect::<Vec<_>>());
+    node.kill();
+    assert_eq!(numbers(&folder.start()), (1..=MESSAGES).collect::<Vec<_>>(), "what was salvaged needs no second time");
+}
+
+#[test]
 fn a_zeroed_segment_is_refused_by_name() {
     let (folder, segment) = started_again_and_killed();
     change(&segment, |bytes| bytes.fill(0));

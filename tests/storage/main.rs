@@ -18,3 +18,4 @@ mod pager;
 mod random;
 mod real_disk;
 mod reclaim;
+mod unreadable;

@@ -5,17 +5,20 @@
 //! * Names made, changed and removed are lost from some point on unless their folder was synced.
 //! * Calls are counted. Any of them may be told to fail, or to be the last one before the lights go out.
 //! * After a failed sync the unsynced writes are forgotten by the disk and still seen by reads, as Linux does it.
+//! * Blocks may be made unreadable. Reading one fails, and so does writing a part of one; writing all of one mends it.
 //!
 //! All chances come from one seed.
 
 use leveret::storage::disk::{Disk, DiskFile, Folder};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const SECTOR_BYTES: usize = 512;
+/// What a system reads and writes at once.
+const BLOCK_BYTES: usize = 4096;
 
 /// What happens to one call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +45,17 @@ struct FileState {
     written: usize,
     /// … and how much of that was synced.
     written_and_synced: usize,
+    /// The numbers of blocks that cannot be read.
+    unreadable: BTreeSet<usize>,
+    unopenable: bool,
+}
+
+impl FileState {
+    /// Fails when a block from one byte to before another is unreadable.
+    fn check(&self, from: usize, to: usize) -> io::Result<()> {
+        let mut blocks = self.unreadable.range(from / BLOCK_BYTES..to.max(from).div_ceil(BLOCK_BYTES));
+        blocks.next().map_or(Ok(()), |_| Err(io::Error::from_raw_os_error(5)))
+    }
 }
 
 #[derive(Clone)]
@@ -160,7 +174,9 @@ impl SimDisk {
                     _ => tear(&mut survived, change, &mut random),
                 }
             }
-            *file = FileState { visible: survived.clone(), durable: survived, unsynced: Vec::new(), ..*file };
+            file.visible.clone_from(&survived);
+            file.durable = survived;
+            file.unsynced.clear();
         }
         let contents =
             Contents { files: contents.files, durable_names: names.clone(), names, unsynced_names: Vec::new() };
@@ -181,6 +197,20 @@ impl SimDisk {
         edit(&mut file.visible);
         file.durable = file.visible.clone();
         file.unsynced.clear();
+    }
+
+    /// Lets a block of a file, that in which a byte lies, be unreadable.
+    pub fn make_block_unreadable(&self, folder: Folder, name: &str, at: usize) {
+        let mut state = self.state();
+        let id = state.contents.names[&(folder, name.to_owned())];
+        state.contents.files[id].unreadable.insert(at / BLOCK_BYTES);
+    }
+
+    /// Lets a file not even be opened.
+    pub fn make_unopenable(&self, folder: Folder, name: &str) {
+        let mut state = self.state();
+        let id = state.contents.names[&(folder, name.to_owned())];
+        state.contents.files[id].unopenable = true;
     }
 
     /// Takes a file away for good.
@@ -310,6 +340,9 @@ impl Disk for SimDisk {
     fn open(&self, folder: Folder, name: &str) -> io::Result<SimFile> {
         let state = self.state();
         let id = *state.contents.names.get(&(folder, name.to_owned())).ok_or(io::ErrorKind::NotFound)?;
+        if state.contents.files[id].unopenable {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         drop(state);
         Ok(self.opened(id))
     }
@@ -354,7 +387,12 @@ impl Drop for SimFile {
 
 impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let result = self.disk.change().map(drop);
+        let result = self.disk.change().and_then(|mut state| {
+            let (from, to) = (offset as usize, offset as usize + bytes.len());
+            let file = &mut state.contents.files[self.id];
+            file.unreadable.retain(|block| block * BLOCK_BYTES < from || (block + 1) * BLOCK_BYTES > to);
+            file.check(from, to)
+        });
         // A call that fails may have written a part, and so may one during which the power goes off.
         let written = if result.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
         let mut state = self.disk.state();
@@ -375,8 +413,10 @@ impl DiskFile for SimFile {
         if state.unreadable {
             return Err(io::Error::from_raw_os_error(5));
         }
-        let rest = state.contents.files[self.id].visible.get(offset as usize..).unwrap_or_default();
+        let file = &state.contents.files[self.id];
+        let rest = file.visible.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
+        file.check(offset as usize, offset as usize + count)?;
         buffer[..count].copy_from_slice(&rest[..count]);
         state.bytes_read += count as u64;
         Ok(count)
