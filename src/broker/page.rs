@@ -141,7 +141,7 @@ impl PageBuilder {
     }
 
     /// Bytes so far.
-    pub fn len(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
 
@@ -422,8 +422,8 @@ mod tests {
         };
         let mut builder = PageBuilder::with_capacity(0);
         builder.push(&Entry::of(&message(&sample), 1, NEVER));
-        let first = builder.len();
+        let first = builder.size_bytes();
         builder.push(&Entry::of(&message(&sample), 2, NEVER));
-        assert_eq!(builder.len() - first, 3 + 16);
+        assert_eq!(builder.size_bytes() - first, 3 + 16);
     }
 }

@@ -65,13 +65,13 @@ impl Packed {
 
     /// Bytes of all its messages, those among them that were read.
     pub fn page_bytes(&self) -> usize {
-        self.page.len()
+        self.page.size_bytes()
     }
 
     /// Whether there is room for one more, which is made if it may be.
     #[inline]
     pub fn takes(&mut self, entry: &Entry<'_>) -> bool {
-        let needed = self.page.len() + entry.most_bytes();
+        let needed = self.page.size_bytes() + entry.most_bytes();
         self.count() < CHUNK_LENGTH && (needed <= self.page.capacity() || self.grow(needed))
     }
 
@@ -92,7 +92,7 @@ impl Packed {
 
     /// No more will come: gives back a room that is mostly empty.
     pub fn close(&mut self) {
-        if self.page.len() < self.page.capacity() / 2 {
+        if self.page.size_bytes() < self.page.capacity() / 2 {
             self.page.shrink_to_fit();
             self.memory = Holding::new(self.page.capacity());
         }
@@ -116,7 +116,7 @@ impl Packed {
         if self.read == 0 {
             return self.page.finish();
         }
-        let mut rest = PageBuilder::with_capacity(self.page.len());
+        let mut rest = PageBuilder::with_capacity(self.page.size_bytes());
         while let Some(entry) = self.reader.next(self.page.bytes()) {
             rest.push(&entry);
         }
