@@ -2,7 +2,8 @@
 
 use super::Broker;
 use super::definitions::durable_binding;
-use super::exchange::{Exchange, without_line_breaks};
+use super::exchange::Exchange;
+use super::names::without_line_breaks;
 use super::store::{Definition, DurableDestination, Store};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
@@ -20,6 +21,7 @@ impl<S: Store> Broker<S> {
         internal: bool,
         arguments: FieldTable,
     ) -> Result<bool, AmqpError> {
+        let name = &*without_line_breaks(name);
         if self.router.exchange(name).is_none() {
             let doing = format!("declare exchange '{}'", String::from_utf8_lossy(name));
             self.assert_below(self.settings.exchanges_max, self.router.exchange_count(), &doing, "exchange")?;
@@ -40,7 +42,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 404.
     pub fn declare_exchange_passively(&mut self, name: &[u8]) -> Result<(), AmqpError> {
-        self.router.declare_passive(name)?;
+        self.router.declare_passive(&without_line_breaks(name))?;
         self.answer_waits_for_definitions();
         Ok(())
     }
@@ -72,6 +74,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: FieldTable,
     ) -> Result<(), AmqpError> {
+        let (source, destination) = (&*without_line_breaks(source), &*without_line_breaks(destination));
         self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
         let bound = self.router.bind_exchange(source, destination, routing_key, &arguments)?;
         if bound.new && bound.durable {
@@ -94,6 +97,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
+        let (source, destination) = (&*without_line_breaks(source), &*without_line_breaks(destination));
         let unbound = self.router.unbind_exchange(source, destination, routing_key, arguments)?;
         self.answer_waits_for_definitions();
         if unbound.durable {

@@ -15,7 +15,7 @@ use std::cell::Cell;
 pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 
 /// What an address of a reply consumer starts with.
-pub(super) const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
+const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
 
 /// Where a message goes, and whether the next one with the same exchange and key goes there too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,8 +4,9 @@ use super::consumer::ConsumerState;
 use super::definitions::durable_binding;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{Subject, assert_same_argument, assert_same_attribute};
-use super::exchange::{QueueId, without_line_breaks};
-use super::publish::{REPLY_ADDRESS_PREFIX, REPLY_TO};
+use super::exchange::QueueId;
+use super::names::without_line_breaks;
+use super::publish::REPLY_TO;
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableDestination, DurableQueueId, Store};
 use super::{Broker, ChannelId, ConnectionId, ConsumerId};
@@ -103,10 +104,12 @@ impl<S: Store> Broker<S> {
         connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<Declared, AmqpError> {
-        if name == REPLY_TO || self.is_reply_address(name) {
-            return Ok(Declared { name: ShortString::truncated(name), message_count: 0, consumer_count: 1 });
+        let meant = &*without_line_breaks(name);
+        // Line breaks don't make a reply address of a name.
+        if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(meant)) {
+            return Ok(Declared { name: ShortString::truncated(meant), message_count: 0, consumer_count: 1 });
         }
-        let id = self.accessible_queue(name, connection)?;
+        let id = self.accessible_queue(meant, connection)?;
         Ok(self.declared(id, effects))
     }
 
@@ -145,10 +148,10 @@ impl<S: Store> Broker<S> {
         connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<Declared, AmqpError> {
-        let name = without_line_breaks(request.name);
-        if name == REPLY_TO || name.starts_with(REPLY_ADDRESS_PREFIX) {
-            return self.declare_queue_passively(&name, connection, effects);
+        if request.name.starts_with(REPLY_TO) {
+            return self.declare_queue_passively(request.name, connection, effects);
         }
+        let name = without_line_breaks(request.name);
         if name.starts_with(RESERVED_PREFIX) {
             let name = String::from_utf8_lossy(&name);
             let explanation = format!("queue name '{name}' contains reserved prefix 'amq.*'");
@@ -255,6 +258,7 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
         connection: ConnectionId,
     ) -> Result<bool, AmqpError> {
+        let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         self.router.bind_target(exchange)?;
         let id = self.accessible_queue(queue, connection)?;
         self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
@@ -279,6 +283,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
+        let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         match self.router.queue_named(queue) {
             Some(id) => {
                 self.answer_waits_for_definitions();
@@ -353,6 +358,7 @@ impl<S: Store> Broker<S> {
         connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<DeletedQueue, AmqpError> {
+        let name = &*without_line_breaks(name);
         if self.router.queue_named(name).is_none() {
             self.answer_waits_for_definitions();
             return Ok(DeletedQueue::default());

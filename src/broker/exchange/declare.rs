@@ -5,7 +5,6 @@ use super::router::{Exchange, Router, refuse_default_exchange};
 use super::{ExchangeId, ExchangeKind};
 use crate::broker::equivalence::{assert_same_argument, assert_same_attribute, invalid_argument_type};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
-use std::borrow::Cow;
 
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 /// Only the broker's own exchanges have names like this.
@@ -40,7 +39,6 @@ impl Router {
         arguments: &FieldTable,
     ) -> Result<Declared, AmqpError> {
         let kind = known_kind(kind)?;
-        let name = &*without_line_breaks(name);
         refuse_default_exchange(name)?;
         if let Some(id) = self.exchange(name) {
             let current = self.exchange_info(id);
@@ -80,14 +78,12 @@ impl Router {
 
     /// Asks whether an exchange is there; its type and attributes do not matter.
     pub fn declare_passive(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
-        let name = &*without_line_breaks(name);
         refuse_default_exchange(name)?;
         self.exchange(name).ok_or_else(|| self.no_exchange(name))
     }
 
     /// Deletes an exchange and every binding from it and to it. One that is missing is deleted already.
     pub fn delete(&mut self, name: &[u8], if_unused: bool) -> Result<Deleted, AmqpError> {
-        let name = &*without_line_breaks(name);
         refuse_default_exchange(name)?;
         if name.starts_with(RESERVED_PREFIX) {
             let explanation = format!("deletion of system {} not allowed", self.subject(name));
@@ -120,12 +116,4 @@ fn known_kind(name: &[u8]) -> Result<ExchangeKind, AmqpError> {
         let name = String::from_utf8_lossy(name);
         AmqpError::channel(ReplyCode::PreconditionFailed, format!("{complaint} exchange type '{name}'"))
     })
-}
-
-/// Names are declared and deleted without their line breaks.
-pub(in crate::broker) fn without_line_breaks(name: &[u8]) -> Cow<'_, [u8]> {
-    match memchr::memchr2(b'\r', b'\n', name) {
-        None => Cow::Borrowed(name),
-        Some(_) => name.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect(),
-    }
 }

@@ -36,7 +36,6 @@ mod tests;
 
 pub use bind::{Bound, Unbound};
 pub use binding::{BindingInfo, canonical, properties_key};
-pub(super) use declare::without_line_breaks;
 pub use declare::{Declared, Deleted};
 pub use router::{Exchange, Router};
 

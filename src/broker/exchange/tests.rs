@@ -138,12 +138,8 @@ fn an_alternate_that_is_no_name_is_refused() {
 }
 
 #[test]
-fn names_lose_their_line_breaks_and_may_be_long() {
+fn names_may_be_long() {
     let mut router = router();
-    assert!(router.declare(b"a\r\nb", b"direct", true, false, false, &none()).unwrap().new);
-    assert!(router.declare_passive(b"ab").is_ok());
-    assert!(router.delete(b"a\nb", false).unwrap().existed);
-    refused(router.declare_passive(b"a\r\nb"), ReplyCode::NotFound, "no exchange 'ab' in vhost '/'");
     assert!(router.declare(&[b'n'; 255], b"direct", true, false, false, &none()).unwrap().new);
 }
 
