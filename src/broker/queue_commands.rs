@@ -76,10 +76,11 @@ impl<S: Store> Broker<S> {
     /// 404 when there is none, 405 when it is exclusive to another connection.
     pub(super) fn accessible_queue(&self, name: &[u8], connection: ConnectionId) -> Result<QueueId, AmqpError> {
         let id = self.existing_queue(name)?;
-        match self.queue(id).properties.exclusive_owner {
-            Some(owner) if owner != connection => Err(self.locked(name)),
-            _ => Ok(id),
-        }
+        if self.is_exclusive_to_another(id, connection) { Err(self.locked(name)) } else { Ok(id) }
+    }
+
+    fn is_exclusive_to_another(&self, id: QueueId, connection: ConnectionId) -> bool {
+        self.queue(id).properties.exclusive_owner.is_some_and(|owner| owner != connection)
     }
 
     fn locked(&self, name: &[u8]) -> AmqpError {
@@ -249,7 +250,7 @@ impl<S: Store> Broker<S> {
     /// `queue.bind`. True when the binding is new.
     ///
     /// # Errors
-    /// 403 for the default exchange, 404, 405, 406 for headers arguments that make no sense.
+    /// 403 for the default exchange, 404, 406 for headers arguments that make no sense, 405.
     pub fn bind_queue(
         &mut self,
         queue: &[u8],
@@ -259,8 +260,12 @@ impl<S: Store> Broker<S> {
         connection: ConnectionId,
     ) -> Result<bool, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
-        self.router.bind_target(exchange)?;
-        let id = self.accessible_queue(queue, connection)?;
+        let source = self.router.bind_target(exchange)?;
+        let id = self.existing_queue(queue)?;
+        if self.is_exclusive_to_another(id, connection) {
+            self.router.check_bind_arguments(source, &arguments)?;
+            return Err(self.locked(queue));
+        }
         self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
         let bound = self.router.bind_queue(exchange, id, routing_key, &arguments)?;
         if bound.new && bound.durable {
@@ -272,20 +277,26 @@ impl<S: Store> Broker<S> {
         Ok(bound.new)
     }
 
-    /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
+    /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine, whoever owns the queue.
     ///
     /// # Errors
-    /// 403 for the default exchange.
+    /// 403 for the default exchange, 405.
     pub fn unbind_queue(
         &mut self,
         queue: &[u8],
         exchange: &[u8],
         routing_key: &[u8],
         arguments: &FieldTable,
+        connection: ConnectionId,
     ) -> Result<(), AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         match self.router.queue_named(queue) {
             Some(id) => {
+                if self.is_exclusive_to_another(id, connection)
+                    && self.router.is_bound(exchange, id, routing_key, arguments)
+                {
+                    return Err(self.locked(queue));
+                }
                 self.answer_waits_for_definitions();
                 let unbound = self.router.unbind_queue(exchange, id, routing_key, arguments)?;
                 if unbound.durable {

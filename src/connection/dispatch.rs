@@ -175,7 +175,7 @@ impl Connection {
                 let name = self.named_queue(index, unbind.queue, context)?;
                 let routing_key =
                     if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { unbind.routing_key };
-                context.broker.unbind_queue(&name, unbind.exchange, routing_key, &unbind.arguments)?;
+                context.broker.unbind_queue(&name, unbind.exchange, routing_key, &unbind.arguments, self.id)?;
                 self.answer(number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
                 Ok(())
             }

@@ -253,7 +253,7 @@ fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<()
 fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<(), AmqpError> {
     let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
     if *to_queue {
-        direct.broker.unbind_queue(destination, source, routing_key, arguments)
+        direct.broker.unbind_queue(destination, source, routing_key, arguments, direct.connection)
     } else {
         direct.broker.unbind_exchange(source, destination, routing_key, arguments)
     }

@@ -35,6 +35,11 @@ impl Router {
         self.exchange(name).ok_or_else(|| self.no_exchange(name))
     }
 
+    /// What a bind to `source` says of its arguments, without binding: 406 for those that make no sense.
+    pub fn check_bind_arguments(&self, source: ExchangeId, arguments: &FieldTable) -> Result<(), AmqpError> {
+        self.exchange_info(source).matcher.compile(arguments).map(|_| ())
+    }
+
     /// Binds a queue that [`Router::queue_added`] made known. Binding twice is binding once.
     pub fn bind_queue(
         &mut self,
@@ -46,6 +51,14 @@ impl Router {
         let source = self.bind_target(source)?;
         let durable = self.queue(queue).expect("a queue is added before it is bound").durable;
         self.bind(source, Destination::Queue(queue), durable, routing_key, arguments)
+    }
+
+    /// Whether a queue has the binding with exactly this key and these arguments.
+    pub fn is_bound(&self, source: &[u8], queue: QueueId, routing_key: &[u8], arguments: &FieldTable) -> bool {
+        let Some(source) = self.exchange(source) else { return false };
+        let (destination, fingerprint) = (Destination::Queue(queue), fingerprint(arguments));
+        let hash = self.hasher.hash_one((source, destination, routing_key, &fingerprint));
+        self.find(hash, source, destination, routing_key, &fingerprint).is_some()
     }
 
     /// Removes the binding with exactly this key and these arguments. Nothing that is missing is an error.

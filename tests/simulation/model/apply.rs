@@ -142,6 +142,10 @@ impl Model {
             }
             Command::QueueUnbind { queue, binding } => {
                 if let Some(key) = self.meant(client, number, queue)? {
+                    // Whose queue it is matters only if there is something to take away.
+                    if self.routing.is_bound(binding, Destination::Queue(key)) {
+                        self.accessible(client, Some(key))?;
+                    }
                     self.routing.unbind(binding, Destination::Queue(key));
                 }
                 Due::Plain(50, 51)

@@ -65,6 +65,10 @@ impl Routing {
         }
     }
 
+    pub fn is_bound(&self, binding: &BindingName, destination: Destination) -> bool {
+        self.bindings.contains(&(sorted(binding.clone()), destination))
+    }
+
     pub fn unbind(&mut self, binding: &BindingName, destination: Destination) {
         let binding = (sorted(binding.clone()), destination);
         self.remove_where(|bound| *bound == binding);
