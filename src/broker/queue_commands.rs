@@ -177,7 +177,8 @@ impl<S: Store> Broker<S> {
     ) -> Result<(), AmqpError> {
         let properties = &self.queue(id).properties;
         let name = &properties.name;
-        if properties.exclusive_owner.is_some_and(|owner| owner != connection) {
+        // Whose it is comes before what it is: clients that find it locked go on, and at a 406 they give up.
+        if self.is_exclusive_to_another(id, connection) || request.exclusive != properties.exclusive_owner.is_some() {
             return Err(self.locked(name));
         }
         let subject = Subject { kind: "queue", name, vhost: self.vhost().as_bytes() };
@@ -186,9 +187,6 @@ impl<S: Store> Broker<S> {
             assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
         }
         assert_same_attribute(subject, "auto_delete", request.auto_delete, properties.auto_delete)?;
-        if request.exclusive != properties.exclusive_owner.is_some() {
-            return Err(self.locked(name));
-        }
         for argument in COMPARED {
             let received = request.arguments.get(argument.as_bytes());
             let current = properties.arguments.get(argument.as_bytes());

@@ -5,6 +5,7 @@
 
 use crate::support::broker::Broker;
 use crate::support::client::{FRAME_MAX, encode};
+use crate::support::redeclarations;
 use crate::support::transcript::{parse, play, side_by_side};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -35,6 +36,11 @@ transcripts! {
     queue_arguments
     queue_equivalence
     not_supported_yet
+}
+
+#[test]
+fn redeclarations() {
+    all_hold(&redeclarations::transcript());
 }
 
 /// Plays all scenarios of a file and fails with the transcripts of those that went otherwise.

@@ -16,6 +16,7 @@ mod reference;
 
 use reference::Reference;
 use support::broker::Broker;
+use support::redeclarations;
 use support::transcript::{Expectation, parse, play, side_by_side};
 
 const TRANSCRIPTS: &[&str] = &[
@@ -45,7 +46,8 @@ fn transcripts_match() {
     let Some(reference) = Reference::find() else { return };
     let (leveret, hasty) = (Broker::shared(), Broker::shared_hasty());
     let mut failures = Vec::new();
-    for text in TRANSCRIPTS {
+    let generated = redeclarations::transcript();
+    for text in TRANSCRIPTS.iter().copied().chain([generated.as_str()]) {
         let mut scenarios = parse(text);
         scenarios.retain(|scenario| scenario.for_the_reference);
         failures.extend(side_by_side(&scenarios, |scenario| {

@@ -10,4 +10,5 @@ pub mod fields;
 pub mod methods;
 pub mod notation;
 pub mod properties;
+pub mod redeclarations;
 pub mod transcript;
