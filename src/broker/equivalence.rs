@@ -66,12 +66,14 @@ pub fn invalid_argument_type(subject: Subject<'_>, argument: &str, value: &Field
 }
 
 /// Equal, whatever the type tags: integers of any width and timestamps by value, the two kinds of float, the two kinds
-/// of byte string. An integer is not a float.
+/// of byte string, and an array and a table that are both empty. An integer is not a float. What is inside of arrays and
+/// tables has its type tags compared, too.
 pub fn same_value(a: &FieldValue, b: &FieldValue) -> bool {
-    fn whole(value: &FieldValue) -> Option<i128> {
-        match *value {
-            FieldValue::Timestamp(seconds) => Some(seconds.into()),
-            _ => integer(value).map(i128::from),
+    fn is_empty(value: &FieldValue) -> bool {
+        match value {
+            FieldValue::Array(values) => values.is_empty(),
+            FieldValue::Table(table) => table.is_empty(),
+            _ => false,
         }
     }
     fn bytes(value: &FieldValue) -> Option<&[u8]> {
@@ -89,17 +91,25 @@ pub fn same_value(a: &FieldValue, b: &FieldValue) -> bool {
     if let (Some(a), Some(b)) = (bytes(a), bytes(b)) {
         return a == b;
     }
-    a == b
+    a == b || is_empty(a) && is_empty(b)
 }
 
-/// As [`same_value`], but an integer equals the float of the same value: headers are matched like this.
+/// As [`same_value`], but an integer or a timestamp equals the float of the same value: headers are matched like this.
 pub fn same_number_or_value(a: &FieldValue, b: &FieldValue) -> bool {
-    match (integer(a).zip(float(b)), integer(b).zip(float(a))) {
-        (Some((integer, float)), _) | (_, Some((integer, float))) => {
-            // The second half tells apart integers that the same float stands for.
-            integer as f64 == float && float as i128 == i128::from(integer)
-        }
+    // The second half tells apart numbers that the same float stands for.
+    let same = |number: i128, float: f64| number as f64 == float && float as i128 == number;
+    match (float(a), float(b)) {
+        (Some(float), None) => whole(b).is_some_and(|number| same(number, float)),
+        (None, Some(float)) => whole(a).is_some_and(|number| same(number, float)),
         _ => same_value(a, b),
+    }
+}
+
+/// The value of an integer or a timestamp.
+fn whole(value: &FieldValue) -> Option<i128> {
+    match *value {
+        FieldValue::Timestamp(seconds) => Some(seconds.into()),
+        _ => integer(value).map(i128::from),
     }
 }
 

@@ -127,6 +127,8 @@ mod tests {
         assert!(matches(&[("n", FieldValue::F64(7.0))], &seven), "and floats of the same value");
         assert!(!matches(&[("n", FieldValue::F64(7.5))], &seven));
         assert!(matches(&[("n", FieldValue::Timestamp(7))], &seven));
+        assert!(matches(&[("n", FieldValue::F32(7.0))], &[("n", FieldValue::Timestamp(7))]), "and timestamps");
+        assert!(matches(&[("n", FieldValue::Timestamp(7))], &[("n", FieldValue::F64(7.0))]));
         assert!(matches(&[("n", text("7"))], &[("n", FieldValue::Bytes((*b"7").into()))]));
         assert!(!matches(&[("n", text("7"))], &seven));
         assert!(!matches(&[("n", FieldValue::I32(8))], &seven));
