@@ -11,7 +11,11 @@ use super::queue_commands::count;
 use super::store::Store;
 use super::unacknowledged::Delivered;
 use super::{Broker, ChannelId, ConnectionId, ConsumerId};
-use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
+
+/// Arguments to which RabbitMQ gives a meaning for consumers of other types of queue only, and refuses for classic ones.
+const OF_OTHER_TYPES: [&str; 4] =
+    ["x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered", "x-consumer-timeout"];
 
 /// `basic.consume`.
 pub struct ConsumeRequest<'a> {
@@ -108,14 +112,23 @@ impl<S: Store> Broker<S> {
         Ok(ShortString::truncated(tag))
     }
 
+    /// `x-priority`, and what the other arguments come to.
     fn consumer_priority(&self, request: &ConsumeRequest<'_>) -> Result<i64, AmqpError> {
         let invalid = |argument: &str, reason: String| {
             let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost());
             let explanation = format!("invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}'{reason}");
             AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
         };
-        if request.arguments.get(b"x-stream-offset").is_some() {
-            return Err(invalid("x-stream-offset", " of queue type rabbit_classic_queue".to_owned()));
+        for argument in OF_OTHER_TYPES {
+            if request.arguments.get(argument.as_bytes()).is_some() {
+                return Err(invalid(argument, " of queue type rabbit_classic_queue".to_owned()));
+            }
+        }
+        if let Some(FieldValue::Table(_)) = request.arguments.get(b"x-credit") {
+            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost());
+            let explanation =
+                format!("arg 'x-credit' for queue '{queue}' in vhost '{vhost}' is not supported by this version");
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
         let Some(value) = request.arguments.get(b"x-priority") else { return Ok(0) };
         integer(value).ok_or_else(|| invalid("x-priority", format!(": \"expected integer, got {}\"", type_name(value))))

@@ -7,10 +7,10 @@ use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
 use crate::connection::Phase;
-use crate::management::{Command, QueueAttributes};
+use crate::management::{BindingSpec, Command, QueueAttributes};
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
 use crate::protocol::method::{basic, channel, connection, queue};
-use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method};
+use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method, ReplyCode};
 use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
 use std::net::SocketAddr;
@@ -504,4 +504,42 @@ fn a_publisher_does_not_answer_for_a_queue_that_has_the_id_of_the_one_it_publish
     // What it publishes now does go there.
     world.send(publisher, &persistent_message(1));
     assert_eq!(world.hub.may_read(publisher), MayRead::Sparingly);
+}
+
+#[test]
+fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_supported() {
+    let mut world = World::new();
+    let owner = world.open(0);
+    let mut declare_and_bind = Vec::new();
+    let exclusive = queue::Declare { queue: b"q", exclusive: true, nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(exclusive).encode_frame(1, &mut declare_and_bind);
+    let bind = queue::Bind { queue: b"q", exchange: b"amq.fanout", nowait: true, ..queue::Bind::default() };
+    Method::QueueBind(bind).encode_frame(1, &mut declare_and_bind);
+    world.send(owner, &declare_and_bind);
+
+    let (commands, receiver) = sync_channel(2);
+    let mut desk = Desk::new(receiver);
+    let (reply, mut unbound) = oneshot::channel();
+    let binding = BindingSpec {
+        source: "amq.fanout".into(),
+        destination: "q".into(),
+        to_queue: true,
+        routing_key: "".into(),
+        arguments: FieldTable::default(),
+    };
+    commands.send(Command::Unbind { binding, reply }).unwrap();
+    let (reply, mut declared) = oneshot::channel();
+    let arguments = FieldTable(vec![("x-consumer-timeout".into(), FieldValue::I64(60_000))]);
+    let attributes = QueueAttributes { durable: false, auto_delete: false, arguments };
+    commands.send(Command::DeclareQueue { name: "r".into(), attributes, reply }).unwrap();
+    desk.ring();
+    desk.answer(&mut world.hub);
+    assert_eq!(unbound.try_recv().expect("an answer").unwrap_err().code, ReplyCode::ResourceLocked);
+    assert_eq!(world.hub.broker().snapshot_bindings_to_queue(b"q").len(), 2);
+    let refused = declared.try_recv().expect("an answer").unwrap_err();
+    assert_eq!(refused.code, ReplyCode::PreconditionFailed);
+    assert_eq!(
+        refused.explanation,
+        "arg 'x-consumer-timeout' for queue 'r' in vhost '/' is not supported by this version"
+    );
 }

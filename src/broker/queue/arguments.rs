@@ -1,7 +1,8 @@
 //! The `x-` arguments of `queue.declare`: what they may be, with RabbitMQ's words for what they may not.
 //!
-//! Unknown arguments are kept and ignored, as RabbitMQ does. Arguments that RabbitMQ knows and this version does not
-//! honour are refused rather than ignored.
+//! Unknown arguments are kept and ignored, as RabbitMQ does. Arguments to which a RabbitMQ of 3.13 to 4.x gives a meaning
+//! and this version does not are refused rather than ignored. Those that ask how a queue is kept or on which node, like
+//! `x-queue-mode` and `x-queue-leader-locator`, are taken: here there is one way and one node.
 
 use crate::broker::equivalence::{integer, type_name};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode};
@@ -37,7 +38,9 @@ pub const COMPARED: [&str; 13] = [
 ];
 
 /// Known to RabbitMQ's classic queues, not honoured yet.
-const UNSUPPORTED: [&str; 7] = [
+const UNSUPPORTED: [&str; 9] = [
+    "x-consumer-timeout",
+    "x-name-prefix",
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-max-length",
@@ -48,7 +51,7 @@ const UNSUPPORTED: [&str; 7] = [
 ];
 
 /// Known to other queue types only.
-const OF_OTHER_TYPES: [&str; 8] = [
+const OF_OTHER_TYPES: [&str; 14] = [
     "x-delivery-limit",
     "x-dead-letter-strategy",
     "x-max-age",
@@ -57,6 +60,12 @@ const OF_OTHER_TYPES: [&str; 8] = [
     "x-quorum-initial-group-size",
     "x-initial-cluster-size",
     "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
+    "x-member-placement-tag",
+    "x-consumer-disconnected-timeout",
+    "x-delayed-retry-type",
+    "x-delayed-retry-min",
+    "x-delayed-retry-max",
 ];
 
 /// Reads the arguments of a classic queue's declaration.
@@ -133,8 +142,9 @@ impl Check<'_> {
         }
         for argument in UNSUPPORTED {
             match self.arguments.get(argument.as_bytes()) {
+                None => {}
                 // Saying that there is one active consumer at a time is what is not supported; denying it is.
-                None | Some(FieldValue::Boolean(false)) => {}
+                Some(FieldValue::Boolean(false)) if argument == "x-single-active-consumer" => {}
                 Some(_) => {
                     return Err(self.refused(format!(
                         "arg '{argument}' for queue '{queue}' in vhost '{vhost}' is not supported by this version"
