@@ -128,7 +128,7 @@ pub struct Totals {
     pub get_empty: u64,
     /// Deliveries and gets, counted above, of messages that were given to somebody before.
     pub redelivered: u64,
-    /// Deliveries and gets that were settled for good: acknowledged, or rejected without requeueing.
+    /// Deliveries and gets that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
     pub acknowledged: u64,
     /// Declarations of queues that were answered, of such as existed and passive ones too.
     pub queues_declared: u64,

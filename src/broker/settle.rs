@@ -42,7 +42,7 @@ impl<S: Store> Broker<S> {
 
     fn settle_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
         if outcome != Settlement::Requeued && !self.is_transactional(id) {
-            self.remove_up_to(id, delivery_tag);
+            self.remove_up_to(id, delivery_tag, outcome);
         }
         while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
             self.settle_or_keep(id, tag, delivered, outcome);
@@ -51,7 +51,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// Removes deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
-    fn remove_up_to(&mut self, id: ChannelId, delivery_tag: u64) {
+    fn remove_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
         loop {
             let Self { channels, queues, store, .. } = self;
             let channel = &mut channels[id.0 as usize];
@@ -70,13 +70,14 @@ impl<S: Store> Broker<S> {
                 None => channel.unacknowledged.drop_run(delivery_tag, run, |_| {}),
             };
             queue.unacknowledged -= count;
-            queue.counters.acknowledged += count as u64;
+            let acknowledged = if outcome == Settlement::Acknowledged { count as u64 } else { 0 };
+            queue.counters.acknowledged += acknowledged;
             if let Some(consumer) = consumer {
                 channel.consumer_deliveries -= count as u32;
                 self.give_credit_back(consumer, count as u32);
             }
             self.unacknowledged -= count;
-            self.totals.acknowledged += count as u64;
+            self.totals.acknowledged += acknowledged;
         }
     }
 
@@ -104,8 +105,9 @@ impl<S: Store> Broker<S> {
             self.touch(queue_id);
             self.schedule_expiry(queue_id);
         } else {
-            queue.counters.acknowledged += 1;
-            self.totals.acknowledged += 1;
+            let acknowledged = u64::from(outcome == Settlement::Acknowledged);
+            queue.counters.acknowledged += acknowledged;
+            self.totals.acknowledged += acknowledged;
             if let Some(durable_id) = queue.durable_id
                 && taken.message.is_persistent()
             {
@@ -240,4 +242,59 @@ impl<S: Store> Broker<S> {
 
 fn unknown_delivery_tag(delivery_tag: u64) -> AmqpError {
     AmqpError::channel(ReplyCode::PreconditionFailed, format!("unknown delivery tag {delivery_tag}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::Content;
+    use crate::broker::store::MemoryStore;
+    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Publication};
+    use crate::protocol::FieldTable;
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+
+    /// Settles `count` messages, one by one or together, and says how many count as acknowledged: in all, and of the
+    /// queue.
+    fn acknowledged(outcome: Settlement, count: u64, multiple: bool, in_transaction: bool) -> (u64, u64) {
+        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        broker.open_connection(CLIENT);
+        let channel = broker.open_channel(CLIENT, 1);
+        let (name, arguments) = (b"q".as_slice(), FieldTable::default());
+        let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        let queue = broker.existing_queue(name).unwrap();
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let publication = Publication { content, attributes: Default::default(), mandatory: false };
+        (0..count).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));
+        for _ in 0..count {
+            assert!(matches!(broker.get(channel, name, false, &mut Nobody), Ok(GetOutcome::Got(_))));
+        }
+        if in_transaction {
+            broker.select_transaction(channel).unwrap();
+        }
+        if multiple {
+            broker.settle(channel, count, true, outcome).unwrap();
+        } else {
+            (1..=count).for_each(|tag| broker.settle(channel, tag, false, outcome).unwrap());
+        }
+        if in_transaction {
+            assert_eq!(broker.totals().acknowledged, 0, "not before the commit");
+            broker.commit(channel, &mut Nobody).unwrap();
+        }
+        broker.census();
+        (broker.totals().acknowledged, broker.queue(queue).counters.acknowledged)
+    }
+
+    #[test]
+    fn only_acknowledgements_count_as_acknowledged() {
+        const COUNT: u64 = 3;
+        for (multiple, in_transaction) in [(false, false), (true, false), (false, true), (true, true)] {
+            let acknowledged = |outcome| acknowledged(outcome, COUNT, multiple, in_transaction);
+            assert_eq!(acknowledged(Settlement::Acknowledged), (COUNT, COUNT), "{multiple} {in_transaction}");
+            assert_eq!(acknowledged(Settlement::Discarded), (0, 0), "{multiple} {in_transaction}");
+            assert_eq!(acknowledged(Settlement::Requeued), (0, 0), "{multiple} {in_transaction}");
+        }
+    }
 }

@@ -47,7 +47,7 @@ pub struct QueueCounters {
     pub got: u64,
     /// Deliveries and gets, counted above, of messages that were given to somebody before.
     pub redelivered: u64,
-    /// Messages that were settled for good: acknowledged, or rejected without requeueing.
+    /// Messages that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
     pub acknowledged: u64,
     /// Messages that were dropped because their time to live was over.
     pub expired: u64,
