@@ -7,8 +7,7 @@ use super::turns::Turns;
 use super::unacknowledged::{Delivered, Unacknowledged};
 use super::{ConnectionId, ConsumerId};
 use crate::protocol::ShortString;
-use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What became of publishes and acknowledgements on a channel.
 #[derive(Default)]
@@ -39,7 +38,8 @@ pub struct Channel {
     pub turns: Turns,
     /// In the broker's list of channels with turns to give, or in its connection's.
     pub awaits_turns: bool,
-    pub consumers: HashMap<ShortString, ConsumerId>,
+    /// By their tags, in an order that is the same in every run: what is done to each of them shows outside.
+    pub consumers: BTreeMap<ShortString, ConsumerId>,
     pub mode: ChannelMode,
     /// In the broker's list of channels with confirms to send.
     pub confirms_touched: bool,
@@ -68,7 +68,7 @@ impl Channel {
             deliveries_allowed: u32::MAX,
             turns: Turns::default(),
             awaits_turns: false,
-            consumers: HashMap::new(),
+            consumers: BTreeMap::new(),
             mode: ChannelMode::Plain,
             confirms_touched: false,
             reply_consumer: None,

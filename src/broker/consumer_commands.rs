@@ -379,4 +379,38 @@ mod tests {
         assert_eq!(broker.census(), Census::default());
         assert_eq!(broker.queues.len(), 0);
     }
+
+    /// Who takes what, and where things come to lie, after something was done to many consumers at once.
+    fn story() -> (Vec<u32>, Vec<ShortString>) {
+        const QUEUES: [&[u8]; 12] = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h", b"i", b"j", b"k", b"l"];
+        let (mut broker, channel) = broker();
+        for name in QUEUES {
+            declare(&mut broker, name, false, true);
+            consume(&mut broker, channel, name, name);
+        }
+        declare(&mut broker, b"shared", false, false);
+        broker.set_consumer_prefetch(channel, 1);
+        QUEUES.iter().for_each(|name| consume(&mut broker, channel, b"shared", &[name, b"s".as_slice()].concat()));
+        let queue = broker.existing_queue(b"shared").unwrap();
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let publication = Publication { content, attributes: Default::default(), mandatory: false };
+        // All have what they may have, and get leave for more together.
+        (0..2 * QUEUES.len()).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));
+        broker.set_consumer_prefetch(channel, 2);
+        broker.apply_consumer_prefetch(channel);
+        broker.pump(&mut Nobody);
+        let takers = broker.channel(channel).unacknowledged.iter();
+        let takers = takers.map(|(_, delivered)| delivered.consumer.expect("a consumer has it").0).collect();
+        // The queues go with their consumers, and others take their places.
+        broker.close_channel(channel);
+        QUEUES.iter().for_each(|name| declare(&mut broker, &[name, b"2".as_slice()].concat(), false, false));
+        let places = broker.snapshot_queues(0).items.into_iter().map(|queue| queue.name);
+        (takers, places.collect())
+    }
+
+    #[test]
+    fn the_same_commands_tell_the_same_story_in_every_run() {
+        let first = story();
+        (0..3).for_each(|_| assert_eq!(story(), first));
+    }
 }

@@ -5,12 +5,12 @@ use crate::broker::RestoredQueue;
 use crate::broker::exchange::QueueId;
 use crate::broker::store::{Definition, DurableQueueId, Store};
 use crate::storage::{Loaded, RecoveredQueue};
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 
 /// The durable queues of an earlier run, whose messages are being loaded.
 pub struct Loading {
-    queues: HashMap<DurableQueueId, QueueId>,
+    queues: BTreeMap<DurableQueueId, QueueId>,
 }
 
 impl Loading {
@@ -25,7 +25,7 @@ impl Loading {
         max_queue_id: u64,
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
-        let mut queues = HashMap::new();
+        let mut queues = BTreeMap::new();
         for definition in definitions {
             let restored = match definition {
                 Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments } => {
