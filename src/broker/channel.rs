@@ -153,15 +153,15 @@ impl Confirms {
         self.published += count;
     }
 
-    /// What can be confirmed now: the last tag, and whether it stands for several.
-    pub fn take_confirmable(&mut self, durable: LogPosition) -> Option<(u64, bool)> {
+    /// What can be confirmed now: the last tag, and how many publishes it stands for.
+    pub fn take_confirmable(&mut self, durable: LogPosition) -> Option<(u64, u64)> {
         while self.waiting.front().is_some_and(|(_, position)| *position <= durable) {
             self.waiting.pop_front();
         }
         let reached = self.waiting.front().map_or(self.published, |(first_tag, _)| first_tag - 1);
         let count = reached - self.confirmed;
         self.confirmed = reached;
-        (count > 0).then_some((reached, count > 1))
+        (count > 0).then_some((reached, count))
     }
 
     /// Publishes that no confirm was sent for yet.
@@ -221,10 +221,10 @@ mod tests {
         let mut confirms = Confirms::default();
         assert_eq!(confirms.take_confirmable(DURABLE_0), None);
         confirms.published(DURABLE_0, DURABLE_0);
-        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, false)));
+        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, 1)));
         confirms.published(DURABLE_0, DURABLE_0);
         confirms.published(DURABLE_0, DURABLE_0);
-        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((3, true)));
+        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((3, 2)));
         assert_eq!(confirms.take_confirmable(DURABLE_0), None);
     }
 
@@ -236,11 +236,11 @@ mod tests {
         confirms.published(LogPosition(5), DURABLE_0);
         confirms.published(DURABLE_0, DURABLE_0);
         confirms.published(LogPosition(9), DURABLE_0);
-        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, false)));
+        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, 1)));
         assert_eq!(confirms.take_confirmable(LogPosition(4)), None);
-        assert_eq!(confirms.take_confirmable(LogPosition(5)), Some((4, true)));
+        assert_eq!(confirms.take_confirmable(LogPosition(5)), Some((4, 3)));
         assert!(confirms.is_waiting());
-        assert_eq!(confirms.take_confirmable(LogPosition(9)), Some((5, false)));
+        assert_eq!(confirms.take_confirmable(LogPosition(9)), Some((5, 1)));
         assert!(!confirms.is_waiting());
     }
 }

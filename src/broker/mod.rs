@@ -116,7 +116,7 @@ pub struct Totals {
     pub unroutable_dropped: u64,
     /// And those that came back to their publisher: mandatory ones that reached no queue, direct replies among them.
     pub unroutable_returned: u64,
-    /// Publishes on channels with confirms, counted when they came: the confirm itself may still wait for the disk.
+    /// Publishes that a confirm was sent for: not those for which it still waits for the disk.
     pub confirmed: u64,
     /// Deliveries to consumers without acknowledgements, direct replies among them; redeliveries count again.
     pub delivered_auto_ack: u64,
@@ -267,16 +267,20 @@ impl<S: Store> Broker<S> {
         for id in self.touched_confirms.drain(..) {
             let Some(channel) = self.channels.get_mut(id.0 as usize) else { continue };
             let ChannelMode::Confirm(confirms) = &mut channel.mode else { continue };
-            if let Some((delivery_tag, multiple)) = confirms.take_confirmable(durable) {
-                effects.confirm(channel.connection, channel.number, delivery_tag, multiple);
+            if !std::mem::take(&mut channel.confirms_touched) {
+                // An earlier channel of this id was in the list, too.
+                continue;
+            }
+            if let Some((delivery_tag, count)) = confirms.take_confirmable(durable) {
+                effects.confirm(channel.connection, channel.number, delivery_tag, count > 1);
+                self.totals.confirmed += count;
             }
             if confirms.is_waiting() {
                 still_waiting.push(id);
-            } else {
-                channel.confirms_touched = false;
             }
         }
         if !still_waiting.is_empty() {
+            still_waiting.iter().for_each(|id| self.channels[id.0 as usize].confirms_touched = true);
             self.touched_confirms = still_waiting;
         }
     }
@@ -342,5 +346,24 @@ mod tests {
             consume(b"b").unwrap_err(),
             "cannot consume from queue 'q': consumer limit in vhost '/' (1) is reached"
         );
+    }
+
+    #[test]
+    fn channels_that_come_and_go_with_confirms_that_wait_leave_nothing_behind() {
+        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        broker.open_connection(CLIENT);
+        for _ in 0..5 {
+            let channel = broker.open_channel(CLIENT, 1);
+            broker.select_confirms(channel).unwrap();
+            broker.count_many_for_confirm(channel, 1);
+            let ChannelMode::Confirm(confirms) = &mut broker.channel_mut(channel).mode else { unreachable!() };
+            confirms.published(LogPosition(1), LogPosition(0));
+            broker.flush_confirms(&mut Nobody);
+            assert_eq!(broker.touched_confirms, [channel]);
+            broker.close_channel(channel);
+        }
+        broker.flush_confirms(&mut Nobody);
+        assert_eq!(broker.touched_confirms, []);
+        assert_eq!(broker.totals().confirmed, 5, "and not those that waited");
     }
 }

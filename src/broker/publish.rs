@@ -164,7 +164,6 @@ impl<S: Store> Broker<S> {
         let channel = &mut self.channels[id.0 as usize];
         if let ChannelMode::Confirm(confirms) = &mut channel.mode {
             confirms.published_many(count);
-            self.totals.confirmed += count;
             if !channel.confirms_touched {
                 channel.confirms_touched = true;
                 self.touched_confirms.push(id);
@@ -181,7 +180,6 @@ impl<S: Store> Broker<S> {
                 self.store.awaited(position);
             }
             confirms.published(position, durable);
-            self.totals.confirmed += 1;
             if !channel.confirms_touched {
                 channel.confirms_touched = true;
                 self.touched_confirms.push(id);

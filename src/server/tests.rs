@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::connection::Phase;
 use crate::management::{BindingSpec, Command, QueueAttributes};
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
-use crate::protocol::method::{basic, channel, connection, queue};
+use crate::protocol::method::{basic, channel, confirm, connection, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method, ReplyCode};
 use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
@@ -504,6 +504,28 @@ fn a_publisher_does_not_answer_for_a_queue_that_has_the_id_of_the_one_it_publish
     // What it publishes now does go there.
     world.send(publisher, &persistent_message(1));
     assert_eq!(world.hub.may_read(publisher), MayRead::Sparingly);
+}
+
+#[test]
+fn a_publish_counts_as_confirmed_when_the_confirm_is_sent() {
+    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
+    let publisher = world.open(0);
+    let mut bytes = Vec::new();
+    let durable = queue::Declare { queue: b"q", durable: true, nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(durable).encode_frame(1, &mut bytes);
+    Method::ConfirmSelect(confirm::Select { nowait: true }).encode_frame(1, &mut bytes);
+    bytes.extend(persistent_message(1).repeat(3));
+    world.send(publisher, &bytes);
+    world.hub.pump();
+    assert_eq!(world.heard(publisher), [""; 0]);
+    assert_eq!(world.hub.broker().totals().confirmed, 0);
+    let store = world.hub.broker_mut().store_mut();
+    let batch = store.take_batch(0).expect("the messages");
+    let written = Written { written: batch.last_position(), synced: batch.last_position() };
+    store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
+    world.hub.log_progressed();
+    assert_eq!(world.heard(publisher), ["basic.ack"]);
+    assert_eq!(world.hub.broker().totals().confirmed, 3);
 }
 
 #[test]
