@@ -17,7 +17,7 @@ use super::journal::{Failure, Journal};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{CloseReason, Connection};
 use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
 use crate::storage::{LogStore, StorageError};
 use std::io::{self, IoSlice};
@@ -548,12 +548,13 @@ impl Server {
         }
     }
 
-    /// Closes a socket whose client let its time run out. When there was more to say, the stream is reset: the system would
-    /// keep what it has taken, megabytes perhaps, for a client that doesn't read, and the end would wait behind it, so that
-    /// a client that is merely stuck had no way of knowing.
+    /// Closes a socket whose client let its time run out. Who was silent is reset: the system would keep what it has taken,
+    /// megabytes perhaps, for a client that doesn't read, and the end would wait behind it, so that a client that is merely
+    /// stuck had no way of knowing. Who was told of a close before, and did not answer, still reads it.
     fn close_late(&mut self, id: ConnectionId) {
-        if let Some(client) = self.clients.get_mut(id)
-            && !client.we_ended
+        let reason = self.hub.connection(id).and_then(Connection::close_reason);
+        if reason == Some(&CloseReason::MissedHeartbeats)
+            && let Some(client) = self.clients.get_mut(id)
         {
             // If this fails the client is gone.
             let _ = client.socket.set_linger_zero();
