@@ -245,7 +245,7 @@ impl<S: Store> Broker<S> {
         self.ready -= 1;
         self.totals.got += 1;
         queue.counters.got += 1;
-        queue.count_take(1);
+        queue.drain.count_take(1);
         if taken.redelivered {
             queue.counters.redelivered += 1;
             self.totals.redelivered += 1;

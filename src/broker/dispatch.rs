@@ -232,7 +232,7 @@ impl<S: Store> Broker<S> {
         self.channels[lane.channel.0 as usize].last_delivery_tag = last_delivery_tag;
         let queue = &mut self.queues[lane.queue.0 as usize];
         queue.backlog.pass_through(count);
-        queue.count_take(count);
+        queue.drain.count_take(count);
         queue.counters.published += count;
         queue.counters.delivered_auto_ack += count;
         self.totals.received += count;
@@ -262,7 +262,7 @@ impl<S: Store> Broker<S> {
             }
             queue.line.rotate();
             queue.backlog.pass_through(1);
-            queue.count_take(1);
+            queue.drain.count_take(1);
             queue.counters.delivered_auto_ack += 1;
             totals.delivered_auto_ack += 1;
             let delivery_tag = channel.next_delivery_tag();
@@ -285,7 +285,7 @@ impl<S: Store> Broker<S> {
         let mut tables = Tables { consumers, channels, connections, moves_left };
         queue.line.rotate();
         taken.sequence = queue.backlog.pass_through(1);
-        queue.count_take(1);
+        queue.drain.count_take(1);
         queue.counters.delivered_manual_ack += 1;
         queue.unacknowledged += 1;
         self.unacknowledged += 1;
@@ -374,7 +374,7 @@ impl<S: Store> Broker<S> {
             if delivered > 0 {
                 queue.line.rotate();
             }
-            queue.count_take(delivered as u64);
+            queue.drain.count_take(delivered as u64);
             queue.counters.redelivered += redelivered as u64;
             totals.redelivered += redelivered as u64;
             if no_ack {

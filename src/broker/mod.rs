@@ -36,6 +36,7 @@ pub mod message;
 mod names;
 pub mod page;
 mod paging;
+mod pressure;
 mod publish;
 pub mod queue;
 mod queue_commands;
@@ -55,7 +56,8 @@ pub use dispatch::DirectLane;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
-pub use publish::{Publication, QueuePressure, REPLY_TO, Routing};
+pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
+pub use publish::{Publication, REPLY_TO, Routing};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 
 use crate::protocol::{AmqpError, ReplyCode, ShortString};

@@ -26,16 +26,6 @@ pub struct Routing {
     pub reply_channel: Option<ChannelId>,
 }
 
-/// What a publisher does to the queues that it fills.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum QueuePressure {
-    None,
-    /// A long one has consumers, which are slow, or slowed down by the publisher.
-    Consumed,
-    /// A long one has consumers that would empty it if the publisher waited a little.
-    Drained,
-}
-
 /// A publish whose content is complete.
 pub struct Publication<'a> {
     pub content: Content<'a>,
@@ -346,36 +336,5 @@ impl<S: Store> Broker<S> {
             }
         }
         self.route_scratch = queues;
-    }
-
-    /// The serial of the newest queue: those that are declared later have higher ones.
-    #[inline]
-    pub fn newest_queue(&self) -> u64 {
-        self.queue_serial
-    }
-
-    /// How hard a publisher into `queues` presses on those with more than `backlog` messages. They are drained at
-    /// `messages_per_s` or more, or they are not. The queues were chosen when `newest_queue` was
-    /// [the newest](Self::newest_queue): one of them may be gone, and a later one have its id, which is pressed by others.
-    pub fn pressure_on(
-        &mut self,
-        queues: &[QueueId],
-        newest_queue: u64,
-        backlog: usize,
-        messages_per_s: u64,
-    ) -> QueuePressure {
-        let now_ms = self.now_ms;
-        let pressure = queues.iter().map(|id| {
-            let queue = self.queues.get_mut(id.0 as usize);
-            let queue = queue.filter(|queue| queue.serial <= newest_queue && queue.backlog.len() > backlog);
-            let Some(queue) = queue else { return QueuePressure::None };
-            // It may be drained by basic.get.
-            match queue.is_drained_at(messages_per_s, now_ms) {
-                true => QueuePressure::Drained,
-                false if queue.consumers.is_empty() => QueuePressure::None,
-                false => QueuePressure::Consumed,
-            }
-        });
-        pressure.max().unwrap_or(QueuePressure::None)
     }
 }

@@ -65,9 +65,9 @@ pub struct Limits {
     pub bindings_max: usize,
     /// Consumers in all; 0 for no limit.
     pub consumers_max: usize,
-    /// Messages in a queue with reading consumers beyond which those who publish to it are read more slowly.
+    /// Messages in a queue with reading consumers that are too many, however fast they are: those who publish to it wait.
     pub queue_backlog_soft_limit_messages: usize,
-    /// A publisher is never slowed below this to spare a consumer that falls behind.
+    /// Consumers who take fewer a second hold their publishers back for a second at most, and no further than to this.
     pub publisher_floor_messages_per_s: u64,
     /// Connections of the management interface at a time; those beyond wait to be accepted.
     pub management_connections_max: usize,
@@ -101,7 +101,7 @@ impl Default for Limits {
             bindings_max: 10_000_000,
             consumers_max: 1_000_000,
             queue_backlog_soft_limit_messages: 16_384,
-            publisher_floor_messages_per_s: 100_000,
+            publisher_floor_messages_per_s: 20_000,
             management_connections_max: 1024,
             management_body_max_bytes: 32 * MIB,
             management_timeout_ms: 30_000,

@@ -3,8 +3,8 @@
 use super::channel::{Channel, LastPublish};
 use super::{Alarm, Connection, Context, Phase};
 use crate::broker::DeclareRequest;
-use crate::broker::QueuePressure;
 use crate::broker::store::Store;
+use crate::broker::{PressureLimits, QueuePressure, ShortQueue};
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
 use crate::protocol::{AmqpError, Method, ReplyCode};
 use std::borrow::Cow;
@@ -329,8 +329,8 @@ impl Connection {
     /// its acknowledgements must be read.
     pub fn pressure_on_queues<S: Store>(
         &self,
-        backlog_messages: usize,
-        messages_per_s: u64,
+        limits: PressureLimits,
+        short: &mut Option<ShortQueue>,
         context: &mut Context<'_, S>,
     ) -> QueuePressure {
         let Some(channel) = self.channels.get(self.last_channel) else { return QueuePressure::None };
@@ -338,6 +338,6 @@ impl Connection {
             return QueuePressure::None;
         }
         let LastPublish { queues, newest_queue, .. } = &channel.last_publish;
-        context.broker.pressure_on(queues, *newest_queue, backlog_messages, messages_per_s)
+        context.broker.pressure_on(queues, *newest_queue, limits, short)
     }
 }

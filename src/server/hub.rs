@@ -5,7 +5,7 @@
 use super::direct::{Direct, DirectEffects};
 use crate::broker::message::message_memory_bytes;
 use crate::broker::store::Store;
-use crate::broker::{self, Broker, ConnectionId, MessageMemory, QueuePressure};
+use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure, ShortQueue};
 use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
@@ -21,15 +21,6 @@ pub(super) const LOG_PENDING_MAX_BYTES: usize = 24 << 20;
 /// The alarm ends when memory is below this share of the watermark, so that it doesn't flutter.
 const ALARM_CLEARS_BELOW: f64 = 0.95;
 
-/// How full queues may get before those who publish to them are slowed down.
-#[derive(Clone, Copy, Debug)]
-pub struct Pressure {
-    /// Waiting messages.
-    pub backlog_messages: usize,
-    /// Queues whose consumers take fewer a second never slow down a publisher.
-    pub drain_messages_per_s: u64,
-}
-
 /// The room on the disk of the data folder, as it was when somebody last looked.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct DiskRoom {
@@ -43,13 +34,15 @@ pub struct HubSettings {
     pub connection: Settings,
     pub broker: broker::Settings,
     pub outbox_high_water_bytes: usize,
-    pub pressure: Pressure,
+    pub pressure: PressureLimits,
 }
 
 struct Member {
     connection: Connection,
     timer: Option<(TimerKey, u64)>,
     traffic: Traffic,
+    /// One that it published to lately: others do not hold it back for good meanwhile.
+    short_queue: Option<ShortQueue>,
 }
 
 /// Since when a client is connected, and what went over its socket since.
@@ -70,7 +63,7 @@ pub struct Hub<S: Store> {
     expired_timers: Vec<ConnectionId>,
     /// Those who were closed while an alarm kept them from being read.
     unblocked: Vec<ConnectionId>,
-    pressure: Pressure,
+    pressure: PressureLimits,
     memory_watermark_bytes: usize,
     outbox_high_water_bytes: usize,
     alarm: Option<Alarm>,
@@ -212,7 +205,7 @@ impl<S: Store> Hub<S> {
         let connection = Connection::new(id, peer, local, &self.settings, self.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
         let traffic = Traffic { connected_at_ms: self.now_ms, received_bytes: 0, sent_bytes: 0 };
-        entry.insert(Member { connection, timer, traffic });
+        entry.insert(Member { connection, timer, traffic, short_queue: None });
         self.outboxes.open(id, self.settings.frame_max);
         id
     }
@@ -294,14 +287,14 @@ impl<S: Store> Hub<S> {
             return MayRead::NotDuringAlarm;
         }
         let log_is_behind = self.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
-        let Pressure { backlog_messages, drain_messages_per_s } = self.pressure;
         if connection.has_published() && (log_is_behind || self.broker.is_paging_behind()) {
             // The publish with which it would be told of an alarm is not read.
             let connection = &mut self.members[id.0 as usize].connection;
             connection.block_if_alarmed(&mut context!(self));
             return if connection.is_blocked() { MayRead::NotDuringAlarm } else { MayRead::Later };
         }
-        match connection.pressure_on_queues(backlog_messages, drain_messages_per_s, &mut context!(self)) {
+        let Member { connection, short_queue, .. } = &mut self.members[id.0 as usize];
+        match connection.pressure_on_queues(self.pressure, short_queue, &mut context!(self)) {
             QueuePressure::None => MayRead::Now,
             QueuePressure::Consumed => MayRead::Sparingly,
             QueuePressure::Drained => MayRead::Later,

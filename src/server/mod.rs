@@ -15,10 +15,10 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{Hub, HubSettings, MayRead, Pressure};
+pub use hub::{Hub, HubSettings, MayRead};
 pub use restore::Loading;
 
-use crate::broker::MessageMemory;
+use crate::broker::{MessageMemory, PressureLimits};
 use crate::config::{Config, Identity};
 use crate::connection::{self, Authenticator};
 use crate::management;
@@ -172,9 +172,9 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             message_memory: message_memory(config),
         },
         outbox_high_water_bytes: limits.outbox_high_water_bytes,
-        pressure: Pressure {
+        pressure: PressureLimits {
             backlog_messages: limits.queue_backlog_soft_limit_messages,
-            drain_messages_per_s: limits.publisher_floor_messages_per_s,
+            floor_messages_per_s: limits.publisher_floor_messages_per_s,
         },
     }
 }

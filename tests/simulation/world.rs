@@ -11,9 +11,9 @@ use crate::store::SimStore;
 use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::message::message_memory_bytes;
-use leveret::broker::{self, Census, ConnectionId, MessageMemory};
+use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits};
 use leveret::connection::{self, Authenticator, Identity};
-use leveret::server::{Hub, HubSettings, MayRead, Pressure};
+use leveret::server::{Hub, HubSettings, MayRead};
 use leveret::storage::{LogOptions, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -116,7 +116,7 @@ fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             message_memory: knobs.message_memory,
         },
         outbox_high_water_bytes: knobs.outbox_high_water_bytes,
-        pressure: Pressure { backlog_messages: knobs.backlog_messages, drain_messages_per_s: 20 },
+        pressure: PressureLimits { backlog_messages: knobs.backlog_messages, floor_messages_per_s: 20 },
     }
 }
 

@@ -6,12 +6,14 @@
 pub mod arguments;
 mod backlog;
 mod chunks;
+mod drain;
 mod packed;
 mod paged;
 mod waiting;
 
 pub use arguments::{COMPARED, QueueArguments};
 pub use backlog::{Backlog, PageOut, Taken};
+pub use drain::Drain;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
 
@@ -20,9 +22,6 @@ use super::message::NEVER;
 use super::store::DurableQueueId;
 use super::{ConnectionId, ConsumerId};
 use crate::protocol::{FieldTable, ShortString};
-
-/// How long a queue's take is counted for [`Queue::is_drained_at`], in milliseconds.
-const TAKE_WINDOW_MS: u64 = 100;
 
 /// What a queue is, as declared.
 pub struct QueueProperties {
@@ -83,9 +82,7 @@ pub struct Queue {
     /// When the broker looks at it for expiry next; [`NEVER`] when nothing is scheduled.
     pub scheduled_ms: u64,
     pub counters: QueueCounters,
-    take_window_start_ms: u64,
-    taken_in_window: u64,
-    taken_in_last_window: u64,
+    pub drain: Drain,
 }
 
 impl Queue {
@@ -114,9 +111,7 @@ impl Queue {
             last_used_ms: now_ms,
             scheduled_ms: NEVER,
             counters: QueueCounters::default(),
-            take_window_start_ms: now_ms,
-            taken_in_window: 0,
-            taken_in_last_window: 0,
+            drain: Drain::new(now_ms),
         }
     }
 
@@ -133,23 +128,5 @@ impl Queue {
     /// Nobody consumes and nobody may start to without declaring it anew: what `if_unused` asks.
     pub fn is_unused(&self) -> bool {
         self.consumers.is_empty()
-    }
-
-    /// Counts messages that left for a consumer.
-    #[inline]
-    pub fn count_take(&mut self, count: u64) {
-        self.taken_in_window += count;
-    }
-
-    /// Whether consumers take from this queue at `messages_per_s` or more. Asked between reads, not per message.
-    pub fn is_drained_at(&mut self, messages_per_s: u64, now_ms: u64) -> bool {
-        let elapsed_ms = now_ms - self.take_window_start_ms;
-        if elapsed_ms >= TAKE_WINDOW_MS {
-            self.taken_in_last_window = self.taken_in_window * TAKE_WINDOW_MS / elapsed_ms;
-            self.taken_in_window = 0;
-            self.take_window_start_ms = now_ms;
-        }
-        let rate = self.taken_in_window.max(self.taken_in_last_window) * (1000 / TAKE_WINDOW_MS);
-        rate >= messages_per_s
     }
 }
