@@ -108,6 +108,37 @@ fn what_is_the_brokers_own_stays_as_it_is() {
 }
 
 #[test]
+fn a_queue_of_one_connection_is_not_for_others() {
+    let server = Server::start();
+    let mut owner = Client::connect(server.amqp, "");
+    owner.send("queue.declare queue=mine exclusive ; queue.bind queue=mine exchange=amq.topic routing_key=k");
+    owner.read_like(1, "queue.declare-ok");
+    owner.read_like(1, "queue.bind-ok");
+    let publish = r#"{"routing_key":"k","payload":"x","payload_encoding":"string","properties":{}}"#;
+    assert_eq!(server.ask("POST", "/api/exchanges/%2F/amq.topic/publish", publish).json(), json!({"routed": true}));
+    let locked = "cannot obtain exclusive access to locked queue 'mine' in vhost '/'. It could be originally declared on \
+                  another connection or the exclusive property value does not match that of the original declaration.";
+    let get = r#"{"count":1,"ackmode":"ack_requeue_false","encoding":"auto"}"#;
+    for (method, path, body, code) in [
+        ("PUT", "queues/%2F/mine", "{}", ""),
+        ("DELETE", "queues/%2F/mine/contents", "", ""),
+        ("DELETE", "queues/%2F/mine", "", ""),
+        ("POST", "queues/%2F/mine/get", get, "405 RESOURCE_LOCKED - "),
+        ("POST", "bindings/%2F/e/amq.topic/q/mine", r#"{"routing_key":"other"}"#, ""),
+        ("DELETE", "bindings/%2F/e/amq.topic/q/mine/k", "", ""),
+    ] {
+        let refused = server.ask(method, &format!("/api/{path}"), body);
+        let expected = json!({"error": "bad_request", "reason": format!("{code}{locked}")});
+        assert_eq!((refused.status, refused.json()), (400, expected), "{method} {path}");
+    }
+    let missing = server.ask("POST", "/api/bindings/%2F/e/no/q/mine", "{}");
+    assert_eq!((missing.status, &missing.json()["reason"]), (404, &json!("no exchange 'no' in vhost '/'")));
+    assert_eq!(server.ask("DELETE", "/api/bindings/%2F/e/amq.topic/q/mine/no", "").status, 404);
+    assert_eq!(server.get("/api/queues/%2F/mine").json()["messages"], 1);
+    assert_eq!(server.get("/api/bindings/%2F/e/amq.topic/q/mine").json()[0]["routing_key"], "k");
+}
+
+#[test]
 fn messages_are_published_and_looked_at() {
     let server = Server::start();
     server.ask("PUT", "/api/queues/%2F/q", "{}");
