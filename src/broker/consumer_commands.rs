@@ -243,8 +243,6 @@ impl<S: Store> Broker<S> {
             return Ok(GetOutcome::Empty);
         };
         self.ready -= 1;
-        self.totals.got += 1;
-        queue.counters.got += 1;
         queue.drain.count_take(1);
         if taken.redelivered {
             queue.counters.redelivered += 1;
@@ -254,12 +252,16 @@ impl<S: Store> Broker<S> {
         let delivery_tag = channel.next_delivery_tag();
         let (redelivered, message) = (taken.redelivered, taken.message.clone());
         if no_ack {
+            self.totals.got_auto_ack += 1;
+            queue.counters.got_auto_ack += 1;
             if let Some(durable_id) = queue.durable_id
                 && taken.message.is_persistent()
             {
                 self.store.removed(durable_id, taken.sequence);
             }
         } else {
+            self.totals.got_manual_ack += 1;
+            queue.counters.got_manual_ack += 1;
             queue.unacknowledged += 1;
             self.unacknowledged += 1;
             channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: None });

@@ -124,8 +124,10 @@ pub struct Totals {
     pub delivered_auto_ack: u64,
     /// Deliveries to consumers with acknowledgements; redeliveries count again.
     pub delivered_manual_ack: u64,
-    /// Messages that `basic.get` returned, with or without acknowledgement.
-    pub got: u64,
+    /// Messages that `basic.get` returned without acknowledgement.
+    pub got_auto_ack: u64,
+    /// Messages that `basic.get` returned with acknowledgement.
+    pub got_manual_ack: u64,
     /// `basic.get` of queues that had nothing to give.
     pub get_empty: u64,
     /// Deliveries and gets, counted above, of messages that were given to somebody before.

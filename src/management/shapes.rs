@@ -43,30 +43,32 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
 }
 
 fn queue_counters(counters: &QueueCounters) -> Value {
-    let QueueCounters { published, delivered_auto_ack, delivered_manual_ack, got, redelivered, acknowledged, .. } =
-        *counters;
+    let &QueueCounters { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = counters;
     json!({
-        "publish": published,
+        "publish": counters.published,
         "deliver": delivered_manual_ack,
         "deliver_no_ack": delivered_auto_ack,
-        "get": got,
-        "deliver_get": delivered_manual_ack + delivered_auto_ack + got,
-        "redeliver": redelivered,
-        "ack": acknowledged,
+        "get": got_manual_ack,
+        "get_no_ack": got_auto_ack,
+        "deliver_get": delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack,
+        "redeliver": counters.redelivered,
+        "ack": counters.acknowledged,
     })
 }
 
 fn totals(totals: &Totals) -> Value {
+    let &Totals { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = totals;
     json!({
         "publish": totals.received,
         "confirm": totals.confirmed,
         "return_unroutable": totals.unroutable_returned,
         "drop_unroutable": totals.unroutable_dropped,
-        "deliver": totals.delivered_manual_ack,
-        "deliver_no_ack": totals.delivered_auto_ack,
-        "get": totals.got,
+        "deliver": delivered_manual_ack,
+        "deliver_no_ack": delivered_auto_ack,
+        "get": got_manual_ack,
+        "get_no_ack": got_auto_ack,
         "get_empty": totals.get_empty,
-        "deliver_get": totals.delivered_manual_ack + totals.delivered_auto_ack + totals.got,
+        "deliver_get": delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack,
         "redeliver": totals.redelivered,
         "ack": totals.acknowledged,
     })

@@ -84,6 +84,38 @@ fn the_time_of_a_queues_first_message_is_told() {
 }
 
 #[test]
+fn what_became_of_messages_is_counted_by_rabbitmqs_names() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; confirm.select");
+    client.read_like(1, "queue.declare-ok");
+    client.read_like(1, "confirm.select-ok");
+    for _ in 0..5 {
+        client.send("publish routing_key=q body='x'");
+        client.read_like(1, "basic.ack");
+    }
+    for get in ["no_ack", "no_ack", "", ""] {
+        client.send(&format!("basic.get queue=q {get}"));
+        client.read_like(1, "basic.get-ok");
+    }
+    client.send("basic.ack delivery_tag=3 ; basic.reject delivery_tag=4 ; basic.consume queue=q consumer_tag=c no_ack");
+    client.read_like(1, "basic.consume-ok");
+    client.read_like(1, "basic.deliver");
+    client.send("basic.get queue=q");
+    client.read_like(1, "basic.get-empty");
+    let of_queue = json!({
+        "publish": 5, "deliver": 0, "deliver_no_ack": 1, "get": 2, "get_no_ack": 2, "deliver_get": 5, "redeliver": 0,
+        "ack": 1,
+    });
+    assert_eq!(server.get("/api/queues/%2F/q").json()["message_stats"], of_queue);
+    let mut of_all = of_queue;
+    for (name, count) in [("confirm", 5), ("return_unroutable", 0), ("drop_unroutable", 0), ("get_empty", 1)] {
+        of_all[name] = json!(count);
+    }
+    assert_eq!(server.get("/api/overview").json()["message_stats"], of_all);
+}
+
+#[test]
 fn a_queue_names_its_consumers() {
     let server = Server::start();
     let mut client = Client::connect(server.amqp, "");

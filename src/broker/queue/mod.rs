@@ -42,8 +42,10 @@ pub struct QueueCounters {
     pub delivered_auto_ack: u64,
     /// Deliveries to consumers with acknowledgements; redeliveries count again.
     pub delivered_manual_ack: u64,
-    /// Messages that `basic.get` took, with or without acknowledgement.
-    pub got: u64,
+    /// Messages that `basic.get` took without acknowledgement.
+    pub got_auto_ack: u64,
+    /// Messages that `basic.get` took with acknowledgement.
+    pub got_manual_ack: u64,
     /// Deliveries and gets, counted above, of messages that were given to somebody before.
     pub redelivered: u64,
     /// Messages that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
