@@ -73,7 +73,7 @@ pub const WALLS: [Wall; 14] = [
         rooms: &["allocator", "broker", "config", "connection", "management", "protocol", "reactor", "storage"],
         // libc names the errors by which a machine without IPv6 is known. tokio is there for its tests alone, which hold the
         // receiving end of the management's answers.
-        crates: &["getrandom", "hashbrown", "libc", "log", "slab", "tokio"],
+        crates: &["getrandom", "libc", "log", "slab", "tokio"],
     },
     Wall { room: "main", rooms: &["allocator", "config", "server"], crates: &["clap", "log"] },
     Wall { room: "logging", rooms: &["reactor::Clock"], crates: &["log"] },
