@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: waiting messages, arguments, counts |
+//! | [`message`] | a message's image, the meaning of its properties |
 //! | `exchange_commands`, `queue_commands` | declare, delete, purge, bind |
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
@@ -26,10 +27,10 @@ mod consumer_commands;
 mod definitions;
 mod dispatch;
 mod effects;
-pub mod equivalence;
+mod equivalence;
 pub mod exchange;
 mod exchange_commands;
-pub mod expiration;
+mod expiration;
 mod expiry;
 mod lifecycle;
 pub mod message;
@@ -57,7 +58,7 @@ pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
-pub use publish::{Publication, REPLY_TO, Routing};
+pub use publish::{Publication, Routing, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 
 use crate::protocol::{AmqpError, ReplyCode, ShortString};

@@ -34,6 +34,12 @@ pub struct Publication<'a> {
     pub mandatory: bool,
 }
 
+/// A body of `body_size` bytes is more than `limit`.
+pub fn oversized(body_size: u64, limit: usize) -> AmqpError {
+    let explanation = format!("message size {body_size} is larger than configured max size {limit}");
+    AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
+}
+
 /// What the queues of a publish share.
 #[derive(Default)]
 struct Kept {

@@ -1,9 +1,8 @@
 //! Messages that the broker's own interfaces publish: from values to the image that the queues keep, and to the queues.
 
-use super::publish::{PublishedProperties, oversized, published_properties, replace_properties};
-use crate::broker::message::{Content, INLINE_BODY_MAX};
+use crate::broker::message::{Content, INLINE_BODY_MAX, PublishedProperties, published_properties, replace_properties};
 use crate::broker::store::Store;
-use crate::broker::{Broker, ChannelId, Effects, Publication};
+use crate::broker::{Broker, ChannelId, Effects, Publication, oversized};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::{FRAME_END, write_body_frame};
 use crate::protocol::properties::BASIC_CLASS_ID;

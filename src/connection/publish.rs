@@ -7,21 +7,21 @@
 use super::channel::{Channel, ChannelState, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
 use super::lane::{Lane, Template};
 use super::{Connection, Context, Settings};
-use crate::broker::equivalence::type_name;
 use crate::broker::exchange::ExchangeId;
-use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX};
+use crate::broker::message::{
+    Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, PublishedProperties, plain_attributes,
+    published_properties, replace_properties,
+};
 use crate::broker::store::Store;
-use crate::broker::{Broker, ChannelId, DirectLane, Publication, REPLY_TO, Room, expiration};
+use crate::broker::{ChannelId, DirectLane, Publication, Room, oversized};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::method::basic;
-use crate::protocol::properties::{BASIC_CLASS_ID, ContentHeader, DELIVERY_MODE_PERSISTENT};
-use crate::protocol::{AmqpError, FieldValueRef, PropertiesRef, RawFrame, ReplyCode, ShortString};
+use crate::protocol::properties::{BASIC_CLASS_ID, ContentHeader};
+use crate::protocol::{AmqpError, RawFrame, ReplyCode, ShortString};
 use bytes::Bytes;
 
 /// What `basic.publish` is called in a close.
 const BASIC_PUBLISH: (u16, u16) = (60, 40);
-/// class id, weight and body size stand before the properties in a content header.
-const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
 /// A body is given this much room at first, however much is announced, in bytes.
 const BODY_ROOM_AT_FIRST: usize = 256 * 1024;
 
@@ -464,147 +464,6 @@ fn publish_in_lane<S: Store>(
 /// The exchange of an address.
 fn exchange_of(address: &[u8]) -> &[u8] {
     Content { address, frames: &[], header_frame_length: 0, shared_body: None }.exchange()
-}
-
-/// What the properties say, when they need nothing but to be kept. `None` when something in them has to be looked at
-/// or changed: headers with CC, BCC or a value of type `L`, a reply address, a user id, or anything malformed.
-fn plain_attributes(properties: &[u8]) -> Option<Attributes> {
-    if properties == [0, 0] {
-        return Some(Attributes::default());
-    }
-    let properties = PropertiesRef::parse(properties).ok()?;
-    let special_headers = properties.headers.is_some_and(|headers| {
-        headers.get(b"CC").is_some() || headers.get(b"BCC").is_some() || headers.holds_unsigned_long()
-    });
-    if special_headers || properties.user_id.is_some() || properties.reply_to == Some(REPLY_TO) {
-        return None;
-    }
-    attributes(&properties).ok()
-}
-
-fn attributes(properties: &PropertiesRef<'_>) -> Result<Attributes, AmqpError> {
-    Ok(Attributes {
-        persistent: properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT),
-        priority: properties.priority.unwrap_or(0),
-        expiration_ms: properties.expiration.map(expiration::parse).transpose()?,
-    })
-}
-
-/// A body of `body_size` bytes is more than `limit`.
-pub(super) fn oversized(body_size: u64, limit: usize) -> AmqpError {
-    let explanation = format!("message size {body_size} is larger than configured max size {limit}");
-    AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
-}
-
-/// What a publisher's properties come to.
-pub(super) struct PublishedProperties {
-    pub attributes: Attributes,
-    /// Routing keys of CC and BCC.
-    pub extra_keys: Vec<ShortString>,
-    /// Flags and list to take the place of the publisher's.
-    pub replaced: Option<Vec<u8>>,
-}
-
-impl PublishedProperties {
-    fn plain(attributes: Attributes) -> Self {
-        Self { attributes, extra_keys: Vec::new(), replaced: None }
-    }
-}
-
-/// Reads, checks and changes what needs it: the rules for everything that is published, by whomever.
-///
-/// # Errors
-/// Those of [`special_properties`].
-pub(super) fn published_properties<S: Store>(
-    properties: &[u8],
-    user: &str,
-    channel: ChannelId,
-    broker: &Broker<S>,
-) -> Result<PublishedProperties, AmqpError> {
-    match plain_attributes(properties) {
-        Some(attributes) => Ok(PublishedProperties::plain(attributes)),
-        None => special_properties(properties, user, channel, broker),
-    }
-}
-
-/// Checks and changes what needs it.
-///
-/// # Errors
-/// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
-/// without reply consumer, and CC or BCC headers that are no arrays.
-fn special_properties<S: Store>(
-    properties: &[u8],
-    user: &str,
-    channel: ChannelId,
-    broker: &Broker<S>,
-) -> Result<PublishedProperties, AmqpError> {
-    let parsed = PropertiesRef::parse(properties).map_err(|_| PropertiesRef::malformed())?;
-    if let Some(user_id) = parsed.user_id
-        && user_id != user.as_bytes()
-    {
-        let user_id = String::from_utf8_lossy(user_id);
-        let explanation = format!("user_id property set to '{user_id}' but authenticated user was '{user}'");
-        return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
-    }
-    let attributes = attributes(&parsed)?;
-    let mut extra_keys = Vec::new();
-    extra_routing_keys(&parsed, b"CC", &mut extra_keys)?;
-    let copies = extra_keys.len();
-    extra_routing_keys(&parsed, b"BCC", &mut extra_keys)?;
-    let has_blind_copies =
-        extra_keys.len() > copies || parsed.headers.is_some_and(|headers| headers.get(b"BCC").is_some());
-    let asks_for_reply = parsed.reply_to == Some(REPLY_TO);
-    // Copied and written again they come out as `l`: several clients can't read `L`.
-    let has_unsigned_longs = parsed.headers.is_some_and(|headers| headers.holds_unsigned_long());
-    let replaced = (has_blind_copies || asks_for_reply || has_unsigned_longs)
-        .then(|| {
-            let mut owned = parsed.to_owned();
-            if asks_for_reply {
-                owned.reply_to = Some(ShortString::truncated(broker.reply_address(channel)?.as_bytes()));
-            }
-            if let Some(headers) = &mut owned.headers {
-                headers.0.retain(|(name, _)| name.as_bytes() != b"BCC");
-            }
-            let mut encoded = Vec::new();
-            owned.encode(&mut encoded);
-            Ok(encoded)
-        })
-        .transpose()?;
-    Ok(PublishedProperties { attributes, extra_keys, replaced })
-}
-
-fn extra_routing_keys(
-    properties: &PropertiesRef<'_>,
-    header: &'static [u8],
-    keys: &mut Vec<ShortString>,
-) -> Result<(), AmqpError> {
-    match properties.headers.and_then(|headers| headers.get(header)) {
-        None => Ok(()),
-        Some(FieldValueRef::Array(array)) => {
-            keys.extend(array.iter().filter_map(|value| match value {
-                FieldValueRef::LongString(key) => ShortString::new(key),
-                _ => None,
-            }));
-            Ok(())
-        }
-        Some(other) => {
-            let header = String::from_utf8_lossy(header);
-            let explanation = format!(
-                "invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}",
-                type_name(&other.to_owned())
-            );
-            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
-        }
-    }
-}
-
-/// Puts other properties into a content header frame. Returns the frame's new length.
-pub(super) fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, properties: &[u8]) -> usize {
-    frames.splice(PROPERTIES_OFFSET..header_frame_length - 1, properties.iter().copied());
-    let length = PROPERTIES_OFFSET + properties.len() + 1;
-    let size = (length - FRAME_OVERHEAD) as u32;
-    frames[3..FRAME_HEADER_LENGTH].copy_from_slice(&size.to_be_bytes());
-    length
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! References are counted without atomics: one thread owns every message. This module owns the layout and the memory
 //! account; it never looks at what a message says.
 
+use super::properties::Attributes;
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType};
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -22,6 +23,9 @@ use std::ptr::NonNull;
 
 /// Largest body, in bytes, that lies in the image; its frame fits the smallest frame-max a client may ask for (4096).
 pub const INLINE_BODY_MAX: usize = 4096 - 8;
+
+/// Where in a content header frame the properties begin: class id (2), weight (2) and body size (8) come before.
+pub const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
 
 /// When a message without a time to live expires.
 pub const NEVER: u64 = u64::MAX;
@@ -53,17 +57,6 @@ impl Drop for Holding {
     }
 }
 
-/// What the queues must know of a message's properties; the rest of them stays bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Attributes {
-    /// delivery_mode 2.
-    pub persistent: bool,
-    /// The property `priority`, 0 when absent.
-    pub priority: u8,
-    /// The property `expiration`, in milliseconds.
-    pub expiration_ms: Option<u64>,
-}
-
 /// A message's parts, borrowed from the receive buffer or from a stored message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content<'a> {
@@ -92,8 +85,6 @@ impl<'a> Content<'a> {
 
     /// Property flags and property list as the publisher sent them.
     pub fn properties(&self) -> &'a [u8] {
-        /// Frame header (7), class id (2), weight (2) and body size (8) come before.
-        const PROPERTIES_OFFSET: usize = 7 + 12;
         &self.frames[PROPERTIES_OFFSET..self.header_frame_length - 1]
     }
 

@@ -1,11 +1,17 @@
-//! Messages: the form in which the broker keeps them.
+//! Messages: the form in which the broker keeps them, what their properties mean to it, and what it changes in them.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `image` | a message in the form in which it will leave, one allocation; the memory account |
+//! | `properties` | what queues must know of a message's properties; what in them is special, the rules for it |
+//! | `edit` | other properties in a content header frame, headers taken out |
 
+mod edit;
 mod image;
+mod properties;
 
+pub use edit::replace_properties;
 pub use image::{
-    Attributes, Content, Holding, INLINE_BODY_MAX, MessageRef, NEVER, Parts, framed_body, message_memory_bytes,
+    Content, Holding, INLINE_BODY_MAX, MessageRef, NEVER, PROPERTIES_OFFSET, Parts, framed_body, message_memory_bytes,
 };
+pub use properties::{Attributes, PublishedProperties, plain_attributes, published_properties};

@@ -1,0 +1,147 @@
+//! What a message's properties mean to the broker: what queues must know of them, and what is special in what a publisher
+//! sent: CC and BCC, a reply address, a user id, and values that several clients can't read.
+//!
+//! The rules are the same for everybody who publishes. Properties that need nothing special stay the bytes that they are.
+
+use super::edit::remove_header;
+use crate::broker::equivalence::type_name;
+use crate::broker::publish::REPLY_TO;
+use crate::broker::store::Store;
+use crate::broker::{Broker, ChannelId, expiration};
+use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
+use crate::protocol::{AmqpError, FieldValueRef, PropertiesRef, ReplyCode, ShortString};
+
+/// What the queues must know of a message's properties; the rest of them stays bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Attributes {
+    /// delivery_mode 2.
+    pub persistent: bool,
+    /// The property `priority`, 0 when absent.
+    pub priority: u8,
+    /// The property `expiration`, in milliseconds.
+    pub expiration_ms: Option<u64>,
+}
+
+/// What the properties say, when they need nothing but to be kept. `None` when something in them has to be looked at
+/// or changed: headers with CC, BCC or a value of type `L`, a reply address, a user id, or anything malformed.
+pub fn plain_attributes(properties: &[u8]) -> Option<Attributes> {
+    if properties == [0, 0] {
+        return Some(Attributes::default());
+    }
+    let properties = PropertiesRef::parse(properties).ok()?;
+    let special_headers = properties.headers.is_some_and(|headers| {
+        headers.get(b"CC").is_some() || headers.get(b"BCC").is_some() || headers.holds_unsigned_long()
+    });
+    if special_headers || properties.user_id.is_some() || properties.reply_to == Some(REPLY_TO) {
+        return None;
+    }
+    attributes(&properties).ok()
+}
+
+fn attributes(properties: &PropertiesRef<'_>) -> Result<Attributes, AmqpError> {
+    Ok(Attributes {
+        persistent: properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT),
+        priority: properties.priority.unwrap_or(0),
+        expiration_ms: properties.expiration.map(expiration::parse).transpose()?,
+    })
+}
+
+/// What a publisher's properties come to.
+pub struct PublishedProperties {
+    pub attributes: Attributes,
+    /// Routing keys of CC and BCC.
+    pub extra_keys: Vec<ShortString>,
+    /// Flags and list to take the place of the publisher's.
+    pub replaced: Option<Vec<u8>>,
+}
+
+impl PublishedProperties {
+    pub fn plain(attributes: Attributes) -> Self {
+        Self { attributes, extra_keys: Vec::new(), replaced: None }
+    }
+}
+
+/// Reads, checks and changes what needs it: the rules for everything that is published, by whomever.
+///
+/// # Errors
+/// Those of [`special_properties`].
+pub fn published_properties<S: Store>(
+    properties: &[u8],
+    user: &str,
+    channel: ChannelId,
+    broker: &Broker<S>,
+) -> Result<PublishedProperties, AmqpError> {
+    match plain_attributes(properties) {
+        Some(attributes) => Ok(PublishedProperties::plain(attributes)),
+        None => special_properties(properties, user, channel, broker),
+    }
+}
+
+/// Checks and changes what needs it.
+///
+/// # Errors
+/// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
+/// without reply consumer, and CC or BCC headers that are no arrays.
+fn special_properties<S: Store>(
+    properties: &[u8],
+    user: &str,
+    channel: ChannelId,
+    broker: &Broker<S>,
+) -> Result<PublishedProperties, AmqpError> {
+    let parsed = PropertiesRef::parse(properties).map_err(|_| PropertiesRef::malformed())?;
+    if let Some(user_id) = parsed.user_id
+        && user_id != user.as_bytes()
+    {
+        let user_id = String::from_utf8_lossy(user_id);
+        let explanation = format!("user_id property set to '{user_id}' but authenticated user was '{user}'");
+        return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
+    }
+    let attributes = attributes(&parsed)?;
+    let mut extra_keys = Vec::new();
+    extra_routing_keys(&parsed, b"CC", &mut extra_keys)?;
+    let copies = extra_keys.len();
+    extra_routing_keys(&parsed, b"BCC", &mut extra_keys)?;
+    let has_blind_copies =
+        extra_keys.len() > copies || parsed.headers.is_some_and(|headers| headers.get(b"BCC").is_some());
+    let asks_for_reply = parsed.reply_to == Some(REPLY_TO);
+    // Copied and written again they come out as `l`: several clients can't read `L`.
+    let has_unsigned_longs = parsed.headers.is_some_and(|headers| headers.holds_unsigned_long());
+    let replaced = (has_blind_copies || asks_for_reply || has_unsigned_longs)
+        .then(|| {
+            let mut owned = parsed.to_owned();
+            if asks_for_reply {
+                owned.reply_to = Some(ShortString::truncated(broker.reply_address(channel)?.as_bytes()));
+            }
+            remove_header(&mut owned, b"BCC");
+            let mut encoded = Vec::new();
+            owned.encode(&mut encoded);
+            Ok(encoded)
+        })
+        .transpose()?;
+    Ok(PublishedProperties { attributes, extra_keys, replaced })
+}
+
+fn extra_routing_keys(
+    properties: &PropertiesRef<'_>,
+    header: &'static [u8],
+    keys: &mut Vec<ShortString>,
+) -> Result<(), AmqpError> {
+    match properties.headers.and_then(|headers| headers.get(header)) {
+        None => Ok(()),
+        Some(FieldValueRef::Array(array)) => {
+            keys.extend(array.iter().filter_map(|value| match value {
+                FieldValueRef::LongString(key) => ShortString::new(key),
+                _ => None,
+            }));
+            Ok(())
+        }
+        Some(other) => {
+            let header = String::from_utf8_lossy(header);
+            let explanation = format!(
+                "invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}",
+                type_name(&other.to_owned())
+            );
+            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+        }
+    }
+}
