@@ -12,12 +12,10 @@
 //! | `publish` | the content of a publish, the shortest way from receive buffer to broker |
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
-//! | `compose` | messages that the broker's own interfaces publish |
 //! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
 
 mod channel;
 mod close;
-mod compose;
 mod delivery;
 mod dispatch;
 mod dispatch_basic;
@@ -31,7 +29,6 @@ mod sasl;
 mod settings;
 
 pub use close::CloseReason;
-pub use compose::ComposedMessage;
 pub use handshake::greeting;
 pub use heartbeat::TimerOutcome;
 pub use outbox::{Outbox, Outboxes};

@@ -4,10 +4,11 @@
 
 use super::direct::Direct;
 use super::hub::{DiskRoom, Hub};
+use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Got, Settlement};
-use crate::connection::{ComposedMessage, Connection, Phase};
+use crate::connection::{Connection, Phase};
 use crate::management::{
     BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
     GotMessage, Held, Overview, PublishSpec, QueueAttributes, Reply,

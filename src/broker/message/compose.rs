@@ -1,6 +1,8 @@
 //! Messages that the broker's own interfaces publish: from values to the image that the queues keep, and to the queues.
 
-use crate::broker::message::{Content, INLINE_BODY_MAX, PublishedProperties, published_properties, replace_properties};
+use super::edit::replace_properties;
+use super::image::{Content, INLINE_BODY_MAX};
+use super::properties::{PublishedProperties, published_properties};
 use crate::broker::store::Store;
 use crate::broker::{Broker, ChannelId, Effects, Publication, oversized};
 use crate::protocol::encoder::put_short_string;
