@@ -1,9 +1,9 @@
 //! What outlives a restart: definitions on their way to the log, and everything on its way back from it.
 
-use super::Broker;
 use super::exchange::{ExchangeKind, QueueId};
 use super::queue::{Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
+use super::{Broker, Done};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 pub(super) fn durable_binding(
@@ -29,34 +29,27 @@ pub struct RestoredQueue {
 }
 
 impl<S: Store> Broker<S> {
-    /// Tells the log of a change; the answer to the command under way waits for it.
+    /// Tells the log of a change.
     pub(super) fn define(&mut self, definition: &Definition) {
         self.last_definition = self.store.define(definition);
-        self.answer_waits_for(self.last_definition);
     }
 
-    /// The answer to the command under way says that something is there, or gone, which another command may have brought
-    /// about a moment ago.
-    pub(super) fn answer_waits_for_definitions(&mut self) {
-        self.answer_waits_for(self.last_definition);
+    /// A command is done whose answer says that something durable is there, or gone. It may be so since another command
+    /// a moment ago, so the answer waits for everything that the log was told of what exists.
+    pub(super) fn done<T>(&self, value: T) -> Done<T> {
+        Done { value, durable_at: self.last_definition }
     }
 
-    pub(super) fn answer_waits_for(&mut self, position: LogPosition) {
-        self.answer_waits_for = self.answer_waits_for.max(position);
+    /// [`done`](Self::done) for what is `durable`, and at once for what no restart brings back.
+    pub(super) fn done_if<T>(&self, durable: bool, value: T) -> Done<T> {
+        if durable { self.done(value) } else { Done::at_once(value) }
     }
 
-    /// The answer to the command under way says that all is done, removals among it.
-    pub fn answer_waits_for_everything(&mut self) {
-        let position = self.store.everything();
-        self.answer_waits_for(position);
-    }
-
-    /// What the answer to the last command must wait for, if that isn't durable yet.
-    pub fn take_answer_position(&mut self) -> Option<LogPosition> {
-        let position = std::mem::take(&mut self.answer_waits_for);
-        (position > self.store.durable()).then(|| {
-            self.store.awaited(position);
-            position
+    /// What an answer that depends on `durable_at` has to wait for, if that isn't durable yet. The log hurries then.
+    pub fn await_durable(&mut self, durable_at: LogPosition) -> Option<LogPosition> {
+        (durable_at > self.store.durable()).then(|| {
+            self.store.awaited(durable_at);
+            durable_at
         })
     }
 

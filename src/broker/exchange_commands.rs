@@ -1,10 +1,10 @@
 //! `exchange.*`: declare, delete, bind and unbind. The rules are the router's.
 
-use super::Broker;
 use super::definitions::durable_binding;
 use super::exchange::Exchange;
 use super::names::without_line_breaks;
 use super::store::{Definition, DurableDestination, Store};
+use super::{Broker, Done};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 impl<S: Store> Broker<S> {
@@ -20,7 +20,7 @@ impl<S: Store> Broker<S> {
         auto_delete: bool,
         internal: bool,
         arguments: FieldTable,
-    ) -> Result<bool, AmqpError> {
+    ) -> Result<Done<bool>, AmqpError> {
         let name = &*without_line_breaks(name);
         if self.router.exchange(name).is_none() {
             let doing = format!("declare exchange '{}'", String::from_utf8_lossy(name));
@@ -31,36 +31,32 @@ impl<S: Store> Broker<S> {
             let Exchange { name, kind, .. } = self.router.exchange_info(declared.id);
             let (name, kind) = (name.clone(), *kind);
             self.define(&Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments });
-        } else if durable {
-            self.answer_waits_for_definitions();
         }
-        Ok(declared.new)
+        Ok(self.done_if(durable, declared.new))
     }
 
     /// `exchange.declare(passive = true)`.
     ///
     /// # Errors
     /// 404.
-    pub fn declare_exchange_passively(&mut self, name: &[u8]) -> Result<(), AmqpError> {
+    pub fn declare_exchange_passively(&mut self, name: &[u8]) -> Result<Done<()>, AmqpError> {
         self.router.declare_passive(&without_line_breaks(name))?;
-        self.answer_waits_for_definitions();
-        Ok(())
+        Ok(self.done(()))
     }
 
     /// `exchange.delete`. Deleting what doesn't exist is fine.
     ///
     /// # Errors
     /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
-    pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<(), AmqpError> {
+    pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<Done<()>, AmqpError> {
         let name = &*without_line_breaks(name);
         let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
         let deleted = self.router.delete(name, if_unused)?;
-        self.answer_waits_for_definitions();
         if durable {
             self.define(&Definition::ExchangeDeleted { name: ShortString::truncated(name) });
         }
         self.define_auto_deleted(&deleted.auto_deleted);
-        Ok(())
+        Ok(self.done(()))
     }
 
     /// `exchange.bind`.
@@ -73,17 +69,15 @@ impl<S: Store> Broker<S> {
         destination: &[u8],
         routing_key: &[u8],
         arguments: FieldTable,
-    ) -> Result<(), AmqpError> {
+    ) -> Result<Done<()>, AmqpError> {
         let (source, destination) = (&*without_line_breaks(source), &*without_line_breaks(destination));
         self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
         let bound = self.router.bind_exchange(source, destination, routing_key, &arguments)?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
             self.define(&Definition::Bound(durable_binding(source, destination, routing_key, &arguments)));
-        } else if bound.durable {
-            self.answer_waits_for_definitions();
         }
-        Ok(())
+        Ok(self.done_if(bound.durable, ()))
     }
 
     /// `exchange.unbind`. Unbinding what isn't bound is fine.
@@ -96,15 +90,14 @@ impl<S: Store> Broker<S> {
         destination: &[u8],
         routing_key: &[u8],
         arguments: &FieldTable,
-    ) -> Result<(), AmqpError> {
+    ) -> Result<Done<()>, AmqpError> {
         let (source, destination) = (&*without_line_breaks(source), &*without_line_breaks(destination));
         let unbound = self.router.unbind_exchange(source, destination, routing_key, arguments)?;
-        self.answer_waits_for_definitions();
         if unbound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
             self.define(&Definition::Unbound(durable_binding(source, destination, routing_key, arguments)));
         }
         self.define_auto_deleted(&unbound.auto_deleted);
-        Ok(())
+        Ok(self.done(()))
     }
 }

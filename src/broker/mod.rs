@@ -14,6 +14,7 @@
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `dispatch` | from a queue's backlog to its consumers |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `done` | what a command leads to, and when that lasts |
 //! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
@@ -26,6 +27,7 @@ mod consumer;
 mod consumer_commands;
 mod definitions;
 mod dispatch;
+mod done;
 mod effects;
 mod equivalence;
 pub mod exchange;
@@ -54,6 +56,7 @@ pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, GetOutcome, Got};
 pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
+pub use done::Done;
 pub use effects::{Effects, Recipient, Room};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
@@ -167,8 +170,6 @@ pub struct Broker<S: Store> {
     /// The caller's clock at the start of the turn, in milliseconds.
     now_ms: u64,
     queue_serial: u64,
-    /// What the answer to the command under way must wait for.
-    answer_waits_for: LogPosition,
     /// Of the last change of what exists that the log was told of.
     last_definition: LogPosition,
     route_scratch: Vec<QueueId>,
@@ -198,7 +199,6 @@ impl<S: Store> Broker<S> {
             paging: Paging::default(),
             now_ms,
             queue_serial: 0,
-            answer_waits_for: LogPosition::default(),
             last_definition: LogPosition::default(),
             route_scratch: Vec::new(),
             totals: Totals::default(),
@@ -305,7 +305,7 @@ mod tests {
     fn declare(broker: &mut Broker<MemoryStore>, name: &[u8]) -> Result<Declared, AmqpError> {
         let arguments = FieldTable::default();
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody)
+        broker.declare_queue(request, CLIENT, &mut Nobody).map(|done| done.value)
     }
 
     #[test]
@@ -328,7 +328,8 @@ mod tests {
         assert_eq!(refused.explanation, "cannot declare queue 'r': queue limit in vhost '/' (1) is reached");
 
         let mut exchange = |name: &[u8]| {
-            broker.declare_exchange(name, b"fanout", false, false, false, no_arguments()).map_err(|e| e.explanation)
+            let declared = broker.declare_exchange(name, b"fanout", false, false, false, no_arguments());
+            declared.map(|done| done.value).map_err(|error| error.explanation)
         };
         assert_eq!(exchange(b"x"), Ok(true));
         assert_eq!(exchange(b"x"), Ok(false));

@@ -323,8 +323,14 @@ impl<S: Store> Broker<S> {
         Ok(())
     }
 
-    /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
-    pub(super) fn publish_pending(&mut self, channel: ChannelId, pending: PendingPublish, effects: &mut impl Effects) {
+    /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable. Says where the log
+    /// has it.
+    pub(super) fn publish_pending(
+        &mut self,
+        channel: ChannelId,
+        pending: PendingPublish,
+        effects: &mut impl Effects,
+    ) -> LogPosition {
         let content = pending.message.content();
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
@@ -332,15 +338,15 @@ impl<S: Store> Broker<S> {
         let is_reply = queues.is_empty() && content.exchange().is_empty();
         let reply_channel = if is_reply { self.reply_channel(DEFAULT_EXCHANGE, content.routing_key()) } else { None };
         let publication = Publication { content, attributes: pending.attributes, mandatory: pending.mandatory };
+        let mut kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
         match reply_channel {
             Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),
             None => {
-                let mut kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
                 self.publish_to_many(channel, &queues, &publication, &mut kept, effects);
-                self.answer_waits_for(kept.position);
                 self.totals.received += 1;
             }
         }
         self.route_scratch = queues;
+        kept.position
     }
 }

@@ -9,7 +9,7 @@ use super::names::without_line_breaks;
 use super::publish::REPLY_TO;
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableDestination, DurableQueueId, Store};
-use super::{Broker, ChannelId, ConnectionId, ConsumerId};
+use super::{Broker, ChannelId, ConnectionId, ConsumerId, Done};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 /// Names of this prefix are the broker's.
@@ -104,29 +104,28 @@ impl<S: Store> Broker<S> {
         name: &[u8],
         connection: ConnectionId,
         effects: &mut impl Effects,
-    ) -> Result<Declared, AmqpError> {
+    ) -> Result<Done<Declared>, AmqpError> {
         let meant = &*without_line_breaks(name);
         // Line breaks don't make a reply address of a name.
         if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(meant)) {
-            return Ok(Declared { name: ShortString::truncated(meant), message_count: 0, consumer_count: 1 });
+            let declared = Declared { name: ShortString::truncated(meant), message_count: 0, consumer_count: 1 };
+            return Ok(Done::at_once(declared));
         }
         let id = self.accessible_queue(meant, connection)?;
         Ok(self.declared(id, effects))
     }
 
-    fn declared(&mut self, id: QueueId, effects: &mut impl Effects) -> Declared {
+    fn declared(&mut self, id: QueueId, effects: &mut impl Effects) -> Done<Declared> {
         self.settle_deliveries(id, effects);
         self.totals.queues_declared += 1;
         self.use_queue(id);
-        if self.queue(id).durable_id.is_some() {
-            self.answer_waits_for_definitions();
-        }
         let queue = self.queue(id);
-        Declared {
+        let declared = Declared {
             name: queue.properties.name.clone(),
             message_count: count(queue.backlog.len()),
             consumer_count: count(queue.consumers.len()),
-        }
+        };
+        self.done_if(queue.durable_id.is_some(), declared)
     }
 
     /// Notes that the queue is in use, which puts off `x-expires`.
@@ -148,7 +147,7 @@ impl<S: Store> Broker<S> {
         request: DeclareRequest<'_>,
         connection: ConnectionId,
         effects: &mut impl Effects,
-    ) -> Result<Declared, AmqpError> {
+    ) -> Result<Done<Declared>, AmqpError> {
         if request.name.starts_with(REPLY_TO) {
             return self.declare_queue_passively(request.name, connection, effects);
         }
@@ -256,7 +255,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: FieldTable,
         connection: ConnectionId,
-    ) -> Result<bool, AmqpError> {
+    ) -> Result<Done<bool>, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         let source = self.router.bind_target(exchange)?;
         let id = self.existing_queue(queue)?;
@@ -269,10 +268,8 @@ impl<S: Store> Broker<S> {
         if bound.new && bound.durable {
             let destination = DurableDestination::Queue(ShortString::truncated(queue));
             self.define(&Definition::Bound(durable_binding(exchange, destination, routing_key, &arguments)));
-        } else if bound.durable {
-            self.answer_waits_for_definitions();
         }
-        Ok(bound.new)
+        Ok(self.done_if(bound.durable, bound.new))
     }
 
     /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine, whoever owns the queue.
@@ -286,7 +283,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
         connection: ConnectionId,
-    ) -> Result<(), AmqpError> {
+    ) -> Result<Done<()>, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         match self.router.queue_named(queue) {
             Some(id) => {
@@ -295,7 +292,6 @@ impl<S: Store> Broker<S> {
                 {
                     return Err(self.locked(queue));
                 }
-                self.answer_waits_for_definitions();
                 let unbound = self.router.unbind_queue(exchange, id, routing_key, arguments)?;
                 if unbound.durable {
                     let destination = DurableDestination::Queue(ShortString::truncated(queue));
@@ -303,13 +299,10 @@ impl<S: Store> Broker<S> {
                     self.define(&Definition::Unbound(binding));
                 }
                 self.define_auto_deleted(&unbound.auto_deleted);
-                Ok(())
+                Ok(self.done(()))
             }
-            None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| ()),
-            None => {
-                self.answer_waits_for_definitions();
-                Ok(())
-            }
+            None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| Done::at_once(())),
+            None => Ok(self.done(())),
         }
     }
 
@@ -322,15 +315,14 @@ impl<S: Store> Broker<S> {
         name: &[u8],
         connection: ConnectionId,
         effects: &mut impl Effects,
-    ) -> Result<u32, AmqpError> {
+    ) -> Result<Done<u32>, AmqpError> {
         let id = self.accessible_queue(name, connection)?;
         self.settle_deliveries(id, effects);
         let length = self.purge(id);
-        if self.queue(id).durable_id.is_some() {
-            let position = self.store.everything();
-            self.answer_waits_for(position);
-        }
-        Ok(length)
+        Ok(match self.queue(id).durable_id {
+            Some(_) => Done { value: length, durable_at: self.store.everything() },
+            None => Done::at_once(length),
+        })
     }
 
     fn purge(&mut self, id: QueueId) -> u32 {
@@ -366,11 +358,10 @@ impl<S: Store> Broker<S> {
         if_empty: bool,
         connection: ConnectionId,
         effects: &mut impl Effects,
-    ) -> Result<DeletedQueue, AmqpError> {
+    ) -> Result<Done<DeletedQueue>, AmqpError> {
         let name = &*without_line_breaks(name);
         if self.router.queue_named(name).is_none() {
-            self.answer_waits_for_definitions();
-            return Ok(DeletedQueue::default());
+            return Ok(self.done(DeletedQueue::default()));
         }
         let id = self.accessible_queue(name, connection)?;
         self.settle_deliveries(id, effects);
@@ -386,7 +377,10 @@ impl<S: Store> Broker<S> {
         if if_empty && !queue.backlog.is_empty() {
             return refuse("not empty");
         }
-        Ok(self.delete_queue_now(id))
+        let defined_before = self.last_definition;
+        let deleted = self.delete_queue_now(id);
+        // A transient queue's bindings may have kept an exchange that goes with them.
+        Ok(self.done_if(self.last_definition != defined_before, deleted))
     }
 
     /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.

@@ -4,9 +4,9 @@ use super::channel::{ChannelMode, PendingSettlement, Settlement, Transaction};
 use super::consumer::ConsumerState;
 use super::effects::Effects;
 use super::exchange::QueueId;
-use super::store::Store;
+use super::store::{LogPosition, Store};
 use super::unacknowledged::Delivered;
-use super::{Broker, ChannelId, ConsumerId};
+use super::{Broker, ChannelId, ConsumerId, Done};
 use crate::protocol::{AmqpError, ReplyCode};
 
 impl<S: Store> Broker<S> {
@@ -209,10 +209,11 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 406 without `tx.select`.
-    pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<(), AmqpError> {
+    pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<Done<()>, AmqpError> {
         let transaction = self.take_transaction(id)?;
+        let mut durable_at = LogPosition::default();
         for pending in transaction.publishes {
-            self.publish_pending(id, pending, effects);
+            durable_at = durable_at.max(self.publish_pending(id, pending, effects));
         }
         let settles = !transaction.settlements.is_empty();
         for pending in transaction.settlements {
@@ -220,10 +221,10 @@ impl<S: Store> Broker<S> {
         }
         if settles {
             // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
-            self.answer_waits_for_everything();
+            durable_at = durable_at.max(self.store.everything());
         }
         self.await_turns(id);
-        Ok(())
+        Ok(Done { value: (), durable_at })
     }
 
     /// `tx.rollback`: publishes are dropped, settled deliveries are unacknowledged again.

@@ -2,9 +2,8 @@
 
 use super::channel::{Channel, LastPublish};
 use super::{Alarm, Connection, Context, Phase};
-use crate::broker::DeclareRequest;
-use crate::broker::store::Store;
-use crate::broker::{PressureLimits, QueuePressure, ShortQueue};
+use crate::broker::store::{LogPosition, Store};
+use crate::broker::{DeclareRequest, Done, PressureLimits, QueuePressure, ShortQueue};
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
 use crate::protocol::{AmqpError, Method, ReplyCode};
 use std::borrow::Cow;
@@ -124,8 +123,7 @@ impl Connection {
         }
     }
 
-    /// Sends the answer to a command, unless the client didn't want one. It leaves when what the command changed is
-    /// durable, and everything written after it leaves behind it.
+    /// Sends the answer to a command, unless the client didn't want one.
     pub(super) fn answer<S: Store>(
         &self,
         channel_number: u16,
@@ -133,13 +131,26 @@ impl Connection {
         method: &Method<'_>,
         context: &mut Context<'_, S>,
     ) {
-        let position = context.broker.take_answer_position();
         if !nowait {
-            if let Some(position) = position {
-                context.outboxes.hold(self.id, position);
-            }
             context.outboxes.method(self.id, channel_number, method);
         }
+    }
+
+    /// Sends the answer to a command that changed what lasts, unless the client didn't want one. It leaves when that is
+    /// durable, and everything written after it leaves behind it.
+    fn answer_when<S: Store>(
+        &self,
+        durable_at: LogPosition,
+        channel_number: u16,
+        nowait: bool,
+        method: &Method<'_>,
+        context: &mut Context<'_, S>,
+    ) {
+        let awaited = context.broker.await_durable(durable_at);
+        if let Some(position) = awaited.filter(|_| !nowait) {
+            context.outboxes.hold(self.id, position);
+        }
+        self.answer(channel_number, nowait, method, context);
     }
 
     /// The queue that a method names: the channel's last declared one when the name is empty.
@@ -167,31 +178,33 @@ impl Connection {
                 // With neither name nor key the key is the queue's name (AMQP 0-9-1, queue.bind).
                 let routing_key =
                     if bind.queue.is_empty() && bind.routing_key.is_empty() { &name } else { bind.routing_key };
-                context.broker.bind_queue(&name, bind.exchange, routing_key, bind.arguments, self.id)?;
-                self.answer(number, bind.nowait, &Method::QueueBindOk(queue::BindOk), context);
+                let done = context.broker.bind_queue(&name, bind.exchange, routing_key, bind.arguments, self.id)?;
+                self.answer_when(done.durable_at, number, bind.nowait, &Method::QueueBindOk(queue::BindOk), context);
                 Ok(())
             }
             Method::QueueUnbind(unbind) => {
                 let name = self.named_queue(index, unbind.queue, context)?;
                 let routing_key =
                     if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { unbind.routing_key };
-                context.broker.unbind_queue(&name, unbind.exchange, routing_key, &unbind.arguments, self.id)?;
-                self.answer(number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
+                let done =
+                    context.broker.unbind_queue(&name, unbind.exchange, routing_key, &unbind.arguments, self.id)?;
+                self.answer_when(done.durable_at, number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
                 Ok(())
             }
             Method::QueuePurge(purge) => {
                 let name = self.named_queue(index, purge.queue, context)?;
-                let message_count = context.broker.purge_queue(&name, self.id, context.outboxes)?;
+                let Done { value: message_count, durable_at } =
+                    context.broker.purge_queue(&name, self.id, context.outboxes)?;
                 let answer = Method::QueuePurgeOk(queue::PurgeOk { message_count });
-                self.answer(number, purge.nowait, &answer, context);
+                self.answer_when(durable_at, number, purge.nowait, &answer, context);
                 Ok(())
             }
             Method::QueueDelete(delete) => {
                 let name = self.named_queue(index, delete.queue, context)?;
-                let deleted =
+                let Done { value: deleted, durable_at } =
                     context.broker.delete_queue(&name, delete.if_unused, delete.if_empty, self.id, context.outboxes)?;
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
-                self.answer(number, delete.nowait, &answer, context);
+                self.answer_when(durable_at, number, delete.nowait, &answer, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
                 Ok(())
             }
@@ -207,7 +220,7 @@ impl Connection {
     ) -> Outcome {
         let Channel { number, id, .. } = *self.channels[index];
         let queue::Declare { queue: name, passive, durable, exclusive, auto_delete, nowait, arguments } = declare;
-        let declared = if passive {
+        let Done { value: declared, durable_at } = if passive {
             context.broker.declare_queue_passively(name, self.id, context.outboxes)?
         } else {
             let request = DeclareRequest { name, durable, exclusive, auto_delete, arguments };
@@ -218,7 +231,7 @@ impl Connection {
             message_count: declared.message_count,
             consumer_count: declared.consumer_count,
         });
-        self.answer(number, nowait, &answer, context);
+        self.answer_when(durable_at, number, nowait, &answer, context);
         context.broker.set_last_queue(id, declared.name);
         Ok(())
     }
@@ -233,10 +246,10 @@ impl Connection {
         match method {
             Method::ExchangeDeclare(declare) => {
                 let nowait = declare.nowait;
-                if declare.passive {
-                    context.broker.declare_exchange_passively(declare.exchange)?;
+                let durable_at = if declare.passive {
+                    context.broker.declare_exchange_passively(declare.exchange)?.durable_at
                 } else {
-                    context.broker.declare_exchange(
+                    let done = context.broker.declare_exchange(
                         declare.exchange,
                         declare.exchange_type,
                         declare.durable,
@@ -244,25 +257,45 @@ impl Connection {
                         declare.internal,
                         declare.arguments,
                     )?;
-                }
-                self.answer(number, nowait, &Method::ExchangeDeclareOk(exchange::DeclareOk), context);
+                    done.durable_at
+                };
+                self.answer_when(durable_at, number, nowait, &Method::ExchangeDeclareOk(exchange::DeclareOk), context);
             }
             Method::ExchangeDelete(delete) => {
-                context.broker.delete_exchange(delete.exchange, delete.if_unused)?;
-                self.answer(number, delete.nowait, &Method::ExchangeDeleteOk(exchange::DeleteOk), context);
+                let done = context.broker.delete_exchange(delete.exchange, delete.if_unused)?;
+                self.answer_when(
+                    done.durable_at,
+                    number,
+                    delete.nowait,
+                    &Method::ExchangeDeleteOk(exchange::DeleteOk),
+                    context,
+                );
             }
             Method::ExchangeBind(bind) => {
-                context.broker.bind_exchange(bind.source, bind.destination, bind.routing_key, bind.arguments)?;
-                self.answer(number, bind.nowait, &Method::ExchangeBindOk(exchange::BindOk), context);
+                let done =
+                    context.broker.bind_exchange(bind.source, bind.destination, bind.routing_key, bind.arguments)?;
+                self.answer_when(
+                    done.durable_at,
+                    number,
+                    bind.nowait,
+                    &Method::ExchangeBindOk(exchange::BindOk),
+                    context,
+                );
             }
             Method::ExchangeUnbind(unbind) => {
-                context.broker.unbind_exchange(
+                let done = context.broker.unbind_exchange(
                     unbind.source,
                     unbind.destination,
                     unbind.routing_key,
                     &unbind.arguments,
                 )?;
-                self.answer(number, unbind.nowait, &Method::ExchangeUnbindOk(exchange::UnbindOk), context);
+                self.answer_when(
+                    done.durable_at,
+                    number,
+                    unbind.nowait,
+                    &Method::ExchangeUnbindOk(exchange::UnbindOk),
+                    context,
+                );
             }
             _ => unreachable!("only exchange methods are sent here"),
         }
@@ -276,6 +309,7 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) -> Outcome {
         let Channel { number, id, .. } = *self.channels[index];
+        let mut durable_at = LogPosition::default();
         let answer = match method {
             Method::TxSelect(_) => {
                 context.broker.select_transaction(id)?;
@@ -284,7 +318,7 @@ impl Connection {
                 Method::TxSelectOk(tx::SelectOk)
             }
             Method::TxCommit(_) => {
-                context.broker.commit(id, context.outboxes)?;
+                durable_at = context.broker.commit(id, context.outboxes)?.durable_at;
                 Method::TxCommitOk(tx::CommitOk)
             }
             _ => {
@@ -292,7 +326,7 @@ impl Connection {
                 Method::TxRollbackOk(tx::RollbackOk)
             }
         };
-        self.answer(number, false, &answer, context);
+        self.answer_when(durable_at, number, false, &answer, context);
         Ok(())
     }
 

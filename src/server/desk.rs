@@ -7,7 +7,7 @@ use super::hub::{DiskRoom, Hub};
 use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Got, Settlement};
+use crate::broker::{ConnectionId, DeclareRequest, Done, GetOutcome, Got, Settlement};
 use crate::connection::{Connection, Phase};
 use crate::management::{
     BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
@@ -125,8 +125,8 @@ fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, 
             send(reply, hub.close_between(peer, local, &reason));
         }
         change => {
-            let answer = carry_out(change, hub);
-            if let Some(position) = hub.broker_mut().take_answer_position() {
+            let Done { value: answer, durable_at } = carry_out(change, hub);
+            if let Some(position) = hub.broker_mut().await_durable(durable_at) {
                 return Some((position, answer));
             }
             answer();
@@ -135,13 +135,15 @@ fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, 
     None
 }
 
-/// The answer to give when its time has come.
-fn later<T: 'static>(reply: Reply<T>, answer: T) -> Answer {
-    Box::new(|| send(reply, answer))
+/// The answer to give when what was done is durable; at once when it was refused, as that changed nothing.
+fn later<T: 'static>(reply: Reply<Result<T, AmqpError>>, outcome: Result<Done<T>, AmqpError>) -> Done<Answer> {
+    let durable_at = outcome.as_ref().map_or(LogPosition::default(), |done| done.durable_at);
+    let answer = outcome.map(|done| done.value);
+    Done { value: Box::new(|| send(reply, answer)), durable_at }
 }
 
 /// The commands that change something.
-fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) -> Answer {
+fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) -> Done<Answer> {
     hub.directly(|direct| match command {
         Command::DeclareQueue { name, attributes, reply } => later(reply, declare_queue(direct, &name, attributes)),
         Command::DeleteQueue { name, if_unused, if_empty, reply } => {
@@ -149,7 +151,7 @@ fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) -> Answer {
         }
         Command::PurgeQueue { name, reply } => {
             let purged = direct.broker.purge_queue(&name, direct.connection, &mut direct.effects);
-            later(reply, purged.map(|_| ()))
+            later(reply, purged.map(|done| done.map(|_| ())))
         }
         Command::DeclareExchange { name, attributes, reply } => {
             let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
@@ -223,12 +225,12 @@ fn declare_queue<S: Store>(
     direct: &mut Direct<'_, S>,
     name: &[u8],
     attributes: QueueAttributes,
-) -> Result<bool, AmqpError> {
+) -> Result<Done<bool>, AmqpError> {
     let QueueAttributes { durable, auto_delete, arguments } = attributes;
     let created_before = direct.broker.totals().queues_created;
     let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
-    direct.broker.declare_queue(request, direct.connection, &mut direct.effects)?;
-    Ok(direct.broker.totals().queues_created > created_before)
+    let done = direct.broker.declare_queue(request, direct.connection, &mut direct.effects)?;
+    Ok(done.map(|_| direct.broker.totals().queues_created > created_before))
 }
 
 fn delete_queue<S: Store>(
@@ -236,22 +238,25 @@ fn delete_queue<S: Store>(
     name: &[u8],
     if_unused: bool,
     if_empty: bool,
-) -> Result<(), AmqpError> {
+) -> Result<Done<()>, AmqpError> {
     let deleted = direct.broker.delete_queue(name, if_unused, if_empty, direct.connection, &mut direct.effects)?;
-    direct.broker.notify_cancelled(&deleted, &mut direct.effects);
-    Ok(())
+    direct.broker.notify_cancelled(&deleted.value, &mut direct.effects);
+    Ok(deleted.map(|_| ()))
 }
 
-fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<(), AmqpError> {
+fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<Done<()>, AmqpError> {
     let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
     if to_queue {
-        direct.broker.bind_queue(&destination, &source, &routing_key, arguments, direct.connection).map(|_| ())
+        direct
+            .broker
+            .bind_queue(&destination, &source, &routing_key, arguments, direct.connection)
+            .map(|done| done.map(|_| ()))
     } else {
         direct.broker.bind_exchange(&source, &destination, &routing_key, arguments)
     }
 }
 
-fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<(), AmqpError> {
+fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<Done<()>, AmqpError> {
     let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
     if *to_queue {
         direct.broker.unbind_queue(destination, source, routing_key, arguments, direct.connection)
@@ -261,19 +266,17 @@ fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result
 }
 
 /// Publishes as a client would, mandatory, and says whether it came to a queue.
-fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<bool, AmqpError> {
+fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<Done<bool>, AmqpError> {
     let PublishSpec { user, exchange, routing_key, properties, body } = *publish;
     let persistent = properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT);
     let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
     let Direct { broker, channel, effects, message_size_max, .. } = direct;
     message.publish(*channel, &user, *message_size_max, broker, effects)?;
-    if persistent {
-        broker.answer_waits_for_everything();
-    }
-    Ok(!effects.returned())
+    let durable_at = if persistent { broker.store_mut().everything() } else { LogPosition::default() };
+    Ok(Done { value: !effects.returned(), durable_at })
 }
 
-fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Vec<GotMessage>, AmqpError> {
+fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Done<Vec<GotMessage>>, AmqpError> {
     let Direct { broker, channel, effects, .. } = direct;
     let mut messages = Vec::new();
     let mut bytes = 0;
@@ -286,13 +289,14 @@ fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Vec<GotMes
         messages.push(message);
     }
     let outcome = match get.mode {
-        GetMode::Take => return Ok(messages),
+        GetMode::Take => return Ok(Done::at_once(messages)),
         GetMode::Requeue => Settlement::Requeued,
         GetMode::Reject => Settlement::Discarded,
     };
     // Tag 0: all there are.
     broker.settle(*channel, 0, true, outcome)?;
-    Ok(messages)
+    // What was got is gone, or back, whether or not the log has written that: as for a client.
+    Ok(Done::at_once(messages))
 }
 
 fn copy_message(got: &Got, truncate: usize) -> GotMessage {

@@ -1,0 +1,136 @@
+//! What a command leads to, and when that lasts.
+
+use super::store::LogPosition;
+
+/// A command's outcome, and the position that must be durable before somebody is told of it: whoever answers holds the
+/// answer back until then. Zero is durable from the start, so that what needs no disk is answered at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Done<T> {
+    pub value: T,
+    pub durable_at: LogPosition,
+}
+
+impl<T> Done<T> {
+    /// Nothing of it is kept on disk.
+    pub fn at_once(value: T) -> Self {
+        Self { value, durable_at: LogPosition::default() }
+    }
+
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Done<U> {
+        Done { value: change(self.value), durable_at: self.durable_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::message::Content;
+    use crate::broker::store::{Definition, DurableQueueId, MemoryStore, PageId, Route, Store};
+    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::{Broker, ConnectionId, ConsumeRequest, DeclareRequest};
+    use crate::protocol::FieldTable;
+
+    /// A log that takes everything, one position each, and has none of it on disk yet.
+    #[derive(Default)]
+    struct Unwritten {
+        last: LogPosition,
+        pages: MemoryStore,
+    }
+
+    impl Unwritten {
+        fn append(&mut self) -> LogPosition {
+            self.last.0 += 1;
+            self.last
+        }
+    }
+
+    impl Store for Unwritten {
+        fn enqueued(&mut self, _: Route, _: &Content<'_>, _: u8, _: LogPosition) -> LogPosition {
+            self.append()
+        }
+        fn removed(&mut self, _: DurableQueueId, _: u64) {}
+        fn removed_range(&mut self, _: DurableQueueId, _: u64, _: u64) {}
+        fn purged(&mut self, _: DurableQueueId, _: u64) -> LogPosition {
+            self.append()
+        }
+        fn everything(&mut self) -> LogPosition {
+            self.last
+        }
+        fn define(&mut self, _: &Definition) -> LogPosition {
+            self.append()
+        }
+        fn awaited(&mut self, _: LogPosition) {}
+        fn durable(&self) -> LogPosition {
+            LogPosition::default()
+        }
+        fn pending_bytes(&self) -> usize {
+            0
+        }
+        fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
+            self.pages.put_page(bytes)
+        }
+        fn read_page(&mut self, page: PageId) {
+            self.pages.read_page(page);
+        }
+        fn discard_page(&mut self, page: PageId) {
+            self.pages.discard_page(page);
+        }
+        fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
+            self.pages.take_arrived_page()
+        }
+        fn unwritten_page_bytes(&self) -> usize {
+            0
+        }
+    }
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+    const STRANGER: ConnectionId = ConnectionId(1);
+    const DURABLE: bool = true;
+
+    fn broker() -> Broker<Unwritten> {
+        let mut broker = Broker::new(settings(), Unwritten::default(), 0);
+        broker.open_connection(CLIENT);
+        broker.open_connection(STRANGER);
+        broker
+    }
+
+    /// What the answer to a declaration waits for.
+    fn declare(broker: &mut Broker<Unwritten>, by: ConnectionId, name: &[u8], durable: bool) -> LogPosition {
+        let arguments = FieldTable::default();
+        let request = DeclareRequest { name, durable, exclusive: false, auto_delete: durable, arguments };
+        broker.declare_queue(request, by, &mut Nobody).unwrap().durable_at
+    }
+
+    #[test]
+    fn an_answer_waits_for_what_its_own_command_did_and_for_no_strangers_end() {
+        let mut broker = broker();
+        let channel = broker.open_channel(CLIENT, 1);
+        assert_eq!(declare(&mut broker, CLIENT, b"durable", DURABLE), LogPosition(1));
+        let (queue, arguments) = (b"durable".as_slice(), FieldTable::default());
+        let request = ConsumeRequest { queue, consumer_tag: b"", no_ack: true, exclusive: false, arguments };
+        broker.consume(channel, request).unwrap();
+        // The queue goes with its last consumer: the log is told, and nobody is answered.
+        broker.close_connection(CLIENT, &mut Nobody);
+        assert_eq!(declare(&mut broker, STRANGER, b"transient", !DURABLE), LogPosition(0));
+    }
+
+    #[test]
+    fn what_is_refused_leaves_nothing_for_the_next_answer() {
+        let mut broker = broker();
+        declare(&mut broker, CLIENT, b"durable", DURABLE);
+        let no_arguments = FieldTable::default();
+        broker.unbind_queue(b"durable", b"", b"durable", &no_arguments, CLIENT).unwrap_err();
+        assert_eq!(declare(&mut broker, STRANGER, b"transient", !DURABLE), LogPosition(0));
+    }
+
+    #[test]
+    fn who_finds_a_durable_thing_waits_for_it_like_who_made_it() {
+        let mut broker = broker();
+        let made = declare(&mut broker, CLIENT, b"durable", DURABLE);
+        assert_eq!(declare(&mut broker, STRANGER, b"durable", DURABLE), made);
+        let deleted = broker.delete_queue(b"durable", false, false, CLIENT, &mut Nobody).unwrap().durable_at;
+        assert!(deleted > made);
+        let missing = broker.delete_queue(b"durable", false, false, STRANGER, &mut Nobody).unwrap().durable_at;
+        assert_eq!(missing, deleted);
+    }
+}
