@@ -23,7 +23,7 @@
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
-//! | [`recovery`], `scan` | from a folder to a state |
+//! | [`recovery`], `replay`, `scan` | from a folder to a state |
 //! | `unreadable` | reading around what a disk does not give |
 //! | `tail` | the end of what was read, of which nobody knows whether it is on the disk |
 //! | [`loader`], [`loader_thread`], `unloaded` | its messages, page by page, while the broker serves already |
@@ -53,6 +53,7 @@ pub mod pager_thread;
 pub mod reclaim;
 pub mod record;
 pub mod recovery;
+mod replay;
 mod scan;
 pub mod segment;
 pub mod spawn;
