@@ -73,13 +73,13 @@ fn the_time_of_a_queues_first_message_is_told() {
         client.read_like(1, "queue.declare-ok");
         assert_eq!(first(), expected);
         client.send("basic.get queue=q");
-        client.read_like(1, "basic.get-ok");
+        client.read_like(1, "deliveries get");
         client.send(&format!("basic.reject delivery_tag={tag} requeue"));
         client.send("queue.declare queue=q passive");
         client.read_like(1, "queue.declare-ok");
         assert_eq!(first(), expected, "it went back to its place");
         client.send("basic.get queue=q no_ack");
-        client.read_like(1, "basic.get-ok");
+        client.read_like(1, "deliveries get");
     }
 }
 
