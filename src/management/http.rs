@@ -1,7 +1,7 @@
 //! Who may ask, and answers and errors in RabbitMQ's form.
 
 use super::App;
-use super::command::Unanswered;
+use super::line::Unanswered;
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequest, Request, State};

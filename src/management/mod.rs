@@ -5,7 +5,9 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `command` | what may be asked, and the line to the loop |
+//! | `line` | the line to the loop |
+//! | `question` | what may be asked, and what it is told |
+//! | `change` | what may be changed |
 //! | `door` | connections: how many, and how long they may take |
 //! | `http` | who may ask; errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
@@ -14,21 +16,21 @@
 //! | `routes` | the paths of the API |
 //! | `page` | the page for people at `/` |
 
-mod command;
+mod change;
 mod door;
 mod http;
 mod json;
+mod line;
 mod listing;
 mod page;
+mod question;
 mod routes;
 mod shapes;
 
+pub use change::{BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes};
 pub use door::Limits;
-
-pub use command::{
-    BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
-    GotMessage, Held, Line, Overview, PublishSpec, QueueAttributes, Reply, line,
-};
+pub use line::{Command, Line, Reply, line};
+pub use question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question};
 
 use crate::reactor::Clock;
 use std::io;

@@ -5,8 +5,9 @@
 //! are), and what there is only in Erlang (processes, run queues).
 
 use super::App;
-use super::command::{ConnectionLabel, ConnectionSnapshot, ConnectionState, GotMessage, Held, Overview};
+use super::change::GotMessage;
 use super::json;
+use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
 use crate::broker::Totals;
 use crate::broker::queue::QueueCounters;
 use crate::broker::snapshot::{BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot};

@@ -10,8 +10,8 @@ use crate::broker::store::{LogPosition, Store};
 use crate::broker::{ConnectionId, DeclareRequest, Done, GetOutcome, Got, Settlement};
 use crate::connection::{Connection, Phase};
 use crate::management::{
-    BindingSpec, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode, GetSpec,
-    GotMessage, Held, Overview, PublishSpec, QueueAttributes, Reply,
+    BindingSpec, Change, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode,
+    GetSpec, GotMessage, Held, Overview, PublishSpec, Question, QueueAttributes, Reply,
 };
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, PropertiesRef, ShortString};
@@ -67,7 +67,7 @@ impl Desk {
                 self.more = false;
                 return;
             };
-            if let Command::Get { get, .. } = &command
+            if let Command::Change(Change::Get { get, .. }) = &command
                 && hub.broker_mut().head_is_away(&get.queue)
             {
                 self.waiting = Some(command);
@@ -88,51 +88,60 @@ fn send<T>(reply: Reply<T>, answer: T) {
 /// Answers, or says what the answer has to wait for.
 fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, Answer)> {
     match command {
-        Command::Overview(reply) => send(reply, overview(hub)),
-        Command::Queues { from, reply } => {
+        Command::Question(question) => {
+            tell(question, hub);
+            None
+        }
+        Command::Change(change) => {
+            let Done { value: answer, durable_at } = carry_out(change, hub);
+            match hub.broker_mut().await_durable(durable_at) {
+                Some(position) => Some((position, answer)),
+                None => {
+                    answer();
+                    None
+                }
+            }
+        }
+    }
+}
+
+/// Answers a question.
+fn tell<S: Store>(question: Question, hub: &Hub<S>) {
+    match question {
+        Question::Overview(reply) => send(reply, overview(hub)),
+        Question::Queues { from, reply } => {
             let page = hub.broker().snapshot_queues(from);
             send(
                 reply,
                 page.map(|queue| Held { holder: queue.exclusive_owner.and_then(|id| label(hub, id)), item: queue }),
             );
         }
-        Command::Queue { name, reply } => {
+        Question::Queue { name, reply } => {
             let queue = hub.broker().snapshot_queue(&name);
             send(
                 reply,
                 queue.map(|queue| Held { holder: queue.exclusive_owner.and_then(|id| label(hub, id)), item: queue }),
             );
         }
-        Command::Exchanges { from, reply } => send(reply, hub.broker().snapshot_exchanges(from)),
-        Command::Exchange { name, reply } => send(reply, hub.broker().snapshot_exchange(&name)),
-        Command::Bindings { from, reply } => send(reply, hub.broker().snapshot_bindings(from)),
-        Command::BindingsToQueue { name, reply } => send(reply, hub.broker().snapshot_bindings_to_queue(&name)),
-        Command::BindingsToExchange { name, reply } => send(reply, hub.broker().snapshot_bindings_to_exchange(&name)),
-        Command::Connections { from, reply } => send(reply, connections(hub, from)),
-        Command::Channels { from, reply } => {
+        Question::Exchanges { from, reply } => send(reply, hub.broker().snapshot_exchanges(from)),
+        Question::Exchange { name, reply } => send(reply, hub.broker().snapshot_exchange(&name)),
+        Question::Bindings { from, reply } => send(reply, hub.broker().snapshot_bindings(from)),
+        Question::BindingsToQueue { name, reply } => send(reply, hub.broker().snapshot_bindings_to_queue(&name)),
+        Question::BindingsToExchange { name, reply } => send(reply, hub.broker().snapshot_bindings_to_exchange(&name)),
+        Question::Connections { from, reply } => send(reply, connections(hub, from)),
+        Question::Channels { from, reply } => {
             let page = hub.broker().snapshot_channels(from);
             send(reply, page.map(|channel| Held { holder: label(hub, channel.connection), item: channel }));
         }
-        Command::Consumers { from, reply } => {
+        Question::Consumers { from, reply } => {
             let page = hub.broker().snapshot_consumers(from);
             send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
         }
-        Command::ConsumersOfQueue { queue, from, reply } => {
+        Question::ConsumersOfQueue { queue, from, reply } => {
             let page = hub.broker().snapshot_consumers_of(&queue, from);
             send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
         }
-        Command::CloseConnection { peer, local, reason, reply } => {
-            send(reply, hub.close_between(peer, local, &reason));
-        }
-        change => {
-            let Done { value: answer, durable_at } = carry_out(change, hub);
-            if let Some(position) = hub.broker_mut().await_durable(durable_at) {
-                return Some((position, answer));
-            }
-            answer();
-        }
     }
-    None
 }
 
 /// The answer to give when what was done is durable; at once when it was refused, as that changed nothing.
@@ -142,30 +151,41 @@ fn later<T: 'static>(reply: Reply<Result<T, AmqpError>>, outcome: Result<Done<T>
     Done { value: Box::new(|| send(reply, answer)), durable_at }
 }
 
-/// The commands that change something.
-fn carry_out<S: Store>(command: Command, hub: &mut Hub<S>) -> Done<Answer> {
-    hub.directly(|direct| match command {
-        Command::DeclareQueue { name, attributes, reply } => later(reply, declare_queue(direct, &name, attributes)),
-        Command::DeleteQueue { name, if_unused, if_empty, reply } => {
-            later(reply, delete_queue(direct, &name, if_unused, if_empty))
+/// Changes what is to be changed, as a channel of no client's would.
+fn carry_out<S: Store>(change: Change, hub: &mut Hub<S>) -> Done<Answer> {
+    match change {
+        Change::DeclareQueue { name, attributes, reply } => {
+            later(reply, hub.directly(|direct| declare_queue(direct, &name, attributes)))
         }
-        Command::PurgeQueue { name, reply } => {
-            let purged = direct.broker.purge_queue(&name, direct.connection, &mut direct.effects);
-            later(reply, purged.map(|done| done.map(|_| ())))
+        Change::DeleteQueue { name, if_unused, if_empty, reply } => {
+            later(reply, hub.directly(|direct| delete_queue(direct, &name, if_unused, if_empty)))
         }
-        Command::DeclareExchange { name, attributes, reply } => {
+        Change::PurgeQueue { name, reply } => later(
+            reply,
+            hub.directly(|direct| {
+                let purged = direct.broker.purge_queue(&name, direct.connection, &mut direct.effects)?;
+                Ok(purged.map(|_| ()))
+            }),
+        ),
+        Change::DeclareExchange { name, attributes, reply } => {
             let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
-            later(reply, direct.broker.declare_exchange(&name, &kind, durable, auto_delete, internal, arguments))
+            let declared = hub.directly(|direct| {
+                direct.broker.declare_exchange(&name, &kind, durable, auto_delete, internal, arguments)
+            });
+            later(reply, declared)
         }
-        Command::DeleteExchange { name, if_unused, reply } => {
-            later(reply, direct.broker.delete_exchange(&name, if_unused))
+        Change::DeleteExchange { name, if_unused, reply } => {
+            later(reply, hub.directly(|direct| direct.broker.delete_exchange(&name, if_unused)))
         }
-        Command::Bind { binding, reply } => later(reply, bind(direct, binding)),
-        Command::Unbind { binding, reply } => later(reply, unbind(direct, &binding)),
-        Command::Publish { publish, reply } => later(reply, self::publish(direct, publish)),
-        Command::Get { get, reply } => later(reply, self::get(direct, &get)),
-        _ => unreachable!("questions are answered before"),
-    })
+        Change::Bind { binding, reply } => later(reply, hub.directly(|direct| bind(direct, binding))),
+        Change::Unbind { binding, reply } => later(reply, hub.directly(|direct| unbind(direct, &binding))),
+        Change::Publish { publish, reply } => later(reply, hub.directly(|direct| self::publish(direct, publish))),
+        Change::Get { get, reply } => later(reply, hub.directly(|direct| self::get(direct, &get))),
+        Change::CloseConnection { peer, local, reason, reply } => {
+            let closed = hub.close_between(peer, local, &reason);
+            Done::at_once(Box::new(move || send(reply, closed)))
+        }
+    }
 }
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {

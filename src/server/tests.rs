@@ -7,7 +7,7 @@ use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
 use crate::connection::Phase;
-use crate::management::{BindingSpec, Command, QueueAttributes};
+use crate::management::{BindingSpec, Change, Command, Question, QueueAttributes};
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
 use crate::protocol::method::{basic, channel, confirm, connection, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method, ReplyCode};
@@ -352,9 +352,9 @@ fn management_hears_that_it_is_done_when_the_disk_has_it() {
     let mut desk = Desk::new(receiver);
     let (reply, mut declared) = oneshot::channel();
     let attributes = QueueAttributes { durable: true, auto_delete: false, arguments: FieldTable::default() };
-    commands.send(Command::DeclareQueue { name: "q".into(), attributes, reply }).unwrap();
+    commands.send(Command::Change(Change::DeclareQueue { name: "q".into(), attributes, reply })).unwrap();
     let (reply, mut overview) = oneshot::channel();
-    commands.send(Command::Overview(reply)).unwrap();
+    commands.send(Command::Question(Question::Overview(reply))).unwrap();
     desk.ring();
     desk.answer(&mut world.hub);
     assert!(overview.try_recv().is_ok(), "a question waits for nothing");
@@ -549,11 +549,11 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
         routing_key: "".into(),
         arguments: FieldTable::default(),
     };
-    commands.send(Command::Unbind { binding, reply }).unwrap();
+    commands.send(Command::Change(Change::Unbind { binding, reply })).unwrap();
     let (reply, mut declared) = oneshot::channel();
     let arguments = FieldTable(vec![("x-consumer-timeout".into(), FieldValue::I64(60_000))]);
     let attributes = QueueAttributes { durable: false, auto_delete: false, arguments };
-    commands.send(Command::DeclareQueue { name: "r".into(), attributes, reply }).unwrap();
+    commands.send(Command::Change(Change::DeclareQueue { name: "r".into(), attributes, reply })).unwrap();
     desk.ring();
     desk.answer(&mut world.hub);
     assert_eq!(unbound.try_recv().expect("an answer").unwrap_err().code, ReplyCode::ResourceLocked);

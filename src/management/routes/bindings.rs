@@ -1,8 +1,9 @@
 //! `/api/bindings`, and the bindings of one queue or exchange.
 
-use super::super::command::{BindingSpec, Command};
+use super::super::change::{BindingSpec, Change};
 use super::super::http::{ApiError, ApiResult, empty, exchange_name, name, ok};
 use super::super::listing::ListQuery;
+use super::super::question::Question;
 use super::super::{App, json, shapes};
 use super::{check_vhost, object, text_field};
 use crate::broker::snapshot::BindingSnapshot;
@@ -40,7 +41,7 @@ fn answer(app: &App, parameters: &HashMap<String, String>, bindings: Vec<Binding
 }
 
 async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
-    let bindings = app.line.ask_all(|from, reply| Command::Bindings { from, reply }).await?;
+    let bindings = app.line.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
     answer(&app, &parameters, bindings)
 }
 
@@ -56,7 +57,7 @@ async fn to_queue(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let name = name(&queue)?;
-    let bindings = app.line.ask(|reply| Command::BindingsToQueue { name, reply }).await?;
+    let bindings = app.line.ask(|reply| Question::BindingsToQueue { name, reply }).await?;
     answer(&app, &parameters, bindings)
 }
 
@@ -67,7 +68,7 @@ async fn to_exchange(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
-    let bindings = app.line.ask(|reply| Command::BindingsToExchange { name, reply }).await?;
+    let bindings = app.line.ask(|reply| Question::BindingsToExchange { name, reply }).await?;
     answer(&app, &parameters, bindings)
 }
 
@@ -78,7 +79,7 @@ async fn from_exchange(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let source = exchange_name(&exchange)?;
-    let mut bindings = app.line.ask_all(|from, reply| Command::Bindings { from, reply }).await?;
+    let mut bindings = app.line.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
     bindings.retain(|binding| binding.source == source);
     answer(&app, &parameters, bindings)
 }
@@ -106,9 +107,9 @@ impl Ends {
     async fn bindings(&self, app: &App) -> Result<Vec<BindingSnapshot>, ApiError> {
         let destination = self.destination.clone();
         let mut bindings = if self.to_queue {
-            app.line.ask(|reply| Command::BindingsToQueue { name: destination, reply }).await?
+            app.line.ask(|reply| Question::BindingsToQueue { name: destination, reply }).await?
         } else {
-            app.line.ask(|reply| Command::BindingsToExchange { name: destination, reply }).await?
+            app.line.ask(|reply| Question::BindingsToExchange { name: destination, reply }).await?
         };
         bindings.retain(|binding| binding.source == self.source);
         Ok(bindings)
@@ -127,7 +128,7 @@ impl Ends {
         if binding.source.is_empty() {
             // Listed whether or not there is such a queue.
             let name = binding.destination.clone();
-            app.line.ask(|reply| Command::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
+            app.line.ask(|reply| Question::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
         }
         Ok(binding)
     }
@@ -160,7 +161,7 @@ async fn bind(
         arguments,
     };
     let wanted = body.get("arguments").cloned().unwrap_or(Value::Null);
-    app.line.ask(|reply| Command::Bind { binding, reply }).await?.map_err(ApiError::of_definition)?;
+    app.line.change(|reply| Change::Bind { binding, reply }).await?.map_err(ApiError::of_definition)?;
     let made = ends.bindings(&app).await?.into_iter().find(|binding| {
         let arguments = json::table(&binding.arguments);
         let same = arguments == wanted || binding.arguments.is_empty() && !has_entries(&wanted);
@@ -200,6 +201,6 @@ async fn unbind(State(app): State<Arc<App>>, Path((vhost, source, kind, destinat
     let BindingSnapshot { routing_key, arguments, .. } = ends.binding(&app, &key).await?;
     let Ends { source, destination, to_queue } = ends;
     let binding = BindingSpec { source, destination, to_queue, routing_key, arguments };
-    app.line.ask(|reply| Command::Unbind { binding, reply }).await?.map_err(ApiError::of_definition)?;
+    app.line.change(|reply| Change::Unbind { binding, reply }).await?.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,9 @@
 //! Connections, channels and consumers.
 
-use super::super::command::Command;
+use super::super::change::Change;
 use super::super::http::{ApiError, ApiResult, empty};
 use super::super::listing::{ListQuery, one};
+use super::super::question::Question;
 use super::super::{App, shapes};
 use super::check_vhost;
 use axum::Router;
@@ -34,7 +35,7 @@ type Parameters = Query<HashMap<String, String>>;
 
 async fn connections(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let connections = app.line.ask_all(|from, reply| Command::Connections { from, reply }).await?;
+    let connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
     query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(&app, connection))
 }
 
@@ -54,13 +55,13 @@ async fn connections_of_user(
     Query(parameters): Parameters,
 ) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let mut connections = app.line.ask_all(|from, reply| Command::Connections { from, reply }).await?;
+    let mut connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
     connections.retain(|connection| connection.label.user == user);
     query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(&app, connection))
 }
 
 async fn connection(State(app): State<Arc<App>>, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
-    let connections = app.line.ask_all(|from, reply| Command::Connections { from, reply }).await?;
+    let connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
     let found = connections.iter().find(|connection| connection.label.name() == name);
     one(&parameters, shapes::connection(&app, found.ok_or(ApiError::NotFound)?))
 }
@@ -69,7 +70,7 @@ async fn close(State(app): State<Arc<App>>, Path(name): Path<String>, headers: H
     let (peer, local) = addresses(&name).ok_or(ApiError::NotFound)?;
     let reason = headers.get("x-reason").map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned());
     let reason = reason.filter(|reason| !reason.is_empty()).unwrap_or_else(|| CLOSE_REASON.to_owned());
-    if app.line.ask(|reply| Command::CloseConnection { peer, local, reason, reply }).await? {
+    if app.line.change(|reply| Change::CloseConnection { peer, local, reason, reply }).await? {
         empty(StatusCode::NO_CONTENT)
     } else {
         Err(ApiError::NotFound)
@@ -84,7 +85,7 @@ fn addresses(name: &str) -> Option<(SocketAddr, SocketAddr)> {
 
 async fn channels(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let channels = app.line.ask_all(|from, reply| Command::Channels { from, reply }).await?;
+    let channels = app.line.ask_all(|from, reply| Question::Channels { from, reply }).await?;
     query.answer(
         channels,
         |channel| shapes::channel_name(channel.holder.as_ref(), channel.item.number),
@@ -107,17 +108,17 @@ async fn channels_of(
     Query(parameters): Parameters,
 ) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let connections = app.line.ask_all(|from, reply| Command::Connections { from, reply }).await?;
+    let connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
     if !connections.iter().any(|connection| connection.label.name() == name) {
         return Err(ApiError::NotFound);
     }
-    let mut channels = app.line.ask_all(|from, reply| Command::Channels { from, reply }).await?;
+    let mut channels = app.line.ask_all(|from, reply| Question::Channels { from, reply }).await?;
     channels.retain(|channel| channel.holder.as_ref().is_some_and(|holder| holder.name() == name));
     query.answer(channels, |channel| format!("{:05}", channel.item.number), |channel| shapes::channel(&app, channel))
 }
 
 async fn channel(State(app): State<Arc<App>>, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
-    let channels = app.line.ask_all(|from, reply| Command::Channels { from, reply }).await?;
+    let channels = app.line.ask_all(|from, reply| Question::Channels { from, reply }).await?;
     let named =
         channels.iter().find(|channel| shapes::channel_name(channel.holder.as_ref(), channel.item.number) == name);
     one(&parameters, shapes::channel(&app, named.ok_or(ApiError::NotFound)?))
@@ -125,7 +126,7 @@ async fn channel(State(app): State<Arc<App>>, Path(name): Path<String>, Query(pa
 
 async fn consumers(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let consumers = app.line.ask_all(|from, reply| Command::Consumers { from, reply }).await?;
+    let consumers = app.line.ask_all(|from, reply| Question::Consumers { from, reply }).await?;
     let order = |queue: &str, tag: &str| format!("{queue}\0{tag}");
     query.answer(
         consumers,

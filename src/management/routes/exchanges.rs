@@ -1,8 +1,9 @@
 //! `/api/exchanges`: list, declare, delete, and what is bound from and to them.
 
-use super::super::command::{Command, ExchangeAttributes};
+use super::super::change::{Change, ExchangeAttributes};
 use super::super::http::{ApiError, ApiResult, empty, exchange_name};
 use super::super::listing::{ListQuery, one};
+use super::super::question::Question;
 use super::super::{App, json, shapes};
 use super::{check_vhost, object};
 use axum::Router;
@@ -25,7 +26,7 @@ type Parameters = Query<HashMap<String, String>>;
 
 async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let exchanges = app.line.ask_all(|from, reply| Command::Exchanges { from, reply }).await?;
+    let exchanges = app.line.ask_all(|from, reply| Question::Exchanges { from, reply }).await?;
     query.answer(exchanges, |exchange| exchange.name.to_string(), |exchange| shapes::exchange(&app, exchange))
 }
 
@@ -41,7 +42,7 @@ async fn show(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
-    let exchange = app.line.ask(|reply| Command::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
+    let exchange = app.line.ask(|reply| Question::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
     one(&parameters, shapes::exchange(&app, &exchange))
 }
 
@@ -60,7 +61,7 @@ async fn declare(
         internal: json::boolean("internal", &body["internal"])?,
         arguments: json::to_table(&body["arguments"], "arguments")?,
     };
-    let new = app.line.ask(|reply| Command::DeclareExchange { name, attributes, reply }).await?;
+    let new = app.line.change(|reply| Change::DeclareExchange { name, attributes, reply }).await?;
     let new = new.map_err(ApiError::of_definition)?;
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
 }
@@ -84,8 +85,8 @@ async fn remove(
     let if_unused = parameters.get("if-unused").is_some_and(|value| value == "true");
     // Deleting what doesn't exist is fine in AMQP, and not found here.
     let lookup = name.clone();
-    app.line.ask(|reply| Command::Exchange { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
-    let deleted = app.line.ask(|reply| Command::DeleteExchange { name, if_unused, reply }).await?;
+    app.line.ask(|reply| Question::Exchange { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    let deleted = app.line.change(|reply| Change::DeleteExchange { name, if_unused, reply }).await?;
     deleted.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }

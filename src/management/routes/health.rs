@@ -1,8 +1,8 @@
 //! Health checks: 200 with `ok`, or 503 with what is wrong.
 
 use super::super::App;
-use super::super::command::{Command, Overview};
 use super::super::http::{ApiResult, json_response, ok};
+use super::super::question::{Overview, Question};
 use super::check_node;
 use axum::Router;
 use axum::extract::{Path, State};
@@ -29,7 +29,7 @@ pub fn routes() -> Router<Arc<App>> {
 
 /// Healthy as soon as the loop answers.
 async fn answering(State(app): State<Arc<App>>) -> ApiResult {
-    app.line.ask(Command::Overview).await?;
+    app.line.ask(Question::Overview).await?;
     ok(&json!({ "status": "ok" }))
 }
 
@@ -50,7 +50,7 @@ fn low_resources(overview: &Overview) -> impl Iterator<Item = (&'static str, &'s
 }
 
 async fn check_alarms(app: &App, reason: &str) -> ApiResult {
-    let overview = app.line.ask(Command::Overview).await?;
+    let overview = app.line.ask(Question::Overview).await?;
     let alarm = |(resource, _)| json!({"node": app.settings.node, "resource": resource});
     let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
     match alarms.is_empty() {
@@ -62,7 +62,7 @@ async fn check_alarms(app: &App, reason: &str) -> ApiResult {
 /// The check that those above replace. Its reason holds the alarms as Erlang prints them, one to a line.
 async fn this_node(State(app): State<Arc<App>>) -> ApiResult {
     const REASON: &str = "resource alarm(s) in effect:[";
-    let overview = app.line.ask(Command::Overview).await?;
+    let overview = app.line.ask(Question::Overview).await?;
     let alarm = |(_, resource)| format!("{{resource_limit,{resource},{}}}", app.settings.node);
     let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
     match alarms.is_empty() {

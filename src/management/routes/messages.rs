@@ -1,6 +1,6 @@
 //! Publishing and getting single messages, and the aliveness test that does both.
 
-use super::super::command::{Command, GetMode, GetSpec, PublishSpec, QueueAttributes};
+use super::super::change::{Change, GetMode, GetSpec, PublishSpec, QueueAttributes};
 use super::super::http::{ApiError, ApiResult, exchange_name, name, ok};
 use super::super::{App, json, shapes};
 use super::{check_vhost, key_missing, object, required_text, text_field};
@@ -39,7 +39,7 @@ async fn publish(
         properties: json::to_properties(&body["properties"])?,
         body: payload(&body)?,
     };
-    let routed = app.line.ask(|reply| Command::Publish { publish: Box::new(publish), reply }).await?;
+    let routed = app.line.change(|reply| Change::Publish { publish: Box::new(publish), reply }).await?;
     ok(&json!({ "routed": routed.map_err(ApiError::of_publish)? }))
 }
 
@@ -69,7 +69,7 @@ async fn get_messages(
         other => return Err(ApiError::BadRequest(format!("unsupported encoding: {other}"))),
     };
     let get = GetSpec { queue, count: size(&body, "count")?, mode: get_mode(&body)?, truncate: truncate(&body)? };
-    let messages = app.line.ask(|reply| Command::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
+    let messages = app.line.change(|reply| Change::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
     let messages = messages.iter().map(|message| shapes::message(message, always_base64));
     ok(&messages.collect())
 }
@@ -104,7 +104,7 @@ async fn aliveness_test(State(app): State<Arc<App>>, Path(vhost): Path<String>) 
     let queue = ShortString::from(ALIVENESS_QUEUE);
     let attributes = QueueAttributes { durable: false, auto_delete: false, arguments: FieldTable::default() };
     let name = queue.clone();
-    let declared = app.line.ask(|reply| Command::DeclareQueue { name, attributes, reply }).await?;
+    let declared = app.line.change(|reply| Change::DeclareQueue { name, attributes, reply }).await?;
     declared.map_err(ApiError::of_definition)?;
     let publish = PublishSpec {
         user: app.settings.user.clone(),
@@ -114,11 +114,11 @@ async fn aliveness_test(State(app): State<Arc<App>>, Path(vhost): Path<String>) 
         body: bytes::Bytes::from_static(b"test_message"),
     };
     app.line
-        .ask(|reply| Command::Publish { publish: Box::new(publish), reply })
+        .change(|reply| Change::Publish { publish: Box::new(publish), reply })
         .await?
         .map_err(ApiError::of_channel)?;
     let get = GetSpec { queue, count: 1, mode: GetMode::Take, truncate: 0 };
-    let got = app.line.ask(|reply| Command::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
+    let got = app.line.change(|reply| Change::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
     if got.is_empty() {
         return Err(ApiError::Unavailable);
     }

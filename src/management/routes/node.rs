@@ -1,8 +1,8 @@
 //! The node as a whole: overview, nodes, virtual hosts, users, and the lists that are always the same here.
 
-use super::super::command::Command;
 use super::super::http::{ApiError, ApiResult, ok};
 use super::super::listing::{one, only};
+use super::super::question::Question;
 use super::super::{App, shapes};
 use super::{check_node, check_user, check_vhost};
 use crate::reactor::process;
@@ -52,7 +52,7 @@ pub fn routes() -> Router<Arc<App>> {
 }
 
 async fn overview(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
-    let overview = app.line.ask(Command::Overview).await?;
+    let overview = app.line.ask(Question::Overview).await?;
     one(&parameters, shapes::overview(&app, &overview))
 }
 
@@ -81,7 +81,7 @@ async fn memory(State(app): State<Arc<App>>, Path(node): Path<String>) -> ApiRes
 }
 
 async fn describe_node(app: &App) -> Result<Value, ApiError> {
-    let overview = app.line.ask(Command::Overview).await?;
+    let overview = app.line.ask(Question::Overview).await?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(json!({
         "name": app.settings.node,
@@ -120,7 +120,7 @@ async fn vhost(State(app): State<Arc<App>>, Path(vhost): Path<String>, Query(par
 }
 
 async fn describe_vhost(app: &App) -> Result<Value, ApiError> {
-    let overview = app.line.ask(Command::Overview).await?;
+    let overview = app.line.ask(Question::Overview).await?;
     let mut shape = shapes::queue_totals(overview.totals.messages_ready, overview.totals.messages_unacknowledged);
     for (name, value) in [
         ("name", json!(app.settings.vhost)),

@@ -1,8 +1,9 @@
 //! `/api/queues`: list, declare, delete, purge.
 
-use super::super::command::{Command, QueueAttributes};
+use super::super::change::{Change, QueueAttributes};
 use super::super::http::{ApiError, ApiResult, empty, name};
 use super::super::listing::{ListQuery, one};
+use super::super::question::Question;
 use super::super::{App, json, shapes};
 use super::{check_vhost, object};
 use crate::protocol::ShortString;
@@ -26,7 +27,7 @@ type Parameters = Query<HashMap<String, String>>;
 
 async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
-    let queues = app.line.ask_all(|from, reply| Command::Queues { from, reply }).await?;
+    let queues = app.line.ask_all(|from, reply| Question::Queues { from, reply }).await?;
     query.answer(queues, |queue| queue.item.name.to_string(), |queue| shapes::queue(&app, queue))
 }
 
@@ -42,10 +43,10 @@ async fn show(
 ) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let lookup = name(&queue)?;
-    let held = app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    let held = app.line.ask(|reply| Question::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
     let queue = name(&queue)?;
     let consumers =
-        app.line.ask_all(|from, reply| Command::ConsumersOfQueue { queue: queue.clone(), from, reply }).await?;
+        app.line.ask_all(|from, reply| Question::ConsumersOfQueue { queue: queue.clone(), from, reply }).await?;
     let mut shape = shapes::queue(&app, &held);
     shape["consumer_details"] = consumers.iter().map(|consumer| shapes::consumer(&app, consumer)).collect();
     one(&parameters, shape)
@@ -60,7 +61,7 @@ async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String
         auto_delete: json::boolean("auto_delete", &body["auto_delete"])?,
         arguments: json::to_table(&body["arguments"], "arguments")?,
     };
-    let new = app.line.ask(|reply| Command::DeclareQueue { name, attributes, reply }).await?;
+    let new = app.line.change(|reply| Change::DeclareQueue { name, attributes, reply }).await?;
     let new = new.map_err(ApiError::of_definition)?;
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
 }
@@ -68,7 +69,7 @@ async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String
 /// The name of a queue that is there: deleting one that isn't is fine in AMQP, and not found here.
 async fn existing(app: &App, queue: &str) -> Result<ShortString, ApiError> {
     let (lookup, name) = (name(queue)?, name(queue)?);
-    app.line.ask(|reply| Command::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    app.line.ask(|reply| Question::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
     Ok(name)
 }
 
@@ -81,7 +82,7 @@ async fn remove(
     let name = existing(&app, &queue).await?;
     let asked = |parameter: &str| parameters.get(parameter).is_some_and(|value| value == "true");
     let (if_unused, if_empty) = (asked("if-unused"), asked("if-empty"));
-    let deleted = app.line.ask(|reply| Command::DeleteQueue { name, if_unused, if_empty, reply }).await?;
+    let deleted = app.line.change(|reply| Change::DeleteQueue { name, if_unused, if_empty, reply }).await?;
     deleted.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }
@@ -89,6 +90,6 @@ async fn remove(
 async fn purge(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
     check_vhost(&app, &vhost)?;
     let name = existing(&app, &queue).await?;
-    app.line.ask(|reply| Command::PurgeQueue { name, reply }).await?.map_err(ApiError::of_definition)?;
+    app.line.change(|reply| Change::PurgeQueue { name, reply }).await?.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }

@@ -1,0 +1,124 @@
+//! What management may have changed: the commands that AMQP has, and closing a connection.
+//!
+//! A change carries where its answer goes. What lasts is answered when the disk has it; what is refused changed nothing.
+
+use super::line::Reply;
+use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
+use bytes::Bytes;
+use std::net::SocketAddr;
+
+/// Something that is to be otherwise, or somewhere else: getting messages is one, too.
+pub enum Change {
+    /// Answers whether the queue is new.
+    DeclareQueue {
+        name: ShortString,
+        attributes: QueueAttributes,
+        reply: Reply<Result<bool, AmqpError>>,
+    },
+    DeleteQueue {
+        name: ShortString,
+        if_unused: bool,
+        if_empty: bool,
+        reply: Reply<Result<(), AmqpError>>,
+    },
+    PurgeQueue {
+        name: ShortString,
+        reply: Reply<Result<(), AmqpError>>,
+    },
+    /// Answers whether the exchange is new.
+    DeclareExchange {
+        name: ShortString,
+        attributes: ExchangeAttributes,
+        reply: Reply<Result<bool, AmqpError>>,
+    },
+    DeleteExchange {
+        name: ShortString,
+        if_unused: bool,
+        reply: Reply<Result<(), AmqpError>>,
+    },
+    Bind {
+        binding: BindingSpec,
+        reply: Reply<Result<(), AmqpError>>,
+    },
+    Unbind {
+        binding: BindingSpec,
+        reply: Reply<Result<(), AmqpError>>,
+    },
+    /// Answers whether the message went to any queue.
+    Publish {
+        publish: Box<PublishSpec>,
+        reply: Reply<Result<bool, AmqpError>>,
+    },
+    Get {
+        get: GetSpec,
+        reply: Reply<Result<Vec<GotMessage>, AmqpError>>,
+    },
+    /// Answers whether there was such a connection.
+    CloseConnection {
+        peer: SocketAddr,
+        local: SocketAddr,
+        reason: String,
+        reply: Reply<bool>,
+    },
+}
+
+pub struct QueueAttributes {
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub arguments: FieldTable,
+}
+
+pub struct ExchangeAttributes {
+    pub kind: ShortString,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub internal: bool,
+    pub arguments: FieldTable,
+}
+
+pub struct BindingSpec {
+    pub source: ShortString,
+    pub destination: ShortString,
+    pub to_queue: bool,
+    pub routing_key: ShortString,
+    pub arguments: FieldTable,
+}
+
+pub struct PublishSpec {
+    /// Who publishes.
+    pub user: String,
+    pub exchange: ShortString,
+    pub routing_key: ShortString,
+    pub properties: BasicProperties,
+    pub body: Bytes,
+}
+
+pub struct GetSpec {
+    pub queue: ShortString,
+    pub count: usize,
+    pub mode: GetMode,
+    /// Most bytes of each body that are wanted.
+    pub truncate: usize,
+}
+
+/// What becomes of messages that management looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GetMode {
+    /// They return to their places, redelivered.
+    Requeue,
+    /// They are taken.
+    Take,
+    /// They are rejected for good.
+    Reject,
+}
+
+pub struct GotMessage {
+    pub exchange: ShortString,
+    pub routing_key: ShortString,
+    pub redelivered: bool,
+    pub message_count: u32,
+    pub properties: BasicProperties,
+    pub body_size: usize,
+    /// As much of it as was asked for.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,105 @@
+//! What management may ask of the loop, and what it is told: plain owned copies.
+//!
+//! A question changes nothing. It carries where its answer goes.
+
+use super::line::Reply;
+use crate::broker::Totals;
+use crate::broker::snapshot::{
+    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, QueueSnapshot, TotalsSnapshot,
+};
+use crate::connection::Alarm;
+use crate::protocol::{FieldTable, ShortString};
+use std::net::SocketAddr;
+
+/// What is there, and how it is. Lists come a page at a time, from a slot on.
+pub enum Question {
+    Overview(Reply<Overview>),
+    Queues { from: usize, reply: Reply<Page<Held<QueueSnapshot>>> },
+    Queue { name: ShortString, reply: Reply<Option<Held<QueueSnapshot>>> },
+    Exchanges { from: usize, reply: Reply<Page<ExchangeSnapshot>> },
+    Exchange { name: ShortString, reply: Reply<Option<ExchangeSnapshot>> },
+    Bindings { from: usize, reply: Reply<Page<BindingSnapshot>> },
+    BindingsToQueue { name: ShortString, reply: Reply<Vec<BindingSnapshot>> },
+    BindingsToExchange { name: ShortString, reply: Reply<Vec<BindingSnapshot>> },
+    Connections { from: usize, reply: Reply<Page<ConnectionSnapshot>> },
+    Channels { from: usize, reply: Reply<Page<Held<ChannelSnapshot>>> },
+    Consumers { from: usize, reply: Reply<Page<Held<ConsumerSnapshot>>> },
+    ConsumersOfQueue { queue: ShortString, from: usize, reply: Reply<Page<Held<ConsumerSnapshot>>> },
+}
+
+/// How many of everything, and how the node is.
+pub struct Overview {
+    pub totals: TotalsSnapshot,
+    pub connections: usize,
+    /// Why publishers are not read.
+    pub alarm: Option<Alarm>,
+    /// Room on the disk of the data folder, in bytes. `None` when the system doesn't tell.
+    pub disk_free_bytes: Option<u64>,
+    /// Room below which publishers are not read, in bytes.
+    pub disk_free_limit_bytes: u64,
+    /// Memory of messages above which publishers are not read, in bytes.
+    pub memory_watermark_bytes: usize,
+    /// Since the start, in milliseconds.
+    pub uptime_ms: u64,
+}
+
+impl Overview {
+    /// What happened since the start.
+    pub fn events(&self) -> &Totals {
+        &self.totals.totals
+    }
+
+    pub fn memory_alarm(&self) -> bool {
+        self.alarm.is_some_and(Alarm::is_of_memory)
+    }
+
+    pub fn disk_alarm(&self) -> bool {
+        self.alarm.is_some_and(Alarm::is_of_disk)
+    }
+}
+
+/// Something that belongs to a connection, or may.
+pub struct Held<T> {
+    pub item: T,
+    pub holder: Option<ConnectionLabel>,
+}
+
+/// What tells a connection from others.
+#[derive(Clone)]
+pub struct ConnectionLabel {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub user: String,
+}
+
+impl ConnectionLabel {
+    /// As RabbitMQ names connections.
+    pub fn name(&self) -> String {
+        format!("{} -> {}", self.peer, self.local)
+    }
+}
+
+pub struct ConnectionSnapshot {
+    pub label: ConnectionLabel,
+    pub state: ConnectionState,
+    pub channels: usize,
+    pub channel_max: u16,
+    pub frame_max: u32,
+    pub heartbeat_s: u16,
+    pub client_properties: FieldTable,
+    pub auth_mechanism: &'static str,
+    /// On the loop's clock.
+    pub connected_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    /// Bytes that wait to be sent.
+    pub send_pending: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionState {
+    Running,
+    /// It published during an alarm and is not read.
+    Blocked,
+    Closing,
+}
