@@ -54,11 +54,8 @@ pub struct Traffic {
 }
 
 pub struct Hub<S: Store> {
-    broker: Broker<S>,
+    ground: Ground<S>,
     members: Slab<Member>,
-    outboxes: Outboxes,
-    settings: Settings,
-    greeting: Vec<u8>,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
     /// Those who were closed while an alarm kept them from being read.
@@ -66,54 +63,61 @@ pub struct Hub<S: Store> {
     pressure: PressureLimits,
     memory_watermark_bytes: usize,
     outbox_high_water_bytes: usize,
-    alarm: Option<Alarm>,
     disk_low: bool,
     disk_room: DiskRoom,
+}
+
+/// What a connection's commands work on.
+struct Ground<S: Store> {
+    broker: Broker<S>,
+    outboxes: Outboxes,
+    settings: Settings,
+    greeting: Vec<u8>,
+    alarm: Option<Alarm>,
     now_ms: u64,
 }
 
-macro_rules! context {
-    ($hub:expr) => {
-        Context {
-            broker: &mut $hub.broker,
-            outboxes: &mut $hub.outboxes,
-            settings: &$hub.settings,
-            greeting: &$hub.greeting,
-            now_ms: $hub.now_ms,
-            alarm: $hub.alarm,
-        }
-    };
+impl<S: Store> Ground<S> {
+    #[inline]
+    fn context(&mut self) -> Context<'_, S> {
+        let Self { broker, outboxes, settings, greeting, alarm, now_ms } = self;
+        Context { broker, outboxes, settings, greeting, now_ms: *now_ms, alarm: *alarm }
+    }
 }
 
 impl<S: Store> Hub<S> {
     pub fn new(settings: HubSettings, store: S, now_ms: u64) -> Self {
-        Self {
-            memory_watermark_bytes: settings.broker.message_memory.most_bytes,
+        let memory_watermark_bytes = settings.broker.message_memory.most_bytes;
+        let ground = Ground {
             broker: Broker::new(settings.broker, store, now_ms),
-            members: Slab::new(),
             outboxes: Outboxes::new(settings.outbox_high_water_bytes),
             greeting: greeting(&settings.connection),
             settings: settings.connection,
+            alarm: None,
+            now_ms,
+        };
+        Self {
+            ground,
+            members: Slab::new(),
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
             unblocked: Vec::new(),
             pressure: settings.pressure,
+            memory_watermark_bytes,
             outbox_high_water_bytes: settings.outbox_high_water_bytes,
-            alarm: None,
             disk_low: false,
             disk_room: DiskRoom::default(),
-            now_ms,
         }
     }
 
     pub fn broker_mut(&mut self) -> &mut Broker<S> {
-        &mut self.broker
+        &mut self.ground.broker
     }
 
     /// More of the log is durable: confirms and answers that waited for it can go.
     pub fn log_progressed(&mut self) {
-        self.broker.flush_confirms(&mut self.outboxes);
-        self.outboxes.release(self.broker.durable());
+        self.ground.broker.flush_confirms(&mut self.ground.outboxes);
+        self.ground.outboxes.release(self.ground.broker.durable());
     }
 
     /// Whether the room on the disk ran low when somebody last looked.
@@ -136,22 +140,22 @@ impl<S: Store> Hub<S> {
     }
 
     pub fn broker(&self) -> &Broker<S> {
-        &self.broker
+        &self.ground.broker
     }
 
     pub fn outboxes(&self) -> &Outboxes {
-        &self.outboxes
+        &self.ground.outboxes
     }
 
     pub fn outboxes_mut(&mut self) -> &mut Outboxes {
-        &mut self.outboxes
+        &mut self.ground.outboxes
     }
 
     pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
         self.members.get(id.0 as usize).map(|member| &member.connection)
     }
 
-    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
         self.members.iter().map(|(_, member)| &member.connection)
     }
 
@@ -161,22 +165,22 @@ impl<S: Store> Hub<S> {
 
     /// Publishers are not read at the moment.
     pub fn alarm(&self) -> Option<Alarm> {
-        self.alarm
+        self.ground.alarm
     }
 
     /// Starts a turn at `now_ms`, on a clock that never goes back. Returns the connections whose time is up: their
     /// sockets are to be closed.
     pub fn start_turn(&mut self, now_ms: u64) -> Vec<ConnectionId> {
-        self.now_ms = now_ms;
-        self.broker.set_now(now_ms);
-        if self.broker.next_expiry_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-            self.broker.expire(&mut self.outboxes);
+        self.ground.now_ms = now_ms;
+        self.ground.broker.set_now(now_ms);
+        if self.ground.broker.next_expiry_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+            self.ground.broker.expire(&mut self.ground.outboxes);
         }
         let mut over = Vec::new();
         let mut expired = std::mem::take(&mut self.expired_timers);
         self.timers.advance(now_ms, &mut expired);
         for id in expired.drain(..) {
-            let mut context = context!(self);
+            let mut context = self.ground.context();
             let Some(member) = self.members.get_mut(id.0 as usize) else { continue };
             member.timer = None;
             match member.connection.on_timer(&mut context) {
@@ -194,7 +198,7 @@ impl<S: Store> Hub<S> {
     /// When the next turn must start even if nothing else happens.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let timers = self.timers.next_deadline_ms();
-        let expiry = self.broker.next_expiry_ms();
+        let expiry = self.ground.broker.next_expiry_ms();
         timers.into_iter().chain(expiry).min()
     }
 
@@ -202,23 +206,23 @@ impl<S: Store> Hub<S> {
     pub fn connect(&mut self, peer: SocketAddr, local: SocketAddr) -> ConnectionId {
         let entry = self.members.vacant_entry();
         let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
-        let connection = Connection::new(id, peer, local, &self.settings, self.now_ms);
+        let connection = Connection::new(id, peer, local, &self.ground.settings, self.ground.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
-        let traffic = Traffic { connected_at_ms: self.now_ms, received_bytes: 0, sent_bytes: 0 };
+        let traffic = Traffic { connected_at_ms: self.ground.now_ms, received_bytes: 0, sent_bytes: 0 };
         entry.insert(Member { connection, timer, traffic, short_queue: None });
-        self.outboxes.open(id, self.settings.frame_max);
+        self.ground.outboxes.open(id, self.ground.settings.frame_max);
         id
     }
 
     /// The client's socket is gone, or is to go: gives back everything that it held.
     pub fn disconnect(&mut self, id: ConnectionId) {
-        let mut context = context!(self);
+        let mut context = self.ground.context();
         let mut member = self.members.remove(id.0 as usize);
         member.connection.release(&mut context);
         if let Some((key, _)) = member.timer {
             self.timers.cancel(key);
         }
-        self.outboxes.close(id);
+        self.ground.outboxes.close(id);
     }
 
     /// The connection for the caller's own receiving: partial frames and large bodies.
@@ -234,7 +238,7 @@ impl<S: Store> Hub<S> {
     /// Bytes arrived, following those of the last call (and the partial frame that the caller took).
     #[inline]
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let mut context = context!(self);
+        let mut context = self.ground.context();
         let member = &mut self.members[id.0 as usize];
         member.connection.receive(bytes, &mut context);
         self.rearm(id);
@@ -242,7 +246,7 @@ impl<S: Store> Hub<S> {
 
     /// Large-body bytes arrived straight in the message.
     pub fn streamed(&mut self, id: ConnectionId, count: usize) {
-        let now_ms = self.now_ms;
+        let now_ms = self.ground.now_ms;
         self.connection_mut(id).streamed(count, now_ms);
     }
 
@@ -264,7 +268,7 @@ impl<S: Store> Hub<S> {
     /// Whether a client that [awaits messages](Connection::awaits_messages) need not any more: what it sent before, which
     /// is kept as its partial frame, is to be received again.
     pub fn resume(&mut self, id: ConnectionId) -> bool {
-        let mut context = context!(self);
+        let mut context = self.ground.context();
         self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context))
     }
 
@@ -272,7 +276,7 @@ impl<S: Store> Hub<S> {
     pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
         let may_read = self.what_allows_reading(id);
         if may_read == MayRead::Later {
-            let now_ms = self.now_ms;
+            let now_ms = self.ground.now_ms;
             self.connection_mut(id).note_unread(now_ms);
         }
         may_read
@@ -286,15 +290,15 @@ impl<S: Store> Hub<S> {
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
         }
-        let log_is_behind = self.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
-        if connection.has_published() && (log_is_behind || self.broker.is_paging_behind()) {
+        let log_is_behind = self.ground.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
+        if connection.has_published() && (log_is_behind || self.ground.broker.is_paging_behind()) {
             // The publish with which it would be told of an alarm is not read.
             let connection = &mut self.members[id.0 as usize].connection;
-            connection.block_if_alarmed(&mut context!(self));
+            connection.block_if_alarmed(&mut self.ground.context());
             return if connection.is_blocked() { MayRead::NotDuringAlarm } else { MayRead::Later };
         }
         let Member { connection, short_queue, .. } = &mut self.members[id.0 as usize];
-        match connection.pressure_on_queues(self.pressure, short_queue, &mut context!(self)) {
+        match connection.pressure_on_queues(self.pressure, short_queue, &mut self.ground.context()) {
             QueuePressure::None => MayRead::Now,
             QueuePressure::Consumed => MayRead::Sparingly,
             QueuePressure::Drained => MayRead::Later,
@@ -308,57 +312,57 @@ impl<S: Store> Hub<S> {
 
     /// Delivers what can be delivered and confirms what can be confirmed.
     pub fn pump(&mut self) {
-        self.broker.take_pages();
-        self.broker.pump(&mut self.outboxes);
-        while self.broker.take_pages() {
-            self.broker.pump(&mut self.outboxes);
+        self.ground.broker.take_pages();
+        self.ground.broker.pump(&mut self.ground.outboxes);
+        while self.ground.broker.take_pages() {
+            self.ground.broker.pump(&mut self.ground.outboxes);
         }
-        self.broker.relieve_memory();
-        self.broker.flush_confirms(&mut self.outboxes);
+        self.ground.broker.relieve_memory();
+        self.ground.broker.flush_confirms(&mut self.ground.outboxes);
     }
 
     /// Whether [`pump`](Self::pump) may have something to do.
     pub fn has_work(&self) -> bool {
-        self.broker.has_touched()
+        self.ground.broker.has_touched()
     }
 
     /// `count` bytes of the connection's outbox were sent. True when it is empty.
     pub fn sent(&mut self, id: ConnectionId, count: usize) -> bool {
-        let was_full = self.outboxes.get(id).len() >= self.outbox_high_water_bytes;
-        let empty = self.outboxes.sent(id, count);
+        let was_full = self.ground.outboxes.get(id).len() >= self.outbox_high_water_bytes;
+        let empty = self.ground.outboxes.sent(id, count);
         if count > 0 {
             let member = &mut self.members[id.0 as usize];
-            member.connection.note_sent(self.now_ms);
+            member.connection.note_sent(self.ground.now_ms);
             member.traffic.sent_bytes += count as u64;
         }
-        if was_full && self.outboxes.get(id).len() < self.outbox_high_water_bytes {
-            self.broker.connection_drained(id);
+        if was_full && self.ground.outboxes.get(id).len() < self.outbox_high_water_bytes {
+            self.ground.broker.connection_drained(id);
         }
         empty
     }
 
     /// The connection is over and everything it should hear was sent.
     pub fn is_finished(&self, id: ConnectionId) -> bool {
-        self.members[id.0 as usize].connection.phase() == Phase::Closed && self.outboxes.get(id).is_empty()
+        self.members[id.0 as usize].connection.phase() == Phase::Closed && self.ground.outboxes.get(id).is_empty()
     }
 
     /// The client asked for the close, and `count` more bytes sent are all that it should hear.
     pub fn is_over_with(&self, id: ConnectionId, count: usize) -> bool {
         self.members[id.0 as usize].connection.close_reason() == Some(&CloseReason::ByClient)
-            && self.outboxes.get(id).len() == count
+            && self.ground.outboxes.get(id).len() == count
     }
 
     /// Raises or clears the memory alarm. Returns the connections that are to be read again.
     pub fn update_alarm(&mut self) -> Vec<ConnectionId> {
         let used = message_memory_bytes();
         let watermark = self.memory_watermark_bytes;
-        let memory_was_low = self.alarm.is_some_and(Alarm::is_of_memory);
+        let memory_was_low = self.ground.alarm.is_some_and(Alarm::is_of_memory);
         let memory_low = used > watermark || memory_was_low && used as f64 >= watermark as f64 * ALARM_CLEARS_BELOW;
         let alarm = Alarm::of(memory_low, self.disk_low);
-        if alarm == self.alarm {
+        if alarm == self.ground.alarm {
             return Vec::new();
         }
-        self.alarm = alarm;
+        self.ground.alarm = alarm;
         match alarm {
             Some(alarm) => {
                 log::warn!("{}: publishers are not read (messages hold {used} bytes)", alarm.reason());
@@ -372,7 +376,7 @@ impl<S: Store> Hub<S> {
     }
 
     fn unblock_all(&mut self) -> Vec<ConnectionId> {
-        let mut context = context!(self);
+        let mut context = self.ground.context();
         let mut unblocked = Vec::new();
         for (_, member) in &mut self.members {
             if member.connection.unblock(&mut context) {
@@ -387,11 +391,11 @@ impl<S: Store> Hub<S> {
     pub fn directly<T>(&mut self, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
         // No client can have this id meanwhile: nobody connects before `run` returns.
         let id = ConnectionId(u32::try_from(self.members.vacant_key()).expect("fewer than 2^32 connections"));
-        self.broker.open_connection(id);
-        let channel = self.broker.open_channel(id, 1);
-        let effects = DirectEffects::new(id, &mut self.outboxes);
-        let message_size_max = self.settings.message_size_max;
-        let mut direct = Direct { broker: &mut self.broker, connection: id, channel, effects, message_size_max };
+        self.ground.broker.open_connection(id);
+        let channel = self.ground.broker.open_channel(id, 1);
+        let effects = DirectEffects::new(id, &mut self.ground.outboxes);
+        let message_size_max = self.ground.settings.message_size_max;
+        let mut direct = Direct { broker: &mut self.ground.broker, connection: id, channel, effects, message_size_max };
         let outcome = run(&mut direct);
         direct.broker.close_connection(id, &mut direct.effects);
         outcome
@@ -422,7 +426,7 @@ impl<S: Store> Hub<S> {
         if connection.is_blocked() {
             self.unblocked.push(id);
         }
-        connection.force_close(explanation, &mut context!(self));
+        connection.force_close(explanation, &mut self.ground.context());
         self.rearm(id);
     }
 
@@ -435,7 +439,7 @@ impl<S: Store> Hub<S> {
     /// next [`update_alarm`](Self::update_alarm).
     pub fn set_message_memory(&mut self, memory: MessageMemory) {
         self.memory_watermark_bytes = memory.most_bytes;
-        self.broker.set_message_memory(memory);
+        self.ground.broker.set_message_memory(memory);
     }
 
     /// Memory of messages above which publishers are not read, in bytes.
@@ -444,7 +448,7 @@ impl<S: Store> Hub<S> {
     }
 
     pub fn now_ms(&self) -> u64 {
-        self.now_ms
+        self.ground.now_ms
     }
 
     /// Closes all connections with 320: the broker is stopping.
