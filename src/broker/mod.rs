@@ -2,7 +2,8 @@
 //!
 //! Commands come in as calls, answers go out as results, and everything that concerns others than the caller goes out
 //! through [`Effects`]. The broker knows no frame but those that a message's image is made of, no socket, no clock and no
-//! randomness of the operating system: time, seeds and limits are arguments. Management changes things only through the same commands as AMQP does.
+//! randomness of the operating system: time, seeds and limits are arguments. Management changes things only through the
+//! same commands as AMQP does.
 //!
 //! | file | owns |
 //! |---|---|

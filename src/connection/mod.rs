@@ -9,11 +9,13 @@
 //! | `receive` | frames: where they end, whose they are, what is left over |
 //! | `handshake`, `sasl` | from the protocol header to an open virtual host |
 //! | `dispatch`, `dispatch_basic` | methods to the broker's commands and their answers |
-//! | `publish` | the content of a publish, the shortest way from receive buffer to broker |
+//! | `assemble` | the contents of publishes that come in pieces |
+//! | `publish` | the shortest way of a publish from receive buffer to broker |
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
 //! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
 
+mod assemble;
 mod channel;
 mod close;
 mod delivery;

@@ -1,47 +1,23 @@
-//! The content of a publish, and the shortest way from receive buffer to broker.
+//! The shortest way of a publish from receive buffer to broker, and the route that it goes.
 //!
 //! A client that publishes sends the same method frame over and over. When the next bytes are the channel's previous
 //! publish again, and its content header and only body frame are there too, the message goes to the broker without
-//! decoding a method, looking up an exchange or a queue, or copying a byte. Everything else is assembled.
+//! decoding a method, looking up an exchange or a queue, or copying a byte. Everything else is [assembled](super::assemble) and comes back to be routed.
+//!
+//! What properties mean is not known here, but only whether they are those of the last message.
 
-use super::channel::{Channel, ChannelState, Incoming, IncomingBody, KNOWN_PROPERTIES_MAX, LastPublish};
+use super::channel::{Channel, ChannelState, Incoming, KNOWN_PROPERTIES_MAX, LastPublish};
 use super::lane::{Lane, Template};
 use super::{Connection, Context, Settings};
 use crate::broker::exchange::ExchangeId;
-use crate::broker::message::{
-    Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, PublishedProperties, plain_attributes,
-    published_properties, replace_properties,
-};
+use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, plain_attributes};
 use crate::broker::store::Store;
-use crate::broker::{ChannelId, DirectLane, Publication, Room, oversized};
+use crate::broker::{ChannelId, DirectLane, Publication, Room};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::method::basic;
-use crate::protocol::properties::{BASIC_CLASS_ID, ContentHeader};
-use crate::protocol::{AmqpError, RawFrame, ReplyCode, ShortString};
+use crate::protocol::properties::BASIC_CLASS_ID;
+use crate::protocol::{AmqpError, ShortString};
 use bytes::Bytes;
-
-/// What `basic.publish` is called in a close.
-const BASIC_PUBLISH: (u16, u16) = (60, 40);
-/// A body is given this much room at first, however much is announced, in bytes.
-const BODY_ROOM_AT_FIRST: usize = 256 * 1024;
-
-impl IncomingBody {
-    /// It doesn't lie in one frame with its header.
-    pub(super) fn is_large(&self) -> bool {
-        self.body_size > INLINE_BODY_MAX as u64
-    }
-
-    /// Makes room for so many more bytes of a large body. It grows with what has arrived, not with what was announced,
-    /// and never beyond that: the memory of messages is counted by their length.
-    pub(super) fn make_room(&mut self, additional: usize) {
-        let needed = self.large_body.len() + additional;
-        if needed > self.large_body.capacity() {
-            let announced = usize::try_from(self.body_size).unwrap_or(usize::MAX);
-            let room = needed.max(announced.min(2 * self.large_body.capacity()));
-            self.large_body.reserve_exact(room - self.large_body.len());
-        }
-    }
-}
 
 /// A content header and a body frame at the start of some bytes, both complete.
 struct WholeContent<'a> {
@@ -114,7 +90,7 @@ fn same_short(a: &[u8], b: &[u8]) -> bool {
 impl LastPublish {
     /// The attributes of a message with these properties, when they are those of the last one.
     #[inline(always)]
-    fn known_attributes(&self, properties: &[u8]) -> Option<Attributes> {
+    pub(super) fn known_attributes(&self, properties: &[u8]) -> Option<Attributes> {
         (self.properties_known && same_short(&self.properties, properties)).then_some(self.attributes)
     }
 
@@ -234,146 +210,18 @@ impl Connection {
         }
         last.address.push(FRAME_END);
     }
-
-    /// The content header of a publish.
-    pub(super) fn content_header<S: Store>(
-        &mut self,
-        index: usize,
-        frame: &RawFrame<'_>,
-        wire: &[u8],
-        context: &mut Context<'_, S>,
-    ) {
-        let header = match ContentHeader::parse(frame.payload) {
-            Ok(header) => header,
-            Err(error) => return self.raise_on_connection(&error.to_amqp_error(), (0, 0), context),
-        };
-        let unexpected = |what: String| {
-            let explanation = format!("expected content header for class 60, got {what} instead");
-            AmqpError::connection(ReplyCode::UnexpectedFrame, explanation)
-        };
-        if header.weight != 0 {
-            let error = unexpected("non content header frame".into());
-            return self.raise_on_connection(&error, BASIC_PUBLISH, context);
-        }
-        if header.class_id != BASIC_CLASS_ID {
-            let error = unexpected(format!("one for class {}", header.class_id));
-            return self.raise_on_connection(&error, BASIC_PUBLISH, context);
-        }
-        let oversized = header.body_size > context.settings.message_size_max as u64;
-        let mut body = IncomingBody {
-            body_size: header.body_size,
-            received: 0,
-            frames: Vec::new(),
-            header_frame_length: wire.len(),
-            large_body: Vec::new(),
-            oversized,
-        };
-        if !oversized && body.is_large() {
-            body.large_body.reserve_exact((header.body_size as usize).min(BODY_ROOM_AT_FIRST));
-            body.frames = wire.to_vec();
-        } else if !oversized {
-            let body_size = header.body_size as usize;
-            body.frames.reserve_exact(wire.len() + body_size + FRAME_OVERHEAD);
-            body.frames.extend_from_slice(wire);
-            if body_size > 0 {
-                body.frames.extend_from_slice(&[FrameType::Body as u8, 0, 0]);
-                body.frames.extend_from_slice(&(body_size as u32).to_be_bytes());
-            }
-        }
-        let empty = header.body_size == 0;
-        self.channels[index].incoming = Incoming::Body(body);
-        if empty {
-            self.content_progressed(index, context);
-        }
-    }
-
-    /// A body frame of a publish.
-    pub(super) fn content_body<S: Store>(&mut self, index: usize, payload: &[u8], context: &mut Context<'_, S>) {
-        let Incoming::Body(body) = &mut self.channels[index].incoming else { return };
-        if body.received + payload.len() as u64 > body.body_size {
-            self.channels[index].incoming = Incoming::Overrun;
-            return;
-        }
-        body.received += payload.len() as u64;
-        if !body.oversized {
-            if body.is_large() {
-                body.make_room(payload.len());
-                body.large_body.extend_from_slice(payload);
-            } else {
-                body.frames.extend_from_slice(payload);
-            }
-        }
-        self.content_progressed(index, context);
-    }
-
-    /// More of a content arrived: publishes it when it is all there.
-    pub(super) fn content_progressed<S: Store>(&mut self, index: usize, context: &mut Context<'_, S>) {
-        let channel = &mut self.channels[index];
-        let Incoming::Body(body) = &mut channel.incoming else { return };
-        let result = if body.oversized && body.received > 0 {
-            Err(oversized(body.body_size, context.settings.message_size_max))
-        } else if body.received < body.body_size {
-            return;
-        } else {
-            let Incoming::Body(body) = std::mem::take(&mut channel.incoming) else { return };
-            let user = self.user.as_deref().unwrap_or_default();
-            finish(channel, body, user, context)
-        };
-        match result {
-            Ok(()) => {
-                self.published = true;
-                self.block_if_alarmed(context);
-            }
-            Err(error) => {
-                let number = self.channels[index].number;
-                self.raise(number, &error, BASIC_PUBLISH, context);
-            }
-        }
-    }
-}
-
-/// Publishes an assembled content.
-fn finish<S: Store>(
-    channel: &mut Channel,
-    body: IncomingBody,
-    user: &str,
-    context: &mut Context<'_, S>,
-) -> Result<(), AmqpError> {
-    let broker = &mut *context.broker;
-    let last = &mut channel.last_publish;
-    let mut frames = body.frames;
-    let mut header_frame_length = body.header_frame_length;
-    if frames.len() > header_frame_length {
-        frames.push(FRAME_END);
-    }
-    if last.immediate {
-        return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
-    }
-    let exchange = broker.publish_exchange(exchange_of(&last.address))?;
-
-    let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
-    let PublishedProperties { attributes, extra_keys, replaced } = match last.known_attributes(properties_bytes) {
-        Some(attributes) => PublishedProperties::plain(attributes),
-        None => published_properties(properties_bytes, user, channel.id, broker)?,
-    };
-    if let Some(replaced) = replaced {
-        header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
-    }
-    let shared_body = (!body.large_body.is_empty()).then(|| Bytes::from(body.large_body));
-    let content = Framed { frames: &frames, header_frame_length, shared_body: shared_body.as_ref() };
-    route_and_publish(channel.id, last, exchange, content, attributes, &extra_keys, context)
 }
 
 /// A content without its address.
-struct Framed<'a> {
-    frames: &'a [u8],
-    header_frame_length: usize,
-    shared_body: Option<&'a Bytes>,
+pub(super) struct Framed<'a> {
+    pub frames: &'a [u8],
+    pub header_frame_length: usize,
+    pub shared_body: Option<&'a Bytes>,
 }
 
 /// Publishes a content to where the channel's last method says.
 #[inline]
-fn route_and_publish<S: Store>(
+pub(super) fn route_and_publish<S: Store>(
     id: ChannelId,
     last: &mut LastPublish,
     exchange: ExchangeId,
@@ -462,35 +310,14 @@ fn publish_in_lane<S: Store>(
 }
 
 /// The exchange of an address.
-fn exchange_of(address: &[u8]) -> &[u8] {
+#[inline]
+pub(super) fn exchange_of(address: &[u8]) -> &[u8] {
     Content { address, frames: &[], header_frame_length: 0, shared_body: None }.exchange()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_large_body_ends_with_the_room_that_was_announced() {
-        const PAYLOAD_BYTES: usize = 4000;
-        for body_size in [BODY_ROOM_AT_FIRST + 1, 4 * BODY_ROOM_AT_FIRST + 1, 1_000_000] {
-            let mut body = IncomingBody {
-                body_size: body_size as u64,
-                received: 0,
-                frames: Vec::new(),
-                header_frame_length: 0,
-                large_body: Vec::with_capacity(BODY_ROOM_AT_FIRST),
-                oversized: false,
-            };
-            while body.large_body.len() < body_size {
-                let payload = vec![7; PAYLOAD_BYTES.min(body_size - body.large_body.len())];
-                body.make_room(payload.len());
-                body.large_body.extend(payload);
-                assert!(body.large_body.capacity() <= BODY_ROOM_AT_FIRST.max(2 * body.large_body.len()));
-            }
-            assert_eq!(body.large_body.capacity(), body_size);
-        }
-    }
 
     #[test]
     fn short_comparisons_see_every_byte() {
