@@ -8,7 +8,7 @@
 #![no_main]
 
 use leveret::broker::ConnectionId;
-use leveret::broker::message::message_memory_bytes;
+use leveret::broker::memory::message_memory_bytes;
 use leveret::connection::Phase;
 use leveret::protocol::frame::{FrameType, PROTOCOL_HEADER, parse_frame};
 use leveret::protocol::method::{basic, channel, queue};

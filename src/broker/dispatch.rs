@@ -394,6 +394,12 @@ impl<S: Store> Broker<S> {
         true
     }
 
+    /// Whether consumers of a connection wait for its outbox to have room again.
+    #[inline]
+    pub fn waits_for_room(&self, id: ConnectionId) -> bool {
+        matches!(self.connections.get(id.0 as usize), Some(Some(connection)) if connection.outbox_full)
+    }
+
     /// The connection's outbox has room again: its consumers go back to their lines.
     pub fn connection_drained(&mut self, id: ConnectionId) {
         let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };

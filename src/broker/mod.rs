@@ -19,6 +19,7 @@
 //! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry` | times to live |
+//! | [`memory`] | the account of what messages and clients hold |
 //! | `census` | counts of everything, for tests |
 //! | [`snapshot`] | listings for management: plain owned copies |
 
@@ -36,6 +37,7 @@ mod exchange_commands;
 mod expiration;
 mod expiry;
 mod lifecycle;
+pub mod memory;
 pub mod message;
 mod names;
 pub mod page;

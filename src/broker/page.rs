@@ -7,6 +7,7 @@
 //! Numbers are varints. Messages of one publisher mostly share exchange, routing key, properties and size, so that a
 //! small one costs little more than its body. A page is scratch: this program wrote it and reads it, and nothing else.
 
+use super::memory::shared_body;
 use super::message::{Attributes, Content, MessageRef, NEVER, Parts};
 use crate::varint::{Cursor, VARINT_MAX_BYTES, put_varint};
 use bytes::Bytes;
@@ -274,7 +275,7 @@ pub struct Unpacking {
 
 impl Unpacking {
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { page: Bytes::from(bytes), reader: PageReader::default() }
+        Self { page: shared_body(bytes), reader: PageReader::default() }
     }
 }
 
@@ -284,9 +285,9 @@ impl Iterator for Unpacking {
     fn next(&mut self) -> Option<Unpacked> {
         let entry = self.reader.next(&self.page)?;
         let message = match entry.has_shared_body {
-            // One message that stays must not keep a page of which it is a small part: the account knows only of it.
+            // One message that stays must not keep a page of which it is a small part.
             true if 2 * entry.body.len() < self.page.len() => {
-                entry.message_with(&[], Some(Bytes::copy_from_slice(entry.body)))
+                entry.message_with(&[], Some(shared_body(entry.body.to_vec())))
             }
             true => entry.message_with(&[], Some(self.page.slice_ref(entry.body))),
             false => entry.to_message(),

@@ -7,7 +7,7 @@
 
 use super::Broker;
 use super::exchange::QueueId;
-use super::message::message_memory_bytes;
+use super::memory::{held_memory_bytes, message_memory_bytes};
 use super::page::Page;
 use super::queue::{AskedFor, CHUNK_BYTES, PageOut};
 use super::store::{DurableQueueId, PageId, Store};
@@ -28,7 +28,7 @@ const SWEPT_PER_TURN: usize = 256;
 pub struct MessageMemory {
     /// Beyond this, in bytes, messages leave memory.
     pub paging_bytes: usize,
-    /// Beyond this, in bytes, none come back.
+    /// Beyond this, in bytes, what clients hold counted in, none come back.
     pub most_bytes: usize,
 }
 
@@ -93,7 +93,8 @@ impl<S: Store> Broker<S> {
 
     /// Consumers that hold much and settle nothing get no more. A queue of which nothing is unsettled always goes on.
     fn may_bring_back(&self, id: QueueId) -> bool {
-        self.memory_soon_bytes() < self.settings.message_memory.most_bytes || self.queue(id).unacknowledged == 0
+        let soon_bytes = held_memory_bytes() + self.paging.coming_bytes;
+        soon_bytes < self.settings.message_memory.most_bytes || self.queue(id).unacknowledged == 0
     }
 
     /// The memory of messages when all that was asked for is here.
@@ -111,6 +112,11 @@ impl<S: Store> Broker<S> {
         if message_memory_bytes() > self.settings.message_memory.paging_bytes {
             self.relieve();
         }
+    }
+
+    /// Messages take no more memory than those may that stay in it.
+    pub fn has_room_for_messages(&self) -> bool {
+        message_memory_bytes() <= self.settings.message_memory.paging_bytes
     }
 
     /// Messages take too much memory, and the disk does not keep up with relieving it.
@@ -310,6 +316,7 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::memory::shared_body;
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};
@@ -356,7 +363,7 @@ mod tests {
         let (mut broker, channel) = broker();
         let queue = declare(&mut broker, b"q");
         for _ in 0..40 {
-            publish(&mut broker, channel, queue, &Bytes::from(vec![7; BODY_BYTES]));
+            publish(&mut broker, channel, queue, &shared_body(vec![7; BODY_BYTES]));
             broker.relieve_memory();
         }
         consume(&mut broker, channel, b"q");
@@ -370,12 +377,11 @@ mod tests {
     fn what_is_on_its_way_back_to_other_queues_counts() {
         const QUEUES: usize = 64;
         let (mut broker, channel) = broker();
-        let body = Bytes::from(vec![7; 8 << 10]);
         let names: Vec<String> = (0..QUEUES).map(|number| format!("q{number}")).collect();
         for name in &names {
             let queue = declare(&mut broker, name.as_bytes());
             for _ in 0..64 {
-                publish(&mut broker, channel, queue, &body);
+                publish(&mut broker, channel, queue, &shared_body(vec![7; 8 << 10]));
             }
         }
         broker.set_message_memory(MessageMemory { paging_bytes: 0, most_bytes: usize::MAX });

@@ -5,6 +5,7 @@
 use super::channel::{Channel, Incoming, IncomingBody};
 use super::publish::{Framed, exchange_of, route_and_publish};
 use super::{Connection, Context};
+use crate::broker::memory::{ClientHolding, shared_body};
 use crate::broker::message::{
     INLINE_BODY_MAX, PROPERTIES_OFFSET, PublishedProperties, published_properties, replace_properties,
 };
@@ -13,7 +14,6 @@ use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_OVERHEAD, FrameType};
 use crate::protocol::properties::{BASIC_CLASS_ID, ContentHeader};
 use crate::protocol::{AmqpError, RawFrame, ReplyCode};
-use bytes::Bytes;
 
 /// What `basic.publish` is called in a close.
 const BASIC_PUBLISH: (u16, u16) = (60, 40);
@@ -34,7 +34,12 @@ impl IncomingBody {
             let announced = usize::try_from(self.body_size).unwrap_or(usize::MAX);
             let room = needed.max(announced.min(2 * self.large_body.capacity()));
             self.large_body.reserve_exact(room - self.large_body.len());
+            self.count_memory();
         }
+    }
+
+    fn count_memory(&mut self) {
+        self.memory.set(self.frames.capacity() + self.large_body.capacity());
     }
 }
 
@@ -70,10 +75,17 @@ impl Connection {
             frames: Vec::new(),
             header_frame_length: wire.len(),
             large_body: Vec::new(),
+            memory: ClientHolding::default(),
             oversized,
         };
+        if body.is_large() {
+            // As RabbitMQ does; a small one is nearly here.
+            self.block_if_alarmed(context);
+        }
         if !oversized && body.is_large() {
-            body.large_body.reserve_exact((header.body_size as usize).min(BODY_ROOM_AT_FIRST));
+            if !self.blocked {
+                body.large_body.reserve_exact((header.body_size as usize).min(BODY_ROOM_AT_FIRST));
+            }
             body.frames = wire.to_vec();
         } else if !oversized {
             let body_size = header.body_size as usize;
@@ -84,6 +96,7 @@ impl Connection {
                 body.frames.extend_from_slice(&(body_size as u32).to_be_bytes());
             }
         }
+        body.count_memory();
         let empty = header.body_size == 0;
         self.channels[index].incoming = Incoming::Body(body);
         if empty {
@@ -163,7 +176,7 @@ fn finish<S: Store>(
     if let Some(replaced) = replaced {
         header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
     }
-    let shared_body = (!body.large_body.is_empty()).then(|| Bytes::from(body.large_body));
+    let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let content = Framed { frames: &frames, header_frame_length, shared_body: shared_body.as_ref() };
     route_and_publish(channel.id, last, exchange, content, attributes, &extra_keys, context)
 }
@@ -182,6 +195,7 @@ mod tests {
                 frames: Vec::new(),
                 header_frame_length: 0,
                 large_body: Vec::with_capacity(BODY_ROOM_AT_FIRST),
+                memory: ClientHolding::default(),
                 oversized: false,
             };
             while body.large_body.len() < body_size {

@@ -3,6 +3,7 @@
 use super::lane::Template;
 use crate::broker::ChannelId;
 use crate::broker::exchange::QueueId;
+use crate::broker::memory::ClientHolding;
 use crate::broker::message::Attributes;
 
 /// The content that is being received after a `basic.publish`.
@@ -29,6 +30,8 @@ pub struct IncomingBody {
     pub header_frame_length: usize,
     /// A body too large for `frames`.
     pub large_body: Vec<u8>,
+    /// The room of both.
+    pub memory: ClientHolding,
     /// More than the largest message allowed: the bytes are not kept.
     pub oversized: bool,
 }

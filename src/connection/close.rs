@@ -2,6 +2,7 @@
 
 use super::channel::ChannelState;
 use super::{Connection, Context, Phase};
+use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
 use crate::protocol::method::{channel, connection};
 use crate::protocol::{AmqpError, ErrorScope, Method, ReplyCode};
@@ -162,6 +163,7 @@ impl Connection {
     pub(super) fn end(&mut self, reason: CloseReason, now_ms: u64) {
         self.phase = Phase::Closed;
         self.partial = Vec::new();
+        self.partial_memory = ClientHolding::default();
         self.streaming = None;
         self.deadline_ms = Some(now_ms + LINGER_MS);
         self.close_reason.get_or_insert(reason);
@@ -183,7 +185,8 @@ impl Connection {
         // Nothing that it did is a reason not to read what it says last.
         self.blocked = false;
         self.published = false;
-        self.awaits_head_of = None;
+        self.held_back = false;
+        self.awaits = None;
         if self.phase == Phase::Running {
             context.broker.flush_confirms(context.outboxes);
             context.broker.close_connection(self.id, context.outboxes);

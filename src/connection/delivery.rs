@@ -46,7 +46,7 @@ impl Effects for Outboxes {
             routing_key: content.routing_key(),
         });
         self.method(connection, channel_number, &method);
-        append_content(self.write_to(connection), channel_number, content);
+        append_content(self.write_with_room(connection, content.frames.len()), channel_number, content);
     }
 
     fn confirm(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool) {
@@ -74,7 +74,7 @@ impl Outboxes {
             message_count: got.message_count,
         });
         self.method(connection, channel_number, &method);
-        append_content(self.write_to(connection), channel_number, &content);
+        append_content(self.write_with_room(connection, content.frames.len()), channel_number, &content);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::dispatch::Outcome;
-use super::{Connection, Context};
+use super::{Awaited, Connection, Context};
 use crate::broker::store::Store;
 use crate::broker::{ConsumeRequest, GetOutcome, Settlement};
 use crate::protocol::method::basic;
@@ -34,6 +34,10 @@ impl Connection {
                 self.answer(number, nowait, &answer, context);
                 Ok(())
             }
+            Method::BasicGet(_) if context.outboxes.answers_wait(self.id) => {
+                self.awaits = Some(Awaited::Room);
+                Ok(())
+            }
             Method::BasicGet(basic::Get { queue, no_ack }) => {
                 let queue = self.named_queue(index, queue, context)?;
                 match context.broker.get(id, &queue, no_ack, context.outboxes)? {
@@ -41,7 +45,7 @@ impl Connection {
                     GetOutcome::Empty => {
                         self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context);
                     }
-                    GetOutcome::Away => self.awaits_head_of = Some(ShortString::truncated(&queue)),
+                    GetOutcome::Away => self.awaits = Some(Awaited::HeadOf(ShortString::truncated(&queue))),
                 }
                 Ok(())
             }

@@ -57,6 +57,21 @@ impl Connection {
         self.last_received_ms = now_ms;
     }
 
+    /// It is not read for now, and not asked again before that is over.
+    pub fn hold_back(&mut self) {
+        self.held_back = true;
+    }
+
+    /// It is to be read again.
+    pub fn let_go_on(&mut self, now_ms: u64) {
+        self.held_back = false;
+        self.watch_from(now_ms);
+    }
+
+    pub fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
     pub fn on_timer<S: Store>(&mut self, context: &mut Context<'_, S>) -> TimerOutcome {
         let now_ms = context.now_ms;
         if let Some(deadline_ms) = self.deadline_ms {
@@ -68,7 +83,7 @@ impl Connection {
         }
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
         if heartbeat_ms > 0 && self.phase == Phase::Running {
-            if self.blocked || self.awaits_messages() {
+            if self.blocked || self.held_back || self.has_command_waiting() {
                 // What it sends isn't read, so its silence says nothing.
                 self.watch_from(now_ms);
             }

@@ -14,6 +14,7 @@
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
 //! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
+//! | `scarcity` | how much may wait, for all of them together |
 
 mod assemble;
 mod channel;
@@ -28,14 +29,17 @@ mod outbox;
 mod publish;
 mod receive;
 mod sasl;
+mod scarcity;
 mod settings;
 
 pub use close::CloseReason;
 pub use handshake::greeting;
 pub use heartbeat::TimerOutcome;
 pub use outbox::{Outbox, Outboxes};
+pub use scarcity::SCARCE_HIGH_WATER_BYTES;
 pub use settings::{Authenticator, Identity, Settings};
 
+use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId};
 use crate::protocol::frame::FRAME_MIN_SIZE;
@@ -118,6 +122,8 @@ pub struct Connection {
     phase: Phase,
     /// The beginning of a frame whose end hasn't arrived.
     partial: Vec<u8>,
+    /// Its room.
+    partial_memory: ClientHolding,
     /// A large frame that is being received straight into its message, or is ignored.
     streaming: Option<receive::Streaming>,
     /// Open channels, by rising number.
@@ -149,9 +155,19 @@ pub struct Connection {
     told_blocked: bool,
     /// It published with what it sent last.
     published: bool,
-    /// Its next command asks for the head of this queue, which is on its way back to memory: nothing is handled before.
-    awaits_head_of: Option<ShortString>,
+    /// What it sent waits unread until memory is no longer low.
+    held_back: bool,
+    /// What its next command has to wait for: nothing is handled before.
+    awaits: Option<Awaited>,
     close_reason: Option<CloseReason>,
+}
+
+/// What a command has to wait for.
+enum Awaited {
+    /// The head of this queue, on its way back to memory.
+    HeadOf(ShortString),
+    /// The client to read what waits for it.
+    Room,
 }
 
 /// What the client announced that it understands.
@@ -178,6 +194,7 @@ impl Connection {
             local,
             phase: Phase::AwaitingHeader,
             partial: Vec::new(),
+            partial_memory: ClientHolding::default(),
             streaming: None,
             channels: Vec::with_capacity(CHANNELS_AT_FIRST),
             has_closed_channels: false,
@@ -196,7 +213,8 @@ impl Connection {
             blocked: false,
             told_blocked: false,
             published: false,
-            awaits_head_of: None,
+            held_back: false,
+            awaits: None,
             close_reason: None,
         }
     }

@@ -4,6 +4,7 @@
 //! that they are never copied. Buffers come from a pool and go back when they are sent: an idle connection holds none.
 //! This module owns order and size; it does not know a socket.
 
+use super::scarcity::Scarcity;
 use crate::broker::ConnectionId;
 use crate::broker::store::LogPosition;
 use crate::protocol::Method;
@@ -34,6 +35,10 @@ pub struct Outbox {
     shared_bytes: usize,
     /// (offset in `buffer`, position): what lies behind the offset is not sent before the position is durable. Rising.
     holds: VecDeque<(usize, LogPosition)>,
+    /// The room of `buffer` that is in the account.
+    counted_bytes: usize,
+    /// What the client sent waits unread until less waits here.
+    holds_input_back: bool,
     /// In the list of outboxes to flush.
     touched: bool,
     /// The last turn needed more than a small buffer.
@@ -80,6 +85,13 @@ impl Outbox {
     #[inline]
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
+    }
+
+    /// Puts another buffer, which is in the account, in the place of this one.
+    #[inline]
+    fn set_buffer(&mut self, buffer: Vec<u8>) -> Vec<u8> {
+        self.counted_bytes = buffer.capacity();
+        std::mem::replace(&mut self.buffer, buffer)
     }
 
     /// Appends bytes without copying them.
@@ -161,20 +173,21 @@ pub struct Outboxes {
     touched: Vec<ConnectionId>,
     /// Those with holds; some may be closed since.
     held: Vec<ConnectionId>,
-    high_water_bytes: usize,
+    scarcity: Scarcity,
     small_buffers: Vec<Vec<u8>>,
     large_buffers: Vec<Vec<u8>>,
     large_buffer_bytes: usize,
 }
 
 impl Outboxes {
-    /// Above `high_water_bytes` an outbox takes no more deliveries until it drained.
-    pub fn new(high_water_bytes: usize) -> Self {
+    /// Above `high_water_bytes` an outbox takes no more deliveries until it drained. Memory is scarce above
+    /// `memory_max_bytes`, and above a share of that in outboxes.
+    pub fn new(high_water_bytes: usize, memory_max_bytes: usize) -> Self {
         Self {
             outboxes: Vec::new(),
             touched: Vec::new(),
             held: Vec::new(),
-            high_water_bytes,
+            scarcity: Scarcity::new(high_water_bytes, memory_max_bytes),
             small_buffers: Vec::new(),
             large_buffers: Vec::new(),
             // One message may pass the mark: its inline part is small.
@@ -188,17 +201,17 @@ impl Outboxes {
         if self.outboxes.len() <= index {
             self.outboxes.resize_with(index + 1, Outbox::default);
         }
+        debug_assert!(!self.outboxes[index].open);
+        self.recycle_buffer(id);
         let outbox = &mut self.outboxes[index];
-        debug_assert!(!outbox.open);
         *outbox = Outbox { open: true, frame_max, touched: outbox.touched, ..Outbox::default() };
     }
 
     /// Drops what still waits: the connection is gone.
     pub fn close(&mut self, id: ConnectionId) {
+        self.recycle_buffer(id);
         let outbox = &mut self.outboxes[id.0 as usize];
-        let buffer = std::mem::take(&mut outbox.buffer);
         *outbox = Outbox { touched: outbox.touched, ..Outbox::default() };
-        self.recycle(buffer);
     }
 
     pub fn get(&self, id: ConnectionId) -> &Outbox {
@@ -223,13 +236,87 @@ impl Outboxes {
         let outbox = &mut self.outboxes[id.0 as usize];
         outbox.touched = true;
         if outbox.buffer.capacity() == 0 {
-            outbox.buffer = if outbox.was_large {
-                self.large_buffers.pop().unwrap_or_else(|| Vec::with_capacity(self.large_buffer_bytes))
-            } else {
-                self.small_buffers.pop().unwrap_or_else(|| Vec::with_capacity(SMALL_BUFFER_BYTES))
-            };
+            let is_large = outbox.was_large && !self.scarcity.is_scarce();
+            let buffer = self.take_buffer(is_large);
+            self.outboxes[id.0 as usize].set_buffer(buffer);
         }
         self.touched.push(id);
+    }
+
+    /// An empty buffer, out of the pool if there is one.
+    fn take_buffer(&mut self, is_large: bool) -> Vec<u8> {
+        let (pool, room) = match is_large {
+            true => (&mut self.large_buffers, self.large_buffer_bytes),
+            false => (&mut self.small_buffers, SMALL_BUFFER_BYTES),
+        };
+        pool.pop().unwrap_or_else(|| {
+            self.scarcity.count(0, room);
+            Vec::with_capacity(room)
+        })
+    }
+
+    /// Brings the account up to date with the room of an outbox's buffer.
+    #[inline]
+    fn count(&mut self, id: ConnectionId) {
+        let outbox = &self.outboxes[id.0 as usize];
+        if outbox.buffer.capacity() != outbox.counted_bytes {
+            self.recount(id);
+        }
+    }
+
+    #[cold]
+    fn recount(&mut self, id: ConnectionId) {
+        let outbox = &mut self.outboxes[id.0 as usize];
+        let room = outbox.buffer.capacity();
+        self.scarcity.count(std::mem::replace(&mut outbox.counted_bytes, room), room);
+    }
+
+    /// Everybody holds `held_bytes` of memory: finds out whether it is scarce. Called once a turn.
+    #[inline]
+    pub fn follow_memory(&mut self, held_bytes: usize) {
+        if self.scarcity.follow(held_bytes) {
+            self.empty_pools();
+        }
+    }
+
+    #[cold]
+    fn empty_pools(&mut self) {
+        for buffer in self.small_buffers.drain(..).chain(self.large_buffers.drain(..)) {
+            self.scarcity.count(buffer.capacity(), 0);
+        }
+    }
+
+    /// What all outboxes hold, and the pools of their buffers.
+    pub fn memory_bytes(&self) -> usize {
+        self.scarcity.outboxes_bytes()
+    }
+
+    /// What everybody may hold from now on.
+    pub fn set_memory_max(&mut self, bytes: usize) {
+        self.scarcity.set_memory_max(bytes);
+    }
+
+    /// Whether a client that asks for messages must read what waits for it first.
+    pub(super) fn answers_wait(&self, id: ConnectionId) -> bool {
+        self.scarcity.holds_answers_back(self.outboxes[id.0 as usize].len())
+    }
+
+    /// Whether an outbox takes deliveries.
+    #[inline]
+    pub fn has_room(&self, id: ConnectionId) -> bool {
+        self.outboxes[id.0 as usize].len() < self.scarcity.high_water_bytes()
+    }
+
+    /// Whether an outbox takes no deliveries, and what its client sends is not to be read before it does.
+    pub fn holds_input_back_if_full(&mut self, id: ConnectionId) -> bool {
+        let is_full = !self.has_room(id);
+        self.outboxes[id.0 as usize].holds_input_back = is_full;
+        is_full
+    }
+
+    /// An outbox takes deliveries again: whether what its client sent waited for that.
+    pub fn let_input_go_on(&mut self, id: ConnectionId) -> bool {
+        std::mem::take(&mut self.outboxes[id.0 as usize].holds_input_back)
     }
 
     /// The outbox for appending `additional` bytes, for which there is room; growing goes straight to a large buffer.
@@ -244,34 +331,39 @@ impl Outboxes {
 
     #[cold]
     fn grow(&mut self, id: ConnectionId, additional: usize) {
+        let is_scarce = self.scarcity.is_scarce();
         let outbox = &mut self.outboxes[id.0 as usize];
-        outbox.was_large = true;
-        if outbox.buffer.len() + additional > self.large_buffer_bytes {
+        if is_scarce || outbox.buffer.len() + additional > self.large_buffer_bytes {
             outbox.buffer.reserve(additional);
-            return;
+            return self.count(id);
         }
-        let large = self.large_buffers.pop().unwrap_or_else(|| Vec::with_capacity(self.large_buffer_bytes));
-        let small = std::mem::replace(&mut outbox.buffer, large);
-        outbox.buffer.extend_from_slice(&small);
-        self.recycle(small);
+        outbox.was_large = true;
+        let mut large = self.take_buffer(true);
+        large.extend_from_slice(&self.outboxes[id.0 as usize].buffer);
+        self.recycle_buffer(id);
+        self.outboxes[id.0 as usize].set_buffer(large);
     }
 
-    fn recycle(&mut self, mut buffer: Vec<u8>) {
+    /// Takes the buffer of an outbox away, and keeps it for the next one.
+    fn recycle_buffer(&mut self, id: ConnectionId) {
+        self.count(id);
+        let mut buffer = self.outboxes[id.0 as usize].set_buffer(Vec::new());
         buffer.clear();
         let pool = match buffer.capacity() {
-            SMALL_BUFFER_BYTES => &mut self.small_buffers,
-            capacity if capacity == self.large_buffer_bytes => &mut self.large_buffers,
+            SMALL_BUFFER_BYTES => Some(&mut self.small_buffers),
+            room if room == self.large_buffer_bytes => Some(&mut self.large_buffers),
             // Grown beyond the usual: given back to the system.
-            _ => return,
+            _ => None,
         };
-        if pool.len() < POOLED_BUFFERS_MAX {
-            pool.push(buffer);
+        match pool.filter(|pool| pool.len() < POOLED_BUFFERS_MAX) {
+            Some(pool) => pool.push(buffer),
+            None => self.scarcity.count(buffer.capacity(), 0),
         }
     }
 
     /// What waits in an outbox that takes no more deliveries, in bytes.
     pub(super) fn high_water_bytes(&self) -> usize {
-        self.high_water_bytes
+        self.scarcity.high_water_bytes()
     }
 
     /// Appends a method frame.
@@ -319,6 +411,7 @@ impl Outboxes {
     pub fn next_touched(&mut self) -> Option<ConnectionId> {
         let id = self.touched.pop()?;
         self.outboxes[id.0 as usize].touched = false;
+        self.count(id);
         Some(id)
     }
 
@@ -329,8 +422,7 @@ impl Outboxes {
         if outbox.is_empty() {
             outbox.was_large = outbox.buffer.len() > SMALL_BUFFER_BYTES;
             outbox.sent = 0;
-            let buffer = std::mem::take(&mut outbox.buffer);
-            self.recycle(buffer);
+            self.recycle_buffer(id);
             return true;
         }
         // What was sent of a buffer that drains slowly is given up once it is most of it.
@@ -355,7 +447,7 @@ mod tests {
     const CLIENT: ConnectionId = ConnectionId(0);
 
     fn outboxes() -> Outboxes {
-        let mut outboxes = Outboxes::new(64 * 1024);
+        let mut outboxes = Outboxes::new(64 * 1024, usize::MAX);
         outboxes.open(CLIENT, 131_072);
         outboxes
     }

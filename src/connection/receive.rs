@@ -5,7 +5,7 @@
 //! ([`Connection::stream_target`]).
 
 use super::channel::{Channel, ChannelState, Incoming, IncomingBody};
-use super::{CloseReason, Connection, Context, Phase};
+use super::{Awaited, CloseReason, Connection, Context, Phase};
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameHeader, FrameType, parse_frame, parse_frame_header};
 use crate::protocol::{AmqpError, DecodeError, Method, MethodError, RawFrame, ReplyCode};
@@ -33,8 +33,22 @@ impl Connection {
     /// Gives back what [`take_partial`](Self::take_partial) took, when nothing came to follow it.
     pub fn keep_partial(&mut self, partial: &[u8]) {
         if !partial.is_empty() {
-            self.partial = partial.to_vec();
+            self.set_partial(partial.to_vec());
         }
+    }
+
+    fn set_partial(&mut self, partial: Vec<u8>) {
+        self.partial_memory.set(partial.capacity());
+        self.partial = partial;
+    }
+
+    /// Memory of what came of it and is no message yet: the beginning of a frame, and bodies, in bytes.
+    pub fn unfinished_bytes(&self) -> usize {
+        let bodies = self.channels.iter().map(|channel| match &channel.incoming {
+            Incoming::Body(body) => body.memory.bytes(),
+            _ => 0,
+        });
+        self.partial_memory.bytes() + bodies.sum::<usize>()
     }
 
     /// Bytes of a frame's beginning that are kept.
@@ -60,14 +74,18 @@ impl Connection {
         Some((body, remaining))
     }
 
-    /// Whether what it [kept](Self::take_partial) begins with a command that waits for messages to come back to memory.
-    pub fn awaits_messages(&self) -> bool {
-        self.awaits_head_of.is_some()
+    /// Whether what it [kept](Self::take_partial) begins with a command that has to wait.
+    pub fn has_command_waiting(&self) -> bool {
+        self.awaits.is_some()
     }
 
     /// Whether the command that waited can be handled now.
     pub fn resume<S: Store>(&mut self, context: &mut Context<'_, S>) -> bool {
-        self.awaits_head_of.take_if(|queue| !context.broker.head_is_away(queue)).is_some()
+        let comes = |awaited: &mut Awaited| match awaited {
+            Awaited::HeadOf(queue) => !context.broker.head_is_away(queue),
+            Awaited::Room => !context.outboxes.answers_wait(self.id),
+        };
+        self.awaits.take_if(comes).is_some()
     }
 
     /// `count` bytes were received into [`stream_target`](Self::stream_target).
@@ -87,6 +105,7 @@ impl Connection {
     pub fn receive<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) {
         self.last_received_ms = context.now_ms;
         self.published = false;
+        self.held_back = false;
         let mut position = 0;
         if self.streaming.is_some() {
             position = self.continue_stream(input, context);
@@ -110,7 +129,7 @@ impl Connection {
             self.keep(&input[position..], context);
         } else {
             if self.partial.capacity() > 0 {
-                self.partial = Vec::new();
+                self.set_partial(Vec::new());
             }
             if self.streaming.is_none() {
                 self.forget_closed_channels();
@@ -122,7 +141,7 @@ impl Connection {
         if self.begin_stream(rest, context) {
             return;
         }
-        self.partial = rest.to_vec();
+        self.set_partial(rest.to_vec());
     }
 
     /// Takes one frame, or one whole publish, off the input of an open connection. 0 when it is incomplete.
@@ -140,7 +159,7 @@ impl Connection {
             Ok(Some(frame)) => {
                 self.frame(&frame, &input[..frame.wire_size()], context);
                 // A command that has to wait is handled again, with what follows it.
-                if self.awaits_head_of.is_some() { 0 } else { frame.wire_size() }
+                if self.awaits.is_some() { 0 } else { frame.wire_size() }
             }
             Ok(None) => 0,
             Err(error) => {

@@ -1,4 +1,4 @@
-//! When memory that messages held goes back to the system.
+//! When memory that messages and clients held goes back to the system.
 //!
 //! The allocator keeps what is freed for a while, as it may be wanted again, and looks at it only when more is freed. A
 //! long queue that was deleted, or drained by a client that then rests, would hold its memory until then.
@@ -10,7 +10,7 @@ const WORTH_BYTES: usize = 32 << 20;
 /// How long it must stay away first, in milliseconds: queues that fill and drain in turn need it again.
 const UNUSED_MS: u64 = 1_000;
 
-/// What messages held, and do no more.
+/// What messages and clients held, and do no more.
 pub struct FreedMemory {
     /// The most that they held since memory was given back.
     most_bytes: usize,
@@ -27,15 +27,15 @@ impl FreedMemory {
         Self { most_bytes: 0, due_at_ms: None, give_back }
     }
 
-    /// Messages hold `message_bytes` of memory now.
+    /// Messages and clients hold `held_bytes` of memory now.
     #[inline]
-    pub fn follow(&mut self, message_bytes: usize, now_ms: u64) {
-        self.most_bytes = self.most_bytes.max(message_bytes);
-        if self.most_bytes - message_bytes < WORTH_BYTES {
+    pub fn follow(&mut self, held_bytes: usize, now_ms: u64) {
+        self.most_bytes = self.most_bytes.max(held_bytes);
+        if self.most_bytes - held_bytes < WORTH_BYTES {
             self.due_at_ms = None;
         } else if now_ms >= *self.due_at_ms.get_or_insert(now_ms + UNUSED_MS) {
             (self.give_back)();
-            self.most_bytes = message_bytes;
+            self.most_bytes = held_bytes;
             self.due_at_ms = None;
         }
     }
@@ -81,10 +81,8 @@ mod tests {
     fn what_is_used_again_in_time_does_not_go() {
         GIVEN_BACK.set(0);
         let mut freed = FreedMemory::given_back_by(count);
-        for (message_bytes, now_ms) in
-            [(WORTH_BYTES, 0), (0, 1), (1, 2), (0, 3), (1, 3 + UNUSED_MS), (0, 4 + UNUSED_MS)]
-        {
-            freed.follow(message_bytes, now_ms);
+        for (held_bytes, now_ms) in [(WORTH_BYTES, 0), (0, 1), (1, 2), (0, 3), (1, 3 + UNUSED_MS), (0, 4 + UNUSED_MS)] {
+            freed.follow(held_bytes, now_ms);
         }
         assert_eq!(freed.next_deadline_ms(), Some(4 + 2 * UNUSED_MS));
         assert_eq!(GIVEN_BACK.get(), 0);

@@ -2,13 +2,16 @@
 //!
 //! It owns who is connected, their timers, and the memory alarm. It never reads a clock, a socket or a file.
 
+mod low_memory;
+
 use super::direct::{Direct, DirectEffects};
-use crate::broker::message::message_memory_bytes;
+use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure, ShortQueue};
 use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -43,6 +46,8 @@ struct Member {
     traffic: Traffic,
     /// One that it published to lately: others do not hold it back for good meanwhile.
     short_queue: Option<ShortQueue>,
+    /// In the list of those who wait to finish what they are sending.
+    waits_to_finish: bool,
 }
 
 /// Since when a client is connected, and what went over its socket since.
@@ -58,11 +63,13 @@ pub struct Hub<S: Store> {
     members: Slab<Member>,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
-    /// Those who were closed while an alarm kept them from being read.
+    /// Those who may be read again, for another reason than the end of an alarm.
     unblocked: Vec<ConnectionId>,
+    /// Who may finish what it is sending while memory is low, and those who wait for that.
+    finishing: Option<ConnectionId>,
+    unfinished: VecDeque<ConnectionId>,
     pressure: PressureLimits,
     memory_watermark_bytes: usize,
-    outbox_high_water_bytes: usize,
     disk_low: bool,
     disk_room: DiskRoom,
 }
@@ -90,7 +97,7 @@ impl<S: Store> Hub<S> {
         let memory_watermark_bytes = settings.broker.message_memory.most_bytes;
         let ground = Ground {
             broker: Broker::new(settings.broker, store, now_ms),
-            outboxes: Outboxes::new(settings.outbox_high_water_bytes),
+            outboxes: Outboxes::new(settings.outbox_high_water_bytes, memory_watermark_bytes),
             greeting: greeting(&settings.connection),
             settings: settings.connection,
             alarm: None,
@@ -102,9 +109,10 @@ impl<S: Store> Hub<S> {
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
             unblocked: Vec::new(),
+            finishing: None,
+            unfinished: VecDeque::new(),
             pressure: settings.pressure,
             memory_watermark_bytes,
-            outbox_high_water_bytes: settings.outbox_high_water_bytes,
             disk_low: false,
             disk_room: DiskRoom::default(),
         }
@@ -209,7 +217,7 @@ impl<S: Store> Hub<S> {
         let connection = Connection::new(id, peer, local, &self.ground.settings, self.ground.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
         let traffic = Traffic { connected_at_ms: self.ground.now_ms, received_bytes: 0, sent_bytes: 0 };
-        entry.insert(Member { connection, timer, traffic, short_queue: None });
+        entry.insert(Member { connection, timer, traffic, short_queue: None, waits_to_finish: false });
         self.ground.outboxes.open(id, self.ground.settings.frame_max);
         id
     }
@@ -223,6 +231,9 @@ impl<S: Store> Hub<S> {
             self.timers.cancel(key);
         }
         self.ground.outboxes.close(id);
+        if self.finishing == Some(id) {
+            self.finishing = None;
+        }
     }
 
     /// The connection for the caller's own receiving: partial frames and large bodies.
@@ -241,6 +252,9 @@ impl<S: Store> Hub<S> {
         let mut context = self.ground.context();
         let member = &mut self.members[id.0 as usize];
         member.connection.receive(bytes, &mut context);
+        if self.finishing == Some(id) {
+            self.note_progress(id);
+        }
         self.rearm(id);
     }
 
@@ -265,8 +279,8 @@ impl<S: Store> Hub<S> {
         }
     }
 
-    /// Whether a client that [awaits messages](Connection::awaits_messages) need not any more: what it sent before, which
-    /// is kept as its partial frame, is to be received again.
+    /// Whether a client whose [command waited](Connection::has_command_waiting) need not wait any more: what it sent before,
+    /// which is kept as its partial frame, is to be received again.
     pub fn resume(&mut self, id: ConnectionId) -> bool {
         let mut context = self.ground.context();
         self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context))
@@ -284,12 +298,17 @@ impl<S: Store> Hub<S> {
 
     fn what_allows_reading(&mut self, id: ConnectionId) -> MayRead {
         let connection = &self.members[id.0 as usize].connection;
-        if connection.awaits_messages() {
+        if connection.has_command_waiting() {
             return MayRead::WhenResumed;
         }
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
         }
+        if self.is_memory_low() && self.would_hold_more(id) {
+            self.connection_mut(id).hold_back();
+            return MayRead::NotDuringAlarm;
+        }
+        let connection = &self.members[id.0 as usize].connection;
         let log_is_behind = self.ground.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
         if connection.has_published() && (log_is_behind || self.ground.broker.is_paging_behind()) {
             // The publish with which it would be told of an alarm is not read.
@@ -299,7 +318,8 @@ impl<S: Store> Hub<S> {
         }
         let Member { connection, short_queue, .. } = &mut self.members[id.0 as usize];
         match connection.pressure_on_queues(self.pressure, short_queue, &mut self.ground.context()) {
-            QueuePressure::None => MayRead::Now,
+            QueuePressure::None if !self.is_memory_low() || self.finishing == Some(id) => MayRead::Now,
+            QueuePressure::None => MayRead::Sparingly,
             QueuePressure::Consumed => MayRead::Sparingly,
             QueuePressure::Drained => MayRead::Later,
         }
@@ -328,15 +348,19 @@ impl<S: Store> Hub<S> {
 
     /// `count` bytes of the connection's outbox were sent. True when it is empty.
     pub fn sent(&mut self, id: ConnectionId, count: usize) -> bool {
-        let was_full = self.ground.outboxes.get(id).len() >= self.outbox_high_water_bytes;
         let empty = self.ground.outboxes.sent(id, count);
         if count > 0 {
             let member = &mut self.members[id.0 as usize];
             member.connection.note_sent(self.ground.now_ms);
             member.traffic.sent_bytes += count as u64;
         }
-        if was_full && self.ground.outboxes.get(id).len() < self.outbox_high_water_bytes {
-            self.ground.broker.connection_drained(id);
+        if self.ground.outboxes.has_room(id) {
+            if self.ground.broker.waits_for_room(id) {
+                self.ground.broker.connection_drained(id);
+            }
+            if self.ground.outboxes.let_input_go_on(id) {
+                self.unblocked.push(id);
+            }
         }
         empty
     }
@@ -352,20 +376,27 @@ impl<S: Store> Hub<S> {
             && self.ground.outboxes.get(id).len() == count
     }
 
-    /// Raises or clears the memory alarm. Returns the connections that are to be read again.
+    /// Raises or clears the alarm. Returns the connections that are to be read again.
     pub fn update_alarm(&mut self) -> Vec<ConnectionId> {
-        let used = message_memory_bytes();
+        let used = held_memory_bytes();
+        self.ground.outboxes.follow_memory(used);
         let watermark = self.memory_watermark_bytes;
-        let memory_was_low = self.ground.alarm.is_some_and(Alarm::is_of_memory);
+        let memory_was_low = self.is_memory_low();
         let memory_low = used > watermark || memory_was_low && used as f64 >= watermark as f64 * ALARM_CLEARS_BELOW;
         let alarm = Alarm::of(memory_low, self.disk_low);
         if alarm == self.ground.alarm {
+            if !self.unfinished.is_empty() {
+                self.let_next_finish();
+            }
             return Vec::new();
         }
         self.ground.alarm = alarm;
+        if memory_was_low && !memory_low {
+            self.let_all_finish();
+        }
         match alarm {
             Some(alarm) => {
-                log::warn!("{}: publishers are not read (messages hold {used} bytes)", alarm.reason());
+                log::warn!("{}: publishers are not read (messages and clients hold {used} bytes)", alarm.reason());
                 Vec::new()
             }
             None => {
@@ -430,19 +461,26 @@ impl<S: Store> Hub<S> {
         self.rearm(id);
     }
 
-    /// Those whose sockets may be read again because they were closed: the answer to that is still to come.
+    /// Whether somebody may be read again.
+    pub fn has_unblocked(&self) -> bool {
+        !self.unblocked.is_empty()
+    }
+
+    /// Those who may be read again: they were closed, and the answer to that is still to come; or memory is not so low
+    /// any more, or they hold less of it. Some may be gone since.
     pub fn take_unblocked(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.unblocked)
     }
 
-    /// Changes how much memory messages may take. Publishers are not read above `most_bytes`; the alarm follows at the
-    /// next [`update_alarm`](Self::update_alarm).
+    /// Changes how much memory messages, and clients besides, may take. Publishers are not read above `most_bytes`; the
+    /// alarm follows at the next [`update_alarm`](Self::update_alarm).
     pub fn set_message_memory(&mut self, memory: MessageMemory) {
         self.memory_watermark_bytes = memory.most_bytes;
+        self.ground.outboxes.set_memory_max(memory.most_bytes);
         self.ground.broker.set_message_memory(memory);
     }
 
-    /// Memory of messages above which publishers are not read, in bytes.
+    /// Memory of messages and clients above which publishers are not read, in bytes.
     pub fn memory_watermark_bytes(&self) -> usize {
         self.memory_watermark_bytes
     }
@@ -462,7 +500,7 @@ impl<S: Store> Hub<S> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MayRead {
     Now,
-    /// Little at a time: consumers of a queue that it publishes to must get their turn often.
+    /// Little at a time: consumers of a queue that it publishes to must get their turn often, or memory is low.
     Sparingly,
     /// A queue that it publishes to is full but is being drained, or the disk is behind: ask again soon.
     Later,

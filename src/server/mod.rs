@@ -13,6 +13,8 @@ mod restore;
 mod turn;
 
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod tests;
 
 pub use hub::{Hub, HubSettings, MayRead};

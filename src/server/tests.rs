@@ -21,13 +21,13 @@ const HERE: &str = "127.0.0.1:50000";
 const ELSEWHERE: &str = "192.0.2.7:50000";
 
 /// A hub and the clock that it is told.
-struct World<S: Store = MemoryStore> {
-    hub: Hub<S>,
+pub(super) struct World<S: Store = MemoryStore> {
+    pub hub: Hub<S>,
     now_ms: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with_store(MemoryStore::default())
     }
 }
@@ -42,7 +42,7 @@ impl<S: Store> World<S> {
         self.hub.connect(address(from), address("127.0.0.1:5672"))
     }
 
-    fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+    pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         let connection = self.hub.connection_mut(id);
         let mut input = vec![0; connection.partial_len()];
         connection.take_partial(&mut input);
@@ -92,7 +92,7 @@ impl<S: Store> World<S> {
     }
 
     /// A client of this machine that is through with the handshake.
-    fn open(&mut self, heartbeat: u16) -> ConnectionId {
+    pub fn open(&mut self, heartbeat: u16) -> ConnectionId {
         let id = self.connect(HERE);
         self.send(id, &conversation(b"\0guest\0guest", heartbeat));
         assert_eq!(self.heard(id), ["connection.start", "connection.tune", "connection.open-ok", "channel.open-ok"]);
@@ -294,7 +294,7 @@ fn persistent_message(body_size: usize) -> Vec<u8> {
 }
 
 /// The same, with so much of the body in each frame.
-fn message_in_frames(body_size: usize, payload_max: usize) -> Vec<u8> {
+pub(super) fn message_in_frames(body_size: usize, payload_max: usize) -> Vec<u8> {
     /// Property flags of a delivery mode alone, and delivery mode 2.
     const PERSISTENT: [u8; 3] = [0x10, 0x00, 2];
     let mut bytes = Vec::new();

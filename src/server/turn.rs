@@ -14,7 +14,7 @@ use super::freed_memory::FreedMemory;
 use super::hub::{Hub, MayRead};
 use super::huge_pages::HugePages;
 use super::journal::{Failure, Journal};
-use crate::broker::message::message_memory_bytes;
+use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::connection::{CloseReason, Connection};
@@ -183,7 +183,7 @@ impl Server {
             }
             let message_bytes = message_memory_bytes();
             self.huge_pages.follow(message_bytes, self.now_ms);
-            self.freed_memory.follow(message_bytes, self.now_ms);
+            self.freed_memory.follow(held_memory_bytes(), self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
             if self.is_shut_down() {
                 self.journal.finish(&mut self.hub).map_err(log_failed)?;
@@ -194,7 +194,12 @@ impl Server {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.clients.to_read_len() > 0 || self.hub.has_work() || self.desk.has_work() || self.journal.has_work() {
+        if self.clients.to_read_len() > 0
+            || self.hub.has_unblocked()
+            || self.hub.has_work()
+            || self.desk.has_work()
+            || self.journal.has_work()
+        {
             return Some(Duration::ZERO);
         }
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
@@ -357,7 +362,7 @@ impl Server {
         for id in std::mem::take(&mut self.awaiting) {
             if self.hub.resume(id) {
                 self.resume(id);
-            } else if self.hub.connection(id).is_some_and(Connection::awaits_messages) {
+            } else if self.hub.connection(id).is_some_and(Connection::has_command_waiting) {
                 self.awaiting.push(id);
             } else {
                 // It was closed meanwhile.
@@ -415,7 +420,7 @@ impl Server {
 
     /// What a client asks for is on its way back to memory; the loop is woken when it comes.
     fn note_if_awaiting(&mut self, id: ConnectionId) {
-        if self.hub.connection(id).is_some_and(Connection::awaits_messages) {
+        if self.hub.connection(id).is_some_and(Connection::has_command_waiting) {
             self.awaiting.push(id);
         }
     }

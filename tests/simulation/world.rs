@@ -10,7 +10,7 @@ use crate::sim_disk::SimDisk;
 use crate::store::SimStore;
 use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
-use leveret::broker::message::message_memory_bytes;
+use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits};
 use leveret::connection::{self, Authenticator, Identity};
 use leveret::server::{Hub, HubSettings, MayRead};
@@ -321,6 +321,7 @@ impl<'a> World<'a> {
 
     /// A client reads up to `count` bytes.
     fn take(&mut self, index: usize, count: usize) -> Step {
+        let scarce = self.memory_may_be_scarce();
         let client = &mut self.clients[index];
         let sent = read_outbox(self.hub.outboxes().get(client.connection), count);
         let count = sent.len();
@@ -333,7 +334,11 @@ impl<'a> World<'a> {
         let id = client.id;
         self.transcript.note(|| format!("client {id} reads {count} bytes"));
         self.hub.sent(client.connection, count);
-        client.full &= client.from_broker.len() >= self.knobs.outbox_high_water_bytes;
+        let is_full = match scarce {
+            true => self.hub.broker().waits_for_room(client.connection),
+            false => client.from_broker.len() >= self.knobs.outbox_high_water_bytes,
+        };
+        client.full &= is_full;
         client.take(count, self.now_ms);
         if self.let_go_if_finished(index).is_ok() && self.random.percent(80) {
             return self.finish_turn();
@@ -499,7 +504,13 @@ impl<'a> World<'a> {
         self.model.note_unready(|id| if few_acts { outlook(&self.clients, events, id) } else { nothing });
     }
 
+    /// The broker may hold deliveries back for less than what is usual, and says itself from whom.
+    fn memory_may_be_scarce(&self) -> bool {
+        self.knobs.message_memory.most_bytes < usize::MAX
+    }
+
     fn tap(&mut self) -> Result<Events, String> {
+        let scarce = self.memory_may_be_scarce();
         let mut all = BTreeMap::new();
         for client in &mut self.clients {
             let outbox = self.hub.outboxes().get(client.connection);
@@ -516,6 +527,7 @@ impl<'a> World<'a> {
                 self.life.digest = (self.life.digest ^ u64::from(*octet)).wrapping_mul(0x100_0000_01B3);
             }
             client.tapped(&fresh, &heard, self.knobs.outbox_high_water_bytes);
+            client.full |= scarce && self.hub.broker().waits_for_room(client.connection);
             let id = client.id;
             let mut events = VecDeque::new();
             for Heard { end, channel, event } in heard {

@@ -3,6 +3,7 @@
 use super::edit::replace_properties;
 use super::image::{Content, INLINE_BODY_MAX};
 use super::properties::{PublishedProperties, published_properties};
+use crate::broker::memory::shared_body;
 use crate::broker::store::Store;
 use crate::broker::{Broker, ChannelId, Effects, Publication, oversized};
 use crate::protocol::encoder::put_short_string;
@@ -40,7 +41,7 @@ impl ComposedMessage {
         if inline && !body.is_empty() {
             write_body_frame(&mut frames, 0, &body);
         }
-        Self { address, frames, header_frame_length, shared_body: (!inline).then_some(body) }
+        Self { address, frames, header_frame_length, shared_body: (!inline).then(|| shared_body(body.to_vec())) }
     }
 
     /// Publishes it on a channel of `user`'s, mandatory, under the rules for what clients publish.

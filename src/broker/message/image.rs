@@ -10,10 +10,11 @@
 //! prefix, one copy and two patched channel numbers. A body above [`INLINE_BODY_MAX`] is not in the image but shared
 //! as [`Bytes`].
 //!
-//! References are counted without atomics: one thread owns every message. This module owns the layout and the memory
-//! account; it never looks at what a message says.
+//! References are counted without atomics: one thread owns every message. This module owns the layout; it never looks at
+//! what a message says.
 
 use super::properties::Attributes;
+use crate::broker::memory::{add_message, remove_message};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType};
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -30,33 +31,6 @@ pub const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
 /// When a message without a time to live expires.
 pub const NEVER: u64 = u64::MAX;
 
-thread_local! {
-    /// Bytes held by the messages of this thread, shared bodies included.
-    static MESSAGE_MEMORY: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Memory held by this thread's messages, in bytes.
-pub fn message_memory_bytes() -> usize {
-    MESSAGE_MEMORY.with(Cell::get)
-}
-
-/// So many bytes in the memory account, for messages in another form than as messages.
-#[derive(Debug)]
-pub struct Holding(usize);
-
-impl Holding {
-    pub fn new(bytes: usize) -> Self {
-        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + bytes));
-        Self(bytes)
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() - self.0));
-    }
-}
-
 /// A message's parts, borrowed from the receive buffer or from a stored message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Content<'a> {
@@ -66,7 +40,7 @@ pub struct Content<'a> {
     pub frames: &'a [u8],
     /// Length of the content header frame at the front of `frames`.
     pub header_frame_length: usize,
-    /// A body that is not in `frames`.
+    /// A body that is not in `frames`; [in the account](crate::broker::memory::shared_body) by itself.
     pub shared_body: Option<&'a Bytes>,
 }
 
@@ -191,7 +165,7 @@ impl MessageRef {
             }
         }
         let message = Self { header, _owned_by_one_thread: PhantomData };
-        MESSAGE_MEMORY.with(|memory| memory.set(memory.get() + message.memory_bytes()));
+        add_message(message.image_bytes());
         message
     }
 
@@ -239,11 +213,14 @@ impl MessageRef {
 
     /// What this message holds, in bytes, however many queues share it.
     pub fn memory_bytes(&self) -> usize {
+        self.image_bytes() + self.header().shared_body.as_ref().map_or(0, |body| body.len())
+    }
+
+    /// Without a shared body.
+    #[inline]
+    fn image_bytes(&self) -> usize {
         let header = self.header();
-        size_of::<Header>()
-            + usize::from(header.address_length)
-            + header.frames_length as usize
-            + header.shared_body.as_ref().map_or(0, |body| body.len())
+        size_of::<Header>() + usize::from(header.address_length) + header.frames_length as usize
     }
 }
 
@@ -271,8 +248,7 @@ impl Drop for MessageRef {
 
 impl MessageRef {
     fn free(&mut self) {
-        let memory = self.memory_bytes();
-        MESSAGE_MEMORY.with(|account| account.set(account.get() - memory));
+        remove_message(self.image_bytes());
         let header = self.header();
         let layout = Self::layout(usize::from(header.address_length), header.frames_length as usize);
         // SAFETY: the count is zero, so this is the last reference; the layout is the one `new` allocated with.
@@ -297,6 +273,7 @@ impl std::fmt::Debug for MessageRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::memory::{message_memory_bytes, shared_body};
 
     /// Exchange `x`, key `key`, no properties, body `hello`.
     const ADDRESS: &[u8] = b"\x01x\x03key\xCE";
@@ -322,12 +299,12 @@ mod tests {
     #[test]
     fn memory_is_given_back_with_the_last_reference() {
         let before = message_memory_bytes();
-        let body = Bytes::from(vec![7; 100_000]);
+        let body = shared_body(vec![7; 100_000]);
         let large = Content { frames: &FRAMES[..22], shared_body: Some(&body), ..content() };
         let first = MessageRef::new(&large, Attributes::default());
         let second = first.clone();
         assert!(message_memory_bytes() >= before + 100_000);
-        drop(first);
+        drop((first, body));
         assert_eq!(second.content().body_size(), 100_000);
         drop(second);
         assert_eq!(message_memory_bytes(), before);

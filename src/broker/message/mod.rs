@@ -2,7 +2,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `image` | a message in the form in which it will leave, one allocation; the memory account |
+//! | `image` | a message in the form in which it will leave, one allocation |
 //! | `properties` | what queues must know of a message's properties; what in them is special, the rules for it |
 //! | `edit` | other properties in a content header frame, headers taken out |
 //! | `compose` | a message from its parts, as the broker's own interfaces publish it |
@@ -14,7 +14,5 @@ mod properties;
 
 pub use compose::ComposedMessage;
 pub use edit::replace_properties;
-pub use image::{
-    Content, Holding, INLINE_BODY_MAX, MessageRef, NEVER, PROPERTIES_OFFSET, Parts, framed_body, message_memory_bytes,
-};
+pub use image::{Content, INLINE_BODY_MAX, MessageRef, NEVER, PROPERTIES_OFFSET, Parts, framed_body};
 pub use properties::{Attributes, PublishedProperties, plain_attributes, published_properties};

@@ -324,7 +324,8 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::{NEVER, message_memory_bytes};
+    use crate::broker::memory::message_memory_bytes;
+    use crate::broker::message::NEVER;
     use crate::broker::page::PageBuilder;
     use crate::broker::store::MemoryStore;
     use bytes::Bytes;

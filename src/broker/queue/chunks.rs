@@ -279,7 +279,8 @@ impl Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::{Attributes, Content, MessageRef, message_memory_bytes};
+    use crate::broker::memory::message_memory_bytes;
+    use crate::broker::message::{Attributes, Content, MessageRef};
 
     const HEADER_FRAME: &[u8; 22] = b"\x02\0\0\0\0\0\x0E\0\x3C\0\0\0\0\0\0\0\0\0\x08\0\0\xCE";
 

@@ -4,7 +4,7 @@
 //! that messages share are never here.
 
 use super::waiting::{CHUNK_LENGTH, Waiting};
-use crate::broker::message::Holding;
+use crate::broker::memory::Holding;
 use crate::broker::page::{Entry, Page, PageBuilder, PageReader};
 
 /// Most room for the messages of a chunk, in bytes. More than a thousand of them have no use for more.

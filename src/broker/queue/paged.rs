@@ -9,7 +9,8 @@
 
 use super::chunks::{Chunk, Chunks};
 use super::waiting::CHUNK_BYTES;
-use crate::broker::message::{Holding, NEVER};
+use crate::broker::memory::Holding;
+use crate::broker::message::NEVER;
 use crate::broker::page::{Page, PageSummary};
 use crate::broker::store::{PageId, Store};
 use std::collections::VecDeque;
