@@ -84,9 +84,11 @@ pub(super) struct Lane<'a> {
 impl<'a> Lane<'a> {
     /// Into the outbox of `connection`, with room for about `estimate` bytes.
     pub fn new(outboxes: &'a mut Outboxes, connection: ConnectionId, template: &'a Template, estimate: usize) -> Self {
+        let estimate = estimate.min(outboxes.high_water_bytes());
+        outboxes.write_with_room(connection, estimate);
+        // Making room may have made memory scarce.
         let high_water_bytes = outboxes.high_water_bytes();
-        let outbox = outboxes.write_with_room(connection, estimate.min(high_water_bytes));
-        Self { outbox, template, high_water_bytes }
+        Self { outbox: outboxes.get_mut(connection), template, high_water_bytes }
     }
 
     /// A content header frame and a small body's frame fit the client's frames.

@@ -236,11 +236,19 @@ impl Outboxes {
         let outbox = &mut self.outboxes[id.0 as usize];
         outbox.touched = true;
         if outbox.buffer.capacity() == 0 {
-            let is_large = outbox.was_large && !self.scarcity.is_scarce();
+            let is_large = outbox.was_large && self.may_take_large();
             let buffer = self.take_buffer(is_large);
             self.outboxes[id.0 as usize].set_buffer(buffer);
         }
         self.touched.push(id);
+    }
+
+    /// Whether there is a large buffer for an outbox, or room for one more; memory is scarce otherwise.
+    fn may_take_large(&mut self) -> bool {
+        if self.large_buffers.is_empty() {
+            self.scarcity.look_for_room(self.large_buffer_bytes);
+        }
+        !self.scarcity.is_scarce()
     }
 
     /// An empty buffer, out of the pool if there is one.
@@ -331,9 +339,9 @@ impl Outboxes {
 
     #[cold]
     fn grow(&mut self, id: ConnectionId, additional: usize) {
-        let is_scarce = self.scarcity.is_scarce();
+        let may_take_large = self.may_take_large();
         let outbox = &mut self.outboxes[id.0 as usize];
-        if is_scarce || outbox.buffer.len() + additional > self.large_buffer_bytes {
+        if !may_take_large || outbox.buffer.len() + additional > self.large_buffer_bytes {
             outbox.buffer.reserve(additional);
             return self.count(id);
         }

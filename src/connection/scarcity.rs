@@ -46,6 +46,15 @@ impl Scarcity {
         self.high_water_bytes <= SCARCE_HIGH_WATER_BYTES
     }
 
+    /// Memory is scarce when there is no room for so much more in outboxes.
+    pub fn look_for_room(&mut self, bytes: usize) {
+        let has_room = self.outboxes.bytes() + bytes <= self.memory_max_bytes / SHARE_OF_MEMORY
+            && held_memory_bytes() + bytes <= self.memory_max_bytes;
+        if !has_room {
+            self.begin();
+        }
+    }
+
     /// Whether a client for which so much waits must read it before it gets what it asks for.
     pub fn holds_answers_back(&self, waiting_bytes: usize) -> bool {
         waiting_bytes >= SCARCE_ANSWERS_BYTES && self.is_over(held_memory_bytes())
@@ -60,7 +69,7 @@ impl Scarcity {
     pub fn count(&mut self, room_before: usize, room: usize) {
         self.outboxes.set(self.outboxes.bytes() - room_before + room);
         if room > room_before && self.is_over(held_memory_bytes()) {
-            self.high_water_bytes = self.usual_high_water_bytes.min(SCARCE_HIGH_WATER_BYTES);
+            self.begin();
         }
     }
 
@@ -77,6 +86,10 @@ impl Scarcity {
 
     pub fn set_memory_max(&mut self, bytes: usize) {
         self.memory_max_bytes = bytes;
+    }
+
+    fn begin(&mut self) {
+        self.high_water_bytes = self.usual_high_water_bytes.min(SCARCE_HIGH_WATER_BYTES);
     }
 
     #[inline]

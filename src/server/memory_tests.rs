@@ -7,6 +7,7 @@ use super::MayRead;
 use super::tests::{World, message_in_frames};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::{ConnectionId, MessageMemory};
+use crate::config::Config;
 use crate::connection::SCARCE_HIGH_WATER_BYTES;
 use crate::protocol::Method;
 use crate::protocol::method::{basic, queue};
@@ -94,6 +95,26 @@ fn consumers_that_read_nothing_hold_their_share_and_little_more() {
     assert!(held_memory_bytes() - before <= WATERMARK_BYTES / 4);
     drop(world);
     assert_eq!(held_memory_bytes(), before);
+}
+
+#[test]
+fn a_large_buffer_is_taken_where_there_is_room_for_it() {
+    const LITTLE_BYTES: usize = 2 << 20;
+    let mut config = Config::default();
+    config.limits.outbox_high_water_bytes = 2 * LITTLE_BYTES;
+    let mut world = World::configured(&config);
+    world.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: LITTLE_BYTES });
+    let (publisher, consumer) = (world.open(0), world.open(0));
+    world.send(publisher, &declare());
+    let consume = basic::Consume { queue: b"q", no_ack: true, nowait: true, ..basic::Consume::default() };
+    world.send(consumer, &methods(&[Method::BasicConsume(consume)]));
+    for _ in 0..16 {
+        world.send(publisher, &burst());
+        end_turn(&mut world);
+        // A run of deliveries is as long as what was published, and the buffer doubles.
+        assert!(world.hub.outboxes().memory_bytes() <= LITTLE_BYTES / 4 + DEAF_MAX_BYTES + 2 * TURN_BYTES);
+    }
+    assert_eq!(world.hub.alarm(), None);
 }
 
 #[test]

@@ -30,6 +30,10 @@ impl World {
     pub fn new() -> Self {
         Self::with_store(MemoryStore::default())
     }
+
+    pub fn configured(config: &Config) -> Self {
+        Self { hub: Hub::new(hub_settings(config, [7; 32], 0), MemoryStore::default(), 0), now_ms: 0 }
+    }
 }
 
 impl<S: Store> World<S> {

@@ -6,6 +6,7 @@
 mod support;
 
 mod closing;
+mod crowds;
 mod hostile;
 mod paging;
 mod wire_facts;
