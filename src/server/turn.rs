@@ -8,6 +8,8 @@
 //!
 //! Outputs go first: publishers are read only after consumers were served.
 
+mod accept;
+
 use super::clients::Clients;
 use super::desk::Desk;
 use super::freed_memory::FreedMemory;
@@ -18,7 +20,7 @@ use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::connection::{CloseReason, Connection};
-use crate::reactor::{Accepted, Clock, Listener, Poller, Received, Sent, Signal, Signals};
+use crate::reactor::{Clock, Listener, Poller, Received, Sent, Signal, Signals};
 use crate::storage::{LogStore, StorageError};
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -28,10 +30,6 @@ const LISTENER_TOKENS: usize = usize::MAX / 2;
 const SIGNAL_TOKEN: usize = usize::MAX - 1;
 pub(super) const WAKE_TOKEN: usize = usize::MAX - 2;
 
-/// Clients accepted in one turn from one listener, so that a storm of them leaves time for the others.
-const ACCEPTS_PER_TURN: usize = 128;
-/// How long accepting rests when no descriptor is left, in milliseconds.
-const ACCEPT_PAUSE_MS: u64 = 100;
 /// Parts of an outbox that go to the system in one call.
 const SEND_PARTS_MAX: usize = 64;
 /// What is received behind a large body with the same call: enough to see what comes next, and little enough that most
@@ -304,56 +302,6 @@ impl Server {
 
     fn is_shut_down(&self) -> bool {
         self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.connection_count() == 0)
-    }
-
-    fn accept(&mut self) {
-        if self.accept_again_at_ms.is_some_and(|at_ms| self.now_ms < at_ms) {
-            return;
-        }
-        self.accept_again_at_ms = None;
-        for index in 0..self.listeners.len() {
-            if self.accepting[index] {
-                self.accept_from(index);
-            }
-        }
-    }
-
-    fn accept_from(&mut self, index: usize) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            match self.listeners[index].accept() {
-                Accepted::Client(socket) => self.welcome(socket),
-                Accepted::WouldBlock => {
-                    self.accepting[index] = false;
-                    return;
-                }
-                Accepted::OutOfDescriptors => {
-                    log::warn!("no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
-                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
-                    return;
-                }
-                Accepted::Failed(error) => {
-                    log::error!("accepting failed: {error}");
-                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn welcome(&mut self, mut socket: crate::reactor::Socket) {
-        if self.hub.connection_count() >= self.connections_max {
-            log::warn!("{}: turned away: {} connections are open", socket.peer_address(), self.connections_max);
-            return;
-        }
-        let peer = socket.peer_address();
-        let id = self.hub.connect(peer, socket.local_address());
-        if let Err(error) = self.poller.register(&mut socket, id.0 as usize) {
-            log::error!("{peer}: can't be polled: {error}");
-            self.hub.disconnect(id);
-            return;
-        }
-        log::debug!("{peer}: connected");
-        self.clients.insert(id, socket);
     }
 
     /// Reads everyone who is listed once. Publishers come last, when those who acknowledge have been given more: they

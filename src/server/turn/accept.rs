@@ -1,0 +1,62 @@
+//! New clients: who is let in, and when nobody is.
+
+use super::Server;
+use crate::reactor::{Accepted, Socket};
+
+/// Clients accepted in one turn from one listener, so that a storm of them leaves time for the others.
+const ACCEPTS_PER_TURN: usize = 128;
+/// How long accepting rests when no descriptor is left, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+impl Server {
+    /// Lets in those who wait at the listeners, some of each.
+    pub(super) fn accept(&mut self) {
+        if self.accept_again_at_ms.is_some_and(|at_ms| self.now_ms < at_ms) {
+            return;
+        }
+        self.accept_again_at_ms = None;
+        for index in 0..self.listeners.len() {
+            if self.accepting[index] {
+                self.accept_from(index);
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: usize) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listeners[index].accept() {
+                Accepted::Client(socket) => self.welcome(socket),
+                Accepted::WouldBlock => {
+                    self.accepting[index] = false;
+                    return;
+                }
+                Accepted::OutOfDescriptors => {
+                    log::warn!("no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
+                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
+                    return;
+                }
+                Accepted::Failed(error) => {
+                    log::error!("accepting failed: {error}");
+                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut socket: Socket) {
+        if self.hub.connection_count() >= self.connections_max {
+            log::warn!("{}: turned away: {} connections are open", socket.peer_address(), self.connections_max);
+            return;
+        }
+        let peer = socket.peer_address();
+        let id = self.hub.connect(peer, socket.local_address());
+        if let Err(error) = self.poller.register(&mut socket, id.0 as usize) {
+            log::error!("{peer}: can't be polled: {error}");
+            self.hub.disconnect(id);
+            return;
+        }
+        log::debug!("{peer}: connected");
+        self.clients.insert(id, socket);
+    }
+}
