@@ -116,8 +116,7 @@ impl<S: Store> Broker<S> {
         let now_ms = self.now_ms;
         let mut is_one_full = false;
         for &id in queues {
-            let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial <= newest_queue);
-            let Some(queue) = queue else { continue };
+            let Some(queue) = self.published_queue(id, newest_queue) else { continue };
             let messages_per_s = queue.drain.messages_per_s(queue.counters.published, now_ms);
             if queue.backlog.len() > limits.short_messages(messages_per_s) {
                 is_one_full = true;
@@ -131,6 +130,11 @@ impl<S: Store> Broker<S> {
         if is_one_full { self.pressure_on_full(queues, newest_queue, limits, *short) } else { QueuePressure::None }
     }
 
+    /// The queue that a publisher chose when `newest_queue` was the newest, if it is still there.
+    fn published_queue(&mut self, id: QueueId, newest_queue: u64) -> Option<&mut Queue> {
+        self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial <= newest_queue)
+    }
+
     fn pressure_on_full(
         &mut self,
         queues: &[QueueId],
@@ -141,8 +145,7 @@ impl<S: Store> Broker<S> {
         let now_ms = self.now_ms;
         let short = short.filter(|short| now_ms - short.seen_at_ms <= SHORT_REMEMBERED_MS);
         let pressure = queues.iter().map(|&id| {
-            let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial <= newest_queue);
-            let Some(queue) = queue else { return QueuePressure::None };
+            let Some(queue) = self.published_queue(id, newest_queue) else { return QueuePressure::None };
             let messages_per_s = queue.drain.messages_per_s(queue.counters.published, now_ms);
             if queue.backlog.len() <= limits.short_messages(messages_per_s) {
                 return QueuePressure::None;

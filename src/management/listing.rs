@@ -16,14 +16,16 @@ const PATTERN_MEMORY_MAX_BYTES: usize = 1 << 20;
 
 /// One thing, with the columns that were asked for.
 pub fn one(parameters: &HashMap<String, String>, row: Value) -> ApiResult {
-    let query = ListQuery { columns: columns(parameters), ..ListQuery::default() };
-    ok(&query.columns_of(row))
+    ok(&with_columns(parameters, row))
 }
 
 /// A list of which there is only one, with the columns that were asked for.
 pub fn only(parameters: &HashMap<String, String>, row: Value) -> ApiResult {
-    let query = ListQuery { columns: columns(parameters), ..ListQuery::default() };
-    ok(&json!([query.columns_of(row)]))
+    ok(&json!([with_columns(parameters, row)]))
+}
+
+fn with_columns(parameters: &HashMap<String, String>, row: Value) -> Value {
+    ListQuery { columns: columns(parameters), ..ListQuery::default() }.columns_of(row)
 }
 
 fn columns(parameters: &HashMap<String, String>) -> Vec<String> {

@@ -319,8 +319,7 @@ impl<S: Store> Hub<S> {
         let Member { connection, short_queue, .. } = &mut self.members[id.0 as usize];
         match connection.pressure_on_queues(self.pressure, short_queue, &mut self.ground.context()) {
             QueuePressure::None if !self.is_memory_low() || self.finishing == Some(id) => MayRead::Now,
-            QueuePressure::None => MayRead::Sparingly,
-            QueuePressure::Consumed => MayRead::Sparingly,
+            QueuePressure::None | QueuePressure::Consumed => MayRead::Sparingly,
             QueuePressure::Drained => MayRead::Later,
         }
     }

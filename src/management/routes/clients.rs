@@ -3,7 +3,7 @@
 use super::super::change::Change;
 use super::super::http::{ApiError, ApiResult, empty};
 use super::super::listing::{ListQuery, one};
-use super::super::question::Question;
+use super::super::question::{ConnectionSnapshot, Question};
 use super::super::{App, shapes};
 use super::check_vhost;
 use axum::Router;
@@ -34,9 +34,18 @@ pub fn routes() -> Router<Arc<App>> {
 type Parameters = Query<HashMap<String, String>>;
 
 async fn connections(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
-    let query = ListQuery::parse(&parameters)?;
-    let connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
-    query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(&app, connection))
+    list(&app, &parameters, |_| true).await
+}
+
+async fn list(
+    app: &App,
+    parameters: &HashMap<String, String>,
+    is_wanted: impl Fn(&ConnectionSnapshot) -> bool,
+) -> ApiResult {
+    let query = ListQuery::parse(parameters)?;
+    let mut connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
+    connections.retain(is_wanted);
+    query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(app, connection))
 }
 
 async fn connections_of_vhost(
@@ -54,10 +63,7 @@ async fn connections_of_user(
     Path(user): Path<String>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    let query = ListQuery::parse(&parameters)?;
-    let mut connections = app.line.ask_all(|from, reply| Question::Connections { from, reply }).await?;
-    connections.retain(|connection| connection.label.user == user);
-    query.answer(connections, |connection| connection.label.name(), |connection| shapes::connection(&app, connection))
+    list(&app, &parameters, |connection| connection.label.user == user).await
 }
 
 async fn connection(State(app): State<Arc<App>>, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
