@@ -97,7 +97,7 @@ impl<S: Store> Broker<S> {
                 ConsumerState::InLine => consumer.listed,
                 ConsumerState::PrefetchReached => !consumer.has_credit(),
                 ConsumerState::ChannelPrefetchReached => channel.turns.contains(consumer.queue, id),
-                ConsumerState::OutboxFull => connection.stalled.contains(&id),
+                ConsumerState::OutboxFull => connection.stalled.contains(id),
                 ConsumerState::Cancelled => unreachable!("left above"),
             };
             assert!(waits, "consumer {} waits where its state says: {:?}", consumer.tag, consumer.state);

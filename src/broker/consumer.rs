@@ -1,4 +1,4 @@
-//! Consumers, and a queue's line of those that could take a message now.
+//! Consumers, and the lines that they wait in: a queue's is of those that could take a message now.
 
 use super::effects::Recipient;
 use super::exchange::QueueId;
@@ -66,7 +66,7 @@ impl Consumer {
     }
 }
 
-/// One queue's consumers in line, by priority, each level served round robin.
+/// Consumers in line, by priority, each level served round robin.
 #[derive(Default)]
 pub struct Line {
     /// Levels by falling priority. An empty level stays until the line is rebuilt: levels are few.
@@ -141,6 +141,10 @@ impl Line {
     pub fn note_cancelled(&mut self) -> bool {
         self.cancelled += 1;
         self.cancelled > CANCELLED_MIN && self.cancelled * 2 > self.length || self.cancelled == self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
     }
 
     pub fn contains(&self, consumer: ConsumerId) -> bool {

@@ -10,7 +10,7 @@ use super::publish::REPLY_TO;
 use super::queue_commands::count;
 use super::store::Store;
 use super::unacknowledged::Delivered;
-use super::{Broker, ChannelId, ConnectionId, ConsumerId};
+use super::{Broker, ChannelId, ConsumerId};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// Arguments to which RabbitMQ gives a meaning for consumers of other types of queue only, and refuses for classic ones.
@@ -173,13 +173,13 @@ impl<S: Store> Broker<S> {
         consumer.state = ConsumerState::Cancelled;
         let in_line = state == ConsumerState::InLine;
         // Lines let go of the cancelled when they come to them.
-        consumer.listed = in_line || state == ConsumerState::ChannelPrefetchReached;
+        consumer.listed = state != ConsumerState::PrefetchReached;
         if !consumer.listed && consumer.unacknowledged == 0 {
             self.consumers.remove(id.0 as usize);
         }
         match state {
             ConsumerState::ChannelPrefetchReached => self.cancel_waiting(channel, queue_id),
-            ConsumerState::OutboxFull => self.forget_stalled(id, connection),
+            ConsumerState::OutboxFull => self.cancel_stalled(connection),
             _ => {}
         }
 
@@ -211,13 +211,6 @@ impl<S: Store> Broker<S> {
         let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
         queues[id.0 as usize].line.sweep(is_cancelled, |id| freed.push(id));
         freed.into_iter().for_each(|id| self.unlist_cancelled(id));
-    }
-
-    /// Takes a consumer out of its connection's waiting list.
-    fn forget_stalled(&mut self, id: ConsumerId, connection: ConnectionId) {
-        if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
-            connection.stalled.retain(|stalled| *stalled != id);
-        }
     }
 
     /// `basic.get`: the message at the head.
@@ -304,6 +297,7 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::ConnectionId;
     use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{Nobody, settings};

@@ -94,7 +94,7 @@ impl Tables<'_> {
         let connection = connection_state(self.connections, consumer.connection);
         if connection.outbox_full {
             consumer.state = ConsumerState::OutboxFull;
-            connection.stalled.push(id);
+            connection.stalled.join(0, id);
         } else if !consumer.has_credit() {
             consumer.state = ConsumerState::PrefetchReached;
             consumer.listed = false;
@@ -296,6 +296,7 @@ impl<S: Store> Broker<S> {
     /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
         self.moves_left = MOVES_PER_PUMP;
+        self.rejoin_drained();
         while self.moves_left > 0 {
             if let Some(id) = self.touched_queues.pop_front() {
                 self.pump_queue(id, effects);
@@ -317,7 +318,7 @@ impl<S: Store> Broker<S> {
 
     /// Whether [`pump`](Self::pump) may have something to deliver.
     pub fn has_touched(&self) -> bool {
-        !self.touched_queues.is_empty() || !self.touched_channels.is_empty()
+        !self.touched_queues.is_empty() || !self.touched_channels.is_empty() || !self.drained_connections.is_empty()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
@@ -392,22 +393,6 @@ impl<S: Store> Broker<S> {
             }
         }
         true
-    }
-
-    /// Whether consumers of a connection wait for its outbox to have room again.
-    #[inline]
-    pub fn waits_for_room(&self, id: ConnectionId) -> bool {
-        matches!(self.connections.get(id.0 as usize), Some(Some(connection)) if connection.outbox_full)
-    }
-
-    /// The connection's outbox has room again: its consumers go back to their lines.
-    pub fn connection_drained(&mut self, id: ConnectionId) {
-        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
-        connection.outbox_full = false;
-        self.touched_channels.extend(connection.stalled_channels.drain(..));
-        for consumer in std::mem::take(&mut connection.stalled) {
-            self.rejoin(consumer);
-        }
     }
 
     /// Nothing names a cancelled consumer any more.

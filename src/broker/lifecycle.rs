@@ -1,10 +1,11 @@
 //! Connections and channels open and close; what they held goes back.
 
+use super::consumer::Line;
 use super::effects::Effects;
 use super::exchange::QueueId;
 use super::queue_commands::count;
 use super::store::Store;
-use super::{Broker, Channel, ChannelId, ConnectionId, ConsumerId};
+use super::{Broker, Channel, ChannelId, ConnectionId};
 
 /// What the broker knows of a connection.
 #[derive(Default)]
@@ -13,8 +14,10 @@ pub(super) struct ConnectionState {
     pub exclusive_queues: Vec<QueueId>,
     /// Its outbox takes no deliveries for now.
     pub outbox_full: bool,
-    /// Consumers that left their lines because of that.
-    pub stalled: Vec<ConsumerId>,
+    /// Consumers that left their lines because of that, in that order, whatever their priorities.
+    pub stalled: Line,
+    /// In the list of those whose outbox takes some again while consumers are still stalled.
+    pub rejoins: bool,
     /// Channels whose consumers' turns come when it takes some again.
     pub stalled_channels: Vec<ChannelId>,
     pub channels: Vec<ChannelId>,
@@ -79,7 +82,6 @@ impl<S: Store> Broker<S> {
         let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else {
             return ConnectionClosed::default();
         };
-        connection.stalled.clear();
         let channels = std::mem::take(&mut connection.channels);
         // None of them is looked for in the list, which may be long, when it goes with its last consumer.
         let mut exclusive_queues = std::mem::take(&mut connection.exclusive_queues);

@@ -14,6 +14,7 @@
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `dispatch` | from a queue's backlog to its consumers |
+//! | `stalled` | consumers that wait for their connection's outbox |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `done` | what a command leads to, and when that lasts |
 //! | `definitions` | what of all this outlives a restart, and its return |
@@ -48,6 +49,7 @@ pub mod queue;
 mod queue_commands;
 mod settle;
 pub mod snapshot;
+mod stalled;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -164,6 +166,8 @@ pub struct Broker<S: Store> {
     touched_queues: VecDeque<QueueId>,
     /// Channels with credit for consumers that wait for their turns.
     touched_channels: VecDeque<ChannelId>,
+    /// Connections whose outbox takes deliveries again, with consumers that are still to go back to their lines.
+    drained_connections: VecDeque<ConnectionId>,
     /// Consumers that may still be moved until the next pump.
     moves_left: usize,
     /// Channels with publishes to confirm.
@@ -196,6 +200,7 @@ impl<S: Store> Broker<S> {
             reply_channels: HashMap::new(),
             touched_queues: VecDeque::new(),
             touched_channels: VecDeque::new(),
+            drained_connections: VecDeque::new(),
             moves_left: dispatch::MOVES_PER_PUMP,
             touched_confirms: Vec::new(),
             expiry: ExpiryQueue::default(),

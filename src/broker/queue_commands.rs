@@ -432,16 +432,18 @@ impl<S: Store> Broker<S> {
         for id in waiting {
             self.forget_waiting_queue(id, queue);
         }
+        stalled.sort_unstable();
+        stalled.dedup();
+        stalled.iter().for_each(|id| self.sweep_stalled(*id));
         let Self { consumers, connections, .. } = self;
         for id in ids {
             consumers[id.0 as usize].state = ConsumerState::Cancelled;
         }
-        let waits = |id: &ConsumerId| consumers[id.0 as usize].state != ConsumerState::Cancelled;
-        stalled.sort_unstable();
-        stalled.dedup();
         for id in stalled {
             if let Some(Some(connection)) = connections.get_mut(id.0 as usize) {
-                connection.stalled.retain(waits);
+                let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
+                // Their slots are freed by who cancels them.
+                connection.stalled.sweep(is_cancelled, |_| {});
             }
         }
     }
