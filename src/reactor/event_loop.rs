@@ -137,7 +137,7 @@ impl Readiness {
 
 /// Makes a wrapper around one mio source registrable, without showing the source to the other rooms.
 macro_rules! delegate_source {
-    ($wrapper:ty, $field:ident) => {
+    ($wrapper:ty, $($source:tt)+) => {
         impl mio::event::Source for $wrapper {
             fn register(
                 &mut self,
@@ -145,7 +145,7 @@ macro_rules! delegate_source {
                 token: mio::Token,
                 interests: mio::Interest,
             ) -> std::io::Result<()> {
-                self.$field.register(registry, token, interests)
+                self.$($source)+.register(registry, token, interests)
             }
 
             fn reregister(
@@ -154,11 +154,11 @@ macro_rules! delegate_source {
                 token: mio::Token,
                 interests: mio::Interest,
             ) -> std::io::Result<()> {
-                self.$field.reregister(registry, token, interests)
+                self.$($source)+.reregister(registry, token, interests)
             }
 
             fn deregister(&mut self, registry: &mio::Registry) -> std::io::Result<()> {
-                self.$field.deregister(registry)
+                self.$($source)+.deregister(registry)
             }
         }
     };
@@ -218,11 +218,11 @@ pub(super) mod tests {
         client.write_all(b"AMQP\x00\x00\x09\x01").unwrap();
         poll_until(&mut poller, |ready| ready.token == CLIENT && ready.readable);
         let mut buffer = [0; 64];
-        assert!(matches!(socket.receive(&mut buffer), Received::Bytes(8)));
+        assert!(matches!(socket.receive(&mut buffer), Received::Bytes { count: 8, .. }));
         assert_eq!(&buffer[..8], b"AMQP\x00\x00\x09\x01");
         assert!(matches!(socket.receive(&mut buffer), Received::WouldBlock));
 
-        assert!(matches!(socket.send(b"start"), Sent::Bytes(5)));
+        assert!(matches!(socket.send(b"start"), Sent::Bytes { count: 5, .. }));
         let mut answer = [0; 5];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"start");
@@ -239,7 +239,7 @@ pub(super) mod tests {
         let mut sent = 0;
         loop {
             match socket.send(&chunk) {
-                Sent::Bytes(count) => sent += count,
+                Sent::Bytes { count, .. } => sent += count,
                 Sent::WouldBlock => break,
                 other => panic!("{other:?}"),
             }
@@ -250,7 +250,7 @@ pub(super) mod tests {
         let mut received = vec![0; sent];
         client.read_exact(&mut received).unwrap();
         poll_until(&mut poller, |ready| ready.token == CLIENT && ready.writable);
-        assert!(matches!(socket.send(b"more"), Sent::Bytes(4)));
+        assert!(matches!(socket.send(b"more"), Sent::Bytes { count: 4, .. }));
     }
 
     #[test]
@@ -270,7 +270,7 @@ pub(super) mod tests {
         for round in 0..2 * SLEEPS_MAX {
             client.write_all(b"byte").unwrap();
             poll_until(&mut poller, |ready| ready.token == CLIENT && ready.readable);
-            assert!(matches!(socket.receive(&mut [0; 8]), Received::Bytes(4)), "round {round}");
+            assert!(matches!(socket.receive(&mut [0; 8]), Received::Bytes { count: 4, .. }), "round {round}");
         }
         poller.poll(Some(Duration::from_micros(1))).unwrap();
         assert_eq!(poller.ready().count(), 0);

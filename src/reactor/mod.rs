@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`event_loop`] | the poll, and who is ready |
 //! | [`listener`] | accepting, and what to do when descriptors run out |
-//! | [`socket`] | one client's TCP stream: receive, send, close |
+//! | [`socket`] | one client's connection: receive, send, close |
+//! | [`transport`] | how its bytes cross the wire, and when that can do no more |
 //! | [`timer_wheel`] | deadlines, without a clock of its own |
 //! | [`clock`] | the only place that asks what time it is |
 //! | [`waker`] | waking the poll from another thread |
@@ -22,12 +23,14 @@ pub mod process;
 pub mod signals;
 pub mod socket;
 pub mod timer_wheel;
+pub mod transport;
 pub mod waker;
 
 pub use clock::Clock;
 pub use event_loop::{Poller, Readiness};
 pub use listener::{Accepted, Listener};
 pub use signals::{Signal, Signals};
-pub use socket::{Received, Sent, Socket};
+pub use socket::Socket;
 pub use timer_wheel::{TimerKey, TimerWheel};
+pub use transport::{Received, Sent};
 pub use waker::Waker;

@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 /// What is known of a client's socket.
 pub struct Client {
     pub socket: Socket,
-    /// Bytes may be waiting: an edge said so, and no receive has come back short since.
+    /// Bytes may be waiting: an edge said so, and no receive has drained the socket since.
     pub readable: bool,
-    /// An edge said that the peer sends nothing more. There is no other edge for that, so receives that come back short
-    /// don't count: it stays readable until a receive says the same.
+    /// An edge said that the peer sends nothing more. There is no other edge for that, so a drained
+    /// socket doesn't count: it stays readable until a receive says the same.
     pub ended: bool,
     /// In the list of those to be read.
     pub listed: bool,
-    /// Sending came back short; an edge will say when there is room.
+    /// The socket is full; an edge will say when there is room.
     pub blocked_sending: bool,
     /// We ended our side of the stream and wait for the client's end, so that our last words aren't lost to a reset.
     pub we_ended: bool,

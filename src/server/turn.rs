@@ -398,28 +398,27 @@ impl Server {
         let connection = self.hub.connection_mut(id);
         let partial = connection.take_partial(&mut self.receive_buffer);
         let space = &mut self.receive_buffer[partial..partial + budget_bytes];
-        let (received, streamed, offered) = match connection.stream_target() {
+        let (received, streamed) = match connection.stream_target() {
             Some((body, remaining)) => {
                 let before = body.len();
                 let share = remaining.min(body.capacity() - before);
                 let overflow_bytes = STREAM_OVERFLOW_BYTES.min(budget_bytes);
                 let received = client.socket.receive_onto(body, share, &mut space[..overflow_bytes]);
-                (received, body.len() - before, share + overflow_bytes)
+                (received, body.len() - before)
             }
-            None => (client.socket.receive(space), 0, space.len()),
+            None => (client.socket.receive(space), 0),
         };
         match received {
-            Received::Bytes(count) => {
+            Received::Bytes { count, drained } => {
                 self.huge_pages.received(count, self.now_ms);
                 self.hub.note_received(id, count);
-                // A short read means that nothing more is waiting; the next bytes come with an edge.
-                client.readable = count == offered || client.ended;
+                client.readable = !drained || client.ended;
                 if streamed > 0 {
                     self.hub.streamed(id, streamed);
                 }
                 self.hub.receive(id, &self.receive_buffer[..partial + count - streamed]);
                 self.note_if_awaiting(id);
-                return (streamed > 0 && count == offered).then_some(count);
+                return (streamed > 0 && !drained).then_some(count);
             }
             Received::WouldBlock => {
                 client.readable = false;
@@ -460,7 +459,6 @@ impl Server {
         while !client.blocked_sending && self.hub.outboxes().get(id).is_sendable() {
             let outbox = self.hub.outboxes().get(id);
             let contiguous = outbox.contiguous();
-            let offered = contiguous.map(<[u8]>::len);
             let sent = match contiguous {
                 Some(bytes) if self.hub.is_over_with(id, bytes.len()) => client.socket.send_last(bytes),
                 Some(bytes) => client.socket.send(bytes),
@@ -471,12 +469,9 @@ impl Server {
                 }
             };
             match sent {
-                Sent::Bytes(count) => {
+                Sent::Bytes { count, full } => {
                     self.hub.sent(id, count);
-                    if offered.is_some_and(|offered| count < offered) {
-                        // A short write means that the socket is full; an edge will tell when it isn't.
-                        client.blocked_sending = true;
-                    }
+                    client.blocked_sending = full;
                 }
                 Sent::WouldBlock => client.blocked_sending = true,
                 Sent::Closed => return self.lost(id, "the client closed its socket"),

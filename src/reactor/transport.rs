@@ -1,0 +1,174 @@
+//! How a client's bytes cross the wire.
+//!
+//! It never blocks, retries calls that a signal interrupted, and says itself when it can do no more for now, because only it
+//! knows: a short read of a plain stream means that nothing waits behind it, and that of an encrypted one means nothing.
+//!
+//! **Receiving.** Until a transport says `drained`, or that it would block, more may be waiting, and no edge of the poll
+//! tells so again: whoever stops before that must come back by himself. After it an edge comes with the next bytes. It does
+//! not speak of the end of the stream: whoever was told by the poll that the peer ended receives until that is `Closed`.
+//!
+//! **Sending.** When a transport says `full`, or that it would block, it is not to be sent anything before an edge says
+//! that there is room. Otherwise it took all that was offered.
+
+use mio::net::TcpStream;
+use socket2::SockRef;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+/// A connected stream, non-blocking, without Nagle's delay.
+#[derive(Debug)]
+pub(super) enum Transport {
+    /// The bytes are sent as they are. Each call is one system call.
+    Plain(TcpStream),
+}
+
+/// How receiving went.
+#[derive(Debug)]
+pub enum Received {
+    /// So many bytes, never 0, were put into the buffer.
+    Bytes {
+        count: usize,
+        /// Nothing more is waiting; the poll will tell when that changes.
+        drained: bool,
+    },
+    /// Nothing is waiting; the poll will tell when that changes.
+    WouldBlock,
+    /// The peer ended its side in good order. There is nothing more to come.
+    Closed,
+    /// The stream broke (the peer reset it, or the network did).
+    Failed(io::Error),
+}
+
+/// How sending went.
+#[derive(Debug)]
+pub enum Sent {
+    /// So many bytes were taken.
+    Bytes {
+        count: usize,
+        /// No more are taken; the poll will tell when there is room.
+        full: bool,
+    },
+    /// The peer does not read fast enough; the poll will tell when there is room.
+    WouldBlock,
+    /// The peer is gone.
+    Closed,
+    /// The stream broke in another way.
+    Failed(io::Error),
+}
+
+impl Transport {
+    /// What the poll watches.
+    pub fn stream_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+        }
+    }
+
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+        }
+    }
+
+    pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        match self {
+            Self::Plain(stream) => received(buffer.len(), || stream.read(buffer)),
+        }
+    }
+
+    pub fn receive_onto(&mut self, body: &mut Vec<u8>, limit_bytes: usize, overflow: &mut [u8]) -> Received {
+        match self {
+            Self::Plain(stream) => receive_plain_onto(stream, body, limit_bytes, overflow),
+        }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        match self {
+            Self::Plain(stream) => sent(bytes.len(), || stream.write(bytes)),
+        }
+    }
+
+    pub fn send_last(&mut self, bytes: &[u8]) -> Sent {
+        const FLAGS: i32 = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+        match self {
+            Self::Plain(stream) => sent(bytes.len(), || SockRef::from(&*stream).send_with_flags(bytes, FLAGS)),
+        }
+    }
+
+    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
+        match self {
+            Self::Plain(stream) => {
+                let offered = parts.iter().map(|part| part.len()).sum();
+                sent(offered, || stream.write_vectored(parts))
+            }
+        }
+    }
+
+    pub fn shutdown_send(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    pub fn set_linger_zero(&self) -> io::Result<()> {
+        SockRef::from(self.stream()).set_linger(Some(Duration::ZERO))
+    }
+}
+
+/// Receives with one system call into two places.
+fn receive_plain_onto(stream: &TcpStream, body: &mut Vec<u8>, limit_bytes: usize, overflow: &mut [u8]) -> Received {
+    let length_before = body.len();
+    let spare = body.spare_capacity_mut();
+    let share = spare.len().min(limit_bytes);
+    debug_assert!(share > 0 || !overflow.is_empty(), "empty buffers would look like the end of the stream");
+    let parts = [
+        libc::iovec { iov_base: spare.as_mut_ptr().cast(), iov_len: share },
+        libc::iovec { iov_base: overflow.as_mut_ptr().cast(), iov_len: overflow.len() },
+    ];
+    let descriptor = stream.as_raw_fd();
+    let outcome = received(share + overflow.len(), || {
+        // SAFETY: `parts` names two regions that are exclusively borrowed for the whole call and valid for writes of
+        // the lengths given: the first `share` bytes of the spare capacity, and `overflow`. The kernel only writes
+        // to them, so the first one being uninitialised is fine. The descriptor is open: `stream` owns it.
+        let count = unsafe { libc::readv(descriptor, parts.as_ptr(), parts.len() as libc::c_int) };
+        usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    });
+    if let Received::Bytes { count, .. } = outcome {
+        // SAFETY: readv fills its regions in order, so the first min(count, share) bytes of the spare capacity were
+        // just written, and share is at most the spare capacity.
+        unsafe { body.set_len(length_before + count.min(share)) };
+    }
+    outcome
+}
+
+/// `room` is that of the buffer: the system fills it as far as it can.
+fn received(room: usize, mut receive: impl FnMut() -> io::Result<usize>) -> Received {
+    loop {
+        match receive() {
+            Ok(0) => return Received::Closed,
+            Ok(count) => return Received::Bytes { count, drained: count < room },
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => return Received::WouldBlock,
+                _ => return Received::Failed(error),
+            },
+        }
+    }
+}
+
+/// Of what was `offered` the system takes as much as there is room for.
+fn sent(offered: usize, mut send: impl FnMut() -> io::Result<usize>) -> Sent {
+    loop {
+        match send() {
+            Ok(count) => return Sent::Bytes { count, full: count < offered },
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => return Sent::WouldBlock,
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Sent::Closed,
+                _ => return Sent::Failed(error),
+            },
+        }
+    }
+}
