@@ -10,7 +10,7 @@ use super::publish::REPLY_TO;
 use super::queue_commands::count;
 use super::store::Store;
 use super::unacknowledged::Delivered;
-use super::{Broker, ChannelId, ConsumerId};
+use super::{Broker, Caller, ChannelId, ConsumerId};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// Arguments to which RabbitMQ gives a meaning for consumers of other types of queue only, and refuses for classic ones.
@@ -51,15 +51,15 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 403 when the queue is in exclusive use, 404, 405, 406 for arguments, 530 on the connection for a tag in use.
-    pub fn consume(&mut self, id: ChannelId, request: ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
+    pub fn consume(&mut self, caller: Caller, request: ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
+        let Caller { connection, channel: id, .. } = caller;
         if request.queue == REPLY_TO {
             return self.consume_replies(id, &request);
         }
         let tag = self.new_consumer_tag(id, request.consumer_tag)?;
         let channel = self.channel(id);
-        let (connection, channel_number) = (channel.connection, channel.number);
-        let prefetch_count = channel.consumer_prefetch_count;
-        let queue_id = self.accessible_queue(request.queue, connection)?;
+        let (channel_number, prefetch_count) = (channel.number, channel.consumer_prefetch_count);
+        let queue_id = self.accessible_queue(caller, request.queue)?;
         let priority = self.consumer_priority(&request)?;
         let queue = &self.queues[queue_id.0 as usize];
         if queue.has_exclusive_consumer || request.exclusive && !queue.consumers.is_empty() {
@@ -150,12 +150,12 @@ impl<S: Store> Broker<S> {
     }
 
     /// `basic.cancel`. Cancelling an unknown tag is fine. What was delivered stays unacknowledged.
-    pub fn cancel(&mut self, id: ChannelId, tag: &[u8]) {
-        let channel = self.channel_mut(id);
+    pub fn cancel(&mut self, caller: Caller, tag: &[u8]) {
+        let channel = self.channel_mut(caller.channel);
         if let Some(consumer) = channel.consumers.remove(tag) {
             self.remove_consumer(consumer);
         } else if channel.reply_consumer.as_ref().is_some_and(|consumer| &*consumer.tag == tag) {
-            self.forget_reply_consumer(id);
+            self.forget_reply_consumer(caller.channel);
         }
     }
 
@@ -219,12 +219,12 @@ impl<S: Store> Broker<S> {
     /// 404, 405.
     pub fn get(
         &mut self,
-        id: ChannelId,
+        caller: Caller,
         queue: &[u8],
         no_ack: bool,
         effects: &mut impl Effects,
     ) -> Result<GetOutcome, AmqpError> {
-        let queue_id = self.accessible_queue(queue, self.channel(id).connection)?;
+        let queue_id = self.accessible_queue(caller, queue)?;
         self.settle_deliveries(queue_id, effects);
         self.use_queue(queue_id);
         if self.brings_head_back(queue_id) {
@@ -241,7 +241,7 @@ impl<S: Store> Broker<S> {
             queue.counters.redelivered += 1;
             self.totals.redelivered += 1;
         }
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[caller.channel.0 as usize];
         let delivery_tag = channel.next_delivery_tag();
         let (redelivered, message) = (taken.redelivered, taken.message.clone());
         if no_ack {
@@ -300,28 +300,27 @@ mod tests {
     use crate::broker::ConnectionId;
     use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{Census, ConnectionClosed, DeclareRequest, Publication, Settlement};
 
     const CLIENT: ConnectionId = ConnectionId(0);
 
     fn broker() -> (Broker<MemoryStore>, ChannelId) {
         let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
-        broker.open_connection(CLIENT);
-        let channel = broker.open_channel(CLIENT, 1);
+        let channel = testing::connect(&mut broker, CLIENT);
         (broker, channel)
     }
 
     fn declare(broker: &mut Broker<MemoryStore>, name: &[u8], exclusive: bool, auto_delete: bool) {
         let arguments = FieldTable::default();
         let request = DeclareRequest { name, durable: false, exclusive, auto_delete, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        broker.declare_queue(testing::caller(broker, CLIENT), request, &mut Nobody).unwrap();
     }
 
     fn consume(broker: &mut Broker<MemoryStore>, channel: ChannelId, queue: &[u8], consumer_tag: &[u8]) {
         let arguments = FieldTable::default();
         let request = ConsumeRequest { queue, consumer_tag, no_ack: false, exclusive: false, arguments };
-        broker.consume(channel, request).unwrap();
+        broker.consume(broker.caller(channel), request).unwrap();
     }
 
     #[test]
@@ -330,8 +329,8 @@ mod tests {
         declare(&mut broker, b"q", false, false);
         consume(&mut broker, channel, b"q", b"cancelled");
         consume(&mut broker, channel, b"q", b"staying");
-        broker.cancel(channel, b"cancelled");
-        broker.delete_queue(b"q", false, false, CLIENT, &mut Nobody).unwrap();
+        broker.cancel(broker.caller(channel), b"cancelled");
+        broker.delete_queue(testing::caller(&broker, CLIENT), b"q", false, false, &mut Nobody).unwrap();
         assert_eq!(broker.consumers.len(), 0);
         broker.census();
     }
@@ -353,7 +352,7 @@ mod tests {
             }
         }
         assert_eq!(broker.channel(channel).turns.len(), 2);
-        broker.delete_queue(b"r", false, false, CLIENT, &mut Nobody).unwrap();
+        broker.delete_queue(testing::caller(&broker, CLIENT), b"r", false, false, &mut Nobody).unwrap();
         assert_eq!(broker.channel(channel).turns.len(), 1);
         broker.census();
         broker.settle(channel, 1, false, Settlement::Acknowledged).unwrap();
@@ -399,6 +398,7 @@ mod tests {
         let takers = takers.map(|(_, delivered)| delivered.consumer.expect("a consumer has it").0).collect();
         // The queues go with their consumers, and others take their places.
         broker.close_channel(channel);
+        broker.open_channel(CLIENT, 1);
         QUEUES.iter().for_each(|name| declare(&mut broker, &[name, b"2".as_slice()].concat(), false, false));
         let places = broker.snapshot_queues(0).items.into_iter().map(|queue| queue.name);
         (takers, places.collect())

@@ -441,11 +441,10 @@ mod tests {
     }
 
     fn consume(broker: &mut Broker<MemoryStore>, connection: ConnectionId) -> ChannelId {
-        broker.open_connection(connection);
-        let channel = broker.open_channel(connection, 1);
+        let channel = testing::connect(broker, connection);
         let arguments = FieldTable::default();
         let request = ConsumeRequest { queue: b"q", consumer_tag: b"", no_ack: false, exclusive: false, arguments };
-        broker.consume(channel, request).unwrap();
+        broker.consume(broker.caller(channel), request).unwrap();
         channel
     }
 
@@ -454,11 +453,10 @@ mod tests {
         let (publisher, vanishing, staying) = (ConnectionId(0), ConnectionId(1), ConnectionId(2));
         let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
         let mut takers = Takers::default();
-        broker.open_connection(publisher);
-        let channel = broker.open_channel(publisher, 1);
+        let channel = testing::connect(&mut broker, publisher);
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(request, publisher, &mut takers).unwrap();
+        broker.declare_queue(testing::caller(&broker, publisher), request, &mut takers).unwrap();
         let queue = broker.existing_queue(b"q").unwrap();
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let publication = Publication { content, attributes: Default::default(), mandatory: false };

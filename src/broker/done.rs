@@ -26,7 +26,7 @@ mod tests {
     use super::*;
     use crate::broker::message::Content;
     use crate::broker::store::{Definition, DurableQueueId, MemoryStore, PageId, Route, Store};
-    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{Broker, ConnectionId, ConsumeRequest, DeclareRequest};
     use crate::protocol::FieldTable;
 
@@ -89,8 +89,8 @@ mod tests {
 
     fn broker() -> Broker<Unwritten> {
         let mut broker = Broker::new(settings(), Unwritten::default(), 0);
-        broker.open_connection(CLIENT);
-        broker.open_connection(STRANGER);
+        testing::connect(&mut broker, CLIENT);
+        testing::connect(&mut broker, STRANGER);
         broker
     }
 
@@ -98,7 +98,7 @@ mod tests {
     fn declare(broker: &mut Broker<Unwritten>, by: ConnectionId, name: &[u8], durable: bool) -> LogPosition {
         let arguments = FieldTable::default();
         let request = DeclareRequest { name, durable, exclusive: false, auto_delete: durable, arguments };
-        broker.declare_queue(request, by, &mut Nobody).unwrap().durable_at
+        broker.declare_queue(testing::caller(broker, by), request, &mut Nobody).unwrap().durable_at
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(declare(&mut broker, CLIENT, b"durable", DURABLE), LogPosition(1));
         let (queue, arguments) = (b"durable".as_slice(), FieldTable::default());
         let request = ConsumeRequest { queue, consumer_tag: b"", no_ack: true, exclusive: false, arguments };
-        broker.consume(channel, request).unwrap();
+        broker.consume(broker.caller(channel), request).unwrap();
         // The queue goes with its last consumer: the log is told, and nobody is answered.
         broker.close_connection(CLIENT, &mut Nobody);
         assert_eq!(declare(&mut broker, STRANGER, b"transient", !DURABLE), LogPosition(0));
@@ -119,7 +119,7 @@ mod tests {
         let mut broker = broker();
         declare(&mut broker, CLIENT, b"durable", DURABLE);
         let no_arguments = FieldTable::default();
-        broker.unbind_queue(b"durable", b"", b"durable", &no_arguments, CLIENT).unwrap_err();
+        broker.unbind_queue(testing::caller(&broker, CLIENT), b"durable", b"", b"durable", &no_arguments).unwrap_err();
         assert_eq!(declare(&mut broker, STRANGER, b"transient", !DURABLE), LogPosition(0));
     }
 
@@ -128,9 +128,15 @@ mod tests {
         let mut broker = broker();
         let made = declare(&mut broker, CLIENT, b"durable", DURABLE);
         assert_eq!(declare(&mut broker, STRANGER, b"durable", DURABLE), made);
-        let deleted = broker.delete_queue(b"durable", false, false, CLIENT, &mut Nobody).unwrap().durable_at;
+        let deleted = broker
+            .delete_queue(testing::caller(&broker, CLIENT), b"durable", false, false, &mut Nobody)
+            .unwrap()
+            .durable_at;
         assert!(deleted > made);
-        let missing = broker.delete_queue(b"durable", false, false, STRANGER, &mut Nobody).unwrap().durable_at;
+        let missing = broker
+            .delete_queue(testing::caller(&broker, STRANGER), b"durable", false, false, &mut Nobody)
+            .unwrap()
+            .durable_at;
         assert_eq!(missing, deleted);
     }
 }

@@ -4,23 +4,27 @@ use super::definitions::durable_binding;
 use super::exchange::Exchange;
 use super::names::without_line_breaks;
 use super::store::{Definition, DurableDestination, Store};
-use super::{Broker, Done};
+use super::{Broker, Caller, Done};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
+
+/// `exchange.declare`.
+pub struct ExchangeRequest<'a> {
+    pub name: &'a [u8],
+    /// The name of its type.
+    pub kind: &'a [u8],
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub internal: bool,
+    pub arguments: FieldTable,
+}
 
 impl<S: Store> Broker<S> {
     /// `exchange.declare`. True when it is new.
     ///
     /// # Errors
     /// 403 for reserved names, 406 for unknown types and inequivalent redeclarations.
-    pub fn declare_exchange(
-        &mut self,
-        name: &[u8],
-        kind: &[u8],
-        durable: bool,
-        auto_delete: bool,
-        internal: bool,
-        arguments: FieldTable,
-    ) -> Result<Done<bool>, AmqpError> {
+    pub fn declare_exchange(&mut self, _caller: Caller, request: ExchangeRequest<'_>) -> Result<Done<bool>, AmqpError> {
+        let ExchangeRequest { name, kind, durable, auto_delete, internal, arguments } = request;
         let name = &*without_line_breaks(name);
         if self.router.exchange(name).is_none() {
             let doing = format!("declare exchange '{}'", String::from_utf8_lossy(name));
@@ -39,7 +43,7 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 404.
-    pub fn declare_exchange_passively(&mut self, name: &[u8]) -> Result<Done<()>, AmqpError> {
+    pub fn declare_exchange_passively(&mut self, _caller: Caller, name: &[u8]) -> Result<Done<()>, AmqpError> {
         self.router.declare_passive(&without_line_breaks(name))?;
         Ok(self.done(()))
     }
@@ -48,7 +52,7 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
-    pub fn delete_exchange(&mut self, name: &[u8], if_unused: bool) -> Result<Done<()>, AmqpError> {
+    pub fn delete_exchange(&mut self, _caller: Caller, name: &[u8], if_unused: bool) -> Result<Done<()>, AmqpError> {
         let name = &*without_line_breaks(name);
         let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
         let deleted = self.router.delete(name, if_unused)?;
@@ -65,6 +69,7 @@ impl<S: Store> Broker<S> {
     /// 403 for the default exchange, 404, 406 for headers arguments that make no sense.
     pub fn bind_exchange(
         &mut self,
+        _caller: Caller,
         source: &[u8],
         destination: &[u8],
         routing_key: &[u8],
@@ -86,6 +91,7 @@ impl<S: Store> Broker<S> {
     /// 403 for the default exchange.
     pub fn unbind_exchange(
         &mut self,
+        _caller: Caller,
         source: &[u8],
         destination: &[u8],
         routing_key: &[u8],

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication};
     use crate::protocol::{FieldTable, FieldValue};
 
@@ -133,10 +133,9 @@ mod tests {
     /// A broker with the queue `q`.
     fn broker(arguments: FieldTable) -> (Broker<MemoryStore>, ChannelId) {
         let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
-        broker.open_connection(CLIENT);
-        let channel = broker.open_channel(CLIENT, 1);
+        let channel = testing::connect(&mut broker, CLIENT);
         let request = DeclareRequest { name: b"q", durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
         (broker, channel)
     }
 
@@ -153,7 +152,7 @@ mod tests {
         publish(&mut broker, channel, None);
         publish(&mut broker, channel, Some(50));
         assert_eq!(broker.next_expiry_ms(), None, "the head never expires");
-        assert!(matches!(broker.get(channel, b"q", false, &mut Nobody), Ok(GetOutcome::Got(_))));
+        assert!(matches!(broker.get(broker.caller(channel), b"q", false, &mut Nobody), Ok(GetOutcome::Got(_))));
         assert_eq!(broker.next_expiry_ms(), Some(50));
         broker.set_now(50);
         broker.expire(&mut Nobody);
@@ -172,16 +171,16 @@ mod tests {
         let (durable, exclusive, auto_delete) = (false, false, false);
         let arguments = FieldTable(vec![("x-expires".into(), FieldValue::I32(100))]);
         let request = DeclareRequest { name: b"q", durable, exclusive, auto_delete, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
         assert!(is_there_at(&mut broker, 198), "it was declared again at 99");
         publish(&mut broker, channel, None);
-        broker.get(channel, b"q", false, &mut Nobody).unwrap();
+        broker.get(broker.caller(channel), b"q", false, &mut Nobody).unwrap();
         assert!(is_there_at(&mut broker, 297), "it was got from at 198");
         let arguments = FieldTable::default();
         let request = ConsumeRequest { queue: b"q", consumer_tag: b"t", no_ack: true, exclusive: false, arguments };
-        broker.consume(channel, request).unwrap();
+        broker.consume(broker.caller(channel), request).unwrap();
         assert!(is_there_at(&mut broker, 10_000), "it has a consumer");
-        broker.cancel(channel, b"t");
+        broker.cancel(broker.caller(channel), b"t");
         assert!(is_there_at(&mut broker, 10_099));
         publish(&mut broker, channel, None);
         assert!(!is_there_at(&mut broker, 10_100), "a publish does not use it, and a message does not keep it");
@@ -211,10 +210,10 @@ mod tests {
         // Each one expires sooner than the one before.
         for expiration_ms in (1..100).rev() {
             publish(&mut broker, channel, Some(expiration_ms));
-            broker.get(channel, b"q", true, &mut Nobody).unwrap();
+            broker.get(broker.caller(channel), b"q", true, &mut Nobody).unwrap();
         }
         assert_eq!(broker.expiry.len(), 1);
-        broker.delete_queue(b"q", false, false, CLIENT, &mut Nobody).unwrap();
+        broker.delete_queue(testing::caller(&broker, CLIENT), b"q", false, false, &mut Nobody).unwrap();
         assert_eq!(broker.next_expiry_ms(), None);
     }
 }

@@ -5,11 +5,13 @@ use super::effects::Effects;
 use super::exchange::QueueId;
 use super::queue_commands::count;
 use super::store::Store;
-use super::{Broker, Channel, ChannelId, ConnectionId};
+use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
 
 /// What the broker knows of a connection.
-#[derive(Default)]
 pub(super) struct ConnectionState {
+    /// Whose it is, and where it is at home.
+    pub user: UserId,
+    pub vhost: VhostId,
     /// Queues that die with it.
     pub exclusive_queues: Vec<QueueId>,
     /// Its outbox takes no deliveries for now.
@@ -23,6 +25,21 @@ pub(super) struct ConnectionState {
     pub channels: Vec<ChannelId>,
 }
 
+impl ConnectionState {
+    fn new(user: UserId, vhost: VhostId) -> Self {
+        Self {
+            user,
+            vhost,
+            exclusive_queues: Vec::new(),
+            outbox_full: false,
+            stalled: Line::default(),
+            rejoins: false,
+            stalled_channels: Vec::new(),
+            channels: Vec::new(),
+        }
+    }
+}
+
 /// What a closing connection took along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionClosed {
@@ -33,13 +50,14 @@ pub struct ConnectionClosed {
 }
 
 impl<S: Store> Broker<S> {
-    /// A client finished its handshake. The id must not be in use.
-    pub fn open_connection(&mut self, id: ConnectionId) {
+    /// A client finished its handshake, or one of the broker's own interfaces has something to ask for. The id must not
+    /// be in use.
+    pub fn open_connection(&mut self, id: ConnectionId, user: UserId, vhost: VhostId) {
         let index = id.0 as usize;
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let previous = self.connections[index].replace(ConnectionState::default());
+        let previous = self.connections[index].replace(ConnectionState::new(user, vhost));
         assert!(previous.is_none(), "connection {index} is open already");
     }
 
@@ -50,6 +68,13 @@ impl<S: Store> Broker<S> {
             connection.channels.push(id);
         }
         id
+    }
+
+    /// Who asks, on an open channel of an open connection.
+    pub fn caller(&self, channel: ChannelId) -> Caller {
+        let connection = self.channel(channel).connection;
+        let state = self.connections[connection.0 as usize].as_ref().expect("a channel's connection is open");
+        Caller { connection, channel, user: state.user, vhost: state.vhost }
     }
 
     /// Whether anything consumes on this connection.

@@ -7,6 +7,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `caller`, `keys` | who asks, and which thing is meant |
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: waiting messages, arguments, counts |
 //! | [`message`] | a message's image, the meaning of its properties |
@@ -24,6 +25,7 @@
 //! | `census` | counts of everything, for tests |
 //! | [`snapshot`] | listings for management: plain owned copies |
 
+mod caller;
 mod census;
 mod channel;
 mod consumer;
@@ -37,6 +39,7 @@ pub mod exchange;
 mod exchange_commands;
 mod expiration;
 mod expiry;
+mod keys;
 mod lifecycle;
 pub mod memory;
 pub mod message;
@@ -56,6 +59,7 @@ mod testing;
 mod turns;
 pub mod unacknowledged;
 
+pub use caller::Caller;
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, GetOutcome, Got};
@@ -63,6 +67,8 @@ pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
 pub use done::Done;
 pub use effects::{Effects, Recipient, Room};
+pub use exchange_commands::ExchangeRequest;
+pub use keys::{ChannelId, ConnectionId, ConsumerId, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
@@ -83,22 +89,12 @@ use slab::Slab;
 use std::collections::VecDeque;
 use store::{LogPosition, Store};
 
-/// A client connection; the number is the caller's and is used again after the connection closed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConnectionId(pub u32);
-
-/// An open channel.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ChannelId(pub u32);
-
-/// A running consumer.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConsumerId(pub u32);
-
 /// What a broker is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub vhost: String,
+    /// The one user that there is.
+    pub user: String,
     /// For names that must not be guessed.
     pub seed: [u8; 32],
     /// Milliseconds from 1970 to the zero of the caller's clock.
@@ -230,6 +226,21 @@ impl<S: Store> Broker<S> {
         &self.settings.vhost
     }
 
+    /// The virtual host of that name.
+    pub fn vhost_named(&self, name: &[u8]) -> Option<VhostId> {
+        (name == self.settings.vhost.as_bytes()).then_some(VhostId(0))
+    }
+
+    /// Who the broker's own interfaces ask as, and where.
+    pub fn first_user_and_vhost(&self) -> (UserId, VhostId) {
+        (UserId(0), VhostId(0))
+    }
+
+    /// The user of that name.
+    pub fn user_named(&self, name: &[u8]) -> Option<UserId> {
+        (name == self.settings.user.as_bytes()).then_some(UserId(0))
+    }
+
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -313,7 +324,7 @@ mod tests {
     fn declare(broker: &mut Broker<MemoryStore>, name: &[u8]) -> Result<Declared, AmqpError> {
         let arguments = FieldTable::default();
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody).map(|done| done.value)
+        broker.declare_queue(testing::caller(broker, CLIENT), request, &mut Nobody).map(|done| done.value)
     }
 
     #[test]
@@ -326,8 +337,7 @@ mod tests {
             ..testing::settings()
         };
         let mut broker = Broker::new(settings, MemoryStore::default(), 0);
-        broker.open_connection(CLIENT);
-        let channel = broker.open_channel(CLIENT, 1);
+        let channel = testing::connect(&mut broker, CLIENT);
         let no_arguments = FieldTable::default;
 
         declare(&mut broker, b"q").unwrap();
@@ -336,7 +346,9 @@ mod tests {
         assert_eq!(refused.explanation, "cannot declare queue 'r': queue limit in vhost '/' (1) is reached");
 
         let mut exchange = |name: &[u8]| {
-            let declared = broker.declare_exchange(name, b"fanout", false, false, false, no_arguments());
+            let (durable, auto_delete, internal, arguments) = (false, false, false, no_arguments());
+            let request = ExchangeRequest { name, kind: b"fanout", durable, auto_delete, internal, arguments };
+            let declared = broker.declare_exchange(testing::caller(&broker, CLIENT), request);
             declared.map(|done| done.value).map_err(|error| error.explanation)
         };
         assert_eq!(exchange(b"x"), Ok(true));
@@ -346,14 +358,15 @@ mod tests {
             "cannot declare exchange 'y': exchange limit in vhost '/' (8) is reached"
         );
 
-        broker.bind_queue(b"q", b"x", b"", no_arguments(), CLIENT).unwrap();
-        let refused = broker.bind_queue(b"q", b"x", b"k", no_arguments(), CLIENT).unwrap_err();
+        broker.bind_queue(testing::caller(&broker, CLIENT), b"q", b"x", b"", no_arguments()).unwrap();
+        let refused =
+            broker.bind_queue(testing::caller(&broker, CLIENT), b"q", b"x", b"k", no_arguments()).unwrap_err();
         assert_eq!(refused.explanation, "cannot bind: binding limit in vhost '/' (1) is reached");
 
         let mut consume = |consumer_tag: &[u8]| {
             let arguments = no_arguments();
             let request = ConsumeRequest { queue: b"q", consumer_tag, no_ack: true, exclusive: false, arguments };
-            broker.consume(channel, request).map_err(|error| error.explanation)
+            broker.consume(broker.caller(channel), request).map_err(|error| error.explanation)
         };
         consume(b"a").unwrap();
         assert_eq!(
@@ -365,7 +378,7 @@ mod tests {
     #[test]
     fn channels_that_come_and_go_with_confirms_that_wait_leave_nothing_behind() {
         let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
-        broker.open_connection(CLIENT);
+        testing::connect(&mut broker, CLIENT);
         for _ in 0..5 {
             let channel = broker.open_channel(CLIENT, 1);
             broker.select_confirms(channel).unwrap();

@@ -319,7 +319,7 @@ mod tests {
     use crate::broker::memory::shared_body;
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication, RestoredQueue};
     use crate::protocol::FieldTable;
     use bytes::Bytes;
@@ -331,8 +331,7 @@ mod tests {
         let message_memory = MessageMemory { paging_bytes: PAGING_BYTES, most_bytes: usize::MAX };
         let mut broker =
             Broker::new(super::super::Settings { message_memory, ..settings() }, MemoryStore::default(), 0);
-        broker.open_connection(CLIENT);
-        let channel = broker.open_channel(CLIENT, 1);
+        let channel = testing::connect(&mut broker, CLIENT);
         broker.set_consumer_prefetch(channel, 1);
         (broker, channel)
     }
@@ -340,7 +339,7 @@ mod tests {
     fn declare(broker: &mut Broker<MemoryStore>, name: &[u8]) -> QueueId {
         let arguments = FieldTable::default();
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        broker.declare_queue(testing::caller(broker, CLIENT), request, &mut Nobody).unwrap();
         broker.existing_queue(name).unwrap()
     }
 
@@ -354,7 +353,7 @@ mod tests {
     fn consume(broker: &mut Broker<MemoryStore>, channel: ChannelId, queue: &[u8]) {
         let arguments = FieldTable::default();
         let request = ConsumeRequest { queue, consumer_tag: b"", no_ack: false, exclusive: false, arguments };
-        broker.consume(channel, request).unwrap();
+        broker.consume(broker.caller(channel), request).unwrap();
     }
 
     #[test]

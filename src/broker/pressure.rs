@@ -193,18 +193,16 @@ mod tests {
     impl Scene {
         fn new(queues: usize) -> Self {
             let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
-            broker.open_connection(PUBLISHER);
-            let channel = broker.open_channel(PUBLISHER, 1);
+            let channel = testing::connect(&mut broker, PUBLISHER);
             let mut scene = Self { broker, channel, readers: Vec::new(), limits: LIMITS, short: None, now_ms: 0 };
             for index in 0..queues {
                 let (name, arguments) = (format!("q{index}"), FieldTable::default());
                 let name = name.as_bytes();
                 let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-                scene.broker.declare_queue(request, PUBLISHER, &mut Nobody).unwrap();
+                scene.broker.declare_queue(testing::caller(&scene.broker, PUBLISHER), request, &mut Nobody).unwrap();
                 let queue = scene.broker.existing_queue(name).unwrap();
                 let connection = ConnectionId(index as u32 + 1);
-                scene.broker.open_connection(connection);
-                let channel = scene.broker.open_channel(connection, 1);
+                let channel = testing::connect(&mut scene.broker, connection);
                 scene.broker.set_consumer_prefetch(channel, 1);
                 scene.readers.push(Reader { queue, channel, settled: 0 });
             }
@@ -223,7 +221,7 @@ mod tests {
             let (name, arguments) = (format!("q{index}"), FieldTable::default());
             let queue = name.as_bytes();
             let request = ConsumeRequest { queue, consumer_tag: b"", no_ack: false, exclusive: false, arguments };
-            self.broker.consume(self.readers[index].channel, request).unwrap();
+            self.broker.consume(self.broker.caller(self.readers[index].channel), request).unwrap();
         }
 
         fn queues(&self) -> Vec<QueueId> {

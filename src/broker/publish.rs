@@ -7,7 +7,7 @@ use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use super::message::{Attributes, Content, MessageRef, NEVER};
 use super::queue::Taken;
 use super::store::{LogPosition, Route, Store};
-use super::{Broker, ChannelId};
+use super::{Broker, Caller, ChannelId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 use std::cell::Cell;
 
@@ -60,7 +60,7 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 404 when there is none of that name, 403 when it is internal.
-    pub fn publish_exchange(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+    pub fn publish_exchange(&self, _caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
         self.router.publish_target(name)
     }
 

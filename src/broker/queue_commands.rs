@@ -9,7 +9,7 @@ use super::names::without_line_breaks;
 use super::publish::REPLY_TO;
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableDestination, DurableQueueId, Store};
-use super::{Broker, ChannelId, ConnectionId, ConsumerId, Done};
+use super::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, Done};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 /// Names of this prefix are the broker's.
@@ -70,17 +70,17 @@ impl<S: Store> Broker<S> {
         })
     }
 
-    /// The queue of that name, if the connection may use it.
+    /// The queue of that name, if the caller's connection may use it.
     ///
     /// # Errors
     /// 404 when there is none, 405 when it is exclusive to another connection.
-    pub(super) fn accessible_queue(&self, name: &[u8], connection: ConnectionId) -> Result<QueueId, AmqpError> {
+    pub(super) fn accessible_queue(&self, caller: Caller, name: &[u8]) -> Result<QueueId, AmqpError> {
         let id = self.existing_queue(name)?;
-        if self.is_exclusive_to_another(id, connection) { Err(self.locked(name)) } else { Ok(id) }
+        if self.is_exclusive_to_another(caller, id) { Err(self.locked(name)) } else { Ok(id) }
     }
 
-    fn is_exclusive_to_another(&self, id: QueueId, connection: ConnectionId) -> bool {
-        self.queue(id).properties.exclusive_owner.is_some_and(|owner| owner != connection)
+    fn is_exclusive_to_another(&self, caller: Caller, id: QueueId) -> bool {
+        self.queue(id).properties.exclusive_owner.is_some_and(|owner| owner != caller.connection)
     }
 
     fn locked(&self, name: &[u8]) -> AmqpError {
@@ -101,8 +101,8 @@ impl<S: Store> Broker<S> {
     /// 404, 405.
     pub fn declare_queue_passively(
         &mut self,
+        caller: Caller,
         name: &[u8],
-        connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<Done<Declared>, AmqpError> {
         let meant = &*without_line_breaks(name);
@@ -111,7 +111,7 @@ impl<S: Store> Broker<S> {
             let declared = Declared { name: ShortString::truncated(meant), message_count: 0, consumer_count: 1 };
             return Ok(Done::at_once(declared));
         }
-        let id = self.accessible_queue(meant, connection)?;
+        let id = self.accessible_queue(caller, meant)?;
         Ok(self.declared(id, effects))
     }
 
@@ -144,12 +144,12 @@ impl<S: Store> Broker<S> {
     /// arguments and at the limit.
     pub fn declare_queue(
         &mut self,
+        caller: Caller,
         request: DeclareRequest<'_>,
-        connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<Done<Declared>, AmqpError> {
         if request.name.starts_with(REPLY_TO) {
-            return self.declare_queue_passively(request.name, connection, effects);
+            return self.declare_queue_passively(caller, request.name, effects);
         }
         let name = without_line_breaks(request.name);
         if name.starts_with(RESERVED_PREFIX) {
@@ -160,24 +160,19 @@ impl<S: Store> Broker<S> {
         let name = if name.is_empty() { self.names.queue_name() } else { ShortString::truncated(&name) };
         let id = match self.router.queue_named(&name) {
             Some(id) => {
-                self.assert_equivalent(id, &request, connection)?;
+                self.assert_equivalent(caller, id, &request)?;
                 id
             }
-            None => self.create_queue(name, request, connection)?,
+            None => self.create_queue(caller, name, request)?,
         };
         Ok(self.declared(id, effects))
     }
 
-    fn assert_equivalent(
-        &self,
-        id: QueueId,
-        request: &DeclareRequest<'_>,
-        connection: ConnectionId,
-    ) -> Result<(), AmqpError> {
+    fn assert_equivalent(&self, caller: Caller, id: QueueId, request: &DeclareRequest<'_>) -> Result<(), AmqpError> {
         let properties = &self.queue(id).properties;
         let name = &properties.name;
         // Whose it is comes before what it is: clients that find it locked go on, and at a 406 they give up.
-        if self.is_exclusive_to_another(id, connection) || request.exclusive != properties.exclusive_owner.is_some() {
+        if self.is_exclusive_to_another(caller, id) || request.exclusive != properties.exclusive_owner.is_some() {
             return Err(self.locked(name));
         }
         let subject = Subject { kind: "queue", name, vhost: self.vhost().as_bytes() };
@@ -200,9 +195,9 @@ impl<S: Store> Broker<S> {
 
     fn create_queue(
         &mut self,
+        caller: Caller,
         name: ShortString,
         request: DeclareRequest<'_>,
-        connection: ConnectionId,
     ) -> Result<QueueId, AmqpError> {
         let settings = arguments::parse(&request.arguments, &name.to_string(), self.vhost())?;
         let doing = format!("declare queue '{name}'");
@@ -213,7 +208,7 @@ impl<S: Store> Broker<S> {
             name: name.clone(),
             durable: request.durable,
             auto_delete: request.auto_delete,
-            exclusive_owner: request.exclusive.then_some(connection),
+            exclusive_owner: request.exclusive.then_some(caller.connection),
             arguments: request.arguments,
         };
         // An exclusive queue dies with its connection, so nothing of it is worth keeping.
@@ -227,7 +222,7 @@ impl<S: Store> Broker<S> {
             self.define(&Definition::QueueDeclared { id: durable_id, name, auto_delete, arguments });
         }
         if request.exclusive
-            && let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize)
+            && let Some(Some(connection)) = self.connections.get_mut(caller.connection.0 as usize)
         {
             connection.exclusive_queues.push(id);
         }
@@ -250,16 +245,16 @@ impl<S: Store> Broker<S> {
     /// 403 for the default exchange, 404, 406 for headers arguments that make no sense, 405.
     pub fn bind_queue(
         &mut self,
+        caller: Caller,
         queue: &[u8],
         exchange: &[u8],
         routing_key: &[u8],
         arguments: FieldTable,
-        connection: ConnectionId,
     ) -> Result<Done<bool>, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         let source = self.router.bind_target(exchange)?;
         let id = self.existing_queue(queue)?;
-        if self.is_exclusive_to_another(id, connection) {
+        if self.is_exclusive_to_another(caller, id) {
             self.router.check_bind_arguments(source, &arguments)?;
             return Err(self.locked(queue));
         }
@@ -278,16 +273,16 @@ impl<S: Store> Broker<S> {
     /// 403 for the default exchange, 405.
     pub fn unbind_queue(
         &mut self,
+        caller: Caller,
         queue: &[u8],
         exchange: &[u8],
         routing_key: &[u8],
         arguments: &FieldTable,
-        connection: ConnectionId,
     ) -> Result<Done<()>, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
         match self.router.queue_named(queue) {
             Some(id) => {
-                if self.is_exclusive_to_another(id, connection)
+                if self.is_exclusive_to_another(caller, id)
                     && self.router.is_bound(exchange, id, routing_key, arguments)
                 {
                     return Err(self.locked(queue));
@@ -312,11 +307,11 @@ impl<S: Store> Broker<S> {
     /// 404, 405.
     pub fn purge_queue(
         &mut self,
+        caller: Caller,
         name: &[u8],
-        connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<Done<u32>, AmqpError> {
-        let id = self.accessible_queue(name, connection)?;
+        let id = self.accessible_queue(caller, name)?;
         self.settle_deliveries(id, effects);
         let length = self.purge(id);
         Ok(match self.queue(id).durable_id {
@@ -353,17 +348,17 @@ impl<S: Store> Broker<S> {
     /// 405; 406 when it is in use or not empty and the client asked to be told.
     pub fn delete_queue(
         &mut self,
+        caller: Caller,
         name: &[u8],
         if_unused: bool,
         if_empty: bool,
-        connection: ConnectionId,
         effects: &mut impl Effects,
     ) -> Result<Done<DeletedQueue>, AmqpError> {
         let name = &*without_line_breaks(name);
         if self.router.queue_named(name).is_none() {
             return Ok(self.done(DeletedQueue::default()));
         }
-        let id = self.accessible_queue(name, connection)?;
+        let id = self.accessible_queue(caller, name)?;
         self.settle_deliveries(id, effects);
         let queue = self.queue(id);
         let refuse = |why: &str| {

@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{Nobody, settings};
+    use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Publication};
     use crate::protocol::FieldTable;
 
@@ -260,17 +260,16 @@ mod tests {
     /// queue.
     fn acknowledged(outcome: Settlement, count: u64, multiple: bool, in_transaction: bool) -> (u64, u64) {
         let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
-        broker.open_connection(CLIENT);
-        let channel = broker.open_channel(CLIENT, 1);
+        let channel = testing::connect(&mut broker, CLIENT);
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(request, CLIENT, &mut Nobody).unwrap();
+        broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
         let queue = broker.existing_queue(name).unwrap();
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         (0..count).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));
         for _ in 0..count {
-            assert!(matches!(broker.get(channel, name, false, &mut Nobody), Ok(GetOutcome::Got(_))));
+            assert!(matches!(broker.get(broker.caller(channel), name, false, &mut Nobody), Ok(GetOutcome::Got(_))));
         }
         if in_transaction {
             broker.select_transaction(channel).unwrap();

@@ -127,18 +127,18 @@ mod tests {
         /// So many consumers of one connection at one queue, all stalled but the first, and who publishes to it.
         fn stalled(consumers: usize) -> Self {
             let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
-            broker.open_connection(CLIENT);
-            broker.open_connection(PUBLISHER);
-            let (channel, publisher) = (broker.open_channel(CLIENT, 1), broker.open_channel(PUBLISHER, 1));
+            let (channel, publisher) =
+                (testing::connect(&mut broker, CLIENT), testing::connect(&mut broker, PUBLISHER));
+            let caller = broker.caller(channel);
             let mut bench = Self { broker, channel, publisher, takers: Takers { fills: true, ..Takers::default() } };
             let (name, arguments) = (b"q".as_slice(), FieldTable::default());
             let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-            bench.broker.declare_queue(request, CLIENT, &mut bench.takers).unwrap();
+            bench.broker.declare_queue(caller, request, &mut bench.takers).unwrap();
             for tag in 0..consumers {
                 let (consumer_tag, arguments) = (tag.to_string(), FieldTable::default());
                 let consumer_tag = consumer_tag.as_bytes();
                 let request = ConsumeRequest { queue: b"q", consumer_tag, no_ack: true, exclusive: false, arguments };
-                bench.broker.consume(channel, request).unwrap();
+                bench.broker.consume(caller, request).unwrap();
             }
             bench.publish(2);
             bench.pump_all();
@@ -215,15 +215,18 @@ mod tests {
     fn nothing_stays_of_those_who_were_cancelled_while_they_were_stalled() {
         let mut bench = Bench::stalled(60);
         for tag in 0..50 {
-            bench.broker.cancel(bench.channel, tag.to_string().as_bytes());
+            bench.broker.cancel(bench.broker.caller(bench.channel), tag.to_string().as_bytes());
             bench.broker.census();
         }
         bench.broker.connection_drained(CLIENT);
         bench.pump_all();
         assert_eq!(bench.broker.consumers.len(), 10);
         let mut bench = Bench::stalled(60);
-        (0..10).for_each(|tag| bench.broker.cancel(bench.channel, tag.to_string().as_bytes()));
-        bench.broker.delete_queue(b"q", false, false, CLIENT, &mut bench.takers).unwrap();
+        (0..10).for_each(|tag| bench.broker.cancel(bench.broker.caller(bench.channel), tag.to_string().as_bytes()));
+        bench
+            .broker
+            .delete_queue(testing::caller(&bench.broker, CLIENT), b"q", false, false, &mut bench.takers)
+            .unwrap();
         assert_eq!(bench.broker.consumers.len(), 0);
         let mut bench = Bench::stalled(20_000);
         bench.broker.connection_drained(CLIENT);
@@ -231,7 +234,7 @@ mod tests {
         bench.pump_all();
         assert_eq!(bench.broker.consumers.len(), 0);
         bench.broker.close_connection(CLIENT, &mut bench.takers);
-        bench.broker.open_connection(CLIENT);
+        testing::connect(&mut bench.broker, CLIENT);
         bench.pump_all();
     }
 }

@@ -2,7 +2,12 @@
 
 use super::effects::{Effects, Recipient, Room};
 use super::message::Content;
-use super::{ConnectionId, MessageMemory, Settings};
+use super::store::Store;
+use super::{Broker, Caller, ChannelId, ConnectionId, MessageMemory, Settings, UserId, VhostId};
+
+/// The one user and the one vhost of a broker with these [`settings`].
+pub(super) const USER: UserId = UserId(0);
+pub(super) const VHOST: VhostId = VhostId(0);
 
 /// Nobody listens.
 pub(super) struct Nobody;
@@ -20,6 +25,7 @@ impl Effects for Nobody {
 pub(super) fn settings() -> Settings {
     Settings {
         vhost: "/".into(),
+        user: "guest".into(),
         seed: [0; 32],
         unix_start_ms: 0,
         queues_max: 0,
@@ -29,4 +35,16 @@ pub(super) fn settings() -> Settings {
         transaction_max_bytes: usize::MAX,
         message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
     }
+}
+
+/// A client connects, and opens its first channel.
+pub(super) fn connect<S: Store>(broker: &mut Broker<S>, connection: ConnectionId) -> ChannelId {
+    broker.open_connection(connection, USER, VHOST);
+    broker.open_channel(connection, 1)
+}
+
+/// Who asks, on the first channel that a connection opened.
+pub(super) fn caller<S: Store>(broker: &Broker<S>, connection: ConnectionId) -> Caller {
+    let state = broker.connections[connection.0 as usize].as_ref().expect("the test connected");
+    broker.caller(state.channels[0])
 }

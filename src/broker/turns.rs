@@ -245,8 +245,7 @@ mod tests {
     impl Bench {
         fn new(prefetch_count: u16) -> Self {
             let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
-            broker.open_connection(CLIENT);
-            let channel = broker.open_channel(CLIENT, 1);
+            let channel = testing::connect(&mut broker, CLIENT);
             broker.set_channel_prefetch(channel, prefetch_count);
             Self { broker, channel, takers: Takers::default(), settled: 0 }
         }
@@ -254,13 +253,13 @@ mod tests {
         fn declare(&mut self, name: &str) {
             let (name, arguments) = (name.as_bytes(), FieldTable::default());
             let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-            self.broker.declare_queue(request, CLIENT, &mut self.takers).unwrap();
+            self.broker.declare_queue(testing::caller(&self.broker, CLIENT), request, &mut self.takers).unwrap();
         }
 
         fn consume(&mut self, queue: &str, tag: &str, no_ack: bool) {
             let (queue, consumer_tag, arguments) = (queue.as_bytes(), tag.as_bytes(), FieldTable::default());
             let request = ConsumeRequest { queue, consumer_tag, no_ack, exclusive: false, arguments };
-            self.broker.consume(self.channel, request).unwrap();
+            self.broker.consume(self.broker.caller(self.channel), request).unwrap();
         }
 
         fn publish(&mut self, queue: &str, count: usize) {
@@ -386,10 +385,13 @@ mod tests {
         }
         bench.pump();
         for tag in 0..30 {
-            bench.broker.cancel(bench.channel, format!("q{tag}").as_bytes());
+            bench.broker.cancel(bench.broker.caller(bench.channel), format!("q{tag}").as_bytes());
             bench.broker.census();
         }
-        bench.broker.delete_queue(b"p", false, false, CLIENT, &mut bench.takers).unwrap();
+        bench
+            .broker
+            .delete_queue(testing::caller(&bench.broker, CLIENT), b"p", false, false, &mut bench.takers)
+            .unwrap();
         bench.acknowledge();
         assert_eq!(bench.pump(), ["q30"]);
         bench.broker.close_channel(bench.channel);

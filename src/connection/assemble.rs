@@ -166,19 +166,19 @@ fn finish<S: Store>(
     if last.immediate {
         return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
     }
-    let exchange = broker.publish_exchange(exchange_of(&last.address))?;
+    let exchange = broker.publish_exchange(channel.caller, exchange_of(&last.address))?;
 
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
     let PublishedProperties { attributes, extra_keys, replaced } = match last.known_attributes(properties_bytes) {
         Some(attributes) => PublishedProperties::plain(attributes),
-        None => published_properties(properties_bytes, user, channel.id, broker)?,
+        None => published_properties(properties_bytes, user, channel.caller.channel, broker)?,
     };
     if let Some(replaced) = replaced {
         header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
     }
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let content = Framed { frames: &frames, header_frame_length, shared_body: shared_body.as_ref() };
-    route_and_publish(channel.id, last, exchange, content, attributes, &extra_keys, context)
+    route_and_publish(channel.caller, last, exchange, content, attributes, &extra_keys, context)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A channel as its connection sees it: what is expected next, and the last publish.
 
 use super::lane::Template;
-use crate::broker::ChannelId;
+use crate::broker::Caller;
 use crate::broker::exchange::QueueId;
 use crate::broker::memory::ClientHolding;
 use crate::broker::message::Attributes;
@@ -74,15 +74,17 @@ pub const KNOWN_PROPERTIES_MAX: usize = 128;
 
 pub struct Channel {
     pub number: u16,
-    pub id: ChannelId,
+    /// The client on this channel, as it asks the broker.
+    pub caller: Caller,
     pub state: ChannelState,
     pub incoming: Incoming,
     pub last_publish: LastPublish,
 }
 
 impl Channel {
-    pub fn new(number: u16, id: ChannelId) -> Self {
-        Self { number, id, state: ChannelState::Open, incoming: Incoming::Method, last_publish: LastPublish::default() }
+    pub fn new(number: u16, caller: Caller) -> Self {
+        let (incoming, last_publish) = (Incoming::Method, LastPublish::default());
+        Self { number, caller, state: ChannelState::Open, incoming, last_publish }
     }
 
     /// Nothing that comes on it is a command or a content any more.

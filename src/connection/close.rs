@@ -80,7 +80,7 @@ impl Connection {
         context.outboxes.method(self.id, channel_number, &close);
         let Some(channel) = self.find_channel(channel_number) else { return };
         channel.ignore_from_now(ChannelState::Closing);
-        context.broker.close_channel(channel.id);
+        context.broker.close_channel(channel.caller.channel);
     }
 
     /// The client said `channel.close`. It may have sent more on the channel before it can hear the answer, and that is
@@ -89,7 +89,7 @@ impl Connection {
         context.broker.flush_confirms(context.outboxes);
         let channel = &mut self.channels[index];
         channel.ignore_from_now(ChannelState::Closed);
-        context.broker.close_channel(channel.id);
+        context.broker.close_channel(channel.caller.channel);
         let number = channel.number;
         self.has_closed_channels = true;
         self.answer_channel_close(number, context);

@@ -3,7 +3,7 @@
 use super::channel::{Channel, LastPublish};
 use super::{Alarm, Connection, Context, Phase};
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{DeclareRequest, Done, PressureLimits, QueuePressure, ShortQueue};
+use crate::broker::{Caller, DeclareRequest, Done, ExchangeRequest, PressureLimits, QueuePressure, ShortQueue};
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
 use crate::protocol::{AmqpError, Method, ReplyCode};
 use std::borrow::Cow;
@@ -41,7 +41,8 @@ impl Connection {
             let error = AmqpError::connection(ReplyCode::NotAllowed, explanation).without_method();
             return self.raise_on_connection(&error, (0, 0), context);
         }
-        let channel = Channel::new(number, context.broker.open_channel(self.id, number));
+        let id = context.broker.open_channel(self.id, number);
+        let channel = Channel::new(number, context.broker.caller(id));
         let index = self.channels.partition_point(|open| open.number < number);
         if self.channels.len() == self.channels.capacity() && self.channels.len() < 4 {
             // Most connections have one or a few channels: grow by what is needed.
@@ -92,7 +93,7 @@ impl Connection {
             | Method::ExchangeBind(_)
             | Method::ExchangeUnbind(_) => self.exchange_command(index, method, context),
             Method::ConfirmSelect(confirm::Select { nowait }) => {
-                context.broker.select_confirms(self.channels[index].id)?;
+                context.broker.select_confirms(self.channels[index].caller.channel)?;
                 self.answer(number, nowait, &Method::ConfirmSelectOk(confirm::SelectOk), context);
                 Ok(())
             }
@@ -163,14 +164,14 @@ impl Connection {
         if !name.is_empty() {
             return Ok(Cow::Borrowed(name));
         }
-        match context.broker.last_queue(self.channels[index].id) {
+        match context.broker.last_queue(self.channels[index].caller.channel) {
             Some(last) => Ok(Cow::Owned(last.as_bytes().to_vec())),
             None => Err(AmqpError::channel(ReplyCode::NotFound, "no previously declared queue")),
         }
     }
 
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
-        let number = self.channels[index].number;
+        let Channel { number, caller, .. } = *self.channels[index];
         match method {
             Method::QueueDeclare(declare) => self.declare_queue(index, declare, context),
             Method::QueueBind(bind) => {
@@ -178,7 +179,7 @@ impl Connection {
                 // With neither name nor key the key is the queue's name (AMQP 0-9-1, queue.bind).
                 let routing_key =
                     if bind.queue.is_empty() && bind.routing_key.is_empty() { &name } else { bind.routing_key };
-                let done = context.broker.bind_queue(&name, bind.exchange, routing_key, bind.arguments, self.id)?;
+                let done = context.broker.bind_queue(caller, &name, bind.exchange, routing_key, bind.arguments)?;
                 self.answer_when(done.durable_at, number, bind.nowait, &Method::QueueBindOk(queue::BindOk), context);
                 Ok(())
             }
@@ -187,14 +188,14 @@ impl Connection {
                 let routing_key =
                     if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { unbind.routing_key };
                 let done =
-                    context.broker.unbind_queue(&name, unbind.exchange, routing_key, &unbind.arguments, self.id)?;
+                    context.broker.unbind_queue(caller, &name, unbind.exchange, routing_key, &unbind.arguments)?;
                 self.answer_when(done.durable_at, number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
                 Ok(())
             }
             Method::QueuePurge(purge) => {
                 let name = self.named_queue(index, purge.queue, context)?;
                 let Done { value: message_count, durable_at } =
-                    context.broker.purge_queue(&name, self.id, context.outboxes)?;
+                    context.broker.purge_queue(caller, &name, context.outboxes)?;
                 let answer = Method::QueuePurgeOk(queue::PurgeOk { message_count });
                 self.answer_when(durable_at, number, purge.nowait, &answer, context);
                 Ok(())
@@ -202,7 +203,7 @@ impl Connection {
             Method::QueueDelete(delete) => {
                 let name = self.named_queue(index, delete.queue, context)?;
                 let Done { value: deleted, durable_at } =
-                    context.broker.delete_queue(&name, delete.if_unused, delete.if_empty, self.id, context.outboxes)?;
+                    context.broker.delete_queue(caller, &name, delete.if_unused, delete.if_empty, context.outboxes)?;
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
                 self.answer_when(durable_at, number, delete.nowait, &answer, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
@@ -218,13 +219,13 @@ impl Connection {
         declare: queue::Declare<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
-        let Channel { number, id, .. } = *self.channels[index];
+        let Channel { number, caller, .. } = *self.channels[index];
         let queue::Declare { queue: name, passive, durable, exclusive, auto_delete, nowait, arguments } = declare;
         let Done { value: declared, durable_at } = if passive {
-            context.broker.declare_queue_passively(name, self.id, context.outboxes)?
+            context.broker.declare_queue_passively(caller, name, context.outboxes)?
         } else {
             let request = DeclareRequest { name, durable, exclusive, auto_delete, arguments };
-            context.broker.declare_queue(request, self.id, context.outboxes)?
+            context.broker.declare_queue(caller, request, context.outboxes)?
         };
         let answer = Method::QueueDeclareOk(queue::DeclareOk {
             queue: &declared.name,
@@ -232,7 +233,7 @@ impl Connection {
             consumer_count: declared.consumer_count,
         });
         self.answer_when(durable_at, number, nowait, &answer, context);
-        context.broker.set_last_queue(id, declared.name);
+        context.broker.set_last_queue(caller.channel, declared.name);
         Ok(())
     }
 
@@ -242,27 +243,22 @@ impl Connection {
         method: Method<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
-        let number = self.channels[index].number;
+        let Channel { number, caller, .. } = *self.channels[index];
         match method {
             Method::ExchangeDeclare(declare) => {
                 let nowait = declare.nowait;
                 let durable_at = if declare.passive {
-                    context.broker.declare_exchange_passively(declare.exchange)?.durable_at
+                    context.broker.declare_exchange_passively(caller, declare.exchange)?.durable_at
                 } else {
-                    let done = context.broker.declare_exchange(
-                        declare.exchange,
-                        declare.exchange_type,
-                        declare.durable,
-                        declare.auto_delete,
-                        declare.internal,
-                        declare.arguments,
-                    )?;
-                    done.durable_at
+                    let exchange::Declare { exchange: name, exchange_type: kind, .. } = declare;
+                    let exchange::Declare { durable, auto_delete, internal, arguments, .. } = declare;
+                    let request = ExchangeRequest { name, kind, durable, auto_delete, internal, arguments };
+                    context.broker.declare_exchange(caller, request)?.durable_at
                 };
                 self.answer_when(durable_at, number, nowait, &Method::ExchangeDeclareOk(exchange::DeclareOk), context);
             }
             Method::ExchangeDelete(delete) => {
-                let done = context.broker.delete_exchange(delete.exchange, delete.if_unused)?;
+                let done = context.broker.delete_exchange(caller, delete.exchange, delete.if_unused)?;
                 self.answer_when(
                     done.durable_at,
                     number,
@@ -272,8 +268,8 @@ impl Connection {
                 );
             }
             Method::ExchangeBind(bind) => {
-                let done =
-                    context.broker.bind_exchange(bind.source, bind.destination, bind.routing_key, bind.arguments)?;
+                let exchange::Bind { source, destination, routing_key, arguments, .. } = bind;
+                let done = context.broker.bind_exchange(caller, source, destination, routing_key, arguments)?;
                 self.answer_when(
                     done.durable_at,
                     number,
@@ -284,6 +280,7 @@ impl Connection {
             }
             Method::ExchangeUnbind(unbind) => {
                 let done = context.broker.unbind_exchange(
+                    caller,
                     unbind.source,
                     unbind.destination,
                     unbind.routing_key,
@@ -308,7 +305,7 @@ impl Connection {
         method: &Method<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
-        let Channel { number, id, .. } = *self.channels[index];
+        let Channel { number, caller: Caller { channel: id, .. }, .. } = *self.channels[index];
         let mut durable_at = LogPosition::default();
         let answer = match method {
             Method::TxSelect(_) => {

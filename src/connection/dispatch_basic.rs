@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::dispatch::Outcome;
 use super::{Awaited, Connection, Context};
 use crate::broker::store::Store;
-use crate::broker::{ConsumeRequest, GetOutcome, Settlement};
+use crate::broker::{Caller, ConsumeRequest, GetOutcome, Settlement};
 use crate::protocol::method::basic;
 use crate::protocol::{AmqpError, Method, ReplyCode, ShortString};
 
@@ -15,7 +15,8 @@ impl Connection {
         method: Method<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
-        let Channel { number, id, .. } = *self.channels[index];
+        let Channel { number, caller, .. } = *self.channels[index];
+        let id = caller.channel;
         match method {
             Method::BasicAck(basic::Ack { delivery_tag, multiple }) => {
                 context.broker.settle(id, delivery_tag, multiple, Settlement::Acknowledged)
@@ -29,7 +30,7 @@ impl Connection {
             Method::BasicQos(qos) => self.qos(index, qos, context),
             Method::BasicConsume(consume) => self.consume(index, consume, context),
             Method::BasicCancel(basic::Cancel { consumer_tag, nowait }) => {
-                context.broker.cancel(id, consumer_tag);
+                context.broker.cancel(caller, consumer_tag);
                 let answer = Method::BasicCancelOk(basic::CancelOk { consumer_tag });
                 self.answer(number, nowait, &answer, context);
                 Ok(())
@@ -40,7 +41,7 @@ impl Connection {
             }
             Method::BasicGet(basic::Get { queue, no_ack }) => {
                 let queue = self.named_queue(index, queue, context)?;
-                match context.broker.get(id, &queue, no_ack, context.outboxes)? {
+                match context.broker.get(caller, &queue, no_ack, context.outboxes)? {
                     GetOutcome::Got(got) => context.outboxes.got(self.id, number, &got),
                     GetOutcome::Empty => {
                         self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context);
@@ -60,7 +61,7 @@ impl Connection {
     }
 
     fn qos<S: Store>(&mut self, index: usize, qos: basic::Qos, context: &mut Context<'_, S>) -> Outcome {
-        let Channel { number, id, .. } = *self.channels[index];
+        let Channel { number, caller: Caller { channel: id, .. }, .. } = *self.channels[index];
         let basic::Qos { prefetch_size, prefetch_count, global } = qos;
         if prefetch_size != 0 {
             let explanation = format!("prefetch_size!=0 ({prefetch_size})");
@@ -84,7 +85,7 @@ impl Connection {
         consume: basic::Consume<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
-        let Channel { number, id, .. } = *self.channels[index];
+        let Channel { number, caller, .. } = *self.channels[index];
         let queue = self.named_queue(index, consume.queue, context)?;
         // no_local is ignored, as RabbitMQ does.
         let request = ConsumeRequest {
@@ -94,7 +95,7 @@ impl Connection {
             exclusive: consume.exclusive,
             arguments: consume.arguments,
         };
-        let consumer_tag = context.broker.consume(id, request)?;
+        let consumer_tag = context.broker.consume(caller, request)?;
         let answer = Method::BasicConsumeOk(basic::ConsumeOk { consumer_tag: &consumer_tag });
         self.answer(number, consume.nowait, &answer, context);
         Ok(())
@@ -104,7 +105,7 @@ impl Connection {
         if !requeue {
             return Err(AmqpError::connection(ReplyCode::NotImplemented, "requeue=false"));
         }
-        context.broker.recover(self.channels[index].id);
+        context.broker.recover(self.channels[index].caller.channel);
         Ok(())
     }
 }

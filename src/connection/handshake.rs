@@ -180,21 +180,23 @@ impl Connection {
     }
 
     fn open<S: Store>(&mut self, open: connection::Open<'_>, context: &mut Context<'_, S>) {
-        if open.virtual_host != context.settings.vhost.as_bytes() {
-            let vhost = String::from_utf8_lossy(open.virtual_host);
-            let error = AmqpError::connection(ReplyCode::NotAllowed, format!("vhost {vhost} not found"));
+        let name = String::from_utf8_lossy(open.virtual_host);
+        let refuse = |explanation| AmqpError::connection(ReplyCode::NotAllowed, explanation);
+        let Some(vhost) = context.broker.vhost_named(open.virtual_host) else {
+            let error = refuse(format!("vhost {name} not found"));
             return self.raise_on_connection(&error, (10, 40), context);
-        }
-        context.broker.open_connection(self.id);
+        };
+        let user = self.user().unwrap_or_default();
+        let Some(user) = context.broker.user_named(user.as_bytes()) else {
+            let error = refuse(format!("access to vhost '{name}' refused for user '{user}'"));
+            return self.raise_on_connection(&error, (10, 40), context);
+        };
+        context.broker.open_connection(self.id, user, vhost);
         context.outboxes.method(self.id, 0, &Method::ConnectionOpenOk(connection::OpenOk));
         self.phase = Phase::Running;
         self.deadline_ms = None;
         self.last_received_ms = context.now_ms;
-        log::info!(
-            "{}: user '{}' granted access to vhost '{}'",
-            self.name(),
-            self.user().unwrap_or_default(),
-            context.settings.vhost
-        );
+        let user = self.user().unwrap_or_default();
+        log::info!("{}: user '{user}' granted access to vhost '{name}'", self.name());
     }
 }

@@ -12,7 +12,7 @@ use super::{Connection, Context, Settings};
 use crate::broker::exchange::ExchangeId;
 use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, plain_attributes};
 use crate::broker::store::Store;
-use crate::broker::{ChannelId, DirectLane, Publication, Room};
+use crate::broker::{Caller, ChannelId, DirectLane, Publication, Room};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::method::basic;
 use crate::protocol::properties::BASIC_CLASS_ID;
@@ -122,7 +122,8 @@ impl Connection {
     #[inline]
     pub(super) fn receive_repeated_publishes<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
-        let Channel { number, id, incoming, last_publish, .. } = &mut **channel;
+        let Channel { number, caller, incoming, last_publish, .. } = &mut **channel;
+        let id = caller.channel;
         if last_publish.route_generation != Some(context.broker.routing_generation())
             || !matches!(incoming, Incoming::Method)
             || context.alarm.is_some()
@@ -136,7 +137,7 @@ impl Connection {
             if let [queue] = last_publish.queues[..]
                 && let Some(lane) = context.broker.open_lane(queue)
             {
-                let taken = publish_in_lane(*id, *number, lane, last_publish, &input[position..], frame_max, context);
+                let taken = publish_in_lane(id, *number, lane, last_publish, &input[position..], frame_max, context);
                 position += taken;
                 if taken > 0 {
                     continue;
@@ -153,7 +154,7 @@ impl Connection {
                 attributes,
                 mandatory: last_publish.mandatory,
             };
-            context.broker.publish(*id, &publication, &last_publish.queues, context.outboxes);
+            context.broker.publish(id, &publication, &last_publish.queues, context.outboxes);
             position += last_publish.method_frame.len() + frames.len();
         }
         self.published |= position > 0;
@@ -165,13 +166,13 @@ impl Connection {
     #[inline]
     pub(super) fn receive_whole_content<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
-        let Channel { number, id, state, incoming, last_publish } = &mut **channel;
+        let Channel { number, caller, state, incoming, last_publish } = &mut **channel;
         if *state != ChannelState::Open
             || !matches!(incoming, Incoming::Header)
             || context.alarm.is_some()
             || !allows_all_small(context.settings)
             || last_publish.immediate
-            || context.broker.is_transactional(*id)
+            || context.broker.is_transactional(caller.channel)
         {
             return 0;
         }
@@ -181,9 +182,11 @@ impl Connection {
             return 0;
         }
         let Some(attributes) = last_publish.attributes_of(content.properties()) else { return 0 };
-        let Ok(exchange) = context.broker.publish_exchange(exchange_of(&last_publish.address)) else { return 0 };
+        let Ok(exchange) = context.broker.publish_exchange(*caller, exchange_of(&last_publish.address)) else {
+            return 0;
+        };
         let content = Framed { frames, header_frame_length, shared_body: None };
-        let published = route_and_publish(*id, last_publish, exchange, content, attributes, &[], context);
+        let published = route_and_publish(*caller, last_publish, exchange, content, attributes, &[], context);
         debug_assert!(published.is_ok(), "only a transaction refuses a publish");
         *incoming = Incoming::Method;
         self.published = true;
@@ -222,7 +225,7 @@ pub(super) struct Framed<'a> {
 /// Publishes a content to where the channel's last method says.
 #[inline]
 pub(super) fn route_and_publish<S: Store>(
-    id: ChannelId,
+    caller: Caller,
     last: &mut LastPublish,
     exchange: ExchangeId,
     content: Framed<'_>,
@@ -230,6 +233,7 @@ pub(super) fn route_and_publish<S: Store>(
     extra_keys: &[ShortString],
     context: &mut Context<'_, S>,
 ) -> Result<(), AmqpError> {
+    let id = caller.channel;
     let broker = &mut *context.broker;
     let LastPublish { address, mandatory, queues, route_generation, newest_queue, .. } = last;
     let Framed { frames, header_frame_length, shared_body } = content;

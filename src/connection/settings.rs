@@ -19,7 +19,6 @@ pub trait Authenticator {
 }
 
 pub struct Settings {
-    pub vhost: String,
     pub identity: Identity,
     pub cluster_name: String,
     pub authenticator: Box<dyn Authenticator>,

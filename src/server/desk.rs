@@ -7,7 +7,7 @@ use super::hub::{DiskRoom, Hub};
 use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{ConnectionId, DeclareRequest, Done, GetOutcome, Got, Settlement};
+use crate::broker::{ConnectionId, DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement};
 use crate::connection::{Connection, Phase};
 use crate::management::{
     BindingSpec, Change, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode,
@@ -163,19 +163,20 @@ fn carry_out<S: Store>(change: Change, hub: &mut Hub<S>) -> Done<Answer> {
         Change::PurgeQueue { name, reply } => later(
             reply,
             hub.directly(|direct| {
-                let purged = direct.broker.purge_queue(&name, direct.connection, &mut direct.effects)?;
+                let purged = direct.broker.purge_queue(direct.caller, &name, &mut direct.effects)?;
                 Ok(purged.map(|_| ()))
             }),
         ),
         Change::DeclareExchange { name, attributes, reply } => {
             let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
             let declared = hub.directly(|direct| {
-                direct.broker.declare_exchange(&name, &kind, durable, auto_delete, internal, arguments)
+                let request = ExchangeRequest { name: &name, kind: &kind, durable, auto_delete, internal, arguments };
+                direct.broker.declare_exchange(direct.caller, request)
             });
             later(reply, declared)
         }
         Change::DeleteExchange { name, if_unused, reply } => {
-            later(reply, hub.directly(|direct| direct.broker.delete_exchange(&name, if_unused)))
+            later(reply, hub.directly(|direct| direct.broker.delete_exchange(direct.caller, &name, if_unused)))
         }
         Change::Bind { binding, reply } => later(reply, hub.directly(|direct| bind(direct, binding))),
         Change::Unbind { binding, reply } => later(reply, hub.directly(|direct| unbind(direct, &binding))),
@@ -249,7 +250,7 @@ fn declare_queue<S: Store>(
     let QueueAttributes { durable, auto_delete, arguments } = attributes;
     let created_before = direct.broker.totals().queues_created;
     let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
-    let done = direct.broker.declare_queue(request, direct.connection, &mut direct.effects)?;
+    let done = direct.broker.declare_queue(direct.caller, request, &mut direct.effects)?;
     Ok(done.map(|_| direct.broker.totals().queues_created > created_before))
 }
 
@@ -259,7 +260,7 @@ fn delete_queue<S: Store>(
     if_unused: bool,
     if_empty: bool,
 ) -> Result<Done<()>, AmqpError> {
-    let deleted = direct.broker.delete_queue(name, if_unused, if_empty, direct.connection, &mut direct.effects)?;
+    let deleted = direct.broker.delete_queue(direct.caller, name, if_unused, if_empty, &mut direct.effects)?;
     direct.broker.notify_cancelled(&deleted.value, &mut direct.effects);
     Ok(deleted.map(|_| ()))
 }
@@ -269,19 +270,19 @@ fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<Do
     if to_queue {
         direct
             .broker
-            .bind_queue(&destination, &source, &routing_key, arguments, direct.connection)
+            .bind_queue(direct.caller, &destination, &source, &routing_key, arguments)
             .map(|done| done.map(|_| ()))
     } else {
-        direct.broker.bind_exchange(&source, &destination, &routing_key, arguments)
+        direct.broker.bind_exchange(direct.caller, &source, &destination, &routing_key, arguments)
     }
 }
 
 fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<Done<()>, AmqpError> {
     let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
     if *to_queue {
-        direct.broker.unbind_queue(destination, source, routing_key, arguments, direct.connection)
+        direct.broker.unbind_queue(direct.caller, destination, source, routing_key, arguments)
     } else {
-        direct.broker.unbind_exchange(source, destination, routing_key, arguments)
+        direct.broker.unbind_exchange(direct.caller, source, destination, routing_key, arguments)
     }
 }
 
@@ -290,19 +291,19 @@ fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> R
     let PublishSpec { user, exchange, routing_key, properties, body } = *publish;
     let persistent = properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT);
     let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
-    let Direct { broker, channel, effects, message_size_max, .. } = direct;
-    message.publish(*channel, &user, *message_size_max, broker, effects)?;
+    let Direct { broker, caller, effects, message_size_max } = direct;
+    message.publish(*caller, &user, *message_size_max, broker, effects)?;
     let durable_at = if persistent { broker.store_mut().everything() } else { LogPosition::default() };
     Ok(Done { value: !effects.returned(), durable_at })
 }
 
 fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Done<Vec<GotMessage>>, AmqpError> {
-    let Direct { broker, channel, effects, .. } = direct;
+    let Direct { broker, caller, effects, .. } = direct;
     let mut messages = Vec::new();
     let mut bytes = 0;
     while messages.len() < get.count.min(GET_MESSAGES_MAX) && bytes < GET_BYTES_MAX {
         // Messages that are away now are there when they are asked for again.
-        let outcome = broker.get(*channel, &get.queue, get.mode == GetMode::Take, effects)?;
+        let outcome = broker.get(*caller, &get.queue, get.mode == GetMode::Take, effects)?;
         let GetOutcome::Got(got) = outcome else { break };
         let message = copy_message(&got, get.truncate);
         bytes += message.body.len();
@@ -314,7 +315,7 @@ fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Done<Vec<G
         GetMode::Reject => Settlement::Discarded,
     };
     // Tag 0: all there are.
-    broker.settle(*channel, 0, true, outcome)?;
+    broker.settle(caller.channel, 0, true, outcome)?;
     // What was got is gone, or back, whether or not the log has written that: as for a client.
     Ok(Done::at_once(messages))
 }

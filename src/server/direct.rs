@@ -2,14 +2,13 @@
 
 use crate::broker::message::Content;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ChannelId, ConnectionId, Effects, Recipient, Room};
+use crate::broker::{Broker, Caller, ConnectionId, Effects, Recipient, Room};
 use crate::connection::Outboxes;
 
 /// A channel of no client's, open for as long as one command takes.
 pub struct Direct<'a, S: Store> {
     pub broker: &'a mut Broker<S>,
-    pub connection: ConnectionId,
-    pub channel: ChannelId,
+    pub caller: Caller,
     pub effects: DirectEffects<'a>,
     /// The largest body of a message, in bytes.
     pub message_size_max: usize,

@@ -421,11 +421,13 @@ impl<S: Store> Hub<S> {
     pub fn directly<T>(&mut self, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
         // No client can have this id meanwhile: nobody connects before `run` returns.
         let id = ConnectionId(u32::try_from(self.members.vacant_key()).expect("fewer than 2^32 connections"));
-        self.ground.broker.open_connection(id);
+        let (user, vhost) = self.ground.broker.first_user_and_vhost();
+        self.ground.broker.open_connection(id, user, vhost);
         let channel = self.ground.broker.open_channel(id, 1);
+        let caller = self.ground.broker.caller(channel);
         let effects = DirectEffects::new(id, &mut self.ground.outboxes);
         let message_size_max = self.ground.settings.message_size_max;
-        let mut direct = Direct { broker: &mut self.ground.broker, connection: id, channel, effects, message_size_max };
+        let mut direct = Direct { broker: &mut self.ground.broker, caller, effects, message_size_max };
         let outcome = run(&mut direct);
         direct.broker.close_connection(id, &mut direct.effects);
         outcome

@@ -148,7 +148,6 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
     let limits = &config.limits;
     HubSettings {
         connection: connection::Settings {
-            vhost: config.default_vhost.clone(),
             identity: match config.identity {
                 Identity::Leveret => connection::Identity::Leveret,
                 Identity::Rabbitmq => connection::Identity::RabbitMq,
@@ -164,6 +163,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
         },
         broker: crate::broker::Settings {
             vhost: config.default_vhost.clone(),
+            user: config.default_user.clone(),
             seed,
             unix_start_ms,
             queues_max: limits.queues_max,

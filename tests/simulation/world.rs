@@ -93,7 +93,6 @@ impl Knobs {
 fn settings(knobs: &Knobs, start: u8) -> HubSettings {
     HubSettings {
         connection: connection::Settings {
-            vhost: "/".to_owned(),
             identity: Identity::Leveret,
             cluster_name: "simulation".to_owned(),
             authenticator: Box::new(Anyone),
@@ -106,6 +105,7 @@ fn settings(knobs: &Knobs, start: u8) -> HubSettings {
         },
         broker: broker::Settings {
             vhost: "/".to_owned(),
+            user: "guest".to_owned(),
             seed: [start; 32],
             unix_start_ms: 0,
             queues_max: 0,

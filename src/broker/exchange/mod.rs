@@ -39,16 +39,9 @@ pub use binding::{BindingInfo, canonical, properties_key};
 pub use declare::{Declared, Deleted};
 pub use router::{Exchange, Router};
 
+pub use super::keys::{ExchangeId, QueueId};
+
 use std::fmt;
-
-/// A queue, by its index in the broker's slab. Kept dense: scratch space is sized by the highest one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct QueueId(pub u32);
-
-/// An exchange of one [`Router`]. Given again once its exchange is deleted, so it is valid only while
-/// [`Router::generation`] stands still.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct ExchangeId(pub u32);
 
 /// The exchange that every vhost has under the empty name: it routes by queue name.
 pub const DEFAULT_EXCHANGE: ExchangeId = ExchangeId(0);

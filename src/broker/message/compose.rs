@@ -5,7 +5,7 @@ use super::image::{Content, INLINE_BODY_MAX};
 use super::properties::{PublishedProperties, published_properties};
 use crate::broker::memory::shared_body;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ChannelId, Effects, Publication, oversized};
+use crate::broker::{Broker, Caller, Effects, Publication, oversized};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::{FRAME_END, write_body_frame};
 use crate::protocol::properties::BASIC_CLASS_ID;
@@ -44,13 +44,13 @@ impl ComposedMessage {
         Self { address, frames, header_frame_length, shared_body: (!inline).then(|| shared_body(body.to_vec())) }
     }
 
-    /// Publishes it on a channel of `user`'s, mandatory, under the rules for what clients publish.
+    /// Publishes it as `caller`, mandatory, under the rules for what clients publish.
     ///
     /// # Errors
     /// 406 for what is larger than `size_max`, 404 and 403 for the exchange, and those of properties.
     pub fn publish<S: Store>(
         mut self,
-        channel: ChannelId,
+        caller: Caller,
         user: &str,
         size_max: usize,
         broker: &mut Broker<S>,
@@ -60,14 +60,14 @@ impl ComposedMessage {
         if size > size_max {
             return Err(oversized(size as u64, size_max));
         }
-        let exchange = broker.publish_exchange(self.content().exchange())?;
+        let exchange = broker.publish_exchange(caller, self.content().exchange())?;
         let PublishedProperties { attributes, extra_keys, replaced } =
-            published_properties(self.content().properties(), user, channel, broker)?;
+            published_properties(self.content().properties(), user, caller.channel, broker)?;
         if let Some(replaced) = replaced {
             self.header_frame_length = replace_properties(&mut self.frames, self.header_frame_length, &replaced);
         }
         let publication = Publication { content: self.content(), attributes, mandatory: true };
-        broker.route_and_publish(channel, exchange, &publication, &extra_keys, effects);
+        broker.route_and_publish(caller.channel, exchange, &publication, &extra_keys, effects);
         Ok(())
     }
 

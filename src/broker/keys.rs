@@ -1,0 +1,32 @@
+//! Which thing is meant: small numbers, each a type of its own.
+//!
+//! Nothing here knows what a thing is or where it is kept.
+
+/// A client connection; the number is the caller's and is used again after the connection closed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionId(pub u32);
+
+/// An open channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ChannelId(pub u32);
+
+/// A running consumer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConsumerId(pub u32);
+
+/// A queue, by its index in the broker's slab. Kept dense: scratch space is sized by the highest one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct QueueId(pub u32);
+
+/// An exchange of one [`Router`](super::exchange::Router). Given again once its exchange is deleted, so it is valid only
+/// while the router's generation stands still.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ExchangeId(pub u32);
+
+/// A virtual host.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct VhostId(pub u32);
+
+/// Somebody who may log in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct UserId(pub u32);
