@@ -1,83 +1,311 @@
-//! The sockets of the connections, and which of them have something to read.
+//! The sockets of the connections, and which of them are to be read.
+//!
+//! It owns in which list a client waits, and nothing of why. Whoever takes a client in hand says where it goes next.
 
 use crate::broker::ConnectionId;
 use crate::reactor::Socket;
 use std::collections::VecDeque;
 
-/// What is known of a client's socket.
-pub struct Client {
-    pub socket: Socket,
-    /// Bytes may be waiting: an edge said so, and no receive has drained the socket since.
-    pub readable: bool,
-    /// An edge said that the peer sends nothing more. There is no other edge for that, so a drained
-    /// socket doesn't count: it stays readable until a receive says the same.
-    pub ended: bool,
-    /// In the list of those to be read.
-    pub listed: bool,
-    /// The socket is full; an edge will say when there is room.
-    pub blocked_sending: bool,
+/// What becomes of the bytes that a client sent. Each client has one of these, and is in the list that it names, once, and
+/// in no other.
+///
+/// ```text
+///              an edge           its turn comes
+///        Idle ────────▶ Listed ────────────────▶ InHand
+///         ▲              ▲ ▲ ▲                    │
+///         │              │ │ │     more waits     │
+///         │              │ │ └────────────────────┤
+///         │              │ │                      ├─ a queue is full, or the disk behind ──▶ Pressed
+///         │              │ └──────────────────────┼───────────────── the next turn ──────────┘
+///         │              │                        ├─ an alarm ──▶ Alarmed
+///         │              ├────────────────────────┼─ its end, or an edge ──┘
+///         │              │                        ├─ a command has to wait ──▶ AwaitingMessages
+///         │              └────────────────────────┼─ that comes to an end ───────────┘
+///         │         nothing more waits            │
+///         └───────────────────────────────────────┘
+/// ```
+/// A client that we ended our side with is read like any other, until it hangs up: what comes is ignored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reading {
+    /// Nothing is waiting on its socket, as far as is known; an edge will tell when that changes.
+    Idle,
+    /// Bytes may be waiting: in the line of those to be read.
+    Listed,
+    /// Its turn has come: in no list, until it is said where it goes.
+    InHand,
+    /// It may not be read for a moment: in the list of those to be asked again soon.
+    Pressed,
+    /// What it sent last is a command that waits for messages to come back to memory, or for room to answer in: in the
+    /// list of those whose wait may have ended.
+    AwaitingMessages,
+    /// It is not read before the hub says so.
+    Alarmed,
+}
+
+/// What becomes of bytes that are to be sent to a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sending {
+    /// Its socket takes some, as far as is known.
+    Open,
+    /// Its socket is full; an edge will say when there is room.
+    Full,
     /// We ended our side of the stream and wait for the client's end, so that our last words aren't lost to a reset.
-    pub we_ended: bool,
+    Ended,
 }
 
-#[derive(Default)]
-pub struct Clients {
-    clients: Vec<Option<Client>>,
-    /// Those that may have bytes waiting, each once, in the order in which they get their turn.
-    to_read: VecDeque<ConnectionId>,
+/// What is known of a client's socket.
+pub struct Client<S = Socket> {
+    pub socket: S,
+    pub sending: Sending,
+    /// An edge said that the peer sends nothing more. There is no other edge for that, so a drained socket doesn't count:
+    /// it is read until a receive says the same, or finds nothing.
+    pub ended: bool,
+    reading: Reading,
+    /// Tells it from those who had its id before.
+    serial: u64,
 }
 
-impl Clients {
-    pub fn insert(&mut self, id: ConnectionId, socket: Socket) {
+/// A place in a list. It is nobody's when the client is gone, though another may have its id.
+#[derive(Clone, Copy)]
+struct Place {
+    id: ConnectionId,
+    serial: u64,
+}
+
+pub struct Clients<S = Socket> {
+    clients: Vec<Option<Client<S>>>,
+    next_serial: u64,
+    /// Those [`Reading::Listed`], in the order in which they get their turn.
+    to_read: VecDeque<Place>,
+    /// Those [`Reading::Pressed`].
+    pressed: Vec<Place>,
+    /// Those [`Reading::AwaitingMessages`].
+    awaiting: Vec<Place>,
+}
+
+impl<S> Default for Clients<S> {
+    fn default() -> Self {
+        Self {
+            clients: Vec::new(),
+            next_serial: 0,
+            to_read: VecDeque::new(),
+            pressed: Vec::new(),
+            awaiting: Vec::new(),
+        }
+    }
+}
+
+impl<S> Clients<S> {
+    pub fn insert(&mut self, id: ConnectionId, socket: S) {
         let index = id.0 as usize;
         if self.clients.len() <= index {
             self.clients.resize_with(index + 1, || None);
         }
-        self.clients[index] = Some(Client {
-            socket,
-            readable: false,
-            ended: false,
-            listed: false,
-            blocked_sending: false,
-            we_ended: false,
-        });
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let client = Client { socket, sending: Sending::Open, ended: false, reading: Reading::Idle, serial };
+        self.clients[index] = Some(client);
     }
 
-    pub fn remove(&mut self, id: ConnectionId) -> Option<Client> {
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Client<S>> {
         self.clients.get_mut(id.0 as usize)?.take()
     }
 
     #[inline]
-    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client<S>> {
         self.clients.get_mut(id.0 as usize)?.as_mut()
     }
 
-    /// Lists a client that may have bytes waiting.
-    pub fn list(&mut self, id: ConnectionId) {
-        if let Some(client) = self.get_mut(id)
-            && client.readable
-            && !client.listed
-        {
-            client.listed = true;
-            self.to_read.push_back(id);
+    /// Bytes may be waiting on a client's socket: an edge said so.
+    pub fn note_readable(&mut self, id: ConnectionId) {
+        self.list_if(id, |reading| matches!(reading, Reading::Idle | Reading::Alarmed));
+    }
+
+    /// A client that may not have been read because of an alarm may be read again.
+    pub fn let_go_on(&mut self, id: ConnectionId) {
+        self.list_if(id, |reading| reading == Reading::Alarmed);
+    }
+
+    fn list_if(&mut self, id: ConnectionId, waits: impl FnOnce(Reading) -> bool) {
+        if self.get_mut(id).is_some_and(|client| waits(client.reading)) {
+            self.set_reading(id, Reading::Listed);
         }
     }
 
+    /// Says where a client goes that is in no list. This is the only way into one.
+    pub fn set_reading(&mut self, id: ConnectionId, reading: Reading) {
+        let Some(client) = self.get_mut(id) else { return };
+        debug_assert!(
+            !matches!(client.reading, Reading::Listed | Reading::Pressed | Reading::AwaitingMessages),
+            "whoever is {:?} is taken out of a list first",
+            client.reading
+        );
+        client.reading = reading;
+        let place = Place { id, serial: client.serial };
+        match reading {
+            Reading::Listed => self.to_read.push_back(place),
+            Reading::Pressed => self.pressed.push(place),
+            Reading::AwaitingMessages => self.awaiting.push(place),
+            Reading::Idle | Reading::InHand | Reading::Alarmed => {}
+        }
+    }
+
+    /// Places in the line of those to be read, some of which may be nobody's.
     pub fn to_read_len(&self) -> usize {
         self.to_read.len()
     }
 
-    /// The next client to read, no longer listed.
+    /// The next client to read, in hand.
     pub fn next_to_read(&mut self) -> Option<ConnectionId> {
         loop {
-            let id = self.to_read.pop_front()?;
-            // It may be gone, or gone and come again, since it was listed.
-            if let Some(client) = self.get_mut(id)
-                && client.listed
-            {
-                client.listed = false;
-                return Some(id);
+            let place = self.to_read.pop_front()?;
+            if self.take_in_hand(place) {
+                return Some(place.id);
             }
         }
+    }
+
+    pub fn has_pressed(&self) -> bool {
+        !self.pressed.is_empty()
+    }
+
+    /// Those who were not to be read for a moment are to be asked again.
+    pub fn list_pressed(&mut self) {
+        for place in std::mem::take(&mut self.pressed) {
+            if self.take_in_hand(place) {
+                self.set_reading(place.id, Reading::Listed);
+            }
+        }
+    }
+
+    /// Those with a command that waits, in hand.
+    pub fn take_awaiting(&mut self) -> Vec<ConnectionId> {
+        let mut places = std::mem::take(&mut self.awaiting);
+        places.retain(|place| self.take_in_hand(*place));
+        places.into_iter().map(|place| place.id).collect()
+    }
+
+    /// False when the place is nobody's.
+    fn take_in_hand(&mut self, Place { id, serial }: Place) -> bool {
+        let client = self.get_mut(id).filter(|client| client.serial == serial);
+        client.map(|client| client.reading = Reading::InHand).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const IDS: u32 = 4;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Connect,
+        Close,
+        Edge,
+        AlarmEnds,
+        /// The next one is read, or somebody of another list is taken out of that, and goes there.
+        Read(Reading),
+        Press,
+        Await(Reading),
+    }
+
+    fn next_reading() -> impl Strategy<Value = Reading> {
+        use Reading::{Alarmed, AwaitingMessages, Idle, Listed, Pressed};
+        prop::sample::select(vec![Idle, Listed, Pressed, AwaitingMessages, Alarmed])
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            Just(Step::Connect),
+            Just(Step::Close),
+            Just(Step::Edge),
+            Just(Step::Edge),
+            Just(Step::AlarmEnds),
+            next_reading().prop_map(Step::Read),
+            next_reading().prop_map(Step::Read),
+            Just(Step::Press),
+            next_reading().prop_map(Step::Await),
+        ]
+    }
+
+    impl Clients<()> {
+        /// Every client is in the list that its state names, once, and in no other.
+        fn check(&self) {
+            for (index, client) in self.clients.iter().enumerate() {
+                let Some(client) = client else { continue };
+                let is_its = |place: &&Place| place.id.0 as usize == index && place.serial == client.serial;
+                let places = [
+                    (Reading::Listed, self.to_read.iter().filter(is_its).count()),
+                    (Reading::Pressed, self.pressed.iter().filter(is_its).count()),
+                    (Reading::AwaitingMessages, self.awaiting.iter().filter(is_its).count()),
+                ];
+                for (list, count) in places {
+                    assert_eq!(count, usize::from(client.reading == list), "{list:?} for one {:?}", client.reading);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_is_in_the_list_that_its_state_names_and_in_no_other(
+            steps in prop::collection::vec((0..IDS, step()), 1..200),
+        ) {
+            let mut clients = Clients::<()>::default();
+            for (id, step) in steps {
+                let id = ConnectionId(id);
+                match step {
+                    Step::Connect if clients.get_mut(id).is_none() => clients.insert(id, ()),
+                    Step::Connect => {}
+                    Step::Close => drop(clients.remove(id)),
+                    Step::Edge => clients.note_readable(id),
+                    Step::AlarmEnds => clients.let_go_on(id),
+                    Step::Read(next) => {
+                        if let Some(id) = clients.next_to_read() {
+                            clients.set_reading(id, next);
+                        }
+                    }
+                    Step::Press => clients.list_pressed(),
+                    Step::Await(next) => {
+                        for id in clients.take_awaiting() {
+                            clients.set_reading(id, next);
+                        }
+                    }
+                }
+                clients.check();
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_has_the_id_of_one_that_is_gone_does_not_have_its_place() {
+        let mut clients = Clients::<()>::default();
+        let id = ConnectionId(0);
+        clients.insert(id, ());
+        clients.note_readable(id);
+        clients.remove(id);
+        clients.insert(id, ());
+        assert_eq!((clients.to_read_len(), clients.next_to_read()), (1, None));
+        clients.note_readable(id);
+        assert_eq!(clients.next_to_read(), Some(id));
+        assert_eq!(clients.next_to_read(), None);
+    }
+
+    #[test]
+    fn only_an_alarm_is_ended_by_its_end() {
+        let mut clients = Clients::<()>::default();
+        let [idle, alarmed, pressed] = [0, 1, 2].map(ConnectionId);
+        for id in [idle, alarmed, pressed] {
+            clients.insert(id, ());
+        }
+        clients.set_reading(alarmed, Reading::Alarmed);
+        clients.set_reading(pressed, Reading::Pressed);
+        for id in [idle, alarmed, pressed] {
+            clients.let_go_on(id);
+        }
+        assert_eq!(clients.next_to_read(), Some(alarmed));
+        assert_eq!(clients.next_to_read(), None);
     }
 }

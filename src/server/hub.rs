@@ -455,7 +455,7 @@ impl<S: Store> Hub<S> {
 
     fn force_close(&mut self, id: ConnectionId, explanation: &str) {
         let connection = &mut self.members[id.0 as usize].connection;
-        if connection.is_blocked() {
+        if connection.is_blocked() || connection.is_held_back() {
             self.unblocked.push(id);
         }
         connection.force_close(explanation, &mut self.ground.context());

@@ -210,3 +210,24 @@ fn clients_that_ask_and_read_no_answers_are_read_no_further() {
     assert!(world.hub.broker().totals().got_manual_ack > got);
     assert!(held_memory_bytes() > before);
 }
+
+#[test]
+fn a_client_that_is_held_back_and_closed_is_read_again() {
+    let mut world = world(usize::MAX);
+    let (publisher, sending) = (world.open(0), world.open(0));
+    world.send(publisher, &declare());
+    while world.hub.alarm().is_none() {
+        world.send(publisher, &burst());
+        end_turn(&mut world);
+    }
+    // The beginning of a method's frame.
+    let mut beginning = vec![1, 0, 1, 0, 1, 0, 0];
+    beginning.resize(20_000, 0);
+    world.send(sending, &beginning);
+    assert_eq!(world.hub.may_read(sending), MayRead::NotDuringAlarm);
+    assert!(!world.hub.connection(sending).unwrap().is_blocked());
+    world.hub.take_unblocked();
+    world.hub.close_all("because");
+    assert!(world.hub.take_unblocked().contains(&sending), "its close-ok is to be read");
+    assert_eq!(world.hub.may_read(sending), MayRead::Now);
+}

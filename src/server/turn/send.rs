@@ -1,0 +1,62 @@
+//! What waits for clients, out of their outboxes into their sockets.
+
+use super::Server;
+use crate::broker::ConnectionId;
+use crate::reactor::Sent;
+use crate::server::clients::Sending;
+use std::io::IoSlice;
+
+/// Parts of an outbox that go to the system in one call.
+const SEND_PARTS_MAX: usize = 64;
+/// Rounds of delivering and sending in one turn, before others get their go.
+const PUMP_ROUNDS_MAX: usize = 4;
+
+impl Server {
+    /// Delivers and sends until there is nothing to do, or others have waited long enough.
+    pub(super) fn pump_and_flush(&mut self) {
+        for _ in 0..PUMP_ROUNDS_MAX {
+            self.hub.pump();
+            while let Some(id) = self.hub.outboxes_mut().next_touched() {
+                self.flush(id);
+            }
+            if !self.hub.has_work() {
+                break;
+            }
+        }
+    }
+
+    /// Sends what waits for one client, as far as its socket takes it.
+    pub(super) fn flush(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        while client.sending == Sending::Open && self.hub.outboxes().get(id).is_sendable() {
+            let outbox = self.hub.outboxes().get(id);
+            let contiguous = outbox.contiguous();
+            let sent = match contiguous {
+                Some(bytes) if self.hub.is_over_with(id, bytes.len()) => client.socket.send_last(bytes),
+                Some(bytes) => client.socket.send(bytes),
+                None => {
+                    let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];
+                    let filled = outbox.io_slices(&mut parts);
+                    client.socket.send_vectored(&parts[..filled])
+                }
+            };
+            match sent {
+                Sent::Bytes { count, full } => {
+                    self.hub.sent(id, count);
+                    if full {
+                        client.sending = Sending::Full;
+                    }
+                }
+                Sent::WouldBlock => client.sending = Sending::Full,
+                Sent::Closed => return self.lost(id, "the client closed its socket"),
+                Sent::Failed(error) => return self.lost(id, &error.to_string()),
+            }
+        }
+        if self.hub.outboxes().get(id).len() > self.outbox_max_bytes {
+            return self.lost(id, "it doesn't read what it is sent");
+        }
+        if self.hub.is_finished(id) {
+            self.finish(id);
+        }
+    }
+}

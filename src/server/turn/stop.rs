@@ -1,0 +1,79 @@
+//! Signals, and how the broker stops: because somebody wants it, or because it must.
+
+use super::{Reloaded, Server};
+use crate::reactor::Signal;
+use crate::server::journal::Failure;
+use crate::storage::StorageError;
+use std::io;
+
+/// How long clients may take to answer when the broker stops, in milliseconds.
+const SHUTDOWN_MS: u64 = 2_000;
+/// What RabbitMQ tells clients when it stops.
+const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason 'shutdown'";
+
+/// Nothing is confirmed after this: what was not synced may be lost, and the disk is not asked again.
+pub(super) fn log_failed(error: StorageError) -> io::Error {
+    log::error!("the log failed, nothing is durable any more: {error}");
+    io::Error::other(error)
+}
+
+impl Server {
+    pub(super) fn handle_signals(&mut self, reload: impl Fn() -> Option<Reloaded>) {
+        if !std::mem::take(&mut self.signalled) {
+            return;
+        }
+        for signal in self.signals.take() {
+            match signal {
+                Signal::Reload => {
+                    if let Some(Reloaded { message_memory, disk_free_limit_bytes }) = reload() {
+                        self.hub.set_message_memory(message_memory);
+                        self.journal.set_disk_free_limit(disk_free_limit_bytes);
+                        log::info!("configuration read again");
+                    }
+                }
+                Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => self.begin_shutdown(),
+                Signal::Terminate | Signal::Interrupt => self.shutdown_at_ms = Some(self.now_ms),
+            }
+        }
+    }
+
+    fn begin_shutdown(&mut self) {
+        log::info!("stopping: closing {} connections", self.hub.connection_count());
+        self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
+        self.listeners.clear();
+        self.accepting.clear();
+        self.hub.close_all(SHUTDOWN_EXPLANATION);
+    }
+
+    pub(super) fn take_reports(&mut self) -> io::Result<()> {
+        match self.journal.take_reports(&mut self.hub) {
+            Ok(()) => {}
+            Err(Failure::Log(error)) => return Err(log_failed(error)),
+            Err(Failure::Pages(error)) => {
+                log::error!(
+                    "messages beyond memory can't be read: {error}. The log is not affected: the broker stops in order, \
+                     and the next start has all persistent messages"
+                );
+                self.end_without_messages(error);
+            }
+            Err(Failure::Loading(error)) => {
+                log::error!("messages can't be loaded, and the broker stops in order: {error}");
+                self.end_without_messages(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages are out of reach. A queue that went on without them would look to its consumers as if confirmed messages
+    /// were lost; and the log, which has them, may still get all that it is owed.
+    fn end_without_messages(&mut self, error: StorageError) {
+        self.failed = Some(error);
+        if self.shutdown_at_ms.is_none() {
+            self.begin_shutdown();
+        }
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.connection_count() == 0)
+    }
+}
