@@ -162,6 +162,7 @@ impl Connection {
     /// its own, or for a while.
     pub(super) fn end(&mut self, reason: CloseReason, now_ms: u64) {
         self.phase = Phase::Closed;
+        self.login = None;
         self.partial = Vec::new();
         self.partial_memory = ClientHolding::default();
         self.streaming = None;

@@ -1,7 +1,8 @@
 //! From the protocol header to an open virtual host (AMQP 0-9-1 §2.2.4).
 //!
 //! ```text
-//! AwaitingHeader ─header→ start → AwaitingStartOk ─start-ok→ tune → AwaitingTuneOk ─tune-ok→ AwaitingOpen ─open→ Running
+//! AwaitingHeader ─header→ start → AwaitingStartOk ─start-ok→ AwaitingLogin ─doorkeeper's answer→ tune → AwaitingTuneOk
+//! AwaitingTuneOk ─tune-ok→ AwaitingOpen ─open→ Running
 //! ```
 //! As RabbitMQ does, a client that breaks the order or asks for more than was offered is dropped without a word, after
 //! the delay that makes guessing slow.
@@ -127,41 +128,7 @@ impl Connection {
         let Some(credentials) = sasl::credentials(start_ok.mechanism, start_ok.response) else {
             return self.doom("its credentials were malformed or of an unknown mechanism", context);
         };
-        if !context.settings.authenticator.allows(&credentials.user, &credentials.password, self.peer.ip()) {
-            return self.refuse_login(start_ok.mechanism, &credentials.user, context);
-        }
-        self.user = Some(String::from_utf8_lossy(&credentials.user).into());
-        self.auth_mechanism = credentials.mechanism;
-        let tune = Method::ConnectionTune(connection::Tune {
-            channel_max: context.settings.channel_max,
-            frame_max: context.settings.frame_max,
-            heartbeat: context.settings.heartbeat_s,
-        });
-        context.outboxes.method(self.id, 0, &tune);
-        self.phase = Phase::AwaitingTuneOk;
-    }
-
-    fn refuse_login<S: Store>(&mut self, mechanism: &[u8], user: &[u8], context: &mut Context<'_, S>) {
-        log::warn!(
-            "{}: login refused for user {:?} using {}",
-            self.name(),
-            String::from_utf8_lossy(user),
-            String::from_utf8_lossy(mechanism)
-        );
-        if !self.capabilities.authentication_failure_close {
-            return self.doom("its login was refused", context);
-        }
-        let mechanism = String::from_utf8_lossy(mechanism);
-        let explanation = format!(
-            "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
-        );
-        let error = AmqpError::connection(ReplyCode::AccessRefused, explanation).without_method();
-        self.send_close(&error, (0, 0), context);
-        // RabbitMQ hangs up without waiting for close-ok. A client that finds the socket closed when it wants to send
-        // close-ok reports that, and not why; so this waits a little. What is not close-ok is ignored meanwhile.
-        self.phase = Phase::Closing;
-        self.deadline_ms = Some(context.now_ms + context.settings.authentication_failure_delay_ms);
-        self.close_reason = Some(super::CloseReason::Handshake("its login was refused"));
+        self.ask_for_login(credentials, context);
     }
 
     fn tune_ok<S: Store>(&mut self, tune_ok: connection::TuneOk, context: &mut Context<'_, S>) {

@@ -7,7 +7,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `receive` | frames: where they end, whose they are, what is left over |
-//! | `handshake`, `sasl` | from the protocol header to an open virtual host |
+//! | `handshake`, `sasl`, `login` | from the protocol header to an open virtual host |
 //! | `dispatch`, `dispatch_basic` | methods to the broker's commands and their answers |
 //! | `assemble` | the contents of publishes that come in pieces |
 //! | `publish` | the shortest way of a publish from receive buffer to broker |
@@ -25,6 +25,7 @@ mod dispatch_basic;
 mod handshake;
 mod heartbeat;
 mod lane;
+mod login;
 mod outbox;
 mod publish;
 mod receive;
@@ -35,9 +36,11 @@ mod settings;
 pub use close::CloseReason;
 pub use handshake::greeting;
 pub use heartbeat::TimerOutcome;
+pub use login::{Doorkeeper, LoginRequest, LoginTicket, Verdict};
 pub use outbox::{Outbox, Outboxes};
+pub use sasl::Credentials;
 pub use scarcity::SCARCE_HIGH_WATER_BYTES;
-pub use settings::{Authenticator, Identity, Settings};
+pub use settings::{Identity, Settings};
 
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
@@ -55,6 +58,8 @@ pub struct Context<'a, S: Store> {
     pub settings: &'a Settings,
     /// [`greeting`] of the settings.
     pub greeting: &'a [u8],
+    /// Logins that were asked for so far: no two have the same number.
+    pub logins: &'a mut u64,
     /// The caller's clock, in milliseconds.
     pub now_ms: u64,
     /// Why publishers are not read at the moment.
@@ -104,6 +109,8 @@ pub enum Phase {
     /// Nothing but the eight bytes of a protocol header may come.
     AwaitingHeader,
     AwaitingStartOk,
+    /// Whether it is let in is being found out. What still comes is kept.
+    AwaitingLogin,
     AwaitingTuneOk,
     AwaitingOpen,
     Running,
@@ -136,6 +143,8 @@ pub struct Connection {
     channel_max: u16,
     frame_max: u32,
     heartbeat_s: u16,
+    /// In the phase of the same name.
+    login: Option<Box<login::PendingLogin>>,
     user: Option<Box<str>>,
     /// How the user logged in; empty before.
     auth_mechanism: &'static str,
@@ -202,6 +211,7 @@ impl Connection {
             channel_max: settings.channel_max,
             frame_max: INITIAL_FRAME_MAX,
             heartbeat_s: 0,
+            login: None,
             user: None,
             auth_mechanism: "",
             client_properties: Box::default(),

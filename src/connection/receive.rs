@@ -6,6 +6,7 @@
 
 use super::channel::{Channel, ChannelState, Incoming, IncomingBody};
 use super::{Awaited, CloseReason, Connection, Context, Phase};
+use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameHeader, FrameType, parse_frame, parse_frame_header};
 use crate::protocol::{AmqpError, DecodeError, Method, MethodError, RawFrame, ReplyCode};
@@ -35,6 +36,12 @@ impl Connection {
         if !partial.is_empty() {
             self.set_partial(partial.to_vec());
         }
+    }
+
+    /// Takes all that was kept, to be [received](Self::receive) again.
+    pub fn take_kept(&mut self) -> Vec<u8> {
+        self.partial_memory = ClientHolding::default();
+        std::mem::take(&mut self.partial)
     }
 
     fn set_partial(&mut self, partial: Vec<u8>) {
@@ -115,6 +122,7 @@ impl Connection {
             let consumed = match self.phase {
                 Phase::Running => self.receive_running(rest, context),
                 Phase::AwaitingHeader => self.receive_protocol_header(rest, context),
+                Phase::AwaitingLogin => 0,
                 Phase::Doomed | Phase::Closed => rest.len(),
                 Phase::Closing | Phase::AwaitingStartOk | Phase::AwaitingTuneOk | Phase::AwaitingOpen => {
                     self.receive_outside(rest, context)

@@ -1,7 +1,6 @@
-//! What connections are configured with, and how they ask who may log in.
+//! What connections are configured with.
 
-// From `core`, which has addresses and no sockets.
-use core::net::IpAddr;
+use super::login::Doorkeeper;
 
 /// Which product clients are told that they speak to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,16 +11,10 @@ pub enum Identity {
     RabbitMq,
 }
 
-/// Decides who may log in.
-pub trait Authenticator {
-    /// Whether the password is that of the user, and the user may come from that address.
-    fn allows(&self, user: &[u8], password: &[u8], peer: IpAddr) -> bool;
-}
-
 pub struct Settings {
     pub identity: Identity,
     pub cluster_name: String,
-    pub authenticator: Box<dyn Authenticator>,
+    pub doorkeeper: Box<dyn Doorkeeper>,
     /// Channels to offer; 0 for as many as there are numbers.
     pub channel_max: u16,
     /// Frame size to offer, in bytes.

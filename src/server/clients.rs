@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 ///         │              │ └──────────────────────┼───────────────── the next turn ──────────┘
 ///         │              │                        ├─ an alarm ──▶ Alarmed
 ///         │              ├────────────────────────┼─ its end, or an edge ──┘
+///         │              │                        ├─ a login ──▶ AwaitingLogin
+///         │              ├────────────────────────┼── its answer ─────┘
 ///         │              │                        ├─ a command has to wait ──▶ AwaitingMessages
 ///         │              └────────────────────────┼─ that comes to an end ───────────┘
 ///         │         nothing more waits            │
@@ -38,6 +40,8 @@ pub enum Reading {
     /// What it sent last is a command that waits for messages to come back to memory, or for room to answer in: in the
     /// list of those whose wait may have ended.
     AwaitingMessages,
+    /// Its login is being checked: it is not read before the hub says so.
+    AwaitingLogin,
     /// It is not read before the hub says so.
     Alarmed,
 }
@@ -121,9 +125,9 @@ impl<S> Clients<S> {
         self.list_if(id, |reading| matches!(reading, Reading::Idle | Reading::Alarmed));
     }
 
-    /// A client that may not have been read because of an alarm may be read again.
+    /// A client that the hub had not let be read, because of an alarm or of its login, may be read again.
     pub fn let_go_on(&mut self, id: ConnectionId) {
-        self.list_if(id, |reading| reading == Reading::Alarmed);
+        self.list_if(id, |reading| matches!(reading, Reading::Alarmed | Reading::AwaitingLogin));
     }
 
     fn list_if(&mut self, id: ConnectionId, waits: impl FnOnce(Reading) -> bool) {
@@ -146,7 +150,7 @@ impl<S> Clients<S> {
             Reading::Listed => self.to_read.push_back(place),
             Reading::Pressed => self.pressed.push(place),
             Reading::AwaitingMessages => self.awaiting.push(place),
-            Reading::Idle | Reading::InHand | Reading::Alarmed => {}
+            Reading::Idle | Reading::InHand | Reading::AwaitingLogin | Reading::Alarmed => {}
         }
     }
 
@@ -212,8 +216,8 @@ mod tests {
     }
 
     fn next_reading() -> impl Strategy<Value = Reading> {
-        use Reading::{Alarmed, AwaitingMessages, Idle, Listed, Pressed};
-        prop::sample::select(vec![Idle, Listed, Pressed, AwaitingMessages, Alarmed])
+        use Reading::{Alarmed, AwaitingLogin, AwaitingMessages, Idle, Listed, Pressed};
+        prop::sample::select(vec![Idle, Listed, Pressed, AwaitingMessages, AwaitingLogin, Alarmed])
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -294,18 +298,22 @@ mod tests {
     }
 
     #[test]
-    fn only_an_alarm_is_ended_by_its_end() {
+    fn only_who_was_not_let_be_read_is_let_go_on() {
         let mut clients = Clients::<()>::default();
-        let [idle, alarmed, pressed] = [0, 1, 2].map(ConnectionId);
-        for id in [idle, alarmed, pressed] {
+        let [idle, alarmed, pressed, asking] = [0, 1, 2, 3].map(ConnectionId);
+        for id in [idle, alarmed, pressed, asking] {
             clients.insert(id, ());
         }
         clients.set_reading(alarmed, Reading::Alarmed);
         clients.set_reading(pressed, Reading::Pressed);
-        for id in [idle, alarmed, pressed] {
+        clients.set_reading(asking, Reading::AwaitingLogin);
+        clients.note_readable(asking);
+        assert_eq!(clients.to_read_len(), 0, "whatever comes waits for the login");
+        for id in [idle, alarmed, pressed, asking] {
             clients.let_go_on(id);
         }
         assert_eq!(clients.next_to_read(), Some(alarmed));
+        assert_eq!(clients.next_to_read(), Some(asking));
         assert_eq!(clients.next_to_read(), None);
     }
 }

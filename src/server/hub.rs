@@ -8,7 +8,9 @@ use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure, ShortQueue};
-use crate::connection::{Alarm, CloseReason, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
+use crate::connection::{
+    Alarm, CloseReason, Connection, Context, LoginTicket, Outboxes, Phase, Settings, TimerOutcome, Verdict, greeting,
+};
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -80,6 +82,7 @@ struct Ground<S: Store> {
     outboxes: Outboxes,
     settings: Settings,
     greeting: Vec<u8>,
+    logins: u64,
     alarm: Option<Alarm>,
     now_ms: u64,
 }
@@ -87,8 +90,8 @@ struct Ground<S: Store> {
 impl<S: Store> Ground<S> {
     #[inline]
     fn context(&mut self) -> Context<'_, S> {
-        let Self { broker, outboxes, settings, greeting, alarm, now_ms } = self;
-        Context { broker, outboxes, settings, greeting, now_ms: *now_ms, alarm: *alarm }
+        let Self { broker, outboxes, settings, greeting, logins, alarm, now_ms } = self;
+        Context { broker, outboxes, settings, greeting, logins, now_ms: *now_ms, alarm: *alarm }
     }
 }
 
@@ -100,6 +103,7 @@ impl<S: Store> Hub<S> {
             outboxes: Outboxes::new(settings.outbox_high_water_bytes, memory_watermark_bytes),
             greeting: greeting(&settings.connection),
             settings: settings.connection,
+            logins: 0,
             alarm: None,
             now_ms,
         };
@@ -279,11 +283,31 @@ impl<S: Store> Hub<S> {
         }
     }
 
-    /// Whether a client whose [command waited](Connection::has_command_waiting) need not wait any more: what it sent before,
-    /// which is kept as its partial frame, is to be received again.
+    /// Goes on with a client whose [command waited](Connection::has_command_waiting), if it need not wait any more: what it
+    /// sent behind that is handled, too. False when it has to wait, or has no such command.
     pub fn resume(&mut self, id: ConnectionId) -> bool {
         let mut context = self.ground.context();
-        self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context))
+        let resumes = self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context));
+        if resumes {
+            self.receive_kept(id);
+        }
+        resumes
+    }
+
+    fn receive_kept(&mut self, id: ConnectionId) {
+        let kept = self.connection_mut(id).take_kept();
+        self.receive(id, &kept);
+    }
+
+    /// The doorkeeper found out about a login. The client may have gone since.
+    pub fn login_answered(&mut self, ticket: LoginTicket, verdict: Verdict) {
+        let id = ticket.connection;
+        let mut context = self.ground.context();
+        let Some(member) = self.members.get_mut(id.0 as usize) else { return };
+        if member.connection.login_answered(ticket, verdict, &mut context) {
+            self.receive_kept(id);
+            self.unblocked.push(id);
+        }
     }
 
     /// Whether the client's socket, on which bytes are waiting, may be read now.
@@ -300,6 +324,9 @@ impl<S: Store> Hub<S> {
         let connection = &self.members[id.0 as usize].connection;
         if connection.has_command_waiting() {
             return MayRead::WhenResumed;
+        }
+        if connection.phase() == Phase::AwaitingLogin {
+            return MayRead::WhenLoggedIn;
         }
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
@@ -455,7 +482,7 @@ impl<S: Store> Hub<S> {
 
     fn force_close(&mut self, id: ConnectionId, explanation: &str) {
         let connection = &mut self.members[id.0 as usize].connection;
-        if connection.is_blocked() || connection.is_held_back() {
+        if connection.is_blocked() || connection.is_held_back() || connection.phase() == Phase::AwaitingLogin {
             self.unblocked.push(id);
         }
         connection.force_close(explanation, &mut self.ground.context());
@@ -468,7 +495,7 @@ impl<S: Store> Hub<S> {
     }
 
     /// Those who may be read again: they were closed, and the answer to that is still to come; or memory is not so low
-    /// any more, or they hold less of it. Some may be gone since.
+    /// any more, or they hold less of it; or their logins were answered. Some may be gone since.
     pub fn take_unblocked(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.unblocked)
     }
@@ -507,6 +534,8 @@ pub enum MayRead {
     Later,
     /// Not until a command that waits for the disk [was resumed](Hub::resume).
     WhenResumed,
+    /// Not until its [login was answered](Hub::login_answered).
+    WhenLoggedIn,
     /// Not until the alarm is over.
     NotDuringAlarm,
 }

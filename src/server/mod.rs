@@ -5,6 +5,7 @@
 mod clients;
 mod desk;
 mod direct;
+mod doorkeeper;
 mod freed_memory;
 mod hub;
 mod huge_pages;
@@ -12,6 +13,8 @@ mod journal;
 mod restore;
 mod turn;
 
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
@@ -22,16 +25,17 @@ pub use restore::Loading;
 
 use crate::broker::{MessageMemory, PressureLimits};
 use crate::config::{Config, Identity};
-use crate::connection::{self, Authenticator};
+use crate::connection;
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::NodeId;
 use desk::Desk;
+use doorkeeper::OneUser;
 use huge_pages::HugePages;
 use journal::OpenedLog;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 
@@ -69,7 +73,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
     let addresses = listeners.iter().map(Listener::local_address).collect();
-    let user = default_user(config);
+    let user = OneUser::of(config);
     management::start(
         management,
         line,
@@ -153,7 +157,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 Identity::Rabbitmq => connection::Identity::RabbitMq,
             },
             cluster_name: NODE_NAME.to_owned(),
-            authenticator: Box::new(default_user(config)),
+            doorkeeper: Box::new(OneUser::of(config)),
             channel_max: limits.channel_max,
             frame_max: limits.frame_max_bytes,
             message_size_max: limits.message_size_max_bytes,
@@ -178,31 +182,5 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             backlog_messages: limits.queue_backlog_soft_limit_messages,
             floor_messages_per_s: limits.publisher_floor_messages_per_s,
         },
-    }
-}
-
-fn default_user(config: &Config) -> DefaultUser {
-    DefaultUser {
-        user: config.default_user.clone(),
-        password: config.default_pass.to_string(),
-        loopback_only: config.loopback_users.contains(&config.default_user),
-    }
-}
-
-/// The one user that exists from the start.
-struct DefaultUser {
-    user: String,
-    password: String,
-    /// It may come from this machine only.
-    loopback_only: bool,
-}
-
-impl Authenticator for DefaultUser {
-    fn allows(&self, user: &[u8], password: &[u8], peer: IpAddr) -> bool {
-        let from_here = peer.to_canonical().is_loopback();
-        !password.is_empty()
-            && user == self.user.as_bytes()
-            && password == self.password.as_bytes()
-            && (from_here || !self.loopback_only)
     }
 }

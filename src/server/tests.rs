@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::hub::LOG_PENDING_MAX_BYTES;
-use super::{Hub, MayRead, hub_settings};
+use super::{Hub, HubSettings, MayRead, hub_settings};
 use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::sync_channel;
 use tokio::sync::oneshot;
 
-const HERE: &str = "127.0.0.1:50000";
+pub(super) const HERE: &str = "127.0.0.1:50000";
 const ELSEWHERE: &str = "192.0.2.7:50000";
 
 /// A hub and the clock that it is told.
@@ -32,7 +32,11 @@ impl World {
     }
 
     pub fn configured(config: &Config) -> Self {
-        Self { hub: Hub::new(hub_settings(config, [7; 32], 0), MemoryStore::default(), 0), now_ms: 0 }
+        Self::with_settings(hub_settings(config, [7; 32], 0))
+    }
+
+    pub fn with_settings(settings: HubSettings) -> Self {
+        Self { hub: Hub::new(settings, MemoryStore::default(), 0), now_ms: 0 }
     }
 }
 
@@ -41,7 +45,7 @@ impl<S: Store> World<S> {
         Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32], 0), store, 0), now_ms: 0 }
     }
 
-    fn connect(&mut self, from: &str) -> ConnectionId {
+    pub fn connect(&mut self, from: &str) -> ConnectionId {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         self.hub.connect(address(from), address("127.0.0.1:5672"))
     }
@@ -55,7 +59,7 @@ impl<S: Store> World<S> {
     }
 
     /// The names of what was sent to the client since it was last asked, closes with their code and text.
-    fn heard(&mut self, id: ConnectionId) -> Vec<String> {
+    pub fn heard(&mut self, id: ConnectionId) -> Vec<String> {
         let bytes = self.hub.outboxes().get(id).contiguous().expect("no large bodies here").to_vec();
         self.hub.sent(id, bytes.len());
         let mut rest = &bytes[..];
@@ -83,7 +87,7 @@ impl<S: Store> World<S> {
     }
 
     /// Goes from deadline to deadline until the connection's time is up; says what it heard on the way, and when.
-    fn until_over(&mut self, id: ConnectionId) -> (Vec<(u64, String)>, u64) {
+    pub fn until_over(&mut self, id: ConnectionId) -> (Vec<(u64, String)>, u64) {
         let mut heard = Vec::new();
         loop {
             let deadline_ms = self.hub.next_deadline_ms().expect("something to wait for");
@@ -105,7 +109,7 @@ impl<S: Store> World<S> {
 }
 
 /// Everything that a client says up to its first channel.
-fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
+pub(super) fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
     let mut bytes = PROTOCOL_HEADER.to_vec();
     let capabilities = ["authentication_failure_close", "connection.blocked"];
     let capabilities = FieldTable(capabilities.map(|name| (name.into(), FieldValue::Boolean(true))).to_vec());

@@ -12,12 +12,12 @@ use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits};
-use leveret::connection::{self, Authenticator, Identity};
+use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, Verdict};
 use leveret::server::{Hub, HubSettings, MayRead};
 use leveret::storage::{LogOptions, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 const CLIENTS_MAX: usize = 4;
 /// Largest chunk that reaches the broker at once, in bytes.
@@ -40,9 +40,10 @@ pub type Step = Result<(), String>;
 
 struct Anyone;
 
-impl Authenticator for Anyone {
-    fn allows(&self, user: &[u8], password: &[u8], _peer: IpAddr) -> bool {
-        (user, password) == (b"guest", b"guest")
+impl Doorkeeper for Anyone {
+    fn ask(&self, LoginRequest { credentials, .. }: LoginRequest) -> Option<Verdict> {
+        let is_guest = (&*credentials.user, &*credentials.password) == (b"guest", b"guest");
+        Some(if is_guest { Verdict::Allowed } else { Verdict::Refused })
     }
 }
 
@@ -95,7 +96,7 @@ fn settings(knobs: &Knobs, start: u8) -> HubSettings {
         connection: connection::Settings {
             identity: Identity::Leveret,
             cluster_name: "simulation".to_owned(),
-            authenticator: Box::new(Anyone),
+            doorkeeper: Box::new(Anyone),
             channel_max: 2047,
             frame_max: FRAME_MAX,
             message_size_max: 1 << 20,

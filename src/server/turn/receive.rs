@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::broker::ConnectionId;
-use crate::connection::Connection;
+use crate::connection::{Connection, Phase};
 use crate::reactor::Received;
 use crate::server::MayRead;
 use crate::server::clients::Reading;
@@ -10,6 +10,8 @@ use crate::server::clients::Reading;
 /// What is received behind a large body with the same call: enough to see what comes next, and little enough that most
 /// of a next large body goes straight into its message, too.
 const STREAM_OVERFLOW_BYTES: usize = 2 * 1024;
+/// What is read at once of a client that has not logged in: it may have to be kept while its login is checked.
+const STRANGER_READ_BYTES: usize = 8 * 1024;
 /// Who is read sparingly is read one part in so many of the budget in a turn: little more than what a turn costs anyway.
 const SPARING_SHARE: usize = 8;
 /// Publishers who are many share so many read budgets in a turn, so that nobody waits long for one in which all are read.
@@ -37,11 +39,8 @@ impl Server {
     /// work on it meanwhile.
     pub(super) fn receive(&mut self) {
         for id in self.clients.take_awaiting() {
-            if self.hub.resume(id) {
-                self.resume(id);
-            } else {
-                self.put_back(id, false);
-            }
+            self.hub.resume(id);
+            self.put_back(id, false);
         }
         for id in self.hub.take_unblocked() {
             self.clients.let_go_on(id);
@@ -75,23 +74,20 @@ impl Server {
             MayRead::Sparingly => self.receive_from(id, budget_bytes.min(self.read_budget_bytes / SPARING_SHARE)),
             MayRead::Later => self.clients.set_reading(id, Reading::Pressed),
             MayRead::NotDuringAlarm => self.clients.set_reading(id, Reading::Alarmed),
+            MayRead::WhenLoggedIn => self.clients.set_reading(id, Reading::AwaitingLogin),
             MayRead::WhenResumed => self.clients.set_reading(id, Reading::AwaitingMessages),
         }
-    }
-
-    /// Handles what a client sent behind a command that had to wait.
-    fn resume(&mut self, id: ConnectionId) {
-        let kept = self.hub.connection_mut(id).take_partial(&mut self.receive_buffer);
-        self.hub.receive(id, &self.receive_buffer[..kept]);
-        self.put_back(id, false);
     }
 
     /// Says where a client goes from which all was received that it may send now. When its socket is not drained, more may
     /// be waiting there.
     fn put_back(&mut self, id: ConnectionId, drained: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let reading = if self.hub.connection(id).is_some_and(Connection::has_command_waiting) {
+        let connection = self.hub.connection(id);
+        let reading = if connection.is_some_and(Connection::has_command_waiting) {
             Reading::AwaitingMessages
+        } else if connection.is_some_and(|connection| connection.phase() == Phase::AwaitingLogin) {
+            Reading::AwaitingLogin
         } else if drained && !client.ended {
             Reading::Idle
         } else {
@@ -105,6 +101,8 @@ impl Server {
 
     /// Receives what one client may send this turn.
     fn receive_from(&mut self, id: ConnectionId, budget_bytes: usize) {
+        let is_known = self.hub.connection(id).is_some_and(|connection| connection.user().is_some());
+        let budget_bytes = if is_known { budget_bytes } else { budget_bytes.min(STRANGER_READ_BYTES) };
         let mut left_bytes = budget_bytes;
         loop {
             let Some(Intake { count, streamed, drained }) = self.receive_once(id, budget_bytes) else { return };

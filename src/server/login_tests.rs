@@ -1,0 +1,140 @@
+//! Logins whose answers take their time: the same outcome as at once, and nothing for whoever is gone by then.
+
+use super::tests::{HERE, World, conversation};
+use super::{MayRead, hub_settings};
+use crate::broker::ConnectionId;
+use crate::config::Config;
+use crate::connection::{CloseReason, Doorkeeper, LoginRequest, LoginTicket, Phase, Verdict};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const GUEST: &[u8] = b"\0guest\0guest";
+const NOBODY: &[u8] = b"\0guest\0guess";
+const REFUSED: &str = "connection.close 403 ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For \
+                       details see the broker logfile.";
+
+/// Who waits for an answer, and what it will be.
+#[derive(Clone, Default)]
+struct Slow(Rc<RefCell<Vec<(LoginTicket, Verdict)>>>);
+
+impl Doorkeeper for Slow {
+    fn ask(&self, LoginRequest { ticket, credentials, .. }: LoginRequest) -> Option<Verdict> {
+        let is_guest = &*credentials.password == b"guest";
+        self.0.borrow_mut().push((ticket, if is_guest { Verdict::Allowed } else { Verdict::Refused }));
+        None
+    }
+}
+
+impl Slow {
+    fn world() -> (World, Self) {
+        let slow = Self::default();
+        let mut settings = hub_settings(&Config::default(), [7; 32], 0);
+        settings.connection.doorkeeper = Box::new(slow.clone());
+        (World::with_settings(settings), slow)
+    }
+
+    fn answer_all(&self, world: &mut World) {
+        self.0.take().into_iter().for_each(|(ticket, verdict)| world.hub.login_answered(ticket, verdict));
+    }
+}
+
+fn phase(world: &World, id: ConnectionId) -> Phase {
+    world.hub.connection(id).expect("it is connected").phase()
+}
+
+#[test]
+fn wherever_what_a_client_says_is_cut_it_hears_the_same_as_if_it_were_answered_at_once() {
+    for response in [GUEST, NOBODY] {
+        let said = conversation(response, 0);
+        let mut at_once = World::new();
+        let id = at_once.connect(HERE);
+        at_once.send(id, &said);
+        let expected = at_once.heard(id);
+        for cut in 0..=said.len() {
+            let (mut world, slow) = Slow::world();
+            let id = world.connect(HERE);
+            world.send(id, &said[..cut]);
+            slow.answer_all(&mut world);
+            world.send(id, &said[cut..]);
+            slow.answer_all(&mut world);
+            assert_eq!(world.heard(id), expected, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn nothing_more_is_read_or_handled_while_a_login_is_checked() {
+    let (mut world, slow) = Slow::world();
+    let id = world.connect(HERE);
+    let said = conversation(GUEST, 0);
+    world.send(id, &said);
+    assert_eq!(world.heard(id), ["connection.start"]);
+    assert_eq!(world.hub.may_read(id), MayRead::WhenLoggedIn);
+    assert!(!world.hub.resume(id));
+    let kept = world.hub.connection(id).unwrap().partial_len();
+    assert!((1..said.len()).contains(&kept), "what came behind is kept");
+    assert_eq!(world.hub.take_unblocked(), []);
+    slow.answer_all(&mut world);
+    assert_eq!(world.heard(id), ["connection.tune", "connection.open-ok", "channel.open-ok"]);
+    assert_eq!(world.hub.take_unblocked(), [id]);
+    assert_eq!(world.hub.may_read(id), MayRead::Now);
+}
+
+#[test]
+fn a_login_that_takes_too_long_ends_with_the_handshake_and_its_answer_is_for_nobody() {
+    let (mut world, slow) = Slow::world();
+    let id = world.connect(HERE);
+    world.send(id, &conversation(GUEST, 0));
+    world.heard(id);
+    assert_eq!(world.until_over(id), (vec![], 10_000));
+    assert_eq!(world.hub.connection(id).unwrap().close_reason(), Some(&CloseReason::HandshakeTimeout));
+    slow.answer_all(&mut world);
+    assert_eq!(world.heard(id), [""; 0]);
+    assert_eq!(phase(&world, id), Phase::Closed);
+}
+
+#[test]
+fn an_answer_for_somebody_who_hung_up_lets_nobody_else_in() {
+    let (mut world, slow) = Slow::world();
+    let gone = world.connect(HERE);
+    world.send(gone, &conversation(GUEST, 0));
+    world.hub.disconnect(gone);
+    let late = slow.0.take();
+    late.iter().for_each(|(ticket, verdict)| world.hub.login_answered(*ticket, *verdict));
+    // Another has its id, waits for its own answer, and is not let in by that.
+    let id = world.connect(HERE);
+    assert_eq!(id, gone);
+    world.send(id, &conversation(NOBODY, 0));
+    late.iter().for_each(|(ticket, verdict)| world.hub.login_answered(*ticket, *verdict));
+    assert_eq!(world.heard(id), ["connection.start"]);
+    assert_eq!(phase(&world, id), Phase::AwaitingLogin);
+    slow.answer_all(&mut world);
+    assert_eq!(world.heard(id), [REFUSED]);
+}
+
+#[test]
+fn only_the_first_answer_counts() {
+    let (mut world, slow) = Slow::world();
+    let id = world.connect(HERE);
+    world.send(id, &conversation(NOBODY, 0));
+    let [(ticket, verdict)] = slow.0.take()[..] else { panic!("one question") };
+    world.hub.login_answered(ticket, verdict);
+    world.hub.login_answered(ticket, Verdict::Allowed);
+    assert_eq!(world.heard(id), ["connection.start", REFUSED]);
+    assert_eq!(phase(&world, id), Phase::Closing);
+}
+
+#[test]
+fn a_broker_that_stops_does_not_wait_for_logins() {
+    let (mut world, slow) = Slow::world();
+    let id = world.connect(HERE);
+    world.send(id, &conversation(GUEST, 0));
+    world.heard(id);
+    world.hub.close_all("because");
+    assert_eq!(world.hub.take_unblocked(), [id], "its end of the stream is to be read");
+    assert_eq!(world.hub.may_read(id), MayRead::Now);
+    assert!(world.hub.is_finished(id));
+    slow.answer_all(&mut world);
+    assert_eq!(world.heard(id), [""; 0]);
+    assert!(world.hub.is_finished(id));
+}
