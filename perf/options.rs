@@ -150,6 +150,9 @@ pub struct Load {
     /// Acknowledge every N deliveries at once; 0 lets the broker acknowledge
     #[arg(long, value_name = "N")]
     pub ack_every: Option<u32>,
+    /// Send each acknowledgement in a packet of its own, as clients do that acknowledge in their handler
+    #[arg(long)]
+    pub lone_acks: bool,
     /// Let every consumer pause after each read: slow consumers
     #[arg(long, default_value_t = 0, value_name = "MICROSECONDS")]
     pub consumer_pause: u64,
@@ -257,6 +260,9 @@ pub struct Backlog {
     /// Acknowledge every N deliveries at once; 0 lets the broker acknowledge
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub ack_every: u32,
+    /// Send each acknowledgement in a packet of its own, as clients do that acknowledge in their handler
+    #[arg(long)]
+    pub lone_acks: bool,
     /// Leave the queue and its messages to the broker instead of deleting them
     #[arg(long)]
     pub keep: bool,

@@ -109,6 +109,9 @@ fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
     body_at
 }
 
+/// What an acknowledgement takes: a frame's header and end, class and method, delivery tag, flags.
+pub const ACK_FRAME_BYTES: usize = 8 + 4 + 8 + 1;
+
 /// Appends `basic.ack`.
 pub fn append_ack(out: &mut Vec<u8>, delivery_tag: u64, multiple: bool) {
     append_frame(out, FRAME_METHOD, CHANNEL, |out| {

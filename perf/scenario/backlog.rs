@@ -107,6 +107,7 @@ fn drain(context: &Context, backlog: &Backlog, queue: &str, messages: u64, outco
         let consumer = Consumer {
             client,
             ack_every: backlog.ack_every,
+            lone_acks: backlog.lone_acks,
             check: None,
             latencies: None,
             pause: Duration::ZERO,

@@ -6,7 +6,7 @@ use crate::measure::Counter;
 use crate::report::latency_histogram;
 use crate::socket::{is_pause, send_now, wait_ready};
 use crate::walker::{FrameWalker, Visitor};
-use crate::wire::{BASIC_DELIVER, append_ack};
+use crate::wire::{ACK_FRAME_BYTES, BASIC_DELIVER, append_ack};
 use hdrhistogram::Histogram;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,8 @@ pub struct Consumer<'a> {
     pub client: Client,
     /// Deliveries per acknowledgement; 0 when the broker acknowledges.
     pub ack_every: u32,
+    /// Each acknowledgement is a write of its own.
+    pub lone_acks: bool,
     pub check: Option<OrderCheck>,
     pub latencies: Option<Latencies<'a>>,
     /// After each read.
@@ -82,10 +84,18 @@ impl Consumer<'_> {
     }
 
     fn send_acks(&self, tally: &mut Tally) -> io::Result<()> {
-        if !tally.acks.is_empty() {
-            let sent = send_now(self.client.stream(), &tally.acks)?;
-            tally.acks.drain(..sent);
+        let mut sent = 0;
+        while sent < tally.acks.len() {
+            let left = tally.acks.len() - sent;
+            // What a full socket left of one goes by itself.
+            let write_bytes = if self.lone_acks { (left - 1) % ACK_FRAME_BYTES + 1 } else { left };
+            let count = send_now(self.client.stream(), &tally.acks[sent..sent + write_bytes])?;
+            sent += count;
+            if count < write_bytes {
+                break;
+            }
         }
+        tally.acks.drain(..sent);
         Ok(())
     }
 }

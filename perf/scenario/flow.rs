@@ -120,6 +120,7 @@ impl Flow {
             "exchange": self.exchange_type.name(),
             "prefetch": self.prefetch,
             "ack_every": self.ack_every,
+            "lone_acks": self.load.lone_acks,
             "confirm_window": self.confirm_window,
             "durable": self.load.durable,
             "persistent": self.load.persistent,
@@ -230,6 +231,7 @@ impl Flow {
             persistent: self.load.persistent,
             prefetch: 0,
             ack_every: 0,
+            lone_acks: false,
             keep: false,
             limit: BACKLOG_LIMIT,
         };
@@ -263,7 +265,8 @@ impl Flow {
             let (counter, stop) = (&counters.consumed[index], &signals.stop_consuming);
             let pause = Duration::from_micros(self.load.consumer_pause);
             let latencies = self.load.latency.then(|| Latencies::new(signals.epoch, &signals.measuring));
-            consumers.push(Consumer { client, ack_every: self.ack_every, check, latencies, pause, counter, stop });
+            let (ack_every, lone_acks) = (self.ack_every, self.load.lone_acks);
+            consumers.push(Consumer { client, ack_every, lone_acks, check, latencies, pause, counter, stop });
         }
         let mut dead = Vec::new();
         for index in 0..self.load.dead_consumers.into() {

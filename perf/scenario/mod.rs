@@ -127,6 +127,7 @@ impl Prepared {
             "persistent": backlog.persistent,
             "prefetch": backlog.prefetch,
             "ack_every": backlog.ack_every,
+            "lone_acks": backlog.lone_acks,
         });
         let backlog = backlog.clone();
         Self::with(name, parameters, move |context| backlog::run(context, &backlog, drains))
