@@ -86,7 +86,7 @@ impl<S: Store> Broker<S> {
         for (index, consumer) in &self.consumers {
             let id = ConsumerId(index as u32);
             if consumer.state == ConsumerState::Cancelled {
-                assert!(consumer.listed || consumer.unacknowledged > 0, "a cancelled consumer is kept for a reason");
+                assert!(!consumer.is_forgotten(), "a cancelled consumer is kept for a reason");
                 continue;
             }
             let channel = self.channel(consumer.channel);
@@ -95,7 +95,7 @@ impl<S: Store> Broker<S> {
             let connection = connection.expect("a consumer's connection is open");
             let waits = match consumer.state {
                 ConsumerState::InLine => consumer.listed,
-                ConsumerState::PrefetchReached => !consumer.has_credit(),
+                ConsumerState::PrefetchReached => !consumer.has_credit() || consumer.awaits_more,
                 ConsumerState::ChannelPrefetchReached => channel.turns.contains(consumer.queue, id),
                 ConsumerState::OutboxFull => connection.stalled.contains(id),
                 ConsumerState::Cancelled => unreachable!("left above"),

@@ -2,6 +2,7 @@
 
 use super::effects::Recipient;
 use super::exchange::QueueId;
+use super::replenish::Pace;
 use super::{ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::{FieldTable, ShortString};
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 pub enum ConsumerState {
     /// In its queue's line.
     InLine,
-    /// Its own prefetch count is used up; an acknowledgement brings it back.
+    /// Its own prefetch count was used up; acknowledgements bring it back, see [`replenish`](super::replenish).
     PrefetchReached,
     /// Its channel's prefetch count is used up: it waits for its turn with others of the channel.
     ChannelPrefetchReached,
@@ -38,6 +39,9 @@ pub struct Consumer {
     pub state: ConsumerState,
     /// Named by a line or a waiting list, which must drop it before the slot is used again.
     pub listed: bool,
+    /// Named by the list of those that wait for more credit, like `listed`.
+    pub awaits_more: bool,
+    pub pace: Pace,
     /// Its place in the queue's list of consumers.
     pub index_in_queue: usize,
     pub arguments: FieldTable,
@@ -57,6 +61,11 @@ impl Consumer {
             _ if self.no_ack => usize::MAX,
             count => usize::from(count).saturating_sub(self.unacknowledged as usize),
         }
+    }
+
+    /// Cancelled, and nothing names it any more: its slot may be used again.
+    pub fn is_forgotten(&self) -> bool {
+        self.state == ConsumerState::Cancelled && !self.listed && !self.awaits_more && self.unacknowledged == 0
     }
 
     /// Its own prefetch count allows one more delivery.

@@ -8,6 +8,7 @@ use super::exchange::QueueId;
 use super::message::MessageRef;
 use super::publish::REPLY_TO;
 use super::queue_commands::count;
+use super::replenish::Pace;
 use super::store::Store;
 use super::unacknowledged::Delivered;
 use super::{Broker, Caller, ChannelId, ConsumerId};
@@ -83,6 +84,8 @@ impl<S: Store> Broker<S> {
             unacknowledged: 0,
             state: ConsumerState::InLine,
             listed: true,
+            awaits_more: false,
+            pace: Pace::default(),
             index_in_queue: queue.consumers.len(),
             arguments: request.arguments,
         };
@@ -93,6 +96,7 @@ impl<S: Store> Broker<S> {
         queue.consumers.push(consumer_id);
         queue.has_exclusive_consumer = exclusive;
         queue.had_consumer = true;
+        queue.prioritised += usize::from(priority != 0);
         self.channel_mut(id).consumers.insert(tag.clone(), consumer_id);
         self.rejoin(consumer_id);
         Ok(tag)
@@ -170,13 +174,12 @@ impl<S: Store> Broker<S> {
         let consumer = &mut self.consumers[id.0 as usize];
         let (queue_id, index, state) = (consumer.queue, consumer.index_in_queue, consumer.state);
         let (channel, connection, exclusive) = (consumer.channel, consumer.connection, consumer.exclusive);
+        let is_prioritised = consumer.priority != 0;
         consumer.state = ConsumerState::Cancelled;
         let in_line = state == ConsumerState::InLine;
         // Lines let go of the cancelled when they come to them.
         consumer.listed = state != ConsumerState::PrefetchReached;
-        if !consumer.listed && consumer.unacknowledged == 0 {
-            self.consumers.remove(id.0 as usize);
-        }
+        self.forget_cancelled(id);
         match state {
             ConsumerState::ChannelPrefetchReached => self.cancel_waiting(channel, queue_id),
             ConsumerState::OutboxFull => self.cancel_stalled(connection),
@@ -188,6 +191,7 @@ impl<S: Store> Broker<S> {
         if let Some(moved) = queue.consumers.get(index) {
             self.consumers[moved.0 as usize].index_in_queue = index;
         }
+        queue.prioritised -= usize::from(is_prioritised);
         if exclusive {
             queue.has_exclusive_consumer = false;
         }
@@ -280,8 +284,8 @@ impl<S: Store> Broker<S> {
         for id in consumers {
             let consumer = &mut self.consumers[id.0 as usize];
             consumer.prefetch_count = prefetch_count;
-            if consumer.state == ConsumerState::PrefetchReached && consumer.has_credit() {
-                self.rejoin(id);
+            if consumer.state == ConsumerState::PrefetchReached {
+                self.replenish_or_wait(id);
             }
         }
     }

@@ -86,7 +86,7 @@ impl Tables<'_> {
         if consumer.state == ConsumerState::Cancelled {
             queue.line.cancelled_left();
             consumer.listed = false;
-            if consumer.unacknowledged == 0 {
+            if consumer.is_forgotten() {
                 self.consumers.remove(id.0 as usize);
             }
             return;
@@ -395,11 +395,15 @@ impl<S: Store> Broker<S> {
         true
     }
 
-    /// Nothing names a cancelled consumer any more.
+    /// No line names a cancelled consumer any more.
     pub(super) fn unlist_cancelled(&mut self, id: ConsumerId) {
-        let consumer = &mut self.consumers[id.0 as usize];
-        consumer.listed = false;
-        if consumer.unacknowledged == 0 {
+        self.consumers[id.0 as usize].listed = false;
+        self.forget_cancelled(id);
+    }
+
+    /// Frees a cancelled consumer's slot if nothing names it.
+    pub(super) fn forget_cancelled(&mut self, id: ConsumerId) {
+        if self.consumers[id.0 as usize].is_forgotten() {
             self.consumers.remove(id.0 as usize);
         }
     }

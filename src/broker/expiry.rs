@@ -39,12 +39,12 @@ impl ExpiryQueue {
 
 impl<S: Store> Broker<S> {
     /// When [`expire`](Self::expire) has something to do next; `None` while nothing can expire.
-    pub fn next_expiry_ms(&self) -> Option<u64> {
+    pub(super) fn next_expiry_ms(&self) -> Option<u64> {
         self.expiry.0.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
     /// Drops messages whose time has come and deletes queues that were unused for too long.
-    pub fn expire(&mut self, effects: &mut impl Effects) {
+    pub(super) fn expire(&mut self, effects: &mut impl Effects) {
         while let Some(id) = self.expiry.pop_due(self.now_ms) {
             self.queue_mut(id).scheduled_ms = NEVER;
             if self.has_outlived_its_use(id) {

@@ -16,6 +16,7 @@
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `dispatch` | from a queue's backlog to its consumers |
 //! | `stalled` | consumers that wait for their connection's outbox |
+//! | `replenish` | when a consumer that had all it may have is given more |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `done` | what a command leads to, and when that lasts |
 //! | `definitions` | what of all this outlives a restart, and its return |
@@ -50,6 +51,7 @@ mod pressure;
 mod publish;
 pub mod queue;
 mod queue_commands;
+mod replenish;
 mod settle;
 pub mod snapshot;
 mod stalled;
@@ -85,6 +87,7 @@ use lifecycle::ConnectionState;
 use names::NameGenerator;
 use paging::Paging;
 use queue::Queue;
+use replenish::Replenishing;
 use slab::Slab;
 use std::collections::VecDeque;
 use store::{LogPosition, Store};
@@ -168,6 +171,7 @@ pub struct Broker<S: Store> {
     moves_left: usize,
     /// Channels with publishes to confirm.
     touched_confirms: Vec<ChannelId>,
+    replenishing: Replenishing,
     expiry: ExpiryQueue,
     paging: Paging,
     /// The caller's clock at the start of the turn, in milliseconds.
@@ -199,6 +203,7 @@ impl<S: Store> Broker<S> {
             drained_connections: VecDeque::new(),
             moves_left: dispatch::MOVES_PER_PUMP,
             touched_confirms: Vec::new(),
+            replenishing: Replenishing::default(),
             expiry: ExpiryQueue::default(),
             paging: Paging::default(),
             now_ms,
@@ -215,6 +220,17 @@ impl<S: Store> Broker<S> {
     pub fn set_now(&mut self, now_ms: u64) {
         debug_assert!(now_ms >= self.now_ms);
         self.now_ms = now_ms;
+    }
+
+    /// When [`come_due`](Self::come_due) has something to do next; `None` while nothing waits for its time.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.next_expiry_ms().into_iter().chain(self.next_replenish_ms()).min()
+    }
+
+    /// Does what the time has come for: messages and queues expire, consumers that waited for more credit go on.
+    pub fn come_due(&mut self, effects: &mut impl Effects) {
+        self.expire(effects);
+        self.replenish();
     }
 
     /// Milliseconds from 1970 to the zero of the caller's clock.

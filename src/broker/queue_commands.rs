@@ -450,9 +450,7 @@ impl<S: Store> Broker<S> {
         let (connection, channel_number) = (consumer.connection, consumer.channel_number);
         let channel = consumer.channel;
         consumer.listed = false;
-        if consumer.unacknowledged == 0 {
-            self.consumers.remove(id.0 as usize);
-        }
+        self.forget_cancelled(id);
         self.channel_mut(channel).consumers.remove(&tag);
         CancelledConsumer { connection, channel_number, tag }
     }

@@ -133,10 +133,8 @@ impl<S: Store> Broker<S> {
         let consumer = &mut self.consumers[id.0 as usize];
         consumer.unacknowledged -= count;
         match consumer.state {
-            ConsumerState::PrefetchReached if consumer.has_credit() => self.rejoin(id),
-            ConsumerState::Cancelled if consumer.unacknowledged == 0 && !consumer.listed => {
-                self.consumers.remove(id.0 as usize);
-            }
+            ConsumerState::PrefetchReached => self.replenish_or_wait(id),
+            ConsumerState::Cancelled => self.forget_cancelled(id),
             _ => {}
         }
     }

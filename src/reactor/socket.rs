@@ -67,6 +67,12 @@ impl Socket {
         self.transport.set_linger_zero()
     }
 
+    /// Lets the poll keep quiet until so many bytes are waiting, or the peer ends its side: 1 or more. Lowered, it makes
+    /// the poll report what is waiting already.
+    pub fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        self.transport.set_low_water(bytes)
+    }
+
     /// Who is at the other end.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer

@@ -115,6 +115,16 @@ impl Transport {
     pub fn set_linger_zero(&self) -> io::Result<()> {
         SockRef::from(self.stream()).set_linger(Some(Duration::ZERO))
     }
+
+    pub fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        let (descriptor, value) = (self.stream().as_raw_fd(), (&raw const bytes).cast());
+        // SAFETY: `value` points to `length` bytes that live until the call returns, and the kernel only reads them. The
+        // descriptor is open: `self` owns its stream.
+        let outcome = unsafe { libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_RCVLOWAT, value, length) };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
 }
 
 /// Receives with one system call into two places.

@@ -2,6 +2,7 @@
 //!
 //! It owns in which list a client waits, and nothing of why. Whoever takes a client in hand says where it goes next.
 
+use super::turn::Rest;
 use crate::broker::ConnectionId;
 use crate::reactor::Socket;
 use std::collections::VecDeque;
@@ -64,6 +65,7 @@ pub struct Client<S = Socket> {
     /// An edge said that the peer sends nothing more. There is no other edge for that, so a drained socket doesn't count:
     /// it is read until a receive says the same, or finds nothing.
     pub ended: bool,
+    pub rest: Rest,
     reading: Reading,
     /// Tells it from those who had its id before.
     serial: u64,
@@ -107,7 +109,14 @@ impl<S> Clients<S> {
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        let client = Client { socket, sending: Sending::Open, ended: false, reading: Reading::Idle, serial };
+        let client = Client {
+            socket,
+            sending: Sending::Open,
+            ended: false,
+            rest: Rest::default(),
+            reading: Reading::Idle,
+            serial,
+        };
         self.clients[index] = Some(client);
     }
 

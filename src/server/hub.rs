@@ -185,9 +185,7 @@ impl<S: Store> Hub<S> {
     pub fn start_turn(&mut self, now_ms: u64) -> Vec<ConnectionId> {
         self.ground.now_ms = now_ms;
         self.ground.broker.set_now(now_ms);
-        if self.ground.broker.next_expiry_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-            self.ground.broker.expire(&mut self.ground.outboxes);
-        }
+        self.ground.broker.come_due(&mut self.ground.outboxes);
         let mut over = Vec::new();
         let mut expired = std::mem::take(&mut self.expired_timers);
         self.timers.advance(now_ms, &mut expired);
@@ -210,8 +208,7 @@ impl<S: Store> Hub<S> {
     /// When the next turn must start even if nothing else happens.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let timers = self.timers.next_deadline_ms();
-        let expiry = self.ground.broker.next_expiry_ms();
-        timers.into_iter().chain(expiry).min()
+        timers.into_iter().chain(self.ground.broker.next_due_ms()).min()
     }
 
     /// A client connected.

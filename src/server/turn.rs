@@ -11,6 +11,7 @@
 mod accept;
 mod part;
 mod receive;
+mod rest;
 mod send;
 mod stop;
 
@@ -25,6 +26,8 @@ use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::reactor::{Clock, Listener, Poller, Signals};
 use crate::storage::{LogStore, StorageError};
+pub(super) use rest::Rest;
+use rest::Resting;
 use std::io;
 use std::time::Duration;
 
@@ -56,6 +59,7 @@ pub(super) struct Server {
     accept_again_at_ms: Option<u64>,
     /// Those with bytes waiting who published with their last ones; empty between turns.
     publishers: Vec<ConnectionId>,
+    resting: Resting,
     shutdown_at_ms: Option<u64>,
     /// Why it is being shut down, if not because somebody wanted it.
     failed: Option<StorageError>,
@@ -114,6 +118,7 @@ impl Server {
             connections_max: limits.connections_max,
             accept_again_at_ms: None,
             publishers: Vec::new(),
+            resting: Resting::default(),
             shutdown_at_ms: None,
             failed: None,
             signalled: false,
@@ -130,6 +135,7 @@ impl Server {
             for over in self.hub.start_turn(self.now_ms) {
                 self.close_late(over);
             }
+            self.wake_idle();
             self.take_reports()?;
             self.take_readiness();
             self.handle_signals(&reload);
@@ -176,6 +182,7 @@ impl Server {
             self.freed_memory.next_deadline_ms(),
             self.journal.next_deadline_ms(&self.hub),
             pressure,
+            self.resting.next_deadline_ms(),
             self.accept_again_at_ms,
             self.shutdown_at_ms,
         ];

@@ -8,5 +8,6 @@ mod support;
 mod closing;
 mod crowds;
 mod hostile;
+mod lone_acks;
 mod paging;
 mod wire_facts;

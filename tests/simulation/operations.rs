@@ -319,7 +319,7 @@ fn headers(random: &mut Random) -> Table {
 }
 
 fn qos(random: &mut Random) -> Command {
-    Command::Qos { prefetch_count: *random.pick(&[0, 1, 1, 2, 3, 10]), global: random.percent(35) }
+    Command::Qos { prefetch_count: *random.pick(&[0, 1, 1, 2, 3, 10, 20]), global: random.percent(35) }
 }
 
 /// Settles something that the client has seen and not settled yet.

@@ -67,6 +67,8 @@ pub struct Queue {
     pub line: Line,
     /// Everyone who consumes, in line or not.
     pub consumers: Vec<ConsumerId>,
+    /// How many of them have a priority.
+    pub prioritised: usize,
     /// Its only consumer asked to be the only one.
     pub has_exclusive_consumer: bool,
     /// Someone consumed from it once: from then on auto-delete means it.
@@ -104,6 +106,7 @@ impl Queue {
             unacknowledged: 0,
             line: Line::default(),
             consumers: Vec::new(),
+            prioritised: 0,
             has_exclusive_consumer: false,
             had_consumer: false,
             touched: false,

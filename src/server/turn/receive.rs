@@ -134,6 +134,7 @@ impl Server {
         match received {
             Received::Bytes { count, drained } => {
                 self.huge_pages.received(count, self.now_ms);
+                client.rest.read_at_ms = self.now_ms;
                 self.hub.note_received(id, count);
                 if streamed > 0 {
                     self.hub.streamed(id, streamed);

@@ -52,6 +52,7 @@ impl Server {
                 Sent::Failed(error) => return self.lost(id, &error.to_string()),
             }
         }
+        self.rest_or_wake(id);
         if self.hub.outboxes().get(id).len() > self.outbox_max_bytes {
             return self.lost(id, "it doesn't read what it is sent");
         }

@@ -331,6 +331,7 @@ impl Model {
             priority: consume.priority.unwrap_or(0),
             prefetch_count: channel.consumer_prefetch,
             unacked: 0,
+            short_since_ms: None,
             served_at: 0,
             unready_at,
         };

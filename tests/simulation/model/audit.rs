@@ -30,7 +30,7 @@ impl Model {
         for (key, queue) in &self.queues {
             let ready_consumer = queue.consumers.iter().find(|consumer| {
                 let consumer = &self.consumers[consumer];
-                has_room(consumer.client) && self.has_credit(consumer)
+                has_room(consumer.client) && self.has_credit(consumer) && !self.may_wait(consumer)
             });
             let Some(consumer) = ready_consumer else { continue };
             pumped.push(*key);

@@ -75,6 +75,8 @@ struct Consumer {
     priority: i32,
     prefetch_count: u16,
     unacked: usize,
+    /// When an acknowledgement came after its prefetch count had been used up, until the next delivery.
+    short_since_ms: Option<u64>,
     /// How many deliveries its queue had made after its last one.
     served_at: u64,
     /// How many deliveries its queue had made when it could not take one last.
@@ -267,6 +269,15 @@ impl Model {
         let unlimited = consumer.no_ack || consumer.prefetch_count == 0;
         let own = unlimited || consumer.unacked < usize::from(consumer.prefetch_count);
         own && (channel.channel_prefetch == 0 || channel.consumer_deliveries() < usize::from(channel.channel_prefetch))
+    }
+
+    /// Whether a consumer may be kept waiting for a moment although it has credit: it lacks little of its prefetch count,
+    /// which it had used up, and nobody has a priority.
+    fn may_wait(&self, consumer: &Consumer) -> bool {
+        let count = usize::from(consumer.prefetch_count);
+        let lacks = count.saturating_sub(consumer.unacked);
+        let equals = self.queues[&consumer.queue].consumers.iter().all(|key| self.consumers[key].priority == 0);
+        equals && consumer.short_since_ms == Some(self.now_ms) && lacks < (count / 4).min(32)
     }
 
     /// Tags that a client may settle, of those it has seen.

@@ -181,7 +181,9 @@ impl Model {
         self.consumers.get_mut(&consumer_key).expect("it was found above").served_at = queue.deliveries;
         self.channel(client, number).last_delivery_tag = delivery_tag;
         if !no_ack {
-            self.consumers.get_mut(&consumer_key).expect("it was found above").unacked += 1;
+            let consumer = self.consumers.get_mut(&consumer_key).expect("it was found above");
+            consumer.unacked += 1;
+            consumer.short_since_ms = None;
             let unacked = Unacked { queue: queue_key, sequence, entry, consumer: Some(consumer_key) };
             self.channel(client, number).unacked.insert(delivery_tag, unacked);
         }
@@ -248,6 +250,6 @@ impl Model {
     /// may be used up by what is still to be looked at.
     fn is_surely_ready(&self, consumer: &Consumer, has_room: bool, is_quiet: bool) -> bool {
         let alone = self.clients[&consumer.client].channels[&consumer.channel].channel_prefetch == 0;
-        has_room && (is_quiet || alone) && self.has_credit(consumer)
+        has_room && (is_quiet || alone) && self.has_credit(consumer) && !self.may_wait(consumer)
     }
 }

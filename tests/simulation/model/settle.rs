@@ -15,6 +15,9 @@ impl Model {
             queue.ready.insert(sequence, entry);
         }
         if let Some(consumer) = consumer.and_then(|key| self.consumers.get_mut(&key)) {
+            if consumer.unacked >= usize::from(consumer.prefetch_count) {
+                consumer.short_since_ms = Some(self.now_ms);
+            }
             consumer.unacked -= 1;
         }
     }

@@ -1,0 +1,98 @@
+//! Clients that rest: not read before several of their acknowledgements are waiting.
+//!
+//! A client that acknowledges one message at a time, each in a packet of its own, would wake the loop for each of them,
+//! which costs both of them more than the message does. While all that it can say is acknowledgements, and it has more
+//! than enough messages to go on with, its socket reports nothing before as many are waiting as [bring the next
+//! messages](Broker::acknowledgements_awaited).
+//!
+//! ```text
+//!           its consumers are fast, and have used up their prefetch counts
+//!   awake ────────────────────────────────────────────────────────────────────────────────────► resting
+//!     ▲                                                                                           │
+//!     └── it published, or a consumer has credit left, or nothing was read for a millisecond ◄────┘
+//! ```
+//!
+//! So whatever else a client says waits for two milliseconds at most.
+//!
+//! [Broker::acknowledgements_awaited]: crate::broker::Broker::acknowledgements_awaited
+
+use super::Server;
+use crate::broker::ConnectionId;
+use crate::reactor::Socket;
+use crate::server::clients::Sending;
+
+/// Most clients that rest at a time: with more of them the loop has enough to read whenever it looks.
+const RESTING_MAX: usize = 64;
+/// Waiting for fewer acknowledgements is not worth it.
+const ACKNOWLEDGEMENTS_MIN: usize = 4;
+/// What `basic.ack` takes on the wire: a frame's header and end, class and method, delivery tag, flags.
+const ACKNOWLEDGEMENT_BYTES: usize = 8 + 4 + 8 + 1;
+/// How long the loop waits for those who rest, in milliseconds.
+const REST_MS: u64 = 1;
+
+/// Whether a client rests, and when it last spoke.
+#[derive(Default)]
+pub struct Rest {
+    pub read_at_ms: u64,
+    /// What its socket waits for, in bytes; 0 while it is awake.
+    low_water_bytes: usize,
+}
+
+impl Rest {
+    fn set_low_water(&mut self, socket: &Socket, bytes: usize) {
+        // A socket that refuses is as awake as it was.
+        if self.low_water_bytes != bytes && socket.set_low_water(bytes.max(1)).is_ok() {
+            self.low_water_bytes = bytes;
+        }
+    }
+}
+
+/// Those who rest, each once.
+#[derive(Default)]
+pub struct Resting {
+    ids: Vec<ConnectionId>,
+    look_at_ms: u64,
+}
+
+impl Resting {
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        (!self.ids.is_empty()).then_some(self.look_at_ms)
+    }
+}
+
+impl Server {
+    /// A client was sent what there was for it: it may rest, or must not any more.
+    pub(super) fn rest_or_wake(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let was_resting = client.rest.low_water_bytes > 0;
+        let has_room = was_resting || self.resting.ids.len() < RESTING_MAX;
+        let awaited = match self.hub.has_published(id) || client.sending != Sending::Open || !has_room {
+            true => 0,
+            false => self.hub.broker().acknowledgements_awaited(id),
+        };
+        let low_water_bytes = if awaited < ACKNOWLEDGEMENTS_MIN { 0 } else { awaited * ACKNOWLEDGEMENT_BYTES };
+        client.rest.set_low_water(&client.socket, low_water_bytes);
+        if client.rest.low_water_bytes > 0 && !was_resting {
+            if self.resting.ids.is_empty() {
+                self.resting.look_at_ms = self.now_ms + REST_MS;
+            }
+            self.resting.ids.push(id);
+        }
+    }
+
+    /// Wakes those who said too little for too long.
+    pub(super) fn wake_idle(&mut self) {
+        if self.resting.next_deadline_ms().is_none_or(|look_at_ms| look_at_ms > self.now_ms) {
+            return;
+        }
+        let Self { resting, clients, now_ms, .. } = self;
+        resting.look_at_ms = *now_ms + REST_MS;
+        resting.ids.retain(|id| {
+            let Some(client) = clients.get_mut(*id) else { return false };
+            if client.rest.read_at_ms + REST_MS < *now_ms {
+                client.rest.set_low_water(&client.socket, 0);
+            }
+            client.rest.low_water_bytes > 0
+        });
+    }
+}
