@@ -7,7 +7,7 @@ use leveret::broker::message::{Attributes, Content, MessageRef};
 use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
 use leveret::protocol::FieldTable;
 use leveret::storage::{
-    BatchDone, FileDisk, LogOptions, LogStore, LogWriter, NodeId, RecoveryMode, SealedBatch, Written, recover,
+    BatchDone, FileDisk, FolderIds, LogOptions, LogStore, LogWriter, RecoveryMode, SealedBatch, Written, recover,
 };
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ const BODY_BYTES: [usize; 2] = [16, 1024];
 /// Messages from one hand-over to the next.
 const BATCH_MESSAGES: u64 = 1000;
 const RECOVERED_MESSAGES: u64 = 1_000_000;
+const IDS: FolderIds = FolderIds::from_chance([1; FolderIds::CHANCE_BYTES]);
 const QUEUE: DurableQueueId = DurableQueueId(1);
 
 fn message(body_bytes: usize) -> MessageRef {
@@ -72,7 +73,7 @@ fn write(c: &mut Criterion) {
     for body_bytes in BODY_BYTES {
         let folder = folder();
         let disk = FileDisk::open(&folder).expect("a folder for the bench");
-        let recovered = recover(&disk, RecoveryMode::Strict, NodeId([1; 16])).expect("an empty folder");
+        let recovered = recover(&disk, RecoveryMode::Strict, IDS).expect("an empty folder");
         let options = LogOptions::default();
         let mut store = recovered.store(options.clone());
         let mut writer = LogWriter::start(disk, options, recovered.resume).expect("a fresh log");
@@ -118,7 +119,7 @@ fn pass(store: &mut LogStore, writer: &mut LogWriter<FileDisk>) {
 fn recovery(c: &mut Criterion) {
     let folder = folder();
     let disk = FileDisk::open(&folder).expect("a folder for the bench");
-    let recovered = recover(&disk, RecoveryMode::Strict, NodeId([1; 16])).expect("an empty folder");
+    let recovered = recover(&disk, RecoveryMode::Strict, IDS).expect("an empty folder");
     let options = LogOptions::default();
     let mut store = recovered.store(options.clone());
     let mut writer = LogWriter::start(disk.clone(), options, recovered.resume).expect("a fresh log");
@@ -135,12 +136,12 @@ fn recovery(c: &mut Criterion) {
     group.throughput(Throughput::Elements(RECOVERED_MESSAGES)).sample_size(10);
     group.bench_function("replay", |b| {
         b.iter(|| {
-            let recovered = recover(&disk, RecoveryMode::Strict, NodeId([1; 16])).expect("what was written");
+            let recovered = recover(&disk, RecoveryMode::Strict, IDS).expect("what was written");
             assert_eq!(recovered.queues[0].messages, RECOVERED_MESSAGES);
         });
     });
     group.bench_function("load", |b| {
-        let recover = || recover(&disk, RecoveryMode::Strict, NodeId([1; 16])).expect("what was written");
+        let recover = || recover(&disk, RecoveryMode::Strict, IDS).expect("what was written");
         let loader = || recover().loader.expect("there are messages");
         b.iter_batched(
             loader,

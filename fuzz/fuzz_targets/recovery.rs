@@ -7,7 +7,7 @@
 #![no_main]
 
 use leveret::storage::{LogWriter, Recovered, RecoveryMode, recover};
-use leveret_fuzz::log::{NODE, Shape, change, maintain, messages, options, written};
+use leveret_fuzz::log::{IDS, Shape, change, maintain, messages, options, written};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
     }
     for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
         let disk = disk.after_stop();
-        let Ok(recovered) = recover(&disk, mode, NODE) else { continue };
+        let Ok(recovered) = recover(&disk, mode, IDS) else { continue };
         let Recovered { queues, loader, resume, .. } = recovered;
         let (loader, before) = if loads_late { (loader, None) } else { (None, Some(messages(loader))) };
         // A loader that failed ends the broker.
@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
                 assert!(known.get(place) == Some(image), "{place:?} was never written like that");
             }
         }
-        let again = recover(&disk, RecoveryMode::Strict, NODE).and_then(|again| messages(again.loader));
+        let again = recover(&disk, RecoveryMode::Strict, IDS).and_then(|again| messages(again.loader));
         if !is_forged {
             let again = again.expect("what was started can be started again");
             assert!(again == found, "the start after it finds the same");

@@ -4,15 +4,15 @@ use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
 use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
 use leveret::protocol::{FieldTable, ShortString};
-use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, BatchLabel, seal};
+use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, seal};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
 use leveret::storage::{
-    BatchDone, Loaded, Loader, LogOptions, LogStore, LogWriter, NodeId, RecoveryMode, StorageError, SyncPolicy, recover,
+    BatchDone, FolderIds, Loaded, Loader, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, SyncPolicy, recover,
 };
 use std::collections::BTreeMap;
 
-pub const NODE: NodeId = NodeId([6; 16]);
+pub const IDS: FolderIds = FolderIds::from_chance([6; FolderIds::CHANCE_BYTES]);
 const QUEUES: u64 = 3;
 const MESSAGES: u64 = 60;
 
@@ -104,7 +104,7 @@ fn flush(disk: &SimDisk, store: &mut LogStore, writer: &mut LogWriter<SimDisk>) 
 
 /// One life of a broker: messages come and go.
 fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, stops: bool) {
-    let recovered = recover(disk, RecoveryMode::Strict, NODE).expect("a whole log");
+    let recovered = recover(disk, RecoveryMode::Strict, IDS).expect("a whole log");
     let mut store = recovered.store(options());
     let mut writer = LogWriter::start(disk.clone(), options(), recovered.resume).expect("a disk without faults");
     if numbers.start == 0 {
@@ -220,12 +220,7 @@ fn forge(disk: &SimDisk, folder: Folder, name: &str, which: usize, [a, b, c, d]:
         let mut at = SEGMENT_HEADER_BYTES;
         for _ in 0..=which % 8 {
             let Some((start, batch)) = find_batch(bytes, at, &header) else { return };
-            let label = BatchLabel {
-                first_position: batch.header.first_position,
-                durable_position: batch.header.durable_position,
-                records: batch.header.records,
-                flags: batch.header.flags,
-            };
+            let label = batch.header.label;
             let length = batch.body.len();
             let end = start + BATCH_HEADER_BYTES + length;
             if length > 0 {

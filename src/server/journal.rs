@@ -15,7 +15,9 @@ use crate::storage::page_queue::PageRequest;
 use crate::storage::pager_thread::{PagerHandle, spawn_pager};
 use crate::storage::recovery::{Recovered, RecoveryMode, recover};
 use crate::storage::spawn::{Report, WriterHandle, spawn};
-use crate::storage::{Loader, LogOptions, LogStore, NodeId, PageReport, Pager, PagerOptions, StorageError, SyncPolicy};
+use crate::storage::{
+    FolderIds, Loader, LogOptions, LogStore, PageReport, Pager, PagerOptions, StorageError, SyncPolicy,
+};
 use std::io;
 
 /// Pages of recovered messages taken in during one turn, so that clients get theirs: some MiB.
@@ -34,11 +36,11 @@ impl OpenedLog {
     /// Locks and reads the data folder.
     ///
     /// # Errors
-    /// Another broker holds it, it can't be written, a newer version made it, or it is damaged.
-    pub fn open(config: &Config, salvage: bool, node_id: NodeId) -> Result<Self, StorageError> {
+    /// Another broker holds it, it can't be written, a version with another format made it, or it is damaged.
+    pub fn open(config: &Config, salvage: bool, new_ids: FolderIds) -> Result<Self, StorageError> {
         let disk = FileDisk::open(&config.data_dir)?;
         let mode = if salvage { RecoveryMode::Salvage } else { RecoveryMode::Strict };
-        let recovered = recover(&disk, mode, node_id)?;
+        let recovered = recover(&disk, mode, new_ids)?;
         for warning in &recovered.warnings {
             log::warn!("{}: {warning}", config.data_dir.display());
         }

@@ -29,7 +29,7 @@ use crate::connection;
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
-use crate::storage::NodeId;
+use crate::storage::FolderIds;
 use desk::Desk;
 use doorkeeper::OneUser;
 use huge_pages::HugePages;
@@ -61,11 +61,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let waker = Waker::new(&poller, WAKE_TOKEN)?;
     let (line, commands) = management::line(waker.clone());
     let management = bind_management(config.management_listen)?;
-    let mut seed = [0; 32];
-    #[allow(clippy::disallowed_methods, reason = "the one seed of the program's names")]
-    getrandom::fill(&mut seed).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
-    let node_id = NodeId(*seed.first_chunk().expect("a seed is longer than a node's id"));
-    let log = OpenedLog::open(config, salvage, node_id).map_err(io::Error::other)?;
+    let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
+    let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     let journal = log.start(&mut hub, waker, config.limits.disk_free_limit_bytes)?;
@@ -102,6 +99,14 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
         Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes })
     })
+}
+
+/// What nobody can guess: the seed of the program's names, and who a new data folder is.
+fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    #[allow(clippy::disallowed_methods, reason = "the one source of chance")]
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
+    Ok(bytes)
 }
 
 /// Listens for AMQP, at every address but those of a family that this machine lacks.

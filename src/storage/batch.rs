@@ -3,47 +3,52 @@
 //! ```text
 //!  0  magic u32
 //!  4  body length u32
-//!  8  term u64                     0: there is one node yet
-//! 16  position of the first record u64
-//! 24  durable position u64         what was known to be synced when this was written
-//! 32  records u32                  how many positions the batch takes
-//! 36  flags u32                    1 last of a clean stop, 2 moved records, which take no positions
-//! 40  crc of the body
-//! 44  crc of the 44 bytes before
-//! 48  records …
+//!  8  serial u64             1 more than that of the batch before, whatever it is
+//! 16  synced serial u64      the last batch that was known to be synced when this was written
+//! 24  term u64               of an entry; 0 in a batch that is none
+//! 32  index u64              of an entry, 1 more than that of the entry before; 0 in a batch that is none
+//! 40  first position u64     of its first record, or of the next one there will be
+//! 48  commit u64             index up to which all was known to be committed when this was written
+//! 56  records u32            how many positions the batch takes
+//! 60  flags u32              1 last of a clean stop, 2 moved records
+//! 64  crc of the body
+//! 68  crc of the 68 bytes before
+//! 72  records …
 //! ```
-//! Both checksums are seeded with the generation and the number of the segment and the offset of the batch.
+//! All numbers are little-endian. Both checksums are CRC-32C, seeded with the generation and the number of the segment
+//! and the offset of the batch. What the numbers mean, and which of them is of which sequence, says
+//! [`Sequences`](super::sequences::Sequences).
 
 use super::segment::SegmentHeader;
 
 /// Bytes before a batch's first record.
-pub const BATCH_HEADER_BYTES: usize = 48;
+pub const BATCH_HEADER_BYTES: usize = 72;
 
 /// What a batch begins with.
 pub const MAGIC: [u8; 4] = *b"LvBt";
-
-/// What a batch is beside its records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BatchHeader {
-    pub body_length: u32,
-    pub term: u64,
-    pub first_position: u64,
-    pub durable_position: u64,
-    pub records: u32,
-    pub flags: u32,
-    body_crc: u32,
-}
 
 /// The broker stopped after this batch and had nothing more to say.
 pub const FLAG_CLEAN_STOP: u32 = 1;
 /// Copies of live messages out of segments that are to be freed.
 pub const FLAG_MOVED: u32 = 2;
 
+/// What a batch is beside its records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchHeader {
+    pub body_length: u32,
+    pub label: BatchLabel,
+    body_crc: u32,
+}
+
 /// What a batch's header says that its body does not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct BatchLabel {
+    pub serial: u64,
+    pub synced_serial: u64,
+    pub term: u64,
+    pub index: u64,
     pub first_position: u64,
-    pub durable_position: u64,
+    pub commit: u64,
     pub records: u32,
     pub flags: u32,
 }
@@ -55,13 +60,38 @@ pub struct Batch<'a> {
     pub body: &'a [u8],
 }
 
-impl BatchHeader {
+impl BatchLabel {
     /// The position after this batch's records.
     pub fn next_position(&self) -> u64 {
-        self.first_position.saturating_add(u64::from(self.records))
+        self.first_position + u64::from(self.records)
     }
 
-    /// Reads the header that `bytes` begin with, which lies at `offset` of its segment; `None` when there is none.
+    /// Whether it is an entry of the log that nodes would agree on, and no batch of this node's own.
+    pub fn is_entry(&self) -> bool {
+        self.index > 0
+    }
+
+    /// Whether its numbers can stand beside each other. No writer makes others.
+    fn is_sound(&self) -> bool {
+        let kind_is_sound = match self.is_entry() {
+            true => self.term > 0 && self.commit <= self.index && self.flags == 0,
+            false => self.term == 0 && self.records == 0 && matches!(self.flags, FLAG_CLEAN_STOP | FLAG_MOVED),
+        };
+        let numbers = [self.serial, self.term, self.index, self.commit, self.first_position];
+        kind_is_sound
+            && self.synced_serial < self.serial
+            && self.first_position > 0
+            && numbers.iter().all(|number| *number < NUMBERS_END)
+    }
+}
+
+/// Serials, terms, indexes and positions are below this, so that adding to one is safe. Counting up to it at a thousand
+/// million a second takes three centuries.
+pub(super) const NUMBERS_END: u64 = 1 << 63;
+
+impl BatchHeader {
+    /// Reads the header that `bytes` begin with, which lies at `offset` of its segment; `None` when there is none, or one
+    /// that contradicts itself.
     pub fn decode(bytes: &[u8], segment: &SegmentHeader, offset: u64) -> Option<Self> {
         let bytes: &[u8; BATCH_HEADER_BYTES] = bytes.first_chunk()?;
         if !bytes.starts_with(&MAGIC) {
@@ -69,16 +99,19 @@ impl BatchHeader {
         }
         let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
         let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
-        let is_whole = u32_at(44) == crc32c::crc32c_append(seed(segment, offset), &bytes[..44]);
-        is_whole.then(|| Self {
-            body_length: u32_at(4),
-            term: u64_at(8),
-            first_position: u64_at(16),
-            durable_position: u64_at(24),
-            records: u32_at(32),
-            flags: u32_at(36),
-            body_crc: u32_at(40),
-        })
+        let is_whole = u32_at(68) == crc32c::crc32c_append(seed(segment, offset), &bytes[..68]);
+        let label = BatchLabel {
+            serial: u64_at(8),
+            synced_serial: u64_at(16),
+            term: u64_at(24),
+            index: u64_at(32),
+            first_position: u64_at(40),
+            commit: u64_at(48),
+            records: u32_at(56),
+            flags: u32_at(60),
+        };
+        let header = Self { body_length: u32_at(4), label, body_crc: u32_at(64) };
+        (is_whole && label.is_sound()).then_some(header)
     }
 }
 
@@ -93,14 +126,15 @@ pub fn seal(batch: &mut [u8], label: &BatchLabel, segment: &SegmentHeader, offse
     let body_length = u32::try_from(body.len()).expect("batches are bounded below 4 GiB");
     header[0..4].copy_from_slice(&MAGIC);
     header[4..8].copy_from_slice(&body_length.to_le_bytes());
-    header[8..16].copy_from_slice(&0_u64.to_le_bytes());
-    header[16..24].copy_from_slice(&label.first_position.to_le_bytes());
-    header[24..32].copy_from_slice(&label.durable_position.to_le_bytes());
-    header[32..36].copy_from_slice(&label.records.to_le_bytes());
-    header[36..40].copy_from_slice(&label.flags.to_le_bytes());
-    header[40..44].copy_from_slice(&crc32c::crc32c_append(seed, body).to_le_bytes());
-    let crc = crc32c::crc32c_append(seed, &header[..44]);
-    header[44..].copy_from_slice(&crc.to_le_bytes());
+    let BatchLabel { serial, synced_serial, term, index, first_position, commit, records, flags } = *label;
+    for (at, number) in (8..).step_by(8).zip([serial, synced_serial, term, index, first_position, commit]) {
+        header[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+    header[56..60].copy_from_slice(&records.to_le_bytes());
+    header[60..64].copy_from_slice(&flags.to_le_bytes());
+    header[64..68].copy_from_slice(&crc32c::crc32c_append(seed, body).to_le_bytes());
+    let crc = crc32c::crc32c_append(seed, &header[..68]);
+    header[68..].copy_from_slice(&crc.to_le_bytes());
 }
 
 impl Batch<'_> {
@@ -112,18 +146,28 @@ impl Batch<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NodeId;
+    use super::super::ClusterId;
     use super::*;
     use proptest::prelude::*;
 
     const SEGMENT: SegmentHeader =
-        SegmentHeader { node_id: NodeId([1; 16]), number: 9, first_position: 1, generation: 4 };
+        SegmentHeader { cluster: ClusterId([1; 16]), number: 9, first_serial: 1, generation: 4 };
+
+    const LABEL: BatchLabel = BatchLabel {
+        serial: 12,
+        synced_serial: 10,
+        term: 2,
+        index: 9,
+        first_position: 77,
+        commit: 8,
+        records: 3,
+        flags: 0,
+    };
 
     fn sealed(body: &[u8], offset: u64) -> Vec<u8> {
         let mut batch = vec![0; BATCH_HEADER_BYTES];
         batch.extend_from_slice(body);
-        let label = BatchLabel { first_position: 77, durable_position: 70, records: 3, flags: 0 };
-        seal(&mut batch, &label, &SEGMENT, offset);
+        seal(&mut batch, &LABEL, &SEGMENT, offset);
         batch
     }
 
@@ -139,10 +183,7 @@ mod tests {
         let batch = sealed(b"records", 100);
         let (header, body) = read(&batch, &SEGMENT, 100).unwrap();
         assert_eq!(body, b"records");
-        assert_eq!(
-            (header.first_position, header.next_position(), header.durable_position, header.flags),
-            (77, 80, 70, 0)
-        );
+        assert_eq!((header.label, header.label.next_position()), (LABEL, 80));
         for other in [SegmentHeader { number: 8, ..SEGMENT }, SegmentHeader { generation: 5, ..SEGMENT }] {
             assert!(read(&batch, &other, 100).is_none(), "stale bytes of a recycled segment");
         }
@@ -159,6 +200,40 @@ mod tests {
         }
         for length in 0..batch.len() {
             assert!(read(&batch[..length], &SEGMENT, 0).is_none(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_no_header() {
+        const LOCAL: BatchLabel = BatchLabel { term: 0, index: 0, records: 0, flags: FLAG_MOVED, ..LABEL };
+        let reads = |label: BatchLabel| {
+            let mut batch = [0; BATCH_HEADER_BYTES];
+            seal(&mut batch, &label, &SEGMENT, 7);
+            BatchHeader::decode(&batch, &SEGMENT, 7).map(|header| header.label)
+        };
+        let sound = [
+            LABEL,
+            LOCAL,
+            BatchLabel { commit: 9, ..LABEL },
+            BatchLabel { records: 0, ..LABEL },
+            BatchLabel { flags: FLAG_CLEAN_STOP, ..LOCAL },
+        ];
+        sound.into_iter().for_each(|label| assert_eq!(reads(label), Some(label)));
+        for label in [
+            BatchLabel { serial: 10, ..LABEL },
+            BatchLabel { commit: 10, ..LABEL },
+            BatchLabel { term: 0, ..LABEL },
+            BatchLabel { flags: FLAG_CLEAN_STOP, ..LABEL },
+            BatchLabel { term: 2, ..LOCAL },
+            BatchLabel { records: 1, ..LOCAL },
+            BatchLabel { flags: 0, ..LOCAL },
+            BatchLabel { flags: 4, ..LOCAL },
+            BatchLabel { first_position: 0, ..LABEL },
+            BatchLabel { serial: u64::MAX, ..LABEL },
+            BatchLabel { first_position: u64::MAX, ..LABEL },
+            BatchLabel { index: u64::MAX, ..LABEL },
+        ] {
+            assert_eq!(reads(label), None, "{label:?}");
         }
     }
 

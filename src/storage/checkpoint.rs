@@ -1,35 +1,44 @@
 //! Checkpoints: the state on disk, so that recovery reads the log from there on and nothing before it but live messages.
 //!
 //! ```text
-//!  0  magic "LEVERCKP"
-//!  8  format version u32, zero u32
-//! 16  node id, 16 bytes
-//! 32  serial u64                   higher is newer
-//! 40  position u64                 of the last record that is in it
-//! 48  segment u64, offset u64      where the next batch is
-//! 64  body length u64
-//! 72  body crc u32
-//! 76  crc of the 76 bytes before
-//! 80  highest queue number │ definitions │ segments │ queues: number, next sequence, runs of live messages
+//!   0  magic "LEVERCKP"
+//!   8  format version u32, zero u32
+//!  16  cluster id, 16 bytes
+//!  32  number u64                   higher is newer
+//!  40  serial u64                   of the last batch that is in it
+//!  48  position u64                 of the last record that is in it
+//!  56  term u64, index u64          of the last entry that is in it
+//!  72  commit u64                   what was known to be committed, never more than the index
+//!  80  vote u64                     the member that got this one's vote in the term; 0 for none
+//!  88  segment u64, offset u64      where the next batch is
+//! 104  body length u64
+//! 112  body crc u32
+//! 116  crc of the 116 bytes before
+//! 120  configuration │ highest queue number │ definitions │ segments │ queues: number, next sequence, runs of live messages
 //! ```
 //! The newest two are kept. A segment is freed only when neither needs it, so that the older one is worth as much when
 //! the newest turns out to be damaged. A checkpoint holds no message: it names segment and sequence of every live one.
 
+use super::batch::NUMBERS_END;
 use super::chore::{Chore, Work};
 use super::disk::Disk;
 use super::error::StorageError;
 use super::live_set::{LiveSet, Run};
 use super::log_writer::LogWriter;
 use super::record::{Record, read_record};
-use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentNumber};
+use super::segment::{FILE_NUMBER_MAX, FreeSegment, SEGMENT_HEADER_BYTES, SegmentNumber};
+use super::sequences::Sequences;
 use super::state::{SegmentUse, State};
-use super::{FORMAT_VERSION, NodeId};
+use super::{ClusterId, FORMAT_VERSION, MemberId};
 use crate::broker::store::DurableQueueId;
-use crate::varint::{Cursor, put_varint};
+use crate::varint::{Cursor, put_counted_bytes, put_varint};
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 const MAGIC: &[u8; 8] = b"LEVERCKP";
-const HEADER_BYTES: usize = 80;
+/// Bytes before a checkpoint's body.
+pub const CHECKPOINT_HEADER_BYTES: usize = 120;
+const CRC_AT: usize = CHECKPOINT_HEADER_BYTES - size_of::<u32>();
 const FILE_SUFFIX: &str = ".checkpoint";
 /// Checkpoints kept.
 const KEPT: usize = 2;
@@ -42,11 +51,21 @@ const FREE_SEGMENTS_WHEN_LOW: usize = 1;
 /// A decoded checkpoint.
 #[derive(Debug)]
 pub struct Checkpoint {
-    pub node_id: NodeId,
-    pub serial: u64,
-    pub position: u64,
+    pub cluster: ClusterId,
+    pub number: u64,
+    pub sequences: Sequences,
+    pub membership: Membership,
     pub start: Start,
     pub state: State,
+}
+
+/// What this node is to others. Nothing, as long as it is alone; whatever it is, it is kept.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Membership {
+    /// Who got its vote in the term.
+    pub vote: Option<MemberId>,
+    /// Who the members are, in words of their own.
+    pub configuration: Vec<u8>,
 }
 
 /// Where the first batch after a checkpoint is, or will be.
@@ -59,7 +78,7 @@ pub struct Start {
 /// What must stay on disk for a checkpoint's sake.
 #[derive(Clone, Debug)]
 pub struct Needed {
-    pub serial: u64,
+    pub number: u64,
     /// With live messages.
     segments: BTreeSet<SegmentNumber>,
     /// From here on everything.
@@ -68,12 +87,12 @@ pub struct Needed {
 
 impl Needed {
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        Self::new(checkpoint.serial, &checkpoint.state, checkpoint.start)
+        Self::new(checkpoint.number, &checkpoint.state, checkpoint.start)
     }
 
-    fn new(serial: u64, state: &State, start: Start) -> Self {
+    fn new(number: u64, state: &State, start: Start) -> Self {
         let alive = state.segments.iter().filter(|(_, segment)| segment.live > 0);
-        Self { serial, segments: alive.map(|(number, _)| *number).collect(), from: start.segment }
+        Self { number, segments: alive.map(|(number, _)| *number).collect(), from: start.segment }
     }
 
     fn needs(&self, number: SegmentNumber) -> bool {
@@ -81,18 +100,30 @@ impl Needed {
     }
 }
 
-pub fn checkpoint_name(serial: u64) -> String {
-    format!("{serial:016}{FILE_SUFFIX}")
+pub fn checkpoint_name(number: u64) -> String {
+    format!("{number:016}{FILE_SUFFIX}")
 }
 
-/// The serial in a checkpoint's name; `None` for a file that is none.
-pub fn serial_of(name: &str) -> Option<u64> {
-    name.strip_suffix(FILE_SUFFIX)?.parse().ok().filter(|serial| checkpoint_name(*serial) == name)
+/// The number in a checkpoint's name; `None` for a file that is none.
+pub fn checkpoint_number_of(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(FILE_SUFFIX)?.parse().ok()?;
+    (number <= FILE_NUMBER_MAX && checkpoint_name(number) == name).then_some(number)
+}
+
+/// What a checkpoint's header says that its state does not.
+struct Label<'a> {
+    cluster: ClusterId,
+    number: u64,
+    sequences: Sequences,
+    membership: &'a Membership,
+    start: Start,
 }
 
 /// The checkpoint's file.
-fn encode(state: &State, node_id: NodeId, serial: u64, position: u64, start: Start) -> Vec<u8> {
-    let mut out = vec![0; HEADER_BYTES];
+fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
+    let Label { cluster, number, sequences, membership, start } = *label;
+    let mut out = vec![0; CHECKPOINT_HEADER_BYTES];
+    put_counted_bytes(&mut out, &membership.configuration);
     put_varint(&mut out, state.max_queue_id);
     let mut definitions = Vec::new();
     let count = state.put_definitions(&mut definitions);
@@ -101,7 +132,7 @@ fn encode(state: &State, node_id: NodeId, serial: u64, position: u64, start: Sta
     let segments = || state.segments.iter().filter(|(number, segment)| segment.live > 0 || **number >= start.segment);
     put_varint(&mut out, segments().count() as u64);
     for (number, segment) in segments() {
-        for value in [*number, segment.generation, segment.first_position, segment.end, segment.total] {
+        for value in [*number, segment.generation, segment.end, segment.total] {
             put_varint(&mut out, value);
         }
     }
@@ -122,45 +153,58 @@ fn encode(state: &State, node_id: NodeId, serial: u64, position: u64, start: Sta
             next = first + length;
         }
     }
-    let body_crc = crc32c::crc32c(&out[HEADER_BYTES..]);
-    let body_length = (out.len() - HEADER_BYTES) as u64;
+    let body_crc = crc32c::crc32c(&out[CHECKPOINT_HEADER_BYTES..]);
+    let body_length = (out.len() - CHECKPOINT_HEADER_BYTES) as u64;
+    let vote = membership.vote.map_or(0, |member| member.0.get());
+    let Sequences { serial, position, term, index, commit, .. } = sequences;
+    let numbers = [number, serial, position, term, index, commit, vote, start.segment, start.offset, body_length];
     out[0..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-    out[16..32].copy_from_slice(&node_id.0);
-    for (at, value) in [(32, serial), (40, position), (48, start.segment), (56, start.offset), (64, body_length)] {
+    out[16..32].copy_from_slice(&cluster.0);
+    for (at, value) in (32..).step_by(8).zip(numbers) {
         out[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
-    out[72..76].copy_from_slice(&body_crc.to_le_bytes());
-    let crc = crc32c::crc32c(&out[..76]);
-    out[76..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    out[112..CRC_AT].copy_from_slice(&body_crc.to_le_bytes());
+    let crc = crc32c::crc32c(&out[..CRC_AT]);
+    out[CRC_AT..CHECKPOINT_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     out
 }
 
 impl Checkpoint {
-    /// Reads a checkpoint's file; `None` when it is damaged.
+    /// Reads a checkpoint's file; `None` when it is damaged, or its numbers contradict each other.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
+        let (header, body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
         let mut cursor = Cursor::new(header);
         if cursor.bytes(8)? != MAGIC || cursor.u32()? != FORMAT_VERSION {
             return None;
         }
         cursor.u32()?;
-        let node_id = NodeId(*cursor.bytes(16)?.first_chunk()?);
-        let serial = cursor.u64()?;
-        let position = cursor.u64()?;
+        let cluster = ClusterId(*cursor.bytes(16)?.first_chunk()?);
+        let number = cursor.u64()?;
+        let (serial, position) = (cursor.u64()?, cursor.u64()?);
+        let (term, index, commit) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+        let vote = NonZeroU64::new(cursor.u64()?).map(MemberId);
         let start = Start { segment: cursor.u64()?, offset: cursor.u64()? };
         let body_length = cursor.u64()?;
         let body_crc = cursor.u32()?;
-        let header_is_whole = cursor.u32()? == crc32c::crc32c(&header[..76]);
+        let header_is_whole = cursor.u32()? == crc32c::crc32c(&header[..CRC_AT]);
         if !header_is_whole || body_length != body.len() as u64 || body_crc != crc32c::crc32c(body) {
             return None;
         }
-        Some(Self { node_id, serial, position, start, state: decode_state(body)? })
+        let numbers_are_sound = [serial, position, term, index].iter().all(|number| *number < NUMBERS_END);
+        let start_is_sound = start.segment <= FILE_NUMBER_MAX && start.offset >= SEGMENT_HEADER_BYTES as u64;
+        if !numbers_are_sound || !start_is_sound || commit > index {
+            return None;
+        }
+        // It was written after everything before it was synced.
+        let sequences = Sequences { serial, synced_serial: serial, term, index, position, commit };
+        let mut cursor = Cursor::new(body);
+        let membership = Membership { vote, configuration: cursor.counted_bytes()?.to_vec() };
+        Some(Self { cluster, number, sequences, membership, start, state: decode_state(cursor)? })
     }
 }
 
-fn decode_state(body: &[u8]) -> Option<State> {
-    let mut cursor = Cursor::new(body);
+fn decode_state(mut cursor: Cursor<'_>) -> Option<State> {
     let mut state = State::new(cursor.varint()?);
     for _ in 0..cursor.varint()? {
         match read_record(&mut cursor).ok()? {
@@ -169,12 +213,11 @@ fn decode_state(body: &[u8]) -> Option<State> {
         }
     }
     for _ in 0..cursor.varint()? {
-        let number = cursor.varint()?;
+        let number = cursor.varint().filter(|number| *number <= FILE_NUMBER_MAX)?;
         let generation = cursor.varint()?;
-        let first_position = cursor.varint()?;
         let end = cursor.varint()?;
         let total = cursor.varint()?;
-        state.segments.insert(number, SegmentUse { generation, first_position, end, total, live: 0 });
+        state.segments.insert(number, SegmentUse { generation, end, total, live: 0 });
     }
     for _ in 0..cursor.varint()? {
         let id = DurableQueueId(cursor.varint()?);
@@ -269,18 +312,19 @@ impl<D: Disk> LogWriter<D> {
             Some(active) => Start { segment: active.number(), offset: active.offset() },
             None => Start { segment: self.next_number, offset: SEGMENT_HEADER_BYTES as u64 },
         };
-        let serial = self.checkpoint_serial;
-        let bytes = encode(&self.state, self.meta.node_id, serial, self.progress.written.0, start);
+        let number = self.checkpoint_number;
+        let (cluster, sequences, membership) = (self.meta.ids.cluster, self.sequences, &self.membership);
+        let bytes = encode(&self.state, &Label { cluster, number, sequences, membership, start });
         let kept = (self.checkpoints.len() + 1).saturating_sub(KEPT);
-        let keep_from = self.checkpoints.get(kept).map_or(serial, |needed| needed.serial);
-        Ok(Chore(Work::Checkpoint { needed: Needed::new(serial, &self.state, start), bytes, keep_from }))
+        let keep_from = self.checkpoints.get(kept).map_or(number, |needed| needed.number);
+        Ok(Chore(Work::Checkpoint { needed: Needed::new(number, &self.state, start), bytes, keep_from }))
     }
 
     /// A checkpoint is on disk, and old ones are not any more.
     pub(super) fn checkpointed(&mut self, needed: Needed) {
         self.checkpoint_is_out = false;
         self.checkpoint_had_no_room = false;
-        self.checkpoint_serial += 1;
+        self.checkpoint_number += 1;
         self.totals.checkpoints += 1;
         self.checkpoints.push(needed);
         self.checkpoints.drain(..self.checkpoints.len().saturating_sub(KEPT));
@@ -307,5 +351,61 @@ impl<D: Disk> LogWriter<D> {
         if !removed.is_empty() {
             self.chores.push_back(Chore(Work::Remove(removed)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Start = Start { segment: 7, offset: 300 };
+
+    fn sequences() -> Sequences {
+        Sequences { serial: 90, synced_serial: 90, term: 2, index: 60, position: 500, commit: 58 }
+    }
+
+    fn encoded(sequences: Sequences, membership: &Membership, start: Start) -> Vec<u8> {
+        encode(&State::new(4), &Label { cluster: ClusterId([8; 16]), number: 3, sequences, membership, start })
+    }
+
+    #[test]
+    fn what_a_cluster_would_make_of_this_node_comes_back() {
+        let alone = Membership::default();
+        let member = Membership { vote: NonZeroU64::new(77).map(MemberId), configuration: b"three of us".to_vec() };
+        for membership in [alone, member] {
+            let read = Checkpoint::decode(&encoded(sequences(), &membership, START)).unwrap();
+            assert_eq!((read.cluster, read.number, read.start), (ClusterId([8; 16]), 3, START));
+            assert_eq!((read.sequences, read.membership, read.state.max_queue_id), (sequences(), membership, 4));
+        }
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_no_checkpoint() {
+        let sound = |sequences, start| Checkpoint::decode(&encoded(sequences, &Membership::default(), start)).is_some();
+        assert!(sound(Sequences { commit: 60, ..sequences() }, START));
+        assert!(!sound(Sequences { commit: 61, ..sequences() }, START));
+        assert!(!sound(Sequences { serial: u64::MAX, ..sequences() }, START));
+        assert!(!sound(Sequences { position: u64::MAX, ..sequences() }, START));
+        assert!(!sound(sequences(), Start { segment: u64::MAX, ..START }));
+        assert!(!sound(sequences(), Start { offset: 3, ..START }));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let whole = encoded(sequences(), &Membership::default(), START);
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Checkpoint::decode(&bytes).is_none(), "bit {bit}");
+        }
+        for length in 0..whole.len() {
+            assert!(Checkpoint::decode(&whole[..length]).is_none(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn names_are_numbers_with_room_for_one_more() {
+        assert_eq!(checkpoint_number_of(&checkpoint_name(42)), Some(42));
+        assert_eq!(checkpoint_number_of("18446744073709551615.checkpoint"), None);
     }
 }

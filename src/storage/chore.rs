@@ -9,7 +9,7 @@
 //!
 //! It is a value, so that a simulated disk sees chores in an order that a test decides.
 
-use super::checkpoint::{Needed, checkpoint_name, serial_of};
+use super::checkpoint::{Needed, checkpoint_name, checkpoint_number_of};
 use super::disk::{Disk, DiskFile, Folder, TEMPORARY_SUFFIX, write_atomically};
 use super::error::StorageError;
 use super::log_writer::LogWriter;
@@ -22,7 +22,7 @@ pub struct Chore(pub(super) Work);
 
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Writes a checkpoint, then removes those before the serial `keep_from`, whoever left them.
+    /// Writes a checkpoint, then removes those before the number `keep_from`, whoever left them.
     Checkpoint { needed: Needed, bytes: Vec<u8>, keep_from: u64 },
     /// Makes the file of a segment to come, out of a free one if there is one.
     Prepare { number: SegmentNumber, recycled: Option<FreeSegment>, bytes: u64 },
@@ -60,7 +60,7 @@ impl Chore {
 }
 
 fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], keep_from: u64) -> Result<Outcome, StorageError> {
-    let name = checkpoint_name(needed.serial);
+    let name = checkpoint_name(needed.number);
     match write_atomically(disk, Folder::Checkpoint, &name, bytes) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             log::warn!("no room for a checkpoint; the log grows until there is: {error}");
@@ -70,7 +70,7 @@ fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], keep_from: u
         result => result.map_err(StorageError::io(format!("write {}", Folder::Checkpoint.display(&name))))?,
     }
     let names = disk.list(Folder::Checkpoint).map_err(StorageError::io("list checkpoint/"))?;
-    for name in names.iter().filter(|name| serial_of(name).is_some_and(|serial| serial < keep_from)) {
+    for name in names.iter().filter(|name| checkpoint_number_of(name).is_some_and(|number| number < keep_from)) {
         let removing = format!("remove {}", Folder::Checkpoint.display(name));
         disk.remove(Folder::Checkpoint, name).map_err(StorageError::io(removing))?;
     }

@@ -1,5 +1,6 @@
 //! What goes wrong with a data folder, in words that an operator can act on.
 
+use super::FORMAT_VERSION;
 use std::fmt;
 use std::io;
 
@@ -10,8 +11,8 @@ pub enum StorageError {
     Io { doing: String, error: io::Error },
     /// Another broker holds the lock.
     Locked { folder: String },
-    /// The data was written by a version of Leveret that knows more.
-    NewerFormat { found: u32, known: u32 },
+    /// The data was written by a version of Leveret that writes otherwise.
+    OtherFormat { found: u32 },
     /// The folder holds something that is not Leveret's data.
     NotOurs { file: String, reason: String },
     /// What was known to be on disk is not what was written.
@@ -36,9 +37,15 @@ impl fmt::Display for StorageError {
         match self {
             Self::Io { doing, error } => write!(f, "cannot {doing}: {error}"),
             Self::Locked { folder } => write!(f, "the data folder {folder} is in use by another broker"),
-            Self::NewerFormat { found, known } => write!(
+            Self::OtherFormat { found } if *found > FORMAT_VERSION => write!(
                 f,
-                "the data was written by a newer version of Leveret (format {found}; this version knows up to {known})"
+                "the data is in format {found}, of a newer version of Leveret; this one reads {FORMAT_VERSION}: start \
+                 the newer version, or choose another data folder"
+            ),
+            Self::OtherFormat { found } => write!(
+                f,
+                "the data is in format {found}, of a version of Leveret before its first release; this one reads \
+                 {FORMAT_VERSION}: empty the queues with the version that wrote them, and choose another data folder"
             ),
             Self::NotOurs { file, reason } => write!(f, "{file} is not Leveret's: {reason}"),
             Self::Corrupt { file, offset, reason } => write!(

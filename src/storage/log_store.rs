@@ -42,6 +42,7 @@ pub struct SealedBatch {
     /// Room for a batch header, then records. Only the room when there is nothing to write but a sync to do.
     pub buffer: Vec<u8>,
     pub first_position: u64,
+    /// How many positions it takes.
     pub records: u32,
     pub flags: u32,
     /// Sync this and everything before it.
@@ -184,15 +185,13 @@ impl LogStore {
     /// A checkpoint for the stop is asked for before it, as recovery reads only what comes after one.
     ///
     /// `delivered` says of queues below which sequence messages may have been delivered; of queues that are not named
-    /// none was.
+    /// none was. Nobody but this node's next start has a use for that, so its records take no positions.
     pub fn take_final_batch(&mut self, delivered: impl IntoIterator<Item = (DurableQueueId, u64)>) -> SealedBatch {
         debug_assert!(!self.in_flight && self.sealed.is_empty() && self.open_is_empty());
         self.in_flight = true;
         let mut batch = self.empty_batch(FLAG_CLEAN_STOP);
         for (queue, below) in delivered {
             record::put_delivered(&mut batch.buffer, queue, below);
-            batch.records += 1;
-            self.next_position += 1;
         }
         batch.sync = true;
         batch

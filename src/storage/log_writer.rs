@@ -11,8 +11,8 @@
 
 use super::LogOptions;
 use super::active::Active;
-use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
-use super::checkpoint::Needed;
+use super::batch::{self, BATCH_HEADER_BYTES};
+use super::checkpoint::{Membership, Needed};
 use super::chore::Chore;
 use super::disk::{Disk, Folder};
 use super::error::StorageError;
@@ -23,6 +23,7 @@ use super::reclaim::Compaction;
 use super::recovery::Resume;
 use super::scan::{self, BatchReader, Found};
 use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
+use super::sequences::{Kind, Sequences};
 use super::state::{SegmentUse, State};
 use crate::broker::store::LogPosition;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,7 +39,11 @@ pub struct LogWriter<D: Disk> {
     pub(super) free: Vec<FreeSegment>,
     /// Sizes of all segment files but the free ones.
     pub(super) file_bytes: BTreeMap<SegmentNumber, u64>,
-    pub(super) progress: Written,
+    /// The numbers of what was written.
+    pub(super) sequences: Sequences,
+    /// What comes from the last checkpoint and goes into the next one.
+    pub(super) membership: Membership,
+    progress: Written,
     poisoned: bool,
     /// Written and not yet in the state.
     unabsorbed: Option<Unabsorbed>,
@@ -46,7 +51,7 @@ pub struct LogWriter<D: Disk> {
     zeros: Vec<u8>,
     pub(super) bytes_since_checkpoint: u64,
     /// The next checkpoint's number.
-    pub(super) checkpoint_serial: u64,
+    pub(super) checkpoint_number: u64,
     /// What each of the checkpoints on disk needs, the newest last.
     pub(super) checkpoints: Vec<Needed>,
     /// To be handed out.
@@ -94,11 +99,12 @@ impl<D: Disk> LogWriter<D> {
         let Resume {
             meta,
             state,
-            last_position,
+            mut sequences,
+            membership,
             next_number,
             segment_files,
             checkpoints,
-            checkpoint_serial,
+            checkpoint_number,
             damaged,
             tail,
             unread,
@@ -106,7 +112,9 @@ impl<D: Disk> LogWriter<D> {
         if let Some(tail) = tail {
             tail.write_again(&disk)?;
         }
+        sequences.synced();
         meta.write(&disk)?;
+        let last_position = LogPosition(sequences.position);
         let zeros = vec![0; options.zero_ahead_bytes];
         let mut writer = Self {
             disk,
@@ -117,13 +125,15 @@ impl<D: Disk> LogWriter<D> {
             next_number,
             free: Vec::new(),
             file_bytes: segment_files,
+            sequences,
+            membership,
             progress: Written { written: last_position, synced: last_position },
             poisoned: false,
             unabsorbed: None,
             recycled: None,
             zeros,
             bytes_since_checkpoint: 0,
-            checkpoint_serial,
+            checkpoint_number,
             checkpoints,
             chores: VecDeque::new(),
             checkpoint_is_out: false,
@@ -183,12 +193,12 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn try_write(&mut self, batch: SealedBatch) -> Result<Written, StorageError> {
-        let last_position = batch.last_position();
         let SealedBatch { mut buffer, first_position, records, flags, sync, .. } = batch;
         if buffer.len() > BATCH_HEADER_BYTES || flags != 0 {
-            let label = BatchLabel { first_position, durable_position: self.progress.synced.0, records, flags };
-            let segment = self.append(&mut buffer, &label)?;
-            self.progress.written = last_position;
+            debug_assert_eq!(first_position, self.sequences.position + 1);
+            let kind = if flags == 0 { Kind::Entry { records } } else { Kind::Local { flags } };
+            let segment = self.append(&mut buffer, kind)?;
+            self.progress.written = LogPosition(self.sequences.position);
             self.unabsorbed = Some(Unabsorbed { buffer, segment });
         } else {
             self.recycled = Some(buffer);
@@ -200,15 +210,17 @@ impl<D: Disk> LogWriter<D> {
     }
 
     /// Seals a batch for the next place in the log and writes it there; says in which segment.
-    pub(super) fn append(&mut self, batch: &mut [u8], label: &BatchLabel) -> Result<SegmentNumber, StorageError> {
+    fn append(&mut self, batch: &mut [u8], kind: Kind) -> Result<SegmentNumber, StorageError> {
         let length = batch.len() as u64;
         if !self.active.as_ref().is_some_and(|active| active.has_room(length)) {
-            self.rotate(length, label.first_position)?;
+            self.rotate(length)?;
         }
+        let label = self.sequences.next(kind);
         let active = self.active.as_mut().expect("rotation leaves an active segment");
         let number = active.number();
         let writing = || format!("write {length} bytes to {}", Folder::Log.display(&file_name(number)));
-        active.append(batch, label).map_err(|error| StorageError::Io { doing: writing(), error })?;
+        active.append(batch, &label).map_err(|error| StorageError::Io { doing: writing(), error })?;
+        self.sequences.follow(&label);
         self.bytes_since_checkpoint += length;
         self.totals.batches += 1;
         self.totals.bytes += length;
@@ -222,12 +234,13 @@ impl<D: Disk> LogWriter<D> {
             let synced = active.sync(&self.zeros, self.options.small_sync_bytes);
             self.totals.syncs += u64::from(synced.map_err(StorageError::io("sync the log"))?);
         }
+        self.sequences.synced();
         self.progress.synced = self.progress.written;
         Ok(())
     }
 
     /// Begins a segment with room for `batch_bytes`.
-    fn rotate(&mut self, batch_bytes: u64, first_position: u64) -> Result<(), StorageError> {
+    fn rotate(&mut self, batch_bytes: u64) -> Result<(), StorageError> {
         // A segment's batches must not be on disk without those of the segment before it.
         self.sync()?;
         let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
@@ -247,13 +260,13 @@ impl<D: Disk> LogWriter<D> {
             }
         };
         let beginning = || format!("begin {}", Folder::Log.display(&file_name(number)));
-        let header =
-            SegmentHeader { node_id: self.meta.node_id, number, first_position, generation: self.meta.generation };
+        let (cluster, generation) = (self.meta.ids.cluster, self.meta.generation);
+        let header = SegmentHeader { cluster, number, first_serial: self.sequences.serial + 1, generation };
         let bytes = ordinary_bytes.max(needed_bytes);
         let active = Active::begin(file, header, bytes, written).map_err(StorageError::io(beginning()))?;
         self.file_bytes.insert(number, bytes);
         let end = active.offset();
-        let segment = SegmentUse { generation: header.generation, first_position, end, ..SegmentUse::default() };
+        let segment = SegmentUse { generation, end, ..SegmentUse::default() };
         self.state.segments.insert(number, segment);
         self.active = Some(active);
         Ok(())
@@ -310,13 +323,7 @@ impl<D: Disk> LogWriter<D> {
         if buffer.len() == BATCH_HEADER_BYTES {
             return Ok(());
         }
-        let label = BatchLabel {
-            first_position: self.progress.written.0 + 1,
-            durable_position: self.progress.synced.0,
-            records: 0,
-            flags: batch::FLAG_MOVED,
-        };
-        let segment = self.append(buffer, &label)?;
+        let segment = self.append(buffer, Kind::Local { flags: batch::FLAG_MOVED })?;
         self.totals.moved_bytes += buffer.len() as u64;
         self.state.apply(&buffer[BATCH_HEADER_BYTES..], segment).expect("what this broker wrote, it can read");
         Ok(())

@@ -1,22 +1,64 @@
 //! META: whose data a folder holds, in which format, and how often it was opened.
 //!
 //! ```text
-//! magic "LEVERMET" │ format version u32 │ zero u32 │ node id, 16 bytes │ generation u64 │ crc of what is before
+//!  0  magic "LEVERMET"
+//!  8  format version u32, zero u32
+//! 16  cluster id, 16 bytes         all nodes that replicate one log have it; a broker that is alone has one, too
+//! 32  member id u64                this node in that cluster, never 0
+//! 40  generation u64               which start of the broker this is
+//! 48  crc of the 48 bytes before
+//! 52
 //! ```
 //! The generation moves before anything is written after a start, so that nothing that an earlier start left behind, and
 //! recovery cut off, can look like a continuation of the log.
+//!
+//! Both ids are made up when a data folder is made. Segments and checkpoints name the cluster, so that those of another
+//! folder are not taken for this one's, and may be copied to another member of the same one.
 
+use super::batch::NUMBERS_END;
 use super::disk::{Disk, Folder, is_unreadable, read_file, write_atomically};
-use super::{FORMAT_VERSION, NodeId, StorageError};
+use super::{FORMAT_VERSION, StorageError};
 use std::io;
+use std::num::NonZeroU64;
 
 const NAME: &str = "META";
 const MAGIC: &[u8; 8] = b"LEVERMET";
-const BYTES: usize = 44;
+const BYTES: usize = 52;
+const CRC_AT: usize = BYTES - size_of::<u32>();
+
+/// Which log it is, wherever it is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClusterId(pub [u8; 16]);
+
+/// Who of those that keep it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberId(pub NonZeroU64);
+
+/// Whose a data folder is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FolderIds {
+    pub cluster: ClusterId,
+    pub member: MemberId,
+}
+
+impl FolderIds {
+    /// Random bytes that ids are made of.
+    pub const CHANCE_BYTES: usize = 24;
+
+    /// Ids for a folder to come.
+    pub const fn from_chance(bytes: [u8; Self::CHANCE_BYTES]) -> Self {
+        let (Some(cluster), Some(member)) = (bytes.first_chunk(), bytes.last_chunk()) else { unreachable!() };
+        let member = match NonZeroU64::new(u64::from_le_bytes(*member)) {
+            Some(member) => member,
+            None => NonZeroU64::MIN,
+        };
+        Self { cluster: ClusterId(*cluster), member: MemberId(member) }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Meta {
-    pub node_id: NodeId,
+    pub ids: FolderIds,
     pub generation: u64,
 }
 
@@ -25,17 +67,18 @@ impl Meta {
         let mut bytes = [0; BYTES];
         bytes[0..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes[16..32].copy_from_slice(&self.node_id.0);
-        bytes[32..40].copy_from_slice(&self.generation.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..40]);
-        bytes[40..].copy_from_slice(&crc.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.ids.cluster.0);
+        bytes[32..40].copy_from_slice(&self.ids.member.0.get().to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.generation.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     /// Reads META; `None` when there is none yet.
     ///
     /// # Errors
-    /// A newer format, another program's file, a damaged one, or the disk's error.
+    /// Another format, another program's file, a damaged one, or the disk's error.
     pub fn read(disk: &impl Disk) -> Result<Option<Self>, StorageError> {
         let bytes = match read_file(disk, Folder::Root, NAME) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -51,21 +94,26 @@ impl Meta {
         if !bytes.starts_with(MAGIC) {
             return Err(StorageError::NotOurs { file: NAME.into(), reason: "it does not begin as META does".into() });
         }
-        let damaged = || StorageError::corrupt(NAME, 0, "its checksum is wrong");
-        let version = bytes.get(8..12).and_then(|bytes| bytes.first_chunk()).ok_or_else(damaged)?;
-        let version = u32::from_le_bytes(*version);
-        // Before the checksum: a newer format may be longer.
-        if version > FORMAT_VERSION {
-            return Err(StorageError::NewerFormat { found: version, known: FORMAT_VERSION });
+        let damaged = |reason| StorageError::corrupt(NAME, 0, reason);
+        let wrong_crc = || damaged("its checksum is wrong");
+        let version = bytes.get(8..12).and_then(|bytes| bytes.first_chunk()).ok_or_else(wrong_crc)?;
+        let found = u32::from_le_bytes(*version);
+        // Before the checksum: another format has another length.
+        if found != FORMAT_VERSION {
+            return Err(StorageError::OtherFormat { found });
         }
-        let bytes: &[u8; BYTES] = bytes.try_into().map_err(|_| damaged())?;
-        if crc32c::crc32c(&bytes[..40]).to_le_bytes() != bytes[40..] {
-            return Err(damaged());
+        let bytes: &[u8; BYTES] = bytes.try_into().map_err(|_| wrong_crc())?;
+        if crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
+            return Err(wrong_crc());
         }
-        Ok(Self {
-            node_id: NodeId(std::array::from_fn(|index| bytes[16 + index])),
-            generation: u64::from_le_bytes(std::array::from_fn(|index| bytes[32 + index])),
-        })
+        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
+        let cluster = ClusterId(std::array::from_fn(|index| bytes[16 + index]));
+        let member = NonZeroU64::new(u64_at(32)).ok_or_else(|| damaged("there is no member 0"))?;
+        let generation = u64_at(40);
+        if generation >= NUMBERS_END {
+            return Err(damaged("no folder was opened so often"));
+        }
+        Ok(Self { ids: FolderIds { cluster, member: MemberId(member) }, generation })
     }
 
     /// Replaces META, whole or not at all.
@@ -78,29 +126,55 @@ impl Meta {
 mod tests {
     use super::*;
 
-    const META: Meta = Meta { node_id: NodeId([5; 16]), generation: 12 };
+    fn meta() -> Meta {
+        Meta { ids: FolderIds::from_chance([5; FolderIds::CHANCE_BYTES]), generation: 12 }
+    }
 
-    #[test]
-    fn it_comes_back() {
-        assert_eq!(Meta::decode(&META.encode()).unwrap(), META);
+    /// Changes a byte, and makes the checksum right again.
+    fn forged(at: usize, bytes: &[u8]) -> [u8; BYTES] {
+        let mut forged = meta().encode();
+        forged[at..at + bytes.len()].copy_from_slice(bytes);
+        let crc = crc32c::crc32c(&forged[..CRC_AT]);
+        forged[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        forged
     }
 
     #[test]
-    fn a_newer_format_is_named() {
-        let mut bytes = META.encode().to_vec();
-        bytes[8] = 2;
-        bytes.push(0);
-        let error = Meta::decode(&bytes).unwrap_err().to_string();
-        assert!(error.contains("written by a newer version of Leveret (format 2"), "{error}");
+    fn it_comes_back() {
+        assert_eq!(Meta::decode(&meta().encode()).unwrap(), meta());
+        let no_chance = Meta { ids: FolderIds::from_chance([0; FolderIds::CHANCE_BYTES]), generation: 1 };
+        assert_eq!(Meta::decode(&no_chance.encode()).unwrap(), no_chance);
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let mut newer = meta().encode().to_vec();
+        newer[8] = 3;
+        newer.push(0);
+        let error = Meta::decode(&newer).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the data is in format 3, of a newer version of Leveret; this one reads 2"),
+            "{error}"
+        );
+        let mut older = meta().encode();
+        older[8] = 1;
+        let error = Meta::decode(&older).unwrap_err().to_string();
+        assert!(error.starts_with("the data is in format 1, of a version of Leveret before"), "{error}");
     }
 
     #[test]
     fn damage_is_named() {
         for bit in 0..8 * BYTES {
-            let mut bytes = META.encode();
+            let mut bytes = meta().encode();
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(Meta::decode(&bytes).is_err(), "bit {bit}");
         }
+        for length in 0..BYTES {
+            assert!(Meta::decode(&meta().encode()[..length]).is_err(), "cut at {length}");
+        }
         assert!(matches!(Meta::decode(b"hello"), Err(StorageError::NotOurs { .. })));
+        for (at, bytes) in [(32, [0; 8]), (40, [0xFF; 8])] {
+            assert!(matches!(Meta::decode(&forged(at, &bytes)), Err(StorageError::Corrupt { .. })), "{at}");
+        }
     }
 }

@@ -14,7 +14,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`record`], [`batch`], [`segment`] | the format, from the inside out |
+//! | [`record`], [`batch`], [`segment`] | the format, from the inside out; all of it: docs/FORMAT.md |
+//! | [`sequences`] | the numbers of batches, physical and logical |
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
@@ -56,6 +57,7 @@ pub mod recovery;
 mod replay;
 mod scan;
 pub mod segment;
+pub mod sequences;
 pub mod spawn;
 pub mod state;
 mod tail;
@@ -67,15 +69,12 @@ pub use file_disk::FileDisk;
 pub use loader::{Loaded, Loader};
 pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
 pub use log_writer::LogWriter;
+pub use meta::{ClusterId, FolderIds, MemberId};
 pub use pager::{PageReport, Pager, PagerOptions};
 pub use recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};
 
-/// The version of everything on disk. A broker reads its own and older ones.
-pub const FORMAT_VERSION: u32 = 1;
-
-/// Made up when a data folder is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NodeId(pub [u8; 16]);
+/// The version of everything on disk, and the first one that a release writes. A broker refuses what it cannot read.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Sizes and times of the log. Tests make them small.
 #[derive(Clone, Debug)]

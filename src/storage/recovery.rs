@@ -9,7 +9,7 @@
 //! ```
 //! What there is where replay finds no further whole batch, `replay` says.
 
-use super::checkpoint::{Checkpoint, Needed, serial_of};
+use super::checkpoint::{Checkpoint, Membership, Needed, checkpoint_number_of};
 use super::disk::{Disk, DiskFile, Folder, is_unreadable, read_file};
 use super::error::StorageError;
 use super::loader::{Loader, Unread};
@@ -18,9 +18,10 @@ use super::meta::Meta;
 use super::replay::Replay;
 use super::scan::read_segment_header;
 use super::segment::{SegmentNumber, file_name, number_of};
+use super::sequences::Sequences;
 use super::state::{QueueState, State};
 use super::tail::Tail;
-use super::{LogOptions, NodeId};
+use super::{ClusterId, FolderIds, LogOptions};
 use crate::broker::store::{Definition, DurableQueueId, LogPosition};
 use std::collections::BTreeMap;
 
@@ -76,12 +77,14 @@ pub struct Resume {
     /// Of the generation to come.
     pub(super) meta: Meta,
     pub(super) state: State,
-    pub(super) last_position: LogPosition,
+    /// Of what was read.
+    pub(super) sequences: Sequences,
+    pub(super) membership: Membership,
     pub(super) next_number: SegmentNumber,
     /// All segment files and their sizes.
     pub(super) segment_files: BTreeMap<SegmentNumber, u64>,
     pub(super) checkpoints: Vec<Needed>,
-    pub(super) checkpoint_serial: u64,
+    pub(super) checkpoint_number: u64,
     /// Segments with damage, whose live messages must be moved.
     pub(super) damaged: Vec<SegmentNumber>,
     /// What must be written again before anything relies on it.
@@ -90,16 +93,16 @@ pub struct Resume {
     pub(super) unread: Unread,
 }
 
-/// Reads a data folder. `new_node_id` is for an empty one.
+/// Reads a data folder. `new_ids` are for an empty one.
 ///
 /// # Errors
-/// The disk's, another program's or a newer version's files, or, unless salvaging, damage.
-pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Result<Recovered<D>, StorageError> {
+/// The disk's, another program's or another format's files, or, unless salvaging, damage.
+pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Result<Recovered<D>, StorageError> {
     let mut warnings = Vec::new();
     let (segment_files, highest_number) = segment_files(disk, mode, &mut warnings)?;
     let (meta, opened_last) = match Meta::read(disk) {
         Ok(Some(meta)) => (Meta { generation: meta.generation + 1, ..meta }, meta.generation),
-        Ok(None) if highest_number.is_none() => (Meta { node_id: new_node_id, generation: 1 }, 0),
+        Ok(None) if highest_number.is_none() => (Meta { ids: new_ids, generation: 1 }, 0),
         Ok(None) => {
             let reason = "it is missing although there is a log".into();
             return Err(StorageError::NotOurs { file: "META".into(), reason });
@@ -107,16 +110,16 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         Err(StorageError::Corrupt { file, reason, .. }) if mode == RecoveryMode::Salvage => {
             warnings.push(format!("{file} is damaged: {reason}"));
             // Who opened the folder last, nobody knows: it may have delivered without a word in the log.
-            (meta_of_segments(disk, segment_files.keys().copied(), new_node_id)?, u64::MAX)
+            (meta_of_segments(disk, segment_files.keys().copied(), new_ids)?, u64::MAX)
         }
         Err(error) => return Err(error),
     };
-    let checkpoints = read_checkpoints(disk, meta.node_id, &mut warnings)?;
+    let checkpoints = read_checkpoints(disk, meta.ids.cluster, &mut warnings)?;
     // A broker that wrote nothing leaves a checkpoint and no segment, and what it removed may have had higher numbers. A
     // replay from that checkpoint must come to what is written now.
     let after_checkpoint = checkpoints.newest.as_ref().map_or(1, |checkpoint| checkpoint.start.segment);
     let next_number = highest_number.map_or(1, |highest| highest + 1).max(after_checkpoint);
-    let checkpoint_serial = checkpoints.highest_serial + 1;
+    let checkpoint_number = checkpoints.highest_number + 1;
     let numbers = segment_files.keys().copied().collect();
     let mut replay = Replay::new(disk, mode, numbers, opened_last, warnings);
     let kept: Vec<_> = checkpoints.newest.iter().map(Needed::of).collect();
@@ -130,7 +133,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     let loader = replay.loader();
     loader.look()?;
     let clean = replay.stopped_in_order() && replay.damaged.is_empty();
-    let Replay { state, next_position, delivered, warnings, damaged, tail, .. } = replay;
+    let Replay { state, sequences, membership, delivered, warnings, damaged, tail, .. } = replay;
     let queues = state.queues_in_order();
     let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
         id: *id,
@@ -140,7 +143,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     };
     let queues = queues.iter().map(queue).collect();
     let definitions = state.definitions().collect();
-    let last_position = LogPosition(next_position - 1);
+    let last_position = LogPosition(sequences.position);
     Ok(Recovered {
         definitions,
         queues,
@@ -150,12 +153,13 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
         warnings,
         resume: Resume {
             meta,
-            last_position,
+            sequences,
+            membership,
             next_number: next_number.max(state.segments.keys().next_back().map_or(1, |highest| highest + 1)),
             state,
             segment_files,
             checkpoints: kept,
-            checkpoint_serial,
+            checkpoint_number,
             // What is whole in a damaged one is appended again elsewhere.
             tail: tail.filter(|tail| !damaged.contains(&tail.segment())),
             damaged,
@@ -165,18 +169,18 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_node_id: NodeId) -> Re
     })
 }
 
-/// META for the start to come, as far as the segments know it.
+/// META for the start to come, as far as the segments know it. Who this member was, they do not know: it is a new one.
 fn meta_of_segments(
     disk: &impl Disk,
     numbers: impl Iterator<Item = SegmentNumber>,
-    new_node_id: NodeId,
+    new_ids: FolderIds,
 ) -> Result<Meta, StorageError> {
-    let mut meta = Meta { node_id: new_node_id, generation: 1 };
+    let mut meta = Meta { ids: new_ids, generation: 1 };
     for number in numbers {
         if let Ok(header) = read_segment_header(disk, number)?
             && header.generation >= meta.generation
         {
-            meta = Meta { node_id: header.node_id, generation: header.generation + 1 };
+            meta = Meta { ids: FolderIds { cluster: header.cluster, ..new_ids }, generation: header.generation + 1 };
         }
     }
     Ok(meta)
@@ -211,26 +215,26 @@ fn segment_files(
 
 struct Checkpoints {
     newest: Option<Checkpoint>,
-    highest_serial: u64,
+    highest_number: u64,
     any_damaged: bool,
 }
 
 fn read_checkpoints(
     disk: &impl Disk,
-    node_id: NodeId,
+    cluster: ClusterId,
     warnings: &mut Vec<String>,
 ) -> Result<Checkpoints, StorageError> {
     let names = disk.list(Folder::Checkpoint).map_err(StorageError::io("list checkpoint/"))?;
-    let mut found: Vec<_> = names.iter().filter_map(|name| Some((serial_of(name)?, name))).collect();
+    let mut found: Vec<_> = names.iter().filter_map(|name| Some((checkpoint_number_of(name)?, name))).collect();
     found.sort_unstable();
     let mut checkpoints =
-        Checkpoints { newest: None, highest_serial: found.last().map_or(0, |(serial, _)| *serial), any_damaged: false };
-    for (serial, name) in found.into_iter().rev() {
+        Checkpoints { newest: None, highest_number: found.last().map_or(0, |(number, _)| *number), any_damaged: false };
+    for (number, name) in found.into_iter().rev() {
         let display = Folder::Checkpoint.display(name);
         let damage = match read_file(disk, Folder::Checkpoint, name) {
             Err(error) if is_unreadable(&error) => format!("cannot be read ({error})"),
             read => match Checkpoint::decode(&read.map_err(StorageError::io(format!("read {display}")))?) {
-                Some(checkpoint) if checkpoint.serial == serial && checkpoint.node_id == node_id => {
+                Some(checkpoint) if checkpoint.number == number && checkpoint.cluster == cluster => {
                     checkpoints.newest = Some(checkpoint);
                     break;
                 }

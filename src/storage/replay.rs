@@ -2,19 +2,21 @@
 //!
 //! Where replay finds no further whole batch, the log ends, was cut there by an earlier recovery, or is damaged:
 //!
-//! * a segment of a later generation begins with the very position that is expected: an earlier recovery cut the log
+//! * a segment of a later generation begins with the very serial that is expected: an earlier recovery cut the log
 //!   here, and this segment goes on;
-//! * a whole batch further on, even in a segment without a header, says that the expected position was synced when it
+//! * a whole batch further on, even in a segment without a header, says that the expected serial was synced when it
 //!   was written, or something there cannot be read: **damage**, and the start is refused, or with
 //!   [`RecoveryMode::Salvage`] goes on with the next whole batch and says so;
 //! * else nothing that anybody was promised can be missing: the torn tail is cut.
+//!
+//! So is a batch of the expected serial whose other numbers do not follow those before it.
 //!
 //! Nothing is looked for behind the last batch of a clean stop of the broker that opened the folder last.
 //!
 //! What was read last may not be on the disk, whatever the system shows: see [`Tail`].
 
 use super::batch::{BATCH_HEADER_BYTES, Batch, FLAG_CLEAN_STOP};
-use super::checkpoint::{Checkpoint, Start};
+use super::checkpoint::{Checkpoint, Membership, Start};
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
 use super::loader::{Loader, Unread, Verified};
@@ -22,6 +24,7 @@ use super::record::{BadRecord, Record, read_record};
 use super::recovery::{self, RecoveryMode};
 use super::scan::{BAD_RECORD, BatchReader, Found, read_segment_header};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
+use super::sequences::Sequences;
 use super::state::State;
 use super::tail::Tail;
 use crate::broker::store::DurableQueueId;
@@ -38,7 +41,11 @@ pub(super) struct Replay<'d, D: Disk> {
     /// All segment files, ascending.
     numbers: Vec<SegmentNumber>,
     pub state: State,
-    pub next_position: u64,
+    /// Of the last batch that was read.
+    pub sequences: Sequences,
+    /// Batches are missing before the next one, so that nobody knows its other numbers.
+    is_after_hole: bool,
+    pub membership: Membership,
     /// The last batch said so, …
     clean: bool,
     /// … and was of this generation, …
@@ -77,7 +84,9 @@ impl<'d, D: Disk> Replay<'d, D> {
             mode,
             numbers,
             state: State::default(),
-            next_position: 1,
+            sequences: Sequences::default(),
+            is_after_hole: false,
+            membership: Membership::default(),
             clean: false,
             last_generation: 0,
             opened_last,
@@ -96,7 +105,8 @@ impl<'d, D: Disk> Replay<'d, D> {
         match checkpoint {
             Some(checkpoint) => {
                 self.state = checkpoint.state;
-                self.next_position = checkpoint.position + 1;
+                self.sequences = checkpoint.sequences;
+                self.membership = checkpoint.membership;
                 start = checkpoint.start;
             }
             None if any_damaged => {
@@ -125,11 +135,7 @@ impl<'d, D: Disk> Replay<'d, D> {
         let mut reader = if is_there { self.open(number, buffer)? } else { None };
         if let Some(reader) = &mut reader {
             self.generation = self.generation.max(reader.header().generation);
-            let segment = self.state.segments.entry(number).or_default();
-            if offset == SEGMENT_HEADER_BYTES as u64 {
-                segment.first_position = reader.header().first_position;
-            }
-            segment.generation = reader.header().generation;
+            self.state.segments.entry(number).or_default().generation = reader.header().generation;
             self.tail = Some(Tail::new(number, offset));
             reader.go_to(offset);
             loop {
@@ -168,7 +174,7 @@ impl<'d, D: Disk> Replay<'d, D> {
         Ok((
             spare,
             next.map(|(segment, header)| {
-                self.next_position = self.next_position.max(header.first_position);
+                self.expect(header.first_serial);
                 Start { segment, offset: SEGMENT_HEADER_BYTES as u64 }
             }),
         ))
@@ -223,15 +229,22 @@ impl<'d, D: Disk> Replay<'d, D> {
         let generation = reader.header().generation;
         loop {
             let Found::Batch { offset, batch } = reader.next()? else { return Ok(reader.offset()) };
-            if batch.header.first_position != self.next_position {
+            let label = batch.header.label;
+            if label.serial != self.expected() {
                 return Ok(offset);
             }
-            self.next_position = batch.header.next_position();
+            if !std::mem::take(&mut self.is_after_hole)
+                && let Some(reason) = self.sequences.contradiction(&label)
+            {
+                self.damage(&Folder::Log.display(&file_name(number)), offset, &reason)?;
+                self.damaged.push(number);
+            }
+            self.sequences.follow(&label);
             let end = offset + BATCH_HEADER_BYTES as u64 + u64::from(batch.header.body_length);
             if let Some(tail) = &mut self.tail {
-                tail.extend(&batch.header, end);
+                tail.extend(&label, end);
             }
-            self.clean = batch.header.flags & FLAG_CLEAN_STOP != 0;
+            self.clean = label.flags & FLAG_CLEAN_STOP != 0;
             self.last_generation = generation;
             if let Err(BadRecord) = self.apply(&batch, number) {
                 self.damage(&Folder::Log.display(&file_name(number)), offset, BAD_RECORD)?;
@@ -249,12 +262,26 @@ impl<'d, D: Disk> Replay<'d, D> {
         Ok(())
     }
 
-    /// Goes on behind damage: with the next whole batch of younger records in this segment, if there is one.
+    /// The serial of the batch that comes next.
+    fn expected(&self) -> u64 {
+        self.sequences.serial + 1
+    }
+
+    /// Goes on over a hole with the batch of that serial, if it is none of those that were read.
+    fn expect(&mut self, serial: u64) {
+        if serial > self.expected() {
+            self.sequences.serial = serial - 1;
+            self.is_after_hole = true;
+        }
+    }
+
+    /// Goes on behind damage: with the next whole batch of a higher serial in this segment, if there is one.
     fn goes_on(&mut self, reader: &mut BatchReader<D::File>) -> Result<bool, StorageError> {
         while reader.find_batch()? {
             let Found::Batch { offset, batch } = reader.next()? else { break };
-            if batch.header.first_position >= self.next_position {
-                self.next_position = batch.header.first_position;
+            if batch.header.label.serial >= self.expected() {
+                let serial = batch.header.label.serial;
+                self.expect(serial);
                 reader.go_to(offset);
                 return Ok(true);
             }
@@ -268,11 +295,11 @@ impl<'d, D: Disk> Replay<'d, D> {
         self.clean && self.last_generation == self.opened_last
     }
 
-    /// The segment in which the expected position comes next.
+    /// The segment in which the expected serial comes next.
     fn continuation(&self, after: SegmentNumber) -> Result<Option<Start>, StorageError> {
         let mut is_neighbour = true;
         let found = self.next_segment(after, |this, header| {
-            let follows = header.first_position == this.next_position;
+            let follows = header.first_serial == this.expected();
             // Over segments that an earlier recovery left behind only to one of a later start.
             let continues = follows && (is_neighbour || header.generation > this.generation);
             is_neighbour = false;
@@ -297,7 +324,7 @@ impl<'d, D: Disk> Replay<'d, D> {
         Ok(None)
     }
 
-    /// A batch behind `place` that says that the expected position was durable, in words.
+    /// A batch behind `place` that says that the expected serial was synced, in words.
     fn evidence(
         &self,
         current: Option<&mut BatchReader<D::File>>,
@@ -344,14 +371,14 @@ impl<'d, D: Disk> Replay<'d, D> {
         let from = reader.offset();
         while reader.find_batch()? {
             let Found::Batch { offset, batch } = reader.next()? else { break };
-            let durable = batch.header.durable_position;
-            if durable >= self.next_position {
+            let synced = batch.header.label.synced_serial;
+            if synced >= self.expected() {
                 let unreadable = reader.unreadable_between(from, offset);
                 let unreadable = unreadable.map_or(String::new(), |unreadable| format!("{unreadable}; "));
-                let expected = self.next_position;
+                let expected = self.expected();
                 return Ok(Some(format!(
-                    "{unreadable}record {expected} should be here, as {file} at byte {offset} knows it synced up to \
-                     {durable}"
+                    "{unreadable}batch {expected} should be here, as {file} at byte {offset} knows it synced up to \
+                     {synced}"
                 )));
             }
         }

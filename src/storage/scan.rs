@@ -1,5 +1,6 @@
 //! Reading segments back: batch by batch in bounded pieces, and the live records in them.
 
+use super::FORMAT_VERSION;
 use super::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, MAGIC};
 use super::disk::{Disk, DiskFile, Folder, is_unreadable};
 use super::error::StorageError;
@@ -16,7 +17,7 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Reads a segment's header; says in words what is wrong with it when there is no whole one.
 ///
 /// # Errors
-/// The disk's.
+/// The disk's, or the header is whole and of another format.
 pub fn read_segment_header(
     disk: &impl Disk,
     number: SegmentNumber,
@@ -27,6 +28,9 @@ pub fn read_segment_header(
         Err(error) if is_unreadable(&error) => Ok(Err(format!("the segment's header cannot be read ({error})"))),
         Err(error) => Err(StorageError::io(format!("read {}", Folder::Log.display(&name)))(error)),
         Ok(_) => {
+            if let Some(found) = SegmentHeader::format_of(&bytes, number).filter(|found| *found != FORMAT_VERSION) {
+                return Err(StorageError::OtherFormat { found });
+            }
             let damaged = || "the segment's header is damaged".to_owned();
             Ok(SegmentHeader::decode(&bytes, number).ok_or_else(damaged))
         }
@@ -205,7 +209,7 @@ impl<F: DiskFile> BatchReader<F> {
             for &generation in generations {
                 self.header.generation = generation;
                 if let Some(batch) = self.whole_batch()? {
-                    self.header.first_position = batch.first_position;
+                    self.header.first_serial = batch.label.serial;
                     return Ok(true);
                 }
             }
@@ -318,12 +322,12 @@ fn or_unknown<T>(known: io::Result<T>, otherwise: T) -> io::Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NodeId;
+    use super::super::ClusterId;
     use super::super::batch::{BatchLabel, seal};
     use super::*;
 
     const SEGMENT: SegmentHeader =
-        SegmentHeader { node_id: NodeId([1; 16]), number: 9, first_position: 1, generation: 4 };
+        SegmentHeader { cluster: ClusterId([1; 16]), number: 9, first_serial: 1, generation: 4 };
 
     /// What is on a disk that is only read, with holes where there are zeros.
     struct Bytes(Vec<u8>);
@@ -362,7 +366,7 @@ mod tests {
     fn put(bytes: &mut Vec<u8>, offset: usize, body: &[u8]) -> usize {
         let mut batch = vec![0; BATCH_HEADER_BYTES];
         batch.extend_from_slice(body);
-        let label = BatchLabel { first_position: 1, durable_position: 0, records: 1, flags: 0 };
+        let label = BatchLabel { serial: 1, term: 1, index: 1, first_position: 1, records: 1, ..BatchLabel::default() };
         seal(&mut batch, &label, &SEGMENT, offset as u64);
         let end = offset + batch.len();
         bytes.resize(bytes.len().max(end), 0);

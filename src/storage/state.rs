@@ -37,7 +37,6 @@ impl QueueState {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SegmentUse {
     pub generation: u64,
-    pub first_position: u64,
     /// Where the last batch ends.
     pub end: u64,
     /// Messages that were ever put in, and those that are alive, one for each queue.

@@ -13,7 +13,7 @@
 //! Before the tail everything was synced by the word of a batch or a checkpoint, which never comes before the sync; and
 //! so were earlier segments, before a later one was begun. Mostly the tail is the last batch or two.
 
-use super::batch::BatchHeader;
+use super::batch::BatchLabel;
 use super::disk::{Disk, DiskFile, Folder};
 use super::error::StorageError;
 use super::scan::{BatchReader, Found};
@@ -30,7 +30,7 @@ pub(super) struct Tail {
     /// The segment's header belongs to it when this is 0.
     from: u64,
     to: u64,
-    /// The last record of a batch in the tail and where that batch ends: from there on when it turns out to be synced.
+    /// The serial of a batch in the tail and where it ends: from there on when it turns out to be synced.
     mark: Option<(u64, u64)>,
 }
 
@@ -42,18 +42,15 @@ impl Tail {
     }
 
     /// A batch that ends at `end` was read.
-    pub fn extend(&mut self, header: &BatchHeader, end: u64) {
-        if let Some((position, end)) = self.mark
-            && position <= header.durable_position
+    pub fn extend(&mut self, label: &BatchLabel, end: u64) {
+        if let Some((serial, end)) = self.mark
+            && serial <= label.synced_serial
         {
             self.from = end;
             self.mark = None;
         }
         self.to = end;
-        // The positions of moved records are not theirs, and say nothing of them.
-        if header.records > 0 && self.mark.is_none() {
-            self.mark = Some((header.next_position() - 1, end));
-        }
+        self.mark.get_or_insert((label.serial, end));
     }
 
     pub fn segment(&self) -> SegmentNumber {
@@ -99,18 +96,13 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
     use super::*;
-    use crate::storage::NodeId;
 
-    /// What is left of batches of (first position, records, position known as synced), each of which is a byte long.
-    fn tail_of(from: u64, batches: &[(u64, u32, u64)]) -> (u64, u64) {
-        let segment = SegmentHeader { node_id: NodeId([0; 16]), number: 1, first_position: 1, generation: 1 };
+    /// What is left of batches of (serial, serial known as synced), each of which is a byte long.
+    fn tail_of(from: u64, batches: &[(u64, u64)]) -> (u64, u64) {
         let mut tail = Tail::new(1, from);
-        for (end, &(first_position, records, durable_position)) in (from + 1..).zip(batches) {
-            let mut bytes = [0; BATCH_HEADER_BYTES];
-            batch::seal(&mut bytes, &BatchLabel { first_position, durable_position, records, flags: 0 }, &segment, 0);
-            tail.extend(&BatchHeader::decode(&bytes, &segment, 0).expect("it was just made"), end);
+        for (end, &(serial, synced_serial)) in (from + 1..).zip(batches) {
+            tail.extend(&BatchLabel { serial, synced_serial, ..BatchLabel::default() }, end);
         }
         (tail.from, tail.to)
     }
@@ -118,10 +110,9 @@ mod tests {
     #[test]
     fn it_begins_behind_the_last_batch_that_is_known_as_synced() {
         assert_eq!(tail_of(100, &[]), (100, 100));
-        assert_eq!(tail_of(64, &[(1, 5, 0)]), (0, 65), "with the header, which no sync was for");
-        assert_eq!(tail_of(100, &[(1, 5, 0), (6, 1, 5), (7, 1, 6)]), (102, 103));
-        assert_eq!(tail_of(100, &[(1, 5, 0), (6, 1, 0), (7, 1, 6)]), (101, 103), "never too late");
-        assert_eq!(tail_of(100, &[(1, 5, 0), (6, 0, 5), (6, 1, 5)]), (101, 103), "moved records are not known of");
-        assert_eq!(tail_of(100, &[(6, 0, 5), (6, 1, 5), (7, 1, 6)]), (102, 103));
+        assert_eq!(tail_of(64, &[(1, 0)]), (0, 65), "with the header, which no sync was for");
+        assert_eq!(tail_of(100, &[(1, 0), (2, 1), (3, 2)]), (102, 103));
+        assert_eq!(tail_of(100, &[(1, 0), (2, 0), (3, 2)]), (101, 103), "never too late");
+        assert_eq!(tail_of(100, &[(7, 6), (8, 6), (9, 6)]), (100, 103));
     }
 }

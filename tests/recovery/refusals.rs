@@ -57,11 +57,33 @@ fn data_of_a_newer_version_is_refused_and_left_alone() {
     std::fs::write(&meta, &newer).expect("META");
     let refusal = folder.refusal();
     assert_eq!(refusal.code, Some(1));
-    let expected = "the data was written by a newer version of Leveret (format 2; this version knows up to 1)";
+    let expected =
+        "leveret: the data is in format 3, of a newer version of Leveret; this one reads 2: start the newer version";
     assert!(refusal.text.contains(expected), "{}", refusal.text);
     assert_eq!(std::fs::read(&meta).expect("META"), newer);
     std::fs::write(&meta, &ours).expect("META");
     assert_eq!(depth(&mut folder.start().client(), "q"), Some(0));
+}
+
+/// What a broker wrote before the first release, after its third start.
+const META_OF_FORMAT_1: &[u8; 44] =
+    b"LEVERMET\x01\0\0\0\0\0\0\0\x9F\x3C\x5A\x01\x7B\xE2\x4D\x68\xA1\xC4\x0E\x93\x57\x2D\xB8\xF6\
+      \x03\0\0\0\0\0\0\0\x22\x01\x29\xDC";
+
+#[test]
+fn data_of_the_format_before_the_first_release_is_refused_and_left_alone() {
+    let folder = DataFolder::new();
+    assert_eq!(folder.start().stop().code(), Some(0));
+    let meta = folder.path().join("META");
+    std::fs::write(&meta, META_OF_FORMAT_1).expect("META");
+    for arguments in [&[][..], &["--salvage"]] {
+        let refusal = launch(folder.path(), arguments).err().expect("a refusal");
+        assert_eq!(refusal.code, Some(1));
+        let expected = "leveret: the data is in format 1, of a version of Leveret before its first release; this one \
+                        reads 2: empty the queues with the version that wrote them, and choose another data folder\n";
+        assert!(refusal.text.ends_with(expected), "{}", refusal.text);
+        assert_eq!(std::fs::read(&meta).expect("META"), META_OF_FORMAT_1);
+    }
 }
 
 #[test]

@@ -12,14 +12,14 @@ use leveret::protocol::FieldTable;
 use leveret::server::{Hub, HubSettings, Loading};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{
-    BatchDone, LogOptions, LogWriter, NodeId, Recovered, RecoveryMode, SealedBatch, StorageError, SyncPolicy, Written,
-    recover,
+    BatchDone, FolderIds, LogOptions, LogWriter, Recovered, RecoveryMode, SealedBatch, StorageError, SyncPolicy,
+    Written, recover,
 };
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-const NODE: NodeId = NodeId([3; 16]);
+const IDS: FolderIds = FolderIds::from_chance([3; FolderIds::CHANCE_BYTES]);
 /// Calls of the disk within which a fault comes, if one comes.
 const FAULT_WITHIN_CALLS: usize = 250;
 /// Frames up to this size are agreed on with a broker that is only looked at.
@@ -92,7 +92,7 @@ fn begin(disk: &SimDisk, options: &LogOptions, settings: HubSettings, now_ms: u6
     for folder in [Folder::Root, Folder::Log, Folder::Checkpoint] {
         disk.sync_folder(folder).map_err(StorageError::io("sync a folder"))?;
     }
-    let recovered = recover(disk, RecoveryMode::Strict, NODE)?;
+    let recovered = recover(disk, RecoveryMode::Strict, IDS)?;
     let mut hub = Hub::new(settings, SimStore::new(recovered.store(options.clone())), now_ms);
     let Recovered { definitions, queues, max_queue_id, clean, loader, resume, .. } = recovered;
     let loading = Loading::begin(&mut hub, definitions, &queues, max_queue_id).map_err(StorageError::io("restore"))?;

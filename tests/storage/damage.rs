@@ -1,13 +1,14 @@
 //! Bits that flip, bytes that vanish, files that are gone. Damage to what was durable is named and refused; salvage keeps
 //! what is whole, and the start after it finds nothing to refuse.
 
-use crate::harness::{Found, Log, Model, NODE, declared, number_of, queue, recover_all, small};
+use crate::harness::{Found, IDS, Log, Model, declared, number_of, queue, recover_all, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::exchange::ExchangeKind;
 use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store};
 use leveret::protocol::FieldTable;
-use leveret::storage::batch::BATCH_HEADER_BYTES;
+use leveret::storage::batch::{BATCH_HEADER_BYTES, BatchHeader, BatchLabel, seal};
 use leveret::storage::disk::{Disk, Folder};
+use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use leveret::storage::{LogOptions, RecoveryMode, StorageError, recover};
 
 /// No checkpoint but those of starts and stops.
@@ -153,7 +154,7 @@ fn a_segment_of_which_only_a_checkpoint_knows_is_refused_by_name_and_what_is_lef
     assert_eq!(salvage(&headless).len(), 20);
     // A flipped bit is found by the loader only.
     disk.edit(Folder::Log, &first, |bytes| bytes[700] ^= 1);
-    recover(&disk, RecoveryMode::Strict, NODE).unwrap();
+    recover(&disk, RecoveryMode::Strict, IDS).unwrap();
     assert_eq!(refusal(&disk).0, format!("log/{first}"));
     assert_eq!(salvage(&disk).len(), 19);
 }
@@ -322,6 +323,61 @@ fn a_damaged_meta_is_refused_and_the_log_is_salvaged() {
 fn a_log_without_meta_is_not_taken_over() {
     let (disk, _) = written();
     disk.lose(Folder::Root, "META");
-    let error = recover(&disk, RecoveryMode::Strict, NODE).err().unwrap().to_string();
+    let error = recover(&disk, RecoveryMode::Strict, IDS).err().unwrap().to_string();
     assert!(error.contains("META is not Leveret's: it is missing although there is a log"), "{error}");
+}
+
+/// Changes the label of a batch of a segment, and gives it the checksum that fits.
+fn relabel(disk: &SimDisk, name: &str, batch: usize, change: impl Fn(&mut BatchLabel)) -> usize {
+    let (number, mut at) = (leveret::storage::segment::number_of(name).unwrap(), SEGMENT_HEADER_BYTES);
+    disk.edit(Folder::Log, name, |bytes| {
+        let segment = SegmentHeader::decode(bytes, number).unwrap();
+        let header_at = |bytes: &[u8], at: usize| BatchHeader::decode(&bytes[at..], &segment, at as u64).unwrap();
+        for _ in 0..batch {
+            at += BATCH_HEADER_BYTES + header_at(bytes, at).body_length as usize;
+        }
+        let BatchHeader { body_length, mut label, .. } = header_at(bytes, at);
+        change(&mut label);
+        seal(&mut bytes[at..][..BATCH_HEADER_BYTES + body_length as usize], &label, &segment, at as u64);
+    });
+    at
+}
+
+/// No disk does that, and no writer: whatever did may have done more. All checksums are right.
+#[test]
+fn a_batch_whose_numbers_do_not_follow_is_refused_by_name_and_salvaged() {
+    let (disk, _) = written();
+    let first = segments(&disk).remove(0);
+    let cases: [(&str, fn(&mut BatchLabel)); 4] = [
+        ("its first position is ", |label| label.first_position += 1),
+        ("its index is ", |label| label.index += 1),
+        ("batch 3 should be here, as ", |label| label.serial += 1),
+        ("batch 3 should be here, as ", |label| label.serial -= 1),
+    ];
+    for (reason, change) in cases {
+        let disk = disk.after_stop();
+        let at = relabel(&disk, &first, 2, change);
+        let refusal = recover(&disk, RecoveryMode::Strict, IDS).err().unwrap().to_string();
+        assert!(refusal.starts_with(&format!("log/{first} is damaged at byte {at}: {reason}")), "{refusal}");
+        let salvaged = salvage(&disk);
+        assert!(salvaged.len() >= 19, "{reason}: {salvaged:?}");
+    }
+}
+
+#[test]
+fn a_batch_that_contradicts_itself_is_none() {
+    let (disk, _) = written();
+    let first = segments(&disk).remove(0);
+    let cases: [fn(&mut BatchLabel); 4] = [
+        |label| label.synced_serial = label.serial,
+        |label| label.commit = label.index + 1,
+        |label| label.serial = u64::MAX,
+        |label| label.first_position = u64::MAX,
+    ];
+    for change in cases {
+        let disk = disk.after_stop();
+        let at = relabel(&disk, &first, 2, change);
+        assert_eq!(refusal(&disk), (format!("log/{first}"), at as u64));
+        assert_eq!(salvage(&disk).len(), 19);
+    }
 }

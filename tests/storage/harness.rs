@@ -15,12 +15,12 @@ use leveret::protocol::FieldTable;
 use leveret::storage::disk::Disk;
 use leveret::storage::recovery::Resume;
 use leveret::storage::{
-    BatchDone, Loaded, Loader, LogOptions, LogStore, LogWriter, NodeId, Recovered, RecoveredQueue, RecoveryMode,
+    BatchDone, FolderIds, Loaded, Loader, LogOptions, LogStore, LogWriter, Recovered, RecoveredQueue, RecoveryMode,
     StorageError, SyncPolicy, recover,
 };
 use std::collections::BTreeMap;
 
-pub const NODE: NodeId = NodeId([9; 16]);
+pub const IDS: FolderIds = FolderIds::from_chance([9; FolderIds::CHANCE_BYTES]);
 
 /// Small enough that a few messages fill a segment.
 pub fn small() -> LogOptions {
@@ -208,7 +208,7 @@ pub fn recover_all(
     mode: RecoveryMode,
     options: &LogOptions,
 ) -> Result<(Found, LogStore, Resume), StorageError> {
-    let recovered = recover(disk, mode, NODE)?;
+    let recovered = recover(disk, mode, IDS)?;
     let store = recovered.store(options.clone());
     let Recovered { definitions, queues, clean, last_position, warnings, resume, max_queue_id, loader } = recovered;
     let mut messages = load_all(loader)?;

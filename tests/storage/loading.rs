@@ -65,7 +65,7 @@ proptest! {
         meanwhile in prop::collection::vec(0..3_usize, 0..60),
     ) {
         let (disk, model, _) = written(&steps);
-        let recovered = recover(&disk, RecoveryMode::Strict, crate::harness::NODE).unwrap();
+        let recovered = recover(&disk, RecoveryMode::Strict, crate::harness::IDS).unwrap();
         let announced: u64 = recovered.queues.iter().map(|queue| queue.messages).sum();
         let mut writer = LogWriter::start(disk.clone(), options(), recovered.resume).unwrap();
         let mut pages = Pages::default();
@@ -121,7 +121,7 @@ fn a_segment_is_kept_until_it_is_loaded() {
     (0..100).for_each(|_| _ = model.enqueue(&mut log, &[1], 100));
     log.flush();
     let disk = log.stop();
-    let recovered = recover(&disk, RecoveryMode::Strict, crate::harness::NODE).unwrap();
+    let recovered = recover(&disk, RecoveryMode::Strict, crate::harness::IDS).unwrap();
     let mut store = recovered.store(options());
     let mut writer = LogWriter::start(disk.clone(), options(), recovered.resume).unwrap();
     let mut loader = recovered.loader.unwrap();
@@ -155,7 +155,7 @@ fn pages_are_bounded_by_messages_and_bytes_and_a_large_message_has_its_own() {
     (0..300).for_each(|_| _ = model.enqueue(&mut log, &[2], 1900));
     (0..3).for_each(|_| _ = model.enqueue(&mut log, &[3], 200_000));
     let disk = log.stop();
-    let mut loader = recover(&disk, RecoveryMode::Strict, crate::harness::NODE).unwrap().loader.unwrap();
+    let mut loader = recover(&disk, RecoveryMode::Strict, crate::harness::IDS).unwrap().loader.unwrap();
     let mut counts: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     while let Some(loaded) = loader.next_page().unwrap() {
         counts.entry(loaded.queue.0).or_default().push(loaded.page.summary.count);

@@ -1,6 +1,6 @@
 //! The real disk: the lock, the errors of a start, and the writer on its own thread.
 
-use crate::harness::{NODE, declared, load_all, message, number_of, queue};
+use crate::harness::{IDS, declared, load_all, message, number_of, queue};
 use leveret::broker::store::{LogPosition, Route, Store};
 use leveret::storage::disk::{Disk, DiskFile, Folder};
 use leveret::storage::loader_thread::{LoadReport, spawn_loader};
@@ -31,7 +31,7 @@ fn options() -> LogOptions {
 
 fn start(folder: &TestFolder) -> (LogStore, WriterHandle, Vec<u64>, bool) {
     let disk = FileDisk::open(&folder.0).unwrap();
-    let recovered = recover(&disk, RecoveryMode::Strict, NODE).unwrap();
+    let recovered = recover(&disk, RecoveryMode::Strict, IDS).unwrap();
     let store = recovered.store(options());
     let writer = LogWriter::start(disk, options(), recovered.resume).unwrap();
     let writer = spawn(writer, || {}).unwrap();
@@ -105,7 +105,7 @@ fn a_loader_on_its_thread_waits_for_the_loop_and_ends_when_nobody_listens() {
         }
     }
     drop((store, writer));
-    let loader = || recover(&FileDisk::open(&folder.0).unwrap(), RecoveryMode::Strict, NODE).unwrap().loader.unwrap();
+    let loader = || recover(&FileDisk::open(&folder.0).unwrap(), RecoveryMode::Strict, IDS).unwrap().loader.unwrap();
     let handle = spawn_loader(loader(), || {}).unwrap();
     let mut messages = 0;
     loop {

@@ -1,7 +1,7 @@
 //! Blocks that the disk does not give: refused with file and offset where the log needs them, and salvage keeps what lies
 //! around them.
 
-use crate::harness::{Found, Log, Model, NODE, number_of, recover_all, small};
+use crate::harness::{Found, IDS, Log, Model, number_of, recover_all, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::store::Store;
 use leveret::storage::disk::{Disk, Folder};
@@ -168,7 +168,7 @@ fn files_beside_the_log_that_cannot_be_read_are_done_without() {
     let mut checkpoints = disk.list(Folder::Checkpoint).unwrap();
     checkpoints.sort();
     disk.make_block_unreadable(Folder::Checkpoint, checkpoints.last().unwrap(), 0);
-    let recovered = recover(&disk, RecoveryMode::Strict, NODE).unwrap();
+    let recovered = recover(&disk, RecoveryMode::Strict, IDS).unwrap();
     assert!(recovered.warnings[0].contains("cannot be read (Input/output error"), "{:?}", recovered.warnings);
     disk.make_block_unreadable(Folder::Root, "META", 0);
     assert!(refusal(&disk).starts_with("META is damaged at byte 0: it cannot be read: Input/output error"));
