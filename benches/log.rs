@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::{
     BatchDone, FileDisk, FolderIds, LogOptions, LogStore, LogWriter, RecoveryMode, SealedBatch, Written, recover,
@@ -99,7 +99,13 @@ fn write(c: &mut Criterion) {
 
 fn declare(store: &mut LogStore) {
     let name = "queue".into();
-    store.define(&Definition::QueueDeclared { id: QUEUE, name, auto_delete: false, arguments: FieldTable::default() });
+    store.define(&Definition::QueueDeclared {
+        id: QUEUE,
+        vhost: VhostId(0),
+        name,
+        auto_delete: false,
+        arguments: FieldTable::default(),
+    });
 }
 
 fn pass(store: &mut LogStore, writer: &mut LogWriter<FileDisk>) {

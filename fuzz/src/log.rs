@@ -2,7 +2,7 @@
 
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store, VhostId};
 use leveret::protocol::{FieldTable, ShortString};
 use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, seal};
 use leveret::storage::disk::{Disk, Folder};
@@ -111,7 +111,7 @@ fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, sto
         for id in 1..=QUEUES {
             let name = ShortString::truncated(format!("q{id}").as_bytes());
             let (id, arguments) = (DurableQueueId(id), FieldTable::default());
-            store.define(&Definition::QueueDeclared { id, name, auto_delete: false, arguments });
+            store.define(&Definition::QueueDeclared { id, vhost: VhostId(0), name, auto_delete: false, arguments });
         }
     }
     for number in numbers {

@@ -2,17 +2,19 @@
 
 use super::exchange::{ExchangeKind, QueueId};
 use super::queue::{Queue, QueueProperties, arguments};
-use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
+use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store, VhostId};
 use super::{Broker, Done};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 pub(super) fn durable_binding(
+    vhost: VhostId,
     source: &[u8],
     destination: DurableDestination,
     routing_key: &[u8],
     arguments: &FieldTable,
 ) -> DurableBinding {
     DurableBinding {
+        vhost,
         source: ShortString::truncated(source),
         destination,
         routing_key: ShortString::truncated(routing_key),
@@ -68,9 +70,9 @@ impl<S: Store> Broker<S> {
 
     /// Auto-delete exchanges that went with their last binding. The log is told of each, durable or not: forgetting an
     /// exchange that it never knew is nothing.
-    pub(super) fn define_auto_deleted(&mut self, exchanges: &[ShortString]) {
+    pub(super) fn define_auto_deleted(&mut self, vhost: VhostId, exchanges: &[ShortString]) {
         for name in exchanges {
-            self.define(&Definition::ExchangeDeleted { name: name.clone() });
+            self.define(&Definition::ExchangeDeleted { vhost, name: name.clone() });
         }
     }
 
@@ -111,7 +113,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// When one of its ends is missing.
     pub fn restore_binding(&mut self, binding: &DurableBinding) -> Result<(), AmqpError> {
-        let DurableBinding { source, destination, routing_key, arguments } = binding;
+        let DurableBinding { source, destination, routing_key, arguments, .. } = binding;
         match destination {
             DurableDestination::Queue(queue) => {
                 let id = self.existing_queue(queue)?;

@@ -23,7 +23,7 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 403 for reserved names, 406 for unknown types and inequivalent redeclarations.
-    pub fn declare_exchange(&mut self, _caller: Caller, request: ExchangeRequest<'_>) -> Result<Done<bool>, AmqpError> {
+    pub fn declare_exchange(&mut self, caller: Caller, request: ExchangeRequest<'_>) -> Result<Done<bool>, AmqpError> {
         let ExchangeRequest { name, kind, durable, auto_delete, internal, arguments } = request;
         let name = &*without_line_breaks(name);
         if self.router.exchange(name).is_none() {
@@ -33,8 +33,8 @@ impl<S: Store> Broker<S> {
         let declared = self.router.declare(name, kind, durable, auto_delete, internal, &arguments)?;
         if declared.new && durable {
             let Exchange { name, kind, .. } = self.router.exchange_info(declared.id);
-            let (name, kind) = (name.clone(), *kind);
-            self.define(&Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments });
+            let (vhost, name, kind) = (caller.vhost, name.clone(), *kind);
+            self.define(&Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments });
         }
         Ok(self.done_if(durable, declared.new))
     }
@@ -52,14 +52,14 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
-    pub fn delete_exchange(&mut self, _caller: Caller, name: &[u8], if_unused: bool) -> Result<Done<()>, AmqpError> {
+    pub fn delete_exchange(&mut self, caller: Caller, name: &[u8], if_unused: bool) -> Result<Done<()>, AmqpError> {
         let name = &*without_line_breaks(name);
         let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
         let deleted = self.router.delete(name, if_unused)?;
         if durable {
-            self.define(&Definition::ExchangeDeleted { name: ShortString::truncated(name) });
+            self.define(&Definition::ExchangeDeleted { vhost: caller.vhost, name: ShortString::truncated(name) });
         }
-        self.define_auto_deleted(&deleted.auto_deleted);
+        self.define_auto_deleted(caller.vhost, &deleted.auto_deleted);
         Ok(self.done(()))
     }
 
@@ -69,7 +69,7 @@ impl<S: Store> Broker<S> {
     /// 403 for the default exchange, 404, 406 for headers arguments that make no sense.
     pub fn bind_exchange(
         &mut self,
-        _caller: Caller,
+        caller: Caller,
         source: &[u8],
         destination: &[u8],
         routing_key: &[u8],
@@ -80,7 +80,13 @@ impl<S: Store> Broker<S> {
         let bound = self.router.bind_exchange(source, destination, routing_key, &arguments)?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
-            self.define(&Definition::Bound(durable_binding(source, destination, routing_key, &arguments)));
+            self.define(&Definition::Bound(durable_binding(
+                caller.vhost,
+                source,
+                destination,
+                routing_key,
+                &arguments,
+            )));
         }
         Ok(self.done_if(bound.durable, ()))
     }
@@ -91,7 +97,7 @@ impl<S: Store> Broker<S> {
     /// 403 for the default exchange.
     pub fn unbind_exchange(
         &mut self,
-        _caller: Caller,
+        caller: Caller,
         source: &[u8],
         destination: &[u8],
         routing_key: &[u8],
@@ -101,9 +107,15 @@ impl<S: Store> Broker<S> {
         let unbound = self.router.unbind_exchange(source, destination, routing_key, arguments)?;
         if unbound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
-            self.define(&Definition::Unbound(durable_binding(source, destination, routing_key, arguments)));
+            self.define(&Definition::Unbound(durable_binding(
+                caller.vhost,
+                source,
+                destination,
+                routing_key,
+                arguments,
+            )));
         }
-        self.define_auto_deleted(&unbound.auto_deleted);
+        self.define_auto_deleted(caller.vhost, &unbound.auto_deleted);
         Ok(self.done(()))
     }
 }

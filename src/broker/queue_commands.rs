@@ -219,7 +219,13 @@ impl<S: Store> Broker<S> {
         if let Some(durable_id) = durable_id {
             let properties = &self.queue(id).properties;
             let (auto_delete, arguments) = (properties.auto_delete, properties.arguments.clone());
-            self.define(&Definition::QueueDeclared { id: durable_id, name, auto_delete, arguments });
+            self.define(&Definition::QueueDeclared {
+                id: durable_id,
+                vhost: caller.vhost,
+                name,
+                auto_delete,
+                arguments,
+            });
         }
         if request.exclusive
             && let Some(Some(connection)) = self.connections.get_mut(caller.connection.0 as usize)
@@ -262,7 +268,13 @@ impl<S: Store> Broker<S> {
         let bound = self.router.bind_queue(exchange, id, routing_key, &arguments)?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Queue(ShortString::truncated(queue));
-            self.define(&Definition::Bound(durable_binding(exchange, destination, routing_key, &arguments)));
+            self.define(&Definition::Bound(durable_binding(
+                caller.vhost,
+                exchange,
+                destination,
+                routing_key,
+                &arguments,
+            )));
         }
         Ok(self.done_if(bound.durable, bound.new))
     }
@@ -290,10 +302,10 @@ impl<S: Store> Broker<S> {
                 let unbound = self.router.unbind_queue(exchange, id, routing_key, arguments)?;
                 if unbound.durable {
                     let destination = DurableDestination::Queue(ShortString::truncated(queue));
-                    let binding = durable_binding(exchange, destination, routing_key, arguments);
+                    let binding = durable_binding(caller.vhost, exchange, destination, routing_key, arguments);
                     self.define(&Definition::Unbound(binding));
                 }
-                self.define_auto_deleted(&unbound.auto_deleted);
+                self.define_auto_deleted(caller.vhost, &unbound.auto_deleted);
                 Ok(self.done(()))
             }
             None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| Done::at_once(())),
@@ -381,7 +393,8 @@ impl<S: Store> Broker<S> {
     /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
     pub(super) fn delete_queue_now(&mut self, id: QueueId) -> DeletedQueue {
         let auto_deleted = self.router.queue_removed(id);
-        self.define_auto_deleted(&auto_deleted);
+        let (_, vhost) = self.first_user_and_vhost();
+        self.define_auto_deleted(vhost, &auto_deleted);
         self.totals.queues_deleted += 1;
         // The log forgets the messages with their queue.
         let durable_id = self.queue_mut(id).durable_id.take();

@@ -4,6 +4,7 @@
 //! queues ([`DurableQueueId`]) and the messages in them (their sequence) itself, so that a log can name both for ever.
 
 use super::exchange::ExchangeKind;
+pub use super::keys::VhostId;
 use super::message::Content;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::HashMap;
@@ -31,11 +32,12 @@ pub struct Route {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct PageId(pub u64);
 
-/// A change of what exists, apart from messages.
+/// A change of what exists, apart from messages. Names are those of a virtual host.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Definition {
     QueueDeclared {
         id: DurableQueueId,
+        vhost: VhostId,
         name: ShortString,
         auto_delete: bool,
         arguments: FieldTable,
@@ -45,6 +47,7 @@ pub enum Definition {
         id: DurableQueueId,
     },
     ExchangeDeclared {
+        vhost: VhostId,
         name: ShortString,
         kind: ExchangeKind,
         auto_delete: bool,
@@ -53,15 +56,31 @@ pub enum Definition {
     },
     /// The exchange is gone with the bindings that start or end at it.
     ExchangeDeleted {
+        vhost: VhostId,
         name: ShortString,
     },
     Bound(DurableBinding),
     Unbound(DurableBinding),
 }
 
-/// A binding between durable ends.
+impl Definition {
+    /// Whose names it speaks of, where it names anything.
+    pub fn vhost(&self) -> Option<VhostId> {
+        match self {
+            Self::QueueDeclared { vhost, .. }
+            | Self::ExchangeDeclared { vhost, .. }
+            | Self::ExchangeDeleted { vhost, .. }
+            | Self::Bound(DurableBinding { vhost, .. })
+            | Self::Unbound(DurableBinding { vhost, .. }) => Some(*vhost),
+            Self::QueueDeleted { .. } => None,
+        }
+    }
+}
+
+/// A binding between durable ends of one virtual host.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DurableBinding {
+    pub vhost: VhostId,
     pub source: ShortString,
     pub destination: DurableDestination,
     pub routing_key: ShortString,

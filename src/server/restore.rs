@@ -3,7 +3,7 @@
 use super::hub::Hub;
 use crate::broker::RestoredQueue;
 use crate::broker::exchange::QueueId;
-use crate::broker::store::{Definition, DurableQueueId, Store};
+use crate::broker::store::{Definition, DurableQueueId, Store, VhostId};
 use crate::storage::{Loaded, RecoveredQueue};
 use std::collections::BTreeMap;
 use std::io;
@@ -26,12 +26,17 @@ impl Loading {
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
         let mut queues = BTreeMap::new();
+        let (_, known) = broker.first_user_and_vhost();
         for definition in definitions {
+            if let Some(VhostId(unknown)) = definition.vhost().filter(|vhost| *vhost != known) {
+                let what = format!("the log knows a virtual host {unknown}, which this version cannot have");
+                return Err(io::Error::other(what));
+            }
             let restored = match definition {
-                Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments } => {
+                Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments, .. } => {
                     broker.restore_exchange(&name, kind, auto_delete, internal, &arguments)
                 }
-                Definition::QueueDeclared { id, name, auto_delete, arguments } => {
+                Definition::QueueDeclared { id, name, auto_delete, arguments, .. } => {
                     broker.restore_queue(RestoredQueue { id, name, auto_delete, arguments }).map(|queue| {
                         queues.insert(id, queue);
                     })

@@ -8,7 +8,7 @@
 //! removed     │ queue │ (gap since the last one's end, length − 1) … to the end     ranges of sequences, ascending
 //! purged      │ queue │ up to
 //! delivered   │ queue │ below                    messages below may have been delivered; in the batch of a clean stop
-//! definition  │ counted strings, flags and tables (entries as on the wire)        one kind for each of them
+//! definition  │ vhost │ counted strings, flags and tables (entries as on the wire)        one kind for each of them
 //! ```
 //! Fixed numbers are little-endian, all others [varints](crate::varint). A message that goes to many queues is one
 //! record with many routes: routes are appended to the record while it is the last one of its batch.
@@ -17,7 +17,7 @@
 
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::message::Content;
-use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, Route};
+use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, Route, VhostId};
 use crate::protocol::{FieldTable, ShortString};
 use crate::varint::{Cursor, put_counted_bytes, put_varint};
 
@@ -195,9 +195,10 @@ pub fn put_delivered(out: &mut Vec<u8>, queue: DurableQueueId, below: u64) {
 pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
     let start = out.len();
     match definition {
-        Definition::QueueDeclared { id, name, auto_delete, arguments } => {
+        Definition::QueueDeclared { id, vhost, name, auto_delete, arguments } => {
             begin(out, kind::QUEUE_DECLARED);
             put_varint(out, id.0);
+            put_vhost(out, *vhost);
             put_counted_bytes(out, name);
             out.push(u8::from(*auto_delete));
             put_arguments(out, arguments);
@@ -206,15 +207,17 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
             begin(out, kind::QUEUE_DELETED);
             put_varint(out, id.0);
         }
-        Definition::ExchangeDeclared { name, kind: exchange_kind, auto_delete, internal, arguments } => {
+        Definition::ExchangeDeclared { vhost, name, kind: exchange_kind, auto_delete, internal, arguments } => {
             begin(out, kind::EXCHANGE_DECLARED);
+            put_vhost(out, *vhost);
             put_counted_bytes(out, name);
             put_counted_bytes(out, exchange_kind.name().as_bytes());
             out.extend_from_slice(&[u8::from(*auto_delete), u8::from(*internal)]);
             put_arguments(out, arguments);
         }
-        Definition::ExchangeDeleted { name } => {
+        Definition::ExchangeDeleted { vhost, name } => {
             begin(out, kind::EXCHANGE_DELETED);
+            put_vhost(out, *vhost);
             put_counted_bytes(out, name);
         }
         Definition::Bound(binding) => return put_bound(out, binding),
@@ -234,6 +237,7 @@ pub fn put_bound(out: &mut Vec<u8>, binding: &DurableBinding) {
 }
 
 fn put_binding(out: &mut Vec<u8>, binding: &DurableBinding) {
+    put_vhost(out, binding.vhost);
     put_counted_bytes(out, &binding.source);
     let (is_exchange, destination) = match &binding.destination {
         DurableDestination::Queue(name) => (0, name),
@@ -243,6 +247,10 @@ fn put_binding(out: &mut Vec<u8>, binding: &DurableBinding) {
     put_counted_bytes(out, destination);
     put_counted_bytes(out, &binding.routing_key);
     put_arguments(out, &binding.arguments);
+}
+
+fn put_vhost(out: &mut Vec<u8>, vhost: VhostId) {
+    put_varint(out, u64::from(vhost.0));
 }
 
 fn put_arguments(out: &mut Vec<u8>, arguments: &FieldTable) {
@@ -324,19 +332,21 @@ fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Definition> {
     Some(match kind {
         kind::QUEUE_DECLARED => Definition::QueueDeclared {
             id: DurableQueueId(cursor.varint()?),
+            vhost: vhost(cursor)?,
             name: short_string(cursor)?,
             auto_delete: boolean(cursor)?,
             arguments: arguments(cursor)?,
         },
         kind::QUEUE_DELETED => Definition::QueueDeleted { id: DurableQueueId(cursor.varint()?) },
         kind::EXCHANGE_DECLARED => Definition::ExchangeDeclared {
+            vhost: vhost(cursor)?,
             name: short_string(cursor)?,
             kind: ExchangeKind::from_name(cursor.counted_bytes()?)?,
             auto_delete: boolean(cursor)?,
             internal: boolean(cursor)?,
             arguments: arguments(cursor)?,
         },
-        kind::EXCHANGE_DELETED => Definition::ExchangeDeleted { name: short_string(cursor)? },
+        kind::EXCHANGE_DELETED => Definition::ExchangeDeleted { vhost: vhost(cursor)?, name: short_string(cursor)? },
         kind::BOUND => Definition::Bound(binding(cursor)?),
         kind::UNBOUND => Definition::Unbound(binding(cursor)?),
         _ => return None,
@@ -344,12 +354,22 @@ fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Definition> {
 }
 
 fn binding(cursor: &mut Cursor<'_>) -> Option<DurableBinding> {
-    let source = short_string(cursor)?;
+    let (vhost, source) = (vhost(cursor)?, short_string(cursor)?);
     let is_exchange = boolean(cursor)?;
     let destination = short_string(cursor)?;
     let destination =
         if is_exchange { DurableDestination::Exchange(destination) } else { DurableDestination::Queue(destination) };
-    Some(DurableBinding { source, destination, routing_key: short_string(cursor)?, arguments: arguments(cursor)? })
+    Some(DurableBinding {
+        vhost,
+        source,
+        destination,
+        routing_key: short_string(cursor)?,
+        arguments: arguments(cursor)?,
+    })
+}
+
+fn vhost(cursor: &mut Cursor<'_>) -> Option<VhostId> {
+    u32::try_from(cursor.varint()?).ok().map(VhostId)
 }
 
 fn short_string(cursor: &mut Cursor<'_>) -> Option<ShortString> {

@@ -78,7 +78,9 @@ fn a_mark_of_what_was_delivered_comes_back() {
 
 fn definitions() -> Vec<Definition> {
     let arguments = FieldTable(vec![("x-max-length".into(), FieldValue::I32(9))]);
+    let vhost = VhostId(3);
     let binding = |destination| DurableBinding {
+        vhost,
         source: "source".into(),
         destination,
         routing_key: "key.#".into(),
@@ -87,19 +89,21 @@ fn definitions() -> Vec<Definition> {
     vec![
         Definition::QueueDeclared {
             id: DurableQueueId(7),
+            vhost: VhostId(u32::MAX),
             name: "queue".into(),
             auto_delete: true,
             arguments: arguments.clone(),
         },
         Definition::QueueDeleted { id: DurableQueueId(u64::MAX) },
         Definition::ExchangeDeclared {
+            vhost,
             name: "exchange".into(),
             kind: ExchangeKind::Headers,
             auto_delete: false,
             internal: true,
             arguments: arguments.clone(),
         },
-        Definition::ExchangeDeleted { name: "".into() },
+        Definition::ExchangeDeleted { vhost, name: "".into() },
         Definition::Bound(binding(DurableDestination::Queue("queue".into()))),
         Definition::Unbound(binding(DurableDestination::Exchange("exchange".into()))),
     ]

@@ -8,7 +8,7 @@ use super::live_set::{LiveSet, Run};
 use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_record};
 use super::segment::SegmentNumber;
 use crate::broker::exchange::canonical;
-use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId};
+use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, VhostId};
 use crate::protocol::ShortString;
 use crate::varint::Cursor;
 use hashbrown::HashMap;
@@ -25,9 +25,9 @@ pub struct QueueState {
 }
 
 impl QueueState {
-    fn name(&self) -> &ShortString {
+    fn name(&self) -> (VhostId, &ShortString) {
         match &self.definition {
-            Definition::QueueDeclared { name, .. } => name,
+            Definition::QueueDeclared { vhost, name, .. } => (*vhost, name),
             _ => unreachable!("a queue's definition is its declaration"),
         }
     }
@@ -62,12 +62,12 @@ const PREDECLARED_PREFIX: &[u8] = b"amq.";
 pub struct State {
     pub queues: HashMap<DurableQueueId, QueueState>,
     /// Their [`Definition::ExchangeDeclared`].
-    pub exchanges: BTreeMap<ShortString, Definition>,
+    pub exchanges: BTreeMap<(VhostId, ShortString), Definition>,
     /// By destination. In one flat set and as records: most queues have one binding, and a tree for each would take many
     /// times its room.
-    bindings: BTreeSet<(DurableDestination, BindingKey)>,
+    bindings: BTreeSet<(VhostId, DurableDestination, BindingKey)>,
     /// How many bindings lead from an exchange to each destination.
-    destinations: HashMap<ShortString, BTreeMap<DurableDestination, usize>>,
+    destinations: HashMap<(VhostId, ShortString), BTreeMap<DurableDestination, usize>>,
     /// The segments in use; live counts are 0 in those that wait to be freed.
     pub segments: BTreeMap<SegmentNumber, SegmentUse>,
     pub max_queue_id: u64,
@@ -175,25 +175,28 @@ impl State {
     pub(super) fn mend(&mut self) -> Vec<String> {
         let mut said = Vec::new();
         let mut by_name = HashMap::new();
-        let named = self.queues_in_order().into_iter().map(|(id, queue)| (id, queue.name().clone()));
-        for (id, name) in named.collect::<Vec<_>>() {
-            if let Some(older) = by_name.insert(name.clone(), id)
+        let named = self.queues_in_order().into_iter().map(|(id, queue)| (id, queue.name()));
+        let named: Vec<_> = named.map(|(id, (vhost, name))| (id, vhost, name.clone())).collect();
+        for (id, vhost, name) in named {
+            if let Some(older) = by_name.insert((vhost, name.clone()), id)
                 && let Some(mut older) = self.queues.remove(&older)
             {
                 said.push(format!("an older queue {name} must have been deleted: it is left out with its messages"));
                 older.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
             }
         }
-        let has_exchange =
-            |name: &ShortString| self.exchanges.contains_key(name) || name.starts_with(PREDECLARED_PREFIX);
+        let has_exchange = |vhost: VhostId, name: &ShortString| {
+            name.starts_with(PREDECLARED_PREFIX) || self.exchanges.contains_key(&(vhost, name.clone()))
+        };
         let has_ends = |binding: &DurableBinding| {
-            has_exchange(&binding.source)
+            let vhost = binding.vhost;
+            has_exchange(vhost, &binding.source)
                 && match &binding.destination {
-                    DurableDestination::Queue(name) => by_name.contains_key(name),
-                    DurableDestination::Exchange(name) => has_exchange(name),
+                    DurableDestination::Queue(name) => by_name.contains_key(&(vhost, name.clone())),
+                    DurableDestination::Exchange(name) => has_exchange(vhost, name),
                 }
         };
-        let bindings = self.bindings.iter().map(|(_, key)| binding_of(key));
+        let bindings = self.bindings.iter().map(|(.., key)| binding_of(key));
         let dangling: Vec<_> = bindings.filter(|binding| !has_ends(binding)).collect();
         for binding in dangling {
             let (DurableDestination::Queue(to) | DurableDestination::Exchange(to)) = &binding.destination;
@@ -218,16 +221,18 @@ impl State {
             Definition::QueueDeleted { id } => {
                 if let Some(mut queue) = self.queues.remove(&id) {
                     queue.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
-                    self.unbind_destination(&DurableDestination::Queue(queue.name().clone()));
+                    let (vhost, name) = queue.name();
+                    self.unbind_destination(vhost, &DurableDestination::Queue(name.clone()));
                 }
             }
-            Definition::ExchangeDeclared { ref name, .. } => {
-                self.exchanges.insert(name.clone(), definition);
+            Definition::ExchangeDeclared { vhost, ref name, .. } => {
+                self.exchanges.insert((vhost, name.clone()), definition);
             }
-            Definition::ExchangeDeleted { name } => {
-                self.exchanges.remove(&name);
-                self.unbind_source(&name);
-                self.unbind_destination(&DurableDestination::Exchange(name));
+            Definition::ExchangeDeleted { vhost, name } => {
+                let exchange = (vhost, name);
+                self.exchanges.remove(&exchange);
+                self.unbind_source(&exchange);
+                self.unbind_destination(vhost, &DurableDestination::Exchange(exchange.1));
             }
             Definition::Bound(binding) => self.bind(binding),
             Definition::Unbound(binding) => self.unbind(&binding),
@@ -236,27 +241,28 @@ impl State {
 
     fn bind(&mut self, binding: DurableBinding) {
         let key = binding_key(&binding);
-        let DurableBinding { source, destination, .. } = binding;
-        if self.bindings.insert((destination.clone(), key)) {
-            *self.destinations.entry(source).or_default().entry(destination).or_default() += 1;
+        let DurableBinding { vhost, source, destination, .. } = binding;
+        if self.bindings.insert((vhost, destination.clone(), key)) {
+            *self.destinations.entry((vhost, source)).or_default().entry(destination).or_default() += 1;
         }
     }
 
     fn unbind(&mut self, binding: &DurableBinding) {
-        if self.bindings.remove(&(binding.destination.clone(), binding_key(binding))) {
-            self.forget_destination(&binding.source, &binding.destination);
+        let DurableBinding { vhost, source, destination, .. } = binding;
+        if self.bindings.remove(&(*vhost, destination.clone(), binding_key(binding))) {
+            self.forget_destination((*vhost, source.clone()), destination);
         }
     }
 
-    /// The bindings to a destination, with their entries.
-    fn bindings_to(&self, destination: &DurableDestination) -> Vec<((DurableDestination, BindingKey), DurableBinding)> {
-        let from = (destination.clone(), BindingKey::new());
-        let entries = self.bindings.range(from..).take_while(|(to, _)| to == destination);
-        entries.map(|entry| (entry.clone(), binding_of(&entry.1))).collect()
+    /// The bindings to a destination.
+    fn bindings_to(&self, vhost: VhostId, destination: &DurableDestination) -> Vec<DurableBinding> {
+        let from = (vhost, destination.clone(), BindingKey::new());
+        let entries = self.bindings.range(from..).take_while(|(of, to, _)| (*of, to) == (vhost, destination));
+        entries.map(|(.., key)| binding_of(key)).collect()
     }
 
-    fn forget_destination(&mut self, source: &ShortString, destination: &DurableDestination) {
-        let Some(of_source) = self.destinations.get_mut(source) else { return };
+    fn forget_destination(&mut self, source: (VhostId, ShortString), destination: &DurableDestination) {
+        let Some(of_source) = self.destinations.get_mut(&source) else { return };
         if let Some(count) = of_source.get_mut(destination) {
             *count -= 1;
             if *count == 0 {
@@ -264,22 +270,19 @@ impl State {
             }
         }
         if of_source.is_empty() {
-            self.destinations.remove(source);
+            self.destinations.remove(&source);
         }
     }
 
-    fn unbind_destination(&mut self, destination: &DurableDestination) {
-        for (entry, binding) in self.bindings_to(destination) {
-            self.bindings.remove(&entry);
-            self.forget_destination(&binding.source, destination);
-        }
+    fn unbind_destination(&mut self, vhost: VhostId, destination: &DurableDestination) {
+        self.bindings_to(vhost, destination).iter().for_each(|binding| self.unbind(binding));
     }
 
-    fn unbind_source(&mut self, source: &ShortString) {
-        for destination in self.destinations.remove(source).unwrap_or_default().into_keys() {
-            for (entry, _) in self.bindings_to(&destination).iter().filter(|(_, binding)| binding.source == *source) {
-                self.bindings.remove(entry);
-            }
+    fn unbind_source(&mut self, source: &(VhostId, ShortString)) {
+        let (vhost, name) = source;
+        for destination in self.destinations.get(source).cloned().unwrap_or_default().into_keys() {
+            let bindings = self.bindings_to(*vhost, &destination);
+            bindings.iter().filter(|binding| binding.source == *name).for_each(|binding| self.unbind(binding));
         }
     }
 
@@ -299,7 +302,7 @@ impl State {
     /// All that exists, such that each one can be declared when those before it are: exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
-        let bindings = self.bindings.iter().map(|(_, key)| Definition::Bound(binding_of(key)));
+        let bindings = self.bindings.iter().map(|(.., key)| Definition::Bound(binding_of(key)));
         self.exchanges.values().cloned().chain(queues).chain(bindings)
     }
 
@@ -312,7 +315,7 @@ impl State {
             count += 1;
         }
         // Their keys are their records.
-        for (_, key) in &self.bindings {
+        for (.., key) in &self.bindings {
             out.extend_from_slice(key);
             count += 1;
         }

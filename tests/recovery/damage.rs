@@ -131,9 +131,9 @@ fn is_refused_and_salvaged_empty(folder: &DataFolder, expected: &str) {
     assert!(refusal.text.contains(expected), "{}", refusal.text);
     let node = folder.start_with(&["--salvage"]);
     assert!(node.said.contains("10 messages of queue 1 are lost"), "{}", node.said);
-    assert_eq!(numbers(&node), []);
+    assert_eq!(numbers(&node), Vec::<u32>::new());
     node.kill();
-    assert_eq!(numbers(&folder.start()), [], "what was salvaged needs no second time");
+    assert_eq!(numbers(&folder.start()), Vec::<u32>::new(), "what was salvaged needs no second time");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Durable definitions of every kind come back as they were; what is not durable, or belongs to a connection, does not.
 
 use crate::node::{DataFolder, ask, depth, exchange_exists};
+use leveret::broker::store::{Definition, DurableQueueId, Store, VhostId};
+use leveret::protocol::FieldTable;
+use leveret::storage::{BatchDone, FileDisk, FolderIds, LogOptions, LogWriter, RecoveryMode, recover};
+use std::path::Path;
 
 /// What is declared, and the passive or repeated declaration that only the very same survives.
 const DURABLE: [(&str, &str); 9] = [
@@ -77,4 +81,30 @@ fn unanswered_declarations_are_all_there_once_a_later_one_is_answered() {
     let node = folder.start();
     let mut client = node.client();
     assert!((0..200).all(|number| depth(&mut client, &format!("q{number}")) == Some(0)));
+}
+
+/// Leaves definitions in a folder as another version does.
+fn define(folder: &Path, definitions: &[Definition]) {
+    let disk = FileDisk::open(folder).expect("a folder for the test");
+    let ids = FolderIds::from_chance([1; FolderIds::CHANCE_BYTES]);
+    let recovered = recover(&disk, RecoveryMode::Strict, ids).expect("an empty folder");
+    let mut store = recovered.store(LogOptions::default());
+    let mut writer = LogWriter::start(disk, LogOptions::default(), recovered.resume).expect("a fresh log");
+    definitions.iter().for_each(|definition| _ = store.define(definition));
+    let batch = store.take_batch(0).expect("definitions");
+    store.batch_done(BatchDone { result: writer.write(batch), recycled: None }).expect("the disk works");
+}
+
+#[test]
+fn definitions_of_a_virtual_host_that_cannot_be_are_refused() {
+    let folder = DataFolder::new();
+    let (id, vhost, arguments) = (DurableQueueId(1), VhostId(3), FieldTable::default());
+    define(folder.path(), &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments }]);
+    let refusal = folder.refusal();
+    assert_eq!(refusal.code, Some(1));
+    assert!(
+        refusal.text.contains("the log knows a virtual host 3, which this version cannot have"),
+        "{}",
+        refusal.text
+    );
 }

@@ -4,7 +4,7 @@
 use crate::harness::{Found, IDS, Log, Model, declared, number_of, queue, recover_all, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::exchange::ExchangeKind;
-use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store};
+use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::batch::{BATCH_HEADER_BYTES, BatchHeader, BatchLabel, seal};
 use leveret::storage::disk::{Disk, Folder};
@@ -212,6 +212,7 @@ fn salvaged_definitions(disk: &SimDisk) -> Vec<Definition> {
 #[test]
 fn a_binding_is_not_salvaged_without_its_ends() {
     let exchange = Definition::ExchangeDeclared {
+        vhost: VhostId(0),
         name: "x".into(),
         kind: ExchangeKind::Fanout,
         auto_delete: false,
@@ -221,7 +222,13 @@ fn a_binding_is_not_salvaged_without_its_ends() {
     let bound = |source: &'static str| {
         let destination = DurableDestination::Queue("queue-1".into());
         let arguments = FieldTable::default();
-        Definition::Bound(DurableBinding { source: source.into(), destination, routing_key: "".into(), arguments })
+        Definition::Bound(DurableBinding {
+            vhost: VhostId(0),
+            source: source.into(),
+            destination,
+            routing_key: "".into(),
+            arguments,
+        })
     };
     let told = [exchange.clone(), declared(1), bound("x"), bound("amq.direct"), declared(2)];
     let without_exchange = [declared(1), declared(2), bound("amq.direct")];
@@ -231,8 +238,8 @@ fn a_binding_is_not_salvaged_without_its_ends() {
 
 #[test]
 fn of_two_queues_of_one_name_the_younger_is_salvaged() {
-    let Definition::QueueDeclared { name, auto_delete, arguments, .. } = declared(1) else { unreachable!() };
-    let again = Definition::QueueDeclared { id: queue(2), name, auto_delete, arguments };
+    let Definition::QueueDeclared { vhost, name, auto_delete, arguments, .. } = declared(1) else { unreachable!() };
+    let again = Definition::QueueDeclared { id: queue(2), vhost, name, auto_delete, arguments };
     let told = [declared(1), Definition::QueueDeleted { id: queue(1) }, again.clone(), declared(3)];
     assert_eq!(salvaged_definitions(&told_and_damaged(&told, 1)), [again, declared(3)]);
 }

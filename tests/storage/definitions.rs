@@ -3,12 +3,13 @@
 use crate::harness::{Log, declared, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::exchange::ExchangeKind;
-use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store};
+use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store, VhostId};
 use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use leveret::storage::RecoveryMode;
 
 fn exchange(name: &'static str) -> Definition {
     Definition::ExchangeDeclared {
+        vhost: VhostId(0),
         name: name.into(),
         kind: ExchangeKind::Topic,
         auto_delete: true,
@@ -19,7 +20,7 @@ fn exchange(name: &'static str) -> Definition {
 
 fn binding(source: &'static str, destination: DurableDestination, weight: i32) -> DurableBinding {
     let arguments = FieldTable(vec![("weight".into(), FieldValue::I32(weight))]);
-    DurableBinding { source: source.into(), destination, routing_key: "a.*".into(), arguments }
+    DurableBinding { vhost: VhostId(0), source: source.into(), destination, routing_key: "a.*".into(), arguments }
 }
 
 fn to_queue(number: u64) -> DurableDestination {
@@ -102,7 +103,7 @@ fn what_is_deleted_takes_its_bindings_along() {
         Definition::Bound(binding("b", to_queue(1), 1)),
         Definition::Bound(binding("b", to_queue(2), 1)),
         Definition::QueueDeleted { id: crate::harness::queue(1) },
-        Definition::ExchangeDeleted { name: "a".into() },
+        Definition::ExchangeDeleted { vhost: VhostId(0), name: "a".into() },
     ];
     let expected = [exchange("b"), declared(2), Definition::Bound(binding("b", to_queue(2), 1))];
     assert_eq!(found_after(&told), [expected.to_vec(), expected.to_vec()]);
@@ -111,4 +112,50 @@ fn what_is_deleted_takes_its_bindings_along() {
     let expected =
         [exchange("a"), exchange("b"), declared(2), declared(3), Definition::Bound(binding("b", to_queue(2), 1))];
     assert_eq!(found_after(&again), [expected.to_vec(), expected.to_vec()]);
+}
+
+/// The same definition of another virtual host.
+fn elsewhere(definition: Definition) -> Definition {
+    const ELSEWHERE: VhostId = VhostId(7);
+    let mut definition = definition;
+    match &mut definition {
+        Definition::QueueDeclared { id, vhost, .. } => {
+            id.0 += 100;
+            *vhost = ELSEWHERE;
+        }
+        Definition::QueueDeleted { id } => id.0 += 100,
+        Definition::ExchangeDeclared { vhost, .. } | Definition::ExchangeDeleted { vhost, .. } => *vhost = ELSEWHERE,
+        Definition::Bound(binding) | Definition::Unbound(binding) => binding.vhost = ELSEWHERE,
+    }
+    definition
+}
+
+#[test]
+fn what_becomes_of_a_name_in_one_virtual_host_is_nothing_to_another() {
+    let here = || [exchange("a"), declared(1), Definition::Bound(binding("a", to_queue(1), 1))];
+    let there = here().map(elsewhere);
+    let both = [&here()[..], &there[..]].concat();
+    let in_order = |mut definitions: Vec<Definition>| {
+        definitions.sort_by_key(|definition| match definition {
+            Definition::ExchangeDeclared { vhost, .. } => (0, vhost.0),
+            Definition::QueueDeclared { vhost, .. } => (1, vhost.0),
+            _ => (2, 0),
+        });
+        definitions
+    };
+    assert_eq!(found_after(&both), [in_order(both.clone()), in_order(both.clone())]);
+    for gone in [
+        vec![Definition::QueueDeleted { id: crate::harness::queue(1) }],
+        vec![Definition::ExchangeDeleted { vhost: VhostId(0), name: "a".into() }],
+        vec![Definition::Unbound(binding("a", to_queue(1), 1))],
+    ] {
+        let found = found_after(&[&both[..], &gone[..]].concat());
+        for definition in &there {
+            assert!(found.iter().all(|found| found.contains(definition)), "{gone:?} took {definition:?} along");
+        }
+        let others = found_after(&[&both[..], &gone.into_iter().map(elsewhere).collect::<Vec<_>>()[..]].concat());
+        for definition in &here() {
+            assert!(others.iter().all(|found| found.contains(definition)), "{definition:?} went along");
+        }
+    }
 }

@@ -10,7 +10,7 @@
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::NEVER;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store};
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::disk::Disk;
 use leveret::storage::recovery::Resume;
@@ -72,6 +72,7 @@ pub fn queue(number: u64) -> DurableQueueId {
 pub fn declared(number: u64) -> Definition {
     Definition::QueueDeclared {
         id: queue(number),
+        vhost: VhostId(0),
         name: leveret::protocol::ShortString::truncated(format!("queue-{number}").as_bytes()),
         auto_delete: false,
         arguments: FieldTable::default(),
