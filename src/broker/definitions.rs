@@ -90,11 +90,11 @@ impl<S: Store> Broker<S> {
         Ok(())
     }
 
-    /// # Errors
-    /// When its arguments are none that this version takes.
-    pub fn restore_queue(&mut self, restored: RestoredQueue) -> Result<QueueId, AmqpError> {
+    /// Puts a queue back. One whose arguments this version does not take, as another one did, is there all the same,
+    /// with its messages and its arguments, and what is not understood is left alone: the error says what.
+    pub fn restore_queue(&mut self, restored: RestoredQueue) -> (QueueId, Option<AmqpError>) {
         let RestoredQueue { id: durable_id, name, auto_delete, arguments } = restored;
-        let settings = arguments::parse(&arguments, &name.to_string(), self.vhost())?;
+        let (settings, ignored) = arguments::understood(&arguments, &name.to_string(), self.vhost());
         self.queue_serial = self.queue_serial.max(durable_id.0);
         let properties =
             QueueProperties { name: name.clone(), durable: true, auto_delete, exclusive_owner: None, arguments };
@@ -102,7 +102,7 @@ impl<S: Store> Broker<S> {
         let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
         self.router.queue_added(&name, id, true);
         self.schedule_expiry(id);
-        Ok(id)
+        (id, ignored)
     }
 
     /// Durable queues declared from now on are numbered above `last`.

@@ -401,7 +401,7 @@ mod tests {
         let durable_id = DurableQueueId(7);
         let restored =
             RestoredQueue { id: durable_id, name: "q".into(), auto_delete: false, arguments: FieldTable::default() };
-        let queue = broker.restore_queue(restored).unwrap();
+        let (queue, _) = broker.restore_queue(restored);
         broker.expect_messages(queue, 3, 10, 0);
         consume(&mut broker, channel, b"q");
         publish(&mut broker, channel, queue, &Bytes::from_static(b"body"));

@@ -37,9 +37,12 @@ impl Loading {
                     broker.restore_exchange(&name, kind, auto_delete, internal, &arguments)
                 }
                 Definition::QueueDeclared { id, name, auto_delete, arguments, .. } => {
-                    broker.restore_queue(RestoredQueue { id, name, auto_delete, arguments }).map(|queue| {
-                        queues.insert(id, queue);
-                    })
+                    let (queue, ignored) = broker.restore_queue(RestoredQueue { id, name, auto_delete, arguments });
+                    if let Some(ignored) = ignored {
+                        log::warn!("a queue of the log is there all the same: {ignored}");
+                    }
+                    queues.insert(id, queue);
+                    Ok(())
                 }
                 Definition::Bound(binding) => broker.restore_binding(&binding),
                 Definition::QueueDeleted { .. } | Definition::ExchangeDeleted { .. } | Definition::Unbound(_) => Ok(()),

@@ -1,8 +1,9 @@
 //! Durable definitions of every kind come back as they were; what is not durable, or belongs to a connection, does not.
 
 use crate::node::{DataFolder, ask, depth, exchange_exists};
+use crate::stops::publish_confirmed;
 use leveret::broker::store::{Definition, DurableQueueId, Store, VhostId};
-use leveret::protocol::FieldTable;
+use leveret::protocol::{FieldTable, FieldValue};
 use leveret::storage::{BatchDone, FileDisk, FolderIds, LogOptions, LogWriter, RecoveryMode, recover};
 use std::path::Path;
 
@@ -83,7 +84,7 @@ fn unanswered_declarations_are_all_there_once_a_later_one_is_answered() {
     assert!((0..200).all(|number| depth(&mut client, &format!("q{number}")) == Some(0)));
 }
 
-/// Leaves definitions in a folder as another version does.
+/// Leaves definitions in a folder as another version does that knows other arguments.
 fn define(folder: &Path, definitions: &[Definition]) {
     let disk = FileDisk::open(folder).expect("a folder for the test");
     let ids = FolderIds::from_chance([1; FolderIds::CHANCE_BYTES]);
@@ -93,6 +94,29 @@ fn define(folder: &Path, definitions: &[Definition]) {
     definitions.iter().for_each(|definition| _ = store.define(definition));
     let batch = store.take_batch(0).expect("definitions");
     store.batch_done(BatchDone { result: writer.write(batch), recycled: None }).expect("the disk works");
+}
+
+#[test]
+fn a_queue_with_arguments_that_this_version_refuses_is_there_with_its_messages() {
+    let folder = DataFolder::new();
+    let arguments = [("x-max-age", FieldValue::LongString((*b"1D").into())), ("x-expires", FieldValue::I32(3_600_000))];
+    let arguments = FieldTable(arguments.map(|(name, value)| (name.into(), value)).into());
+    let (id, vhost) = (DurableQueueId(1), VhostId(0));
+    define(folder.path(), &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments }]);
+    let node = folder.start();
+    let said =
+        "a queue of the log is there all the same: 406 PRECONDITION_FAILED - invalid arg 'x-max-age' for queue 'q'";
+    assert!(node.said.contains(said), "{}", node.said);
+    publish_confirmed(&node, 1, "q", 2, 3);
+    node.kill();
+    let node = folder.start();
+    assert!(node.said.contains(said), "{}", node.said);
+    let mut client = node.client();
+    assert_eq!(depth(&mut client, "q"), Some(3));
+    // It still has its arguments, and those that are understood hold.
+    client.send("queue.declare queue=q durable");
+    let refusal = "channel.close 406 PRECONDITION_FAILED - inequivalent arg 'x-expires' for queue 'q' in vhost '/': …";
+    assert_eq!(client.read_like(1, refusal), refusal);
 }
 
 #[test]

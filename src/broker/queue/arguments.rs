@@ -80,6 +80,21 @@ pub fn parse(arguments: &FieldTable, queue: &str, vhost: &str) -> Result<QueueAr
     Ok(settings)
 }
 
+/// Reads the arguments of a queue that is there already, as far as this version takes them; and what it would say to a
+/// client who asked for the others.
+pub fn understood(arguments: &FieldTable, queue: &str, vhost: &str) -> (QueueArguments, Option<AmqpError>) {
+    let refusal = match parse(arguments, queue, vhost) {
+        Ok(settings) => return (settings, None),
+        Err(refusal) => refusal,
+    };
+    let check = Check { arguments, queue, vhost };
+    let settings = QueueArguments {
+        message_ttl_ms: check.bounded_integer("x-message-ttl", 0, EXPIRY_MAX_MS).unwrap_or_default(),
+        expires_ms: check.bounded_integer("x-expires", 1, EXPIRY_MAX_MS).unwrap_or_default(),
+    };
+    (settings, Some(refusal))
+}
+
 struct Check<'a> {
     arguments: &'a FieldTable,
     queue: &'a str,
