@@ -101,7 +101,7 @@ impl<S: Log> Loop<S> {
                 self.hub.log_progressed();
             }
             self.pump_and_flush();
-            assert!(self.hub.update_alarm().is_empty());
+            assert!(!self.hub.update_alarm());
         }
     }
 
@@ -111,7 +111,7 @@ impl<S: Log> Loop<S> {
             let count = received.len().min(remaining);
             body.extend_from_slice(&received[..count]);
             received = &received[count..];
-            self.hub.streamed(id, count);
+            connection.note_streamed(count, 0);
         }
         let connection = self.hub.connection_mut(id);
         if connection.partial_len() == 0 {
@@ -126,7 +126,7 @@ impl<S: Log> Loop<S> {
     fn pump_and_flush(&mut self) {
         for _ in 0..PUMP_ROUNDS_MAX {
             self.hub.pump();
-            while let Some(id) = self.hub.outboxes_mut().next_touched() {
+            while let Some(id) = self.hub.next_to_flush() {
                 let waiting = self.hub.outboxes().get(id).len();
                 self.sent[id.0 as usize] += waiting;
                 self.hub.sent(id, waiting);

@@ -108,7 +108,7 @@ impl Broker {
         if let Some((body, remaining)) = connection.stream_target() {
             let count = remaining.min(rest.len());
             body.extend_from_slice(&rest[..count]);
-            self.hub.streamed(id, count);
+            connection.note_streamed(count, self.now_ms);
             rest = &rest[count..];
         }
         let connection = self.hub.connection_mut(id);

@@ -47,8 +47,9 @@ impl Connection {
         self.last_received_ms = now_ms;
     }
 
-    /// Something was written to the client's socket.
-    pub fn note_sent(&mut self, now_ms: u64) {
+    /// So many bytes were written to the client's socket.
+    pub fn note_sent(&mut self, count: usize, now_ms: u64) {
+        self.traffic.sent_bytes += count as u64;
         self.last_sent_ms = now_ms;
     }
 

@@ -103,6 +103,14 @@ impl Alarm {
     }
 }
 
+/// Since when a client is connected, and what went over its socket since.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    pub connected_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+}
+
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -151,6 +159,7 @@ pub struct Connection {
     /// As on the wire, without their length: they are kept for as long as the client stays, and seldom asked for.
     client_properties: Box<[u8]>,
     capabilities: Capabilities,
+    traffic: Traffic,
     /// When it last sent anything, and was last written to.
     last_received_ms: u64,
     last_sent_ms: u64,
@@ -216,6 +225,7 @@ impl Connection {
             auth_mechanism: "",
             client_properties: Box::default(),
             capabilities: Capabilities::default(),
+            traffic: Traffic { connected_at_ms: now_ms, received_bytes: 0, sent_bytes: 0 },
             last_received_ms: now_ms,
             last_sent_ms: now_ms,
             watched_from_ms: now_ms,
@@ -266,6 +276,10 @@ impl Connection {
     /// Limits as negotiated: channels, frame size in bytes, heartbeat in seconds.
     pub fn tuning(&self) -> (u16, u32, u16) {
         (self.channel_max, self.frame_max, self.heartbeat_s)
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     pub fn channel_count(&self) -> usize {

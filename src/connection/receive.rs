@@ -96,8 +96,13 @@ impl Connection {
     }
 
     /// `count` bytes were received into [`stream_target`](Self::stream_target).
-    pub fn streamed(&mut self, count: usize, now_ms: u64) {
+    pub fn note_streamed(&mut self, count: usize, now_ms: u64) {
         self.last_received_ms = now_ms;
+        self.traffic.received_bytes += count as u64;
+        self.advance_stream(count);
+    }
+
+    fn advance_stream(&mut self, count: usize) {
         let Some(streaming) = &mut self.streaming else { return };
         streaming.remaining -= count;
         let channel_number = streaming.channel_number;
@@ -113,6 +118,7 @@ impl Connection {
         self.last_received_ms = context.now_ms;
         self.published = false;
         self.held_back = false;
+        self.traffic.received_bytes += input.len() as u64;
         let mut position = 0;
         if self.streaming.is_some() {
             position = self.continue_stream(input, context);
@@ -135,6 +141,8 @@ impl Connection {
         }
         if position < input.len() {
             self.keep(&input[position..], context);
+            // It is given again, with what follows it.
+            self.traffic.received_bytes -= self.partial.len() as u64;
         } else {
             if self.partial.capacity() > 0 {
                 self.set_partial(Vec::new());
@@ -367,7 +375,7 @@ impl Connection {
             body.make_room(count);
             body.large_body.extend_from_slice(&input[..count]);
         }
-        self.streamed(count, context.now_ms);
+        self.advance_stream(count);
         count + self.end_stream(&input[count..], context)
     }
 

@@ -3,7 +3,7 @@
 //! What was changed is answered as clients are: when the disk has it.
 
 use super::direct::Direct;
-use super::hub::{DiskRoom, Hub};
+use super::hub::{Condition, Hub};
 use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page};
 use crate::broker::store::{LogPosition, Store};
@@ -183,22 +183,23 @@ fn carry_out<S: Store>(change: Change, hub: &mut Hub<S>) -> Done<Answer> {
         Change::Publish { publish, reply } => later(reply, hub.directly(|direct| self::publish(direct, publish))),
         Change::Get { get, reply } => later(reply, hub.directly(|direct| self::get(direct, &get))),
         Change::CloseConnection { peer, local, reason, reply } => {
-            let closed = hub.close_between(peer, local, &reason);
+            let is_meant = |connection: &Connection| connection.peer() == peer && connection.local() == local;
+            let closed = hub.close_where(is_meant, &reason) > 0;
             Done::at_once(Box::new(move || send(reply, closed)))
         }
     }
 }
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {
-    let DiskRoom { free_bytes, limit_bytes } = hub.disk_room();
+    let Condition { alarm, disk_room, memory_watermark_bytes, connections, now_ms } = hub.condition();
     Overview {
         totals: hub.broker().snapshot_totals(),
-        connections: hub.connection_count(),
-        alarm: hub.alarm(),
-        disk_free_bytes: free_bytes,
-        disk_free_limit_bytes: limit_bytes,
-        memory_watermark_bytes: hub.memory_watermark_bytes(),
-        uptime_ms: hub.now_ms(),
+        connections,
+        alarm,
+        disk_free_bytes: disk_room.free_bytes,
+        disk_free_limit_bytes: disk_room.limit_bytes,
+        memory_watermark_bytes,
+        uptime_ms: now_ms,
     }
 }
 
@@ -213,10 +214,9 @@ fn label_of(connection: &Connection) -> ConnectionLabel {
 
 /// Connections that came as far as an open virtual host.
 fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> {
-    let end = hub.connection_slots();
-    let page_end = from.saturating_add(PAGE_SLOTS).min(end);
-    let connections = hub.connections_in(from.min(page_end)..page_end);
-    let items = connections.filter_map(|(connection, traffic)| {
+    let (connections, next) = hub.connections_from(from, PAGE_SLOTS);
+    let items = connections.filter_map(|connection| {
+        let traffic = connection.traffic();
         let state = match connection.phase() {
             Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
             Phase::Running => ConnectionState::Running,
@@ -239,7 +239,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> 
             send_pending: hub.outboxes().get(connection.id()).len(),
         })
     });
-    Page { items: items.collect(), next: (page_end < end).then_some(page_end) }
+    Page { items: items.collect(), next }
 }
 
 fn declare_queue<S: Store>(

@@ -9,13 +9,12 @@ use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure, ShortQueue};
 use crate::connection::{
-    Alarm, CloseReason, Connection, Context, LoginTicket, Outboxes, Phase, Settings, TimerOutcome, Verdict, greeting,
+    Alarm, Connection, Context, LoginTicket, Outboxes, Phase, Settings, TimerOutcome, Verdict, greeting,
 };
 use crate::reactor::{TimerKey, TimerWheel};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::ops::Range;
 
 /// Granularity of timers, in milliseconds.
 const TIMER_TICK_MS: u64 = 10;
@@ -29,10 +28,25 @@ const ALARM_CLEARS_BELOW: f64 = 0.95;
 /// The room on the disk of the data folder, as it was when somebody last looked.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct DiskRoom {
+    /// Publishers are not read.
+    pub is_low: bool,
     /// `None` when the system doesn't tell.
     pub free_bytes: Option<u64>,
-    /// Below this publishers are not read.
+    /// Below this it is low.
     pub limit_bytes: u64,
+}
+
+/// How the broker is.
+#[derive(Clone, Copy, Debug)]
+pub struct Condition {
+    /// Publishers are not read at the moment.
+    pub alarm: Option<Alarm>,
+    pub disk_room: DiskRoom,
+    /// Memory of messages and clients above which publishers are not read, in bytes.
+    pub memory_watermark_bytes: usize,
+    pub connections: usize,
+    /// On the clock that turns are started with.
+    pub now_ms: u64,
 }
 
 pub struct HubSettings {
@@ -45,19 +59,10 @@ pub struct HubSettings {
 struct Member {
     connection: Connection,
     timer: Option<(TimerKey, u64)>,
-    traffic: Traffic,
     /// One that it published to lately: others do not hold it back for good meanwhile.
     short_queue: Option<ShortQueue>,
     /// In the list of those who wait to finish what they are sending.
     waits_to_finish: bool,
-}
-
-/// Since when a client is connected, and what went over its socket since.
-#[derive(Clone, Copy, Debug)]
-pub struct Traffic {
-    pub connected_at_ms: u64,
-    pub received_bytes: u64,
-    pub sent_bytes: u64,
 }
 
 pub struct Hub<S: Store> {
@@ -65,14 +70,13 @@ pub struct Hub<S: Store> {
     members: Slab<Member>,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
-    /// Those who may be read again, for another reason than the end of an alarm.
+    /// Those who may be read again.
     unblocked: Vec<ConnectionId>,
     /// Who may finish what it is sending while memory is low, and those who wait for that.
     finishing: Option<ConnectionId>,
     unfinished: VecDeque<ConnectionId>,
     pressure: PressureLimits,
     memory_watermark_bytes: usize,
-    disk_low: bool,
     disk_room: DiskRoom,
 }
 
@@ -117,7 +121,6 @@ impl<S: Store> Hub<S> {
             unfinished: VecDeque::new(),
             pressure: settings.pressure,
             memory_watermark_bytes,
-            disk_low: false,
             disk_room: DiskRoom::default(),
         }
     }
@@ -132,23 +135,19 @@ impl<S: Store> Hub<S> {
         self.ground.outboxes.release(self.ground.broker.durable());
     }
 
-    /// Whether the room on the disk ran low when somebody last looked.
-    pub fn is_disk_low(&self) -> bool {
-        self.disk_low
-    }
-
-    /// Says whether the room on the disk is low; the alarm follows at the next [`update_alarm`](Self::update_alarm).
-    pub fn set_disk_low(&mut self, low: bool) {
-        self.disk_low = low;
-    }
-
-    pub fn disk_room(&self) -> DiskRoom {
-        self.disk_room
-    }
-
-    /// Notes the room on the disk, for those who ask.
+    /// Notes the room on the disk; the alarm follows at the next [`update_alarm`](Self::update_alarm).
     pub fn set_disk_room(&mut self, room: DiskRoom) {
         self.disk_room = room;
+    }
+
+    pub fn condition(&self) -> Condition {
+        Condition {
+            alarm: self.ground.alarm,
+            disk_room: self.disk_room,
+            memory_watermark_bytes: self.memory_watermark_bytes,
+            connections: self.members.len(),
+            now_ms: self.ground.now_ms,
+        }
     }
 
     pub fn broker(&self) -> &Broker<S> {
@@ -159,25 +158,13 @@ impl<S: Store> Hub<S> {
         &self.ground.outboxes
     }
 
-    pub fn outboxes_mut(&mut self) -> &mut Outboxes {
-        &mut self.ground.outboxes
+    /// The next client that something was written for since it was last flushed.
+    pub fn next_to_flush(&mut self) -> Option<ConnectionId> {
+        self.ground.outboxes.next_touched()
     }
 
     pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
         self.members.get(id.0 as usize).map(|member| &member.connection)
-    }
-
-    fn connections(&self) -> impl Iterator<Item = &Connection> {
-        self.members.iter().map(|(_, member)| &member.connection)
-    }
-
-    pub fn connection_count(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Publishers are not read at the moment.
-    pub fn alarm(&self) -> Option<Alarm> {
-        self.ground.alarm
     }
 
     /// Starts a turn at `now_ms`, on a clock that never goes back. Returns the connections whose time is up: their
@@ -205,8 +192,11 @@ impl<S: Store> Hub<S> {
         over
     }
 
-    /// When the next turn must start even if nothing else happens.
+    /// When the next turn must start even if nothing else happens: now, if somebody may be read again.
     pub fn next_deadline_ms(&self) -> Option<u64> {
+        if !self.unblocked.is_empty() {
+            return Some(self.ground.now_ms);
+        }
         let timers = self.timers.next_deadline_ms();
         timers.into_iter().chain(self.ground.broker.next_due_ms()).min()
     }
@@ -217,8 +207,7 @@ impl<S: Store> Hub<S> {
         let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
         let connection = Connection::new(id, peer, local, &self.ground.settings, self.ground.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
-        let traffic = Traffic { connected_at_ms: self.ground.now_ms, received_bytes: 0, sent_bytes: 0 };
-        entry.insert(Member { connection, timer, traffic, short_queue: None, waits_to_finish: false });
+        entry.insert(Member { connection, timer, short_queue: None, waits_to_finish: false });
         self.ground.outboxes.open(id, self.ground.settings.frame_max);
         id
     }
@@ -242,11 +231,6 @@ impl<S: Store> Hub<S> {
         &mut self.members[id.0 as usize].connection
     }
 
-    /// Counts what one receive brought, wherever it went.
-    pub fn note_received(&mut self, id: ConnectionId, count: usize) {
-        self.members[id.0 as usize].traffic.received_bytes += count as u64;
-    }
-
     /// Bytes arrived, following those of the last call (and the partial frame that the caller took).
     #[inline]
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
@@ -257,12 +241,6 @@ impl<S: Store> Hub<S> {
             self.note_progress(id);
         }
         self.rearm(id);
-    }
-
-    /// Large-body bytes arrived straight in the message.
-    pub fn streamed(&mut self, id: ConnectionId, count: usize) {
-        let now_ms = self.ground.now_ms;
-        self.connection_mut(id).streamed(count, now_ms);
     }
 
     /// Moves the connection's timer when its next deadline came closer. Later deadlines are noticed when it fires.
@@ -348,11 +326,6 @@ impl<S: Store> Hub<S> {
         }
     }
 
-    /// Whether a client published with what it sent last.
-    pub fn has_published(&self, id: ConnectionId) -> bool {
-        self.members[id.0 as usize].connection.has_published()
-    }
-
     /// Delivers what can be delivered and confirms what can be confirmed.
     pub fn pump(&mut self) {
         self.ground.broker.take_pages();
@@ -373,9 +346,7 @@ impl<S: Store> Hub<S> {
     pub fn sent(&mut self, id: ConnectionId, count: usize) -> bool {
         let empty = self.ground.outboxes.sent(id, count);
         if count > 0 {
-            let member = &mut self.members[id.0 as usize];
-            member.connection.note_sent(self.ground.now_ms);
-            member.traffic.sent_bytes += count as u64;
+            self.members[id.0 as usize].connection.note_sent(count, self.ground.now_ms);
         }
         if self.ground.outboxes.has_room(id) {
             if self.ground.broker.waits_for_room(id) {
@@ -393,25 +364,19 @@ impl<S: Store> Hub<S> {
         self.members[id.0 as usize].connection.phase() == Phase::Closed && self.ground.outboxes.get(id).is_empty()
     }
 
-    /// The client asked for the close, and `count` more bytes sent are all that it should hear.
-    pub fn is_over_with(&self, id: ConnectionId, count: usize) -> bool {
-        self.members[id.0 as usize].connection.close_reason() == Some(&CloseReason::ByClient)
-            && self.ground.outboxes.get(id).len() == count
-    }
-
-    /// Raises or clears the alarm. Returns the connections that are to be read again.
-    pub fn update_alarm(&mut self) -> Vec<ConnectionId> {
+    /// Raises or clears the alarm. True when it is over, and those who waited for that were told so.
+    pub fn update_alarm(&mut self) -> bool {
         let used = held_memory_bytes();
         self.ground.outboxes.follow_memory(used);
         let watermark = self.memory_watermark_bytes;
         let memory_was_low = self.is_memory_low();
         let memory_low = used > watermark || memory_was_low && used as f64 >= watermark as f64 * ALARM_CLEARS_BELOW;
-        let alarm = Alarm::of(memory_low, self.disk_low);
+        let alarm = Alarm::of(memory_low, self.disk_room.is_low);
         if alarm == self.ground.alarm {
             if !self.unfinished.is_empty() {
                 self.let_next_finish();
             }
-            return Vec::new();
+            return false;
         }
         self.ground.alarm = alarm;
         if memory_was_low && !memory_low {
@@ -420,24 +385,23 @@ impl<S: Store> Hub<S> {
         match alarm {
             Some(alarm) => {
                 log::warn!("{}: publishers are not read (messages and clients hold {used} bytes)", alarm.reason());
-                Vec::new()
+                false
             }
             None => {
                 log::info!("no resource is low any more: publishers are read again");
-                self.unblock_all()
+                self.unblock_all();
+                true
             }
         }
     }
 
-    fn unblock_all(&mut self) -> Vec<ConnectionId> {
+    fn unblock_all(&mut self) {
         let mut context = self.ground.context();
-        let mut unblocked = Vec::new();
         for (_, member) in &mut self.members {
             if member.connection.unblock(&mut context) {
-                unblocked.push(member.connection.id());
+                self.unblocked.push(member.connection.id());
             }
         }
-        unblocked
     }
 
     /// Carries out commands on a channel of no client's, as management does: the same commands, the same rules. The
@@ -457,24 +421,20 @@ impl<S: Store> Hub<S> {
         outcome
     }
 
-    /// The connections in a range of slots, with their traffic.
-    pub fn connections_in(&self, slots: Range<usize>) -> impl Iterator<Item = (&Connection, Traffic)> {
-        slots.filter_map(|slot| self.members.get(slot)).map(|member| (&member.connection, member.traffic))
+    /// The connections in so many slots from one on, and where the next ones are.
+    pub fn connections_from(&self, from: usize, slots: usize) -> (impl Iterator<Item = &Connection>, Option<usize>) {
+        let end = from.saturating_add(slots).min(self.members.capacity());
+        let connections = (from..end).filter_map(|slot| self.members.get(slot)).map(|member| &member.connection);
+        (connections, (end < self.members.capacity()).then_some(end))
     }
 
-    /// One past the last slot that may hold a connection.
-    pub fn connection_slots(&self) -> usize {
-        self.members.capacity()
-    }
-
-    /// Closes the connection between two addresses with 320. False when there is none.
-    pub fn close_between(&mut self, peer: SocketAddr, local: SocketAddr, explanation: &str) -> bool {
-        let between = |connection: &Connection| connection.peer() == peer && connection.local() == local;
-        let Some(id) = self.connections().find(|connection| between(connection)).map(Connection::id) else {
-            return false;
-        };
-        self.force_close(id, explanation);
-        true
+    /// Closes all connections that are meant with 320. Says how many those are.
+    pub fn close_where(&mut self, is_meant: impl Fn(&Connection) -> bool, explanation: &str) -> usize {
+        let connections = self.members.iter().map(|(_, member)| &member.connection);
+        let meant: Vec<ConnectionId> =
+            connections.filter(|connection| is_meant(connection)).map(Connection::id).collect();
+        meant.iter().for_each(|id| self.force_close(*id, explanation));
+        meant.len()
     }
 
     fn force_close(&mut self, id: ConnectionId, explanation: &str) {
@@ -486,13 +446,8 @@ impl<S: Store> Hub<S> {
         self.rearm(id);
     }
 
-    /// Whether somebody may be read again.
-    pub fn has_unblocked(&self) -> bool {
-        !self.unblocked.is_empty()
-    }
-
-    /// Those who may be read again: they were closed, and the answer to that is still to come; or memory is not so low
-    /// any more, or they hold less of it; or their logins were answered. Some may be gone since.
+    /// Those who may be read again: an alarm is over; or they were closed, and the answer to that is still to come; or
+    /// memory is not so low any more, or they hold less of it; or their logins were answered. Some may be gone since.
     pub fn take_unblocked(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.unblocked)
     }
@@ -503,21 +458,6 @@ impl<S: Store> Hub<S> {
         self.memory_watermark_bytes = memory.most_bytes;
         self.ground.outboxes.set_memory_max(memory.most_bytes);
         self.ground.broker.set_message_memory(memory);
-    }
-
-    /// Memory of messages and clients above which publishers are not read, in bytes.
-    pub fn memory_watermark_bytes(&self) -> usize {
-        self.memory_watermark_bytes
-    }
-
-    pub fn now_ms(&self) -> u64 {
-        self.ground.now_ms
-    }
-
-    /// Closes all connections with 320: the broker is stopping.
-    pub fn close_all(&mut self, explanation: &str) {
-        let ids: Vec<ConnectionId> = self.connections().map(Connection::id).collect();
-        ids.into_iter().for_each(|id| self.force_close(id, explanation));
     }
 }
 

@@ -269,7 +269,7 @@ impl Journal {
     pub fn next_deadline_ms(&self, hub: &Hub<LogStore>) -> Option<u64> {
         let store = hub.broker().store();
         let sync = store.sync_wanted_by_ms().filter(|_| !store.is_writing());
-        let looks_again = hub.is_disk_low() || self.pager_is_stalled;
+        let looks_again = hub.condition().disk_room.is_low || self.pager_is_stalled;
         let alarm = looks_again.then_some(self.disk_check_due_ms);
         sync.into_iter().chain(alarm).min()
     }
@@ -289,12 +289,12 @@ impl Journal {
         if self.pager_is_stalled {
             self.pager.request(PageRequest::Retry);
         }
+        let mut is_low = hub.condition().disk_room.is_low;
         let free_bytes = match self.disk.free_bytes() {
             Ok(free_bytes) => {
                 let segment_bytes = if self.next_segment_is_missing { self.segment_bytes } else { 0 };
                 let pages_wait = self.pager_is_stalled && hub.broker().is_paging_behind();
-                let is_low = pages_wait || free_bytes < self.disk_free_limit_bytes.max(segment_bytes);
-                hub.set_disk_low(is_low);
+                is_low = pages_wait || free_bytes < self.disk_free_limit_bytes.max(segment_bytes);
                 if is_low {
                     self.writer.make_room();
                 }
@@ -305,7 +305,7 @@ impl Journal {
                 None
             }
         };
-        hub.set_disk_room(DiskRoom { free_bytes, limit_bytes: self.disk_free_limit_bytes });
+        hub.set_disk_room(DiskRoom { is_low, free_bytes, limit_bytes: self.disk_free_limit_bytes });
     }
 
     /// Writes everything that is left, a checkpoint, and the word that there is no more.

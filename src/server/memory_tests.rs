@@ -49,7 +49,7 @@ fn burst() -> Vec<u8> {
 /// The rest of a turn in which nobody reads what is sent.
 fn end_turn(world: &mut World) {
     world.hub.pump();
-    while world.hub.outboxes_mut().next_touched().is_some() {}
+    while world.hub.next_to_flush().is_some() {}
     world.hub.update_alarm();
 }
 
@@ -89,7 +89,7 @@ fn consumers_that_read_nothing_hold_their_share_and_little_more() {
             heard |= read_all(&mut world, id) > 0;
         }
     }
-    assert_eq!(world.hub.alarm(), None);
+    assert_eq!(world.hub.condition().alarm, None);
     assert_eq!(world.hub.broker().totals().delivered_auto_ack, published as u64);
     // But for buffers that wait for the next one.
     assert!(held_memory_bytes() - before <= WATERMARK_BYTES / 4);
@@ -114,7 +114,7 @@ fn a_large_buffer_is_taken_where_there_is_room_for_it() {
         // A run of deliveries is as long as what was published, and the buffer doubles.
         assert!(world.hub.outboxes().memory_bytes() <= LITTLE_BYTES / 4 + DEAF_MAX_BYTES + 2 * TURN_BYTES);
     }
-    assert_eq!(world.hub.alarm(), None);
+    assert_eq!(world.hub.condition().alarm, None);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn clients_that_ask_and_read_no_answers_are_read_no_further() {
     let mut world = world(usize::MAX);
     let publisher = world.open(0);
     world.send(publisher, &declare());
-    while world.hub.alarm().is_none() {
+    while world.hub.condition().alarm.is_none() {
         world.send(publisher, &burst());
         end_turn(&mut world);
     }
@@ -216,7 +216,7 @@ fn a_client_that_is_held_back_and_closed_is_read_again() {
     let mut world = world(usize::MAX);
     let (publisher, sending) = (world.open(0), world.open(0));
     world.send(publisher, &declare());
-    while world.hub.alarm().is_none() {
+    while world.hub.condition().alarm.is_none() {
         world.send(publisher, &burst());
         end_turn(&mut world);
     }
@@ -227,7 +227,7 @@ fn a_client_that_is_held_back_and_closed_is_read_again() {
     assert_eq!(world.hub.may_read(sending), MayRead::NotDuringAlarm);
     assert!(!world.hub.connection(sending).unwrap().is_blocked());
     world.hub.take_unblocked();
-    world.hub.close_all("because");
+    world.hub.close_where(|_| true, "because");
     assert!(world.hub.take_unblocked().contains(&sending), "its close-ok is to be read");
     assert_eq!(world.hub.may_read(sending), MayRead::Sparingly);
 }

@@ -20,7 +20,7 @@ mod memory_tests;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{Hub, HubSettings, MayRead};
+pub use hub::{DiskRoom, Hub, HubSettings, MayRead};
 pub use restore::Loading;
 
 use crate::broker::{MessageMemory, PressureLimits};

@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::hub::LOG_PENDING_MAX_BYTES;
-use super::{Hub, HubSettings, MayRead, hub_settings};
+use super::{DiskRoom, Hub, HubSettings, MayRead, hub_settings};
 use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
@@ -203,7 +203,7 @@ fn a_client_that_falls_silent_is_dropped_at_the_look_that_rabbitmq_drops_it_at()
 fn a_client_is_watched_anew_when_it_is_read_again() {
     let mut world = World::new();
     let publisher = world.open(2);
-    world.hub.set_disk_low(true);
+    world.hub.set_disk_room(DiskRoom { is_low: true, ..DiskRoom::default() });
     world.hub.update_alarm();
     world.wait_until(1000, publisher);
     world.send(publisher, &persistent_message(10));
@@ -212,8 +212,9 @@ fn a_client_is_watched_anew_when_it_is_read_again() {
         assert!(!world.wait_until(at_ms, publisher), "at {at_ms}");
     }
     world.wait_until(20_500, publisher);
-    world.hub.set_disk_low(false);
-    assert_eq!(world.hub.update_alarm(), [publisher]);
+    world.hub.set_disk_room(DiskRoom { is_low: false, ..DiskRoom::default() });
+    assert!(world.hub.update_alarm());
+    assert_eq!(world.hub.take_unblocked(), [publisher]);
     assert_eq!(world.until_over(publisher).1, 26_500);
 }
 
@@ -244,7 +245,7 @@ fn a_closed_connection_may_take_a_heartbeat_interval_to_go_and_half_a_minute_at_
     for (heartbeat, over_ms) in [(0, 30_000), (2, 2000), (600, 30_000)] {
         let mut world = World::new();
         let id = world.open(heartbeat);
-        world.hub.close_all("because");
+        world.hub.close_where(|_| true, "because");
         assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
         assert_eq!(world.until_over(id), (vec![], over_ms), "heartbeat {heartbeat}, forced");
 
@@ -269,7 +270,7 @@ fn a_client_that_is_closed_in_the_middle_of_a_frame_is_understood_to_its_end() {
         let mut world = World::new();
         let id = world.open(0);
         world.send(id, &message[..closed_at]);
-        world.hub.close_all("because");
+        world.hub.close_where(|_| true, "because");
         assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
         for part in message[closed_at..].chunks(30_000).chain(message.chunks(30_000)) {
             world.send(id, part);
@@ -287,11 +288,11 @@ fn a_client_that_is_closed_in_the_middle_of_a_frame_is_understood_to_its_end() {
 fn a_blocked_publisher_that_is_closed_is_read_again() {
     let mut world = World::new();
     let publisher = world.open(0);
-    world.hub.set_disk_low(true);
+    world.hub.set_disk_room(DiskRoom { is_low: true, ..DiskRoom::default() });
     world.hub.update_alarm();
     world.send(publisher, &persistent_message(10));
     assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
-    world.hub.close_all("because");
+    world.hub.close_where(|_| true, "because");
     assert_eq!(world.hub.take_unblocked(), [publisher]);
     assert_eq!(world.hub.may_read(publisher), MayRead::Now);
 }
@@ -420,12 +421,13 @@ fn a_publisher_that_waits_for_the_pager_is_told_of_an_alarm() {
         world.hub.pump();
     }
     assert_eq!(world.hub.may_read(publisher), MayRead::Later);
-    world.hub.set_disk_low(true);
+    world.hub.set_disk_room(DiskRoom { is_low: true, ..DiskRoom::default() });
     world.hub.update_alarm();
     assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
     assert_eq!(world.heard(publisher), ["connection.blocked"]);
-    world.hub.set_disk_low(false);
-    assert_eq!(world.hub.update_alarm(), [publisher]);
+    world.hub.set_disk_room(DiskRoom { is_low: false, ..DiskRoom::default() });
+    assert!(world.hub.update_alarm());
+    assert_eq!(world.hub.take_unblocked(), [publisher]);
     assert_eq!(world.heard(publisher), ["connection.unblocked"]);
 }
 
@@ -572,4 +574,18 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
         refused.explanation,
         "arg 'x-consumer-timeout' for queue 'r' in vhost '/' is not supported by this version"
     );
+}
+
+#[test]
+fn every_byte_of_a_client_is_counted_once_however_they_are_cut() {
+    let message = message_in_frames(100_000, 50_000);
+    for piece_bytes in [1, 7, 1000, 30_000, message.len()] {
+        let mut world = World::new();
+        let id = world.open(0);
+        let before = world.hub.connection(id).unwrap().traffic();
+        message.chunks(piece_bytes).for_each(|piece| world.send(id, piece));
+        let after = world.hub.connection(id).unwrap().traffic();
+        assert_eq!(after.received_bytes - before.received_bytes, message.len() as u64, "{piece_bytes} at a time");
+        assert!(before.sent_bytes > 0);
+    }
 }

@@ -146,10 +146,7 @@ impl Server {
             self.receive();
             self.journal.hand_over(&mut self.hub, self.now_ms);
             self.pump_and_flush();
-            let unblocked = self.hub.update_alarm();
-            if !unblocked.is_empty() {
-                unblocked.into_iter().for_each(|id| self.clients.let_go_on(id));
-                // They were told so, and may be waiting for nothing else.
+            if self.hub.update_alarm() {
                 self.pump_and_flush();
             }
             let message_bytes = message_memory_bytes();
@@ -165,12 +162,7 @@ impl Server {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.clients.to_read_len() > 0
-            || self.hub.has_unblocked()
-            || self.hub.has_work()
-            || self.desk.has_work()
-            || self.journal.has_work()
-        {
+        if self.clients.to_read_len() > 0 || self.hub.has_work() || self.desk.has_work() || self.journal.has_work() {
             return Some(Duration::ZERO);
         }
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {

@@ -13,7 +13,7 @@ use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits};
 use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, Verdict};
-use leveret::server::{Hub, HubSettings, MayRead};
+use leveret::server::{DiskRoom, Hub, HubSettings, MayRead};
 use leveret::storage::{LogOptions, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -216,8 +216,8 @@ impl<'a> World<'a> {
             1002 => return self.stop_and_start(),
             1003..1008 => return self.look_ahead(),
             1008.. => {
-                let is_low = self.hub.is_disk_low();
-                self.hub.set_disk_low(!is_low);
+                let is_low = self.hub.condition().disk_room.is_low;
+                self.hub.set_disk_room(DiskRoom { is_low: !is_low, ..DiskRoom::default() });
             }
             0..10 => self.connect(),
             10..14 => return self.drop_someone(),
@@ -314,7 +314,7 @@ impl<'a> World<'a> {
         {
             streamed = remaining.min(bytes.len()).min(body.capacity() - body.len());
             body.extend_from_slice(&bytes[..streamed]);
-            self.hub.streamed(connection, streamed);
+            state.note_streamed(streamed, self.now_ms);
         }
         buffer.extend(&bytes[streamed..]);
         self.hub.receive(connection, &buffer);
@@ -398,7 +398,7 @@ impl<'a> World<'a> {
     fn finish_turn(&mut self) -> Step {
         loop {
             self.hub.pump();
-            let touched: Vec<ConnectionId> = std::iter::from_fn(|| self.hub.outboxes_mut().next_touched()).collect();
+            let touched: Vec<ConnectionId> = std::iter::from_fn(|| self.hub.next_to_flush()).collect();
             for client in &self.clients {
                 let written = self.hub.outboxes().get(client.connection).len();
                 if !client.is_flushed(written) && !touched.contains(&client.connection) {
@@ -564,9 +564,9 @@ impl<'a> World<'a> {
             if quiet && self.clients.iter().all(|client| self.hub.outboxes().get(client.connection).is_empty()) {
                 return self.model.audit_census(&self.hub.broker().census());
             }
-            if self.hub.alarm().is_some() {
+            if self.hub.condition().alarm.is_some() {
                 self.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX });
-                self.hub.set_disk_low(false);
+                self.hub.set_disk_room(DiskRoom { is_low: false, ..DiskRoom::default() });
             }
             if self.clients.iter().any(|client| client.undelivered() > 0) {
                 // Publishers may have to wait for a queue to drain.
@@ -617,7 +617,7 @@ impl<'a> World<'a> {
 
     fn stop_and_start(&mut self) -> Step {
         self.transcript.note(|| "the broker stops".to_owned());
-        self.hub.close_all("broker forced connection closure with reason 'shutdown'");
+        self.hub.close_where(|_| true, "broker forced connection closure with reason 'shutdown'");
         self.compare(VecDeque::from([Act::Stop]))?;
         while !self.clients.is_empty() {
             self.drop_someone()?;
@@ -691,7 +691,7 @@ impl<'a> World<'a> {
     fn end(&mut self) -> Step {
         if self.random.percent(30) {
             self.transcript.note(|| "the broker stops".to_owned());
-            self.hub.close_all("broker forced connection closure with reason 'shutdown'");
+            self.hub.close_where(|_| true, "broker forced connection closure with reason 'shutdown'");
             self.compare(VecDeque::from([Act::Stop]))?;
             self.rest()?;
         }

@@ -50,7 +50,7 @@ impl Server {
         let budget_bytes = self.read_budget_bytes;
         for _ in 0..self.clients.to_read_len() {
             let Some(id) = self.clients.next_to_read() else { break };
-            match self.hub.has_published(id) {
+            match self.hub.connection(id).is_some_and(Connection::has_published) {
                 true => publishers.push(id),
                 false => self.receive_as_allowed(id, budget_bytes),
             }
@@ -135,9 +135,8 @@ impl Server {
             Received::Bytes { count, drained } => {
                 self.huge_pages.received(count, self.now_ms);
                 client.rest.read_at_ms = self.now_ms;
-                self.hub.note_received(id, count);
                 if streamed > 0 {
-                    self.hub.streamed(id, streamed);
+                    self.hub.connection_mut(id).note_streamed(streamed, self.now_ms);
                 }
                 self.hub.receive(id, &self.receive_buffer[..partial + count - streamed]);
                 Some(Intake { count, streamed: streamed > 0, drained })

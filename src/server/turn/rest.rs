@@ -18,6 +18,7 @@
 
 use super::Server;
 use crate::broker::ConnectionId;
+use crate::connection::Connection;
 use crate::reactor::Socket;
 use crate::server::clients::Sending;
 
@@ -66,7 +67,10 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         let was_resting = client.rest.low_water_bytes > 0;
         let has_room = was_resting || self.resting.ids.len() < RESTING_MAX;
-        let awaited = match self.hub.has_published(id) || client.sending != Sending::Open || !has_room {
+        let awaited = match self.hub.connection(id).is_some_and(Connection::has_published)
+            || client.sending != Sending::Open
+            || !has_room
+        {
             true => 0,
             false => self.hub.broker().acknowledgements_awaited(id),
         };

@@ -2,6 +2,7 @@
 
 use super::Server;
 use crate::broker::ConnectionId;
+use crate::connection::{CloseReason, Connection};
 use crate::reactor::Sent;
 use crate::server::clients::Sending;
 use std::io::IoSlice;
@@ -16,7 +17,7 @@ impl Server {
     pub(super) fn pump_and_flush(&mut self) {
         for _ in 0..PUMP_ROUNDS_MAX {
             self.hub.pump();
-            while let Some(id) = self.hub.outboxes_mut().next_touched() {
+            while let Some(id) = self.hub.next_to_flush() {
                 self.flush(id);
             }
             if !self.hub.has_work() {
@@ -28,11 +29,14 @@ impl Server {
     /// Sends what waits for one client, as far as its socket takes it.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        let reason = self.hub.connection(id).and_then(Connection::close_reason);
+        let is_leaving = reason == Some(&CloseReason::ByClient);
         while client.sending == Sending::Open && self.hub.outboxes().get(id).is_sendable() {
             let outbox = self.hub.outboxes().get(id);
             let contiguous = outbox.contiguous();
             let sent = match contiguous {
-                Some(bytes) if self.hub.is_over_with(id, bytes.len()) => client.socket.send_last(bytes),
+                // The client asked for the close, and this is all that it should hear.
+                Some(bytes) if is_leaving && bytes.len() == outbox.len() => client.socket.send_last(bytes),
                 Some(bytes) => client.socket.send(bytes),
                 None => {
                     let mut parts = [IoSlice::new(&[]); SEND_PARTS_MAX];

@@ -38,11 +38,11 @@ impl Server {
     }
 
     fn begin_shutdown(&mut self) {
-        log::info!("stopping: closing {} connections", self.hub.connection_count());
+        log::info!("stopping: closing {} connections", self.hub.condition().connections);
         self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         self.listeners.clear();
         self.accepting.clear();
-        self.hub.close_all(SHUTDOWN_EXPLANATION);
+        self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
     }
 
     pub(super) fn take_reports(&mut self) -> io::Result<()> {
@@ -74,6 +74,6 @@ impl Server {
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
-        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.connection_count() == 0)
+        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.condition().connections == 0)
     }
 }
