@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store, VhostId};
+use leveret::broker::store::{Definition, DurableQueueId, Log as _, LogPosition, Route, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::{
     BatchDone, FileDisk, FolderIds, LogOptions, LogStore, LogWriter, RecoveryMode, SealedBatch, Written, recover,

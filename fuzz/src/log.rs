@@ -2,7 +2,7 @@
 
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store, VhostId};
+use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Log as _, VhostId};
 use leveret::protocol::{FieldTable, ShortString};
 use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, seal};
 use leveret::storage::disk::{Disk, Folder};

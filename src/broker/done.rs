@@ -25,7 +25,7 @@ impl<T> Done<T> {
 mod tests {
     use super::*;
     use crate::broker::message::Content;
-    use crate::broker::store::{Definition, DurableQueueId, MemoryStore, PageId, Route, Store};
+    use crate::broker::store::{Definition, DurableQueueId, Log, MemoryStore, PageId, Pages, Route};
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{Broker, ConnectionId, ConsumeRequest, DeclareRequest};
     use crate::protocol::FieldTable;
@@ -44,7 +44,7 @@ mod tests {
         }
     }
 
-    impl Store for Unwritten {
+    impl Log for Unwritten {
         fn enqueued(&mut self, _: Route, _: &Content<'_>, _: u8, _: LogPosition) -> LogPosition {
             self.append()
         }
@@ -66,6 +66,9 @@ mod tests {
         fn pending_bytes(&self) -> usize {
             0
         }
+    }
+
+    impl Pages for Unwritten {
         fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
             self.pages.put_page(bytes)
         }

@@ -1,4 +1,6 @@
-//! The seam to storage: what the broker tells a log, and what it asks of it.
+//! The seam to storage: what the broker tells a [`Log`], and what it gives to and takes from [`Pages`]. [`Store`] is both.
+//! Messages are read back when a start loads them; to read one while the broker runs would be a third part beside these
+//! two, and nothing asks for it yet.
 //!
 //! Records are effects, not commands: replaying them needs neither routing nor a clock. The broker numbers durable
 //! queues ([`DurableQueueId`]) and the messages in them (their sequence) itself, so that a log can name both for ever.
@@ -14,7 +16,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct DurableQueueId(pub u64);
 
-/// A position in the log. What was appended at or below [`Store::durable`] survives a power cut. Zero is before
+/// A position in the log. What was appended at or below [`Log::durable`] survives a power cut. Zero is before
 /// everything: nobody has to wait for it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct LogPosition(pub u64);
@@ -95,7 +97,7 @@ pub enum DurableDestination {
 }
 
 /// Where durable effects go.
-pub trait Store {
+pub trait Log {
     /// A persistent message entered one durable queue. A message that is routed to several queues is told once for each
     /// of them, `beside` what was answered for the one before, so that it is kept once; for the first one that is zero.
     fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition;
@@ -124,7 +126,10 @@ pub trait Store {
 
     /// Bytes appended that nobody has begun to write: the figure for back-pressure.
     fn pending_bytes(&self) -> usize;
+}
 
+/// Where messages wait that take too much memory.
+pub trait Pages {
     /// Keeps a page outside of memory. It doesn't survive a restart.
     fn put_page(&mut self, bytes: Vec<u8>) -> PageId;
 
@@ -141,6 +146,11 @@ pub trait Store {
     /// Bytes of pages that are still in memory because they wait to be written: the figure for back-pressure.
     fn unwritten_page_bytes(&self) -> usize;
 }
+
+/// All that the broker asks of storage.
+pub trait Store: Log + Pages {}
+
+impl<S: Log + Pages> Store for S {}
 
 /// Keeps nothing durable: every position counts as durable at once, and a restart starts empty.
 ///
@@ -160,7 +170,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl Log for MemoryStore {
     #[inline]
     fn enqueued(&mut self, _: Route, _: &Content<'_>, _: u8, _: LogPosition) -> LogPosition {
         LogPosition(0)
@@ -198,7 +208,9 @@ impl Store for MemoryStore {
     fn pending_bytes(&self) -> usize {
         0
     }
+}
 
+impl Pages for MemoryStore {
     fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
         let page = PageId(self.next_page);
         self.next_page += 1;

@@ -15,7 +15,7 @@ use super::error::StorageError;
 use super::page_queue::PageQueue;
 use super::{LogOptions, record};
 use crate::broker::message::Content;
-use crate::broker::store::{Definition, DurableQueueId, LogPosition, PageId, Route, Store};
+use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, PageId, Pages, Route};
 use std::collections::VecDeque;
 
 /// Buffers kept for batches to come.
@@ -73,7 +73,7 @@ pub struct Written {
     pub synced: LogPosition,
 }
 
-/// The log as the broker's [`Store`].
+/// The log as the broker knows it, and its pages: a [`Store`](crate::broker::store::Store).
 pub struct LogStore {
     options: LogOptions,
     open: Vec<u8>,
@@ -322,7 +322,7 @@ impl Iterator for Joined<'_> {
     }
 }
 
-impl Store for LogStore {
+impl Log for LogStore {
     #[inline]
     fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition {
         if let Some(last) = &self.last_enqueue
@@ -384,6 +384,15 @@ impl Store for LogStore {
         self.pending_bytes()
     }
 
+    fn durable(&self) -> LogPosition {
+        match self.options.sync_policy {
+            SyncPolicy::Always => self.progress.synced,
+            SyncPolicy::Interval | SyncPolicy::Os => self.progress.written,
+        }
+    }
+}
+
+impl Pages for LogStore {
     fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
         self.pages.put(bytes)
     }
@@ -402,12 +411,5 @@ impl Store for LogStore {
 
     fn unwritten_page_bytes(&self) -> usize {
         self.pages.unwritten_bytes()
-    }
-
-    fn durable(&self) -> LogPosition {
-        match self.options.sync_policy {
-            SyncPolicy::Always => self.progress.synced,
-            SyncPolicy::Interval | SyncPolicy::Os => self.progress.written,
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::node::{DataFolder, ask, depth, exchange_exists};
 use crate::stops::publish_confirmed;
-use leveret::broker::store::{Definition, DurableQueueId, Store, VhostId};
+use leveret::broker::store::{Definition, DurableQueueId, Log as _, VhostId};
 use leveret::protocol::{FieldTable, FieldValue};
 use leveret::storage::{BatchDone, FileDisk, FolderIds, LogOptions, LogWriter, RecoveryMode, recover};
 use std::path::Path;

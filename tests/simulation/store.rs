@@ -2,7 +2,7 @@
 //! for, so that the model can say at any moment what a queue gives. The pager has tests of its own.
 
 use leveret::broker::message::Content;
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, MemoryStore, PageId, Route, Store};
+use leveret::broker::store::{Definition, DurableQueueId, Log, LogPosition, MemoryStore, PageId, Pages, Route};
 use leveret::storage::LogStore;
 
 pub struct SimStore {
@@ -16,7 +16,7 @@ impl SimStore {
     }
 }
 
-impl Store for SimStore {
+impl Log for SimStore {
     fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition {
         self.log.enqueued(route, content, priority, beside)
     }
@@ -52,7 +52,9 @@ impl Store for SimStore {
     fn pending_bytes(&self) -> usize {
         self.log.pending_bytes()
     }
+}
 
+impl Pages for SimStore {
     fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
         self.pages.put_page(bytes)
     }

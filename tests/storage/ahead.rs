@@ -2,7 +2,7 @@
 
 use crate::harness::{Log, Model, small};
 use crate::sim_disk::SimDisk;
-use leveret::broker::store::Store;
+use leveret::broker::store::Log as _;
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{LogOptions, RecoveryMode};
 

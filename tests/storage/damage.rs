@@ -4,7 +4,7 @@
 use crate::harness::{Found, IDS, Log, Model, declared, number_of, queue, recover_all, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::exchange::ExchangeKind;
-use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store, VhostId};
+use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Log as _, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::batch::{BATCH_HEADER_BYTES, BatchHeader, BatchLabel, seal};
 use leveret::storage::disk::{Disk, Folder};

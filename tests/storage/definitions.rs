@@ -3,7 +3,7 @@
 use crate::harness::{Log, declared, small};
 use crate::sim_disk::SimDisk;
 use leveret::broker::exchange::ExchangeKind;
-use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Store, VhostId};
+use leveret::broker::store::{Definition, DurableBinding, DurableDestination, Log as _, VhostId};
 use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use leveret::storage::RecoveryMode;
 

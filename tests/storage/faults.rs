@@ -3,7 +3,7 @@
 
 use crate::harness::{Log, Model, small};
 use crate::sim_disk::{Fault, SimDisk};
-use leveret::broker::store::Store;
+use leveret::broker::store::Log as _;
 use leveret::storage::disk::Folder;
 use leveret::storage::{RecoveryMode, StorageError};
 

@@ -10,7 +10,7 @@
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::NEVER;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Store, VhostId};
+use leveret::broker::store::{Definition, DurableQueueId, Log as _, LogPosition, Route, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::disk::Disk;
 use leveret::storage::recovery::Resume;

@@ -2,7 +2,7 @@
 
 use crate::harness::{Log, Model, Pages, number_of, queue, small};
 use crate::sim_disk::SimDisk;
-use leveret::broker::store::{DurableQueueId, Store};
+use leveret::broker::store::{DurableQueueId, Log as _};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{LogOptions, LogWriter, RecoveryMode, recover};
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use crate::harness::{Log, Model, small};
 use crate::sim_disk::{Fault, SimDisk};
-use leveret::broker::store::Store;
+use leveret::broker::store::Log as _;
 use leveret::storage::{LogOptions, RecoveryMode, SyncPolicy};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};

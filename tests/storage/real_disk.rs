@@ -1,7 +1,7 @@
 //! The real disk: the lock, the errors of a start, and the writer on its own thread.
 
 use crate::harness::{IDS, declared, load_all, message, number_of, queue};
-use leveret::broker::store::{LogPosition, Route, Store};
+use leveret::broker::store::{Log as _, LogPosition, Route};
 use leveret::storage::disk::{Disk, DiskFile, Folder};
 use leveret::storage::loader_thread::{LoadReport, spawn_loader};
 use leveret::storage::spawn::{Report, WriterHandle, spawn};

@@ -3,7 +3,7 @@
 
 use crate::harness::{Found, IDS, Log, Model, number_of, recover_all, small};
 use crate::sim_disk::SimDisk;
-use leveret::broker::store::Store;
+use leveret::broker::store::Log as _;
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{LogOptions, RecoveryMode, StorageError, recover};
 use std::ops::Range;

@@ -10,7 +10,7 @@ use super::paged::{AskedFor, Paged};
 use super::waiting::Waiting;
 use crate::broker::message::{Attributes, Content, MessageRef};
 use crate::broker::page::{Entry, Page};
-use crate::broker::store::{PageId, Store};
+use crate::broker::store::{PageId, Pages};
 use std::collections::BTreeMap;
 
 /// Chunks at the head that stay in memory while messages behind them leave it.
@@ -196,7 +196,7 @@ impl Backlog {
     }
 
     /// Empties it and gives back what it held.
-    pub fn clear(&mut self, store: &mut impl Store) {
+    pub fn clear(&mut self, store: &mut impl Pages) {
         if let Some(paged) = self.paged.take() {
             paged.discard(store);
         }
@@ -231,7 +231,7 @@ impl Backlog {
     }
 
     /// Takes one chunk of messages out of memory. False when there is none that may leave.
-    pub fn page_out(&mut self, which: PageOut, store: &mut impl Store) -> bool {
+    pub fn page_out(&mut self, which: PageOut, store: &mut impl Pages) -> bool {
         let keep = if which == PageOut::All { 0 } else { KEPT_CHUNKS };
         let open = usize::from(which == PageOut::Middle);
         let worth = PAGE_WORTH_BYTES * usize::from(which == PageOut::All);
@@ -262,7 +262,7 @@ impl Backlog {
 
     /// Brings the first `window` chunks of the ring back into memory, as far as they are away. Says which pages have to
     /// [arrive](Self::arrived) for that.
-    pub fn refill(&mut self, window: usize, store: &mut impl Store) -> Vec<AskedFor> {
+    pub fn refill(&mut self, window: usize, store: &mut impl Pages) -> Vec<AskedFor> {
         let Some(paged) = &mut self.paged else { return Vec::new() };
         let asked = paged.refill(&mut self.head, window, store);
         self.end_paging();
@@ -301,7 +301,7 @@ impl Backlog {
 
     /// Takes in messages of an earlier run; all of them below `complete_below` have come with it. `keep_here` leaves them
     /// in memory. Says how many messages turned out to be lost.
-    pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Store) -> usize {
+    pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Pages) -> usize {
         let Some(paged) = &mut self.paged else { return 0 };
         let lost = paged.load(page, complete_below, keep_here, store);
         self.lose(lost)

@@ -12,7 +12,7 @@ use super::waiting::CHUNK_BYTES;
 use crate::broker::memory::Holding;
 use crate::broker::message::NEVER;
 use crate::broker::page::{Page, PageSummary};
-use crate::broker::store::{PageId, Store};
+use crate::broker::store::{PageId, Pages};
 use std::collections::VecDeque;
 
 enum Place {
@@ -66,7 +66,7 @@ pub(super) struct Paged {
     pub tail: Chunks,
 }
 
-fn put(page: Page, store: &mut impl Store) -> PagedOut {
+fn put(page: Page, store: &mut impl Pages) -> PagedOut {
     PagedOut { summary: page.summary, bytes: page.bytes.len(), place: Place::Kept(store.put_page(page.bytes)) }
 }
 
@@ -87,14 +87,14 @@ impl Paged {
     }
 
     /// Takes the first chunk of the tail out of memory.
-    pub fn page_out_tail(&mut self, store: &mut impl Store) -> bool {
+    pub fn page_out_tail(&mut self, store: &mut impl Pages) -> bool {
         let Some(page) = self.tail.pop_first_chunk().and_then(Chunk::into_page) else { return false };
         self.pages.push_back(put(page, store));
         true
     }
 
     /// Takes a chunk that comes before all pages out of memory.
-    pub fn page_out_head(&mut self, chunk: Chunk, store: &mut impl Store) {
+    pub fn page_out_head(&mut self, chunk: Chunk, store: &mut impl Pages) {
         debug_assert_eq!(self.asked_for, 0, "what is asked for comes before what is not");
         if let Some(page) = chunk.into_page() {
             self.pages.push_front(put(page, store));
@@ -106,7 +106,7 @@ impl Paged {
     }
 
     /// Takes a page out of memory that the loader brought and that is not one of the first `keep`.
-    pub fn page_out_loaded(&mut self, keep: usize, store: &mut impl Store) -> bool {
+    pub fn page_out_loaded(&mut self, keep: usize, store: &mut impl Pages) -> bool {
         if self.here == 0 {
             return false;
         }
@@ -124,7 +124,7 @@ impl Paged {
 
     /// Brings the head's chunks, those asked for among them, up to `window`, or fewer when they are larger than chunks
     /// mostly are. Pages that are here come back at once.
-    pub fn refill(&mut self, head: &mut Chunks, window: usize, store: &mut impl Store) -> Vec<AskedFor> {
+    pub fn refill(&mut self, head: &mut Chunks, window: usize, store: &mut impl Pages) -> Vec<AskedFor> {
         let mut asked = Vec::new();
         let mut bytes = head.bytes() + self.pages.iter().take(self.asked_for).map(|page| page.bytes).sum::<usize>();
         let allows = |chunks: usize, bytes| chunks == 0 || chunks < window && bytes < window * CHUNK_BYTES;
@@ -179,7 +179,7 @@ impl Paged {
 
     /// Takes in messages of the log. `keep_here` leaves them in memory. Says how many that the log had promised will
     /// never come, once it is known.
-    pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Store) -> usize {
+    pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Pages) -> usize {
         let Some(unloaded) = &mut self.unloaded else { return 0 };
         unloaded.messages = unloaded.messages.saturating_sub(page.summary.count);
         unloaded.complete_below = complete_below;
@@ -210,7 +210,7 @@ impl Paged {
     }
 
     /// Gives up all pages.
-    pub fn discard(self, store: &mut impl Store) {
+    pub fn discard(self, store: &mut impl Pages) {
         for page in self.pages {
             if let Place::Kept(page) = page.place {
                 store.discard_page(page);
