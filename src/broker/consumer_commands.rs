@@ -11,7 +11,7 @@ use super::queue_commands::count;
 use super::replenish::Pace;
 use super::store::Store;
 use super::unacknowledged::Delivered;
-use super::{Broker, Caller, ChannelId, ConsumerId};
+use super::{Broker, Caller, ChannelId, ConsumerId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// Arguments to which RabbitMQ gives a meaning for consumers of other types of queue only, and refuses for classic ones.
@@ -61,15 +61,18 @@ impl<S: Store> Broker<S> {
         let channel = self.channel(id);
         let (channel_number, prefetch_count) = (channel.number, channel.consumer_prefetch_count);
         let queue_id = self.accessible_queue(caller, request.queue)?;
-        let priority = self.consumer_priority(&request)?;
+        let priority = self.consumer_priority(caller.vhost, &request)?;
         let queue = &self.queues[queue_id.0 as usize];
         if queue.has_exclusive_consumer || request.exclusive && !queue.consumers.is_empty() {
             let name = String::from_utf8_lossy(request.queue);
-            let explanation = format!("queue '{name}' in vhost '{}' in exclusive use", self.vhost());
+            let vhost = self.vhost_name(caller.vhost);
+            let explanation = format!("queue '{name}' in vhost '{vhost}' in exclusive use");
             return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
         }
         let doing = format!("consume from queue '{}'", String::from_utf8_lossy(request.queue));
-        self.assert_below(self.settings.consumers_max, self.consumers.len(), &doing, "consumer")?;
+        let vhost = &mut self.vhosts[caller.vhost];
+        vhost.assert_below(vhost.limits.consumers_max, vhost.consumers, &doing, "consumer")?;
+        vhost.consumers += 1;
         let queue = &self.queues[queue_id.0 as usize];
         let consumer = Consumer {
             connection,
@@ -117,9 +120,9 @@ impl<S: Store> Broker<S> {
     }
 
     /// `x-priority`, and what the other arguments come to.
-    fn consumer_priority(&self, request: &ConsumeRequest<'_>) -> Result<i64, AmqpError> {
+    fn consumer_priority(&self, vhost: VhostId, request: &ConsumeRequest<'_>) -> Result<i64, AmqpError> {
         let invalid = |argument: &str, reason: String| {
-            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost());
+            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost_name(vhost));
             let explanation = format!("invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}'{reason}");
             AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
         };
@@ -129,7 +132,7 @@ impl<S: Store> Broker<S> {
             }
         }
         if let Some(FieldValue::Table(_)) = request.arguments.get(b"x-credit") {
-            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost());
+            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost_name(vhost));
             let explanation =
                 format!("arg 'x-credit' for queue '{queue}' in vhost '{vhost}' is not supported by this version");
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
@@ -176,6 +179,8 @@ impl<S: Store> Broker<S> {
         let (channel, connection, exclusive) = (consumer.channel, consumer.connection, consumer.exclusive);
         let is_prioritised = consumer.priority != 0;
         consumer.state = ConsumerState::Cancelled;
+        // It counts no more, and may live on in what is unacknowledged.
+        consumer.arguments = FieldTable::default();
         let in_line = state == ConsumerState::InLine;
         // Lines let go of the cancelled when they come to them.
         consumer.listed = state != ConsumerState::PrefetchReached;
@@ -187,6 +192,7 @@ impl<S: Store> Broker<S> {
         }
 
         let queue = &mut self.queues[queue_id.0 as usize];
+        self.vhosts[queue.properties.vhost].consumers -= 1;
         queue.consumers.swap_remove(index);
         if let Some(moved) = queue.consumers.get(index) {
             self.consumers[moved.0 as usize].index_in_queue = index;
@@ -303,6 +309,7 @@ mod tests {
     use super::*;
     use crate::broker::ConnectionId;
     use crate::broker::message::Content;
+    use crate::broker::snapshot::PageStart;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{Census, ConnectionClosed, DeclareRequest, Publication, Settlement};
@@ -347,7 +354,7 @@ mod tests {
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         for name in [b"q".as_slice(), b"r"] {
             declare(&mut broker, name, false, false);
-            let queue = broker.existing_queue(name).unwrap();
+            let queue = broker.existing_queue(testing::VHOST, name).unwrap();
             for consumer_tag in ["1", "2", "3"] {
                 consume(&mut broker, channel, name, &[name, consumer_tag.as_bytes()].concat());
             }
@@ -390,7 +397,7 @@ mod tests {
         declare(&mut broker, b"shared", false, false);
         broker.set_consumer_prefetch(channel, 1);
         QUEUES.iter().for_each(|name| consume(&mut broker, channel, b"shared", &[name, b"s".as_slice()].concat()));
-        let queue = broker.existing_queue(b"shared").unwrap();
+        let queue = broker.existing_queue(testing::VHOST, b"shared").unwrap();
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         // All have what they may have, and get leave for more together.
@@ -404,7 +411,7 @@ mod tests {
         broker.close_channel(channel);
         broker.open_channel(CLIENT, 1);
         QUEUES.iter().for_each(|name| declare(&mut broker, &[name, b"2".as_slice()].concat(), false, false));
-        let places = broker.snapshot_queues(0).items.into_iter().map(|queue| queue.name);
+        let places = broker.snapshot_queues(PageStart::default()).items.into_iter().map(|queue| queue.name);
         (takers, places.collect())
     }
 

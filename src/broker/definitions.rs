@@ -2,8 +2,8 @@
 
 use super::exchange::{ExchangeKind, QueueId};
 use super::queue::{Queue, QueueProperties, arguments};
-use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store, VhostId};
-use super::{Broker, Done};
+use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
+use super::{Broker, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 pub(super) fn durable_binding(
@@ -24,6 +24,7 @@ pub(super) fn durable_binding(
 
 /// A queue that comes back. How many messages it has follows with [`Broker::expect_messages`].
 pub struct RestoredQueue {
+    pub vhost: VhostId,
     pub id: DurableQueueId,
     pub name: ShortString,
     pub auto_delete: bool,
@@ -80,27 +81,26 @@ impl<S: Store> Broker<S> {
     /// When it contradicts what is there: the log is not of this broker.
     pub fn restore_exchange(
         &mut self,
+        vhost: VhostId,
         name: &ShortString,
         kind: ExchangeKind,
         auto_delete: bool,
         internal: bool,
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
-        self.router.declare(name, kind.name().as_bytes(), true, auto_delete, internal, arguments)?;
+        let kind = kind.name().as_bytes();
+        self.change_routes(vhost, |router| router.declare(name, kind, true, auto_delete, internal, arguments))?;
         Ok(())
     }
 
     /// Puts a queue back. One whose arguments this version does not take, as another one did, is there all the same,
     /// with its messages and its arguments, and what is not understood is left alone: the error says what.
     pub fn restore_queue(&mut self, restored: RestoredQueue) -> (QueueId, Option<AmqpError>) {
-        let RestoredQueue { id: durable_id, name, auto_delete, arguments } = restored;
-        let (settings, ignored) = arguments::understood(&arguments, &name.to_string(), self.vhost());
+        let RestoredQueue { vhost, id: durable_id, name, auto_delete, arguments } = restored;
+        let (settings, ignored) = arguments::understood(&arguments, &name.to_string(), self.vhost_name(vhost));
         self.queue_serial = self.queue_serial.max(durable_id.0);
-        let properties =
-            QueueProperties { name: name.clone(), durable: true, auto_delete, exclusive_owner: None, arguments };
-        let queue = Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms);
-        let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
-        self.router.queue_added(&name, id, true);
+        let properties = QueueProperties { vhost, name, durable: true, auto_delete, exclusive_owner: None, arguments };
+        let id = self.add_queue(Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms));
         self.schedule_expiry(id);
         (id, ignored)
     }
@@ -113,14 +113,14 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// When one of its ends is missing.
     pub fn restore_binding(&mut self, binding: &DurableBinding) -> Result<(), AmqpError> {
-        let DurableBinding { source, destination, routing_key, arguments, .. } = binding;
+        let &DurableBinding { vhost, ref source, ref destination, ref routing_key, ref arguments } = binding;
         match destination {
             DurableDestination::Queue(queue) => {
-                let id = self.existing_queue(queue)?;
-                self.router.bind_queue(source, id, routing_key, arguments)?;
+                let id = self.existing_queue(vhost, queue)?;
+                self.change_routes(vhost, |router| router.bind_queue(source, id, routing_key, arguments))?;
             }
             DurableDestination::Exchange(exchange) => {
-                self.router.bind_exchange(source, exchange, routing_key, arguments)?;
+                self.change_routes(vhost, |router| router.bind_exchange(source, exchange, routing_key, arguments))?;
             }
         }
         Ok(())

@@ -461,7 +461,7 @@ mod tests {
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(testing::caller(&broker, publisher), request, &mut takers).unwrap();
-        let queue = broker.existing_queue(b"q").unwrap();
+        let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
 

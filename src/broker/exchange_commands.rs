@@ -4,7 +4,7 @@ use super::definitions::durable_binding;
 use super::exchange::Exchange;
 use super::names::without_line_breaks;
 use super::store::{Definition, DurableDestination, Store};
-use super::{Broker, Caller, Done};
+use super::{Broker, Caller, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 /// `exchange.declare`.
@@ -26,13 +26,16 @@ impl<S: Store> Broker<S> {
     pub fn declare_exchange(&mut self, caller: Caller, request: ExchangeRequest<'_>) -> Result<Done<bool>, AmqpError> {
         let ExchangeRequest { name, kind, durable, auto_delete, internal, arguments } = request;
         let name = &*without_line_breaks(name);
-        if self.router.exchange(name).is_none() {
+        let vhost = &self.vhosts[caller.vhost];
+        if vhost.router().exchange(name).is_none() {
             let doing = format!("declare exchange '{}'", String::from_utf8_lossy(name));
-            self.assert_below(self.settings.exchanges_max, self.router.exchange_count(), &doing, "exchange")?;
+            vhost.assert_below(vhost.limits.exchanges_max, vhost.router().exchange_count(), &doing, "exchange")?;
         }
-        let declared = self.router.declare(name, kind, durable, auto_delete, internal, &arguments)?;
+        let declared = self.change_routes(caller.vhost, |router| {
+            router.declare(name, kind, durable, auto_delete, internal, &arguments)
+        })?;
         if declared.new && durable {
-            let Exchange { name, kind, .. } = self.router.exchange_info(declared.id);
+            let Exchange { name, kind, .. } = self.router(caller.vhost).exchange_info(declared.id);
             let (vhost, name, kind) = (caller.vhost, name.clone(), *kind);
             self.define(&Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments });
         }
@@ -43,8 +46,8 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 404.
-    pub fn declare_exchange_passively(&mut self, _caller: Caller, name: &[u8]) -> Result<Done<()>, AmqpError> {
-        self.router.declare_passive(&without_line_breaks(name))?;
+    pub fn declare_exchange_passively(&mut self, caller: Caller, name: &[u8]) -> Result<Done<()>, AmqpError> {
+        self.router(caller.vhost).declare_passive(&without_line_breaks(name))?;
         Ok(self.done(()))
     }
 
@@ -54,8 +57,9 @@ impl<S: Store> Broker<S> {
     /// 403 for predeclared exchanges, 406 when it is in use and the client asked to be told.
     pub fn delete_exchange(&mut self, caller: Caller, name: &[u8], if_unused: bool) -> Result<Done<()>, AmqpError> {
         let name = &*without_line_breaks(name);
-        let durable = self.router.exchange(name).is_some_and(|id| self.router.exchange_info(id).durable);
-        let deleted = self.router.delete(name, if_unused)?;
+        let router = self.router(caller.vhost);
+        let durable = router.exchange(name).is_some_and(|id| router.exchange_info(id).durable);
+        let deleted = self.change_routes(caller.vhost, |router| router.delete(name, if_unused))?;
         if durable {
             self.define(&Definition::ExchangeDeleted { vhost: caller.vhost, name: ShortString::truncated(name) });
         }
@@ -76,8 +80,9 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
     ) -> Result<Done<()>, AmqpError> {
         let (source, destination) = (&*without_line_breaks(source), &*without_line_breaks(destination));
-        self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
-        let bound = self.router.bind_exchange(source, destination, routing_key, &arguments)?;
+        self.assert_room_for_binding(caller.vhost)?;
+        let bound = self
+            .change_routes(caller.vhost, |router| router.bind_exchange(source, destination, routing_key, &arguments))?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
             self.define(&Definition::Bound(durable_binding(
@@ -89,6 +94,13 @@ impl<S: Store> Broker<S> {
             )));
         }
         Ok(self.done_if(bound.durable, ()))
+    }
+
+    /// # Errors
+    /// 406 when a vhost has as many bindings as it may have.
+    pub(super) fn assert_room_for_binding(&self, id: VhostId) -> Result<(), AmqpError> {
+        let vhost = &self.vhosts[id];
+        vhost.assert_below(vhost.limits.bindings_max, vhost.router().binding_count(), "bind", "binding")
     }
 
     /// `exchange.unbind`. Unbinding what isn't bound is fine.
@@ -104,7 +116,9 @@ impl<S: Store> Broker<S> {
         arguments: &FieldTable,
     ) -> Result<Done<()>, AmqpError> {
         let (source, destination) = (&*without_line_breaks(source), &*without_line_breaks(destination));
-        let unbound = self.router.unbind_exchange(source, destination, routing_key, arguments)?;
+        let unbound = self.change_routes(caller.vhost, |router| {
+            router.unbind_exchange(source, destination, routing_key, arguments)
+        })?;
         if unbound.durable {
             let destination = DurableDestination::Exchange(ShortString::truncated(destination));
             self.define(&Definition::Unbound(durable_binding(

@@ -142,7 +142,7 @@ mod tests {
     fn publish(broker: &mut Broker<MemoryStore>, channel: ChannelId, expiration_ms: Option<u64>) {
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let attributes = Attributes { expiration_ms, ..Attributes::default() };
-        let queue = broker.existing_queue(b"q").unwrap();
+        let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
         broker.publish(channel, &Publication { content, attributes, mandatory: false }, &[queue], &mut Nobody);
     }
 
@@ -165,7 +165,7 @@ mod tests {
         let is_there_at = |broker: &mut Broker<MemoryStore>, now_ms| {
             broker.set_now(now_ms);
             broker.expire(&mut Nobody);
-            broker.existing_queue(b"q").is_ok()
+            broker.existing_queue(testing::VHOST, b"q").is_ok()
         };
         assert!(is_there_at(&mut broker, 99));
         let (durable, exclusive, auto_delete) = (false, false, false);

@@ -8,6 +8,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `caller`, `keys` | who asks, and which thing is meant |
+//! | `vhost` | virtual hosts: names, exchanges and limits of their own |
+//! | `epoch` | how long what is known of a route holds |
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: waiting messages, arguments, counts |
 //! | [`message`] | a message's image, the meaning of its properties |
@@ -35,6 +37,7 @@ mod definitions;
 mod dispatch;
 mod done;
 mod effects;
+mod epoch;
 mod equivalence;
 pub mod exchange;
 mod exchange_commands;
@@ -60,6 +63,7 @@ pub mod store;
 mod testing;
 mod turns;
 pub mod unacknowledged;
+mod vhost;
 
 pub use caller::Caller;
 pub use census::Census;
@@ -69,6 +73,7 @@ pub use definitions::RestoredQueue;
 pub use dispatch::DirectLane;
 pub use done::Done;
 pub use effects::{Effects, Recipient, Room};
+pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
@@ -76,11 +81,11 @@ pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{Publication, Routing, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
+pub use vhost::VhostLimits;
 
-use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use channel::Confirms;
 use consumer::Consumer;
-use exchange::{QueueId, Router};
+use exchange::QueueId;
 use expiry::ExpiryQueue;
 use hashbrown::HashMap;
 use lifecycle::ConnectionState;
@@ -91,25 +96,20 @@ use replenish::Replenishing;
 use slab::Slab;
 use std::collections::VecDeque;
 use store::{LogPosition, Store};
+use vhost::Vhosts;
 
 /// What a broker is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The vhost that there is from the start, and how much may be in it.
     pub vhost: String,
+    pub vhost_limits: VhostLimits,
     /// The one user that there is.
     pub user: String,
     /// For names that must not be guessed.
     pub seed: [u8; 32],
     /// Milliseconds from 1970 to the zero of the caller's clock.
     pub unix_start_ms: u64,
-    /// Most queues; 0 for no limit.
-    pub queues_max: usize,
-    /// Most exchanges, predeclared ones included; 0 for no limit.
-    pub exchanges_max: usize,
-    /// Most bindings, those of the default exchange not counted; 0 for no limit.
-    pub bindings_max: usize,
-    /// Most consumers; 0 for no limit.
-    pub consumers_max: usize,
     /// Most bytes of messages in one open transaction.
     pub transaction_max_bytes: usize,
     /// How much memory messages may take.
@@ -154,7 +154,9 @@ pub struct Broker<S: Store> {
     settings: Settings,
     pub(crate) store: S,
     names: NameGenerator,
-    router: Router,
+    vhosts: Vhosts,
+    /// See [`Epoch`].
+    epoch: Epoch,
     queues: Slab<Queue>,
     channels: Slab<Channel>,
     consumers: Slab<Consumer>,
@@ -188,9 +190,12 @@ pub struct Broker<S: Store> {
 
 impl<S: Store> Broker<S> {
     pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
+        let mut vhosts = Vhosts::default();
+        vhosts.add(&settings.vhost, settings.vhost_limits);
         Self {
             names: NameGenerator::new(settings.seed),
-            router: Router::new(ShortString::truncated(settings.vhost.as_bytes())),
+            vhosts,
+            epoch: Epoch::default(),
             settings,
             store,
             queues: Slab::new(),
@@ -238,18 +243,14 @@ impl<S: Store> Broker<S> {
         self.settings.unix_start_ms
     }
 
-    pub fn vhost(&self) -> &str {
-        &self.settings.vhost
+    /// The user that there is from the start.
+    pub fn default_user(&self) -> UserId {
+        UserId(0)
     }
 
-    /// The virtual host of that name.
-    pub fn vhost_named(&self, name: &[u8]) -> Option<VhostId> {
-        (name == self.settings.vhost.as_bytes()).then_some(VhostId(0))
-    }
-
-    /// Who the broker's own interfaces ask as, and where.
-    pub fn first_user_and_vhost(&self) -> (UserId, VhostId) {
-        (UserId(0), VhostId(0))
+    /// The vhost that there is from the start.
+    pub fn default_vhost(&self) -> VhostId {
+        VhostId(0)
     }
 
     /// The user of that name.
@@ -259,16 +260,6 @@ impl<S: Store> Broker<S> {
 
     pub fn totals(&self) -> &Totals {
         &self.totals
-    }
-
-    /// # Errors
-    /// 406 when there are `limit` things already and one more is asked for. A limit of 0 is none.
-    fn assert_below(&self, limit: usize, count: usize, doing: &str, kind: &str) -> Result<(), AmqpError> {
-        if limit == 0 || count < limit {
-            return Ok(());
-        }
-        let explanation = format!("cannot {doing}: {kind} limit in vhost '{}' ({limit}) is reached", self.vhost());
-        Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
     }
 
     #[inline]
@@ -331,7 +322,7 @@ mod tests {
     use super::store::MemoryStore;
     use super::testing::Nobody;
     use super::*;
-    use crate::protocol::FieldTable;
+    use crate::protocol::{AmqpError, FieldTable};
 
     const CLIENT: ConnectionId = ConnectionId(0);
     /// Exchanges that every vhost has.
@@ -345,14 +336,9 @@ mod tests {
 
     #[test]
     fn each_limit_holds_for_one_more_and_for_nothing_that_is_there() {
-        let settings = Settings {
-            queues_max: 1,
-            exchanges_max: PREDECLARED + 1,
-            bindings_max: 1,
-            consumers_max: 1,
-            ..testing::settings()
-        };
-        let mut broker = Broker::new(settings, MemoryStore::default(), 0);
+        let vhost_limits =
+            VhostLimits { queues_max: 1, exchanges_max: PREDECLARED + 1, bindings_max: 1, consumers_max: 1 };
+        let mut broker = Broker::new(Settings { vhost_limits, ..testing::settings() }, MemoryStore::default(), 0);
         let channel = testing::connect(&mut broker, CLIENT);
         let no_arguments = FieldTable::default;
 

@@ -5,12 +5,12 @@
 //! to clients, or came back from them, stay in memory; when those alone are too many, nothing more is brought back until
 //! some are settled.
 
-use super::Broker;
 use super::exchange::QueueId;
 use super::memory::{held_memory_bytes, message_memory_bytes};
 use super::page::Page;
 use super::queue::{AskedFor, CHUNK_BYTES, PageOut};
 use super::store::{DurableQueueId, PageId, Store};
+use super::{Broker, VhostId};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -243,8 +243,8 @@ impl<S: Store> Broker<S> {
     }
 
     /// Whether a queue's next message has to be waited for. It is on its way then.
-    pub fn head_is_away(&mut self, name: &[u8]) -> bool {
-        let Ok(id) = self.existing_queue(name) else { return false };
+    pub fn head_is_away(&mut self, vhost: VhostId, name: &[u8]) -> bool {
+        let Ok(id) = self.existing_queue(vhost, name) else { return false };
         self.brings_head_back(id)
     }
 
@@ -340,7 +340,7 @@ mod tests {
         let arguments = FieldTable::default();
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(testing::caller(broker, CLIENT), request, &mut Nobody).unwrap();
-        broker.existing_queue(name).unwrap()
+        broker.existing_queue(testing::VHOST, name).unwrap()
     }
 
     fn publish(broker: &mut Broker<MemoryStore>, channel: ChannelId, queue: QueueId, body: &Bytes) {
@@ -399,8 +399,13 @@ mod tests {
     fn what_lies_behind_lost_messages_is_delivered_when_they_are_given_up() {
         let (mut broker, channel) = broker();
         let durable_id = DurableQueueId(7);
-        let restored =
-            RestoredQueue { id: durable_id, name: "q".into(), auto_delete: false, arguments: FieldTable::default() };
+        let restored = RestoredQueue {
+            vhost: testing::VHOST,
+            id: durable_id,
+            name: "q".into(),
+            auto_delete: false,
+            arguments: FieldTable::default(),
+        };
         let (queue, _) = broker.restore_queue(restored);
         broker.expect_messages(queue, 3, 10, 0);
         consume(&mut broker, channel, b"q");

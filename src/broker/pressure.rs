@@ -200,7 +200,7 @@ mod tests {
                 let name = name.as_bytes();
                 let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
                 scene.broker.declare_queue(testing::caller(&scene.broker, PUBLISHER), request, &mut Nobody).unwrap();
-                let queue = scene.broker.existing_queue(name).unwrap();
+                let queue = scene.broker.existing_queue(testing::VHOST, name).unwrap();
                 let connection = ConnectionId(index as u32 + 1);
                 let channel = testing::connect(&mut scene.broker, connection);
                 scene.broker.set_consumer_prefetch(channel, 1);

@@ -7,7 +7,7 @@ use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use super::message::{Attributes, Content, MessageRef, NEVER};
 use super::queue::Taken;
 use super::store::{LogPosition, Route, Store};
-use super::{Broker, Caller, ChannelId};
+use super::{Broker, Caller, ChannelId, Epoch, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
 /// Where a message goes, and whether the next one with the same exchange and key goes there too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Routing {
-    /// The result holds for all messages of this exchange and key until the routing generation moves.
+    /// The result holds for all messages of this exchange and key until the epoch ends.
     pub cacheable: bool,
     /// The reply consumer that the routing key addresses.
     pub reply_channel: Option<ChannelId>,
@@ -50,24 +50,25 @@ struct Kept {
 }
 
 impl<S: Store> Broker<S> {
-    /// Moves on every change that could alter where a message goes.
+    /// Ends with every change that could alter where a message goes.
     #[inline]
-    pub fn routing_generation(&self) -> u64 {
-        self.router.generation()
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The exchange of a publish.
     ///
     /// # Errors
     /// 404 when there is none of that name, 403 when it is internal.
-    pub fn publish_exchange(&self, _caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
-        self.router.publish_target(name)
+    pub fn publish_exchange(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        self.router(caller.vhost).publish_target(name)
     }
 
     /// Fills `queues` with where a message goes. `extra_keys` are those of its CC and BCC headers, `properties` its
     /// property flags and list, read only when a headers exchange is on the way.
     pub fn route(
         &mut self,
+        vhost: VhostId,
         exchange: ExchangeId,
         routing_key: &[u8],
         extra_keys: &[ShortString],
@@ -82,28 +83,33 @@ impl<S: Store> Broker<S> {
             headers.map(|headers| headers.to_owned()).unwrap_or_default()
         };
         if extra_keys.is_empty() {
-            self.router.route(exchange, routing_key, headers, queues);
+            self.vhosts[vhost].route(exchange, routing_key, headers, queues);
         } else {
             let copies = extra_keys.iter().map(|key| &**key);
             let routing_keys: Vec<&[u8]> = std::iter::once(routing_key).chain(copies).collect();
-            self.router.route_with_copies(exchange, &routing_keys, headers, queues);
+            self.vhosts[vhost].route_with_copies(exchange, &routing_keys, headers, queues);
         }
-        let reply_channel = if queues.is_empty() { self.reply_channel(exchange, routing_key) } else { None };
+        let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
         Routing { cacheable: extra_keys.is_empty() && !headers_asked.get(), reply_channel }
     }
 
-    fn reply_channel(&self, exchange: ExchangeId, routing_key: &[u8]) -> Option<ChannelId> {
+    fn reply_channel(&self, vhost: VhostId, exchange: ExchangeId, routing_key: &[u8]) -> Option<ChannelId> {
         let token = routing_key.strip_prefix(REPLY_ADDRESS_PREFIX)?;
         if exchange != DEFAULT_EXCHANGE {
             return None;
         }
-        self.reply_channels.get(std::str::from_utf8(token).ok()?).copied()
+        self.reply_address_of(vhost, token)
+    }
+
+    /// The reply consumer of a vhost that has an address with this token.
+    fn reply_address_of(&self, vhost: VhostId, token: &[u8]) -> Option<ChannelId> {
+        let channel = *self.reply_channels.get(std::str::from_utf8(token).ok()?)?;
+        (self.caller(channel).vhost == vhost).then_some(channel)
     }
 
     /// Whether a queue of this name is a reply consumer's address that is in use.
-    pub fn is_reply_address(&self, name: &[u8]) -> bool {
-        let token = name.strip_prefix(REPLY_ADDRESS_PREFIX).and_then(|token| std::str::from_utf8(token).ok());
-        token.is_some_and(|token| self.reply_channels.contains_key(token))
+    pub fn is_reply_address(&self, vhost: VhostId, name: &[u8]) -> bool {
+        name.strip_prefix(REPLY_ADDRESS_PREFIX).is_some_and(|token| self.reply_address_of(vhost, token).is_some())
     }
 
     /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
@@ -139,7 +145,7 @@ impl<S: Store> Broker<S> {
     /// again and again [keeps the route](Self::route).
     pub fn route_and_publish(
         &mut self,
-        channel: ChannelId,
+        caller: Caller,
         exchange: ExchangeId,
         publication: &Publication<'_>,
         extra_keys: &[ShortString],
@@ -147,10 +153,11 @@ impl<S: Store> Broker<S> {
     ) {
         let mut queues = std::mem::take(&mut self.route_scratch);
         let content = &publication.content;
-        let routing = self.route(exchange, content.routing_key(), extra_keys, content.properties(), &mut queues);
+        let routing =
+            self.route(caller.vhost, exchange, content.routing_key(), extra_keys, content.properties(), &mut queues);
         match routing.reply_channel {
-            Some(reply_channel) => self.publish_reply(channel, reply_channel, publication, effects),
-            None => self.publish(channel, publication, &queues, effects),
+            Some(reply_channel) => self.publish_reply(caller.channel, reply_channel, publication, effects),
+            None => self.publish(caller.channel, publication, &queues, effects),
         }
         self.route_scratch = queues;
     }
@@ -332,11 +339,13 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> LogPosition {
         let content = pending.message.content();
+        let vhost = self.caller(channel).vhost;
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
-        queues.extend(pending.queues.iter().filter_map(|name| self.router.queue_named(name)));
+        queues.extend(pending.queues.iter().filter_map(|name| self.router(vhost).queue_named(name)));
         let is_reply = queues.is_empty() && content.exchange().is_empty();
-        let reply_channel = if is_reply { self.reply_channel(DEFAULT_EXCHANGE, content.routing_key()) } else { None };
+        let reply_channel =
+            if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };
         let publication = Publication { content, attributes: pending.attributes, mandatory: pending.mandatory };
         let mut kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
         match reply_channel {

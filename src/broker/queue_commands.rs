@@ -9,7 +9,7 @@ use super::names::without_line_breaks;
 use super::publish::REPLY_TO;
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableDestination, DurableQueueId, Store};
-use super::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, Done};
+use super::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 /// Names of this prefix are the broker's.
@@ -63,10 +63,10 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 404 when there is none.
-    pub(super) fn existing_queue(&self, name: &[u8]) -> Result<QueueId, AmqpError> {
-        self.router.queue_named(name).ok_or_else(|| {
-            let name = String::from_utf8_lossy(name);
-            AmqpError::channel(ReplyCode::NotFound, format!("no queue '{name}' in vhost '{}'", self.vhost()))
+    pub(super) fn existing_queue(&self, vhost: VhostId, name: &[u8]) -> Result<QueueId, AmqpError> {
+        self.router(vhost).queue_named(name).ok_or_else(|| {
+            let (name, vhost) = (String::from_utf8_lossy(name), self.vhost_name(vhost));
+            AmqpError::channel(ReplyCode::NotFound, format!("no queue '{name}' in vhost '{vhost}'"))
         })
     }
 
@@ -75,22 +75,22 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 404 when there is none, 405 when it is exclusive to another connection.
     pub(super) fn accessible_queue(&self, caller: Caller, name: &[u8]) -> Result<QueueId, AmqpError> {
-        let id = self.existing_queue(name)?;
-        if self.is_exclusive_to_another(caller, id) { Err(self.locked(name)) } else { Ok(id) }
+        let id = self.existing_queue(caller.vhost, name)?;
+        if self.is_exclusive_to_another(caller, id) { Err(self.locked(caller.vhost, name)) } else { Ok(id) }
     }
 
     fn is_exclusive_to_another(&self, caller: Caller, id: QueueId) -> bool {
         self.queue(id).properties.exclusive_owner.is_some_and(|owner| owner != caller.connection)
     }
 
-    fn locked(&self, name: &[u8]) -> AmqpError {
+    fn locked(&self, vhost: VhostId, name: &[u8]) -> AmqpError {
         let name = String::from_utf8_lossy(name);
         AmqpError::channel(
             ReplyCode::ResourceLocked,
             format!(
                 "cannot obtain exclusive access to locked queue '{name}' in vhost '{}'. It could be originally declared \
                  on another connection or the exclusive property value does not match that of the original declaration.",
-                self.vhost()
+                self.vhost_name(vhost)
             ),
         )
     }
@@ -107,7 +107,7 @@ impl<S: Store> Broker<S> {
     ) -> Result<Done<Declared>, AmqpError> {
         let meant = &*without_line_breaks(name);
         // Line breaks don't make a reply address of a name.
-        if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(meant)) {
+        if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(caller.vhost, meant)) {
             let declared = Declared { name: ShortString::truncated(meant), message_count: 0, consumer_count: 1 };
             return Ok(Done::at_once(declared));
         }
@@ -158,7 +158,7 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
         }
         let name = if name.is_empty() { self.names.queue_name() } else { ShortString::truncated(&name) };
-        let id = match self.router.queue_named(&name) {
+        let id = match self.router(caller.vhost).queue_named(&name) {
             Some(id) => {
                 self.assert_equivalent(caller, id, &request)?;
                 id
@@ -173,9 +173,9 @@ impl<S: Store> Broker<S> {
         let name = &properties.name;
         // Whose it is comes before what it is: clients that find it locked go on, and at a 406 they give up.
         if self.is_exclusive_to_another(caller, id) || request.exclusive != properties.exclusive_owner.is_some() {
-            return Err(self.locked(name));
+            return Err(self.locked(caller.vhost, name));
         }
-        let subject = Subject { kind: "queue", name, vhost: self.vhost().as_bytes() };
+        let subject = Subject { kind: "queue", name, vhost: self.vhost_name(caller.vhost).as_bytes() };
         if properties.exclusive_owner.is_none() {
             // An exclusive queue isn't durable whatever was asked for, so there is nothing to differ in.
             assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
@@ -199,12 +199,14 @@ impl<S: Store> Broker<S> {
         name: ShortString,
         request: DeclareRequest<'_>,
     ) -> Result<QueueId, AmqpError> {
-        let settings = arguments::parse(&request.arguments, &name.to_string(), self.vhost())?;
+        let vhost = &self.vhosts[caller.vhost];
+        let settings = arguments::parse(&request.arguments, &name.to_string(), &vhost.name)?;
         let doing = format!("declare queue '{name}'");
-        self.assert_below(self.settings.queues_max, self.queues.len(), &doing, "queue")?;
+        vhost.assert_below(vhost.limits.queues_max, vhost.queues, &doing, "queue")?;
         self.queue_serial += 1;
         let serial = self.queue_serial;
         let properties = QueueProperties {
+            vhost: caller.vhost,
             name: name.clone(),
             durable: request.durable,
             auto_delete: request.auto_delete,
@@ -214,8 +216,7 @@ impl<S: Store> Broker<S> {
         // An exclusive queue dies with its connection, so nothing of it is worth keeping.
         let durable_id = (request.durable && !request.exclusive).then_some(DurableQueueId(serial));
         let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
-        let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
-        self.router.queue_added(&name, id, durable_id.is_some());
+        let id = self.add_queue(queue);
         if let Some(durable_id) = durable_id {
             let properties = &self.queue(id).properties;
             let (auto_delete, arguments) = (properties.auto_delete, properties.arguments.clone());
@@ -234,6 +235,22 @@ impl<S: Store> Broker<S> {
         }
         self.totals.queues_created += 1;
         Ok(id)
+    }
+
+    /// Takes a queue in: from now on it can be named.
+    pub(super) fn add_queue(&mut self, queue: Queue) -> QueueId {
+        let vhost = queue.properties.vhost;
+        let (name, durable) = (queue.properties.name.clone(), queue.durable_id.is_some());
+        let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
+        self.vhosts[vhost].queues += 1;
+        self.change_routes(vhost, |router| router.queue_added(&name, id, durable));
+        id
+    }
+
+    /// Forgets a deleted queue of which nothing is unacknowledged.
+    pub(super) fn free_queue(&mut self, id: QueueId) {
+        let queue = self.queues.remove(id.0 as usize);
+        self.vhosts[queue.properties.vhost].queues -= 1;
     }
 
     /// The queue that this channel declared last: what an empty name means.
@@ -258,14 +275,16 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
-        let source = self.router.bind_target(exchange)?;
-        let id = self.existing_queue(queue)?;
+        let router = self.router(caller.vhost);
+        let source = router.bind_target(exchange)?;
+        let id = self.existing_queue(caller.vhost, queue)?;
         if self.is_exclusive_to_another(caller, id) {
-            self.router.check_bind_arguments(source, &arguments)?;
-            return Err(self.locked(queue));
+            router.check_bind_arguments(source, &arguments)?;
+            return Err(self.locked(caller.vhost, queue));
         }
-        self.assert_below(self.settings.bindings_max, self.router.binding_count(), "bind", "binding")?;
-        let bound = self.router.bind_queue(exchange, id, routing_key, &arguments)?;
+        self.assert_room_for_binding(caller.vhost)?;
+        let bound =
+            self.change_routes(caller.vhost, |router| router.bind_queue(exchange, id, routing_key, &arguments))?;
         if bound.new && bound.durable {
             let destination = DurableDestination::Queue(ShortString::truncated(queue));
             self.define(&Definition::Bound(durable_binding(
@@ -292,14 +311,15 @@ impl<S: Store> Broker<S> {
         arguments: &FieldTable,
     ) -> Result<Done<()>, AmqpError> {
         let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
-        match self.router.queue_named(queue) {
+        match self.router(caller.vhost).queue_named(queue) {
             Some(id) => {
                 if self.is_exclusive_to_another(caller, id)
-                    && self.router.is_bound(exchange, id, routing_key, arguments)
+                    && self.router(caller.vhost).is_bound(exchange, id, routing_key, arguments)
                 {
-                    return Err(self.locked(queue));
+                    return Err(self.locked(caller.vhost, queue));
                 }
-                let unbound = self.router.unbind_queue(exchange, id, routing_key, arguments)?;
+                let unbound = self
+                    .change_routes(caller.vhost, |router| router.unbind_queue(exchange, id, routing_key, arguments))?;
                 if unbound.durable {
                     let destination = DurableDestination::Queue(ShortString::truncated(queue));
                     let binding = durable_binding(caller.vhost, exchange, destination, routing_key, arguments);
@@ -308,7 +328,7 @@ impl<S: Store> Broker<S> {
                 self.define_auto_deleted(caller.vhost, &unbound.auto_deleted);
                 Ok(self.done(()))
             }
-            None if exchange.is_empty() => self.router.bind_target(exchange).map(|_| Done::at_once(())),
+            None if exchange.is_empty() => self.router(caller.vhost).bind_target(exchange).map(|_| Done::at_once(())),
             None => Ok(self.done(())),
         }
     }
@@ -367,7 +387,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Result<Done<DeletedQueue>, AmqpError> {
         let name = &*without_line_breaks(name);
-        if self.router.queue_named(name).is_none() {
+        if self.router(caller.vhost).queue_named(name).is_none() {
             return Ok(self.done(DeletedQueue::default()));
         }
         let id = self.accessible_queue(caller, name)?;
@@ -375,7 +395,7 @@ impl<S: Store> Broker<S> {
         let queue = self.queue(id);
         let refuse = |why: &str| {
             let name = String::from_utf8_lossy(name);
-            let explanation = format!("queue '{name}' in vhost '{}' {why}", self.vhost());
+            let explanation = format!("queue '{name}' in vhost '{}' {why}", self.vhost_name(caller.vhost));
             Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
         };
         if if_unused && !queue.is_unused() {
@@ -392,8 +412,8 @@ impl<S: Store> Broker<S> {
 
     /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
     pub(super) fn delete_queue_now(&mut self, id: QueueId) -> DeletedQueue {
-        let auto_deleted = self.router.queue_removed(id);
-        let (_, vhost) = self.first_user_and_vhost();
+        let vhost = self.queue(id).properties.vhost;
+        let auto_deleted = self.change_routes(vhost, |router| router.queue_removed(id));
         self.define_auto_deleted(vhost, &auto_deleted);
         self.totals.queues_deleted += 1;
         // The log forgets the messages with their queue.
@@ -418,7 +438,7 @@ impl<S: Store> Broker<S> {
             connection.exclusive_queues.retain(|exclusive| *exclusive != id);
         }
         if self.queue(id).unacknowledged == 0 {
-            self.queues.remove(id.0 as usize);
+            self.free_queue(id);
         }
         DeletedQueue { message_count, cancelled }
     }
@@ -443,9 +463,13 @@ impl<S: Store> Broker<S> {
         stalled.sort_unstable();
         stalled.dedup();
         stalled.iter().for_each(|id| self.sweep_stalled(*id));
+        let vhost = self.queue(queue).properties.vhost;
+        self.vhosts[vhost].consumers -= ids.len();
         let Self { consumers, connections, .. } = self;
         for id in ids {
-            consumers[id.0 as usize].state = ConsumerState::Cancelled;
+            let consumer = &mut consumers[id.0 as usize];
+            consumer.state = ConsumerState::Cancelled;
+            consumer.arguments = FieldTable::default();
         }
         for id in stalled {
             if let Some(Some(connection)) = connections.get_mut(id.0 as usize) {

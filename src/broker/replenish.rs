@@ -169,7 +169,7 @@ mod tests {
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(caller, request, &mut Nobody).unwrap();
-        let queue = broker.existing_queue(name).unwrap();
+        let queue = broker.existing_queue(testing::VHOST, name).unwrap();
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         (0..1000).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));

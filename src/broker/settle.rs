@@ -124,7 +124,7 @@ impl<S: Store> Broker<S> {
     #[cold]
     fn forget_deleted(&mut self, id: QueueId) {
         if self.queue(id).unacknowledged == 0 {
-            self.queues.remove(id.0 as usize);
+            self.free_queue(id);
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
-        let queue = broker.existing_queue(name).unwrap();
+        let queue = broker.existing_queue(testing::VHOST, name).unwrap();
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         (0..count).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));

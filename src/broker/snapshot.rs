@@ -8,36 +8,67 @@ use super::channel::ChannelMode;
 use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
 use super::queue::{Queue, QueueCounters, Waiting};
 use super::store::Store;
-use super::{Broker, Channel, ConnectionId, Totals};
+use super::vhost::{Vhost, Vhosts};
+use super::{Broker, Channel, ConnectionId, Totals, VhostId};
 use crate::broker::consumer::{Consumer, ConsumerState};
 use crate::protocol::{FieldTable, PropertiesRef, ShortString};
 use slab::Slab;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Slots that one page looks at: well under a millisecond's work.
 pub const PAGE_SLOTS: usize = 1024;
+
+/// Where a page starts: at a slot of a table, or of the table of one vhost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PageStart {
+    vhost: usize,
+    slot: usize,
+}
+
+impl PageStart {
+    /// In a table that is not a vhost's.
+    pub fn at_slot(slot: usize) -> Self {
+        Self { vhost: 0, slot }
+    }
+
+    pub fn slot(self) -> usize {
+        self.slot
+    }
+}
 
 /// A part of a list.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page starts; `None` at the end.
-    pub next: Option<usize>,
+    pub next: Option<PageStart>,
 }
 
 impl<T> Page<T> {
-    fn slots(from: usize, end: usize) -> Range<usize> {
-        from.min(end)..from.saturating_add(PAGE_SLOTS).min(end)
-    }
-
-    fn new(slots: Range<usize>, end: usize, items: impl FnOnce(Range<usize>) -> Vec<T>) -> Self {
-        let next = (slots.end < end).then_some(slots.end);
+    /// The page of a table with so many slots. `items` is given the slots that are in it.
+    fn of_slots(from: PageStart, end: usize, items: impl FnOnce(Range<usize>) -> Vec<T>) -> Self {
+        let slots = from.slot.min(end)..from.slot.saturating_add(PAGE_SLOTS).min(end);
+        let next = (slots.end < end).then_some(PageStart { slot: slots.end, ..from });
         Self { items: items(slots), next }
     }
 
-    fn of_slab<E>(slab: &Slab<E>, from: usize, copy: impl Fn(&E) -> Option<T>) -> Self {
-        let end = slab.capacity();
-        Self::new(Self::slots(from, end), end, |slots| slots.filter_map(|slot| copy(slab.get(slot)?)).collect())
+    fn of_slab<E>(slab: &Slab<E>, from: PageStart, copy: impl Fn(&E) -> Option<T>) -> Self {
+        Self::of_slots(from, slab.capacity(), |slots| slots.filter_map(|slot| copy(slab.get(slot)?)).collect())
+    }
+
+    /// The page of what every vhost has in a table of its own, one vhost after the other.
+    fn of_vhosts(
+        vhosts: &Vhosts,
+        from: PageStart,
+        end: impl Fn(&Vhost) -> usize,
+        items: impl Fn(&Vhost, Range<usize>) -> Vec<T>,
+    ) -> Self {
+        let Some(vhost) = vhosts.iter().nth(from.vhost) else { return Self { items: Vec::new(), next: None } };
+        let mut page = Self::of_slots(from, end(vhost), |slots| items(vhost, slots));
+        let next_vhost = PageStart { vhost: from.vhost + 1, slot: 0 };
+        page.next = page.next.or_else(|| (next_vhost.vhost < vhosts.iter().len()).then_some(next_vhost));
+        page
     }
 
     /// The same page of what `change` makes of its items.
@@ -48,6 +79,7 @@ impl<T> Page<T> {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct QueueSnapshot {
+    pub vhost: Arc<str>,
     pub name: ShortString,
     pub durable: bool,
     pub auto_delete: bool,
@@ -69,6 +101,7 @@ pub struct QueueSnapshot {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ExchangeSnapshot {
+    pub vhost: Arc<str>,
     pub name: ShortString,
     pub kind: ExchangeKind,
     pub durable: bool,
@@ -79,6 +112,7 @@ pub struct ExchangeSnapshot {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct BindingSnapshot {
+    pub vhost: Arc<str>,
     /// Empty for the default exchange.
     pub source: ShortString,
     pub destination: ShortString,
@@ -92,8 +126,9 @@ pub struct BindingSnapshot {
 
 impl BindingSnapshot {
     /// The binding that a queue of this name has to the default exchange.
-    fn of_default_exchange(name: &[u8]) -> Self {
+    fn of_default_exchange(vhost: &Vhost, name: &[u8]) -> Self {
         Self {
+            vhost: Arc::clone(&vhost.name),
             source: ShortString::default(),
             destination: ShortString::truncated(name),
             destination_type: "queue",
@@ -106,6 +141,7 @@ impl BindingSnapshot {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConsumerSnapshot {
+    pub vhost: Arc<str>,
     pub connection: ConnectionId,
     pub channel_number: u16,
     pub queue: ShortString,
@@ -121,6 +157,7 @@ pub struct ConsumerSnapshot {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct ChannelSnapshot {
+    pub vhost: Arc<str>,
     pub connection: ConnectionId,
     /// Its number on its connection, from 1.
     pub number: u16,
@@ -167,76 +204,133 @@ impl<S: Store> Broker<S> {
             messages_ready: self.ready,
             messages_unacknowledged: self.unacknowledged,
             // The slab also holds deleted queues and cancelled consumers until their last message is settled.
-            queues: self.router.queue_count(),
-            exchanges: self.router.exchange_count(),
+            queues: self.vhosts.iter().map(|vhost| vhost.router().queue_count()).sum(),
+            exchanges: self.vhosts.iter().map(|vhost| vhost.router().exchange_count()).sum(),
             channels: self.channels.len(),
             consumers: self.channels.iter().map(|(_, channel)| channel.consumers.len()).sum(),
         }
     }
 
-    pub fn snapshot_queues(&self, from: usize) -> Page<QueueSnapshot> {
-        Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| copy_queue(queue)))
+    pub fn snapshot_queues(&self, from: PageStart) -> Page<QueueSnapshot> {
+        Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| self.copy_queue(queue)))
     }
 
-    pub fn snapshot_queue(&self, name: &[u8]) -> Option<QueueSnapshot> {
-        self.router.queue_named(name).map(|id| copy_queue(self.queue(id)))
+    pub fn snapshot_queue(&self, vhost: VhostId, name: &[u8]) -> Option<QueueSnapshot> {
+        self.router(vhost).queue_named(name).map(|id| self.copy_queue(self.queue(id)))
     }
 
-    pub fn snapshot_exchanges(&self, from: usize) -> Page<ExchangeSnapshot> {
-        let end = self.router.exchange_slots();
-        Page::new(Page::<()>::slots(from, end), end, |slots| {
-            self.router.exchanges_in(slots).map(copy_exchange).collect()
+    pub fn snapshot_exchanges(&self, from: PageStart) -> Page<ExchangeSnapshot> {
+        let end = |vhost: &Vhost| vhost.router().exchange_slots();
+        Page::of_vhosts(&self.vhosts, from, end, |vhost, slots| {
+            vhost.router().exchanges_in(slots).map(|exchange| copy_exchange(vhost, exchange)).collect()
         })
     }
 
-    pub fn snapshot_exchange(&self, name: &[u8]) -> Option<ExchangeSnapshot> {
-        self.router.exchange(name).map(|id| copy_exchange(self.router.exchange_info(id)))
+    pub fn snapshot_exchange(&self, vhost: VhostId, name: &[u8]) -> Option<ExchangeSnapshot> {
+        let vhost = &self.vhosts[vhost];
+        let router = vhost.router();
+        router.exchange(name).map(|id| copy_exchange(vhost, router.exchange_info(id)))
     }
 
-    /// All bindings, those of the default exchange first.
-    pub fn snapshot_bindings(&self, from: usize) -> Page<BindingSnapshot> {
-        let end = self.router.binding_slots();
-        Page::new(Page::<()>::slots(from, end), end, |slots| self.router.bindings_in(slots).map(copy_binding).collect())
+    /// All bindings, in each vhost those of the default exchange first.
+    pub fn snapshot_bindings(&self, from: PageStart) -> Page<BindingSnapshot> {
+        let end = |vhost: &Vhost| vhost.router().binding_slots();
+        Page::of_vhosts(&self.vhosts, from, end, |vhost, slots| {
+            vhost.router().bindings_in(slots).map(|binding| copy_binding(vhost, binding)).collect()
+        })
     }
 
     /// The bindings that lead to a queue, the default exchange's first. As with RabbitMQ, that one is there whether or
     /// not the queue is.
-    pub fn snapshot_bindings_to_queue(&self, name: &[u8]) -> Vec<BindingSnapshot> {
-        let queue = self.router.queue_named(name);
-        let bound = queue.into_iter().flat_map(|id| self.router.bindings_to(Destination::Queue(id))).map(copy_binding);
-        std::iter::once(BindingSnapshot::of_default_exchange(name)).chain(bound).collect()
+    pub fn snapshot_bindings_to_queue(&self, vhost: VhostId, name: &[u8]) -> Vec<BindingSnapshot> {
+        let vhost = &self.vhosts[vhost];
+        let queue = vhost.router().queue_named(name);
+        let bound = queue.into_iter().flat_map(|id| vhost.router().bindings_to(Destination::Queue(id)));
+        let bound = bound.map(|binding| copy_binding(vhost, binding));
+        std::iter::once(BindingSnapshot::of_default_exchange(vhost, name)).chain(bound).collect()
     }
 
     /// The bindings that lead to an exchange: none to one that there is not.
-    pub fn snapshot_bindings_to_exchange(&self, name: &[u8]) -> Vec<BindingSnapshot> {
-        let exchange = self.router.exchange(name);
-        let bound = exchange.into_iter().flat_map(|id| self.router.bindings_to(Destination::Exchange(id)));
-        bound.map(copy_binding).collect()
+    pub fn snapshot_bindings_to_exchange(&self, vhost: VhostId, name: &[u8]) -> Vec<BindingSnapshot> {
+        let vhost = &self.vhosts[vhost];
+        let exchange = vhost.router().exchange(name);
+        let bound = exchange.into_iter().flat_map(|id| vhost.router().bindings_to(Destination::Exchange(id)));
+        bound.map(|binding| copy_binding(vhost, binding)).collect()
     }
 
-    pub fn snapshot_consumers(&self, from: usize) -> Page<ConsumerSnapshot> {
+    pub fn snapshot_consumers(&self, from: PageStart) -> Page<ConsumerSnapshot> {
         Page::of_slab(&self.consumers, from, |consumer| {
             (consumer.state != ConsumerState::Cancelled).then(|| self.copy_consumer(consumer))
         })
     }
 
     /// The consumers of a queue: none of one that there is not.
-    pub fn snapshot_consumers_of(&self, queue: &[u8], from: usize) -> Page<ConsumerSnapshot> {
-        let ids = self.router.queue_named(queue).map_or(&[][..], |id| &self.queue(id).consumers);
-        Page::new(Page::<()>::slots(from, ids.len()), ids.len(), |places| {
+    pub fn snapshot_consumers_of(&self, vhost: VhostId, queue: &[u8], from: PageStart) -> Page<ConsumerSnapshot> {
+        let ids = self.router(vhost).queue_named(queue).map_or(&[][..], |id| &self.queue(id).consumers);
+        Page::of_slots(from, ids.len(), |places| {
             ids[places].iter().map(|id| self.copy_consumer(&self.consumers[id.0 as usize])).collect()
         })
     }
 
-    pub fn snapshot_channels(&self, from: usize) -> Page<ChannelSnapshot> {
-        Page::of_slab(&self.channels, from, |channel| Some(copy_channel(channel)))
+    pub fn snapshot_channels(&self, from: PageStart) -> Page<ChannelSnapshot> {
+        Page::of_slab(&self.channels, from, |channel| Some(self.copy_channel(channel)))
+    }
+
+    fn copy_queue(&self, queue: &Queue) -> QueueSnapshot {
+        let properties = &queue.properties;
+        QueueSnapshot {
+            vhost: Arc::clone(&self.vhosts[properties.vhost].name),
+            name: properties.name.clone(),
+            durable: properties.durable,
+            auto_delete: properties.auto_delete,
+            exclusive_owner: properties.exclusive_owner,
+            arguments: properties.arguments.clone(),
+            messages_ready: queue.backlog.len(),
+            messages_unacknowledged: queue.unacknowledged,
+            head_message_timestamp: queue.backlog.head_entry().and_then(|head| {
+                PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)
+            }),
+            consumers: queue.consumers.len(),
+            counters: queue.counters,
+            memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
+        }
+    }
+
+    fn copy_channel(&self, channel: &Channel) -> ChannelSnapshot {
+        let connection = self.connections[channel.connection.0 as usize].as_ref();
+        let vhost = connection.expect("a channel's connection is open").vhost;
+        let (mut messages_unconfirmed, mut messages_uncommitted, mut acks_uncommitted) = (0, 0, 0);
+        match &channel.mode {
+            ChannelMode::Plain => {}
+            ChannelMode::Confirm(confirms) => messages_unconfirmed = confirms.unconfirmed(),
+            ChannelMode::Transaction(transaction) => {
+                messages_uncommitted = transaction.publishes.len();
+                acks_uncommitted = transaction.settlements.len();
+            }
+        }
+        ChannelSnapshot {
+            vhost: Arc::clone(&self.vhosts[vhost].name),
+            connection: channel.connection,
+            number: channel.number,
+            consumer_count: channel.consumers.len() + usize::from(channel.reply_consumer.is_some()),
+            messages_unacknowledged: channel.unacknowledged.len(),
+            prefetch_count: channel.consumer_prefetch_count,
+            global_prefetch_count: channel.channel_prefetch_count,
+            confirm: matches!(channel.mode, ChannelMode::Confirm(_)),
+            transactional: matches!(channel.mode, ChannelMode::Transaction(_)),
+            messages_unconfirmed,
+            messages_uncommitted,
+            acks_uncommitted,
+        }
     }
 
     fn copy_consumer(&self, consumer: &Consumer) -> ConsumerSnapshot {
+        let queue = &self.queue(consumer.queue).properties;
         ConsumerSnapshot {
+            vhost: Arc::clone(&self.vhosts[queue.vhost].name),
             connection: consumer.connection,
             channel_number: consumer.channel_number,
-            queue: self.queue(consumer.queue).properties.name.clone(),
+            queue: queue.name.clone(),
             consumer_tag: consumer.tag.clone(),
             ack_required: !consumer.no_ack,
             exclusive: consumer.exclusive,
@@ -246,28 +340,9 @@ impl<S: Store> Broker<S> {
     }
 }
 
-fn copy_queue(queue: &Queue) -> QueueSnapshot {
-    let properties = &queue.properties;
-    QueueSnapshot {
-        name: properties.name.clone(),
-        durable: properties.durable,
-        auto_delete: properties.auto_delete,
-        exclusive_owner: properties.exclusive_owner,
-        arguments: properties.arguments.clone(),
-        messages_ready: queue.backlog.len(),
-        messages_unacknowledged: queue.unacknowledged,
-        head_message_timestamp: queue
-            .backlog
-            .head_entry()
-            .and_then(|head| PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)),
-        consumers: queue.consumers.len(),
-        counters: queue.counters,
-        memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
-    }
-}
-
-fn copy_exchange(exchange: &Exchange) -> ExchangeSnapshot {
+fn copy_exchange(vhost: &Vhost, exchange: &Exchange) -> ExchangeSnapshot {
     ExchangeSnapshot {
+        vhost: Arc::clone(&vhost.name),
         name: exchange.name.clone(),
         kind: exchange.kind,
         durable: exchange.durable,
@@ -277,38 +352,14 @@ fn copy_exchange(exchange: &Exchange) -> ExchangeSnapshot {
     }
 }
 
-fn copy_binding(binding: BindingInfo<'_>) -> BindingSnapshot {
+fn copy_binding(vhost: &Vhost, binding: BindingInfo<'_>) -> BindingSnapshot {
     BindingSnapshot {
+        vhost: Arc::clone(&vhost.name),
         source: ShortString::truncated(binding.source),
         destination: ShortString::truncated(binding.destination_name),
         destination_type: binding.destination_type(),
         routing_key: ShortString::truncated(binding.routing_key),
         arguments: binding.arguments.cloned().unwrap_or_default(),
         properties_key: binding.properties_key(),
-    }
-}
-
-fn copy_channel(channel: &Channel) -> ChannelSnapshot {
-    let (mut messages_unconfirmed, mut messages_uncommitted, mut acks_uncommitted) = (0, 0, 0);
-    match &channel.mode {
-        ChannelMode::Plain => {}
-        ChannelMode::Confirm(confirms) => messages_unconfirmed = confirms.unconfirmed(),
-        ChannelMode::Transaction(transaction) => {
-            messages_uncommitted = transaction.publishes.len();
-            acks_uncommitted = transaction.settlements.len();
-        }
-    }
-    ChannelSnapshot {
-        connection: channel.connection,
-        number: channel.number,
-        consumer_count: channel.consumers.len() + usize::from(channel.reply_consumer.is_some()),
-        messages_unacknowledged: channel.unacknowledged.len(),
-        prefetch_count: channel.consumer_prefetch_count,
-        global_prefetch_count: channel.channel_prefetch_count,
-        confirm: matches!(channel.mode, ChannelMode::Confirm(_)),
-        transactional: matches!(channel.mode, ChannelMode::Transaction(_)),
-        messages_unconfirmed,
-        messages_uncommitted,
-        acks_uncommitted,
     }
 }

@@ -148,7 +148,7 @@ mod tests {
         }
 
         fn publish(&mut self, count: usize) {
-            let id = self.broker.existing_queue(b"q").unwrap();
+            let id = self.broker.existing_queue(testing::VHOST, b"q").unwrap();
             let content =
                 Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
             let publication = Publication { content, attributes: Default::default(), mandatory: false };

@@ -3,7 +3,7 @@
 use super::effects::{Effects, Recipient, Room};
 use super::message::Content;
 use super::store::Store;
-use super::{Broker, Caller, ChannelId, ConnectionId, MessageMemory, Settings, UserId, VhostId};
+use super::{Broker, Caller, ChannelId, ConnectionId, MessageMemory, Settings, UserId, VhostId, VhostLimits};
 
 /// The one user and the one vhost of a broker with these [`settings`].
 pub(super) const USER: UserId = UserId(0);
@@ -28,10 +28,7 @@ pub(super) fn settings() -> Settings {
         user: "guest".into(),
         seed: [0; 32],
         unix_start_ms: 0,
-        queues_max: 0,
-        exchanges_max: 0,
-        bindings_max: 0,
-        consumers_max: 0,
+        vhost_limits: VhostLimits::default(),
         transaction_max_bytes: usize::MAX,
         message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
     }
@@ -39,7 +36,12 @@ pub(super) fn settings() -> Settings {
 
 /// A client connects, and opens its first channel.
 pub(super) fn connect<S: Store>(broker: &mut Broker<S>, connection: ConnectionId) -> ChannelId {
-    broker.open_connection(connection, USER, VHOST);
+    connect_to(broker, VHOST, connection)
+}
+
+/// A client connects to a vhost, and opens its first channel.
+pub(super) fn connect_to<S: Store>(broker: &mut Broker<S>, vhost: VhostId, connection: ConnectionId) -> ChannelId {
+    broker.open_connection(connection, USER, vhost);
     broker.open_channel(connection, 1)
 }
 

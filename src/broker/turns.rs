@@ -263,7 +263,7 @@ mod tests {
         }
 
         fn publish(&mut self, queue: &str, count: usize) {
-            let id = self.broker.existing_queue(queue.as_bytes()).unwrap();
+            let id = self.broker.existing_queue(testing::VHOST, queue.as_bytes()).unwrap();
             let content =
                 Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
             let publication = Publication { content, attributes: Default::default(), mandatory: false };

@@ -1,10 +1,10 @@
 //! A channel as its connection sees it: what is expected next, and the last publish.
 
 use super::lane::Template;
-use crate::broker::Caller;
 use crate::broker::exchange::QueueId;
 use crate::broker::memory::ClientHolding;
 use crate::broker::message::Attributes;
+use crate::broker::{Caller, Epoch};
 
 /// The content that is being received after a `basic.publish`.
 #[derive(Default)]
@@ -54,9 +54,9 @@ pub struct LastPublish {
     pub address: Vec<u8>,
     pub mandatory: bool,
     pub immediate: bool,
-    /// Where it went, valid while `route_generation` is the broker's.
+    /// Where it went, as it still does while this epoch lasts.
     pub queues: Vec<QueueId>,
-    pub route_generation: Option<u64>,
+    pub epoch: Option<Epoch>,
     /// [The newest queue](crate::broker::Broker::newest_queue) when it went there: a newer one with an id in `queues` is
     /// another one.
     pub newest_queue: u64,

@@ -311,7 +311,7 @@ impl Connection {
             Method::TxSelect(_) => {
                 context.broker.select_transaction(id)?;
                 // Publishes go another way from now on.
-                self.channels[index].last_publish.route_generation = None;
+                self.channels[index].last_publish.epoch = None;
                 Method::TxSelectOk(tx::SelectOk)
             }
             Method::TxCommit(_) => {

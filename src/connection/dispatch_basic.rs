@@ -46,7 +46,9 @@ impl Connection {
                     GetOutcome::Empty => {
                         self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context);
                     }
-                    GetOutcome::Away => self.awaits = Some(Awaited::HeadOf(ShortString::truncated(&queue))),
+                    GetOutcome::Away => {
+                        self.awaits = Some(Awaited::HeadOf(caller.vhost, ShortString::truncated(&queue)));
+                    }
                 }
                 Ok(())
             }

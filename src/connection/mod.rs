@@ -44,7 +44,7 @@ pub use settings::{Identity, Settings};
 
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ConnectionId};
+use crate::broker::{Broker, ConnectionId, VhostId};
 use crate::protocol::frame::FRAME_MIN_SIZE;
 use crate::protocol::{FieldTable, ShortString};
 use channel::{Channel, ChannelState};
@@ -183,7 +183,7 @@ pub struct Connection {
 /// What a command has to wait for.
 enum Awaited {
     /// The head of this queue, on its way back to memory.
-    HeadOf(ShortString),
+    HeadOf(VhostId, ShortString),
     /// The client to read what waits for it.
     Room,
 }

@@ -124,7 +124,7 @@ impl Connection {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
         let Channel { number, caller, incoming, last_publish, .. } = &mut **channel;
         let id = caller.channel;
-        if last_publish.route_generation != Some(context.broker.routing_generation())
+        if last_publish.epoch != Some(context.broker.epoch())
             || !matches!(incoming, Incoming::Method)
             || context.alarm.is_some()
             || !allows_all_small(context.settings)
@@ -203,7 +203,7 @@ impl Connection {
         }
         last.method_frame.clear();
         last.method_frame.extend_from_slice(wire);
-        last.route_generation = None;
+        last.epoch = None;
         last.mandatory = publish.mandatory;
         last.immediate = publish.immediate;
         last.address.clear();
@@ -235,22 +235,23 @@ pub(super) fn route_and_publish<S: Store>(
 ) -> Result<(), AmqpError> {
     let id = caller.channel;
     let broker = &mut *context.broker;
-    let LastPublish { address, mandatory, queues, route_generation, newest_queue, .. } = last;
+    let LastPublish { address, mandatory, queues, epoch, newest_queue, .. } = last;
     let Framed { frames, header_frame_length, shared_body } = content;
     let content = Content { address, frames, header_frame_length, shared_body };
     let publication = Publication { content, attributes, mandatory: *mandatory };
     if broker.is_transactional(id) {
         // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
-        broker.route(exchange, content.routing_key(), extra_keys, content.properties(), queues);
+        broker.route(caller.vhost, exchange, content.routing_key(), extra_keys, content.properties(), queues);
         return broker.publish_in_transaction(id, &publication, extra_keys, queues);
     }
-    let known_route = extra_keys.is_empty() && *route_generation == Some(broker.routing_generation());
+    let known_route = extra_keys.is_empty() && *epoch == Some(broker.epoch());
     if !known_route {
-        let routing = broker.route(exchange, content.routing_key(), extra_keys, content.properties(), queues);
+        let routing =
+            broker.route(caller.vhost, exchange, content.routing_key(), extra_keys, content.properties(), queues);
         *newest_queue = broker.newest_queue();
         // Only what has exactly these bytes again may take this route without asking.
         let is_known = routing.cacheable && routing.reply_channel.is_none();
-        *route_generation = is_known.then(|| broker.routing_generation());
+        *epoch = is_known.then(|| broker.epoch());
         if let Some(reply_channel) = routing.reply_channel {
             broker.publish_reply(id, reply_channel, &publication, context.outboxes);
             return Ok(());

@@ -4,7 +4,7 @@
 
 use super::change::Change;
 use super::question::Question;
-use crate::broker::snapshot::Page;
+use crate::broker::snapshot::{Page, PageStart};
 use crate::reactor::Waker;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::oneshot;
@@ -66,9 +66,9 @@ impl Line {
     ///
     /// # Errors
     /// When the loop doesn't answer.
-    pub async fn ask_all<T>(&self, make: impl Fn(usize, Reply<Page<T>>) -> Question) -> Result<Vec<T>, Unanswered> {
+    pub async fn ask_all<T>(&self, make: impl Fn(PageStart, Reply<Page<T>>) -> Question) -> Result<Vec<T>, Unanswered> {
         let mut items = Vec::new();
-        let mut from = Some(0);
+        let mut from = Some(PageStart::default());
         while let Some(start) = from {
             let page = self.ask(|reply| make(start, reply)).await?;
             items.extend(page.items);

@@ -5,7 +5,8 @@
 use super::line::Reply;
 use crate::broker::Totals;
 use crate::broker::snapshot::{
-    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, QueueSnapshot, TotalsSnapshot,
+    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueSnapshot,
+    TotalsSnapshot,
 };
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
@@ -14,17 +15,17 @@ use std::net::SocketAddr;
 /// What is there, and how it is. Lists come a page at a time, from a slot on.
 pub enum Question {
     Overview(Reply<Overview>),
-    Queues { from: usize, reply: Reply<Page<Held<QueueSnapshot>>> },
+    Queues { from: PageStart, reply: Reply<Page<Held<QueueSnapshot>>> },
     Queue { name: ShortString, reply: Reply<Option<Held<QueueSnapshot>>> },
-    Exchanges { from: usize, reply: Reply<Page<ExchangeSnapshot>> },
+    Exchanges { from: PageStart, reply: Reply<Page<ExchangeSnapshot>> },
     Exchange { name: ShortString, reply: Reply<Option<ExchangeSnapshot>> },
-    Bindings { from: usize, reply: Reply<Page<BindingSnapshot>> },
+    Bindings { from: PageStart, reply: Reply<Page<BindingSnapshot>> },
     BindingsToQueue { name: ShortString, reply: Reply<Vec<BindingSnapshot>> },
     BindingsToExchange { name: ShortString, reply: Reply<Vec<BindingSnapshot>> },
-    Connections { from: usize, reply: Reply<Page<ConnectionSnapshot>> },
-    Channels { from: usize, reply: Reply<Page<Held<ChannelSnapshot>>> },
-    Consumers { from: usize, reply: Reply<Page<Held<ConsumerSnapshot>>> },
-    ConsumersOfQueue { queue: ShortString, from: usize, reply: Reply<Page<Held<ConsumerSnapshot>>> },
+    Connections { from: PageStart, reply: Reply<Page<ConnectionSnapshot>> },
+    Channels { from: PageStart, reply: Reply<Page<Held<ChannelSnapshot>>> },
+    Consumers { from: PageStart, reply: Reply<Page<Held<ConsumerSnapshot>>> },
+    ConsumersOfQueue { queue: ShortString, from: PageStart, reply: Reply<Page<Held<ConsumerSnapshot>>> },
 }
 
 /// How many of everything, and how the node is.

@@ -18,7 +18,7 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     let Held { item: queue, holder } = held;
     let mut shape = json!({
         "name": json::text(&queue.name),
-        "vhost": app.settings.vhost,
+        "vhost": &*queue.vhost,
         "type": "classic",
         "durable": queue.durable,
         "auto_delete": queue.auto_delete,
@@ -75,10 +75,10 @@ fn totals(totals: &Totals) -> Value {
     })
 }
 
-pub fn exchange(app: &App, exchange: &ExchangeSnapshot) -> Value {
+pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
     json!({
         "name": json::text(&exchange.name),
-        "vhost": app.settings.vhost,
+        "vhost": &*exchange.vhost,
         "type": exchange.kind.name(),
         "durable": exchange.durable,
         "auto_delete": exchange.auto_delete,
@@ -88,10 +88,10 @@ pub fn exchange(app: &App, exchange: &ExchangeSnapshot) -> Value {
     })
 }
 
-pub fn binding(app: &App, binding: &BindingSnapshot) -> Value {
+pub fn binding(binding: &BindingSnapshot) -> Value {
     json!({
         "source": json::text(&binding.source),
-        "vhost": app.settings.vhost,
+        "vhost": &*binding.vhost,
         "destination": json::text(&binding.destination),
         "destination_type": binding.destination_type,
         "routing_key": json::text(&binding.routing_key),
@@ -151,7 +151,7 @@ pub fn channel(app: &App, held: &Held<ChannelSnapshot>) -> Value {
     let mut shape = json!({
         "name": channel_name(holder.as_ref(), channel.number),
         "number": channel.number,
-        "vhost": app.settings.vhost,
+        "vhost": &*channel.vhost,
         "node": app.settings.node,
         "state": "running",
         "user": holder.as_ref().map(|connection| &connection.user),
@@ -191,7 +191,7 @@ pub fn consumer(app: &App, held: &Held<ConsumerSnapshot>) -> Value {
     channel_details["number"] = json!(consumer.channel_number);
     channel_details["node"] = json!(app.settings.node);
     json!({
-        "queue": {"name": json::text(&consumer.queue), "vhost": app.settings.vhost},
+        "queue": {"name": json::text(&consumer.queue), "vhost": &*consumer.vhost},
         "consumer_tag": json::text(&consumer.consumer_tag),
         "channel_details": channel_details,
         "ack_required": consumer.ack_required,

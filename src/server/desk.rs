@@ -5,7 +5,7 @@
 use super::direct::Direct;
 use super::hub::{Condition, Hub};
 use crate::broker::message::ComposedMessage;
-use crate::broker::snapshot::{PAGE_SLOTS, Page};
+use crate::broker::snapshot::{PAGE_SLOTS, Page, PageStart};
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{ConnectionId, DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement};
 use crate::connection::{Connection, Phase};
@@ -62,13 +62,14 @@ impl Desk {
         if !self.more {
             return;
         }
+        let vhost = hub.broker().default_vhost();
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.waiting.take().or_else(|| self.commands.try_recv().ok()) else {
                 self.more = false;
                 return;
             };
             if let Command::Change(Change::Get { get, .. }) = &command
-                && hub.broker_mut().head_is_away(&get.queue)
+                && hub.broker_mut().head_is_away(vhost, &get.queue)
             {
                 self.waiting = Some(command);
                 return;
@@ -107,6 +108,7 @@ fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, 
 
 /// Answers a question.
 fn tell<S: Store>(question: Question, hub: &Hub<S>) {
+    let vhost = hub.broker().default_vhost();
     match question {
         Question::Overview(reply) => send(reply, overview(hub)),
         Question::Queues { from, reply } => {
@@ -117,17 +119,19 @@ fn tell<S: Store>(question: Question, hub: &Hub<S>) {
             );
         }
         Question::Queue { name, reply } => {
-            let queue = hub.broker().snapshot_queue(&name);
+            let queue = hub.broker().snapshot_queue(vhost, &name);
             send(
                 reply,
                 queue.map(|queue| Held { holder: queue.exclusive_owner.and_then(|id| label(hub, id)), item: queue }),
             );
         }
         Question::Exchanges { from, reply } => send(reply, hub.broker().snapshot_exchanges(from)),
-        Question::Exchange { name, reply } => send(reply, hub.broker().snapshot_exchange(&name)),
+        Question::Exchange { name, reply } => send(reply, hub.broker().snapshot_exchange(vhost, &name)),
         Question::Bindings { from, reply } => send(reply, hub.broker().snapshot_bindings(from)),
-        Question::BindingsToQueue { name, reply } => send(reply, hub.broker().snapshot_bindings_to_queue(&name)),
-        Question::BindingsToExchange { name, reply } => send(reply, hub.broker().snapshot_bindings_to_exchange(&name)),
+        Question::BindingsToQueue { name, reply } => send(reply, hub.broker().snapshot_bindings_to_queue(vhost, &name)),
+        Question::BindingsToExchange { name, reply } => {
+            send(reply, hub.broker().snapshot_bindings_to_exchange(vhost, &name))
+        }
         Question::Connections { from, reply } => send(reply, connections(hub, from)),
         Question::Channels { from, reply } => {
             let page = hub.broker().snapshot_channels(from);
@@ -138,7 +142,7 @@ fn tell<S: Store>(question: Question, hub: &Hub<S>) {
             send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
         }
         Question::ConsumersOfQueue { queue, from, reply } => {
-            let page = hub.broker().snapshot_consumers_of(&queue, from);
+            let page = hub.broker().snapshot_consumers_of(vhost, &queue, from);
             send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
         }
     }
@@ -213,8 +217,8 @@ fn label_of(connection: &Connection) -> ConnectionLabel {
 }
 
 /// Connections that came as far as an open virtual host.
-fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> {
-    let (connections, next) = hub.connections_from(from, PAGE_SLOTS);
+fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapshot> {
+    let (connections, next) = hub.connections_from(from.slot(), PAGE_SLOTS);
     let items = connections.filter_map(|connection| {
         let traffic = connection.traffic();
         let state = match connection.phase() {
@@ -239,7 +243,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: usize) -> Page<ConnectionSnapshot> 
             send_pending: hub.outboxes().get(connection.id()).len(),
         })
     });
-    Page { items: items.collect(), next }
+    Page { items: items.collect(), next: next.map(PageStart::at_slot) }
 }
 
 fn declare_queue<S: Store>(

@@ -409,7 +409,7 @@ impl<S: Store> Hub<S> {
     pub fn directly<T>(&mut self, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
         // No client can have this id meanwhile: nobody connects before `run` returns.
         let id = ConnectionId(u32::try_from(self.members.vacant_key()).expect("fewer than 2^32 connections"));
-        let (user, vhost) = self.ground.broker.first_user_and_vhost();
+        let (user, vhost) = (self.ground.broker.default_user(), self.ground.broker.default_vhost());
         self.ground.broker.open_connection(id, user, vhost);
         let channel = self.ground.broker.open_channel(id, 1);
         let caller = self.ground.broker.caller(channel);

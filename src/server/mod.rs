@@ -23,7 +23,7 @@ mod tests;
 pub use hub::{DiskRoom, Hub, HubSettings, MayRead};
 pub use restore::Loading;
 
-use crate::broker::{MessageMemory, PressureLimits};
+use crate::broker::{MessageMemory, PressureLimits, VhostLimits};
 use crate::config::{Config, Identity};
 use crate::connection;
 use crate::management;
@@ -175,10 +175,12 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             user: config.default_user.clone(),
             seed,
             unix_start_ms,
-            queues_max: limits.queues_max,
-            exchanges_max: limits.exchanges_max,
-            bindings_max: limits.bindings_max,
-            consumers_max: limits.consumers_max,
+            vhost_limits: VhostLimits {
+                queues_max: limits.queues_max,
+                exchanges_max: limits.exchanges_max,
+                bindings_max: limits.bindings_max,
+                consumers_max: limits.consumers_max,
+            },
             transaction_max_bytes: limits.transaction_max_bytes,
             message_memory: message_memory(config),
         },

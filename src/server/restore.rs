@@ -26,18 +26,19 @@ impl Loading {
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
         let mut queues = BTreeMap::new();
-        let (_, known) = broker.first_user_and_vhost();
+        let known = broker.default_vhost();
         for definition in definitions {
             if let Some(VhostId(unknown)) = definition.vhost().filter(|vhost| *vhost != known) {
                 let what = format!("the log knows a virtual host {unknown}, which this version cannot have");
                 return Err(io::Error::other(what));
             }
             let restored = match definition {
-                Definition::ExchangeDeclared { name, kind, auto_delete, internal, arguments, .. } => {
-                    broker.restore_exchange(&name, kind, auto_delete, internal, &arguments)
+                Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments } => {
+                    broker.restore_exchange(vhost, &name, kind, auto_delete, internal, &arguments)
                 }
-                Definition::QueueDeclared { id, name, auto_delete, arguments, .. } => {
-                    let (queue, ignored) = broker.restore_queue(RestoredQueue { id, name, auto_delete, arguments });
+                Definition::QueueDeclared { vhost, id, name, auto_delete, arguments } => {
+                    let restored = RestoredQueue { vhost, id, name, auto_delete, arguments };
+                    let (queue, ignored) = broker.restore_queue(restored);
                     if let Some(ignored) = ignored {
                         log::warn!("a queue of the log is there all the same: {ignored}");
                     }

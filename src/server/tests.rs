@@ -567,7 +567,7 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
     desk.ring();
     desk.answer(&mut world.hub);
     assert_eq!(unbound.try_recv().expect("an answer").unwrap_err().code, ReplyCode::ResourceLocked);
-    assert_eq!(world.hub.broker().snapshot_bindings_to_queue(b"q").len(), 2);
+    assert_eq!(world.hub.broker().snapshot_bindings_to_queue(world.hub.broker().default_vhost(), b"q").len(), 2);
     let refused = declared.try_recv().expect("an answer").unwrap_err();
     assert_eq!(refused.code, ReplyCode::PreconditionFailed);
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::sim_disk::{Fault, SimDisk};
 use crate::store::SimStore;
 use crate::wire::{Content, Event, Reply, parse_events};
-use leveret::broker::snapshot::Page;
+use leveret::broker::snapshot::{Page, PageStart};
 use leveret::protocol::FieldTable;
 use leveret::server::{Hub, HubSettings, Loading};
 use leveret::storage::disk::{Disk, Folder};
@@ -197,8 +197,8 @@ pub fn plan_fault(disk: &SimDisk, options: &LogOptions, random: &mut Random) {
     }
 }
 
-fn all<T>(mut page: impl FnMut(usize) -> Page<T>) -> Vec<T> {
-    let (mut items, mut from) = (Vec::new(), Some(0));
+fn all<T>(mut page: impl FnMut(PageStart) -> Page<T>) -> Vec<T> {
+    let (mut items, mut from) = (Vec::new(), Some(PageStart::default()));
     while let Some(start) = from {
         let Page { items: some, next } = page(start);
         items.extend(some);

@@ -11,7 +11,7 @@ use crate::store::SimStore;
 use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
-use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits};
+use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits, VhostLimits};
 use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, Verdict};
 use leveret::server::{DiskRoom, Hub, HubSettings, MayRead};
 use leveret::storage::{LogOptions, StorageError, SyncPolicy};
@@ -109,10 +109,7 @@ fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             user: "guest".to_owned(),
             seed: [start; 32],
             unix_start_ms: 0,
-            queues_max: 0,
-            exchanges_max: 0,
-            bindings_max: 0,
-            consumers_max: 0,
+            vhost_limits: VhostLimits::default(),
             transaction_max_bytes: 1 << 30,
             message_memory: knobs.message_memory,
         },

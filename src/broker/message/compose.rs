@@ -67,7 +67,7 @@ impl ComposedMessage {
             self.header_frame_length = replace_properties(&mut self.frames, self.header_frame_length, &replaced);
         }
         let publication = Publication { content: self.content(), attributes, mandatory: true };
-        broker.route_and_publish(caller.channel, exchange, &publication, &extra_keys, effects);
+        broker.route_and_publish(caller, exchange, &publication, &extra_keys, effects);
         Ok(())
     }
 

@@ -20,11 +20,12 @@ pub use waiting::{CHUNK_BYTES, Waiting};
 use super::consumer::Line;
 use super::message::NEVER;
 use super::store::DurableQueueId;
-use super::{ConnectionId, ConsumerId};
+use super::{ConnectionId, ConsumerId, VhostId};
 use crate::protocol::{FieldTable, ShortString};
 
 /// What a queue is, as declared.
 pub struct QueueProperties {
+    pub vhost: VhostId,
     pub name: ShortString,
     pub durable: bool,
     pub auto_delete: bool,

@@ -36,13 +36,13 @@ fn order(binding: &BindingSnapshot) -> String {
     format!("{}\0{}\0{}", binding.source, binding.destination, binding.routing_key)
 }
 
-fn answer(app: &App, parameters: &HashMap<String, String>, bindings: Vec<BindingSnapshot>) -> ApiResult {
-    ListQuery::parse(parameters)?.answer(bindings, order, |binding| shapes::binding(app, binding))
+fn answer(parameters: &HashMap<String, String>, bindings: Vec<BindingSnapshot>) -> ApiResult {
+    ListQuery::parse(parameters)?.answer(bindings, order, shapes::binding)
 }
 
 async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let bindings = app.line.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
-    answer(&app, &parameters, bindings)
+    answer(&parameters, bindings)
 }
 
 async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
@@ -58,7 +58,7 @@ async fn to_queue(
     check_vhost(&app, &vhost)?;
     let name = name(&queue)?;
     let bindings = app.line.ask(|reply| Question::BindingsToQueue { name, reply }).await?;
-    answer(&app, &parameters, bindings)
+    answer(&parameters, bindings)
 }
 
 async fn to_exchange(
@@ -69,7 +69,7 @@ async fn to_exchange(
     check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
     let bindings = app.line.ask(|reply| Question::BindingsToExchange { name, reply }).await?;
-    answer(&app, &parameters, bindings)
+    answer(&parameters, bindings)
 }
 
 async fn from_exchange(
@@ -81,7 +81,7 @@ async fn from_exchange(
     let source = exchange_name(&exchange)?;
     let mut bindings = app.line.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
     bindings.retain(|binding| binding.source == source);
-    answer(&app, &parameters, bindings)
+    answer(&parameters, bindings)
 }
 
 /// The two ends of a binding, as a path names them.
@@ -141,7 +141,7 @@ async fn between(
 ) -> ApiResult {
     let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
     let bindings = ends.bindings(&app).await?;
-    answer(&app, &parameters, bindings)
+    answer(&parameters, bindings)
 }
 
 async fn bind(
@@ -193,7 +193,7 @@ type BindingPath = Path<(String, String, String, String, String)>;
 async fn show(State(app): State<Arc<App>>, Path((vhost, source, kind, destination, key)): BindingPath) -> ApiResult {
     let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
     let binding = ends.binding(&app, &key).await?;
-    ok(&shapes::binding(&app, &binding))
+    ok(&shapes::binding(&binding))
 }
 
 async fn unbind(State(app): State<Arc<App>>, Path((vhost, source, kind, destination, key)): BindingPath) -> ApiResult {

@@ -27,7 +27,7 @@ type Parameters = Query<HashMap<String, String>>;
 async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
     let exchanges = app.line.ask_all(|from, reply| Question::Exchanges { from, reply }).await?;
-    query.answer(exchanges, |exchange| exchange.name.to_string(), |exchange| shapes::exchange(&app, exchange))
+    query.answer(exchanges, |exchange| exchange.name.to_string(), shapes::exchange)
 }
 
 async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
@@ -43,7 +43,7 @@ async fn show(
     check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
     let exchange = app.line.ask(|reply| Question::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
-    one(&parameters, shapes::exchange(&app, &exchange))
+    one(&parameters, shapes::exchange(&exchange))
 }
 
 async fn declare(
