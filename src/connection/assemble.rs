@@ -3,7 +3,7 @@
 //! What came in one piece doesn't pass here, but goes the [shorter way](super::publish).
 
 use super::channel::{Channel, Incoming, IncomingBody};
-use super::publish::{Framed, exchange_of, route_and_publish};
+use super::publish::{Framed, route_and_publish};
 use super::{Connection, Context};
 use crate::broker::memory::{ClientHolding, shared_body};
 use crate::broker::message::{
@@ -166,7 +166,7 @@ fn finish<S: Store>(
     if last.immediate {
         return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
     }
-    let exchange = broker.publish_exchange(channel.caller, exchange_of(&last.address))?;
+    let exchange = last.resolve_exchange(channel.caller, broker)?;
 
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
     let PublishedProperties { attributes, extra_keys, replaced } = match last.known_attributes(properties_bytes) {

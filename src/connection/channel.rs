@@ -1,7 +1,7 @@
 //! A channel as its connection sees it: what is expected next, and the last publish.
 
 use super::lane::Template;
-use crate::broker::exchange::QueueId;
+use crate::broker::exchange::{ExchangeId, QueueId};
 use crate::broker::memory::ClientHolding;
 use crate::broker::message::Attributes;
 use crate::broker::{Caller, Epoch};
@@ -54,6 +54,8 @@ pub struct LastPublish {
     pub address: Vec<u8>,
     pub mandatory: bool,
     pub immediate: bool,
+    /// The exchange of `address`, as it still is while this epoch lasts.
+    pub exchange: Option<(Epoch, ExchangeId)>,
     /// Where it went, as it still does while this epoch lasts.
     pub queues: Vec<QueueId>,
     pub epoch: Option<Epoch>,

@@ -12,7 +12,7 @@ use super::{Connection, Context, Settings};
 use crate::broker::exchange::ExchangeId;
 use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, plain_attributes};
 use crate::broker::store::Store;
-use crate::broker::{Caller, ChannelId, DirectLane, Publication, Room};
+use crate::broker::{Broker, Caller, ChannelId, DirectLane, Publication, Room};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::method::basic;
 use crate::protocol::properties::BASIC_CLASS_ID;
@@ -107,6 +107,23 @@ impl LastPublish {
         Some(attributes)
     }
 
+    /// The exchange of the last method: looked for once an epoch, as long as a client publishes to the same one.
+    #[inline]
+    pub(super) fn resolve_exchange<S: Store>(
+        &mut self,
+        caller: Caller,
+        broker: &Broker<S>,
+    ) -> Result<ExchangeId, AmqpError> {
+        match self.exchange {
+            Some((epoch, exchange)) if epoch == broker.epoch() => Ok(exchange),
+            _ => {
+                let exchange = broker.publish_exchange(caller, exchange_of(&self.address))?;
+                self.exchange = Some((broker.epoch(), exchange));
+                Ok(exchange)
+            }
+        }
+    }
+
     fn know(&mut self, properties: &[u8], attributes: Attributes) {
         self.properties_known = properties.len() <= KNOWN_PROPERTIES_MAX;
         if self.properties_known {
@@ -182,9 +199,7 @@ impl Connection {
             return 0;
         }
         let Some(attributes) = last_publish.attributes_of(content.properties()) else { return 0 };
-        let Ok(exchange) = context.broker.publish_exchange(*caller, exchange_of(&last_publish.address)) else {
-            return 0;
-        };
+        let Ok(exchange) = last_publish.resolve_exchange(*caller, context.broker) else { return 0 };
         let content = Framed { frames, header_frame_length, shared_body: None };
         let published = route_and_publish(*caller, last_publish, exchange, content, attributes, &[], context);
         debug_assert!(published.is_ok(), "only a transaction refuses a publish");
@@ -204,6 +219,9 @@ impl Connection {
         last.method_frame.clear();
         last.method_frame.extend_from_slice(wire);
         last.epoch = None;
+        if last.exchange.is_some() && exchange_of(&last.address) != publish.exchange {
+            last.exchange = None;
+        }
         last.mandatory = publish.mandatory;
         last.immediate = publish.immediate;
         last.address.clear();
@@ -316,7 +334,7 @@ fn publish_in_lane<S: Store>(
 
 /// The exchange of an address.
 #[inline]
-pub(super) fn exchange_of(address: &[u8]) -> &[u8] {
+fn exchange_of(address: &[u8]) -> &[u8] {
     Content { address, frames: &[], header_frame_length: 0, shared_body: None }.exchange()
 }
 
