@@ -45,7 +45,7 @@ impl<S: Store> Broker<S> {
             unacknowledged += channel.unacknowledged.len() + pending.len();
             consumers += channel.consumers.len();
         }
-        assert_eq!(unacknowledged, self.unacknowledged, "unacknowledged messages of all channels");
+        assert_eq!(unacknowledged, self.books.unacknowledged(), "unacknowledged messages of all channels");
         let census = Census {
             connections: self.connections.iter().flatten().count(),
             channels: self.channels.len(),
@@ -54,18 +54,19 @@ impl<S: Store> Broker<S> {
             ready: self.queues.iter().map(|(_, queue)| queue.backlog.len()).sum(),
             unacknowledged,
         };
-        assert_eq!(census.ready, self.ready, "messages in all backlogs");
+        assert_eq!(census.ready, self.books.ready(), "messages in all backlogs");
         census
     }
 
     fn check_queues(&self) {
         let mut unacknowledged = 0;
         for (_, queue) in &self.queues {
-            unacknowledged += queue.unacknowledged;
+            unacknowledged += queue.ledger.unacknowledged();
             let name = &queue.properties.name;
+            queue.ledger.check(queue.backlog.len(), &format!("queue {name}"));
             if queue.deleted {
                 assert!(queue.backlog.is_empty() && queue.consumers.is_empty(), "deleted queue {name} is empty");
-                assert!(queue.unacknowledged > 0, "deleted queue {name} is kept for a reason");
+                assert!(queue.ledger.unacknowledged() > 0, "deleted queue {name} is kept for a reason");
                 continue;
             }
             let expires_at_ms = queue.backlog.head_expires_at_ms();
@@ -77,7 +78,8 @@ impl<S: Store> Broker<S> {
                 assert_eq!(self.consumers[id.0 as usize].index_in_queue, index, "a consumer's place in queue {name}");
             }
         }
-        assert_eq!(unacknowledged, self.unacknowledged, "unacknowledged messages of all queues");
+        assert_eq!(unacknowledged, self.books.unacknowledged(), "unacknowledged messages of all queues");
+        self.books.check(self.queues.iter().map(|(_, queue)| &queue.ledger));
         let scheduled = self.queues.iter().filter(|(_, queue)| queue.scheduled_ms != NEVER).count();
         assert_eq!(scheduled, self.expiry.len(), "each queue that is looked at is in the list once");
     }

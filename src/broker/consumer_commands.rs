@@ -5,6 +5,7 @@ use super::consumer::{Consumer, ConsumerState};
 use super::effects::Effects;
 use super::equivalence::{integer, type_name};
 use super::exchange::QueueId;
+use super::flow::tell_removed;
 use super::message::MessageRef;
 use super::publish::REPLY_TO;
 use super::queue_commands::count;
@@ -242,34 +243,19 @@ impl<S: Store> Broker<S> {
         }
         let queue = &mut self.queues[queue_id.0 as usize];
         let Some(taken) = queue.backlog.pop() else {
-            self.totals.get_empty += 1;
+            self.books.totals.get_empty += 1;
             return Ok(GetOutcome::Empty);
         };
-        self.ready -= 1;
-        queue.drain.count_take(1);
-        if taken.redelivered {
-            queue.counters.redelivered += 1;
-            self.totals.redelivered += 1;
-        }
+        let (redelivered, message) = (taken.redelivered, taken.message.clone());
+        self.books.got(queue, no_ack, redelivered);
         let channel = &mut self.channels[caller.channel.0 as usize];
         let delivery_tag = channel.next_delivery_tag();
-        let (redelivered, message) = (taken.redelivered, taken.message.clone());
         if no_ack {
-            self.totals.got_auto_ack += 1;
-            queue.counters.got_auto_ack += 1;
-            if let Some(durable_id) = queue.durable_id
-                && taken.message.is_persistent()
-            {
-                self.store.removed(durable_id, taken.sequence);
-            }
+            tell_removed(&mut self.store, queue.durable_id, &taken);
         } else {
-            self.totals.got_manual_ack += 1;
-            queue.counters.got_manual_ack += 1;
-            queue.unacknowledged += 1;
-            self.unacknowledged += 1;
             channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
         }
-        self.read_ahead(queue_id);
+        self.head_moved(queue_id);
         // What this one kept from expiring does not count as left.
         self.drop_expired(queue_id);
         let message_count = count(self.queue(queue_id).backlog.len());

@@ -3,6 +3,7 @@
 use super::consumer::{Consumer, ConsumerState};
 use super::effects::{Effects, Recipient, Room};
 use super::exchange::QueueId;
+use super::flow::{Given, tell_removed};
 use super::lifecycle::ConnectionState;
 use super::message::Content;
 use super::queue::{Queue, Taken};
@@ -135,45 +136,42 @@ impl Tables<'_> {
         let consumer = &mut self.consumers[id.0 as usize];
         let channel = &mut self.channels[consumer.channel.0 as usize];
         let credit = consumer.credit().min(if consumer.no_ack { usize::MAX } else { channel.credit() });
-        let mut run = Run { no_ack: consumer.no_ack, delivered: 0, redelivered: 0, expired: None };
-        while run.delivered < most.min(credit)
+        let no_ack = consumer.no_ack;
+        let mut given = Given { no_ack, count: 0, redelivered: 0 };
+        let mut expired = None;
+        while given.count < most.min(credit)
             && let Some(taken) = queue.backlog.pop()
         {
             if taken.expires_at_ms <= now_ms {
-                run.expired = Some(taken);
+                expired = Some(taken);
                 break;
             }
-            run.delivered += 1;
-            run.redelivered += usize::from(taken.redelivered);
+            given.count += 1;
+            given.redelivered += usize::from(taken.redelivered);
             let delivery_tag = channel.next_delivery_tag();
             let content = taken.message.content();
             let room = effects.deliver(consumer.recipient(), delivery_tag, taken.redelivered, &content);
-            if !run.no_ack {
+            if !no_ack {
                 channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: Some(id) });
-            } else if let Some(durable_id) = queue.durable_id
-                && taken.message.is_persistent()
-            {
-                store.removed(durable_id, taken.sequence);
+            } else {
+                tell_removed(store, queue.durable_id, &taken);
             }
             if room == Room::Full {
                 connection_state(self.connections, consumer.connection).outbox_full = true;
                 break;
             }
         }
-        if !run.no_ack {
-            consumer.unacknowledged += run.delivered as u32;
-            channel.consumer_deliveries += run.delivered as u32;
+        if !no_ack {
+            consumer.unacknowledged += given.count as u32;
+            channel.consumer_deliveries += given.count as u32;
         }
-        run
+        Run { given, expired }
     }
 }
 
 /// What [`Tables::deliver_run`] did.
 struct Run {
-    no_ack: bool,
-    delivered: usize,
-    /// Among them.
-    redelivered: usize,
+    given: Given,
     /// It ended at this one, which came too late.
     expired: Option<Taken>,
 }
@@ -231,12 +229,7 @@ impl<S: Store> Broker<S> {
         let count = last_delivery_tag - lane.last_delivery_tag;
         self.channels[lane.channel.0 as usize].last_delivery_tag = last_delivery_tag;
         let queue = &mut self.queues[lane.queue.0 as usize];
-        queue.backlog.pass_through(count);
-        queue.drain.count_take(count);
-        queue.counters.published += count;
-        queue.counters.delivered_auto_ack += count;
-        self.totals.received += count;
-        self.totals.delivered_auto_ack += count;
+        self.books.went_through_lane(queue, count);
         if room == Room::Full {
             let connection = self.consumers[lane.consumer.0 as usize].connection;
             connection_state(&mut self.connections, connection).outbox_full = true;
@@ -247,7 +240,7 @@ impl<S: Store> Broker<S> {
     /// Hands a message that is still in the receive buffer to a consumer of an empty queue.
     #[inline]
     pub(super) fn hand_over(&mut self, id: QueueId, content: &Content<'_>, effects: &mut impl Effects) -> HandOver {
-        let Self { queues, consumers, channels, connections, moves_left, totals, .. } = self;
+        let Self { queues, consumers, channels, connections, moves_left, books, .. } = self;
         let queue = &mut queues[id.0 as usize];
         let mut tables = Tables { consumers, channels, connections, moves_left };
         loop {
@@ -261,10 +254,7 @@ impl<S: Store> Broker<S> {
                 return HandOver::MustBeKept(id);
             }
             queue.line.rotate();
-            queue.backlog.pass_through(1);
-            queue.drain.count_take(1);
-            queue.counters.delivered_auto_ack += 1;
-            totals.delivered_auto_ack += 1;
+            books.passed_through(queue, 1);
             let delivery_tag = channel.next_delivery_tag();
             connection.outbox_full |= effects.deliver(consumer.recipient(), delivery_tag, false, content) == Room::Full;
             return HandOver::Done;
@@ -280,16 +270,11 @@ impl<S: Store> Broker<S> {
         mut taken: Taken,
         effects: &mut impl Effects,
     ) {
-        let Self { queues, consumers, channels, connections, moves_left, totals, .. } = self;
+        let Self { queues, consumers, channels, connections, moves_left, books, .. } = self;
         let queue = &mut queues[id.0 as usize];
         let mut tables = Tables { consumers, channels, connections, moves_left };
         queue.line.rotate();
-        taken.sequence = queue.backlog.pass_through(1);
-        queue.drain.count_take(1);
-        queue.counters.delivered_manual_ack += 1;
-        queue.unacknowledged += 1;
-        self.unacknowledged += 1;
-        totals.delivered_manual_ack += 1;
+        taken.sequence = books.handed_over(queue);
         tables.deliver_manual_ack(consumer, id, taken, effects);
     }
 
@@ -348,16 +333,14 @@ impl<S: Store> Broker<S> {
     /// consumers had to move.
     pub(super) fn deliver_from(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
         let more = self.deliver_some(id, most, effects);
-        self.read_ahead(id);
-        // Another message is the head now, and may expire sooner than the one before it.
-        self.schedule_expiry(id);
+        self.head_moved(id);
         more
     }
 
     fn deliver_some(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
         let mut left = most;
         while left > 0 {
-            let Self { queues, consumers, channels, connections, moves_left, totals, store, .. } = self;
+            let Self { queues, consumers, channels, connections, moves_left, books, store, .. } = self;
             let queue = &mut queues[id.0 as usize];
             let mut tables = Tables { consumers, channels, connections, moves_left };
             if queue.backlog.is_empty() {
@@ -366,30 +349,18 @@ impl<S: Store> Broker<S> {
             let Some(consumer) = tables.next_ready(queue) else { return queue.line.front().is_some() };
             let share = if queue.line.sole().is_some() { left } else { 1 };
             let run = tables.deliver_run(consumer, share, (id, queue), self.now_ms, store, effects);
-            let Run { no_ack, delivered, redelivered, expired } = run;
-            if delivered == 0 && expired.is_none() {
+            let Run { given, expired } = run;
+            if given.count == 0 && expired.is_none() {
                 return false;
             }
-            left -= delivered;
-            self.ready -= delivered;
-            if delivered > 0 {
+            left -= given.count;
+            if given.count > 0 {
                 queue.line.rotate();
             }
-            queue.drain.count_take(delivered as u64);
-            queue.counters.redelivered += redelivered as u64;
-            totals.redelivered += redelivered as u64;
-            if no_ack {
-                queue.counters.delivered_auto_ack += delivered as u64;
-                totals.delivered_auto_ack += delivered as u64;
-            } else {
-                queue.counters.delivered_manual_ack += delivered as u64;
-                totals.delivered_manual_ack += delivered as u64;
-                queue.unacknowledged += delivered;
-                self.unacknowledged += delivered;
-            }
+            books.delivered(queue, &given);
             if let Some(expired) = expired {
                 left -= 1;
-                self.expired(id, expired);
+                self.expired(id, &expired);
             }
         }
         true

@@ -1,11 +1,11 @@
 //! Times to live: messages that expire at the head of their queue, and queues that expire unused.
 
+use super::Broker;
 use super::effects::Effects;
 use super::exchange::QueueId;
 use super::message::NEVER;
 use super::queue_commands::DeletedQueue;
 use super::store::Store;
-use super::{Broker, queue::Taken};
 use std::collections::BTreeSet;
 
 /// When to look at which queue: each is in it once at most, and a deleted one is not.
@@ -80,21 +80,9 @@ impl<S: Store> Broker<S> {
                 }
                 continue;
             };
-            self.expired(id, taken);
+            self.expired(id, &taken);
         }
         self.schedule_expiry(id);
-    }
-
-    /// A message that was taken off a backlog turned out to be expired.
-    pub(super) fn expired(&mut self, id: QueueId, taken: Taken) {
-        self.ready -= 1;
-        let queue = &mut self.queues[id.0 as usize];
-        queue.counters.expired += 1;
-        if let Some(durable_id) = queue.durable_id
-            && taken.message.is_persistent()
-        {
-            self.store.removed(durable_id, taken.sequence);
-        }
     }
 
     /// Makes sure that the queue is looked at when its head or the queue itself expires.

@@ -16,6 +16,7 @@
 //! | `exchange_commands`, `queue_commands` | declare, delete, purge, bind |
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
+//! | `flow` | the one way into a queue and out of it, and the ledger |
 //! | `dispatch` | from a queue's backlog to its consumers |
 //! | `stalled` | consumers that wait for their connection's outbox |
 //! | `replenish` | when a consumer that had all it may have is given more |
@@ -43,6 +44,7 @@ pub mod exchange;
 mod exchange_commands;
 mod expiration;
 mod expiry;
+mod flow;
 mod keys;
 mod lifecycle;
 pub mod memory;
@@ -75,6 +77,7 @@ pub use done::Done;
 pub use effects::{Effects, Recipient, Room};
 pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
+pub use flow::QueueCounters;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
@@ -87,6 +90,7 @@ use channel::Confirms;
 use consumer::Consumer;
 use exchange::QueueId;
 use expiry::ExpiryQueue;
+use flow::Books;
 use hashbrown::HashMap;
 use lifecycle::ConnectionState;
 use names::NameGenerator;
@@ -182,10 +186,7 @@ pub struct Broker<S: Store> {
     /// Of the last change of what exists that the log was told of.
     last_definition: LogPosition,
     route_scratch: Vec<QueueId>,
-    totals: Totals,
-    /// Messages in all backlogs, and unacknowledged ones.
-    ready: usize,
-    unacknowledged: usize,
+    books: Books,
 }
 
 impl<S: Store> Broker<S> {
@@ -215,9 +216,7 @@ impl<S: Store> Broker<S> {
             queue_serial: 0,
             last_definition: LogPosition::default(),
             route_scratch: Vec::new(),
-            totals: Totals::default(),
-            ready: 0,
-            unacknowledged: 0,
+            books: Books::default(),
         }
     }
 
@@ -259,7 +258,7 @@ impl<S: Store> Broker<S> {
     }
 
     pub fn totals(&self) -> &Totals {
-        &self.totals
+        &self.books.totals
     }
 
     #[inline]
@@ -304,7 +303,7 @@ impl<S: Store> Broker<S> {
             }
             if let Some((delivery_tag, count)) = confirms.take_confirmable(durable) {
                 effects.confirm(channel.connection, channel.number, delivery_tag, count > 1);
-                self.totals.confirmed += count;
+                self.books.totals.confirmed += count;
             }
             if confirms.is_waiting() {
                 still_waiting.push(id);

@@ -7,7 +7,6 @@
 
 use super::exchange::QueueId;
 use super::memory::{held_memory_bytes, message_memory_bytes};
-use super::page::Page;
 use super::queue::{AskedFor, CHUNK_BYTES, PageOut};
 use super::store::{DurableQueueId, PageId, Store};
 use super::{Broker, VhostId};
@@ -94,7 +93,7 @@ impl<S: Store> Broker<S> {
     /// Consumers that hold much and settle nothing get no more. A queue of which nothing is unsettled always goes on.
     fn may_bring_back(&self, id: QueueId) -> bool {
         let soon_bytes = held_memory_bytes() + self.paging.coming_bytes;
-        soon_bytes < self.settings.message_memory.most_bytes || self.queue(id).unacknowledged == 0
+        soon_bytes < self.settings.message_memory.most_bytes || self.queue(id).ledger.unacknowledged() == 0
     }
 
     /// The memory of messages when all that was asked for is here.
@@ -168,7 +167,7 @@ impl<S: Store> Broker<S> {
         moved
     }
 
-    fn count_paged(&mut self, id: QueueId, was_paged: bool) {
+    pub(super) fn count_paged(&mut self, id: QueueId, was_paged: bool) {
         let is_paged = self.queue(id).backlog.is_paged();
         self.paging.paged_queues += usize::from(is_paged);
         self.paging.paged_queues -= usize::from(was_paged);
@@ -196,7 +195,7 @@ impl<S: Store> Broker<S> {
 
     /// Brings the head of a queue back.
     #[cold]
-    fn refill(&mut self, id: QueueId) {
+    pub(super) fn refill(&mut self, id: QueueId) {
         if self.may_bring_back(id) {
             self.refill_to(id, self.window());
         } else if !std::mem::replace(&mut self.queue_mut(id).starved, true) {
@@ -234,7 +233,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// The head may be in memory again, or another one.
-    fn head_came_back(&mut self, id: QueueId, was_paged: bool) {
+    pub(super) fn head_came_back(&mut self, id: QueueId, was_paged: bool) {
         self.count_paged(id, was_paged);
         let queue = self.queue(id);
         if queue.line.front().is_some() && !queue.backlog.is_empty() && !queue.backlog.head_is_away() {
@@ -267,48 +266,10 @@ impl<S: Store> Broker<S> {
         self.count_paged(id, was_paged);
     }
 
-    /// Messages of an earlier run will be loaded into a queue that was just restored.
-    pub fn expect_messages(&mut self, id: QueueId, messages: usize, next_sequence: u64, delivered_below: u64) {
-        let queue = &mut self.queues[id.0 as usize];
-        queue.backlog.expect(messages, next_sequence, delivered_below);
-        self.ready += messages;
-        self.count_paged(id, false);
-    }
-
-    /// Messages of an earlier run, for the queue of that number if it still is there. All of its messages below
-    /// `complete_below` have come.
-    pub fn load_page(&mut self, id: QueueId, durable_id: DurableQueueId, page: Page, complete_below: u64) {
-        let keep_here = message_memory_bytes() < self.settings.message_memory.paging_bytes / 2;
-        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
-        let Some(queue) = queue else { return };
-        let was_paged = queue.backlog.is_paged();
-        let is_wanted = queue.line.front().is_some();
-        self.ready -= queue.backlog.load(page, complete_below, keep_here, &mut self.store);
-        self.count_paged(id, was_paged);
-        if is_wanted {
-            self.refill(id);
-        }
-        self.schedule_expiry(id);
-    }
-
-    /// Nothing more will be loaded into the queue of that number. Says how many of its messages are lost.
-    pub fn loaded(&mut self, id: QueueId, durable_id: DurableQueueId) -> usize {
-        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
-        let Some(queue) = queue else { return 0 };
-        let was_paged = queue.backlog.is_paged();
-        let lost = queue.backlog.loaded();
-        self.ready -= lost;
-        // What waited for those that are lost is the head now.
-        self.head_came_back(id, was_paged);
-        self.read_ahead(id);
-        self.schedule_expiry(id);
-        lost
-    }
-
     /// For each durable queue, the sequence below which messages may have been delivered.
     pub fn delivered_marks(&self) -> impl Iterator<Item = (DurableQueueId, u64)> + '_ {
         let durable = self.queues.iter().filter_map(|(_, queue)| Some((queue.durable_id?, queue)));
-        let held = durable.filter(|(_, queue)| !queue.backlog.is_empty() || queue.unacknowledged > 0);
+        let held = durable.filter(|(_, queue)| !queue.backlog.is_empty() || queue.ledger.unacknowledged() > 0);
         held.map(|(id, queue)| (id, queue.backlog.delivered_below()))
     }
 }

@@ -76,7 +76,7 @@ impl PressureLimits {
                 QueuePressure::None
             };
         }
-        let (published, elapsed_ms) = queue.drain.published(queue.counters.published, now_ms);
+        let (published, elapsed_ms) = queue.drain.published(queue.ledger.counters().published, now_ms);
         let at_floor = self.floor_messages_per_s.saturating_mul(elapsed_ms + 1) / 1000;
         let allowed = match is_slow {
             true => at_floor,
@@ -117,7 +117,7 @@ impl<S: Store> Broker<S> {
         let mut is_one_full = false;
         for &id in queues {
             let Some(queue) = self.published_queue(id, newest_queue) else { continue };
-            let messages_per_s = queue.drain.messages_per_s(queue.counters.published, now_ms);
+            let messages_per_s = queue.drain.messages_per_s(queue.ledger.counters().published, now_ms);
             if queue.backlog.len() > limits.short_messages(messages_per_s) {
                 is_one_full = true;
                 continue;
@@ -146,7 +146,7 @@ impl<S: Store> Broker<S> {
         let short = short.filter(|short| now_ms - short.seen_at_ms <= SHORT_REMEMBERED_MS);
         let pressure = queues.iter().map(|&id| {
             let Some(queue) = self.published_queue(id, newest_queue) else { return QueuePressure::None };
-            let messages_per_s = queue.drain.messages_per_s(queue.counters.published, now_ms);
+            let messages_per_s = queue.drain.messages_per_s(queue.ledger.counters().published, now_ms);
             if queue.backlog.len() <= limits.short_messages(messages_per_s) {
                 return QueuePressure::None;
             }

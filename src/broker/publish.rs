@@ -1,12 +1,11 @@
 //! From a publish to its queues: routing, hand-over or enqueueing, returns, confirms, and replies to reply addresses.
 
 use super::channel::{ChannelMode, PendingPublish};
-use super::dispatch::HandOver;
 use super::effects::{Effects, Recipient};
 use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
-use super::message::{Attributes, Content, MessageRef, NEVER};
-use super::queue::Taken;
-use super::store::{LogPosition, Route, Store};
+use super::flow::Kept;
+use super::message::{Attributes, Content, MessageRef};
+use super::store::{LogPosition, Store};
 use super::{Broker, Caller, ChannelId, Epoch, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 use std::cell::Cell;
@@ -38,15 +37,6 @@ pub struct Publication<'a> {
 pub fn oversized(body_size: u64, limit: usize) -> AmqpError {
     let explanation = format!("message size {body_size} is larger than configured max size {limit}");
     AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
-}
-
-/// What the queues of a publish share.
-#[derive(Default)]
-struct Kept {
-    /// The stored message, once a queue needs it.
-    message: Option<MessageRef>,
-    /// Where the log has it, once a queue is durable.
-    position: LogPosition,
 }
 
 impl<S: Store> Broker<S> {
@@ -134,10 +124,10 @@ impl<S: Store> Broker<S> {
     ) {
         let mut kept = Kept::default();
         match queues {
-            [queue] => self.publish_to_queue(*queue, publication, true, &mut kept, effects),
+            [queue] => self.enter(*queue, publication, true, &mut kept, effects),
             _ => self.publish_to_many(channel, queues, publication, &mut kept, effects),
         }
-        self.totals.received += 1;
+        self.books.totals.received += 1;
         self.count_for_confirm(channel, kept.position);
     }
 
@@ -208,9 +198,9 @@ impl<S: Store> Broker<S> {
             };
             // A reply is not held back: the requester bounds how many are under way.
             let _ = effects.deliver(recipient, delivery_tag, false, &publication.content);
-            self.totals.delivered_auto_ack += 1;
+            self.books.replied();
         }
-        self.totals.received += 1;
+        self.books.totals.received += 1;
         if publication.mandatory {
             self.return_unroutable(channel, &publication.content, effects);
         }
@@ -220,7 +210,7 @@ impl<S: Store> Broker<S> {
     fn return_unroutable(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {
         let channel = self.channel(channel);
         effects.return_unroutable(channel.connection, channel.number, content);
-        self.totals.unroutable_returned += 1;
+        self.books.totals.unroutable_returned += 1;
     }
 
     /// Publishes to any number of queues.
@@ -236,58 +226,11 @@ impl<S: Store> Broker<S> {
             if publication.mandatory {
                 self.return_unroutable(channel, &publication.content, effects);
             } else {
-                self.totals.unroutable_dropped += 1;
+                self.books.totals.unroutable_dropped += 1;
             }
         }
         for &queue in queues {
-            self.publish_to_queue(queue, publication, queues.len() == 1, kept, effects);
-        }
-    }
-
-    /// Hands a message to a consumer that waits, or appends it.
-    #[inline]
-    fn publish_to_queue(
-        &mut self,
-        id: QueueId,
-        publication: &Publication<'_>,
-        is_only_queue: bool,
-        kept: &mut Kept,
-        effects: &mut impl Effects,
-    ) {
-        let Publication { content, attributes, .. } = publication;
-        let queue = &mut self.queues[id.0 as usize];
-        queue.counters.published += 1;
-        let handed_over =
-            if queue.backlog.is_empty() { self.hand_over(id, content, effects) } else { HandOver::NobodyReady };
-        if let HandOver::Done = handed_over {
-            return;
-        }
-        let queue = &mut self.queues[id.0 as usize];
-        let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
-        if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
-            let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
-            let route = Route { queue: queue_id, sequence: queue.backlog.next_sequence(), expires_at_ms };
-            kept.position = self.store.enqueued(route, content, attributes.priority, kept.position);
-        }
-        let mut message = || kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
-        if let HandOver::MustBeKept(consumer) = handed_over {
-            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false };
-            return self.hand_over_kept(id, consumer, taken, effects);
-        }
-        let began_chunk = match is_only_queue && queue.backlog.packs(content) {
-            true => queue.backlog.push_packed(content, *attributes, expires_at_ms),
-            false => queue.backlog.push(message(), expires_at_ms),
-        };
-        self.ready += 1;
-        if !queue.touched && queue.line.front().is_some() {
-            queue.touched = true;
-            self.touched_queues.push_back(id);
-        }
-        if expires_at_ms != NEVER {
-            self.schedule_expiry(id);
-        }
-        if began_chunk {
-            self.note_growth(id);
+            self.enter(queue, publication, queues.len() == 1, kept, effects);
         }
     }
 
@@ -352,7 +295,7 @@ impl<S: Store> Broker<S> {
             Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),
             None => {
                 self.publish_to_many(channel, &queues, &publication, &mut kept, effects);
-                self.totals.received += 1;
+                self.books.totals.received += 1;
             }
         }
         self.route_scratch = queues;

@@ -117,7 +117,7 @@ impl<S: Store> Broker<S> {
 
     fn declared(&mut self, id: QueueId, effects: &mut impl Effects) -> Done<Declared> {
         self.settle_deliveries(id, effects);
-        self.totals.queues_declared += 1;
+        self.books.totals.queues_declared += 1;
         self.use_queue(id);
         let queue = self.queue(id);
         let declared = Declared {
@@ -233,7 +233,7 @@ impl<S: Store> Broker<S> {
         {
             connection.exclusive_queues.push(id);
         }
-        self.totals.queues_created += 1;
+        self.books.totals.queues_created += 1;
         Ok(id)
     }
 
@@ -245,12 +245,6 @@ impl<S: Store> Broker<S> {
         self.vhosts[vhost].queues += 1;
         self.change_routes(vhost, |router| router.queue_added(&name, id, durable));
         id
-    }
-
-    /// Forgets a deleted queue of which nothing is unacknowledged.
-    pub(super) fn free_queue(&mut self, id: QueueId) {
-        let queue = self.queues.remove(id.0 as usize);
-        self.vhosts[queue.properties.vhost].queues -= 1;
     }
 
     /// The queue that this channel declared last: what an empty name means.
@@ -352,28 +346,6 @@ impl<S: Store> Broker<S> {
         })
     }
 
-    fn purge(&mut self, id: QueueId) -> u32 {
-        let queue = &self.queues[id.0 as usize];
-        let length = queue.backlog.len();
-        if let Some(durable_id) = queue.durable_id {
-            match queue.backlog.next_sequence().checked_sub(1) {
-                Some(last) if queue.unacknowledged == 0 => _ = self.store.purged(durable_id, last),
-                _ => {
-                    for sequence in queue.backlog.returned_sequences() {
-                        self.store.removed(durable_id, sequence);
-                    }
-                    // Transient messages among them are none of the log's, and it takes no notice.
-                    if let Some((first, last)) = queue.backlog.ring_range() {
-                        self.store.removed_range(durable_id, first, last);
-                    }
-                }
-            }
-        }
-        self.clear_backlog(id);
-        self.ready -= length;
-        count(length)
-    }
-
     /// `queue.delete`. Deleting what doesn't exist is fine. The caller answers, then tells the cancelled consumers.
     ///
     /// # Errors
@@ -415,7 +387,7 @@ impl<S: Store> Broker<S> {
         let vhost = self.queue(id).properties.vhost;
         let auto_deleted = self.change_routes(vhost, |router| router.queue_removed(id));
         self.define_auto_deleted(vhost, &auto_deleted);
-        self.totals.queues_deleted += 1;
+        self.books.totals.queues_deleted += 1;
         // The log forgets the messages with their queue.
         let durable_id = self.queue_mut(id).durable_id.take();
         let message_count = self.purge(id);
@@ -437,9 +409,7 @@ impl<S: Store> Broker<S> {
         {
             connection.exclusive_queues.retain(|exclusive| *exclusive != id);
         }
-        if self.queue(id).unacknowledged == 0 {
-            self.free_queue(id);
-        }
+        self.forget_deleted(id);
         DeletedQueue { message_count, cancelled }
     }
 

@@ -3,7 +3,7 @@
 use super::channel::{ChannelMode, PendingSettlement, Settlement, Transaction};
 use super::consumer::ConsumerState;
 use super::effects::Effects;
-use super::exchange::QueueId;
+use super::flow::Departure;
 use super::store::{LogPosition, Store};
 use super::unacknowledged::Delivered;
 use super::{Broker, ChannelId, ConsumerId, Done};
@@ -41,8 +41,10 @@ impl<S: Store> Broker<S> {
     }
 
     fn settle_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
-        if outcome != Settlement::Requeued && !self.is_transactional(id) {
-            self.remove_up_to(id, delivery_tag, outcome);
+        if let Some(departure) = departure(outcome)
+            && !self.is_transactional(id)
+        {
+            self.settle_runs(id, delivery_tag, departure);
         }
         while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
             self.settle_or_keep(id, tag, delivered, outcome);
@@ -50,34 +52,17 @@ impl<S: Store> Broker<S> {
         self.await_turns(id);
     }
 
-    /// Removes deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
-    fn remove_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
-        loop {
-            let Self { channels, queues, store, .. } = self;
-            let channel = &mut channels[id.0 as usize];
-            let Some(run) = channel.unacknowledged.next_run(delivery_tag) else { return };
-            let (queue_id, consumer) = run;
-            let queue = &mut queues[queue_id.0 as usize];
-            if queue.deleted {
+    /// Settles deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
+    fn settle_runs(&mut self, id: ChannelId, delivery_tag: u64, departure: Departure) {
+        while let Some(run) = self.channel(id).unacknowledged.next_run(delivery_tag) {
+            if self.queue(run.0).deleted {
                 return;
             }
-            let count = match queue.durable_id {
-                Some(durable_id) => channel.unacknowledged.drop_run(delivery_tag, run, |taken| {
-                    if taken.message.is_persistent() {
-                        store.removed(durable_id, taken.sequence);
-                    }
-                }),
-                None => channel.unacknowledged.drop_run(delivery_tag, run, |_| {}),
-            };
-            queue.unacknowledged -= count;
-            let acknowledged = if outcome == Settlement::Acknowledged { count as u64 } else { 0 };
-            queue.counters.acknowledged += acknowledged;
-            if let Some(consumer) = consumer {
-                channel.consumer_deliveries -= count as u32;
-                self.give_credit_back(consumer, count as u32);
+            let count = self.settled_run(id, delivery_tag, run, departure) as u32;
+            if let Some(consumer) = run.1 {
+                self.channel_mut(id).consumer_deliveries -= count;
+                self.give_credit_back(consumer, count);
             }
-            self.unacknowledged -= count;
-            self.totals.acknowledged += acknowledged;
         }
     }
 
@@ -94,37 +79,16 @@ impl<S: Store> Broker<S> {
     #[inline]
     fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement) {
         let Delivered { taken, queue: queue_id, consumer } = delivered;
-        self.unacknowledged -= 1;
-        let queue = &mut self.queues[queue_id.0 as usize];
-        queue.unacknowledged -= 1;
-        if queue.deleted {
-            self.forget_deleted(queue_id);
-        } else if outcome == Settlement::Requeued {
-            queue.backlog.put_back(taken);
-            self.ready += 1;
-            self.touch(queue_id);
-            self.schedule_expiry(queue_id);
+        if self.queue(queue_id).deleted {
+            self.settled_too_late(queue_id);
+        } else if let Some(departure) = departure(outcome) {
+            self.settled(queue_id, &taken, departure);
         } else {
-            let acknowledged = u64::from(outcome == Settlement::Acknowledged);
-            queue.counters.acknowledged += acknowledged;
-            self.totals.acknowledged += acknowledged;
-            if let Some(durable_id) = queue.durable_id
-                && taken.message.is_persistent()
-            {
-                self.store.removed(durable_id, taken.sequence);
-            }
+            self.put_back(queue_id, taken);
         }
         if let Some(consumer) = consumer {
             self.channels[id.0 as usize].consumer_deliveries -= 1;
             self.give_credit_back(consumer, 1);
-        }
-    }
-
-    /// Frees a deleted queue's slot once nothing of it is unacknowledged.
-    #[cold]
-    fn forget_deleted(&mut self, id: QueueId) {
-        if self.queue(id).unacknowledged == 0 {
-            self.free_queue(id);
         }
     }
 
@@ -239,6 +203,16 @@ impl<S: Store> Broker<S> {
     }
 }
 
+/// How a message leaves for good; `None` when it does not.
+#[inline]
+fn departure(outcome: Settlement) -> Option<Departure> {
+    match outcome {
+        Settlement::Acknowledged => Some(Departure::Acknowledged),
+        Settlement::Discarded => Some(Departure::Rejected),
+        Settlement::Requeued => None,
+    }
+}
+
 fn unknown_delivery_tag(delivery_tag: u64) -> AmqpError {
     AmqpError::channel(ReplyCode::PreconditionFailed, format!("unknown delivery tag {delivery_tag}"))
 }
@@ -282,7 +256,7 @@ mod tests {
             broker.commit(channel, &mut Nobody).unwrap();
         }
         broker.census();
-        (broker.totals().acknowledged, broker.queue(queue).counters.acknowledged)
+        (broker.totals().acknowledged, broker.queue(queue).ledger.counters().acknowledged)
     }
 
     #[test]

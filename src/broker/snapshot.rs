@@ -6,7 +6,8 @@
 
 use super::channel::ChannelMode;
 use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
-use super::queue::{Queue, QueueCounters, Waiting};
+use super::flow::QueueCounters;
+use super::queue::{Queue, Waiting};
 use super::store::Store;
 use super::vhost::{Vhost, Vhosts};
 use super::{Broker, Channel, ConnectionId, Totals, VhostId};
@@ -200,9 +201,9 @@ pub struct TotalsSnapshot {
 impl<S: Store> Broker<S> {
     pub fn snapshot_totals(&self) -> TotalsSnapshot {
         TotalsSnapshot {
-            totals: self.totals,
-            messages_ready: self.ready,
-            messages_unacknowledged: self.unacknowledged,
+            totals: self.books.totals,
+            messages_ready: self.books.ready(),
+            messages_unacknowledged: self.books.unacknowledged(),
             // The slab also holds deleted queues and cancelled consumers until their last message is settled.
             queues: self.vhosts.iter().map(|vhost| vhost.router().queue_count()).sum(),
             exchanges: self.vhosts.iter().map(|vhost| vhost.router().exchange_count()).sum(),
@@ -286,12 +287,12 @@ impl<S: Store> Broker<S> {
             exclusive_owner: properties.exclusive_owner,
             arguments: properties.arguments.clone(),
             messages_ready: queue.backlog.len(),
-            messages_unacknowledged: queue.unacknowledged,
+            messages_unacknowledged: queue.ledger.unacknowledged(),
             head_message_timestamp: queue.backlog.head_entry().and_then(|head| {
                 PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)
             }),
             consumers: queue.consumers.len(),
-            counters: queue.counters,
+            counters: *queue.ledger.counters(),
             memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
         }
     }

@@ -18,6 +18,9 @@ pub struct Delivered {
     pub consumer: Option<ConsumerId>,
 }
 
+/// Of which queue and consumer a run of deliveries is.
+pub type DeliveredRun = (QueueId, Option<ConsumerId>);
+
 /// Rings shorter than this are never thinned.
 const THINNING_MIN: usize = 256;
 /// A ring is thinned when less than one in this many of its slots is in use.
@@ -127,7 +130,7 @@ impl Unacknowledged {
 
     /// Of which queue and consumer the delivery with the lowest tag is, if that is at most `delivery_tag`.
     #[inline]
-    pub fn next_run(&self, delivery_tag: u64) -> Option<(QueueId, Option<ConsumerId>)> {
+    pub fn next_run(&self, delivery_tag: u64) -> Option<DeliveredRun> {
         let delivered = match self.stragglers.first_key_value() {
             Some((tag, delivered)) => Some(delivered).filter(|_| *tag <= delivery_tag),
             None if self.base <= delivery_tag => self.ring.front().and_then(Option::as_ref),
@@ -139,12 +142,7 @@ impl Unacknowledged {
     /// Drops the deliveries with the lowest tags up to `delivery_tag`, as long as they are of this queue and consumer.
     /// Says how many those were. `each` sees them before.
     #[inline]
-    pub fn drop_run(
-        &mut self,
-        delivery_tag: u64,
-        run: (QueueId, Option<ConsumerId>),
-        mut each: impl FnMut(&Taken),
-    ) -> usize {
+    pub fn drop_run(&mut self, delivery_tag: u64, run: DeliveredRun, mut each: impl FnMut(&Taken)) -> usize {
         let mut count = 0;
         if !self.stragglers.is_empty() {
             while self.next_run(delivery_tag) == Some(run)

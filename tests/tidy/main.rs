@@ -121,6 +121,29 @@ fn pure_rooms_touch_no_system() {
     assert_none(complaints);
 }
 
+/// What the store is told of messages, and where the broker tells it.
+const TOLD_OF_MESSAGES: [&str; 4] = [".enqueued(", ".removed(", ".removed_range(", ".purged("];
+const TELLS_OF_MESSAGES: &str = "src/broker/flow/";
+
+#[test]
+fn messages_enter_and_leave_in_one_place() {
+    let mut complaints = Vec::new();
+    let mut tellers = 0;
+    for file in files_of_room("broker") {
+        let is_the_place = file.path.to_string_lossy().contains(TELLS_OF_MESSAGES);
+        for (number, line) in file.code() {
+            for told in TOLD_OF_MESSAGES.iter().filter(|told| line.contains(*told)) {
+                tellers += usize::from(is_the_place);
+                if !is_the_place {
+                    complaints.push(complaint(&file, number, &format!("{told} is for {TELLS_OF_MESSAGES} alone")));
+                }
+            }
+        }
+    }
+    assert_none(complaints);
+    assert!(tellers >= TOLD_OF_MESSAGES.len(), "somebody tells the store of each");
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     let mut complaints = Vec::new();

@@ -42,7 +42,7 @@ pub const WALLS: [Wall; 14] = [
             "broker::snapshot",
             // Figures that the snapshots carry.
             "broker::Totals",
-            "broker::queue::QueueCounters",
+            "broker::QueueCounters",
             // Which resource is low, in the words that clients are told.
             "connection::Alarm",
             // Names, tables and properties, which HTTP's JSON is turned into.

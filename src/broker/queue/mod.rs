@@ -18,6 +18,7 @@ pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
 
 use super::consumer::Line;
+use super::flow::Ledger;
 use super::message::NEVER;
 use super::store::DurableQueueId;
 use super::{ConnectionId, ConsumerId, VhostId};
@@ -34,27 +35,6 @@ pub struct QueueProperties {
     pub arguments: FieldTable,
 }
 
-/// What happened to a queue's messages since it was declared.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct QueueCounters {
-    /// Messages that were routed here, straight to a consumer or not.
-    pub published: u64,
-    /// Deliveries to consumers without acknowledgements; redeliveries count again.
-    pub delivered_auto_ack: u64,
-    /// Deliveries to consumers with acknowledgements; redeliveries count again.
-    pub delivered_manual_ack: u64,
-    /// Messages that `basic.get` took without acknowledgement.
-    pub got_auto_ack: u64,
-    /// Messages that `basic.get` took with acknowledgement.
-    pub got_manual_ack: u64,
-    /// Deliveries and gets, counted above, of messages that were given to somebody before.
-    pub redelivered: u64,
-    /// Messages that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
-    pub acknowledged: u64,
-    /// Messages that were dropped because their time to live was over.
-    pub expired: u64,
-}
-
 pub struct Queue {
     /// Tells it from an earlier queue of the same name or slot.
     pub serial: u64,
@@ -63,8 +43,8 @@ pub struct Queue {
     /// What the log calls it; `None` for a queue that doesn't survive a restart.
     pub durable_id: Option<DurableQueueId>,
     pub backlog: Backlog,
-    /// Messages given to clients and not settled.
-    pub unacknowledged: usize,
+    /// What came in and how it went out.
+    pub ledger: Ledger,
     pub line: Line,
     /// Everyone who consumes, in line or not.
     pub consumers: Vec<ConsumerId>,
@@ -86,7 +66,6 @@ pub struct Queue {
     pub last_used_ms: u64,
     /// When the broker looks at it for expiry next; [`NEVER`] when nothing is scheduled.
     pub scheduled_ms: u64,
-    pub counters: QueueCounters,
     pub drain: Drain,
 }
 
@@ -104,7 +83,7 @@ impl Queue {
             settings,
             durable_id,
             backlog: Backlog::default(),
-            unacknowledged: 0,
+            ledger: Ledger::default(),
             line: Line::default(),
             consumers: Vec::new(),
             prioritised: 0,
@@ -116,7 +95,6 @@ impl Queue {
             deleted: false,
             last_used_ms: now_ms,
             scheduled_ms: NEVER,
-            counters: QueueCounters::default(),
             drain: Drain::new(now_ms),
         }
     }

@@ -1,0 +1,131 @@
+//! Into a queue: published, put back, or brought back by a restart.
+
+use super::ledger::Books;
+use crate::broker::Broker;
+use crate::broker::dispatch::HandOver;
+use crate::broker::effects::Effects;
+use crate::broker::exchange::QueueId;
+use crate::broker::memory::message_memory_bytes;
+use crate::broker::message::{MessageRef, NEVER};
+use crate::broker::page::Page;
+use crate::broker::publish::Publication;
+use crate::broker::queue::{Queue, Taken};
+use crate::broker::store::{DurableQueueId, LogPosition, Route, Store};
+
+/// What the queues of a publish share.
+#[derive(Default)]
+pub(in crate::broker) struct Kept {
+    /// The stored message, once a queue needs it.
+    pub message: Option<MessageRef>,
+    /// Where the log has it, once a queue is durable.
+    pub position: LogPosition,
+}
+
+impl Books {
+    /// Messages were published that went straight to a consumer, which does not acknowledge.
+    pub fn went_through_lane(&mut self, queue: &mut Queue, count: u64) {
+        queue.ledger.counters.published += count;
+        self.totals.received += count;
+        self.passed_through(queue, count);
+    }
+}
+
+impl<S: Store> Broker<S> {
+    /// Hands a publish to a consumer that waits, or appends it.
+    #[inline]
+    pub(in crate::broker) fn enter(
+        &mut self,
+        id: QueueId,
+        publication: &Publication<'_>,
+        is_only_queue: bool,
+        kept: &mut Kept,
+        effects: &mut impl Effects,
+    ) {
+        let Publication { content, attributes, .. } = publication;
+        let queue = &mut self.queues[id.0 as usize];
+        queue.ledger.counters.published += 1;
+        let handed_over =
+            if queue.backlog.is_empty() { self.hand_over(id, content, effects) } else { HandOver::NobodyReady };
+        if let HandOver::Done = handed_over {
+            return;
+        }
+        let queue = &mut self.queues[id.0 as usize];
+        let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
+        if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
+            let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
+            let route = Route { queue: queue_id, sequence: queue.backlog.next_sequence(), expires_at_ms };
+            kept.position = self.store.enqueued(route, content, attributes.priority, kept.position);
+        }
+        let mut message = || kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
+        if let HandOver::MustBeKept(consumer) = handed_over {
+            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false };
+            return self.hand_over_kept(id, consumer, taken, effects);
+        }
+        let began_chunk = match is_only_queue && queue.backlog.packs(content) {
+            true => queue.backlog.push_packed(content, *attributes, expires_at_ms),
+            false => queue.backlog.push(message(), expires_at_ms),
+        };
+        self.books.ready += 1;
+        if !queue.touched && queue.line.front().is_some() {
+            queue.touched = true;
+            self.touched_queues.push_back(id);
+        }
+        if expires_at_ms != NEVER {
+            self.schedule_expiry(id);
+        }
+        if began_chunk {
+            self.note_growth(id);
+        }
+    }
+
+    /// A message that was given to a client goes back to its place.
+    #[inline]
+    pub(in crate::broker) fn put_back(&mut self, id: QueueId, taken: Taken) {
+        let queue = &mut self.queues[id.0 as usize];
+        queue.ledger.unacknowledged -= 1;
+        self.books.unacknowledged -= 1;
+        queue.backlog.put_back(taken);
+        self.books.ready += 1;
+        self.touch(id);
+        self.schedule_expiry(id);
+    }
+
+    /// Messages of an earlier run will be loaded into a queue that was just restored.
+    pub fn expect_messages(&mut self, id: QueueId, messages: usize, next_sequence: u64, delivered_below: u64) {
+        let queue = &mut self.queues[id.0 as usize];
+        queue.backlog.expect(messages, next_sequence, delivered_below);
+        queue.ledger.restored += messages as u64;
+        self.books.ready += messages;
+        self.count_paged(id, false);
+    }
+
+    /// Messages of an earlier run, for the queue of that number if it still is there. All of its messages below
+    /// `complete_below` have come.
+    pub fn load_page(&mut self, id: QueueId, durable_id: DurableQueueId, page: Page, complete_below: u64) {
+        let keep_here = message_memory_bytes() < self.settings.message_memory.paging_bytes / 2;
+        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
+        let Some(queue) = queue else { return };
+        let was_paged = queue.backlog.is_paged();
+        let is_wanted = queue.line.front().is_some();
+        let lost = queue.backlog.load(page, complete_below, keep_here, &mut self.store);
+        self.lose(id, lost);
+        self.count_paged(id, was_paged);
+        if is_wanted {
+            self.refill(id);
+        }
+        self.schedule_expiry(id);
+    }
+
+    /// Nothing more will be loaded into the queue of that number. Says how many of its messages are lost.
+    pub fn loaded(&mut self, id: QueueId, durable_id: DurableQueueId) -> usize {
+        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
+        let Some(queue) = queue else { return 0 };
+        let was_paged = queue.backlog.is_paged();
+        let lost = queue.backlog.loaded();
+        self.lose(id, lost);
+        // What waited for those that are lost is the head now.
+        self.head_came_back(id, was_paged);
+        self.head_moved(id);
+        lost
+    }
+}

@@ -1,0 +1,222 @@
+//! Out of a queue: given to a client, which may be for good, or gone another way.
+
+use super::ledger::Books;
+use crate::broker::exchange::QueueId;
+use crate::broker::queue::{Queue, Taken};
+use crate::broker::queue_commands::count;
+use crate::broker::store::{DurableQueueId, Store};
+use crate::broker::unacknowledged::DeliveredRun;
+use crate::broker::{Broker, ChannelId};
+
+/// How a single message left its queue for good, when it was not by being given away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::broker) enum Departure {
+    Acknowledged,
+    Rejected,
+    Expired,
+}
+
+/// Messages of a backlog that went to one consumer.
+pub(in crate::broker) struct Given {
+    pub no_ack: bool,
+    pub count: usize,
+    /// Of these, how many were given to somebody before.
+    pub redelivered: usize,
+}
+
+/// Tells the store of a message that left for good.
+#[inline]
+pub(in crate::broker) fn tell_removed(store: &mut impl Store, queue: Option<DurableQueueId>, taken: &Taken) {
+    if let Some(queue) = queue
+        && taken.message.is_persistent()
+    {
+        store.removed(queue, taken.sequence);
+    }
+}
+
+impl Books {
+    /// A direct reply was delivered, through no queue.
+    pub fn replied(&mut self) {
+        self.replies += 1;
+        self.totals.delivered_auto_ack += 1;
+    }
+
+    /// Messages that were published to an empty queue went straight to a consumer, which does not acknowledge.
+    #[inline]
+    pub fn passed_through(&mut self, queue: &mut Queue, count: u64) {
+        queue.backlog.pass_through(count);
+        queue.drain.count_take(count);
+        queue.ledger.counters.delivered_auto_ack += count;
+        self.totals.delivered_auto_ack += count;
+    }
+
+    /// A message that was published to an empty queue went straight to a consumer, which will acknowledge it. Says its
+    /// sequence.
+    #[inline]
+    pub fn handed_over(&mut self, queue: &mut Queue) -> u64 {
+        queue.drain.count_take(1);
+        queue.ledger.counters.delivered_manual_ack += 1;
+        self.totals.delivered_manual_ack += 1;
+        self.hold(queue, 1);
+        queue.backlog.pass_through(1)
+    }
+
+    /// Messages of a queue's backlog were delivered.
+    #[inline]
+    pub fn delivered(&mut self, queue: &mut Queue, given: &Given) {
+        let &Given { no_ack, count, redelivered } = given;
+        self.taken(queue, count, redelivered);
+        let counters = &mut queue.ledger.counters;
+        if no_ack {
+            counters.delivered_auto_ack += count as u64;
+            self.totals.delivered_auto_ack += count as u64;
+        } else {
+            counters.delivered_manual_ack += count as u64;
+            self.totals.delivered_manual_ack += count as u64;
+            self.hold(queue, count);
+        }
+    }
+
+    /// `basic.get` took a message of a queue's backlog.
+    pub fn got(&mut self, queue: &mut Queue, no_ack: bool, redelivered: bool) {
+        self.taken(queue, 1, usize::from(redelivered));
+        let counters = &mut queue.ledger.counters;
+        if no_ack {
+            counters.got_auto_ack += 1;
+            self.totals.got_auto_ack += 1;
+        } else {
+            counters.got_manual_ack += 1;
+            self.totals.got_manual_ack += 1;
+            self.hold(queue, 1);
+        }
+    }
+
+    #[inline]
+    fn taken(&mut self, queue: &mut Queue, count: usize, redelivered: usize) {
+        self.ready -= count;
+        queue.drain.count_take(count as u64);
+        queue.ledger.counters.redelivered += redelivered as u64;
+        self.totals.redelivered += redelivered as u64;
+    }
+
+    #[inline]
+    fn hold(&mut self, queue: &mut Queue, count: usize) {
+        queue.ledger.unacknowledged += count;
+        self.unacknowledged += count;
+    }
+
+    #[inline]
+    fn release(&mut self, queue: &mut Queue, count: usize) {
+        queue.ledger.unacknowledged -= count;
+        self.unacknowledged -= count;
+    }
+
+    #[inline]
+    fn depart(&mut self, queue: &mut Queue, count: usize, departure: Departure) {
+        match departure {
+            Departure::Acknowledged => {
+                queue.ledger.counters.acknowledged += count as u64;
+                self.totals.acknowledged += count as u64;
+            }
+            Departure::Rejected => queue.ledger.dropped += count as u64,
+            Departure::Expired => queue.ledger.counters.expired += count as u64,
+        }
+    }
+}
+
+impl<S: Store> Broker<S> {
+    /// A message that was given to a client is settled, and leaves for good.
+    #[inline]
+    pub(in crate::broker) fn settled(&mut self, id: QueueId, taken: &Taken, departure: Departure) {
+        let Self { queues, books, store, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        books.release(queue, 1);
+        books.depart(queue, 1, departure);
+        tell_removed(store, queue.durable_id, taken);
+    }
+
+    /// As [`settled`](Self::settled), for the next run of a channel's deliveries up to `delivery_tag`. Says how many those
+    /// were.
+    pub(in crate::broker) fn settled_run(
+        &mut self,
+        channel: ChannelId,
+        delivery_tag: u64,
+        run: DeliveredRun,
+        departure: Departure,
+    ) -> usize {
+        let Self { channels, queues, books, store, .. } = self;
+        let unacknowledged = &mut channels[channel.0 as usize].unacknowledged;
+        let queue = &mut queues[run.0.0 as usize];
+        let count = match queue.durable_id {
+            Some(_) => unacknowledged.drop_run(delivery_tag, run, |taken| tell_removed(store, queue.durable_id, taken)),
+            None => unacknowledged.drop_run(delivery_tag, run, |_| {}),
+        };
+        books.release(queue, count);
+        books.depart(queue, count, departure);
+        count
+    }
+
+    /// A message of a deleted queue is settled, in whatever way. The last one takes the queue's slot along.
+    #[cold]
+    pub(in crate::broker) fn settled_too_late(&mut self, id: QueueId) {
+        let Self { queues, books, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        books.release(queue, 1);
+        queue.ledger.dropped += 1;
+        self.forget_deleted(id);
+    }
+
+    /// Frees a deleted queue's slot once nothing of it is unacknowledged.
+    pub(in crate::broker) fn forget_deleted(&mut self, id: QueueId) {
+        if self.queue(id).ledger.unacknowledged == 0 {
+            let queue = self.queues.remove(id.0 as usize);
+            self.vhosts[queue.properties.vhost].queues -= 1;
+            self.books.gone.add(&queue.ledger.counters);
+        }
+    }
+
+    /// A message that was taken off a backlog turned out to be expired.
+    pub(in crate::broker) fn expired(&mut self, id: QueueId, taken: &Taken) {
+        let Self { queues, books, store, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        books.ready -= 1;
+        books.depart(queue, 1, Departure::Expired);
+        tell_removed(store, queue.durable_id, taken);
+    }
+
+    /// Drops a queue's waiting messages, and says how many.
+    pub(in crate::broker) fn purge(&mut self, id: QueueId) -> u32 {
+        let queue = &mut self.queues[id.0 as usize];
+        let length = queue.backlog.len();
+        if let Some(durable_id) = queue.durable_id {
+            match queue.backlog.next_sequence().checked_sub(1) {
+                Some(last) if queue.ledger.unacknowledged == 0 => _ = self.store.purged(durable_id, last),
+                _ => {
+                    for sequence in queue.backlog.returned_sequences() {
+                        self.store.removed(durable_id, sequence);
+                    }
+                    // Transient messages among them are none of the log's, and it takes no notice.
+                    if let Some((first, last)) = queue.backlog.ring_range() {
+                        self.store.removed_range(durable_id, first, last);
+                    }
+                }
+            }
+        }
+        queue.ledger.dropped += length as u64;
+        self.books.ready -= length;
+        self.clear_backlog(id);
+        count(length)
+    }
+
+    /// So many messages of an earlier run never came.
+    pub(super) fn lose(&mut self, id: QueueId, count: usize) {
+        self.queues[id.0 as usize].ledger.dropped += count as u64;
+        self.books.ready -= count;
+    }
+
+    /// A queue's head is another one: more of it may have to come back to memory, and it may expire sooner.
+    pub(in crate::broker) fn head_moved(&mut self, id: QueueId) {
+        self.read_ahead(id);
+        self.schedule_expiry(id);
+    }
+}

@@ -1,0 +1,126 @@
+//! What came into queues, what is in them, and how it went out. Written by `enter` and `leave` alone.
+
+use crate::broker::Totals;
+
+/// What happened to a queue's messages since it was declared.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct QueueCounters {
+    /// Messages that were routed here, straight to a consumer or not.
+    pub published: u64,
+    /// Deliveries to consumers without acknowledgements; redeliveries count again.
+    pub delivered_auto_ack: u64,
+    /// Deliveries to consumers with acknowledgements; redeliveries count again.
+    pub delivered_manual_ack: u64,
+    /// Messages that `basic.get` took without acknowledgement.
+    pub got_auto_ack: u64,
+    /// Messages that `basic.get` took with acknowledgement.
+    pub got_manual_ack: u64,
+    /// Deliveries and gets, counted above, of messages that were given to somebody before.
+    pub redelivered: u64,
+    /// Messages that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
+    pub acknowledged: u64,
+    /// Messages that were dropped because their time to live was over.
+    pub expired: u64,
+}
+
+/// One queue's account: all that came in is ready, unacknowledged or gone.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Ledger {
+    pub(super) counters: QueueCounters,
+    /// Given to clients and not settled.
+    pub(super) unacknowledged: usize,
+    /// Came back with a restart.
+    pub(super) restored: u64,
+    /// Went without being counted above: rejected, purged, gone with their queue, or lost by the disk.
+    pub(super) dropped: u64,
+}
+
+impl Ledger {
+    #[inline]
+    pub fn counters(&self) -> &QueueCounters {
+        &self.counters
+    }
+
+    /// Messages given to clients and not settled.
+    #[inline]
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged
+    }
+
+    /// # Panics
+    /// When what came in is not what went out and what is there: of this, `ready` waits.
+    pub fn check(&self, ready: usize, whose: &str) {
+        let QueueCounters { published, delivered_auto_ack, got_auto_ack, acknowledged, expired, .. } = self.counters;
+        let entered = published + self.restored;
+        let left = delivered_auto_ack + got_auto_ack + acknowledged + expired + self.dropped;
+        let there = (ready + self.unacknowledged) as u64;
+        assert_eq!(entered, left + there, "the ledger of {whose}: {ready} ready, {self:?}");
+    }
+}
+
+/// The account of all queues, those that are gone as well.
+#[derive(Default)]
+pub(in crate::broker) struct Books {
+    /// What of it clients and management are told. What concerns no message in a queue is counted where it happens.
+    pub totals: Totals,
+    /// Messages in all backlogs.
+    pub(super) ready: usize,
+    /// Messages given to clients and not settled.
+    pub(super) unacknowledged: usize,
+    /// What was counted of queues that are gone.
+    pub(super) gone: QueueCounters,
+    /// Direct replies, which pass through no queue.
+    pub(super) replies: u64,
+}
+
+impl QueueCounters {
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self {
+            published,
+            delivered_auto_ack,
+            delivered_manual_ack,
+            got_auto_ack,
+            got_manual_ack,
+            redelivered,
+            acknowledged,
+            expired,
+        } = self;
+        *published += other.published;
+        *delivered_auto_ack += other.delivered_auto_ack;
+        *delivered_manual_ack += other.delivered_manual_ack;
+        *got_auto_ack += other.got_auto_ack;
+        *got_manual_ack += other.got_manual_ack;
+        *redelivered += other.redelivered;
+        *acknowledged += other.acknowledged;
+        *expired += other.expired;
+    }
+}
+
+impl Books {
+    /// # Panics
+    /// When the totals are not those of `queues` and of the queues that are gone.
+    pub fn check<'a>(&self, queues: impl Iterator<Item = &'a Ledger>) {
+        let mut all = self.gone;
+        queues.for_each(|ledger| all.add(&ledger.counters));
+        let totals = &self.totals;
+        let counted = QueueCounters {
+            published: all.published,
+            delivered_auto_ack: totals.delivered_auto_ack - self.replies,
+            delivered_manual_ack: totals.delivered_manual_ack,
+            got_auto_ack: totals.got_auto_ack,
+            got_manual_ack: totals.got_manual_ack,
+            redelivered: totals.redelivered,
+            acknowledged: totals.acknowledged,
+            expired: all.expired,
+        };
+        assert_eq!(counted, all, "the totals are those of all queues");
+    }
+
+    pub fn ready(&self) -> usize {
+        self.ready
+    }
+
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged
+    }
+}

@@ -1,0 +1,30 @@
+//! The one way into a queue and the one way out of it.
+//!
+//! What a message is counted as, what the store is told of it, and what has to be looked at when a queue's head is another
+//! one: all of that happens here, and the [ledger](Ledger) is written nowhere else. Who gets a message is `dispatch`'s
+//! business, and what a client says of it `settle`'s; both end up here.
+//!
+//! ```text
+//!   published ──┬────────────────────► ready ──────────────────────► unacknowledged ──► acknowledged, rejected
+//!   restored ───┘         enter          │ ▲        delivered, got           │
+//!        │                               │ └─────────────────────────────────┘
+//!        │ handed over: a consumer       │              put back
+//!        │ waits at an empty queue       │
+//!        │                               └──► delivered or got without acknowledgement, expired, purged, lost
+//!        └──────────────────────────────────► delivered without acknowledgement, or unacknowledged
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | `enter` | publishes, what is put back, what a restart brings back |
+//! | `leave` | what is given to clients, and every way out for good |
+//! | `ledger` | the counts of a queue and of all of them, and how they add up |
+
+mod enter;
+mod leave;
+mod ledger;
+
+pub(super) use enter::Kept;
+pub(super) use leave::{Departure, Given, tell_removed};
+pub(super) use ledger::Books;
+pub use ledger::{Ledger, QueueCounters};
