@@ -12,8 +12,8 @@ use crate::connection::{
     Alarm, Connection, Context, LoginTicket, Outboxes, Phase, Settings, TimerOutcome, Verdict, greeting,
 };
 use crate::reactor::{TimerKey, TimerWheel};
+use low_memory::LowMemory;
 use slab::Slab;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// Granularity of timers, in milliseconds.
@@ -21,9 +21,6 @@ const TIMER_TICK_MS: u64 = 10;
 
 /// Bytes appended to the log and not given to its writer beyond which publishers are read no further for a moment.
 pub(super) const LOG_PENDING_MAX_BYTES: usize = 24 << 20;
-
-/// The alarm ends when memory is below this share of the watermark, so that it doesn't flutter.
-const ALARM_CLEARS_BELOW: f64 = 0.95;
 
 /// The room on the disk of the data folder, as it was when somebody last looked.
 #[derive(Clone, Copy, Default, Debug)]
@@ -63,6 +60,8 @@ struct Member {
     short_queue: Option<ShortQueue>,
     /// In the list of those who wait to finish what they are sending.
     waits_to_finish: bool,
+    /// What it had sent of it when it made room for others; 0 if it did not.
+    stepped_back_bytes: usize,
 }
 
 pub struct Hub<S: Store> {
@@ -72,9 +71,7 @@ pub struct Hub<S: Store> {
     expired_timers: Vec<ConnectionId>,
     /// Those who may be read again.
     unblocked: Vec<ConnectionId>,
-    /// Who may finish what it is sending while memory is low, and those who wait for that.
-    finishing: Option<ConnectionId>,
-    unfinished: VecDeque<ConnectionId>,
+    low_memory: LowMemory,
     pressure: PressureLimits,
     memory_watermark_bytes: usize,
     disk_room: DiskRoom,
@@ -117,8 +114,7 @@ impl<S: Store> Hub<S> {
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
             unblocked: Vec::new(),
-            finishing: None,
-            unfinished: VecDeque::new(),
+            low_memory: LowMemory::default(),
             pressure: settings.pressure,
             memory_watermark_bytes,
             disk_room: DiskRoom::default(),
@@ -198,7 +194,8 @@ impl<S: Store> Hub<S> {
             return Some(self.ground.now_ms);
         }
         let timers = self.timers.next_deadline_ms();
-        timers.into_iter().chain(self.ground.broker.next_due_ms()).min()
+        let low_memory = self.low_memory.next_deadline_ms(self.ground.now_ms);
+        timers.into_iter().chain(self.ground.broker.next_due_ms()).chain(low_memory).min()
     }
 
     /// A client connected.
@@ -207,7 +204,7 @@ impl<S: Store> Hub<S> {
         let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
         let connection = Connection::new(id, peer, local, &self.ground.settings, self.ground.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
-        entry.insert(Member { connection, timer, short_queue: None, waits_to_finish: false });
+        entry.insert(Member { connection, timer, short_queue: None, waits_to_finish: false, stepped_back_bytes: 0 });
         self.ground.outboxes.open(id, self.ground.settings.frame_max);
         id
     }
@@ -221,9 +218,7 @@ impl<S: Store> Hub<S> {
             self.timers.cancel(key);
         }
         self.ground.outboxes.close(id);
-        if self.finishing == Some(id) {
-            self.finishing = None;
-        }
+        self.low_memory.forget(id, &mut member);
     }
 
     /// The connection for the caller's own receiving: partial frames and large bodies.
@@ -237,7 +232,7 @@ impl<S: Store> Hub<S> {
         let mut context = self.ground.context();
         let member = &mut self.members[id.0 as usize];
         member.connection.receive(bytes, &mut context);
-        if self.finishing == Some(id) {
+        if self.low_memory.is_finishing(id) {
             self.note_progress(id);
         }
         self.rearm(id);
@@ -320,7 +315,7 @@ impl<S: Store> Hub<S> {
         }
         let Member { connection, short_queue, .. } = &mut self.members[id.0 as usize];
         match connection.pressure_on_queues(self.pressure, short_queue, &mut self.ground.context()) {
-            QueuePressure::None if !self.is_memory_low() || self.finishing == Some(id) => MayRead::Now,
+            QueuePressure::None if !self.is_memory_low() || self.low_memory.is_finishing(id) => MayRead::Now,
             QueuePressure::None | QueuePressure::Consumed => MayRead::Sparingly,
             QueuePressure::Drained => MayRead::Later,
         }
@@ -370,12 +365,10 @@ impl<S: Store> Hub<S> {
         self.ground.outboxes.follow_memory(used);
         let watermark = self.memory_watermark_bytes;
         let memory_was_low = self.is_memory_low();
-        let memory_low = used > watermark || memory_was_low && used as f64 >= watermark as f64 * ALARM_CLEARS_BELOW;
+        let memory_low = self.low_memory.follow(used, watermark, self.ground.now_ms);
         let alarm = Alarm::of(memory_low, self.disk_room.is_low);
         if alarm == self.ground.alarm {
-            if !self.unfinished.is_empty() {
-                self.let_next_finish();
-            }
+            self.let_next_finish();
             return false;
         }
         self.ground.alarm = alarm;
@@ -456,6 +449,7 @@ impl<S: Store> Hub<S> {
     /// alarm follows at the next [`update_alarm`](Self::update_alarm).
     pub fn set_message_memory(&mut self, memory: MessageMemory) {
         self.memory_watermark_bytes = memory.most_bytes;
+        self.low_memory.watermark_changed();
         self.ground.outboxes.set_memory_max(memory.most_bytes);
         self.ground.broker.set_message_memory(memory);
     }

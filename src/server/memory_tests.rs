@@ -20,6 +20,8 @@ const BODY_BYTES: usize = 1000;
 const MESSAGE_MAX_BYTES: usize = BODY_BYTES + 200;
 /// What somebody sends in one turn.
 const TURN_BYTES: usize = 64 << 10;
+/// How long that takes.
+const TURN_MS: u64 = 10;
 /// The same while memory is low.
 const SPARING_TURN_BYTES: usize = 8 << 10;
 /// What clients that read nothing may hold each: buffers grow by doubling.
@@ -48,6 +50,7 @@ fn burst() -> Vec<u8> {
 
 /// The rest of a turn in which nobody reads what is sent.
 fn end_turn(world: &mut World) {
+    world.pass(TURN_MS);
     world.hub.pump();
     while world.hub.next_to_flush().is_some() {}
     world.hub.update_alarm();
@@ -89,6 +92,8 @@ fn consumers_that_read_nothing_hold_their_share_and_little_more() {
             heard |= read_all(&mut world, id) > 0;
         }
     }
+    world.pass(100);
+    world.hub.update_alarm();
     assert_eq!(world.hub.condition().alarm, None);
     assert_eq!(world.hub.broker().totals().delivered_auto_ack, published as u64);
     // But for buffers that wait for the next one.
@@ -230,4 +235,92 @@ fn a_client_that_is_held_back_and_closed_is_read_again() {
     world.hub.close_where(|_| true, "because");
     assert!(world.hub.take_unblocked().contains(&sending), "its close-ok is to be read");
     assert_eq!(world.hub.may_read(sending), MayRead::Sparingly);
+}
+
+/// Publishes until memory is low.
+fn bring_alarm_about(world: &mut World) {
+    let publisher = world.open(0);
+    world.send(publisher, &declare());
+    while world.hub.condition().alarm.is_none() {
+        world.send(publisher, &burst());
+        end_turn(world);
+    }
+}
+
+#[test]
+fn who_may_finish_and_sends_little_makes_room_for_the_next() {
+    const SECOND_MS: u64 = 1_000;
+    let mut world = World::new();
+    world.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: 4 * WATERMARK_BYTES });
+    let message = message_in_frames(8 << 20, 100_000);
+    let [stuck, busy, next] = [(); 3].map(|()| world.open(0));
+    for id in [stuck, busy, next] {
+        world.send(id, &message[..20_000]);
+    }
+    bring_alarm_about(&mut world);
+    for id in [stuck, busy, next] {
+        assert_eq!(world.hub.may_read(id), MayRead::NotDuringAlarm);
+    }
+    // Who may be read, a second later.
+    let next_second = |world: &mut World| {
+        world.pass(SECOND_MS);
+        assert!(!world.hub.update_alarm());
+        world.hub.take_unblocked()
+    };
+    world.hub.update_alarm();
+    assert_eq!(world.hub.take_unblocked(), [stuck]);
+    assert_eq!(next_second(&mut world), [busy], "nothing came of the first");
+    for from in [20_000, 2_000_000] {
+        assert_eq!(world.hub.may_read(busy), MayRead::Now);
+        world.send(busy, &message[from..from + 1_980_000]);
+        assert_eq!(next_second(&mut world), [], "it gets on");
+    }
+    // The first sends more, and waits behind the others.
+    assert_eq!(world.hub.may_read(stuck), MayRead::NotDuringAlarm);
+    assert_eq!(next_second(&mut world), [next]);
+    assert_eq!(next_second(&mut world), [stuck]);
+    assert_eq!(world.hub.may_read(busy), MayRead::NotDuringAlarm);
+}
+
+#[test]
+fn nobody_makes_room_while_those_who_did_hold_much() {
+    let mut world = world(usize::MAX);
+    let message = message_in_frames(8 << 20, 100_000);
+    let [one, other] = [(); 2].map(|()| world.open(0));
+    for id in [one, other] {
+        world.send(id, &message[..WATERMARK_BYTES / 6]);
+    }
+    bring_alarm_about(&mut world);
+    for id in [one, other] {
+        assert_eq!(world.hub.may_read(id), MayRead::NotDuringAlarm);
+    }
+    for _ in 0..10 {
+        world.hub.update_alarm();
+        world.pass(1_000);
+    }
+    assert_eq!(world.hub.take_unblocked(), [one]);
+    world.hub.disconnect(one);
+    world.hub.update_alarm();
+    assert_eq!(world.hub.take_unblocked(), [other], "until one of them is gone");
+}
+
+#[test]
+fn an_alarm_does_not_end_as_soon_as_it_began() {
+    let mut world = world(usize::MAX);
+    let consumer = world.open(0);
+    bring_alarm_about(&mut world);
+    let consume = basic::Consume { queue: b"q", no_ack: true, nowait: true, ..basic::Consume::default() };
+    world.send(consumer, &methods(&[Method::BasicConsume(consume)]));
+    let began_ms = world.hub.condition().now_ms;
+    let mut purge = Vec::new();
+    Method::QueuePurge(queue::Purge { queue: b"q", nowait: true }).encode_frame(1, &mut purge);
+    world.send(consumer, &purge);
+    assert!(held_memory_bytes() < WATERMARK_BYTES / 2);
+    assert!(!world.hub.update_alarm());
+    assert_eq!(world.hub.next_deadline_ms(), Some(began_ms + 100), "it is looked at again");
+    world.pass(99);
+    assert!(!world.hub.update_alarm());
+    world.pass(1);
+    assert!(world.hub.update_alarm());
+    assert_eq!(world.hub.condition().alarm, None);
 }

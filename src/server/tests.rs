@@ -80,6 +80,12 @@ impl<S: Store> World<S> {
         heard
     }
 
+    /// So much time passes.
+    pub fn pass(&mut self, duration_ms: u64) {
+        self.now_ms += duration_ms;
+        assert_eq!(self.hub.start_turn(self.now_ms), [], "nobody's time is up");
+    }
+
     /// Moves the clock. True when the connection's time was up.
     fn wait_until(&mut self, now_ms: u64, id: ConnectionId) -> bool {
         self.now_ms = now_ms;

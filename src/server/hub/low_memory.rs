@@ -1,16 +1,86 @@
-//! Who is read while memory is low: nobody who would only hold more of it.
+//! When memory is low, and who is read meanwhile: nobody who would only hold more of it.
 //!
 //! Publishers wait for the alarm to end, as connections know by themselves. Others wait who don't read what they are sent,
 //! until they do, and who are in the middle of something large. What is unfinished may be all that there is, and then the
-//! alarm would never end: so one at a time may finish it, while messages are few enough to stay in memory.
+//! alarm would never end: so one at a time may finish it, while messages are few enough to stay in memory. Who sends little
+//! of it while others wait makes room for the next one, and comes again after them.
 
-use super::Hub;
+use super::{Hub, Member};
 use crate::broker::ConnectionId;
 use crate::broker::store::Store;
 use crate::connection::{Alarm, Phase};
+use std::collections::VecDeque;
 
 /// What may be there of a client's unfinished frames and bodies, in bytes, if it is to be read while memory is low.
 const UNFINISHED_MAX_BYTES: usize = 4 * 1024;
+/// The alarm ends when memory is below this share of the watermark, so that it doesn't flutter.
+const ENDS_BELOW: f64 = 0.95;
+/// It ends no sooner than so long after it began, in milliseconds, for the same reason: memory may come and go faster than
+/// clients can be told. RabbitMQ looks at its memory once a second.
+const LASTS_AT_LEAST_MS: u64 = 100;
+/// After so long, in milliseconds, who finishes something makes room for the next one ...
+const FINISHING_MS: u64 = 1_000;
+/// ... unless it sent so much meanwhile, in bytes.
+const FINISHING_LEAST_BYTES: u64 = 1 << 20;
+/// Those who made room keep what they have sent so far. Together that may be one part in so many of the watermark: nobody
+/// makes room any more beyond that, as each of them may add as much as the largest message.
+const STEPPED_BACK_SHARE: usize = 8;
+
+#[derive(Default)]
+pub(super) struct LowMemory {
+    /// While memory is low: from when on it may be enough again, in milliseconds on the hub's clock.
+    lasts_until_ms: Option<u64>,
+    /// Who may finish what it is sending, and those who wait for that.
+    finishing: Option<Finishing>,
+    unfinished: VecDeque<ConnectionId>,
+    /// What those who made room for others hold.
+    stepped_back_bytes: usize,
+}
+
+struct Finishing {
+    id: ConnectionId,
+    /// When to look whether it gets on, and what it had sent when that was last done.
+    look_at_ms: u64,
+    received_bytes: u64,
+}
+
+impl LowMemory {
+    /// Everybody holds `used` bytes now. Says whether that is too much.
+    pub fn follow(&mut self, used: usize, watermark: usize, now_ms: u64) -> bool {
+        let stays = self
+            .lasts_until_ms
+            .is_some_and(|until_ms| used as f64 >= watermark as f64 * ENDS_BELOW || now_ms < until_ms);
+        let is_low = used > watermark || stays;
+        self.lasts_until_ms = is_low.then_some(self.lasts_until_ms.unwrap_or(now_ms + LASTS_AT_LEAST_MS));
+        is_low
+    }
+
+    /// Another watermark holds: what was said of the last one counts no longer.
+    pub fn watermark_changed(&mut self) {
+        self.lasts_until_ms = self.lasts_until_ms.map(|_| 0);
+    }
+
+    #[inline]
+    pub fn is_finishing(&self, id: ConnectionId) -> bool {
+        self.finishing.as_ref().is_some_and(|finishing| finishing.id == id)
+    }
+
+    /// When to look again although nothing happens.
+    pub fn next_deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let end_ms = self.lasts_until_ms.filter(|until_ms| *until_ms > now_ms);
+        let finishing = self.finishing.as_ref().filter(|_| !self.unfinished.is_empty());
+        let look_at_ms = finishing.map(|finishing| finishing.look_at_ms).filter(|at_ms| *at_ms > now_ms);
+        end_ms.into_iter().chain(look_at_ms).min()
+    }
+
+    /// A client is gone, or finished.
+    pub fn forget(&mut self, id: ConnectionId, member: &mut Member) {
+        if self.is_finishing(id) {
+            self.finishing = None;
+        }
+        self.stepped_back_bytes -= std::mem::take(&mut member.stepped_back_bytes);
+    }
+}
 
 impl<S: Store> Hub<S> {
     pub(super) fn is_memory_low(&self) -> bool {
@@ -26,36 +96,69 @@ impl<S: Store> Hub<S> {
         if self.ground.outboxes.holds_input_back_if_full(id) {
             return true;
         }
-        if member.connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES || self.finishing == Some(id) {
+        if member.connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES || self.low_memory.is_finishing(id) {
             return false;
         }
         if !std::mem::replace(&mut member.waits_to_finish, true) {
-            self.unfinished.push_back(id);
+            self.low_memory.unfinished.push_back(id);
         }
         true
     }
 
-    /// Picks who may finish what it is sending, if somebody may.
+    /// Memory is still low: picks who may finish what it is sending, if somebody waits for that and may.
     pub(super) fn let_next_finish(&mut self) {
-        while self.finishing.is_none() && self.ground.broker.has_room_for_messages() {
-            let Some(id) = self.unfinished.pop_front() else { break };
+        if self.low_memory.unfinished.is_empty() {
+            return;
+        }
+        self.make_room_for_next();
+        while self.low_memory.finishing.is_none() && self.ground.broker.has_room_for_messages() {
+            let Some(id) = self.low_memory.unfinished.pop_front() else { break };
             // It may be gone since, and even have come again.
             if let Some(member) = self.members.get_mut(id.0 as usize)
                 && std::mem::take(&mut member.waits_to_finish)
             {
-                member.connection.let_go_on(self.ground.now_ms);
-                self.finishing = Some(id);
+                let now_ms = self.ground.now_ms;
+                self.low_memory.forget(id, member);
+                member.connection.let_go_on(now_ms);
+                let received_bytes = member.connection.traffic().received_bytes;
+                let look_at_ms = now_ms + FINISHING_MS;
+                self.low_memory.finishing = Some(Finishing { id, look_at_ms, received_bytes });
                 self.unblocked.push(id);
             }
         }
     }
 
+    /// Looks whether who may finish gets on, now and then. When it does not, it is another's turn.
+    fn make_room_for_next(&mut self) {
+        let now_ms = self.ground.now_ms;
+        let Some(finishing) = self.low_memory.finishing.as_mut().filter(|finishing| finishing.look_at_ms <= now_ms)
+        else {
+            return;
+        };
+        let member = &mut self.members[finishing.id.0 as usize];
+        let received_bytes = member.connection.traffic().received_bytes;
+        let gets_on = received_bytes - finishing.received_bytes >= FINISHING_LEAST_BYTES;
+        let holds_bytes = member.connection.unfinished_bytes();
+        let share_bytes = self.memory_watermark_bytes / STEPPED_BACK_SHARE;
+        if gets_on || self.low_memory.stepped_back_bytes + holds_bytes > share_bytes {
+            finishing.look_at_ms = now_ms + FINISHING_MS;
+            finishing.received_bytes = received_bytes;
+            return;
+        }
+        // When it sends more, it waits behind the others.
+        member.stepped_back_bytes = holds_bytes;
+        self.low_memory.stepped_back_bytes += holds_bytes;
+        self.low_memory.finishing = None;
+    }
+
     /// Memory is not low any more: lets everybody be read whom that kept from it.
     pub(super) fn let_all_finish(&mut self) {
-        self.finishing = None;
-        self.unfinished.clear();
+        self.low_memory.finishing = None;
+        self.low_memory.unfinished.clear();
+        self.low_memory.stepped_back_bytes = 0;
         for (_, member) in &mut self.members {
             member.waits_to_finish = false;
+            member.stepped_back_bytes = 0;
             if member.connection.is_held_back() {
                 member.connection.let_go_on(self.ground.now_ms);
                 self.unblocked.push(member.connection.id());
@@ -66,7 +169,7 @@ impl<S: Store> Hub<S> {
     /// Who may finish has sent more.
     pub(super) fn note_progress(&mut self, id: ConnectionId) {
         if self.members[id.0 as usize].connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES {
-            self.finishing = None;
+            self.low_memory.finishing = None;
         }
     }
 }
