@@ -65,7 +65,7 @@ impl<S: Store> Broker<S> {
             let name = &queue.properties.name;
             queue.ledger.check(queue.backlog.len(), &format!("queue {name}"));
             if queue.deleted {
-                assert!(queue.backlog.is_empty() && queue.consumers.is_empty(), "deleted queue {name} is empty");
+                assert!(queue.backlog.is_empty() && queue.gate.is_unused(), "deleted queue {name} is empty");
                 assert!(queue.ledger.unacknowledged() > 0, "deleted queue {name} is kept for a reason");
                 continue;
             }
@@ -74,8 +74,10 @@ impl<S: Store> Broker<S> {
                 queue.scheduled_ms <= expires_at_ms || expires_at_ms == NEVER,
                 "queue {name} looks at its head in time"
             );
-            for (index, id) in queue.consumers.iter().enumerate() {
-                assert_eq!(self.consumers[id.0 as usize].index_in_queue, index, "a consumer's place in queue {name}");
+            for id in queue.gate.consumers() {
+                let place = self.consumers[id.0 as usize].place_in_queue;
+                let there: Vec<ConsumerId> = queue.gate.consumers_in(place..place + 1).collect();
+                assert_eq!(there, [id], "a consumer's place in queue {name}");
             }
         }
         assert_eq!(unacknowledged, self.books.unacknowledged(), "unacknowledged messages of all queues");

@@ -42,8 +42,8 @@ pub struct Consumer {
     /// Named by the list of those that wait for more credit, like `listed`.
     pub awaits_more: bool,
     pub pace: Pace,
-    /// Its place in the queue's list of consumers.
-    pub index_in_queue: usize,
+    /// Its place at the queue's gate.
+    pub place_in_queue: usize,
     pub arguments: FieldTable,
 }
 

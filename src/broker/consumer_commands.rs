@@ -64,7 +64,7 @@ impl<S: Store> Broker<S> {
         let queue_id = self.accessible_queue(caller, request.queue)?;
         let priority = self.consumer_priority(caller.vhost, &request)?;
         let queue = &self.queues[queue_id.0 as usize];
-        if queue.has_exclusive_consumer || request.exclusive && !queue.consumers.is_empty() {
+        if !queue.gate.admits(request.exclusive) {
             let name = String::from_utf8_lossy(request.queue);
             let vhost = self.vhost_name(caller.vhost);
             let explanation = format!("queue '{name}' in vhost '{vhost}' in exclusive use");
@@ -74,7 +74,6 @@ impl<S: Store> Broker<S> {
         let vhost = &mut self.vhosts[caller.vhost];
         vhost.assert_below(vhost.limits.consumers_max, vhost.consumers, &doing, "consumer")?;
         vhost.consumers += 1;
-        let queue = &self.queues[queue_id.0 as usize];
         let consumer = Consumer {
             connection,
             channel: id,
@@ -90,17 +89,13 @@ impl<S: Store> Broker<S> {
             listed: true,
             awaits_more: false,
             pace: Pace::default(),
-            index_in_queue: queue.consumers.len(),
+            place_in_queue: 0,
             arguments: request.arguments,
         };
-        let exclusive = consumer.exclusive;
         let consumer_id =
             ConsumerId(u32::try_from(self.consumers.insert(consumer)).expect("fewer than 2^32 consumers"));
-        let queue = self.queue_mut(queue_id);
-        queue.consumers.push(consumer_id);
-        queue.has_exclusive_consumer = exclusive;
-        queue.had_consumer = true;
-        queue.prioritised += usize::from(priority != 0);
+        let place = self.queue_mut(queue_id).gate.register(consumer_id, priority, request.exclusive);
+        self.consumers[consumer_id.0 as usize].place_in_queue = place;
         self.channel_mut(id).consumers.insert(tag.clone(), consumer_id);
         self.rejoin(consumer_id);
         Ok(tag)
@@ -176,9 +171,8 @@ impl<S: Store> Broker<S> {
     /// Takes a consumer off its queue; the last one takes an auto-delete queue along.
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) {
         let consumer = &mut self.consumers[id.0 as usize];
-        let (queue_id, index, state) = (consumer.queue, consumer.index_in_queue, consumer.state);
-        let (channel, connection, exclusive) = (consumer.channel, consumer.connection, consumer.exclusive);
-        let is_prioritised = consumer.priority != 0;
+        let (queue_id, place, state) = (consumer.queue, consumer.place_in_queue, consumer.state);
+        let (channel, connection, priority) = (consumer.channel, consumer.connection, consumer.priority);
         consumer.state = ConsumerState::Cancelled;
         // It counts no more, and may live on in what is unacknowledged.
         consumer.arguments = FieldTable::default();
@@ -194,19 +188,13 @@ impl<S: Store> Broker<S> {
 
         let queue = &mut self.queues[queue_id.0 as usize];
         self.vhosts[queue.properties.vhost].consumers -= 1;
-        queue.consumers.swap_remove(index);
-        if let Some(moved) = queue.consumers.get(index) {
-            self.consumers[moved.0 as usize].index_in_queue = index;
-        }
-        queue.prioritised -= usize::from(is_prioritised);
-        if exclusive {
-            queue.has_exclusive_consumer = false;
-        }
-        if in_line && queue.line.note_cancelled() {
+        queue.gate.deregister(place, priority);
+        queue.gate.close_up(|moved, place| self.consumers[moved.0 as usize].place_in_queue = place);
+        if in_line && queue.gate.line.note_cancelled() {
             self.sweep_line(queue_id);
         }
         let queue = self.queue(queue_id);
-        if queue.consumers.is_empty() {
+        if queue.gate.is_unused() {
             if queue.properties.auto_delete {
                 self.delete_queue_now(queue_id);
             } else {
@@ -220,7 +208,7 @@ impl<S: Store> Broker<S> {
         let Self { queues, consumers, .. } = self;
         let mut freed = Vec::new();
         let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
-        queues[id.0 as usize].line.sweep(is_cancelled, |id| freed.push(id));
+        queues[id.0 as usize].gate.line.sweep(is_cancelled, |id| freed.push(id));
         freed.into_iter().for_each(|id| self.unlist_cancelled(id));
     }
 

@@ -101,7 +101,6 @@ impl<S: Store> Broker<S> {
         self.queue_serial = self.queue_serial.max(durable_id.0);
         let properties = QueueProperties { vhost, name, durable: true, auto_delete, exclusive_owner: None, arguments };
         let id = self.add_queue(Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms));
-        self.schedule_expiry(id);
         (id, ignored)
     }
 

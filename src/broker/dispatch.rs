@@ -46,7 +46,7 @@ impl Tables<'_> {
     /// The consumer at the front of the line, if it can take a message now.
     #[inline]
     fn ready_front(&mut self, queue: &Queue) -> Option<Ready<'_>> {
-        let id = queue.line.front()?;
+        let id = queue.gate.line.front()?;
         let consumer = &self.consumers[id.0 as usize];
         // A cancelled consumer's channel and connection may be gone, so the state comes first.
         if consumer.state != ConsumerState::InLine {
@@ -75,17 +75,17 @@ impl Tables<'_> {
     /// The front, which is not ready, leaves the line. False when there is none, or too many have moved.
     #[cold]
     fn front_leaves(&mut self, queue: &mut Queue) -> bool {
-        let Some(id) = queue.line.front().filter(|_| *self.moves_left > 0) else { return false };
+        let Some(id) = queue.gate.line.front().filter(|_| *self.moves_left > 0) else { return false };
         *self.moves_left -= 1;
         self.leave_line(queue, id);
         true
     }
 
     fn leave_line(&mut self, queue: &mut Queue, id: ConsumerId) {
-        queue.line.leave();
+        queue.gate.line.leave();
         let consumer = &mut self.consumers[id.0 as usize];
         if consumer.state == ConsumerState::Cancelled {
-            queue.line.cancelled_left();
+            queue.gate.line.cancelled_left();
             consumer.listed = false;
             if consumer.is_forgotten() {
                 self.consumers.remove(id.0 as usize);
@@ -204,7 +204,7 @@ impl<S: Store> Broker<S> {
         if !queue.backlog.is_empty() {
             return None;
         }
-        let consumer_id = queue.line.sole()?;
+        let consumer_id = queue.gate.line.sole()?;
         let consumer = &self.consumers[consumer_id.0 as usize];
         if consumer.state != ConsumerState::InLine
             || !consumer.no_ack
@@ -253,7 +253,7 @@ impl<S: Store> Broker<S> {
             if !consumer.no_ack {
                 return HandOver::MustBeKept(id);
             }
-            queue.line.rotate();
+            queue.gate.line.rotate();
             books.passed_through(queue, 1);
             let delivery_tag = channel.next_delivery_tag();
             connection.outbox_full |= effects.deliver(consumer.recipient(), delivery_tag, false, content) == Room::Full;
@@ -273,7 +273,7 @@ impl<S: Store> Broker<S> {
         let Self { queues, consumers, channels, connections, moves_left, books, .. } = self;
         let queue = &mut queues[id.0 as usize];
         let mut tables = Tables { consumers, channels, connections, moves_left };
-        queue.line.rotate();
+        queue.gate.line.rotate();
         taken.sequence = books.handed_over(queue);
         tables.deliver_manual_ack(consumer, id, taken, effects);
     }
@@ -346,8 +346,8 @@ impl<S: Store> Broker<S> {
             if queue.backlog.is_empty() {
                 return false;
             }
-            let Some(consumer) = tables.next_ready(queue) else { return queue.line.front().is_some() };
-            let share = if queue.line.sole().is_some() { left } else { 1 };
+            let Some(consumer) = tables.next_ready(queue) else { return queue.gate.line.front().is_some() };
+            let share = if queue.gate.line.sole().is_some() { left } else { 1 };
             let run = tables.deliver_run(consumer, share, (id, queue), self.now_ms, store, effects);
             let Run { given, expired } = run;
             if given.count == 0 && expired.is_none() {
@@ -355,7 +355,7 @@ impl<S: Store> Broker<S> {
             }
             left -= given.count;
             if given.count > 0 {
-                queue.line.rotate();
+                queue.gate.line.rotate();
             }
             books.delivered(queue, &given);
             if let Some(expired) = expired {
@@ -386,7 +386,7 @@ impl<S: Store> Broker<S> {
         consumer.listed = true;
         let queue_id = consumer.queue;
         let queue = &mut self.queues[queue_id.0 as usize];
-        queue.line.join(consumer.priority, id);
+        queue.gate.line.join(consumer.priority, id);
         if !queue.backlog.is_empty() {
             self.touch(queue_id);
         }

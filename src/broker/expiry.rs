@@ -65,7 +65,7 @@ impl<S: Store> Broker<S> {
 
     fn has_outlived_its_use(&self, id: QueueId) -> bool {
         let queue = self.queue(id);
-        let expires_ms = queue.settings.expires_ms;
+        let expires_ms = queue.behaviour.expires_ms;
         queue.is_unused() && expires_ms.is_some_and(|expires_ms| queue.last_used_ms + expires_ms <= self.now_ms)
     }
 
@@ -85,13 +85,18 @@ impl<S: Store> Broker<S> {
         self.schedule_expiry(id);
     }
 
+    /// Brings about what a queue's behaviour asks for: called when the queue, or its behaviour, is new.
+    pub(super) fn apply_behaviour(&mut self, id: QueueId) {
+        self.schedule_expiry(id);
+    }
+
     /// Makes sure that the queue is looked at when its head or the queue itself expires.
     pub(super) fn schedule_expiry(&mut self, id: QueueId) {
         let queue = &mut self.queues[id.0 as usize];
         if queue.deleted {
             return;
         }
-        let expires_ms = queue.settings.expires_ms.filter(|_| queue.is_unused());
+        let expires_ms = queue.behaviour.expires_ms.filter(|_| queue.is_unused());
         let queue_deadline = expires_ms.map_or(NEVER, |expires_ms| queue.last_used_ms.saturating_add(expires_ms));
         let deadline_ms = queue.backlog.head_expires_at_ms().min(queue_deadline);
         if deadline_ms < queue.scheduled_ms {

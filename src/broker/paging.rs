@@ -152,7 +152,8 @@ impl<S: Store> Broker<S> {
         self.paging.hand = if self.paging.hand < self.queues.capacity() { self.paging.hand } else { 0 };
         let id = QueueId(self.paging.hand as u32);
         self.paging.hand += 1;
-        let idle = self.queues.get(id.0 as usize).is_some_and(|queue| !queue.deleted && queue.line.front().is_none());
+        let idle =
+            self.queues.get(id.0 as usize).is_some_and(|queue| !queue.deleted && queue.gate.line.front().is_none());
         if idle {
             while self.has_too_much() && self.page_out(id, PageOut::All) {}
             self.schedule_expiry(id);
@@ -236,7 +237,7 @@ impl<S: Store> Broker<S> {
     pub(super) fn head_came_back(&mut self, id: QueueId, was_paged: bool) {
         self.count_paged(id, was_paged);
         let queue = self.queue(id);
-        if queue.line.front().is_some() && !queue.backlog.is_empty() && !queue.backlog.head_is_away() {
+        if queue.gate.line.front().is_some() && !queue.backlog.is_empty() && !queue.backlog.head_is_away() {
             self.touch(id);
         }
     }

@@ -65,7 +65,7 @@ impl PressureLimits {
     /// How a publisher presses on a queue that is not short.
     fn pressure_on(self, queue: &mut Queue, messages_per_s: u64, another_is_short: bool, now_ms: u64) -> QueuePressure {
         let backlog = queue.backlog.len();
-        let is_read = !queue.consumers.is_empty();
+        let is_read = !queue.gate.is_unused();
         let is_slow = messages_per_s < self.floor_messages_per_s.max(1);
         let has_waited = queue.drain.was_waited_for();
         if is_slow && (has_waited || !is_read) || another_is_short && has_waited {
@@ -123,7 +123,7 @@ impl<S: Store> Broker<S> {
                 continue;
             }
             queue.drain.is_short(now_ms);
-            if messages_per_s > 0 && !queue.consumers.is_empty() {
+            if messages_per_s > 0 && !queue.gate.is_unused() {
                 *short = Some(ShortQueue { queue: id, seen_at_ms: now_ms });
             }
         }

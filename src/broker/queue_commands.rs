@@ -123,7 +123,7 @@ impl<S: Store> Broker<S> {
         let declared = Declared {
             name: queue.properties.name.clone(),
             message_count: count(queue.backlog.len()),
-            consumer_count: count(queue.consumers.len()),
+            consumer_count: count(queue.gate.consumer_count()),
         };
         self.done_if(queue.durable_id.is_some(), declared)
     }
@@ -132,7 +132,7 @@ impl<S: Store> Broker<S> {
     pub(super) fn use_queue(&mut self, id: QueueId) {
         let now_ms = self.now_ms;
         self.queue_mut(id).last_used_ms = now_ms;
-        if self.queue(id).settings.expires_ms.is_some() {
+        if self.queue(id).behaviour.expires_ms.is_some() {
             self.schedule_expiry(id);
         }
     }
@@ -244,6 +244,7 @@ impl<S: Store> Broker<S> {
         let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
         self.vhosts[vhost].queues += 1;
         self.change_routes(vhost, |router| router.queue_added(&name, id, durable));
+        self.apply_behaviour(id);
         id
     }
 
@@ -400,8 +401,7 @@ impl<S: Store> Broker<S> {
         let queue = self.queue_mut(id);
         queue.deleted = true;
         let owner = queue.properties.exclusive_owner;
-        let consumers = std::mem::take(&mut queue.consumers);
-        queue.line = Default::default();
+        let consumers = queue.gate.empty();
         self.stop_waiting(id, &consumers);
         let cancelled = consumers.into_iter().map(|consumer| self.cancel_for_deletion(consumer)).collect();
         if let Some(owner) = owner

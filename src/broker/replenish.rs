@@ -92,7 +92,7 @@ impl<S: Store> Broker<S> {
         }
         if credit >= consumer.replenish_count()
             || !consumer.pace.is_fast(now_ms)
-            || self.queues[consumer.queue.0 as usize].prioritised > 0
+            || !self.queues[consumer.queue.0 as usize].gate.are_equals()
         {
             consumer.pace.note(credit, now_ms);
             self.rejoin(id);
@@ -117,7 +117,7 @@ impl<S: Store> Broker<S> {
         let mut consumers = channels.flat_map(|channel| channel.consumers.values().take(LOOKED_AT_MAX + 1)).enumerate();
         let least = consumers.try_fold(usize::MAX, |least, (place, id)| {
             let consumer = &self.consumers[id.0 as usize];
-            let are_equals = self.queue(consumer.queue).prioritised == 0;
+            let are_equals = self.queue(consumer.queue).gate.are_equals();
             let is_fed = consumer.state == ConsumerState::PrefetchReached && consumer.pace.is_fast(self.now_ms);
             (place < LOOKED_AT_MAX && are_equals && is_fed).then(|| least.min(consumer.replenish_count()))
         });

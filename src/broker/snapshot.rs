@@ -7,7 +7,7 @@
 use super::channel::ChannelMode;
 use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
 use super::flow::QueueCounters;
-use super::queue::{Queue, Waiting};
+use super::queue::{Gate, Queue, Waiting};
 use super::store::Store;
 use super::vhost::{Vhost, Vhosts};
 use super::{Broker, Channel, ConnectionId, Totals, VhostId};
@@ -267,9 +267,10 @@ impl<S: Store> Broker<S> {
 
     /// The consumers of a queue: none of one that there is not.
     pub fn snapshot_consumers_of(&self, vhost: VhostId, queue: &[u8], from: PageStart) -> Page<ConsumerSnapshot> {
-        let ids = self.router(vhost).queue_named(queue).map_or(&[][..], |id| &self.queue(id).consumers);
-        Page::of_slots(from, ids.len(), |places| {
-            ids[places].iter().map(|id| self.copy_consumer(&self.consumers[id.0 as usize])).collect()
+        let gate = self.router(vhost).queue_named(queue).map(|id| &self.queue(id).gate);
+        Page::of_slots(from, gate.map_or(0, Gate::place_count), |places| {
+            let ids = gate.into_iter().flat_map(|gate| gate.consumers_in(places.clone()));
+            ids.map(|id| self.copy_consumer(&self.consumers[id.0 as usize])).collect()
         })
     }
 
@@ -291,7 +292,7 @@ impl<S: Store> Broker<S> {
             head_message_timestamp: queue.backlog.head_entry().and_then(|head| {
                 PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)
             }),
-            consumers: queue.consumers.len(),
+            consumers: queue.gate.consumer_count(),
             counters: *queue.ledger.counters(),
             memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
         }

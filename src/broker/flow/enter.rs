@@ -50,7 +50,7 @@ impl<S: Store> Broker<S> {
             return;
         }
         let queue = &mut self.queues[id.0 as usize];
-        let expires_at_ms = queue.expires_at_ms(attributes.expiration_ms, self.now_ms);
+        let expires_at_ms = queue.behaviour.expires_at_ms(attributes.expiration_ms, self.now_ms);
         if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
             let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
             let route = Route { queue: queue_id, sequence: queue.backlog.next_sequence(), expires_at_ms };
@@ -66,7 +66,7 @@ impl<S: Store> Broker<S> {
             false => queue.backlog.push(message(), expires_at_ms),
         };
         self.books.ready += 1;
-        if !queue.touched && queue.line.front().is_some() {
+        if !queue.touched && queue.gate.line.front().is_some() {
             queue.touched = true;
             self.touched_queues.push_back(id);
         }
@@ -106,7 +106,7 @@ impl<S: Store> Broker<S> {
         let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
         let Some(queue) = queue else { return };
         let was_paged = queue.backlog.is_paged();
-        let is_wanted = queue.line.front().is_some();
+        let is_wanted = queue.gate.line.front().is_some();
         let lost = queue.backlog.load(page, complete_below, keep_here, &mut self.store);
         self.lose(id, lost);
         self.count_paged(id, was_paged);

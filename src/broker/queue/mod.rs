@@ -1,27 +1,37 @@
-//! One queue: its waiting messages, its consumers, its counts, and what was said when it was declared.
+//! One queue, in four parts.
 //!
-//! It owns its state and small transitions. Choosing a consumer, delivering and settling run over several of the
-//! broker's tables and are in `dispatch` and `settle`.
+//! | part | owns |
+//! |---|---|
+//! | shell | name, owner, what was said when it was declared, and in which of the broker's lists it is |
+//! | body, the [`Backlog`] | the waiting messages, wherever they are |
+//! | [`Gate`] | who consumes, and who is next |
+//! | [`Behaviour`] | what the queue does with its messages beyond keeping them |
+//!
+//! They own their state and small transitions. Choosing a consumer, delivering and settling run over several of the
+//! broker's tables and are in `dispatch` and `settle`; what is counted is in `flow`.
 
 pub mod arguments;
 mod backlog;
+mod behaviour;
 mod chunks;
 mod drain;
+mod gate;
 mod packed;
 mod paged;
 mod waiting;
 
 pub use arguments::{COMPARED, QueueArguments};
 pub use backlog::{Backlog, PageOut, Taken};
+pub use behaviour::Behaviour;
 pub use drain::Drain;
+pub use gate::Gate;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
 
-use super::consumer::Line;
 use super::flow::Ledger;
 use super::message::NEVER;
 use super::store::DurableQueueId;
-use super::{ConnectionId, ConsumerId, VhostId};
+use super::{ConnectionId, VhostId};
 use crate::protocol::{FieldTable, ShortString};
 
 /// What a queue is, as declared.
@@ -39,21 +49,14 @@ pub struct Queue {
     /// Tells it from an earlier queue of the same name or slot.
     pub serial: u64,
     pub properties: QueueProperties,
-    pub settings: QueueArguments,
+    pub behaviour: Behaviour,
     /// What the log calls it; `None` for a queue that doesn't survive a restart.
     pub durable_id: Option<DurableQueueId>,
     pub backlog: Backlog,
     /// What came in and how it went out.
     pub ledger: Ledger,
-    pub line: Line,
-    /// Everyone who consumes, in line or not.
-    pub consumers: Vec<ConsumerId>,
-    /// How many of them have a priority.
-    pub prioritised: usize,
-    /// Its only consumer asked to be the only one.
-    pub has_exclusive_consumer: bool,
-    /// Someone consumed from it once: from then on auto-delete means it.
-    pub had_consumer: bool,
+    /// Who consumes, and who is next.
+    pub gate: Gate,
     /// In the broker's list of queues that may be able to deliver.
     pub touched: bool,
     /// In the broker's list of queues that may have messages to move out of memory.
@@ -73,22 +76,18 @@ impl Queue {
     pub fn new(
         serial: u64,
         properties: QueueProperties,
-        settings: QueueArguments,
+        arguments: QueueArguments,
         durable_id: Option<DurableQueueId>,
         now_ms: u64,
     ) -> Self {
         Self {
             serial,
             properties,
-            settings,
+            behaviour: Behaviour::of(&arguments),
             durable_id,
             backlog: Backlog::default(),
             ledger: Ledger::default(),
-            line: Line::default(),
-            consumers: Vec::new(),
-            prioritised: 0,
-            has_exclusive_consumer: false,
-            had_consumer: false,
+            gate: Gate::default(),
             touched: false,
             grown: false,
             starved: false,
@@ -99,18 +98,8 @@ impl Queue {
         }
     }
 
-    /// When a message that is published now expires: the lower of the queue's and its own time to live.
-    #[inline]
-    pub fn expires_at_ms(&self, expiration_ms: Option<u64>, now_ms: u64) -> u64 {
-        match (self.settings.message_ttl_ms, expiration_ms) {
-            (None, None) => NEVER,
-            (Some(ttl), None) | (None, Some(ttl)) => now_ms.saturating_add(ttl),
-            (Some(queue), Some(message)) => now_ms.saturating_add(queue.min(message)),
-        }
-    }
-
     /// Nobody consumes and nobody may start to without declaring it anew: what `if_unused` asks.
     pub fn is_unused(&self) -> bool {
-        self.consumers.is_empty()
+        self.gate.is_unused()
     }
 }
