@@ -48,7 +48,7 @@ impl Rest {
     }
 }
 
-/// Those who rest, each once.
+/// Those who rest. Some are awake again, and one who fell asleep again is named twice until the next look.
 #[derive(Default)]
 pub struct Resting {
     ids: Vec<ConnectionId>,
@@ -91,6 +91,8 @@ impl Server {
         }
         let Self { resting, clients, now_ms, .. } = self;
         resting.look_at_ms = *now_ms + REST_MS;
+        resting.ids.sort_unstable();
+        resting.ids.dedup();
         resting.ids.retain(|id| {
             let Some(client) = clients.get_mut(*id) else { return false };
             if client.rest.read_at_ms + REST_MS < *now_ms {
