@@ -23,6 +23,8 @@
 mod enter;
 mod leave;
 mod ledger;
+#[cfg(test)]
+mod tests;
 
 pub(super) use enter::Kept;
 pub(super) use leave::{Departure, Given, tell_removed};

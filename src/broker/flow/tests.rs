@@ -1,0 +1,214 @@
+//! Whatever happens to messages, the log is told of each departure once, and of no other.
+
+use crate::broker::message::{Attributes, Content};
+use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, MemoryStore, PageId, Pages, Route};
+use crate::broker::testing::{self, Nobody, settings};
+use crate::broker::{
+    Broker, Caller, ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication, Settlement,
+};
+use crate::protocol::FieldTable;
+use std::collections::BTreeSet;
+
+const CLIENT: ConnectionId = ConnectionId(0);
+const QUEUES: [&[u8]; 2] = [b"p", b"q"];
+const SEEDS: u64 = 300;
+const STEPS: usize = 120;
+
+/// A log that knows only which messages are there.
+#[derive(Default)]
+struct Told {
+    there: BTreeSet<(DurableQueueId, u64)>,
+    pages: MemoryStore,
+}
+
+impl Log for Told {
+    fn enqueued(&mut self, route: Route, _: &Content<'_>, _: u8, _: LogPosition) -> LogPosition {
+        assert!(self.there.insert((route.queue, route.sequence)), "{route:?} is there already");
+        LogPosition(0)
+    }
+    fn removed(&mut self, queue: DurableQueueId, sequence: u64) {
+        // A purge may name returned messages that are transient, and none of the log's.
+        self.there.remove(&(queue, sequence));
+    }
+    fn removed_range(&mut self, queue: DurableQueueId, first: u64, last: u64) {
+        self.there.retain(|(of, sequence)| *of != queue || !(first..=last).contains(sequence));
+    }
+    fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition {
+        self.removed_range(queue, 0, up_to);
+        LogPosition(0)
+    }
+    fn everything(&mut self) -> LogPosition {
+        LogPosition(0)
+    }
+    fn define(&mut self, definition: &Definition) -> LogPosition {
+        if let Definition::QueueDeleted { id, .. } = definition {
+            self.there.retain(|(queue, _)| queue != id);
+        }
+        LogPosition(0)
+    }
+    fn awaited(&mut self, _: LogPosition) {}
+    fn durable(&self) -> LogPosition {
+        LogPosition(0)
+    }
+    fn pending_bytes(&self) -> usize {
+        0
+    }
+}
+
+impl Pages for Told {
+    fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
+        self.pages.put_page(bytes)
+    }
+    fn read_page(&mut self, page: PageId) {
+        self.pages.read_page(page);
+    }
+    fn discard_page(&mut self, page: PageId) {
+        self.pages.discard_page(page);
+    }
+    fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
+        self.pages.take_arrived_page()
+    }
+    fn unwritten_page_bytes(&self) -> usize {
+        self.pages.unwritten_page_bytes()
+    }
+}
+
+/// One client that does everything that may be done to messages, as chance will have it.
+struct Play {
+    broker: Broker<Told>,
+    channel: ChannelId,
+    now_ms: u64,
+    state: u64,
+}
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let mut broker = Broker::new(settings(), Told::default(), 0);
+        let channel = testing::connect(&mut broker, CLIENT);
+        let mut play = Self { broker, channel, now_ms: 0, state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 };
+        QUEUES.iter().for_each(|name| play.declare(name));
+        play
+    }
+
+    fn below(&mut self, below: u64) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state % below
+    }
+
+    fn is(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn caller(&self) -> Caller {
+        self.broker.caller(self.channel)
+    }
+
+    fn declare(&mut self, name: &[u8]) {
+        let arguments = FieldTable::default();
+        let request = DeclareRequest { name, durable: true, exclusive: false, auto_delete: false, arguments };
+        self.broker.declare_queue(self.caller(), request, &mut Nobody).unwrap();
+    }
+
+    fn publish(&mut self) {
+        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let expiration_ms = self.is(30).then_some(3);
+        let attributes = Attributes { expiration_ms, persistent: self.is(80), ..Attributes::default() };
+        let ids: Vec<_> =
+            QUEUES.iter().filter_map(|name| self.broker.existing_queue(testing::VHOST, name).ok()).collect();
+        let queues = if self.is(30) { &ids[..] } else { &ids[..1] };
+        let publication = Publication { content, attributes, mandatory: false };
+        self.broker.publish(self.channel, &publication, queues, &mut Nobody);
+    }
+
+    fn settle(&mut self) {
+        let outcome = [Settlement::Acknowledged, Settlement::Discarded, Settlement::Requeued][self.below(3) as usize];
+        let tags: Vec<u64> = self.broker.channel(self.channel).unacknowledged.iter().map(|(tag, _)| tag).collect();
+        if !tags.is_empty() {
+            let tag = tags[self.below(tags.len() as u64) as usize];
+            let multiple = self.is(30);
+            self.broker.settle(self.channel, tag, multiple, outcome).unwrap();
+        }
+    }
+
+    fn step(&mut self) {
+        let name = QUEUES[self.below(2) as usize];
+        match self.below(24) {
+            0..8 => self.publish(),
+            8..13 => self.settle(),
+            13 => {
+                let no_ack = self.is(50);
+                self.broker.get(self.caller(), name, no_ack, &mut Nobody).unwrap();
+            }
+            14 => {
+                let (consumer_tag, no_ack, arguments) = (b"".as_slice(), self.is(30), FieldTable::default());
+                let request = ConsumeRequest { queue: name, consumer_tag, no_ack, exclusive: false, arguments };
+                self.broker.set_consumer_prefetch(self.channel, 3);
+                self.broker.consume(self.caller(), request).unwrap();
+            }
+            15 => {
+                let tags: Vec<_> = self.broker.channel(self.channel).consumers.keys().cloned().collect();
+                tags.iter().for_each(|tag| self.broker.cancel(self.caller(), tag));
+            }
+            16 => _ = self.broker.purge_queue(self.caller(), name, &mut Nobody).unwrap(),
+            17 => self.broker.recover(self.channel),
+            18 if self.is(30) => {
+                self.broker.delete_queue(self.caller(), name, false, false, &mut Nobody).unwrap();
+                self.declare(name);
+            }
+            19 if self.is(30) => {
+                self.broker.close_channel(self.channel);
+                self.channel = self.broker.open_channel(CLIENT, 1);
+            }
+            20 => {
+                self.now_ms += 2;
+                self.broker.set_now(self.now_ms);
+                self.broker.come_due(&mut Nobody);
+            }
+            _ => self.broker.pump(&mut Nobody),
+        }
+        self.broker.census();
+    }
+
+    /// Takes out all that is left, and says what the log has then.
+    fn end(mut self) -> BTreeSet<(DurableQueueId, u64)> {
+        self.broker.close_channel(self.channel);
+        self.channel = self.broker.open_channel(CLIENT, 1);
+        for name in QUEUES {
+            while let GetOutcome::Got(_) = self.broker.get(self.caller(), name, true, &mut Nobody).unwrap() {}
+        }
+        self.broker.census();
+        std::mem::take(&mut self.broker.store_mut().there)
+    }
+}
+
+#[test]
+fn nothing_that_left_is_kept_and_nothing_enters_twice() {
+    for seed in 0..SEEDS {
+        let mut play = Play::new(seed);
+        (0..STEPS).for_each(|_| play.step());
+        let kept = play.end();
+        assert!(kept.is_empty(), "seed {seed}: the log still has {kept:?}");
+    }
+}
+
+/// What is waiting, or held by a client, is not told to have left: a restart would lose it.
+#[test]
+fn what_is_there_is_not_told_to_have_left() {
+    for seed in 0..SEEDS {
+        let mut play = Play::new(seed);
+        for _ in 0..STEPS {
+            play.step();
+            let mut held = BTreeSet::new();
+            for (_, delivered) in play.broker.channel(play.channel).unacknowledged.iter() {
+                let queue = play.broker.queue(delivered.queue);
+                if let Some(id) = queue.durable_id.filter(|_| delivered.taken.message.is_persistent()) {
+                    held.insert((id, delivered.taken.sequence));
+                }
+            }
+            let there = &play.broker.store().there;
+            assert!(held.is_subset(there), "seed {seed}: held {held:?}, and the log has {there:?}");
+        }
+    }
+}
