@@ -78,6 +78,18 @@ impl<T> Page<T> {
     }
 }
 
+/// What of a queue changes with every message, without its names: for who looks often.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct QueueFigures {
+    /// No other queue has had it, whatever its name.
+    pub serial: u64,
+    /// Messages that wait, in memory or on disk.
+    pub messages_ready: usize,
+    /// Messages given to clients and not settled.
+    pub messages_unacknowledged: usize,
+    pub counters: QueueCounters,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct QueueSnapshot {
     pub vhost: Arc<str>,
@@ -87,15 +99,11 @@ pub struct QueueSnapshot {
     /// The connection that alone may use it, and with which it goes.
     pub exclusive_owner: Option<ConnectionId>,
     pub arguments: FieldTable,
-    /// Messages that wait, in memory or on disk.
-    pub messages_ready: usize,
-    /// Messages given to clients and not settled.
-    pub messages_unacknowledged: usize,
+    pub figures: QueueFigures,
     /// The property `timestamp` of the first message that waits, while that is in memory.
     pub head_message_timestamp: Option<u64>,
     /// How many consume from it.
     pub consumers: usize,
-    pub counters: QueueCounters,
     /// What the queue itself holds, in bytes, without the messages: those may be shared with other queues.
     pub memory_bytes: usize,
 }
@@ -216,6 +224,10 @@ impl<S: Store> Broker<S> {
         Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| self.copy_queue(queue)))
     }
 
+    pub fn snapshot_queue_figures(&self, from: PageStart) -> Page<QueueFigures> {
+        Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| figures_of(queue)))
+    }
+
     pub fn snapshot_queue(&self, vhost: VhostId, name: &[u8]) -> Option<QueueSnapshot> {
         self.router(vhost).queue_named(name).map(|id| self.copy_queue(self.queue(id)))
     }
@@ -287,13 +299,11 @@ impl<S: Store> Broker<S> {
             auto_delete: properties.auto_delete,
             exclusive_owner: properties.exclusive_owner,
             arguments: properties.arguments.clone(),
-            messages_ready: queue.backlog.len(),
-            messages_unacknowledged: queue.ledger.unacknowledged(),
+            figures: figures_of(queue),
             head_message_timestamp: queue.backlog.head_entry().and_then(|head| {
                 PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)
             }),
             consumers: queue.gate.consumer_count(),
-            counters: *queue.ledger.counters(),
             memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
         }
     }
@@ -339,6 +349,15 @@ impl<S: Store> Broker<S> {
             prefetch_count: consumer.prefetch_count,
             arguments: consumer.arguments.clone(),
         }
+    }
+}
+
+fn figures_of(queue: &Queue) -> QueueFigures {
+    QueueFigures {
+        serial: queue.serial,
+        messages_ready: queue.backlog.len(),
+        messages_unacknowledged: queue.ledger.unacknowledged(),
+        counters: *queue.ledger.counters(),
     }
 }
 

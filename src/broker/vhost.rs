@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn ready(broker: &Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Option<usize> {
-        broker.snapshot_queue(caller.vhost, name).map(|queue| queue.messages_ready)
+        broker.snapshot_queue(caller.vhost, name).map(|queue| queue.figures.messages_ready)
     }
 
     #[test]

@@ -13,29 +13,34 @@
 //! | `listing` | pages, sorting and columns of long lists |
 //! | `json` | AMQP's tables and properties as JSON and back |
 //! | `shapes` | what a queue, exchange, … looks like in JSON |
+//! | `figures`, `rates`, `sampler` | counters, and how fast they rise |
 //! | `routes` | the paths of the API |
 //! | `page` | the page for people at `/` |
 
 mod change;
 mod door;
+mod figures;
 mod http;
 mod json;
 mod line;
 mod listing;
 mod page;
 mod question;
+mod rates;
 mod routes;
+mod sampler;
 mod shapes;
 
 pub use change::{BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes};
 pub use door::Limits;
 pub use line::{Command, Line, Reply, line};
-pub use question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question};
+pub use question::{ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question};
 
 use crate::reactor::Clock;
+use rates::Rates;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The version of RabbitMQ whose API this is.
 const COMPATIBLE_VERSION: &str = "3.13.7";
@@ -61,9 +66,19 @@ struct App {
     line: Line,
     settings: Settings,
     address: SocketAddr,
+    rates: Mutex<Rates>,
 }
 
 impl App {
+    /// The time on the loop's clock, in milliseconds.
+    fn now_ms(&self) -> u64 {
+        self.settings.clock.now_ms()
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().expect("nobody panics with it")
+    }
+
     /// The calendar time of a moment of the loop's clock, in milliseconds since 1970.
     fn unix_ms(&self, at_ms: u64) -> u64 {
         let clock = self.settings.clock;
@@ -79,10 +94,11 @@ pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Resul
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     listener.set_nonblocking(true)?;
     let limits = settings.limits;
-    let app = Arc::new(App { line, settings, address: listener.local_addr()? });
+    let app = Arc::new(App { line, settings, address: listener.local_addr()?, rates: Mutex::new(Rates::new()) });
     let serve = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(sampler::run(app.clone()));
             door::serve(listener, routes::all(app), limits).await
         });
         if let Err(error) = served {

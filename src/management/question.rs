@@ -5,7 +5,7 @@
 use super::line::Reply;
 use crate::broker::Totals;
 use crate::broker::snapshot::{
-    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueSnapshot,
+    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueFigures, QueueSnapshot,
     TotalsSnapshot,
 };
 use crate::connection::Alarm;
@@ -15,17 +15,61 @@ use std::net::SocketAddr;
 /// What is there, and how it is. Lists come a page at a time, from a slot on.
 pub enum Question {
     Overview(Reply<Overview>),
-    Queues { from: PageStart, reply: Reply<Page<Held<QueueSnapshot>>> },
-    Queue { name: ShortString, reply: Reply<Option<Held<QueueSnapshot>>> },
-    Exchanges { from: PageStart, reply: Reply<Page<ExchangeSnapshot>> },
-    Exchange { name: ShortString, reply: Reply<Option<ExchangeSnapshot>> },
-    Bindings { from: PageStart, reply: Reply<Page<BindingSnapshot>> },
-    BindingsToQueue { name: ShortString, reply: Reply<Vec<BindingSnapshot>> },
-    BindingsToExchange { name: ShortString, reply: Reply<Vec<BindingSnapshot>> },
-    Connections { from: PageStart, reply: Reply<Page<ConnectionSnapshot>> },
-    Channels { from: PageStart, reply: Reply<Page<Held<ChannelSnapshot>>> },
-    Consumers { from: PageStart, reply: Reply<Page<Held<ConsumerSnapshot>>> },
-    ConsumersOfQueue { queue: ShortString, from: PageStart, reply: Reply<Page<Held<ConsumerSnapshot>>> },
+    Queues {
+        from: PageStart,
+        reply: Reply<Page<Held<QueueSnapshot>>>,
+    },
+    /// What of each queue changes with every message.
+    QueueFigures {
+        from: PageStart,
+        reply: Reply<Page<QueueFigures>>,
+    },
+    Queue {
+        name: ShortString,
+        reply: Reply<Option<Held<QueueSnapshot>>>,
+    },
+    Exchanges {
+        from: PageStart,
+        reply: Reply<Page<ExchangeSnapshot>>,
+    },
+    Exchange {
+        name: ShortString,
+        reply: Reply<Option<ExchangeSnapshot>>,
+    },
+    Bindings {
+        from: PageStart,
+        reply: Reply<Page<BindingSnapshot>>,
+    },
+    BindingsToQueue {
+        name: ShortString,
+        reply: Reply<Vec<BindingSnapshot>>,
+    },
+    BindingsToExchange {
+        name: ShortString,
+        reply: Reply<Vec<BindingSnapshot>>,
+    },
+    Connections {
+        from: PageStart,
+        reply: Reply<Page<ConnectionSnapshot>>,
+    },
+    /// What went over each connection.
+    ConnectionFigures {
+        from: PageStart,
+        reply: Reply<Page<ConnectionFigures>>,
+    },
+    Channels {
+        from: PageStart,
+        reply: Reply<Page<Held<ChannelSnapshot>>>,
+    },
+    Consumers {
+        from: PageStart,
+        reply: Reply<Page<Held<ConsumerSnapshot>>>,
+    },
+    ConsumersOfQueue {
+        queue: ShortString,
+        from: PageStart,
+        reply: Reply<Page<Held<ConsumerSnapshot>>>,
+    },
 }
 
 /// How many of everything, and how the node is.
@@ -80,6 +124,17 @@ impl ConnectionLabel {
     }
 }
 
+/// What went over a connection since it is there.
+#[derive(Clone, Copy)]
+pub struct ConnectionFigures {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// On the loop's clock.
+    pub connected_at_ms: u64,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+}
+
 pub struct ConnectionSnapshot {
     pub label: ConnectionLabel,
     pub state: ConnectionState,
@@ -89,10 +144,7 @@ pub struct ConnectionSnapshot {
     pub heartbeat_s: u16,
     pub client_properties: FieldTable,
     pub auth_mechanism: &'static str,
-    /// On the loop's clock.
-    pub connected_at_ms: u64,
-    pub received_bytes: u64,
-    pub sent_bytes: u64,
+    pub figures: ConnectionFigures,
     /// Bytes that wait to be sent.
     pub send_pending: usize,
 }

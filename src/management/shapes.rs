@@ -6,16 +6,19 @@
 
 use super::App;
 use super::change::GotMessage;
+use super::figures::{LENGTHS, connection_figures, overview_figures, put, queue_figures};
 use super::json;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
-use crate::broker::QueueCounters;
-use crate::broker::Totals;
+use super::rates::ConnectionKey;
 use crate::broker::snapshot::{BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot};
 use crate::protocol::FieldValue;
 use serde_json::{Map, Value, json};
 
 pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     let Held { item: queue, holder } = held;
+    let figures = queue_figures(&queue.figures);
+    let rates = app.rates().of_queue(queue.figures.serial, app.now_ms());
+    let (lengths, stats) = figures.split_at(LENGTHS);
     let mut shape = json!({
         "name": json::text(&queue.name),
         "vhost": &*queue.vhost,
@@ -26,53 +29,20 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
         "arguments": json::table(&queue.arguments),
         "node": app.settings.node,
         "state": "running",
-        "messages": queue.messages_ready + queue.messages_unacknowledged,
-        "messages_ready": queue.messages_ready,
-        "messages_unacknowledged": queue.messages_unacknowledged,
         "head_message_timestamp": queue.head_message_timestamp,
         "consumers": queue.consumers,
         "memory": queue.memory_bytes,
-        "message_stats": queue_counters(&queue.counters),
+        "message_stats": {},
         "policy": null,
         "operator_policy": null,
         "effective_policy_definition": {},
     });
+    put(&mut shape, lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
+    put(&mut shape["message_stats"], stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
     if let Some(owner) = holder {
         shape["owner_pid_details"] = connection_details(owner);
     }
     shape
-}
-
-fn queue_counters(counters: &QueueCounters) -> Value {
-    let &QueueCounters { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = counters;
-    json!({
-        "publish": counters.published,
-        "deliver": delivered_manual_ack,
-        "deliver_no_ack": delivered_auto_ack,
-        "get": got_manual_ack,
-        "get_no_ack": got_auto_ack,
-        "deliver_get": delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack,
-        "redeliver": counters.redelivered,
-        "ack": counters.acknowledged,
-    })
-}
-
-fn totals(totals: &Totals) -> Value {
-    let &Totals { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = totals;
-    json!({
-        "publish": totals.received,
-        "confirm": totals.confirmed,
-        "return_unroutable": totals.unroutable_returned,
-        "drop_unroutable": totals.unroutable_dropped,
-        "deliver": delivered_manual_ack,
-        "deliver_no_ack": delivered_auto_ack,
-        "get": got_manual_ack,
-        "get_no_ack": got_auto_ack,
-        "get_empty": totals.get_empty,
-        "deliver_get": delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack,
-        "redeliver": totals.redelivered,
-        "ack": totals.acknowledged,
-    })
 }
 
 pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
@@ -133,13 +103,13 @@ pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
         "channel_max": connection.channel_max,
         "frame_max": connection.frame_max,
         "timeout": connection.heartbeat_s,
-        "connected_at": app.unix_ms(connection.connected_at_ms),
-        "recv_oct": connection.received_bytes,
-        "send_oct": connection.sent_bytes,
+        "connected_at": app.unix_ms(connection.figures.connected_at_ms),
         "send_pend": connection.send_pending,
         "auth_mechanism": connection.auth_mechanism,
         "client_properties": json::table(properties),
     });
+    let rates = app.rates().of_connection(ConnectionKey::of(&connection.figures), app.now_ms());
+    put(&mut shape, &connection_figures(&connection.figures), rates.as_ref().map(|rates| &rates[..]));
     if let Some(FieldValue::LongString(name)) = properties.get(b"connection_name") {
         shape["user_provided_name"] = json::text(name);
     }
@@ -219,6 +189,16 @@ pub fn message(message: &GotMessage, always_base64: bool) -> Value {
 
 pub fn overview(app: &App, overview: &Overview) -> Value {
     let now = &overview.totals;
+    let figures = overview_figures(overview);
+    let rates = app.rates().of_overview(app.now_ms());
+    let (lengths, stats) = figures.split_at(LENGTHS);
+    let with_rates = |figures: &[(&'static str, u64)], rates: Option<&[f64]>| {
+        let mut shape = json!({});
+        put(&mut shape, figures, rates);
+        shape
+    };
+    let message_stats = with_rates(stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
+    let queue_totals = with_rates(lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
     let mut shape = Map::new();
     let mut put = |name: &str, value: Value| drop(shape.insert(name.to_owned(), value));
     put("management_version", json!(super::COMPATIBLE_VERSION));
@@ -230,13 +210,13 @@ pub fn overview(app: &App, overview: &Overview) -> Value {
     put("erlang_full_version", json!("none"));
     put("cluster_name", json!(app.settings.node));
     put("node", json!(app.settings.node));
-    put("rates_mode", json!("none"));
+    put("rates_mode", json!("basic"));
     put("disable_stats", json!(false));
     put("enable_queue_totals", json!(true));
     put("default_queue_type", json!("classic"));
     put("exchange_types", exchange_types());
-    put("message_stats", totals(overview.events()));
-    put("queue_totals", queue_totals(now.messages_ready, now.messages_unacknowledged));
+    put("message_stats", message_stats);
+    put("queue_totals", queue_totals);
     put(
         "object_totals",
         json!({

@@ -8,10 +8,10 @@ use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page, PageStart};
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{ConnectionId, DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement};
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, Phase, Traffic};
 use crate::management::{
-    BindingSpec, Change, Command, ConnectionLabel, ConnectionSnapshot, ConnectionState, ExchangeAttributes, GetMode,
-    GetSpec, GotMessage, Held, Overview, PublishSpec, Question, QueueAttributes, Reply,
+    BindingSpec, Change, Command, ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState,
+    ExchangeAttributes, GetMode, GetSpec, GotMessage, Held, Overview, PublishSpec, Question, QueueAttributes, Reply,
 };
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, PropertiesRef, ShortString};
@@ -118,6 +118,7 @@ fn tell<S: Store>(question: Question, hub: &Hub<S>) {
                 page.map(|queue| Held { holder: queue.exclusive_owner.and_then(|id| label(hub, id)), item: queue }),
             );
         }
+        Question::QueueFigures { from, reply } => send(reply, hub.broker().snapshot_queue_figures(from)),
         Question::Queue { name, reply } => {
             let queue = hub.broker().snapshot_queue(vhost, &name);
             send(
@@ -133,6 +134,7 @@ fn tell<S: Store>(question: Question, hub: &Hub<S>) {
             send(reply, hub.broker().snapshot_bindings_to_exchange(vhost, &name))
         }
         Question::Connections { from, reply } => send(reply, connections(hub, from)),
+        Question::ConnectionFigures { from, reply } => send(reply, connection_figures(hub, from)),
         Question::Channels { from, reply } => {
             let page = hub.broker().snapshot_channels(from);
             send(reply, page.map(|channel| Held { holder: label(hub, channel.connection), item: channel }));
@@ -220,7 +222,6 @@ fn label_of(connection: &Connection) -> ConnectionLabel {
 fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapshot> {
     let (connections, next) = hub.connections_from(from.slot(), PAGE_SLOTS);
     let items = connections.filter_map(|connection| {
-        let traffic = connection.traffic();
         let state = match connection.phase() {
             Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
             Phase::Running => ConnectionState::Running,
@@ -237,13 +238,22 @@ fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapsh
             heartbeat_s,
             client_properties: connection.client_properties(),
             auth_mechanism: connection.auth_mechanism(),
-            connected_at_ms: traffic.connected_at_ms,
-            received_bytes: traffic.received_bytes,
-            sent_bytes: traffic.sent_bytes,
+            figures: figures_of(connection),
             send_pending: hub.outboxes().get(connection.id()).len(),
         })
     });
     Page { items: items.collect(), next: next.map(PageStart::at_slot) }
+}
+
+fn connection_figures<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionFigures> {
+    let (connections, next) = hub.connections_from(from.slot(), PAGE_SLOTS);
+    Page { items: connections.map(figures_of).collect(), next: next.map(PageStart::at_slot) }
+}
+
+fn figures_of(connection: &Connection) -> ConnectionFigures {
+    let Traffic { connected_at_ms, received_bytes, sent_bytes } = connection.traffic();
+    let (peer, local) = (connection.peer(), connection.local());
+    ConnectionFigures { peer, local, connected_at_ms, received_bytes, sent_bytes }
 }
 
 fn declare_queue<S: Store>(

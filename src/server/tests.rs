@@ -3,6 +3,7 @@
 use super::desk::Desk;
 use super::hub::LOG_PENDING_MAX_BYTES;
 use super::{DiskRoom, Hub, HubSettings, MayRead, hub_settings};
+use crate::broker::snapshot::PageStart;
 use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
@@ -594,4 +595,26 @@ fn every_byte_of_a_client_is_counted_once_however_they_are_cut() {
         assert_eq!(after.received_bytes - before.received_bytes, message.len() as u64, "{piece_bytes} at a time");
         assert!(before.sent_bytes > 0);
     }
+}
+
+#[test]
+fn a_queue_that_is_declared_again_has_figures_of_its_own() {
+    let mut world = World::new();
+    let client = world.open(0);
+    let (mut declare, mut delete) = (Vec::new(), Vec::new());
+    let declaration = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(declaration).encode_frame(1, &mut declare);
+    let deletion = queue::Delete { queue: b"q", if_unused: false, if_empty: false, nowait: true };
+    Method::QueueDelete(deletion).encode_frame(1, &mut delete);
+    let figures = |world: &World| world.hub.broker().snapshot_queue_figures(PageStart::default()).items;
+    world.send(client, &declare);
+    world.send(client, &persistent_message(10).repeat(3));
+    let [before] = figures(&world)[..] else { panic!("one queue") };
+    assert_eq!((before.messages_ready, before.messages_unacknowledged, before.counters.published), (3, 0, 3));
+    world.send(client, &delete);
+    assert_eq!(figures(&world), []);
+    world.send(client, &declare);
+    let [after] = figures(&world)[..] else { panic!("one queue") };
+    assert_ne!(after.serial, before.serial);
+    assert_eq!((after.messages_ready, after.counters.published), (0, 0));
 }

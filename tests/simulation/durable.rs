@@ -235,7 +235,7 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
     let queue_words =
         queues.iter().map(|it| queue_words(&it.name.to_string(), it.auto_delete, &entries(&it.arguments)));
     let definitions = exchanges.chain(queue_words).chain(bindings).collect();
-    let lengths: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.messages_ready)).collect();
+    let lengths: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.figures.messages_ready)).collect();
     let queues = drain(&mut hub, &lengths)?;
     Ok((Found { definitions, queues }, clean))
 }

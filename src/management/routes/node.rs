@@ -91,7 +91,7 @@ async fn describe_node(app: &App) -> Result<Value, ApiError> {
         "os_pid": std::process::id().to_string(),
         "uptime": overview.uptime_ms,
         "processors": processors,
-        "rates_mode": "none",
+        "rates_mode": "basic",
         "mem_used": process::resident_bytes(),
         "mem_limit": overview.memory_watermark_bytes,
         "mem_alarm": overview.memory_alarm(),

@@ -1,0 +1,78 @@
+//! Figures that have rates: what they are called, in RabbitMQ's JSON and in the order in which they are sampled.
+
+use super::question::{ConnectionFigures, Overview};
+use crate::broker::snapshot::QueueFigures;
+use crate::broker::{QueueCounters, Totals};
+use serde_json::{Value, json};
+
+pub const OVERVIEW_FIGURES: usize = 15;
+pub const QUEUE_FIGURES: usize = 11;
+pub const CONNECTION_FIGURES: usize = 2;
+
+/// Puts figures into a shape, each with its rate beside it where that is known.
+pub fn put(shape: &mut Value, figures: &[(&'static str, u64)], rates: Option<&[f64]>) {
+    for (index, (name, value)) in figures.iter().enumerate() {
+        shape[*name] = json!(value);
+        if let Some(rates) = rates {
+            shape[format!("{name}_details")] = json!({"rate": rates[index]});
+        }
+    }
+}
+
+/// How many of a queue's figures, or of an overview's, are lengths; what follows are counters.
+pub const LENGTHS: usize = 3;
+
+fn lengths(ready: usize, unacknowledged: usize) -> [(&'static str, u64); LENGTHS] {
+    [
+        ("messages", (ready + unacknowledged) as u64),
+        ("messages_ready", ready as u64),
+        ("messages_unacknowledged", unacknowledged as u64),
+    ]
+}
+
+pub fn queue_figures(figures: &QueueFigures) -> [(&'static str, u64); QUEUE_FIGURES] {
+    let QueueFigures { messages_ready, messages_unacknowledged, counters, .. } = figures;
+    let &QueueCounters { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = counters;
+    let [messages, ready, unacknowledged] = lengths(*messages_ready, *messages_unacknowledged);
+    [
+        messages,
+        ready,
+        unacknowledged,
+        ("publish", counters.published),
+        ("deliver", delivered_manual_ack),
+        ("deliver_no_ack", delivered_auto_ack),
+        ("get", got_manual_ack),
+        ("get_no_ack", got_auto_ack),
+        ("deliver_get", delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack),
+        ("redeliver", counters.redelivered),
+        ("ack", counters.acknowledged),
+    ]
+}
+
+pub fn overview_figures(overview: &Overview) -> [(&'static str, u64); OVERVIEW_FIGURES] {
+    let totals = overview.events();
+    let &Totals { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = totals;
+    let [messages, ready, unacknowledged] =
+        lengths(overview.totals.messages_ready, overview.totals.messages_unacknowledged);
+    [
+        messages,
+        ready,
+        unacknowledged,
+        ("publish", totals.received),
+        ("confirm", totals.confirmed),
+        ("return_unroutable", totals.unroutable_returned),
+        ("drop_unroutable", totals.unroutable_dropped),
+        ("deliver", delivered_manual_ack),
+        ("deliver_no_ack", delivered_auto_ack),
+        ("get", got_manual_ack),
+        ("get_no_ack", got_auto_ack),
+        ("get_empty", totals.get_empty),
+        ("deliver_get", delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack),
+        ("redeliver", totals.redelivered),
+        ("ack", totals.acknowledged),
+    ]
+}
+
+pub fn connection_figures(figures: &ConnectionFigures) -> [(&'static str, u64); CONNECTION_FIGURES] {
+    [("recv_oct", figures.received_bytes), ("send_oct", figures.sent_bytes)]
+}
