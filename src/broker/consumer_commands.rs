@@ -2,14 +2,14 @@
 
 use super::channel::ReplyConsumer;
 use super::consumer::{Consumer, ConsumerState};
+use super::done::count;
 use super::effects::Effects;
 use super::equivalence::{integer, type_name};
 use super::exchange::QueueId;
 use super::flow::tell_removed;
 use super::message::MessageRef;
+use super::pace::Pace;
 use super::publish::REPLY_TO;
-use super::queue_commands::count;
-use super::replenish::Pace;
 use super::store::Store;
 use super::unacknowledged::Delivered;
 use super::{Broker, Caller, ChannelId, ConsumerId, VhostId};

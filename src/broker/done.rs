@@ -21,6 +21,11 @@ impl<T> Done<T> {
     }
 }
 
+/// Counts in answers travel as 32 bits.
+pub(super) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

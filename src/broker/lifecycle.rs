@@ -1,9 +1,9 @@
 //! Connections and channels open and close; what they held goes back.
 
-use super::consumer::Line;
+use super::done::count;
 use super::effects::Effects;
 use super::exchange::QueueId;
-use super::queue_commands::count;
+use super::queue::Line;
 use super::store::Store;
 use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
 

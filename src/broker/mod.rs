@@ -19,7 +19,7 @@
 //! | `flow` | the one way into a queue and out of it, and the ledger |
 //! | `dispatch` | from a queue's backlog to its consumers |
 //! | `stalled` | consumers that wait for their connection's outbox |
-//! | `replenish` | when a consumer that had all it may have is given more |
+//! | `pace`, `replenish` | when a consumer that had all it may have is given more |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `done` | what a command leads to, and when that lasts |
 //! | `definitions` | what of all this outlives a restart, and its return |
@@ -50,6 +50,7 @@ mod lifecycle;
 pub mod memory;
 pub mod message;
 mod names;
+mod pace;
 pub mod page;
 mod paging;
 mod pressure;

@@ -2,6 +2,7 @@
 
 use super::consumer::ConsumerState;
 use super::definitions::durable_binding;
+use super::done::count;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{Subject, assert_same_argument, assert_same_attribute};
 use super::exchange::QueueId;
@@ -51,11 +52,6 @@ impl CancelledConsumer {
     pub fn recipient(&self) -> Recipient<'_> {
         Recipient { connection: self.connection, channel_number: self.channel_number, consumer_tag: &self.tag }
     }
-}
-
-/// Counts travel as 32 bits.
-pub(super) fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl<S: Store> Broker<S> {

@@ -25,9 +25,6 @@ const HELD_SHARE: usize = 4;
 /// More acknowledgements than this are not worth waiting for: system calls cost little by then.
 const COUNT_MAX: usize = 32;
 
-/// Who was given so many messages in this millisecond or the one before is fast.
-const FAST_MESSAGES: u32 = 64;
-
 /// How long a consumer waits for more acknowledgements, in milliseconds.
 const WAIT_MS: u64 = 1;
 
@@ -41,34 +38,6 @@ pub(super) struct Replenishing {
     waiting: Vec<ConsumerId>,
     /// When those that wait go back to their lines.
     due_ms: u64,
-}
-
-/// How many messages a consumer is given for those that it acknowledged, in the millisecond under way and in the one
-/// before.
-#[derive(Default)]
-pub struct Pace {
-    now_ms: u64,
-    count: u32,
-    count_before: u32,
-}
-
-impl Pace {
-    fn note(&mut self, credit: usize, now_ms: u64) {
-        if self.now_ms != now_ms {
-            self.count_before = if self.now_ms + 1 == now_ms { self.count } else { 0 };
-            self.count = 0;
-            self.now_ms = now_ms;
-        }
-        self.count = self.count.saturating_add(u32::try_from(credit).unwrap_or(u32::MAX));
-    }
-
-    fn is_fast(&self, now_ms: u64) -> bool {
-        match now_ms.saturating_sub(self.now_ms) {
-            0 => self.count.max(self.count_before) >= FAST_MESSAGES,
-            1 => self.count >= FAST_MESSAGES,
-            _ => false,
-        }
-    }
 }
 
 impl Consumer {
@@ -154,6 +123,7 @@ impl<S: Store> Broker<S> {
 mod tests {
     use super::*;
     use crate::broker::message::Content;
+    use crate::broker::pace::FAST_MESSAGES;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ChannelId, ConsumeRequest, DeclareRequest, Publication, Settlement};

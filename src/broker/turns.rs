@@ -3,10 +3,11 @@
 //! Credit goes round the queues that wait, a share of it to each; within a queue it goes by priority and round robin. It
 //! never goes past those who wait: a consumer that comes to the front of its queue's line meanwhile waits behind them.
 
-use super::consumer::{ConsumerState, Line};
+use super::consumer::ConsumerState;
 use super::dispatch::DELIVERIES_PER_GO;
 use super::effects::Effects;
 use super::exchange::QueueId;
+use super::queue::Line;
 use super::store::Store;
 use super::{Broker, ChannelId, ConsumerId};
 use hashbrown::HashMap;

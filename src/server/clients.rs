@@ -2,7 +2,7 @@
 //!
 //! It owns in which list a client waits, and nothing of why. Whoever takes a client in hand says where it goes next.
 
-use super::turn::Rest;
+use super::rest::Rest;
 use crate::broker::ConnectionId;
 use crate::reactor::Socket;
 use std::collections::VecDeque;

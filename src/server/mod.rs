@@ -10,6 +10,7 @@ mod freed_memory;
 mod hub;
 mod huge_pages;
 mod journal;
+mod rest;
 mod restore;
 mod turn;
 

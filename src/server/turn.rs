@@ -26,7 +26,6 @@ use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::reactor::{Clock, Listener, Poller, Signals};
 use crate::storage::{LogStore, StorageError};
-pub(super) use rest::Rest;
 use rest::Resting;
 use std::io;
 use std::time::Duration;

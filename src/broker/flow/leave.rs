@@ -1,9 +1,9 @@
 //! Out of a queue: given to a client, which may be for good, or gone another way.
 
 use super::ledger::Books;
+use crate::broker::done::count;
 use crate::broker::exchange::QueueId;
 use crate::broker::queue::{Queue, Taken};
-use crate::broker::queue_commands::count;
 use crate::broker::store::{DurableQueueId, Store};
 use crate::broker::unacknowledged::DeliveredRun;
 use crate::broker::{Broker, ChannelId};

@@ -2,9 +2,11 @@
 //!
 //! It does what it is told; what has to be changed, and why, is for `properties` to say.
 
-use super::image::PROPERTIES_OFFSET;
 use crate::protocol::BasicProperties;
 use crate::protocol::frame::{FRAME_HEADER_LENGTH, FRAME_OVERHEAD};
+
+/// Where in a content header frame the properties begin: class id (2), weight (2) and body size (8) come before.
+pub const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
 
 /// Puts other properties into a content header frame. Returns the frame's new length.
 pub fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, properties: &[u8]) -> usize {

@@ -13,6 +13,7 @@
 //! References are counted without atomics: one thread owns every message. This module owns the layout; it never looks at
 //! what a message says.
 
+use super::edit::PROPERTIES_OFFSET;
 use super::properties::Attributes;
 use crate::broker::memory::{add_message, remove_message};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType};
@@ -24,9 +25,6 @@ use std::ptr::NonNull;
 
 /// Largest body, in bytes, that lies in the image; its frame fits the smallest frame-max a client may ask for (4096).
 pub const INLINE_BODY_MAX: usize = 4096 - 8;
-
-/// Where in a content header frame the properties begin: class id (2), weight (2) and body size (8) come before.
-pub const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
 
 /// When a message without a time to live expires.
 pub const NEVER: u64 = u64::MAX;

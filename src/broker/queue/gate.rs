@@ -9,8 +9,8 @@
 //!
 //! [`ConsumerState`]: crate::broker::consumer::ConsumerState
 
+use super::line::Line;
 use crate::broker::ConsumerId;
-use crate::broker::consumer::Line;
 use std::ops::Range;
 
 /// Places of those who left are closed up when they are more than this and more than the others.

@@ -16,6 +16,7 @@ mod behaviour;
 mod chunks;
 mod drain;
 mod gate;
+mod line;
 mod packed;
 mod paged;
 mod waiting;
@@ -25,6 +26,7 @@ pub use backlog::{Backlog, PageOut, Taken};
 pub use behaviour::Behaviour;
 pub use drain::Drain;
 pub use gate::Gate;
+pub use line::Line;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
 

@@ -19,7 +19,6 @@
 use super::Server;
 use crate::broker::ConnectionId;
 use crate::connection::Connection;
-use crate::reactor::Socket;
 use crate::server::clients::Sending;
 
 /// Most clients that rest at a time: with more of them the loop has enough to read whenever it looks.
@@ -30,23 +29,6 @@ const ACKNOWLEDGEMENTS_MIN: usize = 4;
 const ACKNOWLEDGEMENT_BYTES: usize = 8 + 4 + 8 + 1;
 /// How long the loop waits for those who rest, in milliseconds.
 const REST_MS: u64 = 1;
-
-/// Whether a client rests, and when it last spoke.
-#[derive(Default)]
-pub struct Rest {
-    pub read_at_ms: u64,
-    /// What its socket waits for, in bytes; 0 while it is awake.
-    low_water_bytes: usize,
-}
-
-impl Rest {
-    fn set_low_water(&mut self, socket: &Socket, bytes: usize) {
-        // A socket that refuses is as awake as it was.
-        if self.low_water_bytes != bytes && socket.set_low_water(bytes.max(1)).is_ok() {
-            self.low_water_bytes = bytes;
-        }
-    }
-}
 
 /// Those who rest. Some are awake again, and one who fell asleep again is named twice until the next look.
 #[derive(Default)]
