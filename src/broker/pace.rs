@@ -1,10 +1,9 @@
 //! How fast a consumer is: whether waiting for more of its acknowledgements takes long.
 
-/// Who was given so many messages in this millisecond or the one before is fast.
+/// Who settled so many messages in this millisecond or the one before is fast.
 pub const FAST_MESSAGES: u32 = 64;
 
-/// How many messages a consumer is given for those that it acknowledged, in the millisecond under way and in the one
-/// before.
+/// How many messages a consumer settled, in the millisecond under way and in the one before.
 #[derive(Default)]
 pub struct Pace {
     now_ms: u64,
@@ -13,13 +12,14 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub fn note(&mut self, credit: usize, now_ms: u64) {
+    #[inline]
+    pub fn note(&mut self, count: u32, now_ms: u64) {
         if self.now_ms != now_ms {
             self.count_before = if self.now_ms + 1 == now_ms { self.count } else { 0 };
             self.count = 0;
             self.now_ms = now_ms;
         }
-        self.count = self.count.saturating_add(u32::try_from(credit).unwrap_or(u32::MAX));
+        self.count = self.count.saturating_add(count);
     }
 
     pub fn is_fast(&self, now_ms: u64) -> bool {
@@ -38,14 +38,14 @@ mod tests {
     #[test]
     fn who_is_fast_in_a_millisecond_is_fast_in_the_next_and_no_longer() {
         let mut pace = Pace::default();
-        pace.note(FAST_MESSAGES as usize - 1, 10);
+        pace.note(FAST_MESSAGES - 1, 10);
         assert!(!pace.is_fast(10));
         pace.note(1, 10);
         assert!(pace.is_fast(10) && pace.is_fast(11) && !pace.is_fast(12));
         pace.note(1, 11);
         assert!(pace.is_fast(11), "it was in the one before");
         assert!(!pace.is_fast(12));
-        pace.note(FAST_MESSAGES as usize, 20);
+        pace.note(FAST_MESSAGES, 20);
         pace.note(1, 22);
         assert!(!pace.is_fast(22), "nothing came for a whole one");
     }

@@ -96,6 +96,7 @@ impl<S: Store> Broker<S> {
     fn give_credit_back(&mut self, id: ConsumerId, count: u32) {
         let consumer = &mut self.consumers[id.0 as usize];
         consumer.unacknowledged -= count;
+        consumer.pace.note(count, self.now_ms);
         match consumer.state {
             ConsumerState::PrefetchReached => self.replenish_or_wait(id),
             ConsumerState::Cancelled => self.forget_cancelled(id),

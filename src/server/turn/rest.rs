@@ -6,10 +6,10 @@
 //! messages](Broker::acknowledgements_awaited).
 //!
 //! ```text
-//!           its consumers are fast, and have used up their prefetch counts
+//!           its consumers are fast, and hold enough to go on with
 //!   awake ────────────────────────────────────────────────────────────────────────────────────► resting
 //!     ▲                                                                                           │
-//!     └── it published, or a consumer has credit left, or nothing was read for a millisecond ◄────┘
+//!     └── it published, or a consumer holds little, or nothing was read for a millisecond ◄───────┘
 //! ```
 //!
 //! So whatever else a client says waits for two milliseconds at most.
