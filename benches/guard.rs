@@ -9,7 +9,7 @@ mod hub;
 
 use hub::{Log, Loop, acknowledge, publishes};
 use leveret::broker::ConnectionId;
-use leveret::broker::exchange::{QueueId, Router};
+use leveret::broker::exchange::{Destination, QueueId, Router};
 use leveret::broker::store::{LogPosition, MemoryStore};
 use leveret::protocol::frame::{FrameType, parse_frame, write_body_frame};
 use leveret::protocol::method::{basic, confirm, queue};
@@ -170,14 +170,15 @@ fn route(
     keys: usize,
     routing_key: fn(usize) -> String,
 ) -> usize {
-    let mut router = Router::new("/".into());
+    let mut router = Router::new();
+    let exchange = router.exchange_named(exchange.as_bytes()).expect("a predeclared exchange");
     for number in 0..bindings {
         let id = QueueId(number as u32);
         router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), id, false);
-        let bound = router.bind_queue(exchange.as_bytes(), id, binding(number).as_bytes(), &FieldTable::default());
-        bound.expect("queue and exchange exist");
+        let (destination, key) = (Destination::Queue(id), binding(number));
+        let bound = router.bind(exchange, destination, key.as_bytes(), &FieldTable::default());
+        bound.expect("keys of any kind can be bound");
     }
-    let id = router.exchange(exchange.as_bytes()).expect("a predeclared exchange");
     let keys: Vec<String> = (0..keys).map(routing_key).collect();
     let mut in_turn = keys.iter().cycle();
     let mut reached = Vec::new();
@@ -185,7 +186,7 @@ fn route(
         for _ in 0..ROUND {
             reached.clear();
             let routing_key = black_box(in_turn.next().expect("a cycle has no end").as_bytes());
-            router.route(id, routing_key, FieldTable::default, &mut reached);
+            router.route(exchange, routing_key, FieldTable::default, &mut reached);
             black_box(reached.last());
         }
     })
@@ -193,13 +194,13 @@ fn route(
 
 fn route_by_headers(rounds: usize) -> usize {
     let numbered = |number: u32| FieldTable(vec![("number".into(), FieldValue::I32(number as i32))]);
-    let mut router = Router::new("/".into());
+    let mut router = Router::new();
+    let id = router.exchange_named(b"amq.headers").expect("a predeclared exchange");
     for number in 0..100 {
         router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), QueueId(number), false);
-        let bound = router.bind_queue(b"amq.headers", QueueId(number), b"", &numbered(number));
-        bound.expect("queue and exchange exist");
+        let bound = router.bind(id, Destination::Queue(QueueId(number)), b"", &numbered(number));
+        bound.expect("numbers can be asked for");
     }
-    let id = router.exchange(b"amq.headers").expect("a predeclared exchange");
     let mut reached = Vec::new();
     repeat(rounds, ROUND / 10, || {
         for _ in 0..ROUND / 10 {

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use leveret::broker::exchange::{ExchangeId, QueueId, Router};
+use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router};
 use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use std::hint::black_box;
 
@@ -17,14 +17,16 @@ fn no_headers() -> FieldTable {
 
 /// A router with `bindings` queues, each bound to `exchange` by the key and arguments that `bind` gives it.
 fn bound(exchange: &str, bindings: u32, bind: impl Fn(u32) -> (String, FieldTable)) -> (Router, ExchangeId) {
-    let mut router = Router::new("/".into());
+    let mut router = Router::new();
+    let id = router.exchange_named(exchange.as_bytes()).expect("a predeclared exchange");
     for number in 0..bindings {
         let queue = QueueId(number);
         router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), queue, false);
         let (key, arguments) = bind(number);
-        router.bind_queue(exchange.as_bytes(), queue, key.as_bytes(), &arguments).expect("the bench binds what exists");
+        router
+            .bind(id, Destination::Queue(queue), key.as_bytes(), &arguments)
+            .expect("the bench binds what can be bound");
     }
-    let id = router.exchange(exchange.as_bytes()).expect("a predeclared exchange");
     (router, id)
 }
 

@@ -4,13 +4,12 @@
 //! the pattern behind it again.
 #![no_main]
 
-use leveret::broker::exchange::{QueueId, Router};
+use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router};
 use leveret::protocol::{FieldTable, ShortString};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-const EXCHANGE: &[u8] = b"amq.topic";
 /// Lines after the key that are looked at, and queues.
 const PATTERNS_MAX: u32 = 32;
 const SHORT_STRING_MAX: usize = 255;
@@ -34,8 +33,12 @@ fn naive_match(pattern: &[u8], key: &[u8]) -> bool {
     fits[key.len()]
 }
 
+fn topic(router: &Router) -> ExchangeId {
+    router.exchange_named(b"amq.topic").expect("a predeclared exchange")
+}
+
 fn routed(router: &mut Router, key: &[u8]) -> BTreeSet<u32> {
-    let exchange = router.exchange(EXCHANGE).expect("a predeclared exchange");
+    let exchange = topic(router);
     let mut queues = Vec::new();
     router.route(exchange, key, FieldTable::default, &mut queues);
     let once: BTreeSet<u32> = queues.iter().map(|queue| queue.0).collect();
@@ -49,7 +52,7 @@ thread_local! {
 }
 
 fn router() -> Router {
-    let mut router = Router::new("/".into());
+    let mut router = Router::new();
     for number in 0..PATTERNS_MAX {
         let name = ShortString::truncated(format!("queue-{number}").as_bytes());
         router.queue_added(&name, QueueId(number), false);
@@ -58,7 +61,7 @@ fn router() -> Router {
 }
 
 fn unbind(router: &mut Router, pattern: &[u8], queue: QueueId) {
-    let unbound = router.unbind_queue(EXCHANGE, queue, pattern, &FieldTable::default()).expect("the exchange exists");
+    let unbound = router.unbind(topic(router), Destination::Queue(queue), pattern, &FieldTable::default());
     assert!(unbound.existed);
 }
 
@@ -73,7 +76,8 @@ fn run(router: &mut Router, input: &[u8]) {
             }
         } else {
             let queue = *bound.entry(line).or_insert(QueueId(number));
-            router.bind_queue(EXCHANGE, queue, line, &FieldTable::default()).expect("the exchange exists");
+            let bound = router.bind(topic(router), Destination::Queue(queue), line, &FieldTable::default());
+            bound.expect("every pattern can be bound");
         }
         let expected: BTreeSet<u32> =
             bound.iter().filter(|(pattern, _)| naive_match(pattern, key)).map(|(_, queue)| queue.0).collect();

@@ -9,10 +9,9 @@ use super::exchange::QueueId;
 use super::flow::tell_removed;
 use super::message::MessageRef;
 use super::pace::Pace;
-use super::publish::REPLY_TO;
 use super::store::Store;
 use super::unacknowledged::Delivered;
-use super::{Broker, Caller, ChannelId, ConsumerId, VhostId};
+use super::{Broker, Caller, ChannelId, ConsumerId, QueueKey};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// Arguments to which RabbitMQ gives a meaning for consumers of other types of queue only, and refuses for classic ones.
@@ -35,7 +34,7 @@ pub enum GetOutcome {
     Empty,
     /// The message at the head is on its way back to memory: ask again when it [is not away](Broker::head_is_away) any
     /// more.
-    Away,
+    Away(QueueKey),
 }
 
 /// `basic.get-ok`.
@@ -52,25 +51,24 @@ impl<S: Store> Broker<S> {
     /// after consume-ok.
     ///
     /// # Errors
-    /// 403 when the queue is in exclusive use, 404, 405, 406 for arguments, 530 on the connection for a tag in use.
+    /// 403 also when the queue is in exclusive use, 404, 405, 406 for arguments, 530 on the connection for a tag in use.
     pub fn consume(&mut self, caller: Caller, request: ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
         let Caller { connection, channel: id, .. } = caller;
-        if request.queue == REPLY_TO {
+        if self.means_replies(caller, request.queue)? {
             return self.consume_replies(id, &request);
         }
         let tag = self.new_consumer_tag(id, request.consumer_tag)?;
+        let queue_id = self.queue_to_read(caller, request.queue)?;
         let channel = self.channel(id);
         let (channel_number, prefetch_count) = (channel.number, channel.consumer_prefetch_count);
-        let queue_id = self.accessible_queue(caller, request.queue)?;
-        let priority = self.consumer_priority(caller.vhost, &request)?;
+        let priority = self.consumer_priority(queue_id, &request.arguments)?;
         let queue = &self.queues[queue_id.0 as usize];
         if !queue.gate.admits(request.exclusive) {
-            let name = String::from_utf8_lossy(request.queue);
-            let vhost = self.vhost_name(caller.vhost);
-            let explanation = format!("queue '{name}' in vhost '{vhost}' in exclusive use");
+            let explanation =
+                format!("{} in exclusive use", self.subject("queue", caller.vhost, &queue.properties.name));
             return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
         }
-        let doing = format!("consume from queue '{}'", String::from_utf8_lossy(request.queue));
+        let doing = format!("consume from queue '{}'", queue.properties.name);
         let vhost = &mut self.vhosts[caller.vhost];
         vhost.assert_below(vhost.limits.consumers_max, vhost.consumers, &doing, "consumer")?;
         vhost.consumers += 1;
@@ -116,24 +114,21 @@ impl<S: Store> Broker<S> {
     }
 
     /// `x-priority`, and what the other arguments come to.
-    fn consumer_priority(&self, vhost: VhostId, request: &ConsumeRequest<'_>) -> Result<i64, AmqpError> {
-        let invalid = |argument: &str, reason: String| {
-            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost_name(vhost));
-            let explanation = format!("invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}'{reason}");
-            AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
-        };
+    fn consumer_priority(&self, queue: QueueId, arguments: &FieldTable) -> Result<i64, AmqpError> {
+        let properties = &self.queue(queue).properties;
+        let subject = self.subject("queue", properties.vhost, &properties.name);
+        let refused = |explanation| AmqpError::channel(ReplyCode::PreconditionFailed, explanation);
+        let invalid =
+            |argument: &str, reason: String| refused(format!("invalid arg '{argument}' for {subject}{reason}"));
         for argument in OF_OTHER_TYPES {
-            if request.arguments.get(argument.as_bytes()).is_some() {
+            if arguments.get(argument.as_bytes()).is_some() {
                 return Err(invalid(argument, " of queue type rabbit_classic_queue".to_owned()));
             }
         }
-        if let Some(FieldValue::Table(_)) = request.arguments.get(b"x-credit") {
-            let (queue, vhost) = (String::from_utf8_lossy(request.queue), self.vhost_name(vhost));
-            let explanation =
-                format!("arg 'x-credit' for queue '{queue}' in vhost '{vhost}' is not supported by this version");
-            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
+        if let Some(FieldValue::Table(_)) = arguments.get(b"x-credit") {
+            return Err(refused(format!("arg 'x-credit' for {subject} is not supported by this version")));
         }
-        let Some(value) = request.arguments.get(b"x-priority") else { return Ok(0) };
+        let Some(value) = arguments.get(b"x-priority") else { return Ok(0) };
         integer(value).ok_or_else(|| invalid("x-priority", format!(": \"expected integer, got {}\"", type_name(value))))
     }
 
@@ -215,7 +210,7 @@ impl<S: Store> Broker<S> {
     /// `basic.get`: the message at the head.
     ///
     /// # Errors
-    /// 404, 405.
+    /// 403, 404, 405.
     pub fn get(
         &mut self,
         caller: Caller,
@@ -223,11 +218,11 @@ impl<S: Store> Broker<S> {
         no_ack: bool,
         effects: &mut impl Effects,
     ) -> Result<GetOutcome, AmqpError> {
-        let queue_id = self.accessible_queue(caller, queue)?;
+        let queue_id = self.queue_to_read(caller, queue)?;
         self.settle_deliveries(queue_id, effects);
         self.use_queue(queue_id);
         if self.brings_head_back(queue_id) {
-            return Ok(GetOutcome::Away);
+            return Ok(GetOutcome::Away(self.queue_key(queue_id)));
         }
         let queue = &mut self.queues[queue_id.0 as usize];
         let Some(taken) = queue.backlog.pop() else {

@@ -1,26 +1,10 @@
 //! What outlives a restart: definitions on their way to the log, and everything on its way back from it.
 
-use super::exchange::{ExchangeKind, QueueId};
+use super::exchange::{Declaration, Destination, ExchangeKind, QueueId, alternate_exchange};
 use super::queue::{Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
 use super::{Broker, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
-
-pub(super) fn durable_binding(
-    vhost: VhostId,
-    source: &[u8],
-    destination: DurableDestination,
-    routing_key: &[u8],
-    arguments: &FieldTable,
-) -> DurableBinding {
-    DurableBinding {
-        vhost,
-        source: ShortString::truncated(source),
-        destination,
-        routing_key: ShortString::truncated(routing_key),
-        arguments: arguments.clone(),
-    }
-}
 
 /// A queue that comes back. How many messages it has follows with [`Broker::expect_messages`].
 pub struct RestoredQueue {
@@ -88,8 +72,14 @@ impl<S: Store> Broker<S> {
         internal: bool,
         arguments: &FieldTable,
     ) -> Result<(), AmqpError> {
-        let kind = kind.name().as_bytes();
-        self.change_routes(vhost, |router| router.declare(name, kind, true, auto_delete, internal, arguments))?;
+        let declaration = Declaration { kind, durable: true, auto_delete, internal, arguments };
+        let subject = self.subject("exchange", vhost, name);
+        if let Some(id) = self.exchange_in(vhost, name) {
+            return self.router(vhost).assert_equivalent(id, &declaration, subject);
+        }
+        let alternate = alternate_exchange(arguments, subject)?.filter(|name| !name.is_empty());
+        let alternate = alternate.map(ShortString::truncated);
+        self.change_routes(vhost, |router| router.add(name.clone(), &declaration, alternate));
         Ok(())
     }
 
@@ -113,15 +103,12 @@ impl<S: Store> Broker<S> {
     /// When one of its ends is missing.
     pub fn restore_binding(&mut self, binding: &DurableBinding) -> Result<(), AmqpError> {
         let &DurableBinding { vhost, ref source, ref destination, ref routing_key, ref arguments } = binding;
-        match destination {
-            DurableDestination::Queue(queue) => {
-                let id = self.existing_queue(vhost, queue)?;
-                self.change_routes(vhost, |router| router.bind_queue(source, id, routing_key, arguments))?;
-            }
-            DurableDestination::Exchange(exchange) => {
-                self.change_routes(vhost, |router| router.bind_exchange(source, exchange, routing_key, arguments))?;
-            }
-        }
+        let source = self.existing_exchange(vhost, source)?;
+        let destination = match destination {
+            DurableDestination::Queue(queue) => Destination::Queue(self.existing_queue(vhost, queue)?),
+            DurableDestination::Exchange(exchange) => Destination::Exchange(self.existing_exchange(vhost, exchange)?),
+        };
+        self.change_routes(vhost, |router| router.bind(source, destination, routing_key, arguments))?;
         Ok(())
     }
 }

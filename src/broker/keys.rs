@@ -18,8 +18,16 @@ pub struct ConsumerId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct QueueId(pub u32);
 
+/// A queue that may be gone when it is asked for again, and its slot another one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueKey {
+    pub(super) id: QueueId,
+    /// [`Queue::serial`](super::queue::Queue::serial).
+    pub(super) serial: u64,
+}
+
 /// An exchange of one [`Router`](super::exchange::Router). Given again once its exchange is deleted, so it is valid only
-/// while the router's generation stands still.
+/// while the [epoch](super::Epoch) lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ExchangeId(pub u32);
 

@@ -8,12 +8,14 @@
 //! | file | owns |
 //! |---|---|
 //! | `caller`, `keys` | who asks, and which thing is meant |
+//! | `resolve` | from the names that a caller says to things: the one place that looks for names |
+//! | `access` | users, and what they may do with which names |
 //! | `vhost` | virtual hosts: names, exchanges and limits of their own |
 //! | `epoch` | how long what is known of a route holds |
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: waiting messages, arguments, counts |
 //! | [`message`] | a message's image, the meaning of its properties |
-//! | `exchange_commands`, `queue_commands` | declare, delete, purge, bind |
+//! | `exchange_commands`, `queue_commands`, `binding_commands` | declare, delete, purge, bind |
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `flow` | the one way into a queue and out of it, and the ledger |
@@ -29,6 +31,8 @@
 //! | `census` | counts of everything, for tests |
 //! | [`snapshot`] | listings for management: plain owned copies |
 
+mod access;
+mod binding_commands;
 mod caller;
 mod census;
 mod channel;
@@ -58,6 +62,7 @@ mod publish;
 pub mod queue;
 mod queue_commands;
 mod replenish;
+mod resolve;
 mod settle;
 pub mod snapshot;
 mod stalled;
@@ -68,6 +73,7 @@ mod turns;
 pub mod unacknowledged;
 mod vhost;
 
+pub use access::{Names, Permissions, Right};
 pub use caller::Caller;
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
@@ -79,7 +85,7 @@ pub use effects::{Effects, Recipient, Room};
 pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
 pub use flow::QueueCounters;
-pub use keys::{ChannelId, ConnectionId, ConsumerId, UserId, VhostId};
+pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
@@ -87,6 +93,7 @@ pub use publish::{Publication, Routing, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 pub use vhost::VhostLimits;
 
+use access::Access;
 use channel::Confirms;
 use consumer::Consumer;
 use exchange::QueueId;
@@ -160,6 +167,7 @@ pub struct Broker<S: Store> {
     pub(crate) store: S,
     names: NameGenerator,
     vhosts: Vhosts,
+    access: Access,
     /// See [`Epoch`].
     epoch: Epoch,
     queues: Slab<Queue>,
@@ -193,10 +201,14 @@ pub struct Broker<S: Store> {
 impl<S: Store> Broker<S> {
     pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
         let mut vhosts = Vhosts::default();
-        vhosts.add(&settings.vhost, settings.vhost_limits);
+        let vhost = vhosts.add(&settings.vhost, settings.vhost_limits);
+        let mut access = Access::default();
+        let user = access.add(&settings.user);
+        access.permit(user, vhost, Some(Permissions::all()));
         Self {
             names: NameGenerator::new(settings.seed),
             vhosts,
+            access,
             epoch: Epoch::default(),
             settings,
             store,
@@ -251,11 +263,6 @@ impl<S: Store> Broker<S> {
     /// The vhost that there is from the start.
     pub fn default_vhost(&self) -> VhostId {
         VhostId(0)
-    }
-
-    /// The user of that name.
-    pub fn user_named(&self, name: &[u8]) -> Option<UserId> {
-        (name == self.settings.user.as_bytes()).then_some(UserId(0))
     }
 
     pub fn totals(&self) -> &Totals {

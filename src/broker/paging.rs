@@ -9,7 +9,7 @@ use super::exchange::QueueId;
 use super::memory::{held_memory_bytes, message_memory_bytes};
 use super::queue::{AskedFor, CHUNK_BYTES, PageOut};
 use super::store::{DurableQueueId, PageId, Store};
-use super::{Broker, VhostId};
+use super::{Broker, QueueKey};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -243,9 +243,8 @@ impl<S: Store> Broker<S> {
     }
 
     /// Whether a queue's next message has to be waited for. It is on its way then.
-    pub fn head_is_away(&mut self, vhost: VhostId, name: &[u8]) -> bool {
-        let Ok(id) = self.existing_queue(vhost, name) else { return false };
-        self.brings_head_back(id)
+    pub fn head_is_away(&mut self, key: QueueKey) -> bool {
+        self.queue_of(key).is_some_and(|id| self.brings_head_back(id))
     }
 
     /// Whether a queue's next message has to be waited for, after asking for it.

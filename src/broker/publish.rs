@@ -13,9 +13,6 @@ use std::cell::Cell;
 /// The queue name that stands for direct reply-to.
 pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 
-/// What an address of a reply consumer starts with.
-const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
-
 /// Where a message goes, and whether the next one with the same exchange and key goes there too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Routing {
@@ -46,14 +43,6 @@ impl<S: Store> Broker<S> {
         self.epoch
     }
 
-    /// The exchange of a publish.
-    ///
-    /// # Errors
-    /// 404 when there is none of that name, 403 when it is internal.
-    pub fn publish_exchange(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
-        self.router(caller.vhost).publish_target(name)
-    }
-
     /// Fills `queues` with where a message goes. `extra_keys` are those of its CC and BCC headers, `properties` its
     /// property flags and list, read only when a headers exchange is on the way.
     pub fn route(
@@ -81,25 +70,6 @@ impl<S: Store> Broker<S> {
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
         Routing { cacheable: extra_keys.is_empty() && !headers_asked.get(), reply_channel }
-    }
-
-    fn reply_channel(&self, vhost: VhostId, exchange: ExchangeId, routing_key: &[u8]) -> Option<ChannelId> {
-        let token = routing_key.strip_prefix(REPLY_ADDRESS_PREFIX)?;
-        if exchange != DEFAULT_EXCHANGE {
-            return None;
-        }
-        self.reply_address_of(vhost, token)
-    }
-
-    /// The reply consumer of a vhost that has an address with this token.
-    fn reply_address_of(&self, vhost: VhostId, token: &[u8]) -> Option<ChannelId> {
-        let channel = *self.reply_channels.get(std::str::from_utf8(token).ok()?)?;
-        (self.caller(channel).vhost == vhost).then_some(channel)
-    }
-
-    /// Whether a queue of this name is a reply consumer's address that is in use.
-    pub fn is_reply_address(&self, vhost: VhostId, name: &[u8]) -> bool {
-        name.strip_prefix(REPLY_ADDRESS_PREFIX).is_some_and(|token| self.reply_address_of(vhost, token).is_some())
     }
 
     /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
@@ -285,7 +255,7 @@ impl<S: Store> Broker<S> {
         let vhost = self.caller(channel).vhost;
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
-        queues.extend(pending.queues.iter().filter_map(|name| self.router(vhost).queue_named(name)));
+        queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));
         let is_reply = queues.is_empty() && content.exchange().is_empty();
         let reply_channel =
             if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };

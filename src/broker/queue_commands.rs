@@ -1,20 +1,17 @@
-//! `queue.*`: declare, bind, unbind, purge, delete.
+//! `queue.declare`, `queue.purge` and `queue.delete`.
 
 use super::consumer::ConsumerState;
-use super::definitions::durable_binding;
 use super::done::count;
 use super::effects::{Effects, Recipient};
-use super::equivalence::{Subject, assert_same_argument, assert_same_attribute};
+use super::equivalence::{assert_same_argument, assert_same_attribute};
 use super::exchange::QueueId;
 use super::names::without_line_breaks;
 use super::publish::REPLY_TO;
 use super::queue::{COMPARED, Queue, QueueProperties, arguments};
-use super::store::{Definition, DurableDestination, DurableQueueId, Store};
-use super::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, Done, VhostId};
+use super::resolve::Found;
+use super::store::{Definition, DurableQueueId, Store};
+use super::{Broker, Caller, ConnectionId, ConsumerId, Done, QueueKey};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
-
-/// Names of this prefix are the broker's.
-const RESERVED_PREFIX: &[u8] = b"amq.";
 
 /// `queue.declare`.
 pub struct DeclareRequest<'a> {
@@ -55,42 +52,6 @@ impl CancelledConsumer {
 }
 
 impl<S: Store> Broker<S> {
-    /// The queue of that name.
-    ///
-    /// # Errors
-    /// 404 when there is none.
-    pub(super) fn existing_queue(&self, vhost: VhostId, name: &[u8]) -> Result<QueueId, AmqpError> {
-        self.router(vhost).queue_named(name).ok_or_else(|| {
-            let (name, vhost) = (String::from_utf8_lossy(name), self.vhost_name(vhost));
-            AmqpError::channel(ReplyCode::NotFound, format!("no queue '{name}' in vhost '{vhost}'"))
-        })
-    }
-
-    /// The queue of that name, if the caller's connection may use it.
-    ///
-    /// # Errors
-    /// 404 when there is none, 405 when it is exclusive to another connection.
-    pub(super) fn accessible_queue(&self, caller: Caller, name: &[u8]) -> Result<QueueId, AmqpError> {
-        let id = self.existing_queue(caller.vhost, name)?;
-        if self.is_exclusive_to_another(caller, id) { Err(self.locked(caller.vhost, name)) } else { Ok(id) }
-    }
-
-    fn is_exclusive_to_another(&self, caller: Caller, id: QueueId) -> bool {
-        self.queue(id).properties.exclusive_owner.is_some_and(|owner| owner != caller.connection)
-    }
-
-    fn locked(&self, vhost: VhostId, name: &[u8]) -> AmqpError {
-        let name = String::from_utf8_lossy(name);
-        AmqpError::channel(
-            ReplyCode::ResourceLocked,
-            format!(
-                "cannot obtain exclusive access to locked queue '{name}' in vhost '{}'. It could be originally declared \
-                 on another connection or the exclusive property value does not match that of the original declaration.",
-                self.vhost_name(vhost)
-            ),
-        )
-    }
-
     /// `queue.declare(passive = true)`, and what `queue.declare` answers for reply addresses.
     ///
     /// # Errors
@@ -101,17 +62,16 @@ impl<S: Store> Broker<S> {
         name: &[u8],
         effects: &mut impl Effects,
     ) -> Result<Done<Declared>, AmqpError> {
-        let meant = &*without_line_breaks(name);
-        // Line breaks don't make a reply address of a name.
-        if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(caller.vhost, meant)) {
-            let declared = Declared { name: ShortString::truncated(meant), message_count: 0, consumer_count: 1 };
-            return Ok(Done::at_once(declared));
+        match self.queue_passively(caller, name)? {
+            Found::Queue(id) => Ok(self.declared(caller, id, effects)),
+            Found::ReplyAddress(name) => {
+                self.channel_mut(caller.channel).last_queue = Some(name.clone());
+                Ok(Done::at_once(Declared { name, message_count: 0, consumer_count: 1 }))
+            }
         }
-        let id = self.accessible_queue(caller, meant)?;
-        Ok(self.declared(id, effects))
     }
 
-    fn declared(&mut self, id: QueueId, effects: &mut impl Effects) -> Done<Declared> {
+    fn declared(&mut self, caller: Caller, id: QueueId, effects: &mut impl Effects) -> Done<Declared> {
         self.settle_deliveries(id, effects);
         self.books.totals.queues_declared += 1;
         self.use_queue(id);
@@ -121,7 +81,9 @@ impl<S: Store> Broker<S> {
             message_count: count(queue.backlog.len()),
             consumer_count: count(queue.gate.consumer_count()),
         };
-        self.done_if(queue.durable_id.is_some(), declared)
+        let is_durable = queue.durable_id.is_some();
+        self.channel_mut(caller.channel).last_queue = Some(declared.name.clone());
+        self.done_if(is_durable, declared)
     }
 
     /// Notes that the queue is in use, which puts off `x-expires`.
@@ -148,30 +110,25 @@ impl<S: Store> Broker<S> {
             return self.declare_queue_passively(caller, request.name, effects);
         }
         let name = without_line_breaks(request.name);
-        if name.starts_with(RESERVED_PREFIX) {
-            let name = String::from_utf8_lossy(&name);
-            let explanation = format!("queue name '{name}' contains reserved prefix 'amq.*'");
-            return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
-        }
-        let name = if name.is_empty() { self.names.queue_name() } else { ShortString::truncated(&name) };
-        let id = match self.router(caller.vhost).queue_named(&name) {
+        let made_up = name.is_empty().then(|| self.names.queue_name());
+        let (name, found) = self.queue_to_declare(caller, &name, made_up)?;
+        let id = match found {
             Some(id) => {
                 self.assert_equivalent(caller, id, &request)?;
                 id
             }
             None => self.create_queue(caller, name, request)?,
         };
-        Ok(self.declared(id, effects))
+        Ok(self.declared(caller, id, effects))
     }
 
     fn assert_equivalent(&self, caller: Caller, id: QueueId, request: &DeclareRequest<'_>) -> Result<(), AmqpError> {
         let properties = &self.queue(id).properties;
-        let name = &properties.name;
         // Whose it is comes before what it is: clients that find it locked go on, and at a 406 they give up.
-        if self.is_exclusive_to_another(caller, id) || request.exclusive != properties.exclusive_owner.is_some() {
-            return Err(self.locked(caller.vhost, name));
+        if self.is_locked(caller, id) || request.exclusive != properties.exclusive_owner.is_some() {
+            return Err(self.locked(id));
         }
-        let subject = Subject { kind: "queue", name, vhost: self.vhost_name(caller.vhost).as_bytes() };
+        let subject = self.subject("queue", caller.vhost, &properties.name);
         if properties.exclusive_owner.is_none() {
             // An exclusive queue isn't durable whatever was asked for, so there is nothing to differ in.
             assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
@@ -244,84 +201,15 @@ impl<S: Store> Broker<S> {
         id
     }
 
-    /// The queue that this channel declared last: what an empty name means.
-    pub fn last_queue(&self, channel: ChannelId) -> Option<&ShortString> {
-        self.channel(channel).last_queue.as_ref()
+    /// What to keep of a queue that may be deleted meanwhile.
+    pub fn queue_key(&self, id: QueueId) -> QueueKey {
+        QueueKey { id, serial: self.queue(id).serial }
     }
 
-    pub fn set_last_queue(&mut self, channel: ChannelId, name: ShortString) {
-        self.channel_mut(channel).last_queue = Some(name);
-    }
-
-    /// `queue.bind`. True when the binding is new.
-    ///
-    /// # Errors
-    /// 403 for the default exchange, 404, 406 for headers arguments that make no sense, 405.
-    pub fn bind_queue(
-        &mut self,
-        caller: Caller,
-        queue: &[u8],
-        exchange: &[u8],
-        routing_key: &[u8],
-        arguments: FieldTable,
-    ) -> Result<Done<bool>, AmqpError> {
-        let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
-        let router = self.router(caller.vhost);
-        let source = router.bind_target(exchange)?;
-        let id = self.existing_queue(caller.vhost, queue)?;
-        if self.is_exclusive_to_another(caller, id) {
-            router.check_bind_arguments(source, &arguments)?;
-            return Err(self.locked(caller.vhost, queue));
-        }
-        self.assert_room_for_binding(caller.vhost)?;
-        let bound =
-            self.change_routes(caller.vhost, |router| router.bind_queue(exchange, id, routing_key, &arguments))?;
-        if bound.new && bound.durable {
-            let destination = DurableDestination::Queue(ShortString::truncated(queue));
-            self.define(&Definition::Bound(durable_binding(
-                caller.vhost,
-                exchange,
-                destination,
-                routing_key,
-                &arguments,
-            )));
-        }
-        Ok(self.done_if(bound.durable, bound.new))
-    }
-
-    /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine, whoever owns the queue.
-    ///
-    /// # Errors
-    /// 403 for the default exchange, 405.
-    pub fn unbind_queue(
-        &mut self,
-        caller: Caller,
-        queue: &[u8],
-        exchange: &[u8],
-        routing_key: &[u8],
-        arguments: &FieldTable,
-    ) -> Result<Done<()>, AmqpError> {
-        let (queue, exchange) = (&*without_line_breaks(queue), &*without_line_breaks(exchange));
-        match self.router(caller.vhost).queue_named(queue) {
-            Some(id) => {
-                if self.is_exclusive_to_another(caller, id)
-                    && self.router(caller.vhost).is_bound(exchange, id, routing_key, arguments)
-                {
-                    return Err(self.locked(caller.vhost, queue));
-                }
-                let unbound = self
-                    .change_routes(caller.vhost, |router| router.unbind_queue(exchange, id, routing_key, arguments))?;
-                if unbound.durable {
-                    let destination = DurableDestination::Queue(ShortString::truncated(queue));
-                    let binding = durable_binding(caller.vhost, exchange, destination, routing_key, arguments);
-                    self.define(&Definition::Unbound(binding));
-                }
-                self.define_auto_deleted(caller.vhost, &unbound.auto_deleted);
-                Ok(self.done(()))
-            }
-            None if exchange.is_empty() => self.router(caller.vhost).bind_target(exchange).map(|_| Done::at_once(())),
-            None => Ok(self.done(())),
-        }
+    /// The queue that a key was made for, unless it is gone.
+    pub(super) fn queue_of(&self, key: QueueKey) -> Option<QueueId> {
+        let queue = self.queues.get(key.id.0 as usize)?;
+        (queue.serial == key.serial && !queue.deleted).then_some(key.id)
     }
 
     /// `queue.purge`: drops the waiting messages and says how many.
@@ -334,7 +222,7 @@ impl<S: Store> Broker<S> {
         name: &[u8],
         effects: &mut impl Effects,
     ) -> Result<Done<u32>, AmqpError> {
-        let id = self.accessible_queue(caller, name)?;
+        let id = self.queue_to_read(caller, name)?;
         self.settle_deliveries(id, effects);
         let length = self.purge(id);
         Ok(match self.queue(id).durable_id {
@@ -355,16 +243,11 @@ impl<S: Store> Broker<S> {
         if_empty: bool,
         effects: &mut impl Effects,
     ) -> Result<Done<DeletedQueue>, AmqpError> {
-        let name = &*without_line_breaks(name);
-        if self.router(caller.vhost).queue_named(name).is_none() {
-            return Ok(self.done(DeletedQueue::default()));
-        }
-        let id = self.accessible_queue(caller, name)?;
+        let Some(id) = self.queue_to_delete(caller, name)? else { return Ok(self.done(DeletedQueue::default())) };
         self.settle_deliveries(id, effects);
         let queue = self.queue(id);
         let refuse = |why: &str| {
-            let name = String::from_utf8_lossy(name);
-            let explanation = format!("queue '{name}' in vhost '{}' {why}", self.vhost_name(caller.vhost));
+            let explanation = format!("{} {why}", self.subject("queue", caller.vhost, &queue.properties.name));
             Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
         };
         if if_unused && !queue.is_unused() {

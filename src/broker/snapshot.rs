@@ -229,7 +229,7 @@ impl<S: Store> Broker<S> {
     }
 
     pub fn snapshot_queue(&self, vhost: VhostId, name: &[u8]) -> Option<QueueSnapshot> {
-        self.router(vhost).queue_named(name).map(|id| self.copy_queue(self.queue(id)))
+        self.queue_in(vhost, name).map(|id| self.copy_queue(self.queue(id)))
     }
 
     pub fn snapshot_exchanges(&self, from: PageStart) -> Page<ExchangeSnapshot> {
@@ -240,9 +240,9 @@ impl<S: Store> Broker<S> {
     }
 
     pub fn snapshot_exchange(&self, vhost: VhostId, name: &[u8]) -> Option<ExchangeSnapshot> {
+        let id = self.exchange_in(vhost, name)?;
         let vhost = &self.vhosts[vhost];
-        let router = vhost.router();
-        router.exchange(name).map(|id| copy_exchange(vhost, router.exchange_info(id)))
+        Some(copy_exchange(vhost, vhost.router().exchange(id)))
     }
 
     /// All bindings, in each vhost those of the default exchange first.
@@ -256,8 +256,8 @@ impl<S: Store> Broker<S> {
     /// The bindings that lead to a queue, the default exchange's first. As with RabbitMQ, that one is there whether or
     /// not the queue is.
     pub fn snapshot_bindings_to_queue(&self, vhost: VhostId, name: &[u8]) -> Vec<BindingSnapshot> {
+        let queue = self.queue_in(vhost, name);
         let vhost = &self.vhosts[vhost];
-        let queue = vhost.router().queue_named(name);
         let bound = queue.into_iter().flat_map(|id| vhost.router().bindings_to(Destination::Queue(id)));
         let bound = bound.map(|binding| copy_binding(vhost, binding));
         std::iter::once(BindingSnapshot::of_default_exchange(vhost, name)).chain(bound).collect()
@@ -265,8 +265,8 @@ impl<S: Store> Broker<S> {
 
     /// The bindings that lead to an exchange: none to one that there is not.
     pub fn snapshot_bindings_to_exchange(&self, vhost: VhostId, name: &[u8]) -> Vec<BindingSnapshot> {
+        let exchange = self.exchange_in(vhost, name);
         let vhost = &self.vhosts[vhost];
-        let exchange = vhost.router().exchange(name);
         let bound = exchange.into_iter().flat_map(|id| vhost.router().bindings_to(Destination::Exchange(id)));
         bound.map(|binding| copy_binding(vhost, binding)).collect()
     }
@@ -279,7 +279,7 @@ impl<S: Store> Broker<S> {
 
     /// The consumers of a queue: none of one that there is not.
     pub fn snapshot_consumers_of(&self, vhost: VhostId, queue: &[u8], from: PageStart) -> Page<ConsumerSnapshot> {
-        let gate = self.router(vhost).queue_named(queue).map(|id| &self.queue(id).gate);
+        let gate = self.queue_in(vhost, queue).map(|id| &self.queue(id).gate);
         Page::of_slots(from, gate.map_or(0, Gate::place_count), |places| {
             let ids = gate.into_iter().flat_map(|gate| gate.consumers_in(places.clone()));
             ids.map(|id| self.copy_consumer(&self.consumers[id.0 as usize])).collect()

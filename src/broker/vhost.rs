@@ -7,7 +7,7 @@
 use super::exchange::{ExchangeId, QueueId, Router};
 use super::store::Store;
 use super::{Broker, VhostId};
-use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, FieldTable, ReplyCode};
 use hashbrown::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -88,8 +88,7 @@ impl Vhosts {
         let name: Arc<str> = name.into();
         let previous = self.by_name.insert(Arc::clone(&name), id);
         assert!(previous.is_none(), "there is one vhost of a name");
-        let router = Router::new(ShortString::truncated(name.as_bytes()));
-        self.table.push(Vhost { name, limits, queues: 0, consumers: 0, router });
+        self.table.push(Vhost { name, limits, queues: 0, consumers: 0, router: Router::new() });
         id
     }
 
@@ -161,15 +160,16 @@ mod tests {
     use crate::broker::store::{DurableBinding, DurableDestination, DurableQueueId, MemoryStore};
     use crate::broker::testing::{self, Nobody, VHOST};
     use crate::broker::{
-        Caller, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, RestoredQueue,
+        Caller, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Permissions, RestoredQueue,
     };
-    use crate::protocol::BasicProperties;
+    use crate::protocol::{BasicProperties, ShortString};
     use bytes::Bytes;
 
     /// A broker with two vhosts and a client in each.
     fn neighbours(limits: VhostLimits) -> (Broker<MemoryStore>, [Caller; 2]) {
         let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
         let next_door = broker.add_vhost("next door", limits);
+        broker.set_permissions(testing::USER, next_door, Some(Permissions::all()));
         assert_eq!((broker.vhost_named(b"next door"), broker.vhost_named(b"/")), (Some(next_door), Some(VHOST)));
         assert_eq!((broker.vhost_name(next_door), broker.vhost_named(b"nowhere")), ("next door", None));
         let callers = [(VHOST, ConnectionId(0)), (next_door, ConnectionId(1))].map(|(vhost, connection)| {
@@ -195,7 +195,7 @@ mod tests {
         let exchange = ShortString::truncated(exchange.as_bytes());
         let key = ShortString::truncated(key.as_bytes());
         let message = ComposedMessage::new(&exchange, &key, &BasicProperties::default(), Bytes::new());
-        message.publish(caller, "guest", usize::MAX, broker, &mut Nobody).map_err(|error| error.explanation)
+        message.publish(caller, usize::MAX, broker, &mut Nobody).map_err(|error| error.explanation)
     }
 
     fn ready(broker: &Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Option<usize> {

@@ -133,8 +133,7 @@ impl Connection {
             return;
         } else {
             let Incoming::Body(body) = std::mem::take(&mut channel.incoming) else { return };
-            let user = self.user.as_deref().unwrap_or_default();
-            finish(channel, body, user, context)
+            finish(channel, body, context)
         };
         match result {
             Ok(()) => {
@@ -150,12 +149,7 @@ impl Connection {
 }
 
 /// Publishes an assembled content.
-fn finish<S: Store>(
-    channel: &mut Channel,
-    body: IncomingBody,
-    user: &str,
-    context: &mut Context<'_, S>,
-) -> Result<(), AmqpError> {
+fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Context<'_, S>) -> Result<(), AmqpError> {
     let broker = &mut *context.broker;
     let last = &mut channel.last_publish;
     let mut frames = body.frames;
@@ -171,7 +165,7 @@ fn finish<S: Store>(
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
     let PublishedProperties { attributes, extra_keys, replaced } = match last.known_attributes(properties_bytes) {
         Some(attributes) => PublishedProperties::plain(attributes),
-        None => published_properties(properties_bytes, user, channel.caller.channel, broker)?,
+        None => published_properties(properties_bytes, channel.caller, broker)?,
     };
     if let Some(replaced) = replaced {
         header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);

@@ -6,7 +6,6 @@ use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Caller, DeclareRequest, Done, ExchangeRequest, PressureLimits, QueuePressure, ShortQueue};
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
 use crate::protocol::{AmqpError, Method, ReplyCode};
-use std::borrow::Cow;
 
 /// What a command on a channel leads to.
 pub(super) type Outcome = Result<(), AmqpError>;
@@ -154,56 +153,37 @@ impl Connection {
         self.answer(channel_number, nowait, method, context);
     }
 
-    /// The queue that a method names: the channel's last declared one when the name is empty.
-    pub(super) fn named_queue<'a, S: Store>(
-        &self,
-        index: usize,
-        name: &'a [u8],
-        context: &Context<'_, S>,
-    ) -> Result<Cow<'a, [u8]>, AmqpError> {
-        if !name.is_empty() {
-            return Ok(Cow::Borrowed(name));
-        }
-        match context.broker.last_queue(self.channels[index].caller.channel) {
-            Some(last) => Ok(Cow::Owned(last.as_bytes().to_vec())),
-            None => Err(AmqpError::channel(ReplyCode::NotFound, "no previously declared queue")),
-        }
-    }
-
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
         let Channel { number, caller, .. } = *self.channels[index];
         match method {
             Method::QueueDeclare(declare) => self.declare_queue(index, declare, context),
             Method::QueueBind(bind) => {
-                let name = self.named_queue(index, bind.queue, context)?;
-                // With neither name nor key the key is the queue's name (AMQP 0-9-1, queue.bind).
-                let routing_key =
-                    if bind.queue.is_empty() && bind.routing_key.is_empty() { &name } else { bind.routing_key };
-                let done = context.broker.bind_queue(caller, &name, bind.exchange, routing_key, bind.arguments)?;
+                let queue::Bind { queue, exchange, routing_key, arguments, .. } = bind;
+                let done = context.broker.bind_queue(caller, queue, exchange, routing_key, arguments)?;
                 self.answer_when(done.durable_at, number, bind.nowait, &Method::QueueBindOk(queue::BindOk), context);
                 Ok(())
             }
             Method::QueueUnbind(unbind) => {
-                let name = self.named_queue(index, unbind.queue, context)?;
-                let routing_key =
-                    if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { unbind.routing_key };
-                let done =
-                    context.broker.unbind_queue(caller, &name, unbind.exchange, routing_key, &unbind.arguments)?;
+                let queue::Unbind { queue, exchange, routing_key, arguments, .. } = unbind;
+                let done = context.broker.unbind_queue(caller, queue, exchange, routing_key, &arguments)?;
                 self.answer_when(done.durable_at, number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
                 Ok(())
             }
             Method::QueuePurge(purge) => {
-                let name = self.named_queue(index, purge.queue, context)?;
                 let Done { value: message_count, durable_at } =
-                    context.broker.purge_queue(caller, &name, context.outboxes)?;
+                    context.broker.purge_queue(caller, purge.queue, context.outboxes)?;
                 let answer = Method::QueuePurgeOk(queue::PurgeOk { message_count });
                 self.answer_when(durable_at, number, purge.nowait, &answer, context);
                 Ok(())
             }
             Method::QueueDelete(delete) => {
-                let name = self.named_queue(index, delete.queue, context)?;
-                let Done { value: deleted, durable_at } =
-                    context.broker.delete_queue(caller, &name, delete.if_unused, delete.if_empty, context.outboxes)?;
+                let Done { value: deleted, durable_at } = context.broker.delete_queue(
+                    caller,
+                    delete.queue,
+                    delete.if_unused,
+                    delete.if_empty,
+                    context.outboxes,
+                )?;
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
                 self.answer_when(durable_at, number, delete.nowait, &answer, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
@@ -233,7 +213,6 @@ impl Connection {
             consumer_count: declared.consumer_count,
         });
         self.answer_when(durable_at, number, nowait, &answer, context);
-        context.broker.set_last_queue(caller.channel, declared.name);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::{Awaited, Connection, Context};
 use crate::broker::store::Store;
 use crate::broker::{Caller, ConsumeRequest, GetOutcome, Settlement};
 use crate::protocol::method::basic;
-use crate::protocol::{AmqpError, Method, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, Method, ReplyCode};
 
 impl Connection {
     pub(super) fn basic_command<S: Store>(
@@ -40,15 +40,12 @@ impl Connection {
                 Ok(())
             }
             Method::BasicGet(basic::Get { queue, no_ack }) => {
-                let queue = self.named_queue(index, queue, context)?;
-                match context.broker.get(caller, &queue, no_ack, context.outboxes)? {
+                match context.broker.get(caller, queue, no_ack, context.outboxes)? {
                     GetOutcome::Got(got) => context.outboxes.got(self.id, number, &got),
                     GetOutcome::Empty => {
                         self.answer(number, false, &Method::BasicGetEmpty(basic::GetEmpty), context);
                     }
-                    GetOutcome::Away => {
-                        self.awaits = Some(Awaited::HeadOf(caller.vhost, ShortString::truncated(&queue)));
-                    }
+                    GetOutcome::Away(queue) => self.awaits = Some(Awaited::HeadOf(queue)),
                 }
                 Ok(())
             }
@@ -88,10 +85,9 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) -> Outcome {
         let Channel { number, caller, .. } = *self.channels[index];
-        let queue = self.named_queue(index, consume.queue, context)?;
         // no_local is ignored, as RabbitMQ does.
         let request = ConsumeRequest {
-            queue: &queue,
+            queue: consume.queue,
             consumer_tag: consume.consumer_tag,
             no_ack: consume.no_ack,
             exclusive: consume.exclusive,

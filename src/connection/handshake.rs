@@ -154,7 +154,8 @@ impl Connection {
             return self.raise_on_connection(&error, (10, 40), context);
         };
         let user = self.user().unwrap_or_default();
-        let Some(user) = context.broker.user_named(user.as_bytes()) else {
+        let user_id = context.broker.user_named(user.as_bytes()).filter(|user| context.broker.may_enter(*user, vhost));
+        let Some(user) = user_id else {
             let error = refuse(format!("access to vhost '{name}' refused for user '{user}'"));
             return self.raise_on_connection(&error, (10, 40), context);
         };

@@ -44,9 +44,9 @@ pub use settings::{Identity, Settings};
 
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ConnectionId, VhostId};
+use crate::broker::{Broker, ConnectionId, QueueKey};
+use crate::protocol::FieldTable;
 use crate::protocol::frame::FRAME_MIN_SIZE;
-use crate::protocol::{FieldTable, ShortString};
 use channel::{Channel, ChannelState};
 // From `core`, which has addresses and no sockets.
 use core::net::SocketAddr;
@@ -183,7 +183,7 @@ pub struct Connection {
 /// What a command has to wait for.
 enum Awaited {
     /// The head of this queue, on its way back to memory.
-    HeadOf(VhostId, ShortString),
+    HeadOf(QueueKey),
     /// The client to read what waits for it.
     Room,
 }

@@ -117,7 +117,7 @@ impl LastPublish {
         match self.exchange {
             Some((epoch, exchange)) if epoch == broker.epoch() => Ok(exchange),
             _ => {
-                let exchange = broker.publish_exchange(caller, exchange_of(&self.address))?;
+                let exchange = broker.exchange_to_publish(caller, exchange_of(&self.address))?;
                 self.exchange = Some((broker.epoch(), exchange));
                 Ok(exchange)
             }

@@ -89,7 +89,7 @@ impl Connection {
     /// Whether the command that waited can be handled now.
     pub fn resume<S: Store>(&mut self, context: &mut Context<'_, S>) -> bool {
         let comes = |awaited: &mut Awaited| match awaited {
-            Awaited::HeadOf(vhost, queue) => !context.broker.head_is_away(*vhost, queue),
+            Awaited::HeadOf(queue) => !context.broker.head_is_away(*queue),
             Awaited::Room => !context.outboxes.answers_wait(self.id),
         };
         self.awaits.take_if(comes).is_some()

@@ -85,8 +85,6 @@ pub struct BindingSpec {
 }
 
 pub struct PublishSpec {
-    /// Who publishes.
-    pub user: String,
     pub exchange: ShortString,
     pub routing_key: ShortString,
     pub properties: BasicProperties,

@@ -62,14 +62,15 @@ impl Desk {
         if !self.more {
             return;
         }
-        let vhost = hub.broker().default_vhost();
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.waiting.take().or_else(|| self.commands.try_recv().ok()) else {
                 self.more = false;
                 return;
             };
             if let Command::Change(Change::Get { get, .. }) = &command
-                && hub.broker_mut().head_is_away(vhost, &get.queue)
+                && let broker = hub.broker_mut()
+                && let Some(id) = broker.queue_in(broker.default_vhost(), &get.queue)
+                && broker.head_is_away(broker.queue_key(id))
             {
                 self.waiting = Some(command);
                 return;
@@ -287,7 +288,10 @@ fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<Do
             .bind_queue(direct.caller, &destination, &source, &routing_key, arguments)
             .map(|done| done.map(|_| ()))
     } else {
-        direct.broker.bind_exchange(direct.caller, &source, &destination, &routing_key, arguments)
+        direct
+            .broker
+            .bind_exchange(direct.caller, &source, &destination, &routing_key, arguments)
+            .map(|done| done.map(|_| ()))
     }
 }
 
@@ -302,11 +306,11 @@ fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result
 
 /// Publishes as a client would, mandatory, and says whether it came to a queue.
 fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<Done<bool>, AmqpError> {
-    let PublishSpec { user, exchange, routing_key, properties, body } = *publish;
+    let PublishSpec { exchange, routing_key, properties, body } = *publish;
     let persistent = properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT);
     let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
     let Direct { broker, caller, effects, message_size_max } = direct;
-    message.publish(*caller, &user, *message_size_max, broker, effects)?;
+    message.publish(*caller, *message_size_max, broker, effects)?;
     let durable_at = if persistent { broker.store_mut().everything() } else { LogPosition::default() };
     Ok(Done { value: !effects.returned(), durable_at })
 }

@@ -5,7 +5,7 @@ use super::hub::LOG_PENDING_MAX_BYTES;
 use super::{DiskRoom, Hub, HubSettings, MayRead, hub_settings};
 use crate::broker::snapshot::PageStart;
 use crate::broker::store::{LogPosition, MemoryStore, Store};
-use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
+use crate::broker::{ConnectionId, MessageMemory, Names, Permissions, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::config::Config;
 use crate::connection::Phase;
 use crate::management::{BindingSpec, Change, Command, Question, QueueAttributes};
@@ -617,4 +617,42 @@ fn a_queue_that_is_declared_again_has_figures_of_its_own() {
     let [after] = figures(&world)[..] else { panic!("one queue") };
     assert_ne!(after.serial, before.serial);
     assert_eq!((after.messages_ready, after.counters.published), (0, 0));
+}
+
+#[test]
+fn a_publisher_that_loses_its_permission_is_refused_however_often_it_has_published_the_same() {
+    let mut world = World::new();
+    let publisher = world.open(0);
+    let mut declare = Vec::new();
+    Method::QueueDeclare(queue::Declare { queue: b"q", ..queue::Declare::default() }).encode_frame(1, &mut declare);
+    world.send(publisher, &declare);
+    let broker = world.hub.broker();
+    let (user, vhost) = (broker.default_user(), broker.default_vhost());
+    let ready = |world: &World| world.hub.broker().snapshot_totals().messages_ready;
+    let rounds = [
+        // Byte by byte the same, and in pieces that have to be put together.
+        (message_in_frames(10, 4000), 3),
+        (message_in_frames(10_000, 4000), 1),
+    ];
+    for (message, repeats) in rounds {
+        world.hub.broker_mut().set_permissions(user, vhost, Some(Permissions::all()));
+        let before = ready(&world);
+        let mut open = Vec::new();
+        Method::ChannelOpen(channel::Open).encode_frame(1, &mut open);
+        if before > 0 {
+            world.send(publisher, &open);
+        }
+        world.send(publisher, &message.repeat(repeats));
+        world.send(publisher, &message);
+        assert_eq!(ready(&world), before + repeats + 1);
+        let permissions = Permissions { write: Names::Matching(Box::new(|_| false)), ..Permissions::all() };
+        world.hub.broker_mut().set_permissions(user, vhost, Some(permissions));
+        world.heard(publisher);
+        world.send(publisher, &message);
+        assert_eq!(world.heard(publisher), ["channel.close"]);
+        assert_eq!(ready(&world), before + repeats + 1);
+        let mut close_ok = Vec::new();
+        Method::ChannelCloseOk(channel::CloseOk).encode_frame(1, &mut close_ok);
+        world.send(publisher, &close_ok);
+    }
 }

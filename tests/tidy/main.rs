@@ -174,6 +174,28 @@ fn nothing_unfinished_is_left_behind() {
     assert_none(complaints);
 }
 
+/// How a name becomes a thing: asked in `resolve.rs` alone, which asks for permission first.
+const LOOKS_FOR_NAMES: [&str; 3] = [".queue_named(", ".exchange_named(", ".access.may("];
+
+#[test]
+fn names_are_looked_for_in_one_place() {
+    let mut complaints = Vec::new();
+    let outside = |file: &&SourceFile| {
+        // The router, whose tables they are, and its tests.
+        !file.path.ends_with("broker/resolve.rs") && !file.path.to_string_lossy().contains("broker/exchange/")
+    };
+    for room in rooms_of_library() {
+        for file in files_of_room(&room).iter().filter(outside) {
+            for (number, line) in file.code() {
+                for call in LOOKS_FOR_NAMES.iter().filter(|call| line.contains(**call)) {
+                    complaints.push(complaint(file, number, &format!("{call}…) is for resolve.rs alone to say")));
+                }
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
 #[test]
 fn the_load_generator_stays_in_files_one_can_read() {
     let mut complaints = Vec::new();

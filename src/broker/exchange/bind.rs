@@ -2,7 +2,7 @@
 
 use super::binding::{Binding, canonical, fingerprint};
 use super::matcher::remove_key;
-use super::router::{BindingId, Router, refuse_default_exchange};
+use super::router::{BindingId, Router};
 use super::{Destination, ExchangeId, QueueId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 use std::hash::BuildHasher;
@@ -28,83 +28,22 @@ pub struct Unbound {
 }
 
 impl Router {
-    /// The exchange that a bind names: 403 for the default exchange, 404 when there is none. The broker asks this
-    /// before it looks for the queue, as a missing exchange is reported first.
-    pub fn bind_target(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
-        refuse_default_exchange(name)?;
-        self.exchange(name).ok_or_else(|| self.no_exchange(name))
-    }
-
     /// What a bind to `source` says of its arguments, without binding: 406 for those that make no sense.
     pub fn check_bind_arguments(&self, source: ExchangeId, arguments: &FieldTable) -> Result<(), AmqpError> {
-        self.exchange_info(source).matcher.compile(arguments).map(|_| ())
+        self.exchange(source).matcher.compile(arguments).map(|_| ())
     }
 
-    /// Binds a queue that [`Router::queue_added`] made known. Binding twice is binding once.
-    pub fn bind_queue(
-        &mut self,
-        source: &[u8],
-        queue: QueueId,
+    /// Whether there is the binding with exactly this key and these arguments.
+    pub fn is_bound(
+        &self,
+        source: ExchangeId,
+        destination: Destination,
         routing_key: &[u8],
         arguments: &FieldTable,
-    ) -> Result<Bound, AmqpError> {
-        let source = self.bind_target(source)?;
-        let durable = self.queue(queue).expect("a queue is added before it is bound").durable;
-        self.bind(source, Destination::Queue(queue), durable, routing_key, arguments)
-    }
-
-    /// Whether a queue has the binding with exactly this key and these arguments.
-    pub fn is_bound(&self, source: &[u8], queue: QueueId, routing_key: &[u8], arguments: &FieldTable) -> bool {
-        let Some(source) = self.exchange(source) else { return false };
-        let (destination, fingerprint) = (Destination::Queue(queue), fingerprint(arguments));
+    ) -> bool {
+        let fingerprint = fingerprint(arguments);
         let hash = self.hasher.hash_one((source, destination, routing_key, &fingerprint));
         self.find(hash, source, destination, routing_key, &fingerprint).is_some()
-    }
-
-    /// Removes the binding with exactly this key and these arguments. Nothing that is missing is an error.
-    pub fn unbind_queue(
-        &mut self,
-        source: &[u8],
-        queue: QueueId,
-        routing_key: &[u8],
-        arguments: &FieldTable,
-    ) -> Result<Unbound, AmqpError> {
-        refuse_default_exchange(source)?;
-        let source = self.exchange(source);
-        Ok(source.map_or_else(Unbound::default, |source| {
-            self.unbind(source, Destination::Queue(queue), routing_key, arguments)
-        }))
-    }
-
-    /// Binds one exchange to another: what `source` routes there is routed on by `destination`.
-    pub fn bind_exchange(
-        &mut self,
-        source: &[u8],
-        destination: &[u8],
-        routing_key: &[u8],
-        arguments: &FieldTable,
-    ) -> Result<Bound, AmqpError> {
-        refuse_default_exchange(destination)?;
-        let source = self.bind_target(source)?;
-        let destination = self.bind_target(destination)?;
-        let durable = self.exchange_info(destination).durable;
-        self.bind(source, Destination::Exchange(destination), durable, routing_key, arguments)
-    }
-
-    /// Removes the binding with exactly this key and these arguments. Nothing that is missing is an error.
-    pub fn unbind_exchange(
-        &mut self,
-        source: &[u8],
-        destination: &[u8],
-        routing_key: &[u8],
-        arguments: &FieldTable,
-    ) -> Result<Unbound, AmqpError> {
-        refuse_default_exchange(destination)?;
-        refuse_default_exchange(source)?;
-        let ends = self.exchange(source).zip(self.exchange(destination));
-        Ok(ends.map_or_else(Unbound::default, |(source, destination)| {
-            self.unbind(source, Destination::Exchange(destination), routing_key, arguments)
-        }))
     }
 
     /// Forgets a queue and its bindings, in time proportional to them. Returns the auto-delete exchanges that went
@@ -120,14 +59,22 @@ impl Router {
         self.auto_delete(emptied)
     }
 
-    fn bind(
+    /// Binds a queue that [`Router::queue_added`] made known, or an exchange: what `source` routes there is routed on by
+    /// it. Binding twice is binding once.
+    ///
+    /// # Errors
+    /// 406 for headers arguments that make no sense.
+    pub fn bind(
         &mut self,
         source: ExchangeId,
         destination: Destination,
-        destination_durable: bool,
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<Bound, AmqpError> {
+        let destination_durable = match destination {
+            Destination::Queue(queue) => self.queue(queue).expect("a queue is added before it is bound").durable,
+            Destination::Exchange(exchange) => self.exchange(exchange).durable,
+        };
         let exchange = &mut self.exchanges[source.0 as usize];
         let durable = exchange.durable && destination_durable;
         let compiled = exchange.matcher.compile(arguments)?;
@@ -162,7 +109,8 @@ impl Router {
         Ok(Bound { new: true, durable })
     }
 
-    fn unbind(
+    /// Removes the binding with exactly this key and these arguments. When there is none, that is fine.
+    pub fn unbind(
         &mut self,
         source: ExchangeId,
         destination: Destination,
@@ -181,8 +129,9 @@ impl Router {
         Unbound { existed: true, durable, auto_deleted }
     }
 
-    /// Removes an exchange whatever holds on to it; returns the auto-delete exchanges that fall with it.
-    pub(super) fn remove_exchange(&mut self, id: ExchangeId) -> Vec<ShortString> {
+    /// Removes an exchange whatever holds on to it, and every binding from it and to it; returns the auto-delete exchanges
+    /// that fall with it. Replaying that removes them again.
+    pub fn remove(&mut self, id: ExchangeId) -> Vec<ShortString> {
         let emptied = self.take_exchange(id);
         self.auto_delete(emptied)
     }
@@ -191,7 +140,7 @@ impl Router {
     fn auto_delete(&mut self, mut emptied: Vec<ExchangeId>) -> Vec<ShortString> {
         let mut names = Vec::new();
         while let Some(id) = emptied.pop() {
-            names.push(self.exchange_info(id).name.clone());
+            names.push(self.exchange(id).name.clone());
             let more = self.take_exchange(id);
             emptied.extend(more);
         }

@@ -3,7 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `router` | the [`Router`]: every exchange and binding of a vhost, queues by name, lists of them |
-//! | `declare` | declaring and deleting exchanges: the checks and their texts |
+//! | `declare` | what exchanges are declared as |
 //! | `bind` | binding, unbinding, and what falls with it (auto-delete) |
 //! | `binding` | what makes two bindings the same, and the key that names one in listings |
 //! | `route` | the walk from an exchange to queues, through exchange bindings and alternates |
@@ -13,7 +13,8 @@
 //! | `listing` | exchanges and bindings in pages |
 //! | `matcher`, `topic`, `headers` | which bindings of one exchange match a publish |
 //!
-//! Knows no permission, message, consumer or log: a queue is a number and a name here.
+//! Knows no permission, message, consumer or log: a queue is a number and a name here. Who means what by a name is for
+//! `resolve` to say.
 
 mod bind;
 mod binding;
@@ -36,7 +37,7 @@ mod tests;
 
 pub use bind::{Bound, Unbound};
 pub use binding::{BindingInfo, canonical, properties_key};
-pub use declare::{Declared, Deleted};
+pub use declare::{Declaration, alternate_exchange};
 pub use router::{Exchange, Router};
 
 pub use super::keys::{ExchangeId, QueueId};

@@ -5,8 +5,7 @@ use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
 use super::walks::Walks;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
-use crate::broker::equivalence::Subject;
-use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use crate::protocol::{FieldTable, ShortString};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use slab::Slab;
 
@@ -26,7 +25,6 @@ pub(super) type BindingId = usize;
 
 /// All exchanges and bindings of a vhost.
 pub struct Router {
-    pub(super) vhost: ShortString,
     pub(super) exchanges: Slab<Exchange>,
     pub(super) by_name: HashMap<ShortString, ExchangeId>,
     pub(super) queues: Vec<Option<Queue>>,
@@ -66,9 +64,8 @@ pub(super) struct Queue {
 
 impl Router {
     /// A vhost's exchanges as they are before anybody declared one.
-    pub fn new(vhost: ShortString) -> Self {
+    pub fn new() -> Self {
         let mut router = Self {
-            vhost,
             exchanges: Slab::new(),
             by_name: HashMap::new(),
             queues: Vec::new(),
@@ -93,7 +90,7 @@ impl Router {
                 incoming: Vec::new(),
             });
         }
-        debug_assert_eq!(router.exchange(b""), Some(DEFAULT_EXCHANGE));
+        debug_assert_eq!(router.exchange_named(b""), Some(DEFAULT_EXCHANGE));
         router
     }
 
@@ -102,23 +99,15 @@ impl Router {
         self.generation
     }
 
-    pub fn exchange(&self, name: &[u8]) -> Option<ExchangeId> {
+    /// The exchange of that name.
+    pub fn exchange_named(&self, name: &[u8]) -> Option<ExchangeId> {
         self.by_name.get(name).copied()
     }
 
     /// The exchange of an id that is still valid.
-    pub fn exchange_info(&self, id: ExchangeId) -> &Exchange {
+    #[inline]
+    pub fn exchange(&self, id: ExchangeId) -> &Exchange {
         &self.exchanges[id.0 as usize]
-    }
-
-    /// The exchange that a publish names: 404 when there is none, 403 when it is internal.
-    pub fn publish_target(&self, name: &[u8]) -> Result<ExchangeId, AmqpError> {
-        let id = self.exchange(name).ok_or_else(|| self.no_exchange(name))?;
-        if self.exchange_info(id).internal {
-            let subject = self.subject(name);
-            return Err(AmqpError::channel(ReplyCode::AccessRefused, format!("cannot publish to internal {subject}")));
-        }
-        Ok(id)
     }
 
     /// Makes the queue reachable by its name through the default exchange.
@@ -149,7 +138,7 @@ impl Router {
     /// Bindings that lead to a queue or exchange, without the default exchange's.
     pub fn bindings_to(&self, destination: Destination) -> impl Iterator<Item = BindingInfo<'_>> {
         let incoming = match destination {
-            Destination::Exchange(exchange) => self.exchange_info(exchange).incoming.as_slice(),
+            Destination::Exchange(exchange) => self.exchange(exchange).incoming.as_slice(),
             Destination::Queue(queue) => self.queue(queue).map(|queue| queue.incoming.as_slice()).unwrap_or_default(),
         };
         incoming.iter().map(|&id| self.binding_info(&self.bindings[id]))
@@ -157,11 +146,11 @@ impl Router {
 
     pub(super) fn binding_info<'a>(&'a self, binding: &'a Binding) -> BindingInfo<'a> {
         let destination_name = match binding.destination {
-            Destination::Exchange(exchange) => &self.exchange_info(exchange).name,
+            Destination::Exchange(exchange) => &self.exchange(exchange).name,
             Destination::Queue(queue) => &self.queue(queue).expect("a bound queue exists").name,
         };
         BindingInfo {
-            source: &self.exchange_info(binding.source).name,
+            source: &self.exchange(binding.source).name,
             destination: binding.destination,
             destination_name,
             routing_key: &binding.routing_key,
@@ -188,20 +177,10 @@ impl Router {
             _ => unreachable!("the default exchange is direct"),
         }
     }
-
-    pub(super) fn subject<'a>(&'a self, name: &'a [u8]) -> Subject<'a> {
-        Subject { kind: "exchange", name, vhost: &self.vhost }
-    }
-
-    pub(super) fn no_exchange(&self, name: &[u8]) -> AmqpError {
-        AmqpError::channel(ReplyCode::NotFound, format!("no {}", self.subject(name)))
-    }
 }
 
-pub(super) fn refuse_default_exchange(name: &[u8]) -> Result<(), AmqpError> {
-    if name.is_empty() {
-        let explanation = "operation not permitted on the default exchange";
-        return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
     }
-    Ok(())
 }

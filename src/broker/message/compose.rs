@@ -51,7 +51,6 @@ impl ComposedMessage {
     pub fn publish<S: Store>(
         mut self,
         caller: Caller,
-        user: &str,
         size_max: usize,
         broker: &mut Broker<S>,
         effects: &mut impl Effects,
@@ -60,9 +59,9 @@ impl ComposedMessage {
         if size > size_max {
             return Err(oversized(size as u64, size_max));
         }
-        let exchange = broker.publish_exchange(caller, self.content().exchange())?;
+        let exchange = broker.exchange_to_publish(caller, self.content().exchange())?;
         let PublishedProperties { attributes, extra_keys, replaced } =
-            published_properties(self.content().properties(), user, caller.channel, broker)?;
+            published_properties(self.content().properties(), caller, broker)?;
         if let Some(replaced) = replaced {
             self.header_frame_length = replace_properties(&mut self.frames, self.header_frame_length, &replaced);
         }

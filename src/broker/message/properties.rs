@@ -7,7 +7,7 @@ use super::edit::remove_header;
 use crate::broker::equivalence::type_name;
 use crate::broker::publish::REPLY_TO;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ChannelId, expiration};
+use crate::broker::{Broker, Caller, expiration};
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, FieldValueRef, PropertiesRef, ReplyCode, ShortString};
 
@@ -67,13 +67,12 @@ impl PublishedProperties {
 /// Those of [`special_properties`].
 pub fn published_properties<S: Store>(
     properties: &[u8],
-    user: &str,
-    channel: ChannelId,
+    caller: Caller,
     broker: &Broker<S>,
 ) -> Result<PublishedProperties, AmqpError> {
     match plain_attributes(properties) {
         Some(attributes) => Ok(PublishedProperties::plain(attributes)),
-        None => special_properties(properties, user, channel, broker),
+        None => special_properties(properties, caller, broker),
     }
 }
 
@@ -84,14 +83,14 @@ pub fn published_properties<S: Store>(
 /// without reply consumer, and CC or BCC headers that are no arrays.
 fn special_properties<S: Store>(
     properties: &[u8],
-    user: &str,
-    channel: ChannelId,
+    caller: Caller,
     broker: &Broker<S>,
 ) -> Result<PublishedProperties, AmqpError> {
     let parsed = PropertiesRef::parse(properties).map_err(|_| PropertiesRef::malformed())?;
     if let Some(user_id) = parsed.user_id
-        && user_id != user.as_bytes()
+        && user_id != broker.user_name(caller.user).as_bytes()
     {
+        let user = broker.user_name(caller.user);
         let user_id = String::from_utf8_lossy(user_id);
         let explanation = format!("user_id property set to '{user_id}' but authenticated user was '{user}'");
         return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
@@ -110,7 +109,7 @@ fn special_properties<S: Store>(
         .then(|| {
             let mut owned = parsed.to_owned();
             if asks_for_reply {
-                owned.reply_to = Some(ShortString::truncated(broker.reply_address(channel)?.as_bytes()));
+                owned.reply_to = Some(ShortString::truncated(broker.reply_address(caller.channel)?.as_bytes()));
             }
             remove_header(&mut owned, b"BCC");
             let mut encoded = Vec::new();

@@ -33,7 +33,6 @@ async fn publish(
     let exchange = exchange_name(&exchange)?;
     let body = object(&body)?;
     let publish = PublishSpec {
-        user: app.settings.user.clone(),
         exchange,
         routing_key: json::short_string(required_text(&body, "routing_key")?, "routing_key")?,
         properties: json::to_properties(&body["properties"])?,
@@ -107,7 +106,6 @@ async fn aliveness_test(State(app): State<Arc<App>>, Path(vhost): Path<String>) 
     let declared = app.line.change(|reply| Change::DeclareQueue { name, attributes, reply }).await?;
     declared.map_err(ApiError::of_definition)?;
     let publish = PublishSpec {
-        user: app.settings.user.clone(),
         exchange: ShortString::default(),
         routing_key: queue.clone(),
         properties: BasicProperties::default(),

@@ -1,0 +1,148 @@
+//! `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind`.
+
+use super::exchange::{Destination, ExchangeId};
+use super::store::{Definition, DurableBinding, DurableDestination, Store};
+use super::{Broker, Caller, Done, VhostId};
+use crate::protocol::{AmqpError, FieldTable, ShortString};
+
+impl<S: Store> Broker<S> {
+    /// `queue.bind`. True when the binding is new.
+    ///
+    /// # Errors
+    /// 403 also for the default exchange, 404, 406 for headers arguments that make no sense, 405.
+    pub fn bind_queue(
+        &mut self,
+        caller: Caller,
+        queue: &[u8],
+        exchange: &[u8],
+        routing_key: &[u8],
+        arguments: FieldTable,
+    ) -> Result<Done<bool>, AmqpError> {
+        let (source, id) = self.ends_to_bind_queue(caller, queue, exchange)?;
+        if self.is_locked(caller, id) {
+            self.router(caller.vhost).check_bind_arguments(source, &arguments)?;
+            return Err(self.locked(id));
+        }
+        let name = self.queue(id).properties.name.clone();
+        let routing_key = meant_key(queue, routing_key, &name);
+        self.bind(caller.vhost, source, Destination::Queue(id), routing_key, &arguments)
+    }
+
+    /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine, whoever owns the queue.
+    ///
+    /// # Errors
+    /// 403 also for the default exchange, 405.
+    pub fn unbind_queue(
+        &mut self,
+        caller: Caller,
+        queue: &[u8],
+        exchange: &[u8],
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<Done<()>, AmqpError> {
+        let Some((source, id)) = self.ends_to_unbind_queue(caller, queue, exchange)? else { return Ok(self.done(())) };
+        let name = self.queue(id).properties.name.clone();
+        let routing_key = meant_key(queue, routing_key, &name);
+        let destination = Destination::Queue(id);
+        if self.is_locked(caller, id) && self.router(caller.vhost).is_bound(source, destination, routing_key, arguments)
+        {
+            return Err(self.locked(id));
+        }
+        Ok(self.unbind(caller.vhost, source, destination, routing_key, arguments))
+    }
+
+    /// `exchange.bind`. True when the binding is new.
+    ///
+    /// # Errors
+    /// 403 also for the default exchange, 404, 406 for headers arguments that make no sense.
+    pub fn bind_exchange(
+        &mut self,
+        caller: Caller,
+        source: &[u8],
+        destination: &[u8],
+        routing_key: &[u8],
+        arguments: FieldTable,
+    ) -> Result<Done<bool>, AmqpError> {
+        let (source, destination) = self.ends_to_bind_exchange(caller, source, destination)?;
+        self.bind(caller.vhost, source, Destination::Exchange(destination), routing_key, &arguments)
+    }
+
+    /// `exchange.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
+    ///
+    /// # Errors
+    /// 403 also for the default exchange.
+    pub fn unbind_exchange(
+        &mut self,
+        caller: Caller,
+        source: &[u8],
+        destination: &[u8],
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<Done<()>, AmqpError> {
+        let ends = self.ends_to_unbind_exchange(caller, source, destination)?;
+        let Some((source, destination)) = ends else { return Ok(self.done(())) };
+        Ok(self.unbind(caller.vhost, source, Destination::Exchange(destination), routing_key, arguments))
+    }
+
+    fn bind(
+        &mut self,
+        id: VhostId,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<Done<bool>, AmqpError> {
+        let vhost = &self.vhosts[id];
+        vhost.assert_below(vhost.limits.bindings_max, vhost.router().binding_count(), "bind", "binding")?;
+        let bound = self.change_routes(id, |router| router.bind(source, destination, routing_key, arguments))?;
+        if bound.new && bound.durable {
+            let binding = self.durable_binding(id, source, destination, routing_key, arguments);
+            self.define(&Definition::Bound(binding));
+        }
+        Ok(self.done_if(bound.durable, bound.new))
+    }
+
+    fn unbind(
+        &mut self,
+        vhost: VhostId,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Done<()> {
+        // An exchange may go with its last binding, so its name is asked for before.
+        let binding = self.durable_binding(vhost, source, destination, routing_key, arguments);
+        let unbound = self.change_routes(vhost, |router| router.unbind(source, destination, routing_key, arguments));
+        if unbound.durable {
+            self.define(&Definition::Unbound(binding));
+        }
+        self.define_auto_deleted(vhost, &unbound.auto_deleted);
+        self.done(())
+    }
+
+    fn durable_binding(
+        &self,
+        vhost: VhostId,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> DurableBinding {
+        let router = self.router(vhost);
+        DurableBinding {
+            vhost,
+            source: router.exchange(source).name.clone(),
+            destination: match destination {
+                Destination::Queue(id) => DurableDestination::Queue(self.queue(id).properties.name.clone()),
+                Destination::Exchange(id) => DurableDestination::Exchange(router.exchange(id).name.clone()),
+            },
+            routing_key: ShortString::truncated(routing_key),
+            arguments: arguments.clone(),
+        }
+    }
+}
+
+/// With neither a queue's name nor a key the key is the queue's name (AMQP 0-9-1, queue.bind).
+fn meant_key<'a>(queue: &[u8], routing_key: &'a [u8], queue_name: &'a ShortString) -> &'a [u8] {
+    if queue.is_empty() && routing_key.is_empty() { queue_name } else { routing_key }
+}

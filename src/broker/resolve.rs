@@ -1,0 +1,410 @@
+//! From the names that a caller says to the things that it means: the one place where names are looked for.
+//!
+//! What is asked, and in which order, is RabbitMQ's:
+//!
+//! | command | of the queue | of the exchange |
+//! |---|---|---|
+//! | queue.declare, queue.delete | configure | |
+//! | exchange.declare, exchange.delete | | configure; with an alternate exchange read, and write of that one |
+//! | queue.bind, queue.unbind | write | read |
+//! | exchange.bind, exchange.unbind | | write of the destination, read of the source |
+//! | queue.purge, basic.get, basic.consume | read | |
+//! | basic.publish | | write |
+//! | passive declarations, reply addresses | nothing | nothing |
+//!
+//! Whether the caller may comes before whether the thing is there, and that before whether it belongs to another
+//! connection. Nothing is changed here.
+
+use super::access::Right;
+use super::equivalence::Subject;
+use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, ExchangeKind, QueueId, alternate_exchange};
+use super::names::without_line_breaks;
+use super::publish::REPLY_TO;
+use super::store::Store;
+use super::{Broker, Caller, ChannelId, VhostId};
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use std::borrow::Cow;
+
+/// Queues and exchanges with names like this are the broker's.
+const RESERVED_PREFIX: &[u8] = b"amq.";
+
+/// What the default exchange is called where permissions are given.
+const DEFAULT_EXCHANGE_NAME: &[u8] = b"amq.default";
+
+/// What an address of a reply consumer starts with.
+const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
+
+/// What a name means of which a passive declaration asks.
+pub(super) enum Found {
+    Queue(QueueId),
+    /// A reply address, or what stands for one.
+    ReplyAddress(ShortString),
+}
+
+/// An exchange that is to be declared.
+pub(super) struct ExchangeToDeclare<'a> {
+    pub name: Cow<'a, [u8]>,
+    pub kind: ExchangeKind,
+    /// It is there already.
+    pub id: Option<ExchangeId>,
+    /// Of one that is new.
+    pub alternate: Option<ShortString>,
+}
+
+fn refused(code: ReplyCode, explanation: impl Into<String>) -> AmqpError {
+    AmqpError::channel(code, explanation.into())
+}
+
+fn refuse_default_exchange(name: &[u8]) -> Result<(), AmqpError> {
+    match name.is_empty() {
+        true => Err(refused(ReplyCode::AccessRefused, "operation not permitted on the default exchange")),
+        false => Ok(()),
+    }
+}
+
+fn refuse_reserved(kind: &str, name: &[u8]) -> Result<(), AmqpError> {
+    if !name.starts_with(RESERVED_PREFIX) {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(name);
+    Err(refused(ReplyCode::AccessRefused, format!("{kind} name '{name}' contains reserved prefix 'amq.*'")))
+}
+
+impl<S: Store> Broker<S> {
+    /// The queue of that name in a vhost, whoever asks.
+    pub fn queue_in(&self, vhost: VhostId, name: &[u8]) -> Option<QueueId> {
+        self.router(vhost).queue_named(name)
+    }
+
+    /// The exchange of that name in a vhost, whoever asks.
+    pub(super) fn exchange_in(&self, vhost: VhostId, name: &[u8]) -> Option<ExchangeId> {
+        self.router(vhost).exchange_named(name)
+    }
+
+    /// The queue of that name in a vhost, whoever asks.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) fn existing_queue(&self, vhost: VhostId, name: &[u8]) -> Result<QueueId, AmqpError> {
+        let missing = || refused(ReplyCode::NotFound, format!("no {}", self.subject("queue", vhost, name)));
+        self.queue_in(vhost, name).ok_or_else(missing)
+    }
+
+    /// The exchange of that name in a vhost, whoever asks.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) fn existing_exchange(&self, vhost: VhostId, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        let missing = || refused(ReplyCode::NotFound, format!("no {}", self.subject("exchange", vhost, name)));
+        self.exchange_in(vhost, name).ok_or_else(missing)
+    }
+
+    /// A queue or an exchange, as texts put it.
+    pub(super) fn subject<'a>(&'a self, kind: &'static str, vhost: VhostId, name: &'a [u8]) -> Subject<'a> {
+        Subject { kind, name, vhost: self.vhost_name(vhost).as_bytes() }
+    }
+
+    /// # Errors
+    /// 403 when the caller may not do that with a queue of this name.
+    fn may_with_queue(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
+        self.may(caller, right, "queue", name)
+    }
+
+    /// # Errors
+    /// 403 when the caller may not do that with an exchange of this name.
+    fn may_with_exchange(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
+        let name = if name.is_empty() { DEFAULT_EXCHANGE_NAME } else { name };
+        self.may(caller, right, "exchange", name)
+    }
+
+    fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
+        let Caller { user, vhost, .. } = caller;
+        if self.access.may(user, right, vhost, name) {
+            return Ok(());
+        }
+        let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
+        Err(refused(ReplyCode::AccessRefused, format!("{right} access to {subject} refused for user '{user}'")))
+    }
+
+    /// The queue name that a method means: that of the channel's last declared queue when it is empty.
+    ///
+    /// # Errors
+    /// 404 when it is empty and none was declared.
+    fn meant_queue_name<'a>(&self, caller: Caller, name: &'a [u8]) -> Result<Cow<'a, [u8]>, AmqpError> {
+        if !name.is_empty() {
+            return Ok(Cow::Borrowed(name));
+        }
+        match &self.channel(caller.channel).last_queue {
+            Some(last) => Ok(Cow::Owned(last.as_bytes().to_vec())),
+            None => Err(refused(ReplyCode::NotFound, "no previously declared queue")),
+        }
+    }
+
+    /// # Errors
+    /// 405 when the queue is exclusive to another connection.
+    pub(super) fn assert_not_locked(&self, caller: Caller, id: QueueId) -> Result<(), AmqpError> {
+        if self.is_locked(caller, id) { Err(self.locked(id)) } else { Ok(()) }
+    }
+
+    /// Whether a queue is exclusive to another connection.
+    pub(super) fn is_locked(&self, caller: Caller, id: QueueId) -> bool {
+        self.queue(id).properties.exclusive_owner.is_some_and(|owner| owner != caller.connection)
+    }
+
+    /// The 405 for a queue that another connection has for itself.
+    pub(super) fn locked(&self, id: QueueId) -> AmqpError {
+        let properties = &self.queue(id).properties;
+        let subject = self.subject("queue", properties.vhost, &properties.name);
+        refused(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain exclusive access to locked {subject}. It could be originally declared on another \
+                 connection or the exclusive property value does not match that of the original declaration."
+            ),
+        )
+    }
+
+    /// The queue of a method that takes messages out: purge, get, consume. It takes names as they are.
+    ///
+    /// # Errors
+    /// 403, 404, 405.
+    pub(super) fn queue_to_read(&self, caller: Caller, name: &[u8]) -> Result<QueueId, AmqpError> {
+        let name = self.meant_queue_name(caller, name)?;
+        self.may_with_queue(caller, Right::Read, &name)?;
+        let id = self.existing_queue(caller.vhost, &name)?;
+        self.assert_not_locked(caller, id)?;
+        Ok(id)
+    }
+
+    /// Whether who consumes from a queue of this name consumes the replies to its channel.
+    ///
+    /// # Errors
+    /// 404 when the name is empty and no queue was declared.
+    pub(super) fn means_replies(&self, caller: Caller, name: &[u8]) -> Result<bool, AmqpError> {
+        Ok(*self.meant_queue_name(caller, name)? == *REPLY_TO)
+    }
+
+    /// What a passive declaration asks for, and what a declaration of a reply address does.
+    ///
+    /// # Errors
+    /// 404, 405.
+    pub(super) fn queue_passively(&self, caller: Caller, name: &[u8]) -> Result<Found, AmqpError> {
+        let meant = &*without_line_breaks(name);
+        // Line breaks don't make a reply address of a name.
+        if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(caller.vhost, meant)) {
+            return Ok(Found::ReplyAddress(ShortString::truncated(meant)));
+        }
+        let id = self.existing_queue(caller.vhost, meant)?;
+        self.assert_not_locked(caller, id)?;
+        Ok(Found::Queue(id))
+    }
+
+    /// The name of a queue that is to be declared, and the queue if it is there. `made_up` is for one without a name.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn queue_to_declare(
+        &self,
+        caller: Caller,
+        name: &[u8],
+        made_up: Option<ShortString>,
+    ) -> Result<(ShortString, Option<QueueId>), AmqpError> {
+        refuse_reserved("queue", name)?;
+        let name = made_up.unwrap_or_else(|| ShortString::truncated(name));
+        self.may_with_queue(caller, Right::Configure, &name)?;
+        let id = self.queue_in(caller.vhost, &name);
+        Ok((name, id))
+    }
+
+    /// The queue that is to be deleted, if it is there.
+    ///
+    /// # Errors
+    /// 403, 405.
+    pub(super) fn queue_to_delete(&self, caller: Caller, name: &[u8]) -> Result<Option<QueueId>, AmqpError> {
+        let name = self.meant_queue_name(caller, name)?;
+        let name = without_line_breaks(&name);
+        self.may_with_queue(caller, Right::Configure, &name)?;
+        let id = self.queue_in(caller.vhost, &name);
+        id.map_or(Ok(()), |id| self.assert_not_locked(caller, id))?;
+        Ok(id)
+    }
+
+    /// The ends of a binding of a queue that is to be made. The command looks whether the queue is locked.
+    ///
+    /// # Errors
+    /// 403, 404.
+    pub(super) fn ends_to_bind_queue(
+        &self,
+        caller: Caller,
+        queue: &[u8],
+        exchange: &[u8],
+    ) -> Result<(ExchangeId, QueueId), AmqpError> {
+        let (queue, exchange) = self.names_of_queue_binding(caller, queue, exchange)?;
+        // A missing exchange is reported first.
+        let source = self.existing_exchange(caller.vhost, &exchange)?;
+        Ok((source, self.existing_queue(caller.vhost, &queue)?))
+    }
+
+    /// The ends of a binding of a queue that is to go, if both are there. The command looks whether the queue is locked.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn ends_to_unbind_queue(
+        &self,
+        caller: Caller,
+        queue: &[u8],
+        exchange: &[u8],
+    ) -> Result<Option<(ExchangeId, QueueId)>, AmqpError> {
+        let (queue, exchange) = self.names_of_queue_binding(caller, queue, exchange)?;
+        Ok(self.exchange_in(caller.vhost, &exchange).zip(self.queue_in(caller.vhost, &queue)))
+    }
+
+    fn names_of_queue_binding<'a>(
+        &self,
+        caller: Caller,
+        queue: &'a [u8],
+        exchange: &'a [u8],
+    ) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), AmqpError> {
+        let queue = match self.meant_queue_name(caller, queue)? {
+            Cow::Borrowed(name) => without_line_breaks(name),
+            // It was declared without them.
+            last => last,
+        };
+        let exchange = without_line_breaks(exchange);
+        self.may_with_queue(caller, Right::Write, &queue)?;
+        refuse_default_exchange(&exchange)?;
+        self.may_with_exchange(caller, Right::Read, &exchange)?;
+        Ok((queue, exchange))
+    }
+
+    /// Source and destination of a binding between exchanges that is to be made.
+    ///
+    /// # Errors
+    /// 403, 404.
+    pub(super) fn ends_to_bind_exchange(
+        &self,
+        caller: Caller,
+        source: &[u8],
+        destination: &[u8],
+    ) -> Result<(ExchangeId, ExchangeId), AmqpError> {
+        let (source, destination) = self.names_of_exchange_binding(caller, source, destination)?;
+        let source = self.existing_exchange(caller.vhost, &source)?;
+        Ok((source, self.existing_exchange(caller.vhost, &destination)?))
+    }
+
+    /// Source and destination of a binding between exchanges that is to go, if both are there.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn ends_to_unbind_exchange(
+        &self,
+        caller: Caller,
+        source: &[u8],
+        destination: &[u8],
+    ) -> Result<Option<(ExchangeId, ExchangeId)>, AmqpError> {
+        let (source, destination) = self.names_of_exchange_binding(caller, source, destination)?;
+        Ok(self.exchange_in(caller.vhost, &source).zip(self.exchange_in(caller.vhost, &destination)))
+    }
+
+    fn names_of_exchange_binding<'a>(
+        &self,
+        caller: Caller,
+        source: &'a [u8],
+        destination: &'a [u8],
+    ) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), AmqpError> {
+        let (source, destination) = (without_line_breaks(source), without_line_breaks(destination));
+        self.may_with_exchange(caller, Right::Write, &destination)?;
+        refuse_default_exchange(&destination)?;
+        refuse_default_exchange(&source)?;
+        self.may_with_exchange(caller, Right::Read, &source)?;
+        Ok((source, destination))
+    }
+
+    /// The exchange of a publish.
+    ///
+    /// # Errors
+    /// 403 when the caller may not write to it or it is internal, 404.
+    pub fn exchange_to_publish(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        self.may_with_exchange(caller, Right::Write, name)?;
+        let id = self.existing_exchange(caller.vhost, name)?;
+        if self.router(caller.vhost).exchange(id).internal {
+            let subject = self.subject("exchange", caller.vhost, name);
+            return Err(refused(ReplyCode::AccessRefused, format!("cannot publish to internal {subject}")));
+        }
+        Ok(id)
+    }
+
+    /// What an exchange is declared as, and the exchange if it is there.
+    ///
+    /// # Errors
+    /// 403, 406 for an unknown type and for an alternate exchange that is no name.
+    pub(super) fn exchange_to_declare<'a>(
+        &self,
+        caller: Caller,
+        name: &'a [u8],
+        kind: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<ExchangeToDeclare<'a>, AmqpError> {
+        let name = without_line_breaks(name);
+        let kind = ExchangeKind::declared(kind)?;
+        refuse_default_exchange(&name)?;
+        self.may_with_exchange(caller, Right::Configure, &name)?;
+        let id = self.exchange_in(caller.vhost, &name);
+        if id.is_some() {
+            return Ok(ExchangeToDeclare { name, kind, id, alternate: None });
+        }
+        refuse_reserved("exchange", &name)?;
+        let alternate = alternate_exchange(arguments, self.subject("exchange", caller.vhost, &name))?;
+        if let Some(alternate) = alternate {
+            self.may_with_exchange(caller, Right::Read, &name)?;
+            self.may_with_exchange(caller, Right::Write, alternate)?;
+        }
+        // The default exchange routes what is published to it and nothing that reaches it on another way.
+        let alternate = alternate.filter(|name| !name.is_empty()).map(ShortString::truncated);
+        Ok(ExchangeToDeclare { name, kind, id, alternate })
+    }
+
+    /// The exchange of which a passive declaration asks.
+    ///
+    /// # Errors
+    /// 403 for the default exchange, 404.
+    pub(super) fn exchange_passively(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        let name = without_line_breaks(name);
+        refuse_default_exchange(&name)?;
+        self.existing_exchange(caller.vhost, &name)
+    }
+
+    /// The exchange that is to be deleted, if it is there.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn exchange_to_delete(&self, caller: Caller, name: &[u8]) -> Result<Option<ExchangeId>, AmqpError> {
+        let name = without_line_breaks(name);
+        refuse_default_exchange(&name)?;
+        if name.starts_with(RESERVED_PREFIX) {
+            let subject = self.subject("exchange", caller.vhost, &name);
+            let explanation = format!("deletion of system {subject} not allowed");
+            return Err(refused(ReplyCode::AccessRefused, explanation));
+        }
+        self.may_with_exchange(caller, Right::Configure, &name)?;
+        Ok(self.exchange_in(caller.vhost, &name))
+    }
+
+    /// The reply consumer that a routing key addresses.
+    pub(super) fn reply_channel(&self, vhost: VhostId, exchange: ExchangeId, routing_key: &[u8]) -> Option<ChannelId> {
+        let token = routing_key.strip_prefix(REPLY_ADDRESS_PREFIX)?;
+        if exchange != DEFAULT_EXCHANGE {
+            return None;
+        }
+        let channel = *self.reply_channels.get(std::str::from_utf8(token).ok()?)?;
+        (self.caller(channel).vhost == vhost).then_some(channel)
+    }
+
+    /// Whether a queue of this name is a reply consumer's address that is in use.
+    fn is_reply_address(&self, vhost: VhostId, name: &[u8]) -> bool {
+        self.reply_channel(vhost, DEFAULT_EXCHANGE, name).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;

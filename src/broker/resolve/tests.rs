@@ -1,0 +1,448 @@
+//! What names mean, what is asked of permissions for them, and that whoever is refused has changed nothing.
+
+use super::super::store::MemoryStore;
+use super::super::testing::{self, Nobody, VHOST};
+use super::super::{
+    ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, Names, Permissions, Settlement, UserId,
+};
+use super::*;
+use crate::broker::message::ComposedMessage;
+use crate::broker::snapshot::{Page, PageStart};
+use crate::protocol::{BasicProperties, ErrorScope, FieldValue};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+type Answer = Result<(), AmqpError>;
+
+fn none() -> FieldTable {
+    FieldTable::default()
+}
+
+fn long_string(text: &str) -> FieldValue {
+    FieldValue::LongString(text.as_bytes().into())
+}
+
+fn table(name: &'static str, value: FieldValue) -> FieldTable {
+    FieldTable(vec![(name.into(), value)])
+}
+
+/// What a user may not do, and what was asked.
+#[derive(Default)]
+struct Guard {
+    denied: BTreeSet<(Right, &'static [u8])>,
+    asked: Vec<(Right, Vec<u8>)>,
+}
+
+/// A broker with a restricted user among its clients.
+struct Bench {
+    broker: Broker<MemoryStore>,
+    caller: Caller,
+    guard: Rc<RefCell<Guard>>,
+}
+
+impl Bench {
+    /// With the queue `q`, which was declared last and has a message, and the exchanges `x` and `y`.
+    fn new() -> Self {
+        const OWNER: ConnectionId = ConnectionId(0);
+        const RESTRICTED: ConnectionId = ConnectionId(1);
+        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        testing::connect(&mut broker, OWNER);
+        let owner = testing::caller(&broker, OWNER);
+        declare_exchange(&mut broker, owner, b"x", none()).unwrap();
+        declare_exchange(&mut broker, owner, b"y", none()).unwrap();
+        let user = broker.add_user("restricted");
+        let guard = Rc::default();
+        broker.set_permissions(user, VHOST, Some(guarded_by(&guard)));
+        broker.open_connection(RESTRICTED, user, VHOST);
+        let channel = broker.open_channel(RESTRICTED, 1);
+        let mut bench = Self { caller: broker.caller(channel), broker, guard };
+        declare(&mut bench.broker, bench.caller, b"q").unwrap();
+        publish(&mut bench.broker, owner, "", "q").unwrap();
+        bench.guard.take();
+        bench
+    }
+
+    /// What a command answers, and what it asked.
+    fn run(&mut self, command: &Command) -> (Answer, Vec<(Right, Vec<u8>)>) {
+        let answer = (command.run)(&mut self.broker, self.caller);
+        (answer, std::mem::take(&mut self.guard.borrow_mut().asked))
+    }
+
+    fn deny(&self, denied: impl IntoIterator<Item = (Right, &'static str)>) {
+        self.guard.borrow_mut().denied = denied.into_iter().map(|(right, name)| (right, name.as_bytes())).collect();
+    }
+
+    /// Everything that can be seen of the broker.
+    fn look(&self) -> String {
+        fn all<T>(mut page: impl FnMut(PageStart) -> Page<T>) -> Vec<T> {
+            let (mut items, mut from) = (Vec::new(), Some(PageStart::default()));
+            while let Some(start) = from {
+                let Page { items: some, next } = page(start);
+                items.extend(some);
+                from = next;
+            }
+            items
+        }
+        let broker = &self.broker;
+        let last_queue = &broker.channel(self.caller.channel).last_queue;
+        let exchanges = all(|from| broker.snapshot_exchanges(from));
+        let queues = all(|from| broker.snapshot_queues(from));
+        let bindings = all(|from| broker.snapshot_bindings(from));
+        let consumers = all(|from| broker.snapshot_consumers(from));
+        let channels = all(|from| broker.snapshot_channels(from));
+        let counts = (broker.census(), broker.snapshot_totals(), broker.epoch(), broker.has_touched());
+        format!("{counts:?} {last_queue:?} {exchanges:?} {queues:?} {bindings:?} {consumers:?} {channels:?}")
+    }
+}
+
+fn guarded_by(guard: &Rc<RefCell<Guard>>) -> Permissions {
+    let names = |right| {
+        let guard = Rc::clone(guard);
+        Names::Matching(Box::new(move |name| {
+            let mut guard = guard.borrow_mut();
+            guard.asked.push((right, name.to_vec()));
+            !guard.denied.iter().any(|denied| *denied == (right, name))
+        }))
+    };
+    Permissions { configure: names(Right::Configure), write: names(Right::Write), read: names(Right::Read) }
+}
+
+fn declare(broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Answer {
+    let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments: none() };
+    broker.declare_queue(caller, request, &mut Nobody).map(drop)
+}
+
+fn declare_exchange(broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8], arguments: FieldTable) -> Answer {
+    let (durable, auto_delete, internal) = (true, false, false);
+    let request = ExchangeRequest { name, kind: b"fanout", durable, auto_delete, internal, arguments };
+    broker.declare_exchange(caller, request).map(drop)
+}
+
+fn consume(broker: &mut Broker<MemoryStore>, caller: Caller, queue: &[u8], consumer_tag: &[u8]) -> Answer {
+    let request = ConsumeRequest { queue, consumer_tag, no_ack: true, exclusive: false, arguments: none() };
+    broker.consume(caller, request).map(drop)
+}
+
+fn publish(broker: &mut Broker<MemoryStore>, caller: Caller, exchange: &str, key: &str) -> Answer {
+    let (exchange, key) = (ShortString::truncated(exchange.as_bytes()), ShortString::truncated(key.as_bytes()));
+    let message = ComposedMessage::new(&exchange, &key, &BasicProperties::default(), Bytes::new());
+    message.publish(caller, usize::MAX, broker, &mut Nobody)
+}
+
+/// A command, and what it asks for, in this order.
+struct Command {
+    what: &'static str,
+    run: fn(&mut Broker<MemoryStore>, Caller) -> Answer,
+    asks: &'static [(Right, &'static str, &'static str)],
+}
+
+/// Every command that says a name. A new one belongs here.
+fn commands() -> Vec<Command> {
+    use Right::{Configure, Read, Write};
+    type Run = fn(&mut Broker<MemoryStore>, Caller) -> Answer;
+    type Asks = &'static [(Right, &'static str, &'static str)];
+    let commands: [(&'static str, Run, Asks); 28] = [
+        ("declare a new queue", |b, c| declare(b, c, b"new"), &[(Configure, "queue", "new")]),
+        ("declare a queue", |b, c| declare(b, c, b"q"), &[(Configure, "queue", "q")]),
+        ("declare a reply address", |b, c| declare(b, c, REPLY_TO), &[]),
+        ("ask for a queue", |b, c| b.declare_queue_passively(c, b"q", &mut Nobody).map(drop), &[]),
+        (
+            "delete a queue",
+            |b, c| b.delete_queue(c, b"q", false, false, &mut Nobody).map(drop),
+            &[(Configure, "queue", "q")],
+        ),
+        (
+            "delete a queue that is used",
+            |b, c| b.delete_queue(c, b"q", true, true, &mut Nobody).map(drop),
+            &[(Configure, "queue", "q")],
+        ),
+        (
+            "delete a queue that is missing",
+            |b, c| b.delete_queue(c, b"nothing", false, false, &mut Nobody).map(drop),
+            &[(Configure, "queue", "nothing")],
+        ),
+        ("purge a queue", |b, c| b.purge_queue(c, b"q", &mut Nobody).map(drop), &[(Read, "queue", "q")]),
+        ("purge the last queue", |b, c| b.purge_queue(c, b"", &mut Nobody).map(drop), &[(Read, "queue", "q")]),
+        ("get", |b, c| b.get(c, b"q", true, &mut Nobody).map(drop), &[(Read, "queue", "q")]),
+        ("get and keep", |b, c| b.get(c, b"q", false, &mut Nobody).map(drop), &[(Read, "queue", "q")]),
+        (
+            "get from what is missing",
+            |b, c| b.get(c, b"nothing", true, &mut Nobody).map(drop),
+            &[(Read, "queue", "nothing")],
+        ),
+        ("consume", |b, c| consume(b, c, b"q", b""), &[(Read, "queue", "q")]),
+        ("consume replies", |b, c| consume(b, c, REPLY_TO, b"replies"), &[]),
+        (
+            "bind a queue",
+            |b, c| b.bind_queue(c, b"q", b"x", b"k", none()).map(drop),
+            &[(Write, "queue", "q"), (Read, "exchange", "x")],
+        ),
+        (
+            "bind the last queue",
+            |b, c| b.bind_queue(c, b"", b"x", b"", none()).map(drop),
+            &[(Write, "queue", "q"), (Read, "exchange", "x")],
+        ),
+        (
+            "unbind a queue",
+            |b, c| b.unbind_queue(c, b"q", b"x", b"k", &none()).map(drop),
+            &[(Write, "queue", "q"), (Read, "exchange", "x")],
+        ),
+        (
+            "bind an exchange",
+            |b, c| b.bind_exchange(c, b"x", b"y", b"k", none()).map(drop),
+            &[(Write, "exchange", "y"), (Read, "exchange", "x")],
+        ),
+        (
+            "unbind an exchange",
+            |b, c| b.unbind_exchange(c, b"x", b"y", b"k", &none()).map(drop),
+            &[(Write, "exchange", "y"), (Read, "exchange", "x")],
+        ),
+        ("declare a new exchange", |b, c| declare_exchange(b, c, b"z", none()), &[(Configure, "exchange", "z")]),
+        ("declare an exchange", |b, c| declare_exchange(b, c, b"x", none()), &[(Configure, "exchange", "x")]),
+        (
+            "declare an exchange with an alternate",
+            |b, c| {
+                // It is asked for what is new only.
+                b.delete_exchange(c, b"a", false)?;
+                declare_exchange(b, c, b"a", table("alternate-exchange", long_string("y")))
+            },
+            &[
+                (Configure, "exchange", "a"),
+                (Configure, "exchange", "a"),
+                (Read, "exchange", "a"),
+                (Write, "exchange", "y"),
+            ],
+        ),
+        ("ask for an exchange", |b, c| b.declare_exchange_passively(c, b"x").map(drop), &[]),
+        ("delete an exchange", |b, c| b.delete_exchange(c, b"x", false).map(drop), &[(Configure, "exchange", "x")]),
+        (
+            "delete an exchange that is used",
+            |b, c| b.delete_exchange(c, b"x", true).map(drop),
+            &[(Configure, "exchange", "x")],
+        ),
+        ("publish", |b, c| publish(b, c, "x", "k"), &[(Write, "exchange", "x")]),
+        ("publish to a queue", |b, c| publish(b, c, "", "q"), &[(Write, "exchange", "amq.default")]),
+        ("publish to what is missing", |b, c| publish(b, c, "nothing", "k"), &[(Write, "exchange", "nothing")]),
+    ];
+    commands.into_iter().map(|(what, run, asks)| Command { what, run, asks }).collect()
+}
+
+#[test]
+fn every_command_asks_for_what_rabbitmq_asks_for() {
+    for command in commands() {
+        let (_, asked) = Bench::new().run(&command);
+        let expected: Vec<_> = command.asks.iter().map(|(right, _, name)| (*right, name.as_bytes().to_vec())).collect();
+        assert_eq!(asked, expected, "{}", command.what);
+    }
+}
+
+#[test]
+fn whoever_may_not_is_told_so_and_has_changed_nothing() {
+    for command in commands() {
+        for &(right, kind, name) in command.asks {
+            let mut bench = Bench::new();
+            bench.deny([(right, name)]);
+            let before = bench.look();
+            let (answer, _) = bench.run(&command);
+            let refused = answer.expect_err(command.what);
+            let text = format!("{right} access to {kind} '{name}' in vhost '/' refused for user 'restricted'");
+            assert_eq!((refused.scope, refused.code), (ErrorScope::Channel, ReplyCode::AccessRefused));
+            assert_eq!(refused.explanation, text, "{}", command.what);
+            assert_eq!(bench.look(), before, "{}", command.what);
+        }
+    }
+}
+
+#[test]
+fn a_queue_that_the_broker_names_is_asked_for_by_that_name() {
+    let mut bench = Bench::new();
+    declare(&mut bench.broker, bench.caller, b"").unwrap();
+    let [(Right::Configure, name)] = &bench.guard.borrow().asked[..] else { panic!("one question") };
+    assert!(name.starts_with(b"amq.gen-"));
+}
+
+#[test]
+fn who_has_no_permissions_in_a_vhost_may_not_enter_it() {
+    let mut bench = Bench::new();
+    let user = bench.broker.user_named(b"restricted").unwrap();
+    assert_eq!((bench.broker.user_named(b"nobody"), bench.broker.user_name(user)), (None, "restricted"));
+    assert!(bench.broker.may_enter(user, VHOST) && user != UserId(0));
+    bench.broker.set_permissions(user, VHOST, None);
+    assert!(!bench.broker.may_enter(user, VHOST));
+    assert!(declare(&mut bench.broker, bench.caller, b"q").is_err());
+}
+
+#[test]
+fn a_change_of_permissions_ends_the_epoch() {
+    let mut bench = Bench::new();
+    let before = bench.broker.epoch();
+    bench.broker.set_permissions(bench.caller.user, VHOST, Some(Permissions::all()));
+    assert_ne!(bench.broker.epoch(), before);
+}
+
+const RIGHTS: [Right; 3] = [Right::Configure, Right::Write, Right::Read];
+const NAMES: [&str; 9] = ["q", "x", "y", "z", "a", "new", "nothing", "amq.default", "amq.direct"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    /// Whatever happened before, and whatever else is denied.
+    #[test]
+    fn no_refusal_changes_anything(
+        steps in prop::collection::vec((0..commands().len(), prop::collection::vec((0..3_usize, 0..NAMES.len()), 0..6)), 1..40)
+    ) {
+        let mut bench = Bench::new();
+        let commands = commands();
+        for (command, denied) in steps {
+            let command = &commands[command];
+            let denied: BTreeSet<_> = denied.into_iter().map(|(right, name)| (RIGHTS[right], NAMES[name])).collect();
+            bench.deny(denied.iter().copied());
+            let before = bench.look();
+            let (answer, asked) = bench.run(command);
+            let refused = answer.as_ref().is_err_and(|error| error.explanation.contains("refused for user"));
+            let was_denied = asked.iter().any(|(right, name)| denied.iter().any(|it| (it.0, it.1.as_bytes()) == (*right, name)));
+            prop_assert_eq!(refused, was_denied, "{}: {:?}", command.what, answer);
+            // The first half of it was allowed, and done.
+            if refused && command.what != "declare an exchange with an alternate" {
+                prop_assert_eq!(bench.look(), before, "{}", command.what);
+            }
+            // What it means to have something for oneself is settled before the next one.
+            bench.broker.settle(bench.caller.channel, 0, true, Settlement::Requeued).unwrap();
+        }
+    }
+}
+
+#[track_caller]
+fn refused(answer: Answer, code: ReplyCode, text: &str) {
+    let error = answer.expect_err(text);
+    assert_eq!((error.scope, error.code, error.explanation.as_str()), (ErrorScope::Channel, code, text));
+}
+
+const DEFAULT_REFUSED: &str = "operation not permitted on the default exchange";
+
+#[test]
+fn exchanges_whose_declaration_is_refused() {
+    use ReplyCode::{AccessRefused, NotFound, PreconditionFailed};
+    let Bench { mut broker, caller, .. } = Bench::new();
+    let declare = |broker: &mut Broker<_>, name: &str, kind: &str, durable, arguments: FieldTable| {
+        let (name, kind, auto_delete, internal) = (name.as_bytes(), kind.as_bytes(), false, false);
+        let request = ExchangeRequest { name, kind, durable, auto_delete, internal, arguments };
+        broker.declare_exchange(caller, request).map(drop)
+    };
+    let mut declare = |name: &str, kind: &str, durable| declare(&mut broker, name, kind, durable, none());
+    let reserved = "exchange name 'amq.foo' contains reserved prefix 'amq.*'";
+    refused(declare("amq.foo", "direct", true), AccessRefused, reserved);
+    let kind =
+        "inequivalent arg 'type' for exchange 'amq.direct' in vhost '/': received 'fanout' but current is 'direct'";
+    refused(declare("amq.direct", "fanout", true), PreconditionFailed, kind);
+    let durable =
+        "inequivalent arg 'durable' for exchange 'amq.direct' in vhost '/': received 'false' but current is 'true'";
+    refused(declare("amq.direct", "direct", false), PreconditionFailed, durable);
+    refused(declare("", "direct", true), AccessRefused, DEFAULT_REFUSED);
+    refused(declare("n", "bogus", true), PreconditionFailed, "unknown exchange type 'bogus'");
+    refused(declare("n", "x-delayed-message", true), PreconditionFailed, "unknown exchange type 'x-delayed-message'");
+    refused(declare("n", "", true), PreconditionFailed, "invalid exchange type ''");
+    declare("amq.direct", "direct", true).unwrap();
+    declare(&"n".repeat(255), "direct", true).unwrap();
+
+    let no_name = table("alternate-exchange", FieldValue::I32(5));
+    let text = "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'n' in vhost '/'";
+    refused(declare_exchange(&mut broker, caller, b"n", no_name), PreconditionFailed, text);
+    assert_eq!(broker.exchange_in(VHOST, b"n"), None);
+
+    let mut passively = |name: &[u8]| broker.declare_exchange_passively(caller, name).map(drop);
+    refused(passively(b""), AccessRefused, DEFAULT_REFUSED);
+    refused(passively(b"nox"), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(passively(b"amq.foo"), NotFound, "no exchange 'amq.foo' in vhost '/'");
+    passively(b"amq.to\npic").unwrap();
+}
+
+#[test]
+fn redeclares_compare_the_attributes_and_the_alternate() {
+    let Bench { mut broker, caller, .. } = Bench::new();
+    let mut declare = |kind: &[u8], durable, auto_delete, internal, arguments: FieldTable| {
+        let request = ExchangeRequest { name: b"x1", kind, durable, auto_delete, internal, arguments };
+        let declared = broker.declare_exchange(caller, request);
+        declared.map(|done| done.value).map_err(|error| {
+            assert_eq!(error.code, ReplyCode::PreconditionFailed);
+            error.explanation
+        })
+    };
+    assert_eq!(declare(b"direct", false, false, false, none()), Ok(true));
+    let but = |arg: &str, rest: &str| Err(format!("inequivalent arg '{arg}' for exchange 'x1' in vhost '/': {rest}"));
+    let true_but_false = "received 'true' but current is 'false'";
+    assert_eq!(
+        declare(b"fanout", false, false, false, none()),
+        but("type", "received 'fanout' but current is 'direct'")
+    );
+    assert_eq!(declare(b"direct", true, false, false, none()), but("durable", true_but_false));
+    assert_eq!(declare(b"direct", false, true, false, none()), but("auto_delete", true_but_false));
+    assert_eq!(declare(b"direct", false, false, true, none()), but("internal", true_but_false));
+    assert_eq!(
+        declare(b"direct", false, false, false, table("alternate-exchange", long_string("ae"))),
+        but("alternate-exchange", "received the value 'ae' of type 'longstr' but current is none")
+    );
+    assert_eq!(declare(b"direct", false, false, false, table("x-unknown", long_string("y"))), Ok(false));
+}
+
+#[test]
+fn exchanges_whose_deletion_is_refused() {
+    use ReplyCode::{AccessRefused, PreconditionFailed};
+    let Bench { mut broker, caller, .. } = Bench::new();
+    let mut delete = |name: &[u8], if_unused| broker.delete_exchange(caller, name, if_unused).map(drop);
+    delete(b"missing", false).unwrap();
+    refused(delete(b"", false), AccessRefused, DEFAULT_REFUSED);
+    let system = "deletion of system exchange 'amq.direct' in vhost '/' not allowed";
+    refused(delete(b"amq.direct", false), AccessRefused, system);
+    let system = "deletion of system exchange 'amq.foo' in vhost '/' not allowed";
+    refused(delete(b"amq.foo", false), AccessRefused, system);
+    broker.bind_queue(caller, b"q", b"x", b"k", none()).unwrap();
+    let mut delete = |name: &[u8], if_unused| broker.delete_exchange(caller, name, if_unused).map(drop);
+    refused(delete(b"x", true), PreconditionFailed, "exchange 'x' in vhost '/' in use");
+    delete(b"x", false).unwrap();
+    assert_eq!(broker.exchange_in(VHOST, b"x"), None);
+    assert_eq!(broker.snapshot_bindings_to_queue(VHOST, b"q").len(), 1, "the default exchange's");
+}
+
+#[test]
+fn bindings_that_are_refused_and_those_that_are_missing() {
+    use ReplyCode::{AccessRefused, NotFound};
+    let Bench { mut broker, caller, .. } = Bench::new();
+    let mut bind_queue = |queue: &[u8], source: &[u8]| broker.bind_queue(caller, queue, source, b"k", none()).map(drop);
+    refused(bind_queue(b"q", b""), AccessRefused, DEFAULT_REFUSED);
+    refused(bind_queue(b"q", b"nox"), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(bind_queue(b"noq", b"nox"), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(bind_queue(b"noq", b"x"), NotFound, "no queue 'noq' in vhost '/'");
+    let mut bind = |from: &[u8], to: &[u8]| broker.bind_exchange(caller, from, to, b"k", none()).map(drop);
+    refused(bind(b"", b"x"), AccessRefused, DEFAULT_REFUSED);
+    refused(bind(b"x", b""), AccessRefused, DEFAULT_REFUSED);
+    refused(bind(b"nox", b"x"), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(bind(b"x", b"nox"), NotFound, "no exchange 'nox' in vhost '/'");
+    refused(bind(b"nox2", b"nox"), NotFound, "no exchange 'nox2' in vhost '/'");
+    let mut unbind = |from: &[u8], to: &[u8]| broker.unbind_exchange(caller, from, to, b"k", &none()).map(drop);
+    refused(unbind(b"", b"x"), AccessRefused, DEFAULT_REFUSED);
+    unbind(b"x", b"amq.fanout").unwrap();
+    unbind(b"nox", b"x").unwrap();
+    let mut unbind_queue =
+        |queue: &[u8], from: &[u8]| broker.unbind_queue(caller, queue, from, b"k", &none()).map(drop);
+    refused(unbind_queue(b"q", b""), AccessRefused, DEFAULT_REFUSED);
+    refused(unbind_queue(b"noq", b""), AccessRefused, DEFAULT_REFUSED);
+    unbind_queue(b"q", b"x").unwrap();
+    unbind_queue(b"q", b"nox").unwrap();
+    unbind_queue(b"noq", b"x").unwrap();
+}
+
+#[test]
+fn exchanges_that_cannot_be_published_to() {
+    let Bench { mut broker, caller, .. } = Bench::new();
+    let (name, kind, durable, auto_delete, internal) = (&b"inside"[..], &b"fanout"[..], true, false, true);
+    let request = ExchangeRequest { name, kind, durable, auto_delete, internal, arguments: none() };
+    broker.declare_exchange(caller, request).unwrap();
+    let internal = "cannot publish to internal exchange 'inside' in vhost '/'";
+    refused(broker.exchange_to_publish(caller, b"inside").map(drop), ReplyCode::AccessRefused, internal);
+    let missing = "no exchange 'nox' in vhost '/'";
+    refused(broker.exchange_to_publish(caller, b"nox").map(drop), ReplyCode::NotFound, missing);
+    assert_eq!(broker.exchange_to_publish(caller, b""), Ok(DEFAULT_EXCHANGE));
+}
