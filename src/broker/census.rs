@@ -46,6 +46,11 @@ impl<S: Store> Broker<S> {
             consumers += channel.consumers.len();
         }
         assert_eq!(unacknowledged, self.books.unacknowledged(), "unacknowledged messages of all channels");
+        assert_eq!(
+            consumers,
+            self.vhosts.iter().map(|vhost| vhost.consumers).sum::<usize>(),
+            "consumers of all vhosts"
+        );
         let census = Census {
             connections: self.connections.iter().flatten().count(),
             channels: self.channels.len(),

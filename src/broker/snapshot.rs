@@ -216,7 +216,7 @@ impl<S: Store> Broker<S> {
             queues: self.vhosts.iter().map(|vhost| vhost.router().queue_count()).sum(),
             exchanges: self.vhosts.iter().map(|vhost| vhost.router().exchange_count()).sum(),
             channels: self.channels.len(),
-            consumers: self.channels.iter().map(|(_, channel)| channel.consumers.len()).sum(),
+            consumers: self.vhosts.iter().map(|vhost| vhost.consumers).sum(),
         }
     }
 
