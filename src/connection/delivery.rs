@@ -7,7 +7,7 @@
 //! 02 ch ch …content header… CE   03 ch ch …body… CE                                          ← copied: frames
 //! ```
 
-use super::lane::copy_short;
+use super::lane::{copy_short, make_room};
 use super::outbox::{Outbox, Outboxes};
 use crate::broker::message::Content;
 use crate::broker::{ConnectionId, Effects, Got, Recipient, Room};
@@ -100,9 +100,9 @@ fn append_delivery(
     let method_length = DELIVER_FIXED_BYTES + consumer_tag.len() + content.address.len();
     let method_size = (method_length - FRAME_OVERHEAD) as u32;
     let buffer = outbox.buffer();
-    buffer.reserve(method_length + frames.len());
+    make_room(buffer, method_length + frames.len());
     let start = buffer.len();
-    // SAFETY: `reserve` made room for the method frame and the frames; every byte of that is written before it is
+    // SAFETY: there is room for the method frame and the frames; every byte of that is written before it is
     // counted, and none behind it: the fixed bytes, the consumer tag and the address are what `method_length` adds up.
     // The channel numbers lie at offset 1 of frames that are longer than that.
     unsafe {

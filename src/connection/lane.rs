@@ -38,6 +38,19 @@ pub(super) unsafe fn copy_short(source: *const u8, target: *mut u8, length: usiz
     }
 }
 
+/// Makes room for so many more bytes. Mostly there is some, and a call of `reserve` costs more than finding that out.
+#[inline(always)]
+pub(super) fn make_room(buffer: &mut Vec<u8>, additional: usize) {
+    #[cold]
+    #[inline(never)]
+    fn grow(buffer: &mut Vec<u8>, additional: usize) {
+        buffer.reserve(additional);
+    }
+    if buffer.capacity() - buffer.len() < additional {
+        grow(buffer, additional);
+    }
+}
+
 /// Everything of a `basic.deliver` frame, with the delivery tag still to be set.
 pub(super) struct Template {
     bytes: Vec<u8>,
@@ -104,11 +117,11 @@ impl<'a> Lane<'a> {
         let Template { bytes, delivery_tag_at, channel } = self.template;
         let buffer = self.outbox.buffer();
         let length = bytes.len() + frames.len();
-        buffer.reserve(length);
+        make_room(buffer, length);
         let start = buffer.len();
         debug_assert!(delivery_tag_at + 8 <= bytes.len());
         debug_assert!(header_frame_length <= frames.len() && header_frame_length > FRAME_OVERHEAD);
-        // SAFETY: `reserve` made room for `length` more bytes, all of which are written: the template, with the tag
+        // SAFETY: there is room for `length` more bytes, all of which are written: the template, with the tag
         // inside it, and the frames behind it. The channel numbers lie at offset 1 of frames that are at least
         // FRAME_OVERHEAD long.
         unsafe {
