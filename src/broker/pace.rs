@@ -1,9 +1,18 @@
-//! How fast a consumer is: whether waiting for more of its acknowledgements takes long.
+//! How fast a consumer settles one message at a time: whether waiting for more of its acknowledgements takes long.
 
-/// Who settled so many messages in this millisecond or the one before is fast.
+/// Who settled so many messages in this millisecond or the one before, each by itself, is fast.
 pub const FAST_MESSAGES: u32 = 64;
 
-/// How many messages a consumer settled, in the millisecond under way and in the one before.
+/// What a client says in one go: what became of one message, or of several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Said {
+    OfOne,
+    /// Nobody knows what the next words will be about: a few may be about all that the consumer holds.
+    OfSeveral,
+}
+
+/// How many messages a consumer settled by themselves, in the millisecond under way and in the one before, and since it
+/// last settled several at once.
 #[derive(Default)]
 pub struct Pace {
     now_ms: u64,
@@ -13,13 +22,17 @@ pub struct Pace {
 
 impl Pace {
     #[inline]
-    pub fn note(&mut self, count: u32, now_ms: u64) {
+    pub fn note(&mut self, said: Said, now_ms: u64) {
+        if said == Said::OfSeveral {
+            *self = Self::default();
+            return;
+        }
         if self.now_ms != now_ms {
             self.count_before = if self.now_ms + 1 == now_ms { self.count } else { 0 };
             self.count = 0;
             self.now_ms = now_ms;
         }
-        self.count = self.count.saturating_add(count);
+        self.count = self.count.saturating_add(1);
     }
 
     pub fn is_fast(&self, now_ms: u64) -> bool {
@@ -35,18 +48,32 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn note_alone(pace: &mut Pace, count: u32, now_ms: u64) {
+        (0..count).for_each(|_| pace.note(Said::OfOne, now_ms));
+    }
+
     #[test]
     fn who_is_fast_in_a_millisecond_is_fast_in_the_next_and_no_longer() {
         let mut pace = Pace::default();
-        pace.note(FAST_MESSAGES - 1, 10);
+        note_alone(&mut pace, FAST_MESSAGES - 1, 10);
         assert!(!pace.is_fast(10));
-        pace.note(1, 10);
+        note_alone(&mut pace, 1, 10);
         assert!(pace.is_fast(10) && pace.is_fast(11) && !pace.is_fast(12));
-        pace.note(1, 11);
+        note_alone(&mut pace, 1, 11);
         assert!(pace.is_fast(11), "it was in the one before");
         assert!(!pace.is_fast(12));
-        pace.note(FAST_MESSAGES, 20);
-        pace.note(1, 22);
+        note_alone(&mut pace, FAST_MESSAGES, 20);
+        note_alone(&mut pace, 1, 22);
         assert!(!pace.is_fast(22), "nothing came for a whole one");
+    }
+
+    #[test]
+    fn who_settles_several_at_once_is_not_fast_at_it() {
+        let mut pace = Pace::default();
+        note_alone(&mut pace, FAST_MESSAGES, 10);
+        pace.note(Said::OfSeveral, 10);
+        assert!(!pace.is_fast(10) && !pace.is_fast(11));
+        note_alone(&mut pace, FAST_MESSAGES, 11);
+        assert!(pace.is_fast(11), "it changed its mind");
     }
 }

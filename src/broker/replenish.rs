@@ -4,8 +4,9 @@
 //! message, each message would cost the broker and the client a system call of their own, and the client would never
 //! have two to read at once. So a consumer that still holds most of its prefetch count, and is so fast that it will not
 //! take long, waits for a few more acknowledgements, and for [`WAIT_MS`] at most. Who works on a hundred messages at a
-//! time for some milliseconds each is not fast, and gets the next one for each that is done. Where consumers have
-//! priorities nobody waits: those below would take what is meant for those above.
+//! time for some milliseconds each is not fast, and gets the next one for each that is done. Neither is who acknowledges
+//! several at once: after a few words it may have nothing left, and wait. Where consumers have priorities nobody waits:
+//! those below would take what is meant for those above.
 //!
 //! ```text
 //!            prefetch count used up                 acknowledged, and replenish_count() are free, or it is not fast
@@ -15,7 +16,7 @@
 //!                                          └──────────────────── WAIT_MS later ─────────────────────────┘
 //! ```
 
-use super::consumer::{Consumer, ConsumerState};
+use super::consumer::ConsumerState;
 use super::store::Store;
 use super::{Broker, ConnectionId, ConsumerId};
 
@@ -40,14 +41,12 @@ pub(super) struct Replenishing {
     due_ms: u64,
 }
 
-impl Consumer {
-    /// How many messages a consumer whose prefetch count was used up may lack before it is given more.
-    #[inline]
-    fn replenish_count(&self) -> usize {
-        match self.prefetch_count {
-            0 => COUNT_MAX,
-            count => (usize::from(count) / HELD_SHARE).clamp(1, COUNT_MAX),
-        }
+/// How many messages may be lacking of so many that a consumer, or a channel, may hold, before it is given more.
+#[inline]
+fn replenish_count(prefetch_count: u16) -> usize {
+    match prefetch_count {
+        0 => COUNT_MAX,
+        count => (usize::from(count) / HELD_SHARE).clamp(1, COUNT_MAX),
     }
 }
 
@@ -62,7 +61,7 @@ impl<S: Store> Broker<S> {
         if credit == 0 {
             return;
         }
-        if credit >= consumer.replenish_count()
+        if credit >= replenish_count(consumer.prefetch_count)
             || !consumer.pace.is_fast(now_ms)
             || !self.queues[consumer.queue.0 as usize].gate.are_equals()
         {
@@ -85,10 +84,12 @@ impl<S: Store> Broker<S> {
             return 0;
         }
         let channels = connection.channels.iter().map(|id| self.channel(*id));
-        let mut consumers = channels.flat_map(|channel| channel.consumers.values().take(LOOKED_AT_MAX + 1)).enumerate();
-        let least = consumers.try_fold(usize::MAX, |least, (place, id)| {
+        let mut consumers = channels
+            .flat_map(|channel| channel.consumers.values().take(LOOKED_AT_MAX + 1).map(move |id| (channel, id)))
+            .enumerate();
+        let least = consumers.try_fold(usize::MAX, |least, (place, (channel, id))| {
             let consumer = &self.consumers[id.0 as usize];
-            let count = consumer.replenish_count();
+            let count = replenish_count(consumer.prefetch_count).min(replenish_count(channel.channel_prefetch_count));
             let may_wait = consumer.pace.is_fast(self.now_ms)
                 && consumer.unacknowledged as usize >= count
                 && self.queue(consumer.queue).gate.are_equals();
@@ -127,7 +128,7 @@ impl<S: Store> Broker<S> {
 mod tests {
     use super::*;
     use crate::broker::message::Content;
-    use crate::broker::pace::FAST_MESSAGES;
+    use crate::broker::pace::{FAST_MESSAGES, Said};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ChannelId, ConsumeRequest, DeclareRequest, Publication, Settlement};
@@ -154,7 +155,8 @@ mod tests {
         broker.pump(&mut Nobody);
         assert_eq!(held(&mut broker, channel), usize::from(prefetch_count));
         // It was fast so far.
-        broker.consumers.iter_mut().for_each(|(_, consumer)| consumer.pace.note(FAST_MESSAGES, 0));
+        let consumers = broker.consumers.iter_mut();
+        consumers.for_each(|(_, consumer)| (0..FAST_MESSAGES).for_each(|_| consumer.pace.note(Said::OfOne, 0)));
         (broker, channel)
     }
 
@@ -211,6 +213,34 @@ mod tests {
         assert_eq!(held(&mut broker, channel), 100);
         acknowledge(&mut broker, channel, tag + 1..=tag + 1);
         assert_eq!(held(&mut broker, channel), 99, "it was fast in the millisecond before");
+        assert_eq!(broker.acknowledgements_awaited(CLIENT), 25);
+    }
+
+    /// It may be done with all that it holds when it has said so in a few words, and waits.
+    #[test]
+    fn who_settles_several_at_once_waits_for_nothing() {
+        for in_transaction in [false, true] {
+            let (mut broker, channel) = saturated(100);
+            if in_transaction {
+                broker.select_transaction(channel).unwrap();
+            }
+            for tag in [90, 100, 200, 300, 400] {
+                broker.settle(channel, tag, true, Settlement::Acknowledged).unwrap();
+                if in_transaction {
+                    broker.commit(channel, &mut Nobody).unwrap();
+                }
+                assert_eq!(held(&mut broker, channel), 100);
+                assert_eq!(broker.acknowledgements_awaited(CLIENT), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_awaited_than_a_part_of_what_the_channel_may_hold() {
+        let (mut broker, channel) = saturated(100);
+        broker.set_channel_prefetch(channel, 40);
+        assert_eq!(broker.acknowledgements_awaited(CLIENT), 10);
+        broker.set_channel_prefetch(channel, 400);
         assert_eq!(broker.acknowledgements_awaited(CLIENT), 25);
     }
 

@@ -4,6 +4,7 @@ use super::channel::{ChannelMode, PendingSettlement, Settlement, Transaction};
 use super::consumer::ConsumerState;
 use super::effects::Effects;
 use super::flow::Departure;
+use super::pace::Said;
 use super::store::{LogPosition, Store};
 use super::unacknowledged::Delivered;
 use super::{Broker, ChannelId, ConsumerId, Done};
@@ -35,7 +36,7 @@ impl<S: Store> Broker<S> {
             return Ok(());
         }
         let delivered = channel.unacknowledged.take(delivery_tag).ok_or_else(|| unknown_delivery_tag(delivery_tag))?;
-        self.settle_or_keep(id, delivery_tag, delivered, outcome);
+        self.settle_or_keep(id, delivery_tag, delivered, outcome, Said::OfOne);
         self.await_turns(id);
         Ok(())
     }
@@ -47,7 +48,7 @@ impl<S: Store> Broker<S> {
             self.settle_runs(id, delivery_tag, departure);
         }
         while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
-            self.settle_or_keep(id, tag, delivered, outcome);
+            self.settle_or_keep(id, tag, delivered, outcome, Said::OfSeveral);
         }
         self.await_turns(id);
     }
@@ -61,23 +62,30 @@ impl<S: Store> Broker<S> {
             let count = self.settled_run(id, delivery_tag, run, departure) as u32;
             if let Some(consumer) = run.1 {
                 self.channel_mut(id).consumer_deliveries -= count;
-                self.give_credit_back(consumer, count);
+                self.give_credit_back(consumer, count, Said::OfSeveral);
             }
         }
     }
 
     /// Settles a delivery now, or with the transaction that is open.
     #[inline]
-    fn settle_or_keep(&mut self, id: ChannelId, delivery_tag: u64, delivered: Delivered, outcome: Settlement) {
+    fn settle_or_keep(
+        &mut self,
+        id: ChannelId,
+        delivery_tag: u64,
+        delivered: Delivered,
+        outcome: Settlement,
+        said: Said,
+    ) {
         if let ChannelMode::Transaction(transaction) = &mut self.channel_mut(id).mode {
             transaction.settlements.push(PendingSettlement { delivery_tag, delivered, outcome });
         } else {
-            self.settle_delivery(id, delivered, outcome);
+            self.settle_delivery(id, delivered, outcome, said);
         }
     }
 
     #[inline]
-    fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement) {
+    fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement, said: Said) {
         let Delivered { taken, queue: queue_id, consumer } = delivered;
         if self.queue(queue_id).deleted {
             self.settled_too_late(queue_id);
@@ -88,15 +96,15 @@ impl<S: Store> Broker<S> {
         }
         if let Some(consumer) = consumer {
             self.channels[id.0 as usize].consumer_deliveries -= 1;
-            self.give_credit_back(consumer, 1);
+            self.give_credit_back(consumer, 1, said);
         }
     }
 
     #[inline]
-    fn give_credit_back(&mut self, id: ConsumerId, count: u32) {
+    fn give_credit_back(&mut self, id: ConsumerId, count: u32, said: Said) {
         let consumer = &mut self.consumers[id.0 as usize];
         consumer.unacknowledged -= count;
-        consumer.pace.note(count, self.now_ms);
+        consumer.pace.note(said, self.now_ms);
         match consumer.state {
             ConsumerState::PrefetchReached => self.replenish_or_wait(id),
             ConsumerState::Cancelled => self.forget_cancelled(id),
@@ -108,7 +116,7 @@ impl<S: Store> Broker<S> {
     pub fn recover(&mut self, id: ChannelId) {
         // Inside a transaction recovering is not undone by a rollback, in RabbitMQ either.
         while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
-            self.settle_delivery(id, delivered, Settlement::Requeued);
+            self.settle_delivery(id, delivered, Settlement::Requeued, Said::OfSeveral);
         }
         self.await_turns(id);
     }
@@ -117,11 +125,11 @@ impl<S: Store> Broker<S> {
     pub(super) fn requeue_all(&mut self, id: ChannelId) {
         if let ChannelMode::Transaction(transaction) = std::mem::take(&mut self.channel_mut(id).mode) {
             for pending in transaction.settlements {
-                self.settle_delivery(id, pending.delivered, Settlement::Requeued);
+                self.settle_delivery(id, pending.delivered, Settlement::Requeued, Said::OfSeveral);
             }
         }
         while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
-            self.settle_delivery(id, delivered, Settlement::Requeued);
+            self.settle_delivery(id, delivered, Settlement::Requeued, Said::OfSeveral);
         }
     }
 
@@ -180,7 +188,7 @@ impl<S: Store> Broker<S> {
         }
         let settles = !transaction.settlements.is_empty();
         for pending in transaction.settlements {
-            self.settle_delivery(id, pending.delivered, pending.outcome);
+            self.settle_delivery(id, pending.delivered, pending.outcome, Said::OfSeveral);
         }
         if settles {
             // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
