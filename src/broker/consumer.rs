@@ -1,4 +1,7 @@
-//! Consumers, and the lines that they wait in: a queue's is of those that could take a message now.
+//! Consumers: what each was started with, how much it may have, and where it waits.
+//!
+//! Nobody looks for a consumer that can't be served. It leaves its queue's line when it is met at the front of it, goes
+//! where what it lacks will come by, and from there back to the end of the line.
 
 use super::effects::Recipient;
 use super::exchange::QueueId;
@@ -7,6 +10,16 @@ use super::{ChannelId, ConnectionId};
 use crate::protocol::{FieldTable, ShortString};
 
 /// Why a consumer is, or is not, in its queue's line.
+///
+/// ```text
+///                                      ┌─ its prefetch count is used up ──► PrefetchReached ────────┐
+/// consume ──► InLine ── at the front ──┼─ its channel's is ───────────────► ChannelPrefetchReached ─┤
+///               ▲       and not ready  └─ its connection's outbox is full ► OutboxFull ─────────────┤
+///               │                                                                                   │
+///               └──── acknowledged, or waited for that; its channel's turn; room in the outbox ◄────┘
+///
+/// any of them ──► Cancelled, until nothing names it and nothing that it got is unacknowledged
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConsumerState {
     /// In its queue's line.

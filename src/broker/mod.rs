@@ -13,21 +13,27 @@
 //! | `vhost` | virtual hosts: names, exchanges and limits of their own |
 //! | `epoch` | how long what is known of a route holds |
 //! | [`exchange`] | exchanges, bindings, routing |
-//! | [`queue`] | one queue: waiting messages, arguments, counts |
+//! | [`queue`] | one queue: shell, body, gate and behaviour |
+//! | `channel`, `consumer`, [`unacknowledged`] | what a channel and a consumer are, and what clients hold |
 //! | [`message`] | a message's image, the meaning of its properties |
 //! | `exchange_commands`, `queue_commands`, `binding_commands` | declare, delete, purge, bind |
+//! | `equivalence`, `names` | whether a second declare is the same; names that the broker makes up |
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `flow` | the one way into a queue and out of it, and the ledger |
 //! | `dispatch` | from a queue's backlog to its consumers |
-//! | `stalled` | consumers that wait for their connection's outbox |
+//! | `stalled`, `turns` | consumers that wait for their connection's outbox, or for their channel's prefetch count |
 //! | `pace`, `replenish` | when a consumer that had all it may have is given more |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `effects` | what the broker tells the outside |
 //! | `done` | what a command leads to, and when that lasts |
 //! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
-//! | `expiry` | times to live |
+//! | `expiry`, `expiration` | times to live |
 //! | [`memory`] | the account of what messages and clients hold |
+//! | `paging`, [`page`] | which messages leave memory and come back; how they lie while they are away |
+//! | `pressure` | how hard publishers press on queues, and so how they are read |
+//! | [`store`] | the seam to storage |
 //! | `census` | counts of everything, for tests |
 //! | [`snapshot`] | listings for management: plain owned copies |
 

@@ -13,8 +13,10 @@
 //! | `publish` | the shortest way of a publish from receive buffer to broker |
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
+//! | `channel` | what a channel expects next, and its last publish |
 //! | `outbox`, `delivery`, `lane` | what waits to be sent, and how deliveries are written |
 //! | `scarcity` | how much may wait, for all of them together |
+//! | `settings` | limits, and how the broker introduces itself |
 
 mod assemble;
 mod channel;
@@ -112,6 +114,14 @@ pub struct Traffic {
 }
 
 /// How far a connection has come.
+///
+/// ```text
+/// AwaitingHeader ─► AwaitingStartOk ─► AwaitingLogin ─► AwaitingTuneOk ─► AwaitingOpen ─► Running
+///
+/// a handshake out of turn; a refused login, if the client takes no close for it ──► Doomed
+/// a refused login or virtual host, an exception, an end that we want ──► Closing ── close-ok ──► Closed
+/// another protocol; the client's own close; what is no method ──► Closed
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// Nothing but the eight bytes of a protocol header may come.
