@@ -295,6 +295,7 @@ impl Outboxes {
     }
 
     /// What all outboxes hold, and the pools of their buffers.
+    #[cfg(test)]
     pub fn memory_bytes(&self) -> usize {
         self.scarcity.outboxes_bytes()
     }

@@ -61,6 +61,7 @@ impl Scarcity {
     }
 
     /// What all outboxes hold, and the pools of their buffers.
+    #[cfg(test)]
     pub fn outboxes_bytes(&self) -> usize {
         self.outboxes.bytes()
     }

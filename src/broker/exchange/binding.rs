@@ -33,8 +33,6 @@ pub struct BindingInfo<'a> {
     pub routing_key: &'a [u8],
     /// `None`: it has none.
     pub arguments: Option<&'a FieldTable>,
-    /// Both ends are durable, so it outlives the broker.
-    pub durable: bool,
 }
 
 impl BindingInfo<'_> {

@@ -31,7 +31,7 @@ impl Router {
     }
 
     /// The binding that every queue has to the default exchange.
-    pub fn default_binding(&self, id: QueueId) -> Option<BindingInfo<'_>> {
+    fn default_binding(&self, id: QueueId) -> Option<BindingInfo<'_>> {
         let queue = self.queue(id)?;
         Some(BindingInfo {
             source: b"",
@@ -39,7 +39,6 @@ impl Router {
             destination_name: &queue.name,
             routing_key: &queue.name,
             arguments: None,
-            durable: queue.durable,
         })
     }
 

@@ -155,7 +155,6 @@ impl Router {
             destination_name,
             routing_key: &binding.routing_key,
             arguments: (!binding.arguments.is_empty()).then_some(&binding.arguments),
-            durable: binding.durable,
         }
     }
 
