@@ -65,6 +65,8 @@ pub struct Queue {
     pub grown: bool,
     /// It is in the list of those that want pages for which there is no memory.
     pub starved: bool,
+    /// So often its head, which somebody waits for, is not moved out of memory again.
+    pub spared_sweeps: u8,
     /// Deleted, and kept only for what is still unacknowledged.
     pub deleted: bool,
     /// When it was last declared, got from or consumed from, for `x-expires`.
@@ -93,6 +95,7 @@ impl Queue {
             touched: false,
             grown: false,
             starved: false,
+            spared_sweeps: 0,
             deleted: false,
             last_used_ms: now_ms,
             scheduled_ms: NEVER,
