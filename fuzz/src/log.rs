@@ -44,6 +44,7 @@ pub fn options() -> LogOptions {
         free_segments_max: 1,
         zero_ahead_bytes: 300,
         small_sync_bytes: 400,
+        load_before_ready_bytes: u64::MAX,
     }
 }
 

@@ -1,20 +1,23 @@
 //! The loop's side of the disk: what was recovered into the broker, batches to the writer, pages to the pager, and what
 //! both report.
 //!
-//! It owns their threads and the order of a start and a stop. It never waits for the disk while the loop turns.
+//! ```text
+//! OpenedLog::read ── start ──► Journal: take_reports, check_disk, hand_over, hand_over_pages, turn after turn ── finish
+//! ```
+//! It owns the order of a start and a stop, and has no thread: the work is done by [`Workers`] on a [`Disk`], so that a
+//! simulation runs the very order that ships. It never waits for the disk while the loop turns.
 
 use super::hub::{DiskRoom, Hub};
 use super::restore::Loading;
+use super::workers::Workers;
 use crate::config::{Config, Durability};
-use crate::reactor::Waker;
 use crate::storage::disk::Disk;
+use crate::storage::duty::{Report, Request};
 use crate::storage::file_disk::FileDisk;
-use crate::storage::loader_thread::{LoadReport, LoaderHandle, spawn_loader};
+use crate::storage::loader_thread::LoadReport;
 use crate::storage::log_writer::LogWriter;
 use crate::storage::page_queue::PageRequest;
-use crate::storage::pager_thread::{PagerHandle, spawn_pager};
 use crate::storage::recovery::{Recovered, RecoveryMode, recover};
-use crate::storage::spawn::{Report, WriterHandle, spawn};
 use crate::storage::{
     FolderIds, Loader, LogOptions, LogStore, PageReport, Pager, PagerOptions, StorageError, SyncPolicy,
 };
@@ -26,13 +29,13 @@ const LOADED_PAGES_PER_TURN: usize = 32;
 const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
 
 /// A data folder that was read, before the loop runs.
-pub(super) struct OpenedLog {
-    disk: FileDisk,
+pub struct OpenedLog<D: Disk> {
+    disk: D,
     options: LogOptions,
-    pub recovered: Recovered<FileDisk>,
+    pub recovered: Recovered<D>,
 }
 
-impl OpenedLog {
+impl OpenedLog<FileDisk> {
     /// Locks and reads the data folder.
     ///
     /// # Errors
@@ -40,16 +43,27 @@ impl OpenedLog {
     pub fn open(config: &Config, salvage: bool, new_ids: FolderIds) -> Result<Self, StorageError> {
         let disk = FileDisk::open(&config.data_dir)?;
         let mode = if salvage { RecoveryMode::Salvage } else { RecoveryMode::Strict };
-        let recovered = recover(&disk, mode, new_ids)?;
-        for warning in &recovered.warnings {
-            log::warn!("{}: {warning}", config.data_dir.display());
-        }
         let sync_policy = match config.durability {
             Durability::Always => SyncPolicy::Always,
             Durability::Interval => SyncPolicy::Interval,
             Durability::Os => SyncPolicy::Os,
         };
-        Ok(Self { disk, options: LogOptions { sync_policy, ..LogOptions::default() }, recovered })
+        let opened = Self::read(disk, LogOptions { sync_policy, ..LogOptions::default() }, mode, new_ids)?;
+        for warning in &opened.recovered.warnings {
+            log::warn!("{}: {warning}", config.data_dir.display());
+        }
+        Ok(opened)
+    }
+}
+
+impl<D: Disk> OpenedLog<D> {
+    /// Reads a data folder.
+    ///
+    /// # Errors
+    /// The disk's, another format's files, or, unless salvaging, damage.
+    pub fn read(disk: D, options: LogOptions, mode: RecoveryMode, new_ids: FolderIds) -> Result<Self, StorageError> {
+        let recovered = recover(&disk, mode, new_ids)?;
+        Ok(Self { disk, options, recovered })
     }
 
     /// The broker's half of the log.
@@ -57,11 +71,17 @@ impl OpenedLog {
         self.recovered.store(self.options.clone())
     }
 
-    /// Puts what was recovered into the broker, as far as it is not to serve without it, and starts the threads.
+    /// Puts what was recovered into the broker, as far as it is not to serve without it, and starts the workers.
     ///
     /// # Errors
     /// The disk's or the system's; damage; definitions that contradict each other.
-    pub fn start(self, hub: &mut Hub<LogStore>, waker: Waker, disk_free_limit_bytes: u64) -> io::Result<Journal> {
+    pub fn start<W: Workers<D>>(
+        self,
+        hub: &mut Hub<LogStore>,
+        mut workers: W,
+        pager_options: PagerOptions,
+        disk_free_limit_bytes: u64,
+    ) -> io::Result<Journal<D, W>> {
         let Self { disk, options, recovered } = self;
         let Recovered { definitions, queues, max_queue_id, clean, loader, resume, .. } = recovered;
         let messages: u64 = queues.iter().map(|queue| queue.messages).sum();
@@ -70,24 +90,17 @@ impl OpenedLog {
             let how = if clean { "an orderly" } else { "a sudden" };
             log::info!("recovered {messages} messages after {how} stop");
         }
-        let wake = move || {
-            // A loop that can't be woken still finds the report in its next turn.
-            let _ = waker.wake();
-        };
-        let pager = Pager::start(disk.clone(), PagerOptions::default()).map_err(io::Error::other)?;
-        let pager = spawn_pager(pager, wake.clone())?;
-        let loader = match loader {
-            Some(loader) => Self::load(loader, loading, hub, &pager, wake.clone())?,
+        workers.start_pager(Pager::start(disk.clone(), pager_options).map_err(io::Error::other)?)?;
+        let loading = match loader {
+            Some(loader) => load(loader, loading, hub, &mut workers, options.load_before_ready_bytes)?,
             None => None,
         };
         let segment_bytes = options.segment_bytes;
-        let writer = LogWriter::start(disk.clone(), options, resume).map_err(io::Error::other)?;
-        let writer = spawn(writer, wake)?;
+        workers.start_writer(LogWriter::start(disk.clone(), options, resume).map_err(io::Error::other)?)?;
         Ok(Journal {
-            writer,
-            pager,
+            workers,
             pager_is_stalled: false,
-            loader,
+            loading,
             loader_has_more: false,
             disk,
             disk_free_limit_bytes,
@@ -96,26 +109,27 @@ impl OpenedLog {
             disk_check_due_ms: 0,
         })
     }
+}
 
-    /// Loads what an ordinary log holds, so that its damage stops the start, and leaves the rest to a thread.
-    fn load(
-        loader: Loader<FileDisk>,
-        loading: Loading,
-        hub: &mut Hub<LogStore>,
-        pager: &PagerHandle,
-        wake: impl Fn() + Send + 'static,
-    ) -> io::Result<Option<(LoaderHandle, Loading)>> {
-        let mut loader = loader.on_clock(hub.broker().unix_start_ms());
-        while let Some(loaded) = loader.next_page_before_ready().map_err(io::Error::other)? {
-            loading.take(hub, loaded);
-            request_pages(pager, hub);
-        }
-        if loader.is_done() {
-            end_loading(loading, hub);
-            return Ok(None);
-        }
-        Ok(Some((spawn_loader(loader, wake)?, loading)))
+/// Loads what an ordinary log holds, so that its damage stops the start, and leaves the rest to a worker.
+fn load<D: Disk>(
+    loader: Loader<D>,
+    loading: Loading,
+    hub: &mut Hub<LogStore>,
+    workers: &mut impl Workers<D>,
+    enough_bytes: u64,
+) -> io::Result<Option<Loading>> {
+    let mut loader = loader.on_clock(hub.broker().unix_start_ms());
+    while let Some(loaded) = loader.next_page_before_ready(enough_bytes).map_err(io::Error::other)? {
+        loading.take(hub, loaded);
+        request_pages(workers, hub);
     }
+    if loader.is_done() {
+        end_loading(loading, hub);
+        return Ok(None);
+    }
+    workers.start_loader(loader)?;
+    Ok(Some(loading))
 }
 
 fn end_loading(loading: Loading, hub: &mut Hub<LogStore>) {
@@ -126,15 +140,15 @@ fn end_loading(loading: Loading, hub: &mut Hub<LogStore>) {
 }
 
 /// Gives the pager what is asked of it.
-fn request_pages(pager: &PagerHandle, hub: &mut Hub<LogStore>) {
+fn request_pages<D: Disk>(workers: &mut impl Workers<D>, hub: &mut Hub<LogStore>) {
     while let Some(request) = hub.broker_mut().store_mut().pages_mut().take_request() {
-        pager.request(request);
+        workers.ask_pager(request);
     }
 }
 
 /// Why the broker has to stop.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The log can't be written: nothing is durable any more.
     Log(StorageError),
     /// Messages that were moved out of memory can't be read back. The log is as good as before.
@@ -144,15 +158,14 @@ pub(super) enum Failure {
 }
 
 /// The running log.
-pub(super) struct Journal {
-    writer: WriterHandle,
-    pager: PagerHandle,
+pub struct Journal<D: Disk, W: Workers<D>> {
+    workers: W,
     /// The disk takes no pages.
     pager_is_stalled: bool,
     /// Messages of the earlier run that are still being loaded.
-    loader: Option<(LoaderHandle, Loading)>,
+    loading: Option<Loading>,
     loader_has_more: bool,
-    disk: FileDisk,
+    disk: D,
     disk_free_limit_bytes: u64,
     /// What the log's next segment takes.
     segment_bytes: u64,
@@ -162,7 +175,12 @@ pub(super) struct Journal {
     disk_check_due_ms: u64,
 }
 
-impl Journal {
+impl<D: Disk, W: Workers<D>> Journal<D, W> {
+    /// Those who do its work.
+    pub fn workers_mut(&mut self) -> &mut W {
+        &mut self.workers
+    }
+
     /// Takes what the writer and the pager reported since the last turn: confirms and answers that waited go out, and
     /// pages that were asked for are there.
     ///
@@ -177,7 +195,7 @@ impl Journal {
 
     fn take_progress(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         let mut progressed = false;
-        while let Some(report) = self.writer.try_report() {
+        while let Some(report) = self.workers.writer_report() {
             match report {
                 Report::Done(done) => {
                     hub.broker_mut().store_mut().batch_done(done)?;
@@ -200,7 +218,7 @@ impl Journal {
 
     /// Takes in what the loader brought, as fast as pages can be written.
     fn take_loaded(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
-        let Some((loader, loading)) = &self.loader else { return Ok(()) };
+        let Some(loading) = &self.loading else { return Ok(()) };
         self.loader_has_more = true;
         for _ in 0..LOADED_PAGES_PER_TURN {
             // The pager or the loader wakes the loop when it is different.
@@ -208,7 +226,7 @@ impl Journal {
                 self.loader_has_more = false;
                 break;
             }
-            match loader.try_next() {
+            match self.workers.load_report() {
                 None => {
                     self.loader_has_more = false;
                     break;
@@ -218,7 +236,8 @@ impl Journal {
                 Some(LoadReport::Done) => {
                     log::info!("all recovered messages are loaded");
                     self.loader_has_more = false;
-                    if let Some((_, loading)) = self.loader.take() {
+                    self.workers.end_loader();
+                    if let Some(loading) = self.loading.take() {
                         end_loading(loading, hub);
                     }
                     break;
@@ -230,7 +249,7 @@ impl Journal {
 
     fn take_page_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         let pages = hub.broker_mut().store_mut().pages_mut();
-        while let Some(report) = self.pager.try_report() {
+        while let Some(report) = self.workers.page_report() {
             match report {
                 PageReport::Read { page, bytes } => pages.arrive(page, bytes),
                 PageReport::Written { bytes, .. } => pages.written(bytes),
@@ -251,13 +270,13 @@ impl Journal {
     /// Gives the writer what was appended, if it is idle.
     pub fn hand_over(&mut self, hub: &mut Hub<LogStore>, now_ms: u64) {
         if let Some(batch) = hub.broker_mut().store_mut().take_batch(now_ms) {
-            self.writer.write(batch);
+            self.workers.ask_writer(Request::Write(batch));
         }
     }
 
     /// Gives the pager what is asked of it.
     pub fn hand_over_pages(&mut self, hub: &mut Hub<LogStore>) {
-        request_pages(&self.pager, hub);
+        request_pages(&mut self.workers, hub);
     }
 
     /// Whether [`take_reports`](Self::take_reports) has something to do at once.
@@ -287,7 +306,7 @@ impl Journal {
         }
         self.disk_check_due_ms = now_ms + DISK_CHECK_INTERVAL_MS;
         if self.pager_is_stalled {
-            self.pager.request(PageRequest::Retry);
+            self.workers.ask_pager(PageRequest::Retry);
         }
         let mut is_low = hub.condition().disk_room.is_low;
         let free_bytes = match self.disk.free_bytes() {
@@ -296,7 +315,7 @@ impl Journal {
                 let pages_wait = self.pager_is_stalled && hub.broker().is_paging_behind();
                 is_low = pages_wait || free_bytes < self.disk_free_limit_bytes.max(segment_bytes);
                 if is_low {
-                    self.writer.make_room();
+                    self.workers.ask_writer(Request::MakeRoom);
                 }
                 Some(free_bytes)
             }
@@ -312,24 +331,24 @@ impl Journal {
     ///
     /// # Errors
     /// The writer's.
-    pub fn finish(self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+    pub fn finish(mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         // What is not loaded yet stays where it is.
-        drop(self.loader);
+        self.workers.end_loader();
         /// Past every deadline: the last batch is synced whatever its age.
         const LATER: u64 = u64::MAX;
         let store = hub.broker_mut().store_mut();
         loop {
             if let Some(batch) = store.take_batch(LATER) {
-                self.writer.write(batch);
+                self.workers.ask_writer(Request::Write(batch));
             }
             if store.is_idle() {
                 break;
             }
-            wait_for_batch(&self.writer, store)?;
+            wait_for_batch(&mut self.workers, store)?;
         }
-        self.writer.checkpoint();
+        self.workers.ask_writer(Request::Checkpoint);
         loop {
-            match self.writer.wait_report() {
+            match self.workers.wait_writer_report() {
                 Some(Report::Checkpointed) => break,
                 Some(Report::Failed(error)) => return Err(error),
                 Some(_) => {}
@@ -339,14 +358,14 @@ impl Journal {
         let delivered: Vec<_> = hub.broker().delivered_marks().collect();
         let store = hub.broker_mut().store_mut();
         let batch = store.take_final_batch(delivered);
-        self.writer.write(batch);
-        wait_for_batch(&self.writer, store)
+        self.workers.ask_writer(Request::Write(batch));
+        wait_for_batch(&mut self.workers, store)
     }
 }
 
-fn wait_for_batch(writer: &WriterHandle, store: &mut LogStore) -> Result<(), StorageError> {
+fn wait_for_batch<D: Disk>(workers: &mut impl Workers<D>, store: &mut LogStore) -> Result<(), StorageError> {
     loop {
-        match writer.wait_report() {
+        match workers.wait_writer_report() {
             Some(Report::Done(done)) => return store.batch_done(done),
             Some(Report::Failed(error)) => return Err(error),
             Some(_) => {}

@@ -13,6 +13,7 @@ mod journal;
 mod rest;
 mod restore;
 mod turn;
+mod workers;
 
 #[cfg(test)]
 mod login_tests;
@@ -22,7 +23,8 @@ mod memory_tests;
 mod tests;
 
 pub use hub::{DiskRoom, Hub, HubSettings, MayRead};
-pub use restore::Loading;
+pub use journal::{Failure, Journal, OpenedLog};
+pub use workers::Workers;
 
 use crate::broker::{MessageMemory, PressureLimits, VhostLimits};
 use crate::config::{Config, Identity};
@@ -30,15 +32,15 @@ use crate::connection;
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
-use crate::storage::FolderIds;
+use crate::storage::{FolderIds, PagerOptions};
 use desk::Desk;
 use doorkeeper::OneUser;
 use huge_pages::HugePages;
-use journal::OpenedLog;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
+use workers::Threads;
 
 /// What this node and its cluster of one are called.
 const NODE_NAME: &str = "leveret@localhost";
@@ -66,7 +68,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
-    let journal = log.start(&mut hub, waker, config.limits.disk_free_limit_bytes)?;
+    let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
+    let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes)?;
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");

@@ -21,11 +21,12 @@ use super::freed_memory::FreedMemory;
 use super::hub::Hub;
 use super::huge_pages::HugePages;
 use super::journal::Journal;
+use super::workers::Threads;
 use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::reactor::{Clock, Listener, Poller, Signals};
-use crate::storage::{LogStore, StorageError};
+use crate::storage::{FileDisk, LogStore, StorageError};
 use rest::Resting;
 use std::io;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub(super) struct Server {
     huge_pages: HugePages,
     freed_memory: FreedMemory,
     hub: Hub<LogStore>,
-    journal: Journal,
+    journal: Journal<FileDisk, Threads>,
     desk: Desk,
     clients: Clients,
     receive_buffer: Vec<u8>,
@@ -85,7 +86,7 @@ impl Server {
     pub fn new(
         sources: Sources,
         hub: Hub<LogStore>,
-        journal: Journal,
+        journal: Journal<FileDisk, Threads>,
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {

@@ -31,10 +31,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is read of the log before the broker serves, so that damage in an ordinary log stops the start as it always
-/// did: a fraction of a second.
-pub const LOAD_BEFORE_READY_BYTES: u64 = 96 << 20;
-
 /// Bytes of messages in a page, unless a single one has more, …
 const PAGE_MESSAGE_BYTES_MAX: usize = 128 << 10;
 /// … and how many messages.
@@ -129,13 +125,12 @@ impl<D: Disk> Loader<D> {
         }
     }
 
-    /// The next page as long as the broker is not to serve without it: `None` when
-    /// [enough](LOAD_BEFORE_READY_BYTES) was read, or all.
+    /// The next page as long as the broker is not to serve without it: `None` when `enough_bytes` were read, or all.
     ///
     /// # Errors
     /// As [`next_page`](Self::next_page).
-    pub fn next_page_before_ready(&mut self) -> Result<Option<Loaded>, StorageError> {
-        if self.packer.ready.is_empty() && self.bytes_read >= LOAD_BEFORE_READY_BYTES {
+    pub fn next_page_before_ready(&mut self, enough_bytes: u64) -> Result<Option<Loaded>, StorageError> {
+        if self.packer.ready.is_empty() && self.bytes_read >= enough_bytes {
             return Ok(None);
         }
         self.next_page()

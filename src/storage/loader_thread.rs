@@ -20,6 +20,17 @@ pub enum LoadReport {
     Failed(StorageError),
 }
 
+impl LoadReport {
+    /// What a loader has to say next.
+    pub fn next<D: Disk>(loader: &mut Loader<D>) -> Self {
+        match loader.next_page() {
+            Ok(Some(loaded)) => Self::Page(loaded),
+            Ok(None) => Self::Done,
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
 /// The loop's end of a running loader. The thread ends when it is done or when this is dropped.
 pub struct LoaderHandle {
     reports: Option<Receiver<LoadReport>>,
@@ -62,11 +73,7 @@ impl Drop for LoaderHandle {
 
 fn run<D: Disk>(mut loader: Loader<D>, outbox: &SyncSender<LoadReport>, wake: impl Fn()) {
     loop {
-        let report = match loader.next_page() {
-            Ok(Some(loaded)) => LoadReport::Page(loaded),
-            Ok(None) => LoadReport::Done,
-            Err(error) => LoadReport::Failed(error),
-        };
+        let report = LoadReport::next(&mut loader);
         let is_last = !matches!(report, LoadReport::Page(_));
         if outbox.send(report).is_err() {
             return;

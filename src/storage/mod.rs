@@ -19,7 +19,8 @@
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
-//! | [`log_writer`], `active`, [`spawn`] | the thread's half: placing, writing, syncing |
+//! | [`log_writer`], `active` | the writer's half: placing, writing, syncing |
+//! | [`duty`], [`spawn`] | in which order it does what it is asked and what it has to; its thread |
 //! | [`state`], [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
@@ -39,6 +40,7 @@ pub mod checkpoint;
 pub mod chore;
 mod chunk;
 pub mod disk;
+pub mod duty;
 pub mod error;
 pub mod file_disk;
 pub mod live_set;
@@ -94,6 +96,9 @@ pub struct LogOptions {
     pub zero_ahead_bytes: usize,
     /// A sync of at most this many bytes is a small one.
     pub small_sync_bytes: u64,
+    /// What is read of recovered messages before the broker serves, so that damage in an ordinary log stops the start: a
+    /// fraction of a second.
+    pub load_before_ready_bytes: u64,
 }
 
 impl Default for LogOptions {
@@ -108,6 +113,7 @@ impl Default for LogOptions {
             free_segments_max: 8,
             zero_ahead_bytes: 256 << 10,
             small_sync_bytes: 8 << 10,
+            load_before_ready_bytes: 96 << 20,
         }
     }
 }

@@ -1,21 +1,19 @@
-//! The glue between the world and the log: a writer on a simulated disk, driven step by step, and the ends and starts of
-//! a broker. Nothing else here knows the storage code.
+//! The glue between the world and the log: the server's own journal on a simulated disk, its workers driven step by step,
+//! and the ends and starts of a broker.
 
 use crate::command::Command;
 use crate::model::{Found, binding_words, exchange_words, queue_words};
 use crate::random::Random;
 use crate::sim_disk::{Fault, SimDisk};
-use crate::store::SimStore;
 use crate::wire::{Content, Event, Reply, parse_events};
+use crate::workers::Stepped;
 use leveret::broker::snapshot::{Page, PageStart};
 use leveret::protocol::FieldTable;
-use leveret::server::{Hub, HubSettings, Loading};
+use leveret::server::{Failure, Hub, HubSettings, Journal, OpenedLog};
 use leveret::storage::disk::{Disk, Folder};
-use leveret::storage::{
-    BatchDone, FolderIds, LogOptions, LogWriter, Recovered, RecoveryMode, SealedBatch, StorageError, SyncPolicy,
-    Written, recover,
-};
+use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMode, StorageError, SyncPolicy};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
@@ -46,32 +44,17 @@ impl End {
     }
 }
 
-/// How far the writer is with a batch.
-enum Phase {
-    Idle,
-    Given(SealedBatch),
-    Written(Result<Written, StorageError>),
-}
-
-/// What a step led to.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Stepped {
-    /// There was nothing to do.
-    Nothing,
-    Something,
-    /// The loop took the word that a batch is done.
-    Progressed,
-}
+/// Room on the disk below which publishers are not read.
+const DISK_FREE_LIMIT_BYTES: u64 = 1 << 20;
 
 /// The log of a running broker.
 pub struct Durable {
     disk: SimDisk,
-    writer: LogWriter<SimDisk>,
-    phase: Phase,
-    recycled: Option<Vec<u8>>,
+    /// None behind a stop.
+    journal: Option<Journal<SimDisk, Stepped>>,
 }
 
-pub fn options(random: &mut Random) -> LogOptions {
+pub fn options(random: &mut Random, loads_late: bool) -> LogOptions {
     let segment_bytes = *random.pick(&[2048, 8192, 65_536]);
     LogOptions {
         sync_policy: *random.pick(
@@ -84,32 +67,30 @@ pub fn options(random: &mut Random) -> LogOptions {
         free_segments_max: 2,
         zero_ahead_bytes: 1000,
         small_sync_bytes: 400,
+        load_before_ready_bytes: if loads_late { *random.pick(&[u64::MAX, 0, 3000]) } else { u64::MAX },
     }
 }
 
-/// A broker with what a disk holds, and its log.
-fn begin(disk: &SimDisk, options: &LogOptions, settings: HubSettings, now_ms: u64) -> Result<Begun, StorageError> {
+fn pager_options() -> PagerOptions {
+    PagerOptions { file_bytes: 5000, open_files_max: 2, reserve_bytes: 0 }
+}
+
+/// Starts a broker on what a disk holds; whether the one before it stopped in order.
+fn start(
+    disk: &SimDisk,
+    options: &LogOptions,
+    settings: HubSettings,
+    now_ms: u64,
+) -> io::Result<(Hub<LogStore>, Durable, bool)> {
     for folder in [Folder::Root, Folder::Log, Folder::Checkpoint] {
-        disk.sync_folder(folder).map_err(StorageError::io("sync a folder"))?;
+        disk.sync_folder(folder)?;
     }
-    let recovered = recover(disk, RecoveryMode::Strict, IDS)?;
-    let mut hub = Hub::new(settings, SimStore::new(recovered.store(options.clone())), now_ms);
-    let Recovered { definitions, queues, max_queue_id, clean, loader, resume, .. } = recovered;
-    let loading = Loading::begin(&mut hub, definitions, &queues, max_queue_id).map_err(StorageError::io("restore"))?;
-    if let Some(loader) = loader {
-        let mut loader = loader.on_clock(hub.broker().unix_start_ms());
-        while let Some(loaded) = loader.next_page()? {
-            loading.take(&mut hub, loaded);
-        }
-    }
-    assert_eq!(loading.end(&mut hub), 0, "messages that the log promised and did not have");
-    Ok(Begun { hub, resume, clean })
-}
-
-struct Begun {
-    hub: Hub<SimStore>,
-    resume: leveret::storage::recovery::Resume,
-    clean: bool,
+    let log = OpenedLog::read(disk.clone(), options.clone(), RecoveryMode::Strict, IDS).map_err(io::Error::other)?;
+    let clean = log.recovered.clean;
+    let mut hub = Hub::new(settings, log.store(), now_ms);
+    let workers = Stepped::new(disk.clone());
+    let journal = log.start(&mut hub, workers, pager_options(), DISK_FREE_LIMIT_BYTES)?;
+    Ok((hub, Durable { disk: disk.clone(), journal: Some(journal) }, clean))
 }
 
 impl Durable {
@@ -119,70 +100,80 @@ impl Durable {
         options: &LogOptions,
         settings: HubSettings,
         now_ms: u64,
-    ) -> Result<(Hub<SimStore>, Self), StorageError> {
-        let Begun { hub, resume, .. } = begin(disk, options, settings, now_ms)?;
-        let writer = LogWriter::start(disk.clone(), options.clone(), resume)?;
-        Ok((hub, Self { disk: disk.clone(), writer, phase: Phase::Idle, recycled: None }))
+    ) -> io::Result<(Hub<LogStore>, Self)> {
+        start(disk, options, settings, now_ms).map(|(hub, durable, _)| (hub, durable))
     }
 
     pub fn disk(&self) -> &SimDisk {
         &self.disk
     }
 
-    /// The next thing that the writer's thread or the loop does for the log.
+    fn journal(&mut self) -> &mut Journal<SimDisk, Stepped> {
+        self.journal.as_mut().expect("a broker that stopped is asked for nothing more")
+    }
+
+    /// What the loop does in each of its turns, behind reading its clients and when everything is said.
+    pub fn hand_over(&mut self, hub: &mut Hub<LogStore>, now_ms: u64) {
+        self.journal().check_disk(hub, now_ms);
+        self.journal().hand_over(hub, now_ms);
+    }
+
+    pub fn hand_over_pages(&mut self, hub: &mut Hub<LogStore>) {
+        self.journal().hand_over_pages(hub);
+    }
+
+    /// The beginning of a turn.
     ///
     /// # Errors
-    /// What the loop hears from the writer: the program ends.
-    pub fn step(&mut self, hub: &mut Hub<SimStore>, now_ms: u64) -> Result<Stepped, StorageError> {
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Idle => {
-                let Some(batch) = hub.broker_mut().store_mut().log.take_batch(now_ms) else {
-                    return Ok(Stepped::Nothing);
-                };
-                self.phase = Phase::Given(batch);
-                Ok(Stepped::Something)
-            }
-            Phase::Given(batch) => {
-                self.recycled = self.writer.take_recycled();
-                self.phase = Phase::Written(self.writer.write(batch));
-                Ok(Stepped::Something)
-            }
-            Phase::Written(result) => {
-                let done = BatchDone { result, recycled: self.recycled.take() };
-                hub.broker_mut().store_mut().log.batch_done(done)?;
-                hub.log_progressed();
-                Ok(Stepped::Progressed)
-            }
-        }
+    /// The program ends.
+    pub fn take_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), Failure> {
+        self.journal().take_reports(hub)
     }
 
-    /// One step of what the writer does when it has nothing to write.
-    pub fn maintain(&mut self) -> Result<bool, StorageError> {
-        self.writer.absorb();
-        match self.writer.maintain().and_then(|more| Ok(self.do_chore()? || more)) {
-            // The loop hears of that with the batch that failed.
-            Err(StorageError::Poisoned) => Ok(false),
-            result => result,
-        }
+    /// One of the workers goes on, if any has something to do.
+    pub fn step(&mut self, random: &mut Random) -> bool {
+        self.journal().workers_mut().step(random)
     }
 
-    /// What the writer leaves to another thread, one thing at a time.
-    fn do_chore(&mut self) -> Result<bool, StorageError> {
-        let Some(chore) = self.writer.take_chore() else { return Ok(false) };
-        self.writer.chore_done(chore.run(&self.disk))?;
-        Ok(true)
+    /// Whether there is anything for the loop to wait for.
+    pub fn owes_something(&mut self) -> bool {
+        self.journal().workers_mut().owe_something()
+    }
+
+    /// Whether messages are on their way between memory and the disk.
+    pub fn pages_are_away(&mut self) -> bool {
+        self.journal().workers_mut().pages_are_away()
+    }
+
+    /// What its workers have to do, in words.
+    pub fn describe(&mut self) -> String {
+        self.journal().workers_mut().describe()
+    }
+
+    /// Lets the disk be as good as full, or not, and the broker look.
+    pub fn set_low(&mut self, hub: &mut Hub<LogStore>, is_low: bool, now_ms: u64) {
+        // What is low for publishers is enough for pages.
+        self.disk.claim_free_bytes(if is_low { DISK_FREE_LIMIT_BYTES - 1 } else { u64::MAX });
+        self.journal().set_disk_free_limit(DISK_FREE_LIMIT_BYTES);
+        self.journal().check_disk(hub, now_ms);
+    }
+
+    /// Has the loop look at the disk as it does every second: pages for which there was no room are tried again.
+    ///
+    /// # Errors
+    /// There is no power. A broker that writes nothing would not notice.
+    pub fn look_at_disk(&mut self, hub: &mut Hub<LogStore>, now_ms: u64) -> Result<(), Failure> {
+        if self.disk.has_crashed() {
+            return Err(Failure::Log(StorageError::Poisoned));
+        }
+        self.journal().set_disk_free_limit(DISK_FREE_LIMIT_BYTES);
+        self.journal().check_disk(hub, now_ms);
+        Ok(())
     }
 
     /// An orderly end: everything, a checkpoint, and the word that there is no more.
-    pub fn stop(&mut self, hub: &mut Hub<SimStore>) -> Result<(), StorageError> {
-        while self.step(hub, u64::MAX)? != Stepped::Nothing {}
-        while self.do_chore()? {}
-        self.writer.checkpoint()?;
-        while self.do_chore()? {}
-        let delivered: Vec<_> = hub.broker().delivered_marks().collect();
-        self.phase = Phase::Given(hub.broker_mut().store_mut().log.take_final_batch(delivered));
-        while self.step(hub, u64::MAX)? != Stepped::Nothing {}
-        Ok(())
+    pub fn stop(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+        self.journal.take().expect("it stops once").finish(hub)
     }
 }
 
@@ -218,9 +209,9 @@ fn entries(table: &FieldTable) -> Vec<Vec<u8>> {
 
 /// What a start would find, at the beginning of time, when no message is over. The disk is not changed.
 pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Result<(Found, bool), String> {
-    let disk = disk.after_stop();
-    let begun = begin(&disk, options, settings, 0);
-    let Begun { mut hub, clean, .. } = begun.map_err(|error| format!("the broker doesn't start: {error}"))?;
+    let options = LogOptions { load_before_ready_bytes: u64::MAX, ..options.clone() };
+    let (mut hub, _durable, clean) = start(&disk.after_stop(), &options, settings, 0)
+        .map_err(|error| format!("the broker doesn't start: {error}"))?;
     let broker = hub.broker();
     let exchanges = all(|from| broker.snapshot_exchanges(from)).into_iter();
     let exchanges = exchanges.filter(|exchange| !exchange.name.is_empty() && !exchange.name.starts_with(b"amq."));
@@ -243,7 +234,7 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
 type Drained = BTreeMap<String, Vec<(Rc<Content>, bool)>>;
 
 /// Gets all messages out of all queues, over a connection.
-fn drain(hub: &mut Hub<SimStore>, lengths: &[(String, usize)]) -> Result<Drained, String> {
+fn drain(hub: &mut Hub<LogStore>, lengths: &[(String, usize)]) -> Result<Drained, String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let connection = hub.connect(address, address);
     let mut ask = |channel: u16, commands: &[Command]| {

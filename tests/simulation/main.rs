@@ -4,7 +4,8 @@
 //!
 //! One to four virtual clients do random things on several channels. Their bytes reach the broker in pieces cut
 //! anywhere, the broker's reach them as slowly as they like to read, the clock jumps, connections vanish. The seed also
-//! decides when a batch is handed over, written, synced and reported, and when checkpoints and compaction go on. The
+//! decides when a batch is written, synced and reported, when pages are written and come back, when the messages of an
+//! earlier run are loaded, and when checkpoints and compaction go on. The
 //! model is told of every command when its last byte has arrived and looks at every frame as soon as the broker has
 //! written it:
 //!
@@ -43,7 +44,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `world` | the hub, the pipes, the clock; comparing with the model |
-//! | `durable` | the log on its simulated disk: its steps, ends and starts |
+//! | `durable`, `workers` | the server's journal on its simulated disk: its steps, ends and starts |
 //! | `client`, `operations` | what clients know, and what they do |
 //! | `command`, `message`, `wire` | their own codec, independent of Leveret's |
 //! | `model` | the shadow |
@@ -62,9 +63,9 @@ mod message;
 mod model;
 mod operations;
 mod random;
-mod store;
 mod transcript;
 mod wire;
+mod workers;
 mod world;
 
 use std::collections::BTreeMap;
@@ -170,7 +171,7 @@ fn the_simulation_meets_everything_that_it_claims_to_check() {
         "look ahead",
     ];
     let mut heard = BTreeMap::new();
-    for seed in 0..1000 {
+    for seed in 0..SEEDS {
         for (kind, count) in run(seed, STEPS).heard {
             *heard.entry(kind).or_insert(0) += count;
         }

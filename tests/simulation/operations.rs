@@ -26,11 +26,13 @@ pub struct Plan {
     queues: Vec<QueueDeclare>,
     exchanges: Vec<ExchangeDeclare>,
     next_message: u64,
+    /// Messages have times to live.
+    with_expiry: bool,
     next_tag: u64,
 }
 
 impl Plan {
-    pub fn new(random: &mut Random) -> Self {
+    pub fn new(random: &mut Random, with_expiry: bool) -> Self {
         let queue = |index| QueueDeclare {
             name: format!("q{index}"),
             passive: false,
@@ -38,7 +40,7 @@ impl Plan {
             exclusive: random.percent(8),
             auto_delete: random.percent(15),
             nowait: false,
-            ttl_ms: random.percent(25).then(|| *random.pick(&[0, 50, 5_000, 60_000])),
+            ttl_ms: (random.percent(25) && with_expiry).then(|| *random.pick(&[0, 50, 5_000, 60_000])),
             expires_ms: random.percent(15).then(|| *random.pick(&[1, 1_000, 30_000])),
         };
         let queues = (0..QUEUES).map(queue).collect();
@@ -51,7 +53,7 @@ impl Plan {
             alternate: random.percent(30).then(|| *random.pick(&ALTERNATES)),
         };
         let exchanges = (0..4).map(exchange).collect();
-        Self { queues, exchanges, next_message: 1, next_tag: 1 }
+        Self { queues, exchanges, next_message: 1, next_tag: 1, with_expiry }
     }
 
     /// Has a client declare what the others will use.
@@ -273,7 +275,7 @@ impl Plan {
             mandatory: random.percent(20),
             persistent: random.percent(40),
             headers: published_headers(random),
-            expiration_ms: random.percent(8).then(|| *random.pick(&[0, 1, 100, 20_000])),
+            expiration_ms: (random.percent(8) && self.with_expiry).then(|| *random.pick(&[0, 1, 100, 20_000])),
             body_size,
         };
         self.new_message(draft)
@@ -287,7 +289,7 @@ impl Plan {
             mandatory: before.mandatory,
             persistent: random.percent(10),
             headers: if random.percent(10) { published_headers(random) } else { Table::new() },
-            expiration_ms: random.percent(3).then_some(0),
+            expiration_ms: (random.percent(3) && self.with_expiry).then_some(0),
             body_size: random.length(200),
         };
         self.new_message(draft)

@@ -2,19 +2,18 @@
 
 use crate::client::{Client, Phase};
 use crate::command::Command;
-use crate::durable::{Durable, End, Stepped, look, options, plan_fault};
+use crate::durable::{Durable, End, look, options, plan_fault};
 use crate::model::{ClientId, Fit, Model, Outlook, Survivors};
 use crate::operations::Plan;
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::store::SimStore;
 use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits, VhostLimits};
-use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, Verdict};
-use leveret::server::{DiskRoom, Hub, HubSettings, MayRead};
-use leveret::storage::{LogOptions, StorageError, SyncPolicy};
+use leveret::connection::{self, Connection, Doorkeeper, Identity, LoginRequest, Verdict};
+use leveret::server::{Failure, Hub, HubSettings, MayRead};
+use leveret::storage::{LogOptions, LogStore, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +28,9 @@ const HANDSHAKE_MS: u64 = 10_000;
 const SLICES_MAX: usize = 4096;
 /// Rounds after which a world that doesn't come to rest has a problem.
 const QUIET_ROUNDS_MAX: usize = 1000;
+
+/// Steps of the disk after which a log that doesn't settle has a problem.
+const DISK_STEPS_MAX: usize = 10_000;
 
 /// Starts that may fail one after the other.
 const STARTS_MAX: usize = 100;
@@ -54,6 +56,9 @@ struct Knobs {
     backlog_messages: usize,
     log: LogOptions,
     pace: Pace,
+    /// Messages move to disk and back, and may come from the log while the broker serves. When one is over that is not in
+    /// memory, it goes when it comes back, and until then it counts; so in such lives none is ever over.
+    pages: bool,
 }
 
 /// Whether the log says that the broker before stopped in order.
@@ -76,15 +81,18 @@ enum Pace {
 
 impl Knobs {
     fn new(random: &mut Random) -> Self {
+        let is_scarce = random.percent(15);
+        // Who holds much would have to wait for messages until others settle theirs.
+        let pages = !is_scarce && random.percent(40);
         Self {
             outbox_high_water_bytes: *random.pick(&[1, 1000, 5000, 64 * 1024, 256 * 1024]),
-            message_memory: match random.below(100) {
-                0..15 => MessageMemory { paging_bytes: usize::MAX, most_bytes: 20_000 },
-                15..45 => MessageMemory { paging_bytes: 10_000, most_bytes: usize::MAX },
-                _ => MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
+            message_memory: MessageMemory {
+                paging_bytes: if pages && random.percent(70) { 10_000 } else { usize::MAX },
+                most_bytes: if is_scarce { 20_000 } else { usize::MAX },
             },
             backlog_messages: *random.pick(&[2, 20, 1000]),
-            log: options(random),
+            log: options(random, pages),
+            pages,
             pace: *random.pick(&[Pace::AtOnce, Pace::Steps(1), Pace::Steps(2), Pace::Steps(6)]),
         }
     }
@@ -128,7 +136,7 @@ enum Act {
 }
 
 pub struct World<'a> {
-    hub: Hub<SimStore>,
+    hub: Hub<LogStore>,
     durable: Durable,
     knobs: Knobs,
     /// How often a broker was started.
@@ -164,6 +172,7 @@ impl<'a> World<'a> {
         let (hub, durable) = Durable::start(&disk, &knobs.log, settings(&knobs, 1), now_ms)
             .unwrap_or_else(|error| panic!("a fresh disk is refused: {error}"));
         plan_fault(&disk, &knobs.log, &mut random);
+        let plan = Plan::new(&mut random, !knobs.pages);
         Self {
             hub,
             durable,
@@ -171,7 +180,7 @@ impl<'a> World<'a> {
             starts: 1,
             bare: true,
             model: Model::new(now_ms),
-            plan: Plan::new(&mut random),
+            plan,
             clients: Vec::new(),
             random,
             transcript,
@@ -214,7 +223,7 @@ impl<'a> World<'a> {
             1003..1008 => return self.look_ahead(),
             1008.. => {
                 let is_low = self.hub.condition().disk_room.is_low;
-                self.hub.set_disk_room(DiskRoom { is_low: !is_low, ..DiskRoom::default() });
+                self.durable.set_low(&mut self.hub, !is_low, self.now_ms);
             }
             0..10 => self.connect(),
             10..14 => return self.drop_someone(),
@@ -290,8 +299,19 @@ impl<'a> World<'a> {
             format!("client {id} → {count} bytes [{}]", commands.join(" | "))
         });
         self.receive(connection, &bytes);
+        let resumed = self.resume(connection);
         let acts = commands.into_iter().map(|(number, command)| Act::Said(id, number, command)).collect();
         self.compare(acts)?;
+        if let Err(failure) = resumed {
+            return self.fail(failure);
+        }
+        while self.has_command_waiting(connection) && self.read(index, usize::MAX)? {
+            // It waited for its client to read.
+            if let Err(failure) = self.resume(connection) {
+                return self.fail(failure);
+            }
+            self.compare(VecDeque::new())?;
+        }
         self.let_go_if_finished(index)
     }
 
@@ -319,12 +339,23 @@ impl<'a> World<'a> {
 
     /// A client reads up to `count` bytes.
     fn take(&mut self, index: usize, count: usize) -> Step {
+        if !self.read(index, count)? {
+            return Ok(());
+        }
+        if self.let_go_if_finished(index).is_ok() && self.random.percent(80) {
+            return self.finish_turn();
+        }
+        Ok(())
+    }
+
+    /// Whether there was anything to read.
+    fn read(&mut self, index: usize, count: usize) -> Result<bool, String> {
         let scarce = self.memory_may_be_scarce();
         let client = &mut self.clients[index];
         let sent = read_outbox(self.hub.outboxes().get(client.connection), count);
         let count = sent.len();
         if count == 0 {
-            return Ok(());
+            return Ok(false);
         }
         if !client.from_broker.drain(..count).eq(sent) {
             return Err(format!("client {}: what is sent is not what was written", client.id));
@@ -338,10 +369,7 @@ impl<'a> World<'a> {
         };
         client.full &= is_full;
         client.take(count, self.now_ms);
-        if self.let_go_if_finished(index).is_ok() && self.random.percent(80) {
-            return self.finish_turn();
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// The connection is over and everything was sent: the socket closes.
@@ -393,6 +421,16 @@ impl<'a> World<'a> {
 
     /// What the broker does when it has read everyone: deliver, confirm, flush.
     fn finish_turn(&mut self) -> Step {
+        self.durable.hand_over(&mut self.hub, self.now_ms);
+        self.pump()?;
+        self.hub.update_alarm();
+        self.compare(VecDeque::new())?;
+        self.durable.hand_over_pages(&mut self.hub);
+        self.audit_turn(false)?;
+        if self.knobs.pace == Pace::AtOnce { self.settle_disk() } else { Ok(()) }
+    }
+
+    fn pump(&mut self) -> Step {
         loop {
             self.hub.pump();
             let touched: Vec<ConnectionId> = std::iter::from_fn(|| self.hub.next_to_flush()).collect();
@@ -405,17 +443,16 @@ impl<'a> World<'a> {
             self.compare(VecDeque::new())?;
             self.clients.iter_mut().for_each(Client::note_flush);
             if !self.hub.has_work() {
-                break;
+                return Ok(());
             }
         }
-        self.hub.update_alarm();
-        self.compare(VecDeque::new())?;
-        self.audit_turn(false)?;
-        if self.knobs.pace == Pace::AtOnce { self.settle_disk() } else { Ok(()) }
     }
 
     fn audit_turn(&mut self, is_safe: bool) -> Step {
-        let room: BTreeMap<ClientId, bool> = self.clients.iter().map(|client| (client.id, !client.full)).collect();
+        // A message that is not in memory may be one that a consumer could have.
+        let all_are_here = !self.durable.pages_are_away();
+        let room = self.clients.iter().map(|client| (client.id, !client.full && all_are_here));
+        let room: BTreeMap<ClientId, bool> = room.collect();
         self.model.audit_turn(|client| room.get(&client) == Some(&true), is_safe)
     }
 
@@ -563,7 +600,7 @@ impl<'a> World<'a> {
             }
             if self.hub.condition().alarm.is_some() {
                 self.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX });
-                self.hub.set_disk_room(DiskRoom { is_low: false, ..DiskRoom::default() });
+                self.durable.set_low(&mut self.hub, false, self.now_ms);
             }
             if self.clients.iter().any(|client| client.undelivered() > 0) {
                 // Publishers may have to wait for a queue to drain.
@@ -573,27 +610,80 @@ impl<'a> World<'a> {
         Err("it never comes to rest".to_owned())
     }
 
-    /// The log goes on by a step, or the broker ends.
+    /// One of the log's workers goes on by a step, and the loop hears of it now or later; or the broker ends. False when
+    /// there is nothing to do.
     fn drive_disk(&mut self) -> Result<bool, String> {
-        if self.random.percent(20) {
-            match self.durable.maintain() {
-                Ok(_) => {}
-                Err(error) => return self.failed(error, Cleanness::None).map(|()| false),
-            }
+        let has_stepped = self.durable.step(&mut self.random);
+        if has_stepped && self.random.percent(30) {
+            return Ok(true);
         }
-        match self.durable.step(&mut self.hub, self.now_ms) {
-            Ok(Stepped::Nothing) => return Ok(false),
-            Ok(Stepped::Something) => {}
-            Ok(Stepped::Progressed) => self.compare(VecDeque::new())?,
-            Err(error) => self.failed(error, Cleanness::None)?,
+        if !has_stepped && !self.durable.owes_something() {
+            return Ok(false);
         }
+        if !has_stepped && let Err(failure) = self.durable.look_at_disk(&mut self.hub, self.now_ms) {
+            return self.fail(failure).map(|()| true);
+        }
+        self.begin_turn()?;
         Ok(true)
     }
 
-    /// The log does all that it can do now, and then everything that anybody waits for is safe.
+    /// What the loop does first when it is woken.
+    fn begin_turn(&mut self) -> Step {
+        if let Err(failure) = self.durable.take_reports(&mut self.hub) {
+            return self.fail(failure);
+        }
+        self.compare(VecDeque::new())?;
+        self.pump()?;
+        self.durable.hand_over_pages(&mut self.hub);
+        Ok(())
+    }
+
+    /// The log does all that anybody waits for, and then that is safe. What it does of its own accord may wait.
     fn settle_disk(&mut self) -> Step {
-        while self.drive_disk()? {}
-        self.audit_turn(true)
+        for _ in 0..DISK_STEPS_MAX {
+            self.durable.hand_over(&mut self.hub, self.now_ms);
+            if !self.durable.owes_something() {
+                return self.audit_turn(true);
+            }
+            self.drive_disk()?;
+        }
+        Err(format!("the log never settles: {}", self.durable.describe()))
+    }
+
+    fn has_command_waiting(&self, connection: ConnectionId) -> bool {
+        self.hub.connection(connection).is_some_and(Connection::has_command_waiting)
+    }
+
+    /// A command that waits for messages that are not in memory is handled when they are. Nobody is told anything of
+    /// before the model knows what was said.
+    fn resume(&mut self, connection: ConnectionId) -> Result<(), Failure> {
+        for _ in 0..DISK_STEPS_MAX {
+            if !self.has_command_waiting(connection) {
+                break;
+            }
+            if self.hub.resume(connection) {
+                continue;
+            }
+            self.durable.hand_over_pages(&mut self.hub);
+            if self.durable.pages_are_away() {
+                if !self.durable.step(&mut self.random) {
+                    self.durable.look_at_disk(&mut self.hub, self.now_ms)?;
+                }
+                self.durable.take_reports(&mut self.hub)?;
+                self.hub.pump();
+            } else {
+                // It waits for its client to read.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, failure: Failure) -> Step {
+        match failure {
+            Failure::Log(error) => self.failed(error, Cleanness::None),
+            Failure::Pages(error) | Failure::Loading(error) => Err(format!("messages are lost: {error}")),
+        }
     }
 
     /// The log failed, and the program with it.
@@ -643,7 +733,9 @@ impl<'a> World<'a> {
 
     /// Compares what a start on that disk finds with what the model says.
     fn find(&mut self, disk: &SimDisk, cleanness: Cleanness) -> Result<Survivors, String> {
-        let (found, clean) = look(disk, &self.knobs.log, settings(&self.knobs, 0))?;
+        let mut settings = settings(&self.knobs, 0);
+        settings.broker.message_memory = MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX };
+        let (found, clean) = look(disk, &self.knobs.log, settings)?;
         match cleanness {
             Cleanness::Certain if !clean => Err("an orderly stop is not known as one".to_owned()),
             Cleanness::None if clean => Err("what was no orderly stop is taken for one".to_owned()),
@@ -710,7 +802,9 @@ impl<'a> World<'a> {
             self.clients[0].say(1, delete);
         }
         self.rest()?;
-        self.drop_someone()?;
+        while !self.clients.is_empty() {
+            self.drop_someone()?;
+        }
         let census = self.hub.broker().census();
         if census != Census::default() {
             return Err(format!("nobody is there any more, but {census:?}"));

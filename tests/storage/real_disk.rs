@@ -3,8 +3,9 @@
 use crate::harness::{IDS, declared, load_all, message, number_of, queue};
 use leveret::broker::store::{Log as _, LogPosition, Route};
 use leveret::storage::disk::{Disk, DiskFile, Folder};
+use leveret::storage::duty::{Report, Request};
 use leveret::storage::loader_thread::{LoadReport, spawn_loader};
-use leveret::storage::spawn::{Report, WriterHandle, spawn};
+use leveret::storage::spawn::{WriterHandle, spawn};
 use leveret::storage::{FileDisk, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, recover};
 use std::path::PathBuf;
 
@@ -50,7 +51,7 @@ fn enqueue(store: &mut LogStore, number: u64, length: usize) -> LogPosition {
 /// Writes until nothing waits.
 fn settle(store: &mut LogStore, writer: &WriterHandle) {
     while let Some(batch) = store.take_batch(0) {
-        writer.write(batch);
+        writer.ask(Request::Write(batch));
         loop {
             match writer.wait_report().unwrap() {
                 Report::Done(done) => break store.batch_done(done).unwrap(),
@@ -81,9 +82,9 @@ fn a_log_goes_on_where_it_was_stopped() {
 
     let (mut store, writer, found, clean) = start(&folder);
     assert_eq!((found, clean), ((19_991..=20_000).collect(), false));
-    writer.checkpoint();
+    writer.ask(Request::Checkpoint);
     while !matches!(writer.wait_report(), Some(Report::Checkpointed)) {}
-    writer.write(store.take_final_batch([]));
+    writer.ask(Request::Write(store.take_final_batch([])));
     drop(writer);
 
     let (_, _, found, clean) = start(&folder);
