@@ -23,8 +23,9 @@ use std::num::NonZeroU64;
 
 const NAME: &str = "META";
 const MAGIC: &[u8; 8] = b"LEVERMET";
-const BYTES: usize = 52;
-const CRC_AT: usize = BYTES - size_of::<u32>();
+/// What META takes, all of it.
+pub(super) const META_BYTES: usize = 52;
+const CRC_AT: usize = META_BYTES - size_of::<u32>();
 
 /// Which log it is, wherever it is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +64,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    fn encode(&self) -> [u8; BYTES] {
-        let mut bytes = [0; BYTES];
+    fn encode(&self) -> [u8; META_BYTES] {
+        let mut bytes = [0; META_BYTES];
         bytes[0..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.ids.cluster.0);
@@ -102,7 +103,7 @@ impl Meta {
         if found != FORMAT_VERSION {
             return Err(StorageError::OtherFormat { found });
         }
-        let bytes: &[u8; BYTES] = bytes.try_into().map_err(|_| wrong_crc())?;
+        let bytes: &[u8; META_BYTES] = bytes.try_into().map_err(|_| wrong_crc())?;
         if crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
             return Err(wrong_crc());
         }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     /// Changes a byte, and makes the checksum right again.
-    fn forged(at: usize, bytes: &[u8]) -> [u8; BYTES] {
+    fn forged(at: usize, bytes: &[u8]) -> [u8; META_BYTES] {
         let mut forged = meta().encode();
         forged[at..at + bytes.len()].copy_from_slice(bytes);
         let crc = crc32c::crc32c(&forged[..CRC_AT]);
@@ -164,12 +165,12 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
-        for bit in 0..8 * BYTES {
+        for bit in 0..8 * META_BYTES {
             let mut bytes = meta().encode();
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(Meta::decode(&bytes).is_err(), "bit {bit}");
         }
-        for length in 0..BYTES {
+        for length in 0..META_BYTES {
             assert!(Meta::decode(&meta().encode()[..length]).is_err(), "cut at {length}");
         }
         assert!(matches!(Meta::decode(b"hello"), Err(StorageError::NotOurs { .. })));

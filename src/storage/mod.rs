@@ -43,6 +43,8 @@ pub mod disk;
 pub mod duty;
 pub mod error;
 pub mod file_disk;
+#[cfg(test)]
+mod format_tests;
 pub mod live_set;
 pub mod loader;
 pub mod loader_thread;

@@ -29,7 +29,7 @@ const BODY_FRAME_OVERHEAD_BYTES: usize = 8;
 /// A body follows the image.
 const FLAG_BODY: u8 = 1;
 
-mod kind {
+pub(super) mod kind {
     pub const ENQUEUE: u8 = 1;
     pub const REMOVED: u8 = 2;
     pub const PURGED: u8 = 3;
