@@ -41,7 +41,7 @@ pub enum Reading {
     /// What it sent last is a command that waits for messages to come back to memory, or for room to answer in: in the
     /// list of those whose wait may have ended.
     AwaitingMessages,
-    /// Its login is being checked: it is not read before the hub says so.
+    /// Its login is being checked: it is not read before the hub says so, and if it hangs up, that is noticed then.
     AwaitingLogin,
     /// It is not read before the hub says so.
     Alarmed,
