@@ -1,7 +1,10 @@
 //! How fast a consumer settles one message at a time: whether waiting for more of its acknowledgements takes long.
 
 /// Who settled so many messages in this millisecond or the one before, each by itself, is fast.
-pub const FAST_MESSAGES: u32 = 64;
+pub const FAST_MESSAGES: u32 = 128;
+
+/// How long a consumer that was waited for in vain is not waited for again, in milliseconds.
+const SLOW_MS: u64 = 20;
 
 /// What a client says in one go: what became of one message, or of several.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,13 +21,15 @@ pub struct Pace {
     now_ms: u64,
     count: u32,
     count_before: u32,
+    /// Until then it is not fast, whatever it does.
+    slow_until_ms: u64,
 }
 
 impl Pace {
     #[inline]
     pub fn note(&mut self, said: Said, now_ms: u64) {
         if said == Said::OfSeveral {
-            *self = Self::default();
+            (self.count, self.count_before) = (0, 0);
             return;
         }
         if self.now_ms != now_ms {
@@ -35,7 +40,15 @@ impl Pace {
         self.count = self.count.saturating_add(1);
     }
 
+    /// It was taken for fast, and then said nothing for a while: it may work on many messages at a time.
+    pub fn was_waited_for_in_vain(&mut self, now_ms: u64) {
+        self.slow_until_ms = now_ms + SLOW_MS;
+    }
+
     pub fn is_fast(&self, now_ms: u64) -> bool {
+        if now_ms < self.slow_until_ms {
+            return false;
+        }
         match now_ms.saturating_sub(self.now_ms) {
             0 => self.count.max(self.count_before) >= FAST_MESSAGES,
             1 => self.count >= FAST_MESSAGES,
@@ -65,6 +78,18 @@ mod tests {
         note_alone(&mut pace, FAST_MESSAGES, 20);
         note_alone(&mut pace, 1, 22);
         assert!(!pace.is_fast(22), "nothing came for a whole one");
+    }
+
+    #[test]
+    fn who_was_waited_for_in_vain_is_slow_for_a_while() {
+        let mut pace = Pace::default();
+        note_alone(&mut pace, FAST_MESSAGES, 10);
+        pace.was_waited_for_in_vain(10);
+        assert!(!pace.is_fast(10));
+        for (now_ms, is_fast) in [(9 + SLOW_MS, false), (10 + SLOW_MS, true)] {
+            note_alone(&mut pace, FAST_MESSAGES, now_ms);
+            assert_eq!(pace.is_fast(now_ms), is_fast);
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! Most clients acknowledge one message at a time, each in a packet of its own. If each acknowledgement brought the next
 //! message, each message would cost the broker and the client a system call of their own, and the client would never
-//! have two to read at once. So a consumer that still holds most of its prefetch count, and is so fast that it will not
-//! take long, waits for a few more acknowledgements, and for [`WAIT_MS`] at most. Who works on a hundred messages at a
-//! time for some milliseconds each is not fast, and gets the next one for each that is done. Neither is who acknowledges
-//! several at once: after a few words it may have nothing left, and wait. Where consumers have priorities nobody waits:
+//! have two to read at once. So a consumer that still holds most of its prefetch count, and is so [fast](super::pace)
+//! that it will not take long, waits for a few more acknowledgements, until nobody says anything for a moment, and for
+//! [`WAIT_MS`] at most. Who works on a hundred messages at a time for some milliseconds each is not fast, and gets the next
+//! one for each that is done. Neither is who acknowledges several at once: after a few words it may have nothing left, and
+//! wait. Who was waited for in vain is not waited for again soon. Where consumers have priorities nobody waits:
 //! those below would take what is meant for those above.
 //!
 //! ```text
@@ -13,7 +14,7 @@
 //!   in line ────────────────────────► PrefetchReached ──────────────────────────────────────────────► in line
 //!                                          │  ▲                                                         ▲
 //!                                          │  └ acknowledged: fewer are free. Named by `waiting`        │
-//!                                          └──────────────────── WAIT_MS later ─────────────────────────┘
+//!                                          └──────────── nothing for a while, or WAIT_MS later ─────────┘
 //! ```
 
 use super::consumer::ConsumerState;
@@ -100,14 +101,24 @@ impl<S: Store> Broker<S> {
 
     /// When [`replenish`](Self::replenish) has something to do next.
     pub(super) fn next_replenish_ms(&self) -> Option<u64> {
-        (!self.replenishing.waiting.is_empty()).then_some(self.replenishing.due_ms)
+        self.awaits_acknowledgements().then_some(self.replenishing.due_ms)
+    }
+
+    /// Whether consumers with credit wait for a little more of it.
+    pub fn awaits_acknowledgements(&self) -> bool {
+        !self.replenishing.waiting.is_empty()
     }
 
     /// Puts those who waited long enough for more acknowledgements back into their lines, as many as one pump may move.
     pub(super) fn replenish(&mut self) {
-        if self.next_replenish_ms().is_none_or(|due_ms| due_ms > self.now_ms) {
-            return;
+        if self.next_replenish_ms().is_some_and(|due_ms| due_ms <= self.now_ms) {
+            self.stop_awaiting_acknowledgements();
         }
+    }
+
+    /// Puts those who wait for more acknowledgements back into their lines, as many as one pump may move: none came for a
+    /// while.
+    pub fn stop_awaiting_acknowledgements(&mut self) {
         let mut moves_left = super::dispatch::MOVES_PER_PUMP;
         while moves_left > 0
             && let Some(id) = self.replenishing.waiting.pop()
@@ -116,9 +127,23 @@ impl<S: Store> Broker<S> {
             let consumer = &mut self.consumers[id.0 as usize];
             consumer.awaits_more = false;
             match consumer.state {
-                ConsumerState::PrefetchReached if consumer.has_credit() => self.rejoin(id),
+                ConsumerState::PrefetchReached if consumer.has_credit() => {
+                    consumer.pace.was_waited_for_in_vain(self.now_ms);
+                    self.rejoin(id);
+                }
                 ConsumerState::Cancelled => self.forget_cancelled(id),
                 _ => {}
+            }
+        }
+    }
+
+    /// Acknowledgements of a connection were [awaited](Self::acknowledgements_awaited), and too few came.
+    pub fn awaited_in_vain(&mut self, id: ConnectionId) {
+        let Self { connections, channels, consumers, now_ms, .. } = self;
+        let Some(Some(connection)) = connections.get(id.0 as usize) else { return };
+        for channel in connection.channels.iter().take(LOOKED_AT_MAX) {
+            for consumer in channels[channel.0 as usize].consumers.values().take(LOOKED_AT_MAX) {
+                consumers[consumer.0 as usize].pace.was_waited_for_in_vain(*now_ms);
             }
         }
     }
@@ -195,6 +220,27 @@ mod tests {
         wait(&mut broker, WAIT_MS);
         assert_eq!(held(&mut broker, channel), 100);
         assert_eq!(broker.next_due_ms(), None);
+        acknowledge(&mut broker, channel, 4..=4);
+        assert_eq!(held(&mut broker, channel), 100, "it is not waited for again soon");
+        assert_eq!(broker.acknowledgements_awaited(CLIENT), 0);
+    }
+
+    #[test]
+    fn when_nobody_says_anything_nobody_waits() {
+        let (mut broker, channel) = saturated(100);
+        acknowledge(&mut broker, channel, 1..=1);
+        assert!(broker.awaits_acknowledgements());
+        broker.stop_awaiting_acknowledgements();
+        assert!(!broker.awaits_acknowledgements());
+        assert_eq!(held(&mut broker, channel), 100);
+    }
+
+    #[test]
+    fn a_client_that_was_waited_for_in_vain_is_not_waited_for_again_soon() {
+        let (mut broker, _) = saturated(100);
+        assert_eq!(broker.acknowledgements_awaited(CLIENT), 25);
+        broker.awaited_in_vain(CLIENT);
+        assert_eq!(broker.acknowledgements_awaited(CLIENT), 0);
     }
 
     #[test]
@@ -209,9 +255,10 @@ mod tests {
         let tag = FAST_MESSAGES as u64;
         acknowledge(&mut broker, channel, tag..=tag);
         assert_eq!(held(&mut broker, channel), 99, "it is fast with this one");
-        wait(&mut broker, 3);
+        acknowledge(&mut broker, channel, tag + 1..=tag + 24);
         assert_eq!(held(&mut broker, channel), 100);
-        acknowledge(&mut broker, channel, tag + 1..=tag + 1);
+        broker.set_now(3);
+        acknowledge(&mut broker, channel, tag + 25..=tag + 25);
         assert_eq!(held(&mut broker, channel), 99, "it was fast in the millisecond before");
         assert_eq!(broker.acknowledgements_awaited(CLIENT), 25);
     }

@@ -8,6 +8,7 @@ use super::Clock;
 use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// The most sources one poll reports; the rest follow in the next one.
@@ -82,6 +83,36 @@ impl Poller {
             }
         }
         self.wait(timeout)
+    }
+
+    /// Waits for something to be ready for so short a time that the milliseconds of [`poll`](Self::poll) are too coarse
+    /// for it: less than one. Says whether anything is.
+    pub fn poll_briefly(&mut self, timeout: Duration) -> io::Result<bool> {
+        if self.wakes_within(timeout) {
+            self.wait(Some(Duration::ZERO))?;
+        } else {
+            self.events.clear();
+        }
+        Ok(!self.events.is_empty())
+    }
+
+    /// Whether the poll has something to say before `timeout` has passed. It may be mistaken in saying so.
+    fn wakes_within(&self, timeout: Duration) -> bool {
+        let mut descriptor = libc::pollfd { fd: self.poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        #[cfg(target_os = "linux")]
+        let ready = {
+            let timeout = libc::timespec { tv_sec: 0, tv_nsec: libc::c_long::from(timeout.subsec_nanos() as i32) };
+            // SAFETY: `descriptor` and `timeout` are valid for the call, which writes to the first alone. No signal mask is
+            // given.
+            unsafe { libc::ppoll(&raw mut descriptor, 1, &raw const timeout, std::ptr::null()) }
+        };
+        #[cfg(not(target_os = "linux"))]
+        let ready = {
+            let _ = timeout;
+            // SAFETY: `descriptor` is valid for the call, which writes to it alone.
+            unsafe { libc::poll(&raw mut descriptor, 1, 1) }
+        };
+        ready != 0
     }
 
     /// Asks until something is ready, and says whether it was.

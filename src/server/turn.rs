@@ -130,12 +130,12 @@ impl Server {
         loop {
             // Whoever logs may keep this thread's lines back until here.
             log::logger().flush();
-            self.poller.poll(self.timeout())?;
+            let is_quiet = self.wait()?;
             self.now_ms = self.clock.now_ms();
             for over in self.hub.start_turn(self.now_ms) {
                 self.close_late(over);
             }
-            self.wake_idle();
+            self.wake(is_quiet);
             self.take_reports()?;
             self.take_readiness();
             self.handle_signals(&reload);

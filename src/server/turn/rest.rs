@@ -7,12 +7,13 @@
 //!
 //! ```text
 //!           its consumers are fast, and hold enough to go on with
-//!   awake ────────────────────────────────────────────────────────────────────────────────────► resting
-//!     ▲                                                                                           │
-//!     └── it published, or a consumer holds little, or nothing was read for a millisecond ◄───────┘
+//!   awake ────────────────────────────────────────────────────────────► resting
+//!     ▲                                                                    │
+//!     ├── it published, or a consumer holds little ◄───────────────────────┤
+//!     └── nobody said anything for QUIET, or it did not for REST_MS ◄──────┘
 //! ```
 //!
-//! So whatever else a client says waits for two milliseconds at most.
+//! So whatever else a client says waits for as long at most; and who rested in vain does not rest again soon.
 //!
 //! [Broker::acknowledgements_awaited]: crate::broker::Broker::acknowledgements_awaited
 
@@ -20,6 +21,8 @@ use super::Server;
 use crate::broker::ConnectionId;
 use crate::connection::Connection;
 use crate::server::clients::Sending;
+use std::io;
+use std::time::Duration;
 
 /// Most clients that rest at a time: with more of them the loop has enough to read whenever it looks.
 const RESTING_MAX: usize = 64;
@@ -27,8 +30,10 @@ const RESTING_MAX: usize = 64;
 const ACKNOWLEDGEMENTS_MIN: usize = 4;
 /// What `basic.ack` takes on the wire: a frame's header and end, class and method, delivery tag, flags.
 const ACKNOWLEDGEMENT_BYTES: usize = 8 + 4 + 8 + 1;
-/// How long the loop waits for those who rest, in milliseconds.
+/// How long the loop waits for those who rest while others speak, in milliseconds.
 const REST_MS: u64 = 1;
+/// How long it waits when nobody does: what the slowest of the fast takes for what is awaited.
+const QUIET: Duration = Duration::from_micros(300);
 
 /// Those who rest. Some are awake again, and one who fell asleep again is named twice until the next look.
 #[derive(Default)]
@@ -66,19 +71,34 @@ impl Server {
         }
     }
 
-    /// Wakes those who said too little for too long.
-    pub(super) fn wake_idle(&mut self) {
-        if self.resting.next_deadline_ms().is_none_or(|look_at_ms| look_at_ms > self.now_ms) {
+    /// Waits for something to do. True when nobody said anything although somebody should have.
+    pub(super) fn wait(&mut self) -> io::Result<bool> {
+        let timeout = self.timeout();
+        let is_awaited = !self.resting.ids.is_empty() || self.hub.broker().awaits_acknowledgements();
+        if is_awaited && timeout != Some(Duration::ZERO) {
+            return Ok(!self.poller.poll_briefly(QUIET)?);
+        }
+        self.poller.poll(timeout)?;
+        Ok(false)
+    }
+
+    /// Wakes those who rest when it `is_quiet`, and otherwise those who said nothing for too long.
+    pub(super) fn wake(&mut self, is_quiet: bool) {
+        if is_quiet {
+            self.hub.broker_mut().stop_awaiting_acknowledgements();
+        } else if self.resting.next_deadline_ms().is_none_or(|look_at_ms| look_at_ms > self.now_ms) {
             return;
         }
-        let Self { resting, clients, now_ms, .. } = self;
+        let Self { resting, clients, hub, now_ms, .. } = self;
         resting.look_at_ms = *now_ms + REST_MS;
         resting.ids.sort_unstable();
         resting.ids.dedup();
         resting.ids.retain(|id| {
             let Some(client) = clients.get_mut(*id) else { return false };
-            if client.rest.read_at_ms + REST_MS < *now_ms {
+            let rests = client.rest.low_water_bytes > 0;
+            if rests && (is_quiet || client.rest.read_at_ms + REST_MS < *now_ms) {
                 client.rest.set_low_water(&client.socket, 0);
+                hub.broker_mut().awaited_in_vain(*id);
             }
             client.rest.low_water_bytes > 0
         });
