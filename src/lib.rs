@@ -3,7 +3,7 @@
 //! | room | owns | never does |
 //! |---|---|---|
 //! | [`protocol`] | AMQP on the wire: bytes in, values out | knows no queue, socket or clock |
-//! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame, socket, clock or OS randomness |
+//! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame but those that a message is kept as, no socket, clock or OS randomness |
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
 //! | [`storage`] | the log: what is durable, and its recovery; pages: scratch files for queues longer than memory | knows no socket, no routing and, but for one file, no clock and no I/O |
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |

@@ -64,7 +64,8 @@ impl PublishedProperties {
 /// Reads, checks and changes what needs it: the rules for everything that is published, by whomever.
 ///
 /// # Errors
-/// Those of [`special_properties`].
+/// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
+/// without reply consumer, and CC or BCC headers that are no arrays.
 pub fn published_properties<S: Store>(
     properties: &[u8],
     caller: Caller,
@@ -77,10 +78,6 @@ pub fn published_properties<S: Store>(
 }
 
 /// Checks and changes what needs it.
-///
-/// # Errors
-/// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
-/// without reply consumer, and CC or BCC headers that are no arrays.
 fn special_properties<S: Store>(
     properties: &[u8],
     caller: Caller,

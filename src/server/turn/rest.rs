@@ -3,7 +3,7 @@
 //! A client that acknowledges one message at a time, each in a packet of its own, would wake the loop for each of them,
 //! which costs both of them more than the message does. While all that it can say is acknowledgements, and it has more
 //! than enough messages to go on with, its socket reports nothing before as many are waiting as [bring the next
-//! messages](Broker::acknowledgements_awaited).
+//! messages][awaited].
 //!
 //! ```text
 //!           its consumers are fast, and hold enough to go on with
@@ -15,7 +15,7 @@
 //!
 //! So whatever else a client says waits for as long at most; and who rested in vain does not rest again soon.
 //!
-//! [Broker::acknowledgements_awaited]: crate::broker::Broker::acknowledgements_awaited
+//! [awaited]: crate::broker::Broker::acknowledgements_awaited
 
 use super::Server;
 use crate::broker::ConnectionId;
