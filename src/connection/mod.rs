@@ -108,8 +108,11 @@ impl Alarm {
 /// Since when a client is connected, and what went over its socket since.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
+    /// On the caller's clock.
     pub connected_at_ms: u64,
+    /// Read from the socket, whatever it was.
     pub received_bytes: u64,
+    /// Taken by the socket, not what still waits in the outbox.
     pub sent_bytes: u64,
 }
 

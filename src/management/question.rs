@@ -75,6 +75,7 @@ pub enum Question {
 /// How many of everything, and how the node is.
 pub struct Overview {
     pub totals: TotalsSnapshot,
+    /// Clients, those included that have not logged in.
     pub connections: usize,
     /// Why publishers are not read.
     pub alarm: Option<Alarm>,
@@ -131,16 +132,22 @@ pub struct ConnectionFigures {
     pub local: SocketAddr,
     /// On the loop's clock.
     pub connected_at_ms: u64,
+    /// Bytes that came from it.
     pub received_bytes: u64,
+    /// Bytes that its socket took, not those that still wait.
     pub sent_bytes: u64,
 }
 
 pub struct ConnectionSnapshot {
     pub label: ConnectionLabel,
     pub state: ConnectionState,
+    /// Open ones.
     pub channels: usize,
+    /// As agreed on with the client; 0 for no limit.
     pub channel_max: u16,
+    /// Largest frame, in bytes, as agreed on.
     pub frame_max: u32,
+    /// As agreed on, in seconds; 0 for no heartbeats.
     pub heartbeat_s: u16,
     pub client_properties: FieldTable,
     pub auth_mechanism: &'static str,

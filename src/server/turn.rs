@@ -1,10 +1,11 @@
 //! The turn of the loop.
 //!
 //! 1. Wait for readiness; read the clock once.
-//! 2. Timers, expiry; a few of management's questions.
-//! 3. Sockets that have room again: send what waits, and deliver into the room that makes.
+//! 2. Timers, expiry; what became of the log and of pages.
+//! 3. Sockets that have room again: send what waits; answer a few of management's commands; deliver into the room.
 //! 4. Sockets with bytes: receive, each under its budget; who has more goes to the back of the line.
-//! 5. Deliver, confirm, and flush every outbox that was written to, once.
+//! 5. Hand what was logged to its writer.
+//! 6. Deliver, confirm, and flush every outbox that was written to, once; pages that are to leave memory go.
 //!
 //! Outputs go first: publishers are read only after consumers were served.
 
