@@ -110,7 +110,7 @@ impl Alarm {
 pub struct Traffic {
     /// On the caller's clock.
     pub connected_at_ms: u64,
-    /// Read from the socket, whatever it was.
+    /// Read from the socket, but for the beginning of a frame whose end hasn't come.
     pub received_bytes: u64,
     /// Taken by the socket, not what still waits in the outbox.
     pub sent_bytes: u64,

@@ -2,7 +2,7 @@
 //!
 //! A change carries where its answer goes. What lasts is answered when the disk has it; what is refused changed nothing.
 
-use super::line::Reply;
+use super::Reply;
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
 use bytes::Bytes;
 use std::net::SocketAddr;

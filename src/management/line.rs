@@ -2,6 +2,7 @@
 //!
 //! The loop answers in its own time and never waits: an answer that nobody waits for any more is dropped.
 
+use super::Reply;
 use super::change::Change;
 use super::question::Question;
 use crate::broker::snapshot::{Page, PageStart};
@@ -11,9 +12,6 @@ use tokio::sync::oneshot;
 
 /// Commands that may wait for the loop; those beyond are refused.
 const WAITING_COMMANDS_MAX: usize = 1024;
-
-/// Where an answer goes.
-pub type Reply<T> = oneshot::Sender<T>;
 
 /// What comes through the line.
 pub enum Command {

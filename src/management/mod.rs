@@ -33,7 +33,7 @@ mod shapes;
 
 pub use change::{BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes};
 pub use door::Limits;
-pub use line::{Command, Line, Reply, line};
+pub use line::{Command, Line, line};
 pub use question::{ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question};
 
 use crate::reactor::Clock;
@@ -41,6 +41,10 @@ use rates::Rates;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<T>;
 
 /// The version of RabbitMQ whose API this is.
 const COMPATIBLE_VERSION: &str = "3.13.7";

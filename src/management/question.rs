@@ -2,7 +2,7 @@
 //!
 //! A question changes nothing. It carries where its answer goes.
 
-use super::line::Reply;
+use super::Reply;
 use crate::broker::Totals;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueFigures, QueueSnapshot,
@@ -132,7 +132,7 @@ pub struct ConnectionFigures {
     pub local: SocketAddr,
     /// On the loop's clock.
     pub connected_at_ms: u64,
-    /// Bytes that came from it.
+    /// Bytes that came from it, but for the beginning of a frame whose end hasn't come.
     pub received_bytes: u64,
     /// Bytes that its socket took, not those that still wait.
     pub sent_bytes: u64,
@@ -141,7 +141,7 @@ pub struct ConnectionFigures {
 pub struct ConnectionSnapshot {
     pub label: ConnectionLabel,
     pub state: ConnectionState,
-    /// Open ones.
+    /// Those that are open, or wait for the client's close-ok.
     pub channels: usize,
     /// As agreed on with the client; 0 for no limit.
     pub channel_max: u16,

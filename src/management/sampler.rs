@@ -3,11 +3,11 @@
 //! It asks the loop like any other client of the line, a page at a time, and lets the loop do other things in between. A
 //! look that the loop has no time for is left out.
 
-use super::App;
 use super::figures::{connection_figures, overview_figures, queue_figures};
-use super::line::{Reply, Unanswered};
+use super::line::Unanswered;
 use super::question::Question;
 use super::rates::{ConnectionKey, Rates, SAMPLE_INTERVAL_MS};
+use super::{App, Reply};
 use crate::broker::snapshot::{Page, PageStart};
 use std::sync::Arc;
 use std::time::Duration;
