@@ -9,6 +9,7 @@
 
 use leveret::broker::ConnectionId;
 use leveret::broker::memory::message_memory_bytes;
+use leveret::broker::snapshot::PageStart;
 use leveret::connection::Phase;
 use leveret::protocol::frame::{FrameType, PROTOCOL_HEADER, parse_frame};
 use leveret::protocol::method::{basic, channel, queue};
@@ -140,7 +141,7 @@ fn round_trip(broker: &mut Broker, bystander: ConnectionId) {
 /// Deletes the queues that the client left behind.
 fn clean_up(broker: &mut Broker, bystander: ConnectionId) {
     let mut left = Vec::new();
-    let mut next = Some(0);
+    let mut next = Some(PageStart::default());
     while let Some(from) = next {
         let page = broker.hub.broker().snapshot_queues(from);
         left.extend(page.items.into_iter().map(|queue| queue.name).filter(|name| **name != *BYSTANDER_QUEUE));
