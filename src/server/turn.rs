@@ -142,6 +142,7 @@ impl Server {
             self.handle_signals(&reload);
             self.journal.check_disk(&mut self.hub, self.now_ms);
             self.desk.answer(&mut self.hub);
+            self.resume_waiting();
             self.pump_and_flush();
             self.accept();
             self.receive();

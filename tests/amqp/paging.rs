@@ -7,6 +7,8 @@ use std::time::Duration;
 /// Far more than the broker's memory for messages, with the bodies below.
 const MESSAGES: usize = 4_000;
 const BODY_BYTES: usize = 2_000;
+/// So many that each turn looks at all queues for messages that nobody takes.
+const OTHER_QUEUES: usize = 31;
 
 /// A broker that keeps messages of 1 MiB in memory, and a client.
 fn broker() -> (Broker, Client) {
@@ -100,6 +102,22 @@ fn getting_waits_for_the_disk_and_nothing_overtakes_it() {
     }
     client.send("basic.get queue=long");
     client.expects("basic.get-empty…");
+}
+
+/// Nothing of a queue that nobody consumes from stays in memory then, and the sweep comes by in every turn where there are
+/// some queues: who waits for a message has it all the same when it is there.
+#[test]
+fn getting_goes_on_while_clients_hold_more_than_there_is_memory_for() {
+    let (_broker, mut client) = broker();
+    for other in 0..OTHER_QUEUES {
+        client.send(&format!("queue.declare queue=other{other}"));
+        client.expects("queue.declare-ok…");
+    }
+    fill(&mut client, "");
+    for number in 0..MESSAGES {
+        client.send("basic.get queue=long");
+        assert_eq!(take(&mut client), (number, false));
+    }
 }
 
 #[test]

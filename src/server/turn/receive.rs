@@ -38,10 +38,7 @@ impl Server {
     /// Reads everyone who is listed once. Publishers come last, when those who acknowledge have been given more: they
     /// work on it meanwhile.
     pub(super) fn receive(&mut self) {
-        for id in self.clients.take_awaiting() {
-            self.hub.resume(id);
-            self.put_back(id, false);
-        }
+        self.resume_waiting();
         for id in self.hub.take_unblocked() {
             self.clients.let_go_on(id);
         }
@@ -66,6 +63,15 @@ impl Server {
             }
         }
         self.publishers = publishers;
+    }
+
+    /// Goes on with those whose command waited, as far as it need not wait any more. A page that somebody waited for may
+    /// leave memory again when messages are next moved out of it, so this comes before that, too.
+    pub(super) fn resume_waiting(&mut self) {
+        for id in self.clients.take_awaiting() {
+            self.hub.resume(id);
+            self.put_back(id, false);
+        }
     }
 
     fn receive_as_allowed(&mut self, id: ConnectionId, budget_bytes: usize) {
