@@ -1,6 +1,17 @@
 //! The composition root: sockets, timers and signals of the reactor, and the [`Hub`] that they drive.
 //!
-//! It owns the order of a turn and who may be read when. It holds no AMQP rule and touches no message.
+//! It owns the order of a turn and who may be read when. It holds no AMQP rule, and looks into no message but for those
+//! whom management shows it.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `turn` | one turn of the loop after the other |
+//! | `hub` | the broker with its connections, without I/O |
+//! | `clients`, `rest` | sockets: who is to be read, who rests |
+//! | `doorkeeper` | who may log in |
+//! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
+//! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
+//! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
 mod clients;
 mod desk;
