@@ -13,8 +13,16 @@ const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason
 
 /// Nothing is confirmed after this: what was not synced may be lost, and the disk is not asked again.
 pub(super) fn log_failed(error: StorageError) -> io::Error {
-    log::error!("the log failed, nothing is durable any more: {error}");
+    log::error!("{}", words_for(&error));
     io::Error::other(error)
+}
+
+fn words_for(error: &StorageError) -> String {
+    match error {
+        // Whoever moves messages out of an old segment came to it. What is written is as durable as before.
+        StorageError::Corrupt { .. } => format!("the broker stops, as it found damage in the log: {error}"),
+        _ => format!("the log failed, nothing is durable any more: {error}"),
+    }
 }
 
 impl Server {
@@ -75,5 +83,19 @@ impl Server {
 
     pub(super) fn is_shut_down(&self) -> bool {
         self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.condition().connections == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_in_an_old_segment_is_named_and_is_no_failure_to_write() {
+        let words = words_for(&StorageError::corrupt("log/7.seg", 300, "a batch is damaged"));
+        let expected = "the broker stops, as it found damage in the log: log/7.seg is damaged at byte 300: a batch is";
+        assert!(words.starts_with(expected), "{words}");
+        let words = words_for(&StorageError::Poisoned);
+        assert!(words.starts_with("the log failed, nothing is durable any more: "), "{words}");
     }
 }
