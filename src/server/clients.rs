@@ -7,6 +7,10 @@ use crate::broker::ConnectionId;
 use crate::reactor::Socket;
 use std::collections::VecDeque;
 
+/// Clients of each list that are asked in one turn whether their wait is over. The next ones are asked in the next turn, and
+/// who waits on gets behind them, so that a turn doesn't grow with their number and everybody is asked.
+const ASKED_PER_TURN: usize = 256;
+
 /// What becomes of the bytes that a client sent. Each client has one of these, and is in the list that it names, once, and
 /// in no other.
 ///
@@ -84,9 +88,9 @@ pub struct Clients<S = Socket> {
     /// Those [`Reading::Listed`], in the order in which they get their turn.
     to_read: VecDeque<Place>,
     /// Those [`Reading::Pressed`].
-    pressed: Vec<Place>,
+    pressed: VecDeque<Place>,
     /// Those [`Reading::AwaitingMessages`].
-    awaiting: Vec<Place>,
+    awaiting: VecDeque<Place>,
 }
 
 impl<S> Default for Clients<S> {
@@ -95,8 +99,8 @@ impl<S> Default for Clients<S> {
             clients: Vec::new(),
             next_serial: 0,
             to_read: VecDeque::new(),
-            pressed: Vec::new(),
-            awaiting: Vec::new(),
+            pressed: VecDeque::new(),
+            awaiting: VecDeque::new(),
         }
     }
 }
@@ -157,8 +161,8 @@ impl<S> Clients<S> {
         let place = Place { id, serial: client.serial };
         match reading {
             Reading::Listed => self.to_read.push_back(place),
-            Reading::Pressed => self.pressed.push(place),
-            Reading::AwaitingMessages => self.awaiting.push(place),
+            Reading::Pressed => self.pressed.push_back(place),
+            Reading::AwaitingMessages => self.awaiting.push_back(place),
             Reading::Idle | Reading::InHand | Reading::AwaitingLogin | Reading::Alarmed => {}
         }
     }
@@ -178,24 +182,28 @@ impl<S> Clients<S> {
         }
     }
 
-    pub fn has_pressed(&self) -> bool {
-        !self.pressed.is_empty()
+    /// Whether somebody is to be asked again soon although nothing happens: those who may not be read for a moment, and
+    /// those whose wait may have ended in a turn in which others were asked.
+    pub fn has_unasked(&self) -> bool {
+        !self.pressed.is_empty() || self.awaiting.len() > ASKED_PER_TURN
     }
 
-    /// Those who were not to be read for a moment are to be asked again.
+    /// A turn's share of those who were not to be read for a moment are to be asked again.
     pub fn list_pressed(&mut self) {
-        for place in std::mem::take(&mut self.pressed) {
-            if self.take_in_hand(place) {
+        for _ in 0..self.pressed.len().min(ASKED_PER_TURN) {
+            if let Some(place) = self.pressed.pop_front()
+                && self.take_in_hand(place)
+            {
                 self.set_reading(place.id, Reading::Listed);
             }
         }
     }
 
-    /// Those with a command that waits, in hand.
+    /// A turn's share of those with a command that waits, in hand.
     pub fn take_awaiting(&mut self) -> Vec<ConnectionId> {
-        let mut places = std::mem::take(&mut self.awaiting);
-        places.retain(|place| self.take_in_hand(*place));
-        places.into_iter().map(|place| place.id).collect()
+        let count = self.awaiting.len().min(ASKED_PER_TURN);
+        let places: Vec<Place> = self.awaiting.drain(..count).collect();
+        places.into_iter().filter(|place| self.take_in_hand(*place)).map(|place| place.id).collect()
     }
 
     /// False when the place is nobody's.
@@ -324,5 +332,46 @@ mod tests {
         assert_eq!(clients.next_to_read(), Some(alarmed));
         assert_eq!(clients.next_to_read(), Some(asking));
         assert_eq!(clients.next_to_read(), None);
+    }
+
+    /// Many wait. Says who is asked in each of some turns, when all who are asked wait on.
+    fn asked(
+        waiting: Reading,
+        turns: usize,
+        ask: impl Fn(&mut Clients<()>) -> Vec<ConnectionId>,
+    ) -> Vec<Vec<ConnectionId>> {
+        let mut clients = Clients::<()>::default();
+        for id in (0..CROWD).map(ConnectionId) {
+            clients.insert(id, ());
+            clients.set_reading(id, waiting);
+        }
+        let turn = |_| {
+            assert!(clients.has_unasked(), "the next ones don't wait for an event");
+            let ids = ask(&mut clients);
+            ids.iter().for_each(|id| clients.set_reading(*id, waiting));
+            clients.check();
+            ids
+        };
+        (0..turns).map(turn).collect()
+    }
+
+    const CROWD: u32 = 2 * ASKED_PER_TURN as u32 + 1;
+
+    #[test]
+    fn a_turn_asks_few_of_many_who_wait_and_every_one_in_its_turn() {
+        let ask_pressed = |clients: &mut Clients<()>| {
+            clients.list_pressed();
+            std::iter::from_fn(|| clients.next_to_read()).collect()
+        };
+        let ways = [
+            asked(Reading::Pressed, CROWD as usize, ask_pressed),
+            asked(Reading::AwaitingMessages, CROWD as usize, Clients::take_awaiting),
+        ];
+        for turns in ways {
+            assert!(turns.iter().all(|ids| ids.len() == ASKED_PER_TURN));
+            let asked: Vec<u32> = turns.into_iter().flatten().map(|id| id.0).collect();
+            let in_turn: Vec<u32> = (0..CROWD).cycle().take(asked.len()).collect();
+            assert_eq!(asked, in_turn, "in the order in which they began to wait");
+        }
     }
 }

@@ -37,8 +37,8 @@ const LISTENER_TOKENS: usize = usize::MAX / 2;
 const SIGNAL_TOKEN: usize = usize::MAX - 1;
 pub(super) const WAKE_TOKEN: usize = usize::MAX - 2;
 
-/// How soon publishers that wait for a queue to drain are asked again, in milliseconds.
-const PRESSURE_RETRY_MS: u64 = 1;
+/// How soon clients that wait for a queue to drain are asked again, and those for whom a turn had no time, in milliseconds.
+const ASK_AGAIN_MS: u64 = 1;
 
 pub(super) struct Server {
     poller: Poller,
@@ -170,12 +170,12 @@ impl Server {
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
             return Some(Duration::ZERO);
         }
-        let pressure = self.clients.has_pressed().then_some(self.now_ms + PRESSURE_RETRY_MS);
+        let unasked = self.clients.has_unasked().then_some(self.now_ms + ASK_AGAIN_MS);
         let deadlines = [
             self.hub.next_deadline_ms(),
             self.freed_memory.next_deadline_ms(),
             self.journal.next_deadline_ms(&self.hub),
-            pressure,
+            unasked,
             self.resting.next_deadline_ms(),
             self.accept_again_at_ms,
             self.shutdown_at_ms,
