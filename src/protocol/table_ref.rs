@@ -47,17 +47,6 @@ impl<'a> TableRef<'a> {
         Ok(Self { entries })
     }
 
-    /// The entries as they were on the wire, without the length before them.
-    #[inline]
-    pub fn as_bytes(&self) -> &'a [u8] {
-        self.entries
-    }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The entries in the order of the wire.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], FieldValueRef<'a>)> + use<'a> {
@@ -90,11 +79,6 @@ impl<'a> ArrayRef<'a> {
     pub fn iter(&self) -> impl Iterator<Item = FieldValueRef<'a>> + use<'a> {
         let mut reader = Reader::new(self.values);
         std::iter::from_fn(move || (!reader.is_empty()).then(|| read_value(&mut reader).expect(VALIDATED)))
-    }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
     }
 }
 

@@ -95,10 +95,9 @@ fn a_view_walks_entries_and_nested_values_where_they_lie() {
 
     let Some(FieldValueRef::Table(nested)) = table.get(b"F") else { panic!("a table") };
     assert_eq!(nested.get(b"k"), Some(FieldValueRef::Boolean(true)));
-    assert_eq!(nested.as_bytes(), octets("01'k' 't' 01"));
+    assert_eq!(nested.iter().count(), 1);
     let Some(FieldValueRef::Array(array)) = table.get(b"A") else { panic!("an array") };
     assert_eq!(array.iter().collect::<Vec<_>>(), [FieldValueRef::U8(9), FieldValueRef::Void]);
-    assert!(!array.is_empty());
     assert_eq!(table.get(b"S"), Some(FieldValueRef::LongString(b"hi")));
     assert_eq!(table.get(b"nothing"), None);
 }
@@ -109,7 +108,7 @@ fn an_empty_table_is_four_zero_octets() {
     put_table(&mut wire, &FieldTable::default());
     assert_eq!(wire, octets("00000000"));
     assert_eq!(Reader::new(&wire).table(), Ok(FieldTable::default()));
-    assert!(TableRef::parse(&[]).unwrap().is_empty());
+    assert_eq!(TableRef::parse(&[]).unwrap().iter().count(), 0);
 }
 
 #[test]
