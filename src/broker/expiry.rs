@@ -8,6 +8,9 @@ use super::queue_commands::DeletedQueue;
 use super::store::Store;
 use std::collections::BTreeSet;
 
+/// Messages and queues that are dropped in one turn because their time is over: a million may expire in the same moment.
+const EXPIRIES_PER_TURN: usize = 4096;
+
 /// When to look at which queue: each is in it once at most, and a deleted one is not.
 #[derive(Default)]
 pub struct ExpiryQueue(BTreeSet<(u64, QueueId)>);
@@ -43,15 +46,20 @@ impl<S: Store> Broker<S> {
         self.expiry.0.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
-    /// Drops messages whose time has come and deletes queues that were unused for too long.
+    /// Drops messages whose time has come and deletes queues that were unused for too long, as many as a turn may drop.
+    /// The rest is due at once.
     pub(super) fn expire(&mut self, effects: &mut impl Effects) {
-        while let Some(id) = self.expiry.pop_due(self.now_ms) {
+        let mut left = EXPIRIES_PER_TURN;
+        while left > 0
+            && let Some(id) = self.expiry.pop_due(self.now_ms)
+        {
+            left -= 1;
             self.queue_mut(id).scheduled_ms = NEVER;
             if self.has_outlived_its_use(id) {
                 let deleted = self.delete_queue_now(id);
                 self.notify_cancelled(&deleted, effects);
             } else {
-                self.drop_expired(id);
+                left -= self.drop_some_expired(id, left);
             }
         }
     }
@@ -71,7 +79,13 @@ impl<S: Store> Broker<S> {
 
     /// Drops the expired messages at the head. Those behind an unexpired one wait, as they do in RabbitMQ.
     pub(super) fn drop_expired(&mut self, id: QueueId) {
-        while self.queue(id).backlog.head_expires_at_ms() <= self.now_ms {
+        self.drop_some_expired(id, usize::MAX);
+    }
+
+    /// Drops at most so many of them, and says how many.
+    fn drop_some_expired(&mut self, id: QueueId, most: usize) -> usize {
+        let mut dropped = 0;
+        while dropped < most && self.queue(id).backlog.head_expires_at_ms() <= self.now_ms {
             let Some(taken) = self.queue_mut(id).backlog.pop() else {
                 // It can only be dropped in memory; when it arrives this is tried again.
                 self.bring_head_back(id);
@@ -81,8 +95,10 @@ impl<S: Store> Broker<S> {
                 continue;
             };
             self.expired(id, &taken);
+            dropped += 1;
         }
         self.schedule_expiry(id);
+        dropped
     }
 
     /// Brings about what a queue's behaviour asks for: called when the queue, or its behaviour, is new.
@@ -150,6 +166,27 @@ mod tests {
         broker.set_now(50);
         broker.expire(&mut Nobody);
         assert_eq!(broker.census().ready, 0);
+    }
+
+    #[test]
+    fn what_expires_in_the_same_moment_goes_a_turns_share_at_a_time() {
+        const MESSAGES: usize = 2 * EXPIRIES_PER_TURN + 1;
+        let (mut broker, channel) = broker(FieldTable::default());
+        (0..MESSAGES).for_each(|_| publish(&mut broker, channel, Some(50)));
+        broker.set_now(50);
+        let mut left = MESSAGES;
+        while left > 0 {
+            assert_eq!(broker.next_expiry_ms(), Some(50), "the rest is due");
+            broker.expire(&mut Nobody);
+            assert!(left - broker.census().ready <= EXPIRIES_PER_TURN);
+            left = broker.census().ready;
+        }
+        assert_eq!(broker.next_expiry_ms(), None);
+        // Who asks sees none of them.
+        (0..MESSAGES).for_each(|_| publish(&mut broker, channel, Some(50)));
+        broker.set_now(100);
+        broker.expire(&mut Nobody);
+        assert!(matches!(broker.get(broker.caller(channel), b"q", false, &mut Nobody), Ok(GetOutcome::Empty)));
     }
 
     #[test]
