@@ -36,8 +36,7 @@ pub struct MessageMemory {
 
 /// Who waits for a page.
 struct Awaited {
-    queue: QueueId,
-    serial: u64,
+    queue: QueueKey,
     bytes: usize,
 }
 
@@ -221,9 +220,9 @@ impl<S: Store> Broker<S> {
     fn refill_to(&mut self, id: QueueId, window: usize) {
         let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
-        let serial = queue.serial;
+        let key = queue.key(id);
         for AskedFor { page, bytes } in queue.backlog.refill(window, &mut self.store) {
-            self.paging.asked_for.insert(page, Awaited { queue: id, serial, bytes });
+            self.paging.asked_for.insert(page, Awaited { queue: key, bytes });
             self.paging.coming_bytes += bytes;
         }
         self.head_came_back(id, was_paged);
@@ -232,10 +231,9 @@ impl<S: Store> Broker<S> {
 
     fn page_arrived(&mut self, page: PageId, bytes: Vec<u8>) {
         let Some(awaited) = self.paging.asked_for.remove(&page) else { return };
-        let Awaited { queue: id, serial, bytes: asked_bytes } = awaited;
-        self.paging.coming_bytes -= asked_bytes;
-        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial == serial && !queue.deleted);
-        let Some(queue) = queue else { return };
+        self.paging.coming_bytes -= awaited.bytes;
+        let Some(id) = self.queue_of(awaited.queue) else { return };
+        let queue = self.queue_mut(id);
         let was_paged = queue.backlog.is_paged();
         queue.backlog.arrived(page, bytes);
         self.head_came_back(id, was_paged);
@@ -407,7 +405,7 @@ mod tests {
         publish(&mut broker, channel, queue, &Bytes::from_static(b"body"));
         broker.pump(&mut Nobody);
         assert_eq!(broker.census().unacknowledged, 0, "it waits for those before it");
-        assert_eq!(broker.loaded(queue, durable_id), 3);
+        assert_eq!(broker.loaded(broker.queue_key(queue)), 3);
         broker.pump(&mut Nobody);
         assert_eq!(broker.census().unacknowledged, 1);
     }

@@ -203,7 +203,7 @@ impl<S: Store> Broker<S> {
 
     /// What to keep of a queue that may be deleted meanwhile.
     pub fn queue_key(&self, id: QueueId) -> QueueKey {
-        QueueKey { id, serial: self.queue(id).serial }
+        self.queue(id).key(id)
     }
 
     /// The queue that a key was made for, unless it is gone.
@@ -339,5 +339,35 @@ impl<S: Store> Broker<S> {
         self.forget_cancelled(id);
         self.channel_mut(channel).consumers.remove(&tag);
         CancelledConsumer { connection, channel_number, tag }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::store::MemoryStore;
+    use crate::broker::testing::{self, Nobody, VHOST};
+
+    #[test]
+    fn a_key_means_no_other_queue_that_has_the_slot_or_the_name() {
+        const CLIENT: ConnectionId = ConnectionId(0);
+        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        testing::connect(&mut broker, CLIENT);
+        let caller = testing::caller(&broker, CLIENT);
+        let declare = |broker: &mut Broker<MemoryStore>| {
+            let (name, arguments) = (b"q".as_slice(), FieldTable::default());
+            let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+            broker.declare_queue(caller, request, &mut Nobody).unwrap();
+            broker.queue_in(VHOST, name).unwrap()
+        };
+        let first = declare(&mut broker);
+        let key = broker.queue_key(first);
+        assert_eq!(broker.queue_of(key), Some(first));
+        broker.delete_queue(caller, b"q", false, false, &mut Nobody).unwrap();
+        assert_eq!(broker.queue_of(key), None);
+        let second = declare(&mut broker);
+        assert_eq!(second, first, "the slot is used again");
+        assert_eq!(broker.queue_of(key), None);
+        assert_eq!(broker.queue_of(broker.queue_key(second)), Some(second));
     }
 }

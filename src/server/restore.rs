@@ -1,16 +1,15 @@
 //! What was recovered, on its way into the broker: definitions at once, messages page by page.
 
 use super::hub::Hub;
-use crate::broker::RestoredQueue;
-use crate::broker::exchange::QueueId;
 use crate::broker::store::{Definition, DurableQueueId, Store, VhostId};
+use crate::broker::{QueueKey, RestoredQueue};
 use crate::storage::{Loaded, RecoveredQueue};
 use std::collections::BTreeMap;
 use std::io;
 
 /// The durable queues of an earlier run, whose messages are being loaded.
 pub struct Loading {
-    queues: BTreeMap<DurableQueueId, QueueId>,
+    queues: BTreeMap<DurableQueueId, QueueKey>,
 }
 
 impl Loading {
@@ -56,20 +55,20 @@ impl Loading {
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
             broker.expect_messages(id, messages, queue.next_sequence, queue.delivered_below);
         }
+        let queues = queues.into_iter().map(|(durable_id, id)| (durable_id, broker.queue_key(id))).collect();
         Ok(Self { queues })
     }
 
     /// Takes in a page. It is nobody's if its queue was deleted or purged meanwhile.
     pub fn take<S: Store>(&self, hub: &mut Hub<S>, loaded: Loaded) {
         let Loaded { queue, page, complete_below } = loaded;
-        if let Some(&id) = self.queues.get(&queue) {
-            hub.broker_mut().load_page(id, queue, page, complete_below);
+        if let Some(&key) = self.queues.get(&queue) {
+            hub.broker_mut().load_page(key, page, complete_below);
         }
     }
 
     /// All pages were taken in. Says how many messages never came: none, but after salvaging.
     pub fn end<S: Store>(self, hub: &mut Hub<S>) -> usize {
-        let ends = self.queues.into_iter().map(|(durable_id, id)| hub.broker_mut().loaded(id, durable_id));
-        ends.sum()
+        self.queues.into_values().map(|key| hub.broker_mut().loaded(key)).sum()
     }
 }

@@ -1,7 +1,6 @@
 //! Into a queue: published, put back, or brought back by a restart.
 
 use super::ledger::Books;
-use crate::broker::Broker;
 use crate::broker::dispatch::HandOver;
 use crate::broker::effects::Effects;
 use crate::broker::exchange::QueueId;
@@ -10,7 +9,8 @@ use crate::broker::message::{MessageRef, NEVER};
 use crate::broker::page::Page;
 use crate::broker::publish::Publication;
 use crate::broker::queue::{Queue, Taken};
-use crate::broker::store::{DurableQueueId, LogPosition, Route, Store};
+use crate::broker::store::{LogPosition, Route, Store};
+use crate::broker::{Broker, QueueKey};
 
 /// What the queues of a publish share.
 #[derive(Default)]
@@ -99,12 +99,11 @@ impl<S: Store> Broker<S> {
         self.count_paged(id, false);
     }
 
-    /// Messages of an earlier run, for the queue of that number if it still is there. All of its messages below
-    /// `complete_below` have come.
-    pub fn load_page(&mut self, id: QueueId, durable_id: DurableQueueId, page: Page, complete_below: u64) {
+    /// Messages of an earlier run, for a queue if it still is there. All of its messages below `complete_below` have come.
+    pub fn load_page(&mut self, key: QueueKey, page: Page, complete_below: u64) {
         let keep_here = message_memory_bytes() < self.settings.message_memory.paging_bytes / 2;
-        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
-        let Some(queue) = queue else { return };
+        let Some(id) = self.queue_of(key) else { return };
+        let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
         let is_wanted = queue.gate.line.front().is_some();
         let lost = queue.backlog.load(page, complete_below, keep_here, &mut self.store);
@@ -116,10 +115,10 @@ impl<S: Store> Broker<S> {
         self.schedule_expiry(id);
     }
 
-    /// Nothing more will be loaded into the queue of that number. Says how many of its messages are lost.
-    pub fn loaded(&mut self, id: QueueId, durable_id: DurableQueueId) -> usize {
-        let queue = self.queues.get_mut(id.0 as usize).filter(|queue| queue.durable_id == Some(durable_id));
-        let Some(queue) = queue else { return 0 };
+    /// Nothing more will be loaded into a queue. Says how many of its messages are lost.
+    pub fn loaded(&mut self, key: QueueKey) -> usize {
+        let Some(id) = self.queue_of(key) else { return 0 };
+        let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
         let lost = queue.backlog.loaded();
         self.lose(id, lost);

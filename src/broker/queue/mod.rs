@@ -30,10 +30,11 @@ pub use line::Line;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
 
+use super::exchange::QueueId;
 use super::flow::Ledger;
 use super::message::NEVER;
 use super::store::DurableQueueId;
-use super::{ConnectionId, VhostId};
+use super::{ConnectionId, QueueKey, VhostId};
 use crate::protocol::{FieldTable, ShortString};
 
 /// What a queue is, as declared.
@@ -101,6 +102,11 @@ impl Queue {
             scheduled_ms: NEVER,
             drain: Drain::new(now_ms),
         }
+    }
+
+    /// What to keep of it where it may be deleted meanwhile.
+    pub fn key(&self, id: QueueId) -> QueueKey {
+        QueueKey { id, serial: self.serial }
     }
 
     /// Nobody consumes and nobody may start to without declaring it anew: what `if_unused` asks.
