@@ -75,13 +75,19 @@ pub struct LogWriter<D: Disk> {
 /// What was done since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
+    /// Batches written, those of moved records included.
     pub batches: u64,
+    /// Bytes of these batches, with their headers.
     pub bytes: u64,
+    /// Syncs of segments that had something to sync.
     pub syncs: u64,
+    /// Segment files that were made anew ...
     pub segments_created: u64,
+    /// ... and those that had been another segment before. Both count files made in advance.
     pub segments_recycled: u64,
+    /// Checkpoints that are on disk, or were.
     pub checkpoints: u64,
-    /// Bytes of live records that were appended again.
+    /// Bytes of the batches in which live records were appended again, counted above.
     pub moved_bytes: u64,
 }
 
