@@ -25,6 +25,9 @@ use super::{ClusterId, FolderIds, LogOptions};
 use crate::broker::store::{Definition, DurableQueueId, LogPosition};
 use std::collections::BTreeMap;
 
+/// Nobody knows which start opened the folder last: it may have delivered without a word in the log.
+const OPENED_LAST_UNKNOWN: u64 = u64::MAX;
+
 /// What to do about damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecoveryMode {
@@ -100,17 +103,21 @@ pub struct Resume {
 pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Result<Recovered<D>, StorageError> {
     let mut warnings = Vec::new();
     let (segment_files, highest_number) = segment_files(disk, mode, &mut warnings)?;
-    let (meta, opened_last) = match Meta::read(disk) {
+    let (meta, opened_last) = match read_meta(disk, highest_number.is_some()) {
         Ok(Some(meta)) => (Meta { generation: meta.generation + 1, ..meta }, meta.generation),
-        Ok(None) if highest_number.is_none() => (Meta { ids: new_ids, generation: 1 }, 0),
-        Ok(None) => {
-            let reason = "it is missing although there is a log".into();
-            return Err(StorageError::NotOurs { file: "META".into(), reason });
-        }
+        Ok(None) => (Meta { ids: new_ids, generation: 1 }, 0),
         Err(StorageError::Corrupt { file, reason, .. }) if mode == RecoveryMode::Salvage => {
             warnings.push(format!("{file} is damaged: {reason}"));
-            // Who opened the folder last, nobody knows: it may have delivered without a word in the log.
-            (meta_of_segments(disk, segment_files.keys().copied(), new_ids)?, u64::MAX)
+            let known = meta_of_segments(disk, segment_files.keys().copied(), new_ids)?;
+            (known.unwrap_or(Meta { ids: new_ids, generation: 1 }), OPENED_LAST_UNKNOWN)
+        }
+        Err(StorageError::NotOurs { file, reason }) if mode == RecoveryMode::Salvage => {
+            // Nothing, or something else, in its place is damage only where there are segments of ours.
+            let Some(known) = meta_of_segments(disk, segment_files.keys().copied(), new_ids)? else {
+                return Err(StorageError::NotOurs { file, reason });
+            };
+            warnings.push(format!("{file} is not Leveret's, and the log is: {reason}"));
+            (known, OPENED_LAST_UNKNOWN)
         }
         Err(error) => return Err(error),
     };
@@ -169,21 +176,34 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
     })
 }
 
-/// META for the start to come, as far as the segments know it. Who this member was, they do not know: it is a new one.
+/// `None` for an empty folder.
+fn read_meta(disk: &impl Disk, has_log: bool) -> Result<Option<Meta>, StorageError> {
+    let meta = Meta::read(disk)?;
+    if meta.is_none() && has_log {
+        let reason =
+            "it is missing although there is a log. Restore it, or start with --salvage to go by the log alone".into();
+        return Err(StorageError::NotOurs { file: "META".into(), reason });
+    }
+    Ok(meta)
+}
+
+/// META for the start to come, as far as the segments know it; `None` when none has a whole header. Who this member was,
+/// they do not know: it is a new one.
 fn meta_of_segments(
     disk: &impl Disk,
     numbers: impl Iterator<Item = SegmentNumber>,
     new_ids: FolderIds,
-) -> Result<Meta, StorageError> {
-    let mut meta = Meta { ids: new_ids, generation: 1 };
+) -> Result<Option<Meta>, StorageError> {
+    let mut newest: Option<Meta> = None;
     for number in numbers {
         if let Ok(header) = read_segment_header(disk, number)?
-            && header.generation >= meta.generation
+            && newest.is_none_or(|meta| header.generation >= meta.generation)
         {
-            meta = Meta { ids: FolderIds { cluster: header.cluster, ..new_ids }, generation: header.generation + 1 };
+            let ids = FolderIds { cluster: header.cluster, ..new_ids };
+            newest = Some(Meta { ids, generation: header.generation + 1 });
         }
     }
-    Ok(meta)
+    Ok(newest)
 }
 
 /// The segments with their sizes, and the highest number of a file. Salvaging, what cannot even be opened is left alone.

@@ -334,6 +334,31 @@ fn a_log_without_meta_is_not_taken_over() {
     assert!(error.contains("META is not Leveret's: it is missing although there is a log"), "{error}");
 }
 
+#[test]
+fn a_log_whose_meta_is_lost_or_something_else_is_salvaged_by_its_segments() {
+    let damages: [fn(&SimDisk); 3] = [
+        |disk| disk.lose(Folder::Root, "META"),
+        |disk| disk.edit(Folder::Root, "META", |bytes| bytes[0] ^= 1),
+        |disk| disk.edit(Folder::Root, "META", |bytes| bytes.fill(0)),
+    ];
+    for damage in damages {
+        let (disk, _) = written();
+        damage(&disk);
+        assert!(matches!(recover(&disk, RecoveryMode::Strict, IDS), Err(StorageError::NotOurs { .. })));
+        assert_eq!(salvage(&disk).len(), 20);
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_not_salvaged() {
+    let (disk, _) = written();
+    disk.edit(Folder::Root, "META", |bytes| *bytes = b"a letter to somebody".to_vec());
+    for name in disk.list(Folder::Log).unwrap() {
+        disk.edit(Folder::Log, &name, |bytes| bytes.fill(7));
+    }
+    assert!(matches!(recover(&disk, RecoveryMode::Salvage, IDS), Err(StorageError::NotOurs { .. })));
+}
+
 /// Changes the label of a batch of a segment, and gives it the checksum that fits.
 fn relabel(disk: &SimDisk, name: &str, batch: usize, change: impl Fn(&mut BatchLabel)) -> usize {
     let (number, mut at) = (leveret::storage::segment::number_of(name).unwrap(), SEGMENT_HEADER_BYTES);
