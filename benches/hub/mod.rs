@@ -24,27 +24,22 @@ const PUMP_ROUNDS_MAX: usize = 4;
 
 /// A store whose writer does its part at once.
 pub trait Log: Store {
-    /// Writes everything that was appended, as far as anybody can see. Says whether there was something.
-    fn write(&mut self) -> bool;
+    /// Writes everything that was appended, as far as anybody can see.
+    fn write(&mut self);
 }
 
 impl Log for MemoryStore {
-    fn write(&mut self) -> bool {
-        false
-    }
+    fn write(&mut self) {}
 }
 
 /// The loop's half of the log; the disk is imagined.
 impl Log for LogStore {
-    fn write(&mut self) -> bool {
-        let mut wrote = false;
+    fn write(&mut self) {
         while let Some(batch) = self.take_batch(0) {
             let last = batch.last_position();
             let result = Ok(Written { written: last, synced: last });
             self.batch_done(BatchDone { result, recycled: Some(batch.buffer) }).expect("nothing fails in memory");
-            wrote = true;
         }
-        wrote
     }
 }
 
@@ -84,7 +79,7 @@ impl<S: Log> Loop<S> {
         methods.iter().for_each(|method| method.encode_frame(CHANNEL, &mut wire));
         self.turn(id, &wire);
         assert_eq!(
-            self.hub.connection(id).map(|connection| connection.channel_count()),
+            self.hub.connections().get(id).map(|connection| connection.channel_count()),
             Some(1),
             "its channel is open"
         );
@@ -94,14 +89,12 @@ impl<S: Log> Loop<S> {
     /// One turn in which one client sent these bytes. All clients get what is for them.
     pub fn turn(&mut self, id: ConnectionId, wire: &[u8]) {
         for received in wire.chunks(READ_BUDGET_BYTES) {
-            assert!(self.hub.start_turn(0).is_empty());
+            assert!(self.hub.start_turn(0).over.is_empty());
             assert_eq!(self.hub.may_read(id), MayRead::Now);
             self.receive(id, received);
-            if self.hub.broker_mut().store_mut().write() {
-                self.hub.log_progressed();
-            }
+            self.hub.broker_mut().store_mut().write();
             self.pump_and_flush();
-            assert!(!self.hub.update_alarm());
+            assert!(!self.hub.update_alarm(self.hub.condition().resources));
         }
     }
 
@@ -131,7 +124,7 @@ impl<S: Log> Loop<S> {
                 self.sent[id.0 as usize] += waiting;
                 self.hub.sent(id, waiting);
             }
-            if !self.hub.has_work() {
+            if !self.hub.broker().has_touched() {
                 return;
             }
         }

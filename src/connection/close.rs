@@ -142,7 +142,7 @@ impl Connection {
     pub(super) fn close_received<S: Store>(&mut self, context: &mut Context<'_, S>) {
         self.release(context);
         context.outboxes.method(self.id, 0, &Method::ConnectionCloseOk(connection::CloseOk));
-        self.end(CloseReason::ByClient, context.now_ms);
+        self.end(CloseReason::ByClient, context);
         self.deadline_ms = Some(context.now_ms + self.closing_timeout_ms());
     }
 
@@ -154,19 +154,20 @@ impl Connection {
                 self.raise_on_connection(&error, (0, 0), context);
             }
             Phase::Closing | Phase::Closed => {}
-            _ => self.end(CloseReason::Shutdown, context.now_ms),
+            _ => self.end(CloseReason::Shutdown, context),
         }
     }
 
     /// All was said. Our side of the socket ends when the outbox is sent; what still comes is ignored until the client ends
     /// its own, or for a while.
-    pub(super) fn end(&mut self, reason: CloseReason, now_ms: u64) {
+    pub(super) fn end<S: Store>(&mut self, reason: CloseReason, context: &mut Context<'_, S>) {
         self.phase = Phase::Closed;
         self.login = None;
         self.partial = Vec::new();
         self.partial_memory = ClientHolding::default();
         self.streaming = None;
-        self.deadline_ms = Some(now_ms + LINGER_MS);
+        self.deadline_ms = Some(context.now_ms + LINGER_MS);
+        context.outboxes.get_mut(self.id).is_last = true;
         self.close_reason.get_or_insert(reason);
     }
 

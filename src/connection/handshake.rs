@@ -94,7 +94,7 @@ impl Connection {
     /// Says which version is spoken here, and ends.
     fn refuse_protocol<S: Store>(&mut self, context: &mut Context<'_, S>) {
         context.outboxes.raw(self.id, &PROTOCOL_HEADER);
-        self.end(super::CloseReason::Handshake("it did not speak AMQP 0-9-1"), context.now_ms);
+        self.end(super::CloseReason::Handshake("it did not speak AMQP 0-9-1"), context);
     }
 
     pub(super) fn handshake_method<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {

@@ -79,7 +79,7 @@ impl Connection {
             if now_ms < deadline_ms {
                 return TimerOutcome::At(deadline_ms);
             }
-            self.end(CloseReason::HandshakeTimeout, now_ms);
+            self.end(CloseReason::HandshakeTimeout, context);
             return TimerOutcome::Over;
         }
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
@@ -90,7 +90,7 @@ impl Connection {
             }
             if self.presumed_gone_ms(heartbeat_ms) <= now_ms {
                 self.release(context);
-                self.end(CloseReason::MissedHeartbeats, now_ms);
+                self.end(CloseReason::MissedHeartbeats, context);
                 return TimerOutcome::Over;
             }
             if self.last_sent_ms + heartbeat_ms / 2 <= now_ms {

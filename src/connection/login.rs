@@ -34,9 +34,14 @@ pub enum Verdict {
 
 /// Decides who is let in.
 pub trait Doorkeeper {
-    /// Says whether these credentials let a client in that comes from there. `None`: it will say so later, once, by the
-    /// request's ticket. The client may be gone by then.
+    /// Says whether these credentials let a client in that comes from there. `None`: it [will say so later](Self::next_verdict),
+    /// once, by the request's ticket. The client may be gone by then.
     fn ask(&self, request: LoginRequest) -> Option<Verdict>;
+
+    /// A verdict that was not there when it was asked for. Each turn takes some.
+    fn next_verdict(&self) -> Option<(LoginTicket, Verdict)> {
+        None
+    }
 }
 
 /// A login that is being checked.

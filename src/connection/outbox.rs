@@ -44,6 +44,8 @@ pub struct Outbox {
     /// The last turn needed more than a small buffer.
     was_large: bool,
     open: bool,
+    /// The connection is over: nothing more is written.
+    pub(super) is_last: bool,
     /// Largest frame, in bytes, that the client takes.
     frame_max: u32,
     /// The client announced the capability `consumer_cancel_notify`.
@@ -59,6 +61,12 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Its client was sent everything that it should hear: nothing more comes.
+    #[inline]
+    pub fn is_finished(&self) -> bool {
+        self.is_last && self.is_empty()
     }
 
     /// Where sending stops for now, as an offset in `buffer`.
@@ -173,6 +181,8 @@ pub struct Outboxes {
     touched: Vec<ConnectionId>,
     /// Those with holds; some may be closed since.
     held: Vec<ConnectionId>,
+    /// What is durable up to there was let go.
+    released: LogPosition,
     scarcity: Scarcity,
     small_buffers: Vec<Vec<u8>>,
     large_buffers: Vec<Vec<u8>>,
@@ -187,6 +197,7 @@ impl Outboxes {
             outboxes: Vec::new(),
             touched: Vec::new(),
             held: Vec::new(),
+            released: LogPosition::default(),
             scarcity: Scarcity::new(high_water_bytes, memory_max_bytes),
             small_buffers: Vec::new(),
             large_buffers: Vec::new(),
@@ -394,6 +405,9 @@ impl Outboxes {
 
     /// Everything up to `durable` is durable: lets go of what waited for it.
     pub fn release(&mut self, durable: LogPosition) {
+        if std::mem::replace(&mut self.released, durable) == durable {
+            return;
+        }
         let mut held = std::mem::take(&mut self.held);
         held.retain(|id| {
             let outbox = &mut self.outboxes[id.0 as usize];

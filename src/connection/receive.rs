@@ -191,7 +191,7 @@ impl Connection {
             Ok(Some(frame)) => frame,
             Ok(None) => return 0,
             Err(_) if self.phase == Phase::Closing => {
-                self.end(CloseReason::Dropped("bytes that are no frame"), context.now_ms);
+                self.end(CloseReason::Dropped("bytes that are no frame"), context);
                 return input.len();
             }
             Err(_) => {
@@ -203,7 +203,7 @@ impl Connection {
             (frame.frame_type == FrameType::Method && frame.channel == 0).then(|| Method::decode(frame.payload));
         match (self.phase, method) {
             (Phase::Closing, Some(Ok(Method::ConnectionCloseOk(_)))) => {
-                self.end(CloseReason::ByClient, context.now_ms);
+                self.end(CloseReason::ByClient, context);
             }
             (Phase::Closing, Some(Ok(Method::ConnectionClose(_)))) => self.close_received(context),
             (Phase::Closing, _) => {}
@@ -263,7 +263,7 @@ impl Connection {
             Some(reason) => {
                 log::warn!("{}: {reason}", self.name());
                 self.release(context);
-                self.end(CloseReason::Dropped(reason), context.now_ms);
+                self.end(CloseReason::Dropped(reason), context);
             }
             None => self.raise_on_connection(&error.to_amqp_error(payload), error.ids(), context),
         }
@@ -385,7 +385,7 @@ impl Connection {
         let Some(&end) = input.first() else { return 0 };
         self.streaming = None;
         if end != FRAME_END && self.phase == Phase::Closing {
-            self.end(CloseReason::Dropped("bytes that are no frame"), context.now_ms);
+            self.end(CloseReason::Dropped("bytes that are no frame"), context);
         } else if end != FRAME_END {
             let explanation =
                 format!("type {}, all octets = <<>>: {{invalid_frame_end_marker,{end}}}", FrameType::Body as u8);

@@ -3,7 +3,7 @@
 //! What was changed is answered as clients are: when the disk has it.
 
 use super::direct::Direct;
-use super::hub::{Condition, Hub};
+use super::hub::{Condition, Hub, Resources};
 use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page, PageStart};
 use crate::broker::store::{LogPosition, Store};
@@ -198,20 +198,20 @@ fn carry_out<S: Store>(change: Change, hub: &mut Hub<S>) -> Done<Answer> {
 }
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {
-    let Condition { alarm, disk_room, memory_watermark_bytes, connections, now_ms } = hub.condition();
+    let Condition { alarm, resources: Resources { message_memory, disk_room }, now_ms } = hub.condition();
     Overview {
         totals: hub.broker().snapshot_totals(),
-        connections,
+        connections: hub.connections().count(),
         alarm,
         disk_free_bytes: disk_room.free_bytes,
         disk_free_limit_bytes: disk_room.limit_bytes,
-        memory_watermark_bytes,
+        memory_watermark_bytes: message_memory.most_bytes,
         uptime_ms: now_ms,
     }
 }
 
 fn label<S: Store>(hub: &Hub<S>, id: ConnectionId) -> Option<ConnectionLabel> {
-    hub.connection(id).map(label_of)
+    hub.connections().get(id).map(label_of)
 }
 
 fn label_of(connection: &Connection) -> ConnectionLabel {
@@ -221,7 +221,7 @@ fn label_of(connection: &Connection) -> ConnectionLabel {
 
 /// Connections that came as far as an open virtual host.
 fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapshot> {
-    let (connections, next) = hub.connections_from(from.slot(), PAGE_SLOTS);
+    let (connections, next) = hub.connections().from_slot(from.slot(), PAGE_SLOTS);
     let items = connections.filter_map(|connection| {
         let state = match connection.phase() {
             Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
@@ -247,7 +247,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapsh
 }
 
 fn connection_figures<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionFigures> {
-    let (connections, next) = hub.connections_from(from.slot(), PAGE_SLOTS);
+    let (connections, next) = hub.connections().from_slot(from.slot(), PAGE_SLOTS);
     Page { items: connections.map(figures_of).collect(), next: next.map(PageStart::at_slot) }
 }
 

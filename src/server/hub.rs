@@ -2,18 +2,18 @@
 //!
 //! It owns who is connected, their timers, and the memory alarm. It never reads a clock, a socket or a file.
 
+mod connections;
 mod low_memory;
 
 use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
-use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure, ShortQueue};
-use crate::connection::{
-    Alarm, Connection, Context, LoginTicket, Outboxes, Phase, Settings, TimerOutcome, Verdict, greeting,
-};
-use crate::reactor::{TimerKey, TimerWheel};
+use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure};
+use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
+use crate::reactor::TimerWheel;
+pub use connections::Connections;
+use connections::Member;
 use low_memory::LowMemory;
-use slab::Slab;
 use std::net::SocketAddr;
 
 /// Granularity of timers, in milliseconds.
@@ -21,6 +21,9 @@ const TIMER_TICK_MS: u64 = 10;
 
 /// Bytes appended to the log and not given to its writer beyond which publishers are read no further for a moment.
 pub(super) const LOG_PENDING_MAX_BYTES: usize = 24 << 20;
+
+/// Logins whose checks took their time and that are gone on with in one turn, so that others get theirs.
+const VERDICTS_PER_TURN: usize = 128;
 
 /// The room on the disk of the data folder, as it was when somebody last looked.
 #[derive(Clone, Copy, Default, Debug)]
@@ -33,17 +36,32 @@ pub struct DiskRoom {
     pub limit_bytes: u64,
 }
 
+/// What there is to store messages in.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    /// Publishers are not read above `most_bytes`.
+    pub message_memory: MessageMemory,
+    pub disk_room: DiskRoom,
+}
+
 /// How the broker is.
 #[derive(Clone, Copy, Debug)]
 pub struct Condition {
     /// Publishers are not read at the moment.
     pub alarm: Option<Alarm>,
-    pub disk_room: DiskRoom,
-    /// Memory of messages and clients above which publishers are not read, in bytes.
-    pub memory_watermark_bytes: usize,
-    pub connections: usize,
+    pub resources: Resources,
     /// On the clock that turns are started with.
     pub now_ms: u64,
+}
+
+/// Who hears of a new turn.
+#[derive(PartialEq, Eq, Default, Debug)]
+pub struct TurnStart {
+    /// Their time is up: their sockets are to be closed.
+    pub over: Vec<ConnectionId>,
+    /// They may be read again: an alarm is over; or they were closed, and the answer to that is still to come; or memory is
+    /// not so low any more, or they hold less of it; or their logins were answered. Some may be gone since.
+    pub unblocked: Vec<ConnectionId>,
 }
 
 pub struct HubSettings {
@@ -53,28 +71,16 @@ pub struct HubSettings {
     pub pressure: PressureLimits,
 }
 
-struct Member {
-    connection: Connection,
-    timer: Option<(TimerKey, u64)>,
-    /// One that it published to lately: others do not hold it back for good meanwhile.
-    short_queue: Option<ShortQueue>,
-    /// In the list of those who wait to finish what they are sending.
-    waits_to_finish: bool,
-    /// What it had sent of it when it made room for others; 0 if it did not.
-    stepped_back_bytes: usize,
-}
-
 pub struct Hub<S: Store> {
     ground: Ground<S>,
-    members: Slab<Member>,
+    connections: Connections,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
-    /// Those who may be read again.
-    unblocked: Vec<ConnectionId>,
+    /// The doorkeeper may have more verdicts than were taken.
+    more_verdicts: bool,
     low_memory: LowMemory,
     pressure: PressureLimits,
-    memory_watermark_bytes: usize,
-    disk_room: DiskRoom,
+    resources: Resources,
 }
 
 /// What a connection's commands work on.
@@ -89,6 +95,10 @@ struct Ground<S: Store> {
 }
 
 impl<S: Store> Ground<S> {
+    fn is_memory_low(&self) -> bool {
+        self.alarm.is_some_and(Alarm::is_of_memory)
+    }
+
     #[inline]
     fn context(&mut self) -> Context<'_, S> {
         let Self { broker, outboxes, settings, greeting, logins, alarm, now_ms } = self;
@@ -98,10 +108,10 @@ impl<S: Store> Ground<S> {
 
 impl<S: Store> Hub<S> {
     pub fn new(settings: HubSettings, store: S, now_ms: u64) -> Self {
-        let memory_watermark_bytes = settings.broker.message_memory.most_bytes;
+        let message_memory = settings.broker.message_memory;
         let ground = Ground {
             broker: Broker::new(settings.broker, store, now_ms),
-            outboxes: Outboxes::new(settings.outbox_high_water_bytes, memory_watermark_bytes),
+            outboxes: Outboxes::new(settings.outbox_high_water_bytes, message_memory.most_bytes),
             greeting: greeting(&settings.connection),
             settings: settings.connection,
             logins: 0,
@@ -110,44 +120,30 @@ impl<S: Store> Hub<S> {
         };
         Self {
             ground,
-            members: Slab::new(),
+            connections: Connections::default(),
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
-            unblocked: Vec::new(),
+            more_verdicts: false,
             low_memory: LowMemory::default(),
             pressure: settings.pressure,
-            memory_watermark_bytes,
-            disk_room: DiskRoom::default(),
+            resources: Resources { message_memory, disk_room: DiskRoom::default() },
         }
+    }
+
+    pub fn condition(&self) -> Condition {
+        Condition { alarm: self.ground.alarm, resources: self.resources, now_ms: self.ground.now_ms }
+    }
+
+    pub fn broker(&self) -> &Broker<S> {
+        &self.ground.broker
     }
 
     pub fn broker_mut(&mut self) -> &mut Broker<S> {
         &mut self.ground.broker
     }
 
-    /// More of the log is durable: confirms and answers that waited for it can go.
-    pub fn log_progressed(&mut self) {
-        self.ground.broker.flush_confirms(&mut self.ground.outboxes);
-        self.ground.outboxes.release(self.ground.broker.durable());
-    }
-
-    /// Notes the room on the disk; the alarm follows at the next [`update_alarm`](Self::update_alarm).
-    pub fn set_disk_room(&mut self, room: DiskRoom) {
-        self.disk_room = room;
-    }
-
-    pub fn condition(&self) -> Condition {
-        Condition {
-            alarm: self.ground.alarm,
-            disk_room: self.disk_room,
-            memory_watermark_bytes: self.memory_watermark_bytes,
-            connections: self.members.len(),
-            now_ms: self.ground.now_ms,
-        }
-    }
-
-    pub fn broker(&self) -> &Broker<S> {
-        &self.ground.broker
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     pub fn outboxes(&self) -> &Outboxes {
@@ -159,22 +155,18 @@ impl<S: Store> Hub<S> {
         self.ground.outboxes.next_touched()
     }
 
-    pub fn connection(&self, id: ConnectionId) -> Option<&Connection> {
-        self.members.get(id.0 as usize).map(|member| &member.connection)
-    }
-
-    /// Starts a turn at `now_ms`, on a clock that never goes back. Returns the connections whose time is up: their
-    /// sockets are to be closed.
-    pub fn start_turn(&mut self, now_ms: u64) -> Vec<ConnectionId> {
+    /// Starts a turn at `now_ms`, on a clock that never goes back.
+    pub fn start_turn(&mut self, now_ms: u64) -> TurnStart {
         self.ground.now_ms = now_ms;
         self.ground.broker.set_now(now_ms);
         self.ground.broker.come_due(&mut self.ground.outboxes);
+        self.more_verdicts = (0..VERDICTS_PER_TURN).all(|_| self.take_verdict());
         let mut over = Vec::new();
         let mut expired = std::mem::take(&mut self.expired_timers);
         self.timers.advance(now_ms, &mut expired);
         for id in expired.drain(..) {
             let mut context = self.ground.context();
-            let Some(member) = self.members.get_mut(id.0 as usize) else { continue };
+            let Some(member) = self.connections.find(id) else { continue };
             member.timer = None;
             match member.connection.on_timer(&mut context) {
                 TimerOutcome::Over => over.push(id),
@@ -185,12 +177,13 @@ impl<S: Store> Hub<S> {
             }
         }
         self.expired_timers = expired;
-        over
+        TurnStart { over, unblocked: std::mem::take(&mut self.connections.unblocked) }
     }
 
-    /// When the next turn must start even if nothing else happens: now, if somebody may be read again.
+    /// When the next turn must start even if nothing else happens: now, if somebody may be read again, or there is more to
+    /// do than a turn does.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        if !self.unblocked.is_empty() {
+        if !self.connections.unblocked.is_empty() || self.more_verdicts || self.ground.broker.has_touched() {
             return Some(self.ground.now_ms);
         }
         let timers = self.timers.next_deadline_ms();
@@ -200,11 +193,11 @@ impl<S: Store> Hub<S> {
 
     /// A client connected.
     pub fn connect(&mut self, peer: SocketAddr, local: SocketAddr) -> ConnectionId {
-        let entry = self.members.vacant_entry();
-        let id = ConnectionId(u32::try_from(entry.key()).expect("fewer than 2^32 connections"));
+        let id = self.connections.next_id();
         let connection = Connection::new(id, peer, local, &self.ground.settings, self.ground.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));
-        entry.insert(Member { connection, timer, short_queue: None, waits_to_finish: false, stepped_back_bytes: 0 });
+        let member = Member { connection, timer, short_queue: None, waits_to_finish: false, stepped_back_bytes: 0 };
+        self.connections.members.insert(member);
         self.ground.outboxes.open(id, self.ground.settings.frame_max);
         id
     }
@@ -212,7 +205,7 @@ impl<S: Store> Hub<S> {
     /// The client's socket is gone, or is to go: gives back everything that it held.
     pub fn disconnect(&mut self, id: ConnectionId) {
         let mut context = self.ground.context();
-        let mut member = self.members.remove(id.0 as usize);
+        let mut member = self.connections.members.remove(id.0 as usize);
         member.connection.release(&mut context);
         if let Some((key, _)) = member.timer {
             self.timers.cancel(key);
@@ -223,24 +216,22 @@ impl<S: Store> Hub<S> {
 
     /// The connection for the caller's own receiving: partial frames and large bodies.
     pub fn connection_mut(&mut self, id: ConnectionId) -> &mut Connection {
-        &mut self.members[id.0 as usize].connection
+        &mut self.connections.member(id).connection
     }
 
     /// Bytes arrived, following those of the last call (and the partial frame that the caller took).
     #[inline]
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
         let mut context = self.ground.context();
-        let member = &mut self.members[id.0 as usize];
+        let member = self.connections.member(id);
         member.connection.receive(bytes, &mut context);
-        if self.low_memory.is_finishing(id) {
-            self.note_progress(id);
-        }
+        self.low_memory.received_more(id, &member.connection);
         self.rearm(id);
     }
 
     /// Moves the connection's timer when its next deadline came closer. Later deadlines are noticed when it fires.
     fn rearm(&mut self, id: ConnectionId) {
-        let member = &mut self.members[id.0 as usize];
+        let member = self.connections.member(id);
         let Some(deadline_ms) = member.connection.next_timer_ms() else { return };
         match member.timer {
             Some((_, armed_ms)) if armed_ms <= deadline_ms => {}
@@ -254,14 +245,13 @@ impl<S: Store> Hub<S> {
     }
 
     /// Goes on with a client whose [command waited](Connection::has_command_waiting), if it need not wait any more: what it
-    /// sent behind that is handled, too. False when it has to wait, or has no such command.
-    pub fn resume(&mut self, id: ConnectionId) -> bool {
-        let mut context = self.ground.context();
-        let resumes = self.members.get_mut(id.0 as usize).is_some_and(|member| member.connection.resume(&mut context));
-        if resumes {
-            self.receive_kept(id);
+    /// sent behind that is handled, too. False when it has to wait, or another command has to.
+    fn resume(&mut self, id: ConnectionId) -> bool {
+        if !self.connections.member(id).connection.resume(&mut self.ground.context()) {
+            return false;
         }
-        resumes
+        self.receive_kept(id);
+        !self.connection_mut(id).has_command_waiting()
     }
 
     fn receive_kept(&mut self, id: ConnectionId) {
@@ -269,18 +259,24 @@ impl<S: Store> Hub<S> {
         self.receive(id, &kept);
     }
 
-    /// The doorkeeper found out about a login. The client may have gone since.
-    pub fn login_answered(&mut self, ticket: LoginTicket, verdict: Verdict) {
+    /// Lets those go on about whom the doorkeeper found out something. False when that is nobody. It may have gone since.
+    fn take_verdict(&mut self) -> bool {
+        let Some((ticket, verdict)) = self.ground.settings.doorkeeper.next_verdict() else { return false };
         let id = ticket.connection;
         let mut context = self.ground.context();
-        let Some(member) = self.members.get_mut(id.0 as usize) else { return };
-        if member.connection.login_answered(ticket, verdict, &mut context) {
+        if self
+            .connections
+            .find(id)
+            .is_some_and(|member| member.connection.login_answered(ticket, verdict, &mut context))
+        {
             self.receive_kept(id);
-            self.unblocked.push(id);
+            self.connections.unblocked.push(id);
         }
+        true
     }
 
-    /// Whether the client's socket, on which bytes are waiting, may be read now.
+    /// Whether the client's socket, on which bytes are waiting, may be read now. A command of its that waited is handled
+    /// before, if it need not wait any more.
     pub fn may_read(&mut self, id: ConnectionId) -> MayRead {
         let may_read = self.what_allows_reading(id);
         if may_read == MayRead::Later {
@@ -291,37 +287,40 @@ impl<S: Store> Hub<S> {
     }
 
     fn what_allows_reading(&mut self, id: ConnectionId) -> MayRead {
-        let connection = &self.members[id.0 as usize].connection;
-        if connection.has_command_waiting() {
+        let connection = &self.connections.member(id).connection;
+        if connection.has_command_waiting() && !self.resume(id) {
             return MayRead::WhenResumed;
         }
+        let connection = &self.connections.member(id).connection;
         if connection.phase() == Phase::AwaitingLogin {
             return MayRead::WhenLoggedIn;
         }
         if connection.is_blocked() {
             return MayRead::NotDuringAlarm;
         }
-        if self.is_memory_low() && self.would_hold_more(id) {
-            self.connection_mut(id).hold_back();
+        let is_memory_low = self.ground.is_memory_low();
+        if is_memory_low
+            && self.low_memory.keeps_from_reading(id, self.connections.member(id), &mut self.ground.outboxes)
+        {
             return MayRead::NotDuringAlarm;
         }
-        let connection = &self.members[id.0 as usize].connection;
+        let connection = &self.connections.member(id).connection;
         let log_is_behind = self.ground.broker.store().pending_bytes() > LOG_PENDING_MAX_BYTES;
         if connection.has_published() && (log_is_behind || self.ground.broker.is_paging_behind()) {
             // The publish with which it would be told of an alarm is not read.
-            let connection = &mut self.members[id.0 as usize].connection;
+            let connection = &mut self.connections.member(id).connection;
             connection.block_if_alarmed(&mut self.ground.context());
             return if connection.is_blocked() { MayRead::NotDuringAlarm } else { MayRead::Later };
         }
-        let Member { connection, short_queue, .. } = &mut self.members[id.0 as usize];
+        let Member { connection, short_queue, .. } = self.connections.member(id);
         match connection.pressure_on_queues(self.pressure, short_queue, &mut self.ground.context()) {
-            QueuePressure::None if !self.is_memory_low() || self.low_memory.is_finishing(id) => MayRead::Now,
+            QueuePressure::None if !is_memory_low || self.low_memory.is_finishing(id) => MayRead::Now,
             QueuePressure::None | QueuePressure::Consumed => MayRead::Sparingly,
             QueuePressure::Drained => MayRead::Later,
         }
     }
 
-    /// Delivers what can be delivered and confirms what can be confirmed.
+    /// Delivers what can be delivered, confirms what can be confirmed, and lets answers go that waited for the log.
     pub fn pump(&mut self) {
         self.ground.broker.take_pages();
         self.ground.broker.pump(&mut self.ground.outboxes);
@@ -330,50 +329,45 @@ impl<S: Store> Hub<S> {
         }
         self.ground.broker.relieve_memory();
         self.ground.broker.flush_confirms(&mut self.ground.outboxes);
+        self.ground.outboxes.release(self.ground.broker.durable());
     }
 
-    /// Whether [`pump`](Self::pump) may have something to do.
-    pub fn has_work(&self) -> bool {
-        self.ground.broker.has_touched()
-    }
-
-    /// `count` bytes of the connection's outbox were sent. True when it is empty.
-    pub fn sent(&mut self, id: ConnectionId, count: usize) -> bool {
-        let empty = self.ground.outboxes.sent(id, count);
+    /// `count` bytes of the connection's outbox were sent.
+    pub fn sent(&mut self, id: ConnectionId, count: usize) {
+        self.ground.outboxes.sent(id, count);
         if count > 0 {
-            self.members[id.0 as usize].connection.note_sent(count, self.ground.now_ms);
+            self.connections.member(id).connection.note_sent(count, self.ground.now_ms);
         }
         if self.ground.outboxes.has_room(id) {
             if self.ground.broker.waits_for_room(id) {
                 self.ground.broker.connection_drained(id);
             }
             if self.ground.outboxes.let_input_go_on(id) {
-                self.unblocked.push(id);
+                self.connections.unblocked.push(id);
             }
         }
-        empty
     }
 
-    /// The connection is over and everything it should hear was sent.
-    pub fn is_finished(&self, id: ConnectionId) -> bool {
-        self.members[id.0 as usize].connection.phase() == Phase::Closed && self.ground.outboxes.get(id).is_empty()
-    }
-
-    /// Raises or clears the alarm. True when it is over, and those who waited for that were told so.
-    pub fn update_alarm(&mut self) -> bool {
+    /// Raises or clears the alarm, as the resources are now. True when it is over, and those who waited for that were told
+    /// so.
+    pub fn update_alarm(&mut self, resources: Resources) -> bool {
+        if resources.message_memory != self.resources.message_memory {
+            self.set_message_memory(resources.message_memory);
+        }
+        self.resources = resources;
         let used = held_memory_bytes();
         self.ground.outboxes.follow_memory(used);
-        let watermark = self.memory_watermark_bytes;
-        let memory_was_low = self.is_memory_low();
+        let watermark = resources.message_memory.most_bytes;
+        let memory_was_low = self.ground.is_memory_low();
         let memory_low = self.low_memory.follow(used, watermark, self.ground.now_ms);
-        let alarm = Alarm::of(memory_low, self.disk_room.is_low);
+        let alarm = Alarm::of(memory_low, resources.disk_room.is_low);
         if alarm == self.ground.alarm {
-            self.let_next_finish();
+            self.low_memory.let_next_finish(&mut self.connections, &self.ground, watermark);
             return false;
         }
         self.ground.alarm = alarm;
         if memory_was_low && !memory_low {
-            self.let_all_finish();
+            self.low_memory.let_all_finish(&mut self.connections, self.ground.now_ms);
         }
         match alarm {
             Some(alarm) => {
@@ -388,11 +382,18 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    fn set_message_memory(&mut self, memory: MessageMemory) {
+        self.low_memory.watermark_changed();
+        self.ground.outboxes.set_memory_max(memory.most_bytes);
+        self.ground.broker.set_message_memory(memory);
+    }
+
     fn unblock_all(&mut self) {
         let mut context = self.ground.context();
-        for (_, member) in &mut self.members {
+        let Connections { members, unblocked } = &mut self.connections;
+        for (_, member) in members {
             if member.connection.unblock(&mut context) {
-                self.unblocked.push(member.connection.id());
+                unblocked.push(member.connection.id());
             }
         }
     }
@@ -401,7 +402,7 @@ impl<S: Store> Hub<S> {
     /// channel and its connection last as long as `run`.
     pub fn directly<T>(&mut self, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
         // No client can have this id meanwhile: nobody connects before `run` returns.
-        let id = ConnectionId(u32::try_from(self.members.vacant_key()).expect("fewer than 2^32 connections"));
+        let id = self.connections.next_id();
         let (user, vhost) = (self.ground.broker.default_user(), self.ground.broker.default_vhost());
         self.ground.broker.open_connection(id, user, vhost);
         let channel = self.ground.broker.open_channel(id, 1);
@@ -414,16 +415,9 @@ impl<S: Store> Hub<S> {
         outcome
     }
 
-    /// The connections in so many slots from one on, and where the next ones are.
-    pub fn connections_from(&self, from: usize, slots: usize) -> (impl Iterator<Item = &Connection>, Option<usize>) {
-        let end = from.saturating_add(slots).min(self.members.capacity());
-        let connections = (from..end).filter_map(|slot| self.members.get(slot)).map(|member| &member.connection);
-        (connections, (end < self.members.capacity()).then_some(end))
-    }
-
     /// Closes all connections that are meant with 320. Says how many those are.
     pub fn close_where(&mut self, is_meant: impl Fn(&Connection) -> bool, explanation: &str) -> usize {
-        let connections = self.members.iter().map(|(_, member)| &member.connection);
+        let connections = self.connections.members.iter().map(|(_, member)| &member.connection);
         let meant: Vec<ConnectionId> =
             connections.filter(|connection| is_meant(connection)).map(Connection::id).collect();
         meant.iter().for_each(|id| self.force_close(*id, explanation));
@@ -431,27 +425,13 @@ impl<S: Store> Hub<S> {
     }
 
     fn force_close(&mut self, id: ConnectionId, explanation: &str) {
-        let connection = &mut self.members[id.0 as usize].connection;
+        let Connections { members, unblocked } = &mut self.connections;
+        let connection = &mut members[id.0 as usize].connection;
         if connection.is_blocked() || connection.is_held_back() || connection.phase() == Phase::AwaitingLogin {
-            self.unblocked.push(id);
+            unblocked.push(id);
         }
         connection.force_close(explanation, &mut self.ground.context());
         self.rearm(id);
-    }
-
-    /// Those who may be read again: an alarm is over; or they were closed, and the answer to that is still to come; or
-    /// memory is not so low any more, or they hold less of it; or their logins were answered. Some may be gone since.
-    pub fn take_unblocked(&mut self) -> Vec<ConnectionId> {
-        std::mem::take(&mut self.unblocked)
-    }
-
-    /// Changes how much memory messages, and clients besides, may take. Publishers are not read above `most_bytes`; the
-    /// alarm follows at the next [`update_alarm`](Self::update_alarm).
-    pub fn set_message_memory(&mut self, memory: MessageMemory) {
-        self.memory_watermark_bytes = memory.most_bytes;
-        self.low_memory.watermark_changed();
-        self.ground.outboxes.set_memory_max(memory.most_bytes);
-        self.ground.broker.set_message_memory(memory);
     }
 }
 
@@ -463,9 +443,9 @@ pub enum MayRead {
     Sparingly,
     /// A queue that it publishes to is full but is being drained, or the disk is behind: ask again soon.
     Later,
-    /// Not until a command that waits for the disk [was resumed](Hub::resume).
+    /// Not until a command that waits for the disk need not wait any more.
     WhenResumed,
-    /// Not until its [login was answered](Hub::login_answered).
+    /// Not until its login was answered.
     WhenLoggedIn,
     /// Not until the alarm is over.
     NotDuringAlarm,

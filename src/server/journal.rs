@@ -107,6 +107,7 @@ impl<D: Disk> OpenedLog<D> {
             segment_bytes,
             next_segment_is_missing: false,
             disk_check_due_ms: 0,
+            disk_room: DiskRoom::default(),
         })
     }
 }
@@ -173,6 +174,7 @@ pub struct Journal<D: Disk, W: Workers<D>> {
     next_segment_is_missing: bool,
     /// When the room on the disk is to be looked at again.
     disk_check_due_ms: u64,
+    disk_room: DiskRoom,
 }
 
 impl<D: Disk, W: Workers<D>> Journal<D, W> {
@@ -181,8 +183,8 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
         &mut self.workers
     }
 
-    /// Takes what the writer and the pager reported since the last turn: confirms and answers that waited go out, and
-    /// pages that were asked for are there.
+    /// Takes what the writer and the pager reported since the last turn: confirms and answers that waited go out with
+    /// the next [pump](Hub::pump), and pages that were asked for are there.
     ///
     /// # Errors
     /// The writer's, the pager's or the loader's. The broker has to stop: its queues must not go on without messages that
@@ -194,13 +196,9 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     }
 
     fn take_progress(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
-        let mut progressed = false;
         while let Some(report) = self.workers.writer_report() {
             match report {
-                Report::Done(done) => {
-                    hub.broker_mut().store_mut().batch_done(done)?;
-                    progressed = true;
-                }
+                Report::Done(done) => hub.broker_mut().store_mut().batch_done(done)?,
                 Report::Failed(error) => return Err(error),
                 Report::NoRoom => {
                     self.next_segment_is_missing = true;
@@ -209,9 +207,6 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
                 Report::FreeBytes(_) => self.next_segment_is_missing = false,
                 Report::Checkpointed => {}
             }
-        }
-        if progressed {
-            hub.log_progressed();
         }
         Ok(())
     }
@@ -288,7 +283,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     pub fn next_deadline_ms(&self, hub: &Hub<LogStore>) -> Option<u64> {
         let store = hub.broker().store();
         let sync = store.sync_wanted_by_ms().filter(|_| !store.is_writing());
-        let looks_again = hub.condition().disk_room.is_low || self.pager_is_stalled;
+        let looks_again = self.disk_room.is_low || self.pager_is_stalled;
         let alarm = looks_again.then_some(self.disk_check_due_ms);
         sync.into_iter().chain(alarm).min()
     }
@@ -300,7 +295,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     }
 
     /// Looks whether there is room on the disk, now and then.
-    pub fn check_disk(&mut self, hub: &mut Hub<LogStore>, now_ms: u64) {
+    pub fn check_disk(&mut self, hub: &Hub<LogStore>, now_ms: u64) {
         if now_ms < self.disk_check_due_ms {
             return;
         }
@@ -308,7 +303,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
         if self.pager_is_stalled {
             self.workers.ask_pager(PageRequest::Retry);
         }
-        let mut is_low = hub.condition().disk_room.is_low;
+        let mut is_low = self.disk_room.is_low;
         let free_bytes = match self.disk.free_bytes() {
             Ok(free_bytes) => {
                 let segment_bytes = if self.next_segment_is_missing { self.segment_bytes } else { 0 };
@@ -324,7 +319,12 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
                 None
             }
         };
-        hub.set_disk_room(DiskRoom { is_low, free_bytes, limit_bytes: self.disk_free_limit_bytes });
+        self.disk_room = DiskRoom { is_low, free_bytes, limit_bytes: self.disk_free_limit_bytes };
+    }
+
+    /// The room on the disk, as it was when it was last looked at.
+    pub fn disk_room(&self) -> DiskRoom {
+        self.disk_room
     }
 
     /// Writes everything that is left, a checkpoint, and the word that there is no more.

@@ -13,15 +13,25 @@ const NOBODY: &[u8] = b"\0guest\0guess";
 const REFUSED: &str = "connection.close 403 ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For \
                        details see the broker logfile.";
 
-/// Who waits for an answer, and what it will be.
+type Answers = Rc<RefCell<Vec<(LoginTicket, Verdict)>>>;
+
 #[derive(Clone, Default)]
-struct Slow(Rc<RefCell<Vec<(LoginTicket, Verdict)>>>);
+struct Slow {
+    /// Who waits for an answer, and what it will be.
+    asked: Answers,
+    /// Answers that nobody took yet.
+    answered: Answers,
+}
 
 impl Doorkeeper for Slow {
     fn ask(&self, LoginRequest { ticket, credentials, .. }: LoginRequest) -> Option<Verdict> {
         let is_guest = &*credentials.password == b"guest";
-        self.0.borrow_mut().push((ticket, if is_guest { Verdict::Allowed } else { Verdict::Refused }));
+        self.asked.borrow_mut().push((ticket, if is_guest { Verdict::Allowed } else { Verdict::Refused }));
         None
+    }
+
+    fn next_verdict(&self) -> Option<(LoginTicket, Verdict)> {
+        self.answered.borrow_mut().pop()
     }
 }
 
@@ -34,12 +44,17 @@ impl Slow {
     }
 
     fn answer_all(&self, world: &mut World) {
-        self.0.take().into_iter().for_each(|(ticket, verdict)| world.hub.login_answered(ticket, verdict));
+        self.asked.take().into_iter().for_each(|answer| self.answer(world, answer));
+    }
+
+    fn answer(&self, world: &mut World, answer: (LoginTicket, Verdict)) {
+        self.answered.borrow_mut().push(answer);
+        world.pass(0);
     }
 }
 
 fn phase(world: &World, id: ConnectionId) -> Phase {
-    world.hub.connection(id).expect("it is connected").phase()
+    world.hub.connections().get(id).expect("it is connected").phase()
 }
 
 #[test]
@@ -70,13 +85,12 @@ fn nothing_more_is_read_or_handled_while_a_login_is_checked() {
     world.send(id, &said);
     assert_eq!(world.heard(id), ["connection.start"]);
     assert_eq!(world.hub.may_read(id), MayRead::WhenLoggedIn);
-    assert!(!world.hub.resume(id));
-    let kept = world.hub.connection(id).unwrap().partial_len();
+    let kept = world.hub.connections().get(id).unwrap().partial_len();
     assert!((1..said.len()).contains(&kept), "what came behind is kept");
-    assert_eq!(world.hub.take_unblocked(), []);
+    assert_eq!(world.take_unblocked(), []);
     slow.answer_all(&mut world);
     assert_eq!(world.heard(id), ["connection.tune", "connection.open-ok", "channel.open-ok"]);
-    assert_eq!(world.hub.take_unblocked(), [id]);
+    assert_eq!(world.take_unblocked(), [id]);
     assert_eq!(world.hub.may_read(id), MayRead::Now);
 }
 
@@ -87,7 +101,7 @@ fn a_login_that_takes_too_long_ends_with_the_handshake_and_its_answer_is_for_nob
     world.send(id, &conversation(GUEST, 0));
     world.heard(id);
     assert_eq!(world.until_over(id), (vec![], 10_000));
-    assert_eq!(world.hub.connection(id).unwrap().close_reason(), Some(&CloseReason::HandshakeTimeout));
+    assert_eq!(world.hub.connections().get(id).unwrap().close_reason(), Some(&CloseReason::HandshakeTimeout));
     slow.answer_all(&mut world);
     assert_eq!(world.heard(id), [""; 0]);
     assert_eq!(phase(&world, id), Phase::Closed);
@@ -99,13 +113,13 @@ fn an_answer_for_somebody_who_hung_up_lets_nobody_else_in() {
     let gone = world.connect(HERE);
     world.send(gone, &conversation(GUEST, 0));
     world.hub.disconnect(gone);
-    let late = slow.0.take();
-    late.iter().for_each(|(ticket, verdict)| world.hub.login_answered(*ticket, *verdict));
+    let late = slow.asked.take();
+    late.iter().for_each(|answer| slow.answer(&mut world, *answer));
     // Another has its id, waits for its own answer, and is not let in by that.
     let id = world.connect(HERE);
     assert_eq!(id, gone);
     world.send(id, &conversation(NOBODY, 0));
-    late.iter().for_each(|(ticket, verdict)| world.hub.login_answered(*ticket, *verdict));
+    late.iter().for_each(|answer| slow.answer(&mut world, *answer));
     assert_eq!(world.heard(id), ["connection.start"]);
     assert_eq!(phase(&world, id), Phase::AwaitingLogin);
     slow.answer_all(&mut world);
@@ -117,9 +131,9 @@ fn only_the_first_answer_counts() {
     let (mut world, slow) = Slow::world();
     let id = world.connect(HERE);
     world.send(id, &conversation(NOBODY, 0));
-    let [(ticket, verdict)] = slow.0.take()[..] else { panic!("one question") };
-    world.hub.login_answered(ticket, verdict);
-    world.hub.login_answered(ticket, Verdict::Allowed);
+    let [(ticket, verdict)] = slow.asked.take()[..] else { panic!("one question") };
+    slow.answer(&mut world, (ticket, verdict));
+    slow.answer(&mut world, (ticket, Verdict::Allowed));
     assert_eq!(world.heard(id), ["connection.start", REFUSED]);
     assert_eq!(phase(&world, id), Phase::Closing);
 }
@@ -131,10 +145,10 @@ fn a_broker_that_stops_does_not_wait_for_logins() {
     world.send(id, &conversation(GUEST, 0));
     world.heard(id);
     world.hub.close_where(|_| true, "because");
-    assert_eq!(world.hub.take_unblocked(), [id], "its end of the stream is to be read");
+    assert_eq!(world.take_unblocked(), [id], "its end of the stream is to be read");
     assert_eq!(world.hub.may_read(id), MayRead::Now);
-    assert!(world.hub.is_finished(id));
+    assert!(world.hub.outboxes().get(id).is_finished());
     slow.answer_all(&mut world);
     assert_eq!(world.heard(id), [""; 0]);
-    assert!(world.hub.is_finished(id));
+    assert!(world.hub.outboxes().get(id).is_finished());
 }

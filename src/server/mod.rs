@@ -33,7 +33,7 @@ mod memory_tests;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{DiskRoom, Hub, HubSettings, MayRead};
+pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart};
 pub use journal::{Failure, Journal, OpenedLog};
 pub use workers::Workers;
 

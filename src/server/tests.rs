@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::hub::LOG_PENDING_MAX_BYTES;
-use super::{DiskRoom, Hub, HubSettings, MayRead, hub_settings};
+use super::{Hub, HubSettings, MayRead, Resources, TurnStart, hub_settings};
 use crate::broker::snapshot::PageStart;
 use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, Names, Permissions, UNWRITTEN_PAGES_MAX_BYTES};
@@ -24,7 +24,10 @@ const ELSEWHERE: &str = "192.0.2.7:50000";
 /// A hub and the clock that it is told.
 pub(super) struct World<S: Store = MemoryStore> {
     pub hub: Hub<S>,
+    pub resources: Resources,
     now_ms: u64,
+    /// Those who may be read again, and were not asked for yet.
+    unblocked: Vec<ConnectionId>,
 }
 
 impl World {
@@ -37,13 +40,45 @@ impl World {
     }
 
     pub fn with_settings(settings: HubSettings) -> Self {
-        Self { hub: Hub::new(settings, MemoryStore::default(), 0), now_ms: 0 }
+        Self::with_hub(Hub::new(settings, MemoryStore::default(), 0))
     }
 }
 
 impl<S: Store> World<S> {
     fn with_store(store: S) -> Self {
-        Self { hub: Hub::new(hub_settings(&Config::default(), [7; 32], 0), store, 0), now_ms: 0 }
+        Self::with_hub(Hub::new(hub_settings(&Config::default(), [7; 32], 0), store, 0))
+    }
+
+    fn with_hub(hub: Hub<S>) -> Self {
+        Self { resources: hub.condition().resources, hub, now_ms: 0, unblocked: Vec::new() }
+    }
+
+    /// Raises or clears the alarm. True when it is over.
+    pub fn update_alarm(&mut self) -> bool {
+        self.hub.update_alarm(self.resources)
+    }
+
+    pub fn set_message_memory(&mut self, memory: MessageMemory) {
+        self.resources.message_memory = memory;
+        self.update_alarm();
+    }
+
+    fn set_disk_low(&mut self, is_low: bool) -> bool {
+        self.resources.disk_room.is_low = is_low;
+        self.update_alarm()
+    }
+
+    /// Starts a turn. Says whose time is up.
+    fn start_turn(&mut self) -> Vec<ConnectionId> {
+        let TurnStart { over, unblocked } = self.hub.start_turn(self.now_ms);
+        self.unblocked.extend(unblocked);
+        over
+    }
+
+    /// Those who may be read again since this was last asked.
+    pub fn take_unblocked(&mut self) -> Vec<ConnectionId> {
+        assert_eq!(self.start_turn(), [], "nobody's time is up");
+        std::mem::take(&mut self.unblocked)
     }
 
     pub fn connect(&mut self, from: &str) -> ConnectionId {
@@ -84,13 +119,13 @@ impl<S: Store> World<S> {
     /// So much time passes.
     pub fn pass(&mut self, duration_ms: u64) {
         self.now_ms += duration_ms;
-        assert_eq!(self.hub.start_turn(self.now_ms), [], "nobody's time is up");
+        assert_eq!(self.start_turn(), [], "nobody's time is up");
     }
 
     /// Moves the clock. True when the connection's time was up.
     fn wait_until(&mut self, now_ms: u64, id: ConnectionId) -> bool {
         self.now_ms = now_ms;
-        self.hub.start_turn(now_ms).contains(&id)
+        self.start_turn().contains(&id)
     }
 
     /// Goes from deadline to deadline until the connection's time is up; says what it heard on the way, and when.
@@ -156,7 +191,7 @@ fn the_handshake_has_one_deadline_wherever_it_stalls() {
         let mut world = World::new();
         let id = world.connect(HERE);
         world.send(id, &handshake[..length]);
-        if world.hub.connection(id).unwrap().phase() != Phase::Running {
+        if world.hub.connections().get(id).unwrap().phase() != Phase::Running {
             assert_eq!(world.until_over(id).1, 10_000, "after {length} bytes");
         }
     }
@@ -210,8 +245,7 @@ fn a_client_that_falls_silent_is_dropped_at_the_look_that_rabbitmq_drops_it_at()
 fn a_client_is_watched_anew_when_it_is_read_again() {
     let mut world = World::new();
     let publisher = world.open(2);
-    world.hub.set_disk_room(DiskRoom { is_low: true, ..DiskRoom::default() });
-    world.hub.update_alarm();
+    world.set_disk_low(true);
     world.wait_until(1000, publisher);
     world.send(publisher, &persistent_message(10));
     assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
@@ -219,9 +253,8 @@ fn a_client_is_watched_anew_when_it_is_read_again() {
         assert!(!world.wait_until(at_ms, publisher), "at {at_ms}");
     }
     world.wait_until(20_500, publisher);
-    world.hub.set_disk_room(DiskRoom { is_low: false, ..DiskRoom::default() });
-    assert!(world.hub.update_alarm());
-    assert_eq!(world.hub.take_unblocked(), [publisher]);
+    assert!(world.set_disk_low(false));
+    assert_eq!(world.take_unblocked(), [publisher]);
     assert_eq!(world.until_over(publisher).1, 26_500);
 }
 
@@ -281,13 +314,13 @@ fn a_client_that_is_closed_in_the_middle_of_a_frame_is_understood_to_its_end() {
         assert_eq!(world.heard(id), ["connection.close 320 CONNECTION_FORCED - because"]);
         for part in message[closed_at..].chunks(30_000).chain(message.chunks(30_000)) {
             world.send(id, part);
-            assert!(world.hub.connection(id).unwrap().partial_len() <= KEPT_MAX_BYTES);
+            assert!(world.hub.connections().get(id).unwrap().partial_len() <= KEPT_MAX_BYTES);
         }
-        assert_eq!(world.hub.connection(id).unwrap().phase(), Phase::Closing, "closed at {closed_at}");
+        assert_eq!(world.hub.connections().get(id).unwrap().phase(), Phase::Closing, "closed at {closed_at}");
         let mut close_ok = Vec::new();
         Method::ConnectionCloseOk(connection::CloseOk).encode_frame(0, &mut close_ok);
         world.send(id, &close_ok);
-        assert!(world.hub.is_finished(id));
+        assert!(world.hub.outboxes().get(id).is_finished());
     }
 }
 
@@ -295,12 +328,11 @@ fn a_client_that_is_closed_in_the_middle_of_a_frame_is_understood_to_its_end() {
 fn a_blocked_publisher_that_is_closed_is_read_again() {
     let mut world = World::new();
     let publisher = world.open(0);
-    world.hub.set_disk_room(DiskRoom { is_low: true, ..DiskRoom::default() });
-    world.hub.update_alarm();
+    world.set_disk_low(true);
     world.send(publisher, &persistent_message(10));
     assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
     world.hub.close_where(|_| true, "because");
-    assert_eq!(world.hub.take_unblocked(), [publisher]);
+    assert_eq!(world.take_unblocked(), [publisher]);
     assert_eq!(world.hub.may_read(publisher), MayRead::Now);
 }
 
@@ -387,7 +419,7 @@ fn management_hears_that_it_is_done_when_the_disk_has_it() {
 /// A store whose pager is the test, and a client with a queue of that name.
 fn with_pages(paging_bytes: usize, heartbeat: u16) -> (World<LogStore>, ConnectionId) {
     let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
-    world.hub.set_message_memory(MessageMemory { paging_bytes, most_bytes: usize::MAX });
+    world.set_message_memory(MessageMemory { paging_bytes, most_bytes: usize::MAX });
     let client = world.open(heartbeat);
     let mut declare = Vec::new();
     let transient = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
@@ -428,13 +460,11 @@ fn a_publisher_that_waits_for_the_pager_is_told_of_an_alarm() {
         world.hub.pump();
     }
     assert_eq!(world.hub.may_read(publisher), MayRead::Later);
-    world.hub.set_disk_room(DiskRoom { is_low: true, ..DiskRoom::default() });
-    world.hub.update_alarm();
+    world.set_disk_low(true);
     assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
     assert_eq!(world.heard(publisher), ["connection.blocked"]);
-    world.hub.set_disk_room(DiskRoom { is_low: false, ..DiskRoom::default() });
-    assert!(world.hub.update_alarm());
-    assert_eq!(world.hub.take_unblocked(), [publisher]);
+    assert!(world.set_disk_low(false));
+    assert_eq!(world.take_unblocked(), [publisher]);
     assert_eq!(world.heard(publisher), ["connection.unblocked"]);
 }
 
@@ -477,16 +507,13 @@ fn a_get_waits_for_its_message_and_what_follows_waits_behind_it() {
     world.send(client, &commands);
     assert_eq!(world.heard(client), [""; 0]);
     assert_eq!(world.hub.may_read(client), MayRead::WhenResumed);
-    assert!(!world.hub.resume(client));
     let pages = world.hub.broker_mut().store_mut().pages_mut();
     let Some(PageRequest::Write { page, bytes }) = pages.take_request() else { panic!("nothing left memory") };
     assert!(matches!(pages.take_request(), Some(PageRequest::Read(asked)) if asked == page));
     pages.arrive(page, bytes);
     world.hub.pump();
-    assert!(world.hub.resume(client));
-    world.send(client, &[]);
-    assert_eq!(world.heard(client), ["basic.get-ok", "content", "content", "basic.qos-ok"]);
     assert_eq!(world.hub.may_read(client), MayRead::Now);
+    assert_eq!(world.heard(client), ["basic.get-ok", "content", "content", "basic.qos-ok"]);
 }
 
 #[test]
@@ -540,7 +567,7 @@ fn a_publish_counts_as_confirmed_when_the_confirm_is_sent() {
     let batch = store.take_batch(0).expect("the messages");
     let written = Written { written: batch.last_position(), synced: batch.last_position() };
     store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
-    world.hub.log_progressed();
+    world.hub.pump();
     assert_eq!(world.heard(publisher), ["basic.ack"]);
     assert_eq!(world.hub.broker().totals().confirmed, 3);
 }
@@ -589,9 +616,9 @@ fn every_byte_of_a_client_is_counted_once_however_they_are_cut() {
     for piece_bytes in [1, 7, 1000, 30_000, message.len()] {
         let mut world = World::new();
         let id = world.open(0);
-        let before = world.hub.connection(id).unwrap().traffic();
+        let before = world.hub.connections().get(id).unwrap().traffic();
         message.chunks(piece_bytes).for_each(|piece| world.send(id, piece));
-        let after = world.hub.connection(id).unwrap().traffic();
+        let after = world.hub.connections().get(id).unwrap().traffic();
         assert_eq!(after.received_bytes - before.received_bytes, message.len() as u64, "{piece_bytes} at a time");
         assert!(before.sent_bytes > 0);
     }

@@ -19,7 +19,7 @@ mod stop;
 use super::clients::{Clients, Sending};
 use super::desk::Desk;
 use super::freed_memory::FreedMemory;
-use super::hub::Hub;
+use super::hub::{Hub, Resources, TurnStart};
 use super::huge_pages::HugePages;
 use super::journal::Journal;
 use super::workers::Threads;
@@ -54,6 +54,7 @@ pub(super) struct Server {
     receive_buffer: Vec<u8>,
     read_budget_bytes: usize,
     outbox_max_bytes: usize,
+    message_memory: MessageMemory,
     connections_max: usize,
     /// Listeners that may have clients waiting.
     accepting: Vec<bool>,
@@ -109,6 +110,7 @@ impl Server {
             clock,
             huge_pages,
             freed_memory: FreedMemory::new(),
+            message_memory: hub.condition().resources.message_memory,
             hub,
             journal,
             desk,
@@ -133,14 +135,14 @@ impl Server {
             log::logger().flush();
             let is_quiet = self.wait()?;
             self.now_ms = self.clock.now_ms();
-            for over in self.hub.start_turn(self.now_ms) {
-                self.close_late(over);
-            }
+            let TurnStart { over, unblocked } = self.hub.start_turn(self.now_ms);
+            over.into_iter().for_each(|id| self.close_late(id));
+            unblocked.into_iter().for_each(|id| self.clients.let_go_on(id));
             self.wake(is_quiet);
             self.take_reports()?;
             self.take_readiness();
             self.handle_signals(&reload);
-            self.journal.check_disk(&mut self.hub, self.now_ms);
+            self.journal.check_disk(&self.hub, self.now_ms);
             self.desk.answer(&mut self.hub);
             self.resume_waiting();
             self.pump_and_flush();
@@ -148,7 +150,8 @@ impl Server {
             self.receive();
             self.journal.hand_over(&mut self.hub, self.now_ms);
             self.pump_and_flush();
-            if self.hub.update_alarm() {
+            let resources = Resources { message_memory: self.message_memory, disk_room: self.journal.disk_room() };
+            if self.hub.update_alarm(resources) {
                 self.pump_and_flush();
             }
             let message_bytes = message_memory_bytes();
@@ -164,7 +167,7 @@ impl Server {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
-        if self.clients.to_read_len() > 0 || self.hub.has_work() || self.desk.has_work() || self.journal.has_work() {
+        if self.clients.to_read_len() > 0 || self.desk.has_work() || self.journal.has_work() {
             return Some(Duration::ZERO);
         }
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {

@@ -9,7 +9,7 @@ use crate::wire::{Content, Event, Reply, parse_events};
 use crate::workers::Stepped;
 use leveret::broker::snapshot::{Page, PageStart};
 use leveret::protocol::FieldTable;
-use leveret::server::{Failure, Hub, HubSettings, Journal, OpenedLog};
+use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMode, StorageError, SyncPolicy};
 use std::collections::BTreeMap;
@@ -156,6 +156,10 @@ impl Durable {
         self.disk.claim_free_bytes(if is_low { DISK_FREE_LIMIT_BYTES - 1 } else { u64::MAX });
         self.journal().set_disk_free_limit(DISK_FREE_LIMIT_BYTES);
         self.journal().check_disk(hub, now_ms);
+    }
+
+    pub fn disk_room(&mut self) -> DiskRoom {
+        self.journal().disk_room()
     }
 
     /// Has the loop look at the disk as it does every second: pages for which there was no room are tried again.

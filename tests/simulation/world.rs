@@ -12,7 +12,7 @@ use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits, VhostLimits};
 use leveret::connection::{self, Connection, Doorkeeper, Identity, LoginRequest, Verdict};
-use leveret::server::{Failure, Hub, HubSettings, MayRead};
+use leveret::server::{Failure, Hub, HubSettings, MayRead, Resources};
 use leveret::storage::{LogOptions, LogStore, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -222,7 +222,7 @@ impl<'a> World<'a> {
             1002 => return self.stop_and_start(),
             1003..1008 => return self.look_ahead(),
             1008.. => {
-                let is_low = self.hub.condition().disk_room.is_low;
+                let is_low = self.durable.disk_room().is_low;
                 self.durable.set_low(&mut self.hub, !is_low, self.now_ms);
             }
             0..10 => self.connect(),
@@ -374,7 +374,11 @@ impl<'a> World<'a> {
 
     /// The connection is over and everything was sent: the socket closes.
     fn let_go_if_finished(&mut self, index: usize) -> Step {
-        if self.hub.is_finished(self.clients[index].connection) { self.lose(index, "is done") } else { Ok(()) }
+        if self.hub.outboxes().get(self.clients[index].connection).is_finished() {
+            self.lose(index, "is done")
+        } else {
+            Ok(())
+        }
     }
 
     fn drop_someone(&mut self) -> Step {
@@ -400,7 +404,7 @@ impl<'a> World<'a> {
         self.now_ms += jump_ms;
         let now_ms = self.now_ms;
         self.transcript.note(|| format!("{jump_ms} ms pass"));
-        let over = self.hub.start_turn(now_ms);
+        let over = self.hub.start_turn(now_ms).over;
         self.model.advance(now_ms);
         self.compare(VecDeque::new())?;
         for connection in over {
@@ -410,7 +414,7 @@ impl<'a> World<'a> {
             let silent_ms = now_ms - client.last_delivered_ms;
             let heartbeats = client.heartbeat_s > 0 && silent_ms >= u64::from(client.heartbeat_s) * 2000;
             let handshake = client.phase == Phase::Opening && now_ms - client.connected_ms >= HANDSHAKE_MS;
-            let stopped = self.hub.connection(connection).and_then(|connection| connection.close_reason());
+            let stopped = self.hub.connections().get(connection).and_then(|connection| connection.close_reason());
             if !heartbeats && !handshake && stopped.is_none() {
                 return Err(format!("client {} is given up {silent_ms} ms after its last word", client.id));
             }
@@ -423,11 +427,15 @@ impl<'a> World<'a> {
     fn finish_turn(&mut self) -> Step {
         self.durable.hand_over(&mut self.hub, self.now_ms);
         self.pump()?;
-        self.hub.update_alarm();
+        self.update_alarm(self.hub.condition().resources.message_memory);
         self.compare(VecDeque::new())?;
         self.durable.hand_over_pages(&mut self.hub);
         self.audit_turn(false)?;
         if self.knobs.pace == Pace::AtOnce { self.settle_disk() } else { Ok(()) }
+    }
+
+    fn update_alarm(&mut self, message_memory: MessageMemory) {
+        self.hub.update_alarm(Resources { message_memory, disk_room: self.durable.disk_room() });
     }
 
     fn pump(&mut self) -> Step {
@@ -442,7 +450,7 @@ impl<'a> World<'a> {
             }
             self.compare(VecDeque::new())?;
             self.clients.iter_mut().for_each(Client::note_flush);
-            if !self.hub.has_work() {
+            if !self.hub.broker().has_touched() {
                 return Ok(());
             }
         }
@@ -599,8 +607,9 @@ impl<'a> World<'a> {
                 return self.model.audit_census(&self.hub.broker().census());
             }
             if self.hub.condition().alarm.is_some() {
-                self.hub.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX });
                 self.durable.set_low(&mut self.hub, false, self.now_ms);
+                self.update_alarm(MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX });
+                self.compare(VecDeque::new())?;
             }
             if self.clients.iter().any(|client| client.undelivered() > 0) {
                 // Publishers may have to wait for a queue to drain.
@@ -651,7 +660,7 @@ impl<'a> World<'a> {
     }
 
     fn has_command_waiting(&self, connection: ConnectionId) -> bool {
-        self.hub.connection(connection).is_some_and(Connection::has_command_waiting)
+        self.hub.connections().get(connection).is_some_and(Connection::has_command_waiting)
     }
 
     /// A command that waits for messages that are not in memory is handled when they are. Nobody is told anything of
@@ -661,7 +670,7 @@ impl<'a> World<'a> {
             if !self.has_command_waiting(connection) {
                 break;
             }
-            if self.hub.resume(connection) {
+            if self.hub.may_read(connection) != MayRead::WhenResumed {
                 continue;
             }
             self.durable.hand_over_pages(&mut self.hub);

@@ -5,10 +5,11 @@
 //! alarm would never end: so one at a time may finish it, while messages are few enough to stay in memory. Who sends little
 //! of it while others wait makes room for the next one, and comes again after them.
 
-use super::{Hub, Member};
+use super::Ground;
+use super::connections::{Connections, Member};
 use crate::broker::ConnectionId;
 use crate::broker::store::Store;
-use crate::connection::{Alarm, Phase};
+use crate::connection::{Connection, Outboxes, Phase};
 use std::collections::VecDeque;
 
 /// What may be there of a client's unfinished frames and bodies, in bytes, if it is to be read while memory is low.
@@ -80,96 +81,99 @@ impl LowMemory {
         }
         self.stepped_back_bytes -= std::mem::take(&mut member.stepped_back_bytes);
     }
-}
 
-impl<S: Store> Hub<S> {
-    pub(super) fn is_memory_low(&self) -> bool {
-        self.ground.alarm.is_some_and(Alarm::is_of_memory)
+    /// Whether a client is not to be read now, because it holds memory besides messages and would hold more of it.
+    pub fn keeps_from_reading(&mut self, id: ConnectionId, member: &mut Member, outboxes: &mut Outboxes) -> bool {
+        let keeps = self.would_hold_more(id, member, outboxes);
+        if keeps {
+            member.connection.hold_back();
+        }
+        keeps
     }
 
-    /// Whether a client holds memory besides messages, and more of it when it is read.
-    pub(super) fn would_hold_more(&mut self, id: ConnectionId) -> bool {
-        let member = &mut self.members[id.0 as usize];
+    fn would_hold_more(&mut self, id: ConnectionId, member: &mut Member, outboxes: &mut Outboxes) -> bool {
         if member.connection.phase() != Phase::Running {
             return false;
         }
-        if self.ground.outboxes.holds_input_back_if_full(id) {
+        if outboxes.holds_input_back_if_full(id) {
             return true;
         }
-        if member.connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES || self.low_memory.is_finishing(id) {
+        if member.connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES || self.is_finishing(id) {
             return false;
         }
         if !std::mem::replace(&mut member.waits_to_finish, true) {
-            self.low_memory.unfinished.push_back(id);
+            self.unfinished.push_back(id);
         }
         true
     }
 
     /// Memory is still low: picks who may finish what it is sending, if somebody waits for that and may.
-    pub(super) fn let_next_finish(&mut self) {
-        if self.low_memory.unfinished.is_empty() {
+    pub fn let_next_finish<S: Store>(
+        &mut self,
+        connections: &mut Connections,
+        Ground { broker, now_ms, .. }: &Ground<S>,
+        watermark: usize,
+    ) {
+        if self.unfinished.is_empty() {
             return;
         }
-        self.make_room_for_next();
-        while self.low_memory.finishing.is_none() && self.ground.broker.has_room_for_messages() {
-            let Some(id) = self.low_memory.unfinished.pop_front() else { break };
+        self.make_room_for_next(connections, *now_ms, watermark);
+        while self.finishing.is_none() && broker.has_room_for_messages() {
+            let Some(id) = self.unfinished.pop_front() else { break };
             // It may be gone since, and even have come again.
-            if let Some(member) = self.members.get_mut(id.0 as usize)
+            if let Some(member) = connections.find(id)
                 && std::mem::take(&mut member.waits_to_finish)
             {
-                let now_ms = self.ground.now_ms;
-                self.low_memory.forget(id, member);
-                member.connection.let_go_on(now_ms);
+                self.forget(id, member);
+                member.connection.let_go_on(*now_ms);
                 let received_bytes = member.connection.traffic().received_bytes;
-                let look_at_ms = now_ms + FINISHING_MS;
-                self.low_memory.finishing = Some(Finishing { id, look_at_ms, received_bytes });
-                self.unblocked.push(id);
+                self.finishing = Some(Finishing { id, look_at_ms: now_ms + FINISHING_MS, received_bytes });
+                connections.unblocked.push(id);
             }
         }
     }
 
     /// Looks whether who may finish gets on, now and then. When it does not, it is another's turn.
-    fn make_room_for_next(&mut self) {
-        let now_ms = self.ground.now_ms;
-        let Some(finishing) = self.low_memory.finishing.as_mut().filter(|finishing| finishing.look_at_ms <= now_ms)
-        else {
+    fn make_room_for_next(&mut self, connections: &mut Connections, now_ms: u64, watermark: usize) {
+        let Some(finishing) = self.finishing.as_mut().filter(|finishing| finishing.look_at_ms <= now_ms) else {
             return;
         };
-        let member = &mut self.members[finishing.id.0 as usize];
+        let member = connections.member(finishing.id);
         let received_bytes = member.connection.traffic().received_bytes;
         let gets_on = received_bytes - finishing.received_bytes >= FINISHING_LEAST_BYTES;
         let holds_bytes = member.connection.unfinished_bytes();
-        let share_bytes = self.memory_watermark_bytes / STEPPED_BACK_SHARE;
-        if gets_on || self.low_memory.stepped_back_bytes + holds_bytes > share_bytes {
+        if gets_on || self.stepped_back_bytes + holds_bytes > watermark / STEPPED_BACK_SHARE {
             finishing.look_at_ms = now_ms + FINISHING_MS;
             finishing.received_bytes = received_bytes;
             return;
         }
         // When it sends more, it waits behind the others.
         member.stepped_back_bytes = holds_bytes;
-        self.low_memory.stepped_back_bytes += holds_bytes;
-        self.low_memory.finishing = None;
+        self.stepped_back_bytes += holds_bytes;
+        self.finishing = None;
     }
 
     /// Memory is not low any more: lets everybody be read whom that kept from it.
-    pub(super) fn let_all_finish(&mut self) {
-        self.low_memory.finishing = None;
-        self.low_memory.unfinished.clear();
-        self.low_memory.stepped_back_bytes = 0;
-        for (_, member) in &mut self.members {
+    pub fn let_all_finish(&mut self, connections: &mut Connections, now_ms: u64) {
+        self.finishing = None;
+        self.unfinished.clear();
+        self.stepped_back_bytes = 0;
+        let Connections { members, unblocked } = connections;
+        for (_, member) in members {
             member.waits_to_finish = false;
             member.stepped_back_bytes = 0;
             if member.connection.is_held_back() {
-                member.connection.let_go_on(self.ground.now_ms);
-                self.unblocked.push(member.connection.id());
+                member.connection.let_go_on(now_ms);
+                unblocked.push(member.connection.id());
             }
         }
     }
 
-    /// Who may finish has sent more.
-    pub(super) fn note_progress(&mut self, id: ConnectionId) {
-        if self.members[id.0 as usize].connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES {
-            self.low_memory.finishing = None;
+    /// A client has sent more: if it is who may finish, it may have done so.
+    #[inline]
+    pub fn received_more(&mut self, id: ConnectionId, connection: &Connection) {
+        if self.is_finishing(id) && connection.unfinished_bytes() <= UNFINISHED_MAX_BYTES {
+            self.finishing = None;
         }
     }
 }

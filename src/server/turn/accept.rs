@@ -45,7 +45,7 @@ impl Server {
     }
 
     fn welcome(&mut self, mut socket: Socket) {
-        if self.hub.condition().connections >= self.connections_max {
+        if self.hub.connections().count() >= self.connections_max {
             log::warn!("{}: turned away: {} connections are open", socket.peer_address(), self.connections_max);
             return;
         }

@@ -8,7 +8,7 @@ use crate::server::clients::Sending;
 impl Server {
     /// The other side is gone.
     pub(super) fn lost(&mut self, id: ConnectionId, how: &str) {
-        if let Some(connection) = self.hub.connection(id)
+        if let Some(connection) = self.hub.connections().get(id)
             && connection.close_reason().is_none()
         {
             log::warn!("{}: client unexpectedly closed the connection: {how}", connection.name());
@@ -31,7 +31,7 @@ impl Server {
     /// megabytes perhaps, for a client that doesn't read, and the end would wait behind it, so that a client that is merely
     /// stuck had no way of knowing. Who was told of a close before, and did not answer, still reads it.
     pub(super) fn close_late(&mut self, id: ConnectionId) {
-        let reason = self.hub.connection(id).and_then(Connection::close_reason);
+        let reason = self.hub.connections().get(id).and_then(Connection::close_reason);
         if reason == Some(&CloseReason::MissedHeartbeats)
             && let Some(client) = self.clients.get_mut(id)
         {
@@ -44,7 +44,7 @@ impl Server {
     /// Closes a socket and gives back everything that its connection held.
     fn close(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.remove(id) else { return };
-        if let Some(connection) = self.hub.connection(id) {
+        if let Some(connection) = self.hub.connections().get(id) {
             let reason = connection.close_reason().map_or_else(|| "lost".to_owned(), ToString::to_string);
             log::info!("{}: closed: {reason}", connection.name());
         }

@@ -39,20 +39,17 @@ impl Server {
     /// work on it meanwhile.
     pub(super) fn receive(&mut self) {
         self.resume_waiting();
-        for id in self.hub.take_unblocked() {
-            self.clients.let_go_on(id);
-        }
         self.clients.list_pressed();
         let mut publishers = std::mem::take(&mut self.publishers);
         let budget_bytes = self.read_budget_bytes;
         for _ in 0..self.clients.to_read_len() {
             let Some(id) = self.clients.next_to_read() else { break };
-            match self.hub.connection(id).is_some_and(Connection::has_published) {
+            match self.hub.connections().get(id).is_some_and(Connection::has_published) {
                 true => publishers.push(id),
                 false => self.receive_as_allowed(id, budget_bytes),
             }
         }
-        if !publishers.is_empty() && self.hub.has_work() {
+        if !publishers.is_empty() && self.hub.broker().has_touched() {
             self.pump_and_flush();
         }
         let share_bytes = read_share_bytes(budget_bytes, publishers.len());
@@ -69,8 +66,8 @@ impl Server {
     /// leave memory again when messages are next moved out of it, so this comes before that, too.
     pub(super) fn resume_waiting(&mut self) {
         for id in self.clients.take_awaiting() {
-            self.hub.resume(id);
-            self.put_back(id, false);
+            let waits_on = self.hub.may_read(id) == MayRead::WhenResumed;
+            self.clients.set_reading(id, if waits_on { Reading::AwaitingMessages } else { Reading::Listed });
         }
     }
 
@@ -89,7 +86,7 @@ impl Server {
     /// be waiting there.
     fn put_back(&mut self, id: ConnectionId, drained: bool) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let connection = self.hub.connection(id);
+        let connection = self.hub.connections().get(id);
         let reading = if connection.is_some_and(Connection::has_command_waiting) {
             Reading::AwaitingMessages
         } else if connection.is_some_and(|connection| connection.phase() == Phase::AwaitingLogin) {
@@ -100,14 +97,14 @@ impl Server {
             Reading::Listed
         };
         self.clients.set_reading(id, reading);
-        if self.hub.is_finished(id) {
+        if self.hub.outboxes().get(id).is_finished() {
             self.finish(id);
         }
     }
 
     /// Receives what one client may send this turn.
     fn receive_from(&mut self, id: ConnectionId, budget_bytes: usize) {
-        let is_known = self.hub.connection(id).is_some_and(|connection| connection.user().is_some());
+        let is_known = self.hub.connections().get(id).is_some_and(|connection| connection.user().is_some());
         let budget_bytes = if is_known { budget_bytes } else { budget_bytes.min(STRANGER_READ_BYTES) };
         let mut left_bytes = budget_bytes;
         loop {

@@ -54,7 +54,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(id) else { return };
         let was_resting = client.rest.low_water_bytes > 0;
         let has_room = was_resting || self.resting.ids.len() < RESTING_MAX;
-        let awaited = match self.hub.connection(id).is_some_and(Connection::has_published)
+        let awaited = match self.hub.connections().get(id).is_some_and(Connection::has_published)
             || client.sending != Sending::Open
             || !has_room
         {

@@ -20,7 +20,7 @@ impl Server {
             while let Some(id) = self.hub.next_to_flush() {
                 self.flush(id);
             }
-            if !self.hub.has_work() {
+            if !self.hub.broker().has_touched() {
                 break;
             }
         }
@@ -29,7 +29,7 @@ impl Server {
     /// Sends what waits for one client, as far as its socket takes it.
     pub(super) fn flush(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        let reason = self.hub.connection(id).and_then(Connection::close_reason);
+        let reason = self.hub.connections().get(id).and_then(Connection::close_reason);
         let is_leaving = reason == Some(&CloseReason::ByClient);
         while client.sending == Sending::Open && self.hub.outboxes().get(id).is_sendable() {
             let outbox = self.hub.outboxes().get(id);
@@ -60,7 +60,7 @@ impl Server {
         if self.hub.outboxes().get(id).len() > self.outbox_max_bytes {
             return self.lost(id, "it doesn't read what it is sent");
         }
-        if self.hub.is_finished(id) {
+        if self.hub.outboxes().get(id).is_finished() {
             self.finish(id);
         }
     }

@@ -34,7 +34,7 @@ impl Server {
             match signal {
                 Signal::Reload => {
                     if let Some(Reloaded { message_memory, disk_free_limit_bytes }) = reload() {
-                        self.hub.set_message_memory(message_memory);
+                        self.message_memory = message_memory;
                         self.journal.set_disk_free_limit(disk_free_limit_bytes);
                         log::info!("configuration read again");
                     }
@@ -46,7 +46,7 @@ impl Server {
     }
 
     fn begin_shutdown(&mut self) {
-        log::info!("stopping: closing {} connections", self.hub.condition().connections);
+        log::info!("stopping: closing {} connections", self.hub.connections().count());
         self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         self.listeners.clear();
         self.accepting.clear();
@@ -82,7 +82,7 @@ impl Server {
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
-        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.condition().connections == 0)
+        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.connections().count() == 0)
     }
 }
 
