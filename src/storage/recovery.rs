@@ -116,7 +116,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
             let Some(known) = meta_of_segments(disk, segment_files.keys().copied(), new_ids)? else {
                 return Err(StorageError::NotOurs { file, reason });
             };
-            warnings.push(format!("{file} is not Leveret's, and the log is: {reason}"));
+            warnings.push(format!("{file} is lost, and is made anew from what the log knows"));
             (known, OPENED_LAST_UNKNOWN)
         }
         Err(error) => return Err(error),
