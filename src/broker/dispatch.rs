@@ -343,7 +343,8 @@ impl<S: Store> Broker<S> {
             let Self { queues, consumers, channels, connections, moves_left, books, store, .. } = self;
             let queue = &mut queues[id.0 as usize];
             let mut tables = Tables { consumers, channels, connections, moves_left };
-            if queue.backlog.is_empty() {
+            // Consumers stay in line for a head that is on its way: whose turn it is, is asked when it is here.
+            if queue.backlog.is_empty() || queue.backlog.head_is_away() {
                 return false;
             }
             let Some(consumer) = tables.next_ready(queue) else { return queue.gate.line.front().is_some() };

@@ -327,6 +327,34 @@ mod tests {
         broker.consume(broker.caller(channel), request).unwrap();
     }
 
+    /// Turns at a channel's credit would go on and on where those whose turn it is can be given nothing yet.
+    #[test]
+    fn heads_that_are_on_their_way_do_not_keep_the_pump_busy() {
+        let (mut broker, channel) = broker();
+        broker.set_consumer_prefetch(channel, 0);
+        broker.set_channel_prefetch(channel, 2);
+        let full = declare(&mut broker, b"full");
+        (0..2).for_each(|_| publish(&mut broker, channel, full, &shared_body(vec![7; 64 << 10])));
+        consume(&mut broker, channel, b"full");
+        broker.pump(&mut Nobody);
+        for name in [b"p".as_slice(), b"q"] {
+            let queue = declare(&mut broker, name);
+            (0..8).for_each(|_| publish(&mut broker, channel, queue, &shared_body(vec![7; 64 << 10])));
+            consume(&mut broker, channel, name);
+            broker.pump(&mut Nobody);
+            while broker.page_out(queue, PageOut::All) {}
+            assert!(broker.queue(queue).backlog.head_is_away());
+        }
+        broker.settle(channel, 1, false, crate::broker::Settlement::Acknowledged).unwrap();
+        broker.pump(&mut Nobody);
+        assert!(!broker.has_touched(), "there is nothing to do until a page comes");
+        while broker.take_pages() || broker.has_touched() {
+            broker.pump(&mut Nobody);
+        }
+        assert_eq!(broker.channel(channel).unacknowledged.len(), 2);
+        broker.census();
+    }
+
     #[test]
     fn large_messages_come_back_few_at_a_time() {
         const BODY_BYTES: usize = 1 << 20;
