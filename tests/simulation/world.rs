@@ -22,6 +22,8 @@ const CLIENTS_MAX: usize = 4;
 /// Largest chunk that reaches the broker at once, in bytes.
 const CHUNK_MAX: usize = 64 * 1024;
 const FRAME_MAX: u32 = 131_072;
+/// Pumps in a row until nothing is left to deliver: far more than any life here needs.
+const PUMPS_MAX: usize = 1000;
 /// How long the broker waits for a handshake, in milliseconds.
 const HANDSHAKE_MS: u64 = 10_000;
 /// More slices than an outbox here ever has.
@@ -439,7 +441,7 @@ impl<'a> World<'a> {
     }
 
     fn pump(&mut self) -> Step {
-        loop {
+        for _ in 0..PUMPS_MAX {
             self.hub.pump();
             let touched: Vec<ConnectionId> = std::iter::from_fn(|| self.hub.next_to_flush()).collect();
             for client in &self.clients {
@@ -454,6 +456,7 @@ impl<'a> World<'a> {
                 return Ok(());
             }
         }
+        Err(format!("there is still something to deliver after {PUMPS_MAX} pumps"))
     }
 
     fn audit_turn(&mut self, is_safe: bool) -> Step {
@@ -785,14 +788,7 @@ impl<'a> World<'a> {
         Err("it never starts".to_owned())
     }
 
-    /// Everyone leaves, the queues are deleted: nothing may be left.
-    fn end(&mut self) -> Step {
-        if self.random.percent(30) {
-            self.transcript.note(|| "the broker stops".to_owned());
-            self.hub.close_where(|_| true, "broker forced connection closure with reason 'shutdown'");
-            self.compare(VecDeque::from([Act::Stop]))?;
-            self.rest()?;
-        }
+    fn delete_everything(&mut self) -> Step {
         while !self.clients.is_empty() {
             self.drop_someone()?;
         }
@@ -813,6 +809,25 @@ impl<'a> World<'a> {
         self.rest()?;
         while !self.clients.is_empty() {
             self.drop_someone()?;
+        }
+        Ok(())
+    }
+
+    /// Everyone leaves, the queues are deleted: nothing may be left.
+    fn end(&mut self) -> Step {
+        if self.random.percent(30) {
+            self.transcript.note(|| "the broker stops".to_owned());
+            self.hub.close_where(|_| true, "broker forced connection closure with reason 'shutdown'");
+            self.compare(VecDeque::from([Act::Stop]))?;
+            self.rest()?;
+        }
+        loop {
+            let starts = self.starts;
+            self.delete_everything()?;
+            if self.starts == starts {
+                break;
+            }
+            // The disk failed in the middle of it, and what was not confirmed to be deleted may be back.
         }
         let census = self.hub.broker().census();
         if census != Census::default() {
