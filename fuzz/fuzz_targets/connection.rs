@@ -104,7 +104,7 @@ impl Listener {
 }
 
 fn take_and_check(broker: &mut Broker, id: ConnectionId, listener: &mut Listener) {
-    if let Some(connection) = broker.hub.connection(id) {
+    if let Some(connection) = broker.hub.connections().get(id) {
         listener.frame_max = connection.tuning().1;
     }
     let wire = broker.take_outbox(id);
@@ -135,7 +135,7 @@ fn round_trip(broker: &mut Broker, bystander: ConnectionId) {
     broker.receive(bystander, &wire);
     let delivered = broker.take_outbox(bystander);
     assert!(delivered.ends_with(&frame(FrameType::Body as u8, 1, BYSTANDER_BODY)), "the bystander was not served");
-    assert_eq!(broker.hub.connection(bystander).map(|connection| connection.phase()), Some(Phase::Running));
+    assert_eq!(broker.hub.connections().get(bystander).map(|connection| connection.phase()), Some(Phase::Running));
 }
 
 /// Deletes the queues that the client left behind.

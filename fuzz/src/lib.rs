@@ -138,6 +138,6 @@ impl Broker {
     /// Lets time pass. Returns the connections whose time is up.
     pub fn pass(&mut self, milliseconds: u64) -> Vec<ConnectionId> {
         self.now_ms += milliseconds;
-        self.hub.start_turn(self.now_ms)
+        self.hub.start_turn(self.now_ms).over
     }
 }

@@ -171,8 +171,9 @@ fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Con
         header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
     }
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
-    let content = Framed { frames: &frames, header_frame_length, shared_body: shared_body.as_ref() };
-    route_and_publish(channel.caller, last, exchange, content, attributes, &extra_keys, context)
+    let shared_body = shared_body.as_ref();
+    let content = Framed { frames: &frames, header_frame_length, shared_body, attributes, extra_keys: &extra_keys };
+    route_and_publish(channel.caller, last, exchange, content, context)
 }
 
 #[cfg(test)]

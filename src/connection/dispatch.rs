@@ -140,17 +140,16 @@ impl Connection {
     /// durable, and everything written after it leaves behind it.
     fn answer_when<S: Store>(
         &self,
-        durable_at: LogPosition,
         channel_number: u16,
         nowait: bool,
-        method: &Method<'_>,
+        answer: &Done<Method<'_>>,
         context: &mut Context<'_, S>,
     ) {
-        let awaited = context.broker.await_durable(durable_at);
+        let awaited = context.broker.await_durable(answer.durable_at);
         if let Some(position) = awaited.filter(|_| !nowait) {
             context.outboxes.hold(self.id, position);
         }
-        self.answer(channel_number, nowait, method, context);
+        self.answer(channel_number, nowait, &answer.value, context);
     }
 
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
@@ -160,20 +159,20 @@ impl Connection {
             Method::QueueBind(bind) => {
                 let queue::Bind { queue, exchange, routing_key, arguments, .. } = bind;
                 let done = context.broker.bind_queue(caller, queue, exchange, routing_key, arguments)?;
-                self.answer_when(done.durable_at, number, bind.nowait, &Method::QueueBindOk(queue::BindOk), context);
+                self.answer_when(number, bind.nowait, &done.map(|_| Method::QueueBindOk(queue::BindOk)), context);
                 Ok(())
             }
             Method::QueueUnbind(unbind) => {
                 let queue::Unbind { queue, exchange, routing_key, arguments, .. } = unbind;
                 let done = context.broker.unbind_queue(caller, queue, exchange, routing_key, &arguments)?;
-                self.answer_when(done.durable_at, number, false, &Method::QueueUnbindOk(queue::UnbindOk), context);
+                self.answer_when(number, false, &done.map(|_| Method::QueueUnbindOk(queue::UnbindOk)), context);
                 Ok(())
             }
             Method::QueuePurge(purge) => {
                 let Done { value: message_count, durable_at } =
                     context.broker.purge_queue(caller, purge.queue, context.outboxes)?;
                 let answer = Method::QueuePurgeOk(queue::PurgeOk { message_count });
-                self.answer_when(durable_at, number, purge.nowait, &answer, context);
+                self.answer_when(number, purge.nowait, &Done { value: answer, durable_at }, context);
                 Ok(())
             }
             Method::QueueDelete(delete) => {
@@ -185,7 +184,7 @@ impl Connection {
                     context.outboxes,
                 )?;
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
-                self.answer_when(durable_at, number, delete.nowait, &answer, context);
+                self.answer_when(number, delete.nowait, &Done { value: answer, durable_at }, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
                 Ok(())
             }
@@ -212,7 +211,7 @@ impl Connection {
             message_count: declared.message_count,
             consumer_count: declared.consumer_count,
         });
-        self.answer_when(durable_at, number, nowait, &answer, context);
+        self.answer_when(number, nowait, &Done { value: answer, durable_at }, context);
         Ok(())
     }
 
@@ -234,28 +233,22 @@ impl Connection {
                     let request = ExchangeRequest { name, kind, durable, auto_delete, internal, arguments };
                     context.broker.declare_exchange(caller, request)?.durable_at
                 };
-                self.answer_when(durable_at, number, nowait, &Method::ExchangeDeclareOk(exchange::DeclareOk), context);
+                let answer = Done { value: Method::ExchangeDeclareOk(exchange::DeclareOk), durable_at };
+                self.answer_when(number, nowait, &answer, context);
             }
             Method::ExchangeDelete(delete) => {
                 let done = context.broker.delete_exchange(caller, delete.exchange, delete.if_unused)?;
                 self.answer_when(
-                    done.durable_at,
                     number,
                     delete.nowait,
-                    &Method::ExchangeDeleteOk(exchange::DeleteOk),
+                    &done.map(|_| Method::ExchangeDeleteOk(exchange::DeleteOk)),
                     context,
                 );
             }
             Method::ExchangeBind(bind) => {
                 let exchange::Bind { source, destination, routing_key, arguments, .. } = bind;
                 let done = context.broker.bind_exchange(caller, source, destination, routing_key, arguments)?;
-                self.answer_when(
-                    done.durable_at,
-                    number,
-                    bind.nowait,
-                    &Method::ExchangeBindOk(exchange::BindOk),
-                    context,
-                );
+                self.answer_when(number, bind.nowait, &done.map(|_| Method::ExchangeBindOk(exchange::BindOk)), context);
             }
             Method::ExchangeUnbind(unbind) => {
                 let done = context.broker.unbind_exchange(
@@ -266,10 +259,9 @@ impl Connection {
                     &unbind.arguments,
                 )?;
                 self.answer_when(
-                    done.durable_at,
                     number,
                     unbind.nowait,
-                    &Method::ExchangeUnbindOk(exchange::UnbindOk),
+                    &done.map(|_| Method::ExchangeUnbindOk(exchange::UnbindOk)),
                     context,
                 );
             }
@@ -302,7 +294,7 @@ impl Connection {
                 Method::TxRollbackOk(tx::RollbackOk)
             }
         };
-        self.answer_when(durable_at, number, false, &answer, context);
+        self.answer_when(number, false, &Done { value: answer, durable_at }, context);
         Ok(())
     }
 

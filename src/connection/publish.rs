@@ -200,8 +200,8 @@ impl Connection {
         }
         let Some(attributes) = last_publish.attributes_of(content.properties()) else { return 0 };
         let Ok(exchange) = last_publish.resolve_exchange(*caller, context.broker) else { return 0 };
-        let content = Framed { frames, header_frame_length, shared_body: None };
-        let published = route_and_publish(*caller, last_publish, exchange, content, attributes, &[], context);
+        let content = Framed { frames, header_frame_length, shared_body: None, attributes, extra_keys: &[] };
+        let published = route_and_publish(*caller, last_publish, exchange, content, context);
         debug_assert!(published.is_ok(), "only a transaction refuses a publish");
         *incoming = Incoming::Method;
         self.published = true;
@@ -238,6 +238,9 @@ pub(super) struct Framed<'a> {
     pub frames: &'a [u8],
     pub header_frame_length: usize,
     pub shared_body: Option<&'a Bytes>,
+    pub attributes: Attributes,
+    /// Routing keys besides that of its address.
+    pub extra_keys: &'a [ShortString],
 }
 
 /// Publishes a content to where the channel's last method says.
@@ -247,14 +250,12 @@ pub(super) fn route_and_publish<S: Store>(
     last: &mut LastPublish,
     exchange: ExchangeId,
     content: Framed<'_>,
-    attributes: Attributes,
-    extra_keys: &[ShortString],
     context: &mut Context<'_, S>,
 ) -> Result<(), AmqpError> {
     let id = caller.channel;
     let broker = &mut *context.broker;
     let LastPublish { address, mandatory, queues, epoch, newest_queue, .. } = last;
-    let Framed { frames, header_frame_length, shared_body } = content;
+    let Framed { frames, header_frame_length, shared_body, attributes, extra_keys } = content;
     let content = Content { address, frames, header_frame_length, shared_body };
     let publication = Publication { content, attributes, mandatory: *mandatory };
     if broker.is_transactional(id) {

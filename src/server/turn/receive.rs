@@ -26,6 +26,14 @@ fn read_share_bytes(budget_bytes: usize, publishers: usize) -> usize {
     share_bytes.clamp(READ_SHARE_LEAST_BYTES.min(budget_bytes), budget_bytes)
 }
 
+/// What is read at once of a client that has logged in as a user, or not yet.
+fn read_at_once_bytes(budget_bytes: usize, user: Option<&str>) -> usize {
+    match user {
+        Some(_) => budget_bytes,
+        None => budget_bytes.min(STRANGER_READ_BYTES),
+    }
+}
+
 /// What one receive brought.
 struct Intake {
     count: usize,
@@ -104,8 +112,8 @@ impl Server {
 
     /// Receives what one client may send this turn.
     fn receive_from(&mut self, id: ConnectionId, budget_bytes: usize) {
-        let is_known = self.hub.connections().get(id).is_some_and(|connection| connection.user().is_some());
-        let budget_bytes = if is_known { budget_bytes } else { budget_bytes.min(STRANGER_READ_BYTES) };
+        let user = self.hub.connections().get(id).and_then(Connection::user);
+        let budget_bytes = read_at_once_bytes(budget_bytes, user);
         let mut left_bytes = budget_bytes;
         loop {
             let Some(Intake { count, streamed, drained }) = self.receive_once(id, budget_bytes) else { return };
@@ -174,6 +182,13 @@ mod tests {
         }
         let shared = read_share_bytes(BUDGET_BYTES, READ_BUDGETS_PER_TURN + 1);
         assert_eq!(shared, BUDGET_BYTES * READ_BUDGETS_PER_TURN / (READ_BUDGETS_PER_TURN + 1));
+    }
+
+    #[test]
+    fn little_is_read_at_once_of_who_has_not_logged_in() {
+        assert_eq!(read_at_once_bytes(BUDGET_BYTES, None), STRANGER_READ_BYTES);
+        assert_eq!(read_at_once_bytes(STRANGER_READ_BYTES / 2, None), STRANGER_READ_BYTES / 2);
+        assert_eq!(read_at_once_bytes(BUDGET_BYTES, Some("guest")), BUDGET_BYTES);
     }
 
     #[test]
