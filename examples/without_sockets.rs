@@ -40,12 +40,15 @@ fn hello_world() -> Vec<String> {
     let consume = basic::Consume { queue: b"hello", consumer_tag: b"me", no_ack: true, ..Default::default() };
     Method::BasicConsume(consume).encode_frame(1, &mut wire);
 
-    // One turn of the loop: time, input, deliveries, output.
+    // One turn of the loop: time, input, deliveries and output.
     hub.start_turn(now_ms);
     hub.receive(client, &wire);
-    hub.pump();
-    let mut sent = hub.outboxes().get(client).contiguous().expect("small bodies are copied").to_vec();
-    hub.sent(client, sent.len());
+    let mut sent = Vec::new();
+    while let Some(client) = hub.next_to_flush() {
+        let bytes = hub.outboxes().get(client).contiguous().expect("small bodies are copied").to_vec();
+        hub.sent(client, bytes.len());
+        sent.extend(bytes);
+    }
 
     let mut lines = Vec::new();
     while let Some(frame) = parse_frame(&sent, FRAME_MAX).expect("frames") {

@@ -19,8 +19,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 const CHANNEL: u16 = 1;
 /// What one receive brings at most, in bytes.
 const READ_BUDGET_BYTES: usize = 128 * 1024;
-/// Rounds of delivering and sending in one turn, as in the server.
-const PUMP_ROUNDS_MAX: usize = 4;
 
 /// A store whose writer does its part at once.
 pub trait Log: Store {
@@ -117,16 +115,10 @@ impl<S: Log> Loop<S> {
     }
 
     fn pump_and_flush(&mut self) {
-        for _ in 0..PUMP_ROUNDS_MAX {
-            self.hub.pump();
-            while let Some(id) = self.hub.next_to_flush() {
-                let waiting = self.hub.outboxes().get(id).len();
-                self.sent[id.0 as usize] += waiting;
-                self.hub.sent(id, waiting);
-            }
-            if !self.hub.broker().has_touched() {
-                return;
-            }
+        while let Some(id) = self.hub.next_to_flush() {
+            let waiting = self.hub.outboxes().get(id).len();
+            self.sent[id.0 as usize] += waiting;
+            self.hub.sent(id, waiting);
         }
     }
 

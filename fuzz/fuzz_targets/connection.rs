@@ -190,7 +190,7 @@ fuzz_target!(|input: &[u8]| {
         } else {
             for piece in pieces(*how, stream) {
                 broker.receive(client, piece);
-                broker.hub.pump();
+                broker.deliver();
             }
         }
         take_and_check(&mut broker, client, &mut listener);

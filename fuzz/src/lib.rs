@@ -118,12 +118,17 @@ impl Broker {
         self.hub.receive(id, &buffer);
     }
 
+    /// Delivers what can be delivered.
+    pub fn deliver(&mut self) {
+        while self.hub.next_to_flush().is_some() {}
+    }
+
     /// Sends everything that waits for a client.
     pub fn take_outbox(&mut self, id: ConnectionId) -> Vec<u8> {
         const SLICES: usize = 64;
         let mut taken = Vec::new();
         loop {
-            self.hub.pump();
+            self.deliver();
             let before = taken.len();
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.hub.outboxes().get(id).io_slices(&mut slices);

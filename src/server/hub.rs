@@ -22,6 +22,8 @@ const TIMER_TICK_MS: u64 = 10;
 /// Bytes appended to the log and not given to its writer beyond which publishers are read no further for a moment.
 pub(super) const LOG_PENDING_MAX_BYTES: usize = 24 << 20;
 
+/// Rounds of delivering and sending in one turn, before others get their go.
+const PUMP_ROUNDS_MAX: usize = 4;
 /// Logins whose checks took their time and that are gone on with in one turn, so that others get theirs.
 const VERDICTS_PER_TURN: usize = 128;
 
@@ -74,6 +76,8 @@ pub struct HubSettings {
 pub struct Hub<S: Store> {
     ground: Ground<S>,
     connections: Connections,
+    /// How often was delivered since there was last nothing to flush.
+    pump_rounds: usize,
     timers: TimerWheel<ConnectionId>,
     expired_timers: Vec<ConnectionId>,
     /// The doorkeeper may have more verdicts than were taken.
@@ -121,6 +125,7 @@ impl<S: Store> Hub<S> {
         Self {
             ground,
             connections: Connections::default(),
+            pump_rounds: 0,
             timers: TimerWheel::new(now_ms, TIMER_TICK_MS),
             expired_timers: Vec::new(),
             more_verdicts: false,
@@ -148,11 +153,6 @@ impl<S: Store> Hub<S> {
 
     pub fn outboxes(&self) -> &Outboxes {
         &self.ground.outboxes
-    }
-
-    /// The next client that something was written for since it was last flushed.
-    pub fn next_to_flush(&mut self) -> Option<ConnectionId> {
-        self.ground.outboxes.next_touched()
     }
 
     /// Starts a turn at `now_ms`, on a clock that never goes back.
@@ -320,8 +320,28 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    /// Delivers what can be delivered, and says for whom something was written since it was last flushed, one after the
+    /// other. What is sent meanwhile makes room for more, which comes in the next round. `None` when there is nothing more to
+    /// do, or others have waited long enough; the next call starts anew.
+    pub fn next_to_flush(&mut self) -> Option<ConnectionId> {
+        loop {
+            if self.pump_rounds > 0
+                && let Some(id) = self.ground.outboxes.next_touched()
+            {
+                return Some(id);
+            }
+            let goes_on = self.pump_rounds < PUMP_ROUNDS_MAX && self.ground.broker.has_touched();
+            if self.pump_rounds > 0 && !goes_on {
+                self.pump_rounds = 0;
+                return None;
+            }
+            self.pump_rounds += 1;
+            self.pump();
+        }
+    }
+
     /// Delivers what can be delivered, confirms what can be confirmed, and lets answers go that waited for the log.
-    pub fn pump(&mut self) {
+    fn pump(&mut self) {
         self.ground.broker.take_pages();
         self.ground.broker.pump(&mut self.ground.outboxes);
         while self.ground.broker.take_pages() {

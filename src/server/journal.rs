@@ -184,7 +184,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     }
 
     /// Takes what the writer and the pager reported since the last turn: confirms and answers that waited go out with
-    /// the next [pump](Hub::pump), and pages that were asked for are there.
+    /// what is [next to flush](Hub::next_to_flush), and pages that were asked for are there.
     ///
     /// # Errors
     /// The writer's, the pager's or the loader's. The broker has to stop: its queues must not go on without messages that

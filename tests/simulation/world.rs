@@ -139,6 +139,8 @@ enum Act {
 
 pub struct World<'a> {
     hub: Hub<LogStore>,
+    /// Whose outboxes are to be flushed.
+    touched: Vec<ConnectionId>,
     durable: Durable,
     knobs: Knobs,
     /// How often a broker was started.
@@ -177,6 +179,7 @@ impl<'a> World<'a> {
         let plan = Plan::new(&mut random, !knobs.pages);
         Self {
             hub,
+            touched: Vec::new(),
             durable,
             knobs,
             starts: 1,
@@ -440,10 +443,14 @@ impl<'a> World<'a> {
         self.hub.update_alarm(Resources { message_memory, disk_room: self.durable.disk_room() });
     }
 
+    fn deliver_all(&mut self) {
+        self.touched.extend(std::iter::from_fn(|| self.hub.next_to_flush()));
+    }
+
     fn pump(&mut self) -> Step {
         for _ in 0..PUMPS_MAX {
-            self.hub.pump();
-            let touched: Vec<ConnectionId> = std::iter::from_fn(|| self.hub.next_to_flush()).collect();
+            self.deliver_all();
+            let touched = std::mem::take(&mut self.touched);
             for client in &self.clients {
                 let written = self.hub.outboxes().get(client.connection).len();
                 if !client.is_flushed(written) && !touched.contains(&client.connection) {
@@ -682,7 +689,7 @@ impl<'a> World<'a> {
                     self.durable.look_at_disk(&mut self.hub, self.now_ms)?;
                 }
                 self.durable.take_reports(&mut self.hub)?;
-                self.hub.pump();
+                self.deliver_all();
             } else {
                 // It waits for its client to read.
                 break;
@@ -768,6 +775,7 @@ impl<'a> World<'a> {
             match Durable::start(&disk, &self.knobs.log, settings(&self.knobs, self.starts), self.now_ms) {
                 Ok((hub, durable)) => {
                     (self.hub, self.durable) = (hub, durable);
+                    self.touched.clear();
                     self.model.restart(survivors);
                     self.bare = true;
                     self.advance(0)?;

@@ -9,20 +9,12 @@ use std::io::IoSlice;
 
 /// Parts of an outbox that go to the system in one call.
 const SEND_PARTS_MAX: usize = 64;
-/// Rounds of delivering and sending in one turn, before others get their go.
-const PUMP_ROUNDS_MAX: usize = 4;
 
 impl Server {
     /// Delivers and sends until there is nothing to do, or others have waited long enough.
     pub(super) fn pump_and_flush(&mut self) {
-        for _ in 0..PUMP_ROUNDS_MAX {
-            self.hub.pump();
-            while let Some(id) = self.hub.next_to_flush() {
-                self.flush(id);
-            }
-            if !self.hub.broker().has_touched() {
-                break;
-            }
+        while let Some(id) = self.hub.next_to_flush() {
+            self.flush(id);
         }
     }
 
