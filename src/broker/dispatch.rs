@@ -238,7 +238,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// Hands a message that is still in the receive buffer to a consumer of an empty queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hand_over(&mut self, id: QueueId, content: &Content<'_>, effects: &mut impl Effects) -> HandOver {
         let Self { queues, consumers, channels, connections, moves_left, books, .. } = self;
         let queue = &mut queues[id.0 as usize];

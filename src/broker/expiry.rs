@@ -131,10 +131,12 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::exchange::DEFAULT_EXCHANGE;
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication};
+    use crate::broker::{KnownRoute, Origin, Target};
     use crate::protocol::{FieldTable, FieldValue};
 
     const CLIENT: ConnectionId = ConnectionId(0);
@@ -223,7 +225,9 @@ mod tests {
         let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let attributes = Attributes { expiration_ms: Some(50), ..Attributes::default() };
         let publication = Publication { content, attributes, mandatory: false };
-        broker.publish_in_transaction(channel, &publication, &[], &[]).unwrap();
+        let target = Target { exchange: DEFAULT_EXCHANGE, extra_keys: &[] };
+        let origin = Origin::Client { target, route: &mut KnownRoute::default() };
+        broker.publish_from(origin, broker.caller(channel), &publication, &mut Nobody).unwrap();
         broker.set_now(1000);
         broker.commit(channel, &mut Nobody).unwrap();
         broker.set_now(1049);

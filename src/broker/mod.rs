@@ -95,7 +95,7 @@ pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
-pub use publish::{Publication, Routing, oversized};
+pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 pub use vhost::VhostLimits;
 

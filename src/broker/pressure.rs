@@ -15,10 +15,11 @@
 //! fastest of them. The floor is a setting, and it is set to less than RabbitMQ takes of a publisher, so that nobody is held
 //! below that for long.
 
-use super::Broker;
 use super::exchange::QueueId;
+use super::publish::KnownRoute;
 use super::queue::Queue;
 use super::store::Store;
+use super::{Broker, QueueKey};
 
 /// A queue is short when its consumers take what waits within this time, in milliseconds.
 const BACKLOG_TARGET_MS: u64 = 50;
@@ -52,7 +53,7 @@ pub enum QueuePressure {
 /// A queue that a publisher published to, which was short and read when it was last asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortQueue {
-    queue: QueueId,
+    queue: QueueKey,
     seen_at_ms: u64,
 }
 
@@ -100,23 +101,22 @@ fn messages_in(ms: u64, messages_per_s: u64) -> usize {
 impl<S: Store> Broker<S> {
     /// The serial of the newest queue: those that are declared later have higher ones.
     #[inline]
-    pub fn newest_queue(&self) -> u64 {
+    pub(super) fn newest_queue(&self) -> u64 {
         self.queue_serial
     }
 
-    /// How hard a publisher into `queues` presses on them. They were chosen when `newest_queue` was
-    /// [the newest](Self::newest_queue): one of them may be gone, and a later one have its id, which is pressed by others.
+    /// How hard a publisher presses on the queues of its last route. One of them may be gone, and a later one have its id,
+    /// which is pressed by others.
     pub fn pressure_on(
         &mut self,
-        queues: &[QueueId],
-        newest_queue: u64,
+        route: &KnownRoute,
         limits: PressureLimits,
         short: &mut Option<ShortQueue>,
     ) -> QueuePressure {
         let now_ms = self.now_ms;
         let mut is_one_full = false;
-        for &id in queues {
-            let Some(queue) = self.published_queue(id, newest_queue) else { continue };
+        for &id in &route.queues {
+            let Some(queue) = self.published_queue(id, route) else { continue };
             let messages_per_s = queue.drain.messages_per_s(queue.ledger.counters().published, now_ms);
             if queue.backlog.len() > limits.short_messages(messages_per_s) {
                 is_one_full = true;
@@ -124,33 +124,32 @@ impl<S: Store> Broker<S> {
             }
             queue.drain.is_short(now_ms);
             if messages_per_s > 0 && !queue.gate.is_unused() {
-                *short = Some(ShortQueue { queue: id, seen_at_ms: now_ms });
+                *short = Some(ShortQueue { queue: queue.key(id), seen_at_ms: now_ms });
             }
         }
-        if is_one_full { self.pressure_on_full(queues, newest_queue, limits, *short) } else { QueuePressure::None }
+        if is_one_full { self.pressure_on_full(route, limits, *short) } else { QueuePressure::None }
     }
 
-    /// The queue that a publisher chose when `newest_queue` was the newest, if it is still there.
-    fn published_queue(&mut self, id: QueueId, newest_queue: u64) -> Option<&mut Queue> {
-        self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial <= newest_queue)
+    /// One of the queues of a route, if it is still there.
+    fn published_queue(&mut self, id: QueueId, route: &KnownRoute) -> Option<&mut Queue> {
+        self.queues.get_mut(id.0 as usize).filter(|queue| queue.serial <= route.newest_queue)
     }
 
     fn pressure_on_full(
         &mut self,
-        queues: &[QueueId],
-        newest_queue: u64,
+        route: &KnownRoute,
         limits: PressureLimits,
         short: Option<ShortQueue>,
     ) -> QueuePressure {
         let now_ms = self.now_ms;
         let short = short.filter(|short| now_ms - short.seen_at_ms <= SHORT_REMEMBERED_MS);
-        let pressure = queues.iter().map(|&id| {
-            let Some(queue) = self.published_queue(id, newest_queue) else { return QueuePressure::None };
+        let pressure = route.queues.iter().map(|&id| {
+            let Some(queue) = self.published_queue(id, route) else { return QueuePressure::None };
             let messages_per_s = queue.drain.messages_per_s(queue.ledger.counters().published, now_ms);
             if queue.backlog.len() <= limits.short_messages(messages_per_s) {
                 return QueuePressure::None;
             }
-            let another_is_short = short.is_some_and(|short| short.queue != id);
+            let another_is_short = short.is_some_and(|short| short.queue != queue.key(id));
             limits.pressure_on(queue, messages_per_s, another_is_short, now_ms)
         });
         pressure.max().unwrap_or(QueuePressure::None)
@@ -253,7 +252,8 @@ mod tests {
             let mut published = 0;
             for _ in 0..READS_PER_MS {
                 let newest_queue = self.broker.newest_queue();
-                let count = match self.broker.pressure_on(queues, newest_queue, self.limits, &mut self.short) {
+                let route = KnownRoute { queues: queues.to_vec(), newest_queue, ..KnownRoute::default() };
+                let count = match self.broker.pressure_on(&route, self.limits, &mut self.short) {
                     QueuePressure::None => READ_MESSAGES,
                     QueuePressure::Consumed => SPARING_READ_MESSAGES,
                     QueuePressure::Drained => break,

@@ -13,13 +13,59 @@ use std::cell::Cell;
 /// The queue name that stands for direct reply-to.
 pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 
-/// Where a message goes, and whether the next one with the same exchange and key goes there too.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Routing {
+/// Whether the next message with the same exchange and key goes where this one goes.
+struct Routing {
     /// The result holds for all messages of this exchange and key until the epoch ends.
-    pub cacheable: bool,
+    cacheable: bool,
     /// The reply consumer that the routing key addresses.
-    pub reply_channel: Option<ChannelId>,
+    reply_channel: Option<ChannelId>,
+}
+
+/// Where a client's last message went.
+#[derive(Default)]
+pub struct KnownRoute {
+    pub(super) queues: Vec<QueueId>,
+    /// Messages of the same exchange and key that have nothing special go there while this epoch lasts.
+    pub(super) epoch: Option<Epoch>,
+    /// [The newest queue](Broker::newest_queue) when it went there: a newer one with an id in `queues` is another one.
+    pub(super) newest_queue: u64,
+}
+
+impl KnownRoute {
+    /// Whether the next message of the same exchange and key goes there, too, if it has nothing special.
+    #[inline]
+    pub fn holds(&self, epoch: Epoch) -> bool {
+        self.epoch == Some(epoch)
+    }
+
+    #[inline]
+    pub fn queues(&self) -> &[QueueId] {
+        &self.queues
+    }
+
+    /// The next message has to be asked where it goes.
+    pub fn forget(&mut self) {
+        self.epoch = None;
+    }
+}
+
+/// What a message is published to.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    pub exchange: ExchangeId,
+    /// Routing keys of its CC and BCC headers.
+    pub extra_keys: &'a [ShortString],
+}
+
+/// Where a message comes from, and what is known from there about where it goes.
+pub enum Origin<'a> {
+    /// A client, who most often publishes to the same again.
+    Client { target: Target<'a>, route: &'a mut KnownRoute },
+    /// One of the broker's own interfaces.
+    Management { target: Target<'a> },
+    /// A transaction that is committed, which kept it and the names of its queues. It lasts when this position is durable,
+    /// which rises.
+    Transaction { pending: &'a PendingPublish, durable_at: &'a mut LogPosition },
 }
 
 /// A publish whose content is complete.
@@ -43,17 +89,116 @@ impl<S: Store> Broker<S> {
         self.epoch
     }
 
-    /// Fills `queues` with where a message goes. `extra_keys` are those of its CC and BCC headers, `properties` its
-    /// property flags and list, read only when a headers exchange is on the way.
-    pub fn route(
+    /// The one way of a complete content to its queues, after the rules for its properties were applied.
+    ///
+    /// # Errors
+    /// 406 when the client's open transaction would hold more than it may.
+    #[inline]
+    pub fn publish_from(
+        &mut self,
+        origin: Origin<'_>,
+        caller: Caller,
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) -> Result<(), AmqpError> {
+        let Caller { channel, vhost, .. } = caller;
+        match origin {
+            Origin::Client { target, route } => {
+                if self.is_transactional(channel) {
+                    return self.keep_for_commit(caller, target, publication, &mut route.queues);
+                }
+                let mut reply_channel = None;
+                if !target.extra_keys.is_empty() || !route.holds(self.epoch) {
+                    let routing = self.route(vhost, target, &publication.content, &mut route.queues);
+                    route.newest_queue = self.newest_queue();
+                    // Only what has exactly this exchange and key again may take this route without asking.
+                    let is_known = routing.cacheable && routing.reply_channel.is_none();
+                    route.epoch = is_known.then_some(self.epoch);
+                    reply_channel = routing.reply_channel;
+                }
+                match reply_channel {
+                    None => self.publish(channel, publication, &route.queues, effects),
+                    Some(reply_channel) => self.publish_reply(channel, reply_channel, publication, effects),
+                }
+            }
+            Origin::Management { target } => self.publish_once(caller, target, publication, effects),
+            Origin::Transaction { pending, durable_at } => {
+                *durable_at = self.publish_pending(caller, pending, publication, effects).max(*durable_at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes where nobody keeps the route for the next message.
+    #[cold]
+    fn publish_once(
+        &mut self,
+        caller: Caller,
+        target: Target<'_>,
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) {
+        let mut queues = std::mem::take(&mut self.route_scratch);
+        let routing = self.route(caller.vhost, target, &publication.content, &mut queues);
+        self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects);
+        self.route_scratch = queues;
+    }
+
+    /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
+    #[cold]
+    fn publish_pending(
+        &mut self,
+        caller: Caller,
+        pending: &PendingPublish,
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) -> LogPosition {
+        let Caller { channel, vhost, .. } = caller;
+        let mut queues = std::mem::take(&mut self.route_scratch);
+        queues.clear();
+        queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));
+        let content = &publication.content;
+        let is_reply = queues.is_empty() && content.exchange().is_empty();
+        let reply_channel =
+            if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };
+        let kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
+        let position = self.send(channel, reply_channel, &queues, publication, kept, effects);
+        self.route_scratch = queues;
+        position
+    }
+
+    /// Publishes to a reply consumer, or else to queues; when there are none it is unroutable. Says where the log has it.
+    /// It is not what clients do again and again, which [`publish`](Self::publish) is made for.
+    #[cold]
+    fn send(
+        &mut self,
+        channel: ChannelId,
+        reply_channel: Option<ChannelId>,
+        queues: &[QueueId],
+        publication: &Publication<'_>,
+        mut kept: Kept,
+        effects: &mut impl Effects,
+    ) -> LogPosition {
+        if let Some(reply_channel) = reply_channel {
+            self.publish_reply(channel, reply_channel, publication, effects);
+        } else {
+            self.publish_to_many(channel, queues, publication, &mut kept, effects);
+            self.books.totals.received += 1;
+            self.count_for_confirm(channel, kept.position);
+        }
+        kept.position
+    }
+
+    /// Fills `queues` with where a message goes. Its properties are read only when a headers exchange is on the way.
+    fn route(
         &mut self,
         vhost: VhostId,
-        exchange: ExchangeId,
-        routing_key: &[u8],
-        extra_keys: &[ShortString],
-        properties: &[u8],
+        target: Target<'_>,
+        content: &Content<'_>,
         queues: &mut Vec<QueueId>,
     ) -> Routing {
+        let Target { exchange, extra_keys } = target;
+        let (routing_key, properties) = (content.routing_key(), content.properties());
         queues.clear();
         let headers_asked = Cell::new(false);
         let headers = || {
@@ -101,27 +246,6 @@ impl<S: Store> Broker<S> {
         self.count_for_confirm(channel, kept.position);
     }
 
-    /// Publishes to wherever `exchange` routes it, on a channel that is not in a transaction. Who publishes the same way
-    /// again and again [keeps the route](Self::route).
-    pub fn route_and_publish(
-        &mut self,
-        caller: Caller,
-        exchange: ExchangeId,
-        publication: &Publication<'_>,
-        extra_keys: &[ShortString],
-        effects: &mut impl Effects,
-    ) {
-        let mut queues = std::mem::take(&mut self.route_scratch);
-        let content = &publication.content;
-        let routing =
-            self.route(caller.vhost, exchange, content.routing_key(), extra_keys, content.properties(), &mut queues);
-        match routing.reply_channel {
-            Some(reply_channel) => self.publish_reply(caller.channel, reply_channel, publication, effects),
-            None => self.publish(caller.channel, publication, &queues, effects),
-        }
-        self.route_scratch = queues;
-    }
-
     /// Counts publishes that went straight to a consumer for the channel's confirms.
     pub(super) fn count_many_for_confirm(&mut self, id: ChannelId, count: u64) {
         let channel = &mut self.channels[id.0 as usize];
@@ -151,7 +275,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// Delivers a reply to the reply consumer that it names, as RabbitMQ does: never queued, and returned when mandatory.
-    pub fn publish_reply(
+    fn publish_reply(
         &mut self,
         channel: ChannelId,
         reply_channel: ChannelId,
@@ -208,23 +332,25 @@ impl<S: Store> Broker<S> {
     /// the default exchange has none, so there its keys are looked up when it is committed.
     ///
     /// # Errors
-    /// 506 on the channel when the open transaction holds more than its limit.
-    pub fn publish_in_transaction(
+    /// 406 when the open transaction would hold more than it may.
+    fn keep_for_commit(
         &mut self,
-        channel: ChannelId,
+        caller: Caller,
+        target: Target<'_>,
         publication: &Publication<'_>,
-        extra_keys: &[ShortString],
-        queues: &[QueueId],
+        queues: &mut Vec<QueueId>,
     ) -> Result<(), AmqpError> {
         let limit = self.settings.transaction_max_bytes;
         let content = &publication.content;
+        // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
+        self.route(caller.vhost, target, content, queues);
         let mut names: Vec<ShortString> = match content.exchange() {
-            b"" => extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
+            b"" => target.extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
             _ => queues.iter().map(|id| self.queue(*id).properties.name.clone()).collect(),
         };
         names.sort_unstable();
         names.dedup();
-        let ChannelMode::Transaction(transaction) = &mut self.channel_mut(channel).mode else {
+        let ChannelMode::Transaction(transaction) = &mut self.channel_mut(caller.channel).mode else {
             unreachable!("the caller asked is_transactional");
         };
         let message = MessageRef::new(content, publication.attributes);
@@ -241,34 +367,5 @@ impl<S: Store> Broker<S> {
             mandatory: publication.mandatory,
         });
         Ok(())
-    }
-
-    /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable. Says where the log
-    /// has it.
-    pub(super) fn publish_pending(
-        &mut self,
-        channel: ChannelId,
-        pending: PendingPublish,
-        effects: &mut impl Effects,
-    ) -> LogPosition {
-        let content = pending.message.content();
-        let vhost = self.caller(channel).vhost;
-        let mut queues = std::mem::take(&mut self.route_scratch);
-        queues.clear();
-        queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));
-        let is_reply = queues.is_empty() && content.exchange().is_empty();
-        let reply_channel =
-            if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };
-        let publication = Publication { content, attributes: pending.attributes, mandatory: pending.mandatory };
-        let mut kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
-        match reply_channel {
-            Some(reply_channel) => self.publish_reply(channel, reply_channel, &publication, effects),
-            None => {
-                self.publish_to_many(channel, &queues, &publication, &mut kept, effects);
-                self.books.totals.received += 1;
-            }
-        }
-        self.route_scratch = queues;
-        kept.position
     }
 }

@@ -1,10 +1,11 @@
 //! What becomes of deliveries: acknowledged, rejected, requeued, recovered; and transactions, which do it later.
 
-use super::channel::{ChannelMode, PendingSettlement, Settlement, Transaction};
+use super::channel::{ChannelMode, PendingPublish, PendingSettlement, Settlement, Transaction};
 use super::consumer::ConsumerState;
 use super::effects::Effects;
 use super::flow::Departure;
 use super::pace::Said;
+use super::publish::{Origin, Publication};
 use super::store::{LogPosition, Store};
 use super::unacknowledged::Delivered;
 use super::{Broker, ChannelId, ConsumerId, Done};
@@ -182,9 +183,12 @@ impl<S: Store> Broker<S> {
     /// 406 without `tx.select`.
     pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<Done<()>, AmqpError> {
         let transaction = self.take_transaction(id)?;
-        let mut durable_at = LogPosition::default();
+        let (mut durable_at, caller) = (LogPosition::default(), self.caller(id));
         for pending in transaction.publishes {
-            durable_at = durable_at.max(self.publish_pending(id, pending, effects));
+            let PendingPublish { ref message, attributes, mandatory, .. } = pending;
+            let publication = Publication { content: message.content(), attributes, mandatory };
+            let origin = Origin::Transaction { pending: &pending, durable_at: &mut durable_at };
+            self.publish_from(origin, caller, &publication, effects)?;
         }
         let settles = !transaction.settlements.is_empty();
         for pending in transaction.settlements {

@@ -6,9 +6,7 @@ use super::channel::{Channel, Incoming, IncomingBody};
 use super::publish::{Framed, route_and_publish};
 use super::{Connection, Context};
 use crate::broker::memory::{ClientHolding, shared_body};
-use crate::broker::message::{
-    INLINE_BODY_MAX, PROPERTIES_OFFSET, PublishedProperties, published_properties, replace_properties,
-};
+use crate::broker::message::{INLINE_BODY_MAX, PROPERTIES_OFFSET, apply_rules};
 use crate::broker::oversized;
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_OVERHEAD, FrameType};
@@ -163,13 +161,10 @@ fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Con
     let exchange = last.resolve_exchange(channel.caller, broker)?;
 
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
-    let PublishedProperties { attributes, extra_keys, replaced } = match last.known_attributes(properties_bytes) {
-        Some(attributes) => PublishedProperties::plain(attributes),
-        None => published_properties(properties_bytes, channel.caller, broker)?,
+    let (attributes, extra_keys) = match last.known_attributes(properties_bytes) {
+        Some(attributes) => (attributes, Vec::new()),
+        None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, broker)?,
     };
-    if let Some(replaced) = replaced {
-        header_frame_length = replace_properties(&mut frames, header_frame_length, &replaced);
-    }
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let shared_body = shared_body.as_ref();
     let content = Framed { frames: &frames, header_frame_length, shared_body, attributes, extra_keys: &extra_keys };

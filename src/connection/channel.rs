@@ -1,10 +1,10 @@
 //! A channel as its connection sees it: what is expected next, and the last publish.
 
 use super::lane::Template;
-use crate::broker::exchange::{ExchangeId, QueueId};
+use crate::broker::exchange::ExchangeId;
 use crate::broker::memory::ClientHolding;
 use crate::broker::message::Attributes;
-use crate::broker::{Caller, Epoch};
+use crate::broker::{Caller, Epoch, KnownRoute};
 
 /// The content that is being received after a `basic.publish`.
 #[derive(Default)]
@@ -56,12 +56,8 @@ pub struct LastPublish {
     pub immediate: bool,
     /// The exchange of `address`, as it still is while this epoch lasts.
     pub exchange: Option<(Epoch, ExchangeId)>,
-    /// Where it went, as it still does while this epoch lasts.
-    pub queues: Vec<QueueId>,
-    pub epoch: Option<Epoch>,
-    /// [The newest queue](crate::broker::Broker::newest_queue) when it went there: a newer one with an id in `queues` is
-    /// another one.
-    pub newest_queue: u64,
+    /// Where it went.
+    pub route: KnownRoute,
     /// Property flags and list of the last message whose properties need nothing special, and what they say.
     pub properties: Vec<u8>,
     pub attributes: Attributes,

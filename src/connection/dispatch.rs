@@ -1,6 +1,6 @@
 //! Methods to the broker's commands: connection, channel, access, exchange, queue, confirm, tx.
 
-use super::channel::{Channel, LastPublish};
+use super::channel::Channel;
 use super::{Alarm, Connection, Context, Phase};
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Caller, DeclareRequest, Done, ExchangeRequest, PressureLimits, QueuePressure, ShortQueue};
@@ -282,7 +282,7 @@ impl Connection {
             Method::TxSelect(_) => {
                 context.broker.select_transaction(id)?;
                 // Publishes go another way from now on.
-                self.channels[index].last_publish.epoch = None;
+                self.channels[index].last_publish.route.forget();
                 Method::TxSelectOk(tx::SelectOk)
             }
             Method::TxCommit(_) => {
@@ -339,7 +339,6 @@ impl Connection {
         if !self.published || context.broker.has_consumers(self.id) {
             return QueuePressure::None;
         }
-        let LastPublish { queues, newest_queue, .. } = &channel.last_publish;
-        context.broker.pressure_on(queues, *newest_queue, limits, short)
+        context.broker.pressure_on(&channel.last_publish.route, limits, short)
     }
 }

@@ -12,7 +12,7 @@ use super::{Connection, Context, Settings};
 use crate::broker::exchange::ExchangeId;
 use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, plain_attributes};
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller, ChannelId, DirectLane, Publication, Room};
+use crate::broker::{Broker, Caller, ChannelId, DirectLane, Origin, Publication, Room, Target};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::method::basic;
 use crate::protocol::properties::BASIC_CLASS_ID;
@@ -141,7 +141,7 @@ impl Connection {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
         let Channel { number, caller, incoming, last_publish, .. } = &mut **channel;
         let id = caller.channel;
-        if last_publish.epoch != Some(context.broker.epoch())
+        if !last_publish.route.holds(context.broker.epoch())
             || !matches!(incoming, Incoming::Method)
             || context.alarm.is_some()
             || !allows_all_small(context.settings)
@@ -151,7 +151,7 @@ impl Connection {
         let frame_max = self.frame_max as usize;
         let mut position = 0;
         while let Some((content, attributes)) = next_repeated(&input[position..], *number, last_publish, frame_max) {
-            if let [queue] = last_publish.queues[..]
+            if let [queue] = *last_publish.route.queues()
                 && let Some(lane) = context.broker.open_lane(queue)
             {
                 let taken = publish_in_lane(id, *number, lane, last_publish, &input[position..], frame_max, context);
@@ -171,7 +171,7 @@ impl Connection {
                 attributes,
                 mandatory: last_publish.mandatory,
             };
-            context.broker.publish(id, &publication, &last_publish.queues, context.outboxes);
+            context.broker.publish(id, &publication, last_publish.route.queues(), context.outboxes);
             position += last_publish.method_frame.len() + frames.len();
         }
         self.published |= position > 0;
@@ -218,7 +218,7 @@ impl Connection {
         }
         last.method_frame.clear();
         last.method_frame.extend_from_slice(wire);
-        last.epoch = None;
+        last.route.forget();
         if last.exchange.is_some() && exchange_of(&last.address) != publish.exchange {
             last.exchange = None;
         }
@@ -252,32 +252,12 @@ pub(super) fn route_and_publish<S: Store>(
     content: Framed<'_>,
     context: &mut Context<'_, S>,
 ) -> Result<(), AmqpError> {
-    let id = caller.channel;
-    let broker = &mut *context.broker;
-    let LastPublish { address, mandatory, queues, epoch, newest_queue, .. } = last;
+    let LastPublish { address, mandatory, route, .. } = last;
     let Framed { frames, header_frame_length, shared_body, attributes, extra_keys } = content;
     let content = Content { address, frames, header_frame_length, shared_body };
     let publication = Publication { content, attributes, mandatory: *mandatory };
-    if broker.is_transactional(id) {
-        // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
-        broker.route(caller.vhost, exchange, content.routing_key(), extra_keys, content.properties(), queues);
-        return broker.publish_in_transaction(id, &publication, extra_keys, queues);
-    }
-    let known_route = extra_keys.is_empty() && *epoch == Some(broker.epoch());
-    if !known_route {
-        let routing =
-            broker.route(caller.vhost, exchange, content.routing_key(), extra_keys, content.properties(), queues);
-        *newest_queue = broker.newest_queue();
-        // Only what has exactly these bytes again may take this route without asking.
-        let is_known = routing.cacheable && routing.reply_channel.is_none();
-        *epoch = is_known.then(|| broker.epoch());
-        if let Some(reply_channel) = routing.reply_channel {
-            broker.publish_reply(id, reply_channel, &publication, context.outboxes);
-            return Ok(());
-        }
-    }
-    broker.publish(id, &publication, queues, context.outboxes);
-    Ok(())
+    let origin = Origin::Client { target: Target { exchange, extra_keys }, route };
+    context.broker.publish_from(origin, caller, &publication, context.outboxes)
 }
 
 /// The content of the next publish, when the input goes on with the channel's previous one and needs nothing special.

@@ -32,7 +32,7 @@ impl Books {
 
 impl<S: Store> Broker<S> {
     /// Hands a publish to a consumer that waits, or appends it.
-    #[inline]
+    #[inline(always)]
     pub(in crate::broker) fn enter(
         &mut self,
         id: QueueId,

@@ -1,11 +1,10 @@
 //! Messages that the broker's own interfaces publish: from values to the image that the queues keep, and to the queues.
 
-use super::edit::replace_properties;
 use super::image::{Content, INLINE_BODY_MAX};
-use super::properties::{PublishedProperties, published_properties};
+use super::properties::apply_rules;
 use crate::broker::memory::shared_body;
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller, Effects, Publication, oversized};
+use crate::broker::{Broker, Caller, Effects, Origin, Publication, Target, oversized};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::{FRAME_END, write_body_frame};
 use crate::protocol::properties::BASIC_CLASS_ID;
@@ -60,14 +59,10 @@ impl ComposedMessage {
             return Err(oversized(size as u64, size_max));
         }
         let exchange = broker.exchange_to_publish(caller, self.content().exchange())?;
-        let PublishedProperties { attributes, extra_keys, replaced } =
-            published_properties(self.content().properties(), caller, broker)?;
-        if let Some(replaced) = replaced {
-            self.header_frame_length = replace_properties(&mut self.frames, self.header_frame_length, &replaced);
-        }
+        let (attributes, extra_keys) = apply_rules(&mut self.frames, &mut self.header_frame_length, caller, broker)?;
         let publication = Publication { content: self.content(), attributes, mandatory: true };
-        broker.route_and_publish(caller, exchange, &publication, &extra_keys, effects);
-        Ok(())
+        let target = Target { exchange, extra_keys: &extra_keys };
+        broker.publish_from(Origin::Management { target }, caller, &publication, effects)
     }
 
     fn content(&self) -> Content<'_> {

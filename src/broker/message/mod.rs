@@ -13,6 +13,6 @@ mod image;
 mod properties;
 
 pub use compose::ComposedMessage;
-pub use edit::{PROPERTIES_OFFSET, replace_properties};
+pub use edit::PROPERTIES_OFFSET;
 pub use image::{Content, INLINE_BODY_MAX, MessageRef, NEVER, Parts, framed_body};
-pub use properties::{Attributes, PublishedProperties, plain_attributes, published_properties};
+pub use properties::{Attributes, apply_rules, plain_attributes};

@@ -3,7 +3,7 @@
 //!
 //! The rules are the same for everybody who publishes. Properties that need nothing special stay the bytes that they are.
 
-use super::edit::remove_header;
+use super::edit::{PROPERTIES_OFFSET, remove_header, replace_properties};
 use crate::broker::equivalence::type_name;
 use crate::broker::publish::REPLY_TO;
 use crate::broker::store::Store;
@@ -47,34 +47,35 @@ fn attributes(properties: &PropertiesRef<'_>) -> Result<Attributes, AmqpError> {
 }
 
 /// What a publisher's properties come to.
-pub struct PublishedProperties {
-    pub attributes: Attributes,
+struct PublishedProperties {
+    attributes: Attributes,
     /// Routing keys of CC and BCC.
-    pub extra_keys: Vec<ShortString>,
+    extra_keys: Vec<ShortString>,
     /// Flags and list to take the place of the publisher's.
-    pub replaced: Option<Vec<u8>>,
+    replaced: Option<Vec<u8>>,
 }
 
-impl PublishedProperties {
-    pub fn plain(attributes: Attributes) -> Self {
-        Self { attributes, extra_keys: Vec::new(), replaced: None }
-    }
-}
-
-/// Reads, checks and changes what needs it: the rules for everything that is published, by whomever.
+/// Reads, checks and changes what needs it in a content's frames: the rules for everything that is published, by whomever.
+/// Says what queues must know of it, and the routing keys of CC and BCC.
 ///
 /// # Errors
 /// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
 /// without reply consumer, and CC or BCC headers that are no arrays.
-pub fn published_properties<S: Store>(
-    properties: &[u8],
+pub fn apply_rules<S: Store>(
+    frames: &mut Vec<u8>,
+    header_frame_length: &mut usize,
     caller: Caller,
     broker: &Broker<S>,
-) -> Result<PublishedProperties, AmqpError> {
-    match plain_attributes(properties) {
-        Some(attributes) => Ok(PublishedProperties::plain(attributes)),
-        None => special_properties(properties, caller, broker),
+) -> Result<(Attributes, Vec<ShortString>), AmqpError> {
+    let properties = &frames[PROPERTIES_OFFSET..*header_frame_length - 1];
+    if let Some(attributes) = plain_attributes(properties) {
+        return Ok((attributes, Vec::new()));
     }
+    let PublishedProperties { attributes, extra_keys, replaced } = special_properties(properties, caller, broker)?;
+    if let Some(replaced) = replaced {
+        *header_frame_length = replace_properties(frames, *header_frame_length, &replaced);
+    }
+    Ok((attributes, extra_keys))
 }
 
 /// Checks and changes what needs it.
