@@ -28,11 +28,14 @@ impl fmt::Display for Right {
     }
 }
 
+/// Whether a name is one of those that are meant.
+pub type Matches = Box<dyn Fn(&[u8]) -> bool>;
+
 /// Names of queues and exchanges.
 pub enum Names {
     All,
     /// Those for which it holds.
-    Matching(Box<dyn Fn(&[u8]) -> bool>),
+    Matching(Matches),
 }
 
 impl Names {

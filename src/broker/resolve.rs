@@ -70,6 +70,9 @@ fn refuse_reserved(kind: &str, name: &[u8]) -> Result<(), AmqpError> {
     Err(refused(ReplyCode::AccessRefused, format!("{kind} name '{name}' contains reserved prefix 'amq.*'")))
 }
 
+/// The names of a binding's two ends, as they are meant.
+type BindingNames<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 impl<S: Store> Broker<S> {
     /// The queue of that name in a vhost, whoever asks.
     pub fn queue_in(&self, vhost: VhostId, name: &[u8]) -> Option<QueueId> {
@@ -264,7 +267,7 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         queue: &'a [u8],
         exchange: &'a [u8],
-    ) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), AmqpError> {
+    ) -> Result<BindingNames<'a>, AmqpError> {
         let queue = match self.meant_queue_name(caller, queue)? {
             Cow::Borrowed(name) => without_line_breaks(name),
             // It was declared without them.
@@ -311,7 +314,7 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         source: &'a [u8],
         destination: &'a [u8],
-    ) -> Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), AmqpError> {
+    ) -> Result<BindingNames<'a>, AmqpError> {
         let (source, destination) = (without_line_breaks(source), without_line_breaks(destination));
         self.may_with_exchange(caller, Right::Write, &destination)?;
         refuse_default_exchange(&destination)?;

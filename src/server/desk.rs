@@ -221,7 +221,7 @@ fn label_of(connection: &Connection) -> ConnectionLabel {
 
 /// Connections that came as far as an open virtual host.
 fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapshot> {
-    let (connections, next) = hub.connections().from_slot(from.slot(), PAGE_SLOTS);
+    let (connections, next) = hub.connections().page(from.slot(), PAGE_SLOTS);
     let items = connections.filter_map(|connection| {
         let state = match connection.phase() {
             Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
@@ -247,7 +247,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapsh
 }
 
 fn connection_figures<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionFigures> {
-    let (connections, next) = hub.connections().from_slot(from.slot(), PAGE_SLOTS);
+    let (connections, next) = hub.connections().page(from.slot(), PAGE_SLOTS);
     Page { items: connections.map(figures_of).collect(), next: next.map(PageStart::at_slot) }
 }
 

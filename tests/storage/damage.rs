@@ -359,6 +359,9 @@ fn what_is_not_ours_is_not_salvaged() {
     assert!(matches!(recover(&disk, RecoveryMode::Salvage, IDS), Err(StorageError::NotOurs { .. })));
 }
 
+/// What is done to a batch's label.
+type Change = fn(&mut BatchLabel);
+
 /// Changes the label of a batch of a segment, and gives it the checksum that fits.
 fn relabel(disk: &SimDisk, name: &str, batch: usize, change: impl Fn(&mut BatchLabel)) -> usize {
     let (number, mut at) = (leveret::storage::segment::number_of(name).unwrap(), SEGMENT_HEADER_BYTES);
@@ -380,7 +383,7 @@ fn relabel(disk: &SimDisk, name: &str, batch: usize, change: impl Fn(&mut BatchL
 fn a_batch_whose_numbers_do_not_follow_is_refused_by_name_and_salvaged() {
     let (disk, _) = written();
     let first = segments(&disk).remove(0);
-    let cases: [(&str, fn(&mut BatchLabel)); 4] = [
+    let cases: [(&str, Change); 4] = [
         ("its first position is ", |label| label.first_position += 1),
         ("its index is ", |label| label.index += 1),
         ("batch 3 should be here, as ", |label| label.serial += 1),

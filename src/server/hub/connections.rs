@@ -34,7 +34,7 @@ impl Connections {
     }
 
     /// The connections in so many slots from one on, and where the next ones are.
-    pub fn from_slot(&self, from: usize, slots: usize) -> (impl Iterator<Item = &Connection>, Option<usize>) {
+    pub fn page(&self, from: usize, slots: usize) -> (impl Iterator<Item = &Connection>, Option<usize>) {
         let end = from.saturating_add(slots).min(self.members.capacity());
         let connections = (from..end).filter_map(|slot| self.members.get(slot)).map(|member| &member.connection);
         (connections, (end < self.members.capacity()).then_some(end))
