@@ -151,15 +151,20 @@ impl Client {
         count.min(self.to_broker.len()).min(up_to_cut)
     }
 
-    /// Takes bytes out of the pipe to the broker, and the commands that are complete with them.
-    pub fn deliver(&mut self, count: usize) -> (Vec<u8>, Vec<(u16, Command)>) {
+    /// How many bytes have reached the broker.
+    pub fn delivered_bytes(&self) -> u64 {
+        self.delivered_bytes
+    }
+
+    /// Takes bytes out of the pipe to the broker, and the commands that are complete with them, each with where it ends.
+    pub fn deliver(&mut self, count: usize) -> (Vec<u8>, Vec<(u64, u16, Command)>) {
         let bytes: Vec<u8> = self.to_broker.drain(..count).collect();
         self.delivered_bytes += count as u64;
         let mut commands = Vec::new();
         while self.said.front().is_some_and(|(end, ..)| *end <= self.delivered_bytes)
-            && let Some((_, channel, command)) = self.said.pop_front()
+            && let Some(said) = self.said.pop_front()
         {
-            commands.push((channel, command));
+            commands.push(said);
         }
         (bytes, commands)
     }

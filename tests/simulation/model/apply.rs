@@ -84,11 +84,6 @@ impl Model {
             return;
         }
         if let Command::ChannelClose = command {
-            let mode = &mut self.channel(client, number).mode;
-            if let Mode::Confirm { .. } = mode {
-                let confirms = std::mem::replace(mode, Mode::Plain);
-                self.clients.get_mut(&client).expect("it is there").closed_confirms.insert(number, confirms);
-            }
             self.end_channel(client, number);
             self.clients.get_mut(&client).expect("it is there").channels.remove(&number);
             return self.due(client, number, Due::Plain(20, 41));

@@ -8,7 +8,6 @@ impl Model {
     /// client whether its outbox takes deliveries. Confirms may wait for the disk unless everything `is_safe`.
     pub fn audit_turn(&mut self, has_room: impl Fn(ClientId) -> bool, is_safe: bool) -> Result<(), String> {
         self.end_freshness();
-        self.clients.values_mut().for_each(|client| client.closed_confirms.clear());
         self.begin_doubts();
         for (id, client) in &self.clients {
             if let Some((number, due, _)) = client.due.front() {

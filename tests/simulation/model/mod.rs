@@ -155,9 +155,6 @@ struct Client {
     due: VecDeque<(u16, Due, Tick)>,
     /// Consumers whose queue went: the client must be told.
     cancellations: BTreeSet<(u16, String)>,
-    /// Of channels that the client closed: while a command before the close waits, confirms may still come before the
-    /// answer to it.
-    closed_confirms: BTreeMap<u16, Mode>,
 }
 
 pub struct Model {
@@ -206,7 +203,6 @@ impl Model {
             channels: BTreeMap::new(),
             due: VecDeque::new(),
             cancellations: BTreeSet::new(),
-            closed_confirms: BTreeMap::new(),
         };
         self.clients.insert(client, fresh);
     }

@@ -193,12 +193,9 @@ impl Model {
     fn observe_confirm(&mut self, client: ClientId, number: u16, delivery_tag: u64, multiple: bool) -> Fit {
         let state = self.clients.get_mut(&client).expect("events come for clients that are there");
         let return_is_due = state.due.iter().any(|(n, due, _)| *n == number && matches!(due, Due::Return(_)));
-        let close_is_due = state.due.iter().any(|(n, due, _)| *n == number && matches!(due, Due::Plain(20, 41)));
-        let mode = match state.channels.get_mut(&number) {
-            Some(channel) => Some(&mut channel.mode),
-            None => state.closed_confirms.get_mut(&number).filter(|_| close_is_due),
-        };
-        let Some(Mode::Confirm { published, confirmed, unconfirmed }) = mode else {
+        let Some(Mode::Confirm { published, confirmed, unconfirmed }) =
+            state.channels.get_mut(&number).map(|channel| &mut channel.mode)
+        else {
             return self.object("the channel is not in confirm mode");
         };
         if delivery_tag <= *confirmed || delivery_tag > *published || !multiple && delivery_tag != *confirmed + 1 {
