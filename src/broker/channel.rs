@@ -1,11 +1,12 @@
 //! A channel's state in the broker: delivery tags, prefetch, confirms, a transaction. Nothing of frames or assembly.
 
 use super::exchange::QueueId;
+use super::keys::ChannelKey;
 use super::message::{Attributes, MessageRef};
 use super::store::LogPosition;
 use super::turns::Turns;
 use super::unacknowledged::{Delivered, Unacknowledged};
-use super::{ConnectionId, ConsumerId};
+use super::{ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::ShortString;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,6 +22,8 @@ pub enum ChannelMode {
 }
 
 pub struct Channel {
+    /// Tells it from others that have its slot before or after it.
+    pub serial: u64,
     pub connection: ConnectionId,
     pub number: u16,
     /// The tag of the last delivery; tags start at 1.
@@ -56,8 +59,9 @@ pub struct ReplyConsumer {
 }
 
 impl Channel {
-    pub fn new(connection: ConnectionId, number: u16) -> Self {
+    pub fn new(serial: u64, connection: ConnectionId, number: u16) -> Self {
         Self {
+            serial,
             connection,
             number,
             last_delivery_tag: 0,
@@ -74,6 +78,11 @@ impl Channel {
             reply_consumer: None,
             last_queue: None,
         }
+    }
+
+    #[inline]
+    pub fn key(&self, id: ChannelId) -> ChannelKey {
+        ChannelKey { id, serial: self.serial }
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use super::message::Content;
 use super::queue::{Queue, Taken};
 use super::store::Store;
 use super::unacknowledged::Delivered;
-use super::{Broker, Channel, ChannelId, ConnectionId, ConsumerId};
+use super::{Broker, Channel, ChannelId, ConnectionId, ConsumerId, QueueKey};
 use slab::Slab;
 
 /// Most deliveries from one queue before the next touched queue has its go, so that queues of one slow connection share
@@ -283,20 +283,20 @@ impl<S: Store> Broker<S> {
         self.moves_left = MOVES_PER_PUMP;
         self.rejoin_drained();
         while self.moves_left > 0 {
-            if let Some(id) = self.touched_queues.pop_front() {
-                self.pump_queue(id, effects);
-            } else if let Some(id) = self.touched_channels.pop_front() {
-                self.serve_turn(id, effects);
+            if let Some(key) = self.touched_queues.pop_front() {
+                self.pump_queue(key, effects);
+            } else if let Some(key) = self.touched_channels.pop_front() {
+                self.serve_turn(key, effects);
             } else {
                 return;
             }
         }
     }
 
-    fn pump_queue(&mut self, id: QueueId, effects: &mut impl Effects) {
-        let Some(queue) = self.queues.get_mut(id.0 as usize) else { return };
-        queue.touched = false;
-        if !queue.deleted && self.deliver_from(id, DELIVERIES_PER_GO, effects) {
+    fn pump_queue(&mut self, key: QueueKey, effects: &mut impl Effects) {
+        let Some(id) = self.queue_of(key) else { return };
+        self.queue_mut(id).touched = false;
+        if self.deliver_from(id, DELIVERIES_PER_GO, effects) {
             self.touch(id);
         }
     }

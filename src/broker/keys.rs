@@ -26,6 +26,21 @@ pub struct QueueKey {
     pub(super) serial: u64,
 }
 
+/// A channel that may be closed when it is asked for again, and its slot another one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChannelKey {
+    pub(super) id: ChannelId,
+    /// [`Channel::serial`](super::Channel::serial).
+    pub(super) serial: u64,
+}
+
+/// A connection that may be closed when it is asked for again, and its number another one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectionKey {
+    pub(super) id: ConnectionId,
+    pub(super) serial: u64,
+}
+
 /// An exchange of one [`Router`](super::exchange::Router). Given again once its exchange is deleted, so it is valid only
 /// while the [epoch](super::Epoch) lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

@@ -3,12 +3,15 @@
 use super::done::count;
 use super::effects::Effects;
 use super::exchange::QueueId;
+use super::keys::ChannelKey;
 use super::queue::Line;
 use super::store::Store;
 use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
 
 /// What the broker knows of a connection.
 pub(super) struct ConnectionState {
+    /// Tells it from others that have its number before or after it.
+    pub serial: u64,
     /// Whose it is, and where it is at home.
     pub user: UserId,
     pub vhost: VhostId,
@@ -21,13 +24,14 @@ pub(super) struct ConnectionState {
     /// In the list of those whose outbox takes some again while consumers are still stalled.
     pub rejoins: bool,
     /// Channels whose consumers' turns come when it takes some again.
-    pub stalled_channels: Vec<ChannelId>,
+    pub stalled_channels: Vec<ChannelKey>,
     pub channels: Vec<ChannelId>,
 }
 
 impl ConnectionState {
-    fn new(user: UserId, vhost: VhostId) -> Self {
+    fn new(serial: u64, user: UserId, vhost: VhostId) -> Self {
         Self {
+            serial,
             user,
             vhost,
             exclusive_queues: Vec::new(),
@@ -57,17 +61,23 @@ impl<S: Store> Broker<S> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let previous = self.connections[index].replace(ConnectionState::new(user, vhost));
+        let state = ConnectionState::new(self.next_serial(), user, vhost);
+        let previous = self.connections[index].replace(state);
         assert!(previous.is_none(), "connection {index} is open already");
     }
 
     pub fn open_channel(&mut self, connection: ConnectionId, number: u16) -> ChannelId {
-        let channel = Channel::new(connection, number);
+        let channel = Channel::new(self.next_serial(), connection, number);
         let id = ChannelId(u32::try_from(self.channels.insert(channel)).expect("fewer than 2^32 channels"));
         if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
             connection.channels.push(id);
         }
         id
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
     }
 
     /// Who asks, on an open channel of an open connection.

@@ -106,6 +106,7 @@ use exchange::QueueId;
 use expiry::ExpiryQueue;
 use flow::Books;
 use hashbrown::HashMap;
+use keys::{ChannelKey, ConnectionKey};
 use lifecycle::ConnectionState;
 use names::NameGenerator;
 use paging::Paging;
@@ -183,21 +184,23 @@ pub struct Broker<S: Store> {
     /// Reply addresses: what follows `amq.rabbitmq.reply-to.`
     reply_channels: HashMap<Box<str>, ChannelId>,
     /// Queues that may be able to deliver.
-    touched_queues: VecDeque<QueueId>,
+    touched_queues: VecDeque<QueueKey>,
     /// Channels with credit for consumers that wait for their turns.
-    touched_channels: VecDeque<ChannelId>,
+    touched_channels: VecDeque<ChannelKey>,
     /// Connections whose outbox takes deliveries again, with consumers that are still to go back to their lines.
-    drained_connections: VecDeque<ConnectionId>,
+    drained_connections: VecDeque<ConnectionKey>,
     /// Consumers that may still be moved until the next pump.
     moves_left: usize,
     /// Channels with publishes to confirm.
-    touched_confirms: Vec<ChannelId>,
+    touched_confirms: Vec<ChannelKey>,
     replenishing: Replenishing,
     expiry: ExpiryQueue,
     paging: Paging,
     /// The caller's clock at the start of the turn, in milliseconds.
     now_ms: u64,
     queue_serial: u64,
+    /// Of channels and connections, by which one is told from another in its slot.
+    serial: u64,
     /// Of the last change of what exists that the log was told of.
     last_definition: LogPosition,
     route_scratch: Vec<QueueId>,
@@ -233,6 +236,7 @@ impl<S: Store> Broker<S> {
             paging: Paging::default(),
             now_ms,
             queue_serial: 0,
+            serial: 0,
             last_definition: LogPosition::default(),
             route_scratch: Vec::new(),
             books: Books::default(),
@@ -300,7 +304,7 @@ impl<S: Store> Broker<S> {
         let queue = &mut self.queues[id.0 as usize];
         if !queue.touched {
             queue.touched = true;
-            self.touched_queues.push_back(id);
+            self.touched_queues.push_back(queue.key(id));
         }
     }
 
@@ -308,23 +312,21 @@ impl<S: Store> Broker<S> {
     pub fn flush_confirms(&mut self, effects: &mut impl Effects) {
         let durable = self.store.durable();
         let mut still_waiting = Vec::new();
-        for id in self.touched_confirms.drain(..) {
-            let Some(channel) = self.channels.get_mut(id.0 as usize) else { continue };
+        for key in self.touched_confirms.drain(..) {
+            let channel = self.channels.get_mut(key.id.0 as usize).filter(|channel| channel.serial == key.serial);
+            let Some(channel) = channel else { continue };
+            channel.confirms_touched = false;
             let ChannelMode::Confirm(confirms) = &mut channel.mode else { continue };
-            if !std::mem::take(&mut channel.confirms_touched) {
-                // An earlier channel of this id was in the list, too.
-                continue;
-            }
             if let Some((delivery_tag, count)) = confirms.take_confirmable(durable) {
                 effects.confirm(channel.connection, channel.number, delivery_tag, count > 1);
                 self.books.totals.confirmed += count;
             }
             if confirms.is_waiting() {
-                still_waiting.push(id);
+                channel.confirms_touched = true;
+                still_waiting.push(key);
             }
         }
         if !still_waiting.is_empty() {
-            still_waiting.iter().for_each(|id| self.channels[id.0 as usize].confirms_touched = true);
             self.touched_confirms = still_waiting;
         }
     }
@@ -401,7 +403,7 @@ mod tests {
             let ChannelMode::Confirm(confirms) = &mut broker.channel_mut(channel).mode else { unreachable!() };
             confirms.published(LogPosition(1), LogPosition(0));
             broker.flush_confirms(&mut Nobody);
-            assert_eq!(broker.touched_confirms, [channel]);
+            assert_eq!(broker.touched_confirms, [broker.channel(channel).key(channel)]);
             broker.close_channel(channel);
         }
         broker.flush_confirms(&mut Nobody);

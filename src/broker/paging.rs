@@ -43,7 +43,7 @@ struct Awaited {
 #[derive(Default)]
 pub(super) struct Paging {
     /// Queues that may have a middle to give up.
-    grown: VecDeque<QueueId>,
+    grown: VecDeque<QueueKey>,
     /// The slot that the sweep looks at next.
     hand: usize,
     /// Pages that were asked for.
@@ -51,7 +51,7 @@ pub(super) struct Paging {
     /// Their bytes: memory that will be taken.
     coming_bytes: usize,
     /// Queues that want pages for which there is no memory.
-    starved: Vec<QueueId>,
+    starved: Vec<QueueKey>,
     /// Queues that are paged.
     paged_queues: usize,
 }
@@ -68,7 +68,7 @@ impl<S: Store> Broker<S> {
         let queue = &mut self.queues[id.0 as usize];
         if !queue.grown {
             queue.grown = true;
-            self.paging.grown.push_back(id);
+            self.paging.grown.push_back(queue.key(id));
         }
     }
 
@@ -81,10 +81,9 @@ impl<S: Store> Broker<S> {
             any = true;
         }
         if !self.paging.starved.is_empty() {
-            for id in std::mem::take(&mut self.paging.starved) {
-                // It may be gone since.
-                if let Some(queue) = self.queues.get_mut(id.0 as usize) {
-                    queue.starved = false;
+            for key in std::mem::take(&mut self.paging.starved) {
+                if let Some(id) = self.queue_of(key) {
+                    self.queue_mut(id).starved = false;
                     self.refill(id);
                 }
             }
@@ -133,10 +132,10 @@ impl<S: Store> Broker<S> {
     #[cold]
     fn relieve(&mut self) {
         while self.has_too_much() {
-            let Some(id) = self.paging.grown.pop_front() else { break };
-            let Some(queue) = self.queues.get(id.0 as usize) else { continue };
-            if queue.grown && self.page_out(id, PageOut::Middle) {
-                self.paging.grown.push_back(id);
+            let Some(key) = self.paging.grown.pop_front() else { break };
+            let Some(id) = self.queue_of(key) else { continue };
+            if self.page_out(id, PageOut::Middle) {
+                self.paging.grown.push_back(key);
             } else {
                 self.queue_mut(id).grown = false;
             }
@@ -208,7 +207,7 @@ impl<S: Store> Broker<S> {
         if self.may_bring_back(id) {
             self.refill_to(id, self.window());
         } else if !std::mem::replace(&mut self.queue_mut(id).starved, true) {
-            self.paging.starved.push(id);
+            self.paging.starved.push(self.queue(id).key(id));
         }
     }
 

@@ -253,7 +253,7 @@ impl<S: Store> Broker<S> {
             confirms.published_many(count);
             if !channel.confirms_touched {
                 channel.confirms_touched = true;
-                self.touched_confirms.push(id);
+                self.touched_confirms.push(channel.key(id));
             }
         }
     }
@@ -269,7 +269,7 @@ impl<S: Store> Broker<S> {
             confirms.published(position, durable);
             if !channel.confirms_touched {
                 channel.confirms_touched = true;
-                self.touched_confirms.push(id);
+                self.touched_confirms.push(channel.key(id));
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use super::consumer::ConsumerState;
 use super::dispatch::MOVES_PER_PUMP;
+use super::keys::ConnectionKey;
 use super::store::Store;
 use super::{Broker, ConnectionId, ConsumerId};
 
@@ -31,13 +32,12 @@ impl<S: Store> Broker<S> {
     /// Brings a pump's share of consumers back to their lines.
     pub(super) fn rejoin_drained(&mut self) {
         while self.moves_left > MOVES_PER_PUMP - REJOINS_PER_PUMP
-            && let Some(id) = self.drained_connections.pop_front()
+            && let Some(key) = self.drained_connections.pop_front()
         {
-            // It may be gone since, and another in its place.
-            if let Some(Some(connection)) = self.connections.get_mut(id.0 as usize)
-                && std::mem::take(&mut connection.rejoins)
-            {
-                self.rejoin_stalled(id, MOVES_PER_PUMP - REJOINS_PER_PUMP);
+            let connection = self.connections.get_mut(key.id.0 as usize).and_then(Option::as_mut);
+            if let Some(connection) = connection.filter(|connection| connection.serial == key.serial) {
+                connection.rejoins = false;
+                self.rejoin_stalled(key.id, MOVES_PER_PUMP - REJOINS_PER_PUMP);
             }
         }
     }
@@ -52,7 +52,7 @@ impl<S: Store> Broker<S> {
             }
             if self.moves_left <= moves_kept {
                 if !std::mem::replace(&mut connection.rejoins, true) {
-                    self.drained_connections.push_back(id);
+                    self.drained_connections.push_back(ConnectionKey { id, serial: connection.serial });
                 }
                 return;
             }

@@ -7,6 +7,7 @@ use super::consumer::ConsumerState;
 use super::dispatch::DELIVERIES_PER_GO;
 use super::effects::Effects;
 use super::exchange::QueueId;
+use super::keys::ChannelKey;
 use super::queue::Line;
 use super::store::Store;
 use super::{Broker, ChannelId, ConsumerId};
@@ -126,21 +127,19 @@ impl<S: Store> Broker<S> {
         let channel = &mut self.channels[id.0 as usize];
         if !channel.turns.is_empty() && channel.free_credit() > 0 && !channel.awaits_turns {
             channel.awaits_turns = true;
-            self.touched_channels.push_back(id);
+            self.touched_channels.push_back(channel.key(id));
         }
     }
 
     /// Gives the next queue that waits for a channel its share of the credit that there is.
-    pub(super) fn serve_turn(&mut self, id: ChannelId, effects: &mut impl Effects) {
-        // It may be gone, and another in its place.
-        let Some(channel) = self.channels.get_mut(id.0 as usize) else { return };
-        if !channel.awaits_turns {
-            return;
-        }
+    pub(super) fn serve_turn(&mut self, key: ChannelKey, effects: &mut impl Effects) {
+        let id = key.id;
+        let channel = self.channels.get_mut(id.0 as usize).filter(|channel| channel.serial == key.serial);
+        let Some(channel) = channel else { return };
         let connection =
             self.connections[channel.connection.0 as usize].as_mut().expect("a channel's connection is open");
         if connection.outbox_full {
-            connection.stalled_channels.push(id);
+            connection.stalled_channels.push(key);
             return;
         }
         channel.awaits_turns = false;

@@ -68,7 +68,7 @@ impl<S: Store> Broker<S> {
         self.books.ready += 1;
         if !queue.touched && queue.gate.line.front().is_some() {
             queue.touched = true;
-            self.touched_queues.push_back(id);
+            self.touched_queues.push_back(queue.key(id));
         }
         if expires_at_ms != NEVER {
             self.schedule_expiry(id);
