@@ -82,8 +82,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     pub(in crate::broker) fn put_back(&mut self, id: QueueId, taken: Taken) {
         let queue = &mut self.queues[id.0 as usize];
-        queue.ledger.unacknowledged -= 1;
-        self.books.unacknowledged -= 1;
+        self.books.release(queue, 1);
         queue.backlog.put_back(taken);
         self.books.ready += 1;
         self.touch(id);

@@ -106,7 +106,7 @@ impl Books {
     }
 
     #[inline]
-    fn release(&mut self, queue: &mut Queue, count: usize) {
+    pub(super) fn release(&mut self, queue: &mut Queue, count: usize) {
         queue.ledger.unacknowledged -= count;
         self.unacknowledged -= count;
     }
