@@ -277,7 +277,6 @@ impl<S: Store> Broker<S> {
 mod tests {
     use super::*;
     use crate::broker::ConnectionId;
-    use crate::broker::message::Content;
     use crate::broker::snapshot::PageStart;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
@@ -319,7 +318,7 @@ mod tests {
     fn consumers_that_wait_for_their_channel_go_with_their_queue_and_others_wait_on() {
         let (mut broker, channel) = broker();
         broker.set_channel_prefetch(channel, 1);
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         for name in [b"q".as_slice(), b"r"] {
             declare(&mut broker, name, false, false);
@@ -367,7 +366,7 @@ mod tests {
         broker.set_consumer_prefetch(channel, 1);
         QUEUES.iter().for_each(|name| consume(&mut broker, channel, b"shared", &[name, b"s".as_slice()].concat()));
         let queue = broker.existing_queue(testing::VHOST, b"shared").unwrap();
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         // All have what they may have, and get leave for more together.
         (0..2 * QUEUES.len()).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));

@@ -434,7 +434,7 @@ mod tests {
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(testing::caller(&broker, publisher), request, &mut takers).unwrap();
         let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
 
         consume(&mut broker, vanishing);

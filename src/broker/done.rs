@@ -73,23 +73,7 @@ mod tests {
         }
     }
 
-    impl Pages for Unwritten {
-        fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
-            self.pages.put_page(bytes)
-        }
-        fn read_page(&mut self, page: PageId) {
-            self.pages.read_page(page);
-        }
-        fn discard_page(&mut self, page: PageId) {
-            self.pages.discard_page(page);
-        }
-        fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
-            self.pages.take_arrived_page()
-        }
-        fn unwritten_page_bytes(&self) -> usize {
-            0
-        }
-    }
+    testing::with_pages_of_memory!(Unwritten);
 
     const CLIENT: ConnectionId = ConnectionId(0);
     const STRANGER: ConnectionId = ConnectionId(1);

@@ -132,7 +132,7 @@ impl<S: Store> Broker<S> {
 mod tests {
     use super::*;
     use crate::broker::exchange::DEFAULT_EXCHANGE;
-    use crate::broker::message::{Attributes, Content};
+    use crate::broker::message::Attributes;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication};
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn publish(broker: &mut Broker<MemoryStore>, channel: ChannelId, expiration_ms: Option<u64>) {
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let attributes = Attributes { expiration_ms, ..Attributes::default() };
         let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
         broker.publish(channel, &Publication { content, attributes, mandatory: false }, &[queue], &mut Nobody);
@@ -222,7 +222,7 @@ mod tests {
     fn an_expiration_counts_from_the_commit() {
         let (mut broker, channel) = broker(FieldTable::default());
         broker.select_transaction(channel).unwrap();
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let attributes = Attributes { expiration_ms: Some(50), ..Attributes::default() };
         let publication = Publication { content, attributes, mandatory: false };
         let target = Target { exchange: DEFAULT_EXCHANGE, extra_keys: &[] };

@@ -159,7 +159,6 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody};
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication, Settlement};
@@ -228,8 +227,7 @@ mod tests {
         }
 
         fn publish(&mut self, queues: &[QueueId], count: usize) {
-            let content =
-                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+            let content = testing::CONTENT;
             let publication = Publication { content, attributes: Default::default(), mandatory: false };
             for _ in 0..count {
                 self.broker.publish(self.channel, &publication, queues, &mut Nobody);

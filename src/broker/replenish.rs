@@ -152,7 +152,6 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::Content;
     use crate::broker::pace::{FAST_MESSAGES, Said};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
@@ -170,7 +169,7 @@ mod tests {
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(caller, request, &mut Nobody).unwrap();
         let queue = broker.existing_queue(testing::VHOST, name).unwrap();
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         (0..1000).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));
         broker.set_consumer_prefetch(channel, prefetch_count);

@@ -233,7 +233,6 @@ fn unknown_delivery_tag(delivery_tag: u64) -> AmqpError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Publication};
@@ -250,7 +249,7 @@ mod tests {
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
         let queue = broker.existing_queue(testing::VHOST, name).unwrap();
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let publication = Publication { content, attributes: Default::default(), mandatory: false };
         (0..count).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));
         for _ in 0..count {

@@ -90,31 +90,13 @@ impl<S: Store> Broker<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::effects::{Effects, Recipient, Room};
-    use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
+    use crate::broker::testing::Takers;
     use crate::broker::{ChannelId, ConsumeRequest, DeclareRequest, Publication, testing};
     use crate::protocol::FieldTable;
 
     const CLIENT: ConnectionId = ConnectionId(0);
     const PUBLISHER: ConnectionId = ConnectionId(1);
-
-    /// The consumer tags of deliveries, in their order; every one of them fills its outbox, or none does.
-    #[derive(Default)]
-    struct Takers {
-        tags: Vec<String>,
-        fills: bool,
-    }
-
-    impl Effects for Takers {
-        fn deliver(&mut self, recipient: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
-            self.tags.push(String::from_utf8_lossy(recipient.consumer_tag).into_owned());
-            if self.fills { Room::Full } else { Room::Left }
-        }
-        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
-        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
-        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
-    }
 
     struct Bench {
         broker: Broker<MemoryStore>,
@@ -149,8 +131,7 @@ mod tests {
 
         fn publish(&mut self, count: usize) {
             let id = self.broker.existing_queue(testing::VHOST, b"q").unwrap();
-            let content =
-                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+            let content = testing::CONTENT;
             let publication = Publication { content, attributes: Default::default(), mandatory: false };
             for _ in 0..count {
                 self.broker.publish(self.publisher, &publication, &[id], &mut self.takers);

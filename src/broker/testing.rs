@@ -9,6 +9,10 @@ use super::{Broker, Caller, ChannelId, ConnectionId, MessageMemory, Settings, Us
 pub(super) const USER: UserId = UserId(0);
 pub(super) const VHOST: VhostId = VhostId(0);
 
+/// The smallest message, to the queue `q` by the default exchange.
+pub(super) const CONTENT: Content<'static> =
+    Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+
 /// Nobody listens.
 pub(super) struct Nobody;
 
@@ -20,6 +24,47 @@ impl Effects for Nobody {
     fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
     fn cancel_consumer(&mut self, _: Recipient<'_>) {}
 }
+
+/// The consumer tags of deliveries, in their order; every one of them fills its outbox, or none does.
+#[derive(Default)]
+pub(super) struct Takers {
+    pub tags: Vec<String>,
+    pub fills: bool,
+}
+
+impl Effects for Takers {
+    fn deliver(&mut self, recipient: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
+        self.tags.push(String::from_utf8_lossy(recipient.consumer_tag).into_owned());
+        if self.fills { Room::Full } else { Room::Left }
+    }
+    fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
+    fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+    fn cancel_consumer(&mut self, _: Recipient<'_>) {}
+}
+
+/// Gives a test's log, which has a `pages: MemoryStore`, the pages of that.
+macro_rules! with_pages_of_memory {
+    ($log:ty) => {
+        impl Pages for $log {
+            fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
+                self.pages.put_page(bytes)
+            }
+            fn read_page(&mut self, page: PageId) {
+                self.pages.read_page(page);
+            }
+            fn discard_page(&mut self, page: PageId) {
+                self.pages.discard_page(page);
+            }
+            fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
+                self.pages.take_arrived_page()
+            }
+            fn unwritten_page_bytes(&self) -> usize {
+                self.pages.unwritten_page_bytes()
+            }
+        }
+    };
+}
+pub(super) use with_pages_of_memory;
 
 /// The vhost `/` without limits.
 pub(super) fn settings() -> Settings {

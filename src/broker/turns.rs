@@ -204,35 +204,13 @@ impl<S: Store> Broker<S> {
 mod tests {
     use super::*;
     use crate::broker::dispatch::MOVES_PER_PUMP;
-    use crate::broker::message::Content;
     use crate::broker::store::MemoryStore;
-    use crate::broker::{
-        ConnectionId, ConsumeRequest, DeclareRequest, Publication, Recipient, Room, Settlement, testing,
-    };
+    use crate::broker::testing::Takers;
+    use crate::broker::{ConnectionId, ConsumeRequest, DeclareRequest, Publication, Settlement, testing};
     use crate::protocol::FieldTable;
     use std::collections::BTreeMap;
 
     const CLIENT: ConnectionId = ConnectionId(0);
-
-    /// The consumer tags of deliveries, in their order.
-    #[derive(Default)]
-    struct Takers(Vec<String>);
-
-    impl Takers {
-        fn take(&mut self) -> Vec<String> {
-            std::mem::take(&mut self.0)
-        }
-    }
-
-    impl Effects for Takers {
-        fn deliver(&mut self, recipient: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
-            self.0.push(String::from_utf8_lossy(recipient.consumer_tag).into_owned());
-            Room::Left
-        }
-        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
-        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
-        fn cancel_consumer(&mut self, _: Recipient<'_>) {}
-    }
 
     /// A broker with one channel that has a prefetch count.
     struct Bench {
@@ -264,8 +242,7 @@ mod tests {
 
         fn publish(&mut self, queue: &str, count: usize) {
             let id = self.broker.existing_queue(testing::VHOST, queue.as_bytes()).unwrap();
-            let content =
-                Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+            let content = testing::CONTENT;
             let publication = Publication { content, attributes: Default::default(), mandatory: false };
             for _ in 0..count {
                 self.broker.publish(self.channel, &publication, &[id], &mut self.takers);
@@ -278,7 +255,7 @@ mod tests {
                 self.broker.pump(&mut self.takers);
             }
             self.broker.census();
-            self.takers.take()
+            std::mem::take(&mut self.takers.tags)
         }
 
         fn acknowledge(&mut self) {
@@ -365,7 +342,7 @@ mod tests {
         bench.publish("q", 5);
         let pumps = std::iter::from_fn(|| bench.broker.has_touched().then(|| bench.broker.pump(&mut bench.takers)));
         assert!(pumps.count() >= CONSUMERS / MOVES_PER_PUMP, "those without credit leave the line in several pumps");
-        assert_eq!(bench.takers.take(), ["0"]);
+        assert_eq!(std::mem::take(&mut bench.takers.tags), ["0"]);
         for tag in ["1", "2", "3", "4"] {
             bench.acknowledge();
             assert_eq!(bench.pump(), [tag]);

@@ -55,23 +55,7 @@ impl Log for Told {
     }
 }
 
-impl Pages for Told {
-    fn put_page(&mut self, bytes: Vec<u8>) -> PageId {
-        self.pages.put_page(bytes)
-    }
-    fn read_page(&mut self, page: PageId) {
-        self.pages.read_page(page);
-    }
-    fn discard_page(&mut self, page: PageId) {
-        self.pages.discard_page(page);
-    }
-    fn take_arrived_page(&mut self) -> Option<(PageId, Vec<u8>)> {
-        self.pages.take_arrived_page()
-    }
-    fn unwritten_page_bytes(&self) -> usize {
-        self.pages.unwritten_page_bytes()
-    }
-}
+testing::with_pages_of_memory!(Told);
 
 /// One client that does everything that may be done to messages, as chance will have it.
 struct Play {
@@ -112,7 +96,7 @@ impl Play {
     }
 
     fn publish(&mut self) {
-        let content = Content { address: b"\0\x01q\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
+        let content = testing::CONTENT;
         let expiration_ms = self.is(30).then_some(3);
         let attributes = Attributes { expiration_ms, persistent: self.is(80), ..Attributes::default() };
         let ids: Vec<_> =
