@@ -32,6 +32,8 @@ mod login_tests;
 mod memory_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart};
 pub use journal::{Failure, Journal, OpenedLog};

@@ -1,18 +1,16 @@
 //! What depends on time and on where a client comes from, on a clock that the test moves: no socket, no waiting.
 
 use super::desk::Desk;
-use super::hub::LOG_PENDING_MAX_BYTES;
 use super::{Hub, HubSettings, MayRead, Resources, TurnStart, hub_settings};
 use crate::broker::snapshot::PageStart;
 use crate::broker::store::{LogPosition, MemoryStore, Store};
-use crate::broker::{ConnectionId, MessageMemory, Names, Permissions, UNWRITTEN_PAGES_MAX_BYTES};
+use crate::broker::{ConnectionId, MessageMemory, Names, Permissions};
 use crate::config::Config;
 use crate::connection::Phase;
-use crate::management::{BindingSpec, Change, Command, Question, QueueAttributes};
+use crate::management::{BindingSpec, Change, Command, QueueAttributes};
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
 use crate::protocol::method::{basic, channel, confirm, connection, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method, ReplyCode};
-use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
 use std::net::SocketAddr;
 use std::sync::mpsc::sync_channel;
@@ -45,7 +43,7 @@ impl World {
 }
 
 impl<S: Store> World<S> {
-    fn with_store(store: S) -> Self {
+    pub fn with_store(store: S) -> Self {
         Self::with_hub(Hub::new(hub_settings(&Config::default(), [7; 32], 0), store, 0))
     }
 
@@ -63,7 +61,7 @@ impl<S: Store> World<S> {
         self.update_alarm();
     }
 
-    fn set_disk_low(&mut self, is_low: bool) -> bool {
+    pub fn set_disk_low(&mut self, is_low: bool) -> bool {
         self.resources.disk_room.is_low = is_low;
         self.update_alarm()
     }
@@ -128,7 +126,7 @@ impl<S: Store> World<S> {
     }
 
     /// Moves the clock. True when the connection's time was up.
-    fn wait_until(&mut self, now_ms: u64, id: ConnectionId) -> bool {
+    pub fn wait_until(&mut self, now_ms: u64, id: ConnectionId) -> bool {
         self.now_ms = now_ms;
         self.start_turn().contains(&id)
     }
@@ -342,7 +340,7 @@ fn a_blocked_publisher_that_is_closed_is_read_again() {
 }
 
 /// The frames of a persistent message of that size to the queue `q`.
-fn persistent_message(body_size: usize) -> Vec<u8> {
+pub(super) fn persistent_message(body_size: usize) -> Vec<u8> {
     message_in_frames(body_size, 4000)
 }
 
@@ -366,159 +364,6 @@ pub(super) fn message_in_frames(body_size: usize, payload_max: usize) -> Vec<u8>
     frame(FrameType::Header, &header);
     vec![7; body_size].chunks(payload_max).for_each(|part| frame(FrameType::Body, part));
     bytes
-}
-
-#[test]
-fn publishers_wait_for_a_writer_that_is_stuck_and_nobody_else_does() {
-    const BODY_BYTES: usize = 1 << 20;
-    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
-    let [publisher, other] = [(); 2].map(|()| world.open(0));
-    let mut declare = Vec::new();
-    let durable = queue::Declare { queue: b"q", durable: true, nowait: true, ..queue::Declare::default() };
-    Method::QueueDeclare(durable).encode_frame(1, &mut declare);
-    world.send(publisher, &declare);
-    let first = world.hub.broker_mut().store_mut().take_batch(0).expect("the declaration");
-    // The writer has that, and is heard of no more.
-    let message = persistent_message(BODY_BYTES);
-    let mut sent = 0;
-    while world.hub.may_read(publisher) == MayRead::Now {
-        assert_eq!(world.hub.broker_mut().store_mut().take_batch(0).map(|batch| batch.records), None);
-        world.send(publisher, &message);
-        sent += 1;
-        assert!(sent * BODY_BYTES <= LOG_PENDING_MAX_BYTES + BODY_BYTES, "{sent} messages wait to be written");
-    }
-    assert!(sent * BODY_BYTES > LOG_PENDING_MAX_BYTES - BODY_BYTES, "{sent} messages are no reason to wait");
-    assert_eq!(world.hub.may_read(publisher), MayRead::Later);
-    assert_eq!(world.hub.may_read(other), MayRead::Now);
-    // It goes on: the next batch leaves, and publishers are read again.
-    let store = world.hub.broker_mut().store_mut();
-    let written = Written { written: first.last_position(), synced: first.last_position() };
-    store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
-    assert!(store.take_batch(0).is_some());
-    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
-}
-
-#[test]
-fn management_hears_that_it_is_done_when_the_disk_has_it() {
-    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
-    let (commands, receiver) = sync_channel(2);
-    let mut desk = Desk::new(receiver);
-    let (reply, mut declared) = oneshot::channel();
-    let attributes = QueueAttributes { durable: true, auto_delete: false, arguments: FieldTable::default() };
-    commands.send(Command::Change(Change::DeclareQueue { name: "q".into(), attributes, reply })).unwrap();
-    let (reply, mut overview) = oneshot::channel();
-    commands.send(Command::Question(Question::Overview(reply))).unwrap();
-    desk.ring();
-    desk.answer(&mut world.hub);
-    assert!(overview.try_recv().is_ok(), "a question waits for nothing");
-    assert!(declared.try_recv().is_err());
-    let store = world.hub.broker_mut().store_mut();
-    let batch = store.take_batch(0).expect("the declaration");
-    assert!(batch.sync);
-    let written = Written { written: batch.last_position(), synced: batch.last_position() };
-    store.batch_done(BatchDone { result: Ok(written), recycled: None }).expect("a batch that was written");
-    desk.answer(&mut world.hub);
-    assert_eq!(declared.try_recv().expect("it is done").ok(), Some(true));
-}
-
-/// A store whose pager is the test, and a client with a queue of that name.
-fn with_pages(paging_bytes: usize, heartbeat: u16) -> (World<LogStore>, ConnectionId) {
-    let mut world = World::with_store(LogStore::new(LogOptions::default(), LogPosition::default()));
-    world.set_message_memory(MessageMemory { paging_bytes, most_bytes: usize::MAX });
-    let client = world.open(heartbeat);
-    let mut declare = Vec::new();
-    let transient = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
-    Method::QueueDeclare(transient).encode_frame(1, &mut declare);
-    world.send(client, &declare);
-    (world, client)
-}
-
-#[test]
-fn publishers_wait_for_a_pager_that_is_stuck_and_nobody_else_does() {
-    const BODY_BYTES: usize = 1 << 20;
-    let (mut world, publisher) = with_pages(BODY_BYTES, 0);
-    let other = world.open(0);
-    let message = persistent_message(BODY_BYTES);
-    let mut sent = 0;
-    while world.hub.may_read(publisher) == MayRead::Now {
-        world.send(publisher, &message);
-        world.pump();
-        sent += 1;
-        assert!(sent * BODY_BYTES <= UNWRITTEN_PAGES_MAX_BYTES + 8 * BODY_BYTES, "{sent} messages wait");
-    }
-    assert!(sent * BODY_BYTES > UNWRITTEN_PAGES_MAX_BYTES, "{sent} messages are no reason to wait");
-    assert_eq!(world.hub.may_read(publisher), MayRead::Later);
-    assert_eq!(world.hub.may_read(other), MayRead::Now);
-    // It goes on: a page is written, and publishers are read again.
-    let pages = world.hub.broker_mut().store_mut().pages_mut();
-    let Some(PageRequest::Write { bytes, .. }) = pages.take_request() else { panic!("no page is to be written") };
-    pages.written(bytes.len());
-    assert_eq!(world.hub.may_read(publisher), MayRead::Now);
-}
-
-#[test]
-fn a_publisher_that_waits_for_the_pager_is_told_of_an_alarm() {
-    let (mut world, publisher) = with_pages(1, 0);
-    let message = persistent_message(1 << 20);
-    while world.hub.may_read(publisher) == MayRead::Now {
-        world.send(publisher, &message);
-        world.pump();
-    }
-    assert_eq!(world.hub.may_read(publisher), MayRead::Later);
-    world.set_disk_low(true);
-    assert_eq!(world.hub.may_read(publisher), MayRead::NotDuringAlarm);
-    assert_eq!(world.heard(publisher), ["connection.blocked"]);
-    assert!(world.set_disk_low(false));
-    assert_eq!(world.take_unblocked(), [publisher]);
-    assert_eq!(world.heard(publisher), ["connection.unblocked"]);
-}
-
-#[test]
-fn a_publisher_that_is_not_read_is_not_taken_for_silent() {
-    const BODY_BYTES: usize = 1 << 20;
-    let (mut world, publisher) = with_pages(BODY_BYTES, 2);
-    while world.hub.may_read(publisher) == MayRead::Now {
-        world.send(publisher, &persistent_message(BODY_BYTES));
-        world.pump();
-    }
-    for second in 1..10 {
-        assert!(!world.wait_until(second * 1000, publisher), "after {second} s");
-        assert_eq!(world.hub.may_read(publisher), MayRead::Later);
-    }
-}
-
-#[test]
-fn a_client_whose_get_waits_is_not_taken_for_silent() {
-    let (mut world, client) = with_pages(1, 2);
-    world.send(client, &persistent_message(3000));
-    world.pump();
-    let mut get = Vec::new();
-    Method::BasicGet(basic::Get { queue: b"q", no_ack: true }).encode_frame(1, &mut get);
-    world.send(client, &get);
-    assert_eq!(world.hub.may_read(client), MayRead::WhenResumed);
-    for second in 1..10 {
-        assert!(!world.wait_until(second * 1000, client), "after {second} s");
-    }
-}
-
-#[test]
-fn a_get_waits_for_its_message_and_what_follows_waits_behind_it() {
-    let (mut world, client) = with_pages(1, 0);
-    world.send(client, &persistent_message(3000));
-    world.pump();
-    let mut commands = Vec::new();
-    Method::BasicGet(basic::Get { queue: b"q", no_ack: true }).encode_frame(1, &mut commands);
-    Method::BasicQos(basic::Qos { prefetch_size: 0, prefetch_count: 1, global: false }).encode_frame(1, &mut commands);
-    world.send(client, &commands);
-    assert_eq!(world.heard(client), [""; 0]);
-    assert_eq!(world.hub.may_read(client), MayRead::WhenResumed);
-    let pages = world.hub.broker_mut().store_mut().pages_mut();
-    let Some(PageRequest::Write { page, bytes }) = pages.take_request() else { panic!("nothing left memory") };
-    assert!(matches!(pages.take_request(), Some(PageRequest::Read(asked)) if asked == page));
-    pages.arrive(page, bytes);
-    world.pump();
-    assert_eq!(world.hub.may_read(client), MayRead::Now);
-    assert_eq!(world.heard(client), ["basic.get-ok", "content", "content", "basic.qos-ok"]);
 }
 
 #[test]
