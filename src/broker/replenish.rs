@@ -291,6 +291,28 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_with_more_consumers_or_channels_than_are_looked_at_is_not_waited_for() {
+        for on_one_channel in [true, false] {
+            let (mut broker, mut channel) = saturated(100);
+            for consumers in 2..=LOOKED_AT_MAX + 1 {
+                if !on_one_channel {
+                    channel = broker.open_channel(CLIENT, consumers as u16);
+                    broker.set_consumer_prefetch(channel, 100);
+                }
+                let (consumer_tag, arguments) = (consumers.to_string(), FieldTable::default());
+                let consumer_tag = consumer_tag.as_bytes();
+                let request = ConsumeRequest { queue: b"q", consumer_tag, no_ack: false, exclusive: false, arguments };
+                broker.consume(broker.caller(channel), request).unwrap();
+                broker.pump(&mut Nobody);
+                let fast = broker.consumers.iter_mut();
+                fast.for_each(|(_, consumer)| (0..FAST_MESSAGES).for_each(|_| consumer.pace.note(Said::OfOne, 0)));
+                let awaited = if consumers <= LOOKED_AT_MAX { 25 } else { 0 };
+                assert_eq!(broker.acknowledgements_awaited(CLIENT), awaited, "{consumers} consumers");
+            }
+        }
+    }
+
+    #[test]
     fn nobody_waits_where_there_are_priorities() {
         let (mut broker, channel) = saturated(100);
         let arguments = FieldTable(vec![("x-priority".into(), FieldValue::I32(-1))]);
