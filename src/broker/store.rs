@@ -11,6 +11,7 @@ use super::message::Content;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::fmt;
 
 /// A durable queue's number, never used again for another queue.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -63,6 +64,47 @@ pub enum Definition {
     },
     Bound(DurableBinding),
     Unbound(DurableBinding),
+    /// Also said again, when an attribute changes. The name never does.
+    VhostDeclared(VhostDefinition),
+    /// Everything in it is gone: queues, exchanges, bindings, and what users were permitted there. Another one may have
+    /// its id from now on.
+    VhostDeleted {
+        vhost: VhostId,
+    },
+    /// Also said again, when anything of it changes.
+    UserDeclared(UserDefinition),
+    /// What the user was permitted is gone, too.
+    UserDeleted {
+        name: ShortString,
+    },
+    /// What a user may do in a virtual host, as three patterns of names; instead of what was permitted before.
+    Permitted {
+        user: ShortString,
+        vhost: VhostId,
+        configure: Box<str>,
+        write: Box<str>,
+        read: Box<str>,
+    },
+    /// The user may no longer enter the virtual host. What was said of topics stays.
+    Forbidden {
+        user: ShortString,
+        vhost: VhostId,
+    },
+    /// With which routing keys a user may publish to a topic exchange, or bind to it.
+    TopicPermitted {
+        user: ShortString,
+        vhost: VhostId,
+        exchange: ShortString,
+        write: Box<str>,
+        read: Box<str>,
+    },
+    /// Routing keys are not looked at any more.
+    TopicForbidden {
+        user: ShortString,
+        vhost: VhostId,
+        /// `None`: of all exchanges of the virtual host.
+        exchange: Option<ShortString>,
+    },
 }
 
 impl Definition {
@@ -73,9 +115,49 @@ impl Definition {
             | Self::ExchangeDeclared { vhost, .. }
             | Self::ExchangeDeleted { vhost, .. }
             | Self::Bound(DurableBinding { vhost, .. })
-            | Self::Unbound(DurableBinding { vhost, .. }) => Some(*vhost),
-            Self::QueueDeleted { .. } => None,
+            | Self::Unbound(DurableBinding { vhost, .. })
+            | Self::VhostDeclared(VhostDefinition { id: vhost, .. })
+            | Self::VhostDeleted { vhost }
+            | Self::Permitted { vhost, .. }
+            | Self::Forbidden { vhost, .. }
+            | Self::TopicPermitted { vhost, .. }
+            | Self::TopicForbidden { vhost, .. } => Some(*vhost),
+            Self::QueueDeleted { .. } | Self::UserDeclared(_) | Self::UserDeleted { .. } => None,
         }
+    }
+}
+
+/// A virtual host and what is said of it. `None` is no limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VhostDefinition {
+    pub id: VhostId,
+    pub name: ShortString,
+    pub description: Box<str>,
+    pub tags: Vec<Box<str>>,
+    pub default_queue_type: Option<Box<str>>,
+    pub tracing: bool,
+    pub max_queues: Option<u64>,
+    pub max_connections: Option<u64>,
+}
+
+/// Somebody who may log in. `None` is no limit.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserDefinition {
+    pub name: ShortString,
+    /// Its hash, as text.
+    pub password: Box<str>,
+    pub tags: Vec<Box<str>>,
+    pub max_connections: Option<u64>,
+    pub max_channels: Option<u64>,
+}
+
+impl fmt::Debug for UserDefinition {
+    /// All but the hash, which has no business where somebody reads along.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, password: _, tags, max_connections, max_channels } = self;
+        let mut shown = f.debug_struct("UserDefinition");
+        shown.field("name", name).field("tags", tags);
+        shown.field("max_connections", max_connections).field("max_channels", max_channels).finish_non_exhaustive()
     }
 }
 

@@ -45,7 +45,21 @@ impl Loading {
                     Ok(())
                 }
                 Definition::Bound(binding) => broker.restore_binding(&binding),
-                Definition::QueueDeleted { .. } | Definition::ExchangeDeleted { .. } | Definition::Unbound(_) => Ok(()),
+                Definition::VhostDeclared(_)
+                | Definition::UserDeclared(_)
+                | Definition::Permitted { .. }
+                | Definition::TopicPermitted { .. } => {
+                    let what = "the log knows virtual hosts or users of its own, which this version cannot have";
+                    return Err(io::Error::other(what));
+                }
+                // What is gone is not among what exists.
+                Definition::QueueDeleted { .. }
+                | Definition::ExchangeDeleted { .. }
+                | Definition::Unbound(_)
+                | Definition::VhostDeleted { .. }
+                | Definition::UserDeleted { .. }
+                | Definition::Forbidden { .. }
+                | Definition::TopicForbidden { .. } => Ok(()),
             };
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }

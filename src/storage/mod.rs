@@ -14,14 +14,14 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`record`], [`batch`], [`segment`] | the format, from the inside out; all of it: docs/FORMAT.md |
+//! | [`record`], `definition_record`, [`batch`], [`segment`] | the format, from the inside out; all of it: docs/FORMAT.md |
 //! | [`sequences`] | the numbers of batches, physical and logical |
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
 //! | [`log_writer`], `active` | the writer's half: placing, writing, syncing |
 //! | [`duty`], [`spawn`] | in which order it does what it is asked and what it has to; its thread |
-//! | [`state`], [`live_set`], `chunk` | what replaying the log leads to |
+//! | [`state`], `who_may`, [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
 //! | [`reclaim`] | which segments are free, and which are worth emptying |
@@ -39,6 +39,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod chore;
 mod chunk;
+mod definition_record;
 pub mod disk;
 pub mod duty;
 pub mod error;
@@ -67,6 +68,7 @@ pub mod state;
 mod tail;
 mod unloaded;
 mod unreadable;
+mod who_may;
 
 pub use error::StorageError;
 pub use file_disk::FileDisk;

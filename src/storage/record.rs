@@ -8,18 +8,18 @@
 //! removed     │ queue │ (gap since the last one's end, length − 1) … to the end     ranges of sequences, ascending
 //! purged      │ queue │ up to
 //! delivered   │ queue │ below                    messages below may have been delivered; in the batch of a clean stop
-//! definition  │ vhost │ counted strings, flags and tables (entries as on the wire)        one kind for each of them
+//! definition  │ one kind for each of them: see [`definition_record`](super::definition_record)
 //! ```
 //! Fixed numbers are little-endian, all others [varints](crate::varint). A message that goes to many queues is one
 //! record with many routes: routes are appended to the record while it is the last one of its batch.
 //!
 //! Decoding never panics, whatever the bytes: a record is whole or it is [`BadRecord`].
 
-use crate::broker::exchange::ExchangeKind;
+use super::definition_record::decode_definition;
+pub use super::definition_record::{put_bound, put_definition};
 use crate::broker::message::Content;
-use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, Route, VhostId};
-use crate::protocol::{FieldTable, ShortString};
-use crate::varint::{Cursor, put_counted_bytes, put_varint};
+use crate::broker::store::{Definition, DurableQueueId, Route};
+use crate::varint::{Cursor, put_varint};
 
 /// Smallest content header frame: frame header, class, weight, body size, flags, frame end.
 const HEADER_FRAME_MIN_BYTES: usize = 7 + 12 + 2 + 1;
@@ -40,6 +40,14 @@ pub(super) mod kind {
     pub const BOUND: u8 = 8;
     pub const UNBOUND: u8 = 9;
     pub const DELIVERED: u8 = 10;
+    pub const VHOST_DECLARED: u8 = 12;
+    pub const VHOST_DELETED: u8 = 13;
+    pub const USER_DECLARED: u8 = 16;
+    pub const USER_DELETED: u8 = 17;
+    pub const PERMITTED: u8 = 18;
+    pub const FORBIDDEN: u8 = 19;
+    pub const TOPIC_PERMITTED: u8 = 20;
+    pub const TOPIC_FORBIDDEN: u8 = 21;
 }
 
 /// Bytes that are no record.
@@ -103,13 +111,13 @@ impl Iterator for Ranges<'_> {
     }
 }
 
-fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
+pub(super) fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0, 0, 0, 0, kind]);
     start
 }
 
-fn end(out: &mut [u8], start: usize) {
+pub(super) fn end(out: &mut [u8], start: usize) {
     let length = out.len() - start - size_of::<u32>();
     let length = u32::try_from(length).expect("a record is smaller than 4 GiB: messages are bounded far below");
     out[start..start + size_of::<u32>()].copy_from_slice(&length.to_le_bytes());
@@ -192,73 +200,6 @@ pub fn put_delivered(out: &mut Vec<u8>, queue: DurableQueueId, below: u64) {
     end(out, start);
 }
 
-pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
-    let start = out.len();
-    match definition {
-        Definition::QueueDeclared { id, vhost, name, auto_delete, arguments } => {
-            begin(out, kind::QUEUE_DECLARED);
-            put_varint(out, id.0);
-            put_vhost(out, *vhost);
-            put_counted_bytes(out, name);
-            out.push(u8::from(*auto_delete));
-            put_arguments(out, arguments);
-        }
-        Definition::QueueDeleted { id } => {
-            begin(out, kind::QUEUE_DELETED);
-            put_varint(out, id.0);
-        }
-        Definition::ExchangeDeclared { vhost, name, kind: exchange_kind, auto_delete, internal, arguments } => {
-            begin(out, kind::EXCHANGE_DECLARED);
-            put_vhost(out, *vhost);
-            put_counted_bytes(out, name);
-            put_counted_bytes(out, exchange_kind.name().as_bytes());
-            out.extend_from_slice(&[u8::from(*auto_delete), u8::from(*internal)]);
-            put_arguments(out, arguments);
-        }
-        Definition::ExchangeDeleted { vhost, name } => {
-            begin(out, kind::EXCHANGE_DELETED);
-            put_vhost(out, *vhost);
-            put_counted_bytes(out, name);
-        }
-        Definition::Bound(binding) => return put_bound(out, binding),
-        Definition::Unbound(binding) => {
-            begin(out, kind::UNBOUND);
-            put_binding(out, binding);
-        }
-    }
-    end(out, start);
-}
-
-/// Writes the definition of a binding.
-pub fn put_bound(out: &mut Vec<u8>, binding: &DurableBinding) {
-    let start = begin(out, kind::BOUND);
-    put_binding(out, binding);
-    end(out, start);
-}
-
-fn put_binding(out: &mut Vec<u8>, binding: &DurableBinding) {
-    put_vhost(out, binding.vhost);
-    put_counted_bytes(out, &binding.source);
-    let (is_exchange, destination) = match &binding.destination {
-        DurableDestination::Queue(name) => (0, name),
-        DurableDestination::Exchange(name) => (1, name),
-    };
-    out.push(is_exchange);
-    put_counted_bytes(out, destination);
-    put_counted_bytes(out, &binding.routing_key);
-    put_arguments(out, &binding.arguments);
-}
-
-fn put_vhost(out: &mut Vec<u8>, vhost: VhostId) {
-    put_varint(out, u64::from(vhost.0));
-}
-
-fn put_arguments(out: &mut Vec<u8>, arguments: &FieldTable) {
-    let mut entries = Vec::new();
-    arguments.encode_entries(&mut entries);
-    put_counted_bytes(out, &entries);
-}
-
 /// Takes the next record off `bytes`.
 #[inline]
 pub fn read_record<'a>(bytes: &mut Cursor<'a>) -> Result<Record<'a>, BadRecord> {
@@ -326,66 +267,6 @@ fn check_address(address: &[u8]) -> Option<()> {
     let exchange_length = usize::from(*address.first()?);
     let key_length = usize::from(*address.get(1 + exchange_length)?);
     (address.len() == exchange_length + key_length + 3).then_some(())
-}
-
-fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Definition> {
-    Some(match kind {
-        kind::QUEUE_DECLARED => Definition::QueueDeclared {
-            id: DurableQueueId(cursor.varint()?),
-            vhost: vhost(cursor)?,
-            name: short_string(cursor)?,
-            auto_delete: boolean(cursor)?,
-            arguments: arguments(cursor)?,
-        },
-        kind::QUEUE_DELETED => Definition::QueueDeleted { id: DurableQueueId(cursor.varint()?) },
-        kind::EXCHANGE_DECLARED => Definition::ExchangeDeclared {
-            vhost: vhost(cursor)?,
-            name: short_string(cursor)?,
-            kind: ExchangeKind::from_name(cursor.counted_bytes()?)?,
-            auto_delete: boolean(cursor)?,
-            internal: boolean(cursor)?,
-            arguments: arguments(cursor)?,
-        },
-        kind::EXCHANGE_DELETED => Definition::ExchangeDeleted { vhost: vhost(cursor)?, name: short_string(cursor)? },
-        kind::BOUND => Definition::Bound(binding(cursor)?),
-        kind::UNBOUND => Definition::Unbound(binding(cursor)?),
-        _ => return None,
-    })
-}
-
-fn binding(cursor: &mut Cursor<'_>) -> Option<DurableBinding> {
-    let (vhost, source) = (vhost(cursor)?, short_string(cursor)?);
-    let is_exchange = boolean(cursor)?;
-    let destination = short_string(cursor)?;
-    let destination =
-        if is_exchange { DurableDestination::Exchange(destination) } else { DurableDestination::Queue(destination) };
-    Some(DurableBinding {
-        vhost,
-        source,
-        destination,
-        routing_key: short_string(cursor)?,
-        arguments: arguments(cursor)?,
-    })
-}
-
-fn vhost(cursor: &mut Cursor<'_>) -> Option<VhostId> {
-    u32::try_from(cursor.varint()?).ok().map(VhostId)
-}
-
-fn short_string(cursor: &mut Cursor<'_>) -> Option<ShortString> {
-    ShortString::new(cursor.counted_bytes()?)
-}
-
-fn boolean(cursor: &mut Cursor<'_>) -> Option<bool> {
-    match cursor.u8()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
-fn arguments(cursor: &mut Cursor<'_>) -> Option<FieldTable> {
-    FieldTable::decode_entries(cursor.counted_bytes()?).ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Records as bytes and back, and bytes that are none.
 
 use super::*;
-use crate::protocol::FieldValue;
+use crate::broker::exchange::ExchangeKind;
+use crate::broker::store::{DurableBinding, DurableDestination, UserDefinition, VhostDefinition, VhostId};
+use crate::protocol::{FieldTable, FieldValue};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -106,7 +108,117 @@ fn definitions() -> Vec<Definition> {
         Definition::ExchangeDeleted { vhost, name: "".into() },
         Definition::Bound(binding(DurableDestination::Queue("queue".into()))),
         Definition::Unbound(binding(DurableDestination::Exchange("exchange".into()))),
+        Definition::VhostDeclared(VhostDefinition {
+            id: vhost,
+            name: "a vhost".into(),
+            description: "für alle".into(),
+            tags: vec!["production".into(), "".into()],
+            default_queue_type: Some("".into()),
+            tracing: true,
+            max_queues: Some(0),
+            max_connections: Some(u64::MAX),
+        }),
+        Definition::VhostDeclared(plain_vhost()),
+        Definition::VhostDeleted { vhost },
+        Definition::UserDeclared(UserDefinition {
+            name: "somebody".into(),
+            password: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into(),
+            tags: vec!["administrator".into(), "of the house".into()],
+            max_connections: Some(300),
+            max_channels: Some(0),
+        }),
+        Definition::UserDeclared(plain_user()),
+        Definition::UserDeleted { name: "somebody".into() },
+        Definition::Permitted {
+            user: "somebody".into(),
+            vhost,
+            configure: "".into(),
+            write: "^ä{1,3}$".into(),
+            read: ".*".into(),
+        },
+        Definition::Forbidden { user: "somebody".into(), vhost: VhostId(0) },
+        Definition::TopicPermitted {
+            user: "somebody".into(),
+            vhost,
+            exchange: "amq.topic".into(),
+            write: "^{username}".into(),
+            read: "".into(),
+        },
+        Definition::TopicForbidden { user: "somebody".into(), vhost, exchange: Some("".into()) },
+        Definition::TopicForbidden { user: "somebody".into(), vhost, exchange: None },
     ]
+}
+
+/// One of which nothing is said.
+fn plain_vhost() -> VhostDefinition {
+    VhostDefinition {
+        id: VhostId(0),
+        name: "/".into(),
+        description: "".into(),
+        tags: Vec::new(),
+        default_queue_type: None,
+        tracing: false,
+        max_queues: None,
+        max_connections: None,
+    }
+}
+
+fn plain_user() -> UserDefinition {
+    UserDefinition {
+        name: "u".into(),
+        password: "".into(),
+        tags: Vec::new(),
+        max_connections: None,
+        max_channels: None,
+    }
+}
+
+fn refused(kind: u8, payload: &[u8]) -> bool {
+    let mut record = (payload.len() as u32 + 1).to_le_bytes().to_vec();
+    record.push(kind);
+    record.extend_from_slice(payload);
+    read_record(&mut Cursor::new(&record)).is_err()
+}
+
+#[test]
+fn attributes_are_known_and_in_order_or_there_is_no_record() {
+    let of_user = |attributes: &[u8]| refused(kind::USER_DECLARED, &[b"\x01u\0", attributes].concat());
+    assert!(!of_user(b"\x00"));
+    assert!(!of_user(b"\x02\x0Fmax-connections\x01\x07\x04tags\x03\x02ab"));
+    for (why, attributes) in [
+        ("fewer than announced", &b"\x01"[..]),
+        ("more than announced", b"\x00\x04tags\x00"),
+        ("more than can be", b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x04tags\x00"),
+        ("unknown", b"\x01\x03age\x01\x07"),
+        ("a vhost's", b"\x01\x07tracing\x00"),
+        ("twice", b"\x02\x04tags\x00\x04tags\x00"),
+        ("out of order", b"\x02\x04tags\x00\x0Fmax-connections\x01\x07"),
+        ("a number and more", b"\x01\x0Fmax-connections\x02\x07\x07"),
+        ("no number", b"\x01\x0Fmax-connections\x00"),
+        ("half a tag", b"\x01\x04tags\x02\x02a"),
+        ("no text", b"\x01\x04tags\x02\x01\xFF"),
+    ] {
+        assert!(of_user(attributes), "{why}");
+    }
+    let of_vhost = |attributes: &[u8]| refused(kind::VHOST_DECLARED, &[b"\x00\x01/", attributes].concat());
+    assert!(!of_vhost(b"\x01\x07tracing\x00"));
+    assert!(of_vhost(b"\x01\x07tracing\x01\x01"), "it says no more than that it is there");
+    assert!(of_vhost(b"\x01\x0Cmax-channels\x01\x07"), "a user's");
+    assert!(of_vhost(b"\x01\x0Bdescription\x01\xFF"), "no text");
+}
+
+#[test]
+fn what_nothing_is_said_of_takes_no_room() {
+    let mut out = Vec::new();
+    put_definition(&mut out, &Definition::VhostDeclared(plain_vhost()));
+    put_definition(&mut out, &Definition::UserDeclared(plain_user()));
+    assert_eq!(out, b"\x05\0\0\0\x0C\0\x01/\0\x05\0\0\0\x10\x01u\0\0");
+}
+
+#[test]
+fn nobody_reads_a_hash_along() {
+    let user = UserDefinition { password: "secret".into(), ..plain_user() };
+    assert!(!format!("{:?}", Definition::UserDeclared(user)).contains("secret"));
 }
 
 #[test]
@@ -131,14 +243,14 @@ fn one_of_each() -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(mut bytes: Vec<u8>, kind in 0_u8..12) {
+    fn any_bytes_are_read_or_refused(mut bytes: Vec<u8>, kind in 0_u8..23) {
         let length = bytes.len() as u32 + 1;
         bytes.splice(0..0, length.to_le_bytes().into_iter().chain([kind]));
         walk(&bytes);
     }
 
     #[test]
-    fn mutated_records_are_read_or_refused(changes in prop::collection::vec((0_usize..400, any::<u8>()), 1..4)) {
+    fn mutated_records_are_read_or_refused(changes in prop::collection::vec((0_usize..1000, any::<u8>()), 1..4)) {
         let mut bytes = one_of_each();
         for (at, value) in changes {
             let length = bytes.len();
@@ -151,6 +263,7 @@ proptest! {
 #[test]
 fn every_cut_is_noticed() {
     let whole = one_of_each();
-    assert_eq!(walk(&whole), 10);
-    (0..whole.len()).for_each(|length| assert!(walk(&whole[..length]) < 10));
+    let records = 4 + definitions().len();
+    assert_eq!(walk(&whole), records);
+    (0..whole.len()).for_each(|length| assert!(walk(&whole[..length]) < records));
 }

@@ -7,8 +7,9 @@
 use super::live_set::{LiveSet, Run};
 use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_record};
 use super::segment::SegmentNumber;
+use super::who_may::WhoMay;
 use crate::broker::exchange::canonical;
-use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, VhostId};
+use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, VhostDefinition, VhostId};
 use crate::protocol::ShortString;
 use crate::varint::Cursor;
 use hashbrown::HashMap;
@@ -71,6 +72,9 @@ pub struct State {
     /// The segments in use; live counts are 0 in those that wait to be freed.
     pub segments: BTreeMap<SegmentNumber, SegmentUse>,
     pub max_queue_id: u64,
+    who_may: WhoMay,
+    /// What lost records must have said, in sentences. Empty, unless damage was stepped over.
+    inferred: Vec<String>,
 }
 
 fn binding_key(binding: &DurableBinding) -> BindingKey {
@@ -171,18 +175,23 @@ impl State {
     }
 
     /// Takes out what a log with lost records leaves behind and no broker can restore: queues whose name a younger one
-    /// has, and bindings of which an end is missing. Says in sentences what.
+    /// has, bindings of which an end is missing, permissions of nobody or for nowhere. Says in sentences what, and what
+    /// else lost records made of what exists.
     pub(super) fn mend(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut said = std::mem::take(&mut self.inferred);
+        let of_queues = self.queues.values().map(|queue| queue.name().0);
+        let of_exchanges = self.exchanges.keys().map(|(vhost, _)| *vhost);
+        let of_bindings = self.bindings.iter().map(|(vhost, ..)| *vhost);
+        said.extend(self.who_may.mend(of_queues.chain(of_exchanges).chain(of_bindings)));
         let mut by_name = HashMap::new();
         let named = self.queues_in_order().into_iter().map(|(id, queue)| (id, queue.name()));
         let named: Vec<_> = named.map(|(id, (vhost, name))| (id, vhost, name.clone())).collect();
         for (id, vhost, name) in named {
             if let Some(older) = by_name.insert((vhost, name.clone()), id)
-                && let Some(mut older) = self.queues.remove(&older)
+                && let Some(older) = self.queues.remove(&older)
             {
                 said.push(format!("an older queue {name} must have been deleted: it is left out with its messages"));
-                older.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
+                release_all(&mut self.segments, older);
             }
         }
         let has_exchange = |vhost: VhostId, name: &ShortString| {
@@ -219,10 +228,10 @@ impl State {
                 }
             }
             Definition::QueueDeleted { id } => {
-                if let Some(mut queue) = self.queues.remove(&id) {
-                    queue.live.remove_range(0, u64::MAX, |segment, count| release(&mut self.segments, segment, count));
+                if let Some(queue) = self.queues.remove(&id) {
                     let (vhost, name) = queue.name();
                     self.unbind_destination(vhost, &DurableDestination::Queue(name.clone()));
+                    release_all(&mut self.segments, queue);
                 }
             }
             Definition::ExchangeDeclared { vhost, ref name, .. } => {
@@ -236,7 +245,46 @@ impl State {
             }
             Definition::Bound(binding) => self.bind(binding),
             Definition::Unbound(binding) => self.unbind(&binding),
+            Definition::VhostDeclared(vhost) => self.declare_vhost(vhost),
+            Definition::VhostDeleted { vhost } => self.delete_vhost(vhost),
+            Definition::UserDeclared(user) => self.who_may.declare_user(user),
+            Definition::UserDeleted { name } => self.who_may.delete_user(&name),
+            Definition::Permitted { ref user, vhost, .. } => self.who_may.permit(user.clone(), vhost, definition),
+            Definition::Forbidden { user, vhost } => self.who_may.forbid(user, vhost),
+            Definition::TopicPermitted { ref user, vhost, ref exchange, .. } => {
+                self.who_may.permit_topics(user.clone(), vhost, exchange.clone(), definition);
+            }
+            Definition::TopicForbidden { user, vhost, exchange } => self.who_may.forbid_topics(user, vhost, exchange),
         }
+    }
+
+    /// Nothing is in a virtual host that has not been declared: what is there already was another one's, whose deletion is
+    /// lost.
+    fn declare_vhost(&mut self, vhost: VhostDefinition) {
+        for gone in self.who_may.supplanted_by(&vhost) {
+            let name = self.who_may.vhost_name(gone).cloned().unwrap_or_default();
+            self.inferred.push(format!("an older virtual host {name} must have been deleted: all in it is left out"));
+            self.delete_vhost(gone);
+        }
+        self.who_may.declare_vhost(vhost);
+    }
+
+    /// Each thing in it is looked at once, each queue anywhere as well.
+    fn delete_vhost(&mut self, vhost: VhostId) {
+        for (_, queue) in self.queues.extract_if(|_, queue| queue.name().0 == vhost) {
+            release_all(&mut self.segments, queue);
+        }
+        let exchanges = self.exchanges.range((vhost, ShortString::default())..).take_while(|((of, _), _)| *of == vhost);
+        for exchange in exchanges.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.exchanges.remove(&exchange);
+        }
+        let first = (vhost, DurableDestination::Queue(ShortString::default()), BindingKey::new());
+        let bindings = self.bindings.range(first..).take_while(|(of, ..)| *of == vhost);
+        for binding in bindings.cloned().collect::<Vec<_>>() {
+            self.destinations.remove(&(vhost, binding_of(&binding.2).source));
+            self.bindings.remove(&binding);
+        }
+        self.who_may.delete_vhost(vhost);
     }
 
     fn bind(&mut self, binding: DurableBinding) {
@@ -299,16 +347,17 @@ impl State {
         queues
     }
 
-    /// All that exists, such that each one can be declared when those before it are: exchanges, queues, bindings.
+    /// All that exists, such that each one can be declared when those before it are: virtual hosts, users, permissions,
+    /// exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
         let bindings = self.bindings.iter().map(|(.., key)| Definition::Bound(binding_of(key)));
-        self.exchanges.values().cloned().chain(queues).chain(bindings)
+        self.who_may.definitions().chain(self.exchanges.values().cloned()).chain(queues).chain(bindings)
     }
 
     /// The [definitions](Self::definitions) as records, and how many they are.
     pub(super) fn put_definitions(&self, out: &mut Vec<u8>) -> u64 {
-        let mut count = 0;
+        let mut count = self.who_may.put_definitions(out);
         let queues = self.queues_in_order();
         for definition in self.exchanges.values().chain(queues.iter().map(|(_, queue)| &queue.definition)) {
             put_definition(out, definition);
@@ -321,6 +370,11 @@ impl State {
         }
         count
     }
+}
+
+/// All messages of a queue that is gone.
+fn release_all(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, mut gone: QueueState) {
+    gone.live.remove_range(0, u64::MAX, |segment, count| release(segments, segment, count));
 }
 
 /// Fewer messages are alive in a segment.

@@ -126,6 +126,7 @@ fn elsewhere(definition: Definition) -> Definition {
         Definition::QueueDeleted { id } => id.0 += 100,
         Definition::ExchangeDeclared { vhost, .. } | Definition::ExchangeDeleted { vhost, .. } => *vhost = ELSEWHERE,
         Definition::Bound(binding) | Definition::Unbound(binding) => binding.vhost = ELSEWHERE,
+        other => unreachable!("{other:?} is not in a virtual host"),
     }
     definition
 }
