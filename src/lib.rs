@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`protocol`] | AMQP on the wire: bytes in, values out | knows no queue, socket or clock |
 //! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame but those that a message is kept as, no socket, clock or OS randomness |
+//! | [`access`] | what permissions are made of: hashes of passwords, patterns of names, tags | knows no user, vhost or queue |
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
 //! | [`storage`] | the log: what is durable, and its recovery; pages: scratch files for queues longer than memory | knows no socket, no routing and, but for one file, no clock and no I/O |
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
@@ -13,6 +14,7 @@
 //! | [`varint`] | numbers of seven bits a byte, for pages and records | knows nothing of what they count |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
 
+pub mod access;
 pub mod allocator;
 pub mod broker;
 pub mod config;

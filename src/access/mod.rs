@@ -1,0 +1,16 @@
+//! What permissions are made of: hashes of passwords, patterns of names, and the tags of users.
+//!
+//! It owns what each of them means and how it is written down. It is pure: the same bytes always get the same answer, and
+//! chance arrives as an argument. It knows no user, virtual host or queue, keeps nothing, and asks nobody.
+//!
+//! What arrives here may come from anybody: whatever it is, reading it never panics, and takes no more time and memory than
+//! the limits in each file say.
+
+mod password;
+mod pattern;
+mod syntax;
+mod tags;
+
+pub use password::PasswordHash;
+pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern};
+pub use tags::{TAG_BYTES_MAX, TAGS_MAX, Tags, TooManyTags};

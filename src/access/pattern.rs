@@ -1,0 +1,156 @@
+//! Patterns: which names of queues and exchanges, or which routing keys, somebody may use.
+//!
+//! They are regular expressions, and mean what they mean to RabbitMQ, which asks Erlang's `re:run`: bytes are compared, and a
+//! pattern is anchored nowhere unless it says so, so that `orders` permits `all-orders-2` as well. The empty pattern is
+//! read as `^$`: no queue or exchange has that name, so it permits none; but there is an empty routing key, which it permits.
+//!
+//! It owns what is compiled, and its limits. The engine is linear: no pattern can be made to take long. What it cannot take
+//! is refused when it is set, so that nothing can go wrong when somebody is asked; [syntax](super::syntax) says what.
+
+use super::syntax;
+use regex::bytes::{Regex, RegexBuilder};
+use std::fmt;
+
+/// The longest pattern, as RabbitMQ has it.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+
+/// What one may take when it is compiled: `(a{100}){100}` is short, and takes megabytes.
+const COMPILED_BYTES_MAX: usize = 256 * 1024;
+
+/// How deep groups may be nested.
+const NESTING_MAX: u32 = 50;
+
+/// Names that are meant by a regular expression.
+#[derive(Clone)]
+pub struct Pattern {
+    text: Box<str>,
+    meaning: Meaning,
+}
+
+/// The commonest ones are known by sight.
+#[derive(Clone)]
+enum Meaning {
+    Everything,
+    /// `^.*$`: a dot is everything but a newline.
+    OneLine,
+    Empty,
+    Matching(Regex),
+}
+
+/// Why a text is no pattern, as part of a sentence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadPattern(Box<str>);
+
+impl BadPattern {
+    pub(super) fn new(reason: &str) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for BadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadPattern {}
+
+impl From<regex::Error> for BadPattern {
+    fn from(error: regex::Error) -> Self {
+        match error {
+            regex::Error::CompiledTooBig(_) => Self::new("it takes too much memory"),
+            // Several lines, of which the first ones show the pattern and the last one says why.
+            error => {
+                let text = error.to_string();
+                let reason = text.lines().last().unwrap_or_default();
+                Self::new(reason.strip_prefix("error: ").unwrap_or(reason))
+            }
+        }
+    }
+}
+
+impl Pattern {
+    /// Names of queues and exchanges.
+    pub fn new(text: &str) -> Result<Self, BadPattern> {
+        let meaning = Self::short_enough(text).and_then(Meaning::of)?;
+        Ok(Self { text: text.into(), meaning })
+    }
+
+    /// Routing keys that a user may use in a virtual host. `{username}` and `{vhost}` stand for those names, as they are
+    /// and not as patterns. Nothing else in braces stands for anything: other protocols know a `{client_id}`, AMQP 0-9-1
+    /// has none.
+    pub fn for_topics(text: &str, username: &str, vhost: &str) -> Result<Self, BadPattern> {
+        let expanded = Self::short_enough(text)?
+            // What is escaped has no braces without a backslash, so the second one finds nothing in it.
+            .replace("{username}", &syntax::escaped(username))
+            .replace("{vhost}", &syntax::escaped(vhost));
+        Ok(Self { text: text.into(), meaning: Meaning::of(&expanded)? })
+    }
+
+    fn short_enough(text: &str) -> Result<&str, BadPattern> {
+        let length = text.len();
+        let too_long = || BadPattern::new(&format!("it has {length} bytes, and may have {PATTERN_BYTES_MAX}"));
+        (length <= PATTERN_BYTES_MAX).then_some(text).ok_or_else(too_long)
+    }
+
+    /// All names.
+    pub fn everything() -> Self {
+        Self { text: ".*".into(), meaning: Meaning::Everything }
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether every name is meant, so that it need not be asked.
+    #[inline]
+    pub fn is_everything(&self) -> bool {
+        matches!(self.meaning, Meaning::Everything)
+    }
+
+    /// Whether this name, or routing key, is meant.
+    #[inline]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        match &self.meaning {
+            Meaning::Everything => true,
+            Meaning::OneLine => !name.contains(&b'\n'),
+            Meaning::Empty => name.is_empty(),
+            Meaning::Matching(regex) => regex.is_match(name),
+        }
+    }
+}
+
+impl Meaning {
+    fn of(text: &str) -> Result<Self, BadPattern> {
+        Ok(match text {
+            "" | "^$" => Self::Empty,
+            "^" | "$" | ".*" | "^.*" | ".*$" => Self::Everything,
+            "^.*$" => Self::OneLine,
+            _ => {
+                let mut builder = RegexBuilder::new(&syntax::rewritten(text.as_bytes())?);
+                builder.unicode(false).nest_limit(NESTING_MAX);
+                builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
+                Self::Matching(builder.build()?)
+            }
+        })
+    }
+}
+
+/// The same text; where it comes from topic permissions, of the same user and virtual host.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

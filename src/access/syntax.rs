@@ -1,0 +1,213 @@
+//! What a pattern of RabbitMQ's means, said in the words of the `regex` crate.
+//!
+//! RabbitMQ reads patterns as PCRE does, and as bytes: `é` is two of them. It owns the one pass that turns such a pattern into
+//! one that the linear engine takes for the same, and refuses what it cannot say, or would not say the same. It compiles
+//! nothing. Where the two still differ, ours contains fewer names:
+//!
+//! | in a pattern | PCRE | here |
+//! |---|---|---|
+//! | `$`, `\Z` | at the end, and before a newline there | at the end |
+//! | `\w`, `[[:alpha:]]`, `(?i)` and the like | know the letters of Latin-1 | know those of ASCII |
+//! | `{` that begins no `{2}`, `{2,}` or `{2,3}` | itself | itself |
+//! | lookaround, back references, atomic groups, possessive quantifiers, verbs, recursion | work | refused |
+//! | `\Q…\E`, `\R`, `\h`, `\v`, `\K`, `\G`, `\N`, `\p{…}`, `\x{…}`, octal numbers | work | refused |
+//! | flags but `i` and `s` | work | refused |
+//!
+//! `\W` and `[^[:alpha:]]` are the exception: outside of ASCII they contain every byte here.
+
+use super::pattern::BadPattern;
+use std::fmt::Write;
+
+/// Those that PCRE and the `regex` crate both know.
+const POSIX_CLASSES: [&str; 14] = [
+    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
+    "xdigit",
+];
+
+fn bad(reason: &str) -> BadPattern {
+    BadPattern::new(reason)
+}
+
+/// Reads a pattern from its beginning to its end, and writes what it means.
+struct Reader<'pattern> {
+    rest: &'pattern [u8],
+    /// What the `regex` crate shall read. ASCII: other bytes are written as numbers.
+    written: String,
+}
+
+/// What the linear engine is to read for a pattern.
+pub fn rewritten(pattern: &[u8]) -> Result<String, BadPattern> {
+    let mut reader = Reader { rest: pattern, written: String::with_capacity(pattern.len()) };
+    while let Some(byte) = reader.next() {
+        reader.one(byte)?;
+    }
+    Ok(reader.written)
+}
+
+/// Text that stands for itself, in a pattern yet to be rewritten.
+pub fn escaped(text: &str) -> String {
+    let special = |character: char| character.is_ascii() && !character.is_ascii_alphanumeric();
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
+    }
+
+    fn next_is(&mut self, expected: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(expected);
+        rest.inspect(|rest| self.rest = rest).is_some()
+    }
+
+    /// A byte that stands for itself, whatever it is.
+    fn literal(&mut self, byte: u8) {
+        if byte.is_ascii_alphanumeric() {
+            self.written.push(byte.into());
+        } else {
+            write!(self.written, "\\x{byte:02X}").expect("a string takes everything");
+        }
+    }
+
+    fn same(&mut self, byte: u8) {
+        self.written.push(byte.into());
+    }
+
+    /// What begins with this byte, outside of brackets.
+    fn one(&mut self, byte: u8) -> Result<(), BadPattern> {
+        match byte {
+            b'\\' => self.escape(false)?,
+            b'[' => self.class()?,
+            b'(' => self.group()?,
+            b'.' | b'^' | b'$' | b'|' | b')' => self.same(byte),
+            b'*' | b'+' | b'?' => self.quantifier(&[byte])?,
+            b'{' => match self.counts() {
+                Some(length) => {
+                    let (counts, rest) = self.rest.split_at(length);
+                    self.rest = rest;
+                    self.quantifier(&[b"{", counts].concat())?;
+                }
+                None => self.literal(byte),
+            },
+            _ => self.literal(byte),
+        }
+        Ok(())
+    }
+
+    /// How many bytes make up the rest of a quantifier in braces, if it is one.
+    fn counts(&self) -> Option<usize> {
+        let length = self.rest.iter().position(|&byte| byte == b'}')?;
+        let mut counts = self.rest[..length].split(|&byte| byte == b',');
+        let is_number = |count: &[u8]| !count.is_empty() && count.iter().all(u8::is_ascii_digit);
+        let at_least = counts.next().is_some_and(is_number);
+        let at_most = counts.next().is_none_or(|count| count.is_empty() || is_number(count));
+        (at_least && at_most && counts.next().is_none()).then_some(length + 1)
+    }
+
+    fn quantifier(&mut self, quantifier: &[u8]) -> Result<(), BadPattern> {
+        quantifier.iter().for_each(|&byte| self.same(byte));
+        // A lazy one finds another match, but finds one whenever the greedy one does.
+        if self.next_is(b"?") {
+            self.same(b'?');
+        }
+        match self.rest.first() {
+            Some(b'+') => Err(bad("possessive quantifiers are not supported")),
+            Some(b'*' | b'?') => Err(bad("a quantifier follows a quantifier")),
+            _ => Ok(()),
+        }
+    }
+
+    fn group(&mut self) -> Result<(), BadPattern> {
+        self.same(b'(');
+        match self.rest.first() {
+            Some(b'*') => return Err(bad("verbs such as (*UTF8) are not supported")),
+            Some(b'?') => self.rest = &self.rest[1..],
+            _ => return Ok(()),
+        }
+        let flags = self.rest.iter().take_while(|byte| matches!(byte, b'i' | b's' | b'-')).count();
+        let (flags, rest) = self.rest.split_at(flags);
+        if !matches!(rest.first(), Some(b')' | b':')) {
+            return Err(bad(match rest {
+                [b'=' | b'!', ..] | [b'<', b'=' | b'!', ..] => "lookaround is not supported",
+                [b'>', ..] => "atomic groups are not supported",
+                _ => "of groups that begin with (?, only (?:, and the flags i and s, are supported",
+            }));
+        }
+        self.rest = rest;
+        self.same(b'?');
+        flags.iter().for_each(|&flag| self.same(flag));
+        if self.next_is(b":") {
+            self.same(b':');
+        }
+        Ok(())
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self, in_class: bool) -> Result<(), BadPattern> {
+        let byte = self.next().ok_or(bad("it ends with a backslash"))?;
+        match byte {
+            b'd' | b'D' | b'w' | b'W' | b's' | b'S' | b'n' | b'r' | b't' | b'f' | b'a' => {
+                self.same(b'\\');
+                self.same(byte);
+            }
+            b'x' => match *self.rest {
+                [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                    self.rest = &self.rest[2..];
+                    self.written.extend(['\\', 'x', high.into(), low.into()]);
+                }
+                _ => return Err(bad("\\x is not followed by two hexadecimal digits")),
+            },
+            b'b' if in_class => self.literal(8),
+            b'b' | b'B' | b'A' | b'z' if !in_class => {
+                self.same(b'\\');
+                self.same(byte);
+            }
+            b'Z' if !in_class => self.written.push_str("\\z"),
+            b'0'..=b'9' | b'g' | b'k' if !in_class => return Err(bad("back references are not supported")),
+            _ if byte.is_ascii_alphanumeric() => {
+                return Err(BadPattern::new(&format!("\\{} is not supported", char::from(byte))));
+            }
+            _ => self.literal(byte),
+        }
+        Ok(())
+    }
+
+    /// The rest of a class in brackets. Only `]`, `\`, `-`, and `[:` mean anything in it.
+    fn class(&mut self) -> Result<(), BadPattern> {
+        self.same(b'[');
+        if self.next_is(b"^") {
+            self.same(b'^');
+        }
+        let mut is_first = true;
+        loop {
+            let byte = self.next().ok_or(bad("a bracket is not closed"))?;
+            match byte {
+                b']' if !is_first => {
+                    self.same(b']');
+                    return Ok(());
+                }
+                b'[' if matches!(self.rest.first(), Some(b':' | b'.' | b'=')) => self.posix_class()?,
+                b'\\' => self.escape(true)?,
+                // The one at the beginning or the end is itself; the `regex` crate would subtract classes with two.
+                b'-' if is_first || self.rest.first() == Some(&b']') => self.literal(b'-'),
+                b'-' if self.rest.first() == Some(&b'-') => return Err(bad("two hyphens in brackets")),
+                b'-' => self.same(b'-'),
+                _ => self.literal(byte),
+            }
+            is_first = false;
+        }
+    }
+
+    /// `[:alpha:]` and its like, behind the first bracket.
+    fn posix_class(&mut self) -> Result<(), BadPattern> {
+        let rest = self.rest.strip_prefix(b":").ok_or(bad("collating elements are not supported"))?;
+        let (negation, rest) = rest.strip_prefix(b"^").map_or(("", rest), |rest| ("^", rest));
+        let begins = |name: &&&str| rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b":]"));
+        let name = POSIX_CLASSES.iter().find(begins).ok_or(bad("[: in brackets begins no class"))?;
+        write!(self.written, "[:{negation}{name}:]").expect("a string takes everything");
+        self.rest = &rest[name.len() + 2..];
+        Ok(())
+    }
+}
