@@ -9,7 +9,7 @@ use leveret::protocol::frame::{PROTOCOL_HEADER, parse_frame, write_body_frame};
 use leveret::protocol::method::{basic, channel, connection, queue};
 use leveret::protocol::properties::BASIC_CLASS_ID;
 use leveret::protocol::{ContentHeader, FrameType, Method};
-use leveret::server::{Hub, hub_settings};
+use leveret::server::{Hub, hub_settings, quick_founding};
 use std::net::{Ipv4Addr, SocketAddr};
 
 const FRAME_MAX: u32 = 131_072;
@@ -21,7 +21,9 @@ fn main() {
 /// Logs in, declares a queue, publishes to it and consumes from it. Says what came of it.
 fn hello_world() -> Vec<String> {
     let now_ms = 0;
-    let mut hub = Hub::new(hub_settings(&Config::default(), [7; 32], 0), MemoryStore::default(), now_ms);
+    let config = Config::default();
+    let settings = hub_settings(&config, [7; 32], 0);
+    let mut hub = Hub::founded(settings, MemoryStore::default(), now_ms, quick_founding(&config));
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let client = hub.connect(address(50_000), address(5672));
 

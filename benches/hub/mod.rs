@@ -11,7 +11,7 @@ use leveret::protocol::frame::{PROTOCOL_HEADER, write_body_frame};
 use leveret::protocol::method::{basic, channel, connection};
 use leveret::protocol::properties::BASIC_CLASS_ID;
 use leveret::protocol::{ContentHeader, Method};
-use leveret::server::{Hub, MayRead, hub_settings};
+use leveret::server::{Hub, MayRead, hub_settings, quick_founding};
 use leveret::storage::{BatchDone, LogStore, Written};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -57,7 +57,8 @@ impl Loop {
 
 impl<S: Log> Loop<S> {
     pub fn with_store(store: S) -> Self {
-        let hub = Hub::new(hub_settings(&Config::default(), [0; 32], 0), store, 0);
+        let config = Config::default();
+        let hub = Hub::founded(hub_settings(&config, [0; 32], 0), store, 0, quick_founding(&config));
         Self { hub, joined: Vec::new(), sent: Vec::new() }
     }
 

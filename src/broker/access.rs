@@ -1,10 +1,17 @@
 //! Who may do what with which names.
 //!
-//! It owns the users and their permissions, a set of three for each vhost. It is asked in `resolve` alone, before a name is
-//! looked for, and knows nothing of what exists. What the patterns of names are written in is for whoever makes them.
+//! It owns the permissions of users: a set of three patterns for each vhost that a user may enter, and patterns of routing
+//! keys for exchanges of type topic. It is asked in `resolve` alone, before a name is looked for, and knows nothing of what
+//! exists. What a pattern matches is [`crate::access`]'s.
+//!
+//! A vhost's permissions are gone with it: each is given for one [serial](super::vhost::Vhost::serial) of a vhost, which no
+//! other has.
 
-use super::store::Store;
-use super::{Broker, UserId, VhostId};
+use super::store::{Definition, Store};
+use super::{Broker, Done, UserId, VhostId};
+use crate::access::Pattern;
+use crate::protocol::ShortString;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a command does with a queue or an exchange.
@@ -28,23 +35,38 @@ impl fmt::Display for Right {
     }
 }
 
-/// Whether a name is one of those that are meant.
-pub type Matches = Box<dyn Fn(&[u8]) -> bool>;
-
 /// Names of queues and exchanges.
 pub enum Names {
-    All,
-    /// Those for which it holds.
-    Matching(Matches),
+    /// Those that a pattern matches.
+    Matching(Pattern),
+    /// Those that a test says, which hears what is asked.
+    #[cfg(test)]
+    Asked(Box<dyn Fn(&[u8]) -> bool>),
 }
 
 impl Names {
     #[inline]
     fn contain(&self, name: &[u8]) -> bool {
         match self {
-            Self::All => true,
-            Self::Matching(matches) => matches(name),
+            Self::Matching(pattern) => pattern.matches(name),
+            #[cfg(test)]
+            Self::Asked(matches) => matches(name),
         }
+    }
+
+    /// The pattern as it was written.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Matching(pattern) => pattern.as_str(),
+            #[cfg(test)]
+            Self::Asked(_) => "asked",
+        }
+    }
+}
+
+impl From<Pattern> for Names {
+    fn from(pattern: Pattern) -> Self {
+        Self::Matching(pattern)
     }
 }
 
@@ -58,54 +80,79 @@ pub struct Permissions {
 impl Permissions {
     /// Everything.
     pub fn all() -> Self {
-        Self { configure: Names::All, write: Names::All, read: Names::All }
+        let all = || Names::Matching(Pattern::everything());
+        Self { configure: all(), write: all(), read: all() }
     }
 }
 
-struct User {
-    name: Box<str>,
-    /// By vhost. `None`: the user may not even enter it.
-    permissions: Vec<Option<Box<Permissions>>>,
+/// Routing keys with which a user may publish to an exchange, and binding keys with which it may bind to it.
+pub struct TopicPermissions {
+    pub write: Pattern,
+    pub read: Pattern,
 }
 
-/// All users.
+/// What a user was given in one vhost.
+struct Granted {
+    vhost_serial: u64,
+    permissions: Option<Permissions>,
+    /// By exchange.
+    topics: BTreeMap<ShortString, TopicPermissions>,
+}
+
+impl Granted {
+    fn nothing(vhost_serial: u64) -> Self {
+        Self { vhost_serial, permissions: None, topics: BTreeMap::new() }
+    }
+}
+
+/// The permissions of all users: by user, and by vhost.
 #[derive(Default)]
 pub(super) struct Access {
-    users: Vec<User>,
+    granted: Vec<Vec<Option<Box<Granted>>>>,
 }
 
+/// A vhost, and the serial that tells it from others in its slot.
+pub(super) type VhostPlace = (VhostId, u64);
+
 impl Access {
-    pub fn add(&mut self, name: &str) -> UserId {
-        assert!(self.named(name.as_bytes()).is_none(), "there is one user of a name");
-        let id = UserId(u32::try_from(self.users.len()).expect("fewer than 2^32 users"));
-        self.users.push(User { name: name.into(), permissions: Vec::new() });
-        id
+    #[inline]
+    fn granted(&self, user: UserId, (vhost, serial): VhostPlace) -> Option<&Granted> {
+        let granted = self.granted.get(user.0 as usize)?.get(vhost.0 as usize)?.as_deref()?;
+        (granted.vhost_serial == serial).then_some(granted)
     }
 
-    fn named(&self, name: &[u8]) -> Option<UserId> {
-        let index = self.users.iter().position(|user| user.name.as_bytes() == name)?;
-        Some(UserId(index as u32))
-    }
-
-    fn user(&self, id: UserId) -> &User {
-        &self.users[id.0 as usize]
-    }
-
-    fn permissions(&self, user: UserId, vhost: VhostId) -> Option<&Permissions> {
-        self.user(user).permissions.get(vhost.0 as usize)?.as_deref()
-    }
-
-    pub fn permit(&mut self, user: UserId, vhost: VhostId, permissions: Option<Permissions>) {
-        let of_user = &mut self.users[user.0 as usize].permissions;
-        let index = vhost.0 as usize;
-        if of_user.len() <= index {
-            of_user.resize_with(index + 1, || None);
+    /// Where to put what is given to a user in a vhost.
+    fn grant(&mut self, user: UserId, (vhost, serial): VhostPlace) -> &mut Granted {
+        let (user, vhost) = (user.0 as usize, vhost.0 as usize);
+        if self.granted.len() <= user {
+            self.granted.resize_with(user + 1, Vec::new);
         }
-        of_user[index] = permissions.map(Box::new);
+        let of_user = &mut self.granted[user];
+        if of_user.len() <= vhost {
+            of_user.resize_with(vhost + 1, || None);
+        }
+        let granted = of_user[vhost].get_or_insert_with(|| Box::new(Granted::nothing(serial)));
+        if granted.vhost_serial != serial {
+            **granted = Granted::nothing(serial);
+        }
+        granted
+    }
+
+    pub fn permissions(&self, user: UserId, vhost: VhostPlace) -> Option<&Permissions> {
+        self.granted(user, vhost)?.permissions.as_ref()
+    }
+
+    /// All of a user's in a vhost, by exchange.
+    pub fn all_topic_permissions(
+        &self,
+        user: UserId,
+        vhost: VhostPlace,
+    ) -> impl Iterator<Item = (&ShortString, &TopicPermissions)> {
+        self.granted(user, vhost).into_iter().flat_map(|granted| &granted.topics)
     }
 
     /// Whether a user may do this with what has this name in a vhost, or would have it.
-    pub fn may(&self, user: UserId, right: Right, vhost: VhostId, name: &[u8]) -> bool {
+    pub fn may(&self, user: UserId, right: Right, vhost: VhostPlace, name: &[u8]) -> bool {
         let names = |permissions: &Permissions| match right {
             Right::Configure => permissions.configure.contain(name),
             Right::Write => permissions.write.contain(name),
@@ -113,32 +160,156 @@ impl Access {
         };
         self.permissions(user, vhost).is_some_and(names)
     }
+
+    pub fn forget_user(&mut self, user: UserId) {
+        if let Some(of_user) = self.granted.get_mut(user.0 as usize) {
+            *of_user = Vec::new();
+        }
+    }
 }
 
 impl<S: Store> Broker<S> {
-    /// Makes a user, who may do nothing yet. There must be none of that name.
-    pub fn add_user(&mut self, name: &str) -> UserId {
-        self.access.add(name)
+    /// From now on a user may do this in a vhost, and enter it. Says whether it could not enter it before. The epoch ends,
+    /// as what a publisher was allowed before it may not be any more.
+    pub fn set_permissions(&mut self, user: UserId, vhost: VhostId, permissions: Permissions) -> Done<bool> {
+        let definition = Definition::Permitted {
+            user: ShortString::truncated(self.user_name(user).as_bytes()),
+            vhost,
+            configure: permissions.configure.text().into(),
+            write: permissions.write.text().into(),
+            read: permissions.read.text().into(),
+        };
+        let previous = self.permit(user, vhost, permissions);
+        self.define(&definition);
+        self.done(previous.is_none())
     }
 
-    /// The user of that name.
-    pub fn user_named(&self, name: &[u8]) -> Option<UserId> {
-        self.access.named(name)
-    }
-
-    pub fn user_name(&self, id: UserId) -> &str {
-        &self.access.user(id).name
-    }
-
-    /// From now on a user may do this in a vhost; with `None` nothing, not even enter it. The epoch ends, as what a
-    /// publisher was allowed before it may not be any more.
-    pub fn set_permissions(&mut self, user: UserId, vhost: VhostId, permissions: Option<Permissions>) {
-        self.access.permit(user, vhost, permissions);
+    fn permit(&mut self, user: UserId, vhost: VhostId, permissions: Permissions) -> Option<Permissions> {
+        let place = self.vhost_place(vhost);
         self.epoch.end();
+        self.access.grant(user, place).permissions.replace(permissions)
+    }
+
+    /// From now on a user may do nothing in a vhost, not even enter it. Says whether it could do something. Who is connected
+    /// stays so.
+    pub fn clear_permissions(&mut self, user: UserId, vhost: VhostId) -> Done<bool> {
+        if self.permissions(user, vhost).is_none() {
+            return self.done(false);
+        }
+        let place = self.vhost_place(vhost);
+        self.access.grant(user, place).permissions = None;
+        self.epoch.end();
+        let user = ShortString::truncated(self.user_name(user).as_bytes());
+        self.define(&Definition::Forbidden { user, vhost });
+        self.done(true)
+    }
+
+    /// From now on a user uses only such routing keys with an exchange. Says whether it could use any before.
+    pub fn set_topic_permissions(
+        &mut self,
+        user: UserId,
+        vhost: VhostId,
+        exchange: ShortString,
+        permissions: TopicPermissions,
+    ) -> Done<bool> {
+        let definition = Definition::TopicPermitted {
+            user: ShortString::truncated(self.user_name(user).as_bytes()),
+            vhost,
+            exchange: exchange.clone(),
+            write: permissions.write.as_str().into(),
+            read: permissions.read.as_str().into(),
+        };
+        let place = self.vhost_place(vhost);
+        let previous = self.access.grant(user, place).topics.insert(exchange, permissions);
+        self.epoch.end();
+        self.define(&definition);
+        self.done(previous.is_none())
+    }
+
+    /// From now on a user may use any routing keys with an exchange; with `None`, with all exchanges. Says whether there was
+    /// something that restricted it.
+    pub fn clear_topic_permissions(&mut self, user: UserId, vhost: VhostId, exchange: Option<&[u8]>) -> Done<bool> {
+        let place = self.vhost_place(vhost);
+        let topics = &mut self.access.grant(user, place).topics;
+        let existed = match exchange {
+            Some(exchange) => topics.remove(exchange).is_some(),
+            None => !std::mem::take(topics).is_empty(),
+        };
+        if existed {
+            self.epoch.end();
+            let user = ShortString::truncated(self.user_name(user).as_bytes());
+            let exchange = exchange.map(ShortString::truncated);
+            self.define(&Definition::TopicForbidden { user, vhost, exchange });
+        }
+        self.done(existed)
+    }
+
+    /// What a user may do in a vhost; `None` when it may not even enter it.
+    pub(super) fn permissions(&self, user: UserId, vhost: VhostId) -> Option<&Permissions> {
+        self.access.permissions(user, self.vhost_place(vhost))
     }
 
     /// Whether a user has any permissions in a vhost.
     pub fn may_enter(&self, user: UserId, vhost: VhostId) -> bool {
-        self.access.permissions(user, vhost).is_some()
+        self.permissions(user, vhost).is_some()
+    }
+
+    /// Puts permissions back.
+    ///
+    /// # Errors
+    /// What is wrong with them, as a sentence.
+    pub fn restore_permissions(
+        &mut self,
+        user: &[u8],
+        vhost: VhostId,
+        [configure, write, read]: [&str; 3],
+    ) -> Result<(), String> {
+        let id = self.user_to_restore(user, vhost)?;
+        let names = |text: &str| Pattern::new(text).map(Names::from).map_err(|error| error.to_string());
+        let permissions = Permissions { configure: names(configure)?, write: names(write)?, read: names(read)? };
+        self.permit(id, vhost, permissions);
+        Ok(())
+    }
+
+    /// Puts permissions for routing keys back.
+    ///
+    /// # Errors
+    /// What is wrong with them, as a sentence.
+    pub fn restore_topic_permissions(
+        &mut self,
+        user: &[u8],
+        vhost: VhostId,
+        exchange: ShortString,
+        [write, read]: [&str; 2],
+    ) -> Result<(), String> {
+        let id = self.user_to_restore(user, vhost)?;
+        let permissions = self.topic_permissions_for(id, vhost, write, read)?;
+        let place = self.vhost_place(vhost);
+        self.access.grant(id, place).topics.insert(exchange, permissions);
+        Ok(())
+    }
+
+    /// What patterns of routing keys mean for a user in a vhost.
+    ///
+    /// # Errors
+    /// What is wrong with a pattern, as a sentence.
+    pub fn topic_permissions_for(
+        &self,
+        user: UserId,
+        vhost: VhostId,
+        write: &str,
+        read: &str,
+    ) -> Result<TopicPermissions, String> {
+        let (user, vhost) = (self.user_name(user), self.vhost_name(vhost));
+        let pattern = |text| Pattern::for_topics(text, user, vhost).map_err(|error| error.to_string());
+        Ok(TopicPermissions { write: pattern(write)?, read: pattern(read)? })
+    }
+
+    fn user_to_restore(&self, user: &[u8], vhost: VhostId) -> Result<UserId, String> {
+        let name = || String::from_utf8_lossy(user);
+        if !self.has_vhost(vhost) {
+            return Err(format!("permissions of user {} are for a virtual host that is not there", name()));
+        }
+        self.users.named(user).ok_or_else(|| format!("there are permissions of user {}, who is not there", name()))
     }
 }

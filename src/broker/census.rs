@@ -4,7 +4,7 @@ use super::channel::ChannelMode;
 use super::consumer::ConsumerState;
 use super::message::NEVER;
 use super::store::Store;
-use super::{Broker, ConsumerId};
+use super::{Broker, ConsumerId, UserId, VhostId};
 
 /// What a broker holds. Deleted queues and cancelled consumers that live on in unacknowledged messages don't count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,6 +31,7 @@ impl<S: Store> Broker<S> {
     pub fn census(&self) -> Census {
         self.check_queues();
         self.check_consumers();
+        self.check_tenants();
         let mut unacknowledged = 0;
         let mut consumers = 0;
         for (_, channel) in &self.channels {
@@ -89,6 +90,27 @@ impl<S: Store> Broker<S> {
         self.books.check(self.queues.iter().map(|(_, queue)| &queue.ledger));
         let scheduled = self.queues.iter().filter(|(_, queue)| queue.scheduled_ms != NEVER).count();
         assert_eq!(scheduled, self.expiry.len(), "each queue that is looked at is in the list once");
+    }
+
+    /// What users and vhosts are said to have is what there is.
+    fn check_tenants(&self) {
+        let mut connections_of_users = vec![(0, 0); self.users.slots()];
+        let mut of_vhosts = vec![(0, 0); self.vhosts.slots()];
+        for connection in self.connections.iter().flatten() {
+            let of_user = &mut connections_of_users[connection.user.0 as usize];
+            *of_user = (of_user.0 + 1, of_user.1 + connection.channels.len());
+            of_vhosts[connection.vhost.0 as usize].0 += 1;
+        }
+        for (_, queue) in &self.queues {
+            of_vhosts[queue.properties.vhost.0 as usize].1 += 1;
+        }
+        for (id, user) in (0..).zip(connections_of_users).map(|(id, found)| (UserId(id), found)) {
+            assert_eq!(self.users.counts(id), user, "connections and channels of user {id:?}");
+        }
+        for (id, found) in (0..).zip(of_vhosts).map(|(id, found)| (VhostId(id), found)) {
+            let vhost = &self.vhosts[id];
+            assert_eq!((vhost.connections, vhost.queues), found, "connections and queues of vhost {}", vhost.name);
+        }
     }
 
     fn check_consumers(&self) {

@@ -279,13 +279,13 @@ mod tests {
     use crate::broker::ConnectionId;
     use crate::broker::snapshot::PageStart;
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{self, Nobody, settings};
+    use crate::broker::testing::{self, Nobody};
     use crate::broker::{Census, ConnectionClosed, DeclareRequest, Publication, Settlement};
 
     const CLIENT: ConnectionId = ConnectionId(0);
 
     fn broker() -> (Broker<MemoryStore>, ChannelId) {
-        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         let channel = testing::connect(&mut broker, CLIENT);
         (broker, channel)
     }

@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn a_vanished_consumer_in_the_line_is_passed_over() {
         let (publisher, vanishing, staying) = (ConnectionId(0), ConnectionId(1), ConnectionId(2));
-        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         let mut takers = Takers::default();
         let channel = testing::connect(&mut broker, publisher);
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());

@@ -80,7 +80,7 @@ mod tests {
     const DURABLE: bool = true;
 
     fn broker() -> Broker<Unwritten> {
-        let mut broker = Broker::new(settings(), Unwritten::default(), 0);
+        let mut broker = testing::broker_with(settings(), Unwritten::default());
         testing::connect(&mut broker, CLIENT);
         testing::connect(&mut broker, STRANGER);
         broker
@@ -97,7 +97,8 @@ mod tests {
     fn an_answer_waits_for_what_its_own_command_did_and_for_no_strangers_end() {
         let mut broker = broker();
         let channel = broker.open_channel(CLIENT, 1);
-        assert_eq!(declare(&mut broker, CLIENT, b"durable", DURABLE), LogPosition(1));
+        let founded = broker.store().last;
+        assert_eq!(declare(&mut broker, CLIENT, b"durable", DURABLE), LogPosition(founded.0 + 1));
         let (queue, arguments) = (b"durable".as_slice(), FieldTable::default());
         let request = ConsumeRequest { queue, consumer_tag: b"", no_ack: true, exclusive: false, arguments };
         broker.consume(broker.caller(channel), request).unwrap();

@@ -134,7 +134,7 @@ mod tests {
     use crate::broker::exchange::DEFAULT_EXCHANGE;
     use crate::broker::message::Attributes;
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{self, Nobody, settings};
+    use crate::broker::testing::{self, Nobody};
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication};
     use crate::broker::{KnownRoute, Origin, Target};
     use crate::protocol::{FieldTable, FieldValue};
@@ -143,7 +143,7 @@ mod tests {
 
     /// A broker with the queue `q`.
     fn broker(arguments: FieldTable) -> (Broker<MemoryStore>, ChannelId) {
-        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         let channel = testing::connect(&mut broker, CLIENT);
         let request = DeclareRequest { name: b"q", durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();

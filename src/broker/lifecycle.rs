@@ -6,7 +6,10 @@ use super::exchange::QueueId;
 use super::keys::ChannelKey;
 use super::queue::Line;
 use super::store::Store;
+use super::users::{User, UserKey};
+use super::vhost::VhostKey;
 use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
+use crate::protocol::{AmqpError, ReplyCode};
 
 /// What the broker knows of a connection.
 pub(super) struct ConnectionState {
@@ -44,6 +47,15 @@ impl ConnectionState {
     }
 }
 
+/// Whose connections are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// They logged in as this user.
+    User(UserKey),
+    /// They are open to this vhost.
+    Vhost(VhostKey),
+}
+
 /// What a closing connection took along.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionClosed {
@@ -54,6 +66,35 @@ pub struct ConnectionClosed {
 }
 
 impl<S: Store> Broker<S> {
+    /// Whether a user may open a connection to the vhost of that name. Whoever has one more keeps it, when limits shrink.
+    ///
+    /// # Errors
+    /// 530: there is no such vhost, or it has as many connections as it may have, or the user has, or the user has no
+    /// permissions there.
+    pub fn admit(&self, user: UserKey, vhost_name: &[u8]) -> Result<(UserId, VhostId), AmqpError> {
+        let refuse = |explanation| Err(AmqpError::connection(ReplyCode::NotAllowed, explanation));
+        let name = String::from_utf8_lossy(vhost_name);
+        let Some(id) = self.vhost_named(vhost_name) else {
+            return refuse(format!("vhost {name} not found"));
+        };
+        // The user may have been deleted since it logged in, and then its name is nobody's.
+        let Some(user) = self.user_of(user) else {
+            return refuse(format!("access to vhost '{name}' refused"));
+        };
+        let (vhost, User { name: user_name, limits, connections, .. }) = (&self.vhosts[id], self.users.get(user));
+        let refused = format!("access to vhost '{name}' refused for user '{user_name}'");
+        match (vhost.attributes.connections_max, limits.connections_max) {
+            (Some(most), _) if vhost.connections as u64 >= most => {
+                refuse(format!("{refused}: connection limit ({most}) is reached"))
+            }
+            (_, Some(most)) if *connections as u64 >= most => {
+                refuse(format!("connection refused for user '{user_name}': user connection limit ({most}) is reached"))
+            }
+            _ if !self.may_enter(user, id) => refuse(refused),
+            _ => Ok((user, id)),
+        }
+    }
+
     /// A client finished its handshake, or one of the broker's own interfaces has something to ask for. The id must not
     /// be in use.
     pub fn open_connection(&mut self, id: ConnectionId, user: UserId, vhost: VhostId) {
@@ -62,6 +103,8 @@ impl<S: Store> Broker<S> {
             self.connections.resize_with(index + 1, || None);
         }
         let state = ConnectionState::new(self.next_serial(), user, vhost);
+        self.users.get_mut(user).connections += 1;
+        self.vhosts[vhost].connections += 1;
         let previous = self.connections[index].replace(state);
         assert!(previous.is_none(), "connection {index} is open already");
     }
@@ -71,11 +114,12 @@ impl<S: Store> Broker<S> {
         let id = ChannelId(u32::try_from(self.channels.insert(channel)).expect("fewer than 2^32 channels"));
         if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
             connection.channels.push(id);
+            self.users.get_mut(connection.user).channels += 1;
         }
         id
     }
 
-    fn next_serial(&mut self) -> u64 {
+    pub(super) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
@@ -85,6 +129,15 @@ impl<S: Store> Broker<S> {
         let connection = self.channel(channel).connection;
         let state = self.connections[connection.0 as usize].as_ref().expect("a channel's connection is open");
         Caller { connection, channel, user: state.user, vhost: state.vhost }
+    }
+
+    /// Whether a connection that is open belongs to somebody, or is in some vhost.
+    pub fn is_of(&self, id: ConnectionId, whose: Whose) -> bool {
+        let Some(Some(connection)) = self.connections.get(id.0 as usize) else { return false };
+        match whose {
+            Whose::User(user) => connection.user == user.id && self.user_key(user.id) == user,
+            Whose::Vhost(vhost) => connection.vhost == vhost.id && self.vhost_key(vhost.id) == vhost,
+        }
     }
 
     /// Whether anything consumes on this connection.
@@ -98,6 +151,7 @@ impl<S: Store> Broker<S> {
         let connection = self.channel(id).connection;
         if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
             connection.channels.retain(|open| *open != id);
+            self.users.get_mut(connection.user).channels -= 1;
         }
         self.end_channel(id);
     }
@@ -121,6 +175,8 @@ impl<S: Store> Broker<S> {
         // None of them is looked for in the list, which may be long, when it goes with its last consumer.
         let mut exclusive_queues = std::mem::take(&mut connection.exclusive_queues);
         let closed_channels = count(channels.len());
+        let (user, vhost) = (connection.user, connection.vhost);
+        self.users.get_mut(user).channels -= channels.len();
         for channel in channels {
             self.end_channel(channel);
         }
@@ -131,6 +187,9 @@ impl<S: Store> Broker<S> {
             let deleted = self.delete_queue_now(queue);
             self.notify_cancelled(&deleted, effects);
         }
+        self.users.get_mut(user).connections -= 1;
+        self.users.free_if_unused(user);
+        self.vhosts[vhost].connections -= 1;
         ConnectionClosed { channels: closed_channels, exclusive_queues: count(exclusive_queues.len()) }
     }
 }

@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `caller`, `keys` | who asks, and which thing is meant |
 //! | `resolve` | from the names that a caller says to things: the one place that looks for names |
-//! | `access` | users, and what they may do with which names |
-//! | `vhost` | virtual hosts: names, exchanges and limits of their own |
+//! | `users` | users: names, password hashes, tags, limits |
+//! | `access` | what users may do with which names |
+//! | `vhost`, `vhost_commands` | virtual hosts: names, exchanges and limits of their own; how they come and go |
+//! | `founding` | the first virtual host and the first user |
 //! | `epoch` | how long what is known of a route holds |
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: shell, body, gate and behaviour |
@@ -35,9 +37,10 @@
 //! | `pressure` | how hard publishers press on queues, and so how they are read |
 //! | [`store`] | the seam to storage |
 //! | `census` | counts of everything, for tests |
-//! | [`snapshot`] | listings for management: plain owned copies |
+//! | [`snapshot`], [`access_snapshot`] | listings for management: plain owned copies |
 
 mod access;
+pub mod access_snapshot;
 mod binding_commands;
 mod caller;
 mod census;
@@ -55,6 +58,7 @@ mod exchange_commands;
 mod expiration;
 mod expiry;
 mod flow;
+mod founding;
 mod keys;
 mod lifecycle;
 pub mod memory;
@@ -77,9 +81,11 @@ pub mod store;
 mod testing;
 mod turns;
 pub mod unacknowledged;
+mod users;
 mod vhost;
+mod vhost_commands;
 
-pub use access::{Names, Permissions, Right};
+pub use access::{Names, Permissions, Right, TopicPermissions};
 pub use caller::Caller;
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
@@ -91,13 +97,15 @@ pub use effects::{Effects, Recipient, Room};
 pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
 pub use flow::QueueCounters;
+pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
-pub use lifecycle::ConnectionClosed;
+pub use lifecycle::{ConnectionClosed, Whose};
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
-pub use vhost::VhostLimits;
+pub use users::{User, UserKey, UserLimits};
+pub use vhost::{VhostAttributes, VhostKey, VhostLimits};
 
 use access::Access;
 use channel::Confirms;
@@ -115,16 +123,14 @@ use replenish::Replenishing;
 use slab::Slab;
 use std::collections::VecDeque;
 use store::{LogPosition, Store};
+use users::Users;
 use vhost::Vhosts;
 
 /// What a broker is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The vhost that there is from the start, and how much may be in it.
-    pub vhost: String,
+    /// How much may be in each vhost.
     pub vhost_limits: VhostLimits,
-    /// The one user that there is.
-    pub user: String,
     /// For names that must not be guessed.
     pub seed: [u8; 32],
     /// Milliseconds from 1970 to the zero of the caller's clock.
@@ -174,6 +180,7 @@ pub struct Broker<S: Store> {
     pub(crate) store: S,
     names: NameGenerator,
     vhosts: Vhosts,
+    users: Users,
     access: Access,
     /// See [`Epoch`].
     epoch: Epoch,
@@ -208,16 +215,13 @@ pub struct Broker<S: Store> {
 }
 
 impl<S: Store> Broker<S> {
+    /// A broker without anything, which is to be [founded](Self::found) or restored.
     pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
-        let mut vhosts = Vhosts::default();
-        let vhost = vhosts.add(&settings.vhost, settings.vhost_limits);
-        let mut access = Access::default();
-        let user = access.add(&settings.user);
-        access.permit(user, vhost, Some(Permissions::all()));
         Self {
             names: NameGenerator::new(settings.seed),
-            vhosts,
-            access,
+            vhosts: Vhosts::default(),
+            users: Users::default(),
+            access: Access::default(),
             epoch: Epoch::default(),
             settings,
             store,
@@ -263,16 +267,6 @@ impl<S: Store> Broker<S> {
     /// Milliseconds from 1970 to the zero of the caller's clock.
     pub fn unix_start_ms(&self) -> u64 {
         self.settings.unix_start_ms
-    }
-
-    /// The user that there is from the start.
-    pub fn default_user(&self) -> UserId {
-        UserId(0)
-    }
-
-    /// The vhost that there is from the start.
-    pub fn default_vhost(&self) -> VhostId {
-        VhostId(0)
     }
 
     pub fn totals(&self) -> &Totals {
@@ -353,7 +347,7 @@ mod tests {
     fn each_limit_holds_for_one_more_and_for_nothing_that_is_there() {
         let vhost_limits =
             VhostLimits { queues_max: 1, exchanges_max: PREDECLARED + 1, bindings_max: 1, consumers_max: 1 };
-        let mut broker = Broker::new(Settings { vhost_limits, ..testing::settings() }, MemoryStore::default(), 0);
+        let mut broker = testing::broker_with(Settings { vhost_limits, ..testing::settings() }, MemoryStore::default());
         let channel = testing::connect(&mut broker, CLIENT);
         let no_arguments = FieldTable::default;
 
@@ -394,7 +388,7 @@ mod tests {
 
     #[test]
     fn channels_that_come_and_go_with_confirms_that_wait_leave_nothing_behind() {
-        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         testing::connect(&mut broker, CLIENT);
         for _ in 0..5 {
             let channel = broker.open_channel(CLIENT, 1);

@@ -300,7 +300,7 @@ mod tests {
     fn broker() -> (Broker<MemoryStore>, ChannelId) {
         let message_memory = MessageMemory { paging_bytes: PAGING_BYTES, most_bytes: usize::MAX };
         let mut broker =
-            Broker::new(super::super::Settings { message_memory, ..settings() }, MemoryStore::default(), 0);
+            testing::broker_with(super::super::Settings { message_memory, ..settings() }, MemoryStore::default());
         let channel = testing::connect(&mut broker, CLIENT);
         broker.set_consumer_prefetch(channel, 1);
         (broker, channel)

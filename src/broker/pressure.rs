@@ -190,7 +190,7 @@ mod tests {
 
     impl Scene {
         fn new(queues: usize) -> Self {
-            let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+            let mut broker = testing::broker();
             let channel = testing::connect(&mut broker, PUBLISHER);
             let mut scene = Self { broker, channel, readers: Vec::new(), limits: LIMITS, short: None, now_ms: 0 };
             for index in 0..queues {

@@ -156,6 +156,7 @@ impl<S: Store> Broker<S> {
         let settings = arguments::parse(&request.arguments, &name.to_string(), &vhost.name)?;
         let doing = format!("declare queue '{name}'");
         vhost.assert_below(vhost.limits.queues_max, vhost.queues, &doing, "queue")?;
+        vhost.assert_queue_wanted(&name)?;
         self.queue_serial += 1;
         let serial = self.queue_serial;
         let properties = QueueProperties {
@@ -351,7 +352,7 @@ mod tests {
     #[test]
     fn a_key_means_no_other_queue_that_has_the_slot_or_the_name() {
         const CLIENT: ConnectionId = ConnectionId(0);
-        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         testing::connect(&mut broker, CLIENT);
         let caller = testing::caller(&broker, CLIENT);
         let declare = |broker: &mut Broker<MemoryStore>| {

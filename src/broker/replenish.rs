@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::broker::pace::{FAST_MESSAGES, Said};
     use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{self, Nobody, settings};
+    use crate::broker::testing::{self, Nobody};
     use crate::broker::{ChannelId, ConsumeRequest, DeclareRequest, Publication, Settlement};
     use crate::protocol::{FieldTable, FieldValue};
 
@@ -162,7 +162,7 @@ mod tests {
 
     /// A broker with a long queue and one consumer of it, which has all it may have.
     fn saturated(prefetch_count: u16) -> (Broker<MemoryStore>, ChannelId) {
-        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         let channel = testing::connect(&mut broker, CLIENT);
         let caller = broker.caller(channel);
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());

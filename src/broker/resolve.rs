@@ -122,7 +122,7 @@ impl<S: Store> Broker<S> {
 
     fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
         let Caller { user, vhost, .. } = caller;
-        if self.access.may(user, right, vhost, name) {
+        if self.access.may(user, right, self.vhost_place(vhost), name) {
             return Ok(());
         }
         let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));

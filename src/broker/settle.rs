@@ -233,8 +233,7 @@ fn unknown_delivery_tag(delivery_tag: u64) -> AmqpError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::store::MemoryStore;
-    use crate::broker::testing::{self, Nobody, settings};
+    use crate::broker::testing::{self, Nobody};
     use crate::broker::{ConnectionId, DeclareRequest, GetOutcome, Publication};
     use crate::protocol::FieldTable;
 
@@ -243,7 +242,7 @@ mod tests {
     /// Settles `count` messages, one by one or together, and says how many count as acknowledged: in all, and of the
     /// queue.
     fn acknowledged(outcome: Settlement, count: u64, multiple: bool, in_transaction: bool) -> (u64, u64) {
-        let mut broker = Broker::new(settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         let channel = testing::connect(&mut broker, CLIENT);
         let (name, arguments) = (b"q".as_slice(), FieldTable::default());
         let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };

@@ -48,7 +48,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// The page of a table with so many slots. `items` is given the slots that are in it.
-    fn of_slots(from: PageStart, end: usize, items: impl FnOnce(Range<usize>) -> Vec<T>) -> Self {
+    pub(super) fn of_slots(from: PageStart, end: usize, items: impl FnOnce(Range<usize>) -> Vec<T>) -> Self {
         let slots = from.slot.min(end)..from.slot.saturating_add(PAGE_SLOTS).min(end);
         let next = (slots.end < end).then_some(PageStart { slot: slots.end, ..from });
         Self { items: items(slots), next }
@@ -59,16 +59,18 @@ impl<T> Page<T> {
     }
 
     /// The page of what every vhost has in a table of its own, one vhost after the other.
-    fn of_vhosts(
+    pub(super) fn of_vhosts(
         vhosts: &Vhosts,
         from: PageStart,
         end: impl Fn(&Vhost) -> usize,
-        items: impl Fn(&Vhost, Range<usize>) -> Vec<T>,
+        items: impl Fn(VhostId, Range<usize>) -> Vec<T>,
     ) -> Self {
-        let Some(vhost) = vhosts.iter().nth(from.vhost) else { return Self { items: Vec::new(), next: None } };
-        let mut page = Self::of_slots(from, end(vhost), |slots| items(vhost, slots));
+        let mut page = match vhosts.in_slot(from.vhost) {
+            Some((id, vhost)) => Self::of_slots(from, end(vhost), |slots| items(id, slots)),
+            None => Self { items: Vec::new(), next: None },
+        };
         let next_vhost = PageStart { vhost: from.vhost + 1, slot: 0 };
-        page.next = page.next.or_else(|| (next_vhost.vhost < vhosts.iter().len()).then_some(next_vhost));
+        page.next = page.next.or_else(|| (next_vhost.vhost < vhosts.slots()).then_some(next_vhost));
         page
     }
 
@@ -221,11 +223,11 @@ impl<S: Store> Broker<S> {
     }
 
     pub fn snapshot_queues(&self, from: PageStart) -> Page<QueueSnapshot> {
-        Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| self.copy_queue(queue)))
+        Page::of_slab(&self.queues, from, |queue| self.is_listed(queue).then(|| self.copy_queue(queue)))
     }
 
     pub fn snapshot_queue_figures(&self, from: PageStart) -> Page<QueueFigures> {
-        Page::of_slab(&self.queues, from, |queue| (!queue.deleted).then(|| figures_of(queue)))
+        Page::of_slab(&self.queues, from, |queue| self.is_listed(queue).then(|| figures_of(queue)))
     }
 
     pub fn snapshot_queue(&self, vhost: VhostId, name: &[u8]) -> Option<QueueSnapshot> {
@@ -234,7 +236,8 @@ impl<S: Store> Broker<S> {
 
     pub fn snapshot_exchanges(&self, from: PageStart) -> Page<ExchangeSnapshot> {
         let end = |vhost: &Vhost| vhost.router().exchange_slots();
-        Page::of_vhosts(&self.vhosts, from, end, |vhost, slots| {
+        Page::of_vhosts(&self.vhosts, from, end, |id, slots| {
+            let vhost = &self.vhosts[id];
             vhost.router().exchanges_in(slots).map(|exchange| copy_exchange(vhost, exchange)).collect()
         })
     }
@@ -248,7 +251,8 @@ impl<S: Store> Broker<S> {
     /// All bindings, in each vhost those of the default exchange first.
     pub fn snapshot_bindings(&self, from: PageStart) -> Page<BindingSnapshot> {
         let end = |vhost: &Vhost| vhost.router().binding_slots();
-        Page::of_vhosts(&self.vhosts, from, end, |vhost, slots| {
+        Page::of_vhosts(&self.vhosts, from, end, |id, slots| {
+            let vhost = &self.vhosts[id];
             vhost.router().bindings_in(slots).map(|binding| copy_binding(vhost, binding)).collect()
         })
     }
@@ -288,6 +292,11 @@ impl<S: Store> Broker<S> {
 
     pub fn snapshot_channels(&self, from: PageStart) -> Page<ChannelSnapshot> {
         Page::of_slab(&self.channels, from, |channel| Some(self.copy_channel(channel)))
+    }
+
+    /// Whether a queue can be named: it is not deleted, nor is its vhost.
+    fn is_listed(&self, queue: &Queue) -> bool {
+        !queue.deleted && self.vhosts[queue.properties.vhost].is_there()
     }
 
     fn copy_queue(&self, queue: &Queue) -> QueueSnapshot {

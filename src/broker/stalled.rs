@@ -108,7 +108,7 @@ mod tests {
     impl Bench {
         /// So many consumers of one connection at one queue, all stalled but the first, and who publishes to it.
         fn stalled(consumers: usize) -> Self {
-            let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+            let mut broker = testing::broker();
             let (channel, publisher) =
                 (testing::connect(&mut broker, CLIENT), testing::connect(&mut broker, PUBLISHER));
             let caller = broker.caller(channel);

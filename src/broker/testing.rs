@@ -2,10 +2,11 @@
 
 use super::effects::{Effects, Recipient, Room};
 use super::message::Content;
-use super::store::Store;
-use super::{Broker, Caller, ChannelId, ConnectionId, MessageMemory, Settings, UserId, VhostId, VhostLimits};
+use super::store::{MemoryStore, Store};
+use super::{Broker, Caller, ChannelId, ConnectionId, Founding, MessageMemory, Settings, UserId, VhostId, VhostLimits};
+use crate::access::{PasswordHash, Tags};
 
-/// The one user and the one vhost of a broker with these [`settings`].
+/// The one user and the one vhost of a [`broker`].
 pub(super) const USER: UserId = UserId(0);
 pub(super) const VHOST: VhostId = VhostId(0);
 
@@ -66,11 +67,27 @@ macro_rules! with_pages_of_memory {
 }
 pub(super) use with_pages_of_memory;
 
-/// The vhost `/` without limits.
+/// What every broker of a test is founded with: a quick password, and the vhost `/`.
+fn founding() -> Founding {
+    let password = PasswordHash::salted_sha256(b"guest", [0; 4]);
+    Founding { vhost: "/".into(), user: "guest".into(), password, tags: Tags::administrator() }
+}
+
+/// With one user and one vhost.
+pub(super) fn broker() -> Broker<MemoryStore> {
+    broker_with(settings(), MemoryStore::default())
+}
+
+/// With one user and one vhost.
+pub(super) fn broker_with<S: Store>(settings: Settings, store: S) -> Broker<S> {
+    let mut broker = Broker::new(settings, store, 0);
+    broker.found(founding());
+    broker
+}
+
+/// No limits, in memory.
 pub(super) fn settings() -> Settings {
     Settings {
-        vhost: "/".into(),
-        user: "guest".into(),
         seed: [0; 32],
         unix_start_ms: 0,
         vhost_limits: VhostLimits::default(),

@@ -222,7 +222,7 @@ mod tests {
 
     impl Bench {
         fn new(prefetch_count: u16) -> Self {
-            let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+            let mut broker = testing::broker();
             let channel = testing::connect(&mut broker, CLIENT);
             broker.set_channel_prefetch(channel, prefetch_count);
             Self { broker, channel, takers: Takers::default(), settled: 0 }

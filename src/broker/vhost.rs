@@ -3,11 +3,16 @@
 //! A vhost has exchanges, bindings and names of queues of its own, and limits. Queues, consumers and messages lie in tables
 //! that all vhosts share; each queue knows its vhost. What leads where is changed through
 //! [`change_routes`](Broker::change_routes) alone, so that the epoch moves with it.
+//!
+//! ```text
+//! (vacant) ── add, restore ──► there ── delete: no name, no permissions ──► going ── all in it is gone ──► (vacant)
+//! ```
 
+use super::access::VhostPlace;
 use super::exchange::{ExchangeId, QueueId, Router};
 use super::store::Store;
 use super::{Broker, VhostId};
-use crate::protocol::{AmqpError, FieldTable, ReplyCode};
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 use hashbrown::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -25,10 +30,33 @@ pub struct VhostLimits {
     pub consumers_max: usize,
 }
 
+/// What is said of a vhost, apart from its name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VhostAttributes {
+    pub description: Box<str>,
+    pub tags: Vec<Box<str>>,
+    /// The type of queues that are declared without one. `None`: classic.
+    pub default_queue_type: Option<Box<str>>,
+    /// Publishes and deliveries are to be traced.
+    pub tracing: bool,
+    /// Most queues; `None` for no limit but [`VhostLimits`].
+    pub queues_max: Option<u64>,
+    /// Most connections; `None` for no limit.
+    pub connections_max: Option<u64>,
+}
+
 pub(super) struct Vhost {
     /// Listings leave the thread with it.
     pub name: Arc<str>,
     pub limits: VhostLimits,
+    pub attributes: VhostAttributes,
+    /// No other vhost has had it, whatever its name. Permissions are given for it.
+    pub serial: u64,
+    state: VhostState,
+    /// How many slots of its queues and exchanges were cleared, when it is going.
+    pub cleared_slots: usize,
+    /// Connections that are open, those of the broker's own interfaces included.
+    pub connections: usize,
     /// Queues, those included that live on in unacknowledged messages: they take room, too.
     pub queues: usize,
     /// Consumers that were not cancelled.
@@ -36,7 +64,36 @@ pub(super) struct Vhost {
     router: Router,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum VhostState {
+    There,
+    /// It has no name any more, and what is in it goes.
+    Going,
+    /// Its slot waits for another one.
+    Vacant,
+}
+
 impl Vhost {
+    fn vacant() -> Self {
+        Self {
+            name: "".into(),
+            limits: VhostLimits::default(),
+            attributes: VhostAttributes::default(),
+            serial: 0,
+            state: VhostState::Vacant,
+            cleared_slots: 0,
+            connections: 0,
+            queues: 0,
+            consumers: 0,
+            router: Router::empty(),
+        }
+    }
+
+    /// Whether it can be named.
+    pub fn is_there(&self) -> bool {
+        self.state == VhostState::There
+    }
+
     pub fn router(&self) -> &Router {
         &self.router
     }
@@ -65,40 +122,121 @@ impl Vhost {
     }
 
     /// # Errors
+    /// 406 when there are as many queues as are wanted.
+    pub fn assert_queue_wanted(&self, name: &ShortString) -> Result<(), AmqpError> {
+        match self.attributes.queues_max {
+            Some(most) if self.router.queue_count() as u64 >= most => {
+                Err(self.limit_reached(&format!("declare queue '{name}'"), "queue", most))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn limit_reached(&self, doing: &str, kind: &str, limit: u64) -> AmqpError {
+        let explanation = format!("cannot {doing}: {kind} limit in vhost '{}' ({limit}) is reached", self.name);
+        AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
+    }
+
+    /// # Errors
     /// 406 when there are `limit` things already and one more is asked for. A limit of 0 is none.
     pub fn assert_below(&self, limit: usize, count: usize, doing: &str, kind: &str) -> Result<(), AmqpError> {
         if limit == 0 || count < limit {
             return Ok(());
         }
-        let explanation = format!("cannot {doing}: {kind} limit in vhost '{}' ({limit}) is reached", self.name);
-        Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+        Err(self.limit_reached(doing, kind, limit as u64))
     }
+}
+
+/// A vhost, also one that is going; another one that gets its slot is not meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VhostKey {
+    pub(super) id: VhostId,
+    pub(super) serial: u64,
 }
 
 /// All vhosts.
 #[derive(Default)]
 pub(super) struct Vhosts {
+    /// With vacant ones between them.
     table: Vec<Vhost>,
+    free: Vec<VhostId>,
     by_name: HashMap<Arc<str>, VhostId>,
 }
 
 impl Vhosts {
-    pub fn add(&mut self, name: &str, limits: VhostLimits) -> VhostId {
-        let id = VhostId(u32::try_from(self.table.len()).expect("fewer than 2^32 vhosts"));
+    /// The slot for one that is new.
+    fn vacant_id(&mut self) -> VhostId {
+        self.free.pop().unwrap_or_else(|| {
+            let id = VhostId(u32::try_from(self.table.len()).expect("fewer than 2^32 vhosts"));
+            self.table.push(Vhost::vacant());
+            id
+        })
+    }
+
+    /// Takes the slot of that id for one that comes back.
+    fn take_slot(&mut self, id: VhostId) {
+        let index = id.0 as usize;
+        while self.table.len() <= index {
+            self.free.push(VhostId(self.table.len() as u32));
+            self.table.push(Vhost::vacant());
+        }
+        self.free.retain(|free| *free != id);
+    }
+
+    fn fill(&mut self, id: VhostId, serial: u64, name: &str, limits: VhostLimits, attributes: VhostAttributes) {
         let name: Arc<str> = name.into();
         let previous = self.by_name.insert(Arc::clone(&name), id);
         assert!(previous.is_none(), "there is one vhost of a name");
-        self.table.push(Vhost { name, limits, queues: 0, consumers: 0, router: Router::new() });
+        let vacant = Vhost::vacant();
+        let router = Router::new();
+        self[id] = Vhost { name, limits, attributes, serial, state: VhostState::There, router, ..vacant };
+    }
+
+    pub fn add(&mut self, serial: u64, name: &str, limits: VhostLimits, attributes: VhostAttributes) -> VhostId {
+        let id = self.vacant_id();
+        self.fill(id, serial, name, limits, attributes);
         id
+    }
+
+    pub fn add_at(&mut self, id: VhostId, serial: u64, name: &str, limits: VhostLimits, attributes: VhostAttributes) {
+        self.take_slot(id);
+        self.fill(id, serial, name, limits, attributes);
+    }
+
+    /// Takes its name. What was permitted for the serial that it had is permitted no more.
+    pub fn delete(&mut self, id: VhostId, serial: u64) {
+        let vhost = &mut self[id];
+        debug_assert!(vhost.is_there());
+        vhost.state = VhostState::Going;
+        vhost.serial = serial;
+        let name = Arc::clone(&vhost.name);
+        self.by_name.remove(&name);
+    }
+
+    /// Gives its slot back.
+    pub fn vacate(&mut self, id: VhostId) {
+        self[id] = Vhost::vacant();
+        self.free.push(id);
     }
 
     pub fn named(&self, name: &[u8]) -> Option<VhostId> {
         self.by_name.get(std::str::from_utf8(name).ok()?).copied()
     }
 
-    /// Every vhost, in the order in which they came.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Vhost> {
-        self.table.iter()
+    /// Every vhost that is there or going, in the order of their slots.
+    pub fn iter(&self) -> impl Iterator<Item = &Vhost> {
+        self.table.iter().filter(|vhost| vhost.state != VhostState::Vacant)
+    }
+
+    /// One past the last slot.
+    pub fn slots(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The vhost in a slot that can be named.
+    pub fn in_slot(&self, slot: usize) -> Option<(VhostId, &Vhost)> {
+        let vhost = self.table.get(slot).filter(|vhost| vhost.is_there())?;
+        Some((VhostId(slot as u32), vhost))
     }
 }
 
@@ -119,11 +257,6 @@ impl IndexMut<VhostId> for Vhosts {
 }
 
 impl<S: Store> Broker<S> {
-    /// Makes a vhost, with the exchanges that every one is born with. There must be none of that name.
-    pub fn add_vhost(&mut self, name: &str, limits: VhostLimits) -> VhostId {
-        self.vhosts.add(name, limits)
-    }
-
     /// The virtual host of that name.
     pub fn vhost_named(&self, name: &[u8]) -> Option<VhostId> {
         self.vhosts.named(name)
@@ -131,6 +264,27 @@ impl<S: Store> Broker<S> {
 
     pub fn vhost_name(&self, id: VhostId) -> &str {
         &self.vhosts[id].name
+    }
+
+    /// What is said of a vhost.
+    pub fn vhost_attributes(&self, id: VhostId) -> &VhostAttributes {
+        &self.vhosts[id].attributes
+    }
+
+    /// Whether there is a vhost with this id, that was not deleted.
+    pub fn has_vhost(&self, id: VhostId) -> bool {
+        self.vhosts.in_slot(id.0 as usize).is_some()
+    }
+
+    /// The vhost with what tells it from others in its slot.
+    #[inline]
+    pub(super) fn vhost_place(&self, id: VhostId) -> VhostPlace {
+        (id, self.vhosts[id].serial)
+    }
+
+    /// What to keep of a vhost that may be deleted meanwhile.
+    pub fn vhost_key(&self, id: VhostId) -> VhostKey {
+        VhostKey { id, serial: self.vhosts[id].serial }
     }
 
     /// What leads where in a vhost.
@@ -151,242 +305,4 @@ impl<S: Store> Broker<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::exchange::ExchangeKind;
-    use crate::broker::message::ComposedMessage;
-    use crate::broker::publish::REPLY_TO;
-    use crate::broker::snapshot::PageStart;
-    use crate::broker::store::{DurableBinding, DurableDestination, DurableQueueId, MemoryStore};
-    use crate::broker::testing::{self, Nobody, VHOST};
-    use crate::broker::{
-        Caller, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Permissions, RestoredQueue,
-    };
-    use crate::protocol::{BasicProperties, ShortString};
-    use bytes::Bytes;
-
-    /// A broker with two vhosts and a client in each.
-    fn neighbours(limits: VhostLimits) -> (Broker<MemoryStore>, [Caller; 2]) {
-        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
-        let next_door = broker.add_vhost("next door", limits);
-        broker.set_permissions(testing::USER, next_door, Some(Permissions::all()));
-        assert_eq!((broker.vhost_named(b"next door"), broker.vhost_named(b"/")), (Some(next_door), Some(VHOST)));
-        assert_eq!((broker.vhost_name(next_door), broker.vhost_named(b"nowhere")), ("next door", None));
-        let callers = [(VHOST, ConnectionId(0)), (next_door, ConnectionId(1))].map(|(vhost, connection)| {
-            let channel = testing::connect_to(&mut broker, vhost, connection);
-            broker.caller(channel)
-        });
-        (broker, callers)
-    }
-
-    fn declare(broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Result<(), String> {
-        let arguments = FieldTable::default();
-        let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
-        broker.declare_queue(caller, request, &mut Nobody).map(drop).map_err(|error| error.explanation)
-    }
-
-    fn declare_exchange(broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Result<(), String> {
-        let (durable, auto_delete, internal, arguments) = (false, false, false, FieldTable::default());
-        let request = ExchangeRequest { name, kind: b"topic", durable, auto_delete, internal, arguments };
-        broker.declare_exchange(caller, request).map(drop).map_err(|error| error.explanation)
-    }
-
-    fn publish(broker: &mut Broker<MemoryStore>, caller: Caller, exchange: &str, key: &str) -> Result<(), String> {
-        let exchange = ShortString::truncated(exchange.as_bytes());
-        let key = ShortString::truncated(key.as_bytes());
-        let message = ComposedMessage::new(&exchange, &key, &BasicProperties::default(), Bytes::new());
-        message.publish(caller, usize::MAX, broker, &mut Nobody).map_err(|error| error.explanation)
-    }
-
-    fn ready(broker: &Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Option<usize> {
-        broker.snapshot_queue(caller.vhost, name).map(|queue| queue.figures.messages_ready)
-    }
-
-    #[test]
-    fn a_queue_of_the_same_name_is_another_one_next_door() {
-        let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-        declare(&mut broker, here, b"q").unwrap();
-        assert!(matches!(broker.get(there, b"q", true, &mut Nobody), Err(error)
-            if error.explanation == "no queue 'q' in vhost 'next door'"));
-        declare(&mut broker, there, b"q").unwrap();
-        publish(&mut broker, here, "", "q").unwrap();
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (Some(1), Some(0)));
-        publish(&mut broker, there, "", "q").unwrap();
-        assert!(matches!(broker.get(there, b"q", true, &mut Nobody), Ok(GetOutcome::Got(_))));
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (Some(1), Some(0)));
-        broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (Some(1), None));
-        broker.census();
-    }
-
-    #[test]
-    fn exchanges_and_bindings_lead_to_nothing_next_door() {
-        let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-        declare_exchange(&mut broker, here, b"x").unwrap();
-        assert_eq!(publish(&mut broker, there, "x", "k").unwrap_err(), "no exchange 'x' in vhost 'next door'");
-        declare_exchange(&mut broker, there, b"x").unwrap();
-        for caller in [here, there] {
-            declare(&mut broker, caller, b"q").unwrap();
-        }
-        broker.bind_queue(here, b"q", b"x", b"#", FieldTable::default()).unwrap();
-        // Again and again, so that remembered routes are asked for too.
-        for _ in 0..4 {
-            publish(&mut broker, here, "x", "k").unwrap();
-            publish(&mut broker, there, "x", "k").unwrap();
-        }
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (Some(4), Some(0)));
-        broker.bind_queue(there, b"q", b"amq.fanout", b"", FieldTable::default()).unwrap();
-        publish(&mut broker, here, "amq.fanout", "").unwrap();
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (Some(4), Some(0)));
-        publish(&mut broker, there, "amq.fanout", "").unwrap();
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (Some(4), Some(1)));
-    }
-
-    #[test]
-    fn a_reply_address_is_known_where_it_was_given_only() {
-        let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-        let arguments = FieldTable::default();
-        let request = ConsumeRequest { queue: REPLY_TO, consumer_tag: b"", no_ack: true, exclusive: false, arguments };
-        broker.consume(here, request).unwrap();
-        let address = broker.reply_address(here.channel).unwrap();
-        let declared = |broker: &mut Broker<MemoryStore>, caller| {
-            broker.declare_queue_passively(caller, address.as_bytes(), &mut Nobody).is_ok()
-        };
-        assert!(declared(&mut broker, here));
-        assert!(!declared(&mut broker, there));
-        publish(&mut broker, there, "", &address).unwrap();
-        assert_eq!(broker.totals().delivered_auto_ack, 0);
-        publish(&mut broker, here, "", &address).unwrap();
-        assert_eq!(broker.totals().delivered_auto_ack, 1);
-    }
-
-    #[test]
-    fn a_vhost_that_is_full_leaves_room_next_door() {
-        /// Exchanges that every vhost has.
-        const PREDECLARED: usize = 7;
-        let limits = VhostLimits { queues_max: 1, exchanges_max: PREDECLARED, bindings_max: 1, consumers_max: 1 };
-        let (mut broker, [here, there]) = neighbours(limits);
-        let fill = |broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8]| {
-            let mut refused = Vec::new();
-            refused.extend(declare(broker, caller, name).err());
-            refused.extend(declare_exchange(broker, caller, name).err());
-            for key in [b"1", b"2"] {
-                let bound = broker.bind_queue(caller, b"q", b"amq.direct", key, FieldTable::default());
-                refused.extend(bound.err().map(|error| error.explanation));
-                let (consumer_tag, arguments) = ([name, key].concat(), FieldTable::default());
-                let consumer_tag = consumer_tag.as_slice();
-                let request = ConsumeRequest { queue: b"q", consumer_tag, no_ack: true, exclusive: false, arguments };
-                refused.extend(broker.consume(caller, request).err().map(|error| error.explanation));
-            }
-            refused
-        };
-        for name in [b"q", b"r"] {
-            assert_eq!(fill(&mut broker, here, name), [""; 0], "no limits here");
-        }
-        let exchange_refused = "cannot declare exchange 'q': exchange limit in vhost 'next door' (7) is reached";
-        let binding_refused = "cannot bind: binding limit in vhost 'next door' (1) is reached";
-        let consumer_refused = "cannot consume from queue 'q': consumer limit in vhost 'next door' (1) is reached";
-        assert_eq!(fill(&mut broker, there, b"q"), [exchange_refused, binding_refused, consumer_refused]);
-        let queue_refused = "cannot declare queue 'r': queue limit in vhost 'next door' (1) is reached";
-        assert_eq!(declare(&mut broker, there, b"r").unwrap_err(), queue_refused);
-        // What goes makes room, whatever way it goes.
-        broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
-        let again = fill(&mut broker, there, b"q");
-        assert_eq!(again, [exchange_refused, binding_refused, consumer_refused], "as much as before");
-        broker.cancel(there, b"q1");
-        let arguments = FieldTable::default();
-        let request = ConsumeRequest { queue: b"q", consumer_tag: b"", no_ack: true, exclusive: false, arguments };
-        broker.consume(there, request).unwrap();
-        broker.census();
-    }
-
-    #[test]
-    fn a_queue_that_lives_on_in_unacknowledged_messages_takes_its_vhosts_room() {
-        let (mut broker, [_, there]) = neighbours(VhostLimits { queues_max: 1, ..VhostLimits::default() });
-        declare(&mut broker, there, b"q").unwrap();
-        publish(&mut broker, there, "", "q").unwrap();
-        broker.get(there, b"q", false, &mut Nobody).unwrap();
-        broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
-        assert!(declare(&mut broker, there, b"r").is_err());
-        broker.close_channel(there.channel);
-        let caller = Caller { channel: broker.open_channel(there.connection, 1), ..there };
-        declare(&mut broker, caller, b"r").unwrap();
-    }
-
-    #[test]
-    fn listings_say_where_each_thing_is() {
-        let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-        declare(&mut broker, here, b"mine").unwrap();
-        declare(&mut broker, there, b"theirs").unwrap();
-        let arguments = FieldTable::default();
-        let request = ConsumeRequest { queue: b"theirs", consumer_tag: b"", no_ack: true, exclusive: false, arguments };
-        broker.consume(there, request).unwrap();
-
-        let queues = broker.snapshot_queues(PageStart::default()).items;
-        let queues: Vec<_> = queues.iter().map(|queue| (&*queue.vhost, &*queue.name)).collect();
-        assert_eq!(queues, [("/", &b"mine"[..]), ("next door", b"theirs")]);
-        let consumers = broker.snapshot_consumers(PageStart::default()).items;
-        assert_eq!(consumers.iter().map(|consumer| &*consumer.vhost).collect::<Vec<_>>(), ["next door"]);
-        let channels = broker.snapshot_channels(PageStart::default()).items;
-        assert_eq!(channels.iter().map(|channel| &*channel.vhost).collect::<Vec<_>>(), ["/", "next door"]);
-
-        let (mut exchanges, mut bindings, mut from) = (Vec::new(), Vec::new(), Some(PageStart::default()));
-        while let Some(start) = from {
-            let page = broker.snapshot_exchanges(start);
-            exchanges.extend(page.items.into_iter().map(|exchange| (exchange.vhost, exchange.name)));
-            bindings.extend(broker.snapshot_bindings(start).items);
-            from = page.next;
-        }
-        let bindings: Vec<_> = bindings.iter().map(|binding| (&*binding.vhost, &*binding.destination)).collect();
-        assert_eq!(bindings, [("/", &b"mine"[..]), ("next door", b"theirs")]);
-        assert_eq!(exchanges.len(), 2 * 7);
-        assert_eq!(exchanges.iter().filter(|(vhost, _)| &**vhost == "next door").count(), 7);
-        let totals = broker.snapshot_totals();
-        assert_eq!((totals.queues, totals.exchanges), (2, 14));
-
-        assert!(broker.snapshot_queue(here.vhost, b"theirs").is_none());
-        assert_eq!(broker.snapshot_consumers_of(here.vhost, b"theirs", PageStart::default()).items, []);
-        assert_eq!(broker.snapshot_consumers_of(there.vhost, b"theirs", PageStart::default()).items.len(), 1);
-        let bound = broker.snapshot_bindings_to_queue(there.vhost, b"theirs");
-        assert_eq!(bound.iter().map(|binding| &*binding.vhost).collect::<Vec<_>>(), ["next door"]);
-    }
-
-    #[test]
-    fn definitions_come_back_where_they_were() {
-        let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-        let none = FieldTable::default();
-        broker.restore_exchange(there.vhost, &"x".into(), ExchangeKind::Direct, false, false, &none).unwrap();
-        let (id, name, auto_delete) = (DurableQueueId(1), ShortString::from("q"), false);
-        let queue = RestoredQueue { vhost: there.vhost, id, name, auto_delete, arguments: none.clone() };
-        assert!(broker.restore_queue(queue).1.is_none(), "its arguments are understood");
-        let destination = DurableDestination::Queue("q".into());
-        let (source, routing_key, vhost) = (ShortString::from("x"), ShortString::from("k"), there.vhost);
-        let binding = DurableBinding { vhost, source, destination, routing_key, arguments: none };
-        broker.restore_binding(&binding).unwrap();
-        let binding = DurableBinding { vhost: here.vhost, ..binding };
-        assert!(broker.restore_binding(&binding).is_err(), "neither end is here");
-        publish(&mut broker, there, "x", "k").unwrap();
-        assert_eq!((ready(&broker, here, b"q"), ready(&broker, there, b"q")), (None, Some(1)));
-        assert!(broker.snapshot_exchange(here.vhost, b"x").is_none());
-    }
-
-    #[test]
-    fn the_epoch_ends_with_every_change_of_routes_anywhere_and_only_then() {
-        let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-        let mut last = broker.epoch();
-        let mut ended = |broker: &Broker<MemoryStore>| std::mem::replace(&mut last, broker.epoch()) != broker.epoch();
-        declare(&mut broker, there, b"q").unwrap();
-        assert!(ended(&broker));
-        declare(&mut broker, there, b"q").unwrap();
-        assert!(!ended(&broker), "it was there");
-        declare_exchange(&mut broker, here, b"x").unwrap();
-        assert!(ended(&broker));
-        broker.bind_queue(there, b"q", b"amq.direct", b"k", FieldTable::default()).unwrap();
-        assert!(ended(&broker));
-        broker.unbind_queue(there, b"q", b"amq.direct", b"another", &FieldTable::default()).unwrap();
-        publish(&mut broker, there, "amq.direct", "k").unwrap();
-        assert!(!ended(&broker), "nothing was unbound, and a publish changes nothing");
-        broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
-        assert!(ended(&broker));
-    }
-}
+mod tests;

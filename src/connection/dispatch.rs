@@ -40,6 +40,9 @@ impl Connection {
             let error = AmqpError::connection(ReplyCode::NotAllowed, explanation).without_method();
             return self.raise_on_connection(&error, (0, 0), context);
         }
+        if let Err(error) = context.broker.assert_room_for_channel(self.id) {
+            return self.raise_on_connection(&error, (0, 0), context);
+        }
         let id = context.broker.open_channel(self.id, number);
         let channel = Channel::new(number, context.broker.caller(id));
         let index = self.channels.partition_point(|open| open.number < number);

@@ -148,16 +148,15 @@ impl Connection {
 
     fn open<S: Store>(&mut self, open: connection::Open<'_>, context: &mut Context<'_, S>) {
         let name = String::from_utf8_lossy(open.virtual_host);
-        let refuse = |explanation| AmqpError::connection(ReplyCode::NotAllowed, explanation);
-        let Some(vhost) = context.broker.vhost_named(open.virtual_host) else {
-            let error = refuse(format!("vhost {name} not found"));
+        let user = self.user().unwrap_or_default();
+        let Some(key) = context.broker.find_user(user.as_bytes()) else {
+            let explanation = format!("access to vhost '{name}' refused for user '{user}'");
+            let error = AmqpError::connection(ReplyCode::NotAllowed, explanation);
             return self.raise_on_connection(&error, (10, 40), context);
         };
-        let user = self.user().unwrap_or_default();
-        let user_id = context.broker.user_named(user.as_bytes()).filter(|user| context.broker.may_enter(*user, vhost));
-        let Some(user) = user_id else {
-            let error = refuse(format!("access to vhost '{name}' refused for user '{user}'"));
-            return self.raise_on_connection(&error, (10, 40), context);
+        let (user, vhost) = match context.broker.admit(key, open.virtual_host) {
+            Ok(entered) => entered,
+            Err(error) => return self.raise_on_connection(&error, (10, 40), context),
         };
         context.broker.open_connection(self.id, user, vhost);
         context.outboxes.method(self.id, 0, &Method::ConnectionOpenOk(connection::OpenOk));

@@ -7,7 +7,9 @@ use super::hub::{Condition, Hub, Resources};
 use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{PAGE_SLOTS, Page, PageStart};
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{ConnectionId, DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement};
+use crate::broker::{
+    ConnectionId, DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement, UserId, VhostId,
+};
 use crate::connection::{Connection, Phase, Traffic};
 use crate::management::{
     BindingSpec, Change, Command, ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState,
@@ -24,6 +26,10 @@ const COMMANDS_PER_TURN: usize = 4;
 const GET_MESSAGES_MAX: usize = 1_000;
 /// Bytes of bodies that one command may copy; the message that passes it is the last.
 const GET_BYTES_MAX: usize = 16 << 20;
+
+/// Whose commands they are, and where, until the line says so.
+const USER: UserId = UserId(0);
+const VHOST: VhostId = VhostId(0);
 
 /// The loop's end of the line to management.
 pub struct Desk {
@@ -69,7 +75,7 @@ impl Desk {
             };
             if let Command::Change(Change::Get { get, .. }) = &command
                 && let broker = hub.broker_mut()
-                && let Some(id) = broker.queue_in(broker.default_vhost(), &get.queue)
+                && let Some(id) = broker.queue_in(VHOST, &get.queue)
                 && broker.head_is_away(broker.queue_key(id))
             {
                 self.waiting = Some(command);
@@ -109,7 +115,7 @@ fn answer<S: Store>(command: Command, hub: &mut Hub<S>) -> Option<(LogPosition, 
 
 /// Answers a question.
 fn tell<S: Store>(question: Question, hub: &Hub<S>) {
-    let vhost = hub.broker().default_vhost();
+    let vhost = VHOST;
     match question {
         Question::Overview(reply) => send(reply, overview(hub)),
         Question::Queues { from, reply } => {
@@ -162,33 +168,36 @@ fn later<T: 'static>(reply: Reply<Result<T, AmqpError>>, outcome: Result<Done<T>
 fn carry_out<S: Store>(change: Change, hub: &mut Hub<S>) -> Done<Answer> {
     match change {
         Change::DeclareQueue { name, attributes, reply } => {
-            later(reply, hub.directly(|direct| declare_queue(direct, &name, attributes)))
+            later(reply, hub.directly(USER, VHOST, |direct| declare_queue(direct, &name, attributes)))
         }
         Change::DeleteQueue { name, if_unused, if_empty, reply } => {
-            later(reply, hub.directly(|direct| delete_queue(direct, &name, if_unused, if_empty)))
+            later(reply, hub.directly(USER, VHOST, |direct| delete_queue(direct, &name, if_unused, if_empty)))
         }
         Change::PurgeQueue { name, reply } => later(
             reply,
-            hub.directly(|direct| {
+            hub.directly(USER, VHOST, |direct| {
                 let purged = direct.broker.purge_queue(direct.caller, &name, &mut direct.effects)?;
                 Ok(purged.map(|_| ()))
             }),
         ),
         Change::DeclareExchange { name, attributes, reply } => {
             let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
-            let declared = hub.directly(|direct| {
+            let declared = hub.directly(USER, VHOST, |direct| {
                 let request = ExchangeRequest { name: &name, kind: &kind, durable, auto_delete, internal, arguments };
                 direct.broker.declare_exchange(direct.caller, request)
             });
             later(reply, declared)
         }
-        Change::DeleteExchange { name, if_unused, reply } => {
-            later(reply, hub.directly(|direct| direct.broker.delete_exchange(direct.caller, &name, if_unused)))
+        Change::DeleteExchange { name, if_unused, reply } => later(
+            reply,
+            hub.directly(USER, VHOST, |direct| direct.broker.delete_exchange(direct.caller, &name, if_unused)),
+        ),
+        Change::Bind { binding, reply } => later(reply, hub.directly(USER, VHOST, |direct| bind(direct, binding))),
+        Change::Unbind { binding, reply } => later(reply, hub.directly(USER, VHOST, |direct| unbind(direct, &binding))),
+        Change::Publish { publish, reply } => {
+            later(reply, hub.directly(USER, VHOST, |direct| self::publish(direct, publish)))
         }
-        Change::Bind { binding, reply } => later(reply, hub.directly(|direct| bind(direct, binding))),
-        Change::Unbind { binding, reply } => later(reply, hub.directly(|direct| unbind(direct, &binding))),
-        Change::Publish { publish, reply } => later(reply, hub.directly(|direct| self::publish(direct, publish))),
-        Change::Get { get, reply } => later(reply, hub.directly(|direct| self::get(direct, &get))),
+        Change::Get { get, reply } => later(reply, hub.directly(USER, VHOST, |direct| self::get(direct, &get))),
         Change::CloseConnection { peer, local, reason, reply } => {
             let is_meant = |connection: &Connection| connection.peer() == peer && connection.local() == local;
             let closed = hub.close_where(is_meant, &reason) > 0;

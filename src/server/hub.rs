@@ -3,16 +3,20 @@
 //! It owns who is connected, their timers, and the memory alarm. It never reads a clock, a socket or a file.
 
 mod connections;
+mod evictions;
 mod low_memory;
 
 use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
-use crate::broker::{self, Broker, ConnectionId, MessageMemory, PressureLimits, QueuePressure};
+use crate::broker::{
+    self, Broker, ConnectionId, Founding, MessageMemory, PressureLimits, QueuePressure, UserId, VhostId,
+};
 use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
 use crate::reactor::TimerWheel;
 pub use connections::Connections;
 use connections::Member;
+use evictions::Evictions;
 use low_memory::LowMemory;
 use std::net::SocketAddr;
 
@@ -83,6 +87,7 @@ pub struct Hub<S: Store> {
     /// The doorkeeper may have more verdicts than were taken.
     more_verdicts: bool,
     low_memory: LowMemory,
+    evictions: Evictions,
     pressure: PressureLimits,
     resources: Resources,
 }
@@ -130,9 +135,17 @@ impl<S: Store> Hub<S> {
             expired_timers: Vec::new(),
             more_verdicts: false,
             low_memory: LowMemory::default(),
+            evictions: Evictions::default(),
             pressure: settings.pressure,
             resources: Resources { message_memory, disk_room: DiskRoom::default() },
         }
+    }
+
+    /// [`new`](Self::new), with a first vhost and a first user: a hub that no log is behind.
+    pub fn founded(settings: HubSettings, store: S, now_ms: u64, founding: Founding) -> Self {
+        let mut hub = Self::new(settings, store, now_ms);
+        hub.ground.broker.found(founding);
+        hub
     }
 
     pub fn condition(&self) -> Condition {
@@ -160,6 +173,7 @@ impl<S: Store> Hub<S> {
         self.ground.now_ms = now_ms;
         self.ground.broker.set_now(now_ms);
         self.ground.broker.come_due(&mut self.ground.outboxes);
+        self.go_on_evicting();
         self.more_verdicts = (0..VERDICTS_PER_TURN).all(|_| self.take_verdict());
         let mut over = Vec::new();
         let mut expired = std::mem::take(&mut self.expired_timers);
@@ -183,7 +197,8 @@ impl<S: Store> Hub<S> {
     /// When the next turn must start even if nothing else happens: now, if somebody may be read again, or there is more to
     /// do than a turn does.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        if !self.connections.unblocked.is_empty() || self.more_verdicts || self.ground.broker.has_touched() {
+        let broker_has_more = self.ground.broker.has_touched() || self.evictions.are_pending();
+        if !self.connections.unblocked.is_empty() || self.more_verdicts || broker_has_more {
             return Some(self.ground.now_ms);
         }
         let timers = self.timers.next_deadline_ms();
@@ -418,12 +433,11 @@ impl<S: Store> Hub<S> {
         }
     }
 
-    /// Carries out commands on a channel of no client's, as management does: the same commands, the same rules. The
-    /// channel and its connection last as long as `run`.
-    pub fn directly<T>(&mut self, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
+    /// Carries out commands as a user in a vhost, on a channel of no client's, as management does: the same commands, the
+    /// same rules. The channel and its connection last as long as `run`.
+    pub fn directly<T>(&mut self, user: UserId, vhost: VhostId, run: impl FnOnce(&mut Direct<'_, S>) -> T) -> T {
         // No client can have this id meanwhile: nobody connects before `run` returns.
         let id = self.connections.next_id();
-        let (user, vhost) = (self.ground.broker.default_user(), self.ground.broker.default_vhost());
         self.ground.broker.open_connection(id, user, vhost);
         let channel = self.ground.broker.open_channel(id, 1);
         let caller = self.ground.broker.caller(channel);

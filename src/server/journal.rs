@@ -10,6 +10,7 @@
 use super::hub::{DiskRoom, Hub};
 use super::restore::Loading;
 use super::workers::Workers;
+use crate::broker::Founding;
 use crate::config::{Config, Durability};
 use crate::storage::disk::Disk;
 use crate::storage::duty::{Report, Request};
@@ -71,7 +72,8 @@ impl<D: Disk> OpenedLog<D> {
         self.recovered.store(self.options.clone())
     }
 
-    /// Puts what was recovered into the broker, as far as it is not to serve without it, and starts the workers.
+    /// Puts what was recovered into the broker, as far as it is not to serve without it, and starts the workers. A log that
+    /// knows neither a vhost nor a user gets its first ones.
     ///
     /// # Errors
     /// The disk's or the system's; damage; definitions that contradict each other.
@@ -81,11 +83,12 @@ impl<D: Disk> OpenedLog<D> {
         mut workers: W,
         pager_options: PagerOptions,
         disk_free_limit_bytes: u64,
+        founding: impl FnOnce() -> io::Result<Founding>,
     ) -> io::Result<Journal<D, W>> {
         let Self { disk, options, recovered } = self;
         let Recovered { definitions, queues, max_queue_id, clean, loader, resume, .. } = recovered;
         let messages: u64 = queues.iter().map(|queue| queue.messages).sum();
-        let loading = Loading::begin(hub, definitions, &queues, max_queue_id)?;
+        let loading = Loading::begin(hub, definitions, &queues, max_queue_id, founding)?;
         if messages > 0 {
             let how = if clean { "an orderly" } else { "a sudden" };
             log::info!("recovered {messages} messages after {how} stop");

@@ -39,7 +39,8 @@ pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart};
 pub use journal::{Failure, Journal, OpenedLog};
 pub use workers::Workers;
 
-use crate::broker::{MessageMemory, PressureLimits, VhostLimits};
+use crate::access::{PasswordHash, Tags};
+use crate::broker::{Founding, MessageMemory, PressureLimits, VhostLimits};
 use crate::config::{Config, Identity};
 use crate::connection;
 use crate::management;
@@ -82,7 +83,11 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
-    let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes)?;
+    let founding = || {
+        let password = PasswordHash::argon2id(config.default_pass.as_bytes(), random()?);
+        Ok(founding(config, password))
+    };
+    let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes, founding)?;
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
@@ -169,6 +174,21 @@ fn message_memory(config: &Config) -> MessageMemory {
     MessageMemory { paging_bytes: config.limits.message_memory_bytes.min(share), most_bytes }
 }
 
+/// What a data folder has that nobody used yet.
+pub fn founding(config: &Config, password: PasswordHash) -> Founding {
+    Founding {
+        vhost: config.default_vhost.clone(),
+        user: config.default_user.clone(),
+        password,
+        tags: Tags::administrator(),
+    }
+}
+
+/// [`founding`] with a hash that takes no time: for brokers that nobody attacks.
+pub fn quick_founding(config: &Config) -> Founding {
+    founding(config, PasswordHash::salted_sha256(config.default_pass.as_bytes(), [0; 4]))
+}
+
 /// What the hub is made with, from the configuration. `unix_start_ms` is the time at the zero of the hub's clock.
 pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubSettings {
     let limits = &config.limits;
@@ -188,8 +208,6 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             authentication_failure_delay_ms: limits.authentication_failure_delay_ms,
         },
         broker: crate::broker::Settings {
-            vhost: config.default_vhost.clone(),
-            user: config.default_user.clone(),
             seed,
             unix_start_ms,
             vhost_limits: VhostLimits {

@@ -2,7 +2,8 @@
 
 use super::hub::Hub;
 use crate::broker::store::{Definition, DurableQueueId, Store, VhostId};
-use crate::broker::{QueueKey, RestoredQueue};
+use crate::broker::{Founding, QueueKey, RestoredQueue};
+use crate::protocol::AmqpError;
 use crate::storage::{Loaded, RecoveredQueue};
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +14,9 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Puts definitions back, and tells the queues how many messages will come.
+    /// Puts definitions back, and tells the queues how many messages will come. Where there is neither a vhost nor a user,
+    /// the first ones are made before everything else: a log of earlier versions knows none, and its queues are in the
+    /// first vhost.
     ///
     /// # Errors
     /// Definitions that contradict each other.
@@ -22,18 +25,29 @@ impl Loading {
         definitions: Vec<Definition>,
         recovered: &[RecoveredQueue],
         max_queue_id: u64,
+        founding: impl FnOnce() -> io::Result<Founding>,
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
         let mut queues = BTreeMap::new();
-        let known = broker.default_vhost();
+        let is_of_access =
+            |definition: &Definition| matches!(definition, Definition::VhostDeclared(_) | Definition::UserDeclared(_));
+        if !definitions.iter().any(is_of_access) {
+            let founding = founding()?;
+            log::info!("making virtual host '{}' and user '{}'", founding.vhost, founding.user);
+            broker.found(founding);
+        }
+        let said = |error: AmqpError| error.explanation;
         for definition in definitions {
-            if let Some(VhostId(unknown)) = definition.vhost().filter(|vhost| *vhost != known) {
-                let what = format!("the log knows a virtual host {unknown}, which this version cannot have");
+            let vhost = definition.vhost().filter(|vhost| !broker.has_vhost(*vhost));
+            if let Some(VhostId(missing)) = vhost
+                && !matches!(definition, Definition::VhostDeclared(_))
+            {
+                let what = format!("the log's definitions can't be restored: there is no virtual host {missing}");
                 return Err(io::Error::other(what));
             }
-            let restored = match definition {
+            let restored: Result<(), String> = match definition {
                 Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments } => {
-                    broker.restore_exchange(vhost, &name, kind, auto_delete, internal, &arguments)
+                    broker.restore_exchange(vhost, &name, kind, auto_delete, internal, &arguments).map_err(said)
                 }
                 Definition::QueueDeclared { vhost, id, name, auto_delete, arguments } => {
                     let restored = RestoredQueue { vhost, id, name, auto_delete, arguments };
@@ -44,13 +58,14 @@ impl Loading {
                     queues.insert(id, queue);
                     Ok(())
                 }
-                Definition::Bound(binding) => broker.restore_binding(&binding),
-                Definition::VhostDeclared(_)
-                | Definition::UserDeclared(_)
-                | Definition::Permitted { .. }
-                | Definition::TopicPermitted { .. } => {
-                    let what = "the log knows virtual hosts or users of its own, which this version cannot have";
-                    return Err(io::Error::other(what));
+                Definition::Bound(binding) => broker.restore_binding(&binding).map_err(said),
+                Definition::VhostDeclared(vhost) => broker.restore_vhost(vhost),
+                Definition::UserDeclared(user) => broker.restore_user(user),
+                Definition::Permitted { user, vhost, configure, write, read } => {
+                    broker.restore_permissions(&user, vhost, [&configure, &write, &read])
+                }
+                Definition::TopicPermitted { user, vhost, exchange, write, read } => {
+                    broker.restore_topic_permissions(&user, vhost, exchange, [&write, &read])
                 }
                 // What is gone is not among what exists.
                 Definition::QueueDeleted { .. }

@@ -1,10 +1,11 @@
 //! What depends on time and on where a client comes from, on a clock that the test moves: no socket, no waiting.
 
 use super::desk::Desk;
-use super::{Hub, HubSettings, MayRead, Resources, TurnStart, hub_settings};
+use super::{Hub, HubSettings, MayRead, Resources, TurnStart, hub_settings, quick_founding};
+use crate::access::Pattern;
 use crate::broker::snapshot::PageStart;
 use crate::broker::store::{LogPosition, MemoryStore, Store};
-use crate::broker::{ConnectionId, MessageMemory, Names, Permissions};
+use crate::broker::{ConnectionId, MessageMemory, Permissions, UserId, VhostId};
 use crate::config::Config;
 use crate::connection::Phase;
 use crate::management::{BindingSpec, Change, Command, QueueAttributes};
@@ -38,13 +39,14 @@ impl World {
     }
 
     pub fn with_settings(settings: HubSettings) -> Self {
-        Self::with_hub(Hub::new(settings, MemoryStore::default(), 0))
+        Self::with_hub(Hub::founded(settings, MemoryStore::default(), 0, quick_founding(&Config::default())))
     }
 }
 
 impl<S: Store> World<S> {
     pub fn with_store(store: S) -> Self {
-        Self::with_hub(Hub::new(hub_settings(&Config::default(), [7; 32], 0), store, 0))
+        let config = Config::default();
+        Self::with_hub(Hub::founded(hub_settings(&config, [7; 32], 0), store, 0, quick_founding(&config)))
     }
 
     fn with_hub(hub: Hub<S>) -> Self {
@@ -451,7 +453,7 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
     desk.ring();
     desk.answer(&mut world.hub);
     assert_eq!(unbound.try_recv().expect("an answer").unwrap_err().code, ReplyCode::ResourceLocked);
-    assert_eq!(world.hub.broker().snapshot_bindings_to_queue(world.hub.broker().default_vhost(), b"q").len(), 2);
+    assert_eq!(world.hub.broker().snapshot_bindings_to_queue(VhostId(0), b"q").len(), 2);
     let refused = declared.try_recv().expect("an answer").unwrap_err();
     assert_eq!(refused.code, ReplyCode::PreconditionFailed);
     assert_eq!(
@@ -503,8 +505,7 @@ fn a_publisher_that_loses_its_permission_is_refused_however_often_it_has_publish
     let mut declare = Vec::new();
     Method::QueueDeclare(queue::Declare { queue: b"q", ..queue::Declare::default() }).encode_frame(1, &mut declare);
     world.send(publisher, &declare);
-    let broker = world.hub.broker();
-    let (user, vhost) = (broker.default_user(), broker.default_vhost());
+    let (user, vhost) = (UserId(0), VhostId(0));
     let ready = |world: &World| world.hub.broker().snapshot_totals().messages_ready;
     let rounds = [
         // Byte by byte the same, and in pieces that have to be put together.
@@ -512,7 +513,7 @@ fn a_publisher_that_loses_its_permission_is_refused_however_often_it_has_publish
         (message_in_frames(10_000, 4000), 1),
     ];
     for (message, repeats) in rounds {
-        world.hub.broker_mut().set_permissions(user, vhost, Some(Permissions::all()));
+        world.hub.broker_mut().set_permissions(user, vhost, Permissions::all());
         let before = ready(&world);
         let mut open = Vec::new();
         Method::ChannelOpen(channel::Open).encode_frame(1, &mut open);
@@ -522,8 +523,8 @@ fn a_publisher_that_loses_its_permission_is_refused_however_often_it_has_publish
         world.send(publisher, &message.repeat(repeats));
         world.send(publisher, &message);
         assert_eq!(ready(&world), before + repeats + 1);
-        let permissions = Permissions { write: Names::Matching(Box::new(|_| false)), ..Permissions::all() };
-        world.hub.broker_mut().set_permissions(user, vhost, Some(permissions));
+        let permissions = Permissions { write: Pattern::new("").unwrap().into(), ..Permissions::all() };
+        world.hub.broker_mut().set_permissions(user, vhost, permissions);
         world.heard(publisher);
         world.send(publisher, &message);
         assert_eq!(world.heard(publisher), ["channel.close"]);

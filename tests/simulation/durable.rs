@@ -7,9 +7,11 @@ use crate::random::Random;
 use crate::sim_disk::{Fault, SimDisk};
 use crate::wire::{Content, Event, Reply, parse_events};
 use crate::workers::Stepped;
+use leveret::broker::Founding;
 use leveret::broker::snapshot::{Page, PageStart};
+use leveret::config::Config;
 use leveret::protocol::FieldTable;
-use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog};
+use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog, quick_founding};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMode, StorageError, SyncPolicy};
 use std::collections::BTreeMap;
@@ -75,6 +77,11 @@ fn pager_options() -> PagerOptions {
     PagerOptions { file_bytes: 5000, open_files_max: 2, reserve_bytes: 0 }
 }
 
+/// Who is there in a folder that nobody used.
+fn founding() -> Founding {
+    quick_founding(&Config::default())
+}
+
 /// Starts a broker on what a disk holds; whether the one before it stopped in order.
 fn start(
     disk: &SimDisk,
@@ -89,7 +96,7 @@ fn start(
     let clean = log.recovered.clean;
     let mut hub = Hub::new(settings, log.store(), now_ms);
     let workers = Stepped::new(disk.clone());
-    let journal = log.start(&mut hub, workers, pager_options(), DISK_FREE_LIMIT_BYTES)?;
+    let journal = log.start(&mut hub, workers, pager_options(), DISK_FREE_LIMIT_BYTES, || Ok(founding()))?;
     Ok((hub, Durable { disk: disk.clone(), journal: Some(journal) }, clean))
 }
 

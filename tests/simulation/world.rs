@@ -115,8 +115,6 @@ fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             authentication_failure_delay_ms: 1000,
         },
         broker: broker::Settings {
-            vhost: "/".to_owned(),
-            user: "guest".to_owned(),
             seed: [start; 32],
             unix_start_ms: 0,
             vhost_limits: VhostLimits::default(),

@@ -17,7 +17,8 @@ pub const WALLS: [Wall; 15] = [
     Wall { room: "access", rooms: &[], crates: &["argon2", "base64", "regex", "sha2", "subtle"] },
     Wall {
         room: "broker",
-        rooms: &["protocol", "varint"],
+        // What permissions are made of: it has users and who may what, and reads no pattern.
+        rooms: &["access", "protocol", "varint"],
         // base64 and rand_chacha make the names that the broker gives to queues and consumers.
         crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "slab"],
     },
@@ -71,7 +72,17 @@ pub const WALLS: [Wall; 15] = [
     Wall { room: "allocator", rooms: &[], crates: &["libmimalloc_sys"] },
     Wall {
         room: "server",
-        rooms: &["allocator", "broker", "config", "connection", "management", "protocol", "reactor", "storage"],
+        rooms: &[
+            "access",
+            "allocator",
+            "broker",
+            "config",
+            "connection",
+            "management",
+            "protocol",
+            "reactor",
+            "storage",
+        ],
         // libc names the errors by which a machine without IPv6 is known. tokio is there for its tests alone, which hold the
         // receiving end of the management's answers.
         crates: &["getrandom", "libc", "log", "slab", "tokio"],

@@ -49,7 +49,8 @@ impl Router {
     /// Forgets a queue and its bindings, in time proportional to them. Returns the auto-delete exchanges that went
     /// with their last binding.
     pub fn queue_removed(&mut self, id: QueueId) -> Vec<ShortString> {
-        let queue = self.queues[id.0 as usize].take().expect("a removed queue was added");
+        let slot = self.queue_slots.remove(&id).expect("a removed queue was added");
+        let queue = self.queues.remove(slot as usize);
         remove_key(self.default_keys(), &queue.name, Destination::Queue(id));
         self.generation += 1;
         let mut emptied = Vec::new();
@@ -196,7 +197,8 @@ impl Router {
         match destination {
             Destination::Exchange(exchange) => &mut self.exchanges[exchange.0 as usize].incoming,
             Destination::Queue(queue) => {
-                &mut self.queues[queue.0 as usize].as_mut().expect("a bound queue exists").incoming
+                let slot = *self.queue_slots.get(&queue).expect("a bound queue exists");
+                &mut self.queues[slot as usize].incoming
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::binding::BindingInfo;
 use super::matcher::Matcher;
 use super::router::{Exchange, Router};
-use super::{DEFAULT_EXCHANGE, Destination, QueueId};
+use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, QueueId};
 use std::ops::Range;
 
 impl Router {
@@ -17,25 +17,40 @@ impl Router {
         slots.filter_map(|slot| self.exchanges.get(slot))
     }
 
+    /// Whether there is an exchange with this id.
+    pub fn has_exchange(&self, id: ExchangeId) -> bool {
+        self.exchanges.contains(id.0 as usize)
+    }
+
+    /// One past the last slot that may hold a queue.
+    pub fn queue_slots(&self) -> usize {
+        self.queues.capacity()
+    }
+
+    /// The queue in a slot.
+    pub fn queue_in_slot(&self, slot: usize) -> Option<QueueId> {
+        self.queues.get(slot).map(|queue| queue.id)
+    }
+
     /// One past the last slot that may hold a binding: those of the default exchange come first, one for each queue.
     pub fn binding_slots(&self) -> usize {
-        self.queues.len() + self.bindings.capacity()
+        self.queue_slots() + self.bindings.capacity()
     }
 
     /// The bindings in a range of slots.
     pub fn bindings_in(&self, slots: Range<usize>) -> impl Iterator<Item = BindingInfo<'_>> {
-        slots.filter_map(|slot| match slot.checked_sub(self.queues.len()) {
-            None => self.default_binding(QueueId(slot as u32)),
+        slots.filter_map(|slot| match slot.checked_sub(self.queue_slots()) {
+            None => self.default_binding(slot),
             Some(slot) => self.bindings.get(slot).map(|binding| self.binding_info(binding)),
         })
     }
 
     /// The binding that every queue has to the default exchange.
-    fn default_binding(&self, id: QueueId) -> Option<BindingInfo<'_>> {
-        let queue = self.queue(id)?;
+    fn default_binding(&self, slot: usize) -> Option<BindingInfo<'_>> {
+        let queue = self.queues.get(slot)?;
         Some(BindingInfo {
             source: b"",
-            destination: Destination::Queue(id),
+            destination: Destination::Queue(queue.id),
             destination_name: &queue.name,
             routing_key: &queue.name,
             arguments: None,

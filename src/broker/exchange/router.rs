@@ -27,7 +27,9 @@ pub(super) type BindingId = usize;
 pub struct Router {
     pub(super) exchanges: Slab<Exchange>,
     pub(super) by_name: HashMap<ShortString, ExchangeId>,
-    pub(super) queues: Vec<Option<Queue>>,
+    pub(super) queues: Slab<Queue>,
+    /// The slots of queues here: their ids are those of a table that all vhosts share.
+    pub(super) queue_slots: HashMap<QueueId, u32>,
     pub(super) bindings: Slab<Binding>,
     /// Bindings by what makes them the same.
     pub(super) identities: HashTable<BindingId>,
@@ -57,24 +59,31 @@ pub struct Exchange {
 
 /// A queue as the router knows it.
 pub(super) struct Queue {
+    pub(super) id: QueueId,
     pub(super) name: ShortString,
     pub(super) durable: bool,
     pub(super) incoming: Vec<BindingId>,
 }
 
 impl Router {
-    /// A vhost's exchanges as they are before anybody declared one.
-    pub fn new() -> Self {
-        let mut router = Self {
+    /// Without a single exchange: of a vhost that is not there.
+    pub fn empty() -> Self {
+        Self {
             exchanges: Slab::new(),
             by_name: HashMap::new(),
-            queues: Vec::new(),
+            queues: Slab::new(),
+            queue_slots: HashMap::new(),
             bindings: Slab::new(),
             identities: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             generation: 1,
             walks: Walks::default(),
-        };
+        }
+    }
+
+    /// A vhost's exchanges as they are before anybody declared one.
+    pub fn new() -> Self {
+        let mut router = Self::empty();
         for (name, kind, internal) in PREDECLARED {
             let (arguments, alternate) = (FieldTable::default(), None);
             router.add_exchange(Exchange {
@@ -112,12 +121,9 @@ impl Router {
 
     /// Makes the queue reachable by its name through the default exchange.
     pub fn queue_added(&mut self, name: &ShortString, id: QueueId, durable: bool) {
-        let index = id.0 as usize;
-        if index >= self.queues.len() {
-            self.queues.resize_with(index + 1, || None);
-        }
-        assert!(self.queues[index].is_none(), "a queue id is given once at a time");
-        self.queues[index] = Some(Queue { name: name.clone(), durable, incoming: Vec::new() });
+        let slot = self.queues.insert(Queue { id, name: name.clone(), durable, incoming: Vec::new() });
+        let previous = self.queue_slots.insert(id, slot as u32);
+        assert!(previous.is_none(), "a queue id is given once at a time");
         insert_key(self.default_keys(), name, Destination::Queue(id));
         self.generation += 1;
     }
@@ -167,7 +173,7 @@ impl Router {
     }
 
     pub(super) fn queue(&self, id: QueueId) -> Option<&Queue> {
-        self.queues.get(id.0 as usize)?.as_ref()
+        self.queues.get(*self.queue_slots.get(&id)? as usize)
     }
 
     pub(super) fn default_keys(&mut self) -> &mut HashMap<ShortString, Destinations> {

@@ -67,7 +67,7 @@ struct Play {
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let mut broker = Broker::new(settings(), Told::default(), 0);
+        let mut broker = testing::broker_with(settings(), Told::default());
         let channel = testing::connect(&mut broker, CLIENT);
         let mut play = Self { broker, channel, now_ms: 0, state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 };
         QUEUES.iter().for_each(|name| play.declare(name));

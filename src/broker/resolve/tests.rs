@@ -2,10 +2,9 @@
 
 use super::super::store::MemoryStore;
 use super::super::testing::{self, Nobody, VHOST};
-use super::super::{
-    ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, Names, Permissions, Settlement, UserId,
-};
+use super::super::{ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, Names, Permissions, Settlement};
 use super::*;
+use crate::access::{PasswordHash, Tags};
 use crate::broker::message::ComposedMessage;
 use crate::broker::snapshot::{Page, PageStart};
 use crate::protocol::{BasicProperties, ErrorScope, FieldValue};
@@ -48,14 +47,16 @@ impl Bench {
     fn new() -> Self {
         const OWNER: ConnectionId = ConnectionId(0);
         const RESTRICTED: ConnectionId = ConnectionId(1);
-        let mut broker = Broker::new(testing::settings(), MemoryStore::default(), 0);
+        let mut broker = testing::broker();
         testing::connect(&mut broker, OWNER);
         let owner = testing::caller(&broker, OWNER);
         declare_exchange(&mut broker, owner, b"x", none()).unwrap();
         declare_exchange(&mut broker, owner, b"y", none()).unwrap();
-        let user = broker.add_user("restricted");
+        let password = PasswordHash::salted_sha256(b"secret", [1; 4]);
+        broker.put_user("restricted", password, Tags::default());
+        let user = broker.users.named(b"restricted").unwrap();
         let guard = Rc::default();
-        broker.set_permissions(user, VHOST, Some(guarded_by(&guard)));
+        broker.set_permissions(user, VHOST, guarded_by(&guard));
         broker.open_connection(RESTRICTED, user, VHOST);
         let channel = broker.open_channel(RESTRICTED, 1);
         let mut bench = Self { caller: broker.caller(channel), broker, guard };
@@ -101,7 +102,7 @@ impl Bench {
 fn guarded_by(guard: &Rc<RefCell<Guard>>) -> Permissions {
     let names = |right| {
         let guard = Rc::clone(guard);
-        Names::Matching(Box::new(move |name| {
+        Names::Asked(Box::new(move |name| {
             let mut guard = guard.borrow_mut();
             guard.asked.push((right, name.to_vec()));
             !guard.denied.iter().any(|denied| *denied == (right, name))
@@ -267,11 +268,14 @@ fn a_queue_that_the_broker_names_is_asked_for_by_that_name() {
 #[test]
 fn who_has_no_permissions_in_a_vhost_may_not_enter_it() {
     let mut bench = Bench::new();
-    let user = bench.broker.user_named(b"restricted").unwrap();
-    assert_eq!((bench.broker.user_named(b"nobody"), bench.broker.user_name(user)), (None, "restricted"));
-    assert!(bench.broker.may_enter(user, VHOST) && user != UserId(0));
-    bench.broker.set_permissions(user, VHOST, None);
-    assert!(!bench.broker.may_enter(user, VHOST));
+    let user = bench.caller.user;
+    let key = bench.broker.find_user(b"restricted").unwrap();
+    assert_eq!((bench.broker.find_user(b"nobody"), bench.broker.user_name(user)), (None, "restricted"));
+    assert_eq!(bench.broker.admit(key, b"/"), Ok((user, VHOST)));
+    assert!(bench.broker.clear_permissions(user, VHOST).value);
+    assert!(!bench.broker.clear_permissions(user, VHOST).value, "there are none any more");
+    let refused = bench.broker.admit(key, b"/").unwrap_err();
+    assert_eq!(refused.explanation, "access to vhost '/' refused for user 'restricted'");
     assert!(declare(&mut bench.broker, bench.caller, b"q").is_err());
 }
 
@@ -279,7 +283,7 @@ fn who_has_no_permissions_in_a_vhost_may_not_enter_it() {
 fn a_change_of_permissions_ends_the_epoch() {
     let mut bench = Bench::new();
     let before = bench.broker.epoch();
-    bench.broker.set_permissions(bench.caller.user, VHOST, Some(Permissions::all()));
+    bench.broker.set_permissions(bench.caller.user, VHOST, Permissions::all());
     assert_ne!(bench.broker.epoch(), before);
 }
 

@@ -1,0 +1,266 @@
+//! Users: who may log in, with what, and how much one of them may take.
+//!
+//! It owns their names, password hashes, tags and limits. What they may do is [`access`](super::access)'s; a password is
+//! checked elsewhere. A user that is deleted has no name and no permission from that moment on, and keeps its slot until its
+//! connections are closed.
+
+use super::store::{Definition, Store, UserDefinition};
+use super::{Broker, ConnectionId, Done, UserId};
+use crate::access::{PasswordHash, Tags};
+use crate::protocol::{AmqpError, ReplyCode, ShortString};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// How much one user may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UserLimits {
+    /// Most connections to open virtual hosts; `None` for no limit.
+    pub connections_max: Option<u64>,
+    /// Most open channels on all its connections together; `None` for no limit.
+    pub channels_max: Option<u64>,
+}
+
+/// Somebody who may log in.
+#[derive(Debug)]
+pub struct User {
+    pub name: Arc<str>,
+    pub password: Arc<PasswordHash>,
+    pub tags: Arc<Tags>,
+    pub limits: UserLimits,
+    serial: u64,
+    /// Nobody can log in as it any more.
+    deleted: bool,
+    pub(super) connections: usize,
+    pub(super) channels: usize,
+}
+
+/// A user that may be deleted when it is asked for again, and its slot another one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UserKey {
+    pub(super) id: UserId,
+    serial: u64,
+}
+
+/// All users.
+#[derive(Default)]
+pub(super) struct Users {
+    slots: Vec<Option<User>>,
+    free: Vec<UserId>,
+    by_name: HashMap<Arc<str>, UserId>,
+    administrators: usize,
+}
+
+impl Users {
+    pub fn named(&self, name: &[u8]) -> Option<UserId> {
+        self.by_name.get(std::str::from_utf8(name).ok()?).copied()
+    }
+
+    /// A user that is there, or whose connections are.
+    pub fn get(&self, id: UserId) -> &User {
+        self.slots[id.0 as usize].as_ref().expect("a user stays as long as its connections do")
+    }
+
+    pub fn get_mut(&mut self, id: UserId) -> &mut User {
+        self.slots[id.0 as usize].as_mut().expect("a user stays as long as its connections do")
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// One past the last slot.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The user in a slot that can be named.
+    pub fn in_slot(&self, slot: usize) -> Option<(UserId, &User)> {
+        let user = self.slots.get(slot)?.as_ref().filter(|user| !user.deleted)?;
+        Some((UserId(slot as u32), user))
+    }
+
+    fn add(&mut self, serial: u64, name: &str, password: PasswordHash, tags: Tags, limits: UserLimits) -> UserId {
+        let name: Arc<str> = name.into();
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            UserId(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 users"))
+        });
+        let previous = self.by_name.insert(Arc::clone(&name), id);
+        assert!(previous.is_none(), "there is one user of a name");
+        self.administrators += usize::from(tags.is_administrator());
+        self.slots[id.0 as usize] = Some(User {
+            name,
+            password: Arc::new(password),
+            tags: Arc::new(tags),
+            limits,
+            serial,
+            deleted: false,
+            connections: 0,
+            channels: 0,
+        });
+        id
+    }
+
+    fn set_tags(&mut self, id: UserId, tags: Tags) {
+        let user = self.get_mut(id);
+        let was = user.tags.is_administrator();
+        let is = tags.is_administrator();
+        user.tags = Arc::new(tags);
+        self.administrators = self.administrators + usize::from(is) - usize::from(was);
+    }
+
+    fn delete(&mut self, id: UserId) {
+        let name = Arc::clone(&self.get(id).name);
+        self.by_name.remove(&name);
+        self.administrators -= usize::from(self.get(id).tags.is_administrator());
+        self.get_mut(id).deleted = true;
+        self.free_if_unused(id);
+    }
+
+    /// How many connections and channels are open of the user in a slot.
+    pub fn counts(&self, id: UserId) -> (usize, usize) {
+        self.slots[id.0 as usize].as_ref().map_or((0, 0), |user| (user.connections, user.channels))
+    }
+
+    /// Gives the slot of a deleted user back, when nobody is connected as it.
+    pub fn free_if_unused(&mut self, id: UserId) {
+        let user = self.get(id);
+        if user.deleted && user.connections == 0 {
+            self.slots[id.0 as usize] = None;
+            self.free.push(id);
+        }
+    }
+}
+
+impl<S: Store> Broker<S> {
+    /// The user of that name.
+    pub fn find_user(&self, name: &[u8]) -> Option<UserKey> {
+        self.users.named(name).map(|id| self.user_key(id))
+    }
+
+    /// What to keep of a user that may be deleted meanwhile.
+    pub fn user_key(&self, id: UserId) -> UserKey {
+        UserKey { id, serial: self.users.get(id).serial }
+    }
+
+    /// The user that a key was made for, unless it was deleted.
+    pub fn user_of(&self, key: UserKey) -> Option<UserId> {
+        let (id, user) = self.users.in_slot(key.id.0 as usize)?;
+        (user.serial == key.serial).then_some(id)
+    }
+
+    /// The user that a key was made for, unless it was deleted.
+    pub fn user(&self, key: UserKey) -> Option<&User> {
+        self.user_of(key).map(|id| self.users.get(id))
+    }
+
+    /// The name of a user that is there, or whose connections are.
+    pub fn user_name(&self, id: UserId) -> &str {
+        &self.users.get(id).name
+    }
+
+    /// Makes a user, or gives the one of that name another password and other tags. Says whether it is new.
+    ///
+    /// The name has 1 to 255 bytes.
+    pub fn put_user(&mut self, name: &str, password: PasswordHash, tags: Tags) -> Done<bool> {
+        let existing = self.users.named(name.as_bytes());
+        let id = match existing {
+            Some(id) => {
+                self.users.get_mut(id).password = Arc::new(password);
+                self.users.set_tags(id, tags);
+                id
+            }
+            None => self.add_user(name, password, tags, UserLimits::default()),
+        };
+        self.define_user(id);
+        self.done(existing.is_none())
+    }
+
+    fn add_user(&mut self, name: &str, password: PasswordHash, tags: Tags, limits: UserLimits) -> UserId {
+        let serial = self.next_serial();
+        self.users.add(serial, name, password, tags, limits)
+    }
+
+    /// From now on nobody logs in as this user but with the new password. Who is connected stays so.
+    pub fn change_password(&mut self, id: UserId, password: PasswordHash) -> Done<()> {
+        self.users.get_mut(id).password = Arc::new(password);
+        self.define_user(id);
+        self.done(())
+    }
+
+    pub fn set_user_tags(&mut self, id: UserId, tags: Tags) -> Done<()> {
+        self.users.set_tags(id, tags);
+        self.define_user(id);
+        self.done(())
+    }
+
+    /// What is there already stays, however much it is.
+    pub fn set_user_limits(&mut self, id: UserId, limits: UserLimits) -> Done<()> {
+        self.users.get_mut(id).limits = limits;
+        self.define_user(id);
+        self.done(())
+    }
+
+    /// Deletes a user with all its permissions: from now on nothing is done as it. Its connections are for the caller to
+    /// close.
+    pub fn delete_user(&mut self, id: UserId) -> Done<()> {
+        let name = ShortString::truncated(self.user_name(id).as_bytes());
+        self.access.forget_user(id);
+        self.users.delete(id);
+        self.epoch.end();
+        self.define(&Definition::UserDeleted { name });
+        self.done(())
+    }
+
+    /// Whether there is no administrator but this user.
+    pub fn is_last_administrator(&self, id: UserId) -> bool {
+        self.users.get(id).tags.is_administrator() && self.users.administrators == 1
+    }
+
+    /// # Errors
+    /// 530 when the user of an open connection has as many channels as it may have.
+    pub fn assert_room_for_channel(&self, connection: ConnectionId) -> Result<(), AmqpError> {
+        let Some(Some(connection)) = self.connections.get(connection.0 as usize) else { return Ok(()) };
+        let user = self.users.get(connection.user);
+        match user.limits.channels_max {
+            Some(most) if user.channels as u64 >= most => {
+                let explanation = format!(
+                    "number of channels opened for user '{}' has reached the maximum allowed user limit of ({most})",
+                    user.name
+                );
+                Err(AmqpError::connection(ReplyCode::NotAllowed, explanation).without_method())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn define_user(&mut self, id: UserId) {
+        let User { name, password, tags, limits, .. } = self.users.get(id);
+        let definition = UserDefinition {
+            name: ShortString::truncated(name.as_bytes()),
+            password: password.to_string().into(),
+            tags: tags.iter().map(Into::into).collect(),
+            max_connections: limits.connections_max,
+            max_channels: limits.channels_max,
+        };
+        self.define(&Definition::UserDeclared(definition));
+    }
+
+    /// Puts a user back.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn restore_user(&mut self, definition: UserDefinition) -> Result<(), String> {
+        let UserDefinition { name, password, tags, max_connections, max_channels } = definition;
+        let text = std::str::from_utf8(&name).map_err(|_| format!("the name of user {name} is not UTF-8"))?;
+        if self.users.named(&name).is_some() {
+            return Err(format!("there is a second user {text}"));
+        }
+        let password =
+            PasswordHash::parse(&password).ok_or_else(|| format!("the password hash of user {text} can't be read"))?;
+        let limits = UserLimits { connections_max: max_connections, channels_max: max_channels };
+        let tags = Tags::new(tags).map_err(|error| format!("the tags of user {text}: {error}"))?;
+        self.add_user(text, password, tags, limits);
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Virtual hosts come and go, and say more of themselves.
+//!
+//! Deleting one takes its name and everybody's permissions at once, so that nothing can be done in it any more. What is in
+//! it goes afterwards, a slice at a time: nobody waits for a hundred thousand queues. The log is told of the whole at the
+//! beginning.
+
+use super::effects::Effects;
+use super::exchange::DEFAULT_EXCHANGE;
+use super::exchange::ExchangeId;
+use super::store::{Definition, Store, VhostDefinition};
+use super::vhost::{VhostAttributes, VhostKey};
+use super::{Broker, Done, VhostId};
+use crate::protocol::ShortString;
+
+/// Slots of queues or exchanges that one slice looks at.
+const SLICE_SLOTS: usize = 64;
+/// Messages after which a slice ends early.
+const SLICE_MESSAGES: usize = 10_000;
+
+impl<S: Store> Broker<S> {
+    /// Makes a vhost, with the exchanges that every one is born with, or says other things of the one of that name. Says
+    /// whether it is new. The name has 1 to 255 bytes.
+    pub fn put_vhost(&mut self, name: &str, attributes: VhostAttributes) -> Done<bool> {
+        let existing = self.vhosts.named(name.as_bytes());
+        let id = match existing {
+            Some(id) => {
+                self.vhosts[id].attributes = attributes;
+                id
+            }
+            None => {
+                let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
+                self.vhosts.add(serial, name, limits, attributes)
+            }
+        };
+        let definition = self.vhost_definition(id);
+        self.define(&definition);
+        self.done(existing.is_none())
+    }
+
+    fn vhost_definition(&self, id: VhostId) -> Definition {
+        let vhost = &self.vhosts[id];
+        let VhostAttributes { description, tags, default_queue_type, tracing, queues_max, connections_max } =
+            vhost.attributes.clone();
+        Definition::VhostDeclared(VhostDefinition {
+            id,
+            name: ShortString::truncated(vhost.name.as_bytes()),
+            description,
+            tags,
+            default_queue_type,
+            tracing,
+            max_queues: queues_max,
+            max_connections: connections_max,
+        })
+    }
+
+    /// Deletes a vhost: from now on nobody can name it, or do anything in it. Its connections are for the caller to close;
+    /// then [`clear_vhost`](Self::clear_vhost) takes away what is in it.
+    pub fn delete_vhost(&mut self, id: VhostId) -> Done<VhostKey> {
+        let key = self.vhost_key(id);
+        let serial = self.next_serial();
+        let key = VhostKey { serial, ..key };
+        self.vhosts.delete(id, serial);
+        self.epoch.end();
+        self.define(&Definition::VhostDeleted { vhost: id });
+        self.done(key)
+    }
+
+    /// Takes away a slice of what was in a deleted vhost, once all its connections are closed. True when there is nothing
+    /// left of it.
+    pub fn clear_vhost(&mut self, key: VhostKey, effects: &mut impl Effects) -> bool {
+        let vhost = &self.vhosts[key.id];
+        if vhost.serial != key.serial {
+            return true;
+        }
+        debug_assert!(!vhost.is_there(), "only a deleted vhost is cleared");
+        if vhost.connections > 0 {
+            return false;
+        }
+        let first = vhost.cleared_slots;
+        let queue_slots = vhost.router().queue_slots();
+        let slots = queue_slots + vhost.router().exchange_slots();
+        let mut messages = 0;
+        for slot in (first..slots).take(SLICE_SLOTS) {
+            messages += match slot.checked_sub(queue_slots) {
+                None => self.clear_queue(key.id, slot, effects),
+                Some(slot) => self.clear_exchange(key.id, slot),
+            };
+            self.vhosts[key.id].cleared_slots += 1;
+            if messages > SLICE_MESSAGES {
+                return false;
+            }
+        }
+        let vhost = &self.vhosts[key.id];
+        if vhost.cleared_slots < slots || vhost.queues > 0 {
+            return false;
+        }
+        self.vhosts.vacate(key.id);
+        true
+    }
+
+    /// Says how many messages went.
+    fn clear_queue(&mut self, vhost: VhostId, slot: usize, effects: &mut impl Effects) -> usize {
+        let Some(id) = self.vhosts[vhost].router().queue_in_slot(slot) else { return 0 };
+        let deleted = self.delete_queue_now(id);
+        self.notify_cancelled(&deleted, effects);
+        deleted.message_count as usize
+    }
+
+    fn clear_exchange(&mut self, vhost: VhostId, slot: usize) -> usize {
+        let id = ExchangeId(slot as u32);
+        if id != DEFAULT_EXCHANGE && self.vhosts[vhost].router().has_exchange(id) {
+            self.change_routes(vhost, |router| router.remove(id));
+        }
+        0
+    }
+
+    /// Puts a vhost back.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a sentence.
+    pub fn restore_vhost(&mut self, definition: VhostDefinition) -> Result<(), String> {
+        let VhostDefinition { id, name, description, tags, default_queue_type, tracing, max_queues, max_connections } =
+            definition;
+        let text = std::str::from_utf8(&name).map_err(|_| format!("the name of virtual host {name} is not UTF-8"))?;
+        if self.has_vhost(id) || self.vhosts.named(&name).is_some() {
+            return Err(format!("there is a second virtual host {text}, or one of its number"));
+        }
+        let attributes = VhostAttributes {
+            description,
+            tags,
+            default_queue_type,
+            tracing,
+            queues_max: max_queues,
+            connections_max: max_connections,
+        };
+        let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
+        self.vhosts.add_at(id, serial, text, limits, attributes);
+        Ok(())
+    }
+}
