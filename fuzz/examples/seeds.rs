@@ -370,6 +370,15 @@ fn main() -> std::io::Result<()> {
     let topics = topics.map(str::to_owned).into_iter().chain([hostile]);
     write("topic_pattern", topics.enumerate().map(|(number, seed)| (number.to_string(), seed.into_bytes())))?;
 
+    let access = [
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4\n",
+        "BjGE6UShfVAN+kvIjQeE/JmjhMXwb78jj6KVOne77SbdTYDv\nrabbit_password_hashing_sha256\n",
+        "salted-sha256:BjGE6UShfVAN+kvIjQeE/JmjhMXwb78jj6KVOne77SbdTYDv\n\n",
+        "^{username}\\.[[:alpha:]_-]+(a|b{2,3})*?$\na.b\na.b",
+        "(?i)[^]\\w-.]\\b{,2}|\\x41\\Z\n{vhost}\n{vhost}",
+    ];
+    write("access", access.iter().enumerate().map(|(number, seed)| (number.to_string(), seed.as_bytes().to_vec())))?;
+
     let (disk, _) = leveret_fuzz::log::written(leveret_fuzz::log::Shape::Killed);
     write(
         "record",

@@ -34,7 +34,11 @@ enum Meaning {
     /// `^.*$`: a dot is everything but a newline.
     OneLine,
     Empty,
-    Matching(Regex),
+    Matching {
+        regex: Regex,
+        /// Only if it has no bytes beyond ASCII.
+        is_ascii_only: bool,
+    },
 }
 
 /// Why a text is no pattern, as part of a sentence.
@@ -116,7 +120,7 @@ impl Pattern {
             Meaning::Everything => true,
             Meaning::OneLine => !name.contains(&b'\n'),
             Meaning::Empty => name.is_empty(),
-            Meaning::Matching(regex) => regex.is_match(name),
+            Meaning::Matching { regex, is_ascii_only } => regex.is_match(name) && (!is_ascii_only || name.is_ascii()),
         }
     }
 }
@@ -128,10 +132,11 @@ impl Meaning {
             "^" | "$" | ".*" | "^.*" | ".*$" => Self::Everything,
             "^.*$" => Self::OneLine,
             _ => {
-                let mut builder = RegexBuilder::new(&syntax::rewritten(text.as_bytes())?);
+                let rewritten = syntax::rewritten(text.as_bytes())?;
+                let mut builder = RegexBuilder::new(&rewritten.text);
                 builder.unicode(false).nest_limit(NESTING_MAX);
                 builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
-                Self::Matching(builder.build()?)
+                Self::Matching { regex: builder.build()?, is_ascii_only: rewritten.is_ascii_only }
             }
         })
     }

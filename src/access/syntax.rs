@@ -1,28 +1,51 @@
 //! What a pattern of RabbitMQ's means, said in the words of the `regex` crate.
 //!
-//! RabbitMQ reads patterns as PCRE does, and as bytes: `é` is two of them. It owns the one pass that turns such a pattern into
-//! one that the linear engine takes for the same, and refuses what it cannot say, or would not say the same. It compiles
-//! nothing. Where the two still differ, ours contains fewer names:
+//! RabbitMQ reads patterns as PCRE does, and as bytes of Latin-1: `é` is two of them. It owns the one pass that turns such a
+//! pattern into one that the linear engine takes for the same, and refuses what it cannot say. It compiles nothing. Where
+//! the two still differ, ours contains fewer names, never more:
 //!
 //! | in a pattern | PCRE | here |
 //! |---|---|---|
 //! | `$`, `\Z` | at the end, and before a newline there | at the end |
-//! | `\w`, `[[:alpha:]]`, `(?i)` and the like | know the letters of Latin-1 | know those of ASCII |
-//! | `{` that begins no `{2}`, `{2,}` or `{2,3}` | itself | itself |
+//! | `(?i)` | knows the letters of Latin-1 | knows those of ASCII |
+//! | `\b`, `\B`; `(?i)` and a negated class | know the letters of Latin-1 | mean names of ASCII only |
 //! | lookaround, back references, atomic groups, possessive quantifiers, verbs, recursion | work | refused |
-//! | `\Q…\E`, `\R`, `\h`, `\v`, `\K`, `\G`, `\N`, `\p{…}`, `\x{…}`, octal numbers | work | refused |
+//! | `\Q…\E`, `\R`, `\h`, `\v`, `\K`, `\G`, `\N`, `\p{…}`, `\x{…}`, octal numbers, named groups | work | refused |
 //! | flags but `i` and `s` | work | refused |
 //!
-//! `\W` and `[^[:alpha:]]` are the exception: outside of ASCII they contain every byte here.
+//! The same as in PCRE, but not as in the `regex` crate: a `{` that begins no `{2}`, `{2,}` or `{2,3}` is itself, and so are
+//! `[`, `&&` and `~~` in brackets; `\<` and `\>` are `<` and `>`; `\w` and `[[:alpha:]]` know the letters of Latin-1.
 
 use super::pattern::BadPattern;
 use std::fmt::Write;
 
-/// Those that PCRE and the `regex` crate both know.
-const POSIX_CLASSES: [&str; 14] = [
-    "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word",
-    "xdigit",
+/// Letters of Latin-1 that are none of ASCII, as a part of a class.
+const LETTERS: &str = r"\xAA\xB5\xBA\xC0-\xD6\xD8-\xF6\xF8-\xFF";
+
+/// Classes that PCRE and the `regex` crate both know, with what they contain beyond ASCII in Erlang's PCRE. (Yes, `ascii`.)
+const POSIX_CLASSES: [(&str, &str); 14] = [
+    ("alnum", LETTERS),
+    ("alpha", LETTERS),
+    ("ascii", r"\x80-\xFF"),
+    ("blank", ""),
+    ("cntrl", r"\x80-\x9F"),
+    ("digit", ""),
+    ("graph", r"\xA0-\xFF"),
+    ("lower", r"\xAA\xB5\xBA\xDF-\xF6\xF8-\xFF"),
+    ("print", r"\xA0-\xFF"),
+    ("punct", r"\xA0-\xA9\xAB-\xB4\xB6-\xB9\xBB-\xBF\xD7\xF7"),
+    ("space", ""),
+    ("upper", r"\xC0-\xD6\xD8-\xDE"),
+    ("word", LETTERS),
+    ("xdigit", ""),
 ];
+
+/// A pattern for the linear engine.
+pub struct Rewritten {
+    pub text: String,
+    /// It means no name with bytes beyond ASCII, whatever the engine says.
+    pub is_ascii_only: bool,
+}
 
 fn bad(reason: &str) -> BadPattern {
     BadPattern::new(reason)
@@ -33,15 +56,23 @@ struct Reader<'pattern> {
     rest: &'pattern [u8],
     /// What the `regex` crate shall read. ASCII: other bytes are written as numbers.
     written: String,
+    /// It asks where words begin or end.
+    has_boundary: bool,
+    ignores_case: bool,
+    has_negation: bool,
 }
 
 /// What the linear engine is to read for a pattern.
-pub fn rewritten(pattern: &[u8]) -> Result<String, BadPattern> {
-    let mut reader = Reader { rest: pattern, written: String::with_capacity(pattern.len()) };
+pub fn rewritten(pattern: &[u8]) -> Result<Rewritten, BadPattern> {
+    let written = String::with_capacity(pattern.len());
+    let mut reader = Reader { rest: pattern, written, has_boundary: false, ignores_case: false, has_negation: false };
     while let Some(byte) = reader.next() {
         reader.one(byte)?;
     }
-    Ok(reader.written)
+    // The engine knows of letters beyond ASCII neither that they are some, nor their other case. Without the former a boundary
+    // may be found where PCRE has none; without the latter a class lacks letters, and what is not in it has them.
+    let is_ascii_only = reader.has_boundary || reader.ignores_case && reader.has_negation;
+    Ok(Rewritten { text: reader.written, is_ascii_only })
 }
 
 /// Text that stands for itself, in a pattern yet to be rewritten.
@@ -138,6 +169,7 @@ impl Reader<'_> {
         self.rest = rest;
         self.same(b'?');
         flags.iter().for_each(|&flag| self.same(flag));
+        self.ignores_case |= flags.contains(&b'i');
         if self.next_is(b":") {
             self.same(b':');
         }
@@ -148,10 +180,12 @@ impl Reader<'_> {
     fn escape(&mut self, in_class: bool) -> Result<(), BadPattern> {
         let byte = self.next().ok_or(bad("it ends with a backslash"))?;
         match byte {
-            b'd' | b'D' | b'w' | b'W' | b's' | b'S' | b'n' | b'r' | b't' | b'f' | b'a' => {
+            b'd' | b'D' | b's' | b'S' | b'n' | b'r' | b't' | b'f' | b'a' => {
                 self.same(b'\\');
                 self.same(byte);
             }
+            b'w' => self.known_class("", r"\w", LETTERS),
+            b'W' => self.known_class("^", r"\w", LETTERS),
             b'x' => match *self.rest {
                 [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                     self.rest = &self.rest[2..];
@@ -161,6 +195,7 @@ impl Reader<'_> {
             },
             b'b' if in_class => self.literal(8),
             b'b' | b'B' | b'A' | b'z' if !in_class => {
+                self.has_boundary |= matches!(byte, b'b' | b'B');
                 self.same(b'\\');
                 self.same(byte);
             }
@@ -174,13 +209,22 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A class with a name, and what it contains beyond ASCII.
+    fn known_class(&mut self, negation: &str, of_ascii: &str, beyond: &str) {
+        self.has_negation |= !negation.is_empty();
+        write!(self.written, "[{negation}{of_ascii}{beyond}]").expect("a string takes everything");
+    }
+
     /// The rest of a class in brackets. Only `]`, `\`, `-`, and `[:` mean anything in it.
     fn class(&mut self) -> Result<(), BadPattern> {
         self.same(b'[');
         if self.next_is(b"^") {
             self.same(b'^');
+            self.has_negation = true;
         }
         let mut is_first = true;
+        // A class in the class has just been read, from which no range goes on.
+        let mut behind_class = false;
         loop {
             let byte = self.next().ok_or(bad("a bracket is not closed"))?;
             match byte {
@@ -188,15 +232,26 @@ impl Reader<'_> {
                     self.same(b']');
                     return Ok(());
                 }
-                b'[' if matches!(self.rest.first(), Some(b':' | b'.' | b'=')) => self.posix_class()?,
-                b'\\' => self.escape(true)?,
+                b'[' if matches!(self.rest.first(), Some(b':' | b'.' | b'=')) => {
+                    self.posix_class()?;
+                    behind_class = true;
+                    is_first = false;
+                    continue;
+                }
+                b'\\' => {
+                    behind_class = matches!(self.rest.first(), Some(b'd' | b'D' | b's' | b'S' | b'w' | b'W'));
+                    self.escape(true)?;
+                    is_first = false;
+                    continue;
+                }
                 // The one at the beginning or the end is itself; the `regex` crate would subtract classes with two.
-                b'-' if is_first || self.rest.first() == Some(&b']') => self.literal(b'-'),
+                b'-' if is_first || behind_class || self.rest.first() == Some(&b']') => self.literal(b'-'),
                 b'-' if self.rest.first() == Some(&b'-') => return Err(bad("two hyphens in brackets")),
                 b'-' => self.same(b'-'),
                 _ => self.literal(byte),
             }
             is_first = false;
+            behind_class = false;
         }
     }
 
@@ -204,9 +259,10 @@ impl Reader<'_> {
     fn posix_class(&mut self) -> Result<(), BadPattern> {
         let rest = self.rest.strip_prefix(b":").ok_or(bad("collating elements are not supported"))?;
         let (negation, rest) = rest.strip_prefix(b"^").map_or(("", rest), |rest| ("^", rest));
-        let begins = |name: &&&str| rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b":]"));
-        let name = POSIX_CLASSES.iter().find(begins).ok_or(bad("[: in brackets begins no class"))?;
-        write!(self.written, "[:{negation}{name}:]").expect("a string takes everything");
+        let begins =
+            |(name, _): &&(&str, &str)| rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b":]"));
+        let (name, beyond) = POSIX_CLASSES.iter().find(begins).ok_or(bad("[: in brackets begins no class"))?;
+        self.known_class(negation, &format!("[:{name}:]"), beyond);
         self.rest = &rest[name.len() + 2..];
         Ok(())
     }

@@ -56,7 +56,7 @@ fn what_is_known_by_sight_is_what_would_be_compiled() {
     for text in ["^$", "^", "$", ".*", "^.*", ".*$", "^.*$"] {
         for name in ["", "a", "\n", "a\n", "\na", "a\nb", "é"] {
             let compiled = pattern(&format!("(?:{text})"));
-            assert!(matches!(compiled.meaning, Meaning::Matching(_)));
+            assert!(matches!(compiled.meaning, Meaning::Matching { .. }));
             assert_eq!(pattern(text).matches(name.as_bytes()), compiled.matches(name.as_bytes()), "{text} {name:?}");
         }
     }
@@ -70,9 +70,44 @@ fn names_and_patterns_are_bytes() {
     assert!(pattern.matches(b"\xc3") && pattern.matches(b"\xa9") && !pattern.matches("é".as_bytes()));
     assert!(super::Pattern::new("^\\xff$").unwrap().matches(b"\xff"));
     assert_means("(?i)É", &["É"], &["é"]);
-    assert_means("^\\w+$", &["a_1"], &["é"]);
     assert_means("a.b", &["a\0b"], &["a\nb"]);
     assert_means("(?s)a.b", &["a\nb"], &[]);
+}
+
+/// As Erlang's `re:run` says of each byte beyond ASCII. A permission that excludes letters excludes those of Latin-1.
+#[test]
+fn classes_know_latin_1() {
+    let counts = [
+        ("\\w", 65),
+        ("\\W", 63),
+        ("[^\\W]", 65),
+        ("\\d", 0),
+        ("\\s", 0),
+        ("[[:alpha:]]", 65),
+        ("[[:^alpha:]]", 63),
+        ("[^[:alpha:]]", 63),
+        ("[[:ascii:]]", 128),
+        ("[[:cntrl:]]", 32),
+        ("[[:lower:]]", 35),
+        ("[[:upper:]]", 30),
+        ("[[:print:]]", 96),
+        ("[[:punct:]]", 31),
+        ("[[:word:]]", 65),
+        ("[[:space:]]", 0),
+    ];
+    for (text, count) in counts {
+        let pattern = pattern(text);
+        assert_eq!((128..=255).filter(|&byte| pattern.matches(&[byte])).count(), count, "{text}");
+    }
+}
+
+#[test]
+fn where_letters_beyond_ascii_would_have_to_be_known_such_names_are_not_meant() {
+    assert_means("a\\b", &["a", "a-"], &["aé", "a-é"]);
+    assert_means("a\\B", &["ab"], &["abé"]);
+    assert_means("(?i)[^b]", &["a"], &["B", "é"]);
+    assert_means("(?i)^A", &["aé"], &["é"]);
+    assert_means("[^b]", &["é"], &["b"]);
 }
 
 #[test]
@@ -100,6 +135,9 @@ fn brackets_are_read_as_pcre_reads_them() {
     assert_means("^[[:alpha:]_]$", &["b", "_"], &["1", ":"]);
     assert_means("^[[:^alpha:]]$", &["1"], &["b"]);
     assert_means("^[\\d\\]]$", &["1", "]"], &["d"]);
+    assert_means("^[\\w-.]$", &["a", "-", "."], &["\\"]);
+    assert_means("^[[:digit:]-a]$", &["1", "-", "a"], &["2a"]);
+    assert_means("^[\\.-a]$", &["/", "a"], &["-"]);
     assert_means("^[a b#]$", &["a", " ", "#"], &[]);
 }
 
