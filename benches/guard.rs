@@ -9,7 +9,7 @@ mod hub;
 
 use hub::{Log, Loop, acknowledge, publishes};
 use leveret::broker::ConnectionId;
-use leveret::broker::exchange::{Destination, QueueId, Router};
+use leveret::broker::exchange::{Destination, QueueId, Router, Walks};
 use leveret::broker::store::{LogPosition, MemoryStore};
 use leveret::protocol::frame::{FrameType, parse_frame, write_body_frame};
 use leveret::protocol::method::{basic, confirm, queue};
@@ -170,7 +170,7 @@ fn route(
     keys: usize,
     routing_key: fn(usize) -> String,
 ) -> usize {
-    let mut router = Router::new();
+    let mut router = Router::default();
     let exchange = router.exchange_named(exchange.as_bytes()).expect("a predeclared exchange");
     for number in 0..bindings {
         let id = QueueId(number as u32);
@@ -181,12 +181,12 @@ fn route(
     }
     let keys: Vec<String> = (0..keys).map(routing_key).collect();
     let mut in_turn = keys.iter().cycle();
-    let mut reached = Vec::new();
+    let (mut reached, mut walks) = (Vec::new(), Walks::default());
     repeat(rounds, ROUND, || {
         for _ in 0..ROUND {
             reached.clear();
             let routing_key = black_box(in_turn.next().expect("a cycle has no end").as_bytes());
-            router.route(exchange, routing_key, FieldTable::default, &mut reached);
+            router.route(&mut walks, exchange, routing_key, FieldTable::default, &mut reached);
             black_box(reached.last());
         }
     })
@@ -194,18 +194,18 @@ fn route(
 
 fn route_by_headers(rounds: usize) -> usize {
     let numbered = |number: u32| FieldTable(vec![("number".into(), FieldValue::I32(number as i32))]);
-    let mut router = Router::new();
+    let mut router = Router::default();
     let id = router.exchange_named(b"amq.headers").expect("a predeclared exchange");
     for number in 0..100 {
         router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), QueueId(number), false);
         let bound = router.bind(id, Destination::Queue(QueueId(number)), b"", &numbered(number));
         bound.expect("numbers can be asked for");
     }
-    let mut reached = Vec::new();
+    let (mut reached, mut walks) = (Vec::new(), Walks::default());
     repeat(rounds, ROUND / 10, || {
         for _ in 0..ROUND / 10 {
             reached.clear();
-            router.route(id, b"", || numbered(50), &mut reached);
+            router.route(&mut walks, id, b"", || numbered(50), &mut reached);
             black_box(reached.last());
         }
     })

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router};
+use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router, Walks};
 use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use std::hint::black_box;
 
@@ -17,7 +17,7 @@ fn no_headers() -> FieldTable {
 
 /// A router with `bindings` queues, each bound to `exchange` by the key and arguments that `bind` gives it.
 fn bound(exchange: &str, bindings: u32, bind: impl Fn(u32) -> (String, FieldTable)) -> (Router, ExchangeId) {
-    let mut router = Router::new();
+    let mut router = Router::default();
     let id = router.exchange_named(exchange.as_bytes()).expect("a predeclared exchange");
     for number in 0..bindings {
         let queue = QueueId(number);
@@ -30,13 +30,13 @@ fn bound(exchange: &str, bindings: u32, bind: impl Fn(u32) -> (String, FieldTabl
     (router, id)
 }
 
-fn bench(c: &mut Criterion, group: &str, bindings: u32, mut router: Router, exchange: ExchangeId, keys: &[String]) {
-    let mut out = Vec::new();
+fn bench(c: &mut Criterion, group: &str, bindings: u32, router: Router, exchange: ExchangeId, keys: &[String]) {
+    let (mut out, mut walks) = (Vec::new(), Walks::default());
     let mut next = 0;
     c.benchmark_group(group).bench_function(BenchmarkId::from_parameter(bindings), |b| {
         b.iter(|| {
             out.clear();
-            router.route(exchange, black_box(keys[next].as_bytes()), no_headers, &mut out);
+            router.route(&mut walks, exchange, black_box(keys[next].as_bytes()), no_headers, &mut out);
             next = if next + 1 == keys.len() { 0 } else { next + 1 };
             black_box(out.last().copied())
         });
@@ -91,12 +91,12 @@ fn topic(c: &mut Criterion) {
 fn headers(c: &mut Criterion) {
     for bindings in BINDINGS {
         let wanted = |number: u32| FieldTable(vec![("number".into(), FieldValue::I32(number as i32))]);
-        let (mut router, id) = bound("amq.headers", bindings, |n| (String::new(), wanted(n)));
-        let mut out = Vec::new();
+        let (router, id) = bound("amq.headers", bindings, |n| (String::new(), wanted(n)));
+        let (mut out, mut walks) = (Vec::new(), Walks::default());
         c.benchmark_group("headers").bench_function(BenchmarkId::from_parameter(bindings), |b| {
             b.iter(|| {
                 out.clear();
-                router.route(id, b"", || wanted(0), &mut out);
+                router.route(&mut walks, id, b"", || wanted(0), &mut out);
                 black_box(out.last().copied())
             });
         });

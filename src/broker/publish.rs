@@ -207,11 +207,11 @@ impl<S: Store> Broker<S> {
             headers.map(|headers| headers.to_owned()).unwrap_or_default()
         };
         if extra_keys.is_empty() {
-            self.vhosts[vhost].route(exchange, routing_key, headers, queues);
+            self.vhosts.route(vhost, exchange, routing_key, headers, queues);
         } else {
             let copies = extra_keys.iter().map(|key| &**key);
             let routing_keys: Vec<&[u8]> = std::iter::once(routing_key).chain(copies).collect();
-            self.vhosts[vhost].route_with_copies(exchange, &routing_keys, headers, queues);
+            self.vhosts.route_with_copies(vhost, exchange, &routing_keys, headers, queues);
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
         Routing { cacheable: extra_keys.is_empty() && !headers_asked.get(), reply_channel }

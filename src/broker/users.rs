@@ -264,3 +264,96 @@ impl<S: Store> Broker<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::store::MemoryStore;
+    use crate::broker::testing::{self, Nobody, VHOST};
+    use crate::broker::{DeclareRequest, Permissions, Whose};
+    use crate::protocol::FieldTable;
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+
+    fn password() -> PasswordHash {
+        PasswordHash::salted_sha256(b"secret", [1; 4])
+    }
+
+    /// Makes `bob`, who may do everything.
+    fn make_bob(broker: &mut Broker<MemoryStore>) -> UserKey {
+        assert!(broker.put_user("bob", password(), Tags::default()).value);
+        let bob = broker.find_user(b"bob").unwrap();
+        broker.set_permissions(bob.id, VHOST, Permissions::all());
+        bob
+    }
+
+    fn declare(broker: &mut Broker<MemoryStore>) -> Result<(), String> {
+        let caller = testing::caller(broker, CLIENT);
+        let (name, arguments) = (b"q".as_slice(), FieldTable::default());
+        let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(caller, request, &mut Nobody).map(drop).map_err(|error| error.explanation)
+    }
+
+    #[test]
+    fn a_deleted_user_can_do_nothing_and_its_successor_is_another_one() {
+        let mut broker = testing::broker();
+        let bob = make_bob(&mut broker);
+        broker.open_connection(CLIENT, bob.id, VHOST);
+        broker.open_channel(CLIENT, 1);
+        declare(&mut broker).unwrap();
+        let before = broker.epoch();
+        broker.delete_user(bob.id);
+        assert_ne!(broker.epoch(), before);
+        let refused = "configure access to queue 'q' in vhost '/' refused for user 'bob'";
+        assert_eq!(declare(&mut broker).unwrap_err(), refused);
+        assert_eq!((broker.find_user(b"bob"), broker.user_of(bob)), (None, None));
+        assert!(broker.admit(bob, b"/").is_err());
+        assert!(broker.is_of(CLIENT, Whose::User(bob)), "whoever is to close it finds it");
+
+        let second = make_bob(&mut broker);
+        assert_ne!(second.id, bob.id, "the slot is taken as long as there is a connection");
+        assert_eq!(declare(&mut broker).unwrap_err(), refused, "what the other one may is not for the first");
+        assert!(!broker.is_of(CLIENT, Whose::User(second)));
+        broker.census();
+        broker.close_connection(CLIENT, &mut Nobody);
+
+        broker.put_user("carol", password(), Tags::default());
+        let carol = broker.find_user(b"carol").unwrap();
+        assert_eq!(carol.id, bob.id, "and then another one's");
+        assert_eq!(broker.user_of(bob), None);
+        assert!(!broker.may_enter(carol.id, VHOST), "who may do nothing that the first one might");
+        broker.census();
+    }
+
+    #[test]
+    fn the_last_administrator_is_known() {
+        let mut broker = testing::broker();
+        let guest = testing::USER;
+        assert!(broker.is_last_administrator(guest));
+        broker.put_user("bob", password(), Tags::administrator());
+        let bob = broker.find_user(b"bob").unwrap().id;
+        assert!(!broker.is_last_administrator(guest) && !broker.is_last_administrator(bob));
+        broker.set_user_tags(bob, Tags::new(["monitoring"]).unwrap());
+        assert!(broker.is_last_administrator(guest) && !broker.is_last_administrator(bob));
+        broker.put_user("bob", password(), Tags::administrator());
+        broker.delete_user(guest);
+        assert!(broker.is_last_administrator(bob));
+    }
+
+    #[test]
+    fn limits_of_a_user_hold_for_one_more_and_for_nothing_that_is_there() {
+        let mut broker = testing::broker();
+        let bob = make_bob(&mut broker);
+        broker.open_connection(CLIENT, bob.id, VHOST);
+        broker.open_channel(CLIENT, 1);
+        broker.set_user_limits(bob.id, UserLimits { connections_max: Some(1), channels_max: Some(1) });
+        let refused = "connection refused for user 'bob': user connection limit (1) is reached";
+        assert_eq!(broker.admit(bob, b"/").unwrap_err().explanation, refused);
+        let refused = "number of channels opened for user 'bob' has reached the maximum allowed user limit of (1)";
+        assert_eq!(broker.assert_room_for_channel(CLIENT).unwrap_err().explanation, refused);
+        broker.set_user_limits(bob.id, UserLimits { connections_max: Some(2), channels_max: None });
+        assert_eq!(broker.admit(bob, b"/"), Ok((bob.id, VHOST)));
+        assert_eq!(broker.assert_room_for_channel(CLIENT), Ok(()));
+        assert!(broker.user(bob).is_some_and(|user| user.limits.connections_max == Some(2)));
+    }
+}

@@ -9,7 +9,7 @@
 //! ```
 
 use super::access::VhostPlace;
-use super::exchange::{ExchangeId, QueueId, Router};
+use super::exchange::{ExchangeId, QueueId, Router, Walks};
 use super::store::Store;
 use super::{Broker, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
@@ -74,7 +74,8 @@ enum VhostState {
 }
 
 impl Vhost {
-    fn vacant() -> Self {
+    /// `generation` is that of the router before it.
+    fn vacant(id: VhostId, generation: u64) -> Self {
         Self {
             name: "".into(),
             limits: VhostLimits::default(),
@@ -85,7 +86,7 @@ impl Vhost {
             connections: 0,
             queues: 0,
             consumers: 0,
-            router: Router::empty(),
+            router: Router::empty(id.0, generation),
         }
     }
 
@@ -96,29 +97,6 @@ impl Vhost {
 
     pub fn router(&self) -> &Router {
         &self.router
-    }
-
-    /// [`Router::route`].
-    #[inline]
-    pub fn route(
-        &mut self,
-        exchange: ExchangeId,
-        routing_key: &[u8],
-        headers: impl FnOnce() -> FieldTable,
-        out: &mut Vec<QueueId>,
-    ) {
-        self.router.route(exchange, routing_key, headers, out);
-    }
-
-    /// [`Router::route_with_copies`].
-    pub fn route_with_copies(
-        &mut self,
-        exchange: ExchangeId,
-        routing_keys: &[&[u8]],
-        headers: impl FnOnce() -> FieldTable,
-        out: &mut Vec<QueueId>,
-    ) {
-        self.router.route_with_copies(exchange, routing_keys, headers, out);
     }
 
     /// # Errors
@@ -161,14 +139,43 @@ pub(super) struct Vhosts {
     table: Vec<Vhost>,
     free: Vec<VhostId>,
     by_name: HashMap<Arc<str>, VhostId>,
+    /// Scratch space of all routers.
+    walks: Walks,
 }
 
 impl Vhosts {
+    /// [`Router::route`].
+    #[inline]
+    pub fn route(
+        &mut self,
+        vhost: VhostId,
+        exchange: ExchangeId,
+        routing_key: &[u8],
+        headers: impl FnOnce() -> FieldTable,
+        out: &mut Vec<QueueId>,
+    ) {
+        let router = &self.table[vhost.0 as usize].router;
+        router.route(&mut self.walks, exchange, routing_key, headers, out);
+    }
+
+    /// [`Router::route_with_copies`].
+    pub fn route_with_copies(
+        &mut self,
+        vhost: VhostId,
+        exchange: ExchangeId,
+        routing_keys: &[&[u8]],
+        headers: impl FnOnce() -> FieldTable,
+        out: &mut Vec<QueueId>,
+    ) {
+        let router = &self.table[vhost.0 as usize].router;
+        router.route_with_copies(&mut self.walks, exchange, routing_keys, headers, out);
+    }
+
     /// The slot for one that is new.
     fn vacant_id(&mut self) -> VhostId {
         self.free.pop().unwrap_or_else(|| {
             let id = VhostId(u32::try_from(self.table.len()).expect("fewer than 2^32 vhosts"));
-            self.table.push(Vhost::vacant());
+            self.table.push(Vhost::vacant(id, 1));
             id
         })
     }
@@ -177,8 +184,9 @@ impl Vhosts {
     fn take_slot(&mut self, id: VhostId) {
         let index = id.0 as usize;
         while self.table.len() <= index {
-            self.free.push(VhostId(self.table.len() as u32));
-            self.table.push(Vhost::vacant());
+            let id = VhostId(self.table.len() as u32);
+            self.free.push(id);
+            self.table.push(Vhost::vacant(id, 1));
         }
         self.free.retain(|free| *free != id);
     }
@@ -187,8 +195,9 @@ impl Vhosts {
         let name: Arc<str> = name.into();
         let previous = self.by_name.insert(Arc::clone(&name), id);
         assert!(previous.is_none(), "there is one vhost of a name");
-        let vacant = Vhost::vacant();
-        let router = Router::new();
+        let generation = self[id].router.generation();
+        let vacant = Vhost::vacant(id, generation);
+        let router = Router::new(id.0, generation);
         self[id] = Vhost { name, limits, attributes, serial, state: VhostState::There, router, ..vacant };
     }
 
@@ -215,7 +224,7 @@ impl Vhosts {
 
     /// Gives its slot back.
     pub fn vacate(&mut self, id: VhostId) {
-        self[id] = Vhost::vacant();
+        self[id] = Vhost::vacant(id, self[id].router.generation() + 1);
         self.free.push(id);
     }
 

@@ -27,6 +27,8 @@ mod turn;
 mod workers;
 
 #[cfg(test)]
+mod eviction_tests;
+#[cfg(test)]
 mod login_tests;
 #[cfg(test)]
 mod memory_tests;

@@ -157,6 +157,11 @@ impl<S: Store> World<S> {
 
 /// Everything that a client says up to its first channel.
 pub(super) fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
+    conversation_in(b"/", response, heartbeat)
+}
+
+/// Everything that a client says up to its first channel in a virtual host.
+pub(super) fn conversation_in(virtual_host: &[u8], response: &[u8], heartbeat: u16) -> Vec<u8> {
     let mut bytes = PROTOCOL_HEADER.to_vec();
     let capabilities = ["authentication_failure_close", "connection.blocked"];
     let capabilities = FieldTable(capabilities.map(|name| (name.into(), FieldValue::Boolean(true))).to_vec());
@@ -169,7 +174,7 @@ pub(super) fn conversation(response: &[u8], heartbeat: u16) -> Vec<u8> {
     Method::ConnectionStartOk(start_ok).encode_frame(0, &mut bytes);
     let tune_ok = connection::TuneOk { channel_max: 10, frame_max: 131_072, heartbeat };
     Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut bytes);
-    Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut bytes);
+    Method::ConnectionOpen(connection::Open { virtual_host }).encode_frame(0, &mut bytes);
     Method::ChannelOpen(channel::Open).encode_frame(1, &mut bytes);
     bytes
 }

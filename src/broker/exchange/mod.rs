@@ -39,6 +39,7 @@ pub use bind::{Bound, Unbound};
 pub use binding::{BindingInfo, canonical, properties_key};
 pub use declare::{Declaration, alternate_exchange};
 pub use router::{Exchange, Router};
+pub use walks::Walks;
 
 pub use super::keys::{ExchangeId, QueueId};
 

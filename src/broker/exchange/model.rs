@@ -296,8 +296,16 @@ proptest! {
 
     #[test]
     fn the_router_routes_as_a_plain_list_does(changes in vec(change(), 1..80)) {
-        let (mut router, mut model) = (Router::new(), Model::default());
+        // Another one, which is a change behind, shares what is remembered of routes.
+        let mut walks = Walks::default();
+        let (mut other, mut behind) = (Router::new(1, 1), Model::default());
+        let (mut router, mut model) = (Router::default(), Model::default());
+        let mut previous = None;
         for change in &changes {
+            if let Some(previous) = previous.replace(change) {
+                apply(&mut other, &behind, previous);
+                behind.apply(previous);
+            }
             apply(&mut router, &model, change);
             model.apply(change);
             for exchange in 0..EXCHANGES {
@@ -307,10 +315,15 @@ proptest! {
                 // Each key again and again, so that remembered results are asked for too.
                 for (key, header) in [("a.b", None), ("a.b", Some(1)), ("", Some(0)), ("b", None)].repeat(3) {
                     let mut routed = Vec::new();
-                    router.route(id, key.as_bytes(), || arguments(header), &mut routed);
+                    router.route(&mut walks, id, key.as_bytes(), || arguments(header), &mut routed);
                     let unique: BTreeSet<u32> = routed.iter().map(|queue| queue.0).collect();
                     prop_assert_eq!(unique.len(), routed.len(), "each queue once");
                     prop_assert_eq!(unique, model.route(exchange, key, header), "{} {:?}", exchange, change);
+                    let Some(id) = other.exchange_named(exchange_name(exchange).as_bytes()) else { continue };
+                    let mut routed = Vec::new();
+                    other.route(&mut walks, id, key.as_bytes(), || arguments(header), &mut routed);
+                    let unique: BTreeSet<u32> = routed.iter().map(|queue| queue.0).collect();
+                    prop_assert_eq!(unique, behind.route(exchange, key, header), "behind: {} {:?}", exchange, change);
                 }
             }
             prop_assert_eq!(router.binding_count(), model.bindings.len());

@@ -3,20 +3,23 @@
 use super::destinations::Destinations;
 use super::headers::SortedHeaders;
 use super::matcher::{Matcher, matching_headers};
+use super::route_cache::Source;
 use super::router::{Exchange, Router};
 use super::walks::{Graph, Walks};
 use super::{Destination, ExchangeId, QueueId, topic};
 use crate::protocol::FieldTable;
 
 impl Router {
-    /// Appends the queues that a publish to `exchange` reaches, each once. `headers` is asked at most once, and only
+    /// Appends the queues that a publish to `exchange` reaches, each once. `walks` may be shared by routers, each of which
+    /// has another number. `headers` is asked at most once, and only
     /// when a headers exchange is reached.
     ///
     /// Follows bindings to other exchanges, and alternates where nothing matches; an exchange is entered once per
     /// publish, so cycles end.
     #[inline]
     pub fn route(
-        &mut self,
+        &self,
+        walks: &mut Walks,
         exchange: ExchangeId,
         routing_key: &[u8],
         headers: impl FnOnce() -> FieldTable,
@@ -26,7 +29,7 @@ impl Router {
         let plain = match &entry.matcher {
             Matcher::Direct(keys) => keys.get(routing_key),
             Matcher::Fanout(destinations) => Some(destinations),
-            Matcher::Topic(_) => return self.route_topic(exchange, routing_key, headers, out),
+            Matcher::Topic(_) => return self.route_topic(walks, exchange, routing_key, headers, out),
             Matcher::Headers(_) => None,
         };
         match plain {
@@ -34,49 +37,53 @@ impl Router {
                 // Each queue is in the set once, so nothing is left to do.
                 out.extend_from_slice(destinations.queues());
             }
-            _ => drop(self.route_graph(exchange, &[routing_key], headers, out)),
+            _ => drop(self.route_graph(walks, exchange, &[routing_key], headers, out)),
         }
     }
 
     /// [`route`](Self::route) for a message with several routing keys: every exchange on the way, be it through a
     /// binding or as an alternate, is asked for all of them together.
     pub fn route_with_copies(
-        &mut self,
+        &self,
+        walks: &mut Walks,
         exchange: ExchangeId,
         routing_keys: &[&[u8]],
         headers: impl FnOnce() -> FieldTable,
         out: &mut Vec<QueueId>,
     ) {
-        self.route_graph(exchange, routing_keys, headers, out);
+        self.route_graph(walks, exchange, routing_keys, headers, out);
     }
 
     fn route_topic(
-        &mut self,
+        &self,
+        walks: &mut Walks,
         exchange: ExchangeId,
         routing_key: &[u8],
         headers: impl FnOnce() -> FieldTable,
         out: &mut Vec<QueueId>,
     ) {
-        let place = match self.walks.cache.get(self.generation, exchange, routing_key) {
+        let source = Source { router: self.number, exchange: exchange.0 };
+        let place = match walks.cache.get(self.generation, source, routing_key) {
             Ok(queues) => return out.extend_from_slice(queues),
             Err(place) => place,
         };
         let start = out.len();
-        let by_key_alone = self.route_graph(exchange, &[routing_key], headers, out);
+        let by_key_alone = self.route_graph(walks, exchange, &[routing_key], headers, out);
         if by_key_alone {
-            self.walks.cache.put(place, self.generation, exchange, routing_key, &out[start..]);
+            walks.cache.put(place, self.generation, source, routing_key, &out[start..]);
         }
     }
 
     /// The general case. Returns whether the result depends on nothing but the exchange and the keys.
     fn route_graph(
-        &mut self,
+        &self,
+        walks: &mut Walks,
         exchange: ExchangeId,
         routing_keys: &[&[u8]],
         headers: impl FnOnce() -> FieldTable,
         out: &mut Vec<QueueId>,
     ) -> bool {
-        let Walks { graph, topic, .. } = &mut self.walks;
+        let Walks { graph, topic, .. } = walks;
         let mut headers = Headers::Unread(Some(headers));
         graph.start(exchange);
         while let Some(id) = graph.pending.pop() {

@@ -3,15 +3,18 @@
 //! A key is remembered when it comes a second time, so a publisher that never repeats a key pays for one small array
 //! only, and cannot push out the keys of others that do.
 
-use super::{ExchangeId, QueueId};
+use super::QueueId;
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
-/// Slots of the table, shared by all topic exchanges of a vhost. A power of two.
+/// Slots of the table, shared by all topic exchanges of all vhosts. A power of two.
 const CACHE_SLOTS: usize = 4096;
 /// Longest result that is remembered, in queues; with it the table stays below 5 MiB, keys included. A longer result
 /// costs more to copy than to find.
 const CACHED_QUEUES_MAX: usize = 64;
+
+/// How far one router's keys are shifted from the next one's: odd, and far from a power of two.
+const ROUTER_SHIFT: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Results by exchange and routing key. A slot's buffers stay when its key changes, so that refilling does not allocate.
 #[derive(Default)]
@@ -23,11 +26,18 @@ pub(super) struct RouteCache {
     hasher: DefaultHashBuilder,
 }
 
+/// An exchange of one of the routers that share the table.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Source {
+    pub router: u32,
+    pub exchange: u32,
+}
+
 #[derive(Default)]
 struct Slot {
-    /// 0 in an empty slot; the router's generations start at 1.
+    /// 0 in an empty slot; a router's generations start at 1.
     generation: u64,
-    exchange: u32,
+    source: Source,
     routing_key: Vec<u8>,
     queues: Vec<QueueId>,
 }
@@ -42,15 +52,17 @@ pub(super) struct Place {
 impl RouteCache {
     /// The remembered result, or where to [`put`](Self::put) it.
     #[inline]
-    pub(super) fn get(&self, generation: u64, exchange: ExchangeId, routing_key: &[u8]) -> Result<&[QueueId], Place> {
-        // Exchanges shift each other's keys: the same keys in two exchanges must not fight for the same slots.
-        let hash = self.hasher.hash_one(routing_key).wrapping_add(exchange.0.into());
+    pub(super) fn get(&self, generation: u64, source: Source, routing_key: &[u8]) -> Result<&[QueueId], Place> {
+        // Exchanges shift each other's keys, and so do routers: the same keys in two of them must not fight for the same
+        // slots.
+        let shift = u64::from(source.router).wrapping_mul(ROUTER_SHIFT).wrapping_add(source.exchange.into());
+        let hash = self.hasher.hash_one(routing_key).wrapping_add(shift);
         let place = Place { index: hash as usize % CACHE_SLOTS, tag: (hash >> 32) as u32 };
         if self.tags.get(place.index) != Some(&place.tag) {
             return Err(place);
         }
         let slot = &self.slots[place.index];
-        let fits = slot.generation == generation && slot.exchange == exchange.0 && *slot.routing_key == *routing_key;
+        let fits = slot.generation == generation && slot.source == source && *slot.routing_key == *routing_key;
         if fits { Ok(&slot.queues) } else { Err(place) }
     }
 
@@ -59,7 +71,7 @@ impl RouteCache {
         &mut self,
         place: Place,
         generation: u64,
-        exchange: ExchangeId,
+        source: Source,
         routing_key: &[u8],
         queues: &[QueueId],
     ) {
@@ -75,7 +87,7 @@ impl RouteCache {
         }
         let slot = &mut self.slots[place.index];
         slot.generation = generation;
-        slot.exchange = exchange.0;
+        slot.source = source;
         slot.routing_key.clear();
         slot.routing_key.extend_from_slice(routing_key);
         slot.queues.clear();

@@ -3,7 +3,6 @@
 use super::binding::{Binding, BindingInfo};
 use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
-use super::walks::Walks;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -35,7 +34,8 @@ pub struct Router {
     pub(super) identities: HashTable<BindingId>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) generation: u64,
-    pub(super) walks: Walks,
+    /// Tells it from others with which it shares its [`Walks`](super::Walks).
+    pub(super) number: u32,
 }
 
 /// An exchange. Its bindings are the router's business.
@@ -66,8 +66,8 @@ pub(super) struct Queue {
 }
 
 impl Router {
-    /// Without a single exchange: of a vhost that is not there.
-    pub fn empty() -> Self {
+    /// Without a single exchange: of a vhost that is not there. Generations go on from one to the next router of a number.
+    pub fn empty(number: u32, generation: u64) -> Self {
         Self {
             exchanges: Slab::new(),
             by_name: HashMap::new(),
@@ -76,14 +76,14 @@ impl Router {
             bindings: Slab::new(),
             identities: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
-            generation: 1,
-            walks: Walks::default(),
+            generation,
+            number,
         }
     }
 
     /// A vhost's exchanges as they are before anybody declared one.
-    pub fn new() -> Self {
-        let mut router = Self::empty();
+    pub fn new(number: u32, generation: u64) -> Self {
+        let mut router = Self::empty(number, generation);
         for (name, kind, internal) in PREDECLARED {
             let (arguments, alternate) = (FieldTable::default(), None);
             router.add_exchange(Exchange {
@@ -186,6 +186,6 @@ impl Router {
 
 impl Default for Router {
     fn default() -> Self {
-        Self::new()
+        Self::new(0, 1)
     }
 }

@@ -3,9 +3,18 @@
 use super::*;
 use crate::broker::equivalence::Subject;
 use crate::protocol::{AmqpError, ErrorScope, FieldTable, FieldValue, ReplyCode, ShortString};
+use std::cell::{Cell, RefCell};
 
+thread_local! {
+    /// What a test's routes leave behind, whichever of its routers they are of.
+    static WALKS: RefCell<Walks> = RefCell::default();
+    static ROUTERS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// One that shares the walks of its test with others.
 pub(super) fn router() -> Router {
-    Router::new()
+    ROUTERS.set(ROUTERS.get() + 1);
+    Router::new(ROUTERS.get(), 1)
 }
 
 /// What the broker does with ids, for tests that speak of names. Exchanges that are not there are not asked for.
@@ -94,7 +103,7 @@ fn route(router: &mut Router, exchange: &str, key: &str) -> Vec<u32> {
 fn route_with(router: &mut Router, exchange: &str, key: &str, headers: FieldTable) -> Vec<u32> {
     let id = router.id(exchange.as_bytes());
     let mut out = Vec::new();
-    router.route(id, key.as_bytes(), || headers, &mut out);
+    WALKS.with_borrow_mut(|walks| router.route(walks, id, key.as_bytes(), || headers, &mut out));
     let mut queues: Vec<u32> = out.into_iter().map(|queue| queue.0).collect();
     queues.sort_unstable();
     queues
@@ -218,7 +227,7 @@ fn headers_are_read_only_when_a_headers_exchange_is_reached() {
     bind(&mut router, "amq.fanout", q, "");
     for name in ["", "amq.direct", "amq.topic", "amq.fanout"] {
         let id = router.id(name.as_bytes());
-        router.route(id, b"k", || panic!("nobody asked for headers"), &mut Vec::new());
+        router.route(&mut Walks::default(), id, b"k", || panic!("nobody asked for headers"), &mut Vec::new());
     }
     router.bind_queue(b"amq.match", q, b"", &table(&[("a", FieldValue::I32(1))])).unwrap();
     assert_eq!(route_with(&mut router, "amq.match", "", table(&[("a", FieldValue::I64(1))])), [0]);
@@ -304,7 +313,7 @@ fn the_keys_of_copies_are_asked_for_together() {
     let copies = |router: &mut Router, exchange: &str, keys: &[&[u8]]| {
         let id = router.id(exchange.as_bytes());
         let mut out = Vec::new();
-        router.route_with_copies(id, keys, FieldTable::default, &mut out);
+        router.route_with_copies(&mut Walks::default(), id, keys, FieldTable::default, &mut out);
         out.into_iter().map(|queue| queue.0).collect::<Vec<u32>>()
     };
     assert_eq!(copies(&mut router, "main", &[b"a.b", b"a.c"]), [0], "to each queue once");

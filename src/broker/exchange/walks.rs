@@ -6,10 +6,10 @@ use super::stamps::Stamps;
 use super::{ExchangeId, QueueId, topic};
 
 #[derive(Default)]
-pub(super) struct Walks {
-    pub graph: Graph,
-    pub topic: topic::Walk,
-    pub cache: RouteCache,
+pub struct Walks {
+    pub(super) graph: Graph,
+    pub(super) topic: topic::Walk,
+    pub(super) cache: RouteCache,
 }
 
 /// A walk over exchanges that are bound to exchanges: each is entered once, and each queue reached once.

@@ -239,3 +239,112 @@ fn the_epoch_ends_with_every_change_of_routes_anywhere_and_only_then() {
     broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
     assert!(ended(&broker));
 }
+
+/// What a user may do in a vhost, by name.
+fn permit(broker: &mut Broker<MemoryStore>, vhost: &str) -> VhostId {
+    let id = broker.vhost_named(vhost.as_bytes()).unwrap();
+    broker.set_permissions(testing::USER, id, Permissions::all());
+    id
+}
+
+/// Clears a deleted vhost; says in how many slices.
+fn clear(broker: &mut Broker<MemoryStore>, key: VhostKey) -> usize {
+    let slices = (1..1000).find(|_| broker.clear_vhost(key, &mut Nobody));
+    slices.expect("it ends")
+}
+
+#[test]
+fn a_deleted_vhost_is_nobodys_at_once_and_goes_slice_by_slice() {
+    const QUEUES: usize = 300;
+    let (mut broker, [here, there]) = neighbours(VhostLimits::default());
+    declare_exchange(&mut broker, there, b"x").unwrap();
+    let consume = |queue, no_ack| {
+        let arguments = FieldTable::default();
+        ConsumeRequest { queue, consumer_tag: b"", no_ack, exclusive: false, arguments }
+    };
+    for number in 0..QUEUES {
+        let name = format!("q{number}");
+        declare(&mut broker, there, name.as_bytes()).unwrap();
+        broker.bind_queue(there, name.as_bytes(), b"x", b"#", FieldTable::default()).unwrap();
+    }
+    publish(&mut broker, there, "x", "k").unwrap();
+    broker.get(there, b"q0", false, &mut Nobody).unwrap();
+    broker.consume(there, consume(b"q1", false)).unwrap();
+    declare(&mut broker, here, b"mine").unwrap();
+
+    let before = broker.epoch();
+    let deleted = broker.delete_vhost(there.vhost).value;
+    assert_ne!(broker.epoch(), before);
+    assert_eq!(broker.vhost_named(b"next door"), None);
+    let refused = |answer: Result<(), String>| answer.is_err_and(|text| text.contains("refused for user 'guest'"));
+    assert!(refused(declare(&mut broker, there, b"new")));
+    assert!(refused(declare_exchange(&mut broker, there, b"new")));
+    assert!(refused(publish(&mut broker, there, "x", "k")));
+    assert!(refused(publish(&mut broker, there, "", "q0")));
+    assert!(broker.get(there, b"q0", true, &mut Nobody).is_err());
+    assert_eq!(broker.snapshot_queues(PageStart::default()).items.len(), 1, "and not those that are on their way out");
+
+    assert!(!broker.clear_vhost(deleted, &mut Nobody), "not while somebody is connected");
+    assert_eq!(broker.census().queues, 1 + QUEUES);
+    broker.close_connection(there.connection, &mut Nobody);
+    assert!(clear(&mut broker, deleted) > QUEUES / 100);
+    let census = broker.census();
+    assert_eq!((census.queues, census.ready, census.unacknowledged, census.consumers), (1, 0, 0, 0));
+    declare(&mut broker, here, b"mine").unwrap();
+}
+
+#[test]
+fn a_vhost_that_is_made_again_has_nothing_of_the_one_before() {
+    let (mut broker, [_, there]) = neighbours(VhostLimits::default());
+    declare(&mut broker, there, b"q").unwrap();
+    broker.bind_queue(there, b"q", b"amq.topic", b"k", FieldTable::default()).unwrap();
+    for _ in 0..4 {
+        publish(&mut broker, there, "amq.topic", "k").unwrap();
+    }
+    let deleted = broker.delete_vhost(there.vhost).value;
+    // At once, while the other one is still going.
+    assert!(broker.put_vhost("next door", VhostAttributes::default()).value);
+    let second = broker.vhost_named(b"next door").unwrap();
+    assert_ne!(second, there.vhost);
+    assert!(!broker.may_enter(testing::USER, second), "permissions are gone with what they were for");
+    broker.close_connection(there.connection, &mut Nobody);
+    clear(&mut broker, deleted);
+
+    // And in the slot of the one that is gone.
+    broker.put_vhost("third", VhostAttributes::default());
+    let third = permit(&mut broker, "third");
+    assert_eq!(third, there.vhost);
+    let channel = testing::connect_to(&mut broker, third, there.connection);
+    let caller = broker.caller(channel);
+    assert_eq!(broker.snapshot_queue(third, b"q").map(|queue| queue.name), None);
+    publish(&mut broker, caller, "amq.topic", "k").unwrap();
+    assert_eq!(broker.totals().unroutable_returned, 1, "no remembered route leads anywhere");
+    assert!(broker.clear_vhost(deleted, &mut Nobody), "a key of the one before means nothing");
+    assert_eq!(broker.vhost_name(third), "third");
+    broker.census();
+}
+
+#[test]
+fn limits_of_a_vhost_hold_for_one_more_and_for_nothing_that_is_there() {
+    let (mut broker, [here, there]) = neighbours(VhostLimits::default());
+    let limit = |broker: &mut Broker<MemoryStore>, queues_max, connections_max| {
+        broker.put_vhost("next door", VhostAttributes { queues_max, connections_max, ..VhostAttributes::default() })
+    };
+    let user = broker.user_key(testing::USER);
+    declare(&mut broker, there, b"q").unwrap();
+    assert!(!limit(&mut broker, Some(1), Some(1)).value, "it is not new");
+    declare(&mut broker, there, b"q").unwrap();
+    let refused = "cannot declare queue 'r': queue limit in vhost 'next door' (1) is reached";
+    assert_eq!(declare(&mut broker, there, b"r").unwrap_err(), refused);
+    declare(&mut broker, here, b"r").unwrap();
+    let refused = "access to vhost 'next door' refused for user 'guest': connection limit (1) is reached";
+    assert_eq!(broker.admit(user, b"next door").unwrap_err().explanation, refused);
+    assert_eq!(broker.admit(user, b"/"), Ok((testing::USER, VHOST)));
+    limit(&mut broker, Some(0), Some(0));
+    assert!(declare(&mut broker, there, b"r").is_err());
+    broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
+    assert!(declare(&mut broker, there, b"r").is_err(), "none at all");
+    limit(&mut broker, None, Some(2));
+    declare(&mut broker, there, b"r").unwrap();
+    assert!(broker.admit(user, b"next door").is_ok());
+}
