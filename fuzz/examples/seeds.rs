@@ -5,7 +5,7 @@
 use leveret::protocol::frame::FrameType;
 use leveret::protocol::method::{basic, channel, confirm, connection, exchange, queue, tx};
 use leveret::protocol::{BasicProperties, ContentHeader, FieldTable, FieldValue, Method};
-use leveret_fuzz::{frame, handshake};
+use leveret_fuzz::{challenged_handshake, frame, handshake};
 use std::fs;
 use std::path::Path;
 
@@ -387,7 +387,9 @@ fn main() -> std::io::Result<()> {
     let scripts = (0..9u8).flat_map(|kind| (0..6u8).map(move |file| [kind % 6, kind, file, 0, 100, 1, 2, 3, 4]));
     write("recovery", scripts.enumerate().map(|(at, script)| (at.to_string(), script.to_vec())))?;
 
-    write("connection", [("handshake".to_owned(), [&[FROM_THE_START, EVERY_BYTE], &handshake()[..]].concat())])?;
+    for (name, said) in [("handshake", handshake()), ("challenged-handshake", challenged_handshake())] {
+        write("connection", [(name.to_owned(), [&[FROM_THE_START, EVERY_BYTE], &said[..]].concat())])?;
+    }
     write(
         "connection",
         streams().map(|(name, stream)| {

@@ -6,7 +6,7 @@ pub mod sim_disk;
 
 use leveret::broker::ConnectionId;
 use leveret::broker::store::MemoryStore;
-use leveret::config::Config;
+use leveret::config::{AuthMechanism, Config};
 use leveret::protocol::Method;
 use leveret::protocol::frame::{FRAME_END, PROTOCOL_HEADER};
 use leveret::protocol::method::connection;
@@ -51,14 +51,22 @@ pub fn frame(frame_type: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
 
 /// Everything a client says up to an open virtual host.
 pub fn handshake() -> Vec<u8> {
+    handshake_with("PLAIN", b"\0guest\0guest", None)
+}
+
+/// The same for a client that is asked for its password.
+pub fn challenged_handshake() -> Vec<u8> {
+    handshake_with("RABBIT-CR-DEMO", b"guest", Some(b"My password is guest"))
+}
+
+fn handshake_with(mechanism: &str, response: &[u8], answer: Option<&[u8]>) -> Vec<u8> {
     let mut wire = PROTOCOL_HEADER.to_vec();
-    let start_ok = connection::StartOk {
-        mechanism: b"PLAIN",
-        response: b"\0guest\0guest",
-        locale: b"en_US",
-        ..connection::StartOk::default()
-    };
+    let mechanism = mechanism.as_bytes();
+    let start_ok = connection::StartOk { mechanism, response, locale: b"en_US", ..connection::StartOk::default() };
     Method::ConnectionStartOk(start_ok).encode_frame(0, &mut wire);
+    if let Some(response) = answer {
+        Method::ConnectionSecureOk(connection::SecureOk { response }).encode_frame(0, &mut wire);
+    }
     let tune_ok = connection::TuneOk { channel_max: 2047, frame_max: FRAME_MAX, heartbeat: 0 };
     Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut wire);
     Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut wire);
@@ -79,6 +87,7 @@ impl Default for Broker {
         const OUTBOX_HIGH_WATER_BYTES: usize = 4096;
         const MESSAGE_SIZE_MAX_BYTES: usize = 1 << 16;
         let mut config = Config::default();
+        config.auth_mechanisms.push(AuthMechanism::RabbitCrDemo);
         config.limits.queues_max = QUEUES_MAX;
         config.limits.outbox_high_water_bytes = OUTBOX_HIGH_WATER_BYTES;
         config.limits.message_size_max_bytes = MESSAGE_SIZE_MAX_BYTES;

@@ -10,7 +10,7 @@ mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use values::{Durability, Identity, LogLevel, MemoryWatermark, Secret};
+pub use values::{AuthMechanism, Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -45,6 +45,8 @@ pub struct Config {
     pub default_vhost: String,
     /// The users that may connect from this machine only.
     pub loopback_users: Vec<String>,
+    /// How clients may say who they are, in the order in which that is offered. Never empty.
+    pub auth_mechanisms: Vec<AuthMechanism>,
     /// How long the loop asks for something to do before it sleeps.
     pub busy_poll_us: u64,
     /// Bounds on what clients may take.
@@ -75,6 +77,7 @@ impl Default for Config {
             default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
             loopback_users: vec!["guest".to_owned()],
+            auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::Amqplain],
             busy_poll_us: 0,
             limits: Limits::default(),
         }
@@ -168,6 +171,11 @@ impl Config {
             if name.is_empty() || name.len() > NAME_MAX_BYTES {
                 return Err(ConfigError::out_of_range(key, format!("{name:?}"), "1 to 255 bytes long"));
             }
+        }
+        let is_repeated = |(index, mechanism)| self.auth_mechanisms[..index].contains(mechanism);
+        if self.auth_mechanisms.is_empty() || self.auth_mechanisms.iter().enumerate().any(is_repeated) {
+            let value = format!("{:?}", self.auth_mechanisms);
+            return Err(ConfigError::out_of_range("auth_mechanisms", value, "one mechanism at least, and each once"));
         }
         if self.busy_poll_us > BUSY_POLL_MOST_US {
             let reason = format!("between 0 and {BUSY_POLL_MOST_US}");

@@ -41,6 +41,17 @@ pub enum Identity {
     Rabbitmq,
 }
 
+/// A way in which clients may say who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AuthMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "AMQPLAIN")]
+    Amqplain,
+    #[serde(rename = "RABBIT-CR-DEMO")]
+    RabbitCrDemo,
+}
+
 /// What a publisher confirm, and the answer to a durable declaration, waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! AwaitingHeader ─header→ start → AwaitingStartOk ─start-ok→ AwaitingLogin ─doorkeeper's answer→ tune → AwaitingTuneOk
+//!                   or, as the mechanism wants it: ─start-ok→ secure → AwaitingSecureOk ─secure-ok→ AwaitingLogin
 //! AwaitingTuneOk ─tune-ok→ AwaitingOpen ─open→ Running
 //! ```
 //! As RabbitMQ does, a client that breaks the order or asks for more than was offered is dropped without a word, after
-//! the delay that makes guessing slow.
+//! the delay that makes guessing slow; once it is tuned it is told.
 
+use super::sasl::Response;
 use super::settings::{Identity, Settings};
 use super::{Capabilities, Connection, Context, Phase, sasl};
 use crate::broker::store::Store;
@@ -58,11 +60,13 @@ fn server_properties(identity: Identity, cluster_name: &str) -> FieldTable {
 
 /// The whole frame of `connection.start`, which is the same for every client.
 pub fn greeting(settings: &Settings) -> Vec<u8> {
+    let mechanisms: Vec<_> = settings.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
+    let mechanisms = mechanisms.join(" ");
     let start = Method::ConnectionStart(connection::Start {
         version_major: 0,
         version_minor: 9,
         server_properties: server_properties(settings.identity, &settings.cluster_name),
-        mechanisms: sasl::MECHANISMS,
+        mechanisms: mechanisms.as_bytes(),
         locales: b"en_US",
     });
     let mut frame = Vec::new();
@@ -100,9 +104,15 @@ impl Connection {
     pub(super) fn handshake_method<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {
         match (self.phase, method) {
             (Phase::AwaitingStartOk, Method::ConnectionStartOk(start_ok)) => self.start_ok(start_ok, context),
+            (Phase::AwaitingSecureOk, Method::ConnectionSecureOk(secure_ok)) => self.secure_ok(&secure_ok, context),
             (Phase::AwaitingTuneOk, Method::ConnectionTuneOk(tune_ok)) => self.tune_ok(tune_ok, context),
             (Phase::AwaitingOpen, Method::ConnectionOpen(open)) => self.open(open, context),
             (Phase::AwaitingTuneOk | Phase::AwaitingOpen, Method::ConnectionClose(_)) => self.close_received(context),
+            (Phase::AwaitingOpen, method) => {
+                let error =
+                    AmqpError::connection(ReplyCode::ChannelError, "unexpected method in connection state opening");
+                self.raise_on_connection(&error, (method.class_id(), method.method_id()), context);
+            }
             _ => self.doom("it sent a method out of turn", context),
         }
     }
@@ -125,10 +135,13 @@ impl Connection {
         };
         context.outboxes.get_mut(self.id).understands_cancel = understands_cancel;
 
-        let Some(credentials) = sasl::credentials(start_ok.mechanism, start_ok.response) else {
-            return self.doom("its credentials were malformed or of an unknown mechanism", context);
-        };
-        self.ask_for_login(credentials, context);
+        let offered = &context.settings.mechanisms;
+        let mechanism = offered.iter().find(|mechanism| mechanism.name().as_bytes() == start_ok.mechanism);
+        match mechanism.and_then(|mechanism| sasl::first_response(*mechanism, start_ok.response)) {
+            Some(Response::Complete(credentials)) => self.ask_for_login(credentials, context),
+            Some(Response::User(user)) => self.challenge(user, context),
+            None => self.doom("its credentials were malformed or of a mechanism that is not offered", context),
+        }
     }
 
     fn tune_ok<S: Store>(&mut self, tune_ok: connection::TuneOk, context: &mut Context<'_, S>) {

@@ -3,7 +3,7 @@
 //! Nothing that a client sends is handled while its login is checked: what came with it is kept, and its caller reads no
 //! more than it wants kept. The handshake's deadline goes on meanwhile.
 
-use super::sasl::Credentials;
+use super::sasl::{self, Credentials, Mechanism};
 use super::{CloseReason, Connection, Context, Phase};
 use crate::broker::ConnectionId;
 use crate::broker::store::Store;
@@ -44,20 +44,48 @@ pub trait Doorkeeper {
     }
 }
 
+/// How far a login has come.
+pub(super) enum Login {
+    /// The client was asked for the password of this user.
+    Challenged { user: Box<[u8]> },
+    /// The doorkeeper was asked.
+    Pending(PendingLogin),
+}
+
 /// A login that is being checked.
 pub(super) struct PendingLogin {
     serial: u64,
-    mechanism: &'static str,
+    mechanism: Mechanism,
     user: Box<str>,
 }
 
 impl Connection {
+    /// Asks the client for the password of the user that it wants to be.
+    pub(super) fn challenge<S: Store>(&mut self, user: Box<[u8]>, context: &mut Context<'_, S>) {
+        self.login = Some(Box::new(Login::Challenged { user }));
+        let secure = Method::ConnectionSecure(connection::Secure { challenge: sasl::CHALLENGE });
+        context.outboxes.method(self.id, 0, &secure);
+        self.phase = Phase::AwaitingSecureOk;
+    }
+
+    pub(super) fn secure_ok<S: Store>(&mut self, secure_ok: &connection::SecureOk<'_>, context: &mut Context<'_, S>) {
+        let credentials = match self.login.take().map(|login| *login) {
+            Some(Login::Challenged { user }) => sasl::second_response(user, secure_ok.response),
+            _ => None,
+        };
+        match credentials {
+            Some(credentials) => self.ask_for_login(credentials, context),
+            None => self.doom("its answer to the challenge was malformed", context),
+        }
+    }
+
     /// Asks whether the credentials let the client in.
     pub(super) fn ask_for_login<S: Store>(&mut self, credentials: Credentials, context: &mut Context<'_, S>) {
         *context.logins += 1;
         let ticket = LoginTicket { connection: self.id, serial: *context.logins };
         let user = String::from_utf8_lossy(&credentials.user).into();
-        self.login = Some(Box::new(PendingLogin { serial: ticket.serial, mechanism: credentials.mechanism, user }));
+        let pending = PendingLogin { serial: ticket.serial, mechanism: credentials.mechanism, user };
+        self.login = Some(Box::new(Login::Pending(pending)));
         self.phase = Phase::AwaitingLogin;
         let request = LoginRequest { ticket, credentials, peer: self.peer.ip() };
         if let Some(verdict) = context.settings.doorkeeper.ask(request) {
@@ -74,11 +102,12 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) -> bool {
         // It may have run out of time or been closed since, and another may have its id.
-        let is_awaited = |login: &mut Box<PendingLogin>| login.serial == ticket.serial;
-        let Some(login) = self.login.take_if(is_awaited) else { return false };
+        let is_awaited =
+            |login: &mut Box<Login>| matches!(&**login, Login::Pending(pending) if pending.serial == ticket.serial);
+        let Some(Login::Pending(login)) = self.login.take_if(is_awaited).map(|login| *login) else { return false };
         debug_assert_eq!(self.phase, Phase::AwaitingLogin);
         match verdict {
-            Verdict::Allowed => self.offer_tuning(*login, context),
+            Verdict::Allowed => self.offer_tuning(login, context),
             Verdict::Refused => self.refuse_login(&login, context),
         }
         true
@@ -86,7 +115,7 @@ impl Connection {
 
     fn offer_tuning<S: Store>(&mut self, login: PendingLogin, context: &mut Context<'_, S>) {
         self.user = Some(login.user);
-        self.auth_mechanism = login.mechanism;
+        self.auth_mechanism = login.mechanism.name();
         let tune = Method::ConnectionTune(connection::Tune {
             channel_max: context.settings.channel_max,
             frame_max: context.settings.frame_max,
@@ -98,6 +127,7 @@ impl Connection {
 
     fn refuse_login<S: Store>(&mut self, login: &PendingLogin, context: &mut Context<'_, S>) {
         let PendingLogin { mechanism, user, .. } = login;
+        let mechanism = mechanism.name();
         log::warn!("{}: login refused for user {user:?} using {mechanism}", self.name());
         if !self.capabilities.authentication_failure_close {
             return self.doom("its login was refused", context);

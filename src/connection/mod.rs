@@ -40,7 +40,7 @@ pub use handshake::greeting;
 pub use heartbeat::TimerOutcome;
 pub use login::{Doorkeeper, LoginRequest, LoginTicket, Verdict};
 pub use outbox::{Outbox, Outboxes};
-pub use sasl::Credentials;
+pub use sasl::{Credentials, Mechanism};
 pub use scarcity::SCARCE_HIGH_WATER_BYTES;
 pub use settings::{Identity, Settings};
 
@@ -119,7 +119,8 @@ pub struct Traffic {
 /// How far a connection has come.
 ///
 /// ```text
-/// AwaitingHeader ─► AwaitingStartOk ─► AwaitingLogin ─► AwaitingTuneOk ─► AwaitingOpen ─► Running
+/// AwaitingHeader ─► AwaitingStartOk ─┬──────────────────────►┬─ AwaitingLogin ─► AwaitingTuneOk ─► AwaitingOpen ─► Running
+///                                    └─► AwaitingSecureOk ───┘
 ///
 /// a handshake out of turn; a refused login, if the client takes no close for it ──► Doomed
 /// a refused login or virtual host, an exception, an end that we want ──► Closing ── close-ok ──► Closed
@@ -130,6 +131,8 @@ pub enum Phase {
     /// Nothing but the eight bytes of a protocol header may come.
     AwaitingHeader,
     AwaitingStartOk,
+    /// It was asked for a password.
+    AwaitingSecureOk,
     /// Whether it is let in is being found out. What still comes is kept.
     AwaitingLogin,
     AwaitingTuneOk,
@@ -164,8 +167,8 @@ pub struct Connection {
     channel_max: u16,
     frame_max: u32,
     heartbeat_s: u16,
-    /// In the phase of the same name.
-    login: Option<Box<login::PendingLogin>>,
+    /// From the first that it said of who it is, until that is known.
+    login: Option<Box<login::Login>>,
     user: Option<Box<str>>,
     /// How the user logged in; empty before.
     auth_mechanism: &'static str,

@@ -130,9 +130,11 @@ impl Connection {
                 Phase::AwaitingHeader => self.receive_protocol_header(rest, context),
                 Phase::AwaitingLogin => 0,
                 Phase::Doomed | Phase::Closed => rest.len(),
-                Phase::Closing | Phase::AwaitingStartOk | Phase::AwaitingTuneOk | Phase::AwaitingOpen => {
-                    self.receive_outside(rest, context)
-                }
+                Phase::Closing
+                | Phase::AwaitingStartOk
+                | Phase::AwaitingSecureOk
+                | Phase::AwaitingTuneOk
+                | Phase::AwaitingOpen => self.receive_outside(rest, context),
             };
             if consumed == 0 {
                 break;

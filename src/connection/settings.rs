@@ -1,6 +1,7 @@
 //! What connections are configured with.
 
 use super::login::Doorkeeper;
+use super::sasl::Mechanism;
 
 /// Which product clients are told that they speak to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +15,8 @@ pub enum Identity {
 pub struct Settings {
     pub identity: Identity,
     pub cluster_name: String,
+    /// How clients may log in, in the order in which that is offered.
+    pub mechanisms: Vec<Mechanism>,
     pub doorkeeper: Box<dyn Doorkeeper>,
     /// Channels to offer; 0 for as many as there are numbers.
     pub channel_max: u16,

@@ -43,8 +43,8 @@ pub use workers::Workers;
 
 use crate::access::{PasswordHash, Tags};
 use crate::broker::{Founding, MessageMemory, PressureLimits, VhostLimits};
-use crate::config::{Config, Identity};
-use crate::connection;
+use crate::config::{AuthMechanism, Config, Identity};
+use crate::connection::{self, Mechanism};
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
@@ -191,6 +191,14 @@ pub fn quick_founding(config: &Config) -> Founding {
     founding(config, PasswordHash::salted_sha256(config.default_pass.as_bytes(), [0; 4]))
 }
 
+fn mechanism_of(configured: AuthMechanism) -> Mechanism {
+    match configured {
+        AuthMechanism::Plain => Mechanism::Plain,
+        AuthMechanism::Amqplain => Mechanism::Amqplain,
+        AuthMechanism::RabbitCrDemo => Mechanism::RabbitCrDemo,
+    }
+}
+
 /// What the hub is made with, from the configuration. `unix_start_ms` is the time at the zero of the hub's clock.
 pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubSettings {
     let limits = &config.limits;
@@ -201,6 +209,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 Identity::Rabbitmq => connection::Identity::RabbitMq,
             },
             cluster_name: NODE_NAME.to_owned(),
+            mechanisms: config.auth_mechanisms.iter().map(|mechanism| mechanism_of(*mechanism)).collect(),
             doorkeeper: Box::new(OneUser::of(config)),
             channel_max: limits.channel_max,
             frame_max: limits.frame_max_bytes,

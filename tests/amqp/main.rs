@@ -8,6 +8,7 @@ mod support;
 mod closing;
 mod crowds;
 mod hostile;
+mod logins;
 mod lone_acks;
 mod paging;
 mod wire_facts;

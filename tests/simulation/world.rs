@@ -11,7 +11,7 @@ use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits, VhostLimits};
-use leveret::connection::{self, Connection, Doorkeeper, Identity, LoginRequest, Verdict};
+use leveret::connection::{self, Connection, Doorkeeper, Identity, LoginRequest, Mechanism, Verdict};
 use leveret::server::{Failure, Hub, HubSettings, MayRead, Resources};
 use leveret::storage::{LogOptions, LogStore, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
@@ -106,6 +106,7 @@ fn settings(knobs: &Knobs, start: u8) -> HubSettings {
         connection: connection::Settings {
             identity: Identity::Leveret,
             cluster_name: "simulation".to_owned(),
+            mechanisms: vec![Mechanism::Plain],
             doorkeeper: Box::new(Anyone),
             channel_max: 2047,
             frame_max: FRAME_MAX,
