@@ -3,7 +3,6 @@
 use super::destinations::Destinations;
 use super::headers::SortedHeaders;
 use super::matcher::{Matcher, matching_headers};
-use super::route_cache::Source;
 use super::router::{Exchange, Router};
 use super::walks::{Graph, Walks};
 use super::{Destination, ExchangeId, QueueId, topic};
@@ -62,7 +61,7 @@ impl Router {
         headers: impl FnOnce() -> FieldTable,
         out: &mut Vec<QueueId>,
     ) {
-        let source = Source { router: self.number, exchange: exchange.0 };
+        let source = self.sources.of(exchange);
         let place = match walks.cache.get(self.generation, source, routing_key) {
             Ok(queues) => return out.extend_from_slice(queues),
             Err(place) => place,

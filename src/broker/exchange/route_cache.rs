@@ -3,7 +3,7 @@
 //! A key is remembered when it comes a second time, so a publisher that never repeats a key pays for one small array
 //! only, and cannot push out the keys of others that do.
 
-use super::QueueId;
+use super::{ExchangeId, QueueId};
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
@@ -26,18 +26,39 @@ pub(super) struct RouteCache {
     hasher: DefaultHashBuilder,
 }
 
+/// The exchanges of one of the routers that share the table.
+pub(super) struct Sources {
+    first: u64,
+    shift: u64,
+}
+
+impl Sources {
+    pub fn of_router(number: u32) -> Self {
+        Self { first: u64::from(number) << 32, shift: u64::from(number).wrapping_mul(ROUTER_SHIFT) }
+    }
+
+    #[inline]
+    pub fn of(&self, exchange: ExchangeId) -> Source {
+        let exchange = u64::from(exchange.0);
+        Source { number: self.first | exchange, shift: self.shift.wrapping_add(exchange) }
+    }
+}
+
 /// An exchange of one of the routers that share the table.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Source {
-    pub router: u32,
-    pub exchange: u32,
+    /// No other has it.
+    number: u64,
+    /// Shifts its keys: the same keys in two exchanges must not fight for the same slots.
+    shift: u64,
 }
 
 #[derive(Default)]
 struct Slot {
     /// 0 in an empty slot; a router's generations start at 1.
     generation: u64,
-    source: Source,
+    /// Of a [`Source`].
+    number: u64,
     routing_key: Vec<u8>,
     queues: Vec<QueueId>,
 }
@@ -53,16 +74,13 @@ impl RouteCache {
     /// The remembered result, or where to [`put`](Self::put) it.
     #[inline]
     pub(super) fn get(&self, generation: u64, source: Source, routing_key: &[u8]) -> Result<&[QueueId], Place> {
-        // Exchanges shift each other's keys, and so do routers: the same keys in two of them must not fight for the same
-        // slots.
-        let shift = u64::from(source.router).wrapping_mul(ROUTER_SHIFT).wrapping_add(source.exchange.into());
-        let hash = self.hasher.hash_one(routing_key).wrapping_add(shift);
+        let hash = self.hasher.hash_one(routing_key).wrapping_add(source.shift);
         let place = Place { index: hash as usize % CACHE_SLOTS, tag: (hash >> 32) as u32 };
         if self.tags.get(place.index) != Some(&place.tag) {
             return Err(place);
         }
         let slot = &self.slots[place.index];
-        let fits = slot.generation == generation && slot.source == source && *slot.routing_key == *routing_key;
+        let fits = slot.generation == generation && slot.number == source.number && *slot.routing_key == *routing_key;
         if fits { Ok(&slot.queues) } else { Err(place) }
     }
 
@@ -87,7 +105,7 @@ impl RouteCache {
         }
         let slot = &mut self.slots[place.index];
         slot.generation = generation;
-        slot.source = source;
+        slot.number = source.number;
         slot.routing_key.clear();
         slot.routing_key.extend_from_slice(routing_key);
         slot.queues.clear();

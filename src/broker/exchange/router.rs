@@ -3,6 +3,7 @@
 use super::binding::{Binding, BindingInfo};
 use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
+use super::route_cache::Sources;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -34,8 +35,8 @@ pub struct Router {
     pub(super) identities: HashTable<BindingId>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) generation: u64,
-    /// Tells it from others with which it shares its [`Walks`](super::Walks).
-    pub(super) number: u32,
+    /// Tell its exchanges from those of others with which it shares its [`Walks`](super::Walks).
+    pub(super) sources: Sources,
 }
 
 /// An exchange. Its bindings are the router's business.
@@ -77,7 +78,7 @@ impl Router {
             identities: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             generation,
-            number,
+            sources: Sources::of_router(number),
         }
     }
 

@@ -153,39 +153,48 @@ impl Trie {
     /// Calls `found` with the destinations of every pattern that matches. A destination may come several times.
     #[inline]
     pub(super) fn matching<'a>(&'a self, key: &[u8], walk: &mut Walk, mut found: impl FnMut(&'a Destinations)) {
-        walk.active.clear();
-        walk.seen.clear();
-        self.enter(ROOT, &mut walk.active, &mut walk.seen);
+        let Walk {
+            active,
+            next,
+            seen,
+            #[cfg(test)]
+            steps,
+        } = walk;
+        // They change places without being moved.
+        let (mut active, mut next) = (active, next);
+        active.clear();
+        seen.clear();
+        self.enter(ROOT, active, seen);
         for word in words(key) {
-            walk.next.clear();
-            walk.seen.clear();
+            next.clear();
+            seen.clear();
             // Hashed when the first node with literal children asks.
             let mut word_hash = None;
-            for &id in &walk.active {
+            for &id in &*active {
                 #[cfg(test)]
                 {
-                    walk.steps += 1;
+                    *steps += 1;
                 }
                 let node = &self.nodes[id as usize];
-                if node.stays && walk.seen.insert(id) {
-                    walk.next.push(id);
+                if node.stays && seen.insert(id) {
+                    next.push(id);
                 }
                 if node.star != NONE {
-                    self.enter(node.star, &mut walk.next, &mut walk.seen);
+                    self.enter(node.star, next, seen);
                 }
                 if node.literals > 0 {
                     let word_hash = *word_hash.get_or_insert_with(|| self.hasher.hash_one(word));
                     if let Some(child) = self.literal_child(id, word, word_hash) {
-                        self.enter(child, &mut walk.next, &mut walk.seen);
+                        self.enter(child, next, seen);
                     }
                 }
             }
-            std::mem::swap(&mut walk.active, &mut walk.next);
-            if walk.active.is_empty() {
+            std::mem::swap(&mut active, &mut next);
+            if active.is_empty() {
                 return;
             }
         }
-        for &id in &walk.active {
+        for &id in &*active {
             let destinations = &self.nodes[id as usize].destinations;
             if !destinations.is_empty() {
                 found(destinations);
