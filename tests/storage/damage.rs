@@ -187,7 +187,7 @@ fn a_damaged_checkpoint_is_replaced_by_the_one_before_it() {
 }
 
 /// Tells a log one thing after the other, each in a batch of its own, and damages the one of index `lost`.
-fn told_and_damaged(told: &[Definition], lost: usize) -> SimDisk {
+pub fn told_and_damaged(told: &[Definition], lost: usize) -> SimDisk {
     let (mut log, _) = Log::open(&SimDisk::default(), options(), RecoveryMode::Strict).unwrap();
     let mut ends = vec![0];
     for definition in told {
@@ -200,12 +200,18 @@ fn told_and_damaged(told: &[Definition], lost: usize) -> SimDisk {
     log.disk.after_stop()
 }
 
-fn salvaged_definitions(disk: &SimDisk) -> Vec<Definition> {
+/// What is salvaged, and what is said of it. The start after that one finds the same.
+pub fn salvaged(disk: &SimDisk) -> (Vec<Definition>, Vec<String>) {
     let (log, found) = Log::open(disk, options(), RecoveryMode::Salvage).unwrap();
-    assert!(found.warnings.len() >= 2, "{:?}", found.warnings);
     let (_, again) = Log::open(&log.stop(), options(), RecoveryMode::Strict).unwrap();
     assert_eq!(again.definitions, found.definitions, "the start after it finds the same");
-    found.definitions
+    (found.definitions, found.warnings)
+}
+
+fn salvaged_definitions(disk: &SimDisk) -> Vec<Definition> {
+    let (definitions, said) = salvaged(disk);
+    assert!(said.len() >= 2, "{said:?}");
+    definitions
 }
 
 /// No broker could restore it.

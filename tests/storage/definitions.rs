@@ -32,7 +32,7 @@ fn to_exchange(name: &'static str) -> DurableDestination {
 }
 
 /// Tells a log all of it and returns what a start finds, after a crash and after a stop with a checkpoint.
-fn found_after(told: &[Definition]) -> [Vec<Definition>; 2] {
+pub fn found_after(told: &[Definition]) -> [Vec<Definition>; 2] {
     [false, true].map(|stop| {
         let disk = SimDisk::default();
         let (mut log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();

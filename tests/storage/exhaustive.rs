@@ -15,6 +15,7 @@ enum Operation {
     Purge,
     Declare,
     Delete,
+    DeleteVhost,
     Write,
     Confirm,
     Checkpoint,
@@ -22,8 +23,20 @@ enum Operation {
 }
 
 use Operation::*;
-const ALL: [Operation; 11] =
-    [Enqueue, EnqueueToBoth, EnqueueLarge, Remove, Purge, Declare, Delete, Write, Confirm, Checkpoint, Stop];
+const ALL: [Operation; 12] = [
+    Enqueue,
+    EnqueueToBoth,
+    EnqueueLarge,
+    Remove,
+    Purge,
+    Declare,
+    Delete,
+    DeleteVhost,
+    Write,
+    Confirm,
+    Checkpoint,
+    Stop,
+];
 
 /// Ways to lose what was not synced, tried at every crash.
 const CRASH_SEEDS: u64 = 3;
@@ -41,6 +54,7 @@ fn carry_out(operation: Operation, log: &mut Log, model: &mut Model) {
         Purge => model.purge(log, 1),
         Declare => model.declare(log, 3),
         Delete => model.delete(log, 2),
+        DeleteVhost => model.delete_vhost(log, 4),
         Write => log.flush(),
         Confirm => {
             let position = model.enqueue(log, &[1], 30);
@@ -56,14 +70,16 @@ fn carry_out(operation: Operation, log: &mut Log, model: &mut Model) {
     model.note_durable(log);
 }
 
-/// A log with two queues and a message in each, all of it durable.
+/// A log with two queues and one in a virtual host of its own, and messages in each, all of it durable.
 fn prepared() -> (SimDisk, Model) {
     let disk = SimDisk::default();
     let (mut log, _) = Log::open(&disk, small(), RecoveryMode::Strict).unwrap();
     let mut model = Model::default();
     model.declare(&mut log, 1);
     model.declare(&mut log, 2);
+    model.declare_vhost(&mut log, 4);
     model.enqueue(&mut log, &[1], 30);
+    model.enqueue(&mut log, &[4], 30);
     let position = model.enqueue(&mut log, &[1, 2], 30);
     log.store.awaited(position);
     log.flush();
@@ -128,6 +144,6 @@ fn every_sequence_of_three_operations_survives_a_crash_at_every_call() {
         }
         runs += calls + 1;
     }
-    assert_eq!(sequences.len(), 1 + 11 + 121 + 1331);
+    assert_eq!(sequences.len(), 1 + 12 + 144 + 1728);
     println!("{} sequences, {runs} runs, {} recoveries", sequences.len(), runs * CRASH_SEEDS);
 }

@@ -71,9 +71,13 @@ pub fn queue(number: u64) -> DurableQueueId {
 }
 
 pub fn declared(number: u64) -> Definition {
+    declared_in(VhostId(0), number)
+}
+
+fn declared_in(vhost: VhostId, number: u64) -> Definition {
     Definition::QueueDeclared {
         id: queue(number),
-        vhost: VhostId(0),
+        vhost,
         name: leveret::protocol::ShortString::truncated(format!("queue-{number}").as_bytes()),
         auto_delete: false,
         arguments: FieldTable::default(),
@@ -94,7 +98,7 @@ pub struct Told {
 pub struct Model {
     pub messages: BTreeMap<(u64, u64), Told>,
     pub queues: BTreeMap<u64, LogPosition>,
-    pub deleted: BTreeMap<u64, bool>,
+    pub deleted: BTreeMap<u64, LogPosition>,
     pub next_sequence: BTreeMap<u64, u64>,
     pub next_message: u64,
     /// The highest position that was ever reported durable.
@@ -289,9 +293,25 @@ impl Model {
         self.queues.insert(number, position);
     }
 
+    /// A virtual host with a queue in it, by the number of both.
+    pub fn declare_vhost(&mut self, log: &mut Log, number: u64) {
+        log.store.define(&crate::who_may::vhost(number as u32, "of one queue"));
+        let position = log.store.define(&declared_in(VhostId(number as u32), number));
+        self.queues.insert(number, position);
+    }
+
     pub fn delete(&mut self, log: &mut Log, number: u64) {
-        log.store.define(&Definition::QueueDeleted { id: queue(number) });
-        self.deleted.insert(number, true);
+        let position = log.store.define(&Definition::QueueDeleted { id: queue(number) });
+        self.deleted(number, position);
+    }
+
+    pub fn delete_vhost(&mut self, log: &mut Log, number: u64) {
+        let position = log.store.define(&crate::who_may::vhost_deleted(number as u32));
+        self.deleted(number, position);
+    }
+
+    fn deleted(&mut self, number: u64, position: LogPosition) {
+        self.deleted.entry(number).or_insert(position);
         self.messages.range_mut((number, 0)..=(number, u64::MAX)).for_each(|(_, told)| told.removed = true);
     }
 
@@ -369,9 +389,11 @@ impl Model {
             );
         }
         for (number, position) in &self.queues {
-            let must = !self.deleted.contains_key(number) && (*position <= self.durable || after_clean_stop);
+            let is_done = |position: &LogPosition| *position <= self.durable || after_clean_stop;
+            let deleted = self.deleted.get(number);
             let is_there = found.queues.iter().any(|of| of.id == queue(*number));
-            assert!(!must || is_there, "queue {number} is lost");
+            assert!(is_there || deleted.is_some() || !is_done(position), "queue {number} is lost");
+            assert!(!is_there || !deleted.is_some_and(is_done), "queue {number} is back");
         }
         self.settle(found, &there.keys().copied().collect::<Vec<_>>());
     }

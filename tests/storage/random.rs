@@ -114,12 +114,17 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().expect("a number"))
 }
 
+/// The seed that is asked for, or as many as are asked for, or `usual` ones.
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    match number("LEVERET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("LEVERET_SEEDS").unwrap_or(usual),
+    }
+}
+
 #[test]
 fn random_lives_keep_every_promise() {
-    if let Some(seed) = number("LEVERET_SEED") {
-        return live(seed);
-    }
-    for seed in 0..number("LEVERET_SEEDS").unwrap_or(SEEDS) {
+    for seed in seeds(SEEDS) {
         let run = std::panic::catch_unwind(|| live(seed));
         if let Err(panic) = run {
             eprintln!("replay with LEVERET_SEED={seed}");
