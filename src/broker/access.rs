@@ -91,6 +91,17 @@ pub struct TopicPermissions {
     pub read: Pattern,
 }
 
+impl TopicPermissions {
+    /// Whether they let a key be used so. Nobody configures one.
+    pub(super) fn allow(&self, right: Right, key: &[u8]) -> bool {
+        match right {
+            Right::Configure => false,
+            Right::Write => self.write.matches(key),
+            Right::Read => self.read.matches(key),
+        }
+    }
+}
+
 /// What a user was given in one vhost.
 struct Granted {
     vhost_serial: u64,
@@ -140,6 +151,11 @@ impl Access {
 
     pub fn permissions(&self, user: UserId, vhost: VhostPlace) -> Option<&Permissions> {
         self.granted(user, vhost)?.permissions.as_ref()
+    }
+
+    /// What restricts the keys that a user uses with an exchange, if anything does.
+    pub fn topic_permissions(&self, user: UserId, vhost: VhostPlace, exchange: &[u8]) -> Option<&TopicPermissions> {
+        self.granted(user, vhost)?.topics.get(exchange)
     }
 
     /// All of a user's in a vhost, by exchange.

@@ -1,6 +1,7 @@
 //! `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind`.
 
 use super::exchange::{Destination, ExchangeId};
+use super::resolve::meant_key;
 use super::store::{Definition, DurableBinding, DurableDestination, Store};
 use super::{Broker, Caller, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
@@ -18,7 +19,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
-        let (source, id) = self.ends_to_bind_queue(caller, queue, exchange)?;
+        let (source, id) = self.ends_to_bind_queue(caller, queue, exchange, routing_key)?;
         if self.is_locked(caller, id) {
             self.router(caller.vhost).check_bind_arguments(source, &arguments)?;
             return Err(self.locked(id));
@@ -40,7 +41,8 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<Done<()>, AmqpError> {
-        let Some((source, id)) = self.ends_to_unbind_queue(caller, queue, exchange)? else { return Ok(self.done(())) };
+        let ends = self.ends_to_unbind_queue(caller, queue, exchange, routing_key)?;
+        let Some((source, id)) = ends else { return Ok(self.done(())) };
         let name = self.queue(id).properties.name.clone();
         let routing_key = meant_key(queue, routing_key, &name);
         let destination = Destination::Queue(id);
@@ -63,7 +65,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
-        let (source, destination) = self.ends_to_bind_exchange(caller, source, destination)?;
+        let (source, destination) = self.ends_to_bind_exchange(caller, source, destination, routing_key)?;
         self.bind(caller.vhost, source, Destination::Exchange(destination), routing_key, &arguments)
     }
 
@@ -79,7 +81,7 @@ impl<S: Store> Broker<S> {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<Done<()>, AmqpError> {
-        let ends = self.ends_to_unbind_exchange(caller, source, destination)?;
+        let ends = self.ends_to_unbind_exchange(caller, source, destination, routing_key)?;
         let Some((source, destination)) = ends else { return Ok(self.done(())) };
         Ok(self.unbind(caller.vhost, source, Destination::Exchange(destination), routing_key, arguments))
     }
@@ -140,9 +142,4 @@ impl<S: Store> Broker<S> {
             arguments: arguments.clone(),
         }
     }
-}
-
-/// With neither a queue's name nor a key the key is the queue's name (AMQP 0-9-1, queue.bind).
-fn meant_key<'a>(queue: &[u8], routing_key: &'a [u8], queue_name: &'a ShortString) -> &'a [u8] {
-    if queue.is_empty() && routing_key.is_empty() { queue_name } else { routing_key }
 }

@@ -45,7 +45,7 @@ impl<S: Store> Broker<S> {
     /// `exchange.declare(passive = true)`.
     ///
     /// # Errors
-    /// 403 for the default exchange, 404.
+    /// 403, 404.
     pub fn declare_exchange_passively(&mut self, caller: Caller, name: &[u8]) -> Result<Done<()>, AmqpError> {
         self.exchange_passively(caller, name)?;
         Ok(self.done(()))

@@ -104,6 +104,7 @@ pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
+pub use resolve::ExchangeToPublish;
 pub use users::{User, UserKey, UserLimits};
 pub use vhost::{VhostAttributes, VhostKey, VhostLimits};
 

@@ -55,7 +55,7 @@ impl<S: Store> Broker<S> {
     /// `queue.declare(passive = true)`, and what `queue.declare` answers for reply addresses.
     ///
     /// # Errors
-    /// 404, 405.
+    /// 403, 404, 405.
     pub fn declare_queue_passively(
         &mut self,
         caller: Caller,
@@ -111,7 +111,7 @@ impl<S: Store> Broker<S> {
         }
         let name = without_line_breaks(request.name);
         let made_up = name.is_empty().then(|| self.names.queue_name());
-        let (name, found) = self.queue_to_declare(caller, &name, made_up)?;
+        let (name, found) = self.queue_to_declare(caller, &name, made_up, &request.arguments)?;
         let id = match found {
             Some(id) => {
                 self.assert_equivalent(caller, id, &request)?;

@@ -4,25 +4,28 @@
 //!
 //! | command | of the queue | of the exchange |
 //! |---|---|---|
-//! | queue.declare, queue.delete | configure | |
-//! | exchange.declare, exchange.delete | | configure; with an alternate exchange read, and write of that one |
-//! | queue.bind, queue.unbind | write | read |
-//! | exchange.bind, exchange.unbind | | write of the destination, read of the source |
+//! | queue.declare, queue.delete | configure; a new one with a dead-letter exchange: read | write of that one |
+//! | exchange.declare, exchange.delete | | configure; a new one with an alternate exchange: read, and write of that one |
+//! | queue.bind, queue.unbind | write | read; of type topic: read with the routing key |
+//! | exchange.bind, exchange.unbind | | write of the destination, read of the source; of type topic: read with the routing key |
 //! | queue.purge, basic.get, basic.consume | read | |
-//! | basic.publish | | write |
-//! | passive declarations, reply addresses | nothing | nothing |
+//! | basic.publish | | write; of type topic: write with each routing key |
+//! | passive declarations | any of the three | any of the three |
+//! | reply addresses | nothing | |
+//!
+//! Routing keys are free where no [topic permissions](super::access::TopicPermissions) are set for user and exchange.
 //!
 //! Whether the caller may comes before whether the thing is there, and that before whether it belongs to another
 //! connection. Nothing is changed here.
 
-use super::access::Right;
+use super::access::{Right, TopicPermissions};
 use super::equivalence::Subject;
 use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, ExchangeKind, QueueId, alternate_exchange};
 use super::names::without_line_breaks;
 use super::publish::REPLY_TO;
 use super::store::Store;
 use super::{Broker, Caller, ChannelId, VhostId};
-use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 use std::borrow::Cow;
 
 /// Queues and exchanges with names like this are the broker's.
@@ -30,6 +33,9 @@ const RESERVED_PREFIX: &[u8] = b"amq.";
 
 /// What the default exchange is called where permissions are given.
 const DEFAULT_EXCHANGE_NAME: &[u8] = b"amq.default";
+
+/// The argument of a queue that names an exchange for what it does not keep.
+const DEAD_LETTER_EXCHANGE: &[u8] = b"x-dead-letter-exchange";
 
 /// What an address of a reply consumer starts with.
 const REPLY_ADDRESS_PREFIX: &[u8] = b"amq.rabbitmq.reply-to.";
@@ -39,6 +45,14 @@ pub(super) enum Found {
     Queue(QueueId),
     /// A reply address, or what stands for one.
     ReplyAddress(ShortString),
+}
+
+/// An exchange that may be published to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExchangeToPublish {
+    pub id: ExchangeId,
+    /// With any other routing key, too, as long as the epoch lasts.
+    pub with_any_key: bool,
 }
 
 /// An exchange that is to be declared.
@@ -68,6 +82,11 @@ fn refuse_reserved(kind: &str, name: &[u8]) -> Result<(), AmqpError> {
     }
     let name = String::from_utf8_lossy(name);
     Err(refused(ReplyCode::AccessRefused, format!("{kind} name '{name}' contains reserved prefix 'amq.*'")))
+}
+
+/// With neither a queue's name nor a key the key is the queue's name (AMQP 0-9-1, queue.bind).
+pub(super) fn meant_key<'a>(queue: &[u8], routing_key: &'a [u8], queue_name: &'a [u8]) -> &'a [u8] {
+    if queue.is_empty() && routing_key.is_empty() { queue_name } else { routing_key }
 }
 
 /// The names of a binding's two ends, as they are meant.
@@ -127,6 +146,42 @@ impl<S: Store> Broker<S> {
         }
         let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
         Err(refused(ReplyCode::AccessRefused, format!("{right} access to {subject} refused for user '{user}'")))
+    }
+
+    /// Whether the caller may do anything with what has this name. It is told that it may not configure it.
+    ///
+    /// # Errors
+    /// 403.
+    fn may_somehow(&self, caller: Caller, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
+        let Caller { user, vhost, .. } = caller;
+        let place = self.vhost_place(vhost);
+        match [Right::Read, Right::Write].iter().any(|right| self.access.may(user, *right, place, name)) {
+            true => Ok(()),
+            false => self.may(caller, Right::Configure, kind, name),
+        }
+    }
+
+    /// What restricts the keys that the caller may use with an exchange: only those of type topic can be restricted.
+    fn topic_permissions(&self, caller: Caller, id: ExchangeId) -> Option<&TopicPermissions> {
+        let Caller { user, vhost, .. } = caller;
+        let exchange = self.router(vhost).exchange(id);
+        match exchange.kind {
+            ExchangeKind::Topic => self.access.topic_permissions(user, self.vhost_place(vhost), &exchange.name),
+            _ => None,
+        }
+    }
+
+    /// # Errors
+    /// 403 when the caller may not use this key so.
+    fn may_with_key(&self, caller: Caller, right: Right, id: ExchangeId, key: &[u8]) -> Result<(), AmqpError> {
+        if self.topic_permissions(caller, id).is_none_or(|permissions| permissions.allow(right, key)) {
+            return Ok(());
+        }
+        let exchange = &self.router(caller.vhost).exchange(id).name;
+        let subject = self.subject("exchange", caller.vhost, exchange);
+        let (key, user) = (String::from_utf8_lossy(key), self.user_name(caller.user));
+        let explanation = format!("{right} access to topic '{key}' in {subject} refused for user '{user}'");
+        Err(refused(ReplyCode::AccessRefused, explanation))
     }
 
     /// The queue name that a method means: that of the channel's last declared queue when it is empty.
@@ -190,13 +245,14 @@ impl<S: Store> Broker<S> {
     /// What a passive declaration asks for, and what a declaration of a reply address does.
     ///
     /// # Errors
-    /// 404, 405.
+    /// 403, 404, 405.
     pub(super) fn queue_passively(&self, caller: Caller, name: &[u8]) -> Result<Found, AmqpError> {
         let meant = &*without_line_breaks(name);
         // Line breaks don't make a reply address of a name.
         if name.starts_with(REPLY_TO) && (meant == REPLY_TO || self.is_reply_address(caller.vhost, meant)) {
             return Ok(Found::ReplyAddress(ShortString::truncated(meant)));
         }
+        self.may_somehow(caller, "queue", meant)?;
         let id = self.existing_queue(caller.vhost, meant)?;
         self.assert_not_locked(caller, id)?;
         Ok(Found::Queue(id))
@@ -211,11 +267,17 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         name: &[u8],
         made_up: Option<ShortString>,
+        arguments: &FieldTable,
     ) -> Result<(ShortString, Option<QueueId>), AmqpError> {
         refuse_reserved("queue", name)?;
         let name = made_up.unwrap_or_else(|| ShortString::truncated(name));
         self.may_with_queue(caller, Right::Configure, &name)?;
         let id = self.queue_in(caller.vhost, &name);
+        // What it would write there comes out of the queue.
+        if let (None, Some(FieldValue::LongString(exchange))) = (id, arguments.get(DEAD_LETTER_EXCHANGE)) {
+            self.may_with_queue(caller, Right::Read, &name)?;
+            self.may_with_exchange(caller, Right::Write, exchange)?;
+        }
         Ok((name, id))
     }
 
@@ -241,8 +303,9 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         queue: &[u8],
         exchange: &[u8],
+        routing_key: &[u8],
     ) -> Result<(ExchangeId, QueueId), AmqpError> {
-        let (queue, exchange) = self.names_of_queue_binding(caller, queue, exchange)?;
+        let (queue, exchange) = self.names_of_queue_binding(caller, queue, exchange, routing_key)?;
         // A missing exchange is reported first.
         let source = self.existing_exchange(caller.vhost, &exchange)?;
         Ok((source, self.existing_queue(caller.vhost, &queue)?))
@@ -257,8 +320,9 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         queue: &[u8],
         exchange: &[u8],
+        routing_key: &[u8],
     ) -> Result<Option<(ExchangeId, QueueId)>, AmqpError> {
-        let (queue, exchange) = self.names_of_queue_binding(caller, queue, exchange)?;
+        let (queue, exchange) = self.names_of_queue_binding(caller, queue, exchange, routing_key)?;
         Ok(self.exchange_in(caller.vhost, &exchange).zip(self.queue_in(caller.vhost, &queue)))
     }
 
@@ -267,7 +331,9 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         queue: &'a [u8],
         exchange: &'a [u8],
+        routing_key: &[u8],
     ) -> Result<BindingNames<'a>, AmqpError> {
+        let said = queue;
         let queue = match self.meant_queue_name(caller, queue)? {
             Cow::Borrowed(name) => without_line_breaks(name),
             // It was declared without them.
@@ -277,7 +343,15 @@ impl<S: Store> Broker<S> {
         self.may_with_queue(caller, Right::Write, &queue)?;
         refuse_default_exchange(&exchange)?;
         self.may_with_exchange(caller, Right::Read, &exchange)?;
+        self.may_bind_with(caller, &exchange, meant_key(said, routing_key, &queue))?;
         Ok((queue, exchange))
+    }
+
+    /// # Errors
+    /// 403 when the caller may not bind, or unbind, with this key. A source that is missing restricts nobody.
+    fn may_bind_with(&self, caller: Caller, source: &[u8], routing_key: &[u8]) -> Result<(), AmqpError> {
+        let source = self.exchange_in(caller.vhost, source);
+        source.map_or(Ok(()), |id| self.may_with_key(caller, Right::Read, id, routing_key))
     }
 
     /// Source and destination of a binding between exchanges that is to be made.
@@ -289,8 +363,9 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         source: &[u8],
         destination: &[u8],
+        routing_key: &[u8],
     ) -> Result<(ExchangeId, ExchangeId), AmqpError> {
-        let (source, destination) = self.names_of_exchange_binding(caller, source, destination)?;
+        let (source, destination) = self.names_of_exchange_binding(caller, source, destination, routing_key)?;
         let source = self.existing_exchange(caller.vhost, &source)?;
         Ok((source, self.existing_exchange(caller.vhost, &destination)?))
     }
@@ -304,8 +379,9 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         source: &[u8],
         destination: &[u8],
+        routing_key: &[u8],
     ) -> Result<Option<(ExchangeId, ExchangeId)>, AmqpError> {
-        let (source, destination) = self.names_of_exchange_binding(caller, source, destination)?;
+        let (source, destination) = self.names_of_exchange_binding(caller, source, destination, routing_key)?;
         Ok(self.exchange_in(caller.vhost, &source).zip(self.exchange_in(caller.vhost, &destination)))
     }
 
@@ -314,27 +390,43 @@ impl<S: Store> Broker<S> {
         caller: Caller,
         source: &'a [u8],
         destination: &'a [u8],
+        routing_key: &[u8],
     ) -> Result<BindingNames<'a>, AmqpError> {
         let (source, destination) = (without_line_breaks(source), without_line_breaks(destination));
         self.may_with_exchange(caller, Right::Write, &destination)?;
         refuse_default_exchange(&destination)?;
         refuse_default_exchange(&source)?;
         self.may_with_exchange(caller, Right::Read, &source)?;
+        self.may_bind_with(caller, &source, routing_key)?;
         Ok((source, destination))
     }
 
     /// The exchange of a publish.
     ///
     /// # Errors
-    /// 403 when the caller may not write to it or it is internal, 404.
-    pub fn exchange_to_publish(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+    /// 403 when the caller may not write to it, or not with this key, or it is internal; 404.
+    pub fn exchange_to_publish(
+        &self,
+        caller: Caller,
+        name: &[u8],
+        routing_key: &[u8],
+    ) -> Result<ExchangeToPublish, AmqpError> {
         self.may_with_exchange(caller, Right::Write, name)?;
         let id = self.existing_exchange(caller.vhost, name)?;
         if self.router(caller.vhost).exchange(id).internal {
             let subject = self.subject("exchange", caller.vhost, name);
             return Err(refused(ReplyCode::AccessRefused, format!("cannot publish to internal {subject}")));
         }
-        Ok(id)
+        self.may_publish_with(caller, id, routing_key)?;
+        Ok(ExchangeToPublish { id, with_any_key: self.topic_permissions(caller, id).is_none() })
+    }
+
+    /// Whether the caller, who may publish to this exchange, may do so with this key.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn may_publish_with(&self, caller: Caller, id: ExchangeId, routing_key: &[u8]) -> Result<(), AmqpError> {
+        self.may_with_key(caller, Right::Write, id, routing_key)
     }
 
     /// What an exchange is declared as, and the exchange if it is there.
@@ -370,10 +462,11 @@ impl<S: Store> Broker<S> {
     /// The exchange of which a passive declaration asks.
     ///
     /// # Errors
-    /// 403 for the default exchange, 404.
+    /// 403, 404.
     pub(super) fn exchange_passively(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
         let name = without_line_breaks(name);
         refuse_default_exchange(&name)?;
+        self.may_somehow(caller, "exchange", &name)?;
         self.existing_exchange(caller.vhost, &name)
     }
 

@@ -159,6 +159,11 @@ impl<S: Store> Broker<S> {
         &self.users.get(id).name
     }
 
+    /// Whether a user may put another's name on a message.
+    pub(super) fn may_impersonate(&self, id: UserId) -> bool {
+        self.users.get(id).tags.is_impersonator()
+    }
+
     /// Makes a user, or gives the one of that name another password and other tags. Says whether it is new.
     ///
     /// The name has 1 to 255 bytes.

@@ -163,7 +163,7 @@ fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Con
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
     let (attributes, extra_keys) = match last.known_attributes(properties_bytes) {
         Some(attributes) => (attributes, Vec::new()),
-        None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, broker)?,
+        None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, exchange, broker)?,
     };
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let shared_body = shared_body.as_ref();

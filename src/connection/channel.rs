@@ -56,6 +56,8 @@ pub struct LastPublish {
     pub immediate: bool,
     /// The exchange of `address`, as it still is while this epoch lasts.
     pub exchange: Option<(Epoch, ExchangeId)>,
+    /// The same, when each routing key has to be asked for. One of the two is there at most.
+    pub restricted_exchange: Option<(Epoch, ExchangeId)>,
     /// Where it went.
     pub route: KnownRoute,
     /// Property flags and list of the last message whose properties need nothing special, and what they say.

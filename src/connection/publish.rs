@@ -12,7 +12,7 @@ use super::{Connection, Context, Settings};
 use crate::broker::exchange::ExchangeId;
 use crate::broker::message::{Attributes, Content, INLINE_BODY_MAX, PROPERTIES_OFFSET, plain_attributes};
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller, ChannelId, DirectLane, Origin, Publication, Room, Target};
+use crate::broker::{Broker, Caller, ChannelId, DirectLane, ExchangeToPublish, Origin, Publication, Room, Target};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::method::basic;
 use crate::protocol::properties::BASIC_CLASS_ID;
@@ -116,12 +116,25 @@ impl LastPublish {
     ) -> Result<ExchangeId, AmqpError> {
         match self.exchange {
             Some((epoch, exchange)) if epoch == broker.epoch() => Ok(exchange),
-            _ => {
-                let exchange = broker.exchange_to_publish(caller, exchange_of(&self.address))?;
-                self.exchange = Some((broker.epoch(), exchange));
-                Ok(exchange)
-            }
+            _ => self.look_for_exchange(caller, broker),
         }
+    }
+
+    #[inline(never)]
+    fn look_for_exchange<S: Store>(&mut self, caller: Caller, broker: &Broker<S>) -> Result<ExchangeId, AmqpError> {
+        let epoch = broker.epoch();
+        let content = addressed(&self.address);
+        if let Some((known_in, exchange)) = self.restricted_exchange
+            && known_in == epoch
+        {
+            broker.may_publish_with(caller, exchange, content.routing_key())?;
+            return Ok(exchange);
+        }
+        let ExchangeToPublish { id, with_any_key } =
+            broker.exchange_to_publish(caller, content.exchange(), content.routing_key())?;
+        let known = Some((epoch, id));
+        (self.exchange, self.restricted_exchange) = if with_any_key { (known, None) } else { (None, known) };
+        Ok(id)
     }
 
     fn know(&mut self, properties: &[u8], attributes: Attributes) {
@@ -219,8 +232,11 @@ impl Connection {
         last.method_frame.clear();
         last.method_frame.extend_from_slice(wire);
         last.route.forget();
-        if last.exchange.is_some() && exchange_of(&last.address) != publish.exchange {
+        if (last.exchange.is_some() || last.restricted_exchange.is_some())
+            && addressed(&last.address).exchange() != publish.exchange
+        {
             last.exchange = None;
+            last.restricted_exchange = None;
         }
         last.mandatory = publish.mandatory;
         last.immediate = publish.immediate;
@@ -313,10 +329,10 @@ fn publish_in_lane<S: Store>(
     position
 }
 
-/// The exchange of an address.
+/// What is known of a message by its address alone.
 #[inline]
-fn exchange_of(address: &[u8]) -> &[u8] {
-    Content { address, frames: &[], header_frame_length: 0, shared_body: None }.exchange()
+fn addressed(address: &[u8]) -> Content<'_> {
+    Content { address, frames: &[], header_frame_length: 0, shared_body: None }
 }
 
 #[cfg(test)]

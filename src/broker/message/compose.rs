@@ -58,8 +58,10 @@ impl ComposedMessage {
         if size > size_max {
             return Err(oversized(size as u64, size_max));
         }
-        let exchange = broker.exchange_to_publish(caller, self.content().exchange())?;
-        let (attributes, extra_keys) = apply_rules(&mut self.frames, &mut self.header_frame_length, caller, broker)?;
+        let content = self.content();
+        let exchange = broker.exchange_to_publish(caller, content.exchange(), content.routing_key())?.id;
+        let (attributes, extra_keys) =
+            apply_rules(&mut self.frames, &mut self.header_frame_length, caller, exchange, broker)?;
         let publication = Publication { content: self.content(), attributes, mandatory: true };
         let target = Target { exchange, extra_keys: &extra_keys };
         broker.publish_from(Origin::Management { target }, caller, &publication, effects)

@@ -5,6 +5,7 @@
 
 use super::edit::{PROPERTIES_OFFSET, remove_header, replace_properties};
 use crate::broker::equivalence::type_name;
+use crate::broker::exchange::ExchangeId;
 use crate::broker::publish::REPLY_TO;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Caller, expiration};
@@ -60,11 +61,12 @@ struct PublishedProperties {
 ///
 /// # Errors
 /// 541 on the connection for properties that can't be read; 406 for a false user id, a bad expiration, a reply address
-/// without reply consumer, and CC or BCC headers that are no arrays.
+/// without reply consumer, and CC or BCC headers that are no arrays; 403 for a key of theirs that the caller may not use.
 pub fn apply_rules<S: Store>(
     frames: &mut Vec<u8>,
     header_frame_length: &mut usize,
     caller: Caller,
+    exchange: ExchangeId,
     broker: &Broker<S>,
 ) -> Result<(Attributes, Vec<ShortString>), AmqpError> {
     let properties = &frames[PROPERTIES_OFFSET..*header_frame_length - 1];
@@ -72,6 +74,7 @@ pub fn apply_rules<S: Store>(
         return Ok((attributes, Vec::new()));
     }
     let PublishedProperties { attributes, extra_keys, replaced } = special_properties(properties, caller, broker)?;
+    extra_keys.iter().try_for_each(|key| broker.may_publish_with(caller, exchange, key))?;
     if let Some(replaced) = replaced {
         *header_frame_length = replace_properties(frames, *header_frame_length, &replaced);
     }
@@ -85,8 +88,11 @@ fn special_properties<S: Store>(
     broker: &Broker<S>,
 ) -> Result<PublishedProperties, AmqpError> {
     let parsed = PropertiesRef::parse(properties).map_err(|_| PropertiesRef::malformed())?;
+    let asks_for_reply = parsed.reply_to == Some(REPLY_TO);
+    let reply_address = asks_for_reply.then(|| broker.reply_address(caller.channel)).transpose()?;
     if let Some(user_id) = parsed.user_id
         && user_id != broker.user_name(caller.user).as_bytes()
+        && !broker.may_impersonate(caller.user)
     {
         let user = broker.user_name(caller.user);
         let user_id = String::from_utf8_lossy(user_id);
@@ -100,21 +106,18 @@ fn special_properties<S: Store>(
     extra_routing_keys(&parsed, b"BCC", &mut extra_keys)?;
     let has_blind_copies =
         extra_keys.len() > copies || parsed.headers.is_some_and(|headers| headers.get(b"BCC").is_some());
-    let asks_for_reply = parsed.reply_to == Some(REPLY_TO);
     // Copied and written again they come out as `l`: several clients can't read `L`.
     let has_unsigned_longs = parsed.headers.is_some_and(|headers| headers.holds_unsigned_long());
-    let replaced = (has_blind_copies || asks_for_reply || has_unsigned_longs)
-        .then(|| {
-            let mut owned = parsed.to_owned();
-            if asks_for_reply {
-                owned.reply_to = Some(ShortString::truncated(broker.reply_address(caller.channel)?.as_bytes()));
-            }
-            remove_header(&mut owned, b"BCC");
-            let mut encoded = Vec::new();
-            owned.encode(&mut encoded);
-            Ok(encoded)
-        })
-        .transpose()?;
+    let replaced = (has_blind_copies || asks_for_reply || has_unsigned_longs).then(|| {
+        let mut owned = parsed.to_owned();
+        if let Some(address) = reply_address {
+            owned.reply_to = Some(ShortString::truncated(address.as_bytes()));
+        }
+        remove_header(&mut owned, b"BCC");
+        let mut encoded = Vec::new();
+        owned.encode(&mut encoded);
+        encoded
+    });
     Ok(PublishedProperties { attributes, extra_keys, replaced })
 }
 

@@ -112,7 +112,11 @@ fn guarded_by(guard: &Rc<RefCell<Guard>>) -> Permissions {
 }
 
 fn declare(broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Answer {
-    let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments: none() };
+    declare_with(broker, caller, name, none())
+}
+
+fn declare_with(broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8], arguments: FieldTable) -> Answer {
+    let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
     broker.declare_queue(caller, request, &mut Nobody).map(drop)
 }
 
@@ -128,8 +132,18 @@ fn consume(broker: &mut Broker<MemoryStore>, caller: Caller, queue: &[u8], consu
 }
 
 fn publish(broker: &mut Broker<MemoryStore>, caller: Caller, exchange: &str, key: &str) -> Answer {
+    publish_with(broker, caller, exchange, key, &BasicProperties::default())
+}
+
+fn publish_with(
+    broker: &mut Broker<MemoryStore>,
+    caller: Caller,
+    exchange: &str,
+    key: &str,
+    properties: &BasicProperties,
+) -> Answer {
     let (exchange, key) = (ShortString::truncated(exchange.as_bytes()), ShortString::truncated(key.as_bytes()));
-    let message = ComposedMessage::new(&exchange, &key, &BasicProperties::default(), Bytes::new());
+    let message = ComposedMessage::new(&exchange, &key, properties, Bytes::new());
     message.publish(caller, usize::MAX, broker, &mut Nobody)
 }
 
@@ -145,11 +159,25 @@ fn commands() -> Vec<Command> {
     use Right::{Configure, Read, Write};
     type Run = fn(&mut Broker<MemoryStore>, Caller) -> Answer;
     type Asks = &'static [(Right, &'static str, &'static str)];
-    let commands: [(&'static str, Run, Asks); 28] = [
+    let commands: [(&'static str, Run, Asks); 29] = [
         ("declare a new queue", |b, c| declare(b, c, b"new"), &[(Configure, "queue", "new")]),
         ("declare a queue", |b, c| declare(b, c, b"q"), &[(Configure, "queue", "q")]),
         ("declare a reply address", |b, c| declare(b, c, REPLY_TO), &[]),
-        ("ask for a queue", |b, c| b.declare_queue_passively(c, b"q", &mut Nobody).map(drop), &[]),
+        (
+            "declare a new queue with dead letters",
+            |b, c| declare_with(b, c, b"new", table("x-dead-letter-exchange", long_string("y"))),
+            &[(Configure, "queue", "new"), (Read, "queue", "new"), (Write, "exchange", "y")],
+        ),
+        (
+            "declare a new queue with dead letters to queues",
+            |b, c| declare_with(b, c, b"new", table("x-dead-letter-exchange", long_string(""))),
+            &[(Configure, "queue", "new"), (Read, "queue", "new"), (Write, "exchange", "amq.default")],
+        ),
+        (
+            "declare a queue with dead letters",
+            |b, c| declare_with(b, c, b"q", table("x-dead-letter-exchange", long_string("y"))),
+            &[(Configure, "queue", "q")],
+        ),
         (
             "delete a queue",
             |b, c| b.delete_queue(c, b"q", false, false, &mut Nobody).map(drop),
@@ -217,7 +245,6 @@ fn commands() -> Vec<Command> {
                 (Write, "exchange", "y"),
             ],
         ),
-        ("ask for an exchange", |b, c| b.declare_exchange_passively(c, b"x").map(drop), &[]),
         ("delete an exchange", |b, c| b.delete_exchange(c, b"x", false).map(drop), &[(Configure, "exchange", "x")]),
         (
             "delete an exchange that is used",
@@ -255,6 +282,199 @@ fn whoever_may_not_is_told_so_and_has_changed_nothing() {
             assert_eq!(bench.look(), before, "{}", command.what);
         }
     }
+}
+
+#[test]
+fn a_passive_declaration_needs_any_permission() {
+    use Right::{Configure, Read, Write};
+    type Run = fn(&mut Broker<MemoryStore>, Caller) -> Answer;
+    let commands: [(Run, &str, &str, bool); 4] = [
+        (|b, c| b.declare_queue_passively(c, b"q", &mut Nobody).map(drop), "queue", "q", true),
+        (|b, c| b.declare_queue_passively(c, b"nothing", &mut Nobody).map(drop), "queue", "nothing", false),
+        (|b, c| b.declare_exchange_passively(c, b"x").map(drop), "exchange", "x", true),
+        (|b, c| b.declare_exchange_passively(c, b"nothing").map(drop), "exchange", "nothing", false),
+    ];
+    for (run, kind, name, exists) in commands {
+        for mask in 0..8 {
+            let denied = [Configure, Write, Read].into_iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
+            let mut bench = Bench::new();
+            bench.deny(denied.map(|(_, right)| (right, name)));
+            let before = bench.look();
+            let answer = run(&mut bench.broker, bench.caller);
+            match mask {
+                7 => {
+                    let text =
+                        format!("configure access to {kind} '{name}' in vhost '/' refused for user 'restricted'");
+                    refused(answer, ReplyCode::AccessRefused, &text);
+                    assert_eq!(bench.look(), before, "{kind} {name}");
+                }
+                _ if exists => answer.unwrap(),
+                _ => refused(answer, ReplyCode::NotFound, &format!("no {kind} '{name}' in vhost '/'")),
+            }
+        }
+    }
+}
+
+/// What the restricted user may do with keys of `amq.topic`.
+fn restrict_topics(bench: &mut Bench, write: &str, read: &str) {
+    let user = bench.caller.user;
+    let permissions = bench.broker.topic_permissions_for(user, VHOST, write, read).unwrap();
+    bench.broker.set_topic_permissions(user, VHOST, "amq.topic".into(), permissions);
+}
+
+fn with_header(name: &'static str, keys: &[&str]) -> BasicProperties {
+    let keys = FieldValue::Array(keys.iter().map(|key| long_string(key)).collect());
+    BasicProperties { headers: Some(table(name, keys)), ..BasicProperties::default() }
+}
+
+#[test]
+fn routing_keys_of_topics_are_asked_for() {
+    let mut bench = Bench::new();
+    restrict_topics(&mut bench, "^a", "^(b|q)");
+    let caller = bench.caller;
+    bench
+        .broker
+        .bind_exchange(testing::caller(&bench.broker, ConnectionId(0)), b"amq.topic", b"y", b"c", none())
+        .unwrap();
+    let write = |key: &str| {
+        format!("write access to topic '{key}' in exchange 'amq.topic' in vhost '/' refused for user 'restricted'")
+    };
+    let read = |key: &str| {
+        format!("read access to topic '{key}' in exchange 'amq.topic' in vhost '/' refused for user 'restricted'")
+    };
+    let before = bench.look();
+    let broker = &mut bench.broker;
+    refused(publish(broker, caller, "amq.topic", "b"), ReplyCode::AccessRefused, &write("b"));
+    refused(publish(broker, caller, "amq.topic", ""), ReplyCode::AccessRefused, &write(""));
+    for header in ["CC", "BCC"] {
+        let refusal = publish_with(broker, caller, "amq.topic", "a", &with_header(header, &["a.b", "c"]));
+        refused(refusal, ReplyCode::AccessRefused, &write("c"));
+    }
+    refused(
+        broker.bind_queue(caller, b"q", b"amq.topic", b"a", none()).map(drop),
+        ReplyCode::AccessRefused,
+        &read("a"),
+    );
+    refused(
+        broker.bind_queue(caller, b"q", b"amq.topic", b"#", none()).map(drop),
+        ReplyCode::AccessRefused,
+        &read("#"),
+    );
+    refused(
+        broker.bind_queue(caller, b"noq", b"amq.topic", b"a", none()).map(drop),
+        ReplyCode::AccessRefused,
+        &read("a"),
+    );
+    refused(
+        broker.unbind_queue(caller, b"q", b"amq.topic", b"a", &none()).map(drop),
+        ReplyCode::AccessRefused,
+        &read("a"),
+    );
+    refused(
+        broker.bind_exchange(caller, b"amq.topic", b"x", b"a", none()).map(drop),
+        ReplyCode::AccessRefused,
+        &read("a"),
+    );
+    refused(
+        broker.unbind_exchange(caller, b"amq.topic", b"y", b"c", &none()).map(drop),
+        ReplyCode::AccessRefused,
+        &read("c"),
+    );
+    assert_eq!(bench.look(), before);
+
+    let broker = &mut bench.broker;
+    publish(broker, caller, "amq.topic", "a.b").unwrap();
+    publish_with(broker, caller, "amq.topic", "a", &with_header("CC", &["a.c"])).unwrap();
+    broker.bind_queue(caller, b"q", b"amq.topic", b"b.#", none()).unwrap();
+    // Without a name and a key it is the queue's name that is bound.
+    broker.bind_queue(caller, b"", b"amq.topic", b"", none()).unwrap();
+    broker.unbind_queue(caller, b"q", b"amq.topic", b"b.#", &none()).unwrap();
+    broker.bind_exchange(caller, b"amq.topic", b"x", b"b", none()).unwrap();
+    restrict_topics(&mut bench, "^a", "^b");
+    let last = bench.broker.bind_queue(caller, b"", b"amq.topic", b"", none()).map(drop);
+    refused(last, ReplyCode::AccessRefused, &read("q"));
+}
+
+#[test]
+fn topic_permissions_are_for_one_exchange_of_that_type_and_one_user() {
+    let mut bench = Bench::new();
+    restrict_topics(&mut bench, "^$", "^$");
+    let (user, caller) = (bench.caller.user, bench.caller);
+    let nothing = bench.broker.topic_permissions_for(user, VHOST, "^$", "^$").unwrap();
+    bench.broker.set_topic_permissions(user, VHOST, "x".into(), nothing);
+    let nothing = bench.broker.topic_permissions_for(user, VHOST, "^$", "^$").unwrap();
+    bench.broker.set_topic_permissions(user, VHOST, "nothing".into(), nothing);
+    let owner = testing::caller(&bench.broker, ConnectionId(0));
+    let broker = &mut bench.broker;
+    publish(broker, owner, "amq.topic", "a").unwrap();
+    publish(broker, caller, "x", "a").unwrap();
+    publish(broker, caller, "amq.direct", "a").unwrap();
+    broker.bind_queue(caller, b"q", b"x", b"a", none()).unwrap();
+    assert!(!broker.exchange_to_publish(caller, b"amq.topic", b"").unwrap().with_any_key);
+    assert!(broker.exchange_to_publish(caller, b"x", b"k").unwrap().with_any_key);
+    assert!(broker.exchange_to_publish(owner, b"amq.topic", b"k").unwrap().with_any_key);
+    // What is missing is missing, and restricts nobody.
+    let missing = "no exchange 'nothing' in vhost '/'";
+    refused(publish(broker, caller, "nothing", "a"), ReplyCode::NotFound, missing);
+    refused(broker.bind_queue(caller, b"q", b"nothing", b"a", none()).map(drop), ReplyCode::NotFound, missing);
+    broker.unbind_queue(caller, b"q", b"nothing", b"a", &none()).unwrap();
+    broker.clear_topic_permissions(user, VHOST, Some(b"amq.topic"));
+    publish(broker, caller, "amq.topic", "a").unwrap();
+}
+
+#[test]
+fn what_may_be_written_comes_before_what_is_there_and_that_before_keys() {
+    let mut bench = Bench::new();
+    restrict_topics(&mut bench, "^a", "^a");
+    let caller = bench.caller;
+    bench.deny([(Right::Write, "amq.topic"), (Right::Read, "amq.topic")]);
+    let broker = &mut bench.broker;
+    let text = |right| format!("{right} access to exchange 'amq.topic' in vhost '/' refused for user 'restricted'");
+    refused(publish(broker, caller, "amq.topic", "b"), ReplyCode::AccessRefused, &text(Right::Write));
+    let bound = broker.bind_queue(caller, b"q", b"amq.topic", b"b", none()).map(drop);
+    refused(bound, ReplyCode::AccessRefused, &text(Right::Read));
+}
+
+/// The order in which RabbitMQ 3.10.8 says what is wrong with a message, of which everything is.
+#[test]
+fn what_is_wrong_with_properties_is_said_in_an_order() {
+    let mut bench = Bench::new();
+    restrict_topics(&mut bench, "^a", "^a");
+    let caller = bench.caller;
+    let mut properties = with_header("CC", &["c"]);
+    properties.reply_to = Some(ShortString::truncated(REPLY_TO));
+    properties.user_id = Some("guest".into());
+    properties.expiration = Some("x".into());
+    let mut says = |key: &str, properties: &BasicProperties| {
+        publish_with(&mut bench.broker, caller, "amq.topic", key, properties).unwrap_err().explanation
+    };
+    let topic = |key| {
+        format!("write access to topic '{key}' in exchange 'amq.topic' in vhost '/' refused for user 'restricted'")
+    };
+    assert_eq!(says("b", &properties), topic("b"));
+    assert_eq!(says("a", &properties), "fast reply consumer does not exist");
+    properties.reply_to = None;
+    assert_eq!(says("a", &properties), "user_id property set to 'guest' but authenticated user was 'restricted'");
+    properties.user_id = None;
+    assert!(says("a", &properties).starts_with("invalid expiration 'x'"));
+    properties.expiration = None;
+    assert_eq!(says("a", &properties), topic("c"));
+}
+
+#[test]
+fn only_an_impersonator_uses_anothers_name() {
+    let mut bench = Bench::new();
+    let caller = bench.caller;
+    let of = |name: &'static str| BasicProperties { user_id: Some(name.into()), ..BasicProperties::default() };
+    publish_with(&mut bench.broker, caller, "x", "k", &of("restricted")).unwrap();
+    let text = "user_id property set to 'guest' but authenticated user was 'restricted'";
+    let before = bench.look();
+    refused(publish_with(&mut bench.broker, caller, "x", "k", &of("guest")), ReplyCode::PreconditionFailed, text);
+    assert_eq!(bench.look(), before);
+    bench.broker.set_user_tags(caller.user, Tags::new(["impersonator"]).unwrap());
+    publish_with(&mut bench.broker, caller, "x", "k", &of("guest")).unwrap();
+    bench.broker.set_user_tags(caller.user, Tags::administrator());
+    refused(publish_with(&mut bench.broker, caller, "x", "k", &of("guest")), ReplyCode::PreconditionFailed, text);
 }
 
 #[test]
@@ -445,8 +665,8 @@ fn exchanges_that_cannot_be_published_to() {
     let request = ExchangeRequest { name, kind, durable, auto_delete, internal, arguments: none() };
     broker.declare_exchange(caller, request).unwrap();
     let internal = "cannot publish to internal exchange 'inside' in vhost '/'";
-    refused(broker.exchange_to_publish(caller, b"inside").map(drop), ReplyCode::AccessRefused, internal);
+    refused(publish(&mut broker, caller, "inside", "k"), ReplyCode::AccessRefused, internal);
     let missing = "no exchange 'nox' in vhost '/'";
-    refused(broker.exchange_to_publish(caller, b"nox").map(drop), ReplyCode::NotFound, missing);
-    assert_eq!(broker.exchange_to_publish(caller, b""), Ok(DEFAULT_EXCHANGE));
+    refused(publish(&mut broker, caller, "nox", "k"), ReplyCode::NotFound, missing);
+    assert_eq!(broker.exchange_to_publish(caller, b"", b"k").unwrap().id, DEFAULT_EXCHANGE);
 }
