@@ -7,7 +7,6 @@ use super::keys::ChannelKey;
 use super::queue::Line;
 use super::store::Store;
 use super::users::{User, UserKey};
-use super::vhost::VhostKey;
 use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
 use crate::protocol::{AmqpError, ReplyCode};
 
@@ -45,15 +44,6 @@ impl ConnectionState {
             channels: Vec::new(),
         }
     }
-}
-
-/// Whose connections are meant.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Whose {
-    /// They logged in as this user.
-    User(UserKey),
-    /// They are open to this vhost.
-    Vhost(VhostKey),
 }
 
 /// What a closing connection took along.
@@ -131,12 +121,14 @@ impl<S: Store> Broker<S> {
         Caller { connection, channel, user: state.user, vhost: state.vhost }
     }
 
-    /// Whether a connection that is open belongs to somebody, or is in some vhost.
-    pub fn is_of(&self, id: ConnectionId, whose: Whose) -> bool {
-        let Some(Some(connection)) = self.connections.get(id.0 as usize) else { return false };
-        match whose {
-            Whose::User(user) => connection.user == user.id && self.user_key(user.id) == user,
-            Whose::Vhost(vhost) => connection.vhost == vhost.id && self.vhost_key(vhost.id) == vhost,
+    /// What an open connection is to be told when nobody may be on it any more: its user or its vhost was deleted.
+    pub fn why_evicted(&self, id: ConnectionId) -> Option<String> {
+        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
+        let (user, vhost) = (self.users.get(connection.user), &self.vhosts[connection.vhost]);
+        if user.is_deleted() {
+            Some(format!("user '{}' is deleted", user.name))
+        } else {
+            (!vhost.is_there()).then(|| format!("vhost '{}' is deleted", vhost.name))
         }
     }
 

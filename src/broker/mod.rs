@@ -99,7 +99,7 @@ pub use exchange_commands::ExchangeRequest;
 pub use flow::QueueCounters;
 pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
-pub use lifecycle::{ConnectionClosed, Whose};
+pub use lifecycle::ConnectionClosed;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};

@@ -34,6 +34,13 @@ pub struct User {
     pub(super) channels: usize,
 }
 
+impl User {
+    /// Nobody can log in as it any more, and whoever did is to go.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+}
+
 /// A user that may be deleted when it is asked for again, and its slot another one's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UserKey {
@@ -275,7 +282,7 @@ mod tests {
     use super::*;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, VHOST};
-    use crate::broker::{DeclareRequest, Permissions, Whose};
+    use crate::broker::{DeclareRequest, Permissions};
     use crate::protocol::FieldTable;
 
     const CLIENT: ConnectionId = ConnectionId(0);
@@ -313,12 +320,12 @@ mod tests {
         assert_eq!(declare(&mut broker).unwrap_err(), refused);
         assert_eq!((broker.find_user(b"bob"), broker.user_of(bob)), (None, None));
         assert!(broker.admit(bob, b"/").is_err());
-        assert!(broker.is_of(CLIENT, Whose::User(bob)), "whoever is to close it finds it");
+        assert_eq!(broker.why_evicted(CLIENT).as_deref(), Some("user 'bob' is deleted"));
 
         let second = make_bob(&mut broker);
         assert_ne!(second.id, bob.id, "the slot is taken as long as there is a connection");
         assert_eq!(declare(&mut broker).unwrap_err(), refused, "what the other one may is not for the first");
-        assert!(!broker.is_of(CLIENT, Whose::User(second)));
+        assert!(broker.why_evicted(CLIENT).is_some());
         broker.census();
         broker.close_connection(CLIENT, &mut Nobody);
 

@@ -237,6 +237,9 @@ impl<S: Store> Hub<S> {
     /// Bytes arrived, following those of the last call (and the partial frame that the caller took).
     #[inline]
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        if self.evictions.are_pending() {
+            self.evict_if_meant(id);
+        }
         let mut context = self.ground.context();
         let member = self.connections.member(id);
         member.connection.receive(bytes, &mut context);

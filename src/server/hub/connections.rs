@@ -29,6 +29,11 @@ impl Connections {
         self.members.len()
     }
 
+    /// One past the last slot that may be taken.
+    pub(super) fn slots(&self) -> usize {
+        self.members.capacity()
+    }
+
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.members.get(id.0 as usize).map(|member| &member.connection)
     }

@@ -1,83 +1,85 @@
 //! Deleted users and vhosts: their connections are closed, and what was in a vhost goes, a slice in each turn.
 //!
-//! Whoever is still connected can do nothing meanwhile: the broker took all permissions away when it deleted the user or
-//! the vhost. So it doesn't matter when a connection's turn comes.
+//! A connection whose turn has not come is closed before anything is done of what it sends: to clients, all are closed at
+//! once.
 
-use super::Hub;
+use super::{Connections, Hub};
 use crate::broker::store::Store;
-use crate::broker::{ConnectionId, Done, UserId, VhostId, Whose};
+use crate::broker::{ConnectionId, Done, UserId, VhostId, VhostKey};
 use crate::connection::Connection;
 use std::collections::VecDeque;
 
 /// Slots of connections that one turn looks at.
 const SLOTS_PER_TURN: usize = 256;
 
-/// Those whose connections are still to be closed.
+/// What is still to be done of deletions.
 #[derive(Default)]
 pub(super) struct Evictions {
-    pending: VecDeque<Eviction>,
-}
-
-struct Eviction {
-    whose: Whose,
-    /// What clients are told.
-    explanation: String,
-    /// The slots of connections before it were looked at. Nobody comes into those: the name is gone.
+    /// The slot of a connection that is looked at next.
     next_slot: usize,
+    /// Slots to look at until all were looked at since the last deletion.
+    slots_left: usize,
+    /// Those whose queues and exchanges are still there.
+    vhosts: VecDeque<VhostKey>,
 }
 
 impl Evictions {
     pub fn are_pending(&self) -> bool {
-        !self.pending.is_empty()
+        self.slots_left > 0 || !self.vhosts.is_empty()
+    }
+
+    /// Everybody who is connected is to be looked at.
+    fn look_at_all(&mut self, connections: &Connections) {
+        self.slots_left = connections.slots();
+    }
+
+    /// The next slots to look at.
+    fn take_slots(&mut self, connections: &Connections) -> (usize, usize) {
+        if self.next_slot >= connections.slots() {
+            self.next_slot = 0;
+        }
+        let (from, count) = (self.next_slot, self.slots_left.min(SLOTS_PER_TURN));
+        self.slots_left -= count.min(connections.slots() - from);
+        self.next_slot += count;
+        (from, count)
     }
 }
 
 impl<S: Store> Hub<S> {
     /// Deletes a user; its connections are closed in the turns that follow.
     pub fn delete_user(&mut self, id: UserId) -> Done<()> {
-        let broker = &mut self.ground.broker;
-        let (key, name) = (broker.user_key(id), broker.user_name(id));
-        let explanation = format!("user '{name}' is deleted");
-        let deleted = broker.delete_user(id);
-        self.evict(Whose::User(key), explanation);
-        deleted
+        self.evictions.look_at_all(&self.connections);
+        self.ground.broker.delete_user(id)
     }
 
     /// Deletes a vhost; its connections are closed in the turns that follow, and then everything goes that was in it.
     pub fn delete_vhost(&mut self, id: VhostId) -> Done<()> {
-        let broker = &mut self.ground.broker;
-        let explanation = format!("vhost '{}' is deleted", broker.vhost_name(id));
-        let deleted = broker.delete_vhost(id);
-        self.evict(Whose::Vhost(deleted.value), explanation);
-        deleted.map(drop)
+        let deleted = self.ground.broker.delete_vhost(id);
+        self.evictions.look_at_all(&self.connections);
+        self.evictions.vhosts.push_back(deleted.value);
+        deleted.map(|_| ())
     }
 
-    fn evict(&mut self, whose: Whose, explanation: String) {
-        self.evictions.pending.push_back(Eviction { whose, explanation, next_slot: 0 });
+    /// Closes a connection that is to be closed, and has something to say before its turn comes.
+    #[cold]
+    pub(super) fn evict_if_meant(&mut self, id: ConnectionId) {
+        if let Some(explanation) = self.ground.broker.why_evicted(id) {
+            self.force_close(id, &explanation);
+        }
     }
 
-    /// Goes on with the one who waits for longest.
+    /// Does a slice of what is still to be done.
     pub(super) fn go_on_evicting(&mut self) {
-        let Some(eviction) = self.evictions.pending.front_mut() else { return };
-        let (connections, next) = self.connections.page(eviction.next_slot, SLOTS_PER_TURN);
-        let whose = eviction.whose;
-        let are_meant = |id: &ConnectionId| self.ground.broker.is_of(*id, whose);
-        let meant: Vec<ConnectionId> = connections.map(Connection::id).filter(are_meant).collect();
-        eviction.next_slot = next.unwrap_or(usize::MAX);
-        let explanation = std::mem::take(&mut eviction.explanation);
-        meant.into_iter().for_each(|id| self.force_close(id, &explanation));
-        let is_over = match whose {
-            _ if next.is_some() => false,
-            Whose::User(_) => true,
-            Whose::Vhost(vhost) => {
-                let ground = &mut self.ground;
-                ground.broker.clear_vhost(vhost, &mut ground.outboxes)
-            }
-        };
-        let eviction = self.evictions.pending.front_mut().expect("nobody is taken out but here");
-        eviction.explanation = explanation;
-        if is_over {
-            self.evictions.pending.pop_front();
+        if self.evictions.slots_left > 0 {
+            let (from, count) = self.evictions.take_slots(&self.connections);
+            let (connections, _) = self.connections.page(from, count);
+            let ids: Vec<ConnectionId> = connections.map(Connection::id).collect();
+            ids.into_iter().for_each(|id| self.evict_if_meant(id));
+        }
+        if let Some(&vhost) = self.evictions.vhosts.front()
+            && self.ground.broker.clear_vhost(vhost, &mut self.ground.outboxes)
+        {
+            self.evictions.vhosts.pop_front();
         }
     }
 }
