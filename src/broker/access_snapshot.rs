@@ -21,10 +21,14 @@ pub struct UserSnapshot {
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct VhostSnapshot {
+    /// By which its queues' figures know it.
+    pub id: VhostId,
     pub name: Arc<str>,
     pub attributes: VhostAttributes,
     /// Queues that can be named.
     pub queues: usize,
+    /// Predeclared ones included.
+    pub exchanges: usize,
     /// Connections that are open.
     pub connections: usize,
 }
@@ -62,12 +66,12 @@ impl<S: Store> Broker<S> {
 
     pub fn snapshot_vhosts(&self, from: PageStart) -> Page<VhostSnapshot> {
         Page::of_slots(from, self.vhosts.slots(), |slots| {
-            slots.filter_map(|slot| self.vhosts.in_slot(slot)).map(|(_, vhost)| copy_vhost(vhost)).collect()
+            slots.filter_map(|slot| self.vhosts.in_slot(slot)).map(|(id, vhost)| copy_vhost(id, vhost)).collect()
         })
     }
 
     pub fn snapshot_vhost(&self, id: VhostId) -> VhostSnapshot {
-        copy_vhost(&self.vhosts[id])
+        copy_vhost(id, &self.vhosts[id])
     }
 
     /// The names of the vhosts that a user may enter.
@@ -140,11 +144,13 @@ impl<S: Store> Broker<S> {
     }
 }
 
-fn copy_vhost(vhost: &Vhost) -> VhostSnapshot {
+fn copy_vhost(id: VhostId, vhost: &Vhost) -> VhostSnapshot {
     VhostSnapshot {
+        id,
         name: Arc::clone(&vhost.name),
         attributes: vhost.attributes.clone(),
         queues: vhost.router().queue_count(),
+        exchanges: vhost.router().exchange_count(),
         connections: vhost.connections,
     }
 }

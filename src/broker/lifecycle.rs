@@ -9,6 +9,7 @@ use super::store::Store;
 use super::users::{User, UserKey};
 use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
 use crate::protocol::{AmqpError, ReplyCode};
+use std::sync::Arc;
 
 /// What the broker knows of a connection.
 pub(super) struct ConnectionState {
@@ -130,6 +131,12 @@ impl<S: Store> Broker<S> {
         } else {
             (!vhost.is_there()).then(|| format!("vhost '{}' is deleted", vhost.name))
         }
+    }
+
+    /// The name of the vhost that a connection is open to, if it is open.
+    pub fn vhost_of(&self, id: ConnectionId) -> Option<Arc<str>> {
+        let connection = self.connections.get(id.0 as usize)?.as_ref()?;
+        Some(Arc::clone(&self.vhosts[connection.vhost].name))
     }
 
     /// Whether anything consumes on this connection.

@@ -85,6 +85,7 @@ impl<T> Page<T> {
 pub struct QueueFigures {
     /// No other queue has had it, whatever its name.
     pub serial: u64,
+    pub vhost: VhostId,
     /// Messages that wait, in memory or on disk.
     pub messages_ready: usize,
     /// Messages given to clients and not settled.
@@ -364,6 +365,7 @@ impl<S: Store> Broker<S> {
 fn figures_of(queue: &Queue) -> QueueFigures {
     QueueFigures {
         serial: queue.serial,
+        vhost: queue.properties.vhost,
         messages_ready: queue.backlog.len(),
         messages_unacknowledged: queue.ledger.unacknowledged(),
         counters: *queue.ledger.counters(),

@@ -161,6 +161,11 @@ impl<S: Store> Broker<S> {
         self.user_of(key).map(|id| self.users.get(id))
     }
 
+    /// A user that is there, or whose connections are.
+    pub fn user_at(&self, id: UserId) -> &User {
+        self.users.get(id)
+    }
+
     /// The name of a user that is there, or whose connections are.
     pub fn user_name(&self, id: UserId) -> &str {
         &self.users.get(id).name

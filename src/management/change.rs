@@ -1,6 +1,7 @@
 //! What management may have changed: the commands that AMQP has, and closing a connection.
 //!
 //! A change carries where its answer goes. What lasts is answered when the disk has it; what is refused changed nothing.
+//! Whoever asks for one needs the permissions that AMQP asks for.
 
 use super::Reply;
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
@@ -9,6 +10,14 @@ use std::net::SocketAddr;
 
 /// Something that is to be otherwise, or somewhere else: getting messages is one, too.
 pub enum Change {
+    /// In the virtual host of that name.
+    InVhost { vhost: Box<str>, change: VhostChange },
+    /// Answers whether there was such a connection.
+    CloseConnection { peer: SocketAddr, local: SocketAddr, reason: String, reply: Reply<bool> },
+}
+
+/// A change in a virtual host, of those that AMQP has.
+pub enum VhostChange {
     /// Answers whether the queue is new.
     DeclareQueue {
         name: ShortString,
@@ -52,13 +61,6 @@ pub enum Change {
     Get {
         get: GetSpec,
         reply: Reply<Result<Vec<GotMessage>, AmqpError>>,
-    },
-    /// Answers whether there was such a connection.
-    CloseConnection {
-        peer: SocketAddr,
-        local: SocketAddr,
-        reason: String,
-        reply: Reply<bool>,
     },
 }
 

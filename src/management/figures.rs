@@ -30,23 +30,38 @@ fn lengths(ready: usize, unacknowledged: usize) -> [(&'static str, u64); LENGTHS
     ]
 }
 
+const QUEUE_FIGURE_NAMES: [&str; QUEUE_FIGURES] = [
+    "messages",
+    "messages_ready",
+    "messages_unacknowledged",
+    "publish",
+    "deliver",
+    "deliver_no_ack",
+    "get",
+    "get_no_ack",
+    "deliver_get",
+    "redeliver",
+    "ack",
+];
+
 pub fn queue_figures(figures: &QueueFigures) -> [(&'static str, u64); QUEUE_FIGURES] {
     let QueueFigures { messages_ready, messages_unacknowledged, counters, .. } = figures;
     let &QueueCounters { delivered_manual_ack, delivered_auto_ack, got_manual_ack, got_auto_ack, .. } = counters;
-    let [messages, ready, unacknowledged] = lengths(*messages_ready, *messages_unacknowledged);
-    [
+    let [messages, ready, unacknowledged] = lengths(*messages_ready, *messages_unacknowledged).map(|(_, value)| value);
+    let values = [
         messages,
         ready,
         unacknowledged,
-        ("publish", counters.published),
-        ("deliver", delivered_manual_ack),
-        ("deliver_no_ack", delivered_auto_ack),
-        ("get", got_manual_ack),
-        ("get_no_ack", got_auto_ack),
-        ("deliver_get", delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack),
-        ("redeliver", counters.redelivered),
-        ("ack", counters.acknowledged),
-    ]
+        counters.published,
+        delivered_manual_ack,
+        delivered_auto_ack,
+        got_manual_ack,
+        got_auto_ack,
+        delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack,
+        counters.redelivered,
+        counters.acknowledged,
+    ];
+    std::array::from_fn(|index| (QUEUE_FIGURE_NAMES[index], values[index]))
 }
 
 pub fn overview_figures(overview: &Overview) -> [(&'static str, u64); OVERVIEW_FIGURES] {
@@ -75,4 +90,38 @@ pub fn overview_figures(overview: &Overview) -> [(&'static str, u64); OVERVIEW_F
 
 pub fn connection_figures(figures: &ConnectionFigures) -> [(&'static str, u64); CONNECTION_FIGURES] {
     [("recv_oct", figures.received_bytes), ("send_oct", figures.sent_bytes)]
+}
+
+/// The figures of several queues together, and their rates as far as they are known.
+#[derive(Default)]
+pub struct QueueSums {
+    figures: [u64; QUEUE_FIGURES],
+    rates: [f64; QUEUE_FIGURES],
+}
+
+impl QueueSums {
+    pub fn add(&mut self, queue: &QueueFigures, rates: Option<[f64; QUEUE_FIGURES]>) {
+        let figures = queue_figures(queue).map(|(_, figure)| figure);
+        self.add_sums(&Self { figures, rates: rates.unwrap_or_default() });
+    }
+
+    pub fn add_sums(&mut self, other: &Self) {
+        self.figures.iter_mut().zip(other.figures).for_each(|(sum, figure)| *sum += figure);
+        self.rates.iter_mut().zip(other.rates).for_each(|(sum, rate)| *sum += rate);
+    }
+
+    /// Puts lengths into a shape, and what was counted into its `message_stats`.
+    pub fn put(&self, shape: &mut Value) {
+        let (lengths, stats) = self.named();
+        put(shape, &lengths, Some(&self.rates[..LENGTHS]));
+        shape["message_stats"] = json!({});
+        put(&mut shape["message_stats"], &stats, Some(&self.rates[LENGTHS..]));
+    }
+
+    /// Lengths, and counters.
+    fn named(&self) -> (Vec<(&'static str, u64)>, Vec<(&'static str, u64)>) {
+        let mut lengths: Vec<_> = QUEUE_FIGURE_NAMES.into_iter().zip(self.figures).collect();
+        let stats = lengths.split_off(LENGTHS);
+        (lengths, stats)
+    }
 }

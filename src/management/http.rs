@@ -1,21 +1,20 @@
-//! Who may ask, and answers and errors in RabbitMQ's form.
+//! Answers and errors in RabbitMQ's form.
 
 use super::App;
-use super::line::Unanswered;
+use super::line::{Declined, Refusal};
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, FromRequest, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What browsers show when they ask for a password.
 const CHALLENGE: &str = "Basic realm=\"Leveret Management\"";
+/// What is said where permissions don't suffice and RabbitMQ doesn't say which.
+const ACCESS_REFUSED: &str = "Access refused.";
 
 /// Why a request came to nothing.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,6 +25,11 @@ pub enum ApiError {
     BadRequest(String),
     /// 400 with an error of its own name.
     Named(&'static str, String),
+    /// 400 with an Erlang term for a reason, as JSON.
+    Term(Value),
+    /// 401: nobody of that name and password.
+    LoginFailed,
+    /// 401: somebody, who may not have this.
     NotAuthorised(String),
     /// The body of the request was too long in coming.
     TooSlow,
@@ -55,33 +59,41 @@ impl ApiError {
     pub fn of_definition(error: AmqpError) -> Self {
         match error.code {
             ReplyCode::NotFound => Self::Missing(error.explanation),
-            ReplyCode::AccessRefused => Self::NotAuthorised("Access refused.".to_owned()),
+            ReplyCode::AccessRefused => Self::NotAuthorised(ACCESS_REFUSED.to_owned()),
             _ => Self::BadRequest(error.explanation),
         }
     }
 }
 
-impl From<Unanswered> for ApiError {
-    fn from(_: Unanswered) -> Self {
-        Self::Unavailable
+impl From<Declined> for ApiError {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::Unanswered => Self::Unavailable,
+            Declined::Refused(Refusal::NoSuchUser) => Self::LoginFailed,
+            Declined::Refused(Refusal::NotAdministrator) => Self::NotAuthorised("Not administrator user".to_owned()),
+            Declined::Refused(Refusal::NoSuchVhost) => Self::Missing("vhost_not_found".to_owned()),
+            Declined::Refused(Refusal::VhostClosed) => Self::NotAuthorised(ACCESS_REFUSED.to_owned()),
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let is_stranger = self == Self::LoginFailed;
         let (status, error, reason) = match self {
-            Self::NotFound => (StatusCode::NOT_FOUND, "Object Not Found", "Not Found".to_owned()),
-            Self::Missing(reason) => (StatusCode::NOT_FOUND, "not_found", reason),
-            Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
-            Self::Named(error, reason) => (StatusCode::BAD_REQUEST, error, reason),
-            Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", reason),
-            Self::TooSlow => {
-                (StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not come in time".to_owned())
-            }
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the broker is busy".to_owned()),
+            Self::NotFound => (StatusCode::NOT_FOUND, "Object Not Found", json!("Not Found")),
+            Self::Missing(reason) => (StatusCode::NOT_FOUND, "not_found", json!(reason)),
+            Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, "bad_request", json!(reason)),
+            Self::Named(error, reason) => (StatusCode::BAD_REQUEST, error, json!(reason)),
+            Self::Term(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
+            Self::LoginFailed => (StatusCode::UNAUTHORIZED, "not_authorized", json!("Login failed")),
+            Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", json!(reason)),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout", json!("the body did not come in time")),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", json!("the broker is busy")),
         };
         let mut response = json_response(status, &json!({ "error": error, "reason": reason }));
-        if status == StatusCode::UNAUTHORIZED {
+        // Another password is asked for where this one was wrong, not where it was right.
+        if is_stranger {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         response
@@ -119,23 +131,6 @@ pub fn exchange_name(text: &str) -> Result<ShortString, ApiError> {
     name(if text == "amq.default" { "" } else { text })
 }
 
-/// Lets only those in who know the user's password, and may come from where they are.
-pub async fn authenticate(
-    State(app): State<Arc<App>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let authorization = request.headers().get(header::AUTHORIZATION);
-    if authorization.is_some_and(|value| is_allowed(&app, value.as_bytes(), peer.ip())) {
-        return next.run(request).await;
-    }
-    if authorization.is_some() {
-        log::warn!("management: {peer}: login refused");
-    }
-    ApiError::NotAuthorised("Login failed".to_owned()).into_response()
-}
-
 /// Takes in the body of a request, whose size and time have limits, before anything is done about it.
 pub async fn receive_body(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
@@ -152,37 +147,9 @@ pub async fn receive_body(State(app): State<Arc<App>>, request: Request, next: N
     }
 }
 
-fn is_allowed(app: &App, authorization: &[u8], peer: IpAddr) -> bool {
-    let Some((user, password)) = basic_credentials(authorization) else { return false };
-    (app.settings.allows)(&user, &password, peer)
-}
-
-/// User and password of `Basic` authorization (RFC 7617).
-fn basic_credentials(authorization: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (scheme, encoded) = authorization.split_at_checked("Basic ".len())?;
-    if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return None;
-    }
-    let mut decoded = STANDARD.decode(encoded.trim_ascii()).ok()?;
-    let colon = decoded.iter().position(|byte| *byte == b':')?;
-    let password = decoded.split_off(colon + 1);
-    decoded.pop();
-    Some((decoded, password))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_are_split_at_the_first_colon() {
-        let pair = |user: &str, password: &str| Some((user.as_bytes().to_vec(), password.as_bytes().to_vec()));
-        assert_eq!(basic_credentials(b"Basic Z3Vlc3Q6Z3Vlc3Q="), pair("guest", "guest"));
-        assert_eq!(basic_credentials(b"basic YTpiOmM="), pair("a", "b:c"));
-        for wrong in [&b""[..], b"Basic", b"Basic !", b"Bearer Z3Vlc3Q6Z3Vlc3Q=", b"Basic Z3Vlc3Q="] {
-            assert_eq!(basic_credentials(wrong), None, "{wrong:?}");
-        }
-    }
 
     #[test]
     fn exceptions_keep_their_code_only_where_rabbitmq_does() {

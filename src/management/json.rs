@@ -87,6 +87,10 @@ pub fn short_string(text: &str, what: &str) -> Result<ShortString, ApiError> {
     ShortString::new(text.as_bytes()).ok_or_else(|| ApiError::BadRequest(format!("{what} is longer than 255 bytes")))
 }
 
+pub fn is_base64(text: &str) -> bool {
+    STANDARD.decode(text).is_ok()
+}
+
 pub fn properties(properties: &BasicProperties) -> Value {
     let mut object = Map::new();
     let strings = [

@@ -6,6 +6,7 @@ use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 500;
@@ -31,6 +32,24 @@ fn with_columns(parameters: &HashMap<String, String>, row: Value) -> Value {
 fn columns(parameters: &HashMap<String, String>) -> Vec<String> {
     let columns = parameters.get("columns").map(String::as_str).unwrap_or_default();
     columns.split(',').filter(|column| !column.is_empty()).map(str::to_owned).collect()
+}
+
+/// What a row is found by, and sorted by if nothing else was asked for.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowName {
+    vhost: Option<Arc<str>>,
+    name: String,
+}
+
+impl RowName {
+    /// The name of something that is in no virtual host.
+    pub fn plain(name: impl Into<String>) -> Self {
+        Self { vhost: None, name: name.into() }
+    }
+
+    pub fn in_vhost(vhost: &Arc<str>, name: impl Into<String>) -> Self {
+        Self { vhost: Some(vhost.clone()), name: name.into() }
+    }
 }
 
 /// What was asked of a list.
@@ -105,10 +124,10 @@ impl ListQuery {
     }
 
     /// The answer for `rows`, of which each is made JSON by `shape` only when it is needed: there may be very many.
-    pub fn answer<T>(&self, mut rows: Vec<T>, name: impl Fn(&T) -> String, shape: impl Fn(&T) -> Value) -> ApiResult {
+    pub fn answer<T>(&self, mut rows: Vec<T>, name: impl Fn(&T) -> RowName, shape: impl Fn(&T) -> Value) -> ApiResult {
         let total = rows.len();
         if let Some(Page { names: Some(names), .. }) = &self.page {
-            rows.retain(|row| names.is_match(&name(row)));
+            rows.retain(|row| names.is_match(&name(row).name));
         }
         match &self.sort {
             Some(column) => rows.sort_by_cached_key(|row| SortKey(value_at(&shape(row), column).clone())),
@@ -255,7 +274,7 @@ mod tests {
         let shaped = RefCell::new(Vec::new());
         query(parameters)?.answer(
             rows.to_vec(),
-            |row| (*row).to_owned(),
+            |row| RowName::plain(*row),
             |row| {
                 shaped.borrow_mut().push(*row);
                 json!(row)

@@ -7,9 +7,12 @@
 //! |---|---|
 //! | `line` | the line to the loop |
 //! | `question` | what may be asked, and what it is told |
-//! | `change` | what may be changed |
+//! | `change` | what may be changed, by whom the permissions of AMQP let |
+//! | `order` | what administrators may have changed: users, virtual hosts, permissions, limits |
 //! | `door` | connections: how many, and how long they may take |
-//! | `http` | who may ask; errors and answers in RabbitMQ's form |
+//! | `admission` | who is let in, and as whom |
+//! | `visit` | what a visitor may have |
+//! | `http` | errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
 //! | `json` | AMQP's tables and properties as JSON and back |
 //! | `shapes` | what a queue, exchange, … looks like in JSON |
@@ -17,6 +20,7 @@
 //! | `routes` | the paths of the API |
 //! | `page` | the page for people at `/` |
 
+mod admission;
 mod change;
 mod door;
 mod figures;
@@ -24,22 +28,31 @@ mod http;
 mod json;
 mod line;
 mod listing;
+mod order;
 mod page;
 mod question;
 mod rates;
 mod routes;
 mod sampler;
 mod shapes;
+mod visit;
 
-pub use change::{BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes};
+pub use change::{
+    BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes, VhostChange,
+};
 pub use door::Limits;
-pub use line::{Command, Line, line};
-pub use question::{ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question};
+pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
+pub use order::{LastAdministrator, NowhereToBe, Order, UserLimitChange, UserPlace, VhostLimitChange};
+pub use question::{
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Known, Overview, Question, Sight,
+    VhostQuestion, Visitor,
+};
 
 use crate::reactor::Clock;
+use admission::Passwords;
 use rates::Rates;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
@@ -49,15 +62,14 @@ pub type Reply<T> = oneshot::Sender<T>;
 /// The version of RabbitMQ whose API this is.
 const COMPATIBLE_VERSION: &str = "3.13.7";
 
-/// Decides who may log in: user, password, and where they come from.
-pub type Allows = Box<dyn Fn(&[u8], &[u8], IpAddr) -> bool + Send + Sync>;
+/// Bytes that nobody can guess.
+pub type Chance = Box<dyn Fn() -> io::Result<[u8; 16]> + Send + Sync>;
 
 pub struct Settings {
-    pub vhost: String,
     pub node: String,
-    /// The one user there is.
-    pub user: String,
-    pub allows: Allows,
+    /// Users that may come from this machine only.
+    pub loopback_users: Vec<String>,
+    pub chance: Chance,
     pub amqp_addresses: Vec<SocketAddr>,
     pub clock: Clock,
     /// Descriptors that the process may open.
@@ -71,6 +83,7 @@ struct App {
     settings: Settings,
     address: SocketAddr,
     rates: Mutex<Rates>,
+    passwords: Passwords,
 }
 
 impl App {
@@ -95,10 +108,14 @@ impl App {
 /// # Errors
 /// When the system refuses the thread or its runtime.
 pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One thread beside it hashes passwords: who guesses them waits for the others who do.
+    let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).build()?;
     listener.set_nonblocking(true)?;
     let limits = settings.limits;
-    let app = Arc::new(App { line, settings, address: listener.local_addr()?, rates: Mutex::new(Rates::new()) });
+    let passwords = Passwords::new((settings.chance)()?, (settings.chance)()?);
+    let (address, rates) = (listener.local_addr()?, Mutex::new(Rates::new()));
+    let app = Arc::new(App { line, settings, address, rates, passwords });
     let serve = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;

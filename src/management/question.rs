@@ -3,18 +3,33 @@
 //! A question changes nothing. It carries where its answer goes.
 
 use super::Reply;
-use crate::broker::Totals;
+use crate::access::{PasswordHash, Tags};
+use crate::broker::access_snapshot::{PermissionsSnapshot, TopicPermissionsSnapshot, UserSnapshot, VhostSnapshot};
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueFigures, QueueSnapshot,
     TotalsSnapshot,
 };
+use crate::broker::{Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What is there, and how it is. Lists come a page at a time, from a slot on.
 pub enum Question {
+    /// Who somebody is that wants to be let in.
+    WhoIs {
+        name: Vec<u8>,
+        /// The virtual host that it is about.
+        vhost: Option<Box<str>>,
+        reply: Reply<Option<Known>>,
+    },
     Overview(Reply<Overview>),
+    /// What is in the virtual host of that name.
+    InVhost {
+        vhost: Box<str>,
+        question: VhostQuestion,
+    },
     Queues {
         from: PageStart,
         reply: Reply<Page<Held<QueueSnapshot>>>,
@@ -24,29 +39,13 @@ pub enum Question {
         from: PageStart,
         reply: Reply<Page<QueueFigures>>,
     },
-    Queue {
-        name: ShortString,
-        reply: Reply<Option<Held<QueueSnapshot>>>,
-    },
     Exchanges {
         from: PageStart,
         reply: Reply<Page<ExchangeSnapshot>>,
     },
-    Exchange {
-        name: ShortString,
-        reply: Reply<Option<ExchangeSnapshot>>,
-    },
     Bindings {
         from: PageStart,
         reply: Reply<Page<BindingSnapshot>>,
-    },
-    BindingsToQueue {
-        name: ShortString,
-        reply: Reply<Vec<BindingSnapshot>>,
-    },
-    BindingsToExchange {
-        name: ShortString,
-        reply: Reply<Vec<BindingSnapshot>>,
     },
     Connections {
         from: PageStart,
@@ -65,11 +64,92 @@ pub enum Question {
         from: PageStart,
         reply: Reply<Page<Held<ConsumerSnapshot>>>,
     },
+    Vhosts {
+        from: PageStart,
+        reply: Reply<Page<VhostSnapshot>>,
+    },
+    /// The names of those that the asker may enter.
+    OpenVhosts {
+        from: PageStart,
+        reply: Reply<Page<Arc<str>>>,
+    },
+    Users {
+        from: PageStart,
+        reply: Reply<Page<UserSnapshot>>,
+    },
+    User {
+        name: ShortString,
+        reply: Reply<Option<UserSnapshot>>,
+    },
+    Permissions {
+        from: PageStart,
+        reply: Reply<Page<PermissionsSnapshot>>,
+    },
+    TopicPermissions {
+        from: PageStart,
+        reply: Reply<Page<TopicPermissionsSnapshot>>,
+    },
+}
+
+/// What is in a virtual host.
+pub enum VhostQuestion {
+    Itself(Reply<VhostSnapshot>),
+    Queue {
+        name: ShortString,
+        reply: Reply<Option<Held<QueueSnapshot>>>,
+    },
+    Exchange {
+        name: ShortString,
+        reply: Reply<Option<ExchangeSnapshot>>,
+    },
+    BindingsToQueue {
+        name: ShortString,
+        reply: Reply<Vec<BindingSnapshot>>,
+    },
+    BindingsToExchange {
+        name: ShortString,
+        reply: Reply<Vec<BindingSnapshot>>,
+    },
     ConsumersOfQueue {
         queue: ShortString,
         from: PageStart,
         reply: Reply<Page<Held<ConsumerSnapshot>>>,
     },
+    /// `None`: the user may not enter it, or there is no such user.
+    PermissionsOf {
+        user: ShortString,
+        reply: Reply<Option<PermissionsSnapshot>>,
+    },
+    TopicPermissionsOf {
+        user: ShortString,
+        reply: Reply<Vec<TopicPermissionsSnapshot>>,
+    },
+}
+
+/// Somebody of whom it is known how to check that it is them.
+pub struct Known {
+    pub visitor: Visitor,
+    pub password: Arc<PasswordHash>,
+}
+
+/// Somebody who is let in for one request.
+#[derive(Clone)]
+pub struct Visitor {
+    pub user: UserKey,
+    pub name: Arc<str>,
+    pub tags: Arc<Tags>,
+    /// The virtual host that the request is about, if it is about one.
+    pub vhost: Option<(Box<str>, Sight)>,
+}
+
+/// What somebody sees of a virtual host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// There is none of that name.
+    Missing,
+    /// There is one that the user may not enter.
+    Closed,
+    Open,
 }
 
 /// How many of everything, and how the node is.
@@ -140,6 +220,8 @@ pub struct ConnectionFigures {
 
 pub struct ConnectionSnapshot {
     pub label: ConnectionLabel,
+    /// `None` when it is closing.
+    pub vhost: Option<Arc<str>>,
     pub state: ConnectionState,
     /// Those that are open, or wait for the client's close-ok.
     pub channels: usize,

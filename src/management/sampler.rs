@@ -4,7 +4,7 @@
 //! look that the loop has no time for is left out.
 
 use super::figures::{connection_figures, overview_figures, queue_figures};
-use super::line::Unanswered;
+use super::line::{Asker, Declined};
 use super::question::Question;
 use super::rates::{ConnectionKey, Rates, SAMPLE_INTERVAL_MS};
 use super::{App, Reply};
@@ -28,8 +28,8 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-async fn look(app: &App) -> Result<(), Unanswered> {
-    let overview = app.line.ask(Question::Overview).await?;
+async fn look(app: &App) -> Result<(), Declined> {
+    let overview = app.line.ask(Asker::Management, Question::Overview).await?;
     let began_ms = app.now_ms();
     app.rates().add_overview(began_ms, values(overview_figures(&overview)));
     let things = overview.totals.queues + overview.connections;
@@ -53,10 +53,10 @@ async fn look_at_each<T>(
     app: &App,
     question: impl Fn(PageStart, Reply<Page<T>>) -> Question,
     add: impl Fn(&mut Rates, u64, T),
-) -> Result<(), Unanswered> {
+) -> Result<(), Declined> {
     let mut from = Some(PageStart::default());
     while let Some(start) = from {
-        let Page { items, next } = app.line.ask(|reply| question(start, reply)).await?;
+        let Page { items, next } = app.line.ask(Asker::Management, |reply| question(start, reply)).await?;
         let now_ms = app.now_ms();
         {
             let mut rates = app.rates();

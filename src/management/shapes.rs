@@ -6,13 +6,13 @@
 
 use super::App;
 use super::change::GotMessage;
-use super::figures::{LENGTHS, connection_figures, overview_figures, put, queue_figures};
+use super::figures::{LENGTHS, QueueSums, connection_figures, overview_figures, put, queue_figures};
 use super::json;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
 use super::rates::ConnectionKey;
 use crate::broker::snapshot::{BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot};
 use crate::protocol::FieldValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     let Held { item: queue, holder } = held;
@@ -83,7 +83,7 @@ pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
     let properties = &connection.client_properties;
     let mut shape = json!({
         "name": connection.label.name(),
-        "vhost": app.settings.vhost,
+        "vhost": connection.vhost.as_deref(),
         "user": user,
         "user_who_performed_action": user,
         "node": app.settings.node,
@@ -187,6 +187,7 @@ pub fn message(message: &GotMessage, always_base64: bool) -> Value {
     })
 }
 
+/// The whole of the broker.
 pub fn overview(app: &App, overview: &Overview) -> Value {
     let now = &overview.totals;
     let figures = overview_figures(overview);
@@ -197,56 +198,74 @@ pub fn overview(app: &App, overview: &Overview) -> Value {
         put(&mut shape, figures, rates);
         shape
     };
-    let message_stats = with_rates(stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
-    let queue_totals = with_rates(lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
-    let mut shape = Map::new();
-    let mut put = |name: &str, value: Value| drop(shape.insert(name.to_owned(), value));
-    put("management_version", json!(super::COMPATIBLE_VERSION));
-    put("rabbitmq_version", json!(super::COMPATIBLE_VERSION));
-    put("product_name", json!("Leveret"));
-    put("product_version", json!(env!("CARGO_PKG_VERSION")));
-    // There is no Erlang here, but clients of typed languages expect the field.
-    put("erlang_version", json!("none"));
-    put("erlang_full_version", json!("none"));
-    put("cluster_name", json!(app.settings.node));
-    put("node", json!(app.settings.node));
-    put("rates_mode", json!("basic"));
-    put("disable_stats", json!(false));
-    put("enable_queue_totals", json!(true));
-    put("default_queue_type", json!("classic"));
-    put("exchange_types", exchange_types());
-    put("message_stats", message_stats);
-    put("queue_totals", queue_totals);
-    put(
-        "object_totals",
-        json!({
-            "channels": now.channels,
-            "connections": overview.connections,
-            "consumers": now.consumers,
-            "exchanges": now.exchanges,
-            "queues": now.queues,
-        }),
-    );
-    put("statistics_db_event_queue", json!(0));
-    put("listeners", listeners(app));
-    put(
-        "contexts",
-        json!([{
-            "node": app.settings.node,
-            "description": "Leveret Management",
-            "path": "/",
-            "ip": app.address.ip().to_string(),
-            "port": app.address.port().to_string(),
-        }]),
-    );
-    Value::Object(shape)
+    let mut shape = of_everybody(app);
+    shape["message_stats"] = with_rates(stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
+    shape["queue_totals"] = with_rates(lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
+    shape["object_totals"] = json!({
+        "channels": now.channels,
+        "connections": overview.connections,
+        "consumers": now.consumers,
+        "exchanges": now.exchanges,
+        "queues": now.queues,
+    });
+    shape["node"] = json!(app.settings.node);
+    shape["listeners"] = listeners(app);
+    shape["contexts"] = json!([{
+        "node": app.settings.node,
+        "description": "Leveret Management",
+        "path": "/",
+        "ip": app.address.ip().to_string(),
+        "port": app.address.port().to_string(),
+    }]);
+    shape
 }
 
-pub fn queue_totals(ready: usize, unacknowledged: usize) -> Value {
+/// What somebody sees of the broker who is no monitor.
+#[derive(Default)]
+pub struct Share {
+    pub queues: usize,
+    pub exchanges: usize,
+    pub connections: usize,
+    pub channels: usize,
+    pub sums: QueueSums,
+}
+
+/// As much of an overview.
+pub fn overview_of_some(app: &App, share: &Share) -> Value {
+    let mut totals = json!({});
+    share.sums.put(&mut totals);
+    let mut shape = of_everybody(app);
+    shape["message_stats"] = totals["message_stats"].take();
+    if let Some(totals) = totals.as_object_mut() {
+        totals.remove("message_stats");
+    }
+    shape["queue_totals"] = totals;
+    shape["object_totals"] = json!({
+        "channels": share.channels,
+        "connections": share.connections,
+        "exchanges": share.exchanges,
+        "queues": share.queues,
+    });
+    shape
+}
+
+/// What everybody may know.
+fn of_everybody(app: &App) -> Value {
     json!({
-        "messages": ready + unacknowledged,
-        "messages_ready": ready,
-        "messages_unacknowledged": unacknowledged,
+        "management_version": super::COMPATIBLE_VERSION,
+        "rabbitmq_version": super::COMPATIBLE_VERSION,
+        "product_name": "Leveret",
+        "product_version": env!("CARGO_PKG_VERSION"),
+        // There is no Erlang here, but clients of typed languages expect the field.
+        "erlang_version": "none",
+        "erlang_full_version": "none",
+        "cluster_name": app.settings.node,
+        "rates_mode": "basic",
+        "disable_stats": false,
+        "enable_queue_totals": true,
+        "default_queue_type": "classic",
+        "exchange_types": exchange_types(),
+        "statistics_db_event_queue": 0,
     })
 }
 

@@ -94,15 +94,13 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
     let addresses = listeners.iter().map(Listener::local_address).collect();
-    let user = OneUser::of(config);
     management::start(
         management,
         line,
         management::Settings {
-            vhost: config.default_vhost.clone(),
             node: NODE_NAME.to_owned(),
-            user: config.default_user.clone(),
-            allows: Box::new(move |name, password, peer| user.allows(name, password, peer)),
+            loopback_users: config.loopback_users.clone(),
+            chance: Box::new(random),
             amqp_addresses: addresses,
             clock,
             descriptors,

@@ -8,7 +8,7 @@ use crate::broker::store::{LogPosition, MemoryStore, Store};
 use crate::broker::{ConnectionId, MessageMemory, Permissions, UserId, VhostId};
 use crate::config::Config;
 use crate::connection::Phase;
-use crate::management::{BindingSpec, Change, Command, QueueAttributes};
+use crate::management::{Asker, BindingSpec, Change, Command, QueueAttributes, Request, VhostChange};
 use crate::protocol::frame::{FRAME_END, PROTOCOL_HEADER, parse_frame, write_heartbeat};
 use crate::protocol::method::{basic, channel, confirm, connection, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, FrameType, Method, ReplyCode};
@@ -144,6 +144,14 @@ impl<S: Store> World<S> {
                 return (heard, deadline_ms);
             }
         }
+    }
+
+    /// A command of management's that the first user gives in the first virtual host.
+    pub fn command_of_guest(&self, change: VhostChange) -> Command {
+        let guest = self.hub.broker().find_user(b"guest").expect("the first user");
+        let (refused, _) = oneshot::channel();
+        let request = Request::Change(Change::InVhost { vhost: "/".into(), change });
+        Command { asker: Asker::User(guest), request, refused }
     }
 
     /// A client of this machine that is through with the handshake.
@@ -450,11 +458,12 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
         routing_key: "".into(),
         arguments: FieldTable::default(),
     };
-    commands.send(Command::Change(Change::Unbind { binding, reply })).unwrap();
+    commands.send(world.command_of_guest(VhostChange::Unbind { binding, reply })).unwrap();
     let (reply, mut declared) = oneshot::channel();
     let arguments = FieldTable(vec![("x-consumer-timeout".into(), FieldValue::I64(60_000))]);
     let attributes = QueueAttributes { durable: false, auto_delete: false, arguments };
-    commands.send(Command::Change(Change::DeclareQueue { name: "r".into(), attributes, reply })).unwrap();
+    let declare = VhostChange::DeclareQueue { name: "r".into(), attributes, reply };
+    commands.send(world.command_of_guest(declare)).unwrap();
     desk.ring();
     desk.answer(&mut world.hub);
     assert_eq!(unbound.try_recv().expect("an answer").unwrap_err().code, ReplyCode::ResourceLocked);

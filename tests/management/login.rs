@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 #[test]
 fn nobody_gets_in_without_the_password() {
     let server = Server::start();
-    let refused = json!({"error": "not_authorised", "reason": "Login failed"});
+    let refused = json!({"error": "not_authorized", "reason": "Login failed"});
     for authorization in [
         "Basic",
         "Basic !!!",

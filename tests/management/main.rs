@@ -13,3 +13,5 @@ mod limits;
 mod listings;
 mod login;
 mod server;
+mod transcript;
+mod who_may;

@@ -78,20 +78,7 @@ impl Server {
     }
 
     pub fn ask_with(&self, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
-        let url = format!("http://{}{path}", self.management);
-        let mut request = ureq::http::Request::builder().method(method).uri(url);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(body.to_owned()).expect("a request");
-        let agent: ureq::Agent = config.into();
-        let agent_config = agent.configure_request(request).allow_non_standard_methods(true).build();
-        let mut response = agent.run(agent_config).expect("an answer");
-        let header = ["www-authenticate", "location"].into_iter().find_map(|name| response.headers().get(name));
-        let header = header.map(|value| value.to_str().expect("text").to_owned());
-        let status = response.status().as_u16();
-        Answer { status, header, text: response.body_mut().read_to_string().expect("text") }
+        ask_at(self.management, method, path, body, headers)
     }
 
     /// Runs leveretctl against this broker: exit code, standard output, standard error.
@@ -104,6 +91,24 @@ impl Server {
         let text = |bytes| String::from_utf8(bytes).expect("text");
         (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
     }
+}
+
+/// Asks whoever serves the HTTP API at an address.
+pub fn ask_at(address: SocketAddr, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+    let url = format!("http://{address}{path}");
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.to_owned()).expect("a request");
+    let agent: ureq::Agent = config.into();
+    let agent_config = agent.configure_request(request).allow_non_standard_methods(true).build();
+    let mut response = agent.run(agent_config).expect("an answer");
+    let header = ["www-authenticate", "location"].into_iter().find_map(|name| response.headers().get(name));
+    let header = header.map(|value| value.to_str().expect("text").to_owned());
+    let status = response.status().as_u16();
+    Answer { status, header, text: response.body_mut().read_to_string().expect("text") }
 }
 
 /// A program without what the tester's environment would tell it.

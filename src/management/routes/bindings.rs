@@ -1,16 +1,17 @@
 //! `/api/bindings`, and the bindings of one queue or exchange.
 
-use super::super::change::{BindingSpec, Change};
+use super::super::change::{BindingSpec, VhostChange};
 use super::super::http::{ApiError, ApiResult, empty, exchange_name, name, ok};
-use super::super::listing::ListQuery;
-use super::super::question::Question;
+use super::super::listing::{ListQuery, RowName};
+use super::super::question::{Question, VhostQuestion};
+use super::super::visit::{VhostVisit, Visit};
 use super::super::{App, json, shapes};
-use super::{check_vhost, object, text_field};
+use super::{object, text_field};
 use crate::broker::snapshot::BindingSnapshot;
 use crate::protocol::ShortString;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -32,55 +33,60 @@ pub fn routes() -> Router<Arc<App>> {
 type Parameters = Query<HashMap<String, String>>;
 
 /// What a listing without a sort parameter is sorted by.
-fn order(binding: &BindingSnapshot) -> String {
-    format!("{}\0{}\0{}", binding.source, binding.destination, binding.routing_key)
+fn order(binding: &BindingSnapshot) -> RowName {
+    let name = format!("{}\0{}\0{}", binding.source, binding.destination, binding.routing_key);
+    RowName::in_vhost(&binding.vhost, name)
 }
 
 fn answer(parameters: &HashMap<String, String>, bindings: Vec<BindingSnapshot>) -> ApiResult {
     ListQuery::parse(parameters)?.answer(bindings, order, shapes::binding)
 }
 
-async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
-    let bindings = app.line.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
+async fn list_all(visit: Visit, Query(parameters): Parameters) -> ApiResult {
+    let listed = visit.listed().await?;
+    let mut bindings = all(&visit).await?;
+    bindings.retain(|binding| listed.holds(&binding.vhost));
     answer(&parameters, bindings)
 }
 
-async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
-    check_vhost(&app, &vhost)?;
-    list_all(State(app), parameters).await
+async fn all(visit: &Visit) -> Result<Vec<BindingSnapshot>, ApiError> {
+    Ok(visit.ask_all(|from, reply| Question::Bindings { from, reply }).await?)
+}
+
+async fn list(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
+    let mut bindings = all(&visit).await?;
+    bindings.retain(|binding| *binding.vhost == *visit.vhost);
+    answer(&parameters, bindings)
 }
 
 async fn to_queue(
-    State(app): State<Arc<App>>,
-    Path((vhost, queue)): Path<(String, String)>,
+    visit: VhostVisit,
+    Path((_, queue)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
     let name = name(&queue)?;
-    let bindings = app.line.ask(|reply| Question::BindingsToQueue { name, reply }).await?;
+    let bindings = visit.ask_here(|reply| VhostQuestion::BindingsToQueue { name, reply }).await?;
     answer(&parameters, bindings)
 }
 
 async fn to_exchange(
-    State(app): State<Arc<App>>,
-    Path((vhost, exchange)): Path<(String, String)>,
+    visit: VhostVisit,
+    Path((_, exchange)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
-    let bindings = app.line.ask(|reply| Question::BindingsToExchange { name, reply }).await?;
+    let bindings = visit.ask_here(|reply| VhostQuestion::BindingsToExchange { name, reply }).await?;
     answer(&parameters, bindings)
 }
 
 async fn from_exchange(
-    State(app): State<Arc<App>>,
-    Path((vhost, exchange)): Path<(String, String)>,
+    visit: VhostVisit,
+    Path((_, exchange)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
     let source = exchange_name(&exchange)?;
-    let mut bindings = app.line.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
-    bindings.retain(|binding| binding.source == source);
+    let mut bindings = all(&visit).await?;
+    bindings.retain(|binding| *binding.vhost == *visit.vhost && binding.source == source);
     answer(&parameters, bindings)
 }
 
@@ -92,8 +98,7 @@ struct Ends {
 }
 
 impl Ends {
-    fn parse(app: &App, vhost: &str, source: &str, kind: &str, destination: &str) -> Result<Self, ApiError> {
-        check_vhost(app, vhost)?;
+    fn parse(source: &str, kind: &str, destination: &str) -> Result<Self, ApiError> {
         let to_queue = match kind {
             "q" => true,
             "e" => false,
@@ -104,21 +109,21 @@ impl Ends {
     }
 
     /// The bindings between these ends, of which none has to be there.
-    async fn bindings(&self, app: &App) -> Result<Vec<BindingSnapshot>, ApiError> {
+    async fn bindings(&self, visit: &VhostVisit) -> Result<Vec<BindingSnapshot>, ApiError> {
         let destination = self.destination.clone();
         let mut bindings = if self.to_queue {
-            app.line.ask(|reply| Question::BindingsToQueue { name: destination, reply }).await?
+            visit.ask_here(|reply| VhostQuestion::BindingsToQueue { name: destination, reply }).await?
         } else {
-            app.line.ask(|reply| Question::BindingsToExchange { name: destination, reply }).await?
+            visit.ask_here(|reply| VhostQuestion::BindingsToExchange { name: destination, reply }).await?
         };
         bindings.retain(|binding| binding.source == self.source);
         Ok(bindings)
     }
 
-    async fn binding(&self, app: &App, properties_key: &str) -> Result<BindingSnapshot, ApiError> {
+    async fn binding(&self, visit: &VhostVisit, properties_key: &str) -> Result<BindingSnapshot, ApiError> {
         // The path was decoded once, and the key of an odd routing key is percent-encoded itself: it may arrive as
         // it is listed, or decoded.
-        let bindings = self.bindings(app).await?;
+        let bindings = self.bindings(visit).await?;
         let routing_key_only = |binding: &BindingSnapshot| {
             binding.arguments.is_empty() && *binding.routing_key == *properties_key.as_bytes()
         };
@@ -128,28 +133,28 @@ impl Ends {
         if binding.source.is_empty() {
             // Listed whether or not there is such a queue.
             let name = binding.destination.clone();
-            app.line.ask(|reply| Question::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
+            visit.ask_here(|reply| VhostQuestion::Queue { name, reply }).await?.ok_or(ApiError::NotFound)?;
         }
         Ok(binding)
     }
 }
 
 async fn between(
-    State(app): State<Arc<App>>,
-    Path((vhost, source, kind, destination)): Path<(String, String, String, String)>,
+    visit: VhostVisit,
+    Path((_, source, kind, destination)): Path<(String, String, String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
-    let bindings = ends.bindings(&app).await?;
+    let ends = Ends::parse(&source, &kind, &destination)?;
+    let bindings = ends.bindings(&visit).await?;
     answer(&parameters, bindings)
 }
 
 async fn bind(
-    State(app): State<Arc<App>>,
-    Path((vhost, source, kind, destination)): Path<(String, String, String, String)>,
+    visit: VhostVisit,
+    Path((_, source, kind, destination)): Path<(String, String, String, String)>,
     body: Bytes,
 ) -> ApiResult {
-    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
+    let ends = Ends::parse(&source, &kind, &destination)?;
     let body = object(&body)?;
     let routing_key = json::short_string(text_field(&body, "routing_key")?, "routing_key")?;
     let arguments = json::to_table(&body["arguments"], "arguments")?;
@@ -161,8 +166,8 @@ async fn bind(
         arguments,
     };
     let wanted = body.get("arguments").cloned().unwrap_or(Value::Null);
-    app.line.change(|reply| Change::Bind { binding, reply }).await?.map_err(ApiError::of_definition)?;
-    let made = ends.bindings(&app).await?.into_iter().find(|binding| {
+    visit.change_here(|reply| VhostChange::Bind { binding, reply }).await?.map_err(ApiError::of_definition)?;
+    let made = ends.bindings(&visit).await?.into_iter().find(|binding| {
         let arguments = json::table(&binding.arguments);
         let same = arguments == wanted || binding.arguments.is_empty() && !has_entries(&wanted);
         binding.routing_key == routing_key && same
@@ -190,17 +195,17 @@ fn percent_encoded(text: &str) -> String {
 
 type BindingPath = Path<(String, String, String, String, String)>;
 
-async fn show(State(app): State<Arc<App>>, Path((vhost, source, kind, destination, key)): BindingPath) -> ApiResult {
-    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
-    let binding = ends.binding(&app, &key).await?;
+async fn show(visit: VhostVisit, Path((_, source, kind, destination, key)): BindingPath) -> ApiResult {
+    let ends = Ends::parse(&source, &kind, &destination)?;
+    let binding = ends.binding(&visit, &key).await?;
     ok(&shapes::binding(&binding))
 }
 
-async fn unbind(State(app): State<Arc<App>>, Path((vhost, source, kind, destination, key)): BindingPath) -> ApiResult {
-    let ends = Ends::parse(&app, &vhost, &source, &kind, &destination)?;
-    let BindingSnapshot { routing_key, arguments, .. } = ends.binding(&app, &key).await?;
+async fn unbind(visit: VhostVisit, Path((_, source, kind, destination, key)): BindingPath) -> ApiResult {
+    let ends = Ends::parse(&source, &kind, &destination)?;
+    let BindingSnapshot { routing_key, arguments, .. } = ends.binding(&visit, &key).await?;
     let Ends { source, destination, to_queue } = ends;
     let binding = BindingSpec { source, destination, to_queue, routing_key, arguments };
-    app.line.change(|reply| Change::Unbind { binding, reply }).await?.map_err(ApiError::of_definition)?;
+    visit.change_here(|reply| VhostChange::Unbind { binding, reply }).await?.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }

@@ -1,14 +1,16 @@
 //! `/api/exchanges`: list, declare, delete, and what is bound from and to them.
 
-use super::super::change::{Change, ExchangeAttributes};
+use super::super::change::{ExchangeAttributes, VhostChange};
 use super::super::http::{ApiError, ApiResult, empty, exchange_name};
-use super::super::listing::{ListQuery, one};
-use super::super::question::Question;
+use super::super::listing::{ListQuery, RowName, one};
+use super::super::question::{Question, VhostQuestion};
+use super::super::visit::{VhostVisit, Visit};
 use super::super::{App, json, shapes};
-use super::{check_vhost, object};
+use super::object;
+use crate::broker::snapshot::ExchangeSnapshot;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::Value;
@@ -24,34 +26,37 @@ pub fn routes() -> Router<Arc<App>> {
 
 type Parameters = Query<HashMap<String, String>>;
 
-async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
-    let query = ListQuery::parse(&parameters)?;
-    let exchanges = app.line.ask_all(|from, reply| Question::Exchanges { from, reply }).await?;
-    query.answer(exchanges, |exchange| exchange.name.to_string(), shapes::exchange)
+async fn list_all(visit: Visit, Query(parameters): Parameters) -> ApiResult {
+    let listed = visit.listed().await?;
+    answer(&visit, &parameters, |exchange| listed.holds(&exchange.vhost)).await
 }
 
-async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
-    check_vhost(&app, &vhost)?;
-    list_all(State(app), parameters).await
+async fn list(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
+    answer(&visit, &parameters, |exchange| *exchange.vhost == *visit.vhost).await
+}
+
+async fn answer(
+    visit: &Visit,
+    parameters: &HashMap<String, String>,
+    is_wanted: impl Fn(&ExchangeSnapshot) -> bool,
+) -> ApiResult {
+    let query = ListQuery::parse(parameters)?;
+    let mut exchanges = visit.ask_all(|from, reply| Question::Exchanges { from, reply }).await?;
+    exchanges.retain(is_wanted);
+    query.answer(exchanges, |exchange| RowName::in_vhost(&exchange.vhost, exchange.name.to_string()), shapes::exchange)
 }
 
 async fn show(
-    State(app): State<Arc<App>>,
-    Path((vhost, exchange)): Path<(String, String)>,
+    visit: VhostVisit,
+    Path((_, exchange)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
-    let exchange = app.line.ask(|reply| Question::Exchange { name, reply }).await?.ok_or(ApiError::NotFound)?;
-    one(&parameters, shapes::exchange(&exchange))
+    let exchange = visit.ask_here(|reply| VhostQuestion::Exchange { name, reply }).await?;
+    one(&parameters, shapes::exchange(&exchange.ok_or(ApiError::NotFound)?))
 }
 
-async fn declare(
-    State(app): State<Arc<App>>,
-    Path((vhost, exchange)): Path<(String, String)>,
-    body: Bytes,
-) -> ApiResult {
-    check_vhost(&app, &vhost)?;
+async fn declare(visit: VhostVisit, Path((_, exchange)): Path<(String, String)>, body: Bytes) -> ApiResult {
     let name = json::short_string(&exchange, "the name")?;
     let body = object(&body)?;
     let attributes = ExchangeAttributes {
@@ -61,7 +66,7 @@ async fn declare(
         internal: json::boolean("internal", &body["internal"])?,
         arguments: json::to_table(&body["arguments"], "arguments")?,
     };
-    let new = app.line.change(|reply| Change::DeclareExchange { name, attributes, reply }).await?;
+    let new = visit.change_here(|reply| VhostChange::DeclareExchange { name, attributes, reply }).await?;
     let new = new.map_err(ApiError::of_definition)?;
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
 }
@@ -76,17 +81,16 @@ fn kind(body: &Value) -> Result<&str, ApiError> {
 }
 
 async fn remove(
-    State(app): State<Arc<App>>,
-    Path((vhost, exchange)): Path<(String, String)>,
+    visit: VhostVisit,
+    Path((_, exchange)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
     let name = exchange_name(&exchange)?;
     let if_unused = parameters.get("if-unused").is_some_and(|value| value == "true");
     // Deleting what doesn't exist is fine in AMQP, and not found here.
     let lookup = name.clone();
-    app.line.ask(|reply| Question::Exchange { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
-    let deleted = app.line.change(|reply| Change::DeleteExchange { name, if_unused, reply }).await?;
+    visit.ask_here(|reply| VhostQuestion::Exchange { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    let deleted = visit.change_here(|reply| VhostChange::DeleteExchange { name, if_unused, reply }).await?;
     deleted.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }

@@ -3,9 +3,10 @@
 use super::super::App;
 use super::super::http::{ApiResult, json_response, ok};
 use super::super::question::{Overview, Question};
+use super::super::visit::Visit;
 use super::check_node;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -28,18 +29,18 @@ pub fn routes() -> Router<Arc<App>> {
 }
 
 /// Healthy as soon as the loop answers.
-async fn answering(State(app): State<Arc<App>>) -> ApiResult {
-    app.line.ask(Question::Overview).await?;
+async fn answering(visit: Visit) -> ApiResult {
+    visit.ask(Question::Overview).await?;
     ok(&json!({ "status": "ok" }))
 }
 
 /// A node is a cluster of one: what is wrong with one is wrong with the other, and only the words differ.
-async fn alarms(State(app): State<Arc<App>>) -> ApiResult {
-    check_alarms(&app, "There are alarms in effect in the cluster").await
+async fn alarms(visit: Visit) -> ApiResult {
+    check_alarms(&visit, "There are alarms in effect in the cluster").await
 }
 
-async fn local_alarms(State(app): State<Arc<App>>) -> ApiResult {
-    check_alarms(&app, "There are alarms in effect on the node").await
+async fn local_alarms(visit: Visit) -> ApiResult {
+    check_alarms(&visit, "There are alarms in effect on the node").await
 }
 
 /// The resources that are low: as the health checks call them, and as the oldest of them does.
@@ -49,9 +50,9 @@ fn low_resources(overview: &Overview) -> impl Iterator<Item = (&'static str, &'s
     disk.into_iter().chain(memory)
 }
 
-async fn check_alarms(app: &App, reason: &str) -> ApiResult {
-    let overview = app.line.ask(Question::Overview).await?;
-    let alarm = |(resource, _)| json!({"node": app.settings.node, "resource": resource});
+async fn check_alarms(visit: &Visit, reason: &str) -> ApiResult {
+    let overview = visit.ask(Question::Overview).await?;
+    let alarm = |(resource, _)| json!({"node": visit.app.settings.node, "resource": resource});
     let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
     match alarms.is_empty() {
         true => ok(&json!({ "status": "ok" })),
@@ -60,10 +61,10 @@ async fn check_alarms(app: &App, reason: &str) -> ApiResult {
 }
 
 /// The check that those above replace. Its reason holds the alarms as Erlang prints them, one to a line.
-async fn this_node(State(app): State<Arc<App>>) -> ApiResult {
+async fn this_node(visit: Visit) -> ApiResult {
     const REASON: &str = "resource alarm(s) in effect:[";
-    let overview = app.line.ask(Question::Overview).await?;
-    let alarm = |(_, resource)| format!("{{resource_limit,{resource},{}}}", app.settings.node);
+    let overview = visit.ask(Question::Overview).await?;
+    let alarm = |(_, resource)| format!("{{resource_limit,{resource},{}}}", visit.app.settings.node);
     let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
     match alarms.is_empty() {
         true => ok(&json!({ "status": "ok" })),
@@ -71,27 +72,27 @@ async fn this_node(State(app): State<Arc<App>>) -> ApiResult {
     }
 }
 
-async fn node(State(app): State<Arc<App>>, Path(node): Path<String>) -> ApiResult {
-    check_node(&app, &node)?;
-    this_node(State(app)).await
+async fn node(visit: Visit, Path(node): Path<String>) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    this_node(visit).await
 }
 
-async fn port_listener(State(app): State<Arc<App>>, Path(port): Path<u16>) -> ApiResult {
-    let amqp = app.settings.amqp_addresses.iter().map(std::net::SocketAddr::port);
-    let ports: Vec<u16> = amqp.chain([app.address.port()]).collect();
+async fn port_listener(visit: Visit, Path(port): Path<u16>) -> ApiResult {
+    let amqp = visit.app.settings.amqp_addresses.iter().map(std::net::SocketAddr::port);
+    let ports: Vec<u16> = amqp.chain([visit.app.address.port()]).collect();
     if ports.contains(&port) {
         return ok(&json!({"status": "ok", "port": port}));
     }
     failed("No active listener", &[("missing", json!(port)), ("ports", json!(ports))])
 }
 
-async fn protocol_listener(State(app): State<Arc<App>>, Path(protocol): Path<String>) -> ApiResult {
+async fn protocol_listener(visit: Visit, Path(protocol): Path<String>) -> ApiResult {
     const PROTOCOLS: [&str; 2] = ["amqp", "http"];
     let asked = match protocol.as_str() {
         "amqp" | "amqp091" | "amqp0-9-1" => "amqp",
         other => other,
     };
-    if PROTOCOLS.contains(&asked) && !app.settings.amqp_addresses.is_empty() {
+    if PROTOCOLS.contains(&asked) && !visit.app.settings.amqp_addresses.is_empty() {
         return ok(&json!({"status": "ok", "protocol": protocol}));
     }
     failed("No active listener", &[("missing", json!(protocol)), ("protocols", json!(PROTOCOLS))])

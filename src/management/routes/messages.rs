@@ -1,13 +1,14 @@
 //! Publishing and getting single messages, and the aliveness test that does both.
 
-use super::super::change::{Change, GetMode, GetSpec, PublishSpec, QueueAttributes};
+use super::super::change::{GetMode, GetSpec, PublishSpec, QueueAttributes, VhostChange};
 use super::super::http::{ApiError, ApiResult, exchange_name, name, ok};
+use super::super::visit::VhostVisit;
 use super::super::{App, json, shapes};
-use super::{check_vhost, key_missing, object, required_text, text_field};
+use super::{key_missing, object, required_text, text_field};
 use crate::protocol::{BasicProperties, FieldTable, ShortString};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,12 +25,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/aliveness-test/{vhost}", get(aliveness_test))
 }
 
-async fn publish(
-    State(app): State<Arc<App>>,
-    Path((vhost, exchange)): Path<(String, String)>,
-    body: Bytes,
-) -> ApiResult {
-    check_vhost(&app, &vhost)?;
+async fn publish(visit: VhostVisit, Path((_, exchange)): Path<(String, String)>, body: Bytes) -> ApiResult {
     let exchange = exchange_name(&exchange)?;
     let body = object(&body)?;
     let publish = PublishSpec {
@@ -38,7 +34,7 @@ async fn publish(
         properties: json::to_properties(&body["properties"])?,
         body: payload(&body)?,
     };
-    let routed = app.line.change(|reply| Change::Publish { publish: Box::new(publish), reply }).await?;
+    let routed = visit.change_here(|reply| VhostChange::Publish { publish: Box::new(publish), reply }).await?;
     ok(&json!({ "routed": routed.map_err(ApiError::of_publish)? }))
 }
 
@@ -54,12 +50,7 @@ fn payload(body: &Value) -> Result<bytes::Bytes, ApiError> {
     }
 }
 
-async fn get_messages(
-    State(app): State<Arc<App>>,
-    Path((vhost, queue)): Path<(String, String)>,
-    body: Bytes,
-) -> ApiResult {
-    check_vhost(&app, &vhost)?;
+async fn get_messages(visit: VhostVisit, Path((_, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
     let queue = name(&queue)?;
     let body = object(&body)?;
     let always_base64 = match required_text(&body, "encoding")? {
@@ -68,7 +59,7 @@ async fn get_messages(
         other => return Err(ApiError::BadRequest(format!("unsupported encoding: {other}"))),
     };
     let get = GetSpec { queue, count: size(&body, "count")?, mode: get_mode(&body)?, truncate: truncate(&body)? };
-    let messages = app.line.change(|reply| Change::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
+    let messages = visit.change_here(|reply| VhostChange::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
     let messages = messages.iter().map(|message| shapes::message(message, always_base64));
     ok(&messages.collect())
 }
@@ -98,12 +89,11 @@ fn truncate(body: &Value) -> Result<usize, ApiError> {
 }
 
 /// Declares a queue, publishes to it and gets the message back.
-async fn aliveness_test(State(app): State<Arc<App>>, Path(vhost): Path<String>) -> ApiResult {
-    check_vhost(&app, &vhost)?;
+async fn aliveness_test(visit: VhostVisit) -> ApiResult {
     let queue = ShortString::from(ALIVENESS_QUEUE);
     let attributes = QueueAttributes { durable: false, auto_delete: false, arguments: FieldTable::default() };
     let name = queue.clone();
-    let declared = app.line.change(|reply| Change::DeclareQueue { name, attributes, reply }).await?;
+    let declared = visit.change_here(|reply| VhostChange::DeclareQueue { name, attributes, reply }).await?;
     declared.map_err(ApiError::of_definition)?;
     let publish = PublishSpec {
         exchange: ShortString::default(),
@@ -111,12 +101,12 @@ async fn aliveness_test(State(app): State<Arc<App>>, Path(vhost): Path<String>) 
         properties: BasicProperties::default(),
         body: bytes::Bytes::from_static(b"test_message"),
     };
-    app.line
-        .change(|reply| Change::Publish { publish: Box::new(publish), reply })
+    visit
+        .change_here(|reply| VhostChange::Publish { publish: Box::new(publish), reply })
         .await?
         .map_err(ApiError::of_channel)?;
     let get = GetSpec { queue, count: 1, mode: GetMode::Take, truncate: 0 };
-    let got = app.line.change(|reply| Change::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
+    let got = visit.change_here(|reply| VhostChange::Get { get, reply }).await?.map_err(ApiError::of_channel)?;
     if got.is_empty() {
         return Err(ApiError::Unavailable);
     }

@@ -4,11 +4,17 @@ mod bindings;
 mod clients;
 mod exchanges;
 mod health;
+mod limits;
 mod messages;
 mod node;
+mod permissions;
 mod queues;
+mod topic_permissions;
+mod users;
+mod vhosts;
 
-use super::http::{ApiError, authenticate, receive_body};
+use super::admission::authenticate;
+use super::http::{ApiError, receive_body};
 use super::{App, page};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -28,6 +34,11 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(bindings::routes())
         .merge(clients::routes())
         .merge(health::routes())
+        .merge(users::routes())
+        .merge(vhosts::routes())
+        .merge(permissions::routes())
+        .merge(topic_permissions::routes())
+        .merge(limits::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;
     Router::new()
@@ -40,24 +51,15 @@ pub fn all(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// There is one virtual host.
-fn check_vhost(app: &App, vhost: &str) -> Result<(), ApiError> {
-    if vhost == app.settings.vhost { Ok(()) } else { Err(ApiError::NotFound) }
-}
-
 /// There is one node.
 fn check_node(app: &App, node: &str) -> Result<(), ApiError> {
     if node == app.settings.node { Ok(()) } else { Err(ApiError::NotFound) }
 }
 
-/// There is one user.
-fn check_user(app: &App, user: &str) -> Result<(), ApiError> {
-    if user == app.settings.user { Ok(()) } else { Err(ApiError::NotFound) }
-}
-
 /// The JSON object in a request's body; an empty body is an empty object.
 fn object(body: &[u8]) -> Result<Value, ApiError> {
-    if body.trim_ascii().is_empty() {
+    // Some clients say nothing with these words.
+    if matches!(body.trim_ascii(), b"" | b"null" | b"undefined") {
         return Ok(Value::Object(serde_json::Map::new()));
     }
     match serde_json::from_slice(body) {
@@ -87,4 +89,12 @@ fn required_text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
 /// What is said of a body without a key that must be there.
 fn key_missing(name: &str) -> ApiError {
     ApiError::BadRequest(format!("[{{key_missing,{name}}}]"))
+}
+
+/// # Errors
+/// 400 that names every key that is not there.
+fn require_keys(body: &Value, keys: &[&str]) -> Result<(), ApiError> {
+    let missing = keys.iter().filter(|key| body[**key].is_null()).map(|key| format!("{{key_missing,{key}}}"));
+    let missing: Vec<String> = missing.collect();
+    if missing.is_empty() { Ok(()) } else { Err(ApiError::BadRequest(format!("[{}]", missing.join(",")))) }
 }

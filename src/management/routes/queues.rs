@@ -1,15 +1,17 @@
 //! `/api/queues`: list, declare, delete, purge.
 
-use super::super::change::{Change, QueueAttributes};
+use super::super::change::{QueueAttributes, VhostChange};
 use super::super::http::{ApiError, ApiResult, empty, name};
-use super::super::listing::{ListQuery, one};
-use super::super::question::Question;
+use super::super::listing::{ListQuery, RowName, one};
+use super::super::question::{Held, Question, VhostQuestion};
+use super::super::visit::{VhostVisit, Visit};
 use super::super::{App, json, shapes};
-use super::{check_vhost, object};
+use super::object;
+use crate::broker::snapshot::QueueSnapshot;
 use crate::protocol::ShortString;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
 use std::collections::HashMap;
@@ -25,35 +27,45 @@ pub fn routes() -> Router<Arc<App>> {
 
 type Parameters = Query<HashMap<String, String>>;
 
-async fn list_all(State(app): State<Arc<App>>, Query(parameters): Parameters) -> ApiResult {
-    let query = ListQuery::parse(&parameters)?;
-    let queues = app.line.ask_all(|from, reply| Question::Queues { from, reply }).await?;
-    query.answer(queues, |queue| queue.item.name.to_string(), |queue| shapes::queue(&app, queue))
+async fn list_all(visit: Visit, Query(parameters): Parameters) -> ApiResult {
+    let listed = visit.listed().await?;
+    answer(&visit, &parameters, |queue| listed.holds(&queue.item.vhost)).await
 }
 
-async fn list(State(app): State<Arc<App>>, Path(vhost): Path<String>, parameters: Parameters) -> ApiResult {
-    check_vhost(&app, &vhost)?;
-    list_all(State(app), parameters).await
+async fn list(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
+    answer(&visit, &parameters, |queue| *queue.item.vhost == *visit.vhost).await
 }
 
-async fn show(
-    State(app): State<Arc<App>>,
-    Path((vhost, queue)): Path<(String, String)>,
-    Query(parameters): Parameters,
+async fn answer(
+    visit: &Visit,
+    parameters: &HashMap<String, String>,
+    is_wanted: impl Fn(&Held<QueueSnapshot>) -> bool,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
+    let query = ListQuery::parse(parameters)?;
+    let mut queues = visit.ask_all(|from, reply| Question::Queues { from, reply }).await?;
+    queues.retain(is_wanted);
+    query.answer(
+        queues,
+        |queue| RowName::in_vhost(&queue.item.vhost, queue.item.name.to_string()),
+        |queue| shapes::queue(&visit.app, queue),
+    )
+}
+
+async fn show(visit: VhostVisit, Path((_, queue)): Path<(String, String)>, Query(parameters): Parameters) -> ApiResult {
     let lookup = name(&queue)?;
-    let held = app.line.ask(|reply| Question::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
-    let queue = name(&queue)?;
-    let consumers =
-        app.line.ask_all(|from, reply| Question::ConsumersOfQueue { queue: queue.clone(), from, reply }).await?;
-    let mut shape = shapes::queue(&app, &held);
-    shape["consumer_details"] = consumers.iter().map(|consumer| shapes::consumer(&app, consumer)).collect();
+    let held = visit.ask_here(|reply| VhostQuestion::Queue { name: lookup, reply }).await?;
+    let held = held.ok_or(ApiError::NotFound)?;
+    let consumers = visit.ask_all_here(|from, reply| {
+        let queue = held.item.name.clone();
+        VhostQuestion::ConsumersOfQueue { queue, from, reply }
+    });
+    let mut shape = shapes::queue(&visit.app, &held);
+    shape["consumer_details"] =
+        consumers.await?.iter().map(|consumer| shapes::consumer(&visit.app, consumer)).collect();
     one(&parameters, shape)
 }
 
-async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
-    check_vhost(&app, &vhost)?;
+async fn declare(visit: VhostVisit, Path((_, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
     let name = json::short_string(&queue, "the name")?;
     let body = object(&body)?;
     let attributes = QueueAttributes {
@@ -61,35 +73,33 @@ async fn declare(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String
         auto_delete: json::boolean("auto_delete", &body["auto_delete"])?,
         arguments: json::to_table(&body["arguments"], "arguments")?,
     };
-    let new = app.line.change(|reply| Change::DeclareQueue { name, attributes, reply }).await?;
+    let new = visit.change_here(|reply| VhostChange::DeclareQueue { name, attributes, reply }).await?;
     let new = new.map_err(ApiError::of_definition)?;
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
 }
 
 /// The name of a queue that is there: deleting one that isn't is fine in AMQP, and not found here.
-async fn existing(app: &App, queue: &str) -> Result<ShortString, ApiError> {
+async fn existing(visit: &VhostVisit, queue: &str) -> Result<ShortString, ApiError> {
     let (lookup, name) = (name(queue)?, name(queue)?);
-    app.line.ask(|reply| Question::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
+    visit.ask_here(|reply| VhostQuestion::Queue { name: lookup, reply }).await?.ok_or(ApiError::NotFound)?;
     Ok(name)
 }
 
 async fn remove(
-    State(app): State<Arc<App>>,
-    Path((vhost, queue)): Path<(String, String)>,
+    visit: VhostVisit,
+    Path((_, queue)): Path<(String, String)>,
     Query(parameters): Parameters,
 ) -> ApiResult {
-    check_vhost(&app, &vhost)?;
-    let name = existing(&app, &queue).await?;
+    let name = existing(&visit, &queue).await?;
     let asked = |parameter: &str| parameters.get(parameter).is_some_and(|value| value == "true");
     let (if_unused, if_empty) = (asked("if-unused"), asked("if-empty"));
-    let deleted = app.line.change(|reply| Change::DeleteQueue { name, if_unused, if_empty, reply }).await?;
+    let deleted = visit.change_here(|reply| VhostChange::DeleteQueue { name, if_unused, if_empty, reply }).await?;
     deleted.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }
 
-async fn purge(State(app): State<Arc<App>>, Path((vhost, queue)): Path<(String, String)>) -> ApiResult {
-    check_vhost(&app, &vhost)?;
-    let name = existing(&app, &queue).await?;
-    app.line.change(|reply| Change::PurgeQueue { name, reply }).await?.map_err(ApiError::of_definition)?;
+async fn purge(visit: VhostVisit, Path((_, queue)): Path<(String, String)>) -> ApiResult {
+    let name = existing(&visit, &queue).await?;
+    visit.change_here(|reply| VhostChange::PurgeQueue { name, reply }).await?.map_err(ApiError::of_definition)?;
     empty(StatusCode::NO_CONTENT)
 }

@@ -1,0 +1,94 @@
+//! What administrators alone may have changed: users, virtual hosts, permissions and limits.
+//!
+//! An order carries where its answer goes, and is answered when the disk has it. Passwords are hashed and patterns compiled
+//! before they come here: neither is for the loop to do.
+
+use super::Reply;
+use crate::access::{PasswordHash, Pattern, Tags};
+use crate::protocol::ShortString;
+
+pub enum Order {
+    /// Makes a user or gives the one of that name another password and other tags. Answers whether it is new.
+    PutUser {
+        name: ShortString,
+        password: PasswordHash,
+        tags: Tags,
+        limits: UserLimitChange,
+        /// Also if nobody is an administrator then.
+        force: bool,
+        reply: Reply<Result<bool, LastAdministrator>>,
+    },
+    /// Answers whether there was such a user.
+    DeleteUser {
+        name: ShortString,
+        /// Also if it is the last administrator.
+        force: bool,
+        reply: Reply<Result<bool, LastAdministrator>>,
+    },
+    /// Answers whether there is such a user.
+    LimitUser { name: ShortString, limits: UserLimitChange, reply: Reply<bool> },
+    /// Makes a virtual host, in which the asker may do everything, or says other things of the one of that name. Answers
+    /// whether it is new.
+    PutVhost {
+        name: ShortString,
+        description: Box<str>,
+        tags: Vec<Box<str>>,
+        default_queue_type: Option<Box<str>>,
+        /// `None`: as it is.
+        tracing: Option<bool>,
+        reply: Reply<bool>,
+    },
+    /// Answers whether there was such a virtual host.
+    DeleteVhost { name: ShortString, reply: Reply<bool> },
+    /// Answers whether there is such a virtual host.
+    LimitVhost { name: ShortString, limits: VhostLimitChange, reply: Reply<bool> },
+    /// Answers whether the user could not enter the virtual host before.
+    Permit {
+        place: UserPlace,
+        configure: Pattern,
+        write: Pattern,
+        read: Pattern,
+        reply: Reply<Result<bool, NowhereToBe>>,
+    },
+    /// Answers whether there was something to clear.
+    Forbid { place: UserPlace, reply: Reply<Result<bool, NowhereToBe>> },
+    /// Answers whether these are the user's first in the virtual host.
+    PermitTopics {
+        place: UserPlace,
+        exchange: ShortString,
+        write: Pattern,
+        read: Pattern,
+        reply: Reply<Result<bool, NowhereToBe>>,
+    },
+    /// Clears those of an exchange, or all. Answers whether there was something to clear.
+    ForbidTopics { place: UserPlace, exchange: Option<ShortString>, reply: Reply<Result<bool, NowhereToBe>> },
+}
+
+/// A user in a virtual host.
+#[derive(Clone)]
+pub struct UserPlace {
+    pub user: ShortString,
+    pub vhost: ShortString,
+}
+
+/// There is no such user, or no such virtual host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NowhereToBe;
+
+/// Nobody would be an administrator any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastAdministrator;
+
+/// Limits that change; `None` for those that stay as they are. `Some(None)` is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UserLimitChange {
+    pub connections_max: Option<Option<u64>>,
+    pub channels_max: Option<Option<u64>>,
+}
+
+/// As [`UserLimitChange`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VhostLimitChange {
+    pub connections_max: Option<Option<u64>>,
+    pub queues_max: Option<Option<u64>>,
+}

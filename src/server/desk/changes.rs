@@ -1,0 +1,168 @@
+//! Changes in a virtual host: the commands that AMQP has, given on a channel of no client's.
+
+use super::super::direct::Direct;
+use super::{Answer, Hub, later, send};
+use crate::broker::message::ComposedMessage;
+use crate::broker::store::{LogPosition, Store};
+use crate::broker::{DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement, UserId, VhostId};
+use crate::connection::Connection;
+use crate::management::{
+    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes, Reply, VhostChange,
+};
+use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
+use crate::protocol::{AmqpError, PropertiesRef, ShortString};
+// From `core`, which has addresses and no sockets.
+use core::net::SocketAddr;
+
+/// Messages that one command may look at.
+const GET_MESSAGES_MAX: usize = 1_000;
+/// Bytes of bodies that one command may copy; the message that passes it is the last.
+const GET_BYTES_MAX: usize = 16 << 20;
+
+/// Changes what is to be changed, as a channel of this user's would.
+pub(super) fn carry_out<S: Store>(user: UserId, vhost: VhostId, change: VhostChange, hub: &mut Hub<S>) -> Done<Answer> {
+    match change {
+        VhostChange::DeclareQueue { name, attributes, reply } => {
+            later(reply, hub.directly(user, vhost, |direct| declare_queue(direct, &name, attributes)))
+        }
+        VhostChange::DeleteQueue { name, if_unused, if_empty, reply } => {
+            later(reply, hub.directly(user, vhost, |direct| delete_queue(direct, &name, if_unused, if_empty)))
+        }
+        VhostChange::PurgeQueue { name, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| {
+                let purged = direct.broker.purge_queue(direct.caller, &name, &mut direct.effects)?;
+                Ok(purged.map(|_| ()))
+            }),
+        ),
+        VhostChange::DeclareExchange { name, attributes, reply } => {
+            let ExchangeAttributes { kind, durable, auto_delete, internal, arguments } = attributes;
+            let declared = hub.directly(user, vhost, |direct| {
+                let request = ExchangeRequest { name: &name, kind: &kind, durable, auto_delete, internal, arguments };
+                direct.broker.declare_exchange(direct.caller, request)
+            });
+            later(reply, declared)
+        }
+        VhostChange::DeleteExchange { name, if_unused, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| direct.broker.delete_exchange(direct.caller, &name, if_unused)),
+        ),
+        VhostChange::Bind { binding, reply } => later(reply, hub.directly(user, vhost, |direct| bind(direct, binding))),
+        VhostChange::Unbind { binding, reply } => {
+            later(reply, hub.directly(user, vhost, |direct| unbind(direct, &binding)))
+        }
+        VhostChange::Publish { publish, reply } => {
+            later(reply, hub.directly(user, vhost, |direct| self::publish(direct, publish)))
+        }
+        VhostChange::Get { get, reply } => later(reply, hub.directly(user, vhost, |direct| self::get(direct, &get))),
+    }
+}
+
+/// Closes the connection between two addresses.
+pub(super) fn close_connection<S: Store>(
+    (peer, local): (SocketAddr, SocketAddr),
+    reason: &str,
+    reply: Reply<bool>,
+    hub: &mut Hub<S>,
+) -> Done<Answer> {
+    let is_meant = |connection: &Connection| connection.peer() == peer && connection.local() == local;
+    let closed = hub.close_where(is_meant, reason) > 0;
+    Done::at_once(Box::new(move || send(reply, closed)))
+}
+
+fn declare_queue<S: Store>(
+    direct: &mut Direct<'_, S>,
+    name: &[u8],
+    attributes: QueueAttributes,
+) -> Result<Done<bool>, AmqpError> {
+    let QueueAttributes { durable, auto_delete, arguments } = attributes;
+    let created_before = direct.broker.totals().queues_created;
+    let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
+    let done = direct.broker.declare_queue(direct.caller, request, &mut direct.effects)?;
+    Ok(done.map(|_| direct.broker.totals().queues_created > created_before))
+}
+
+fn delete_queue<S: Store>(
+    direct: &mut Direct<'_, S>,
+    name: &[u8],
+    if_unused: bool,
+    if_empty: bool,
+) -> Result<Done<()>, AmqpError> {
+    let deleted = direct.broker.delete_queue(direct.caller, name, if_unused, if_empty, &mut direct.effects)?;
+    direct.broker.notify_cancelled(&deleted.value, &mut direct.effects);
+    Ok(deleted.map(|_| ()))
+}
+
+fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<Done<()>, AmqpError> {
+    let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
+    if to_queue {
+        direct
+            .broker
+            .bind_queue(direct.caller, &destination, &source, &routing_key, arguments)
+            .map(|done| done.map(|_| ()))
+    } else {
+        direct
+            .broker
+            .bind_exchange(direct.caller, &source, &destination, &routing_key, arguments)
+            .map(|done| done.map(|_| ()))
+    }
+}
+
+fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<Done<()>, AmqpError> {
+    let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
+    if *to_queue {
+        direct.broker.unbind_queue(direct.caller, destination, source, routing_key, arguments)
+    } else {
+        direct.broker.unbind_exchange(direct.caller, source, destination, routing_key, arguments)
+    }
+}
+
+/// Publishes as a client would, mandatory, and says whether it came to a queue.
+fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<Done<bool>, AmqpError> {
+    let PublishSpec { exchange, routing_key, properties, body } = *publish;
+    let persistent = properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT);
+    let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
+    let Direct { broker, caller, effects, message_size_max } = direct;
+    message.publish(*caller, *message_size_max, broker, effects)?;
+    let durable_at = if persistent { broker.store_mut().everything() } else { LogPosition::default() };
+    Ok(Done { value: !effects.returned(), durable_at })
+}
+
+fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Done<Vec<GotMessage>>, AmqpError> {
+    let Direct { broker, caller, effects, .. } = direct;
+    let mut messages = Vec::new();
+    let mut bytes = 0;
+    while messages.len() < get.count.min(GET_MESSAGES_MAX) && bytes < GET_BYTES_MAX {
+        // Messages that are away now are there when they are asked for again.
+        let outcome = broker.get(*caller, &get.queue, get.mode == GetMode::Take, effects)?;
+        let GetOutcome::Got(got) = outcome else { break };
+        let message = copy_message(&got, get.truncate);
+        bytes += message.body.len();
+        messages.push(message);
+    }
+    let outcome = match get.mode {
+        GetMode::Take => return Ok(Done::at_once(messages)),
+        GetMode::Requeue => Settlement::Requeued,
+        GetMode::Reject => Settlement::Discarded,
+    };
+    // Tag 0: all there are.
+    broker.settle(caller.channel, 0, true, outcome)?;
+    // What was got is gone, or back, whether or not the log has written that: as for a client.
+    Ok(Done::at_once(messages))
+}
+
+fn copy_message(got: &Got, truncate: usize) -> GotMessage {
+    let content = got.message.content();
+    let body = content.body();
+    GotMessage {
+        exchange: ShortString::truncated(content.exchange()),
+        routing_key: ShortString::truncated(content.routing_key()),
+        redelivered: got.redelivered,
+        message_count: got.message_count,
+        properties: PropertiesRef::parse(content.properties())
+            .map(|properties| properties.to_owned())
+            .unwrap_or_default(),
+        body_size: body.len(),
+        body: body[..body.len().min(truncate)].to_vec(),
+    }
+}

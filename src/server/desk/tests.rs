@@ -1,0 +1,106 @@
+//! Who may: the desk asks when a command is carried out, whatever was known when it was given.
+
+use super::super::tests::World;
+use super::*;
+use crate::access::{PasswordHash, Tags};
+use crate::broker::{Permissions, UserKey, VhostAttributes};
+use crate::management::{Order, QueueAttributes, VhostQuestion};
+use crate::protocol::FieldTable;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::oneshot;
+
+/// Two virtual hosts, and management's end of a line.
+struct Office {
+    world: World,
+    desk: Desk,
+    commands: SyncSender<Command>,
+}
+
+impl Office {
+    fn open() -> Self {
+        let mut world = World::new();
+        world.hub.broker_mut().put_vhost("next door", VhostAttributes::default());
+        let (commands, receiver) = sync_channel(1);
+        Self { world, desk: Desk::new(receiver), commands }
+    }
+
+    /// A user with this tag who may do everything in the first virtual host.
+    fn user(&mut self, name: &str, tag: &str) -> UserKey {
+        let broker = self.world.hub.broker_mut();
+        broker.put_user(name, PasswordHash::Absent, Tags::new([tag]).unwrap());
+        let key = broker.find_user(name.as_bytes()).unwrap();
+        let (user, vhost) = (broker.user_of(key).unwrap(), broker.vhost_named(b"/").unwrap());
+        broker.set_permissions(user, vhost, Permissions::all());
+        key
+    }
+
+    fn ask<T>(&mut self, asker: UserKey, make: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
+        let (reply, mut answer) = oneshot::channel();
+        let (refused, mut refusal) = oneshot::channel();
+        self.commands.send(Command { asker: Asker::User(asker), request: make(reply), refused }).unwrap();
+        self.desk.ring();
+        self.desk.answer(&mut self.world.hub);
+        answer.try_recv().map_err(|_| refusal.try_recv().expect("an answer or a refusal"))
+    }
+
+    fn declare(&mut self, asker: UserKey, vhost: &str) -> Result<Result<bool, AmqpError>, Refusal> {
+        self.ask(asker, |reply| {
+            let attributes = QueueAttributes { durable: false, auto_delete: false, arguments: FieldTable::default() };
+            let change = VhostChange::DeclareQueue { name: "q".into(), attributes, reply };
+            Request::Change(Change::InVhost { vhost: vhost.into(), change })
+        })
+    }
+
+    fn look(&mut self, asker: UserKey, vhost: &str) -> Result<bool, Refusal> {
+        let queue = self.ask(asker, |reply| {
+            let question = VhostQuestion::Queue { name: "q".into(), reply };
+            Request::Question(Question::InVhost { vhost: vhost.into(), question })
+        });
+        queue.map(|queue| queue.is_some())
+    }
+
+    fn delete_vhost(&mut self, asker: UserKey) -> Result<bool, Refusal> {
+        self.ask(asker, |reply| Request::Order(Order::DeleteVhost { name: "next door".into(), reply }))
+    }
+}
+
+#[test]
+fn things_are_done_by_whom_they_are_asked_for_and_where() {
+    let mut office = Office::open();
+    let alice = office.user("alice", "management");
+    assert_eq!(office.declare(alice, "/"), Ok(Ok(true)));
+    assert_eq!(office.look(alice, "/"), Ok(true));
+    assert_eq!(office.declare(alice, "next door"), Err(Refusal::VhostClosed));
+    assert_eq!(office.look(alice, "next door"), Err(Refusal::VhostClosed));
+    assert_eq!(office.declare(alice, "nowhere"), Err(Refusal::NoSuchVhost));
+    assert_eq!(office.look(alice, "nowhere"), Err(Refusal::NoSuchVhost));
+    assert_eq!(office.delete_vhost(alice), Err(Refusal::NotAdministrator));
+    assert!(office.world.hub.broker().vhost_named(b"next door").is_some());
+}
+
+#[test]
+fn administrators_look_everywhere_and_change_only_what_their_permissions_let_them() {
+    let mut office = Office::open();
+    let admin = office.user("admin", "administrator");
+    assert_eq!(office.look(admin, "next door"), Ok(false));
+    assert_eq!(office.declare(admin, "next door"), Err(Refusal::VhostClosed));
+    assert_eq!(office.look(admin, "next door"), Ok(false), "what was refused has changed nothing");
+    assert_eq!(office.delete_vhost(admin), Ok(true));
+    assert_eq!(office.delete_vhost(admin), Ok(false));
+}
+
+#[test]
+fn nothing_is_done_for_somebody_who_is_gone_or_was_demoted() {
+    let mut office = Office::open();
+    let admin = office.user("admin", "administrator");
+    let broker = office.world.hub.broker_mut();
+    broker.set_user_tags(broker.user_of(admin).unwrap(), Tags::default());
+    assert_eq!(office.delete_vhost(admin), Err(Refusal::NotAdministrator));
+    let broker = office.world.hub.broker_mut();
+    broker.delete_user(broker.user_of(admin).unwrap());
+    // Another of that name is somebody else.
+    office.user("admin", "administrator");
+    assert_eq!(office.delete_vhost(admin), Err(Refusal::NoSuchUser));
+    assert_eq!(office.declare(admin, "/"), Err(Refusal::NoSuchUser));
+    assert_eq!(office.look(admin, "/"), Err(Refusal::NoSuchUser));
+}
