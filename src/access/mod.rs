@@ -6,11 +6,13 @@
 //! What arrives here may come from anybody: whatever it is, reading it never panics, and takes no more time and memory than
 //! the limits in each file say.
 
+mod fingerprint;
 mod password;
 mod pattern;
 mod syntax;
 mod tags;
 
+pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use password::PasswordHash;
 pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern};
 pub use tags::{TAG_BYTES_MAX, TAGS_MAX, Tags, TooManyTags};

@@ -58,22 +58,21 @@ pub struct ConnectionClosed {
 
 impl<S: Store> Broker<S> {
     /// Whether a user may open a connection to the vhost of that name. Whoever has one more keeps it, when limits shrink.
+    /// The user's name is needed when the user is gone.
     ///
     /// # Errors
     /// 530: there is no such vhost, or it has as many connections as it may have, or the user has, or the user has no
     /// permissions there.
-    pub fn admit(&self, user: UserKey, vhost_name: &[u8]) -> Result<(UserId, VhostId), AmqpError> {
+    pub fn admit(&self, user: UserKey, user_name: &str, vhost_name: &[u8]) -> Result<(UserId, VhostId), AmqpError> {
         let refuse = |explanation| Err(AmqpError::connection(ReplyCode::NotAllowed, explanation));
         let name = String::from_utf8_lossy(vhost_name);
         let Some(id) = self.vhost_named(vhost_name) else {
             return refuse(format!("vhost {name} not found"));
         };
-        // The user may have been deleted since it logged in, and then its name is nobody's.
-        let Some(user) = self.user_of(user) else {
-            return refuse(format!("access to vhost '{name}' refused"));
-        };
-        let (vhost, User { name: user_name, limits, connections, .. }) = (&self.vhosts[id], self.users.get(user));
         let refused = format!("access to vhost '{name}' refused for user '{user_name}'");
+        // It may have been deleted since it logged in.
+        let Some(user) = self.user_of(user) else { return refuse(refused) };
+        let (vhost, User { limits, connections, .. }) = (&self.vhosts[id], self.users.get(user));
         match (vhost.attributes.connections_max, limits.connections_max) {
             (Some(most), _) if vhost.connections as u64 >= most => {
                 refuse(format!("{refused}: connection limit ({most}) is reached"))

@@ -324,7 +324,8 @@ mod tests {
         let refused = "configure access to queue 'q' in vhost '/' refused for user 'bob'";
         assert_eq!(declare(&mut broker).unwrap_err(), refused);
         assert_eq!((broker.find_user(b"bob"), broker.user_of(bob)), (None, None));
-        assert!(broker.admit(bob, b"/").is_err());
+        let turned_away = "access to vhost '/' refused for user 'bob'";
+        assert_eq!(broker.admit(bob, "bob", b"/").unwrap_err().explanation, turned_away);
         assert_eq!(broker.why_evicted(CLIENT).as_deref(), Some("user 'bob' is deleted"));
 
         let second = make_bob(&mut broker);
@@ -365,11 +366,11 @@ mod tests {
         broker.open_channel(CLIENT, 1);
         broker.set_user_limits(bob.id, UserLimits { connections_max: Some(1), channels_max: Some(1) });
         let refused = "connection refused for user 'bob': user connection limit (1) is reached";
-        assert_eq!(broker.admit(bob, b"/").unwrap_err().explanation, refused);
+        assert_eq!(broker.admit(bob, "bob", b"/").unwrap_err().explanation, refused);
         let refused = "number of channels opened for user 'bob' has reached the maximum allowed user limit of (1)";
         assert_eq!(broker.assert_room_for_channel(CLIENT).unwrap_err().explanation, refused);
         broker.set_user_limits(bob.id, UserLimits { connections_max: Some(2), channels_max: None });
-        assert_eq!(broker.admit(bob, b"/"), Ok((bob.id, VHOST)));
+        assert_eq!(broker.admit(bob, "bob", b"/"), Ok((bob.id, VHOST)));
         assert_eq!(broker.assert_room_for_channel(CLIENT), Ok(()));
         assert!(broker.user(bob).is_some_and(|user| user.limits.connections_max == Some(2)));
     }

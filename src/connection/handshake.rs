@@ -160,14 +160,8 @@ impl Connection {
     }
 
     fn open<S: Store>(&mut self, open: connection::Open<'_>, context: &mut Context<'_, S>) {
-        let name = String::from_utf8_lossy(open.virtual_host);
-        let user = self.user().unwrap_or_default();
-        let Some(key) = context.broker.find_user(user.as_bytes()) else {
-            let explanation = format!("access to vhost '{name}' refused for user '{user}'");
-            let error = AmqpError::connection(ReplyCode::NotAllowed, explanation);
-            return self.raise_on_connection(&error, (10, 40), context);
-        };
-        let (user, vhost) = match context.broker.admit(key, open.virtual_host) {
+        let logged_in = self.user.as_ref().expect("whoever may open has logged in");
+        let (user, vhost) = match context.broker.admit(logged_in.user, &logged_in.name, open.virtual_host) {
             Ok(entered) => entered,
             Err(error) => return self.raise_on_connection(&error, (10, 40), context),
         };
@@ -176,7 +170,7 @@ impl Connection {
         self.phase = Phase::Running;
         self.deadline_ms = None;
         self.last_received_ms = context.now_ms;
-        let user = self.user().unwrap_or_default();
-        log::info!("{}: user '{user}' granted access to vhost '{name}'", self.name());
+        let (user, vhost) = (self.user().unwrap_or_default(), String::from_utf8_lossy(open.virtual_host));
+        log::info!("{}: user '{user}' granted access to vhost '{vhost}'", self.name());
     }
 }

@@ -5,31 +5,57 @@
 
 use super::sasl::{self, Credentials, Mechanism};
 use super::{CloseReason, Connection, Context, Phase};
-use crate::broker::ConnectionId;
+use crate::access::PasswordHash;
 use crate::broker::store::Store;
+use crate::broker::{Broker, ConnectionId, UserKey};
 use crate::protocol::method::connection;
 use crate::protocol::{AmqpError, Method, ReplyCode};
 // From `core`, which has addresses and no sockets.
 use core::net::IpAddr;
+use std::fmt;
+use std::sync::Arc;
 
-/// What a client wants to be let in with.
+/// What somebody wants to be let in with.
 pub struct LoginRequest {
     pub ticket: LoginTicket,
     pub credentials: Credentials,
+    /// What is kept of the user's password. `None` when nobody has that name.
+    pub password: Option<Arc<PasswordHash>>,
     pub peer: IpAddr,
+    /// The caller's clock, in milliseconds.
+    pub now_ms: u64,
 }
 
-/// Names one login. No other has it, though the connection's id is used again.
+/// Names one login. No other has it, though a connection's id is used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoginTicket {
-    pub connection: ConnectionId,
+    /// Whose it is. `None`: of somebody who asks over something else than AMQP.
+    pub connection: Option<ConnectionId>,
     pub serial: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     Allowed,
-    Refused,
+    Refused(Refusal),
+}
+
+/// Why somebody is not let in. The log says it, and nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// There is no such user, or it has another password or none.
+    InvalidCredentials,
+    /// The user may come from the broker's machine only.
+    NotFromThere,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InvalidCredentials => "invalid credentials",
+            Self::NotFromThere => "can only connect via localhost",
+        })
+    }
 }
 
 /// Decides who is let in.
@@ -39,8 +65,44 @@ pub trait Doorkeeper {
     fn ask(&self, request: LoginRequest) -> Option<Verdict>;
 
     /// A verdict that was not there when it was asked for. Each turn takes some.
-    fn next_verdict(&self) -> Option<(LoginTicket, Verdict)> {
+    fn next_verdict(&self, _now_ms: u64) -> Option<(LoginTicket, Verdict)> {
         None
+    }
+
+    /// Whether a verdict is there that nobody took.
+    fn has_verdict(&self) -> bool {
+        false
+    }
+}
+
+/// A user as it was when somebody asked to be let in as that.
+pub struct Claim {
+    key: UserKey,
+    name: Arc<str>,
+    password: Arc<PasswordHash>,
+}
+
+impl Claim {
+    /// To be the user of that name. `None` when nobody has it.
+    pub fn of<S: Store>(name: &[u8], broker: &Broker<S>) -> Option<Self> {
+        let key = broker.find_user(name)?;
+        let user = broker.user(key)?;
+        Some(Self { key, name: Arc::clone(&user.name), password: Arc::clone(&user.password) })
+    }
+
+    /// What the doorkeeper is to compare with.
+    pub fn password(&self) -> Arc<PasswordHash> {
+        Arc::clone(&self.password)
+    }
+
+    /// Whether the user is still there, with the password that was compared. A password that was changed while it was
+    /// checked lets nobody in.
+    pub fn holds<S: Store>(&self, broker: &Broker<S>) -> bool {
+        broker.user(self.key).is_some_and(|user| Arc::ptr_eq(&user.password, &self.password))
+    }
+
+    pub fn user(&self) -> UserKey {
+        self.key
     }
 }
 
@@ -56,7 +118,16 @@ pub(super) enum Login {
 pub(super) struct PendingLogin {
     serial: u64,
     mechanism: Mechanism,
-    user: Box<str>,
+    /// Who it says that it is, for the log.
+    name: Box<[u8]>,
+    /// `None` when there is no such user.
+    claim: Option<Claim>,
+}
+
+/// Whom a connection acts for, once that is known.
+pub(super) struct LoggedIn {
+    pub user: UserKey,
+    pub name: Arc<str>,
 }
 
 impl Connection {
@@ -82,12 +153,13 @@ impl Connection {
     /// Asks whether the credentials let the client in.
     pub(super) fn ask_for_login<S: Store>(&mut self, credentials: Credentials, context: &mut Context<'_, S>) {
         *context.logins += 1;
-        let ticket = LoginTicket { connection: self.id, serial: *context.logins };
-        let user = String::from_utf8_lossy(&credentials.user).into();
-        let pending = PendingLogin { serial: ticket.serial, mechanism: credentials.mechanism, user };
-        self.login = Some(Box::new(Login::Pending(pending)));
+        let ticket = LoginTicket { connection: Some(self.id), serial: *context.logins };
+        let claim = Claim::of(&credentials.user, context.broker);
+        let password = claim.as_ref().map(Claim::password);
+        let (mechanism, name) = (credentials.mechanism, credentials.user.clone());
+        self.login = Some(Box::new(Login::Pending(PendingLogin { serial: ticket.serial, mechanism, name, claim })));
         self.phase = Phase::AwaitingLogin;
-        let request = LoginRequest { ticket, credentials, peer: self.peer.ip() };
+        let request = LoginRequest { ticket, credentials, password, peer: self.peer.ip(), now_ms: context.now_ms };
         if let Some(verdict) = context.settings.doorkeeper.ask(request) {
             self.login_answered(ticket, verdict, context);
         }
@@ -106,16 +178,20 @@ impl Connection {
             |login: &mut Box<Login>| matches!(&**login, Login::Pending(pending) if pending.serial == ticket.serial);
         let Some(Login::Pending(login)) = self.login.take_if(is_awaited).map(|login| *login) else { return false };
         debug_assert_eq!(self.phase, Phase::AwaitingLogin);
-        match verdict {
-            Verdict::Allowed => self.offer_tuning(login, context),
-            Verdict::Refused => self.refuse_login(&login, context),
+        let PendingLogin { mechanism, name, claim, .. } = login;
+        match (verdict, claim) {
+            (Verdict::Allowed, Some(claim)) if claim.holds(context.broker) => {
+                self.offer_tuning(mechanism, claim, context);
+            }
+            (Verdict::Allowed, _) => self.refuse_login(mechanism, &name, Refusal::InvalidCredentials, context),
+            (Verdict::Refused(why), _) => self.refuse_login(mechanism, &name, why, context),
         }
         true
     }
 
-    fn offer_tuning<S: Store>(&mut self, login: PendingLogin, context: &mut Context<'_, S>) {
-        self.user = Some(login.user);
-        self.auth_mechanism = login.mechanism.name();
+    fn offer_tuning<S: Store>(&mut self, mechanism: Mechanism, claim: Claim, context: &mut Context<'_, S>) {
+        self.user = Some(LoggedIn { user: claim.key, name: claim.name });
+        self.auth_mechanism = mechanism.name();
         let tune = Method::ConnectionTune(connection::Tune {
             channel_max: context.settings.channel_max,
             frame_max: context.settings.frame_max,
@@ -125,10 +201,15 @@ impl Connection {
         self.phase = Phase::AwaitingTuneOk;
     }
 
-    fn refuse_login<S: Store>(&mut self, login: &PendingLogin, context: &mut Context<'_, S>) {
-        let PendingLogin { mechanism, user, .. } = login;
-        let mechanism = mechanism.name();
-        log::warn!("{}: login refused for user {user:?} using {mechanism}", self.name());
+    fn refuse_login<S: Store>(
+        &mut self,
+        mechanism: Mechanism,
+        name: &[u8],
+        why: Refusal,
+        context: &mut Context<'_, S>,
+    ) {
+        let (mechanism, name) = (mechanism.name(), String::from_utf8_lossy(name));
+        log::warn!("{}: {mechanism} login refused: user {name:?} - {why}", self.name());
         if !self.capabilities.authentication_failure_close {
             return self.doom("its login was refused", context);
         }

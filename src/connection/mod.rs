@@ -38,7 +38,7 @@ mod settings;
 pub use close::CloseReason;
 pub use handshake::greeting;
 pub use heartbeat::TimerOutcome;
-pub use login::{Doorkeeper, LoginRequest, LoginTicket, Verdict};
+pub use login::{Claim, Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
 pub use outbox::{Outbox, Outboxes};
 pub use sasl::{Credentials, Mechanism};
 pub use scarcity::SCARCE_HIGH_WATER_BYTES;
@@ -46,7 +46,7 @@ pub use settings::{Identity, Settings};
 
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ConnectionId, QueueKey};
+use crate::broker::{Broker, ConnectionId, QueueKey, UserKey};
 use crate::protocol::FieldTable;
 use crate::protocol::frame::FRAME_MIN_SIZE;
 use channel::{Channel, ChannelState};
@@ -169,7 +169,7 @@ pub struct Connection {
     heartbeat_s: u16,
     /// From the first that it said of who it is, until that is known.
     login: Option<Box<login::Login>>,
-    user: Option<Box<str>>,
+    user: Option<login::LoggedIn>,
     /// How the user logged in; empty before.
     auth_mechanism: &'static str,
     /// As on the wire, without their length: they are kept for as long as the client stays, and seldom asked for.
@@ -271,8 +271,14 @@ impl Connection {
         self.local
     }
 
+    /// The name of the user that it logged in as.
     pub fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.user.as_ref().map(|user| &*user.name)
+    }
+
+    /// The user that it logged in as, and that may be deleted since.
+    pub fn user_key(&self) -> Option<UserKey> {
+        self.user.as_ref().map(|user| user.user)
     }
 
     /// The SASL mechanism that the user logged in with; empty before.

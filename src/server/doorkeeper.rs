@@ -1,68 +1,167 @@
-//! Who may log in, over AMQP and over HTTP: the one user that there is from the start.
+//! Who may log in, over AMQP and over HTTP: those who know their user's password and come from where it may come from.
+//!
+//! A hash of RabbitMQ's is checked at once. One of argon2id takes a [checker](checker::Checker) of its own some 20 ms, so
+//! whoever asks waits for it in a [line](waiting), and what was found right is [known](known) for a while:
+//!
+//! ```text
+//! ask ──┬── a quick hash, and it is right; or known ──► allowed
+//!       └── anything else ──► waiting ── its turn ──► checker ── right ──► known, allowed
+//!                                                         └───── wrong ──► refused
+//! ```
+//! Whoever is refused has waited for a check of argon2id, whether or not there is such a user, and whatever was wrong: so
+//! an answer tells nothing but that it is no. It never says a password, a hash or a fingerprint in a log line.
 
-use crate::config::Config;
-use crate::connection::{Doorkeeper, LoginRequest, Verdict};
-use std::hint::black_box;
-use std::net::IpAddr;
-use std::sync::Arc;
-
-/// The one user that exists.
-pub struct OneUser {
-    name: String,
-    password: String,
-    /// It may come from this machine only.
-    loopback_only: bool,
-}
-
-impl OneUser {
-    pub fn of(config: &Config) -> Arc<Self> {
-        Arc::new(Self {
-            name: config.default_user.clone(),
-            password: config.default_pass.to_string(),
-            loopback_only: config.loopback_users.contains(&config.default_user),
-        })
-    }
-
-    /// Whether this is the user and its password, and may come from that address. Nobody has an empty password.
-    pub fn allows(&self, name: &[u8], password: &[u8], peer: IpAddr) -> bool {
-        let is_user = is_secret(name, self.name.as_bytes());
-        let is_password = is_secret(password, self.password.as_bytes());
-        is_user & is_password && (!self.loopback_only || peer.to_canonical().is_loopback())
-    }
-}
-
-impl Doorkeeper for Arc<OneUser> {
-    /// Comparing takes no time, so the answer comes at once.
-    fn ask(&self, LoginRequest { credentials, peer, .. }: LoginRequest) -> Option<Verdict> {
-        let is_allowed = self.allows(&credentials.user, &credentials.password, peer);
-        Some(if is_allowed { Verdict::Allowed } else { Verdict::Refused })
-    }
-}
-
-/// Whether somebody knows a secret. How long that takes depends on what was guessed and not on how much of it is right.
-fn is_secret(guess: &[u8], secret: &[u8]) -> bool {
-    if secret.is_empty() {
-        return false;
-    }
-    let mut difference = guess.len() ^ secret.len();
-    for (guessed, byte) in guess.iter().zip(secret.iter().cycle()) {
-        // The compiler is not to end the loop early.
-        difference = black_box(difference | usize::from(guessed ^ byte));
-    }
-    difference == 0
-}
-
+mod checker;
+mod known;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
+mod tests;
+mod waiting;
 
-    proptest! {
-        #[test]
-        fn a_secret_is_known_to_whoever_says_exactly_that(
-            guess in prop::collection::vec(0..3_u8, 0..5), secret in prop::collection::vec(0..3_u8, 0..5),
-        ) {
-            prop_assert_eq!(is_secret(&guess, &secret), guess == secret && !secret.is_empty());
+pub use checker::{AtOnce, Checker, PasswordThread};
+
+use crate::access::{Fingerprint, FingerprintKey, PasswordHash};
+use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
+use known::Known;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use waiting::{Asker, Question, Waiting};
+
+/// The hash that is checked for whoever can't be let in anyway.
+const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGtub3dzIGl0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Asks passwords of those who log in.
+pub struct PasswordDoorkeeper {
+    /// Users who may come from this machine only.
+    loopback_users: Vec<String>,
+    key: FingerprintKey,
+    nobodys: Arc<PasswordHash>,
+    state: RefCell<State>,
+}
+
+struct State {
+    checker: Box<dyn Checker>,
+    /// What the checker is at.
+    checked: Option<(Fingerprint, Question)>,
+    waiting: Waiting,
+    known: Known,
+    /// Verdicts that nobody took yet.
+    verdicts: VecDeque<(LoginTicket, Verdict)>,
+}
+
+impl PasswordDoorkeeper {
+    /// `key` is what nobody can guess.
+    pub fn new(loopback_users: &[String], key: [u8; 32], checker: Box<dyn Checker>) -> Self {
+        Self {
+            loopback_users: loopback_users.to_vec(),
+            key: FingerprintKey::new(key),
+            nobodys: Arc::new(PasswordHash::parse(NOBODYS).expect("a hash")),
+            state: RefCell::new(State {
+                checker,
+                checked: None,
+                waiting: Waiting::default(),
+                known: Known::default(),
+                verdicts: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// Why a login is refused whatever its password, if it is.
+    fn objection(&self, request: &LoginRequest) -> Option<Refusal> {
+        let is_loopback_user = self.loopback_users.iter().any(|user| user.as_bytes() == &*request.credentials.user);
+        if is_loopback_user && !request.peer.to_canonical().is_loopback() {
+            return Some(Refusal::NotFromThere);
+        }
+        let can_log_in = !request.credentials.password.is_empty() && request.password.is_some();
+        (!can_log_in).then_some(Refusal::InvalidCredentials)
+    }
+}
+
+impl Doorkeeper for PasswordDoorkeeper {
+    fn ask(&self, request: LoginRequest) -> Option<Verdict> {
+        let mut state = self.state.borrow_mut();
+        let objection = self.objection(&request);
+        let LoginRequest { ticket, credentials, password: hash, peer, now_ms } = request;
+        let mut asker = Asker { ticket, origin: waiting::origin_of(peer), refusal: objection };
+        let mut hash = hash.filter(|_| objection.is_none()).unwrap_or_else(|| Arc::clone(&self.nobodys));
+        if hash.is_quick() {
+            if hash.is_of(&credentials.password) {
+                return Some(Verdict::Allowed);
+            }
+            asker.refusal = Some(Refusal::InvalidCredentials);
+            hash = Arc::clone(&self.nobodys);
+        }
+        let fingerprint = self.key.fingerprint(&hash, &credentials.password);
+        if state.known.holds(&credentials.user, fingerprint, now_ms) {
+            return Some(Verdict::Allowed);
+        }
+        let question = || Question::new(hash, credentials.user, credentials.password);
+        state.ask(fingerprint, asker, question);
+        state.go_on(now_ms);
+        match state.verdicts.back() {
+            Some((answered, verdict)) if *answered == ticket => {
+                let verdict = *verdict;
+                state.verdicts.pop_back();
+                Some(verdict)
+            }
+            _ => None,
+        }
+    }
+
+    fn next_verdict(&self, now_ms: u64) -> Option<(LoginTicket, Verdict)> {
+        let mut state = self.state.borrow_mut();
+        state.go_on(now_ms);
+        state.verdicts.pop_front()
+    }
+
+    fn has_verdict(&self) -> bool {
+        !self.state.borrow().verdicts.is_empty()
+    }
+}
+
+impl State {
+    fn ask(&mut self, fingerprint: Fingerprint, asker: Asker, question: impl FnOnce() -> Question) {
+        match &mut self.checked {
+            Some((checked, shared)) if *checked == fingerprint && shared.has_room() => shared.askers.push(asker),
+            _ => {
+                for turned_away in self.waiting.add(fingerprint, asker, question) {
+                    log::warn!("a login from {} is refused: too many wait for theirs", turned_away.origin);
+                    self.verdicts.push_back((turned_away.ticket, Verdict::Refused(Refusal::InvalidCredentials)));
+                }
+            }
+        }
+    }
+
+    /// Takes what the checker found out, and gives it the next question.
+    fn go_on(&mut self, now_ms: u64) {
+        loop {
+            match self.checked.take() {
+                Some((fingerprint, question)) => match self.checker.outcome() {
+                    Some(is_right) => self.answer(fingerprint, question, is_right, now_ms),
+                    None => {
+                        self.checked = Some((fingerprint, question));
+                        return;
+                    }
+                },
+                None => {
+                    let Some((fingerprint, mut question)) = self.waiting.next() else { return };
+                    self.checker.begin(Arc::clone(&question.hash), std::mem::take(&mut question.password));
+                    self.checked = Some((fingerprint, question));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, fingerprint: Fingerprint, question: Question, is_right: bool, now_ms: u64) {
+        if is_right && question.askers.iter().any(|asker| asker.refusal.is_none()) {
+            self.known.note(question.user, fingerprint, now_ms);
+        }
+        for Asker { ticket, refusal, .. } in question.askers {
+            let verdict = match refusal {
+                None if is_right => Verdict::Allowed,
+                refusal => Verdict::Refused(refusal.unwrap_or(Refusal::InvalidCredentials)),
+            };
+            self.verdicts.push_back((ticket, verdict));
         }
     }
 }

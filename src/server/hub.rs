@@ -5,6 +5,7 @@
 mod connections;
 mod evictions;
 mod low_memory;
+mod visitors;
 
 use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
@@ -19,6 +20,7 @@ use connections::Member;
 use evictions::Evictions;
 use low_memory::LowMemory;
 use std::net::SocketAddr;
+use visitors::Visitors;
 
 /// Granularity of timers, in milliseconds.
 const TIMER_TICK_MS: u64 = 10;
@@ -88,6 +90,7 @@ pub struct Hub<S: Store> {
     more_verdicts: bool,
     low_memory: LowMemory,
     evictions: Evictions,
+    visitors: Visitors,
     pressure: PressureLimits,
     resources: Resources,
 }
@@ -136,6 +139,7 @@ impl<S: Store> Hub<S> {
             more_verdicts: false,
             low_memory: LowMemory::default(),
             evictions: Evictions::default(),
+            visitors: Visitors::default(),
             pressure: settings.pressure,
             resources: Resources { message_memory, disk_room: DiskRoom::default() },
         }
@@ -198,7 +202,8 @@ impl<S: Store> Hub<S> {
     /// do than a turn does.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let broker_has_more = self.ground.broker.has_touched() || self.evictions.are_pending();
-        if !self.connections.unblocked.is_empty() || self.more_verdicts || broker_has_more {
+        let has_verdict = self.more_verdicts || self.ground.settings.doorkeeper.has_verdict();
+        if !self.connections.unblocked.is_empty() || has_verdict || broker_has_more {
             return Some(self.ground.now_ms);
         }
         let timers = self.timers.next_deadline_ms();
@@ -279,8 +284,12 @@ impl<S: Store> Hub<S> {
 
     /// Lets those go on about whom the doorkeeper found out something. False when that is nobody. It may have gone since.
     fn take_verdict(&mut self) -> bool {
-        let Some((ticket, verdict)) = self.ground.settings.doorkeeper.next_verdict() else { return false };
-        let id = ticket.connection;
+        let now_ms = self.ground.now_ms;
+        let Some((ticket, verdict)) = self.ground.settings.doorkeeper.next_verdict(now_ms) else { return false };
+        let Some(id) = ticket.connection else {
+            self.visitors.answered(ticket, verdict, &self.ground.broker);
+            return true;
+        };
         let mut context = self.ground.context();
         if self
             .connections

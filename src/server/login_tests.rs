@@ -2,10 +2,14 @@
 
 use super::tests::{HERE, World, conversation};
 use super::{MayRead, hub_settings};
+use crate::access::{PasswordHash, Tags};
 use crate::broker::ConnectionId;
 use crate::config::Config;
-use crate::connection::{CloseReason, Doorkeeper, LoginRequest, LoginTicket, Phase, Verdict};
+use crate::connection::{CloseReason, Doorkeeper, LoginRequest, LoginTicket, Phase, Refusal, Verdict};
+use crate::protocol::Method;
+use crate::protocol::method::connection;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 const GUEST: &[u8] = b"\0guest\0guest";
@@ -26,11 +30,13 @@ struct Slow {
 impl Doorkeeper for Slow {
     fn ask(&self, LoginRequest { ticket, credentials, .. }: LoginRequest) -> Option<Verdict> {
         let is_guest = &*credentials.password == b"guest";
-        self.asked.borrow_mut().push((ticket, if is_guest { Verdict::Allowed } else { Verdict::Refused }));
+        self.asked
+            .borrow_mut()
+            .push((ticket, if is_guest { Verdict::Allowed } else { Verdict::Refused(Refusal::InvalidCredentials) }));
         None
     }
 
-    fn next_verdict(&self) -> Option<(LoginTicket, Verdict)> {
+    fn next_verdict(&self, _: u64) -> Option<(LoginTicket, Verdict)> {
         self.answered.borrow_mut().pop()
     }
 }
@@ -151,4 +157,72 @@ fn a_broker_that_stops_does_not_wait_for_logins() {
     slow.answer_all(&mut world);
     assert_eq!(world.heard(id), [""; 0]);
     assert!(world.hub.outboxes().get(id).is_finished());
+}
+
+/// Everything up to here was said, and the client waits for its answer.
+fn waiting() -> (World, Slow, ConnectionId) {
+    let (mut world, slow) = Slow::world();
+    let id = world.connect(HERE);
+    world.send(id, &conversation(GUEST, 0));
+    assert_eq!(world.heard(id), ["connection.start"]);
+    (world, slow, id)
+}
+
+#[test]
+fn a_password_that_is_changed_while_it_is_checked_lets_nobody_in() {
+    let (mut world, slow, id) = waiting();
+    let guest = world.hub.broker().find_user(b"guest").expect("the first user");
+    let user = world.hub.broker().user_of(guest).expect("it is there");
+    world.hub.broker_mut().change_password(user, PasswordHash::salted_sha256(b"another", [1; 4]));
+    slow.answer_all(&mut world);
+    assert_eq!(world.heard(id), [REFUSED]);
+}
+
+#[test]
+fn a_user_that_is_deleted_while_its_password_is_checked_does_not_come_in_and_neither_does_the_next_of_that_name() {
+    let (mut world, slow, id) = waiting();
+    let user = world.hub.broker().find_user(b"guest").and_then(|key| world.hub.broker().user_of(key));
+    world.hub.delete_user(user.expect("the first user"));
+    world.hub.broker_mut().put_user("guest", PasswordHash::salted_sha256(b"guest", [1; 4]), Tags::default());
+    slow.answer_all(&mut world);
+    assert_eq!(world.heard(id), [REFUSED]);
+}
+
+#[test]
+fn a_user_that_is_deleted_after_it_logged_in_is_refused_by_its_name() {
+    let mut world = World::new();
+    let id = world.connect(HERE);
+    let said = conversation(GUEST, 0);
+    let mut open = Vec::new();
+    Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut open);
+    let at = said.windows(open.len()).position(|window| window == open).expect("it opens a virtual host");
+    world.send(id, &said[..at]);
+    assert_eq!(world.heard(id), ["connection.start", "connection.tune"]);
+    let user = world.hub.broker().find_user(b"guest").and_then(|key| world.hub.broker().user_of(key));
+    world.hub.delete_user(user.expect("the first user"));
+    world.send(id, &open);
+    let refused = "connection.close 530 NOT_ALLOWED - access to vhost '/' refused for user 'guest'";
+    assert_eq!(world.heard(id), [refused]);
+}
+
+#[test]
+fn somebody_without_a_connection_is_answered_by_number() {
+    let (mut world, slow, id) = waiting();
+    let here = HERE.parse::<std::net::SocketAddr>().unwrap().ip();
+    let guest = world.hub.broker().find_user(b"guest");
+    let numbers = [&b"guest"[..], b"wrong"].map(|password| world.hub.ask_who(b"guest", password, here).unwrap_err());
+    assert_eq!(world.hub.next_visitor(), None);
+    slow.answer_all(&mut world);
+    world.pass(0);
+    world.pass(0);
+    let answers: BTreeMap<_, _> = std::iter::from_fn(|| world.hub.next_visitor()).collect();
+    assert_eq!(answers, BTreeMap::from([(numbers[0], guest), (numbers[1], None)]));
+    assert_eq!(world.heard(id).len(), 3, "and the client by its connection");
+
+    let mut world = World::new();
+    let guest = world.hub.broker().find_user(b"guest");
+    assert_eq!(world.hub.ask_who(b"guest", b"guest", here), Ok(guest));
+    assert_eq!(world.hub.ask_who(b"guest", b"wrong", here), Ok(None));
+    assert_eq!(world.hub.ask_who(b"nobody", b"guest", here), Ok(None));
+    assert_eq!(world.hub.ask_who(b"guest", b"guest", "192.0.2.7".parse().unwrap()), Ok(None));
 }

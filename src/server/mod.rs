@@ -8,7 +8,7 @@
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
 //! | `clients`, `rest` | sockets: who is to be read, who rests |
-//! | `doorkeeper` | who may log in |
+//! | `doorkeeper` | who may log in, and the thread that checks passwords |
 //! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
 //! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
@@ -21,6 +21,7 @@ mod freed_memory;
 mod hub;
 mod huge_pages;
 mod journal;
+mod one_user;
 mod rest;
 mod restore;
 mod turn;
@@ -50,8 +51,9 @@ use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::{FolderIds, PagerOptions};
 use desk::Desk;
-use doorkeeper::OneUser;
+use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread};
 use huge_pages::HugePages;
+use one_user::OneUser;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -82,7 +84,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let management = bind_management(config.management_listen)?;
     let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
-    let settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
+    let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
+    settings.connection.doorkeeper = doorkeeper(config, waker.clone())?;
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
     let founding = || {
@@ -121,6 +124,15 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
         Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes })
     })
+}
+
+/// A doorkeeper with a thread for hashes that take their time.
+fn doorkeeper(config: &Config, waker: Waker) -> io::Result<Box<PasswordDoorkeeper>> {
+    let checker = PasswordThread::start(move || {
+        // A loop that can't be woken still finds the outcome in its next turn.
+        let _ = waker.wake();
+    })?;
+    Ok(Box::new(PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker))))
 }
 
 /// What nobody can guess: the seed of the program's names, and who a new data folder is.
@@ -197,7 +209,8 @@ fn mechanism_of(configured: AuthMechanism) -> Mechanism {
     }
 }
 
-/// What the hub is made with, from the configuration. `unix_start_ms` is the time at the zero of the hub's clock.
+/// What the hub is made with, from the configuration. `unix_start_ms` is the time at the zero of the hub's clock. Its
+/// doorkeeper checks passwords on the caller's time: [`run`] has another.
 pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubSettings {
     let limits = &config.limits;
     HubSettings {
@@ -208,7 +221,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             },
             cluster_name: NODE_NAME.to_owned(),
             mechanisms: config.auth_mechanisms.iter().map(|mechanism| mechanism_of(*mechanism)).collect(),
-            doorkeeper: Box::new(OneUser::of(config)),
+            doorkeeper: Box::new(PasswordDoorkeeper::new(&config.loopback_users, seed, Box::new(AtOnce::default()))),
             channel_max: limits.channel_max,
             frame_max: limits.frame_max_bytes,
             message_size_max: limits.message_size_max_bytes,

@@ -11,7 +11,7 @@ use crate::transcript::Transcript;
 use crate::wire::{Event, Heard, parse_events};
 use leveret::broker::memory::message_memory_bytes;
 use leveret::broker::{self, Census, ConnectionId, MessageMemory, PressureLimits, VhostLimits};
-use leveret::connection::{self, Connection, Doorkeeper, Identity, LoginRequest, Mechanism, Verdict};
+use leveret::connection::{self, Connection, Doorkeeper, Identity, LoginRequest, Mechanism, Refusal, Verdict};
 use leveret::server::{Failure, Hub, HubSettings, MayRead, Resources};
 use leveret::storage::{LogOptions, LogStore, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
@@ -47,7 +47,7 @@ struct Anyone;
 impl Doorkeeper for Anyone {
     fn ask(&self, LoginRequest { credentials, .. }: LoginRequest) -> Option<Verdict> {
         let is_guest = (&*credentials.user, &*credentials.password) == (b"guest", b"guest");
-        Some(if is_guest { Verdict::Allowed } else { Verdict::Refused })
+        Some(if is_guest { Verdict::Allowed } else { Verdict::Refused(Refusal::InvalidCredentials) })
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Wall {
 pub const WALLS: [Wall; 15] = [
     Wall { room: "protocol", rooms: &[], crates: &["memchr"] },
     Wall { room: "varint", rooms: &[], crates: &[] },
-    Wall { room: "access", rooms: &[], crates: &["argon2", "base64", "regex", "sha2", "subtle"] },
+    Wall { room: "access", rooms: &[], crates: &["argon2", "base64", "hmac", "regex", "sha2", "subtle"] },
     Wall {
         room: "broker",
         // What permissions are made of: it has users and who may what, and reads no pattern.
@@ -22,7 +22,12 @@ pub const WALLS: [Wall; 15] = [
         // base64 and rand_chacha make the names that the broker gives to queues and consumers.
         crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "slab"],
     },
-    Wall { room: "connection", rooms: &["broker", "protocol"], crates: &["bytes", "log"] },
+    Wall {
+        room: "connection",
+        // What the doorkeeper is to compare with.
+        rooms: &["access::PasswordHash", "broker", "protocol"],
+        crates: &["bytes", "log"],
+    },
     Wall {
         room: "storage",
         rooms: &[

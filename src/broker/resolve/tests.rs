@@ -491,10 +491,10 @@ fn who_has_no_permissions_in_a_vhost_may_not_enter_it() {
     let user = bench.caller.user;
     let key = bench.broker.find_user(b"restricted").unwrap();
     assert_eq!((bench.broker.find_user(b"nobody"), bench.broker.user_name(user)), (None, "restricted"));
-    assert_eq!(bench.broker.admit(key, b"/"), Ok((user, VHOST)));
+    assert_eq!(bench.broker.admit(key, "restricted", b"/"), Ok((user, VHOST)));
     assert!(bench.broker.clear_permissions(user, VHOST).value);
     assert!(!bench.broker.clear_permissions(user, VHOST).value, "there are none any more");
-    let refused = bench.broker.admit(key, b"/").unwrap_err();
+    let refused = bench.broker.admit(key, "restricted", b"/").unwrap_err();
     assert_eq!(refused.explanation, "access to vhost '/' refused for user 'restricted'");
     assert!(declare(&mut bench.broker, bench.caller, b"q").is_err());
 }

@@ -338,13 +338,13 @@ fn limits_of_a_vhost_hold_for_one_more_and_for_nothing_that_is_there() {
     assert_eq!(declare(&mut broker, there, b"r").unwrap_err(), refused);
     declare(&mut broker, here, b"r").unwrap();
     let refused = "access to vhost 'next door' refused for user 'guest': connection limit (1) is reached";
-    assert_eq!(broker.admit(user, b"next door").unwrap_err().explanation, refused);
-    assert_eq!(broker.admit(user, b"/"), Ok((testing::USER, VHOST)));
+    assert_eq!(broker.admit(user, "guest", b"next door").unwrap_err().explanation, refused);
+    assert_eq!(broker.admit(user, "guest", b"/"), Ok((testing::USER, VHOST)));
     limit(&mut broker, Some(0), Some(0));
     assert!(declare(&mut broker, there, b"r").is_err());
     broker.delete_queue(there, b"q", false, false, &mut Nobody).unwrap();
     assert!(declare(&mut broker, there, b"r").is_err(), "none at all");
     limit(&mut broker, None, Some(2));
     declare(&mut broker, there, b"r").unwrap();
-    assert!(broker.admit(user, b"next door").is_ok());
+    assert!(broker.admit(user, "guest", b"next door").is_ok());
 }
