@@ -35,13 +35,17 @@ impl fmt::Display for Right {
     }
 }
 
+/// Whether a name is one of those that a test means.
+#[cfg(test)]
+pub(super) type Asked = Box<dyn Fn(&[u8]) -> bool>;
+
 /// Names of queues and exchanges.
 pub enum Names {
     /// Those that a pattern matches.
     Matching(Pattern),
     /// Those that a test says, which hears what is asked.
     #[cfg(test)]
-    Asked(Box<dyn Fn(&[u8]) -> bool>),
+    Asked(Asked),
 }
 
 impl Names {

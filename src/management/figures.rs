@@ -92,6 +92,9 @@ pub fn connection_figures(figures: &ConnectionFigures) -> [(&'static str, u64); 
     [("recv_oct", figures.received_bytes), ("send_oct", figures.sent_bytes)]
 }
 
+/// Figures by their names.
+type Named = Vec<(&'static str, u64)>;
+
 /// The figures of several queues together, and their rates as far as they are known.
 #[derive(Default)]
 pub struct QueueSums {
@@ -119,7 +122,7 @@ impl QueueSums {
     }
 
     /// Lengths, and counters.
-    fn named(&self) -> (Vec<(&'static str, u64)>, Vec<(&'static str, u64)>) {
+    fn named(&self) -> (Named, Named) {
         let mut lengths: Vec<_> = QUEUE_FIGURE_NAMES.into_iter().zip(self.figures).collect();
         let stats = lengths.split_off(LENGTHS);
         (lengths, stats)

@@ -145,7 +145,7 @@ impl Visit {
         let tags = &self.visitor.tags;
         match sight {
             Sight::Missing => Err(ApiError::NotFound),
-            Sight::Closed if !tags.is_administrator() && !(for_monitors && tags.is_monitor()) => {
+            Sight::Closed if !(tags.is_administrator() || for_monitors && tags.is_monitor()) => {
                 Err(ApiError::NotAuthorised("User not authorised to access virtual host".to_owned()))
             }
             Sight::Closed | Sight::Open => Ok(vhost.clone()),
