@@ -1,17 +1,13 @@
 //! Who is let in, and as whom: every request says user and password.
 //!
-//! The loop says who there is of that name; whether it is them is checked here, on a thread of its own where that takes
-//! time. What a visitor may have is [`visit`](super::visit)'s.
-//!
-//! A password that was right is known again, as long as the user has it: clients of this API ask often, and each request is
-//! a login. What is kept of it tells nobody the password.
+//! The loop's doorkeeper says whether it is them, as it does for AMQP. What a visitor may have is
+//! [`visit`](super::visit)'s. Passwords that are set are hashed here, as the loop has no time for it.
 
 use super::App;
 use super::http::ApiError;
 use super::line::{Asker, Declined};
-use super::question::{Known, Question, Visitor};
+use super::question::{Login, NotLetIn, Question, Visitor};
 use crate::access::PasswordHash;
-use crate::broker::UserKey;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::http::header;
@@ -19,82 +15,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use subtle::ConstantTimeEq;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-/// Users whose passwords are known again; when there are more, all are forgotten.
-const KNOWN_USERS_MAX: usize = 1024;
 /// The longest user name and the longest password that are looked at, in bytes.
 const CREDENTIAL_BYTES_MAX: usize = 4096;
-
-/// Checks passwords.
-pub struct Passwords {
-    /// What makes what is kept of a password worth nothing elsewhere.
-    key: [u8; 16],
-    /// The hash of nobody's password: whoever names a user that there is not waits as long as for one that there is.
-    decoy: Arc<PasswordHash>,
-    known: Mutex<HashMap<Arc<str>, Remembered>>,
-}
-
-/// A password that was right.
-struct Remembered {
-    user: UserKey,
-    /// The very hash that it was checked against.
-    hash: Arc<PasswordHash>,
-    digest: [u8; 32],
-}
-
-impl Passwords {
-    /// `key` and `salt` are anything that nobody can guess.
-    pub fn new(key: [u8; 16], salt: [u8; 16]) -> Self {
-        let decoy = Arc::new(PasswordHash::argon2id(&key, salt));
-        Self { key, decoy, known: Mutex::default() }
-    }
-
-    fn digest(&self, password: &[u8]) -> [u8; 32] {
-        Sha256::new().chain_update(self.key).chain_update(password).finalize().into()
-    }
-
-    fn is_remembered(&self, name: &str, user: UserKey, hash: &Arc<PasswordHash>, digest: &[u8; 32]) -> bool {
-        let known = self.known.lock().expect("nobody panics with it");
-        known.get(name).is_some_and(|remembered| {
-            remembered.user == user
-                && Arc::ptr_eq(&remembered.hash, hash)
-                && bool::from(remembered.digest.ct_eq(digest))
-        })
-    }
-
-    fn remember(&self, name: Arc<str>, remembered: Remembered) {
-        let mut known = self.known.lock().expect("nobody panics with it");
-        if known.len() >= KNOWN_USERS_MAX {
-            known.clear();
-        }
-        known.insert(name, remembered);
-    }
-
-    /// Whether it is this user's password.
-    pub async fn are_of(&self, known: &Known, password: Vec<u8>) -> bool {
-        let Known { visitor, password: hash } = known;
-        let digest = self.digest(&password);
-        if self.is_remembered(&visitor.name, visitor.user, hash, &digest) {
-            return true;
-        }
-        let is_right = check(hash.clone(), password).await;
-        if is_right && !hash.is_quick() {
-            let remembered = Remembered { user: visitor.user, hash: hash.clone(), digest };
-            self.remember(visitor.name.clone(), remembered);
-        }
-        is_right
-    }
-
-    /// Takes as long as a check of somebody's password.
-    pub async fn pretend(&self, password: Vec<u8>) {
-        check(self.decoy.clone(), password).await;
-    }
-}
 
 /// What somebody says to be let in.
 pub struct Credentials {
@@ -103,21 +28,22 @@ pub struct Credentials {
 }
 
 impl App {
-    /// Who it is that says this, with what it sees of a virtual host. `None`: nobody has this name and this password.
+    /// Who it is that says this and comes from there, with what it sees of a virtual host.
     ///
     /// # Errors
     /// When the loop doesn't answer.
-    pub async fn check(&self, credentials: Credentials, vhost: Option<Box<str>>) -> Result<Option<Visitor>, Declined> {
+    pub async fn check(
+        &self,
+        credentials: Credentials,
+        peer: IpAddr,
+        vhost: Option<Box<str>>,
+    ) -> Result<Result<Visitor, NotLetIn>, Declined> {
         let Credentials { name, password } = credentials;
         if name.len() > CREDENTIAL_BYTES_MAX || password.len() > CREDENTIAL_BYTES_MAX {
-            return Ok(None);
+            return Ok(Err(NotLetIn::Unknown));
         }
-        let known = self.line.ask(Asker::Management, |reply| Question::WhoIs { name, vhost, reply }).await?;
-        let Some(known) = known else {
-            self.passwords.pretend(password).await;
-            return Ok(None);
-        };
-        Ok(self.passwords.are_of(&known, password).await.then_some(known.visitor))
+        let log_in = |reply| Question::LogIn(Login { name, password, peer, vhost, reply });
+        self.line.ask(Asker::Management, log_in).await
     }
 
     /// Hashes a password for good.
@@ -140,14 +66,6 @@ impl App {
             ApiError::Unavailable
         })
     }
-}
-
-/// Checks a password, elsewhere if that takes its time.
-async fn check(hash: Arc<PasswordHash>, password: Vec<u8>) -> bool {
-    if hash.is_quick() {
-        return hash.is_of(&password);
-    }
-    tokio::task::spawn_blocking(move || hash.is_of(&password)).await.unwrap_or(false)
 }
 
 /// Lets only those in who know a user's password, and may come from where they are.
@@ -190,11 +108,10 @@ async fn log_in(
     peer: SocketAddr,
 ) -> Result<Visitor, ApiError> {
     let credentials = basic_credentials(authorization).ok_or(ApiError::LoginFailed)?;
-    let visitor = app.check(credentials, vhost).await?.ok_or(ApiError::LoginFailed)?;
-    let is_local = peer.ip().to_canonical().is_loopback();
-    if !is_local && app.settings.loopback_users.iter().any(|user| **user == *visitor.name) {
-        return Err(ApiError::NotAuthorised("User can only log in via localhost".to_owned()));
-    }
+    let visitor = app.check(credentials, peer.ip(), vhost).await?.map_err(|why| match why {
+        NotLetIn::Unknown => ApiError::LoginFailed,
+        NotLetIn::NotFromThere => ApiError::NotAuthorised("User can only log in via localhost".to_owned()),
+    })?;
     if !visitor.tags.is_management_user() {
         return Err(ApiError::NotAuthorised("Not management user".to_owned()));
     }

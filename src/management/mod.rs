@@ -44,12 +44,11 @@ pub use door::Limits;
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use order::{LastAdministrator, NowhereToBe, Order, UserLimitChange, UserPlace, VhostLimitChange};
 pub use question::{
-    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Known, Overview, Question, Sight,
-    VhostQuestion, Visitor,
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Login, NotLetIn, Overview, Question,
+    Sight, VhostQuestion, Visitor,
 };
 
 use crate::reactor::Clock;
-use admission::Passwords;
 use rates::Rates;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -67,8 +66,6 @@ pub type Chance = Box<dyn Fn() -> io::Result<[u8; 16]> + Send + Sync>;
 
 pub struct Settings {
     pub node: String,
-    /// Users that may come from this machine only.
-    pub loopback_users: Vec<String>,
     pub chance: Chance,
     pub amqp_addresses: Vec<SocketAddr>,
     pub clock: Clock,
@@ -83,7 +80,6 @@ struct App {
     settings: Settings,
     address: SocketAddr,
     rates: Mutex<Rates>,
-    passwords: Passwords,
 }
 
 impl App {
@@ -109,13 +105,12 @@ impl App {
 /// When the system refuses the thread or its runtime.
 pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // One thread beside it hashes passwords: who guesses them waits for the others who do.
+    // One thread beside it hashes passwords that are set.
     let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).build()?;
     listener.set_nonblocking(true)?;
     let limits = settings.limits;
-    let passwords = Passwords::new((settings.chance)()?, (settings.chance)()?);
     let (address, rates) = (listener.local_addr()?, Mutex::new(Rates::new()));
-    let app = Arc::new(App { line, settings, address, rates, passwords });
+    let app = Arc::new(App { line, settings, address, rates });
     let serve = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;

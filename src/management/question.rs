@@ -3,7 +3,7 @@
 //! A question changes nothing. It carries where its answer goes.
 
 use super::Reply;
-use crate::access::{PasswordHash, Tags};
+use crate::access::Tags;
 use crate::broker::access_snapshot::{PermissionsSnapshot, TopicPermissionsSnapshot, UserSnapshot, VhostSnapshot};
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueFigures, QueueSnapshot,
@@ -12,18 +12,13 @@ use crate::broker::snapshot::{
 use crate::broker::{Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What is there, and how it is. Lists come a page at a time, from a slot on.
 pub enum Question {
-    /// Who somebody is that wants to be let in.
-    WhoIs {
-        name: Vec<u8>,
-        /// The virtual host that it is about.
-        vhost: Option<Box<str>>,
-        reply: Reply<Option<Known>>,
-    },
+    /// Who somebody is that wants to be let in. The answer may take its time.
+    LogIn(Login),
     Overview(Reply<Overview>),
     /// What is in the virtual host of that name.
     InVhost {
@@ -126,10 +121,23 @@ pub enum VhostQuestion {
     },
 }
 
-/// Somebody of whom it is known how to check that it is them.
-pub struct Known {
-    pub visitor: Visitor,
-    pub password: Arc<PasswordHash>,
+/// What somebody says to be let in.
+pub struct Login {
+    pub name: Vec<u8>,
+    pub password: Vec<u8>,
+    pub peer: IpAddr,
+    /// The virtual host that it is about.
+    pub vhost: Option<Box<str>>,
+    pub reply: Reply<Result<Visitor, NotLetIn>>,
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotLetIn {
+    /// Nobody has this name and this password.
+    Unknown,
+    /// The user may come from the broker's machine only.
+    NotFromThere,
 }
 
 /// Somebody who is let in for one request.

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | `desk` | whose turn it is, who may, and when an answer is given |
 //! | `questions` | what there is |
+//! | `logins` | who somebody is that wants to be let in |
 //! | `changes` | what AMQP has, too |
 //! | `orders` | what administrators alone may have |
 
 mod changes;
+mod logins;
 mod orders;
 mod questions;
 
@@ -19,6 +21,7 @@ use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Done, UserId, VhostId};
 use crate::management::{Asker, Change, Command, Question, Refusal, Reply, Request, VhostChange};
 use crate::protocol::AmqpError;
+use logins::Logins;
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
@@ -34,6 +37,7 @@ pub struct Desk {
     waiting: Option<Command>,
     /// Answers that wait for the log to be durable up to there.
     held: VecDeque<(LogPosition, Answer)>,
+    logins: Logins,
 }
 
 /// Answers whoever asked.
@@ -41,7 +45,7 @@ type Answer = Box<dyn FnOnce()>;
 
 impl Desk {
     pub fn new(commands: Receiver<Command>) -> Self {
-        Self { commands, more: false, waiting: None, held: VecDeque::new() }
+        Self { commands, more: false, waiting: None, held: VecDeque::new(), logins: Logins::default() }
     }
 
     /// Notes that a command came.
@@ -59,6 +63,7 @@ impl Desk {
         let durable = hub.broker().durable();
         let due = self.held.iter().take_while(|(position, _)| *position <= durable).count();
         self.held.drain(..due).for_each(|(_, answer)| answer());
+        self.logins.answer(hub);
         if !self.more {
             return;
         }
@@ -67,6 +72,10 @@ impl Desk {
                 self.more = false;
                 return;
             };
+            if let Request::Question(Question::LogIn(login)) = command.request {
+                self.logins.ask(login, hub);
+                continue;
+            }
             if waits_for_messages(&command, hub) {
                 self.waiting = Some(command);
                 return;

@@ -24,6 +24,7 @@ use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict}
 use known::Known;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use waiting::{Asker, Question, Waiting};
 
@@ -66,33 +67,37 @@ impl PasswordDoorkeeper {
         }
     }
 
-    /// Why a login is refused whatever its password, if it is.
-    fn objection(&self, request: &LoginRequest) -> Option<Refusal> {
-        let is_loopback_user = self.loopback_users.iter().any(|user| user.as_bytes() == &*request.credentials.user);
-        if is_loopback_user && !request.peer.to_canonical().is_loopback() {
-            return Some(Refusal::NotFromThere);
-        }
-        let can_log_in = !request.credentials.password.is_empty() && request.password.is_some();
-        (!can_log_in).then_some(Refusal::InvalidCredentials)
+    /// Whether a user may come from there.
+    fn may_come(&self, user: &[u8], peer: IpAddr) -> bool {
+        peer.to_canonical().is_loopback() || !self.loopback_users.iter().any(|name| name.as_bytes() == user)
     }
 }
 
 impl Doorkeeper for PasswordDoorkeeper {
     fn ask(&self, request: LoginRequest) -> Option<Verdict> {
         let mut state = self.state.borrow_mut();
-        let objection = self.objection(&request);
         let LoginRequest { ticket, credentials, password: hash, peer, now_ms } = request;
-        let mut asker = Asker { ticket, origin: waiting::origin_of(peer), refusal: objection };
-        let mut hash = hash.filter(|_| objection.is_none()).unwrap_or_else(|| Arc::clone(&self.nobodys));
-        if hash.is_quick() {
-            if hash.is_of(&credentials.password) {
-                return Some(Verdict::Allowed);
+        let mut if_right = match self.may_come(&credentials.user, peer) {
+            true => Verdict::Allowed,
+            false => Verdict::Refused(Refusal::NotFromThere),
+        };
+        let mut if_wrong = Refusal::InvalidCredentials;
+        let hash = match hash {
+            Some(hash) if !hash.is_quick() => hash,
+            hash => {
+                if hash.is_some_and(|hash| hash.is_of(&credentials.password)) {
+                    match if_right {
+                        Verdict::Allowed => return Some(Verdict::Allowed),
+                        Verdict::Refused(refusal) => if_wrong = refusal,
+                    }
+                }
+                if_right = Verdict::Refused(if_wrong);
+                Arc::clone(&self.nobodys)
             }
-            asker.refusal = Some(Refusal::InvalidCredentials);
-            hash = Arc::clone(&self.nobodys);
-        }
+        };
+        let asker = Asker { ticket, origin: waiting::origin_of(peer), if_right, if_wrong };
         let fingerprint = self.key.fingerprint(&hash, &credentials.password);
-        if state.known.holds(&credentials.user, fingerprint, now_ms) {
+        if if_right == Verdict::Allowed && state.known.holds(&credentials.user, fingerprint, now_ms) {
             return Some(Verdict::Allowed);
         }
         let question = || Question::new(hash, credentials.user, credentials.password);
@@ -153,14 +158,12 @@ impl State {
     }
 
     fn answer(&mut self, fingerprint: Fingerprint, question: Question, is_right: bool, now_ms: u64) {
-        if is_right && question.askers.iter().any(|asker| asker.refusal.is_none()) {
+        let is_somebodys = |asker: &Asker| asker.if_right != Verdict::Refused(asker.if_wrong);
+        if is_right && question.askers.iter().any(is_somebodys) {
             self.known.note(question.user, fingerprint, now_ms);
         }
-        for Asker { ticket, refusal, .. } in question.askers {
-            let verdict = match refusal {
-                None if is_right => Verdict::Allowed,
-                refusal => Verdict::Refused(refusal.unwrap_or(Refusal::InvalidCredentials)),
-            };
+        for Asker { ticket, if_right, if_wrong, .. } in question.askers {
+            let verdict = if is_right { if_right } else { Verdict::Refused(if_wrong) };
             self.verdicts.push_back((ticket, verdict));
         }
     }

@@ -21,6 +21,7 @@ use evictions::Evictions;
 use low_memory::LowMemory;
 use std::net::SocketAddr;
 use visitors::Visitors;
+pub use visitors::WhoIsIt;
 
 /// Granularity of timers, in milliseconds.
 const TIMER_TICK_MS: u64 = 10;

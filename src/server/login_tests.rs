@@ -1,7 +1,7 @@
 //! Logins whose answers take their time: the same outcome as at once, and nothing for whoever is gone by then.
 
 use super::tests::{HERE, World, conversation};
-use super::{MayRead, hub_settings};
+use super::{MayRead, WhoIsIt, hub_settings};
 use crate::access::{PasswordHash, Tags};
 use crate::broker::ConnectionId;
 use crate::config::Config;
@@ -16,6 +16,8 @@ const GUEST: &[u8] = b"\0guest\0guest";
 const NOBODY: &[u8] = b"\0guest\0guess";
 const REFUSED: &str = "connection.close 403 ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For \
                        details see the broker logfile.";
+
+const UNKNOWN: Refusal = Refusal::InvalidCredentials;
 
 type Answers = Rc<RefCell<Vec<(LoginTicket, Verdict)>>>;
 
@@ -210,19 +212,29 @@ fn somebody_without_a_connection_is_answered_by_number() {
     let (mut world, slow, id) = waiting();
     let here = HERE.parse::<std::net::SocketAddr>().unwrap().ip();
     let guest = world.hub.broker().find_user(b"guest");
-    let numbers = [&b"guest"[..], b"wrong"].map(|password| world.hub.ask_who(b"guest", password, here).unwrap_err());
+    let numbers = [&b"guest"[..], b"wrong"].map(|password| match world.hub.ask_who(b"guest", password, here) {
+        WhoIsIt::Later(number) => number,
+        WhoIsIt::Known(_) => panic!("it takes its time"),
+    });
     assert_eq!(world.hub.next_visitor(), None);
     slow.answer_all(&mut world);
     world.pass(0);
-    world.pass(0);
     let answers: BTreeMap<_, _> = std::iter::from_fn(|| world.hub.next_visitor()).collect();
-    assert_eq!(answers, BTreeMap::from([(numbers[0], guest), (numbers[1], None)]));
+    let expected = [(numbers[0], guest.ok_or(UNKNOWN)), (numbers[1], Err(UNKNOWN))];
+    assert_eq!(answers, BTreeMap::from(expected));
     assert_eq!(world.heard(id).len(), 3, "and the client by its connection");
 
     let mut world = World::new();
-    let guest = world.hub.broker().find_user(b"guest");
-    assert_eq!(world.hub.ask_who(b"guest", b"guest", here), Ok(guest));
-    assert_eq!(world.hub.ask_who(b"guest", b"wrong", here), Ok(None));
-    assert_eq!(world.hub.ask_who(b"nobody", b"guest", here), Ok(None));
-    assert_eq!(world.hub.ask_who(b"guest", b"guest", "192.0.2.7".parse().unwrap()), Ok(None));
+    let guest = world.hub.broker().find_user(b"guest").ok_or(UNKNOWN);
+    let elsewhere = "192.0.2.7".parse().unwrap();
+    for (name, password, peer, found) in [
+        ("guest", "guest", here, guest),
+        ("guest", "wrong", here, Err(UNKNOWN)),
+        ("nobody", "guest", here, Err(UNKNOWN)),
+        ("guest", "guest", elsewhere, Err(Refusal::NotFromThere)),
+        ("guest", "wrong", elsewhere, Err(UNKNOWN)),
+    ] {
+        let known = world.hub.ask_who(name.as_bytes(), password.as_bytes(), peer);
+        assert_eq!(known, WhoIsIt::Known(found), "{name} {password} {peer}");
+    }
 }

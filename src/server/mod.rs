@@ -37,7 +37,7 @@ mod tests;
 #[cfg(test)]
 mod waiting_tests;
 
-pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart};
+pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart, WhoIsIt};
 pub use journal::{Failure, Journal, OpenedLog};
 pub use workers::Workers;
 
@@ -100,7 +100,6 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         line,
         management::Settings {
             node: NODE_NAME.to_owned(),
-            loopback_users: config.loopback_users.clone(),
             chance: Box::new(random),
             amqp_addresses: addresses,
             clock,

@@ -66,8 +66,7 @@ pub const WALLS: [Wall; 15] = [
             "reactor::Clock",
             "reactor::process",
         ],
-        // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern;
-        // sha2 and subtle for what is kept of passwords.
+        // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern.
         crates: &[
             "axum",
             "base64",
@@ -77,8 +76,6 @@ pub const WALLS: [Wall; 15] = [
             "log",
             "regex",
             "serde_json",
-            "sha2",
-            "subtle",
             "tokio",
             "tower_service",
         ],

@@ -2,23 +2,21 @@
 
 use super::super::hub::{Condition, Hub, Resources};
 use super::send;
-use crate::broker::access_snapshot::UserSnapshot;
 use crate::broker::snapshot::{PAGE_SLOTS, Page, PageStart};
 use crate::broker::store::Store;
 use crate::broker::{ConnectionId, UserId, VhostId};
 use crate::connection::{Connection, Phase, Traffic};
 use crate::management::{
-    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Known, Overview, Question, Sight,
-    VhostQuestion, Visitor,
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question, VhostQuestion,
 };
 
 /// Answers a question that is not about what is in one virtual host. Without a user, it is management itself that asks.
 pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub<S>) {
     let broker = hub.broker();
     match question {
-        Question::WhoIs { name, vhost, reply } => send(reply, who_is(hub, &name, vhost)),
         Question::Overview(reply) => send(reply, overview(hub)),
         Question::InVhost { .. } => unreachable!("asked in its virtual host"),
+        Question::LogIn(_) => unreachable!("asked of the doorkeeper"),
         Question::Queues { from, reply } => {
             let page = broker.snapshot_queues(from);
             send(
@@ -83,23 +81,6 @@ pub(super) fn tell_in<S: Store>(vhost: VhostId, question: VhostQuestion, hub: &H
             send(reply, user.map_or_else(Vec::new, |user| broker.snapshot_topic_permissions_of(user, vhost)));
         }
     }
-}
-
-/// Who somebody is, by name: whether it is them is for the asker to find out.
-fn who_is<S: Store>(hub: &Hub<S>, name: &[u8], vhost: Option<Box<str>>) -> Option<Known> {
-    let broker = hub.broker();
-    let UserSnapshot { key, name, password, tags, .. } = broker.snapshot_user(name)?;
-    let id = broker.user_of(key)?;
-    let sight = |vhost: &str| match broker.vhost_named(vhost.as_bytes()) {
-        None => Sight::Missing,
-        Some(vhost) if broker.may_enter(id, vhost) => Sight::Open,
-        Some(_) => Sight::Closed,
-    };
-    let vhost = vhost.map(|vhost| {
-        let sight = sight(&vhost);
-        (vhost, sight)
-    });
-    Some(Known { visitor: Visitor { user: key, name, tags, vhost }, password })
 }
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {

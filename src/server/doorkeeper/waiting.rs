@@ -4,7 +4,7 @@
 //! is answered with it. When there are too many questions, the longest line gets shorter.
 
 use crate::access::{Fingerprint, PasswordHash};
-use crate::connection::{LoginTicket, Refusal};
+use crate::connection::{LoginTicket, Refusal, Verdict};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -30,8 +30,9 @@ pub fn origin_of(peer: IpAddr) -> IpAddr {
 pub struct Asker {
     pub ticket: LoginTicket,
     pub origin: IpAddr,
-    /// It is refused, whatever is found out.
-    pub refusal: Option<Refusal>,
+    /// What it is told when the password is right.
+    pub if_right: Verdict,
+    pub if_wrong: Refusal,
 }
 
 /// Whether a hash is of a password, and who wants to know.
