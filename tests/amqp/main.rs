@@ -11,4 +11,5 @@ mod hostile;
 mod logins;
 mod lone_acks;
 mod paging;
+mod permissions;
 mod wire_facts;

@@ -1,6 +1,7 @@
 //! The broker under test: a Leveret process of our own, or another broker that is already running.
 //!
-//! `LEVERET_TEST_URI=127.0.0.1:5673` runs the same transcripts against the broker there, as RabbitMQ 3.10.8.
+//! `LEVERET_TEST_URI=127.0.0.1:5673` runs the same transcripts against the broker there, as RabbitMQ 3.10.8. Tests that need
+//! users of their own make them at `LEVERET_TEST_MANAGEMENT_URI=127.0.0.1:15672`.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ pub const HASTY: &str = "[limits]\nhandshake_timeout_ms = 1000\nauthentication_f
 /// A running broker; the process ends with the last handle.
 pub struct Broker {
     pub address: SocketAddr,
+    /// Where it is managed, if that is known.
+    pub management: Option<SocketAddr>,
     process: Option<Process>,
 }
 
@@ -55,7 +58,9 @@ impl Broker {
     /// A broker somebody else runs, at `host:port` or `amqp://host:port`.
     pub fn running(uri: &str) -> Self {
         let address = uri.trim_start_matches("amqp://").trim_end_matches('/');
-        Self { address: address.parse().expect("an address such as 127.0.0.1:5672"), process: None }
+        let management = std::env::var("LEVERET_TEST_MANAGEMENT_URI").ok();
+        let management = management.map(|uri| uri.parse().expect("an address such as 127.0.0.1:15672"));
+        Self { address: address.parse().expect("an address such as 127.0.0.1:5672"), management, process: None }
     }
 
     /// Whether this is the reference, RabbitMQ 3.10.8, and not Leveret.
@@ -84,19 +89,26 @@ impl Broker {
             .stderr(log)
             .spawn()
             .expect("the leveret program");
-        let mut broker = Self { address, process: Some(Process { child, directory }) };
+        let mut broker = Self { address, management: Some(management), process: Some(Process { child, directory }) };
         broker.wait_until_it_listens();
         broker
     }
 
     fn wait_until_it_listens(&mut self) {
         let deadline = Instant::now() + START_PATIENCE;
-        while TcpStream::connect(self.address).is_err() {
+        let addresses = [Some(self.address), self.management].into_iter().flatten();
+        for address in addresses {
+            self.wait_until_it_listens_at(address, deadline);
+        }
+    }
+
+    fn wait_until_it_listens_at(&mut self, address: SocketAddr, deadline: Instant) {
+        while TcpStream::connect(address).is_err() {
             let process = self.process.as_mut().expect("just started");
             let ended = process.child.try_wait().expect("our own child");
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(process.directory.join("log")).unwrap_or_default();
-                panic!("leveret does not listen on {} ({ended:?}); its log:\n{log}", self.address);
+                panic!("leveret does not listen on {address} ({ended:?}); its log:\n{log}");
             }
             std::thread::sleep(START_POLL_INTERVAL);
         }

@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// A connection with channel 1 open. `options`: frame_max, channel_max, heartbeat as the client answers tune;
-    /// `without=` a client capability.
+    /// `without=` a client capability; `user=` and `password=` if it isn't guest.
     pub fn connect(address: SocketAddr, options: &str) -> Self {
         let mut options = Arguments::parse(&words(options));
         let withheld = options.take("without");
@@ -103,12 +103,13 @@ impl Client {
             .collect();
         let [frame_max, channel_max, heartbeat] = [("frame_max", 131072), ("channel_max", 2047), ("heartbeat", 0)]
             .map(|(name, default)| options.take_number(name).unwrap_or(default));
+        let [user, password] = ["user", "password"].map(|name| options.take(name).unwrap_or("guest".to_owned()));
         options.finish();
         let mut client = Self::socket(address);
         client.send("bytes 'AMQP\\0\\0\\x09\\x01'");
         client.receives("connection.start");
         client.send(&format!(
-            "connection.start-ok mechanism=PLAIN response='\\0guest\\0guest' locale=en_US \
+            "connection.start-ok mechanism=PLAIN response='\\0{user}\\0{password}' locale=en_US \
              client_properties={{capabilities=F:{{{}}}}}",
             capabilities.join(", ")
         ));

@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod client;
 pub mod fields;
+pub mod http;
 pub mod methods;
 pub mod notation;
 pub mod properties;
