@@ -1,5 +1,6 @@
 //! leveretctl's lines, beside those of rabbitmqctl 3.10.8.
 
+use crate::ctl_transcript::play;
 use crate::server::Server;
 use crate::support::client::Client;
 
@@ -152,4 +153,19 @@ fn failures_have_rabbitmqctls_exit_codes() {
         .output()
         .expect("the leveretctl program");
     assert_eq!(output.status.code(), Some(69));
+}
+
+#[test]
+fn users_as_rabbitmqctl_has_them() {
+    play(include_str!("transcripts/ctl_users.txt"));
+}
+
+#[test]
+fn permissions_as_rabbitmqctl_has_them() {
+    play(include_str!("transcripts/ctl_permissions.txt"));
+}
+
+#[test]
+fn vhosts_and_limits_as_rabbitmqctl_has_them() {
+    play(include_str!("transcripts/ctl_vhosts.txt"));
 }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -83,14 +83,26 @@ impl Server {
 
     /// Runs leveretctl against this broker: exit code, standard output, standard error.
     pub fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = command(env!("CARGO_BIN_EXE_leveretctl"))
-            .args(["--uri", &format!("http://{}", self.management)])
-            .args(arguments)
-            .output()
-            .expect("the leveretctl program");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+        run(self.ctl_command().args(arguments), "")
     }
+
+    /// leveretctl for this broker.
+    pub fn ctl_command(&self) -> Command {
+        let mut command = command(env!("CARGO_BIN_EXE_leveretctl"));
+        command.args(["--uri", &format!("http://{}", self.management)]);
+        command
+    }
+}
+
+/// Runs a program to its end: exit code, standard output, standard error.
+pub fn run(command: &mut Command, input: &str) -> (i32, String, String) {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    // One that doesn't read has ended meanwhile.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("its output");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }
 
 /// Asks whoever serves the HTTP API at an address.

@@ -23,13 +23,21 @@ pub enum Failure {
     NotAuthorised(String),
     /// The broker said no.
     Refused(String),
+    /// The same, said without the word `Error`.
+    Plain(String),
+    /// There is no such user.
+    NoUser(String),
+    /// There is one already.
+    Exists(String),
 }
 
 impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 64,
-            Self::Refused(_) => 65,
+            Self::Refused(_) | Self::Plain(_) => 65,
+            Self::NoUser(_) => 67,
+            Self::Exists(_) => 70,
             Self::Unreachable(_) | Self::NotFound(_) => 69,
             Self::NotAuthorised(_) => 77,
         }
@@ -39,8 +47,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Unreachable(text) | Self::NotFound(text) => f.write_str(text),
-            Self::NotAuthorised(text) | Self::Refused(text) => f.write_str(text),
+            Self::Plain(text) => f.write_str(text),
+            Self::Usage(text) | Self::Unreachable(text) | Self::NotFound(text) => write!(f, "Error:\n{text}"),
+            Self::NotAuthorised(text) | Self::Refused(text) => write!(f, "Error:\n{text}"),
+            Self::NoUser(text) | Self::Exists(text) => write!(f, "Error:\n{text}"),
         }
     }
 }
@@ -50,6 +60,7 @@ pub struct Api {
     /// `http://host:port`
     base: String,
     host: String,
+    user: String,
     authorization: String,
 }
 
@@ -75,6 +86,7 @@ impl Api {
             agent: config.into(),
             base: format!("http://{host}:{}", parts.port),
             host: host.trim_matches(['[', ']']).to_owned(),
+            user: user.to_owned(),
             authorization: format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
         })
     }
@@ -84,16 +96,21 @@ impl Api {
         &self.host
     }
 
+    /// As whom commands are given.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// What is at a path of the API.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
-        let (status, text) = self.send("GET", path, None)?;
+        let (status, text) = self.send("GET", path, None, "")?;
         Self::check(status, &text)?;
         serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
     }
 
     /// What a health check says, whether well or not.
     pub fn check_health(&self, path: &str) -> Result<Value, Failure> {
-        let (status, text) = self.send("GET", path, None)?;
+        let (status, text) = self.send("GET", path, None, "")?;
         if status != 503 {
             Self::check(status, &text)?;
         }
@@ -101,18 +118,31 @@ impl Api {
     }
 
     pub fn delete(&self, path: &str, reason: Option<&str>) -> Result<(), Failure> {
-        let (status, text) = self.send("DELETE", path, reason)?;
+        let (status, text) = self.send("DELETE", path, reason, "")?;
         Self::check(status, &text)
     }
 
-    fn send(&self, method: &str, path: &str, reason: Option<&str>) -> Result<(u16, String), Failure> {
+    pub fn put(&self, path: &str, body: &Value) -> Result<(), Failure> {
+        let (status, text) = self.send("PUT", path, None, &body.to_string())?;
+        Self::check(status, &text)
+    }
+
+    /// What is answered to a body.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let (status, text) = self.send("POST", path, None, &body.to_string())?;
+        Self::check(status, &text)?;
+        serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
+    }
+
+    fn send(&self, method: &str, path: &str, reason: Option<&str>, body: &str) -> Result<(u16, String), Failure> {
         let url = format!("{}/api/{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header("authorization", &self.authorization);
         if let Some(reason) = reason {
             request = request.header("x-reason", reason);
         }
-        let request = request.body(()).map_err(|error| Failure::Usage(error.to_string()))?;
+        let request = request.body(body.to_owned()).map_err(|error| Failure::Usage(error.to_string()))?;
         let unreachable = |error: ureq::Error| Failure::Unreachable(format!("no answer from {}: {error}", self.base));
+        let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
         let mut response: Response<ureq::Body> = self.agent.run(request).map_err(unreachable)?;
         let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
         Ok((response.status().as_u16(), text))
@@ -121,7 +151,10 @@ impl Api {
     fn check(status: u16, text: &str) -> Result<(), Failure> {
         let reason = || {
             let answer: Value = serde_json::from_str(text).unwrap_or_default();
-            answer["reason"].as_str().map_or_else(|| format!("the broker answered {status}"), str::to_owned)
+            match &answer["reason"] {
+                Value::Null => format!("the broker answered {status}"),
+                reason => term(reason),
+            }
         };
         match status {
             200..=299 => Ok(()),
@@ -130,6 +163,21 @@ impl Api {
             500.. => Err(Failure::Unreachable(reason())),
             _ => Err(Failure::Refused(reason())),
         }
+    }
+}
+
+/// A reason, which is text or an Erlang term.
+fn term(reason: &Value) -> String {
+    match reason {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let parts = parts.iter().enumerate().map(|(index, part)| match part {
+                Value::String(name) if index == 0 => format!(":{name}"),
+                other => other.to_string(),
+            });
+            format!("{{{}}}", parts.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -190,6 +238,12 @@ mod tests {
         for wrong in ["", "localhost", "https://h", "http://", "http://h:x", "http://h/path"] {
             assert_eq!(Parts::of(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn reasons_are_text_or_terms() {
+        assert_eq!(term(&Value::from("why")), "why");
+        assert_eq!(term(&serde_json::json!(["no_such_user", "a"])), "{:no_such_user, \"a\"}");
     }
 
     #[test]

@@ -4,7 +4,6 @@ use crate::api::{Api, Failure, segment};
 use crate::columns::Source::{Always, Field, Nothing};
 use crate::columns::{Column, cells, choose};
 use crate::output::Output;
-use serde_json::Value;
 
 const QUEUES: [Column; 25] = [
     ("name", Field("name")),
@@ -111,14 +110,6 @@ const CONSUMERS: [Column; 9] = [
     ("activity_status", Field("activity_status")),
 ];
 
-const VHOSTS: [Column; 5] = [
-    ("name", Field("name")),
-    ("tracing", Field("tracing")),
-    ("description", Field("description")),
-    ("tags", Field("tags")),
-    ("default_queue_type", Field("default_queue_type")),
-];
-
 pub fn queues(api: &Api, output: &Output, vhost: &str, columns: &[String], timeout_s: u64) -> Result<(), Failure> {
     let columns = choose(&QUEUES, &["name", "messages"], columns)?;
     output.announce(format_args!("Timeout: {timeout_s}.0 seconds ..."));
@@ -156,26 +147,6 @@ pub fn consumers(api: &Api, output: &Output, vhost: &str, columns: &[String]) ->
     let columns = choose(&CONSUMERS, &DEFAULT, columns)?;
     output.announce(format_args!("Listing consumers in vhost {vhost} ..."));
     list(api, output, &format!("consumers/{}", segment(vhost)), &columns)
-}
-
-pub fn vhosts(api: &Api, output: &Output, columns: &[String]) -> Result<(), Failure> {
-    let columns = choose(&VHOSTS, &["name"], columns)?;
-    output.announce(format_args!("Listing vhosts ..."));
-    list(api, output, "vhosts", &columns)
-}
-
-pub fn users(api: &Api, output: &Output) -> Result<(), Failure> {
-    output.announce(format_args!("Listing users ..."));
-    let users = api.get("users")?;
-    // Tags are bare words here, where other lists quote their text.
-    let tags = |user: &Value| {
-        let tags = user["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        Value::from(format!("[{}]", tags.collect::<Vec<_>>().join(", ")))
-    };
-    let rows: Vec<_> =
-        users.as_array().into_iter().flatten().map(|user| vec![user["name"].clone(), tags(user)]).collect();
-    output.list(&["user", "tags"], &rows);
-    Ok(())
 }
 
 fn list(api: &Api, output: &Output, path: &str, columns: &[Column]) -> Result<(), Failure> {

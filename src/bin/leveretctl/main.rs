@@ -2,14 +2,22 @@
 
 #![allow(clippy::disallowed_methods, reason = "a command line tool is its own process")]
 
+mod access;
 mod actions;
 mod api;
 mod checks;
 mod columns;
+mod limits;
 mod listings;
 mod output;
+mod password;
+mod permissions;
+mod users;
+mod vhosts;
 
+use access::AccessCommand;
 use api::{Api, Failure};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use output::{Format, Output};
 use std::process::ExitCode;
@@ -84,10 +92,8 @@ enum Command {
     ListChannels { columns: Vec<String> },
     /// List consumers
     ListConsumers { columns: Vec<String> },
-    /// List virtual hosts [default column: name]
-    ListVhosts { columns: Vec<String> },
-    /// List users
-    ListUsers,
+    #[command(flatten)]
+    Access(AccessCommand),
     /// Drop the waiting messages of a queue
     PurgeQueue { queue: String },
     /// Delete a queue
@@ -130,14 +136,34 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { options, command } = Arguments::parse();
+    let Arguments { options, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
     match run(&options, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("Error:\n{failure}");
+            eprintln!("{failure}");
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Says what is wrong with the command line, in rabbitmqctl's words and then in clap's. What was given is not said again: it
+/// may have been a password.
+fn refuse(error: &clap::Error) -> ExitCode {
+    const USAGE: u8 = 64;
+    let what = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+        ErrorKind::MissingRequiredArgument => "not enough arguments.",
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => "too many arguments, or unknown ones.",
+        _ => "",
+    };
+    if !what.is_empty() {
+        eprintln!("Error (argument validation): {what}");
+    }
+    let _ = error.print();
+    ExitCode::from(USAGE)
 }
 
 fn run(options: &Options, command: Command) -> Result<(), Failure> {
@@ -157,8 +183,7 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
         Command::ListConnections { columns } => listings::connections(&api, &output, &columns),
         Command::ListChannels { columns } => listings::channels(&api, &output, &columns),
         Command::ListConsumers { columns } => listings::consumers(&api, &output, vhost, &columns),
-        Command::ListVhosts { columns } => listings::vhosts(&api, &output, &columns),
-        Command::ListUsers => listings::users(&api, &output),
+        Command::Access(command) => access::run(&api, &output, vhost, command),
         Command::PurgeQueue { queue } => actions::purge_queue(&api, &output, vhost, &queue),
         Command::DeleteQueue { queue, if_empty, if_unused } => {
             actions::delete_queue(&api, &output, vhost, &queue, if_empty, if_unused)

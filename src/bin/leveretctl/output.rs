@@ -10,6 +10,7 @@ pub enum Format {
     Csv,
 }
 
+#[derive(Clone, Copy)]
 pub struct Output {
     pub format: Format,
     /// Lines that say what is being done.
@@ -45,6 +46,15 @@ impl Output {
         }
         text
     }
+}
+
+/// A list of bare words, which other lists' text is not.
+pub fn words(output: &Output, list: &Value) -> Value {
+    if output.format == Format::Json {
+        return list.clone();
+    }
+    let words = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    Value::from(format!("[{}]", words.collect::<Vec<_>>().join(", ")))
 }
 
 /// A table without rows has no header either.

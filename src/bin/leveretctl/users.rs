@@ -1,0 +1,110 @@
+//! Users: who there is, with which password and tags.
+
+use crate::api::{Api, Failure, segment};
+use crate::output::{Output, words};
+use crate::password::given_or_read;
+use serde_json::{Value, json};
+
+pub struct NewUser<'a> {
+    pub user: &'a str,
+    pub password: Option<String>,
+    /// It is a hash.
+    pub is_hashed: bool,
+}
+
+fn path(user: &str) -> String {
+    format!("users/{}", segment(user))
+}
+
+/// The user, with what kind of failure there is when there is none.
+pub fn find(api: &Api, user: &str, missing: impl FnOnce() -> Failure) -> Result<Value, Failure> {
+    api.get(&path(user)).map_err(|failure| match failure {
+        Failure::NotFound(_) => missing(),
+        other => other,
+    })
+}
+
+pub fn no_user(user: &str) -> Failure {
+    Failure::NoUser(format!("User \"{user}\" does not exist"))
+}
+
+/// As some of rabbitmqctl's commands say it.
+pub fn no_such_user(user: &str) -> Failure {
+    Failure::Unreachable(format!("{{:no_such_user, \"{user}\"}}"))
+}
+
+pub fn add_user(api: &Api, output: &Output, new: NewUser<'_>) -> Result<(), Failure> {
+    let NewUser { user, password, is_hashed } = new;
+    output.announce(format_args!("Adding user \"{user}\" ..."));
+    let password = given_or_read(password, output)?;
+    match api.get(&path(user)) {
+        Ok(_) => return Err(Failure::Exists(format!("User \"{user}\" already exists"))),
+        Err(Failure::NotFound(_)) => {}
+        Err(failure) => return Err(failure),
+    }
+    let body = match is_hashed {
+        true => json!({"password_hash": password, "tags": []}),
+        false => json!({"password": password, "tags": []}),
+    };
+    api.put(&path(user), &body)?;
+    output.announce(format_args!(
+        "Done. Don't forget to grant the user permissions to some virtual hosts! \
+         See 'leveretctl help set_permissions' to learn more."
+    ));
+    Ok(())
+}
+
+fn force_of(force: bool) -> &'static str {
+    if force { "?force=true" } else { "" }
+}
+
+pub fn delete_user(api: &Api, output: &Output, user: &str, force: bool) -> Result<(), Failure> {
+    output.announce(format_args!("Deleting user \"{user}\" ..."));
+    api.delete(&format!("{}{}", path(user), force_of(force)), None).map_err(|failure| match failure {
+        Failure::NotFound(_) => no_user(user),
+        other => other,
+    })
+}
+
+pub fn change_password(api: &Api, output: &Output, user: &str, password: Option<String>) -> Result<(), Failure> {
+    output.announce(format_args!("Changing password for user \"{user}\" ..."));
+    let password = given_or_read(password, output)?;
+    let known = find(api, user, || no_user(user))?;
+    api.put(&path(user), &json!({"password": password, "tags": known["tags"]}))
+}
+
+pub fn clear_password(api: &Api, output: &Output, user: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Clearing password for user \"{user}\" ..."));
+    let known = find(api, user, || no_such_user(user))?;
+    api.put(&path(user), &json!({"password_hash": "", "tags": known["tags"]}))
+}
+
+/// Says `Success` however quiet it is to be.
+pub fn authenticate_user(api: &Api, output: &Output, user: &str, password: Option<String>) -> Result<(), Failure> {
+    output.announce(format_args!("Authenticating user \"{user}\" ..."));
+    let password = given_or_read(password, output)?;
+    let answer = api.post(&format!("{}/authenticate", path(user)), &json!({ "password": password }))?;
+    if answer["authenticated"] != true {
+        let reason = format!("Error: failed to authenticate user \"{user}\"\nuser '{user}' - invalid credentials");
+        return Err(Failure::Refused(reason));
+    }
+    println!("Success");
+    Ok(())
+}
+
+pub fn set_user_tags(api: &Api, output: &Output, user: &str, tags: &[String], force: bool) -> Result<(), Failure> {
+    output.announce(format_args!("Setting tags for user \"{user}\" to [{}] ...", tags.join(", ")));
+    let known = find(api, user, || no_user(user))?;
+    let (password_hash, hashing_algorithm) = (&known["password_hash"], &known["hashing_algorithm"]);
+    let body = json!({"password_hash": password_hash, "hashing_algorithm": hashing_algorithm, "tags": tags});
+    api.put(&format!("{}{}", path(user), force_of(force)), &body)
+}
+
+pub fn list_users(api: &Api, output: &Output) -> Result<(), Failure> {
+    output.announce(format_args!("Listing users ..."));
+    let users = api.get("users")?;
+    let users = users.as_array().into_iter().flatten();
+    let rows: Vec<_> = users.map(|user| vec![user["name"].clone(), words(output, &user["tags"])]).collect();
+    output.list(&["user", "tags"], &rows);
+    Ok(())
+}
