@@ -33,7 +33,10 @@ impl Loading {
             |definition: &Definition| matches!(definition, Definition::VhostDeclared(_) | Definition::UserDeclared(_));
         if !definitions.iter().any(is_of_access) {
             let founding = founding()?;
-            log::info!("making virtual host '{}' and user '{}'", founding.vhost, founding.user);
+            let Founding { vhost, user, tags, .. } = &founding;
+            let tags: Vec<_> = tags.iter().collect();
+            log::info!("creating virtual host '{vhost}'");
+            log::info!("creating user '{user}' with tags [{}], who may do everything there", tags.join(", "));
             broker.found(founding);
         }
         let said = |error: AmqpError| error.explanation;

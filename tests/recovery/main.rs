@@ -22,6 +22,7 @@ mod definitions;
 mod disk_alarm;
 mod expiry;
 mod faults;
+mod founding;
 mod kills;
 mod ledger;
 mod long;

@@ -48,6 +48,14 @@ impl DataFolder {
         expect_ready(launch(&self.path, arguments))
     }
 
+    /// Starts a broker in an environment that has these variables, too.
+    #[track_caller]
+    pub fn start_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Node {
+        let mut command = command(&self.path, arguments);
+        command.envs(environment.iter().copied());
+        expect_ready(run(command))
+    }
+
     /// Starts a broker that keeps messages of 1 MiB in memory and the others on disk.
     #[track_caller]
     pub fn start_with_little_memory(&self) -> Node {
