@@ -1,6 +1,7 @@
 //! Who checks a password against a hash that takes its time: a thread of its own.
 
 use crate::access::PasswordHash;
+use crate::reactor::process::step_back;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -46,6 +47,8 @@ impl PasswordThread {
         let (questions, inbox) = channel::<(Arc<PasswordHash>, Box<[u8]>)>();
         let (outbox, outcomes) = channel();
         let check = move || {
+            // Who logs in can wait; who has work for the loop can't.
+            step_back();
             for (hash, password) in inbox {
                 // The loop is gone only when the program ends.
                 let _ = outbox.send(hash.is_of(&password));
