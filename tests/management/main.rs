@@ -13,6 +13,7 @@ mod ctl_transcript;
 mod limits;
 mod listings;
 mod login;
+mod matrix;
 mod server;
 mod transcript;
 mod who_may;
