@@ -6,6 +6,8 @@
 //! * connect b frame_max=4096                 another connection; `a` with channel 1 is there unless socket or connect a
 //! * socket a                                 only a socket, no handshake
 //! * drop b                                   the client's process dies
+//! * login b wf.u:pw wf.v                     another connection, of a user, up to its connection.open: what comes is expected
+//! * http PUT /users/wf.u {"tags":""}         guest asks the HTTP API for something, and gets it
 //! * until EXPECTED | LINE                    send LINE again and again until EXPECTED comes
 //! > b: ch2 queue.declare queue=wf.q          what the client sends (defaults: a, channel 1)
 //! < b: ch2 queue.declare-ok(…)               what must come on that channel
@@ -18,6 +20,7 @@
 //! `$reply` stand for the last generated queue name and the last reply_to that arrived.
 
 use super::client::Client;
+use super::http::Api;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -27,6 +30,7 @@ use std::time::{Duration, Instant};
 /// Scenarios of one file played at the same time: many of them wait rather than work.
 const PLAYED_AT_ONCE: usize = 8;
 const UNTIL_PATIENCE: Duration = Duration::from_secs(8);
+const REFERENCE_COUNTS_AFTER: Duration = Duration::from_millis(500);
 const UNTIL_INTERVAL: Duration = Duration::from_millis(60);
 
 pub struct Scenario {
@@ -46,8 +50,15 @@ enum Action {
     Connect(String),
     Socket,
     Drop,
+    /// User and password, vhost.
+    Login(String, String),
+    /// Method, path, body.
+    Http(String, String, String),
     Send(String),
-    Until { line: String, expected: Expectation },
+    Until {
+        line: String,
+        expected: Expectation,
+    },
     Expect(Expectation),
 }
 
@@ -147,6 +158,14 @@ fn parse_line(scenario: &mut Scenario, mark: &str, rest: &str) -> Option<()> {
                 "connect" => (name.to_owned(), 1, Action::Connect(options.to_owned())),
                 "socket" => (name.to_owned(), 1, Action::Socket),
                 "drop" => (name.to_owned(), 1, Action::Drop),
+                "login" => {
+                    let (credentials, vhost) = options.split_once(' ')?;
+                    (name.to_owned(), 1, Action::Login(credentials.to_owned(), vhost.to_owned()))
+                }
+                "http" => {
+                    let (path, body) = options.split_once(' ').unwrap_or((options, "null"));
+                    (String::new(), 1, Action::Http(name.to_owned(), path.to_owned(), body.to_owned()))
+                }
                 "until" => {
                     let (text, line) = rest.split_once(" | ")?;
                     let (connection, channel, line) = addressed(line);
@@ -178,6 +197,7 @@ fn addressed(text: &str) -> (String, u16, &str) {
 
 struct Player {
     address: SocketAddr,
+    api: Option<Api>,
     reference: bool,
     prefix: String,
     clients: BTreeMap<String, Client>,
@@ -189,10 +209,16 @@ struct Player {
 
 /// Plays a scenario against a broker.
 pub fn play(scenario: &Scenario, address: SocketAddr, reference: bool) -> Played {
+    play_with(scenario, address, None, reference)
+}
+
+/// Plays a scenario that asks the HTTP API for something.
+pub fn play_with(scenario: &Scenario, address: SocketAddr, api: Option<Api>, reference: bool) -> Played {
     static PLAYS: AtomicU32 = AtomicU32::new(0);
     let number = PLAYS.fetch_add(1, Ordering::Relaxed);
     let mut player = Player {
         address,
+        api,
         reference,
         prefix: format!("wf{:x}-{number}.", std::process::id()),
         clients: BTreeMap::new(),
@@ -233,6 +259,13 @@ impl Player {
             Action::Drop => {
                 self.clients.remove(&step.connection).expect("a connection of that name");
             }
+            Action::Login(credentials, vhost) => self.login(step, credentials, vhost),
+            Action::Http(method, path, body) => {
+                let [path, body] = [path, body].map(|text| text.replace("wf.", &self.prefix));
+                let body = serde_json::from_str(&body).expect("JSON");
+                self.played.log.push_str(&format!("    *   {method} {path}\n"));
+                self.api.expect("an HTTP API").change(method, &path, &body);
+            }
             Action::Send(line) => self.send(step, line),
             Action::Expect(expected) => {
                 let actual = self.read(step, expected);
@@ -254,6 +287,29 @@ impl Player {
                 self.record(step, expected, actual);
             }
         }
+    }
+
+    fn login(&mut self, step: &Step, credentials: &str, vhost: &str) {
+        if self.reference {
+            // RabbitMQ counts connections and channels a moment after they are open, or closed.
+            std::thread::sleep(REFERENCE_COUNTS_AFTER);
+        }
+        self.played.log.push_str(&format!("    *   {}: login {credentials} {vhost}\n", step.connection));
+        let [credentials, vhost] = [credentials, vhost].map(|text| text.replace("wf.", &self.prefix));
+        let (user, password) = credentials.split_once(':').expect("user:password");
+        let mut client = Client::socket(self.address);
+        client.send("bytes 'AMQP\\0\\0\\x09\\x01'");
+        client.read_like(0, "connection.start…");
+        client.send(&format!(
+            "connection.start-ok mechanism=PLAIN response='\\0{user}\\0{password}' locale=en_US \
+             client_properties={{capabilities=F:{{authentication_failure_close=t:true}}}}"
+        ));
+        let answer = client.read_like(0, "connection.tune…");
+        assert_eq!(answer, "connection.tune…", "{credentials} logs in");
+        client.send(&format!(
+            "connection.tune-ok channel_max=2047 frame_max=131072 heartbeat=0 ; connection.open virtual_host={vhost}"
+        ));
+        self.clients.insert(step.connection.clone(), client);
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
