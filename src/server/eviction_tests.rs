@@ -130,6 +130,27 @@ fn a_deleted_users_connections_are_closed_and_those_of_its_successor_are_not() {
     world.hub.broker().census();
 }
 
+/// Slots are looked at in turns, from where the last deletion ended, and there are more of them than there were.
+#[test]
+fn whoever_connects_meanwhile_hides_nobody_whose_user_is_deleted() {
+    for before in 1..40 {
+        let mut world = world();
+        let bobs: Vec<_> = (0..before).map(|_| enter(&mut world, "bob", "/")).collect();
+        let den = world.hub.broker().vhost_named(b"den").unwrap();
+        world.hub.delete_vhost(den);
+        settle(&mut world);
+        let bob = world.hub.broker().find_user(b"bob").and_then(|key| world.hub.broker().user_of(key)).unwrap();
+        world.hub.delete_user(bob);
+        let guests: Vec<_> = (0..before).map(|_| enter(&mut world, "guest", "/")).collect();
+        settle(&mut world);
+        for bob in bobs {
+            let said = "connection.close 320 CONNECTION_FORCED - user 'bob' is deleted";
+            assert_eq!(world.heard(bob), [said], "{before} connections");
+        }
+        assert!(guests.into_iter().all(|guest| world.heard(guest).is_empty()));
+    }
+}
+
 #[test]
 fn a_vhost_with_more_than_a_turn_can_do_goes_in_many() {
     let mut world = world();

@@ -17,8 +17,9 @@ const SLOTS_PER_TURN: usize = 256;
 pub(super) struct Evictions {
     /// The slot of a connection that is looked at next.
     next_slot: usize,
-    /// Slots to look at until all were looked at since the last deletion.
+    /// Slots to look at until all were looked at since the last deletion, of so many.
     slots_left: usize,
+    slots: usize,
     /// Those whose queues and exchanges are still there.
     vhosts: VecDeque<VhostKey>,
 }
@@ -30,11 +31,15 @@ impl Evictions {
 
     /// Everybody who is connected is to be looked at.
     fn look_at_all(&mut self, connections: &Connections) {
-        self.slots_left = connections.slots();
+        self.slots = connections.slots();
+        self.slots_left = self.slots;
     }
 
-    /// The next slots to look at.
+    /// The next slots to look at. Who connected since the deletion may have made them more, and their slots lie in the way
+    /// from the last one to the first.
     fn take_slots(&mut self, connections: &Connections) -> (usize, usize) {
+        self.slots_left += connections.slots() - self.slots;
+        self.slots = connections.slots();
         if self.next_slot >= connections.slots() {
             self.next_slot = 0;
         }
