@@ -8,9 +8,10 @@
 mod hub;
 
 use hub::{Log, Loop, acknowledge, publishes};
-use leveret::broker::ConnectionId;
+use leveret::access::{PasswordHash, Pattern, Tags};
 use leveret::broker::exchange::{Destination, QueueId, Router, Walks};
-use leveret::broker::store::{LogPosition, MemoryStore};
+use leveret::broker::store::LogPosition;
+use leveret::broker::{ConnectionId, Permissions, VhostAttributes};
 use leveret::protocol::frame::{FrameType, parse_frame, write_body_frame};
 use leveret::protocol::method::{basic, confirm, queue};
 use leveret::protocol::{BasicProperties, ContentHeader, FieldTable, FieldValue, Method, PropertiesRef, ShortString};
@@ -34,7 +35,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 18] = [
+const SCENARIOS: [(&str, Scenario); 22] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -45,18 +46,27 @@ const SCENARIOS: [(&str, Scenario); 18] = [
     }),
     ("routing: fanout, 10 bindings", |rounds| route(rounds, "amq.fanout", 10, |_| String::new(), 1, key)),
     ("routing: headers, 100 bindings", route_by_headers),
-    ("turn: automatic acknowledgement, 16 B", |rounds| automatic(rounds, SMALL, &[])),
-    ("turn: automatic acknowledgement, 1 KiB", |rounds| automatic(rounds, 1024, &[])),
-    ("turn: automatic acknowledgement, 64 KiB", |rounds| automatic(rounds, 64 * 1024, &[])),
-    ("turn: acknowledged every 100, 16 B", |rounds| acknowledged(rounds, 100)),
-    ("turn: acknowledged each, 16 B", |rounds| acknowledged(rounds, 1)),
-    ("turn: confirmed, 16 B", |rounds| automatic(rounds, SMALL, &[select()])),
-    ("turn: fan-out to 10, 16 B", |rounds| through(rounds, "amq.fanout", 10, |_| String::new(), 1)),
-    ("turn: topic, 4 queues, 4 keys in turn, 16 B", |rounds| through(rounds, "amq.topic", 4, by_second_word, 4)),
-    ("turn: topic, 4 queues, no key twice, 16 B", |rounds| {
-        through(rounds, "amq.topic", 4, by_second_word, DISTINCT_KEYS)
+    ("turn: automatic acknowledgement, 16 B", |rounds| automatic(Loop::new(), rounds, SMALL, &[])),
+    ("turn: automatic acknowledgement, 1 KiB", |rounds| automatic(Loop::new(), rounds, 1024, &[])),
+    ("turn: automatic acknowledgement, 64 KiB", |rounds| automatic(Loop::new(), rounds, 64 * 1024, &[])),
+    ("turn: acknowledged every 100, 16 B", |rounds| acknowledged(Loop::new(), rounds, 100)),
+    ("turn: acknowledged each, 16 B", |rounds| acknowledged(Loop::new(), rounds, 1)),
+    ("turn: confirmed, 16 B", |rounds| automatic(Loop::new(), rounds, SMALL, &[select()])),
+    ("turn: fan-out to 10, 16 B", |rounds| through(Loop::new(), rounds, "amq.fanout", 10, |_| String::new(), 1)),
+    ("turn: topic, 4 queues, 4 keys in turn, 16 B", |rounds| {
+        through(Loop::new(), rounds, "amq.topic", 4, by_second_word, 4)
     }),
-    ("turn: durable, confirmed, acknowledged every 100, 16 B", durable),
+    ("turn: topic, 4 queues, no key twice, 16 B", |rounds| {
+        through(Loop::new(), rounds, "amq.topic", 4, by_second_word, DISTINCT_KEYS)
+    }),
+    ("turn: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(logged(), rounds)),
+    // What others do with the same name, by a user with permissions on one virtual host of fifty.
+    ("tenant: automatic acknowledgement, 16 B", |rounds| automatic(for_tenants(Loop::new()), rounds, SMALL, &[])),
+    ("tenant: acknowledged every 100, 16 B", |rounds| acknowledged(for_tenants(Loop::new()), rounds, 100)),
+    ("tenant: topic, 4 queues, no key twice, 16 B", |rounds| {
+        through(for_tenants(Loop::new()), rounds, "amq.topic", 4, by_second_word, DISTINCT_KEYS)
+    }),
+    ("tenant: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(for_tenants(logged()), rounds)),
 ];
 
 fn main() -> ExitCode {
@@ -228,8 +238,7 @@ fn prefetch_1000() -> Method<'static> {
 }
 
 /// One publisher to the default exchange, one consumer without acknowledgements.
-fn automatic(rounds: usize, body_size: usize, publisher_says: &[Method<'_>]) -> usize {
-    let mut turns = Loop::new();
+fn automatic(mut turns: Loop, rounds: usize, body_size: usize, publisher_says: &[Method<'_>]) -> usize {
     let consumer = turns.client(&[declare("hello", false), consume("hello", true)]);
     let publisher = turns.client(publisher_says);
     // A round is a turn: what one receive brings.
@@ -242,8 +251,7 @@ fn automatic(rounds: usize, body_size: usize, publisher_says: &[Method<'_>]) -> 
     })
 }
 
-fn acknowledged(rounds: usize, every: u64) -> usize {
-    let mut turns = Loop::new();
+fn acknowledged(mut turns: Loop, rounds: usize, every: u64) -> usize {
     let consumer = turns.client(&[declare("hello", false), prefetch_1000(), consume("hello", false)]);
     let publisher = turns.client(&[]);
     let wire = publishes(b"", (0..ROUND).map(|_| &b"hello"[..]), SMALL);
@@ -271,8 +279,14 @@ fn play_acknowledged<S: Log>(
 }
 
 /// Queues on an exchange, each with a consumer of its own; messages with so many keys in turn.
-fn through(rounds: usize, exchange: &str, queues: usize, binding: fn(usize) -> String, keys: usize) -> usize {
-    let mut turns: Loop<MemoryStore> = Loop::new();
+fn through(
+    mut turns: Loop,
+    rounds: usize,
+    exchange: &str,
+    queues: usize,
+    binding: fn(usize) -> String,
+    keys: usize,
+) -> usize {
     let consumers: Vec<ConnectionId> = (0..queues)
         .map(|number| {
             let (name, routing_key) = (format!("queue-{number}"), binding(number));
@@ -303,10 +317,29 @@ fn through(rounds: usize, exchange: &str, queues: usize, binding: fn(usize) -> S
     })
 }
 
+/// Fifty virtual hosts, and clients that are not guest: they log in to one of those, with permissions there for the names
+/// that they use.
+fn for_tenants<S: Log>(mut turns: Loop<S>) -> Loop<S> {
+    let broker = turns.hub.broker_mut();
+    for number in 0..50 {
+        broker.put_vhost(&format!("vhost-{number}"), VhostAttributes::default());
+    }
+    broker.put_user("tenant", PasswordHash::salted_sha256(b"secret", [1; 4]), Tags::default());
+    let user = broker.find_user(b"tenant").and_then(|key| broker.user_of(key)).expect("it was made");
+    let vhost = broker.vhost_named(b"vhost-37").expect("it was made");
+    let names = || Pattern::new("^(hello|queue-[0-9]+|amq\\.(default|topic))$").expect("a pattern").into();
+    broker.set_permissions(user, vhost, Permissions { configure: names(), write: names(), read: names() });
+    (turns.login, turns.virtual_host) = (b"\0tenant\0secret", b"vhost-37");
+    turns
+}
+
+fn logged() -> Loop<LogStore> {
+    Loop::with_store(LogStore::new(LogOptions::default(), LogPosition(0)))
+}
+
 /// The loop's part of a durable message's life: into the log, confirmed, delivered, acknowledged.
-fn durable(rounds: usize) -> usize {
+fn durable(mut turns: Loop<LogStore>, rounds: usize) -> usize {
     const PERSISTENT: [u8; 3] = [0x10, 0x00, 2];
-    let mut turns = Loop::with_store(LogStore::new(LogOptions::default(), LogPosition(0)));
     let consumer = turns.client(&[declare("hello", true), prefetch_1000(), consume("hello", false)]);
     let publisher = turns.client(&[select()]);
     let mut wire = Vec::new();

@@ -42,11 +42,14 @@ impl Log for LogStore {
 }
 
 pub struct Loop<S: Log = MemoryStore> {
-    hub: Hub<S>,
+    pub hub: Hub<S>,
     /// Where a frame's kept beginning meets the bytes that follow it.
     joined: Vec<u8>,
     /// Bytes taken from each client's outbox.
     sent: Vec<usize>,
+    /// As whom clients log in, as PLAIN has it, and where.
+    pub login: &'static [u8],
+    pub virtual_host: &'static [u8],
 }
 
 impl Loop {
@@ -59,7 +62,7 @@ impl<S: Log> Loop<S> {
     pub fn with_store(store: S) -> Self {
         let config = Config::default();
         let hub = Hub::founded(hub_settings(&config, [0; 32], 0), store, 0, quick_founding(&config));
-        Self { hub, joined: Vec::new(), sent: Vec::new() }
+        Self { hub, joined: Vec::new(), sent: Vec::new(), login: b"\0guest\0guest", virtual_host: b"/" }
     }
 
     /// A client with one open channel, on which it called these methods.
@@ -69,11 +72,11 @@ impl<S: Log> Loop<S> {
         self.sent.push(0);
         let mut wire = PROTOCOL_HEADER.to_vec();
         let start_ok =
-            connection::StartOk { mechanism: b"PLAIN", response: b"\0guest\0guest", ..connection::StartOk::default() };
+            connection::StartOk { mechanism: b"PLAIN", response: self.login, ..connection::StartOk::default() };
         Method::ConnectionStartOk(start_ok).encode_frame(0, &mut wire);
         let tune_ok = connection::TuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 };
         Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut wire);
-        Method::ConnectionOpen(connection::Open { virtual_host: b"/" }).encode_frame(0, &mut wire);
+        Method::ConnectionOpen(connection::Open { virtual_host: self.virtual_host }).encode_frame(0, &mut wire);
         Method::ChannelOpen(channel::Open).encode_frame(CHANNEL, &mut wire);
         methods.iter().for_each(|method| method.encode_frame(CHANNEL, &mut wire));
         self.turn(id, &wire);
