@@ -8,6 +8,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
+#[expect(dead_code, reason = "shared with the suites that look at users, which these tests don't")]
 #[path = "../support/mod.rs"]
 mod support;
 
