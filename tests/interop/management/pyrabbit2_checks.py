@@ -1,0 +1,135 @@
+"""pyrabbit2: users, virtual hosts and permissions, and what they let one do. It brings no tests of its own along."""
+
+import sys
+import time
+import traceback
+import urllib.parse
+from importlib.metadata import version
+
+from pyrabbit2 import Client
+from pyrabbit2.api import PermissionError as Refused
+from pyrabbit2.http import HTTPError
+
+ADDRESS = "127.0.0.1:15672"
+# The hash of "test12".
+HASH = "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR"
+
+
+def client(user="guest", password="guest"):
+    return Client(ADDRESS, user, password)
+
+
+def refused(call, *arguments):
+    """The status of a call that must fail."""
+    try:
+        call(*arguments)
+    except HTTPError as error:
+        return error.status
+    except Refused:
+        return 401
+    raise AssertionError(f"{call} was not refused")
+
+
+def users_come_and_go():
+    admin = client()
+    admin.create_user("py-a", password="secret", tags="management, custom")
+    users = {user["name"]: user for user in admin.get_users()}
+    assert users["py-a"]["tags"] == ["management", "custom"], users["py-a"]
+    assert client("py-a", "secret").get_whoami()["name"] == "py-a"
+    assert refused(client("py-a", "wrong").get_whoami) == 401
+    admin.delete_user("py-a")
+    assert "py-a" not in [user["name"] for user in admin.get_users()]
+    assert refused(client("py-a", "secret").get_whoami) == 401
+    assert refused(admin.delete_user, "py-a") == 404
+
+
+def users_may_bring_a_hash():
+    admin = client()
+    admin.create_user("py-h", password_hash=HASH, tags="management")
+    assert client("py-h", "test12").get_whoami()["tags"] == ["management"]
+    admin.delete_user("py-h")
+
+
+def vhosts_come_and_go():
+    admin = client()
+    admin.create_vhost("py-v")
+    assert "py-v" in admin.get_vhost_names()
+    assert admin.get_vhost("py-v")["name"] == "py-v"
+    admin.create_queue("py-v", "q", durable=True)
+    assert [queue["name"] for queue in admin.get_queues("py-v")] == ["q"]
+    assert admin.is_alive("py-v")
+    admin.delete_vhost("py-v")
+    assert "py-v" not in admin.get_vhost_names()
+    assert refused(admin.get_vhost, "py-v") == 404
+
+
+def permissions_are_set_told_and_taken():
+    admin = client()
+    admin.create_vhost("py-p")
+    admin.create_user("py-u", password="secret", tags="management")
+    user = client("py-u", "secret")
+    assert refused(user.get_queue, "py-p", "q") == 401
+    admin.set_vhost_permissions("py-p", "py-u", config="^mine", rd=".*", wr="^mine")
+    expected = {"user": "py-u", "vhost": "py-p", "configure": "^mine", "write": "^mine", "read": ".*"}
+    assert admin.get_permission("py-p", "py-u") == expected
+    assert admin.get_user_permissions("py-u") == [expected]
+    assert expected in admin.get_vhost_permissions("py-p")
+    assert expected in admin.get_permissions()
+    user.create_queue("py-p", "mine")
+    assert refused(user.create_queue, "py-p", "theirs") == 401
+    user.create_exchange("py-p", "mine", "direct")
+    user.create_binding("py-p", "mine", "mine", rt_key="k")
+    user.publish("py-p", "mine", "k", "hello")
+    messages = user.get_messages("py-p", "mine")
+    assert [message["payload"] for message in messages] == ["hello"], messages
+    assert [queue["name"] for queue in user.get_queues()] == ["mine"]
+    assert user.get_vhost_names() == ["py-p"]
+    admin.delete_permission("py-p", "py-u")
+    assert user.get_vhost_names() == []
+    assert refused(user.get_queue, "py-p", "mine") == 401
+    admin.delete_user("py-u")
+    admin.delete_vhost("py-p")
+
+
+def whoever_is_no_administrator_is_refused():
+    admin = client()
+    admin.create_user("py-m", password="secret", tags="monitoring")
+    monitor = client("py-m", "secret")
+    assert "/" in monitor.get_vhost_names()
+    monitor.get_nodes()
+    for call, arguments in [
+        (monitor.get_users, ()),
+        (monitor.create_user, ("py-x", "x")),
+        (monitor.delete_user, ("guest",)),
+        (monitor.create_vhost, ("py-x",)),
+        (monitor.set_vhost_permissions, (urllib.parse.quote("/", ""), "py-m", ".*", ".*", ".*")),
+    ]:
+        assert refused(call, *arguments) == 401, call
+    assert "py-x" not in [user["name"] for user in admin.get_users()]
+    admin.delete_user("py-m")
+
+
+CHECKS = [
+    users_come_and_go,
+    users_may_bring_a_hash,
+    vhosts_come_and_go,
+    permissions_are_set_told_and_taken,
+    whoever_is_no_administrator_is_refused,
+]
+
+
+def main():
+    started, failed = time.time(), 0
+    for check in CHECKS:
+        try:
+            check()
+        except Exception as error:
+            traceback.print_exc()
+            failed += 1
+            print(f"FAIL pyrabbit2: {check.__name__}: {type(error).__name__}: {error}"[:300])
+    if not failed:
+        print(f"ok pyrabbit2 {version('pyrabbit2')} ({len(CHECKS)} checks, {time.time() - started:.0f}s)")
+    sys.exit(bool(failed))
+
+
+main()
