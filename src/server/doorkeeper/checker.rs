@@ -1,10 +1,12 @@
 //! Who checks a password against a hash that takes its time: a thread of its own.
 
 use crate::access::PasswordHash;
+use crate::allocator;
 use crate::reactor::process::step_back;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 /// Checks one password at a time.
 pub trait Checker {
@@ -32,9 +34,14 @@ impl Checker for AtOnce {
     }
 }
 
+type Question = (Arc<PasswordHash>, Box<[u8]>);
+
+/// How long the memory of a check, 19 MiB of our own hashes, is kept for the next one.
+const KEPT_FOR: Duration = Duration::from_millis(100);
+
 /// The loop's end of the thread `password-checker`, which ends when this is dropped.
 pub struct PasswordThread {
-    questions: Sender<(Arc<PasswordHash>, Box<[u8]>)>,
+    questions: Sender<Question>,
     outcomes: Receiver<bool>,
 }
 
@@ -44,12 +51,12 @@ impl PasswordThread {
     /// # Errors
     /// The system has no thread to give.
     pub fn start(wake: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let (questions, inbox) = channel::<(Arc<PasswordHash>, Box<[u8]>)>();
+        let (questions, inbox) = channel();
         let (outbox, outcomes) = channel();
         let check = move || {
             // Who logs in can wait; who has work for the loop can't.
             step_back();
-            for (hash, password) in inbox {
+            while let Some((hash, password)) = next_question(&inbox) {
                 // The loop is gone only when the program ends.
                 let _ = outbox.send(hash.is_of(&password));
                 wake();
@@ -57,6 +64,17 @@ impl PasswordThread {
         };
         std::thread::Builder::new().name("password-checker".into()).spawn(check)?;
         Ok(Self { questions, outcomes })
+    }
+}
+
+/// Waits for a question; `None` when no more will come.
+fn next_question(inbox: &Receiver<Question>) -> Option<Question> {
+    match inbox.recv_timeout(KEPT_FOR) {
+        Err(RecvTimeoutError::Timeout) => {
+            allocator::give_back();
+            inbox.recv().ok()
+        }
+        question => question.ok(),
     }
 }
 
