@@ -1,6 +1,9 @@
 //! Users, virtual hosts, permissions and limits, as RabbitMQ's HTTP API has them.
 
+use crate::server::{Server, basic};
+use crate::support::client::Client;
 use crate::transcript::play;
+use serde_json::{Value, json};
 
 #[test]
 fn users() {
@@ -25,4 +28,117 @@ fn limits() {
 #[test]
 fn what_permissions_let_one_do() {
     play(include_str!("transcripts/commands.txt"));
+}
+
+fn get(server: &Server, user: &str, path: &str) -> Value {
+    let answer = server.ask_with("GET", path, "", &[("authorization", &basic(&format!("{user}:pw")))]);
+    assert_eq!(answer.status, 200, "{user} {path}: {}", answer.text);
+    answer.json()
+}
+
+/// A broker with two users who may enter `/`, and a monitor who may enter nothing.
+fn neighbours() -> Server {
+    let server = Server::start();
+    for (user, tags) in [("ann", "management"), ("bob", "management"), ("eve", "monitoring")] {
+        let body = json!({"password": "pw", "tags": tags}).to_string();
+        assert_eq!(server.ask("PUT", &format!("/api/users/{user}"), &body).status, 201);
+    }
+    for user in ["ann", "bob"] {
+        let body = r#"{"configure":".*","write":".*","read":".*"}"#;
+        assert_eq!(server.ask("PUT", &format!("/api/permissions/%2F/{user}"), body).status, 201);
+    }
+    server
+}
+
+#[test]
+fn connections_channels_and_consumers_are_their_users_and_the_monitors() {
+    let server = neighbours();
+    let clients = ["ann", "bob"].map(|user| {
+        let mut client = Client::connect(server.amqp, &format!("user={user} password=pw"));
+        client.send("queue.declare queue=q ; basic.consume queue=q");
+        client.read_like(1, "queue.declare-ok → basic.consume-ok");
+        client
+    });
+    let users = |asker: &str, path: &str, key: &[&str]| -> Vec<String> {
+        let list = get(&server, asker, path);
+        let user = |row: &Value| key.iter().fold(row, |value, part| &value[*part]).as_str().unwrap().to_owned();
+        let mut users: Vec<String> = list.as_array().unwrap().iter().map(user).collect();
+        users.sort();
+        users
+    };
+    for (path, key) in [
+        ("/api/connections", &["user"][..]),
+        ("/api/vhosts/%2F/connections", &["user"]),
+        ("/api/channels", &["user"]),
+        ("/api/vhosts/%2F/channels", &["user"]),
+        ("/api/consumers", &["channel_details", "user"]),
+        ("/api/consumers/%2F", &["channel_details", "user"]),
+    ] {
+        assert_eq!(users("ann", path, key), ["ann"], "{path}");
+        assert_eq!(users("bob", path, key), ["bob"], "{path}");
+        if !path.contains("/vhosts/") {
+            assert_eq!(users("eve", path, key), ["ann", "bob"], "{path}");
+        }
+    }
+    let name =
+        get(&server, "ann", "/api/connections")[0]["name"].as_str().unwrap().replace(' ', "%20").replace('>', "%3E");
+    let close = |user: &str| {
+        let authorization = basic(&format!("{user}:pw"));
+        server.ask_with("DELETE", &format!("/api/connections/{name}"), "", &[("authorization", &authorization)]).status
+    };
+    assert_eq!([close("bob"), close("eve")], [401, 401], "monitors look and don't touch");
+    assert_eq!(close("ann"), 204);
+    drop(clients);
+}
+
+#[test]
+fn an_overview_is_of_ones_share() {
+    let server = neighbours();
+    let body = "{}";
+    server.ask("PUT", "/api/vhosts/next%20door", body);
+    for path in ["/api/queues/%2F/a", "/api/queues/next%20door/b", "/api/queues/next%20door/c"] {
+        assert_eq!(server.ask("PUT", path, body).status, 201);
+    }
+    let publish = |vhost: &str, key: &str| {
+        let body = json!({"routing_key": key, "payload": "x"}).to_string();
+        server.ask("POST", &format!("/api/exchanges/{vhost}/amq.default/publish"), &body);
+    };
+    publish("%2F", "a");
+    publish("next%20door", "b");
+    publish("next%20door", "c");
+    let overview = |user: &str| get(&server, user, "/api/overview");
+    let (all, some) = (overview("eve"), overview("ann"));
+    assert_eq!((&all["object_totals"]["queues"], &all["queue_totals"]["messages"]), (&json!(3), &json!(3)));
+    let share = json!({"queues": 1, "exchanges": 7, "connections": 0, "channels": 0});
+    assert_eq!(some["object_totals"], share);
+    assert_eq!((&some["queue_totals"]["messages"], &some["message_stats"]["publish"]), (&json!(1), &json!(1)));
+    for hidden in ["node", "listeners", "contexts"] {
+        assert!(all.get(hidden).is_some() && some.get(hidden).is_none(), "{hidden}");
+    }
+    let messages = |user: &str| {
+        let vhosts = get(&server, user, "/api/vhosts?columns=name,messages");
+        vhosts.as_array().unwrap().iter().map(|vhost| (vhost["name"].clone(), vhost["messages"].clone())).collect()
+    };
+    let counts: Vec<(Value, Value)> = messages("eve");
+    assert_eq!(counts, [(json!("/"), json!(1)), (json!("next door"), json!(2))]);
+    let counts: Vec<(Value, Value)> = messages("ann");
+    assert_eq!(counts, [(json!("/"), json!(1))]);
+}
+
+#[test]
+fn the_last_administrator_goes_only_for_who_says_so() {
+    let server = Server::start();
+    let refused = |answer: crate::server::Answer| {
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("last_administrator")));
+    };
+    refused(server.ask("DELETE", "/api/users/guest", ""));
+    refused(server.ask("PUT", "/api/users/guest", r#"{"password":"guest","tags":"management"}"#));
+    refused(server.ask("POST", "/api/users/bulk-delete", r#"{"users":["guest"]}"#));
+    assert_eq!(server.get("/api/whoami").json()["tags"], json!(["administrator"]));
+    let (code, _, error) = server.ctl(&["delete_user", "guest"]);
+    assert_eq!(code, 65, "{error}");
+    assert_eq!(server.ask("PUT", "/api/users/admin", r#"{"password":"pw","tags":"administrator"}"#).status, 201);
+    assert_eq!(server.ask("DELETE", "/api/users/guest", "").status, 204, "there is another one");
+    let (code, ..) = server.ctl(&["--user", "admin", "--password", "pw", "delete_user", "admin", "--force"]);
+    assert_eq!(code, 0);
 }
