@@ -4,7 +4,7 @@
 //! the pattern behind it again.
 #![no_main]
 
-use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router};
+use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router, Walks};
 use leveret::protocol::{FieldTable, ShortString};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
@@ -37,22 +37,22 @@ fn topic(router: &Router) -> ExchangeId {
     router.exchange_named(b"amq.topic").expect("a predeclared exchange")
 }
 
-fn routed(router: &mut Router, key: &[u8]) -> BTreeSet<u32> {
+fn routed(router: &Router, walks: &mut Walks, key: &[u8]) -> BTreeSet<u32> {
     let exchange = topic(router);
     let mut queues = Vec::new();
-    router.route(exchange, key, FieldTable::default, &mut queues);
+    router.route(walks, exchange, key, FieldTable::default, &mut queues);
     let once: BTreeSet<u32> = queues.iter().map(|queue| queue.0).collect();
     assert_eq!(once.len(), queues.len(), "a queue gets a message once");
     once
 }
 
 thread_local! {
-    /// One router for all inputs: what an input leaves behind would show in the next one.
-    static ROUTER: RefCell<Router> = RefCell::new(router());
+    /// One router for all inputs: what an input leaves behind would show in the next one. So would what walks remember.
+    static ROUTER: RefCell<(Router, Walks)> = RefCell::new((router(), Walks::default()));
 }
 
 fn router() -> Router {
-    let mut router = Router::new();
+    let mut router = Router::new(0, 0);
     for number in 0..PATTERNS_MAX {
         let name = ShortString::truncated(format!("queue-{number}").as_bytes());
         router.queue_added(&name, QueueId(number), false);
@@ -65,7 +65,7 @@ fn unbind(router: &mut Router, pattern: &[u8], queue: QueueId) {
     assert!(unbound.existed);
 }
 
-fn run(router: &mut Router, input: &[u8]) {
+fn run(router: &mut Router, walks: &mut Walks, input: &[u8]) {
     let mut lines = input.split(|&octet| octet == b'\n').map(|line| &line[..line.len().min(SHORT_STRING_MAX)]);
     let key = lines.next().unwrap_or_default();
     let mut bound: BTreeMap<&[u8], QueueId> = BTreeMap::new();
@@ -83,11 +83,14 @@ fn run(router: &mut Router, input: &[u8]) {
             bound.iter().filter(|(pattern, _)| naive_match(pattern, key)).map(|(_, queue)| queue.0).collect();
         // The second time remembers the route, the third one remembers it already.
         for _ in 0..3 {
-            assert_eq!(routed(router, key), expected);
+            assert_eq!(routed(router, walks, key), expected);
         }
     }
     bound.into_iter().for_each(|(pattern, queue)| unbind(router, pattern, queue));
-    assert!(routed(router, key).is_empty(), "nothing is left of the patterns");
+    assert!(routed(router, walks, key).is_empty(), "nothing is left of the patterns");
 }
 
-fuzz_target!(|input: &[u8]| ROUTER.with(|router| run(&mut router.borrow_mut(), input)));
+fuzz_target!(|input: &[u8]| ROUTER.with(|router| {
+    let (router, walks) = &mut *router.borrow_mut();
+    run(router, walks, input);
+}));
