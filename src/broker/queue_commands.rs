@@ -154,6 +154,9 @@ impl<S: Store> Broker<S> {
     ) -> Result<QueueId, AmqpError> {
         let vhost = &self.vhosts[caller.vhost];
         let settings = arguments::parse(&request.arguments, &name.to_string(), &vhost.name)?;
+        if let Some(kind) = vhost.default_type_of(&request) {
+            return Err(arguments::unsupported_type(kind, &name.to_string(), &vhost.name));
+        }
         let doing = format!("declare queue '{name}'");
         vhost.assert_below(vhost.limits.queues_max, vhost.queues, &doing, "queue")?;
         vhost.assert_queue_wanted(&name)?;

@@ -101,6 +101,13 @@ struct Check<'a> {
     vhost: &'a str,
 }
 
+/// What is said of a queue that would be of another type than classic.
+pub fn unsupported_type(kind: &str, queue: &str, vhost: &str) -> AmqpError {
+    let explanation =
+        format!("queue type '{kind}' of queue '{queue}' in vhost '{vhost}' is not supported by this version");
+    AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
+}
+
 impl Check<'_> {
     fn invalid(&self, argument: &str, reason: impl Display) -> AmqpError {
         let Self { queue, vhost, .. } = self;
@@ -118,10 +125,9 @@ impl Check<'_> {
         let Self { queue, vhost, .. } = self;
         match self.long_string("x-queue-type")? {
             None | Some(b"classic") => Ok(()),
-            Some(known @ (b"quorum" | b"stream")) => Err(self.refused(format!(
-                "queue type '{}' of queue '{queue}' in vhost '{vhost}' is not supported by this version",
-                String::from_utf8_lossy(known)
-            ))),
+            Some(known @ (b"quorum" | b"stream")) => {
+                Err(unsupported_type(&String::from_utf8_lossy(known), queue, vhost))
+            }
             Some(other) => {
                 let reason = format!("\"unsupported queue type '{}'\"", String::from_utf8_lossy(other));
                 Err(self.invalid("x-queue-type", reason))

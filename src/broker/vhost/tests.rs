@@ -10,7 +10,7 @@ use crate::broker::testing::{self, Nobody, VHOST};
 use crate::broker::{
     Caller, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Permissions, RestoredQueue,
 };
-use crate::protocol::{BasicProperties, ShortString};
+use crate::protocol::{BasicProperties, FieldValue, ShortString};
 use bytes::Bytes;
 
 /// A broker with two vhosts and a client in each.
@@ -347,4 +347,26 @@ fn limits_of_a_vhost_hold_for_one_more_and_for_nothing_that_is_there() {
     limit(&mut broker, None, Some(2));
     declare(&mut broker, there, b"r").unwrap();
     assert!(broker.admit(user, "guest", b"next door").is_ok());
+}
+
+#[test]
+fn the_default_type_of_queues_is_never_ignored() {
+    let (mut broker, [here, there]) = neighbours(VhostLimits::default());
+    let quorum = VhostAttributes { default_queue_type: Some("quorum".into()), ..VhostAttributes::default() };
+    broker.put_vhost("next door", quorum);
+    let mut declare = |caller, name: &'static [u8], durable, auto_delete, kind: Option<&str>| {
+        let value = |kind: &str| FieldValue::LongString(kind.as_bytes().into());
+        let arguments = FieldTable(kind.map(|kind| ("x-queue-type".into(), value(kind))).into_iter().collect());
+        let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
+        broker.declare_queue(caller, request, &mut Nobody).map(drop).map_err(|error| error.explanation)
+    };
+    assert_eq!(declare(here, b"a", true, false, None), Ok(()));
+    let refused = "queue type 'quorum' of queue 'a' in vhost 'next door' is not supported by this version";
+    assert_eq!(declare(there, b"a", true, false, None), Err(refused.to_owned()));
+    assert_eq!(declare(there, b"a", true, false, Some("classic")), Ok(()));
+    // It is there, and what it is was said.
+    assert_eq!(declare(there, b"a", true, false, None), Ok(()));
+    // These can't be anything else.
+    assert_eq!(declare(there, b"b", false, false, None), Ok(()));
+    assert_eq!(declare(there, b"c", true, true, None), Ok(()));
 }
