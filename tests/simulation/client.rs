@@ -27,8 +27,17 @@ pub struct ClientChannel {
     pub consumers: Vec<String>,
 }
 
+/// As whom a client logs in, and where it wants to.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub user: String,
+    pub secret: String,
+    pub vhost: String,
+}
+
 pub struct Client {
     pub id: ClientId,
+    account: Account,
     pub connection: ConnectionId,
     pub phase: Phase,
     pub frame_max: u32,
@@ -63,9 +72,10 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: ClientId, connection: ConnectionId, random: &mut Random, now_ms: u64) -> Self {
+    pub fn new(id: ClientId, connection: ConnectionId, account: Account, random: &mut Random, now_ms: u64) -> Self {
         let mut client = Self {
             id,
+            account,
             connection,
             phase: Phase::Opening,
             frame_max: *random.pick(&[4096, 4096, 4097, 8192, 20_000, 131_072, 131_072]),
@@ -203,11 +213,12 @@ impl Client {
     fn react(&mut self, number: u16, event: Event, now_ms: u64) {
         match event {
             Event::Reply(Reply::Plain(10, 10)) => {
-                self.say(0, Command::StartOk { understands_cancel: self.understands_cancel });
+                let Account { user, secret, .. } = self.account.clone();
+                self.say(0, Command::StartOk { understands_cancel: self.understands_cancel, user, secret });
             }
             Event::Reply(Reply::Plain(10, 30)) => {
                 self.say(0, Command::TuneOk { frame_max: self.frame_max, heartbeat_s: self.heartbeat_s });
-                self.say(0, Command::Open);
+                self.say(0, Command::Open { vhost: self.account.vhost.clone() });
             }
             Event::Reply(Reply::Plain(10, 41)) => self.phase = Phase::Open,
             Event::Reply(Reply::ConnectionClose(_)) => {

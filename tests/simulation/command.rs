@@ -95,9 +95,9 @@ pub enum Outcome {
 #[derive(Clone)]
 pub enum Command {
     ProtocolHeader,
-    StartOk { understands_cancel: bool },
+    StartOk { understands_cancel: bool, user: String, secret: String },
     TuneOk { frame_max: u32, heartbeat_s: u16 },
-    Open,
+    Open { vhost: String },
     Close,
     CloseOk,
     Heartbeat,
@@ -132,11 +132,13 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ProtocolHeader => write!(f, "protocol header"),
-            Self::StartOk { understands_cancel } => write!(f, "start-ok cancel_notify={understands_cancel}"),
+            Self::StartOk { understands_cancel, user, secret } => {
+                write!(f, "start-ok as {user} with {secret} cancel_notify={understands_cancel}")
+            }
             Self::TuneOk { frame_max, heartbeat_s } => {
                 write!(f, "tune-ok frame_max={frame_max} heartbeat={heartbeat_s}")
             }
-            Self::Open => write!(f, "open"),
+            Self::Open { vhost } => write!(f, "open {vhost}"),
             Self::Close => write!(f, "connection.close"),
             Self::CloseOk => write!(f, "connection.close-ok"),
             Self::Heartbeat => write!(f, "heartbeat"),
@@ -190,6 +192,7 @@ fn capabilities(understands_cancel: bool) -> Table {
         ("consumer_cancel_notify", Value::Flag(understands_cancel)),
         ("connection.blocked", Value::Flag(true)),
         ("publisher_confirms", Value::Flag(true)),
+        ("authentication_failure_close", Value::Flag(true)),
     ];
     vec![("product", Value::Text("simulation")), ("capabilities", Value::Table(flags))]
 }
@@ -229,12 +232,13 @@ impl Command {
         let empty = Writer::default();
         match self {
             Self::ProtocolHeader | Self::Heartbeat | Self::Publish(_) => unreachable!("not one method"),
-            Self::StartOk { understands_cancel } => (
-                (10, 11),
-                empty.table(&capabilities(*understands_cancel)).short("PLAIN").long(b"\0guest\0guest").short("en_US"),
-            ),
+            Self::StartOk { understands_cancel, user, secret } => {
+                let response = format!("\0{user}\0{secret}");
+                let properties = capabilities(*understands_cancel);
+                ((10, 11), empty.table(&properties).short("PLAIN").long(response.as_bytes()).short("en_US"))
+            }
             Self::TuneOk { frame_max, heartbeat_s } => ((10, 31), empty.u16(2047).u32(*frame_max).u16(*heartbeat_s)),
-            Self::Open => ((10, 40), empty.short("/").short("").u8(0)),
+            Self::Open { vhost } => ((10, 40), empty.short(vhost).short("").u8(0)),
             Self::Close => ((10, 50), empty.u16(200).short("done").u16(0).u16(0)),
             Self::CloseOk => ((10, 51), empty),
             Self::ChannelOpen => ((20, 10), empty.short("")),

@@ -2,16 +2,20 @@
 //! and the ends and starts of a broker.
 
 use crate::command::Command;
-use crate::model::{Found, binding_words, exchange_words, queue_words};
+use crate::decree::{UserWords, VHOSTS};
+use crate::model::{
+    Found, binding_words, exchange_words, permission_words, queue_words, topic_words, user_words, vhost_words,
+};
 use crate::random::Random;
 use crate::sim_disk::{Fault, SimDisk};
 use crate::wire::{Content, Event, Reply, parse_events};
 use crate::workers::Stepped;
-use leveret::broker::Founding;
+use leveret::access::{PasswordHash, Tags};
 use leveret::broker::snapshot::{Page, PageStart};
-use leveret::config::Config;
+use leveret::broker::store::VhostId;
+use leveret::broker::{Broker, Founding, Permissions, VhostAttributes};
 use leveret::protocol::FieldTable;
-use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog, quick_founding};
+use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMode, StorageError, SyncPolicy};
 use std::collections::BTreeMap;
@@ -79,7 +83,9 @@ fn pager_options() -> PagerOptions {
 
 /// Who is there in a folder that nobody used.
 fn founding() -> Founding {
-    quick_founding(&Config::default())
+    let UserWords { name: user, .. } = UserWords::guest();
+    let password = UserWords::guest().hash();
+    Founding { vhost: VHOSTS[0].to_owned(), user, password, tags: Tags::administrator() }
 }
 
 /// Starts a broker on what a disk holds; whether the one before it stopped in order.
@@ -226,26 +232,71 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
     let broker = hub.broker();
     let exchanges = all(|from| broker.snapshot_exchanges(from)).into_iter();
     let exchanges = exchanges.filter(|exchange| !exchange.name.is_empty() && !exchange.name.starts_with(b"amq."));
-    let exchanges = exchanges
-        .map(|it| exchange_words(&it.name.to_string(), it.kind.name(), it.auto_delete, &entries(&it.arguments)));
+    let exchanges = exchanges.map(|it| {
+        exchange_words(&it.vhost, &it.name.to_string(), it.kind.name(), it.auto_delete, &entries(&it.arguments))
+    });
     let queues = all(|from| broker.snapshot_queues(from));
     let bindings = all(|from| broker.snapshot_bindings(from)).into_iter().filter(|it| !it.source.is_empty());
     let bindings = bindings.map(|it| {
         let destination = format!("{} {}", it.destination_type, it.destination);
-        binding_words(&it.source.to_string(), &destination, &it.routing_key.to_string(), &entries(&it.arguments))
+        let (source, key) = (it.source.to_string(), it.routing_key.to_string());
+        binding_words(&it.vhost, &source, &destination, &key, &entries(&it.arguments))
     });
     let queue_words =
-        queues.iter().map(|it| queue_words(&it.name.to_string(), it.auto_delete, &entries(&it.arguments)));
-    let definitions = exchanges.chain(queue_words).chain(bindings).collect();
-    let lengths: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.figures.messages_ready)).collect();
-    let queues = drain(&mut hub, &lengths)?;
-    Ok((Found { definitions, queues }, clean))
+        queues.iter().map(|it| queue_words(&it.vhost, &it.name.to_string(), it.auto_delete, &entries(&it.arguments)));
+    let definitions = exchanges.chain(queue_words).chain(bindings).chain(tenants(broker)).collect();
+    let mut lengths: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for queue in &queues {
+        let of_vhost = lengths.entry(queue.vhost.to_string()).or_default();
+        of_vhost.push((queue.name.to_string(), queue.figures.messages_ready));
+    }
+    let mut drained = Drained::new();
+    for (vhost, lengths) in lengths {
+        open_to_whoever_looks(hub.broker_mut(), &vhost);
+        drain(&mut hub, &vhost, &lengths, &mut drained)?;
+    }
+    Ok((Found { definitions, queues: drained }, clean))
 }
 
-type Drained = BTreeMap<String, Vec<(Rc<Content>, bool)>>;
+/// Virtual hosts, users and permissions, as words.
+fn tenants(broker: &Broker<LogStore>) -> Vec<String> {
+    let vhosts = all(|from| broker.snapshot_vhosts(from)).into_iter().map(|it| vhost_words(&it.name, &it.attributes));
+    let users = all(|from| broker.snapshot_users(from)).into_iter();
+    let users = users.map(|it| {
+        let tags: Vec<&str> = it.tags.iter().collect();
+        user_words(&it.name, &it.password.to_string(), &tags.join(", "), &it.limits)
+    });
+    let permissions = all(|from| broker.snapshot_permissions(from)).into_iter();
+    let permissions =
+        permissions.map(|it| permission_words(&it.user, &it.vhost, &[&it.configure, &it.write, &it.read]));
+    let topics = all(|from| broker.snapshot_topic_permissions(from)).into_iter();
+    let topics = topics.map(|it| topic_words(&it.user, &it.vhost, &it.exchange.to_string(), &[&it.write, &it.read]));
+    vhosts.chain(users).chain(permissions).chain(topics).collect()
+}
 
-/// Gets all messages out of all queues, over a connection.
-fn drain(hub: &mut Hub<LogStore>, lengths: &[(String, usize)]) -> Result<Drained, String> {
+/// The user who looks what is there.
+const LOOKER: &str = "whoever looks";
+
+/// Lets that one in, whatever limits there are.
+fn open_to_whoever_looks(broker: &mut Broker<LogStore>, vhost: &str) {
+    broker.put_vhost(vhost, VhostAttributes::default());
+    broker.put_user(LOOKER, PasswordHash::salted_sha256(LOOKER.as_bytes(), [0; 4]), Tags::default());
+    let key = broker.find_user(LOOKER.as_bytes()).expect("it was made");
+    let user = broker.user_of(key).expect("it was found");
+    let vhost: VhostId = broker.vhost_named(vhost.as_bytes()).expect("it has queues");
+    broker.set_permissions(user, vhost, Permissions::all());
+}
+
+/// By virtual host and queue.
+type Drained = BTreeMap<(String, String), Vec<(Rc<Content>, bool)>>;
+
+/// Gets all messages out of all queues of a virtual host, over a connection.
+fn drain(
+    hub: &mut Hub<LogStore>,
+    vhost: &str,
+    lengths: &[(String, usize)],
+    drained: &mut Drained,
+) -> Result<(), String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let connection = hub.connect(address, address);
     let mut ask = |channel: u16, commands: &[Command]| {
@@ -256,10 +307,11 @@ fn drain(hub: &mut Hub<LogStore>, lengths: &[(String, usize)]) -> Result<Drained
         parse_events(&answer, LOOKING_FRAME_MAX as usize)
     };
     ask(0, &[Command::ProtocolHeader])?;
-    ask(0, &[Command::StartOk { understands_cancel: true }])?;
-    ask(0, &[Command::TuneOk { frame_max: LOOKING_FRAME_MAX, heartbeat_s: 0 }, Command::Open])?;
+    let (user, secret) = (LOOKER.to_owned(), LOOKER.to_owned());
+    ask(0, &[Command::StartOk { understands_cancel: true, user, secret }])?;
+    let open = Command::Open { vhost: vhost.to_owned() };
+    ask(0, &[Command::TuneOk { frame_max: LOOKING_FRAME_MAX, heartbeat_s: 0 }, open])?;
     ask(1, &[Command::ChannelOpen])?;
-    let mut drained = Drained::new();
     for (queue, length) in lengths {
         let mut messages = Vec::new();
         for _ in 0..*length {
@@ -271,7 +323,7 @@ fn drain(hub: &mut Hub<LogStore>, lengths: &[(String, usize)]) -> Result<Drained
             };
             messages.push((content.clone(), *redelivered));
         }
-        drained.insert(queue.clone(), messages);
+        drained.insert((vhost.to_owned(), queue.clone()), messages);
     }
-    Ok(drained)
+    Ok(())
 }

@@ -2,18 +2,22 @@
 //! [`leveret::server::Hub`] and a log writer on a simulated disk, against a shadow model that knows what AMQP demands and
 //! what was promised.
 //!
-//! One to four virtual clients do random things on several channels. Their bytes reach the broker in pieces cut
-//! anywhere, the broker's reach them as slowly as they like to read, the clock jumps, connections vanish. The seed also
-//! decides when a batch is written, synced and reported, when pages are written and come back, when the messages of an
-//! earlier run are loaded, and when checkpoints and compaction go on. The
-//! model is told of every command when its last byte has arrived and looks at every frame as soon as the broker has
-//! written it:
+//! One to five virtual clients do random things on several channels, as several users in several virtual hosts. Their
+//! bytes reach the broker in pieces cut anywhere, the broker's reach them as slowly as they like to read, the clock jumps,
+//! connections vanish. The seed also decides when a batch is written, synced and reported, when pages are written and come
+//! back, when the messages of an earlier run are loaded, and when checkpoints and compaction go on. The model is told of
+//! every command when its last byte has arrived and looks at every frame as soon as the broker has written it:
 //!
 //! - every answer is the one that is due: counts, names, exceptions, confirms, returns, commits;
 //! - every delivery is the head of its queue, to the last byte, within both prefetch counts, with the delivery tag and
 //!   the redelivered flag that it must have; what was requeued is in its old place;
 //! - no message waits while a consumer has credit and room, no higher priority is passed over, and equals take turns;
+//! - whoever may not do something is refused, and what is refused changes nothing;
 //! - at rest the broker's own count of everything is the model's, and in the end nothing is left.
+//!
+//! Meanwhile decrees make, change and delete virtual hosts and users, give and withdraw permissions for names and routing
+//! keys, and set limits: what clients know of what they may do is over at once, and whoever is of a deleted user, or in a
+//! deleted virtual host, is closed before anything is done of what it sends.
 //!
 //! Brokers are stopped, killed, or lose power at any call of the disk; unsynced writes then vanish, tear or come in
 //! another order. Any call may also fail, as on a full or a broken disk, and the program with it. The next broker starts
@@ -21,7 +25,9 @@
 //!
 //! - it starts; what it finds is what there was after one of the last acts, none in between is missing, nothing else is
 //!   there, and every message is whole and in its place;
-//! - that act is none before one whose confirm, commit-ok, declare-ok, bind-ok, delete-ok or purge-ok a client could read;
+//! - that act is none before one whose confirm, commit-ok, declare-ok, bind-ok, delete-ok or purge-ok a client could read,
+//!   or whose answer an administrator;
+//! - virtual hosts, users and permissions are what they were, with all that was said of them;
 //! - what may have been delivered is flagged as redelivered, and after an orderly stop what was settled stays away.
 //!
 //! A run is one number, its seed. How to use it:
@@ -47,6 +53,7 @@
 //! | `durable`, `workers` | the server's journal on its simulated disk: its steps, ends and starts |
 //! | `client`, `operations` | what clients know, and what they do |
 //! | `command`, `message`, `wire` | their own codec, independent of Leveret's |
+//! | `decree` | what becomes of virtual hosts, users, permissions and limits |
 //! | `model` | the shadow |
 //! | `random`, `transcript` | chance, and the story of a failure |
 
@@ -58,6 +65,7 @@ mod sim_disk;
 
 mod client;
 mod command;
+mod decree;
 mod durable;
 mod message;
 mod model;
@@ -146,7 +154,7 @@ fn a_seed_always_tells_the_same_story() {
 
 #[test]
 fn the_simulation_meets_everything_that_it_claims_to_check() {
-    const EVERYTHING: [&str; 22] = [
+    const EVERYTHING: [&str; 26] = [
         "large delivery",
         "redelivery",
         "delivery",
@@ -169,6 +177,10 @@ fn the_simulation_meets_everything_that_it_claims_to_check() {
         "power cut",
         "failed disk",
         "look ahead",
+        "decree",
+        "access refused",
+        "login refused",
+        "eviction",
     ];
     let mut heard = BTreeMap::new();
     for seed in 0..SEEDS {

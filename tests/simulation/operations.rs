@@ -3,12 +3,14 @@
 use crate::client::{Client, ClientChannel, Phase};
 use crate::command::{BindingName, Command, Consume, ExchangeDeclare, Kind, QueueDeclare};
 use crate::message::{BLIND_COPIES, COPIES, Draft, Message};
-use crate::model::Model;
+use crate::model::{ClientId, Model};
 use crate::random::Random;
 use crate::wire::{Table, Value};
 use std::rc::Rc;
 
 const CHANNELS_MAX: usize = 4;
+/// A channel on which a client declares what the others will use.
+pub const PREPARING_CHANNEL: u16 = 1 + CHANNELS_MAX as u16;
 const QUEUES: usize = 6;
 const ROUTING_KEYS: [&str; 6] = ["", "a", "a.b", "a.b.c", "b", "b.a"];
 /// Routing keys of copies: some are names of queues.
@@ -58,18 +60,19 @@ impl Plan {
 
     /// Has a client declare what the others will use.
     pub fn prepare(&self, client: &mut Client, random: &mut Random) {
-        client.say(1, Command::ChannelOpen);
-        client.channels.insert(1, ClientChannel::default());
+        const CHANNEL: u16 = PREPARING_CHANNEL;
+        client.say(CHANNEL, Command::ChannelOpen);
+        client.channels.insert(CHANNEL, ClientChannel::default());
         for declare in &self.queues {
-            client.say(1, Command::QueueDeclare(declare.clone()));
+            client.say(CHANNEL, Command::QueueDeclare(declare.clone()));
         }
         for declare in self.exchanges.clone() {
-            client.say(1, Command::ExchangeDeclare(declare));
+            client.say(CHANNEL, Command::ExchangeDeclare(declare));
         }
         for _ in 0..6 {
             let mut binding = self.binding(random);
             binding.source = random.pick(&self.exchanges).name.clone();
-            client.say(1, Command::QueueBind { queue: random.pick(&self.queues[..3]).name.clone(), binding });
+            client.say(CHANNEL, Command::QueueBind { queue: random.pick(&self.queues[..3]).name.clone(), binding });
         }
     }
 
@@ -133,16 +136,16 @@ impl Plan {
     }
 
     fn command(&mut self, client: &Client, number: u16, model: &Model, random: &mut Random) -> Option<Command> {
-        let channel = &client.channels[&number];
+        let (id, channel) = (client.id, &client.channels[&number]);
         Some(match random.below(100) {
-            0..34 => Command::Publish(Rc::new(self.message(model, random))),
+            0..34 => Command::Publish(Rc::new(self.message(id, model, random))),
             34..54 => return settle(client, number, model, random),
             54..60 => self.declare(random),
-            60..67 => Command::Consume(self.consume(channel, model, random)),
-            67..71 => self.bind(model, random),
-            71 => self.unbind(model, random),
+            60..67 => Command::Consume(self.consume(id, channel, model, random)),
+            67..71 => self.bind(id, model, random),
+            71 => self.unbind(id, model, random),
             72 | 73 => self.bind_exchanges(random),
-            74..80 => Command::Get { queue: self.queue(model, random), no_ack: random.percent(30) },
+            74..80 => Command::Get { queue: self.queue(id, model, random), no_ack: random.percent(30) },
             80..83 => Command::ExchangeDeclare(random.pick(&self.exchanges).clone()),
             83 => {
                 let name = random.pick(&self.exchanges).name.clone();
@@ -152,9 +155,9 @@ impl Plan {
             85 | 86 if !channel.consumers.is_empty() => {
                 Command::Cancel { consumer_tag: random.pick(&channel.consumers).clone(), nowait: random.percent(20) }
             }
-            87 => Command::QueuePurge { queue: self.queue(model, random) },
+            87 => Command::QueuePurge { queue: self.queue(id, model, random) },
             88 => Command::QueueDelete {
-                queue: self.queue(model, random),
+                queue: self.queue(id, model, random),
                 if_unused: random.percent(30),
                 if_empty: random.percent(30),
                 nowait: random.percent(20),
@@ -173,8 +176,8 @@ impl Plan {
         })
     }
 
-    fn queue(&self, model: &Model, random: &mut Random) -> String {
-        let existing = model.queue_names();
+    fn queue(&self, client: ClientId, model: &Model, random: &mut Random) -> String {
+        let existing = model.queue_names(client);
         match random.below(20) {
             0 => String::new(),
             1 => random.pick(&self.queues).name.clone(),
@@ -194,7 +197,7 @@ impl Plan {
         Command::QueueDeclare(declare)
     }
 
-    fn consume(&mut self, channel: &ClientChannel, model: &Model, random: &mut Random) -> Consume {
+    fn consume(&mut self, client: ClientId, channel: &ClientChannel, model: &Model, random: &mut Random) -> Consume {
         self.next_tag += 1;
         let consumer_tag = match random.below(50) {
             0 if !channel.consumers.is_empty() => random.pick(&channel.consumers).clone(),
@@ -202,7 +205,7 @@ impl Plan {
             _ => format!("c{}", self.next_tag),
         };
         Consume {
-            queue: self.queue(model, random),
+            queue: self.queue(client, model, random),
             no_ack: random.percent(25),
             exclusive: random.percent(8),
             nowait: !consumer_tag.is_empty() && random.percent(10),
@@ -229,9 +232,9 @@ impl Plan {
         BindingName { source: self.exchange(random), routing_key: random.pick(&BINDING_KEYS).to_string(), arguments }
     }
 
-    fn bind(&self, model: &Model, random: &mut Random) -> Command {
+    fn bind(&self, client: ClientId, model: &Model, random: &mut Random) -> Command {
         let mut binding = self.binding(random);
-        let queue = self.queue(model, random);
+        let queue = self.queue(client, model, random);
         if queue.is_empty() && binding.routing_key.is_empty() {
             // Both empty mean the queue's name, which is not for here.
             binding.routing_key.push('a');
@@ -239,13 +242,15 @@ impl Plan {
         Command::QueueBind { queue, binding }
     }
 
-    fn unbind(&self, model: &Model, random: &mut Random) -> Command {
-        let existing = model.queue_bindings();
+    fn unbind(&self, client: ClientId, model: &Model, random: &mut Random) -> Command {
+        let existing = model.queue_bindings(client);
         if !existing.is_empty() && random.percent(80) {
             let (queue, binding) = random.pick(&existing).clone();
             return Command::QueueUnbind { queue, binding };
         }
-        let Command::QueueBind { queue, binding } = self.bind(model, random) else { unreachable!("bind binds") };
+        let Command::QueueBind { queue, binding } = self.bind(client, model, random) else {
+            unreachable!("bind binds")
+        };
         Command::QueueUnbind { queue, binding }
     }
 
@@ -257,9 +262,9 @@ impl Plan {
         }
     }
 
-    fn message(&mut self, model: &Model, random: &mut Random) -> Message {
+    fn message(&mut self, client: ClientId, model: &Model, random: &mut Random) -> Message {
         let (exchange, routing_key) = match random.below(10) {
-            0..6 => (String::new(), self.queue(model, random)),
+            0..6 => (String::new(), self.queue(client, model, random)),
             _ => (self.exchange(random), random.pick(&ROUTING_KEYS).to_string()),
         };
         let body_size = match random.below(100) {

@@ -1,6 +1,7 @@
 //! What commands change, and the answers that they call for.
 
 use super::routing::Destination;
+use super::who_may::{MADE_UP_QUEUE, Right};
 use super::{Channel, ClientId, Consumer, Count, Due, Entry, Kept, Mode, Model, Queue, QueueKey, Unacked};
 use crate::command::{Command, Consume, Outcome, QueueDeclare};
 use crate::message::Message;
@@ -38,14 +39,18 @@ impl Model {
         self.begin_doubts();
         match command {
             Command::ProtocolHeader => self.due(client, 0, Due::Plain(10, 10)),
-            Command::StartOk { understands_cancel } => {
-                self.clients.get_mut(&client).expect("it is there").understands_cancel = *understands_cancel;
-                self.due(client, 0, Due::Plain(10, 30));
+            Command::StartOk { understands_cancel, user, secret } => {
+                let user = self.who_may.login(user, secret);
+                let state = self.clients.get_mut(&client).expect("it is there");
+                (state.understands_cancel, state.user) = (*understands_cancel, user);
+                let refused = Due::ConnectionClose(ACCESS_REFUSED);
+                self.due(client, 0, if user.is_some() { Due::Plain(10, 30) } else { refused });
             }
             Command::TuneOk { .. } | Command::Heartbeat => {}
-            Command::Open => {
-                self.clients.get_mut(&client).expect("it is there").open = true;
-                self.due(client, 0, Due::Plain(10, 41));
+            Command::Open { vhost } => {
+                let admitted = self.admit(client, vhost);
+                let due = if admitted { Due::Plain(10, 41) } else { Due::ConnectionClose(NOT_ALLOWED) };
+                self.due(client, 0, due);
             }
             Command::Close | Command::CloseOk => {
                 self.end_connection(client);
@@ -54,6 +59,10 @@ impl Model {
                 }
             }
             _ if !self.clients[&client].open => {}
+            Command::ChannelOpen if !self.has_room_for_channel(client) => {
+                self.end_connection(client);
+                self.due(client, 0, Due::ConnectionClose(NOT_ALLOWED));
+            }
             Command::ChannelOpen => {
                 let fresh = Channel {
                     closing: false,
@@ -108,51 +117,65 @@ impl Model {
     fn perform(&mut self, client: ClientId, number: u16, command: &Command) -> Result<Option<Due>, u16> {
         let due = match command {
             Command::ExchangeDeclare(declare) => {
-                self.routing.declare(declare);
+                self.assert_may(client, Right::Configure, &declare.name)?;
+                if let Some(alternate) = declare.alternate
+                    && !self.routing(client).is_declared(&declare.name)
+                {
+                    self.assert_may(client, Right::Read, &declare.name)?;
+                    self.assert_may(client, Right::Write, alternate)?;
+                }
+                self.routing(client).declare(declare);
                 Due::Plain(40, 11)
             }
             Command::ExchangeDelete { name, if_unused } => {
-                if *if_unused && self.routing.exists(name) && self.routing.is_used(name) {
+                self.assert_may(client, Right::Configure, name)?;
+                let routing = self.routing(client);
+                if *if_unused && routing.exists(name) && routing.is_used(name) {
                     return Err(PRECONDITION_FAILED);
                 }
-                self.routing.delete(name);
+                routing.delete(name);
                 Due::Plain(40, 21)
             }
             Command::ExchangeBind { destination, binding } => {
-                if !self.routing.exists(&binding.source) || !self.routing.exists(destination) {
+                self.assert_may_bind(client, destination, binding)?;
+                let routing = self.routing(client);
+                if !routing.exists(&binding.source) || !routing.exists(destination) {
                     return Err(NOT_FOUND);
                 }
-                self.routing.bind(binding, Destination::Exchange(destination.clone()));
+                routing.bind(binding, Destination::Exchange(destination.clone()));
                 Due::Plain(40, 31)
             }
             Command::ExchangeUnbind { destination, binding } => {
-                self.routing.unbind(binding, Destination::Exchange(destination.clone()));
+                self.assert_may_bind(client, destination, binding)?;
+                self.routing(client).unbind(binding, Destination::Exchange(destination.clone()));
                 Due::Plain(40, 51)
             }
             Command::QueueDeclare(declare) => return self.declare(client, number, declare),
             Command::QueueBind { queue, binding } => {
                 // Which queue is meant is asked before whether anything exists.
-                let named = self.meant(client, number, queue)?;
-                if !self.routing.exists(&binding.source) {
+                let (name, named) = self.meant(client, number, queue)?;
+                self.assert_may_bind(client, &name, binding)?;
+                if !self.routing(client).exists(&binding.source) {
                     return Err(NOT_FOUND);
                 }
                 let key = self.accessible(client, named)?;
-                self.routing.bind(binding, Destination::Queue(key));
+                self.routing(client).bind(binding, Destination::Queue(key));
                 Due::Plain(50, 21)
             }
             Command::QueueUnbind { queue, binding } => {
-                if let Some(key) = self.meant(client, number, queue)? {
+                let (name, named) = self.meant(client, number, queue)?;
+                self.assert_may_bind(client, &name, binding)?;
+                if let Some(key) = named {
                     // Whose queue it is matters only if there is something to take away.
-                    if self.routing.is_bound(binding, Destination::Queue(key)) {
+                    if self.routing(client).is_bound(binding, Destination::Queue(key)) {
                         self.accessible(client, Some(key))?;
                     }
-                    self.routing.unbind(binding, Destination::Queue(key));
+                    self.routing(client).unbind(binding, Destination::Queue(key));
                 }
                 Due::Plain(50, 51)
             }
             Command::QueuePurge { queue } => {
-                let named = self.meant(client, number, queue)?;
-                let key = self.accessible(client, named)?;
+                let key = self.readable(client, number, queue)?;
                 self.drop_expired(key);
                 let queue = self.queues.get_mut(&key).expect("it was found");
                 let count = queue.count();
@@ -228,17 +251,27 @@ impl Model {
         Ok(Some(due))
     }
 
-    /// The queue of that name; with an empty name the one declared last.
-    fn meant(&mut self, client: ClientId, number: u16, name: &str) -> Result<Option<QueueKey>, u16> {
+    /// The name that is meant, and the queue of that name; with an empty name the one declared last.
+    fn meant(&mut self, client: ClientId, number: u16, name: &str) -> Result<(String, Option<QueueKey>), u16> {
+        let (_, vhost) = self.place_of(client);
         if !name.is_empty() {
-            return Ok(self.names.get(name).copied());
+            return Ok((name.to_owned(), self.names.get(&(vhost, name.to_owned())).copied()));
         }
         let last = self.channel(client, number).last_queue.ok_or(NOT_FOUND)?;
+        let name = self.permitted_name(last);
         if self.queues.contains_key(&last) {
-            return Ok(Some(last));
+            return Ok((name, Some(last)));
         }
         // Gone, but perhaps declared again.
-        Ok(self.all_names[last].as_ref().and_then(|name| self.names.get(name)).copied())
+        let (_, of_last) = self.all_names[last].clone();
+        Ok((name, of_last.and_then(|name| self.names.get(&(vhost, name)).copied())))
+    }
+
+    /// The queue of that name, for who wants what is in it.
+    fn readable(&mut self, client: ClientId, number: u16, name: &str) -> Result<QueueKey, u16> {
+        let (name, named) = self.meant(client, number, name)?;
+        self.assert_may(client, Right::Read, &name)?;
+        self.accessible(client, named)
     }
 
     fn accessible(&self, client: ClientId, key: Option<QueueKey>) -> Result<QueueKey, u16> {
@@ -250,16 +283,29 @@ impl Model {
     }
 
     fn declare(&mut self, client: ClientId, number: u16, declare: &QueueDeclare) -> Result<Option<Due>, u16> {
-        let found = self.names.get(&declare.name).copied();
+        let (_, vhost) = self.place_of(client);
+        let name = if declare.name.is_empty() { MADE_UP_QUEUE } else { &declare.name };
+        let may = match declare.passive {
+            true => [Right::Configure, Right::Write, Right::Read]
+                .iter()
+                .any(|right| self.assert_may(client, *right, name).is_ok()),
+            false => self.assert_may(client, Right::Configure, name).is_ok(),
+        };
+        if !may {
+            return Err(ACCESS_REFUSED);
+        }
+        let found = self.names.get(&(vhost, declare.name.clone())).copied();
         let key = match found {
             Some(_) => self.accessible(client, found)?,
             None if declare.passive => return Err(NOT_FOUND),
+            None if self.is_full_of_queues(vhost) => return Err(PRECONDITION_FAILED),
             None => {
                 let key = self.all_names.len();
                 let name = (!declare.name.is_empty()).then(|| declare.name.clone());
-                self.all_names.push(name.clone());
-                self.names.extend(name.clone().map(|name| (name, key)));
+                self.all_names.push((vhost, name.clone()));
+                self.names.extend(name.clone().map(|name| ((vhost, name), key)));
                 let queue = Queue {
+                    vhost,
                     name,
                     declare: declare.clone(),
                     owner: declare.exclusive.then_some(client),
@@ -271,7 +317,7 @@ impl Model {
                 };
                 self.queues.insert(key, queue);
                 self.lasting.declare(key, declare);
-                self.routing.changed = true;
+                self.routing(client).changed = true;
                 key
             }
         };
@@ -296,7 +342,9 @@ impl Model {
         if_unused: bool,
         if_empty: bool,
     ) -> Result<Count, u16> {
-        let Some(key) = self.meant(client, number, name)? else { return Ok(0..=0) };
+        let (name, named) = self.meant(client, number, name)?;
+        self.assert_may(client, Right::Configure, &name)?;
+        let Some(key) = named else { return Ok(0..=0) };
         self.accessible(client, Some(key))?;
         self.drop_expired(key);
         let queue = &self.queues[&key];
@@ -307,13 +355,13 @@ impl Model {
     }
 
     fn consume(&mut self, client: ClientId, number: u16, consume: &Consume) -> Result<Option<Due>, u16> {
-        let named = self.meant(client, number, &consume.queue)?;
+        self.meant(client, number, &consume.queue)?;
         let tag = consume.consumer_tag.clone();
         let tags = self.clients[&client].channels[&number].consumers.iter().map(|key| &self.consumers[key].tag);
         if !tag.is_empty() && tags.flatten().any(|other| *other == tag) {
             return Err(NOT_ALLOWED);
         }
-        let key = self.accessible(client, named)?;
+        let key = self.readable(client, number, &consume.queue)?;
         let others = &self.queues[&key].consumers;
         let exclusive = others.iter().any(|other| self.consumers[other].exclusive);
         if exclusive || consume.exclusive && !others.is_empty() {
@@ -344,8 +392,7 @@ impl Model {
     }
 
     fn get(&mut self, client: ClientId, number: u16, name: &str, no_ack: bool) -> Result<Due, u16> {
-        let named = self.meant(client, number, name)?;
-        let key = self.accessible(client, named)?;
+        let key = self.readable(client, number, name)?;
         self.drop_expired(key);
         let now_ms = self.now_ms;
         let queue = self.queues.get_mut(&key).expect("it was found");
@@ -365,11 +412,14 @@ impl Model {
     }
 
     fn publish(&mut self, client: ClientId, number: u16, message: &Rc<Message>) -> Result<Option<Due>, u16> {
-        if !self.routing.exists(&message.exchange) {
+        self.assert_may(client, Right::Write, &message.exchange)?;
+        if !self.routing(client).exists(&message.exchange) {
             return Err(NOT_FOUND);
         }
+        let keys = message.routing_keys();
+        self.assert_may_with_keys(client, Right::Write, &message.exchange, keys.into_iter())?;
         let act = self.lasting.now();
-        let routed = self.routing.route(message);
+        let routed = self.routing(client).route(message);
         match &mut self.channel(client, number).mode {
             Mode::Transaction { publishes, .. } => {
                 publishes.push(Kept { message: message.clone(), routed });
@@ -388,7 +438,9 @@ impl Model {
     /// Brings a message to its queues, or back to its publisher.
     pub(super) fn enqueue(&mut self, client: ClientId, number: u16, message: &Rc<Message>, routed: BTreeSet<QueueKey>) {
         let queues: BTreeSet<QueueKey> = if message.exchange.is_empty() {
-            message.routing_keys().into_iter().filter_map(|key| self.names.get(key).copied()).collect()
+            let (_, vhost) = self.place_of(client);
+            let named = |key: &str| self.names.get(&(vhost, key.to_owned())).copied();
+            message.routing_keys().into_iter().filter_map(named).collect()
         } else {
             routed
         };

@@ -6,7 +6,8 @@
 //! thing that may be forgotten: nobody is promised that an acknowledgement was heard, unless it was committed.
 
 use super::routing::Destination;
-use super::{Entry, Mode, Model, Queue, QueueKey};
+use super::who_may::Tenant;
+use super::{Entry, Mode, Model, Queue, QueueKey, Routing, VhostKey};
 use crate::command::{BindingName, ExchangeDeclare, QueueDeclare};
 use crate::message::{Message, describe};
 use crate::wire::{Content, Table, Writer};
@@ -20,9 +21,10 @@ const NEVER: Tick = Tick::MAX;
 /// What exists by definition and lasts.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Thing {
-    Exchange(ExchangeDeclare),
+    Tenant(Tenant),
+    Exchange(VhostKey, ExchangeDeclare),
     Queue(QueueKey),
-    Binding(BindingName, Destination),
+    Binding(VhostKey, BindingName, Destination),
 }
 
 struct Lifetime {
@@ -57,10 +59,10 @@ pub struct Lasting {
 
 /// What a start finds, as words and contents.
 pub struct Found {
-    /// In the words of [`exchange_words`], [`queue_words`] and [`binding_words`].
+    /// In the words of [`exchange_words`], [`queue_words`], [`binding_words`] and those of `who_may`.
     pub definitions: BTreeSet<String>,
-    /// The messages of every queue in order, and whether they are flagged as delivered before.
-    pub queues: BTreeMap<String, Vec<(Rc<Content>, bool)>>,
+    /// The messages of every queue in order, and whether they are flagged as delivered before; by virtual host and name.
+    pub queues: BTreeMap<(String, String), Vec<(Rc<Content>, bool)>>,
 }
 
 /// What there is after a restart: place and redelivered flag of every message.
@@ -69,17 +71,17 @@ pub struct Survivors {
     queues: Vec<(QueueKey, Vec<(u64, bool)>)>,
 }
 
-pub fn exchange_words(name: &str, kind: &str, auto_delete: bool, arguments: &[Vec<u8>]) -> String {
-    format!("{kind} exchange {name} auto_delete={auto_delete} {}", arguments_words(arguments))
+pub fn exchange_words(vhost: &str, name: &str, kind: &str, auto_delete: bool, arguments: &[Vec<u8>]) -> String {
+    format!("{vhost}: {kind} exchange {name} auto_delete={auto_delete} {}", arguments_words(arguments))
 }
 
-pub fn queue_words(name: &str, auto_delete: bool, arguments: &[Vec<u8>]) -> String {
-    format!("queue {name} auto_delete={auto_delete} {}", arguments_words(arguments))
+pub fn queue_words(vhost: &str, name: &str, auto_delete: bool, arguments: &[Vec<u8>]) -> String {
+    format!("{vhost}: queue {name} auto_delete={auto_delete} {}", arguments_words(arguments))
 }
 
 /// `destination` begins with `queue ` or `exchange `.
-pub fn binding_words(source: &str, destination: &str, routing_key: &str, arguments: &[Vec<u8>]) -> String {
-    format!("binding from {source} to {destination} with '{routing_key}' {}", arguments_words(arguments))
+pub fn binding_words(vhost: &str, source: &str, destination: &str, routing_key: &str, arguments: &[Vec<u8>]) -> String {
+    format!("{vhost}: binding from {source} to {destination} with '{routing_key}' {}", arguments_words(arguments))
 }
 
 fn arguments_words(arguments: &[Vec<u8>]) -> String {
@@ -94,6 +96,12 @@ fn entries(table: &Table) -> Vec<Vec<u8>> {
 }
 
 impl Lasting {
+    /// What there is from the beginning.
+    pub(super) fn of(tenants: impl Iterator<Item = Tenant>) -> Self {
+        let lifetime = |tenant| Lifetime { thing: Thing::Tenant(tenant), made: 0, gone: NEVER };
+        Self { lifetimes: tenants.map(lifetime).collect(), ..Self::default() }
+    }
+
     pub fn now(&self) -> Tick {
         self.now
     }
@@ -150,11 +158,19 @@ impl Lasting {
 impl Model {
     /// Notes what the act under way made and unmade.
     pub(super) fn end_act(&mut self) {
-        if !std::mem::take(&mut self.routing.changed) {
+        let mut changed = std::mem::take(&mut self.who_may.changed);
+        for routing in self.routings.values_mut() {
+            changed |= std::mem::take(&mut routing.changed);
+        }
+        if !changed {
             return;
         }
-        let queues = self.queues.keys().filter(|key| self.lasting.lasts(**key)).map(|key| Thing::Queue(*key));
-        let things: Vec<Thing> = queues.chain(self.routing.lasting(|key| self.lasting.lasts(key))).collect();
+        let lasts = |key: QueueKey| self.lasting.lasts(key) && self.who_may.has_vhost(self.all_names[key].0);
+        let queues = self.queues.keys().copied().filter(|key| lasts(*key)).map(Thing::Queue);
+        let routings = self.routings.iter().filter(|(vhost, _)| self.who_may.has_vhost(**vhost));
+        let routed = routings.flat_map(|(vhost, routing)| routing.lasting(*vhost, |key| self.lasting.lasts(key)));
+        let tenants = self.who_may.lasting().map(Thing::Tenant);
+        let things: Vec<Thing> = tenants.chain(queues).chain(routed).collect();
         let Lasting { now, lifetimes, marks, .. } = &mut self.lasting;
         for lifetime in lifetimes.iter_mut().filter(|lifetime| lifetime.gone == NEVER) {
             if !things.contains(&lifetime.thing) {
@@ -171,22 +187,34 @@ impl Model {
     }
 
     fn words(&self, thing: &Thing) -> String {
-        let name = |key: QueueKey| self.all_names[key].as_deref().unwrap_or("(not named yet)");
+        let name = |key: QueueKey| self.all_names[key].1.as_deref().unwrap_or("(not named yet)");
         match thing {
-            Thing::Exchange(declare) => {
+            Thing::Tenant(tenant) => self.who_may.words(tenant),
+            Thing::Exchange(vhost, declare) => {
                 let ExchangeDeclare { name, kind, auto_delete, .. } = declare;
-                exchange_words(name, kind.name(), *auto_delete, &entries(&declare.arguments()))
+                exchange_words(
+                    self.who_may.vhost_name(*vhost),
+                    name,
+                    kind.name(),
+                    *auto_delete,
+                    &entries(&declare.arguments()),
+                )
             }
             Thing::Queue(key) => {
-                let declare = &self.lasting.declares[key];
-                queue_words(name(*key), declare.auto_delete, &entries(&declare.arguments()))
+                let (declare, vhost) = (&self.lasting.declares[key], self.all_names[*key].0);
+                queue_words(
+                    self.who_may.vhost_name(vhost),
+                    name(*key),
+                    declare.auto_delete,
+                    &entries(&declare.arguments()),
+                )
             }
-            Thing::Binding(BindingName { source, routing_key, arguments }, destination) => {
+            Thing::Binding(vhost, BindingName { source, routing_key, arguments }, destination) => {
                 let destination = match destination {
                     Destination::Queue(key) => format!("queue {}", name(*key)),
                     Destination::Exchange(exchange) => format!("exchange {exchange}"),
                 };
-                binding_words(source, &destination, routing_key, &entries(arguments))
+                binding_words(self.who_may.vhost_name(*vhost), source, &destination, routing_key, &entries(arguments))
             }
         }
     }
@@ -278,7 +306,9 @@ impl Model {
         clean: bool,
         alive: &BTreeMap<(QueueKey, u64), (bool, bool)>,
     ) -> Result<Vec<(u64, bool)>, String> {
-        let name = self.all_names[key].as_deref().unwrap_or_default();
+        let (vhost, name) = &self.all_names[key];
+        let name = name.clone().unwrap_or_default();
+        let found_name = (self.who_may.vhost_name(*vhost).to_owned(), name.clone());
         let nothing = BTreeMap::new();
         let mut told = self.lasting.told.get(&key).unwrap_or(&nothing).iter();
         let mut survivors = Vec::new();
@@ -286,7 +316,7 @@ impl Model {
             told.tick <= act && alive.get(&(key, *place)).is_some_and(|(may_be_gone, _)| !may_be_gone)
         };
         let lost = |told: &Told| Err(format!("message {} of queue {name} is lost", told.message.id));
-        for (content, redelivered) in found.queues.get(name).into_iter().flatten() {
+        for (content, redelivered) in found.queues.get(&found_name).into_iter().flatten() {
             let (place, told) = loop {
                 let Some((place, told)) = told.next() else {
                     return Err(format!("{} should not be in queue {name}, or not there", describe(content)));
@@ -323,7 +353,14 @@ impl Model {
         self.committing.clear();
         self.queues.clear();
         self.names.clear();
-        self.routing.restart(&things);
+        let tenants =
+            things.iter().filter_map(|thing| if let Thing::Tenant(tenant) = thing { Some(tenant) } else { None });
+        self.who_may.restart(tenants);
+        let vhosts = things.iter().filter_map(|thing| match thing {
+            Thing::Tenant(Tenant::Vhost(key, ..)) => Some(*key),
+            _ => None,
+        });
+        self.routings = vhosts.map(|vhost| (vhost, Routing::of(vhost, &things))).collect();
         let Lasting { now, declares, mut told, .. } = std::mem::take(&mut self.lasting);
         let mut lasting = Lasting { now, promised: now, ..Lasting::default() };
         lasting.lifetimes = things.into_iter().map(|thing| Lifetime { thing, made: now, gone: NEVER }).collect();
@@ -337,8 +374,10 @@ impl Model {
                 let (message, expires_at_ms) = (message.clone(), *expires_at_ms);
                 (*place, Entry { message, expires_at_ms, delivered: *redelivered, fresh: false, doubtful: false })
             });
+            let (vhost, name) = self.all_names[key].clone();
             let queue = Queue {
-                name: self.all_names[key].clone(),
+                vhost,
+                name,
                 declare: declares[&key].clone(),
                 owner: None,
                 ready: ready.collect(),
@@ -347,7 +386,7 @@ impl Model {
                 deliveries: 0,
                 last_used_ms: self.now_ms,
             };
-            self.names.extend(queue.name.clone().map(|name| (name, key)));
+            self.names.extend(queue.name.clone().map(|name| ((vhost, name), key)));
             self.queues.insert(key, queue);
             let recovered = |(place, told)| (place, Told { tick: now, removed: NEVER, promised: true, ..told });
             lasting.told.insert(key, told.into_iter().map(recovered).collect());

@@ -6,7 +6,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `routing` | exchanges and bindings |
+//! | `routing` | exchanges and bindings of one virtual host |
+//! | `who_may` | virtual hosts, users, permissions |
 //! | `apply` | what commands change, and the answers that they call for |
 //! | `settle` | what becomes of deliveries, and of everything when channels, connections and queues go |
 //! | `observe` | what the broker may say |
@@ -19,9 +20,11 @@ mod lasting;
 mod observe;
 mod routing;
 mod settle;
+mod who_may;
 
 pub use lasting::{Found, Survivors, Tick, binding_words, exchange_words, queue_words};
 pub use observe::{Fit, Outlook};
+pub use who_may::{VhostKey, permission_words, topic_words, user_words, vhost_words};
 
 use crate::command::{BindingName, Outcome, QueueDeclare};
 use crate::message::Message;
@@ -31,6 +34,7 @@ use routing::Routing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use who_may::{MADE_UP_QUEUE, UserKey, WhoMay};
 
 /// A client's connection; never used again for another.
 pub type ClientId = usize;
@@ -51,6 +55,7 @@ struct Entry {
 }
 
 struct Queue {
+    vhost: VhostKey,
     /// Unknown until the broker said how it called it.
     name: Option<String>,
     declare: QueueDeclare,
@@ -148,6 +153,12 @@ pub(crate) enum Due {
 
 struct Client {
     open: bool,
+    /// Once it has logged in.
+    user: Option<UserKey>,
+    /// Once it was open.
+    vhost: Option<VhostKey>,
+    /// Its user or its virtual host is gone: it is closed before anything is done of what it says.
+    doomed: bool,
     understands_cancel: bool,
     blocked: bool,
     channels: BTreeMap<u16, Channel>,
@@ -159,12 +170,13 @@ struct Client {
 
 pub struct Model {
     now_ms: u64,
-    routing: Routing,
+    who_may: WhoMay,
+    routings: BTreeMap<VhostKey, Routing>,
     queues: BTreeMap<QueueKey, Queue>,
     /// Names of queues that live, as far as they are known.
-    names: BTreeMap<String, QueueKey>,
-    /// Names of all queues that ever were, by key.
-    all_names: Vec<Option<String>>,
+    names: BTreeMap<(VhostKey, String), QueueKey>,
+    /// Places and names of all queues that ever were, by key.
+    all_names: Vec<(VhostKey, Option<String>)>,
     clients: BTreeMap<ClientId, Client>,
     consumers: BTreeMap<ConsumerKey, Consumer>,
     next_consumer: ConsumerKey,
@@ -179,16 +191,19 @@ pub struct Model {
 
 impl Model {
     pub fn new(now_ms: u64) -> Self {
+        let who_may = WhoMay::founded();
+        let lasting = Lasting::of(who_may.lasting());
         Self {
             now_ms,
-            routing: Routing::default(),
+            who_may,
+            routings: BTreeMap::from([(0, Routing::default())]),
             queues: BTreeMap::new(),
             names: BTreeMap::new(),
             all_names: Vec::new(),
             clients: BTreeMap::new(),
             consumers: BTreeMap::new(),
             next_consumer: 0,
-            lasting: Lasting::default(),
+            lasting,
             promises: Vec::new(),
             committing: Vec::new(),
             objection: String::new(),
@@ -198,6 +213,9 @@ impl Model {
     pub fn connect(&mut self, client: ClientId) {
         let fresh = Client {
             open: false,
+            user: None,
+            vhost: None,
+            doomed: false,
             understands_cancel: false,
             blocked: false,
             channels: BTreeMap::new(),
@@ -286,14 +304,27 @@ impl Model {
         channel.map_or_else(Vec::new, |channel| channel.unacked.range(..=seen).map(|(tag, _)| *tag).collect())
     }
 
-    /// The bindings of queues whose names are known.
-    pub fn queue_bindings(&self) -> Vec<(String, BindingName)> {
-        let bindings = self.routing.queue_bindings();
-        bindings.filter_map(|(key, binding)| Some((self.all_names[key].clone()?, binding.clone()))).collect()
+    /// The bindings of queues whose names are known, in a client's virtual host.
+    pub fn queue_bindings(&self, client: ClientId) -> Vec<(String, BindingName)> {
+        let routing = self.clients.get(&client).and_then(|client| self.routings.get(&client.vhost?));
+        let bindings = routing.into_iter().flat_map(Routing::queue_bindings);
+        bindings.filter_map(|(key, binding)| Some((self.all_names[key].1.clone()?, binding.clone()))).collect()
     }
 
-    pub fn queue_names(&self) -> Vec<String> {
-        self.names.keys().cloned().collect()
+    /// The names of queues in a client's virtual host.
+    pub fn queue_names(&self, client: ClientId) -> Vec<String> {
+        let vhost = self.clients.get(&client).and_then(|client| client.vhost);
+        self.names.keys().filter(|(of, _)| Some(*of) == vhost).map(|(_, name)| name.clone()).collect()
+    }
+
+    /// The name by which a queue is permitted: what the broker makes up is all the same.
+    fn permitted_name(&self, key: QueueKey) -> String {
+        self.all_names[key].1.clone().unwrap_or_else(|| MADE_UP_QUEUE.to_owned())
+    }
+
+    fn routing(&mut self, client: ClientId) -> &mut Routing {
+        let (_, vhost) = self.place_of(client);
+        self.routings.get_mut(&vhost).expect("a virtual host stays as long as its clients do")
     }
 }
 

@@ -49,6 +49,9 @@ impl Model {
         self.begin_doubts();
         self.promises.clear();
         match event {
+            Event::Reply(Reply::ConnectionClose(320)) if self.clients[&client].doomed && self.clients[&client].open => {
+                self.observe_eviction(client)
+            }
             Event::Reply(reply) => self.observe_reply(client, number, reply),
             Event::Deliver { consumer_tag, delivery_tag, redelivered, content } => {
                 self.observe_delivery(client, number, consumer_tag, (*delivery_tag, *redelivered), content)
@@ -71,6 +74,18 @@ impl Model {
             }
             Event::Heartbeat => Fit::Now,
         }
+    }
+
+    /// Whoever is doomed is closed at any time, but not before it was answered what it had asked.
+    fn observe_eviction(&mut self, client: ClientId) -> Fit {
+        if let Some((number, due, _)) = self.clients[&client].due.front() {
+            let why = format!("due on channel {number} is {due:?}");
+            return self.object(why);
+        }
+        self.lasting.begin_act();
+        self.end_connection(client);
+        self.end_act();
+        Fit::Now
     }
 
     fn observe_reply(&mut self, client: ClientId, number: u16, reply: &Reply) -> Fit {
@@ -123,10 +138,10 @@ impl Model {
     fn learn(&mut self, due: Due, reply: &Reply) {
         match (due, reply) {
             (Due::DeclareOk { queue, .. }, Reply::DeclareOk { name, .. }) => {
-                self.all_names[queue] = Some(name.clone());
+                self.all_names[queue].1 = Some(name.clone());
                 if let Some(state) = self.queues.get_mut(&queue) {
                     state.name = Some(name.clone());
-                    self.names.insert(name.clone(), queue);
+                    self.names.insert((state.vhost, name.clone()), queue);
                 }
             }
             (Due::ConsumeOk { consumer, .. }, Reply::ConsumeOk(tag)) => {

@@ -1,7 +1,7 @@
 //! Exchanges and bindings as two lists, and routing by looking at all of them.
 
-use super::QueueKey;
 use super::lasting::Thing;
+use super::{QueueKey, VhostKey};
 use crate::command::{BindingName, ExchangeDeclare, Kind};
 use crate::message::Message;
 use crate::wire::{Table, Value};
@@ -51,6 +51,15 @@ impl Routing {
     pub fn declare(&mut self, declare: &ExchangeDeclare) {
         self.changed = true;
         self.exchanges.entry(declare.name.clone()).or_insert_with(|| declare.clone());
+    }
+
+    pub fn is_topic(&self, exchange: &str) -> bool {
+        self.exchanges.get(exchange).is_some_and(|exchange| exchange.kind == Kind::Topic)
+    }
+
+    /// Whether it is one that was declared, or that is there by itself.
+    pub fn is_declared(&self, exchange: &str) -> bool {
+        self.exchanges.contains_key(exchange)
     }
 
     pub fn is_used(&self, exchange: &str) -> bool {
@@ -108,7 +117,7 @@ impl Routing {
     }
 
     /// Exchanges and bindings that outlive the broker, but for the predeclared exchanges.
-    pub fn lasting(&self, queue_lasts: impl Fn(QueueKey) -> bool) -> Vec<Thing> {
+    pub fn lasting(&self, vhost: VhostKey, queue_lasts: impl Fn(QueueKey) -> bool) -> Vec<Thing> {
         let lasts = |exchange: &String| self.exchanges.get(exchange).is_some_and(|exchange| exchange.durable);
         let declared =
             self.exchanges.values().filter(|exchange| exchange.durable && !exchange.name.starts_with("amq."));
@@ -119,20 +128,24 @@ impl Routing {
                     Destination::Exchange(exchange) => lasts(exchange),
                 }
         });
-        let exchanges = declared.cloned().map(Thing::Exchange);
-        exchanges.chain(bindings.cloned().map(|(binding, destination)| Thing::Binding(binding, destination))).collect()
+        let exchanges = declared.cloned().map(|declare| Thing::Exchange(vhost, declare));
+        let bindings = bindings.cloned().map(|(binding, destination)| Thing::Binding(vhost, binding, destination));
+        exchanges.chain(bindings).collect()
     }
 
-    /// Nothing is there but what outlived the broker.
-    pub fn restart(&mut self, things: &[Thing]) {
-        *self = Self::default();
+    /// That of a virtual host in which is what outlived the broker.
+    pub fn of(vhost: VhostKey, things: &[Thing]) -> Self {
+        let mut routing = Self::default();
         for thing in things {
             match thing {
-                Thing::Exchange(declare) => self.declare(declare),
-                Thing::Binding(binding, destination) => self.bind(binding, destination.clone()),
-                Thing::Queue(_) => {}
+                Thing::Exchange(of, declare) if *of == vhost => routing.declare(declare),
+                Thing::Binding(of, binding, destination) if *of == vhost => {
+                    routing.bind(binding, destination.clone());
+                }
+                _ => {}
             }
         }
+        routing
     }
 
     /// The queues that a message comes to, but for the default exchange.

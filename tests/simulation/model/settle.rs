@@ -62,7 +62,10 @@ impl Model {
         let (publishes, settlements) = self.take_transaction(client, number)?;
         for Kept { message, routed } in publishes {
             // A queue that was deleted, or the one that was declared in its place.
-            let namesake = |key: QueueKey| self.all_names[key].as_ref().and_then(|name| self.names.get(name).copied());
+            let namesake = |key: QueueKey| {
+                let (vhost, name) = &self.all_names[key];
+                self.names.get(&(*vhost, name.clone()?)).copied()
+            };
             let there = |key| if self.queues.contains_key(&key) { Some(key) } else { namesake(key) };
             let queues = routed.into_iter().filter_map(there).collect();
             self.enqueue(client, number, &message, queues);
@@ -123,9 +126,9 @@ impl Model {
         let queue = self.queues.remove(&key).expect("it was found");
         let count = queue.count();
         if let Some(name) = &queue.name {
-            self.names.remove(name);
+            self.names.remove(&(queue.vhost, name.clone()));
         }
-        self.routing.queue_gone(key);
+        self.routings.get_mut(&queue.vhost).expect("a queue's virtual host stays").queue_gone(key);
         for consumer in queue.consumers {
             let consumer = self.consumers.remove(&consumer).expect("it was listed");
             let client = self.clients.get_mut(&consumer.client).expect("a consumer's client is there");
@@ -171,6 +174,7 @@ impl Model {
             self.delete_queue(key);
         }
         self.clients.get_mut(&client).expect("it was there").channels.clear();
+        self.clear_vhosts();
     }
 
     /// The client's socket is gone.

@@ -78,8 +78,14 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What a client can read by now must be safe.
+    /// What a client can read by now must be safe, and so must what an administrator was answered.
     fn keep_promises(&mut self) {
+        let durable = self.hub.broker().durable();
+        while self.answers.front().is_some_and(|(position, _)| *position <= durable)
+            && let Some((_, act)) = self.answers.pop_front()
+        {
+            self.model.promise(act);
+        }
         for client in &mut self.clients {
             if client.promises.is_empty() {
                 continue;
@@ -166,8 +172,10 @@ fn kind(event: &Event) -> &'static str {
         Event::Heartbeat => "heartbeat",
         Event::Reply(Reply::GetOk { .. }) => "get-ok",
         Event::Reply(Reply::Return(_)) => "return",
+        Event::Reply(Reply::ChannelClose(403, ..)) => "access refused",
         Event::Reply(Reply::ChannelClose(..)) => "channel exception",
         Event::Reply(Reply::ConnectionClose(320)) => "shutdown",
+        Event::Reply(Reply::ConnectionClose(403)) => "login refused",
         Event::Reply(Reply::ConnectionClose(_)) => "connection exception",
         Event::Reply(Reply::Plain(90, 21)) => "commit",
         Event::Reply(Reply::Plain(90, 31)) => "rollback",

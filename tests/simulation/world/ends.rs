@@ -102,11 +102,13 @@ impl World<'_> {
                 Ok((hub, durable)) => {
                     (self.hub, self.durable) = (hub, durable);
                     self.touched.clear();
+                    self.answers.clear();
+                    self.deletions = 0;
                     self.model.restart(survivors);
-                    self.bare = true;
+                    self.prepared.clear();
                     self.advance(0)?;
-                    self.connect();
-                    self.connect();
+                    self.connect_as_guest();
+                    self.connect_some();
                     return Ok(());
                 }
                 Err(error) if disk.has_failed() => {

@@ -14,24 +14,32 @@ mod knobs;
 mod pipes;
 mod turns;
 
-use crate::client::{Client, Phase};
+use crate::client::{Account, Client, Phase};
 use crate::command::Command;
+use crate::decree::{self, Decree, USERS, VHOSTS};
 use crate::durable::{Durable, plan_fault};
-use crate::model::{ClientId, Model};
-use crate::operations::Plan;
+use crate::model::{ClientId, Model, Tick, VhostKey};
+use crate::operations::{PREPARING_CHANNEL, Plan};
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
 use crate::transcript::Transcript;
 use compare::Act;
 use knobs::{HANDSHAKE_MS, Knobs, Pace, settings};
 use leveret::broker::memory::message_memory_bytes;
+use leveret::broker::store::LogPosition;
 use leveret::broker::{Census, ConnectionId};
 use leveret::server::Hub;
 use leveret::storage::LogStore;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
-const CLIENTS_MAX: usize = 4;
+const CLIENTS_MAX: usize = 5;
+/// Decrees before most clients connect.
+const FIRST_DECREES_MAX: usize = 12;
+/// Further turns in which connections are closed whose user or virtual host is gone.
+const TURNS_OF_AN_EVICTION: usize = 2;
+/// Turns after the deletion of a virtual host in which what is in it goes.
+const TURNS_OF_A_DELETION: usize = 3;
 /// Largest chunk that reaches the broker at once, in bytes.
 const CHUNK_MAX: usize = 64 * 1024;
 const FRAME_MAX: u32 = 131_072;
@@ -48,8 +56,12 @@ pub struct World<'a> {
     knobs: Knobs,
     /// How often a broker was started.
     starts: u8,
-    /// Nobody declared anything since the last start.
-    bare: bool,
+    /// Where somebody declared what others use, since the last start.
+    prepared: BTreeSet<VhostKey>,
+    /// When the answers to administrators are safe, and of which acts they are.
+    answers: VecDeque<(LogPosition, Tick)>,
+    /// Turns in which deleted virtual hosts may have something left to clear.
+    deletions: usize,
     model: Model,
     plan: Plan,
     clients: Vec<Client>,
@@ -86,7 +98,9 @@ impl<'a> World<'a> {
             durable,
             knobs,
             starts: 1,
-            bare: true,
+            prepared: BTreeSet::new(),
+            answers: VecDeque::new(),
+            deletions: 0,
             model: Model::new(now_ms),
             plan,
             clients: Vec::new(),
@@ -101,8 +115,11 @@ impl<'a> World<'a> {
 
     /// The whole of a life: random steps and restarts, rest, the end of all clients, and nothing left.
     pub fn run(&mut self, steps: usize) -> Step {
-        self.connect();
-        self.connect();
+        self.connect_as_guest();
+        for _ in 0..self.random.below(FIRST_DECREES_MAX) {
+            self.govern()?;
+        }
+        self.connect_some();
         self.rest()?;
         for _ in 0..steps {
             self.step()?;
@@ -113,23 +130,19 @@ impl<'a> World<'a> {
     }
 
     fn step(&mut self) -> Step {
-        if self.bare
-            && let Some(client) = self.clients.iter_mut().find(|client| client.phase == Phase::Open)
-            && client.channels.is_empty()
-        {
-            self.plan.prepare(client, &mut self.random);
-            self.bare = false;
-        }
+        self.prepare();
         if let Pace::Steps(count) = self.knobs.pace {
             for _ in 0..self.random.below(count + 1) {
                 self.drive_disk()?;
             }
         }
-        match self.random.below(1010) {
+        match self.random.below(1055) {
+            1025.. => return self.govern(),
+            1010..1025 => self.connect(),
             1000..1002 => return self.end_suddenly(),
             1002 => return self.stop_and_start(),
             1003..1008 => return self.look_ahead(),
-            1008.. => {
+            1008 | 1009 => {
                 let is_low = self.durable.disk_room().is_low;
                 self.durable.set_low(&mut self.hub, !is_low, self.now_ms);
             }
@@ -177,7 +190,29 @@ impl<'a> World<'a> {
         (!self.clients.is_empty()).then(|| self.random.below(self.clients.len()))
     }
 
+    /// Somebody connects: most know their password, and may have something to do where they want to.
     fn connect(&mut self) {
+        let users = self.model.users();
+        let user = if self.random.percent(35) { USERS[0].to_owned() } else { self.random.pick(&users).clone() };
+        let vhosts = self.model.vhosts();
+        let vhost = if self.random.percent(35) { VHOSTS[0].to_owned() } else { self.random.pick(&vhosts).clone() };
+        let secret = if self.random.percent(95) { self.model.secret_of(&user) } else { "guessed" };
+        let account = Account { user, secret: secret.to_owned(), vhost };
+        self.connect_as(account);
+    }
+
+    fn connect_some(&mut self) {
+        for _ in 0..1 + self.random.below(3) {
+            self.connect();
+        }
+    }
+
+    fn connect_as_guest(&mut self) {
+        let [user, secret] = [USERS[0]; 2].map(str::to_owned);
+        self.connect_as(Account { user, secret, vhost: VHOSTS[0].to_owned() });
+    }
+
+    fn connect_as(&mut self, account: Account) {
         if self.clients.len() >= CLIENTS_MAX {
             return;
         }
@@ -186,9 +221,48 @@ impl<'a> World<'a> {
         self.next_client += 1;
         let connection = self.hub.connect(address(50_000 + id as u16), address(5672));
         self.model.connect(id);
-        let client = Client::new(id, connection, &mut self.random, self.now_ms);
-        self.transcript.note(|| format!("client {id} connects, frame_max {}", client.frame_max));
+        self.transcript.note(|| format!("client {id} connects: {account:?}"));
+        let client = Client::new(id, connection, account, &mut self.random, self.now_ms);
         self.clients.push(client);
+    }
+
+    /// Has somebody who reigns in a virtual host declare what others use there.
+    fn prepare(&mut self) {
+        let has_room =
+            |client: &&mut Client| client.phase == Phase::Open && !client.channels.contains_key(&PREPARING_CHANNEL);
+        for client in self.clients.iter_mut().filter(has_room) {
+            if let Some(vhost) = self.model.reigns_in(client.id)
+                && self.prepared.insert(vhost)
+            {
+                return self.plan.prepare(client, &mut self.random);
+            }
+        }
+    }
+
+    /// Somebody who administers the broker changes something.
+    fn govern(&mut self) -> Step {
+        let Some(decree) = decree::decree(&self.model, &mut self.random) else { return Ok(()) };
+        self.carry_out(&decree)?;
+        if self.random.percent(80)
+            && let Some(consequence) = decree::consequence(&decree, &self.model, &mut self.random)
+        {
+            self.carry_out(&consequence)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, decree: &Decree) -> Step {
+        self.compare(VecDeque::new())?;
+        self.transcript.note(|| format!("{decree:?}"));
+        let position = decree.carry_out(&mut self.hub);
+        let act = self.model.decree(decree);
+        self.answers.push_back((position, act));
+        if let Decree::DeleteVhost { .. } = decree {
+            self.deletions += TURNS_OF_A_DELETION;
+        }
+        let evicts = if self.model.is_anybody_doomed() { "eviction" } else { "decree" };
+        *self.life.heard.entry(evicts).or_default() += 1;
+        self.compare(VecDeque::new())
     }
 
     fn drop_someone(&mut self) -> Step {
@@ -214,9 +288,22 @@ impl<'a> World<'a> {
         self.now_ms += jump_ms;
         let now_ms = self.now_ms;
         self.transcript.note(|| format!("{jump_ms} ms pass"));
-        let over = self.hub.start_turn(now_ms).over;
+        let mut over = self.hub.start_turn(now_ms).over;
         self.model.advance(now_ms);
         self.compare(VecDeque::new())?;
+        for _ in 0..TURNS_OF_AN_EVICTION {
+            if !self.model.is_anybody_doomed() {
+                break;
+            }
+            if self.hub.next_deadline_ms() != Some(now_ms) {
+                return Err("somebody is to be closed, and the broker waits".to_owned());
+            }
+            over.extend(self.hub.start_turn(now_ms).over);
+            self.compare(VecDeque::new())?;
+        }
+        if self.model.is_anybody_doomed() {
+            return Err("somebody is connected whose user or virtual host is gone".to_owned());
+        }
         for connection in over {
             let index = self.clients.iter().position(|client| client.connection == connection);
             let index = index.ok_or("a connection is over that was closed before")?;
@@ -238,12 +325,15 @@ impl<'a> World<'a> {
             self.drop_someone()?;
         }
         self.finish_turn()?;
-        self.connect();
+        while let Some(name) = self.model.vhosts().into_iter().find(|name| name != VHOSTS[0]) {
+            self.carry_out(&Decree::DeleteVhost { name })?;
+        }
+        self.connect_as_guest();
         self.rest()?;
         if self.clients.is_empty() {
             return Err("nobody can connect any more".to_owned());
         }
-        for queue in self.model.queue_names() {
+        for queue in self.model.queue_names(self.clients[0].id) {
             let delete = Command::QueueDelete { queue, if_unused: false, if_empty: false, nowait: true };
             if self.clients[0].channels.is_empty() {
                 self.clients[0].channels.insert(1, Default::default());

@@ -78,6 +78,12 @@ impl World<'_> {
                     }
                 }
             }
+            if self.deletions > 0 {
+                // What was in a virtual host goes in the turns that follow.
+                self.deletions -= 1;
+                quiet = false;
+                self.advance(0)?;
+            }
             self.finish_turn()?;
             self.settle_disk()?;
             if quiet && self.clients.iter().all(|client| self.hub.outboxes().get(client.connection).is_empty()) {
