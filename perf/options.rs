@@ -87,6 +87,8 @@ pub enum Scenario {
     QueueChurn(Churn),
     /// Bind a queue and unbind it, again
     BindChurn(Churn),
+    /// Many clients guess passwords while one asks for small things: what do they keep from it?
+    Guessing(Guessing),
     /// Start a broker and end it, again: how long until it has opened a channel?
     Start(Start),
     /// The same as throughput over NATS's core protocol, for comparison
@@ -339,6 +341,13 @@ pub struct Churn {
     /// Declare durable queues
     #[arg(long)]
     pub durable: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Guessing {
+    /// Clients that guess at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub clients: u16,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -7,6 +7,7 @@ mod consumer;
 mod crowd;
 mod flow;
 mod fsync;
+mod guessing;
 mod idle;
 mod latency;
 mod nats;
@@ -83,6 +84,11 @@ impl Prepared {
                 });
                 let crowd = crowd.clone();
                 Self::with("crowd", parameters, move |context| crowd::run(context, &crowd))
+            }
+            Scenario::Guessing(guessing) => {
+                let guessing = guessing.clone();
+                let parameters = json!({ "clients": guessing.clients });
+                Self::with("guessing", parameters, move |context| guessing::run(context, &guessing))
             }
             Scenario::Start(start) => {
                 let start = start.clone();
