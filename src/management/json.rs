@@ -208,6 +208,32 @@ pub fn payload(body: &[u8], always_base64: bool) -> (String, &'static str) {
 }
 
 #[cfg(test)]
+pub mod testing {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    /// Objects with some of these keys, and anything that JSON has in them.
+    pub fn objects_with(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            prop::sample::select(keys).prop_map(Value::from),
+        ];
+        let anything = leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(".{0,4}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+            ]
+        });
+        let entries = prop::collection::hash_map(prop::sample::select(keys), anything, 0..=keys.len());
+        entries.prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -86,6 +86,18 @@ fn clients_are_listed_and_closed() {
 }
 
 #[test]
+fn connections_of_a_user_are_closed_together() {
+    let server = Server::start();
+    let mut clients = [(); 2].map(|()| Client::connect(server.amqp, ""));
+    let expected = "Closing connections of user nobody, reason: why...\n";
+    assert_eq!(prints(&server, &["close_all_user_connections", "nobody", "why"]), expected);
+    assert_eq!(prints(&server, &["-q", "-n", "rabbit@here", "close_all_user_connections", "guest", "why"]), "");
+    for client in &mut clients {
+        assert!(client.read_like(0, "connection.close").contains("CONNECTION_FORCED - why"));
+    }
+}
+
+#[test]
 fn every_consumer_of_a_queue_is_listed_and_a_queue_without_any_is_not() {
     let server = Server::start();
     server.ask("PUT", "/api/queues/%2F/idle", "{}");

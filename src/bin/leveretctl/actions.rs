@@ -58,6 +58,11 @@ pub fn close_all_connections(api: &Api, output: &Output, explanation: &str) -> R
     Ok(())
 }
 
+pub fn close_all_user_connections(api: &Api, output: &Output, user: &str, explanation: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Closing connections of user {user}, reason: {explanation}..."));
+    api.delete(&format!("connections/username/{}", segment(user)), Some(explanation))
+}
+
 fn close(api: &Api, name: &str, explanation: &str) -> Result<(), Failure> {
     api.delete(&format!("connections/{}", segment(name)), Some(explanation))
 }

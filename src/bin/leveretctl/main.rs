@@ -75,6 +75,14 @@ struct Options {
     /// Print no table headers
     #[arg(long, global = true)]
     no_table_headers: bool,
+
+    /// Means nothing: rabbitmqctl's scripts say which node they talk to, and here the URI does
+    #[arg(short, long, global = true, hide = true)]
+    node: Option<String>,
+
+    /// Means nothing either
+    #[arg(short, long, global = true, hide = true)]
+    longnames: bool,
 }
 
 #[derive(Subcommand)]
@@ -110,6 +118,8 @@ enum Command {
     CloseConnection { name: String, explanation: String },
     /// Close all connections
     CloseAllConnections { explanation: String },
+    /// Close all connections of a user
+    CloseAllUserConnections { username: String, explanation: String },
     /// Say how the broker is
     Status,
     /// Wait until the broker answers
@@ -190,6 +200,9 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
         }
         Command::CloseConnection { name, explanation } => actions::close_connection(&api, &output, &name, &explanation),
         Command::CloseAllConnections { explanation } => actions::close_all_connections(&api, &output, &explanation),
+        Command::CloseAllUserConnections { username, explanation } => {
+            actions::close_all_user_connections(&api, &output, &username, &explanation)
+        }
         Command::Status => checks::status(&api, &output),
         Command::AwaitStartup => checks::await_startup(&api, timeout),
         Command::Ping => checks::ping(&api, &output, timeout),

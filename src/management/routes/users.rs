@@ -224,6 +224,7 @@ async fn hash_password(visit: Administrator, Path(password): Path<String>) -> Ap
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(body: &Value) -> Result<UserBody, ApiError> {
         UserBody::parse(body)
@@ -277,6 +278,20 @@ mod tests {
             json!({"tags": "", "password": 5}),
         ] {
             assert!(parse(&body).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_body_says_it_is_read_or_refused(
+            body in json::testing::objects_with(
+                &["password", "password_hash", "hashing_algorithm", "tags", "limits", "max-connections"]
+            )
+        ) {
+            if let Ok(UserBody { tags, .. }) = UserBody::parse(&body) {
+                prop_assert!(!body["tags"].is_null());
+                prop_assert!(tags.iter().all(|tag| !tag.is_empty() && tag.trim() == tag));
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::super::order::Order;
 use super::super::question::{Question, VhostQuestion};
 use super::super::visit::{Administrator, Visit};
 use super::{App, object, text_field};
+use crate::access::{TAG_BYTES_MAX, TAGS_MAX};
 use crate::broker::VhostAttributes;
 use crate::broker::access_snapshot::VhostSnapshot;
 use axum::Router;
@@ -20,8 +21,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Tags that a virtual host may have, and the longest description, in bytes.
-const TAGS_MAX: usize = 32;
+/// The longest description, in bytes. A virtual host has as many tags as a user may have, each as long.
 const TEXT_MAX_BYTES: usize = 1024;
 
 pub fn routes() -> Router<Arc<App>> {
@@ -88,7 +88,7 @@ struct VhostBody {
 impl VhostBody {
     fn parse(body: &Value) -> Result<Self, ApiError> {
         Ok(Self {
-            description: bounded(text_field(body, "description")?, "description")?,
+            description: bounded(text_field(body, "description")?, "description", TEXT_MAX_BYTES)?,
             tags: tags(&body["tags"])?,
             default_queue_type: default_queue_type(body)?,
             tracing: tracing(&body["tracing"])?,
@@ -96,9 +96,9 @@ impl VhostBody {
     }
 }
 
-fn bounded(text: &str, what: &str) -> Result<Box<str>, ApiError> {
-    if text.len() > TEXT_MAX_BYTES {
-        return Err(ApiError::BadRequest(format!("{what} is longer than {TEXT_MAX_BYTES} bytes")));
+fn bounded(text: &str, what: &str, max_bytes: usize) -> Result<Box<str>, ApiError> {
+    if text.len() > max_bytes {
+        return Err(ApiError::BadRequest(format!("{what} is longer than {max_bytes} bytes")));
     }
     Ok(text.into())
 }
@@ -113,7 +113,7 @@ fn tags(value: &Value) -> Result<Vec<Box<str>>, ApiError> {
         _ => return Err(wrong()),
     };
     let names = names.into_iter().map(str::trim).filter(|name| !name.is_empty());
-    let tags: Vec<Box<str>> = names.map(|name| bounded(name, "a tag")).collect::<Result<_, _>>()?;
+    let tags: Vec<Box<str>> = names.map(|name| bounded(name, "a tag", TAG_BYTES_MAX)).collect::<Result<_, _>>()?;
     if tags.len() > TAGS_MAX {
         return Err(ApiError::BadRequest(format!("a virtual host has at most {TAGS_MAX} tags")));
     }
@@ -171,6 +171,7 @@ async fn start(visit: Administrator, Path((_, node)): Path<(String, String)>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(body: &Value) -> Result<VhostBody, ApiError> {
         VhostBody::parse(body)
@@ -193,6 +194,18 @@ mod tests {
         assert_eq!(parse(&json!({"defaultqueuetype": "stream"})).unwrap().default_queue_type, Some("stream".into()));
         assert_eq!(parse(&json!({"default_queue_type": "undefined"})).unwrap().default_queue_type, None);
         assert_eq!(parse(&json!({"tracing": "true"})).unwrap().tracing, Some(true));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_body_says_it_is_read_or_refused(
+            body in json::testing::objects_with(&["description", "tags", "tracing", "default_queue_type", "classic"])
+        ) {
+            if let Ok(VhostBody { description, tags, default_queue_type, .. }) = VhostBody::parse(&body) {
+                prop_assert!(description.len() <= TEXT_MAX_BYTES && tags.len() <= TAGS_MAX);
+                prop_assert!(default_queue_type.is_none_or(|kind| ["classic", "quorum", "stream"].contains(&&*kind)));
+            }
+        }
     }
 
     #[test]
