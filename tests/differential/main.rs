@@ -4,6 +4,8 @@
 //! the PATH, of which a private node is started. Without one the tests say SKIP and pass. The known differences are the
 //! lines marked `~` in the transcripts, each beside what Leveret says instead.
 //!
+//! Patterns of permissions are compared with what Erlang makes of them, whose `escript` RabbitMQ brings along.
+//!
 //! `LEVERET_SEED=7 cargo test --test differential random` plays that seed's script again.
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
@@ -12,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod patterns;
 mod random;
 mod reference;
 
