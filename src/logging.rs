@@ -1,8 +1,9 @@
 //! Log lines for people, on the standard error: `2026-01-31T12:00:00.000Z INFO  listening at 0.0.0.0:5672`.
 //!
-//! It owns how a line looks and when it is written. A storm of connections is a storm of lines, and each would be a
-//! system call: so the lines of the thread that turns the loop wait until it flushes the logger, once a turn. Warnings
-//! and errors never wait, nor does what other threads say, nor anything before the first flush.
+//! It owns how a line looks, that it is one line whatever is logged, and when it is written. A storm of connections is a
+//! storm of lines, and each would be a system call: so the lines of the thread that turns the loop wait until it flushes the
+//! logger, once a turn. Warnings and errors never wait, nor does what other threads say, nor anything before the first
+//! flush.
 
 use leveret::reactor::Clock;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -96,7 +97,25 @@ fn append(lines: &mut String, unix_ms: u64, coloured: bool, record: &Record<'_>)
         (true, Level::Trace) => ("\x1b[36m", "\x1b[0m"),
     };
     // Writing into a String fails only when a Display of somebody's does; the line is then as long as it got.
-    let _ = writeln!(lines, " {colour}{:<5}{plain} {}", record.level().as_str(), record.args());
+    let _ = write!(lines, " {colour}{:<5}{plain} ", record.level().as_str());
+    let begin = lines.len();
+    let _ = write!(lines, "{}", record.args());
+    escape_controls(lines, begin);
+    lines.push('\n');
+}
+
+/// Names that clients made up are in what is logged: with a line break they would look like another line, and with an
+/// escape code tell a terminal something.
+fn escape_controls(lines: &mut String, begin: usize) {
+    if !lines[begin..].contains(char::is_control) {
+        return;
+    }
+    for character in lines.split_off(begin).chars() {
+        match character.is_control() {
+            true => lines.extend(character.escape_default()),
+            false => lines.push(character),
+        }
+    }
 }
 
 /// The calendar's time, as RFC 3339 has it, in UTC.
@@ -166,6 +185,15 @@ mod tests {
         };
         assert_eq!(line(false, Level::Info), "1970-01-01T00:00:00.000Z INFO  ready\n");
         assert_eq!(line(true, Level::Warn), "1970-01-01T00:00:00.000Z \x1b[33mWARN \x1b[0m ready\n");
+    }
+
+    #[test]
+    fn whatever_names_are_logged_a_line_is_one_line() {
+        let mut line = String::from("before\n");
+        let name = "a\r\n1970-01-01 INFO\tb\x1b[2Jé\u{9b}\0";
+        append(&mut line, 0, false, &Record::builder().level(Level::Warn).args(format_args!("no '{name}'")).build());
+        let escaped = r"no 'a\r\n1970-01-01 INFO\tb\u{1b}[2Jé\u{9b}\u{0}'";
+        assert_eq!(line, format!("before\n1970-01-01T00:00:00.000Z WARN  {escaped}\n"));
     }
 
     #[test]
