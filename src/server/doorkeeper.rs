@@ -9,7 +9,8 @@
 //!                                                         └───── wrong ──► refused
 //! ```
 //! Whoever is refused has waited for a check of argon2id, whether or not there is such a user, and whatever was wrong: so
-//! an answer tells nothing but that it is no. It never says a password, a hash or a fingerprint in a log line.
+//! an answer tells nothing but that it is no. Nor does the time that it took: only those who say the same user and password
+//! share a check, whether or not there is such a user. It never says a password, a hash or a fingerprint in a log line.
 
 mod checker;
 mod known;
@@ -96,7 +97,7 @@ impl Doorkeeper for PasswordDoorkeeper {
             }
         };
         let asker = Asker { ticket, origin: waiting::origin_of(peer), if_right, if_wrong };
-        let fingerprint = self.key.fingerprint(&hash, &credentials.password);
+        let fingerprint = self.key.fingerprint(&credentials.user, &hash, &credentials.password);
         if if_right == Verdict::Allowed && state.known.holds(&credentials.user, fingerprint, now_ms) {
             return Some(Verdict::Allowed);
         }

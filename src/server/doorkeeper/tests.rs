@@ -156,8 +156,8 @@ fn what_was_right_is_known_until_its_time_is_up_or_the_hash_is_another() {
 fn no_more_users_are_known_than_there_is_room_for() {
     let mut known = Known::default();
     let key = FingerprintKey::new([7; 32]);
-    let fingerprint = key.fingerprint(&slow_hash(0), b"right");
-    let other = key.fingerprint(&slow_hash(0), b"wrong");
+    let fingerprint = key.fingerprint(b"u", &slow_hash(0), b"right");
+    let other = key.fingerprint(b"u", &slow_hash(0), b"wrong");
     let user = |number: usize| number.to_string().into_bytes().into_boxed_slice();
     for number in 0..KNOWN_MAX * 2 {
         known.note(user(number), fingerprint, number as u64);
@@ -184,6 +184,19 @@ fn the_same_question_is_asked_once_however_many_ask_it() {
     let verdicts = BTreeMap::from_iter(door.verdicts());
     assert_eq!(verdicts.len(), 128, "each has its answer");
     assert!(verdicts.iter().all(|(serial, verdict)| (*verdict == Verdict::Allowed) == (serial % 2 == 1)));
+}
+
+#[test]
+fn how_long_a_guess_takes_does_not_tell_which_users_there_are() {
+    let users = [("argon2id's", Some(slow_hash(0))), ("quick", Some(Arc::new(PasswordHash::Absent))), ("nobody", None)];
+    for (user, hash) in users {
+        let mut door = Door::new();
+        door.ask_with(ELSEWHERE, "nobody else", "guess", None);
+        door.ask_with(ELSEWHERE, user, "guess", hash.clone());
+        door.ask_with(ELSEWHERE, user, "guess", hash);
+        assert_eq!(door.steps(), ["guess", "guess"], "whatever {user} is, it is asked for apart, and once");
+        assert_eq!(door.verdicts(), [(1, REFUSED), (2, REFUSED), (3, REFUSED)]);
+    }
 }
 
 #[test]
