@@ -10,7 +10,8 @@ use super::question::{Login, NotLetIn, Question, Visitor};
 use crate::access::PasswordHash;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
-use axum::http::header;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -83,7 +84,7 @@ pub async fn authenticate(
         Err(_) => (None, None),
     };
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
-        return ApiError::LoginFailed.into_response();
+        return turned_away(&parts, ApiError::LoginFailed);
     };
     let visitor = match log_in(&app, authorization.as_bytes(), vhost, peer).await {
         Ok(visitor) => visitor,
@@ -91,14 +92,24 @@ pub async fn authenticate(
             if let ApiError::LoginFailed | ApiError::NotAuthorised(_) = error {
                 log::warn!("management: {peer}: login refused");
             }
-            return error.into_response();
+            return turned_away(&parts, error);
         }
     };
     if let Some(reason) = wrong_path {
-        return ApiError::BadRequest(reason).into_response();
+        return turned_away(&parts, ApiError::BadRequest(reason));
     }
     parts.extensions.insert(visitor);
     next.run(Request::from_parts(parts, body)).await
+}
+
+/// The answer to somebody whose body nobody reads: who sends one is told that the connection ends with it.
+fn turned_away(request: &Parts, error: ApiError) -> Response {
+    let mut response = error.into_response();
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length != "0") || request.headers.contains_key(header::TRANSFER_ENCODING) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn log_in(

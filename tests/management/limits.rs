@@ -43,6 +43,17 @@ impl Raw {
         line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("a status: {line}"))
     }
 
+    /// The headers that follow the status.
+    fn headers(&mut self) -> String {
+        let mut headers = Vec::new();
+        while !headers.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("an answer");
+            headers.extend(byte);
+        }
+        String::from_utf8(headers).expect("text").to_lowercase()
+    }
+
     /// Reads until the server ends the connection, in whichever way.
     fn ends(mut self) {
         if let Err(error) = io::copy(&mut self.stream, &mut io::sink()) {
@@ -133,6 +144,12 @@ fn nobody_unknown_gets_a_body_read() {
     let mut client = Raw::connect(&server);
     client.send("PUT /api/queues/%2F/q HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n");
     assert_eq!(client.status(), 401, "before a byte of it came");
+    // Who sends it nevertheless finds the connection closed, and is told so.
+    assert!(client.headers().contains("connection: close\r\n"));
+    let mut client = Raw::connect(&server);
+    client.send("GET /api/queues/%2F/q HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(client.status(), 401);
+    assert!(!client.headers().contains("connection: close"), "this one may go on");
 }
 
 #[test]
