@@ -162,7 +162,7 @@ impl Connection {
     /// its own, or for a while.
     pub(super) fn end<S: Store>(&mut self, reason: CloseReason, context: &mut Context<'_, S>) {
         self.phase = Phase::Closed;
-        self.login = None;
+        self.withdraw_login(context);
         self.partial = Vec::new();
         self.partial_memory = ClientHolding::default();
         self.streaming = None;
@@ -182,6 +182,7 @@ impl Connection {
     /// Gives back what the broker keeps for this connection. Safe to call twice. What still comes may begin in the middle of
     /// a frame.
     pub fn release<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        self.withdraw_login(context);
         self.channels = Vec::new();
         self.has_closed_channels = false;
         // Nothing that it did is a reason not to read what it says last.

@@ -64,6 +64,9 @@ pub trait Doorkeeper {
     /// once, by the request's ticket. The client may be gone by then.
     fn ask(&self, request: LoginRequest) -> Option<Verdict>;
 
+    /// Nobody waits for the answer to this any more.
+    fn forget(&self, _ticket: LoginTicket) {}
+
     /// A verdict that was not there when it was asked for. Each turn takes some.
     fn next_verdict(&self, _now_ms: u64) -> Option<(LoginTicket, Verdict)> {
         None
@@ -162,6 +165,13 @@ impl Connection {
         let request = LoginRequest { ticket, credentials, password, peer: self.peer.ip(), now_ms: context.now_ms };
         if let Some(verdict) = context.settings.doorkeeper.ask(request) {
             self.login_answered(ticket, verdict, context);
+        }
+    }
+
+    /// The client is gone, or its time is up: whatever the doorkeeper finds out is for nobody.
+    pub(super) fn withdraw_login<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        if let Some(Login::Pending(PendingLogin { serial, .. })) = self.login.take().map(|login| *login) {
+            context.settings.doorkeeper.forget(LoginTicket { connection: Some(self.id), serial });
         }
     }
 

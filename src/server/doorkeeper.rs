@@ -27,7 +27,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use waiting::{Asker, Question, Waiting};
+use waiting::{ASKERS_MAX, Asker, Question, Waiting};
 
 /// The hash that is checked for whoever can't be let in anyway.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGtub3dzIGl0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -114,6 +114,14 @@ impl Doorkeeper for PasswordDoorkeeper {
         }
     }
 
+    fn forget(&self, ticket: LoginTicket) {
+        let mut state = self.state.borrow_mut();
+        if let Some((_, question)) = &mut state.checked {
+            question.askers.remove(&ticket.serial);
+        }
+        state.waiting.forget(ticket);
+    }
+
     fn next_verdict(&self, now_ms: u64) -> Option<(LoginTicket, Verdict)> {
         let mut state = self.state.borrow_mut();
         state.go_on(now_ms);
@@ -128,7 +136,9 @@ impl Doorkeeper for PasswordDoorkeeper {
 impl State {
     fn ask(&mut self, fingerprint: Fingerprint, asker: Asker, question: impl FnOnce() -> Question) {
         match &mut self.checked {
-            Some((checked, shared)) if *checked == fingerprint && shared.has_room() => shared.askers.push(asker),
+            Some((checked, shared)) if *checked == fingerprint && shared.askers.len() < ASKERS_MAX => {
+                shared.askers.insert(asker.ticket.serial, asker);
+            }
             _ => {
                 for turned_away in self.waiting.add(fingerprint, asker, question) {
                     log::warn!("a login from {} is refused: too many wait for theirs", turned_away.origin);
@@ -160,10 +170,10 @@ impl State {
 
     fn answer(&mut self, fingerprint: Fingerprint, question: Question, is_right: bool, now_ms: u64) {
         let is_somebodys = |asker: &Asker| asker.if_right != Verdict::Refused(asker.if_wrong);
-        if is_right && question.askers.iter().any(is_somebodys) {
+        if is_right && question.askers.values().any(is_somebodys) {
             self.known.note(question.user, fingerprint, now_ms);
         }
-        for Asker { ticket, if_right, if_wrong, .. } in question.askers {
+        for Asker { ticket, if_right, if_wrong, .. } in question.askers.into_values() {
             let verdict = if is_right { if_right } else { Verdict::Refused(if_wrong) };
             self.verdicts.push_back((ticket, verdict));
         }

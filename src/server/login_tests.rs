@@ -5,9 +5,11 @@ use super::{MayRead, WhoIsIt, hub_settings};
 use crate::access::{PasswordHash, Tags};
 use crate::broker::ConnectionId;
 use crate::config::Config;
-use crate::connection::{CloseReason, Doorkeeper, LoginRequest, LoginTicket, Phase, Refusal, Verdict};
+use crate::connection::{CloseReason, Doorkeeper, LoginRequest, LoginTicket, Mechanism, Phase, Refusal, Verdict};
 use crate::protocol::Method;
+use crate::protocol::frame::PROTOCOL_HEADER;
 use crate::protocol::method::connection;
+use proptest::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -27,6 +29,8 @@ struct Slow {
     asked: Answers,
     /// Answers that nobody took yet.
     answered: Answers,
+    /// Who doesn't wait any more.
+    forgotten: Rc<RefCell<Vec<LoginTicket>>>,
 }
 
 impl Doorkeeper for Slow {
@@ -36,6 +40,10 @@ impl Doorkeeper for Slow {
             .borrow_mut()
             .push((ticket, if is_guest { Verdict::Allowed } else { Verdict::Refused(Refusal::InvalidCredentials) }));
         None
+    }
+
+    fn forget(&self, ticket: LoginTicket) {
+        self.forgotten.borrow_mut().push(ticket);
     }
 
     fn next_verdict(&self, _: u64) -> Option<(LoginTicket, Verdict)> {
@@ -48,7 +56,14 @@ impl Slow {
         let slow = Self::default();
         let mut settings = hub_settings(&Config::default(), [7; 32], 0);
         settings.connection.doorkeeper = Box::new(slow.clone());
+        settings.connection.mechanisms.push(Mechanism::RabbitCrDemo);
         (World::with_settings(settings), slow)
+    }
+
+    /// Whoever was asked for waits no more, and the doorkeeper knows it.
+    fn assert_forgotten(&self) {
+        let asked: Vec<_> = self.asked.borrow().iter().map(|(ticket, _)| *ticket).collect();
+        assert_eq!(*self.forgotten.borrow(), asked);
     }
 
     fn answer_all(&self, world: &mut World) {
@@ -110,6 +125,7 @@ fn a_login_that_takes_too_long_ends_with_the_handshake_and_its_answer_is_for_nob
     world.heard(id);
     assert_eq!(world.until_over(id), (vec![], 10_000));
     assert_eq!(world.hub.connections().get(id).unwrap().close_reason(), Some(&CloseReason::HandshakeTimeout));
+    slow.assert_forgotten();
     slow.answer_all(&mut world);
     assert_eq!(world.heard(id), [""; 0]);
     assert_eq!(phase(&world, id), Phase::Closed);
@@ -121,6 +137,7 @@ fn an_answer_for_somebody_who_hung_up_lets_nobody_else_in() {
     let gone = world.connect(HERE);
     world.send(gone, &conversation(GUEST, 0));
     world.hub.disconnect(gone);
+    slow.assert_forgotten();
     let late = slow.asked.take();
     late.iter().for_each(|answer| slow.answer(&mut world, *answer));
     // Another has its id, waits for its own answer, and is not let in by that.
@@ -153,6 +170,7 @@ fn a_broker_that_stops_does_not_wait_for_logins() {
     world.send(id, &conversation(GUEST, 0));
     world.heard(id);
     world.hub.close_where(|_| true, "because");
+    slow.assert_forgotten();
     assert_eq!(world.take_unblocked(), [id], "its end of the stream is to be read");
     assert_eq!(world.hub.may_read(id), MayRead::Now);
     assert!(world.hub.outboxes().get(id).is_finished());
@@ -236,5 +254,49 @@ fn somebody_without_a_connection_is_answered_by_number() {
     ] {
         let known = world.hub.ask_who(name.as_bytes(), password.as_bytes(), peer);
         assert_eq!(known, WhoIsIt::Known(found), "{name} {password} {peer}");
+    }
+}
+
+proptest! {
+    /// Nobody is let in but by the password, at most one login is checked, and whoever says something else is dropped.
+    #[test]
+    fn whatever_a_client_says_to_be_let_in(
+        mechanism in prop::sample::select(vec!["PLAIN", "AMQPLAIN", "RABBIT-CR-DEMO", "", "plain"]),
+        response in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..30),
+            Just(GUEST.to_vec()),
+            Just(b"guest".to_vec()),
+            Just(b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05guest".to_vec()),
+        ],
+        answer in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..30),
+            Just(b"My password is guest".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..9).prop_map(|rest| [&b"My password is "[..], &rest].concat()),
+        ],
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (mut world, slow) = Slow::world();
+        let id = world.connect(HERE);
+        let mut said = PROTOCOL_HEADER.to_vec();
+        let start_ok = connection::StartOk {
+            mechanism: mechanism.as_bytes(),
+            response: &response,
+            locale: b"en_US",
+            ..connection::StartOk::default()
+        };
+        Method::ConnectionStartOk(start_ok).encode_frame(0, &mut said);
+        Method::ConnectionSecureOk(connection::SecureOk { response: &answer }).encode_frame(0, &mut said);
+        let cut = cut.index(said.len());
+        world.send(id, &said[..cut]);
+        world.send(id, &said[cut..]);
+        prop_assert!(slow.asked.borrow().len() <= 1);
+        let is_password = slow.asked.borrow().iter().any(|(_, verdict)| *verdict == Verdict::Allowed);
+        let is_guest = is_password && (mechanism != "RABBIT-CR-DEMO" || response == b"guest");
+        slow.answer_all(&mut world);
+        let heard = world.heard(id);
+        prop_assert_eq!(heard.contains(&"connection.tune".to_owned()), is_guest, "{:?}", heard);
+        // The answer to a challenge that was not made is out of turn.
+        let ended = matches!(phase(&world, id), Phase::Doomed | Phase::Closing);
+        prop_assert_eq!(ended, !(is_guest && mechanism == "RABBIT-CR-DEMO"), "{:?}", phase(&world, id));
     }
 }

@@ -255,15 +255,32 @@ fn the_thread_checks_one_after_the_other_and_wakes_whoever_waits() {
     }
 }
 
+#[test]
+fn nothing_is_checked_for_whoever_is_gone() {
+    let mut door = Door::new();
+    let forget = |door: &Door, serial| door.keeper.forget(LoginTicket { connection: Some(ConnectionId(0)), serial });
+    for password in ["first", "gone", "right", "right", "last"] {
+        assert_eq!(door.ask(HERE, "u", password), None);
+    }
+    for gone in [1, 2, 4, 2, 77] {
+        forget(&door, gone);
+    }
+    assert_eq!(door.keeper.state.borrow().waiting.sizes(), (2, 3));
+    assert_eq!(door.steps(), ["first", "right", "last"], "what was begun is finished");
+    assert_eq!(door.verdicts(), [(3, Verdict::Allowed), (5, REFUSED)]);
+    assert_eq!(door.keeper.state.borrow().waiting.sizes(), (0, 0));
+    forget(&door, 5);
+}
+
 proptest! {
     #[test]
-    fn everybody_is_answered_once_and_rightly(
-        script in prop::collection::vec((0..4_u8, 0..3_u8, 0..4_u8, any::<bool>()), 0..60),
+    fn everybody_who_stays_is_answered_once_and_rightly(
+        script in prop::collection::vec((0..4_u8, 0..3_u8, 0..4_u8, any::<bool>(), any::<Option<u8>>()), 0..60),
     ) {
         let mut door = Door::new();
         let mut expected = BTreeMap::new();
         let mut heard = Vec::new();
-        for (place, user, password, steps) in script {
+        for (place, user, password, steps, leaves) in script {
             let password = ["right", "wrong", "", "guess"][usize::from(password)];
             // User 2 doesn't exist.
             let hash = (user < 2).then(|| slow_hash(user));
@@ -271,6 +288,13 @@ proptest! {
             let at_once = door.ask_with(&format!("192.0.2.{place}"), &user.to_string(), password, hash);
             expected.insert(door.asked, if is_right { Verdict::Allowed } else { REFUSED });
             heard.extend(at_once.map(|verdict| (door.asked, verdict)));
+            if let Some(gone) = leaves.map(u64::from)
+                && !heard.iter().any(|(serial, _)| *serial == gone)
+                && door.keeper.state.borrow().verdicts.is_empty()
+            {
+                door.keeper.forget(LoginTicket { connection: Some(ConnectionId(0)), serial: gone });
+                expected.remove(&gone);
+            }
             if steps {
                 door.step();
                 heard.extend(door.verdicts());

@@ -5,14 +5,14 @@
 
 use crate::access::{Fingerprint, PasswordHash};
 use crate::connection::{LoginTicket, Refusal, Verdict};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Places in all lines: as many as are checked before those who wait run out of time for their handshakes.
 pub const PLACES_MAX: usize = 512;
-/// Askers of one question.
-pub const ASKERS_MAX: usize = 1 << 16;
+/// Those who wait, all together. Of clients there are no more than connections, and each is taken out when it goes.
+pub const ASKERS_MAX: usize = 1 << 17;
 /// The bits of an IPv6 address that tell who somebody is: the rest is for everybody to choose.
 const IPV6_PREFIX_BITS: u32 = 64;
 
@@ -40,25 +40,24 @@ pub struct Question {
     pub hash: Arc<PasswordHash>,
     pub user: Box<[u8]>,
     pub password: Box<[u8]>,
-    pub askers: Vec<Asker>,
+    /// By their tickets' serials.
+    pub askers: BTreeMap<u64, Asker>,
     /// In whose lines it is.
     origins: HashSet<IpAddr>,
 }
 
 impl Question {
     pub fn new(hash: Arc<PasswordHash>, user: Box<[u8]>, password: Box<[u8]>) -> Self {
-        Self { hash, user, password, askers: Vec::new(), origins: HashSet::new() }
-    }
-
-    pub fn has_room(&self) -> bool {
-        self.askers.len() < ASKERS_MAX
+        Self { hash, user, password, askers: BTreeMap::new(), origins: HashSet::new() }
     }
 }
 
 #[derive(Default)]
 pub struct Waiting {
     questions: HashMap<Fingerprint, Question>,
-    /// None is empty. A question that was answered for another origin is still in line.
+    /// What each asks, by its ticket's serial.
+    asked: HashMap<u64, Fingerprint>,
+    /// None is empty. A question that was answered for another origin, or that nobody asks any more, is still in line.
     lines: HashMap<IpAddr, VecDeque<Fingerprint>>,
     /// Every line once: the first is next.
     turns: VecDeque<IpAddr>,
@@ -70,11 +69,10 @@ impl Waiting {
     /// Somebody asks a question. Says who has to be turned away for that, themselves perhaps.
     pub fn add(&mut self, fingerprint: Fingerprint, asker: Asker, new: impl FnOnce() -> Question) -> Vec<Asker> {
         let origin = asker.origin;
-        let asked = self.questions.get(&fingerprint);
-        if asked.is_some_and(|question| !question.has_room()) {
+        if self.asked.len() >= ASKERS_MAX {
             return vec![asker];
         }
-        let is_in_line = asked.is_some_and(|question| question.origins.contains(&origin));
+        let is_in_line = self.questions.get(&fingerprint).is_some_and(|question| question.origins.contains(&origin));
         let mut turned_away = Vec::new();
         if !is_in_line {
             if self.places >= PLACES_MAX {
@@ -88,8 +86,19 @@ impl Waiting {
         }
         let question = self.questions.entry(fingerprint).or_insert_with(new);
         question.origins.insert(origin);
-        question.askers.push(asker);
+        self.asked.insert(asker.ticket.serial, fingerprint);
+        question.askers.insert(asker.ticket.serial, asker);
         turned_away
+    }
+
+    /// Somebody doesn't wait any more.
+    pub fn forget(&mut self, ticket: LoginTicket) {
+        let Some(fingerprint) = self.asked.remove(&ticket.serial) else { return };
+        let question = self.questions.get_mut(&fingerprint).expect("somebody asks it");
+        question.askers.remove(&ticket.serial);
+        if question.askers.is_empty() {
+            self.questions.remove(&fingerprint);
+        }
     }
 
     /// The question whose turn it is.
@@ -103,6 +112,9 @@ impl Waiting {
                 false => self.turns.push_back(origin),
             }
             if let Some(question) = self.questions.remove(&fingerprint) {
+                for serial in question.askers.keys() {
+                    self.asked.remove(serial);
+                }
                 return Some((fingerprint, question));
             }
         }
@@ -130,7 +142,12 @@ impl Waiting {
         self.places -= 1;
         let Some(question) = self.questions.get_mut(&fingerprint) else { return Vec::new() };
         question.origins.remove(&origin);
-        let turned_away = question.askers.extract_if(.., |asker| asker.origin == origin).collect();
+        let (turned_away, askers) =
+            std::mem::take(&mut question.askers).into_values().partition::<Vec<_>, _>(|asker| asker.origin == origin);
+        question.askers = askers.into_iter().map(|asker| (asker.ticket.serial, asker)).collect();
+        for asker in &turned_away {
+            self.asked.remove(&asker.ticket.serial);
+        }
         if question.askers.is_empty() {
             self.questions.remove(&fingerprint);
         }
@@ -141,6 +158,7 @@ impl Waiting {
     pub fn sizes(&self) -> (usize, usize) {
         assert_eq!(self.places, self.lines.values().map(VecDeque::len).sum::<usize>());
         assert_eq!(self.turns.len(), self.lines.len());
+        assert_eq!(self.asked.len(), self.questions.values().map(|question| question.askers.len()).sum::<usize>());
         (self.questions.len(), self.places)
     }
 }
