@@ -55,9 +55,9 @@ Settings:
   defaults. A setting that is misspelt or out of range is refused, with its place and the reason.
 
 Environment variables (those of RabbitMQ's container images):
-  RABBITMQ_DEFAULT_USER    the user that exists from the start [default: guest]
+  RABBITMQ_DEFAULT_USER    the user that a new data folder gets [default: guest]
   RABBITMQ_DEFAULT_PASS    its password [default: guest]
-  RABBITMQ_DEFAULT_VHOST   the virtual host that exists from the start [default: /]
+  RABBITMQ_DEFAULT_VHOST   the virtual host that it gets [default: /]
   RABBITMQ_NODE_PORT       the port to serve AMQP at [default: 5672]
 
 Signals:

@@ -37,11 +37,11 @@ pub struct Config {
     pub log_level: LogLevel,
     /// Which product clients are told they are talking to.
     pub identity: Identity,
-    /// The user that exists from the start.
+    /// The user that a data folder gets that has none.
     pub default_user: String,
     /// Its password.
     pub default_pass: Secret,
-    /// The virtual host that exists from the start.
+    /// The virtual host that such a folder gets.
     pub default_vhost: String,
     /// The users that may connect from this machine only.
     pub loopback_users: Vec<String>,
