@@ -12,6 +12,8 @@ use super::vhost::{VhostAttributes, VhostKey};
 use super::{Broker, Done, VhostId};
 use crate::protocol::ShortString;
 
+/// Slots of bindings that one slice looks at: a single queue may have a million of them.
+const SLICE_BINDING_SLOTS: usize = 1024;
 /// Slots of queues or exchanges that one slice looks at.
 const SLICE_SLOTS: usize = 64;
 /// Messages after which a slice ends early.
@@ -77,12 +79,20 @@ impl<S: Store> Broker<S> {
             return false;
         }
         let first = vhost.cleared_slots;
-        let queue_slots = vhost.router().queue_slots();
-        let slots = queue_slots + vhost.router().exchange_slots();
+        // Bindings go first, so that queues and exchanges have none left that would have to go with them at once.
+        let binding_slots = vhost.router().own_binding_slots();
+        if first < binding_slots {
+            let end = binding_slots.min(first + SLICE_BINDING_SLOTS);
+            self.change_routes(key.id, |router| router.forget_bindings(first..end));
+            self.vhosts[key.id].cleared_slots = end;
+            return false;
+        }
+        let queues_end = binding_slots + vhost.router().queue_slots();
+        let slots = queues_end + vhost.router().exchange_slots();
         let mut messages = 0;
         for slot in (first..slots).take(SLICE_SLOTS) {
-            messages += match slot.checked_sub(queue_slots) {
-                None => self.clear_queue(key.id, slot, effects),
+            messages += match slot.checked_sub(queues_end) {
+                None => self.clear_queue(key.id, slot - binding_slots, effects),
                 Some(slot) => self.clear_exchange(key.id, slot),
             };
             self.vhosts[key.id].cleared_slots += 1;

@@ -6,6 +6,7 @@ use super::router::{BindingId, Router};
 use super::{Destination, ExchangeId, QueueId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 /// What a bind came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +129,17 @@ impl Router {
         let emptied = self.detach_from_source(id);
         let auto_deleted = self.auto_delete(emptied.into_iter().collect());
         Unbound { existed: true, durable, auto_deleted }
+    }
+
+    /// Removes the bindings in a range of slots, and nothing that would fall with them: where everything goes, a part at a
+    /// time.
+    pub fn forget_bindings(&mut self, slots: Range<usize>) {
+        for id in slots {
+            if self.bindings.contains(id) {
+                self.detach_from_destination(id);
+                self.detach_from_source(id);
+            }
+        }
     }
 
     /// Removes an exchange whatever holds on to it, and every binding from it and to it; returns the auto-delete exchanges

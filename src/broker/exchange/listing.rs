@@ -34,7 +34,12 @@ impl Router {
 
     /// One past the last slot that may hold a binding: those of the default exchange come first, one for each queue.
     pub fn binding_slots(&self) -> usize {
-        self.queue_slots() + self.bindings.capacity()
+        self.queue_slots() + self.own_binding_slots()
+    }
+
+    /// One past the last slot that may hold a binding that a client made.
+    pub fn own_binding_slots(&self) -> usize {
+        self.bindings.capacity()
     }
 
     /// The bindings in a range of slots.

@@ -294,6 +294,32 @@ fn a_deleted_vhost_is_nobodys_at_once_and_goes_slice_by_slice() {
 }
 
 #[test]
+fn no_slice_grows_with_the_bindings_of_one_queue_or_exchange() {
+    const BINDINGS: usize = 10_000;
+    let (mut broker, [here, there]) = neighbours(VhostLimits::default());
+    declare(&mut broker, there, b"q").unwrap();
+    declare_exchange(&mut broker, there, b"x").unwrap();
+    for number in 0..BINDINGS {
+        let key = number.to_string();
+        broker.bind_queue(there, b"q", b"x", key.as_bytes(), FieldTable::default()).unwrap();
+        broker.bind_exchange(there, b"amq.topic", b"x", key.as_bytes(), FieldTable::default()).unwrap();
+    }
+    declare(&mut broker, here, b"q").unwrap();
+    broker.bind_queue(here, b"q", b"amq.topic", b"k", FieldTable::default()).unwrap();
+    let deleted = broker.delete_vhost(there.vhost).value;
+    broker.close_connection(there.connection, &mut Nobody);
+    let mut before = broker.router(there.vhost).binding_count();
+    while !broker.clear_vhost(deleted, &mut Nobody) {
+        let left = broker.router(there.vhost).binding_count();
+        assert!(before - left <= BINDINGS / 5, "{before} to {left} in one slice");
+        before = left;
+    }
+    assert_eq!(broker.census().queues, 1);
+    publish(&mut broker, here, "amq.topic", "k").unwrap();
+    assert_eq!(ready(&broker, here, b"q"), Some(1));
+}
+
+#[test]
 fn a_vhost_that_is_made_again_has_nothing_of_the_one_before() {
     let (mut broker, [_, there]) = neighbours(VhostLimits::default());
     declare(&mut broker, there, b"q").unwrap();
