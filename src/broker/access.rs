@@ -120,10 +120,11 @@ impl Granted {
     }
 }
 
-/// The permissions of all users: by user, and by vhost.
+/// The permissions of all users: by user, and of each those vhosts where it was given any, in their order. Of many users
+/// most have a vhost of their own, and none is to cost room in every user's table.
 #[derive(Default)]
 pub(super) struct Access {
-    granted: Vec<Vec<Option<Box<Granted>>>>,
+    granted: Vec<Vec<(VhostId, Box<Granted>)>>,
 }
 
 /// A vhost, and the serial that tells it from others in its slot.
@@ -132,21 +133,24 @@ pub(super) type VhostPlace = (VhostId, u64);
 impl Access {
     #[inline]
     fn granted(&self, user: UserId, (vhost, serial): VhostPlace) -> Option<&Granted> {
-        let granted = self.granted.get(user.0 as usize)?.get(vhost.0 as usize)?.as_deref()?;
+        let of_user = self.granted.get(user.0 as usize)?;
+        let position = of_user.binary_search_by_key(&vhost, |(vhost, _)| *vhost).ok()?;
+        let granted = &*of_user[position].1;
         (granted.vhost_serial == serial).then_some(granted)
     }
 
     /// Where to put what is given to a user in a vhost.
     fn grant(&mut self, user: UserId, (vhost, serial): VhostPlace) -> &mut Granted {
-        let (user, vhost) = (user.0 as usize, vhost.0 as usize);
+        let user = user.0 as usize;
         if self.granted.len() <= user {
             self.granted.resize_with(user + 1, Vec::new);
         }
         let of_user = &mut self.granted[user];
-        if of_user.len() <= vhost {
-            of_user.resize_with(vhost + 1, || None);
-        }
-        let granted = of_user[vhost].get_or_insert_with(|| Box::new(Granted::nothing(serial)));
+        let position = of_user.binary_search_by_key(&vhost, |(vhost, _)| *vhost).unwrap_or_else(|position| {
+            of_user.insert(position, (vhost, Box::new(Granted::nothing(serial))));
+            position
+        });
+        let granted = &mut of_user[position].1;
         if granted.vhost_serial != serial {
             **granted = Granted::nothing(serial);
         }
@@ -331,5 +335,31 @@ impl<S: Store> Broker<S> {
             return Err(format!("permissions of user {} are for a virtual host that is not there", name()));
         }
         self.users.named(user).ok_or_else(|| format!("there are permissions of user {}, who is not there", name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_takes_room_where_it_is_given_and_nowhere_else() {
+        const TENANTS: u32 = 100;
+        let mut access = Access::default();
+        for number in 0..TENANTS {
+            let place = (VhostId(number), 7);
+            access.grant(UserId(number), place).permissions = Some(Permissions::all());
+            // Somebody is in every one of them, the last one first.
+            access.grant(UserId(TENANTS), (VhostId(TENANTS - 1 - number), 7)).permissions = Some(Permissions::all());
+        }
+        for user in 0..=TENANTS {
+            for vhost in 0..TENANTS {
+                let may = |serial| access.permissions(UserId(user), (VhostId(vhost), serial)).is_some();
+                assert_eq!(may(7), user == vhost || user == TENANTS, "user {user} in vhost {vhost}");
+                assert!(!may(8), "another vhost in the same slot");
+            }
+        }
+        let places: usize = access.granted.iter().map(Vec::len).sum();
+        assert_eq!(places, TENANTS as usize * 2);
     }
 }
