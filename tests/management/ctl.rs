@@ -155,7 +155,7 @@ fn failures_have_rabbitmqctls_exit_codes() {
     let server = Server::start();
     let (code, output, error) = server.ctl(&["list_queues", "name", "nonsense"]);
     assert_eq!((code, output.as_str()), (64, ""));
-    assert_eq!(error, "Error:\nargument validation: Info key(s) nonsense are not supported\n");
+    assert_eq!(error, "Error (argument validation): Info key(s) nonsense are not supported\n");
     assert_eq!(server.ctl(&["list_queues", "--password", "wrong"]).0, 77);
     assert_eq!(server.ctl(&["list_queues", "-p", "nowhere"]).0, 69);
     let address = server.management;

@@ -21,7 +21,7 @@ pub fn delete_queue(
     output.announce(format_args!("Deleting queue '{queue}' on vhost '{vhost}' ..."));
     let path = format!("queues/{}/{}", segment(vhost), segment(queue));
     let not_found = |failure| match failure {
-        Failure::NotFound(_) => Failure::Usage("Queue not found".to_owned()),
+        Failure::NotFound(_) => Failure::NoQueue,
         other => other,
     };
     let ready = api.get(&path).map_err(not_found)?["messages_ready"].as_u64().unwrap_or_default();

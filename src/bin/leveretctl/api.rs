@@ -11,11 +11,16 @@ use ureq::http::{Request, Response};
 /// The largest answer that is read, in bytes: a listing of a million queues.
 const ANSWER_BYTES_MAX: u64 = 4 << 30;
 
+/// What is said where a password is missing.
+pub const NO_PASSWORD: &str = "Password is not provided via argument or stdin";
+
 /// Why a command came to nothing, with an exit code of sysexits.h as rabbitmqctl has them.
 #[derive(Debug)]
 pub enum Failure {
     /// The command line makes no sense.
     Usage(String),
+    /// An argument that is empty, and must not be.
+    Empty(&'static str),
     /// Nobody answers.
     Unreachable(String),
     NotFound(String),
@@ -25,19 +30,23 @@ pub enum Failure {
     Refused(String),
     /// The same, said without the word `Error`.
     Plain(String),
+    /// There is no such queue.
+    NoQueue,
     /// There is no such user.
     NoUser(String),
     /// There is one already.
     Exists(String),
+    /// A password that is needed was neither given nor found on standard input.
+    NoPassword,
 }
 
 impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 64,
-            Self::Refused(_) | Self::Plain(_) => 65,
+            Self::Usage(_) | Self::NoQueue => 64,
+            Self::Refused(_) | Self::Plain(_) | Self::Empty(_) => 65,
             Self::NoUser(_) => 67,
-            Self::Exists(_) => 70,
+            Self::Exists(_) | Self::NoPassword => 70,
             Self::Unreachable(_) | Self::NotFound(_) => 69,
             Self::NotAuthorised(_) => 77,
         }
@@ -48,9 +57,15 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(text) => f.write_str(text),
-            Self::Usage(text) | Self::Unreachable(text) | Self::NotFound(text) => write!(f, "Error:\n{text}"),
+            Self::Usage(text) => write!(f, "Error (argument validation): {text}"),
+            Self::Empty(what) => {
+                write!(f, "Error (argument validation): Bad argument: {what} cannot be an empty string")
+            }
+            Self::Unreachable(text) | Self::NotFound(text) => write!(f, "Error:\n{text}"),
             Self::NotAuthorised(text) | Self::Refused(text) => write!(f, "Error:\n{text}"),
             Self::NoUser(text) | Self::Exists(text) => write!(f, "Error:\n{text}"),
+            Self::NoQueue => f.write_str("Error:\nQueue not found"),
+            Self::NoPassword => write!(f, "Error:\n{NO_PASSWORD}"),
         }
     }
 }
@@ -135,6 +150,11 @@ impl Api {
     }
 
     fn send(&self, method: &str, path: &str, reason: Option<&str>, body: &str) -> Result<(u16, String), Failure> {
+        // Nothing is called nothing. The path would be that of all there is: of every user, say.
+        let (names, _) = path.split_once('?').unwrap_or((path, ""));
+        if names.split('/').any(str::is_empty) {
+            return Err(Failure::NotFound("Not Found".to_owned()));
+        }
         let url = format!("{}/api/{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header("authorization", &self.authorization);
         if let Some(reason) = reason {

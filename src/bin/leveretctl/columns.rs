@@ -27,7 +27,7 @@ pub fn choose(all: &[Column], default: &[&'static str], asked: &[String]) -> Res
     let unknown: Vec<&str> = asked.iter().map(String::as_str).filter(|name| find(name).is_none()).collect();
     if !unknown.is_empty() {
         let keys = unknown.join(", ");
-        return Err(Failure::Usage(format!("argument validation: Info key(s) {keys} are not supported")));
+        return Err(Failure::Usage(format!("Info key(s) {keys} are not supported")));
     }
     Ok(asked.iter().filter_map(|name| find(name)).collect())
 }
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn unknown_columns_are_refused() {
         let failure = choose(&ALL, &["name"], &["name".to_owned(), "nonsense".to_owned()]).err().unwrap();
-        assert_eq!(failure.to_string(), "argument validation: Info key(s) nonsense are not supported");
+        assert_eq!(failure.to_string(), "Error (argument validation): Info key(s) nonsense are not supported");
         assert_eq!(failure.exit_code(), 64);
     }
 }

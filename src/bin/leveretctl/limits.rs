@@ -2,7 +2,7 @@
 
 use crate::api::{Api, Failure, segment};
 use crate::output::{Format, Output};
-use crate::users::{find, no_such_user};
+use crate::users::no_such_user;
 use crate::vhosts::no_vhost;
 use serde_json::{Map, Value, json};
 
@@ -21,9 +21,18 @@ fn parse(definition: &str) -> Result<Map<String, Value>, Failure> {
     serde_json::from_str(definition).map_err(|_| Failure::Unreachable("JSON decoding error. Reason: badarg".to_owned()))
 }
 
-/// Sets one limit after the other.
-fn put(api: &Api, path: &str, limits: &Map<String, Value>, missing: impl Fn() -> Failure) -> Result<(), Failure> {
-    for (name, value) in limits {
+/// Sets one limit after the other. What will be refused goes first: nothing has changed then.
+fn put(
+    api: &Api,
+    path: &str,
+    limits: &Map<String, Value>,
+    known: [&str; 2],
+    missing: impl Fn() -> Failure,
+) -> Result<(), Failure> {
+    let is_limit =
+        |(name, value): &(&String, &Value)| known.contains(&name.as_str()) && (value.is_u64() || value.is_i64());
+    let (good, bad): (Vec<_>, Vec<_>) = limits.iter().partition(is_limit);
+    for (name, value) in bad.into_iter().chain(good) {
         api.put(&format!("{path}/{}", segment(name)), &json!({ "value": value })).map_err(|failure| match failure {
             Failure::NotFound(_) => missing(),
             Failure::Refused(reason) => Failure::Unreachable(reason),
@@ -38,7 +47,7 @@ pub fn set_of_vhost(api: &Api, output: &Output, vhost: &str, definition: &str) -
     output.announce(format_args!("Setting vhost limits to \"{definition}\" for vhost \"{vhost}\" ..."));
     let limits = parse(definition)?;
     let missing = || no_vhost(vhost);
-    put(api, &of_vhost(vhost), &limits, missing)?;
+    put(api, &of_vhost(vhost), &limits, OF_VHOSTS, missing)?;
     for name in OF_VHOSTS.into_iter().filter(|name| !limits.contains_key(*name)) {
         delete(api, &of_vhost(vhost), name, missing)?;
     }
@@ -60,7 +69,7 @@ pub fn clear_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Fai
 
 pub fn set_of_user(api: &Api, output: &Output, user: &str, definition: &str) -> Result<(), Failure> {
     output.announce(format_args!("Setting user limits to \"{definition}\" for user \"{user}\" ..."));
-    put(api, &of_user(user), &parse(definition)?, || no_such_user(user))
+    put(api, &of_user(user), &parse(definition)?, OF_USERS, || no_such_user(user))
 }
 
 pub fn clear_of_user(api: &Api, output: &Output, user: &str, limit: &str) -> Result<(), Failure> {
@@ -98,7 +107,11 @@ pub fn list_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Fail
 pub fn list_of_user(api: &Api, output: &Output, user: Option<&str>) -> Result<(), Failure> {
     let user = user.unwrap_or(api.user());
     output.announce(format_args!("Listing limits for user \"{user}\" ..."));
-    print_one(output, &find(api, user, || no_such_user(user))?["limits"].to_string());
+    let limits = api.get(&of_user(user)).map_err(|failure| match failure {
+        Failure::NotFound(_) => no_such_user(user),
+        other => other,
+    })?;
+    print_one(output, &limits.get(0).map_or_else(|| "{}".to_owned(), |of| of["value"].to_string()));
     Ok(())
 }
 

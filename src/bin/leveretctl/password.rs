@@ -43,17 +43,14 @@ pub fn given_or_read(password: Option<String>, output: &Output) -> Result<String
     io::stdin().read_line(&mut line).map_err(|error| Failure::Refused(error.to_string()))?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        return Err(Failure::Refused("Password is not provided via argument or stdin".to_owned()));
+        return Err(Failure::NoPassword);
     }
     Ok(password.to_owned())
 }
 
 pub fn hash_password(output: &Output, password: Option<String>, algorithm: Algorithm) -> Result<(), Failure> {
     match &password {
-        Some(password) if password.is_empty() => {
-            let reason = "Error (argument validation): Bad argument: password cannot be an empty string";
-            return Err(Failure::Plain(reason.to_owned()));
-        }
+        Some(password) if password.is_empty() => return Err(Failure::Empty("password")),
         Some(password) => output.announce(format_args!("Will hash password {password}")),
         None => output.announce(format_args!("Will hash provided password")),
     }

@@ -1,6 +1,6 @@
 //! Users: who there is, with which password and tags.
 
-use crate::api::{Api, Failure, segment};
+use crate::api::{Api, Failure, NO_PASSWORD, segment};
 use crate::output::{Output, words};
 use crate::password::given_or_read;
 use serde_json::{Value, json};
@@ -35,8 +35,15 @@ pub fn no_such_user(user: &str) -> Failure {
 
 pub fn add_user(api: &Api, output: &Output, new: NewUser<'_>) -> Result<(), Failure> {
     let NewUser { user, password, is_hashed } = new;
+    if user.is_empty() {
+        return Err(Failure::Empty("user"));
+    }
     output.announce(format_args!("Adding user \"{user}\" ..."));
-    let password = given_or_read(password, output)?;
+    let password = given_or_read(password, output).map_err(|failure| match failure {
+        // This command alone exits otherwise than the others where there is none.
+        Failure::NoPassword => Failure::Refused(NO_PASSWORD.to_owned()),
+        other => other,
+    })?;
     match api.get(&path(user)) {
         Ok(_) => return Err(Failure::Exists(format!("User \"{user}\" already exists"))),
         Err(Failure::NotFound(_)) => {}

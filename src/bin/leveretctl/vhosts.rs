@@ -61,6 +61,9 @@ fn find(api: &Api, vhost: &str) -> Result<Value, Failure> {
 
 /// One that is there stays as it is.
 pub fn add(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -> Result<(), Failure> {
+    if vhost.is_empty() {
+        return Err(Failure::Empty("vhost"));
+    }
     output.announce(format_args!("Adding vhost \"{vhost}\" ..."));
     match find(api, vhost) {
         Ok(_) => Ok(()),
@@ -79,7 +82,7 @@ pub fn delete(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
 
 pub fn update(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -> Result<(), Failure> {
     if options.say_nothing() {
-        return Err(Failure::Usage("argument validation: not enough arguments.".to_owned()));
+        return Err(Failure::Usage("not enough arguments.".to_owned()));
     }
     output.announce(format_args!("Updating metadata of vhost \"{vhost}\" ..."));
     let known = find(api, vhost)?;
