@@ -11,7 +11,7 @@ use crate::access::PasswordHash;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -77,6 +77,9 @@ pub async fn authenticate(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    if is_of_a_foreign_page(&parts) {
+        return turned_away(&parts, ApiError::Foreign);
+    }
     let (vhost, wrong_path) = match RawPathParams::from_request_parts(&mut parts, &app).await {
         Ok(params) => (params.iter().find(|(name, _)| *name == "vhost").map(|(_, vhost)| vhost.into()), None),
         Err(RawPathParamsRejection::InvalidUtf8InPathParam(error)) => (None, Some(error.body_text())),
@@ -100,6 +103,20 @@ pub async fn authenticate(
     }
     parts.extensions.insert(visitor);
     next.run(Request::from_parts(parts, body)).await
+}
+
+/// Whether a page of somebody else's would change something: browsers send their user's password along, whoever wrote the page.
+/// They say where a request comes from, and other clients don't.
+fn is_of_a_foreign_page(request: &Parts) -> bool {
+    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return false;
+    }
+    let text = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").map(|(_, host)| host) != text("host"),
+        (None, None) => false,
+    }
 }
 
 /// The answer to somebody whose body nobody reads: who sends one is told that the connection ends with it.
@@ -145,6 +162,33 @@ fn basic_credentials(authorization: &[u8]) -> Option<Credentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_of_others_change_nothing() {
+        let is_foreign = |method: &str, headers: &[(&str, &str)]| {
+            let mut request = axum::http::Request::builder().method(method).header("host", "broker:15672");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            is_of_a_foreign_page(&request.body(()).unwrap().into_parts().0)
+        };
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            assert!(!is_foreign(method, &[]), "no browser");
+            assert!(!is_foreign(method, &[("origin", "http://broker:15672")]));
+            assert!(
+                !is_foreign(method, &[("sec-fetch-site", "same-origin"), ("origin", "https://outside")]),
+                "a proxy"
+            );
+            assert!(!is_foreign(method, &[("sec-fetch-site", "none")]), "typed by the user");
+            for origin in ["http://evil", "http://broker", "http://broker:15673", "null", ""] {
+                assert!(is_foreign(method, &[("origin", origin)]), "{origin}");
+            }
+            for site in ["cross-site", "same-site", ""] {
+                assert!(is_foreign(method, &[("sec-fetch-site", site), ("origin", "http://broker:15672")]), "{site}");
+            }
+        }
+        assert!(!is_foreign("GET", &[("origin", "http://evil")]), "it is not shown what is answered");
+    }
 
     #[test]
     fn credentials_are_split_at_the_first_colon() {

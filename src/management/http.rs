@@ -31,6 +31,8 @@ pub enum ApiError {
     LoginFailed,
     /// 401: somebody, who may not have this.
     NotAuthorised(String),
+    /// 403: a page of another origin asks, in its reader's name.
+    Foreign,
     /// The body of the request was too long in coming.
     TooSlow,
     /// The loop is too busy or is stopping.
@@ -88,6 +90,7 @@ impl IntoResponse for ApiError {
             Self::Term(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
             Self::LoginFailed => (StatusCode::UNAUTHORIZED, "not_authorized", json!("Login failed")),
             Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", json!(reason)),
+            Self::Foreign => (StatusCode::FORBIDDEN, "forbidden", json!("asked for by a page of another origin")),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout", json!("the body did not come in time")),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", json!("the broker is busy")),
         };

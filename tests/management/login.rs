@@ -40,6 +40,22 @@ fn the_default_user_gets_in() {
 }
 
 #[test]
+fn a_page_of_another_origin_changes_nothing_in_its_readers_name() {
+    let server = Server::start();
+    let authorization = basic("guest:guest");
+    let ask = |method: &str, path: &str, body: &str, origin: &str| {
+        let headers = [("authorization", authorization.as_str()), ("origin", origin), ("content-type", "text/plain")];
+        server.ask_with(method, path, body, &headers)
+    };
+    let own = format!("http://{}", server.management);
+    let refused = ask("POST", "/api/users/bulk-delete?force=true", r#"{"users":["guest"]}"#, "http://evil.example");
+    assert_eq!((refused.status, &refused.json()["error"]), (403, &json!("forbidden")));
+    assert_eq!(server.get("/api/whoami").status, 200);
+    assert_eq!(ask("PUT", "/api/queues/%2F/q", "{}", &own).status, 201);
+    assert_eq!(ask("GET", "/api/queues/%2F/q", "", "http://evil.example").status, 200, "its page can't read this");
+}
+
+#[test]
 fn a_taken_port_stops_the_start_with_a_reason() {
     let server = Server::start();
     let taken = server.management.to_string();
