@@ -14,6 +14,8 @@ use leveret::storage::LogStore;
 pub const VHOSTS: [&str; 4] = ["/", "a", "v", "w"];
 /// The first is there from the beginning, and always; it may do everything in the first virtual host.
 pub const USERS: [&str; 4] = ["guest", "a", "b.", "c"];
+/// Whose passwords take a while to be checked.
+pub const LATE_USER: &str = USERS[3];
 const SECRETS: [&str; 2] = ["secret", "another"];
 const TAGS: [&str; 3] = ["", "administrator", "monitoring"];
 /// Exchanges of type topic, or perhaps.

@@ -286,11 +286,13 @@ impl Plan {
         self.new_message(draft)
     }
 
-    /// Another message for where `before` went, as publishers send them in a row.
+    /// Another message for the exchange that `before` was for, as publishers send them in a row: mostly with its key.
     fn message_after(&mut self, before: &Message, random: &mut Random) -> Message {
+        let has_another_key = !before.exchange.is_empty() && random.percent(25);
+        let routing_key = if has_another_key { *random.pick(&ROUTING_KEYS) } else { &before.routing_key };
         let draft = Draft {
             exchange: before.exchange.clone(),
-            routing_key: before.routing_key.clone(),
+            routing_key: routing_key.to_owned(),
             mandatory: before.mandatory,
             persistent: random.percent(10),
             headers: if random.percent(10) { published_headers(random) } else { Table::new() },

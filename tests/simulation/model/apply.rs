@@ -4,12 +4,13 @@ use super::routing::Destination;
 use super::who_may::{MADE_UP_QUEUE, Right};
 use super::{Channel, ClientId, Consumer, Count, Due, Entry, Kept, Mode, Model, Queue, QueueKey, Unacked};
 use crate::command::{Command, Consume, Outcome, QueueDeclare};
+use crate::decree::LATE_USER;
 use crate::message::Message;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// Codes of channel exceptions.
-const ACCESS_REFUSED: u16 = 403;
+pub(super) const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
@@ -40,11 +41,12 @@ impl Model {
         match command {
             Command::ProtocolHeader => self.due(client, 0, Due::Plain(10, 10)),
             Command::StartOk { understands_cancel, user, secret } => {
-                let user = self.who_may.login(user, secret);
+                let login = self.who_may.login(user, secret);
                 let state = self.clients.get_mut(&client).expect("it is there");
-                (state.understands_cancel, state.user) = (*understands_cancel, user);
-                let refused = Due::ConnectionClose(ACCESS_REFUSED);
-                self.due(client, 0, if user.is_some() { Due::Plain(10, 30) } else { refused });
+                (state.understands_cancel, state.login) = (*understands_cancel, Some(login));
+                if user != LATE_USER {
+                    self.answer_login(client);
+                }
             }
             Command::TuneOk { .. } | Command::Heartbeat => {}
             Command::Open { vhost } => {

@@ -72,6 +72,8 @@ impl Model {
     /// The broker is stopping: every open connection is told, and loses everything.
     pub fn stop(&mut self) {
         self.lasting.begin_act();
+        // Those who are not in yet are dropped without a word.
+        self.clients.values_mut().for_each(|client| client.login = None);
         let open = self.clients.iter().filter(|(_, client)| client.open).map(|(id, _)| *id);
         for id in open.collect::<Vec<_>>() {
             self.end_connection(id);

@@ -34,7 +34,7 @@ use routing::Routing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
-use who_may::{MADE_UP_QUEUE, UserKey, WhoMay};
+use who_may::{Login, MADE_UP_QUEUE, UserKey, WhoMay};
 
 /// A client's connection; never used again for another.
 pub type ClientId = usize;
@@ -155,6 +155,8 @@ struct Client {
     open: bool,
     /// Once it has logged in.
     user: Option<UserKey>,
+    /// Who it wants to be, while that is checked.
+    login: Option<Login>,
     /// Once it was open.
     vhost: Option<VhostKey>,
     /// Its user or its virtual host is gone: it is closed before anything is done of what it says.
@@ -214,6 +216,7 @@ impl Model {
         let fresh = Client {
             open: false,
             user: None,
+            login: None,
             vhost: None,
             doomed: false,
             understands_cancel: false,
@@ -229,6 +232,7 @@ impl Model {
     pub fn advance(&mut self, now_ms: u64) {
         self.lasting.begin_act();
         self.now_ms = now_ms;
+        self.answer_logins();
         let keys: Vec<QueueKey> = self.queues.keys().copied().collect();
         for key in keys {
             let queue = &self.queues[&key];

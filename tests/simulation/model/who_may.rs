@@ -1,6 +1,7 @@
 //! Virtual hosts, users, and who may do what: as tables that a decree changes and every command is held against.
 
-use super::{ClientId, Model, QueueKey, Tick};
+use super::apply::ACCESS_REFUSED;
+use super::{ClientId, Due, Model, QueueKey, Tick};
 use crate::command::BindingName;
 use crate::decree::{Decree, Keys, Names, UserWords};
 use leveret::broker::{UserLimits, VhostAttributes};
@@ -32,6 +33,9 @@ pub enum Tenant {
     Permissions(UserKey, VhostKey, [Names; 3]),
     Topics(UserKey, VhostKey, String, [Keys; 2]),
 }
+
+/// What somebody logs in with: a user with a password that was right, if there was one.
+pub struct Login(Option<(UserKey, UserWords)>);
 
 #[derive(Default)]
 pub struct WhoMay {
@@ -90,9 +94,16 @@ impl WhoMay {
         self.users.get(&user).map(|(_, limits)| *limits).unwrap_or_default()
     }
 
-    /// Who logs in with this.
-    pub fn login(&self, name: &str, secret: &str) -> Option<UserKey> {
-        self.user_named(name).filter(|key| self.users[key].0.secret == secret)
+    /// What it is to log in with this.
+    pub fn login(&self, name: &str, secret: &str) -> Login {
+        let words = self.user_named(name).map(|key| (key, self.users[&key].0.clone()));
+        Login(words.filter(|(_, words)| words.secret == secret))
+    }
+
+    /// Who that is, if nobody gave the user another password meanwhile.
+    fn whose(&self, Login(login): Login) -> Option<UserKey> {
+        let (key, words) = login?;
+        self.users.get(&key).filter(|(now, _)| *now == words).map(|_| key)
     }
 
     pub fn may_enter(&self, user: UserKey, vhost: VhostKey) -> bool {
@@ -282,7 +293,7 @@ impl Model {
     /// 403 unless the client may do this with what has that name.
     pub(super) fn assert_may(&self, client: ClientId, right: Right, name: &str) -> Result<(), u16> {
         let (user, vhost) = self.place_of(client);
-        if self.who_may.may(user, vhost, right, name) { Ok(()) } else { Err(403) }
+        if self.who_may.may(user, vhost, right, name) { Ok(()) } else { Err(ACCESS_REFUSED) }
     }
 
     /// 403 unless the client may use these routing keys with an exchange, if that is one that restricts them.
@@ -296,7 +307,7 @@ impl Model {
         let (user, vhost) = self.place_of(client);
         let is_topic = self.routings[&vhost].is_topic(exchange);
         let may = !is_topic || keys.all(|key| self.who_may.may_with_key(user, vhost, right, exchange, key));
-        if may { Ok(()) } else { Err(403) }
+        if may { Ok(()) } else { Err(ACCESS_REFUSED) }
     }
 
     /// Opens a client to a virtual host, if it may enter it and nobody has too many connections.
@@ -340,6 +351,20 @@ impl Model {
     pub(super) fn is_full_of_queues(&self, vhost: VhostKey) -> bool {
         let count = self.queues.values().filter(|queue| queue.vhost == vhost).count() as u64;
         self.who_may.queues_max(vhost).is_some_and(|most| count >= most)
+    }
+
+    /// Somebody hears whether it may come in.
+    pub(super) fn answer_login(&mut self, client: ClientId) {
+        let state = self.clients.get_mut(&client).expect("it is there");
+        let Some(login) = state.login.take() else { return };
+        state.user = self.who_may.whose(login);
+        let due = if state.user.is_some() { Due::Plain(10, 30) } else { Due::ConnectionClose(ACCESS_REFUSED) };
+        self.due(client, 0, due);
+    }
+
+    /// What was being checked has been.
+    pub(super) fn answer_logins(&mut self) {
+        self.clients.keys().copied().collect::<Vec<_>>().into_iter().for_each(|client| self.answer_login(client));
     }
 
     /// As whom, and where, an open client acts.

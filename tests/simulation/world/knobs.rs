@@ -1,23 +1,42 @@
 //! What every broker of a life is set to.
 
 use super::FRAME_MAX;
+use crate::decree::LATE_USER;
 use crate::durable::options;
 use crate::random::Random;
 use leveret::broker::{self, MessageMemory, PressureLimits, VhostLimits};
-use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, Mechanism, Refusal, Verdict};
+use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
 use leveret::server::HubSettings;
 use leveret::storage::LogOptions;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 
 /// How long the broker waits for a handshake, in milliseconds.
 pub const HANDSHAKE_MS: u64 = 10_000;
 
-/// Asks for passwords, each of which is checked at once.
-struct Quick;
+/// Asks for passwords, each of which is checked at once, or by the next turn.
+#[derive(Default)]
+struct Quick {
+    verdicts: RefCell<VecDeque<(LoginTicket, Verdict)>>,
+}
 
 impl Doorkeeper for Quick {
-    fn ask(&self, LoginRequest { credentials, password, .. }: LoginRequest) -> Option<Verdict> {
+    fn ask(&self, LoginRequest { ticket, credentials, password, .. }: LoginRequest) -> Option<Verdict> {
         let is_right = password.is_some_and(|password| password.is_of(&credentials.password));
-        Some(if is_right { Verdict::Allowed } else { Verdict::Refused(Refusal::InvalidCredentials) })
+        let verdict = if is_right { Verdict::Allowed } else { Verdict::Refused(Refusal::InvalidCredentials) };
+        if *credentials.user != *LATE_USER.as_bytes() {
+            return Some(verdict);
+        }
+        self.verdicts.borrow_mut().push_back((ticket, verdict));
+        None
+    }
+
+    fn next_verdict(&self, _now_ms: u64) -> Option<(LoginTicket, Verdict)> {
+        self.verdicts.borrow_mut().pop_front()
+    }
+
+    fn has_verdict(&self) -> bool {
+        !self.verdicts.borrow().is_empty()
     }
 }
 
@@ -68,7 +87,7 @@ pub fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             identity: Identity::Leveret,
             cluster_name: "simulation".to_owned(),
             mechanisms: vec![Mechanism::Plain],
-            doorkeeper: Box::new(Quick),
+            doorkeeper: Box::new(Quick::default()),
             channel_max: 2047,
             frame_max: FRAME_MAX,
             message_size_max: 1 << 20,
