@@ -79,7 +79,8 @@ impl Keys {
     pub fn contain(self, key: &str, user: &str, vhost: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Nothing => false,
+            // It is read as `^$`.
+            Self::Nothing => key.is_empty(),
             Self::WithA => key.starts_with('a'),
             Self::Own => key.starts_with(user),
             Self::Here => key == vhost,
