@@ -19,7 +19,7 @@ pub const LATE_USER: &str = USERS[3];
 const SECRETS: [&str; 2] = ["secret", "another"];
 const TAGS: [&str; 3] = ["", "administrator", "monitoring"];
 /// Exchanges of type topic, or perhaps.
-const TOPIC_EXCHANGES: [&str; 4] = ["amq.topic", "x0", "x1", "x2"];
+const TOPIC_EXCHANGES: [&str; 5] = ["amq.topic", "amq.topic", "x0", "x1", "x2"];
 
 /// Patterns of names, and what they mean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,7 +160,7 @@ fn names(random: &mut Random) -> Names {
 }
 
 fn keys(random: &mut Random) -> Keys {
-    *random.pick(&[Keys::All, Keys::Nothing, Keys::WithA, Keys::WithA, Keys::Own, Keys::Here])
+    *random.pick(&[Keys::All, Keys::Nothing, Keys::WithA, Keys::WithA, Keys::WithA, Keys::Own, Keys::Here])
 }
 
 fn limit(random: &mut Random, choices: &[u64]) -> Option<u64> {

@@ -215,11 +215,11 @@ impl Plan {
     }
 
     fn exchange(&self, random: &mut Random) -> String {
-        match random.below(8) {
+        match random.below(10) {
             0 => "amq.direct".to_owned(),
             1 => "amq.fanout".to_owned(),
-            2 => "amq.topic".to_owned(),
-            3 => "amq.headers".to_owned(),
+            2..5 => "amq.topic".to_owned(),
+            5 => "amq.headers".to_owned(),
             _ => random.pick(&self.exchanges).name.clone(),
         }
     }
@@ -288,7 +288,7 @@ impl Plan {
 
     /// Another message for the exchange that `before` was for, as publishers send them in a row: mostly with its key.
     fn message_after(&mut self, before: &Message, random: &mut Random) -> Message {
-        let has_another_key = !before.exchange.is_empty() && random.percent(25);
+        let has_another_key = !before.exchange.is_empty() && random.percent(40);
         let routing_key = if has_another_key { *random.pick(&ROUTING_KEYS) } else { &before.routing_key };
         let draft = Draft {
             exchange: before.exchange.clone(),
