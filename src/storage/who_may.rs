@@ -91,11 +91,13 @@ impl WhoMay {
     }
 
     /// Takes out what users are permitted that are lost, or in virtual hosts that are; and gives those a name in which
-    /// there is something. A log that knows no virtual host and no user is left alone: it may be of a version that had
-    /// none, and there are going to be those that every log has. Says in sentences what.
+    /// there is something. A log that knows no virtual host and no user, and in which everything is in the first one, is
+    /// left alone: it may be of a version that had none, and there are going to be those that every log has. Says in
+    /// sentences what.
     pub fn mend(&mut self, in_use: impl Iterator<Item = VhostId>) -> Vec<String> {
         let mut said = Vec::new();
-        if self.vhosts.is_empty() && self.users.is_empty() {
+        let in_use: BTreeSet<_> = in_use.collect();
+        if self.vhosts.is_empty() && self.users.is_empty() && in_use.iter().all(|vhost| *vhost == VhostId(0)) {
             return said;
         }
         let (vhosts, users) = (&self.vhosts, &self.users);
@@ -111,8 +113,10 @@ impl WhoMay {
         };
         self.permissions.retain(|(user, vhost), _| is_whole(user, *vhost));
         self.topic_permissions.retain(|(user, vhost, _), _| is_whole(user, *vhost));
-        let lost: BTreeSet<_> = in_use.filter(|vhost| !self.vhosts.contains_key(vhost)).collect();
-        for id in lost {
+        for id in in_use {
+            if self.vhosts.contains_key(&id) {
+                continue;
+            }
             let name = self.name_for_lost(id);
             said.push(format!("virtual host number {} is lost: what is in it is in {name} from now on", id.0));
             self.declare_vhost(VhostDefinition {

@@ -263,6 +263,9 @@ fn where_there_is_neither_a_virtual_host_nor_a_user_none_is_lost() {
     // There was one, if there is somebody to use it.
     let (found, _) = without(&[vhost(0, "/"), user("u"), queue(1, 0, "q")], 0);
     assert!(matches!(&found[..], [Definition::VhostDeclared(vhost), _, _] if vhost.id == VhostId(0)), "{found:?}");
+    // And there was more than one, if something is in another.
+    let (found, _) = without(&[vhost(3, "v"), queue(1, 3, "q"), queue(2, 3, "r")], 0);
+    assert!(matches!(&found[..], [Definition::VhostDeclared(vhost), _, _] if vhost.id == VhostId(3)), "{found:?}");
 }
 
 #[test]
