@@ -1,5 +1,6 @@
 //! Recovery from a log that something happened to: it refuses or it starts, and never panics. Whatever is recovered was
 //! written, to the last byte, unless the damage came with checksums of its own; and the start after it finds the same.
+//! What is salvaged can be restored, whatever the damage: nothing is of a virtual host or a user that is not there.
 //! The messages are loaded before the writer starts, or when it has done all it can: to whoever loads that is the same.
 //!
 //! The input is an octet for the log's shape and for when to load, then a script of changes, eight bytes each, to the
@@ -7,7 +8,7 @@
 #![no_main]
 
 use leveret::storage::{LogWriter, Recovered, RecoveryMode, recover};
-use leveret_fuzz::log::{IDS, Shape, change, maintain, messages, options, written};
+use leveret_fuzz::log::{IDS, Shape, are_restorable, change, maintain, messages, options, written};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -21,7 +22,10 @@ fuzz_target!(|input: &[u8]| {
     for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
         let disk = disk.after_stop();
         let Ok(recovered) = recover(&disk, mode, IDS) else { continue };
-        let Recovered { queues, loader, resume, .. } = recovered;
+        let Recovered { definitions, queues, loader, resume, .. } = recovered;
+        if mode == RecoveryMode::Salvage || !is_forged {
+            assert!(are_restorable(&definitions), "{definitions:?}");
+        }
         let (loader, before) = if loads_late { (loader, None) } else { (None, Some(messages(loader))) };
         // A loader that failed ends the broker.
         if matches!(before, Some(Err(_))) {

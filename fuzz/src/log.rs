@@ -2,7 +2,9 @@
 
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, LogPosition, Route, Log as _, VhostId};
+use leveret::broker::store::{
+    Definition, DurableQueueId, Log as _, LogPosition, Route, UserDefinition, VhostDefinition, VhostId,
+};
 use leveret::protocol::{FieldTable, ShortString};
 use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, seal};
 use leveret::storage::disk::{Disk, Folder};
@@ -10,7 +12,7 @@ use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
 use leveret::storage::{
     BatchDone, FolderIds, Loaded, Loader, LogOptions, LogStore, LogWriter, RecoveryMode, StorageError, SyncPolicy, recover,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const IDS: FolderIds = FolderIds::from_chance([6; FolderIds::CHANCE_BYTES]);
 const QUEUES: u64 = 3;
@@ -103,12 +105,89 @@ fn flush(disk: &SimDisk, store: &mut LogStore, writer: &mut LogWriter<SimDisk>) 
     }
 }
 
+/// Two virtual hosts, of which one is deleted and made again, and two users, one of whom goes.
+fn tenants() -> Vec<Definition> {
+    let vhost = |id, name: &'static str| {
+        Definition::VhostDeclared(VhostDefinition {
+            id: VhostId(id),
+            name: name.into(),
+            description: "described".into(),
+            tags: vec!["a tag".into(), "another".into()],
+            default_queue_type: Some("classic".into()),
+            tracing: id == 1,
+            max_queues: Some(1 << id),
+            max_connections: None,
+        })
+    };
+    let user = |name: &'static str, max_channels| {
+        Definition::UserDeclared(UserDefinition {
+            name: name.into(),
+            password: "salted-sha256:BjGE6UShfVAN+kvIjQeE/JmjhMXwb78jj6KVOne77SbdTYDv".into(),
+            tags: vec!["administrator".into()],
+            max_connections: Some(7),
+            max_channels,
+        })
+    };
+    let permitted = |user: &'static str, id| Definition::Permitted {
+        user: user.into(),
+        vhost: VhostId(id),
+        configure: "".into(),
+        write: "^a".into(),
+        read: ".*".into(),
+    };
+    let topics = |user: &'static str, id| Definition::TopicPermitted {
+        user: user.into(),
+        vhost: VhostId(id),
+        exchange: "amq.topic".into(),
+        write: "^{username}".into(),
+        read: "".into(),
+    };
+    vec![
+        vhost(0, "/"),
+        vhost(1, "v"),
+        user("u", None),
+        user("w", Some(3)),
+        permitted("u", 0),
+        permitted("u", 1),
+        permitted("w", 0),
+        topics("u", 0),
+        topics("u", 1),
+        topics("w", 0),
+        Definition::Forbidden { user: "w".into(), vhost: VhostId(0) },
+        Definition::TopicForbidden { user: "w".into(), vhost: VhostId(0), exchange: None },
+        Definition::TopicForbidden { user: "w".into(), vhost: VhostId(0), exchange: Some("amq.topic".into()) },
+        Definition::VhostDeleted { vhost: VhostId(1) },
+        vhost(1, "w"),
+        permitted("u", 1),
+        Definition::UserDeleted { name: "w".into() },
+    ]
+}
+
+/// Whether each can be restored when those before it are, as far as virtual hosts and users go.
+pub fn are_restorable(definitions: &[Definition]) -> bool {
+    let (mut vhosts, mut names, mut users) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let is_founded =
+        |definition: &Definition| matches!(definition, Definition::VhostDeclared(_) | Definition::UserDeclared(_));
+    if !definitions.iter().any(is_founded) {
+        vhosts.insert(VhostId(0));
+    }
+    definitions.iter().all(|definition| match definition {
+        Definition::VhostDeclared(vhost) => vhosts.insert(vhost.id) && names.insert(vhost.name.clone()),
+        Definition::UserDeclared(user) => users.insert(user.name.clone()),
+        Definition::Permitted { user, vhost, .. } | Definition::TopicPermitted { user, vhost, .. } => {
+            users.contains(user) && vhosts.contains(vhost)
+        }
+        other => other.vhost().is_some_and(|vhost| vhosts.contains(&vhost)),
+    })
+}
+
 /// One life of a broker: messages come and go.
 fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, stops: bool) {
     let recovered = recover(disk, RecoveryMode::Strict, IDS).expect("a whole log");
     let mut store = recovered.store(options());
     let mut writer = LogWriter::start(disk.clone(), options(), recovered.resume).expect("a disk without faults");
     if numbers.start == 0 {
+        tenants().iter().for_each(|definition| _ = store.define(definition));
         for id in 1..=QUEUES {
             let name = ShortString::truncated(format!("q{id}").as_bytes());
             let (id, arguments) = (DurableQueueId(id), FieldTable::default());
