@@ -69,18 +69,18 @@ impl<S: Store> Broker<S> {
         let Some(id) = self.vhost_named(vhost_name) else {
             return refuse(format!("vhost {name} not found"));
         };
-        let refused = format!("access to vhost '{name}' refused for user '{user_name}'");
+        let refused = || format!("access to vhost '{name}' refused for user '{user_name}'");
         // It may have been deleted since it logged in.
-        let Some(user) = self.user_of(user) else { return refuse(refused) };
+        let Some(user) = self.user_of(user) else { return refuse(refused()) };
         let (vhost, User { limits, connections, .. }) = (&self.vhosts[id], self.users.get(user));
         match (vhost.attributes.connections_max, limits.connections_max) {
             (Some(most), _) if vhost.connections as u64 >= most => {
-                refuse(format!("{refused}: connection limit ({most}) is reached"))
+                refuse(format!("{}: connection limit ({most}) is reached", refused()))
             }
             (_, Some(most)) if *connections as u64 >= most => {
                 refuse(format!("connection refused for user '{user_name}': user connection limit ({most}) is reached"))
             }
-            _ if !self.may_enter(user, id) => refuse(refused),
+            _ if !self.may_enter(user, id) => refuse(refused()),
             _ => Ok((user, id)),
         }
     }
