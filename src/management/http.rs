@@ -1,15 +1,10 @@
 //! Answers and errors in RabbitMQ's form.
 
-use super::App;
 use super::line::{Declined, Refusal};
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 /// What browsers show when they ask for a password.
 const CHALLENGE: &str = "Basic realm=\"Leveret Management\"";
@@ -132,22 +127,6 @@ pub fn name(text: &str) -> Result<ShortString, ApiError> {
 /// An exchange's name out of a path, where the default exchange is called `amq.default`.
 pub fn exchange_name(text: &str) -> Result<ShortString, ApiError> {
     name(if text == "amq.default" { "" } else { text })
-}
-
-/// Takes in the body of a request, whose size and time have limits, before anything is done about it.
-pub async fn receive_body(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let (head, body) = request.into_parts();
-    // The extractor knows the limit and tells what passed it from what broke off.
-    let mut request = Request::new(body);
-    request.extensions_mut().clone_from(&head.extensions);
-    match tokio::time::timeout(app.settings.limits.timeout, Bytes::from_request(request, &())).await {
-        Err(_) => ApiError::TooSlow.into_response(),
-        Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::BadRequest("Exceeded HTTP request body size limit".to_owned()).into_response()
-        }
-        Ok(Err(error)) => ApiError::BadRequest(error.body_text()).into_response(),
-        Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
-    }
 }
 
 #[cfg(test)]

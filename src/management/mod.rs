@@ -11,6 +11,7 @@
 //! | `order` | what administrators may have changed: users, virtual hosts, permissions, limits |
 //! | `door` | connections: how many, and how long they may take |
 //! | `admission` | who is let in, and as whom |
+//! | `bodies` | bodies of requests: how large, for how long, and how many at a time |
 //! | `visit` | what a visitor may have |
 //! | `http` | errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
@@ -21,6 +22,7 @@
 //! | `page` | the page for people at `/` |
 
 mod admission;
+mod bodies;
 mod change;
 mod door;
 mod figures;
@@ -80,6 +82,7 @@ struct App {
     settings: Settings,
     address: SocketAddr,
     rates: Mutex<Rates>,
+    bodies: bodies::Room,
 }
 
 impl App {
@@ -110,7 +113,8 @@ pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Resul
     listener.set_nonblocking(true)?;
     let limits = settings.limits;
     let (address, rates) = (listener.local_addr()?, Mutex::new(Rates::new()));
-    let app = Arc::new(App { line, settings, address, rates });
+    let bodies = bodies::Room::new(limits.body_max_bytes);
+    let app = Arc::new(App { line, settings, address, rates, bodies });
     let serve = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;

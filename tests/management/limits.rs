@@ -129,6 +129,37 @@ fn a_body_has_a_largest_size() {
 }
 
 #[test]
+fn no_more_large_bodies_come_in_than_there_is_room_for() {
+    /// As large as one may be here; and as many of them as there is room for.
+    const LARGE: usize = 128 << 10;
+    const ROOM: usize = 4;
+    let server = with(&format!("management_body_max_bytes = {LARGE}\n"));
+    let announce = |length: &str| {
+        let mut client = Raw::connect(&server);
+        client.send(&format!("{}expect: 100-continue\r\n{length}\r\n\r\n", head("PUT", "/api/queues/%2F/q")));
+        client
+    };
+    let length = format!("content-length: {LARGE}");
+    let mut let_in: Vec<Raw> = (0..ROOM).map(|_| announce(&length)).collect();
+    for client in &mut let_in {
+        assert_eq!(client.status(), 100, "it may send its body");
+    }
+    let mut waiting = [announce(&length), announce("transfer-encoding: chunked")];
+    assert_eq!(server.ask("PUT", "/api/queues/%2F/small", "{}").status, 201, "small ones need no room");
+    assert_eq!(server.get("/api/whoami").status, 200);
+    for client in &mut waiting {
+        client.stream.set_nonblocking(true).expect("a mode");
+        let heard = client.stream.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(heard, Err(io::ErrorKind::WouldBlock), "there is no room for its body");
+        client.stream.set_nonblocking(false).expect("a mode");
+    }
+    let_in.truncate(ROOM - waiting.len());
+    for client in &mut waiting {
+        assert_eq!(client.status(), 100);
+    }
+}
+
+#[test]
 fn a_body_that_does_not_come_is_given_up() {
     let server = with(SHORT_TIMEOUT);
     let mut client = Raw::connect(&server);

@@ -14,8 +14,8 @@ mod users;
 mod vhosts;
 
 use super::admission::authenticate;
-use super::http::{ApiError, receive_body};
-use super::{App, page};
+use super::http::ApiError;
+use super::{App, bodies, page};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -45,7 +45,7 @@ pub fn all(app: Arc<App>) -> Router {
         .nest("/api", api)
         .route("/", get(page::page))
         .fallback(|| async { ApiError::NotFound.into_response() })
-        .layer(from_fn_with_state(app.clone(), receive_body))
+        .layer(from_fn_with_state(app.clone(), bodies::receive))
         .layer(from_fn_with_state(app.clone(), authenticate))
         .layer(DefaultBodyLimit::max(body_max_bytes))
         .with_state(app)
