@@ -195,9 +195,9 @@ pub fn decree(model: &Model, random: &mut Random) -> Option<Decree> {
         18..26 if vhost != VHOSTS[0] => Decree::DeleteVhost { name: vhost },
         26..38 => Decree::PutUser(UserWords {
             name: (*random.pick(&USERS[1..])).to_owned(),
-            secret: *random.pick(&SECRETS),
+            secret: random.pick::<&str>(&SECRETS),
             salt: (random.next() as u32).to_le_bytes(),
-            tag: *random.pick(&TAGS),
+            tag: random.pick::<&str>(&TAGS),
         }),
         38..46 if user != USERS[0] => Decree::DeleteUser { name: user },
         46..50 if user != USERS[0] => {

@@ -4,11 +4,11 @@
 use crate::command::Command;
 use crate::decree::{UserWords, VHOSTS};
 use crate::model::{
-    Found, binding_words, exchange_words, permission_words, queue_words, topic_words, user_words, vhost_words,
+    Drained, Found, binding_words, exchange_words, permission_words, queue_words, topic_words, user_words, vhost_words,
 };
 use crate::random::Random;
 use crate::sim_disk::{Fault, SimDisk};
-use crate::wire::{Content, Event, Reply, parse_events};
+use crate::wire::{Event, Reply, parse_events};
 use crate::workers::Stepped;
 use leveret::access::{PasswordHash, Tags};
 use leveret::broker::snapshot::{Page, PageStart};
@@ -21,7 +21,6 @@ use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMo
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
 
 const IDS: FolderIds = FolderIds::from_chance([3; FolderIds::CHANCE_BYTES]);
 /// Calls of the disk within which a fault comes, if one comes.
@@ -286,9 +285,6 @@ fn open_to_whoever_looks(broker: &mut Broker<LogStore>, vhost: &str) {
     let vhost: VhostId = broker.vhost_named(vhost.as_bytes()).expect("it has queues");
     broker.set_permissions(user, vhost, Permissions::all());
 }
-
-/// By virtual host and queue.
-type Drained = BTreeMap<(String, String), Vec<(Rc<Content>, bool)>>;
 
 /// Gets all messages out of all queues of a virtual host, over a connection.
 fn drain(

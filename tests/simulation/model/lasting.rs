@@ -61,9 +61,11 @@ pub struct Lasting {
 pub struct Found {
     /// In the words of [`exchange_words`], [`queue_words`], [`binding_words`] and those of `who_may`.
     pub definitions: BTreeSet<String>,
-    /// The messages of every queue in order, and whether they are flagged as delivered before; by virtual host and name.
-    pub queues: BTreeMap<(String, String), Vec<(Rc<Content>, bool)>>,
+    pub queues: Drained,
 }
+
+/// The messages of every queue in order, and whether they are flagged as delivered before; by virtual host and name.
+pub type Drained = BTreeMap<(String, String), Vec<(Rc<Content>, bool)>>;
 
 /// What there is after a restart: place and redelivered flag of every message.
 pub struct Survivors {

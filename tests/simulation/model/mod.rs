@@ -22,7 +22,7 @@ mod routing;
 mod settle;
 mod who_may;
 
-pub use lasting::{Found, Survivors, Tick, binding_words, exchange_words, queue_words};
+pub use lasting::{Drained, Found, Survivors, Tick, binding_words, exchange_words, queue_words};
 pub use observe::{Fit, Outlook};
 pub use who_may::{VhostKey, permission_words, topic_words, user_words, vhost_words};
 
