@@ -34,7 +34,16 @@ pub struct User {
     pub(super) channels: usize,
 }
 
+/// Whether whoever has these can make users and virtual hosts: without a password nobody logs in to do it.
+fn can_administer(password: &PasswordHash, tags: &Tags) -> bool {
+    tags.is_administrator() && *password != PasswordHash::Absent
+}
+
 impl User {
+    fn may_administer(&self) -> bool {
+        can_administer(&self.password, &self.tags)
+    }
+
     /// Nobody can log in as it any more, and whoever did is to go.
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted
@@ -54,6 +63,7 @@ pub(super) struct Users {
     slots: Vec<Option<User>>,
     free: Vec<UserId>,
     by_name: HashMap<Arc<str>, UserId>,
+    /// Those who [may administer](User::may_administer).
     administrators: usize,
 }
 
@@ -94,7 +104,7 @@ impl Users {
         });
         let previous = self.by_name.insert(Arc::clone(&name), id);
         assert!(previous.is_none(), "there is one user of a name");
-        self.administrators += usize::from(tags.is_administrator());
+        self.administrators += usize::from(can_administer(&password, &tags));
         self.slots[id.0 as usize] = Some(User {
             name,
             password: Arc::new(password),
@@ -108,18 +118,18 @@ impl Users {
         id
     }
 
-    fn set_tags(&mut self, id: UserId, tags: Tags) {
+    fn change(&mut self, id: UserId, change: impl FnOnce(&mut User)) {
         let user = self.get_mut(id);
-        let was = user.tags.is_administrator();
-        let is = tags.is_administrator();
-        user.tags = Arc::new(tags);
+        let was = user.may_administer();
+        change(user);
+        let is = user.may_administer();
         self.administrators = self.administrators + usize::from(is) - usize::from(was);
     }
 
     fn delete(&mut self, id: UserId) {
         let name = Arc::clone(&self.get(id).name);
         self.by_name.remove(&name);
-        self.administrators -= usize::from(self.get(id).tags.is_administrator());
+        self.administrators -= usize::from(self.get(id).may_administer());
         self.get_mut(id).deleted = true;
         self.free_if_unused(id);
     }
@@ -183,8 +193,7 @@ impl<S: Store> Broker<S> {
         let existing = self.users.named(name.as_bytes());
         let id = match existing {
             Some(id) => {
-                self.users.get_mut(id).password = Arc::new(password);
-                self.users.set_tags(id, tags);
+                self.users.change(id, |user| (user.password, user.tags) = (Arc::new(password), Arc::new(tags)));
                 id
             }
             None => self.add_user(name, password, tags, UserLimits::default()),
@@ -200,13 +209,13 @@ impl<S: Store> Broker<S> {
 
     /// From now on nobody logs in as this user but with the new password. Who is connected stays so.
     pub fn change_password(&mut self, id: UserId, password: PasswordHash) -> Done<()> {
-        self.users.get_mut(id).password = Arc::new(password);
+        self.users.change(id, |user| user.password = Arc::new(password));
         self.define_user(id);
         self.done(())
     }
 
     pub fn set_user_tags(&mut self, id: UserId, tags: Tags) -> Done<()> {
-        self.users.set_tags(id, tags);
+        self.users.change(id, |user| user.tags = Arc::new(tags));
         self.define_user(id);
         self.done(())
     }
@@ -229,9 +238,14 @@ impl<S: Store> Broker<S> {
         self.done(())
     }
 
-    /// Whether there is no administrator but this user.
+    /// Whether nobody but this user can log in and administer.
     pub fn is_last_administrator(&self, id: UserId) -> bool {
-        self.users.get(id).tags.is_administrator() && self.users.administrators == 1
+        self.users.get(id).may_administer() && self.users.administrators == 1
+    }
+
+    /// Whether there would be nobody who can log in and administer, if this user had that password and those tags.
+    pub fn would_be_without_administrator(&self, id: UserId, password: &PasswordHash, tags: &Tags) -> bool {
+        self.is_last_administrator(id) && !can_administer(password, tags)
     }
 
     /// # Errors
@@ -354,6 +368,28 @@ mod tests {
         broker.set_user_tags(bob, Tags::new(["monitoring"]).unwrap());
         assert!(broker.is_last_administrator(guest) && !broker.is_last_administrator(bob));
         broker.put_user("bob", password(), Tags::administrator());
+        broker.delete_user(guest);
+        assert!(broker.is_last_administrator(bob));
+    }
+
+    #[test]
+    fn an_administrator_without_a_password_is_none() {
+        let mut broker = testing::broker();
+        let guest = testing::USER;
+        broker.put_user("bob", PasswordHash::Absent, Tags::administrator());
+        let bob = broker.find_user(b"bob").unwrap().id;
+        assert!(broker.is_last_administrator(guest) && !broker.is_last_administrator(bob));
+        let leaves_nobody = |broker: &Broker<MemoryStore>, password: PasswordHash, tags: Tags| {
+            broker.would_be_without_administrator(guest, &password, &tags)
+        };
+        assert!(leaves_nobody(&broker, PasswordHash::Absent, Tags::administrator()));
+        assert!(leaves_nobody(&broker, password(), Tags::default()));
+        assert!(!leaves_nobody(&broker, password(), Tags::administrator()));
+        broker.change_password(bob, password());
+        assert!(!broker.is_last_administrator(guest));
+        assert!(!leaves_nobody(&broker, PasswordHash::Absent, Tags::administrator()));
+        broker.change_password(guest, PasswordHash::Absent);
+        assert!(broker.is_last_administrator(bob) && !broker.is_last_administrator(guest));
         broker.delete_user(guest);
         assert!(broker.is_last_administrator(bob));
     }

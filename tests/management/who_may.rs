@@ -134,6 +134,10 @@ fn the_last_administrator_goes_only_for_who_says_so() {
     refused(server.ask("DELETE", "/api/users/guest", ""));
     refused(server.ask("PUT", "/api/users/guest", r#"{"password":"guest","tags":"management"}"#));
     refused(server.ask("POST", "/api/users/bulk-delete", r#"{"users":["guest"]}"#));
+    for nobody_logs_in in [r#"{"tags":"administrator"}"#, r#"{"tags":"administrator","password":""}"#] {
+        refused(server.ask("PUT", "/api/users/guest", nobody_logs_in));
+        assert_eq!(server.ask("PUT", "/api/users/locked-out", nobody_logs_in).status / 100, 2);
+    }
     assert_eq!(server.get("/api/whoami").json()["tags"], json!(["administrator"]));
     let (code, _, error) = server.ctl(&["delete_user", "guest"]);
     assert_eq!(code, 65, "{error}");

@@ -165,6 +165,8 @@ async fn put(visit: Administrator, Path(user): Path<String>, Query(parameters): 
     let UserBody { password, tags, limits } = UserBody::parse(&object(&body)?)?;
     let password = match password {
         Password::Hashed(hash) => hash,
+        // Nobody could log in with it.
+        Password::Plain(password) if password.is_empty() => PasswordHash::Absent,
         Password::Plain(password) => visit.app.hash(password).await?,
     };
     let force = force(&parameters);

@@ -15,8 +15,7 @@ pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>)
         Order::PutUser { name, password, tags, limits, force, reply } => {
             let broker = hub.broker_mut();
             if let Some(user) = user(broker, &name)
-                && broker.is_last_administrator(user)
-                && !tags.is_administrator()
+                && broker.would_be_without_administrator(user, &password, &tags)
                 && !force
             {
                 return refused(reply, LastAdministrator);
