@@ -2,7 +2,9 @@
 
 use super::line::{Declined, Refusal};
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -127,6 +129,17 @@ pub fn name(text: &str) -> Result<ShortString, ApiError> {
 /// An exchange's name out of a path, where the default exchange is called `amq.default`.
 pub fn exchange_name(text: &str) -> Result<ShortString, ApiError> {
     name(if text == "amq.default" { "" } else { text })
+}
+
+/// Answers OPTIONS, which no path knows, with the methods that the path has.
+pub async fn tell_methods(request: Request, next: Next) -> Response {
+    let is_asked = request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    if is_asked && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        *response.status_mut() = StatusCode::OK;
+        response.headers_mut().append(header::ALLOW, HeaderValue::from_static("OPTIONS"));
+    }
+    response
 }
 
 #[cfg(test)]

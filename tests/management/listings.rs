@@ -228,6 +228,7 @@ fn what_does_not_exist_is_not_found() {
         assert_eq!(server.ask("DELETE", path, "").status, 404, "{path}");
     }
     assert_eq!(server.ask("PATCH", "/api/overview", "").status, 405);
+    assert_eq!(server.ask("OPTIONS", "/api/overview", "").status, 200);
 }
 
 #[test]

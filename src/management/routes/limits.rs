@@ -8,7 +8,7 @@ use super::super::listing::{ListQuery, RowName};
 use super::super::order::{Order, UserLimitChange, VhostLimitChange};
 use super::super::question::{Question, VhostQuestion};
 use super::super::visit::{Administrator, Visit};
-use super::{App, object, require_keys};
+use super::{App, key_missing, object};
 use crate::broker::UserLimits;
 use crate::broker::access_snapshot::{UserSnapshot, VhostSnapshot};
 use axum::Router;
@@ -92,8 +92,15 @@ async fn of_user(visit: Visit, Path(user): Path<String>, Query(parameters): Para
 
 /// A JSON value in Erlang's writing, as RabbitMQ quotes what is wrong.
 fn term(value: &Value) -> String {
+    let binary = |text: &String| format!("<<\"{text}\">>");
+    let listed = |terms: Vec<String>| terms.join(",");
     match value {
-        Value::String(text) => format!("<<\"{text}\">>"),
+        Value::String(text) => binary(text),
+        Value::Array(values) => format!("[{}]", listed(values.iter().map(term).collect())),
+        Value::Object(entries) => {
+            let entry = |(key, value): (&String, &Value)| format!("{} => {}", binary(key), term(value));
+            format!("#{{{}}}", listed(entries.iter().map(entry).collect()))
+        }
         other => other.to_string(),
     }
 }
@@ -143,9 +150,10 @@ fn vhost_limit_change(name: &str, value: &Value) -> Result<VhostLimitChange, Api
 
 /// The value of a limit in a body.
 fn value(body: &[u8]) -> Result<Value, ApiError> {
-    let mut body = object(body)?;
-    require_keys(&body, &["value"])?;
-    Ok(body["value"].take())
+    match object(body)? {
+        Value::Object(mut body) => body.remove("value").ok_or_else(|| key_missing("value")),
+        _ => Err(key_missing("value")),
+    }
 }
 
 async fn limit_vhost(visit: Administrator, Path((vhost, limit)): Path<(String, String)>, body: Bytes) -> ApiResult {
@@ -198,7 +206,14 @@ mod tests {
         assert_eq!(change(json!(5)), Ok(Some(Some(5))));
         assert_eq!(change(json!(0)), Ok(Some(Some(0))));
         assert_eq!(change(json!(-1)), Ok(Some(None)));
-        for (value, said) in [(json!("10"), "<<\"10\">>"), (json!(1.5), "1.5"), (json!(true), "true")] {
+        for (value, said) in [
+            (json!("10"), "<<\"10\">>"),
+            (json!(1.5), "1.5"),
+            (json!(true), "true"),
+            (json!(null), "null"),
+            (json!({}), "#{}"),
+            (json!({"a": [1, "b"]}), "#{<<\"a\">> => [1,<<\"b\">>]}"),
+        ] {
             let reason = format!("Validation failed\n\nmax-queues should be a number, actually was {said}\n");
             assert_eq!(change(value), Err(ApiError::BadRequest(reason)));
         }

@@ -94,7 +94,7 @@ async fn aliveness_test(visit: VhostVisit) -> ApiResult {
     let attributes = QueueAttributes { durable: false, auto_delete: false, arguments: FieldTable::default() };
     let name = queue.clone();
     let declared = visit.change_here(|reply| VhostChange::DeclareQueue { name, attributes, reply }).await?;
-    declared.map_err(ApiError::of_definition)?;
+    declared.map_err(ApiError::of_channel)?;
     let publish = PublishSpec {
         exchange: ShortString::default(),
         routing_key: queue.clone(),

@@ -14,15 +14,19 @@ mod users;
 mod vhosts;
 
 use super::admission::authenticate;
-use super::http::ApiError;
+use super::http::{ApiError, tell_methods};
 use super::{App, bodies, page};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::Value;
 use std::sync::Arc;
+
+/// What is said of a body that is JSON in a string of JSON, as some libraries make it.
+const JSON_IN_JSON: &str =
+    "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?";
 
 /// Every path, behind the login.
 pub fn all(app: Arc<App>) -> Router {
@@ -45,6 +49,7 @@ pub fn all(app: Arc<App>) -> Router {
         .nest("/api", api)
         .route("/", get(page::page))
         .fallback(|| async { ApiError::NotFound.into_response() })
+        .layer(from_fn(tell_methods))
         .layer(from_fn_with_state(app.clone(), bodies::receive))
         .layer(from_fn_with_state(app.clone(), authenticate))
         .layer(DefaultBodyLimit::max(body_max_bytes))
@@ -64,8 +69,8 @@ fn object(body: &[u8]) -> Result<Value, ApiError> {
     }
     match serde_json::from_slice(body) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err(ApiError::Named("not_json", "the body must be a JSON object".to_owned())),
-        Err(error) => Err(ApiError::Named("not_json", format!("the body is not JSON: {error}"))),
+        Ok(Value::String(_)) => Err(ApiError::BadRequest(JSON_IN_JSON.to_owned())),
+        Ok(_) | Err(_) => Err(ApiError::BadRequest("not_json".to_owned())),
     }
 }
 

@@ -69,6 +69,19 @@ pub fn place((vhost, user): (&str, &str)) -> Result<UserPlace, ApiError> {
     Ok(UserPlace { user: json::short_string(user, "the name")?, vhost: json::short_string(vhost, "the name")? })
 }
 
+/// The same, of those that there are. RabbitMQ asks before it looks into the body.
+///
+/// # Errors
+/// 400 where there is no such user, or no such virtual host.
+pub async fn known_place(visit: &Administrator, at: (&str, &str)) -> Result<UserPlace, ApiError> {
+    visit.vhost(true).map_err(|_| nowhere(NowhereToBe))?;
+    super::users::named(visit, at.1).await.map_err(|error| match error {
+        ApiError::NotFound => nowhere(NowhereToBe),
+        other => other,
+    })?;
+    place(at)
+}
+
 pub fn nowhere(_: NowhereToBe) -> ApiError {
     ApiError::BadRequest("vhost_or_user_not_found".to_owned())
 }
@@ -84,7 +97,7 @@ fn pattern(body: &Value, key: &str) -> Result<Pattern, ApiError> {
 }
 
 async fn put(visit: Administrator, Path((vhost, user)): Path<(String, String)>, body: Bytes) -> ApiResult {
-    let place = place((&vhost, &user))?;
+    let place = known_place(&visit, (&vhost, &user)).await?;
     let body = object(&body)?;
     require_keys(&body, &["configure", "write", "read"])?;
     let (configure, write, read) = (pattern(&body, "configure")?, pattern(&body, "write")?, pattern(&body, "read")?);

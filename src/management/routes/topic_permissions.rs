@@ -6,7 +6,7 @@ use super::super::listing::{ListQuery, RowName};
 use super::super::order::{NowhereToBe, Order};
 use super::super::question::{Question, VhostQuestion};
 use super::super::visit::{Administrator, Visit};
-use super::permissions::{invalid_pattern, nowhere, place};
+use super::permissions::{invalid_pattern, known_place, nowhere, place};
 use super::{App, object, require_keys, text_field};
 use crate::access::Pattern;
 use crate::broker::access_snapshot::TopicPermissionsSnapshot;
@@ -84,7 +84,7 @@ async fn tell(visit: &Administrator, user: &str) -> ApiResult {
 }
 
 async fn put(visit: Administrator, Path((vhost, user)): Path<(String, String)>, body: Bytes) -> ApiResult {
-    let place = place((&vhost, &user))?;
+    let place = known_place(&visit, (&vhost, &user)).await?;
     let body = object(&body)?;
     require_keys(&body, &["exchange", "write", "read"])?;
     let exchange = json::short_string(text_field(&body, "exchange")?, "the exchange")?;
