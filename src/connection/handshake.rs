@@ -160,6 +160,10 @@ impl Connection {
     }
 
     fn open<S: Store>(&mut self, open: connection::Open<'_>, context: &mut Context<'_, S>) {
+        let Ok(vhost_name) = std::str::from_utf8(open.virtual_host) else {
+            let error = AmqpError::connection(ReplyCode::FrameError, "Malformed UTF-8 in shortstr");
+            return self.raise_on_connection(&error, (10, 40), context);
+        };
         let logged_in = self.user.as_ref().expect("whoever may open has logged in");
         let (user, vhost) = match context.broker.admit(logged_in.user, &logged_in.name, open.virtual_host) {
             Ok(entered) => entered,
@@ -170,7 +174,7 @@ impl Connection {
         self.phase = Phase::Running;
         self.deadline_ms = None;
         self.last_received_ms = context.now_ms;
-        let (user, vhost) = (self.user().unwrap_or_default(), String::from_utf8_lossy(open.virtual_host));
-        log::info!("{}: user '{user}' granted access to vhost '{vhost}'", self.name());
+        let user = self.user().unwrap_or_default();
+        log::info!("{}: user '{user}' granted access to vhost '{vhost_name}'", self.name());
     }
 }
