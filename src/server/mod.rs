@@ -43,7 +43,8 @@ pub use workers::Workers;
 
 use crate::access::{PasswordHash, Tags};
 use crate::allocator;
-use crate::broker::{Founding, MessageMemory, PressureLimits, VhostLimits};
+use crate::broker::store::Store;
+use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, VhostLimits};
 use crate::config::{AuthMechanism, Config, Identity};
 use crate::connection::{self, Mechanism};
 use crate::management;
@@ -94,6 +95,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         Ok(founding(config, password))
     };
     let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes, founding)?;
+    tell_unused_defaults(config, hub.broker());
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
@@ -193,6 +195,23 @@ pub fn founding(config: &Config, password: PasswordHash) -> Founding {
         user: config.default_user.clone(),
         password,
         tags: Tags::administrator(),
+    }
+}
+
+/// Says so where somebody chose what a new data folder gets, and this one has something else already.
+fn tell_unused_defaults<S: Store>(config: &Config, broker: &Broker<S>) {
+    let defaults = Config::default();
+    if config.default_user != defaults.default_user && broker.find_user(config.default_user.as_bytes()).is_none() {
+        log::warn!(
+            "there is no user '{}': default_user is for a new data folder, and this one has users",
+            config.default_user
+        );
+    }
+    if config.default_vhost != defaults.default_vhost && broker.vhost_named(config.default_vhost.as_bytes()).is_none() {
+        log::warn!(
+            "there is no virtual host '{}': default_vhost is for a new data folder, and this one has virtual hosts",
+            config.default_vhost
+        );
     }
 }
 

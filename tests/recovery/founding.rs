@@ -46,6 +46,11 @@ fn a_fresh_folder_has_guest_and_later_defaults_change_nothing() {
     for environment in [&APP[..], &[("RABBITMQ_DEFAULT_PASS", "sesame")]] {
         let node = folder.start_in(environment, &[]);
         assert!(!node.said.contains("creating"), "{}", node.said);
+        // Whoever chose other names is told why nobody of that name gets in.
+        let is_chosen = environment.len() > 1;
+        for unused in ["there is no user 'app': ", "there is no virtual host 'prod': "] {
+            assert_eq!(node.said.contains(unused), is_chosen, "{}", node.said);
+        }
         assert_eq!(log_in(&node, "guest", "guest", "/"), "connection.open-ok");
         assert_eq!(log_in(&node, "guest", "sesame", "/"), REFUSED);
         assert_eq!(log_in(&node, "app", "sesame", "/"), REFUSED);
@@ -61,6 +66,7 @@ fn a_fresh_folder_has_the_user_and_the_virtual_host_of_the_environment_and_no_ot
         let node = if starts == 0 { folder.start_in(&APP, &[]) } else { folder.start() };
         assert_eq!(node.said.contains("creating user 'app'"), starts == 0, "{}", node.said);
         assert!(!node.said.contains("sesame") && !node.said.contains("argon2"), "{}", node.said);
+        assert!(!node.said.contains("there is no "), "{}", node.said);
         assert_eq!(log_in(&node, "app", "sesame", "prod"), "connection.open-ok");
         assert_eq!(log_in(&node, "app", "sesame", "/"), "530 NOT_ALLOWED");
         assert_eq!(log_in(&node, "app", "Sesame", "prod"), REFUSED);
