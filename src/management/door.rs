@@ -1,8 +1,9 @@
 //! Connections of HTTP clients: how many there may be, and how long each may take over what it sends and is sent.
 //!
-//! Those beyond the limit wait at the listener until another one ends. What a request says is none of this module's
-//! business, but for the one slash too many that a path may end with.
+//! Those beyond the limit wait at the listener until another one ends; those beyond what one origin may have are closed. What
+//! a request says is none of this module's business, but for the one slash too many that a path may end with.
 
+use super::places::Places;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -15,12 +16,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tower_service::Service;
 
@@ -41,11 +40,11 @@ pub struct Limits {
 
 /// Accepts clients and answers them, as long as the runtime runs.
 pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io::Result<()> {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Places::new(limits.connections_max);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.timeout).max_buf_size(HEAD_MAX_BYTES);
     loop {
-        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let place = places.vacant().await.map_err(io::Error::other)?;
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -53,6 +52,10 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io:
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
+        };
+        let Some(place) = places.give(place, peer.ip()) else {
+            log::debug!("management: {peer}: turned away: too many come from there");
+            continue;
         };
         let routes = routes.clone();
         let answer = service_fn(move |request| routes.clone().call(prepared(request, peer)));

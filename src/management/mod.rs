@@ -9,7 +9,8 @@
 //! | `question` | what may be asked, and what it is told |
 //! | `change` | what may be changed, by whom the permissions of AMQP let |
 //! | `order` | what administrators may have changed: users, virtual hosts, permissions, limits |
-//! | `door` | connections: how many, and how long they may take |
+//! | `door` | connections, and how long they may take |
+//! | `places` | how many connections, and how many of them from one origin |
 //! | `admission` | who is let in, and as whom |
 //! | `bodies` | bodies of requests: how large, for how long, and how many at a time |
 //! | `visit` | what a visitor may have |
@@ -32,6 +33,7 @@ mod line;
 mod listing;
 mod order;
 mod page;
+mod places;
 mod question;
 mod rates;
 mod routes;

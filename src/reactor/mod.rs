@@ -14,11 +14,13 @@
 //! | [`clock`] | the only place that asks what time it is |
 //! | [`waker`] | waking the poll from another thread |
 //! | [`signals`] | SIGTERM, SIGINT and SIGHUP as readiness |
+//! | [`origin`] | who comes from the same place |
 //! | [`process`] | what the process may use and does use: descriptors, memory, CPU time |
 
 pub mod clock;
 pub mod event_loop;
 pub mod listener;
+pub mod origin;
 pub mod process;
 pub mod signals;
 pub mod socket;
@@ -29,6 +31,7 @@ pub mod waker;
 pub use clock::Clock;
 pub use event_loop::{Poller, Readiness};
 pub use listener::{Accepted, Listener};
+pub use origin::origin_of;
 pub use signals::{Signal, Signals};
 pub use socket::Socket;
 pub use timer_wheel::{TimerKey, TimerWheel};

@@ -22,6 +22,7 @@ pub use checker::{AtOnce, Checker, PasswordThread};
 
 use crate::access::{Fingerprint, FingerprintKey, PasswordHash};
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
+use crate::reactor::origin_of;
 use known::Known;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -96,7 +97,7 @@ impl Doorkeeper for PasswordDoorkeeper {
                 Arc::clone(&self.nobodys)
             }
         };
-        let asker = Asker { ticket, origin: waiting::origin_of(peer), if_right, if_wrong };
+        let asker = Asker { ticket, origin: origin_of(peer), if_right, if_wrong };
         let fingerprint = self.key.fingerprint(&credentials.user, &hash, &credentials.password);
         if if_right == Verdict::Allowed && state.known.holds(&credentials.user, fingerprint, now_ms) {
             return Some(Verdict::Allowed);

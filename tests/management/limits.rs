@@ -3,7 +3,7 @@
 use crate::server::{Server, basic};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// A test that waits for so long has failed.
@@ -90,6 +90,23 @@ fn connections_beyond_the_limit_wait_for_a_place() {
     assert_eq!(second.status(), 200);
     drop(second);
     assert_eq!(third.status(), 404, "the third came in when the queue was gone");
+}
+
+#[test]
+fn whoever_takes_all_the_places_it_can_get_keeps_nobody_out_who_comes_from_elsewhere() {
+    let server = with("management_connections_max = 4\n");
+    let mut greedy = [(); 3].map(|()| Raw::connect(&server));
+    for client in &mut greedy {
+        client.send(&whole("GET", "/api/whoami"));
+        assert_eq!(client.status(), 200, "and it stays open");
+    }
+    Raw::connect(&server).ends();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&"127.0.0.2:0".parse::<SocketAddr>().expect("an address").into()).expect("another address");
+    socket.connect(&server.management.into()).expect("a connection");
+    let mut other = Raw::over(socket.into());
+    other.send(&whole("GET", "/api/whoami"));
+    assert_eq!(other.status(), 200);
 }
 
 #[test]

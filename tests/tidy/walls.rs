@@ -65,6 +65,7 @@ pub const WALLS: [Wall; 15] = [
             "reactor::Waker",
             "reactor::Clock",
             "reactor::process",
+            "reactor::origin_of",
         ],
         // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern.
         crates: &[

@@ -6,25 +6,13 @@
 use crate::access::{Fingerprint, PasswordHash};
 use crate::connection::{LoginTicket, Refusal, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Places in all lines: as many as are checked before those who wait run out of time for their handshakes.
 pub const PLACES_MAX: usize = 512;
 /// Those who wait, all together. Of clients there are no more than connections, and each is taken out when it goes.
 pub const ASKERS_MAX: usize = 1 << 17;
-/// The bits of an IPv6 address that tell who somebody is: the rest is for everybody to choose.
-const IPV6_PREFIX_BITS: u32 = 64;
-
-/// Where somebody comes from: an IPv4 address, or the network of an IPv6 one.
-pub fn origin_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX_BITS))))
-        }
-        address => address,
-    }
-}
 
 /// Who wants to know.
 pub struct Asker {
