@@ -144,7 +144,7 @@ pub enum Decree {
     PermitTopics {
         user: String,
         vhost: String,
-        exchange: &'static str,
+        exchange: String,
         keys: [Keys; 2],
     },
     ForbidTopics {
@@ -182,9 +182,13 @@ fn attributes(random: &mut Random, is_first: bool) -> VhostAttributes {
 /// Something that can be decreed now.
 pub fn decree(model: &Model, random: &mut Random) -> Option<Decree> {
     let places = model.places();
-    let (user, vhost) = match random.percent(60) {
-        true if !places.is_empty() => random.pick(&places).clone(),
-        _ => (random.pick(&model.users()).clone(), random.pick(&model.vhosts()).clone()),
+    let exchange = (*random.pick(&TOPIC_EXCHANGES)).to_owned();
+    let (user, vhost, exchange) = match random.percent(60) {
+        true if !places.is_empty() => {
+            let (user, vhost, last) = random.pick(&places).clone();
+            (user, vhost, if TOPIC_EXCHANGES.contains(&last.as_str()) { last } else { exchange })
+        }
+        _ => (random.pick(&model.users()).clone(), random.pick(&model.vhosts()).clone(), exchange),
     };
     let is_first = (user.as_str(), vhost.as_str()) == (USERS[0], VHOSTS[0]);
     Some(match random.below(100) {
@@ -207,10 +211,7 @@ pub fn decree(model: &Model, random: &mut Random) -> Option<Decree> {
         }
         50..74 if !is_first => Decree::Permit { user, vhost, names: [(); 3].map(|()| names(random)) },
         74..79 if !is_first => Decree::Forbid { user, vhost },
-        79..93 if !is_first => {
-            let exchange = random.pick(&TOPIC_EXCHANGES);
-            Decree::PermitTopics { user, vhost, exchange, keys: [(); 2].map(|()| keys(random)) }
-        }
+        79..93 if !is_first => Decree::PermitTopics { user, vhost, exchange, keys: [(); 2].map(|()| keys(random)) },
         93..98 => {
             let exchange = random.percent(50).then(|| *random.pick(&TOPIC_EXCHANGES));
             Decree::ForbidTopics { user, vhost, exchange }
@@ -270,7 +271,7 @@ impl Decree {
                 let pattern = |keys: Keys| Pattern::for_topics(keys.text(), name, of).expect("a pattern");
                 let (user, vhost) = (user(hub, name), vhost(hub, of));
                 let permissions = TopicPermissions { write: pattern(*write), read: pattern(*read) };
-                let exchange = ShortString::from(*exchange);
+                let exchange = ShortString::truncated(exchange.as_bytes());
                 hub.broker_mut().set_topic_permissions(user, vhost, exchange, permissions).durable_at
             }
             Self::ForbidTopics { user: name, vhost: of, exchange } => {

@@ -414,6 +414,7 @@ impl Model {
     }
 
     fn publish(&mut self, client: ClientId, number: u16, message: &Rc<Message>) -> Result<Option<Due>, u16> {
+        self.clients.get_mut(&client).expect("it is there").last_exchange.clone_from(&message.exchange);
         self.assert_may(client, Right::Write, &message.exchange)?;
         if !self.routing(client).exists(&message.exchange) {
             return Err(NOT_FOUND);

@@ -159,6 +159,8 @@ struct Client {
     login: Option<Login>,
     /// Once it was open.
     vhost: Option<VhostKey>,
+    /// The exchange of its last publish.
+    last_exchange: String,
     /// Its user or its virtual host is gone: it is closed before anything is done of what it says.
     doomed: bool,
     understands_cancel: bool,
@@ -217,6 +219,7 @@ impl Model {
             open: false,
             user: None,
             login: None,
+            last_exchange: String::new(),
             vhost: None,
             doomed: false,
             understands_cancel: false,

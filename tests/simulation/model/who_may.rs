@@ -1,7 +1,7 @@
 //! Virtual hosts, users, and who may do what: as tables that a decree changes and every command is held against.
 
 use super::apply::ACCESS_REFUSED;
-use super::{ClientId, Due, Model, QueueKey, Tick};
+use super::{Client, ClientId, Due, Model, QueueKey, Tick};
 use crate::command::BindingName;
 use crate::decree::{Decree, Keys, Names, UserWords};
 use leveret::broker::{UserLimits, VhostAttributes};
@@ -177,7 +177,7 @@ impl WhoMay {
                 self.permissions.remove(&key);
             }
             Decree::PermitTopics { user: name, vhost: of, exchange, keys } => {
-                let key = (user(name), vhost(of), (*exchange).to_owned());
+                let key = (user(name), vhost(of), exchange.clone());
                 self.topics.insert(key, *keys);
             }
             Decree::ForbidTopics { user: name, vhost: of, exchange } => {
@@ -383,14 +383,14 @@ impl Model {
         self.who_may.users.values().map(|(user, _)| user.name.clone()).collect()
     }
 
-    /// As whom, and where, clients are that may do something.
-    pub fn places(&self) -> Vec<(String, String)> {
+    /// As whom, and where, clients are that may do something, and the exchanges that they published to last.
+    pub fn places(&self) -> Vec<(String, String, String)> {
         let open = self.clients.values().filter(|client| client.open && !client.doomed);
-        let places = open.filter_map(|client| client.user.zip(client.vhost));
-        let named = |(user, vhost): (UserKey, VhostKey)| {
-            (self.who_may.user_names[user].clone(), self.who_may.vhost_names[vhost].clone())
+        let named = |client: &Client| {
+            let (user, vhost) = (&self.who_may.user_names[client.user?], &self.who_may.vhost_names[client.vhost?]);
+            Some((user.clone(), vhost.clone(), client.last_exchange.clone()))
         };
-        places.map(named).collect()
+        open.filter_map(named).collect()
     }
 
     /// With what a user logs in.

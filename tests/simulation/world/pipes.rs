@@ -41,7 +41,17 @@ impl World<'_> {
                 Ok(true) => {}
                 // It waits for its client to read.
                 Ok(false) if self.read(index, usize::MAX)? => {}
-                Ok(false) => break,
+                // What the client is to read waits for the disk.
+                Ok(false) => {
+                    let starts = self.starts;
+                    self.durable.hand_over(&mut self.hub, self.now_ms);
+                    if !self.drive_disk()? {
+                        break;
+                    }
+                    if self.starts != starts {
+                        return Ok(());
+                    }
+                }
                 Err(failure) => return self.fail(failure),
             }
             self.compare_handled(connection, delivered_bytes, &mut said)?;
