@@ -98,6 +98,31 @@ fn connections_of_a_user_are_closed_together() {
 }
 
 #[test]
+fn connections_of_a_virtual_host_are_closed_together() {
+    let server = Server::start();
+    server.ask("PUT", "/api/vhosts/other", "{}");
+    let mut here = [(); 2].map(|()| Client::connect(server.amqp, ""));
+    let mut there = Client::socket(server.amqp);
+    there.send(
+        "bytes 'AMQP\\0\\0\\x09\\x01' ; connection.start-ok mechanism=PLAIN response='\\0guest\\0guest' locale=en_US ; \
+         connection.tune-ok channel_max=10 frame_max=131072 heartbeat=0 ; connection.open virtual_host=other",
+    );
+    there.read_like(0, "connection.start → connection.tune → connection.open-ok");
+    let close = |options: &[&str]| prints(&server, &[&["close_all_connections", "why"], options].concat());
+    let expected = "Closing all connections in vhost none, reason: why...\nClosed 0 connections\n";
+    assert_eq!(close(&["-p", "none"]), expected);
+    assert_eq!(close(&["--limit", "1"]), "Closing 1 connections in vhost /, reason: why...\nClosed 1 connections\n");
+    assert_eq!(close(&[]), "Closing all connections in vhost /, reason: why...\nClosed 1 connections\n");
+    for client in &mut here {
+        assert!(client.read_like(0, "connection.close").contains("CONNECTION_FORCED - why"));
+    }
+    let expected = "Closing all connections to node leveret@localhost (across all vhosts), reason: why...\n\
+                    Closed 1 connections\n";
+    assert_eq!(close(&["--global"]), expected);
+    assert!(there.read_like(0, "connection.close").contains("CONNECTION_FORCED - why"));
+}
+
+#[test]
 fn every_consumer_of_a_queue_is_listed_and_a_queue_without_any_is_not() {
     let server = Server::start();
     server.ask("PUT", "/api/queues/%2F/idle", "{}");

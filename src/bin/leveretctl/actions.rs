@@ -1,7 +1,9 @@
 //! What changes something: purging, deleting, closing.
 
 use crate::api::{Api, Failure, segment};
+use crate::checks::node;
 use crate::output::Output;
+use clap::Args;
 use serde_json::Value;
 
 pub fn purge_queue(api: &Api, output: &Output, vhost: &str, queue: &str) -> Result<(), Failure> {
@@ -42,11 +44,42 @@ pub fn close_connection(api: &Api, output: &Output, name: &str, explanation: &st
     close(api, name, explanation).map_err(|failure| renamed(failure, "no such connection"))
 }
 
-pub fn close_all_connections(api: &Api, output: &Output, explanation: &str) -> Result<(), Failure> {
-    output.announce(format_args!("Closing all connections (reason: {explanation}), no limit ..."));
-    let connections = api.get("connections?columns=name")?;
+/// Which connections are closed together.
+#[derive(Args)]
+pub struct WhichConnections {
+    /// Those of all virtual hosts
+    #[arg(long)]
+    global: bool,
+    /// No more than so many
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+pub fn close_all_connections(
+    api: &Api,
+    output: &Output,
+    vhost: &str,
+    which: &WhichConnections,
+    explanation: &str,
+) -> Result<(), Failure> {
+    let path = if which.global {
+        let node = node(api)?;
+        output.announce(format_args!(
+            "Closing all connections to node {node} (across all vhosts), reason: {explanation}..."
+        ));
+        "connections".to_owned()
+    } else {
+        let how_many = which.limit.map_or("all".to_owned(), |limit| limit.to_string());
+        output.announce(format_args!("Closing {how_many} connections in vhost {vhost}, reason: {explanation}..."));
+        format!("vhosts/{}/connections", segment(vhost))
+    };
+    let connections = match api.get(&format!("{path}?columns=name")) {
+        Err(Failure::NotFound(_)) => Value::Null,
+        connections => connections?,
+    };
     let mut closed = 0;
-    for name in connections.as_array().into_iter().flatten().filter_map(|connection| connection["name"].as_str()) {
+    let names = connections.as_array().into_iter().flatten().filter_map(|connection| connection["name"].as_str());
+    for name in names.take(which.limit.unwrap_or(usize::MAX)) {
         match close(api, name, explanation) {
             Ok(()) => closed += 1,
             // It went by itself meanwhile.
@@ -54,7 +87,7 @@ pub fn close_all_connections(api: &Api, output: &Output, explanation: &str) -> R
             Err(failure) => return Err(failure),
         }
     }
-    output.say(format_args!("Closed {} connections", Value::from(closed)));
+    output.say(format_args!("Closed {closed} connections"));
     Ok(())
 }
 

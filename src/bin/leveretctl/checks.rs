@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How often a broker that doesn't answer is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-fn node(api: &Api) -> Result<String, Failure> {
+pub fn node(api: &Api) -> Result<String, Failure> {
     Ok(api.get("cluster-name")?["name"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -16,6 +16,7 @@ mod users;
 mod vhosts;
 
 use access::AccessCommand;
+use actions::WhichConnections;
 use api::{Api, Failure};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -116,8 +117,12 @@ enum Command {
     },
     /// Close a connection, by the name or pid that list_connections shows
     CloseConnection { name: String, explanation: String },
-    /// Close all connections
-    CloseAllConnections { explanation: String },
+    /// Close all connections of the virtual host
+    CloseAllConnections {
+        #[command(flatten)]
+        which: WhichConnections,
+        explanation: String,
+    },
     /// Close all connections of a user
     CloseAllUserConnections { username: String, explanation: String },
     /// Say how the broker is
@@ -199,7 +204,9 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
             actions::delete_queue(&api, &output, vhost, &queue, if_empty, if_unused)
         }
         Command::CloseConnection { name, explanation } => actions::close_connection(&api, &output, &name, &explanation),
-        Command::CloseAllConnections { explanation } => actions::close_all_connections(&api, &output, &explanation),
+        Command::CloseAllConnections { which, explanation } => {
+            actions::close_all_connections(&api, &output, vhost, &which, &explanation)
+        }
         Command::CloseAllUserConnections { username, explanation } => {
             actions::close_all_user_connections(&api, &output, &username, &explanation)
         }
