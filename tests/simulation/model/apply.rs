@@ -15,6 +15,7 @@ const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 /// Codes of connection exceptions.
+const CONNECTION_FORCED: u16 = 320;
 const NOT_ALLOWED: u16 = 530;
 
 impl Model {
@@ -38,6 +39,11 @@ impl Model {
     fn carry_out(&mut self, client: ClientId, number: u16, command: &Command) {
         self.end_freshness();
         self.begin_doubts();
+        if self.clients[&client].open && self.clients[&client].doomed {
+            // It was not closed before, and may not be heard.
+            self.end_connection(client);
+            return self.due(client, 0, Due::ConnectionClose(CONNECTION_FORCED));
+        }
         match command {
             Command::ProtocolHeader => self.due(client, 0, Due::Plain(10, 10)),
             Command::StartOk { understands_cancel, user, secret } => {
