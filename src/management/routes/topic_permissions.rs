@@ -75,12 +75,15 @@ async fn show_all(visit: Administrator, Path((_, user, _)): Path<(String, String
 }
 
 async fn tell(visit: &Administrator, user: &str) -> ApiResult {
+    ok(&those_of(visit, user).await?.iter().map(shape).collect())
+}
+
+/// # Errors
+/// 404 when the user has none in the path's virtual host.
+async fn those_of(visit: &Administrator, user: &str) -> Result<Vec<TopicPermissionsSnapshot>, ApiError> {
     let (vhost, user) = (visit.vhost(true)?, name(user)?);
     let permissions = visit.ask_in(&vhost, |reply| VhostQuestion::TopicPermissionsOf { user, reply }).await?;
-    if permissions.is_empty() {
-        return Err(ApiError::NotFound);
-    }
-    ok(&permissions.iter().map(shape).collect())
+    if permissions.is_empty() { Err(ApiError::NotFound) } else { Ok(permissions) }
 }
 
 async fn put(visit: Administrator, Path((vhost, user)): Path<(String, String)>, body: Bytes) -> ApiResult {
@@ -101,11 +104,16 @@ async fn clear(visit: Administrator, Path((vhost, user)): Path<(String, String)>
     forbid(&visit, (&vhost, &user), None).await
 }
 
+/// Nor is it here: whoever has some for another exchange has those of this one cleared already.
 async fn clear_exchange(
     visit: Administrator,
     Path((vhost, user, exchange)): Path<(String, String, String)>,
 ) -> ApiResult {
-    forbid(&visit, (&vhost, &user), Some(exchange_name(&exchange)?)).await
+    those_of(&visit, &user).await?;
+    match forbid(&visit, (&vhost, &user), Some(exchange_name(&exchange)?)).await {
+        Err(ApiError::NotFound) => empty(StatusCode::NO_CONTENT),
+        outcome => outcome,
+    }
 }
 
 async fn forbid(visit: &Administrator, at: (&str, &str), exchange: Option<ShortString>) -> ApiResult {
