@@ -358,10 +358,20 @@ fn who_has_no_permissions_in_a_vhost_may_not_enter_it() {
 
 #[test]
 fn a_change_of_permissions_ends_the_epoch() {
-    let mut bench = Bench::new();
-    let before = bench.broker.epoch();
-    bench.broker.set_permissions(bench.caller.user, VHOST, Permissions::all());
-    assert_ne!(bench.broker.epoch(), before);
+    let mut broker = testing::broker();
+    let mut last = broker.epoch();
+    let mut has_ended = |broker: &Broker<MemoryStore>| std::mem::replace(&mut last, broker.epoch()) != broker.epoch();
+    broker.set_permissions(testing::USER, VHOST, Permissions::all());
+    assert!(has_ended(&broker), "given");
+    broker.clear_permissions(testing::USER, VHOST);
+    assert!(has_ended(&broker), "withdrawn");
+    for exchange in [Some(&b"x"[..]), None] {
+        let keys = broker.topic_permissions_for(testing::USER, VHOST, "^a", "").unwrap();
+        broker.set_topic_permissions(testing::USER, VHOST, "x".into(), keys);
+        assert!(has_ended(&broker), "restricted to some keys");
+        broker.clear_topic_permissions(testing::USER, VHOST, exchange);
+        assert!(has_ended(&broker), "not restricted any more");
+    }
 }
 
 const RIGHTS: [Right; 3] = [Right::Configure, Right::Write, Right::Read];
