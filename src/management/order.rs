@@ -1,11 +1,12 @@
 //! What administrators alone may have changed: users, virtual hosts, permissions and limits.
 //!
 //! An order carries where its answer goes, and is answered when the disk has it. Passwords are hashed and patterns compiled
-//! before they come here: neither is for the loop to do.
+//! before they come here: neither is for the loop to do. As text an order is what the log says of it, after who gave it.
 
 use super::Reply;
 use crate::access::{PasswordHash, Pattern, Tags};
 use crate::protocol::ShortString;
+use std::fmt;
 
 pub enum Order {
     /// Makes a user or gives the one of that name another password and other tags. Answers whether it is new.
@@ -64,11 +65,63 @@ pub enum Order {
     ForbidTopics { place: UserPlace, exchange: Option<ShortString>, reply: Reply<Result<bool, NowhereToBe>> },
 }
 
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutUser { name, tags, .. } => {
+                let tags: Vec<&str> = tags.iter().collect();
+                write!(f, "put user '{name}' with tags [{}]", tags.join(", "))
+            }
+            Self::DeleteUser { name, .. } => write!(f, "deleted user '{name}'"),
+            Self::LimitUser { name, limits: UserLimitChange { connections_max, channels_max }, .. } => {
+                write!(f, "changed limits of user '{name}':")?;
+                limit(f, "connections", *connections_max)?;
+                limit(f, "channels", *channels_max)
+            }
+            Self::PutVhost { name, .. } => write!(f, "put virtual host '{name}'"),
+            Self::DeleteVhost { name, .. } => write!(f, "deleted virtual host '{name}'"),
+            Self::LimitVhost { name, limits: VhostLimitChange { connections_max, queues_max }, .. } => {
+                write!(f, "changed limits of virtual host '{name}':")?;
+                limit(f, "connections", *connections_max)?;
+                limit(f, "queues", *queues_max)
+            }
+            Self::Permit { place, configure, write, read, .. } => {
+                let [configure, write, read] = [configure, write, read].map(Pattern::as_str);
+                write!(f, "permitted {place}: configure '{configure}', write '{write}', read '{read}'")
+            }
+            Self::Forbid { place, .. } => write!(f, "cleared permissions of {place}"),
+            Self::PermitTopics { place, exchange, write, read, .. } => {
+                let [write, read] = [write, read].map(Pattern::as_str);
+                write!(f, "permitted topics of exchange '{exchange}' to {place}: write '{write}', read '{read}'")
+            }
+            Self::ForbidTopics { place, exchange: Some(exchange), .. } => {
+                write!(f, "cleared topic permissions for exchange '{exchange}' of {place}")
+            }
+            Self::ForbidTopics { place, exchange: None, .. } => write!(f, "cleared topic permissions of {place}"),
+        }
+    }
+}
+
+/// Nothing is said of one that stays.
+fn limit(f: &mut fmt::Formatter<'_>, of: &str, change: Option<Option<u64>>) -> fmt::Result {
+    match change {
+        None => Ok(()),
+        Some(None) => write!(f, " any number of {of}"),
+        Some(Some(limit)) => write!(f, " at most {limit} {of}"),
+    }
+}
+
 /// A user in a virtual host.
 #[derive(Clone)]
 pub struct UserPlace {
     pub user: ShortString,
     pub vhost: ShortString,
+}
+
+impl fmt::Display for UserPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user '{}' in virtual host '{}'", self.user, self.vhost)
+    }
 }
 
 /// There is no such user, or no such virtual host.

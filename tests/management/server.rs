@@ -7,13 +7,21 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// How long a line of the log is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Server {
     pub amqp: SocketAddr,
     pub management: SocketAddr,
     child: Child,
     directory: PathBuf,
+    /// Lines of the log, after the first ones.
+    log: Mutex<Receiver<String>>,
 }
 
 /// Status, `WWW-Authenticate` or `Location`, and body of an answer.
@@ -63,9 +71,21 @@ impl Server {
             }
         }
         // A pipe that nobody reads would stop the broker once it is full.
-        std::thread::spawn(move || log.for_each(drop));
+        let (line, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(|it| drop(line.send(it))));
         let (Some(amqp), Some(management)) = (amqp, management) else { panic!("the broker didn't start") };
-        Self { amqp, management, child, directory }
+        Self { amqp, management, child, directory, log: Mutex::new(lines) }
+    }
+
+    /// What the log says next at the level INFO.
+    pub fn next_info(&self) -> String {
+        let lines = self.log.lock().expect("nobody failed here");
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("a line of the log");
+            if let Some((_, said)) = line.split_once(" INFO  ") {
+                return said.to_owned();
+            }
+        }
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -30,6 +30,48 @@ fn what_permissions_let_one_do() {
     play(include_str!("transcripts/commands.txt"));
 }
 
+#[test]
+fn the_log_says_who_changed_what_and_no_password() {
+    let server = Server::start();
+    for (method, path, body, said) in [
+        ("PUT", "users/u", r#"{"password":"sesame","tags":"a,b"}"#, "put user 'u' with tags [a, b]"),
+        ("PUT", "vhosts/v", "{}", "put virtual host 'v'"),
+        (
+            "PUT",
+            "permissions/v/u",
+            r#"{"configure":"^c","write":"","read":".*"}"#,
+            "permitted user 'u' in virtual host 'v': configure '^c', write '', read '.*'",
+        ),
+        (
+            "PUT",
+            "topic-permissions/v/u",
+            r#"{"exchange":"e","write":"^w","read":""}"#,
+            "permitted topics of exchange 'e' to user 'u' in virtual host 'v': write '^w', read ''",
+        ),
+        ("PUT", "vhost-limits/v/max-queues", r#"{"value":7}"#, "changed limits of virtual host 'v': at most 7 queues"),
+        ("PUT", "user-limits/u/max-channels", r#"{"value":-1}"#, ""),
+        ("PUT", "user-limits/u/max-channels", r#"{"value":3}"#, "changed limits of user 'u': at most 3 channels"),
+        ("DELETE", "user-limits/u/max-channels", "", "changed limits of user 'u': any number of channels"),
+        ("DELETE", "topic-permissions/v/u/none", "", ""),
+        (
+            "DELETE",
+            "topic-permissions/v/u/e",
+            "",
+            "cleared topic permissions for exchange 'e' of user 'u' in virtual host 'v'",
+        ),
+        ("DELETE", "permissions/v/u", "", "cleared permissions of user 'u' in virtual host 'v'"),
+        ("DELETE", "permissions/v/u", "", ""),
+        ("DELETE", "users/guest", "", ""),
+        ("DELETE", "users/u", "", "deleted user 'u'"),
+        ("DELETE", "vhosts/v", "", "deleted virtual host 'v'"),
+    ] {
+        server.ask(method, &format!("/api/{path}"), body);
+        if !said.is_empty() {
+            assert_eq!(server.next_info(), format!("user 'guest' {said}"));
+        }
+    }
+}
+
 fn get(server: &Server, user: &str, path: &str) -> Value {
     let answer = server.ask_with("GET", path, "", &[("authorization", &basic(&format!("{user}:pw")))]);
     assert_eq!(answer.status, 200, "{user} {path}: {}", answer.text);

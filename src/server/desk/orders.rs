@@ -4,13 +4,28 @@
 
 use super::super::hub::Hub;
 use super::{Answer, send};
-use crate::broker::store::{LogPosition, Store};
+use crate::broker::store::Store;
 use crate::broker::{Broker, Done, Permissions, TopicPermissions, UserId, UserLimits, VhostAttributes, VhostId};
 use crate::management::{LastAdministrator, NowhereToBe, Order, Reply, UserLimitChange, UserPlace, VhostLimitChange};
 use crate::protocol::ShortString;
 
-/// Carries an order out.
+/// Carries an order out, and says in the log who gave it.
 pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Done<Answer> {
+    let what = format!("user '{}' {order}", hub.broker().user_name(asker));
+    let Outcome { answer, has_changed } = change(asker, order, hub);
+    if has_changed {
+        log::info!("{what}");
+    }
+    answer
+}
+
+struct Outcome {
+    answer: Done<Answer>,
+    /// Something is otherwise than before, or was said again.
+    has_changed: bool,
+}
+
+fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
     match order {
         Order::PutUser { name, password, tags, limits, force, reply } => {
             let broker = hub.broker_mut();
@@ -36,10 +51,10 @@ pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>)
         },
         Order::LimitUser { name, limits, reply } => match user(hub.broker(), &name) {
             None => unchanged(reply, false),
-            Some(user) => {
-                let limited = limit_user(hub.broker_mut(), user, limits);
-                answered(reply, limited.unwrap_or_else(|| Done::at_once(())).map(|()| true))
-            }
+            Some(user) => match limit_user(hub.broker_mut(), user, limits) {
+                None => unchanged(reply, true),
+                Some(limited) => answered(reply, limited.map(|()| true)),
+            },
         },
         Order::PutVhost { name, description, tags, default_queue_type, tracing, reply } => {
             let said = VhostAttributes { description, tags, default_queue_type, ..VhostAttributes::default() };
@@ -58,7 +73,7 @@ pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>)
             at(&place, reply, hub.broker_mut(), |broker, user, vhost| broker.set_permissions(user, vhost, permissions))
         }
         Order::Forbid { place, reply } => {
-            at(&place, reply, hub.broker_mut(), |broker, user, vhost| broker.clear_permissions(user, vhost))
+            clear(&place, reply, hub.broker_mut(), |broker, user, vhost| broker.clear_permissions(user, vhost))
         }
         Order::PermitTopics { place, exchange, write, read, reply } => {
             at(&place, reply, hub.broker_mut(), |broker, user, vhost| {
@@ -67,9 +82,11 @@ pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>)
                 broker.set_topic_permissions(user, vhost, exchange, permissions).map(|_| are_first)
             })
         }
-        Order::ForbidTopics { place, exchange, reply } => at(&place, reply, hub.broker_mut(), |broker, user, vhost| {
-            broker.clear_topic_permissions(user, vhost, exchange.as_deref())
-        }),
+        Order::ForbidTopics { place, exchange, reply } => {
+            clear(&place, reply, hub.broker_mut(), |broker, user, vhost| {
+                broker.clear_topic_permissions(user, vhost, exchange.as_deref())
+            })
+        }
     }
 }
 
@@ -83,17 +100,17 @@ fn text(name: &ShortString) -> Option<&str> {
 }
 
 /// The answer to give when what was done is durable.
-fn answered<T: 'static>(reply: Reply<T>, done: Done<T>) -> Done<Answer> {
+fn answered<T: 'static>(reply: Reply<T>, done: Done<T>) -> Outcome {
     let Done { value, durable_at } = done;
-    Done { value: Box::new(|| send(reply, value)), durable_at }
+    Outcome { answer: Done { value: Box::new(|| send(reply, value)), durable_at }, has_changed: true }
 }
 
 /// The answer to give at once: nothing was done.
-fn unchanged<T: 'static>(reply: Reply<T>, answer: T) -> Done<Answer> {
-    Done { value: Box::new(|| send(reply, answer)), durable_at: LogPosition::default() }
+fn unchanged<T: 'static>(reply: Reply<T>, answer: T) -> Outcome {
+    Outcome { answer: Done::at_once(Box::new(|| send(reply, answer))), has_changed: false }
 }
 
-fn refused<T: 'static, E: 'static>(reply: Reply<Result<T, E>>, error: E) -> Done<Answer> {
+fn refused<T: 'static, E: 'static>(reply: Reply<Result<T, E>>, error: E) -> Outcome {
     unchanged(reply, Err(error))
 }
 
@@ -103,11 +120,27 @@ fn at<S: Store, T: 'static>(
     reply: Reply<Result<T, NowhereToBe>>,
     broker: &mut Broker<S>,
     change: impl FnOnce(&mut Broker<S>, UserId, VhostId) -> Done<T>,
-) -> Done<Answer> {
+) -> Outcome {
     match (user(broker, &place.user), broker.vhost_named(&place.vhost)) {
         (Some(user), Some(vhost)) => answered(reply, change(broker, user, vhost).map(Ok)),
         _ => refused(reply, NowhereToBe),
     }
+}
+
+/// [`at`], for what says whether there was something to clear.
+fn clear<S: Store>(
+    place: &UserPlace,
+    reply: Reply<Result<bool, NowhereToBe>>,
+    broker: &mut Broker<S>,
+    clear: impl FnOnce(&mut Broker<S>, UserId, VhostId) -> Done<bool>,
+) -> Outcome {
+    let mut existed = false;
+    let outcome = at(place, reply, broker, |broker, user, vhost| {
+        let cleared = clear(broker, user, vhost);
+        existed = cleared.value;
+        cleared
+    });
+    Outcome { has_changed: existed, ..outcome }
 }
 
 /// `None` when nothing changes.
@@ -139,7 +172,7 @@ fn put_vhost<S: Store>(
     tracing: Option<bool>,
     reply: Reply<bool>,
     broker: &mut Broker<S>,
-) -> Done<Answer> {
+) -> Outcome {
     let before = broker.vhost_named(name).map(|id| broker.vhost_attributes(id).clone()).unwrap_or_default();
     let attributes = VhostAttributes {
         tracing: tracing.unwrap_or(before.tracing),
