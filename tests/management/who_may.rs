@@ -181,10 +181,23 @@ fn the_last_administrator_goes_only_for_who_says_so() {
         assert_eq!(server.ask("PUT", "/api/users/locked-out", nobody_logs_in).status / 100, 2);
     }
     assert_eq!(server.get("/api/whoami").json()["tags"], json!(["administrator"]));
-    let (code, _, error) = server.ctl(&["delete_user", "guest"]);
-    assert_eq!(code, 65, "{error}");
+    let said = "Error:\nuser 'guest' is the only administrator; --force does it all the same\n";
+    for command in [
+        &["delete_user", "guest"][..],
+        &["set_user_tags", "guest"],
+        &["clear_password", "guest"],
+        &["change_password", "guest", ""],
+    ] {
+        let (code, _, error) = server.ctl(command);
+        assert_eq!((code, error.as_str()), (65, said), "{command:?}");
+    }
     assert_eq!(server.ask("PUT", "/api/users/admin", r#"{"password":"pw","tags":"administrator"}"#).status, 201);
     assert_eq!(server.ask("DELETE", "/api/users/guest", "").status, 204, "there is another one");
     let (code, ..) = server.ctl(&["--user", "admin", "--password", "pw", "delete_user", "admin", "--force"]);
     assert_eq!(code, 0);
+    for command in [["change_password", "guest", "", "--force"], ["clear_password", "guest", "--force", "-q"]] {
+        let server = Server::start();
+        assert_eq!(server.ctl(&command).0, 0, "{command:?}");
+        assert_eq!(server.get("/api/whoami").status, 401);
+    }
 }

@@ -35,9 +35,17 @@ pub enum AccessCommand {
         /// Read from standard input if it is not given
         #[arg(value_name = "PASSWORD", allow_hyphen_values = true)]
         cleartext: Option<String>,
+        /// Also an empty one for the only administrator
+        #[arg(long)]
+        force: bool,
     },
     /// Take a user's password: nobody logs in with one then
-    ClearPassword { username: String },
+    ClearPassword {
+        username: String,
+        /// Also that of the only administrator
+        #[arg(long)]
+        force: bool,
+    },
     /// Ask whether a password is a user's
     AuthenticateUser {
         username: String,
@@ -153,8 +161,10 @@ pub fn run(api: &Api, output: &Output, vhost: &str, command: AccessCommand) -> R
             users::add_user(api, output, NewUser { user: &username, password: cleartext, is_hashed })
         }
         Command::DeleteUser { username, force } => users::delete_user(api, output, &username, force),
-        Command::ChangePassword { username, cleartext } => users::change_password(api, output, &username, cleartext),
-        Command::ClearPassword { username } => users::clear_password(api, output, &username),
+        Command::ChangePassword { username, cleartext, force } => {
+            users::change_password(api, output, &username, cleartext, force)
+        }
+        Command::ClearPassword { username, force } => users::clear_password(api, output, &username, force),
         Command::AuthenticateUser { username, cleartext } => authenticate_user(api, output, &username, cleartext),
         Command::SetUserTags { username, tags, force } => users::set_user_tags(api, output, &username, &tags, force),
         Command::ListUsers => users::list_users(api, output),

@@ -61,29 +61,48 @@ pub fn add_user(api: &Api, output: &Output, new: NewUser<'_>) -> Result<(), Fail
     Ok(())
 }
 
-fn force_of(force: bool) -> &'static str {
-    if force { "?force=true" } else { "" }
+/// A user's path, and whether the last administrator may go, too.
+fn path_by(user: &str, force: bool) -> String {
+    format!("{}{}", path(user), if force { "?force=true" } else { "" })
+}
+
+/// Changes a user. Where the broker asks for force, it is said how to do that here.
+fn put(api: &Api, user: &str, force: bool, body: &Value) -> Result<(), Failure> {
+    api.put(&path_by(user, force), body).map_err(asked_here)
+}
+
+fn asked_here(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(reason) => Failure::Refused(reason.replace("force=true in the query", "--force")),
+        other => other,
+    }
 }
 
 pub fn delete_user(api: &Api, output: &Output, user: &str, force: bool) -> Result<(), Failure> {
     output.announce(format_args!("Deleting user \"{user}\" ..."));
-    api.delete(&format!("{}{}", path(user), force_of(force)), None).map_err(|failure| match failure {
+    api.delete(&path_by(user, force), None).map_err(|failure| match failure {
         Failure::NotFound(_) => no_user(user),
-        other => other,
+        other => asked_here(other),
     })
 }
 
-pub fn change_password(api: &Api, output: &Output, user: &str, password: Option<String>) -> Result<(), Failure> {
+pub fn change_password(
+    api: &Api,
+    output: &Output,
+    user: &str,
+    password: Option<String>,
+    force: bool,
+) -> Result<(), Failure> {
     output.announce(format_args!("Changing password for user \"{user}\" ..."));
     let password = given_or_read(password, output)?;
     let known = find(api, user, || no_user(user))?;
-    api.put(&path(user), &json!({"password": password, "tags": known["tags"]}))
+    put(api, user, force, &json!({"password": password, "tags": known["tags"]}))
 }
 
-pub fn clear_password(api: &Api, output: &Output, user: &str) -> Result<(), Failure> {
+pub fn clear_password(api: &Api, output: &Output, user: &str, force: bool) -> Result<(), Failure> {
     output.announce(format_args!("Clearing password for user \"{user}\" ..."));
     let known = find(api, user, || no_such_user(user))?;
-    api.put(&path(user), &json!({"password_hash": "", "tags": known["tags"]}))
+    put(api, user, force, &json!({"password_hash": "", "tags": known["tags"]}))
 }
 
 /// Says `Success` however quiet it is to be.
@@ -104,7 +123,7 @@ pub fn set_user_tags(api: &Api, output: &Output, user: &str, tags: &[String], fo
     let known = find(api, user, || no_user(user))?;
     let (password_hash, hashing_algorithm) = (&known["password_hash"], &known["hashing_algorithm"]);
     let body = json!({"password_hash": password_hash, "hashing_algorithm": hashing_algorithm, "tags": tags});
-    api.put(&format!("{}{}", path(user), force_of(force)), &body)
+    put(api, user, force, &body)
 }
 
 pub fn list_users(api: &Api, output: &Output) -> Result<(), Failure> {
