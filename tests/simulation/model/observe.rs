@@ -227,8 +227,9 @@ impl Model {
     }
 
     /// Whether another consumer should have taken a delivery: one with a higher priority that could, or an equal one
-    /// that could all the time since the taker's last delivery and had none. `outlook` tells of a client what the broker
-    /// may see in it.
+    /// that could all the time since the taker's last delivery and had none. Who waited for its channel's prefetch count has
+    /// its turn behind the queues that there is something for, also when its own channel puts messages back: RabbitMQ, too,
+    /// has them in the queue before the limiter hears of it. `outlook` tells of a client what the broker may see in it.
     pub fn passed_over(&self, client: ClientId, number: u16, tag: &str, outlook: impl Fn(ClientId) -> Outlook) -> bool {
         let channel = self.clients.get(&client).and_then(|client| client.channels.get(&number));
         let consumers = channel.map_or(&[][..], |channel| &channel.consumers);
@@ -238,7 +239,11 @@ impl Model {
         self.queues[&taker.queue].consumers.iter().map(|key| &self.consumers[key]).any(|other| {
             let Outlook { has_room, is_quiet } = outlook(other.client);
             match other.priority.cmp(&taker.priority) {
-                Ordering::Greater => other.client != client && has_room && is_quiet && self.has_credit(other),
+                Ordering::Greater => {
+                    let channel = &self.clients[&other.client].channels[&other.channel];
+                    let alone = channel.channel_prefetch == 0;
+                    other.client != client && alone && has_room && is_quiet && self.has_credit(other)
+                }
                 Ordering::Equal => {
                     other.served_at.max(other.unready_at) < last_turn && self.is_surely_ready(other, has_room, is_quiet)
                 }
