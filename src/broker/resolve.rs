@@ -18,7 +18,9 @@
 //! Whether the caller may comes before whether the thing is there, and that before whether it belongs to another
 //! connection. Nothing is changed here.
 
-use super::access::{Right, TopicPermissions};
+mod may;
+
+use super::access::Right;
 use super::equivalence::Subject;
 use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, ExchangeKind, QueueId, alternate_exchange};
 use super::names::without_line_breaks;
@@ -30,9 +32,6 @@ use std::borrow::Cow;
 
 /// Queues and exchanges with names like this are the broker's.
 const RESERVED_PREFIX: &[u8] = b"amq.";
-
-/// What the default exchange is called where permissions are given.
-const DEFAULT_EXCHANGE_NAME: &[u8] = b"amq.default";
 
 /// The argument of a queue that names an exchange for what it does not keep.
 const DEAD_LETTER_EXCHANGE: &[u8] = b"x-dead-letter-exchange";
@@ -124,64 +123,6 @@ impl<S: Store> Broker<S> {
     /// A queue or an exchange, as texts put it.
     pub(super) fn subject<'a>(&'a self, kind: &'static str, vhost: VhostId, name: &'a [u8]) -> Subject<'a> {
         Subject { kind, name, vhost: self.vhost_name(vhost).as_bytes() }
-    }
-
-    /// # Errors
-    /// 403 when the caller may not do that with a queue of this name.
-    fn may_with_queue(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
-        self.may(caller, right, "queue", name)
-    }
-
-    /// # Errors
-    /// 403 when the caller may not do that with an exchange of this name.
-    fn may_with_exchange(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
-        let name = if name.is_empty() { DEFAULT_EXCHANGE_NAME } else { name };
-        self.may(caller, right, "exchange", name)
-    }
-
-    fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
-        let Caller { user, vhost, .. } = caller;
-        if self.access.may(user, right, self.vhost_place(vhost), name) {
-            return Ok(());
-        }
-        let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
-        Err(refused(ReplyCode::AccessRefused, format!("{right} access to {subject} refused for user '{user}'")))
-    }
-
-    /// Whether the caller may do anything with what has this name. It is told that it may not configure it.
-    ///
-    /// # Errors
-    /// 403.
-    fn may_somehow(&self, caller: Caller, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
-        let Caller { user, vhost, .. } = caller;
-        let place = self.vhost_place(vhost);
-        match [Right::Read, Right::Write].iter().any(|right| self.access.may(user, *right, place, name)) {
-            true => Ok(()),
-            false => self.may(caller, Right::Configure, kind, name),
-        }
-    }
-
-    /// What restricts the keys that the caller may use with an exchange: only those of type topic can be restricted.
-    fn topic_permissions(&self, caller: Caller, id: ExchangeId) -> Option<&TopicPermissions> {
-        let Caller { user, vhost, .. } = caller;
-        let exchange = self.router(vhost).exchange(id);
-        match exchange.kind {
-            ExchangeKind::Topic => self.access.topic_permissions(user, self.vhost_place(vhost), &exchange.name),
-            _ => None,
-        }
-    }
-
-    /// # Errors
-    /// 403 when the caller may not use this key so.
-    fn may_with_key(&self, caller: Caller, right: Right, id: ExchangeId, key: &[u8]) -> Result<(), AmqpError> {
-        if self.topic_permissions(caller, id).is_none_or(|permissions| permissions.allow(right, key)) {
-            return Ok(());
-        }
-        let exchange = &self.router(caller.vhost).exchange(id).name;
-        let subject = self.subject("exchange", caller.vhost, exchange);
-        let (key, user) = (String::from_utf8_lossy(key), self.user_name(caller.user));
-        let explanation = format!("{right} access to topic '{key}' in {subject} refused for user '{user}'");
-        Err(refused(ReplyCode::AccessRefused, explanation))
     }
 
     /// The queue name that a method means: that of the channel's last declared queue when it is empty.
@@ -347,13 +288,6 @@ impl<S: Store> Broker<S> {
         Ok((queue, exchange))
     }
 
-    /// # Errors
-    /// 403 when the caller may not bind, or unbind, with this key. A source that is missing restricts nobody.
-    fn may_bind_with(&self, caller: Caller, source: &[u8], routing_key: &[u8]) -> Result<(), AmqpError> {
-        let source = self.exchange_in(caller.vhost, source);
-        source.map_or(Ok(()), |id| self.may_with_key(caller, Right::Read, id, routing_key))
-    }
-
     /// Source and destination of a binding between exchanges that is to be made.
     ///
     /// # Errors
@@ -419,14 +353,6 @@ impl<S: Store> Broker<S> {
         }
         self.may_publish_with(caller, id, routing_key)?;
         Ok(ExchangeToPublish { id, with_any_key: self.topic_permissions(caller, id).is_none() })
-    }
-
-    /// Whether the caller, who may publish to this exchange, may do so with this key.
-    ///
-    /// # Errors
-    /// 403.
-    pub fn may_publish_with(&self, caller: Caller, id: ExchangeId, routing_key: &[u8]) -> Result<(), AmqpError> {
-        self.may_with_key(caller, Right::Write, id, routing_key)
     }
 
     /// What an exchange is declared as, and the exchange if it is there.

@@ -273,6 +273,7 @@ fn nothing_is_checked_for_whoever_is_gone() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn everybody_who_stays_is_answered_once_and_rightly(
         script in prop::collection::vec((0..4_u8, 0..3_u8, 0..4_u8, any::<bool>(), any::<Option<u8>>()), 0..60),

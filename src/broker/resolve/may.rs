@@ -1,0 +1,86 @@
+//! Whether a caller may: the questions that are asked of [access](crate::broker::access), and what a refusal says.
+
+use super::refused;
+use crate::broker::access::{Right, TopicPermissions};
+use crate::broker::exchange::{ExchangeId, ExchangeKind};
+use crate::broker::store::Store;
+use crate::broker::{Broker, Caller};
+use crate::protocol::{AmqpError, ReplyCode};
+
+/// What the default exchange is called where permissions are given.
+const DEFAULT_EXCHANGE_NAME: &[u8] = b"amq.default";
+
+impl<S: Store> Broker<S> {
+    /// # Errors
+    /// 403 when the caller may not do that with a queue of this name.
+    pub(super) fn may_with_queue(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
+        self.may(caller, right, "queue", name)
+    }
+
+    /// # Errors
+    /// 403 when the caller may not do that with an exchange of this name.
+    pub(super) fn may_with_exchange(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
+        let name = if name.is_empty() { DEFAULT_EXCHANGE_NAME } else { name };
+        self.may(caller, right, "exchange", name)
+    }
+
+    fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
+        let Caller { user, vhost, .. } = caller;
+        if self.access.may(user, right, self.vhost_place(vhost), name) {
+            return Ok(());
+        }
+        let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
+        Err(refused(ReplyCode::AccessRefused, format!("{right} access to {subject} refused for user '{user}'")))
+    }
+
+    /// Whether the caller may do anything with what has this name. It is told that it may not configure it.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn may_somehow(&self, caller: Caller, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
+        let Caller { user, vhost, .. } = caller;
+        let place = self.vhost_place(vhost);
+        match [Right::Read, Right::Write].iter().any(|right| self.access.may(user, *right, place, name)) {
+            true => Ok(()),
+            false => self.may(caller, Right::Configure, kind, name),
+        }
+    }
+
+    /// What restricts the keys that the caller may use with an exchange: only those of type topic can be restricted.
+    pub(super) fn topic_permissions(&self, caller: Caller, id: ExchangeId) -> Option<&TopicPermissions> {
+        let Caller { user, vhost, .. } = caller;
+        let exchange = self.router(vhost).exchange(id);
+        match exchange.kind {
+            ExchangeKind::Topic => self.access.topic_permissions(user, self.vhost_place(vhost), &exchange.name),
+            _ => None,
+        }
+    }
+
+    /// # Errors
+    /// 403 when the caller may not use this key so.
+    fn may_with_key(&self, caller: Caller, right: Right, id: ExchangeId, key: &[u8]) -> Result<(), AmqpError> {
+        if self.topic_permissions(caller, id).is_none_or(|permissions| permissions.allow(right, key)) {
+            return Ok(());
+        }
+        let exchange = &self.router(caller.vhost).exchange(id).name;
+        let subject = self.subject("exchange", caller.vhost, exchange);
+        let (key, user) = (String::from_utf8_lossy(key), self.user_name(caller.user));
+        let explanation = format!("{right} access to topic '{key}' in {subject} refused for user '{user}'");
+        Err(refused(ReplyCode::AccessRefused, explanation))
+    }
+
+    /// # Errors
+    /// 403 when the caller may not bind, or unbind, with this key. A source that is missing restricts nobody.
+    pub(super) fn may_bind_with(&self, caller: Caller, source: &[u8], routing_key: &[u8]) -> Result<(), AmqpError> {
+        let source = self.exchange_in(caller.vhost, source);
+        source.map_or(Ok(()), |id| self.may_with_key(caller, Right::Read, id, routing_key))
+    }
+
+    /// Whether the caller, who may publish to this exchange, may do so with this key.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn may_publish_with(&self, caller: Caller, id: ExchangeId, routing_key: &[u8]) -> Result<(), AmqpError> {
+        self.may_with_key(caller, Right::Write, id, routing_key)
+    }
+}
