@@ -94,15 +94,15 @@ fn what_became_of_messages_is_counted_by_rabbitmqs_names() {
         client.send("publish routing_key=q body='x'");
         client.read_like(1, "basic.ack");
     }
-    for get in ["no_ack", "no_ack", "", ""] {
+    for (tag, get) in [(1, "no_ack"), (2, "no_ack"), (3, ""), (4, "")] {
         client.send(&format!("basic.get queue=q {get}"));
-        client.read_like(1, "basic.get-ok");
+        client.expects(&format!("deliveries get#{tag}=x"));
     }
     client.send("basic.ack delivery_tag=3 ; basic.reject delivery_tag=4 ; basic.consume queue=q consumer_tag=c no_ack");
-    client.read_like(1, "basic.consume-ok");
-    client.read_like(1, "basic.deliver");
+    client.expects("basic.consume-ok(consumer_tag='c')");
+    client.expects("deliveries c#5=x");
     client.send("basic.get queue=q");
-    client.read_like(1, "basic.get-empty");
+    client.expects("basic.get-empty(cluster_id='')");
     let of_queue = json!({
         "publish": 5, "deliver": 0, "deliver_no_ack": 1, "get": 2, "get_no_ack": 2, "deliver_get": 5, "redeliver": 0,
         "ack": 1,
