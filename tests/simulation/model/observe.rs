@@ -240,12 +240,10 @@ impl Model {
             let Outlook { has_room, is_quiet } = outlook(other.client);
             match other.priority.cmp(&taker.priority) {
                 Ordering::Greater => {
-                    let channel = &self.clients[&other.client].channels[&other.channel];
-                    let alone = channel.channel_prefetch == 0;
-                    other.client != client && alone && has_room && is_quiet && self.has_credit(other)
+                    other.client != client && has_room && is_quiet && self.is_alone(other) && self.has_credit(other)
                 }
                 Ordering::Equal => {
-                    other.served_at.max(other.unready_at) < last_turn && self.is_surely_ready(other, has_room, is_quiet)
+                    other.served_at.max(other.unready_at) < last_turn && self.is_surely_ready(other, has_room)
                 }
                 Ordering::Less => false,
             }
@@ -255,9 +253,9 @@ impl Model {
     /// Remembers which consumers may be unable to take a delivery now: they are at the back when they can.
     pub fn note_unready(&mut self, outlook: impl Fn(ClientId) -> Outlook) {
         let unready = |consumer: &Consumer| {
-            let Outlook { has_room, is_quiet } = outlook(consumer.client);
+            let Outlook { has_room, .. } = outlook(consumer.client);
             let others = self.queues[&consumer.queue].consumers.len() > 1;
-            others && !self.is_surely_ready(consumer, has_room, is_quiet)
+            others && !self.is_surely_ready(consumer, has_room)
         };
         let unready = self.consumers.iter().filter(|(_, consumer)| unready(consumer)).map(|(key, _)| *key);
         for key in unready.collect::<Vec<ConsumerKey>>() {
@@ -266,10 +264,13 @@ impl Model {
         }
     }
 
-    /// Deliveries from one queue are looked at in their order, so a consumer's own prefetch count is known; its channel's
-    /// may be used up by what is still to be looked at.
-    fn is_surely_ready(&self, consumer: &Consumer, has_room: bool, is_quiet: bool) -> bool {
-        let alone = self.clients[&consumer.client].channels[&consumer.channel].channel_prefetch == 0;
-        has_room && (is_quiet || alone) && self.has_credit(consumer) && !self.may_wait(consumer)
+    /// Deliveries from one queue are looked at in their order, so a consumer's own prefetch count is known.
+    fn is_surely_ready(&self, consumer: &Consumer, has_room: bool) -> bool {
+        has_room && self.is_alone(consumer) && self.has_credit(consumer) && !self.may_wait(consumer)
+    }
+
+    /// Whether it waits for no prefetch count but its own.
+    fn is_alone(&self, consumer: &Consumer) -> bool {
+        self.clients[&consumer.client].channels[&consumer.channel].channel_prefetch == 0
     }
 }
