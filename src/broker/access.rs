@@ -8,6 +8,7 @@
 //! other has.
 
 use super::store::{Definition, Store};
+use super::vhost::VhostKey;
 use super::{Broker, Done, UserId, VhostId};
 use crate::access::Pattern;
 use crate::protocol::ShortString;
@@ -127,27 +128,24 @@ pub(super) struct Access {
     granted: Vec<Vec<(VhostId, Box<Granted>)>>,
 }
 
-/// A vhost, and the serial that tells it from others in its slot.
-pub(super) type VhostPlace = (VhostId, u64);
-
 impl Access {
     #[inline]
-    fn granted(&self, user: UserId, (vhost, serial): VhostPlace) -> Option<&Granted> {
+    fn granted(&self, user: UserId, vhost: VhostKey) -> Option<&Granted> {
         let of_user = self.granted.get(user.0 as usize)?;
-        let position = of_user.binary_search_by_key(&vhost, |(vhost, _)| *vhost).ok()?;
+        let position = of_user.binary_search_by_key(&vhost.id, |(id, _)| *id).ok()?;
         let granted = &*of_user[position].1;
-        (granted.vhost_serial == serial).then_some(granted)
+        (granted.vhost_serial == vhost.serial).then_some(granted)
     }
 
     /// Where to put what is given to a user in a vhost.
-    fn grant(&mut self, user: UserId, (vhost, serial): VhostPlace) -> &mut Granted {
+    fn grant(&mut self, user: UserId, VhostKey { id, serial }: VhostKey) -> &mut Granted {
         let user = user.0 as usize;
         if self.granted.len() <= user {
             self.granted.resize_with(user + 1, Vec::new);
         }
         let of_user = &mut self.granted[user];
-        let position = of_user.binary_search_by_key(&vhost, |(vhost, _)| *vhost).unwrap_or_else(|position| {
-            of_user.insert(position, (vhost, Box::new(Granted::nothing(serial))));
+        let position = of_user.binary_search_by_key(&id, |(id, _)| *id).unwrap_or_else(|position| {
+            of_user.insert(position, (id, Box::new(Granted::nothing(serial))));
             position
         });
         let granted = &mut of_user[position].1;
@@ -157,12 +155,12 @@ impl Access {
         granted
     }
 
-    pub fn permissions(&self, user: UserId, vhost: VhostPlace) -> Option<&Permissions> {
+    pub fn permissions(&self, user: UserId, vhost: VhostKey) -> Option<&Permissions> {
         self.granted(user, vhost)?.permissions.as_ref()
     }
 
     /// What restricts the keys that a user uses with an exchange, if anything does.
-    pub fn topic_permissions(&self, user: UserId, vhost: VhostPlace, exchange: &[u8]) -> Option<&TopicPermissions> {
+    pub fn topic_permissions(&self, user: UserId, vhost: VhostKey, exchange: &[u8]) -> Option<&TopicPermissions> {
         self.granted(user, vhost)?.topics.get(exchange)
     }
 
@@ -170,13 +168,13 @@ impl Access {
     pub fn all_topic_permissions(
         &self,
         user: UserId,
-        vhost: VhostPlace,
+        vhost: VhostKey,
     ) -> impl Iterator<Item = (&ShortString, &TopicPermissions)> {
         self.granted(user, vhost).into_iter().flat_map(|granted| &granted.topics)
     }
 
     /// Whether a user may do this with what has this name in a vhost, or would have it.
-    pub fn may(&self, user: UserId, right: Right, vhost: VhostPlace, name: &[u8]) -> bool {
+    pub fn may(&self, user: UserId, right: Right, vhost: VhostKey, name: &[u8]) -> bool {
         let names = |permissions: &Permissions| match right {
             Right::Configure => permissions.configure.contain(name),
             Right::Write => permissions.write.contain(name),
@@ -209,9 +207,9 @@ impl<S: Store> Broker<S> {
     }
 
     fn permit(&mut self, user: UserId, vhost: VhostId, permissions: Permissions) -> Option<Permissions> {
-        let place = self.vhost_place(vhost);
+        let key = self.vhost_key(vhost);
         self.epoch.end();
-        self.access.grant(user, place).permissions.replace(permissions)
+        self.access.grant(user, key).permissions.replace(permissions)
     }
 
     /// From now on a user may do nothing in a vhost, not even enter it. Says whether it could do something. Who is connected
@@ -220,8 +218,8 @@ impl<S: Store> Broker<S> {
         if self.permissions(user, vhost).is_none() {
             return self.done(false);
         }
-        let place = self.vhost_place(vhost);
-        self.access.grant(user, place).permissions = None;
+        let key = self.vhost_key(vhost);
+        self.access.grant(user, key).permissions = None;
         self.epoch.end();
         let user = ShortString::truncated(self.user_name(user).as_bytes());
         self.define(&Definition::Forbidden { user, vhost });
@@ -243,8 +241,8 @@ impl<S: Store> Broker<S> {
             write: permissions.write.as_str().into(),
             read: permissions.read.as_str().into(),
         };
-        let place = self.vhost_place(vhost);
-        let previous = self.access.grant(user, place).topics.insert(exchange, permissions);
+        let key = self.vhost_key(vhost);
+        let previous = self.access.grant(user, key).topics.insert(exchange, permissions);
         self.epoch.end();
         self.define(&definition);
         self.done(previous.is_none())
@@ -253,8 +251,8 @@ impl<S: Store> Broker<S> {
     /// From now on a user may use any routing keys with an exchange; with `None`, with all exchanges. Says whether there was
     /// something that restricted it.
     pub fn clear_topic_permissions(&mut self, user: UserId, vhost: VhostId, exchange: Option<&[u8]>) -> Done<bool> {
-        let place = self.vhost_place(vhost);
-        let topics = &mut self.access.grant(user, place).topics;
+        let key = self.vhost_key(vhost);
+        let topics = &mut self.access.grant(user, key).topics;
         let existed = match exchange {
             Some(exchange) => topics.remove(exchange).is_some(),
             None => !std::mem::take(topics).is_empty(),
@@ -270,7 +268,7 @@ impl<S: Store> Broker<S> {
 
     /// What a user may do in a vhost; `None` when it may not even enter it.
     pub(super) fn permissions(&self, user: UserId, vhost: VhostId) -> Option<&Permissions> {
-        self.access.permissions(user, self.vhost_place(vhost))
+        self.access.permissions(user, self.vhost_key(vhost))
     }
 
     /// Whether a user has any permissions in a vhost.
@@ -308,8 +306,8 @@ impl<S: Store> Broker<S> {
     ) -> Result<(), String> {
         let id = self.user_to_restore(user, vhost)?;
         let permissions = self.topic_permissions_for(id, vhost, write, read)?;
-        let place = self.vhost_place(vhost);
-        self.access.grant(id, place).topics.insert(exchange, permissions);
+        let key = self.vhost_key(vhost);
+        self.access.grant(id, key).topics.insert(exchange, permissions);
         Ok(())
     }
 
@@ -345,16 +343,16 @@ mod tests {
     #[test]
     fn what_is_given_takes_room_where_it_is_given_and_nowhere_else() {
         const TENANTS: u32 = 100;
+        let key = |number, serial| VhostKey { id: VhostId(number), serial };
         let mut access = Access::default();
         for number in 0..TENANTS {
-            let place = (VhostId(number), 7);
-            access.grant(UserId(number), place).permissions = Some(Permissions::all());
+            access.grant(UserId(number), key(number, 7)).permissions = Some(Permissions::all());
             // Somebody is in every one of them, the last one first.
-            access.grant(UserId(TENANTS), (VhostId(TENANTS - 1 - number), 7)).permissions = Some(Permissions::all());
+            access.grant(UserId(TENANTS), key(TENANTS - 1 - number, 7)).permissions = Some(Permissions::all());
         }
         for user in 0..=TENANTS {
             for vhost in 0..TENANTS {
-                let may = |serial| access.permissions(UserId(user), (VhostId(vhost), serial)).is_some();
+                let may = |serial| access.permissions(UserId(user), key(vhost, serial)).is_some();
                 assert_eq!(may(7), user == vhost || user == TENANTS, "user {user} in vhost {vhost}");
                 assert!(!may(8), "another vhost in the same slot");
             }

@@ -121,7 +121,7 @@ impl<S: Store> Broker<S> {
 
     /// What restricts a user's routing keys in a vhost, by exchange.
     pub fn snapshot_topic_permissions_of(&self, user: UserId, vhost: VhostId) -> Vec<TopicPermissionsSnapshot> {
-        let all = self.access.all_topic_permissions(user, self.vhost_place(vhost));
+        let all = self.access.all_topic_permissions(user, self.vhost_key(vhost));
         let (user, vhost) = (&self.users.get(user).name, &self.vhosts[vhost].name);
         all.map(|(exchange, permissions)| TopicPermissionsSnapshot {
             user: Arc::clone(user),

@@ -16,7 +16,7 @@ pub struct Founding {
 
 impl<S: Store> Broker<S> {
     /// Whether there is neither a vhost nor a user: nobody could ever make one.
-    pub fn is_unfounded(&self) -> bool {
+    fn is_unfounded(&self) -> bool {
         self.vhosts.iter().next().is_none() && self.users.is_empty()
     }
 

@@ -8,7 +8,6 @@
 //! (vacant) ── add, restore ──► there ── delete: no name, no permissions ──► going ── all in it is gone ──► (vacant)
 //! ```
 
-use super::access::VhostPlace;
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
 use super::store::Store;
 use super::{Broker, DeclareRequest, VhostId};
@@ -293,13 +292,8 @@ impl<S: Store> Broker<S> {
         self.vhosts.in_slot(id.0 as usize).is_some()
     }
 
-    /// The vhost with what tells it from others in its slot.
-    #[inline]
-    pub(super) fn vhost_place(&self, id: VhostId) -> VhostPlace {
-        (id, self.vhosts[id].serial)
-    }
-
     /// What to keep of a vhost that may be deleted meanwhile.
+    #[inline]
     pub fn vhost_key(&self, id: VhostId) -> VhostKey {
         VhostKey { id, serial: self.vhosts[id].serial }
     }

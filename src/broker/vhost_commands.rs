@@ -5,8 +5,7 @@
 //! beginning.
 
 use super::effects::Effects;
-use super::exchange::DEFAULT_EXCHANGE;
-use super::exchange::ExchangeId;
+use super::exchange::{DEFAULT_EXCHANGE, ExchangeId};
 use super::store::{Definition, Store, VhostDefinition};
 use super::vhost::{VhostAttributes, VhostKey};
 use super::{Broker, Done, VhostId};
@@ -58,13 +57,11 @@ impl<S: Store> Broker<S> {
     /// Deletes a vhost: from now on nobody can name it, or do anything in it. Its connections are for the caller to close;
     /// then [`clear_vhost`](Self::clear_vhost) takes away what is in it.
     pub fn delete_vhost(&mut self, id: VhostId) -> Done<VhostKey> {
-        let key = self.vhost_key(id);
         let serial = self.next_serial();
-        let key = VhostKey { serial, ..key };
         self.vhosts.delete(id, serial);
         self.epoch.end();
         self.define(&Definition::VhostDeleted { vhost: id });
-        self.done(key)
+        self.done(self.vhost_key(id))
     }
 
     /// Takes away a slice of what was in a deleted vhost, once all its connections are closed. True when there is nothing
@@ -91,10 +88,10 @@ impl<S: Store> Broker<S> {
         let slots = queues_end + vhost.router().exchange_slots();
         let mut messages = 0;
         for slot in (first..slots).take(SLICE_SLOTS) {
-            messages += match slot.checked_sub(queues_end) {
-                None => self.clear_queue(key.id, slot - binding_slots, effects),
+            match slot.checked_sub(queues_end) {
+                None => messages += self.clear_queue(key.id, slot - binding_slots, effects),
                 Some(slot) => self.clear_exchange(key.id, slot),
-            };
+            }
             self.vhosts[key.id].cleared_slots += 1;
             if messages > SLICE_MESSAGES {
                 return false;
@@ -116,12 +113,11 @@ impl<S: Store> Broker<S> {
         deleted.message_count as usize
     }
 
-    fn clear_exchange(&mut self, vhost: VhostId, slot: usize) -> usize {
+    fn clear_exchange(&mut self, vhost: VhostId, slot: usize) {
         let id = ExchangeId(slot as u32);
         if id != DEFAULT_EXCHANGE && self.vhosts[vhost].router().has_exchange(id) {
             self.change_routes(vhost, |router| router.remove(id));
         }
-        0
     }
 
     /// Puts a vhost back.

@@ -26,7 +26,7 @@ impl<S: Store> Broker<S> {
 
     fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
         let Caller { user, vhost, .. } = caller;
-        if self.access.may(user, right, self.vhost_place(vhost), name) {
+        if self.access.may(user, right, self.vhost_key(vhost), name) {
             return Ok(());
         }
         let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
@@ -39,8 +39,8 @@ impl<S: Store> Broker<S> {
     /// 403.
     pub(super) fn may_somehow(&self, caller: Caller, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
         let Caller { user, vhost, .. } = caller;
-        let place = self.vhost_place(vhost);
-        match [Right::Read, Right::Write].iter().any(|right| self.access.may(user, *right, place, name)) {
+        let key = self.vhost_key(vhost);
+        match [Right::Read, Right::Write].iter().any(|right| self.access.may(user, *right, key, name)) {
             true => Ok(()),
             false => self.may(caller, Right::Configure, kind, name),
         }
@@ -51,7 +51,7 @@ impl<S: Store> Broker<S> {
         let Caller { user, vhost, .. } = caller;
         let exchange = self.router(vhost).exchange(id);
         match exchange.kind {
-            ExchangeKind::Topic => self.access.topic_permissions(user, self.vhost_place(vhost), &exchange.name),
+            ExchangeKind::Topic => self.access.topic_permissions(user, self.vhost_key(vhost), &exchange.name),
             _ => None,
         }
     }
