@@ -22,10 +22,7 @@ pub fn delete_queue(
 ) -> Result<(), Failure> {
     output.announce(format_args!("Deleting queue '{queue}' on vhost '{vhost}' ..."));
     let path = format!("queues/{}/{}", segment(vhost), segment(queue));
-    let not_found = |failure| match failure {
-        Failure::NotFound(_) => Failure::NoQueue,
-        other => other,
-    };
+    let not_found = |failure: Failure| failure.or_missing(|| Failure::NoQueue);
     let ready = api.get(&path).map_err(not_found)?["messages_ready"].as_u64().unwrap_or_default();
     api.delete(&format!("{path}?if-empty={if_empty}&if-unused={if_unused}"), None).map_err(not_found)?;
     output.say(format_args!("Queue was successfully deleted with {ready} ready messages"));
@@ -33,10 +30,7 @@ pub fn delete_queue(
 }
 
 fn renamed(failure: Failure, not_found: &str) -> Failure {
-    match failure {
-        Failure::NotFound(_) => Failure::NotFound(not_found.to_owned()),
-        other => other,
-    }
+    failure.or_missing(|| Failure::NotFound(not_found.to_owned()))
 }
 
 pub fn close_connection(api: &Api, output: &Output, name: &str, explanation: &str) -> Result<(), Failure> {

@@ -51,6 +51,11 @@ impl Failure {
             Self::NotAuthorised(_) => 77,
         }
     }
+
+    /// Where the broker found nothing, what the command says of that.
+    pub fn or_missing(self, missing: impl FnOnce() -> Self) -> Self {
+        if matches!(self, Self::NotFound(_)) { missing() } else { self }
+    }
 }
 
 impl fmt::Display for Failure {

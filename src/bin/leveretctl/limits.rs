@@ -55,10 +55,7 @@ pub fn set_of_vhost(api: &Api, output: &Output, vhost: &str, definition: &str) -
 }
 
 fn delete(api: &Api, path: &str, name: &str, missing: impl Fn() -> Failure) -> Result<(), Failure> {
-    api.delete(&format!("{path}/{}", segment(name)), None).map_err(|failure| match failure {
-        Failure::NotFound(_) => missing(),
-        other => other,
-    })
+    api.delete(&format!("{path}/{}", segment(name)), None).map_err(|failure| failure.or_missing(missing))
 }
 
 pub fn clear_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
@@ -95,10 +92,7 @@ fn print_one(output: &Output, limits: &str) {
 
 pub fn list_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
     output.announce(format_args!("Listing limits for vhost \"{vhost}\" ..."));
-    let limits = api.get(&of_vhost(vhost)).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_vhost(vhost),
-        other => other,
-    })?;
+    let limits = api.get(&of_vhost(vhost)).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))?;
     // Nothing at all where there are none.
     print_one(output, &limits.get(0).map(|of| of["value"].to_string()).unwrap_or_default());
     Ok(())
@@ -107,10 +101,7 @@ pub fn list_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Fail
 pub fn list_of_user(api: &Api, output: &Output, user: Option<&str>) -> Result<(), Failure> {
     let user = user.unwrap_or(api.user());
     output.announce(format_args!("Listing limits for user \"{user}\" ..."));
-    let limits = api.get(&of_user(user)).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_such_user(user),
-        other => other,
-    })?;
+    let limits = api.get(&of_user(user)).map_err(|failure| failure.or_missing(|| no_such_user(user)))?;
     print_one(output, &limits.get(0).map_or_else(|| "{}".to_owned(), |of| of["value"].to_string()));
     Ok(())
 }

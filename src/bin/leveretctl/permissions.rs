@@ -91,17 +91,11 @@ fn print(output: &Output, rows: &Value, columns: &[&str], headers: bool) {
 }
 
 fn of_vhost(api: &Api, vhost: &str, kind: &str) -> Result<Value, Failure> {
-    api.get(&format!("vhosts/{}/{kind}", segment(vhost))).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_vhost(vhost),
-        other => other,
-    })
+    api.get(&format!("vhosts/{}/{kind}", segment(vhost))).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))
 }
 
 fn of_user(api: &Api, user: &str, kind: &str) -> Result<Value, Failure> {
-    api.get(&format!("users/{}/{kind}", segment(user))).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_such_user(user),
-        other => other,
-    })
+    api.get(&format!("users/{}/{kind}", segment(user))).map_err(|failure| failure.or_missing(|| no_such_user(user)))
 }
 
 pub fn list(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {

@@ -18,10 +18,7 @@ fn path(user: &str) -> String {
 
 /// The user, with what kind of failure there is when there is none.
 pub fn find(api: &Api, user: &str, missing: impl FnOnce() -> Failure) -> Result<Value, Failure> {
-    api.get(&path(user)).map_err(|failure| match failure {
-        Failure::NotFound(_) => missing(),
-        other => other,
-    })
+    api.get(&path(user)).map_err(|failure| failure.or_missing(missing))
 }
 
 pub fn no_user(user: &str) -> Failure {
@@ -80,10 +77,7 @@ fn asked_here(failure: Failure) -> Failure {
 
 pub fn delete_user(api: &Api, output: &Output, user: &str, force: bool) -> Result<(), Failure> {
     output.announce(format_args!("Deleting user \"{user}\" ..."));
-    api.delete(&path_by(user, force), None).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_user(user),
-        other => asked_here(other),
-    })
+    api.delete(&path_by(user, force), None).map_err(|failure| asked_here(failure).or_missing(|| no_user(user)))
 }
 
 pub fn change_password(

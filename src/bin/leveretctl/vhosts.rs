@@ -53,10 +53,7 @@ pub fn no_vhost(vhost: &str) -> Failure {
 }
 
 fn find(api: &Api, vhost: &str) -> Result<Value, Failure> {
-    api.get(&path(vhost)).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_vhost(vhost),
-        other => other,
-    })
+    api.get(&path(vhost)).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))
 }
 
 /// One that is there stays as it is.
@@ -74,10 +71,7 @@ pub fn add(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -> R
 
 pub fn delete(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
     output.announce(format_args!("Deleting vhost \"{vhost}\" ..."));
-    api.delete(&path(vhost), None).map_err(|failure| match failure {
-        Failure::NotFound(_) => no_vhost(vhost),
-        other => other,
-    })
+    api.delete(&path(vhost), None).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))
 }
 
 pub fn update(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -> Result<(), Failure> {
