@@ -1,7 +1,7 @@
 //! Limits of virtual hosts and of users.
 
 use crate::api::{Api, Failure, segment};
-use crate::output::{Format, Output};
+use crate::output::Output;
 use crate::users::no_such_user;
 use crate::vhosts::no_vhost;
 use serde_json::{Map, Value, json};
@@ -83,18 +83,11 @@ pub fn clear_of_user(api: &Api, output: &Output, user: &str, limit: &str) -> Res
     names.iter().try_for_each(|name| delete(api, &of_user(user), name, || no_such_user(user)))
 }
 
-fn print_one(output: &Output, limits: &str) {
-    match output.format {
-        Format::Json => println!("{}", json!({ "message": limits })),
-        Format::Table | Format::Csv => println!("{limits}"),
-    }
-}
-
 pub fn list_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
     output.announce(format_args!("Listing limits for vhost \"{vhost}\" ..."));
     let limits = api.get(&of_vhost(vhost)).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))?;
     // Nothing at all where there are none.
-    print_one(output, &limits.get(0).map(|of| of["value"].to_string()).unwrap_or_default());
+    output.print_one(&limits.get(0).map(|of| of["value"].to_string()).unwrap_or_default());
     Ok(())
 }
 
@@ -102,7 +95,7 @@ pub fn list_of_user(api: &Api, output: &Output, user: Option<&str>) -> Result<()
     let user = user.unwrap_or(api.user());
     output.announce(format_args!("Listing limits for user \"{user}\" ..."));
     let limits = api.get(&of_user(user)).map_err(|failure| failure.or_missing(|| no_such_user(user)))?;
-    print_one(output, &limits.get(0).map_or_else(|| "{}".to_owned(), |of| of["value"].to_string()));
+    output.print_one(&limits.get(0).map_or_else(|| "{}".to_owned(), |of| of["value"].to_string()));
     Ok(())
 }
 

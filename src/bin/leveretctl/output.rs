@@ -1,6 +1,6 @@
 //! rabbitmqctl's ways to print lists.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -30,6 +30,14 @@ impl Output {
     pub fn say(&self, line: fmt::Arguments<'_>) {
         if self.announces {
             println!("{line}");
+        }
+    }
+
+    /// Prints the one thing that was asked for.
+    pub fn print_one(&self, text: &str) {
+        match self.format {
+            Format::Json => println!("{}", json!({ "message": text })),
+            Format::Table | Format::Csv => println!("{text}"),
         }
     }
 
@@ -135,7 +143,6 @@ fn csv(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn text(format: Format, headers: bool, rows: &[Vec<Value>]) -> String {
         Output { format, announces: true, headers }.text(&["name", "arguments"], rows)

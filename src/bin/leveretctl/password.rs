@@ -1,11 +1,10 @@
 //! Passwords: where they come from, and their hashes.
 
 use crate::api::Failure;
-use crate::output::{Format, Output};
+use crate::output::Output;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use leveret::access::PasswordHash;
-use serde_json::json;
 use std::io::{self, Write};
 
 /// How a password is hashed.
@@ -65,9 +64,6 @@ pub fn hash_password(output: &Output, password: Option<String>, algorithm: Algor
         Algorithm::Argon2id => PasswordHash::argon2id(bytes, chance),
     };
     let (hash, _) = hash.rabbitmq_form();
-    match output.format {
-        Format::Json => println!("{}", json!({ "message": hash })),
-        Format::Table | Format::Csv => println!("{hash}"),
-    }
+    output.print_one(&hash);
     Ok(())
 }

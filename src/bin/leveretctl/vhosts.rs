@@ -16,7 +16,7 @@ const VHOSTS: [Column; 5] = [
 ];
 
 /// What is said of a virtual host.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct VhostOptions {
     #[arg(long)]
     description: Option<String>,
@@ -86,8 +86,7 @@ pub fn update(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -
 pub fn set_tags(api: &Api, output: &Output, vhost: &str, tags: &[String]) -> Result<(), Failure> {
     output.announce(format_args!("Setting tags for virtual host \"{vhost}\" to [{}] ...", tags.join(", ")));
     let known = find(api, vhost)?;
-    let nothing = VhostOptions { description: None, tags: None, default_queue_type: None };
-    let mut body = nothing.body(&known);
+    let mut body = VhostOptions::default().body(&known);
     body["tags"] = json!(tags);
     api.put(&path(vhost), &body)
 }
@@ -96,8 +95,7 @@ pub fn trace(api: &Api, output: &Output, vhost: &str, on: bool) -> Result<(), Fa
     let (doing, done) = if on { ("Starting", "enabled") } else { ("Stopping", "disabled") };
     output.announce(format_args!("{doing} tracing for vhost \"{vhost}\" ..."));
     let known = find(api, vhost)?;
-    let nothing = VhostOptions { description: None, tags: None, default_queue_type: None };
-    let mut body = nothing.body(&known);
+    let mut body = VhostOptions::default().body(&known);
     body["tracing"] = json!(on);
     api.put(&path(vhost), &body)?;
     output.say(format_args!("Trace {done} for vhost {vhost}"));
