@@ -120,6 +120,28 @@ fn a_hash_that_would_cost_too_much_is_none() {
 }
 
 #[test]
+fn a_salt_and_a_tag_have_a_shortest_and_a_longest() {
+    let line = |salt: usize, tag: usize| {
+        let [salt, tag] = [salt, tag].map(|length| STANDARD_NO_PAD.encode(vec![7; length]));
+        format!("$argon2id$v=19$m=8,t=1,p=1${salt}${tag}")
+    };
+    for salt in [SALT_BYTES_MIN, SALT_OR_TAG_BYTES_MAX] {
+        for tag in [TAG_BYTES_MIN, SALT_OR_TAG_BYTES_MAX] {
+            let hash = PasswordHash::parse(&line(salt, tag)).unwrap_or_else(|| panic!("{salt} {tag}"));
+            assert!(!hash.is_of(b"right"), "{salt} {tag}");
+        }
+    }
+    for (salt, tag) in [
+        (SALT_BYTES_MIN - 1, TAG_BYTES_MIN),
+        (SALT_BYTES_MIN, TAG_BYTES_MIN - 1),
+        (SALT_OR_TAG_BYTES_MAX + 1, TAG_BYTES_MIN),
+        (SALT_BYTES_MIN, SALT_OR_TAG_BYTES_MAX + 1),
+    ] {
+        assert!(PasswordHash::parse(&line(salt, tag)).is_none(), "{salt} {tag}");
+    }
+}
+
+#[test]
 fn what_is_no_hash_is_none() {
     let lines = [
         "",
