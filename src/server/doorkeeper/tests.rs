@@ -1,7 +1,7 @@
 //! Who is let in, who waits for how long, and what is known: on a clock that the test moves, with a checker that it steps.
 
 use super::known::{KNOWN_FOR_MS, KNOWN_MAX};
-use super::waiting::PLACES_MAX;
+use super::waiting::{ASKERS_MAX, Asker, PLACES_MAX, Question, Waiting};
 use super::*;
 use crate::broker::ConnectionId;
 use crate::connection::{Credentials, Mechanism};
@@ -230,6 +230,27 @@ fn when_too_many_wait_the_longest_line_gets_shorter() {
     assert_eq!(door.steps()[..3], ["0", "1", "right"]);
     assert_eq!(door.verdicts().len(), PLACES_MAX + 1);
     assert_eq!(door.keeper.state.borrow().waiting.sizes(), (0, 0));
+}
+
+#[test]
+fn no_more_wait_than_there_is_room_for_though_all_ask_the_same() {
+    let mut waiting = Waiting::default();
+    let hash = slow_hash(0);
+    let fingerprint = FingerprintKey::new([7; 32]).fingerprint(b"u", &hash, b"right");
+    let ticket = |serial| LoginTicket { connection: None, serial };
+    let turned_away = |waiting: &mut Waiting, serial| -> Vec<u64> {
+        let (ticket, origin) = (ticket(serial), HERE.parse().unwrap());
+        let (if_right, if_wrong) = (Verdict::Allowed, Refusal::InvalidCredentials);
+        let question = || Question::new(Arc::clone(&hash), Box::default(), Box::default());
+        let askers = waiting.add(fingerprint, Asker { ticket, origin, if_right, if_wrong }, question);
+        askers.into_iter().map(|asker| asker.ticket.serial).collect()
+    };
+    let most = ASKERS_MAX as u64;
+    assert!((0..most).all(|serial| turned_away(&mut waiting, serial).is_empty()));
+    assert_eq!(turned_away(&mut waiting, most), [most], "whoever comes last");
+    waiting.forget(ticket(0));
+    assert_eq!(turned_away(&mut waiting, most), [0; 0], "somebody made room");
+    assert_eq!(turned_away(&mut waiting, most + 1), [most + 1]);
 }
 
 #[test]
