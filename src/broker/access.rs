@@ -271,6 +271,11 @@ impl<S: Store> Broker<S> {
         self.access.permissions(user, self.vhost_key(vhost))
     }
 
+    /// Whether anything restricts a user's routing keys in a vhost.
+    pub fn has_topic_permissions(&self, user: UserId, vhost: VhostId) -> bool {
+        self.access.all_topic_permissions(user, self.vhost_key(vhost)).next().is_some()
+    }
+
     /// Whether a user has any permissions in a vhost.
     pub fn may_enter(&self, user: UserId, vhost: VhostId) -> bool {
         self.permissions(user, vhost).is_some()

@@ -1,7 +1,8 @@
 //! What management may have changed: the commands that AMQP has, and closing a connection.
 //!
 //! A change carries where its answer goes. What lasts is answered when the disk has it; what is refused changed nothing.
-//! Whoever asks for one needs the permissions that AMQP asks for.
+//! Whoever asks for one in a virtual host needs the permissions that AMQP asks for. Whose connections somebody may close is
+//! asked by the path, before it comes here.
 
 use super::Reply;
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};

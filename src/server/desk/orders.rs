@@ -77,7 +77,7 @@ fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
         }
         Order::PermitTopics { place, exchange, write, read, reply } => {
             at(&place, reply, hub.broker_mut(), |broker, user, vhost| {
-                let are_first = broker.snapshot_topic_permissions_of(user, vhost).is_empty();
+                let are_first = !broker.has_topic_permissions(user, vhost);
                 let permissions = TopicPermissions { write, read };
                 broker.set_topic_permissions(user, vhost, exchange, permissions).map(|_| are_first)
             })
