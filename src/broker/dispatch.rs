@@ -3,7 +3,7 @@
 use super::consumer::{Consumer, ConsumerState};
 use super::effects::{Effects, Recipient, Room};
 use super::exchange::QueueId;
-use super::flow::{Given, tell_removed};
+use super::flow::{Departure, Given, tell_removed};
 use super::lifecycle::ConnectionState;
 use super::message::Content;
 use super::queue::{Queue, Taken};
@@ -201,7 +201,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     pub fn open_lane(&mut self, id: QueueId) -> Option<DirectLane> {
         let queue = &self.queues[id.0 as usize];
-        if !queue.backlog.is_empty() {
+        if !queue.backlog.is_empty() || !queue.behaviour.is_plain() {
             return None;
         }
         let consumer_id = queue.gate.line.sole()?;
@@ -281,6 +281,9 @@ impl<S: Store> Broker<S> {
     /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
         self.moves_left = MOVES_PER_PUMP;
+        if !self.dead_letters.is_empty() {
+            self.publish_dead_letters(effects);
+        }
         self.rejoin_drained();
         while self.moves_left > 0 {
             if let Some(key) = self.touched_queues.pop_front() {
@@ -303,7 +306,10 @@ impl<S: Store> Broker<S> {
 
     /// Whether [`pump`](Self::pump) may have something to deliver.
     pub fn has_touched(&self) -> bool {
-        !self.touched_queues.is_empty() || !self.touched_channels.is_empty() || !self.drained_connections.is_empty()
+        !self.touched_queues.is_empty()
+            || !self.touched_channels.is_empty()
+            || !self.drained_connections.is_empty()
+            || !self.dead_letters.is_empty()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
@@ -361,7 +367,7 @@ impl<S: Store> Broker<S> {
             books.delivered(queue, &given);
             if let Some(expired) = expired {
                 left -= 1;
-                self.expired(id, &expired);
+                self.dropped(id, expired, Departure::Expired);
             }
         }
         true
@@ -413,6 +419,7 @@ mod tests {
         }
         fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
         fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+        fn reject(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
         fn cancel_consumer(&mut self, _: Recipient<'_>) {}
     }
 

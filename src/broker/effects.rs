@@ -40,6 +40,9 @@ pub trait Effects {
     /// `basic.ack` to a publisher.
     fn confirm(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool);
 
+    /// `basic.nack` to a publisher: its messages were refused.
+    fn reject(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool);
+
     /// `basic.cancel` to a consumer whose queue is gone, where the client announced that it understands it.
     fn cancel_consumer(&mut self, recipient: Recipient<'_>);
 }

@@ -3,6 +3,7 @@
 use super::Broker;
 use super::effects::Effects;
 use super::exchange::QueueId;
+use super::flow::Departure;
 use super::message::NEVER;
 use super::queue_commands::DeletedQueue;
 use super::store::Store;
@@ -94,7 +95,7 @@ impl<S: Store> Broker<S> {
                 }
                 continue;
             };
-            self.expired(id, &taken);
+            self.dropped(id, taken, Departure::Expired);
             dropped += 1;
         }
         self.schedule_expiry(id);

@@ -27,6 +27,7 @@
 //! | `stalled`, `turns` | consumers that wait for their connection's outbox, or for their channel's prefetch count |
 //! | `pace`, `replenish` | when a consumer that had all it may have is given more |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `dead_letter` | messages on their way to a dead-letter exchange |
 //! | `effects` | what the broker tells the outside |
 //! | `done` | what a command leads to, and when that lasts |
 //! | `definitions` | what of all this outlives a restart, and its return |
@@ -47,6 +48,7 @@ mod census;
 mod channel;
 mod consumer;
 mod consumer_commands;
+mod dead_letter;
 mod definitions;
 mod dispatch;
 mod done;
@@ -111,6 +113,7 @@ pub use vhost::{VhostAttributes, VhostKey, VhostLimits};
 use access::Access;
 use channel::Confirms;
 use consumer::Consumer;
+use dead_letter::DeadLetters;
 use exchange::QueueId;
 use expiry::ExpiryQueue;
 use flow::Books;
@@ -202,6 +205,7 @@ pub struct Broker<S: Store> {
     /// Channels with publishes to confirm.
     touched_confirms: Vec<ChannelKey>,
     replenishing: Replenishing,
+    dead_letters: DeadLetters,
     expiry: ExpiryQueue,
     paging: Paging,
     /// The caller's clock at the start of the turn, in milliseconds.
@@ -237,6 +241,7 @@ impl<S: Store> Broker<S> {
             moves_left: dispatch::MOVES_PER_PUMP,
             touched_confirms: Vec::new(),
             replenishing: Replenishing::default(),
+            dead_letters: DeadLetters::default(),
             expiry: ExpiryQueue::default(),
             paging: Paging::default(),
             now_ms,

@@ -144,6 +144,25 @@ impl<S: Store> Broker<S> {
         self.route_scratch = queues;
     }
 
+    /// Publishes what no client sends. Nobody is told when it is unroutable.
+    #[cold]
+    pub(super) fn publish_internally(
+        &mut self,
+        vhost: VhostId,
+        exchange: ExchangeId,
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) {
+        let mut queues = std::mem::take(&mut self.route_scratch);
+        let target = Target { exchange, extra_keys: &[] };
+        self.route(vhost, target, &publication.content, &mut queues);
+        let mut kept = Kept::default();
+        for &queue in &queues {
+            self.enter(queue, publication, queues.len() == 1, &mut kept, effects);
+        }
+        self.route_scratch = queues;
+    }
+
     /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
     #[cold]
     fn publish_pending(

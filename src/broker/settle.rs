@@ -54,10 +54,13 @@ impl<S: Store> Broker<S> {
         self.await_turns(id);
     }
 
-    /// Settles deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
+    /// Settles deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues, and
+    /// dead letters.
     fn settle_runs(&mut self, id: ChannelId, delivery_tag: u64, departure: Departure) {
         while let Some(run) = self.channel(id).unacknowledged.next_run(delivery_tag) {
-            if self.queue(run.0).deleted {
+            let queue = self.queue(run.0);
+            let are_dead_letters = departure != Departure::Acknowledged && queue.behaviour.dead_letters.is_some();
+            if queue.deleted || are_dead_letters {
                 return;
             }
             let count = self.settled_run(id, delivery_tag, run, departure) as u32;
@@ -90,10 +93,12 @@ impl<S: Store> Broker<S> {
         let Delivered { taken, queue: queue_id, consumer } = delivered;
         if self.queue(queue_id).deleted {
             self.settled_too_late(queue_id);
-        } else if let Some(departure) = departure(outcome) {
-            self.settled(queue_id, &taken, departure);
         } else {
-            self.put_back(queue_id, taken);
+            match outcome {
+                Settlement::Acknowledged => self.settled(queue_id, &taken),
+                Settlement::Discarded => self.settled_dead(queue_id, taken, Departure::Rejected),
+                Settlement::Requeued => self.put_back(queue_id, taken),
+            }
         }
         if let Some(consumer) = consumer {
             self.channels[id.0 as usize].consumer_deliveries -= 1;

@@ -23,6 +23,7 @@ impl Effects for Nobody {
     }
     fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
     fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+    fn reject(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
     fn cancel_consumer(&mut self, _: Recipient<'_>) {}
 }
 
@@ -40,6 +41,7 @@ impl Effects for Takers {
     }
     fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
     fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+    fn reject(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
     fn cancel_consumer(&mut self, _: Recipient<'_>) {}
 }
 

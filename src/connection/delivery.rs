@@ -53,6 +53,12 @@ impl Effects for Outboxes {
         self.method(connection, channel_number, &Method::BasicAck(basic::Ack { delivery_tag, multiple }));
     }
 
+    fn reject(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool) {
+        let requeue = false;
+        let method = Method::BasicNack(basic::Nack { delivery_tag, multiple, requeue });
+        self.method(connection, channel_number, &method);
+    }
+
     fn cancel_consumer(&mut self, recipient: Recipient<'_>) {
         let Recipient { connection, channel_number, consumer_tag } = recipient;
         if self.get(connection).understands_cancel {

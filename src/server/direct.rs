@@ -52,6 +52,10 @@ impl Effects for DirectEffects<'_> {
         }
     }
 
+    fn reject(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool) {
+        self.outboxes.reject(connection, channel_number, delivery_tag, multiple);
+    }
+
     fn confirm(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool) {
         debug_assert_ne!(connection, self.own, "direct commands don't ask for confirms");
         self.outboxes.confirm(connection, channel_number, delivery_tag, multiple);

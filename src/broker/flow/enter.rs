@@ -19,6 +19,8 @@ pub(in crate::broker) struct Kept {
     pub message: Option<MessageRef>,
     /// Where the log has it, once a queue is durable.
     pub position: LogPosition,
+    /// One of them refused it.
+    pub refused: bool,
 }
 
 impl Books {
@@ -41,14 +43,32 @@ impl<S: Store> Broker<S> {
         kept: &mut Kept,
         effects: &mut impl Effects,
     ) {
-        let Publication { content, attributes, .. } = publication;
+        let Publication { content, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
+        if !queue.behaviour.is_plain() {
+            return self.enter_special(id, publication, is_only_queue, kept, effects);
+        }
         queue.ledger.counters.published += 1;
         let handed_over =
             if queue.backlog.is_empty() { self.hand_over(id, content, effects) } else { HandOver::NobodyReady };
         if let HandOver::Done = handed_over {
             return;
         }
+        self.enter_waiting(id, publication, is_only_queue, handed_over, kept, effects);
+    }
+
+    /// Keeps a publish that no consumer without acknowledgements took.
+    #[inline(always)]
+    pub(super) fn enter_waiting(
+        &mut self,
+        id: QueueId,
+        publication: &Publication<'_>,
+        is_only_queue: bool,
+        handed_over: HandOver,
+        kept: &mut Kept,
+        effects: &mut impl Effects,
+    ) {
+        let Publication { content, attributes, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.behaviour.expires_at_ms(attributes.expiration_ms, self.now_ms);
         if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
@@ -58,7 +78,7 @@ impl<S: Store> Broker<S> {
         }
         let mut message = || kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
         if let HandOver::MustBeKept(consumer) = handed_over {
-            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false };
+            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false, returns: 0 };
             return self.hand_over_kept(id, consumer, taken, effects);
         }
         let began_chunk = match is_only_queue && queue.backlog.packs(content) {

@@ -1,6 +1,7 @@
 //! Out of a queue: given to a client, which may be for good, or gone another way.
 
 use super::ledger::Books;
+use crate::broker::dead_letter::Reason;
 use crate::broker::done::count;
 use crate::broker::exchange::QueueId;
 use crate::broker::queue::{Queue, Taken};
@@ -14,6 +15,23 @@ pub(in crate::broker) enum Departure {
     Acknowledged,
     Rejected,
     Expired,
+    /// The queue had as much as it may have.
+    Overflowed,
+    /// It came back too often.
+    LimitReached,
+}
+
+impl Departure {
+    /// Why it is a dead letter, if it is one.
+    fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Acknowledged => None,
+            Self::Rejected => Some(Reason::Rejected),
+            Self::Expired => Some(Reason::Expired),
+            Self::Overflowed => Some(Reason::MaxLength),
+            Self::LimitReached => Some(Reason::DeliveryLimit),
+        }
+    }
 }
 
 /// Messages of a backlog that went to one consumer.
@@ -118,21 +136,32 @@ impl Books {
                 queue.ledger.counters.acknowledged += count as u64;
                 self.totals.acknowledged += count as u64;
             }
-            Departure::Rejected => queue.ledger.dropped += count as u64,
+            Departure::Rejected | Departure::Overflowed | Departure::LimitReached => {
+                queue.ledger.dropped += count as u64;
+            }
             Departure::Expired => queue.ledger.counters.expired += count as u64,
         }
     }
 }
 
 impl<S: Store> Broker<S> {
-    /// A message that was given to a client is settled, and leaves for good.
+    /// A message that was given to a client is acknowledged, and leaves for good.
     #[inline]
-    pub(in crate::broker) fn settled(&mut self, id: QueueId, taken: &Taken, departure: Departure) {
+    pub(in crate::broker) fn settled(&mut self, id: QueueId, taken: &Taken) {
         let Self { queues, books, store, .. } = self;
         let queue = &mut queues[id.0 as usize];
         books.release(queue, 1);
-        books.depart(queue, 1, departure);
+        books.depart(queue, 1, Departure::Acknowledged);
         tell_removed(store, queue.durable_id, taken);
+    }
+
+    /// A message that was given to a client leaves for good without having been acknowledged.
+    pub(in crate::broker) fn settled_dead(&mut self, id: QueueId, taken: Taken, departure: Departure) {
+        let Self { queues, books, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        books.release(queue, 1);
+        books.depart(queue, 1, departure);
+        self.depart_dead(id, taken, departure);
     }
 
     /// As [`settled`](Self::settled), for the next run of a channel's deliveries up to `delivery_tag`. Says how many those
@@ -175,13 +204,22 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// A message that was taken off a backlog turned out to be expired.
-    pub(in crate::broker) fn expired(&mut self, id: QueueId, taken: &Taken) {
-        let Self { queues, books, store, .. } = self;
+    /// A message that was taken off a backlog leaves for good: it is expired, or too much.
+    pub(in crate::broker) fn dropped(&mut self, id: QueueId, taken: Taken, departure: Departure) {
+        let Self { queues, books, .. } = self;
         let queue = &mut queues[id.0 as usize];
         books.ready -= 1;
-        books.depart(queue, 1, Departure::Expired);
-        tell_removed(store, queue.durable_id, taken);
+        books.depart(queue, 1, departure);
+        self.depart_dead(id, taken, departure);
+    }
+
+    /// A message that was counted out of its queue is removed at once, or when it was published as a dead letter.
+    fn depart_dead(&mut self, id: QueueId, taken: Taken, departure: Departure) {
+        let queue = &self.queues[id.0 as usize];
+        match (&queue.behaviour.dead_letters, departure.reason()) {
+            (Some(_), Some(reason)) => self.dead_letter(id, taken, reason),
+            _ => tell_removed(&mut self.store, queue.durable_id, &taken),
+        }
     }
 
     /// Drops a queue's waiting messages, and says how many.

@@ -18,11 +18,13 @@
 //! |---|---|
 //! | `enter` | publishes, what is put back, what a restart brings back |
 //! | `leave` | what is given to clients, and every way out for good |
+//! | `special` | what queues do that are not plain, before and after a message enters |
 //! | `ledger` | the counts of a queue and of all of them, and how they add up |
 
 mod enter;
 mod leave;
 mod ledger;
+mod special;
 #[cfg(test)]
 mod tests;
 

@@ -4,20 +4,25 @@
 //! and this version does not are refused rather than ignored. Those that ask how a queue is kept or on which node, like
 //! `x-queue-mode` and `x-queue-leader-locator`, are taken: here there is one way and one node.
 
+use super::wishes::{Overflow, QueueKind, Wishes};
 use crate::broker::equivalence::{integer, type_name};
-use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 use std::fmt::Display;
 
 /// Longest time to live or expiry, in milliseconds: ten years, RabbitMQ's limit.
 pub const EXPIRY_MAX_MS: u64 = 315_360_000_000;
 
 /// The arguments that change what the broker does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QueueArguments {
-    /// `x-message-ttl`
-    pub message_ttl_ms: Option<u64>,
-    /// `x-expires`: the queue goes when it was unused for so long.
-    pub expires_ms: Option<u64>,
+    /// `x-queue-type`
+    pub kind: QueueKind,
+    /// What a policy may ask for as well.
+    pub wishes: Wishes,
+    /// `x-max-priority`
+    pub max_priority: Option<u8>,
+    /// `x-single-active-consumer`
+    pub single_active_consumer: bool,
 }
 
 /// Arguments whose difference makes a redeclaration inequivalent; all others are not compared.
@@ -38,17 +43,7 @@ pub const COMPARED: [&str; 13] = [
 ];
 
 /// Known to RabbitMQ's classic queues, not honoured yet.
-const UNSUPPORTED: [&str; 9] = [
-    "x-consumer-timeout",
-    "x-name-prefix",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-overflow",
-    "x-max-priority",
-    "x-single-active-consumer",
-];
+const UNSUPPORTED: [&str; 2] = ["x-consumer-timeout", "x-name-prefix"];
 
 /// Known to other queue types only.
 const OF_OTHER_TYPES: [&str; 14] = [
@@ -71,13 +66,24 @@ const OF_OTHER_TYPES: [&str; 14] = [
 /// Reads the arguments of a classic queue's declaration.
 pub fn parse(arguments: &FieldTable, queue: &str, vhost: &str) -> Result<QueueArguments, AmqpError> {
     let check = Check { arguments, queue, vhost };
-    check.queue_type()?;
-    let settings = QueueArguments {
-        message_ttl_ms: check.bounded_integer("x-message-ttl", 0, EXPIRY_MAX_MS)?,
-        expires_ms: check.bounded_integer("x-expires", 1, EXPIRY_MAX_MS)?,
+    let kind = check.queue_type()?;
+    let message_ttl_ms = check.bounded_integer("x-message-ttl", 0, EXPIRY_MAX_MS)?;
+    let expires_ms = check.bounded_integer("x-expires", 1, EXPIRY_MAX_MS)?;
+    check.others(kind)?;
+    let short_string = |argument| Ok(check.long_string(argument)?.map(ShortString::truncated));
+    let wishes = Wishes {
+        message_ttl_ms,
+        expires_ms,
+        max_length: check.bounded_integer("x-max-length", 0, u64::MAX)?,
+        max_length_bytes: check.bounded_integer("x-max-length-bytes", 0, u64::MAX)?,
+        overflow: check.long_string("x-overflow")?.and_then(Overflow::from_name),
+        dead_letter_exchange: short_string("x-dead-letter-exchange")?,
+        dead_letter_routing_key: short_string("x-dead-letter-routing-key")?,
+        ..Wishes::default()
     };
-    check.others()?;
-    Ok(settings)
+    let max_priority = check.bounded_integer("x-max-priority", 0, u64::from(u8::MAX))?.map(|most| most as u8);
+    let single_active_consumer = matches!(arguments.get(b"x-single-active-consumer"), Some(FieldValue::Boolean(true)));
+    Ok(QueueArguments { kind, wishes, max_priority, single_active_consumer })
 }
 
 /// Reads the arguments of a queue that is there already, as far as this version takes them; and what it would say to a
@@ -88,11 +94,12 @@ pub fn understood(arguments: &FieldTable, queue: &str, vhost: &str) -> (QueueArg
         Err(refusal) => refusal,
     };
     let check = Check { arguments, queue, vhost };
-    let settings = QueueArguments {
+    let wishes = Wishes {
         message_ttl_ms: check.bounded_integer("x-message-ttl", 0, EXPIRY_MAX_MS).unwrap_or_default(),
         expires_ms: check.bounded_integer("x-expires", 1, EXPIRY_MAX_MS).unwrap_or_default(),
+        ..Wishes::default()
     };
-    (settings, Some(refusal))
+    (QueueArguments { wishes, ..QueueArguments::default() }, Some(refusal))
 }
 
 struct Check<'a> {
@@ -121,13 +128,12 @@ impl Check<'_> {
         AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
     }
 
-    fn queue_type(&self) -> Result<(), AmqpError> {
+    fn queue_type(&self) -> Result<QueueKind, AmqpError> {
         let Self { queue, vhost, .. } = self;
         match self.long_string("x-queue-type")? {
-            None | Some(b"classic") => Ok(()),
-            Some(known @ (b"quorum" | b"stream")) => {
-                Err(unsupported_type(&String::from_utf8_lossy(known), queue, vhost))
-            }
+            None => Ok(QueueKind::Classic),
+            Some(known) if let Some(kind) = QueueKind::from_name(known) => Ok(kind),
+            Some(known @ b"stream") => Err(unsupported_type(&String::from_utf8_lossy(known), queue, vhost)),
             Some(other) => {
                 let reason = format!("\"unsupported queue type '{}'\"", String::from_utf8_lossy(other));
                 Err(self.invalid("x-queue-type", reason))
@@ -135,7 +141,7 @@ impl Check<'_> {
         }
     }
 
-    fn others(&self) -> Result<(), AmqpError> {
+    fn others(&self, kind: QueueKind) -> Result<(), AmqpError> {
         self.bounded_integer("x-max-length", 0, u64::MAX)?;
         self.bounded_integer("x-max-length-bytes", 0, u64::MAX)?;
         self.max_priority()?;
@@ -148,14 +154,14 @@ impl Check<'_> {
             None | Some(FieldValue::Boolean(_)) => {}
             Some(other) => return Err(self.unacceptable_type("x-single-active-consumer", other)),
         }
-        self.supported()
+        self.supported(kind)
     }
 
     /// What a well-formed argument may still not be.
-    fn supported(&self) -> Result<(), AmqpError> {
+    fn supported(&self, kind: QueueKind) -> Result<(), AmqpError> {
         let Self { queue, vhost, .. } = self;
         for argument in OF_OTHER_TYPES {
-            if self.arguments.get(argument.as_bytes()).is_some() {
+            if kind == QueueKind::Classic && self.arguments.get(argument.as_bytes()).is_some() {
                 return Err(self.refused(format!(
                     "invalid arg '{argument}' for queue '{queue}' in vhost '{vhost}' of queue type rabbit_classic_queue"
                 )));
@@ -164,8 +170,6 @@ impl Check<'_> {
         for argument in UNSUPPORTED {
             match self.arguments.get(argument.as_bytes()) {
                 None => {}
-                // Saying that there is one active consumer at a time is what is not supported; denying it is.
-                Some(FieldValue::Boolean(false)) if argument == "x-single-active-consumer" => {}
                 Some(_) => {
                     return Err(self.refused(format!(
                         "arg '{argument}' for queue '{queue}' in vhost '{vhost}' is not supported by this version"

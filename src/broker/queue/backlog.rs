@@ -34,6 +34,8 @@ pub struct Taken {
     pub sequence: u64,
     /// It was given to a consumer before.
     pub redelivered: bool,
+    /// How often it came back in a way that is counted.
+    pub returns: u32,
 }
 
 /// Which messages may leave memory.
@@ -138,13 +140,13 @@ impl Backlog {
         }
         let Waiting { message, sequence, expires_at_ms } = self.head.pop()?;
         self.ring_length -= 1;
-        Some(Taken { message, expires_at_ms, sequence, redelivered: sequence < self.redelivered_below })
+        Some(Taken { message, expires_at_ms, sequence, redelivered: sequence < self.redelivered_below, returns: 0 })
     }
 
     #[cold]
     fn pop_returned(&mut self) -> Option<Taken> {
         let (sequence, Waiting { message, expires_at_ms, .. }) = self.returned.pop_first()?;
-        Some(Taken { message, expires_at_ms, sequence, redelivered: true })
+        Some(Taken { message, expires_at_ms, sequence, redelivered: true, returns: 0 })
     }
 
     /// Returns a taken message to its place.

@@ -20,15 +20,17 @@ mod line;
 mod packed;
 mod paged;
 mod waiting;
+mod wishes;
 
 pub use arguments::{COMPARED, QueueArguments};
 pub use backlog::{Backlog, PageOut, Taken};
-pub use behaviour::Behaviour;
+pub use behaviour::{Behaviour, DeadLettering, Limits};
 pub use drain::Drain;
 pub use gate::Gate;
 pub use line::Line;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
+pub use wishes::{DeadLetterStrategy, Overflow, QueueKind, Wishes};
 
 use super::exchange::QueueId;
 use super::flow::Ledger;
@@ -52,6 +54,8 @@ pub struct Queue {
     /// Tells it from an earlier queue of the same name or slot.
     pub serial: u64,
     pub properties: QueueProperties,
+    /// What its arguments ask for, for when a policy changes what it does.
+    pub arguments: QueueArguments,
     pub behaviour: Behaviour,
     /// What the log calls it; `None` for a queue that doesn't survive a restart.
     pub durable_id: Option<DurableQueueId>,
@@ -88,7 +92,8 @@ impl Queue {
         Self {
             serial,
             properties,
-            behaviour: Behaviour::of(&arguments),
+            behaviour: Behaviour::of(&arguments, &Wishes::default(), &Wishes::default()),
+            arguments,
             durable_id,
             backlog: Backlog::default(),
             ledger: Ledger::default(),
