@@ -5,7 +5,7 @@
 //! | [`frame`] | where a frame begins and ends, and which can never be right |
 //! | [`method`] | every method and its arguments |
 //! | [`properties`] | content headers and the properties of messages |
-//! | [`field_table`] | tables: owned, and [viewed](TableRef) where they lie |
+//! | [`field_table`] | tables: owned, [viewed](TableRef) where they lie, [written](TableWriter) entry by entry |
 //! | [`decoder`], [`encoder`] | primitive values, read within bounds and written |
 //! | [`error`], [`reply_code`] | what a command can fail with |
 //!
@@ -24,6 +24,7 @@ pub mod properties;
 pub mod reply_code;
 pub mod short_string;
 mod table_ref;
+mod table_writer;
 
 pub use decoder::DecodeError;
 pub use error::{AmqpError, ErrorScope};
@@ -33,6 +34,7 @@ pub use method::{Method, MethodError};
 pub use properties::{BasicProperties, ContentHeader, PropertiesRef};
 pub use reply_code::ReplyCode;
 pub use short_string::ShortString;
+pub use table_writer::TableWriter;
 
 #[cfg(test)]
 mod tests;

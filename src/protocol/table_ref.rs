@@ -54,6 +54,17 @@ impl<'a> TableRef<'a> {
         std::iter::from_fn(move || (!reader.is_empty()).then(|| read_entry(&mut reader).expect(VALIDATED)))
     }
 
+    /// The entries with the bytes that each of them is, name and tag included.
+    #[inline]
+    pub fn entries(&self) -> impl Iterator<Item = (&'a [u8], FieldValueRef<'a>, &'a [u8])> + use<'a> {
+        let mut reader = Reader::new(self.entries);
+        std::iter::from_fn(move || {
+            let before = reader.rest();
+            let (name, value) = (!before.is_empty()).then(|| read_entry(&mut reader).expect(VALIDATED))?;
+            Some((name, value, &before[..before.len() - reader.rest().len()]))
+        })
+    }
+
     /// The first entry of that name: RabbitMQ keeps the first of duplicate keys.
     #[inline]
     pub fn get(&self, name: &[u8]) -> Option<FieldValueRef<'a>> {
@@ -74,6 +85,11 @@ impl<'a> TableRef<'a> {
 }
 
 impl<'a> ArrayRef<'a> {
+    /// In bytes, of all values.
+    pub fn size_bytes(&self) -> usize {
+        self.values.len()
+    }
+
     /// The values in order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = FieldValueRef<'a>> + use<'a> {
