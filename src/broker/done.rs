@@ -30,7 +30,7 @@ pub(super) fn count(number: usize) -> u32 {
 mod tests {
     use super::*;
     use crate::broker::message::Content;
-    use crate::broker::store::{Definition, DurableQueueId, Log, MemoryStore, PageId, Pages, Route};
+    use crate::broker::store::{Definition, DurableQueueId, Log, MemoryStore, PageId, Pages, Returns, Route};
     use crate::broker::testing::{self, Nobody, settings};
     use crate::broker::{Broker, ConnectionId, ConsumeRequest, DeclareRequest};
     use crate::protocol::FieldTable;
@@ -56,6 +56,9 @@ mod tests {
         fn removed(&mut self, _: DurableQueueId, _: u64) {}
         fn removed_range(&mut self, _: DurableQueueId, _: u64, _: u64) {}
         fn purged(&mut self, _: DurableQueueId, _: u64) -> LogPosition {
+            self.append()
+        }
+        fn returned(&mut self, _: DurableQueueId, _: u64, _: Returns) -> LogPosition {
             self.append()
         }
         fn everything(&mut self) -> LogPosition {

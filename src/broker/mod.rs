@@ -75,6 +75,7 @@ pub mod queue;
 mod queue_commands;
 mod replenish;
 mod resolve;
+mod returns;
 mod settle;
 pub mod snapshot;
 mod stalled;

@@ -8,6 +8,7 @@
 use super::exchange::ExchangeKind;
 pub use super::keys::VhostId;
 use super::message::Content;
+pub use super::returns::Returns;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -194,6 +195,9 @@ pub trait Log {
     /// All messages of a durable queue at or below `up_to` left it for good.
     fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition;
 
+    /// A message of a durable queue came back to it, and how often it has by now.
+    fn returned(&mut self, queue: DurableQueueId, sequence: u64, returns: Returns) -> LogPosition;
+
     /// The position at which all that was told so far is durable, removals among it.
     fn everything(&mut self) -> LogPosition;
 
@@ -265,6 +269,10 @@ impl Log for MemoryStore {
 
     #[inline]
     fn purged(&mut self, _queue: DurableQueueId, _up_to: u64) -> LogPosition {
+        LogPosition(0)
+    }
+
+    fn returned(&mut self, _queue: DurableQueueId, _sequence: u64, _returns: Returns) -> LogPosition {
         LogPosition(0)
     }
 

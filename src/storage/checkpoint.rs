@@ -15,6 +15,7 @@
 //! 112  body crc u32
 //! 116  crc of the 116 bytes before
 //! 120  configuration │ highest queue number │ definitions │ segments │ queues: number, next sequence, runs of live messages
+//!     │ a record for each live message that came back
 //! ```
 //! The newest two are kept. A segment is freed only when neither needs it, so that the older one is worth as much when
 //! the newest turns out to be damaged. A checkpoint holds no message: it names segment and sequence of every live one.
@@ -25,7 +26,7 @@ use super::disk::Disk;
 use super::error::StorageError;
 use super::live_set::{LiveSet, Run};
 use super::log_writer::LogWriter;
-use super::record::{Record, read_record};
+use super::record::{Record, put_returned, read_record};
 use super::segment::{FILE_NUMBER_MAX, FreeSegment, SEGMENT_HEADER_BYTES, SegmentNumber};
 use super::sequences::Sequences;
 use super::state::{SegmentUse, State};
@@ -139,7 +140,7 @@ fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
     let queues = state.queues_in_order();
     put_varint(&mut out, queues.len() as u64);
     let mut runs = Vec::new();
-    for (id, queue) in queues {
+    for &(id, queue) in &queues {
         runs.clear();
         queue.live.for_each_run(|run| runs.push(run));
         put_varint(&mut out, id.0);
@@ -152,6 +153,9 @@ fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
             put_varint(&mut out, *segment);
             next = first + length;
         }
+    }
+    for (id, queue) in queues {
+        queue.returns.iter().for_each(|(sequence, returns)| put_returned(&mut out, id, *sequence, *returns));
     }
     let body_crc = crc32c::crc32c(&out[CHECKPOINT_HEADER_BYTES..]);
     let body_length = (out.len() - CHECKPOINT_HEADER_BYTES) as u64;
@@ -241,7 +245,13 @@ fn decode_state(mut cursor: Cursor<'_>) -> Option<State> {
         queue.live = live;
         queue.next_sequence = next_sequence;
     }
-    cursor.is_empty().then_some(state)
+    while !cursor.is_empty() {
+        match read_record(&mut cursor).ok()? {
+            Record::Returned { queue, sequence, returns } => state.returned(queue, sequence, returns),
+            _ => return None,
+        }
+    }
+    Some(state)
 }
 
 impl<D: Disk> LogWriter<D> {

@@ -15,7 +15,7 @@ use super::error::StorageError;
 use super::page_queue::PageQueue;
 use super::{LogOptions, record};
 use crate::broker::message::Content;
-use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, PageId, Pages, Route};
+use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, PageId, Pages, Returns, Route};
 use std::collections::VecDeque;
 
 /// Buffers kept for batches to come.
@@ -360,6 +360,10 @@ impl Log for LogStore {
 
     fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition {
         self.put_other(|open| record::put_purged(open, queue, up_to))
+    }
+
+    fn returned(&mut self, queue: DurableQueueId, sequence: u64, returns: Returns) -> LogPosition {
+        self.put_other(|open| record::put_returned(open, queue, sequence, returns))
     }
 
     fn everything(&mut self) -> LogPosition {

@@ -8,6 +8,7 @@
 //! removed     │ queue │ (gap since the last one's end, length − 1) … to the end     ranges of sequences, ascending
 //! purged      │ queue │ up to
 //! delivered   │ queue │ below                    messages below may have been delivered; in the batch of a clean stop
+//! returned    │ queue │ sequence │ how often the message came back │ how often of those delivering it failed
 //! definition  │ one kind for each of them: see [`definition_record`](super::definition_record)
 //! ```
 //! Fixed numbers are little-endian, all others [varints](crate::varint). A message that goes to many queues is one
@@ -18,7 +19,7 @@
 use super::definition_record::decode_definition;
 pub use super::definition_record::{put_bound, put_definition};
 use crate::broker::message::Content;
-use crate::broker::store::{Definition, DurableQueueId, Route};
+use crate::broker::store::{Definition, DurableQueueId, Returns, Route};
 use crate::varint::{Cursor, put_varint};
 
 /// Smallest content header frame: frame header, class, weight, body size, flags, frame end.
@@ -40,6 +41,7 @@ pub(super) mod kind {
     pub const BOUND: u8 = 8;
     pub const UNBOUND: u8 = 9;
     pub const DELIVERED: u8 = 10;
+    pub const RETURNED: u8 = 11;
     pub const VHOST_DECLARED: u8 = 12;
     pub const VHOST_DELETED: u8 = 13;
     pub const USER_DECLARED: u8 = 16;
@@ -61,6 +63,7 @@ pub enum Record<'a> {
     Removed { queue: DurableQueueId, ranges: Ranges<'a> },
     Purged { queue: DurableQueueId, up_to: u64 },
     Delivered { queue: DurableQueueId, below: u64 },
+    Returned { queue: DurableQueueId, sequence: u64, returns: Returns },
     Definition(Definition),
 }
 
@@ -200,6 +203,14 @@ pub fn put_delivered(out: &mut Vec<u8>, queue: DurableQueueId, below: u64) {
     end(out, start);
 }
 
+pub fn put_returned(out: &mut Vec<u8>, queue: DurableQueueId, sequence: u64, returns: Returns) {
+    let start = begin(out, kind::RETURNED);
+    for number in [queue.0, sequence, u64::from(returns.times()), u64::from(returns.failed())] {
+        put_varint(out, number);
+    }
+    end(out, start);
+}
+
 /// Takes the next record off `bytes`.
 #[inline]
 pub fn read_record<'a>(bytes: &mut Cursor<'a>) -> Result<Record<'a>, BadRecord> {
@@ -225,6 +236,11 @@ fn decode(content: &[u8]) -> Option<Record<'_>> {
         }
         kind::PURGED => Record::Purged { queue: DurableQueueId(cursor.varint()?), up_to: cursor.varint()? },
         kind::DELIVERED => Record::Delivered { queue: DurableQueueId(cursor.varint()?), below: cursor.varint()? },
+        kind::RETURNED => Record::Returned {
+            queue: DurableQueueId(cursor.varint()?),
+            sequence: cursor.varint()?,
+            returns: Returns::new(cursor.varint()?, cursor.varint()?),
+        },
         _ => Record::Definition(decode_definition(kind, &mut cursor)?),
     };
     cursor.is_empty().then_some(record)

@@ -33,7 +33,7 @@ fn walk(bytes: &[u8]) -> usize {
                 enqueue.routes.for_each(drop);
             }
             Ok(Record::Removed { ranges, .. }) => ranges.for_each(|(first, last)| assert!(first <= last)),
-            Ok(Record::Purged { .. } | Record::Delivered { .. } | Record::Definition(_)) => {}
+            Ok(Record::Purged { .. } | Record::Delivered { .. } | Record::Returned { .. } | Record::Definition(_)) => {}
             Err(BadRecord) => break,
         }
         records += 1;
@@ -76,6 +76,19 @@ fn a_mark_of_what_was_delivered_comes_back() {
     put_delivered(&mut out, DurableQueueId(300), u64::MAX);
     let read = read_record(&mut Cursor::new(&out));
     assert!(matches!(read, Ok(Record::Delivered { queue: DurableQueueId(300), below: u64::MAX })), "{read:?}");
+}
+
+#[test]
+fn how_often_a_message_came_back_comes_back() {
+    let told = Returns::new(300, 7);
+    let mut out = Vec::new();
+    put_returned(&mut out, DurableQueueId(300), u64::MAX, told);
+    let mut bytes = Cursor::new(&out);
+    let read = read_record(&mut bytes);
+    let Ok(Record::Returned { queue: DurableQueueId(300), sequence: u64::MAX, returns }) = read else {
+        panic!("{read:?}")
+    };
+    assert_eq!((returns, bytes.is_empty()), (told, true));
 }
 
 fn definitions() -> Vec<Definition> {

@@ -22,7 +22,7 @@ use super::sequences::Sequences;
 use super::state::{QueueState, State};
 use super::tail::Tail;
 use super::{ClusterId, FolderIds, LogOptions};
-use crate::broker::store::{Definition, DurableQueueId, LogPosition};
+use crate::broker::store::{Definition, DurableQueueId, LogPosition, Returns};
 use std::collections::BTreeMap;
 
 /// Nobody knows which start opened the folder last: it may have delivered without a word in the log.
@@ -64,7 +64,7 @@ impl<D: Disk> Recovered<D> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecoveredQueue {
     pub id: DurableQueueId,
     /// One more than the highest sequence that was ever logged.
@@ -73,6 +73,8 @@ pub struct RecoveredQueue {
     pub messages: u64,
     /// Messages below this sequence may have been delivered before.
     pub delivered_below: u64,
+    /// How often messages came back, by sequence.
+    pub returns: BTreeMap<u64, Returns>,
 }
 
 /// What the writer goes on from.
@@ -147,6 +149,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
         next_sequence: queue.next_sequence,
         messages: queue.live.len(),
         delivered_below: if clean { delivered.get(id).copied().unwrap_or(0) } else { queue.next_sequence },
+        returns: queue.returns.clone(),
     };
     let queues = queues.iter().map(queue).collect();
     let definitions = state.definitions().collect();

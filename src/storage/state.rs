@@ -9,7 +9,9 @@ use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_
 use super::segment::SegmentNumber;
 use super::who_may::WhoMay;
 use crate::broker::exchange::canonical;
-use crate::broker::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, VhostDefinition, VhostId};
+use crate::broker::store::{
+    Definition, DurableBinding, DurableDestination, DurableQueueId, Returns, VhostDefinition, VhostId,
+};
 use crate::protocol::ShortString;
 use crate::varint::Cursor;
 use hashbrown::HashMap;
@@ -23,6 +25,8 @@ pub struct QueueState {
     pub live: LiveSet,
     /// One more than the highest sequence that was logged.
     pub next_sequence: u64,
+    /// How often live messages came back, by sequence; nothing of those that never did.
+    pub returns: BTreeMap<u64, Returns>,
 }
 
 impl QueueState {
@@ -130,6 +134,7 @@ impl State {
                 }
             }
             Record::Purged { queue, up_to } => self.remove_range(queue, 0, up_to),
+            Record::Returned { queue, sequence, returns } => self.returned(queue, sequence, returns),
             Record::Definition(definition) => self.define(definition),
             // Those are for the start that reads them; enqueues were applied by the caller.
             Record::Delivered { .. } | Record::Enqueue(_) => {}
@@ -166,6 +171,20 @@ impl State {
     fn remove_range(&mut self, queue: DurableQueueId, first: u64, last: u64) {
         if let Some(queue) = self.queues.get_mut(&queue) {
             queue.live.remove_range(first, last, |segment, count| release(&mut self.segments, segment, count));
+            if !queue.returns.is_empty() {
+                while let Some((&sequence, _)) = queue.returns.range(first..=last).next() {
+                    queue.returns.remove(&sequence);
+                }
+            }
+        }
+    }
+
+    /// A message that is gone has no count either, whatever the order in which the log says so.
+    pub(super) fn returned(&mut self, queue: DurableQueueId, sequence: u64, returns: Returns) {
+        if let Some(queue) = self.queues.get_mut(&queue)
+            && queue.live.segment_of(sequence).is_some()
+        {
+            queue.returns.insert(sequence, returns);
         }
     }
 
@@ -222,7 +241,12 @@ impl State {
                 match self.queues.get_mut(&id) {
                     Some(queue) => queue.definition = definition,
                     None => {
-                        let queue = QueueState { definition, live: LiveSet::default(), next_sequence: 0 };
+                        let queue = QueueState {
+                            definition,
+                            live: LiveSet::default(),
+                            next_sequence: 0,
+                            returns: BTreeMap::new(),
+                        };
                         self.queues.insert(id, queue);
                     }
                 }

@@ -10,7 +10,7 @@
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::NEVER;
 use leveret::broker::message::{Attributes, Content, MessageRef};
-use leveret::broker::store::{Definition, DurableQueueId, Log as _, LogPosition, Route, VhostId};
+use leveret::broker::store::{Definition, DurableQueueId, Log as _, LogPosition, Returns, Route, VhostId};
 use leveret::protocol::FieldTable;
 use leveret::storage::disk::Disk;
 use leveret::storage::recovery::Resume;
@@ -92,6 +92,8 @@ pub struct Told {
     pub expires_at_ms: Option<u64>,
     pub position: LogPosition,
     pub removed: bool,
+    /// How often it came back, and where the log says so, the latest last.
+    pub returns: Vec<(Returns, LogPosition)>,
 }
 
 #[derive(Clone, Default)]
@@ -206,6 +208,7 @@ pub struct FoundMessage {
     pub sequence: u64,
     pub message: MessageRef,
     pub expires_at_ms: Option<u64>,
+    pub returns: Returns,
 }
 
 /// Recovers, and loads every message at once.
@@ -219,7 +222,11 @@ pub fn recover_all(
     let Recovered { definitions, queues, clean, last_position, warnings, resume, max_queue_id, loader } = recovered;
     let mut messages = load_all(loader)?;
     let queues = queues.into_iter().map(|queue| {
-        let messages = messages.remove(&queue.id).unwrap_or_default();
+        let mut messages = messages.remove(&queue.id).unwrap_or_default();
+        for (sequence, returns) in &queue.returns {
+            let of = messages.iter_mut().find(|message| message.sequence == *sequence);
+            of.expect("only messages that are there came back").returns = *returns;
+        }
         assert_eq!(messages.len() as u64, queue.messages, "as many as were announced");
         let RecoveredQueue { id, next_sequence, delivered_below, .. } = queue;
         FoundQueue { id, next_sequence, delivered_below, messages }
@@ -271,6 +278,7 @@ impl Pages {
         of_queue.messages.extend(unpacked.into_iter().map(|unpacked| FoundMessage {
             sequence: unpacked.sequence,
             expires_at_ms: (unpacked.expires_at_ms != NEVER).then_some(unpacked.expires_at_ms),
+            returns: Returns::default(),
             message: unpacked.message,
         }));
     }
@@ -325,7 +333,7 @@ impl Model {
             let expires_at_ms = number.is_multiple_of(3).then_some(number * 1000);
             let route = Route { queue: queue(to), sequence: *sequence, expires_at_ms };
             position = log.store.enqueued(route, &stored.content(), stored.attributes().priority, position);
-            let told = Told { number, length, expires_at_ms, position, removed: false };
+            let told = Told { number, length, expires_at_ms, position, removed: false, returns: Vec::new() };
             self.messages.insert((to, *sequence), told);
             *sequence += 1;
         }
@@ -336,6 +344,14 @@ impl Model {
         if let Some(told) = self.messages.get_mut(&(of, sequence)).filter(|told| !told.removed) {
             told.removed = true;
             log.store.removed(queue(of), sequence);
+        }
+    }
+
+    /// A message comes back to its queue.
+    pub fn give_back(&mut self, log: &mut Log, of: u64, sequence: u64, failed: bool) {
+        if let Some(told) = self.messages.get_mut(&(of, sequence)).filter(|told| !told.removed) {
+            let returns = told.returns.last().map_or(Returns::default(), |(returns, _)| *returns).once_more(failed);
+            told.returns.push((returns, log.store.returned(queue(of), sequence, returns)));
         }
     }
 
@@ -377,6 +393,14 @@ impl Model {
             assert_eq!(recovered.message.content(), expected.content(), "{key:?} is not whole");
             assert_eq!(recovered.message.attributes().priority, expected.attributes().priority);
             assert_eq!(recovered.expires_at_ms, told.expires_at_ms);
+            let counts = told.returns.iter().map(|(returns, _)| *returns);
+            assert!(recovered.returns == Returns::default() || counts.clone().any(|of| of == recovered.returns));
+            let is_certain = |position: &LogPosition| *position <= self.durable || after_clean_stop;
+            let certain = told.returns.iter().filter(|(_, position)| is_certain(position));
+            assert!(
+                certain.map(|(of, _)| *of).max().unwrap_or_default() <= recovered.returns,
+                "{key:?} came back oftener"
+            );
             assert!(!(after_clean_stop && told.removed), "{key:?} was removed before a clean stop");
         }
         for (key, told) in &self.messages {
@@ -404,6 +428,12 @@ impl Model {
         for told in self.messages.values_mut() {
             told.removed = false;
             told.position = LogPosition::default();
+        }
+        for of in &found.queues {
+            for recovered in &of.messages {
+                let told = self.messages.get_mut(&(of.id.0, recovered.sequence)).expect("it was looked at");
+                told.returns = vec![(recovered.returns, LogPosition::default())];
+            }
         }
         self.queues = found.queues.iter().map(|of| (of.id.0, LogPosition::default())).collect();
         self.deleted.clear();

@@ -39,7 +39,11 @@ fn step(log: &mut Log, model: &mut Model, random: &mut ChaCha8Rng) {
             }
         }
         30..38 => _ = model.enqueue(log, &queues, 40),
-        38..60 => {
+        38..44 => {
+            let next = model.next_sequence.get(&one).copied().unwrap_or(0);
+            model.give_back(log, one, random.next_u64() % (next + 1), chance < 41);
+        }
+        44..60 => {
             if let Some(sequence) = model.oldest(one) {
                 model.remove(log, one, sequence);
             }

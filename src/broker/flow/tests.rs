@@ -1,7 +1,7 @@
 //! Whatever happens to messages, the log is told of each departure once, and of no other.
 
 use crate::broker::message::{Attributes, Content};
-use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, MemoryStore, PageId, Pages, Route};
+use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, MemoryStore, PageId, Pages, Returns, Route};
 use crate::broker::testing::{self, Nobody, settings};
 use crate::broker::{
     Broker, Caller, ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication, Settlement,
@@ -35,6 +35,9 @@ impl Log for Told {
     }
     fn purged(&mut self, queue: DurableQueueId, up_to: u64) -> LogPosition {
         self.removed_range(queue, 0, up_to);
+        LogPosition(0)
+    }
+    fn returned(&mut self, _: DurableQueueId, _: u64, _: Returns) -> LogPosition {
         LogPosition(0)
     }
     fn everything(&mut self) -> LogPosition {
