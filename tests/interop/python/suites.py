@@ -28,6 +28,9 @@ SUITES = {
     "pika-select": ["checklist/pika_select.py"],
     "aio-pika": ["checklist/aio_pika_checks.py"],
     "kombu": ["checklist/kombu_checks.py"],
+    "nservicebus": ["frameworks/nservicebus.py"],
+    "dramatiq": ["frameworks/dramatiq_checks.py"],
+    "masstransit": ["frameworks/masstransit.py"],
 }
 
 printing = threading.Lock()
