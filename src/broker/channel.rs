@@ -1,14 +1,14 @@
-//! A channel's state in the broker: delivery tags, prefetch, confirms, a transaction. Nothing of frames or assembly.
+//! A channel's state in the broker: delivery tags, prefetch, a transaction. Nothing of frames or assembly.
 
+use super::confirms::Confirms;
 use super::exchange::QueueId;
 use super::keys::ChannelKey;
 use super::message::{Attributes, MessageRef};
-use super::store::LogPosition;
 use super::turns::Turns;
 use super::unacknowledged::{Delivered, Unacknowledged};
 use super::{ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::ShortString;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// What became of publishes and acknowledgements on a channel.
 #[derive(Default)]
@@ -137,53 +137,6 @@ impl Channel {
     }
 }
 
-/// Publisher confirms: tags from 1, confirmed in order, as far as what they wait for is durable.
-#[derive(Default)]
-pub struct Confirms {
-    published: u64,
-    confirmed: u64,
-    /// (first tag that waits for the position, position), both rising. A tag between two entries waits for the earlier.
-    waiting: VecDeque<(u64, LogPosition)>,
-}
-
-impl Confirms {
-    /// Counts a publish, which is done once `position` is durable.
-    #[inline]
-    pub fn published(&mut self, position: LogPosition, durable: LogPosition) {
-        self.published += 1;
-        if position > durable && self.waiting.back().is_none_or(|(_, last)| *last < position) {
-            self.waiting.push_back((self.published, position));
-        }
-    }
-
-    /// Counts `count` publishes that wait for nothing but those before them.
-    #[inline]
-    pub fn published_many(&mut self, count: u64) {
-        self.published += count;
-    }
-
-    /// What can be confirmed now: the last tag, and how many publishes it stands for.
-    pub fn take_confirmable(&mut self, durable: LogPosition) -> Option<(u64, u64)> {
-        while self.waiting.front().is_some_and(|(_, position)| *position <= durable) {
-            self.waiting.pop_front();
-        }
-        let reached = self.waiting.front().map_or(self.published, |(first_tag, _)| first_tag - 1);
-        let count = reached - self.confirmed;
-        self.confirmed = reached;
-        (count > 0).then_some((reached, count))
-    }
-
-    /// Publishes that no confirm was sent for yet.
-    pub fn unconfirmed(&self) -> u64 {
-        self.published - self.confirmed
-    }
-
-    /// Whether something still waits for the log.
-    pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-}
-
 /// What `tx.commit` will do.
 #[derive(Default)]
 pub struct Transaction {
@@ -217,39 +170,4 @@ pub enum Settlement {
     Discarded,
     /// Rejected, back to its place.
     Requeued,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DURABLE_0: LogPosition = LogPosition(0);
-
-    #[test]
-    fn what_waits_for_nothing_is_confirmed_at_once_and_together() {
-        let mut confirms = Confirms::default();
-        assert_eq!(confirms.take_confirmable(DURABLE_0), None);
-        confirms.published(DURABLE_0, DURABLE_0);
-        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, 1)));
-        confirms.published(DURABLE_0, DURABLE_0);
-        confirms.published(DURABLE_0, DURABLE_0);
-        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((3, 2)));
-        assert_eq!(confirms.take_confirmable(DURABLE_0), None);
-    }
-
-    #[test]
-    fn confirms_stop_before_the_first_that_is_not_durable() {
-        let mut confirms = Confirms::default();
-        confirms.published(DURABLE_0, DURABLE_0);
-        confirms.published(LogPosition(5), DURABLE_0);
-        confirms.published(LogPosition(5), DURABLE_0);
-        confirms.published(DURABLE_0, DURABLE_0);
-        confirms.published(LogPosition(9), DURABLE_0);
-        assert_eq!(confirms.take_confirmable(DURABLE_0), Some((1, 1)));
-        assert_eq!(confirms.take_confirmable(LogPosition(4)), None);
-        assert_eq!(confirms.take_confirmable(LogPosition(5)), Some((4, 3)));
-        assert!(confirms.is_waiting());
-        assert_eq!(confirms.take_confirmable(LogPosition(9)), Some((5, 1)));
-        assert!(!confirms.is_waiting());
-    }
 }

@@ -16,6 +16,7 @@
 //! | `epoch` | how long what is known of a route holds |
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: shell, body, gate and behaviour |
+//! | `confirms` | acks and nacks to publishers |
 //! | `channel`, `consumer`, [`unacknowledged`] | what a channel and a consumer are, and what clients hold |
 //! | [`message`] | a message's image, the meaning of its properties |
 //! | `exchange_commands`, `queue_commands`, `binding_commands` | declare, delete, purge, bind |
@@ -46,6 +47,7 @@ mod binding_commands;
 mod caller;
 mod census;
 mod channel;
+mod confirms;
 mod consumer;
 mod consumer_commands;
 mod dead_letter;
@@ -112,7 +114,7 @@ pub use users::{User, UserKey, UserLimits};
 pub use vhost::{VhostAttributes, VhostKey, VhostLimits};
 
 use access::Access;
-use channel::Confirms;
+use confirms::{Confirms, Said};
 use consumer::Consumer;
 use dead_letter::DeadLetters;
 use exchange::QueueId;
@@ -318,10 +320,16 @@ impl<S: Store> Broker<S> {
             let Some(channel) = channel else { continue };
             channel.confirms_touched = false;
             let ChannelMode::Confirm(confirms) = &mut channel.mode else { continue };
-            if let Some((delivery_tag, count)) = confirms.take_confirmable(durable) {
-                effects.confirm(channel.connection, channel.number, delivery_tag, count > 1);
-                self.books.totals.confirmed += count;
-            }
+            let (connection, number) = (channel.connection, channel.number);
+            confirms.tell(durable, |Said { up_to, count, refused }| {
+                if refused {
+                    // As RabbitMQ says it, of one as of many.
+                    effects.reject(connection, number, up_to, true);
+                } else {
+                    effects.confirm(connection, number, up_to, count > 1);
+                    self.books.totals.confirmed += count;
+                }
+            });
             if confirms.is_waiting() {
                 channel.confirms_touched = true;
                 still_waiting.push(key);

@@ -61,11 +61,19 @@ pub struct Target<'a> {
 pub enum Origin<'a> {
     /// A client, who most often publishes to the same again.
     Client { target: Target<'a>, route: &'a mut KnownRoute },
-    /// One of the broker's own interfaces.
-    Management { target: Target<'a> },
-    /// A transaction that is committed, which kept it and the names of its queues. It lasts when this position is durable,
-    /// which rises.
-    Transaction { pending: &'a PendingPublish, durable_at: &'a mut LogPosition },
+    /// One of the broker's own interfaces, which is told whether a queue refused it.
+    Management { target: Target<'a>, refused: &'a mut bool },
+    /// A transaction that is committed, which kept it and the names of its queues, and is told what became of it.
+    Transaction { pending: &'a PendingPublish, committed: &'a mut Committed },
+}
+
+/// What became of the publishes of a transaction.
+#[derive(Default)]
+pub struct Committed {
+    /// They last when this is durable.
+    pub durable_at: LogPosition,
+    /// A queue refused one of them.
+    pub refused: bool,
 }
 
 /// A publish whose content is complete.
@@ -121,9 +129,13 @@ impl<S: Store> Broker<S> {
                     Some(reply_channel) => self.publish_reply(channel, reply_channel, publication, effects),
                 }
             }
-            Origin::Management { target } => self.publish_once(caller, target, publication, effects),
-            Origin::Transaction { pending, durable_at } => {
-                *durable_at = self.publish_pending(caller, pending, publication, effects).max(*durable_at);
+            Origin::Management { target, refused } => {
+                *refused = self.publish_once(caller, target, publication, effects).refused;
+            }
+            Origin::Transaction { pending, committed } => {
+                let kept = self.publish_pending(caller, pending, publication, effects);
+                committed.durable_at = committed.durable_at.max(kept.position);
+                committed.refused |= kept.refused;
             }
         }
         Ok(())
@@ -137,11 +149,12 @@ impl<S: Store> Broker<S> {
         target: Target<'_>,
         publication: &Publication<'_>,
         effects: &mut impl Effects,
-    ) {
+    ) -> Kept {
         let mut queues = std::mem::take(&mut self.route_scratch);
         let routing = self.route(caller.vhost, target, &publication.content, &mut queues);
-        self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects);
+        let kept = self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects);
         self.route_scratch = queues;
+        kept
     }
 
     /// Publishes what no client sends. Nobody is told when it is unroutable.
@@ -171,7 +184,7 @@ impl<S: Store> Broker<S> {
         pending: &PendingPublish,
         publication: &Publication<'_>,
         effects: &mut impl Effects,
-    ) -> LogPosition {
+    ) -> Kept {
         let Caller { channel, vhost, .. } = caller;
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
@@ -181,12 +194,12 @@ impl<S: Store> Broker<S> {
         let reply_channel =
             if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };
         let kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
-        let position = self.send(channel, reply_channel, &queues, publication, kept, effects);
+        let kept = self.send(channel, reply_channel, &queues, publication, kept, effects);
         self.route_scratch = queues;
-        position
+        kept
     }
 
-    /// Publishes to a reply consumer, or else to queues; when there are none it is unroutable. Says where the log has it.
+    /// Publishes to a reply consumer, or else to queues; when there are none it is unroutable. Says what became of it.
     /// It is not what clients do again and again, which [`publish`](Self::publish) is made for.
     #[cold]
     fn send(
@@ -197,15 +210,15 @@ impl<S: Store> Broker<S> {
         publication: &Publication<'_>,
         mut kept: Kept,
         effects: &mut impl Effects,
-    ) -> LogPosition {
+    ) -> Kept {
         if let Some(reply_channel) = reply_channel {
             self.publish_reply(channel, reply_channel, publication, effects);
         } else {
             self.publish_to_many(channel, queues, publication, &mut kept, effects);
             self.books.totals.received += 1;
-            self.count_for_confirm(channel, kept.position);
+            self.count_for_confirm(channel, &kept);
         }
-        kept.position
+        kept
     }
 
     /// Fills `queues` with where a message goes. Its properties are read only when a headers exchange is on the way.
@@ -262,7 +275,7 @@ impl<S: Store> Broker<S> {
             _ => self.publish_to_many(channel, queues, publication, &mut kept, effects),
         }
         self.books.totals.received += 1;
-        self.count_for_confirm(channel, kept.position);
+        self.count_for_confirm(channel, &kept);
     }
 
     /// Counts publishes that went straight to a consumer for the channel's confirms.
@@ -278,14 +291,19 @@ impl<S: Store> Broker<S> {
     }
 
     #[inline]
-    fn count_for_confirm(&mut self, id: ChannelId, position: LogPosition) {
+    fn count_for_confirm(&mut self, id: ChannelId, kept: &Kept) {
+        let &Kept { position, refused, .. } = kept;
         let channel = &mut self.channels[id.0 as usize];
         if let ChannelMode::Confirm(confirms) = &mut channel.mode {
             let durable = self.store.durable();
-            if position > durable {
-                self.store.awaited(position);
+            if refused {
+                confirms.refused();
+            } else {
+                if position > durable {
+                    self.store.awaited(position);
+                }
+                confirms.published(position, durable);
             }
-            confirms.published(position, durable);
             if !channel.confirms_touched {
                 channel.confirms_touched = true;
                 self.touched_confirms.push(channel.key(id));
@@ -317,7 +335,7 @@ impl<S: Store> Broker<S> {
         if publication.mandatory {
             self.return_unroutable(channel, &publication.content, effects);
         }
-        self.count_for_confirm(channel, LogPosition::default());
+        self.count_for_confirm(channel, &Kept::default());
     }
 
     fn return_unroutable(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {

@@ -5,8 +5,8 @@ use super::consumer::ConsumerState;
 use super::effects::Effects;
 use super::flow::Departure;
 use super::pace::Said;
-use super::publish::{Origin, Publication};
-use super::store::{LogPosition, Store};
+use super::publish::{Committed, Origin, Publication};
+use super::store::Store;
 use super::unacknowledged::Delivered;
 use super::{Broker, ChannelId, ConsumerId, Done};
 use crate::protocol::{AmqpError, ReplyCode};
@@ -185,25 +185,29 @@ impl<S: Store> Broker<S> {
     /// `tx.commit`: publishes first, then what was settled.
     ///
     /// # Errors
-    /// 406 without `tx.select`.
+    /// 406 without `tx.select`, and when a queue refused something: all else of the transaction has happened then.
     pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<Done<()>, AmqpError> {
         let transaction = self.take_transaction(id)?;
-        let (mut durable_at, caller) = (LogPosition::default(), self.caller(id));
+        let (mut committed, caller) = (Committed::default(), self.caller(id));
         for pending in transaction.publishes {
             let PendingPublish { ref message, attributes, mandatory, .. } = pending;
             let publication = Publication { content: message.content(), attributes, mandatory };
-            let origin = Origin::Transaction { pending: &pending, durable_at: &mut durable_at };
+            let origin = Origin::Transaction { pending: &pending, committed: &mut committed };
             self.publish_from(origin, caller, &publication, effects)?;
         }
         let settles = !transaction.settlements.is_empty();
         for pending in transaction.settlements {
             self.settle_delivery(id, pending.delivered, pending.outcome, Said::OfSeveral);
         }
+        let Committed { mut durable_at, refused } = committed;
         if settles {
             // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
             durable_at = durable_at.max(self.store.everything());
         }
         self.await_turns(id);
+        if refused {
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "partial tx completion"));
+        }
         Ok(Done { value: (), durable_at })
     }
 

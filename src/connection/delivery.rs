@@ -54,7 +54,8 @@ impl Effects for Outboxes {
     }
 
     fn reject(&mut self, connection: ConnectionId, channel_number: u16, delivery_tag: u64, multiple: bool) {
-        let requeue = false;
+        // It says nothing in a nack to a publisher, and is the protocol's default, as RabbitMQ sends it.
+        let requeue = true;
         let method = Method::BasicNack(basic::Nack { delivery_tag, multiple, requeue });
         self.method(connection, channel_number, &method);
     }

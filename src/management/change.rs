@@ -57,7 +57,7 @@ pub enum VhostChange {
     /// Answers whether the message went to any queue.
     Publish {
         publish: Box<PublishSpec>,
-        reply: Reply<Result<bool, AmqpError>>,
+        reply: Reply<Result<PublishOutcome, AmqpError>>,
     },
     Get {
         get: GetSpec,
@@ -92,6 +92,16 @@ pub struct PublishSpec {
     pub routing_key: ShortString,
     pub properties: BasicProperties,
     pub body: Bytes,
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PublishOutcome {
+    Routed,
+    /// There is no queue for it.
+    Returned,
+    /// A queue refused it.
+    Refused,
 }
 
 pub struct GetSpec {

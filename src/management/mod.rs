@@ -42,7 +42,8 @@ mod shapes;
 mod visit;
 
 pub use change::{
-    BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes, VhostChange,
+    BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishOutcome, PublishSpec,
+    QueueAttributes, VhostChange,
 };
 pub use door::Limits;
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};

@@ -6,7 +6,7 @@
 use super::fields::{Reader, put_number, table_entries};
 use super::notation::{Arguments, Cursor, quote, string, words};
 use super::{methods, properties};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -170,7 +170,8 @@ impl Client {
 
     /// Reads as much as `expected` describes and renders it the same way:
     /// frames joined by ` → `; `deliveries tag#1=body …` (`R` before `=`: redelivered; `get` for basic.get-ok);
-    /// `acks N`: confirms of 1 to N however coalesced; `(nothing)`, proven by the reply to a later method;
+    /// `acks N`: confirms of 1 to N however coalesced; `confirms +1 -2 +3`: what became of these publishes, `-` for a
+    /// nack, however coalesced; `(nothing)`, proven by the reply to a later method;
     /// `(silence)`: nothing for a while; `<eventually closed>`: whatever comes before the end of the connection.
     /// In a frame, `…` stands for any text.
     pub fn read_like(&mut self, channel: u16, expected: &str) -> String {
@@ -183,6 +184,8 @@ impl Client {
             format!("deliveries {}", read.join(" "))
         } else if let Some(count) = expected.strip_prefix("acks ") {
             self.read_acks(channel, count.parse().expect("acks N"))
+        } else if let Some(list) = expected.strip_prefix("confirms ") {
+            self.read_confirms(channel, list)
         } else if expected == "<eventually closed>" {
             self.read_until_closed()
         } else {
@@ -264,6 +267,31 @@ impl Client {
             true => format!("acks {count}"),
             false => format!("acks {confirmed:?}"),
         }
+    }
+
+    /// Acks and nacks of the tags that `expected` names. `multiple` stands for those that nothing came for before.
+    fn read_confirms(&mut self, channel: u16, expected: &str) -> String {
+        let tags: Vec<u64> = expected.split(' ').map(|word| word[1..].parse().expect("+1 or -1")).collect();
+        let (first, count) = (tags[0], tags.len());
+        let mut fates = BTreeMap::new();
+        while fates.len() < count {
+            let method = match self.next(channel, PATIENCE) {
+                Event::Method(method) if ["basic.ack", "basic.nack"].contains(&method.name) => method,
+                other => return format!("{} after {fates:?}", other.render()),
+            };
+            let tag: u64 = method.field("delivery_tag").parse().expect("a number");
+            let fate = if method.name == "basic.ack" { '+' } else { '-' };
+            let before = fates.len();
+            match method.field("multiple") == "true" {
+                true => (first..=tag).for_each(|tag| _ = fates.entry(tag).or_insert(fate)),
+                false => _ = fates.entry(tag).or_insert(fate),
+            }
+            if fates.len() == before {
+                return format!("{} confirms nothing new", method.render());
+            }
+        }
+        let fates: Vec<String> = fates.iter().map(|(tag, fate)| format!("{fate}{tag}")).collect();
+        format!("confirms {}", fates.join(" "))
     }
 
     /// What arrives on an open channel before the reply to a harmless method sent now. Twice over, since a broker may

@@ -31,7 +31,7 @@ pub struct Ledger {
     pub(super) unacknowledged: usize,
     /// Came back with a restart.
     pub(super) restored: u64,
-    /// Went without being counted above: rejected, purged, gone with their queue, or lost by the disk.
+    /// Went without being counted above: refused, rejected, purged, gone with their queue, or lost by the disk.
     pub(super) dropped: u64,
 }
 
@@ -45,6 +45,12 @@ impl Ledger {
     #[inline]
     pub fn unacknowledged(&self) -> usize {
         self.unacknowledged
+    }
+
+    /// A message was routed here that the queue did not take. It counts as published, as in RabbitMQ.
+    pub(super) fn refused(&mut self) {
+        self.counters.published += 1;
+        self.dropped += 1;
     }
 
     /// # Panics

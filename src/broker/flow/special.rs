@@ -23,6 +23,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) {
         if self.refuses(id, &publication.content) {
+            self.queue_mut(id).ledger.refused();
             kept.refused = true;
             return;
         }

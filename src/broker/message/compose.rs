@@ -43,7 +43,7 @@ impl ComposedMessage {
         Self { address, frames, header_frame_length, shared_body: (!inline).then(|| shared_body(body.to_vec())) }
     }
 
-    /// Publishes it as `caller`, mandatory, under the rules for what clients publish.
+    /// Publishes it as `caller`, mandatory, under the rules for what clients publish. Says whether a queue refused it.
     ///
     /// # Errors
     /// 406 for what is larger than `size_max`, 404 and 403 for the exchange, and those of properties.
@@ -53,7 +53,7 @@ impl ComposedMessage {
         size_max: usize,
         broker: &mut Broker<S>,
         effects: &mut impl Effects,
-    ) -> Result<(), AmqpError> {
+    ) -> Result<bool, AmqpError> {
         let size = self.content().body().len();
         if size > size_max {
             return Err(oversized(size as u64, size_max));
@@ -64,7 +64,10 @@ impl ComposedMessage {
             apply_rules(&mut self.frames, &mut self.header_frame_length, caller, exchange, broker)?;
         let publication = Publication { content: self.content(), attributes, mandatory: true };
         let target = Target { exchange, extra_keys: &extra_keys };
-        broker.publish_from(Origin::Management { target }, caller, &publication, effects)
+        let mut refused = false;
+        let origin = Origin::Management { target, refused: &mut refused };
+        broker.publish_from(origin, caller, &publication, effects)?;
+        Ok(refused)
     }
 
     fn content(&self) -> Content<'_> {

@@ -147,7 +147,7 @@ fn publish_with(
 ) -> Answer {
     let (exchange, key) = (ShortString::truncated(exchange.as_bytes()), ShortString::truncated(key.as_bytes()));
     let message = ComposedMessage::new(&exchange, &key, properties, Bytes::new());
-    message.publish(caller, usize::MAX, broker, &mut Nobody)
+    message.publish(caller, usize::MAX, broker, &mut Nobody).map(drop)
 }
 
 /// A command, and what it asks for, in this order.

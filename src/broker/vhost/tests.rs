@@ -45,7 +45,7 @@ fn publish(broker: &mut Broker<MemoryStore>, caller: Caller, exchange: &str, key
     let exchange = ShortString::truncated(exchange.as_bytes());
     let key = ShortString::truncated(key.as_bytes());
     let message = ComposedMessage::new(&exchange, &key, &BasicProperties::default(), Bytes::new());
-    message.publish(caller, usize::MAX, broker, &mut Nobody).map_err(|error| error.explanation)
+    message.publish(caller, usize::MAX, broker, &mut Nobody).map(drop).map_err(|error| error.explanation)
 }
 
 fn ready(broker: &Broker<MemoryStore>, caller: Caller, name: &[u8]) -> Option<usize> {

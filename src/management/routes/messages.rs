@@ -1,6 +1,6 @@
 //! Publishing and getting single messages, and the aliveness test that does both.
 
-use super::super::change::{GetMode, GetSpec, PublishSpec, QueueAttributes, VhostChange};
+use super::super::change::{GetMode, GetSpec, PublishOutcome, PublishSpec, QueueAttributes, VhostChange};
 use super::super::http::{ApiError, ApiResult, exchange_name, name, ok};
 use super::super::visit::VhostVisit;
 use super::super::{App, json, shapes};
@@ -14,6 +14,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// What is said of a publish that a queue refused.
+const REFUSED: &str = "rejected Unable to publish message. Check queue limits.";
 
 /// The queue of the aliveness test, which is left for the next one.
 const ALIVENESS_QUEUE: &str = "aliveness-test";
@@ -34,8 +37,12 @@ async fn publish(visit: VhostVisit, Path((_, exchange)): Path<(String, String)>,
         properties: json::to_properties(&body["properties"])?,
         body: payload(&body)?,
     };
-    let routed = visit.change_here(|reply| VhostChange::Publish { publish: Box::new(publish), reply }).await?;
-    ok(&json!({ "routed": routed.map_err(ApiError::of_publish)? }))
+    let outcome = visit.change_here(|reply| VhostChange::Publish { publish: Box::new(publish), reply }).await?;
+    match outcome.map_err(ApiError::of_publish)? {
+        PublishOutcome::Routed => ok(&json!({ "routed": true })),
+        PublishOutcome::Returned => ok(&json!({ "routed": false })),
+        PublishOutcome::Refused => Err(ApiError::BadRequest(REFUSED.to_owned())),
+    }
 }
 
 fn payload(body: &Value) -> Result<bytes::Bytes, ApiError> {

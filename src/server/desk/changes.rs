@@ -7,7 +7,8 @@ use crate::broker::store::{LogPosition, Store};
 use crate::broker::{DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement, UserId, VhostId};
 use crate::connection::Connection;
 use crate::management::{
-    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishSpec, QueueAttributes, Reply, VhostChange,
+    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishOutcome, PublishSpec, QueueAttributes, Reply,
+    VhostChange,
 };
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, PropertiesRef, ShortString};
@@ -117,15 +118,20 @@ fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result
     }
 }
 
-/// Publishes as a client would, mandatory, and says whether it came to a queue.
-fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<Done<bool>, AmqpError> {
+/// Publishes as a client would, mandatory, and says what became of it.
+fn publish<S: Store>(direct: &mut Direct<'_, S>, publish: Box<PublishSpec>) -> Result<Done<PublishOutcome>, AmqpError> {
     let PublishSpec { exchange, routing_key, properties, body } = *publish;
     let persistent = properties.delivery_mode == Some(DELIVERY_MODE_PERSISTENT);
     let message = ComposedMessage::new(&exchange, &routing_key, &properties, body);
     let Direct { broker, caller, effects, message_size_max } = direct;
-    message.publish(*caller, *message_size_max, broker, effects)?;
+    let refused = message.publish(*caller, *message_size_max, broker, effects)?;
     let durable_at = if persistent { broker.store_mut().everything() } else { LogPosition::default() };
-    Ok(Done { value: !effects.returned(), durable_at })
+    let value = match refused {
+        true => PublishOutcome::Refused,
+        false if effects.returned() => PublishOutcome::Returned,
+        false => PublishOutcome::Routed,
+    };
+    Ok(Done { value, durable_at })
 }
 
 fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Done<Vec<GotMessage>>, AmqpError> {
