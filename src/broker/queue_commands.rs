@@ -7,11 +7,12 @@ use super::equivalence::{assert_same_argument, assert_same_attribute};
 use super::exchange::QueueId;
 use super::names::without_line_breaks;
 use super::publish::REPLY_TO;
-use super::queue::{COMPARED, Queue, QueueProperties, arguments};
+use super::queue::arguments::{self, QUEUE_TYPE};
+use super::queue::{Queue, QueueKind, QueueProperties};
 use super::resolve::Found;
 use super::store::{Definition, DurableQueueId, Store};
 use super::{Broker, Caller, ConnectionId, ConsumerId, Done, QueueKey};
-use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// `queue.declare`.
 pub struct DeclareRequest<'a> {
@@ -109,7 +110,11 @@ impl<S: Store> Broker<S> {
         if request.name.starts_with(REPLY_TO) {
             return self.declare_queue_passively(caller, request.name, effects);
         }
+        let request = self.of_default_type(caller, request);
         let name = without_line_breaks(request.name);
+        if name.is_empty() {
+            arguments::assert_may_be_nameless(&request.arguments)?;
+        }
         let made_up = name.is_empty().then(|| self.names.queue_name());
         let (name, found) = self.queue_to_declare(caller, &name, made_up, &request.arguments)?;
         let id = match found {
@@ -120,6 +125,19 @@ impl<S: Store> Broker<S> {
             None => self.create_queue(caller, name, request)?,
         };
         Ok(self.declared(caller, id, effects))
+    }
+
+    /// A queue that doesn't say of which type it is gets the default of its vhost, if there is one, and says so from then on.
+    /// As with RabbitMQ it is classic where it could not be of that type: transient, exclusive or deleted by itself.
+    fn of_default_type<'a>(&self, caller: Caller, mut request: DeclareRequest<'a>) -> DeclareRequest<'a> {
+        let Some(default) = &self.vhosts[caller.vhost].attributes.default_queue_type else { return request };
+        let DeclareRequest { durable, exclusive, auto_delete, arguments, .. } = &mut request;
+        if arguments.get(QUEUE_TYPE.as_bytes()).is_none() {
+            let is_possible = *durable && !*exclusive && !*auto_delete;
+            let name = if is_possible { default } else { QueueKind::Classic.name() };
+            arguments.0.push((QUEUE_TYPE.into(), FieldValue::LongString(name.as_bytes().into())));
+        }
+        request
     }
 
     fn assert_equivalent(&self, caller: Caller, id: QueueId, request: &DeclareRequest<'_>) -> Result<(), AmqpError> {
@@ -134,11 +152,14 @@ impl<S: Store> Broker<S> {
             assert_same_attribute(subject, "durable", request.durable, properties.durable)?;
         }
         assert_same_attribute(subject, "auto_delete", request.auto_delete, properties.auto_delete)?;
-        for argument in COMPARED {
+        let kind = self.queue(id).arguments.kind;
+        for argument in arguments::compared(kind) {
             let received = request.arguments.get(argument.as_bytes());
             let current = properties.arguments.get(argument.as_bytes());
-            if argument == "x-queue-type" && (received.is_none() || current.is_none()) {
-                // Classic is what a queue is when it doesn't say.
+            // Classic is what a queue is when it doesn't say.
+            let is_classic =
+                |said: Option<&FieldValue>| said.is_none_or(|said| is_text(said, QueueKind::Classic.name()));
+            if *argument == QUEUE_TYPE && is_classic(received) && is_classic(current) {
                 continue;
             }
             assert_same_argument(subject, argument, received, current)?;
@@ -153,10 +174,9 @@ impl<S: Store> Broker<S> {
         request: DeclareRequest<'_>,
     ) -> Result<QueueId, AmqpError> {
         let vhost = &self.vhosts[caller.vhost];
+        let DeclareRequest { durable, exclusive, auto_delete, .. } = request;
         let settings = arguments::parse(&request.arguments, &name.to_string(), &vhost.name)?;
-        if let Some(kind) = vhost.default_type_of(&request) {
-            return Err(arguments::unsupported_type(kind, &name.to_string(), &vhost.name));
-        }
+        arguments::assert_fits(settings.kind, (durable, exclusive, auto_delete), &name.to_string(), &vhost.name)?;
         let doing = format!("declare queue '{name}'");
         vhost.assert_below(vhost.limits.queues_max, vhost.queues, &doing, "queue")?;
         vhost.assert_queue_wanted(&name)?;
@@ -165,13 +185,13 @@ impl<S: Store> Broker<S> {
         let properties = QueueProperties {
             vhost: caller.vhost,
             name: name.clone(),
-            durable: request.durable,
-            auto_delete: request.auto_delete,
-            exclusive_owner: request.exclusive.then_some(caller.connection),
+            durable,
+            auto_delete,
+            exclusive_owner: exclusive.then_some(caller.connection),
             arguments: request.arguments,
         };
         // An exclusive queue dies with its connection, so nothing of it is worth keeping.
-        let durable_id = (request.durable && !request.exclusive).then_some(DurableQueueId(serial));
+        let durable_id = (durable && !exclusive).then_some(DurableQueueId(serial));
         let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
         let id = self.add_queue(queue);
         if let Some(durable_id) = durable_id {
@@ -185,9 +205,7 @@ impl<S: Store> Broker<S> {
                 arguments,
             });
         }
-        if request.exclusive
-            && let Some(Some(connection)) = self.connections.get_mut(caller.connection.0 as usize)
-        {
+        if exclusive && let Some(Some(connection)) = self.connections.get_mut(caller.connection.0 as usize) {
             connection.exclusive_queues.push(id);
         }
         self.books.totals.queues_created += 1;
@@ -344,6 +362,10 @@ impl<S: Store> Broker<S> {
         self.channel_mut(channel).consumers.remove(&tag);
         CancelledConsumer { connection, channel_number, tag }
     }
+}
+
+fn is_text(value: &FieldValue, text: &str) -> bool {
+    matches!(value, FieldValue::LongString(bytes) if **bytes == *text.as_bytes())
 }
 
 #[cfg(test)]

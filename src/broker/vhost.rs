@@ -10,7 +10,7 @@
 
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
 use super::store::Store;
-use super::{Broker, DeclareRequest, VhostId};
+use super::{Broker, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 use hashbrown::HashMap;
 use std::ops::{Index, IndexMut};
@@ -112,14 +112,6 @@ impl Vhost {
     fn limit_reached(&self, doing: &str, kind: &str, limit: u64) -> AmqpError {
         let explanation = format!("cannot {doing}: {kind} limit in vhost '{}' ({limit}) is reached", self.name);
         AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
-    }
-
-    /// The type that a new queue has here because it says none, if that is not classic. As with RabbitMQ, a queue that could
-    /// not be of that type is classic: one that is transient, exclusive or deleted by itself.
-    pub fn default_type_of(&self, request: &DeclareRequest<'_>) -> Option<&str> {
-        let DeclareRequest { durable, exclusive, auto_delete, arguments, .. } = request;
-        let could_be_another = *durable && !exclusive && !auto_delete && arguments.get(b"x-queue-type").is_none();
-        self.attributes.default_queue_type.as_deref().filter(|kind| could_be_another && *kind != "classic")
     }
 
     /// # Errors

@@ -34,6 +34,7 @@ transcripts! {
     expiry
     reply_to
     queue_arguments
+    quorum_arguments
     queue_equivalence
     not_supported_yet
 }

@@ -5,7 +5,7 @@
 //! [`is_plain`](Behaviour::is_plain) once and then, of a plain queue, nothing more.
 
 use super::arguments::QueueArguments;
-use super::wishes::{DeadLetterStrategy, Overflow, QueueKind, Wishes};
+use super::wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes, stricter_delivery_limit};
 use crate::broker::message::NEVER;
 use crate::protocol::ShortString;
 use std::rc::Rc;
@@ -30,7 +30,16 @@ pub struct DeadLettering {
     pub strategy: DeadLetterStrategy,
 }
 
-#[derive(Clone, Debug)]
+/// How long messages wait that came back, in milliseconds: the more often they did, the longer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RetryDelay {
+    /// Never [`Disabled`](RetryDelays::Disabled).
+    pub which: RetryDelays,
+    pub min_ms: u64,
+    pub max_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Behaviour {
     is_plain: bool,
     pub kind: QueueKind,
@@ -46,23 +55,40 @@ pub struct Behaviour {
     pub delivery_limit: Option<u32>,
     /// How long a delivery may be unacknowledged, in milliseconds.
     pub consumer_timeout_ms: Option<u64>,
+    pub retry_delay: Option<RetryDelay>,
 }
 
+/// How often a message may come back to a quorum queue that doesn't say.
+const DELIVERY_LIMIT_DEFAULT: i64 = 20;
+
 impl Behaviour {
+    /// Arguments and policies combine as RabbitMQ combines them, key by key: of numbers mostly the lower one counts, of
+    /// what dead letters are to do the argument's, and of the rest a quorum queue takes the policy's and a classic one the
+    /// argument's.
     pub fn of(arguments: &QueueArguments, policy: &Wishes, operator: &Wishes) -> Self {
         let &QueueArguments { kind, ref wishes, max_priority, .. } = arguments;
-        let sides = [wishes, policy, operator];
-        let least = |of: fn(&Wishes) -> Option<u64>| sides.iter().filter_map(|side| of(side)).min();
+        let policy = policy.under(operator);
+        let least = |of: fn(&Wishes) -> Option<u64>| [of(wishes), of(&policy)].into_iter().flatten().min();
         let message_ttl_ms = least(|side| side.message_ttl_ms);
         let (length, bytes) = (least(|side| side.max_length), least(|side| side.max_length_bytes));
-        let overflow = sides.iter().find_map(|side| side.overflow).unwrap_or_default();
+        let overflow = match kind {
+            QueueKind::Classic => wishes.overflow.or(policy.overflow).unwrap_or_default(),
+            // It knows two of them.
+            QueueKind::Quorum => match policy.overflow.or(wishes.overflow) {
+                Some(Overflow::RejectPublish) => Overflow::RejectPublish,
+                Some(Overflow::DropHead | Overflow::RejectPublishDlx) | None => Overflow::DropHead,
+            },
+        };
         let limits = (length.is_some() || bytes.is_some()).then_some(Limits { length, bytes, overflow });
-        let dead_letters = sides.iter().find_map(|side| side.dead_letter_exchange.clone()).map(|exchange| {
-            let routing_key = sides.iter().find_map(|side| side.dead_letter_routing_key.clone());
-            let strategy = sides.iter().find_map(|side| side.dead_letter_strategy).unwrap_or_default();
+        let exchange = wishes.dead_letter_exchange.as_ref().or(policy.dead_letter_exchange.as_ref());
+        let dead_letters = exchange.cloned().map(|exchange| {
+            let routing_key = wishes.dead_letter_routing_key.clone().or(policy.dead_letter_routing_key.clone());
+            let asked_for = wishes.dead_letter_strategy.or(policy.dead_letter_strategy).unwrap_or_default();
+            // A queue that drops messages from its head can't keep them until others have them.
+            let can_wait = kind == QueueKind::Quorum && overflow == Overflow::RejectPublish;
+            let strategy = if can_wait { asked_for } else { DeadLetterStrategy::AtMostOnce };
             Rc::new(DeadLettering { exchange, routing_key, strategy })
         });
-        let delivery_limit = sides.iter().filter_map(|side| side.delivery_limit).min();
         Self {
             is_plain: message_ttl_ms.is_none()
                 && limits.is_none()
@@ -74,8 +100,15 @@ impl Behaviour {
             limits,
             dead_letters,
             max_priority,
-            delivery_limit: delivery_limit.and_then(|limit| u32::try_from(limit).ok()),
+            delivery_limit: match kind {
+                QueueKind::Classic => None,
+                QueueKind::Quorum => delivery_limit(wishes, &policy),
+            },
             consumer_timeout_ms: least(|side| side.consumer_timeout_ms),
+            retry_delay: match kind {
+                QueueKind::Classic => None,
+                QueueKind::Quorum => retry_delay(wishes, &policy),
+            },
         }
     }
 
@@ -97,9 +130,131 @@ impl Behaviour {
     }
 }
 
+fn delivery_limit(arguments: &Wishes, policy: &Wishes) -> Option<u32> {
+    let limit = stricter_delivery_limit(policy.delivery_limit, arguments.delivery_limit);
+    let limit = limit.unwrap_or(DELIVERY_LIMIT_DEFAULT);
+    (limit >= 0).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+fn retry_delay(arguments: &Wishes, policy: &Wishes) -> Option<RetryDelay> {
+    let which = policy.retry_delays.or(arguments.retry_delays).filter(|which| *which != RetryDelays::Disabled)?;
+    let least = |of: fn(&Wishes) -> Option<u64>| [of(arguments), of(policy)].into_iter().flatten().min();
+    let min_ms = least(|side| side.retry_delay_min_ms)?;
+    Some(RetryDelay { which, min_ms, max_ms: least(|side| side.retry_delay_max_ms).unwrap_or(min_ms) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{FieldTable, FieldValue, ShortString};
+
+    /// Wishes as a policy says them, with spaces between them.
+    fn wishes(said: &str) -> Wishes {
+        let value = |text: &str| match text.parse() {
+            Ok(number) => FieldValue::I64(number),
+            Err(_) => FieldValue::LongString(text.as_bytes().into()),
+        };
+        let entries = said.split_whitespace().map(|entry| entry.split_once('=').expect("a key and a value"));
+        let entries = entries.map(|(key, said)| (ShortString::truncated(key.as_bytes()), value(said)));
+        Wishes::of(&FieldTable(entries.collect()), "")
+    }
+
+    fn behaviour(kind: QueueKind, [arguments, policy, operator]: [&str; 3]) -> Behaviour {
+        let arguments = QueueArguments { kind, wishes: wishes(arguments), ..QueueArguments::default() };
+        Behaviour::of(&arguments, &wishes(policy), &wishes(operator))
+    }
+
+    #[test]
+    fn of_times_and_lengths_the_lower_one_counts() {
+        for (argument, policy, operator, as_if) in [
+            (Some(5), Some(7), Some(9), Some(5)),
+            (Some(9), Some(7), Some(5), Some(5)),
+            (None, Some(7), Some(9), Some(7)),
+            (None, None, Some(9), Some(9)),
+            (Some(5), None, None, Some(5)),
+            (None, None, None, None),
+        ] {
+            for key in ["message-ttl", "expires", "max-length", "max-length-bytes"] {
+                let said = |value: Option<u64>| value.map(|value| format!("{key}={value}")).unwrap_or_default();
+                let [argument, policy, operator, as_if] = [argument, policy, operator, as_if].map(said);
+                for kind in [QueueKind::Classic, QueueKind::Quorum] {
+                    let combined = behaviour(kind, [&argument, &policy, &operator]);
+                    assert_eq!(combined, behaviour(kind, [&as_if, "", ""]), "{argument} {policy} {operator}");
+                }
+            }
+        }
+    }
+
+    /// What an argument, a policy and an operator policy say, and what is as if the argument alone said it.
+    #[test]
+    fn what_else_is_asked_for_combines_key_by_key() {
+        use QueueKind::{Classic, Quorum};
+        const LIMITED: &str = "max-length=1";
+        const DEAD: &str = "dead-letter-exchange=x";
+        const REFUSES: &str = "max-length=1 overflow=reject-publish";
+        for (kind, [argument, policy, operator], as_if) in [
+            // A classic queue's own overflow counts, a quorum queue's policy's.
+            (Classic, [REFUSES, "overflow=drop-head", ""], REFUSES),
+            (Quorum, [REFUSES, "overflow=drop-head", ""], LIMITED),
+            (Classic, [LIMITED, "overflow=drop-head", "overflow=reject-publish"], REFUSES),
+            (Classic, [LIMITED, "overflow=reject-publish-dlx", ""], "max-length=1 overflow=reject-publish-dlx"),
+            (Quorum, [LIMITED, "overflow=reject-publish-dlx", ""], LIMITED),
+            // Each of what dead letters do is the argument's, and where that is silent, the policy's.
+            (
+                Classic,
+                [DEAD, "dead-letter-exchange=y dead-letter-routing-key=k", ""],
+                "dead-letter-exchange=x dead-letter-routing-key=k",
+            ),
+            (
+                Quorum,
+                ["dead-letter-exchange=x dead-letter-routing-key=a", "dead-letter-routing-key=k", ""],
+                "dead-letter-exchange=x dead-letter-routing-key=a",
+            ),
+            (Quorum, ["dead-letter-routing-key=a", "", ""], ""),
+            (
+                Quorum,
+                [
+                    "dead-letter-exchange=x dead-letter-strategy=at-least-once max-length=1",
+                    "",
+                    "overflow=reject-publish",
+                ],
+                "dead-letter-exchange=x dead-letter-strategy=at-least-once max-length=1 overflow=reject-publish",
+            ),
+            (Quorum, ["dead-letter-exchange=x dead-letter-strategy=at-least-once", "overflow=drop-head", ""], DEAD),
+            (Classic, [DEAD, "dead-letter-strategy=at-least-once overflow=reject-publish", ""], DEAD),
+            // The lower limit, unless there is none on one side.
+            (Quorum, ["delivery-limit=5", "delivery-limit=7", ""], "delivery-limit=5"),
+            (Quorum, ["delivery-limit=-1", "delivery-limit=7", ""], "delivery-limit=7"),
+            (Quorum, ["delivery-limit=5", "delivery-limit=-1", "delivery-limit=-2"], "delivery-limit=5"),
+            (Quorum, ["", "", ""], "delivery-limit=20"),
+            (Quorum, ["", "delivery-limit=0", ""], "delivery-limit=0"),
+            (Classic, ["", "delivery-limit=5", ""], ""),
+            (Classic, ["consumer-timeout=9", "consumer-timeout=7", ""], "consumer-timeout=7"),
+            // Whether a retry waits is the policy's; how long, the lower one, but an operator may make it longer.
+            (
+                Quorum,
+                ["delayed-retry-type=all delayed-retry-min=5", "delayed-retry-type=failed delayed-retry-max=9", ""],
+                "delayed-retry-type=failed delayed-retry-min=5 delayed-retry-max=9",
+            ),
+            (Quorum, ["delayed-retry-type=all delayed-retry-min=5", "delayed-retry-type=disabled", ""], ""),
+            (
+                Quorum,
+                ["", "delayed-retry-type=all delayed-retry-min=5", "delayed-retry-min=8"],
+                "delayed-retry-type=all delayed-retry-min=8 delayed-retry-max=8",
+            ),
+            (Quorum, ["delayed-retry-type=all", "", ""], ""),
+        ] {
+            let combined = behaviour(kind, [argument, policy, operator]);
+            assert_eq!(combined, behaviour(kind, [as_if, "", ""]), "{argument} {policy} {operator}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_limit_below_zero_is_none() {
+        let limit =
+            |limit: i64| behaviour(QueueKind::Quorum, [&format!("delivery-limit={limit}"), "", ""]).delivery_limit;
+        assert_eq!([limit(-1), limit(0), limit(i64::MAX)], [None, Some(0), Some(u32::MAX)]);
+    }
 
     #[test]
     fn the_lower_time_to_live_counts_and_without_one_a_queue_is_plain() {

@@ -22,15 +22,15 @@ mod paged;
 mod waiting;
 mod wishes;
 
-pub use arguments::{COMPARED, QueueArguments};
+pub use arguments::QueueArguments;
 pub use backlog::{Backlog, PageOut, Taken};
-pub use behaviour::{Behaviour, DeadLettering, Limits};
+pub use behaviour::{Behaviour, DeadLettering, Limits, RetryDelay};
 pub use drain::Drain;
 pub use gate::Gate;
 pub use line::Line;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
-pub use wishes::{DeadLetterStrategy, Overflow, QueueKind, Wishes};
+pub use wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes};
 
 use super::exchange::QueueId;
 use super::flow::Ledger;

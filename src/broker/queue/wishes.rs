@@ -1,7 +1,8 @@
 //! What may be asked of a queue beyond keeping messages: by the arguments of its declaration, by a policy and by an
 //! operator policy, each in the same words. How they combine is for [`Behaviour`](super::Behaviour) to say.
 
-use crate::protocol::ShortString;
+use crate::broker::equivalence::integer;
+use crate::protocol::{FieldTable, FieldValue, ShortString};
 
 /// How a queue keeps its messages, as clients name it in `x-queue-type`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -18,6 +19,14 @@ impl QueueKind {
         match self {
             Self::Classic => "classic",
             Self::Quorum => "quorum",
+        }
+    }
+
+    /// RabbitMQ's module for it, as texts name it.
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Classic => "rabbit_classic_queue",
+            Self::Quorum => "rabbit_quorum_queue",
         }
     }
 
@@ -65,6 +74,41 @@ pub enum DeadLetterStrategy {
     AtLeastOnce,
 }
 
+impl DeadLetterStrategy {
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"at-most-once" => Some(Self::AtMostOnce),
+            b"at-least-once" => Some(Self::AtLeastOnce),
+            _ => None,
+        }
+    }
+}
+
+/// Which messages wait before they are delivered again (`x-delayed-retry-type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetryDelays {
+    /// None.
+    Disabled,
+    /// All that come back.
+    All,
+    /// Those of which it is counted that they failed.
+    Failed,
+    /// The others.
+    Returned,
+}
+
+impl RetryDelays {
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"disabled" => Some(Self::Disabled),
+            b"all" => Some(Self::All),
+            b"failed" => Some(Self::Failed),
+            b"returned" => Some(Self::Returned),
+            _ => None,
+        }
+    }
+}
+
 /// What is said of one queue from one side. `None`: nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wishes {
@@ -84,4 +128,68 @@ pub struct Wishes {
     pub delivery_limit: Option<i64>,
     /// How long a delivery may be unacknowledged, in milliseconds.
     pub consumer_timeout_ms: Option<u64>,
+    pub retry_delays: Option<RetryDelays>,
+    /// How long a message waits that came back once, in milliseconds; and each time so much longer.
+    pub retry_delay_min_ms: Option<u64>,
+    /// No longer than this.
+    pub retry_delay_max_ms: Option<u64>,
+}
+
+impl Wishes {
+    /// What a table asks for, under names that begin with `prefix`. What is not as it has to be says nothing.
+    pub fn of(table: &FieldTable, prefix: &str) -> Self {
+        let value = |name: &str| table.get(format!("{prefix}{name}").as_bytes());
+        let number = |name| value(name).and_then(integer);
+        let positive = |name, minimum| number(name).and_then(|n| u64::try_from(n).ok()).filter(|n| *n >= minimum);
+        let not_negative = |name| positive(name, 0);
+        let text = |name| match value(name) {
+            Some(FieldValue::LongString(text)) => Some(&**text),
+            _ => None,
+        };
+        Self {
+            message_ttl_ms: not_negative("message-ttl"),
+            expires_ms: positive("expires", 1),
+            max_length: not_negative("max-length"),
+            max_length_bytes: not_negative("max-length-bytes"),
+            overflow: text("overflow").and_then(Overflow::from_name),
+            dead_letter_exchange: text("dead-letter-exchange").map(ShortString::truncated),
+            dead_letter_routing_key: text("dead-letter-routing-key").map(ShortString::truncated),
+            dead_letter_strategy: text("dead-letter-strategy").and_then(DeadLetterStrategy::from_name),
+            delivery_limit: number("delivery-limit"),
+            consumer_timeout_ms: not_negative("consumer-timeout"),
+            retry_delays: text("delayed-retry-type").and_then(RetryDelays::from_name),
+            retry_delay_min_ms: positive("delayed-retry-min", 1),
+            retry_delay_max_ms: positive("delayed-retry-max", 1),
+        }
+    }
+
+    /// A policy and what an operator's policy makes of it.
+    pub fn under(&self, operator: &Self) -> Self {
+        let least = |of: fn(&Self) -> Option<u64>| [of(self), of(operator)].into_iter().flatten().min();
+        let greatest = |of: fn(&Self) -> Option<u64>| [of(self), of(operator)].into_iter().flatten().max();
+        Self {
+            message_ttl_ms: least(|side| side.message_ttl_ms),
+            expires_ms: least(|side| side.expires_ms),
+            max_length: least(|side| side.max_length),
+            max_length_bytes: least(|side| side.max_length_bytes),
+            overflow: operator.overflow.or(self.overflow),
+            dead_letter_exchange: self.dead_letter_exchange.clone(),
+            dead_letter_routing_key: self.dead_letter_routing_key.clone(),
+            dead_letter_strategy: self.dead_letter_strategy,
+            delivery_limit: stricter_delivery_limit(self.delivery_limit, operator.delivery_limit),
+            consumer_timeout_ms: self.consumer_timeout_ms,
+            retry_delays: operator.retry_delays.or(self.retry_delays),
+            retry_delay_min_ms: greatest(|side| side.retry_delay_min_ms),
+            retry_delay_max_ms: least(|side| side.retry_delay_max_ms),
+        }
+    }
+}
+
+/// The lower one; and one that there is, where the other one is none.
+pub(super) fn stricter_delivery_limit(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) if a < 0 || b < 0 => Some(a.max(b)),
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::message::ComposedMessage;
 use crate::broker::publish::REPLY_TO;
+use crate::broker::queue::QueueKind;
 use crate::broker::snapshot::PageStart;
 use crate::broker::store::{DurableBinding, DurableDestination, DurableQueueId, MemoryStore};
 use crate::broker::testing::{self, Nobody, VHOST};
@@ -376,23 +377,49 @@ fn limits_of_a_vhost_hold_for_one_more_and_for_nothing_that_is_there() {
 }
 
 #[test]
-fn the_default_type_of_queues_is_never_ignored() {
+fn a_queue_that_says_no_type_is_of_the_default_one() {
     let (mut broker, [here, there]) = neighbours(VhostLimits::default());
-    let quorum = VhostAttributes { default_queue_type: Some("quorum".into()), ..VhostAttributes::default() };
-    broker.put_vhost("next door", quorum);
-    let mut declare = |caller, name: &'static [u8], durable, auto_delete, kind: Option<&str>| {
-        let value = |kind: &str| FieldValue::LongString(kind.as_bytes().into());
-        let arguments = FieldTable(kind.map(|kind| ("x-queue-type".into(), value(kind))).into_iter().collect());
-        let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
-        broker.declare_queue(caller, request, &mut Nobody).map(drop).map_err(|error| error.explanation)
+    let default_type = |broker: &mut Broker<MemoryStore>, name: Option<&str>| {
+        let attributes = VhostAttributes { default_queue_type: name.map(Box::from), ..VhostAttributes::default() };
+        broker.put_vhost("next door", attributes);
     };
-    assert_eq!(declare(here, b"a", true, false, None), Ok(()));
-    let refused = "queue type 'quorum' of queue 'a' in vhost 'next door' is not supported by this version";
-    assert_eq!(declare(there, b"a", true, false, None), Err(refused.to_owned()));
-    assert_eq!(declare(there, b"a", true, false, Some("classic")), Ok(()));
-    // It is there, and what it is was said.
-    assert_eq!(declare(there, b"a", true, false, None), Ok(()));
+    let declare =
+        |broker: &mut Broker<MemoryStore>, caller, name: &'static [u8], durable, auto_delete, kind: Option<&str>| {
+            let value = |kind: &str| FieldValue::LongString(kind.as_bytes().into());
+            let arguments = FieldTable(kind.map(|kind| ("x-queue-type".into(), value(kind))).into_iter().collect());
+            let request = DeclareRequest { name, durable, exclusive: false, auto_delete, arguments };
+            broker.declare_queue(caller, request, &mut Nobody).map(drop).map_err(|error| error.explanation)
+        };
+    let kind = |broker: &Broker<MemoryStore>, caller: Caller, name: &[u8]| {
+        broker.queue(broker.queue_in(caller.vhost, name).unwrap()).arguments.kind
+    };
+    declare(&mut broker, there, b"before", true, false, None).unwrap();
+    default_type(&mut broker, Some("quorum"));
+    declare(&mut broker, here, b"a", true, false, None).unwrap();
+    assert_eq!(kind(&broker, here, b"a"), QueueKind::Classic);
+    declare(&mut broker, there, b"a", true, false, None).unwrap();
+    assert_eq!(kind(&broker, there, b"a"), QueueKind::Quorum);
+    assert_eq!(declare(&mut broker, there, b"a", true, false, None), Ok(()));
+    assert_eq!(declare(&mut broker, there, b"a", true, false, Some("quorum")), Ok(()));
+    let refused = "inequivalent arg 'x-queue-type' for queue 'a' in vhost 'next door': received 'classic' but current is \
+                   'quorum'";
+    assert_eq!(declare(&mut broker, there, b"a", true, false, Some("classic")), Err(refused.to_owned()));
+    // What is there is what it was, and it is said that it differs.
+    let refused = "inequivalent arg 'x-queue-type' for queue 'before' in vhost 'next door': received the value 'quorum' of \
+                   type 'longstr' but current is none";
+    assert_eq!(declare(&mut broker, there, b"before", true, false, None), Err(refused.to_owned()));
+    assert_eq!(declare(&mut broker, there, b"before", true, false, Some("classic")), Ok(()));
     // These can't be anything else.
-    assert_eq!(declare(there, b"b", false, false, None), Ok(()));
-    assert_eq!(declare(there, b"c", true, true, None), Ok(()));
+    for (name, durable, auto_delete) in [(b"b", false, false), (b"c", true, true)] {
+        assert_eq!(declare(&mut broker, there, name, durable, auto_delete, None), Ok(()));
+        assert_eq!(kind(&broker, there, name), QueueKind::Classic);
+    }
+    default_type(&mut broker, None);
+    let refused = "inequivalent arg 'x-queue-type' for queue 'a' in vhost 'next door': received none but current is the \
+                   value 'quorum' of type 'longstr'";
+    assert_eq!(declare(&mut broker, there, b"a", true, false, None), Err(refused.to_owned()));
+    default_type(&mut broker, Some("stream"));
+    let refused = "queue type 'stream' of queue 'd' in vhost 'next door' is not supported by this version";
+    assert_eq!(declare(&mut broker, there, b"d", true, false, None), Err(refused.to_owned()));
+    assert_eq!(declare(&mut broker, there, b"d", false, false, None), Ok(()));
 }
