@@ -21,6 +21,7 @@ SUITES = {
     "aio-pika-tests": ["own_tests/run_own_tests.py", "aio-pika"],
     "aiormq-tests": ["own_tests/run_own_tests.py", "aiormq"],
     "celery": ["celery_suite/driver.py"],
+    "celery-delays": ["celery_suite/delayed_driver.py"],
     "kombu-tests": ["own_tests/run_own_tests.py", "kombu"],
     "py-amqp-tests": ["own_tests/run_own_tests.py", "amqp"],
     "tutorials": ["tutorials/driver.py"],

@@ -4,10 +4,8 @@ import contextlib
 import datetime
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -23,48 +21,7 @@ from celery import group  # noqa: E402
 
 import tasks  # noqa: E402
 from tasks import add, app, echo, fail, hang_until_redelivered, succeed_at_third_try  # noqa: E402
-
-RESULT_DEADLINE_S = 20
-
-
-def start_worker(*options):
-    """A worker in a process of its own; it is ready when its log says so, and its log goes to ours."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-E", "--loglevel=INFO", *options],
-        cwd=HERE,
-        env=os.environ | {"PYTHONPATH": str(HERE)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    ready = threading.Event()
-
-    def read():
-        for line in process.stderr:
-            sys.stderr.write(line)
-            if " ready." in line:
-                ready.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    if not ready.wait(RESULT_DEADLINE_S):
-        process.kill()
-        raise AssertionError(f"the worker was not ready within {RESULT_DEADLINE_S} s")
-    return process
-
-
-@contextlib.contextmanager
-def worker(*options):
-    process = start_worker(*options)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(RESULT_DEADLINE_S)
-
-
-def solo_worker():
-    return worker("--pool=solo", "--hostname=solo@interop", "--without-mingle", "--without-gossip")
+from worker import RESULT_DEADLINE_S, solo_worker, worker  # noqa: E402
 
 
 def check_tasks_with_results():
