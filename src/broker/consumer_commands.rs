@@ -224,8 +224,9 @@ impl<S: Store> Broker<S> {
         if self.brings_head_back(queue_id) {
             return Ok(GetOutcome::Away(self.queue_key(queue_id)));
         }
+        let is_expired = self.has_expired_head(queue_id);
         let queue = &mut self.queues[queue_id.0 as usize];
-        let Some(taken) = queue.backlog.pop() else {
+        let Some(taken) = (!is_expired).then(|| queue.backlog.pop()).flatten() else {
             self.books.totals.get_empty += 1;
             return Ok(GetOutcome::Empty);
         };

@@ -1,25 +1,54 @@
 //! Dead letters: messages that left their queue another way than by being acknowledged, on their way to the exchange that
 //! the queue names for them.
 //!
-//! They wait on a list, so that nobody's command grows with what they lead to, and [`pump`](Broker::pump) publishes some
-//! each time. The log is told that a message is in its new queues before it is told that it left the old one: a crash
-//! between the two brings it back where it was.
+//! They wait on one list, in the order in which they died, so that no command and no expiry grows with what it leads to.
+//! [`pump`](Broker::pump) publishes some of them; what a turn may do is counted in the queues that they enter, and a letter
+//! for more queues than that goes on in the next one.
+//!
+//! ```text
+//!   rejected, expired, too much, back too often ──► waiting ──► underway ──► in every queue that it is for ──► removed
+//!                          ▲                           │
+//!                          └── the list is long ───────┘ who makes letters by himself is held up: queues with a dead-letter
+//!                                                        exchange neither deliver nor expire until it is shorter
+//! ```
+//!
+//! The log is told that a letter is in its new queues before it is told that the message left the old one: a crash between
+//! the two brings the message back where it was, marked as delivered before. A queue that is purged keeps that order for
+//! its letters. One that is deleted publishes what it has on the list first, up to a limit; letters beyond that are
+//! published all the same, but a crash in that moment loses them with their queue. Letters belong to no channel: whoever
+//! rejected them may go. A stop in order publishes them all. A virtual host that is deleted takes its letters along.
+//!
+//! The exchange is looked for when a letter is published, and nobody is asked for permission: that was done when the queue
+//! was declared. Without the exchange, or where nothing is bound, a letter is dropped, and so it is for a queue that it
+//! would come round to by itself.
 
 use super::exchange::QueueId;
-use super::flow::tell_removed;
-use super::message::Content;
-use super::publish::Publication;
+use super::flow::{Kept, tell_removed};
+use super::message::{Attributes, Content, Death, DeathWriter, MessageRef};
+use super::publish::{Publication, Target};
 use super::queue::{DeadLettering, Taken};
-use super::store::{DurableQueueId, Store};
-use super::{Broker, Effects, VhostKey};
-use crate::protocol::ShortString;
+use super::store::{DurableQueueId, LogPosition, Store};
+use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
+use crate::protocol::{FieldValueRef, PropertiesRef, ShortString};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Dead letters that are published in one go of the pump.
-const DEAD_LETTERS_PER_PUMP: usize = 1024;
+/// Queues that letters may enter in one turn; each letter counts as one more.
+const ENTRIES_PER_TURN: usize = 4096;
+
+/// Bytes of a letter's properties that count as another queue entered.
+const ENTRY_PROPERTIES_BYTES: usize = 1024;
+
+/// Who makes letters by himself is held up from so many on, until they are half as many.
+const LONG: usize = 16 * 1024;
+
+/// Queues that are let go on in one turn.
+const RELEASED_PER_TURN: usize = 1024;
+
+/// Queues that letters may enter before a queue is deleted that has some on the list.
+const ENTRIES_BEFORE_DELETION: usize = 4 * ENTRIES_PER_TURN;
 
 /// Why a message is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,65 +61,280 @@ pub(super) enum Reason {
     DeliveryLimit,
 }
 
-/// A message on its way.
-struct DeadLetter {
+impl Reason {
+    /// As headers name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+/// The queue that a letter left, which may be gone.
+struct Source {
+    queue: QueueKey,
     vhost: VhostKey,
-    /// The queue that it left, which may be gone.
-    queue: ShortString,
+    name: ShortString,
     durable_id: Option<DurableQueueId>,
     to: Rc<DeadLettering>,
+}
+
+/// A message on its way.
+struct DeadLetter {
+    source: Rc<Source>,
     taken: Taken,
     reason: Reason,
 }
 
+/// A letter that is for more queues than it has entered.
+struct Underway {
+    letter: DeadLetter,
+    message: MessageRef,
+    queues: Vec<QueueKey>,
+    entered: usize,
+}
+
+/// Where letters are written.
 #[derive(Default)]
-pub(super) struct DeadLetters(VecDeque<DeadLetter>);
+struct Desk {
+    writer: DeathWriter,
+    address: Vec<u8>,
+    frames: Vec<u8>,
+    extra_keys: Vec<ShortString>,
+    queues: Vec<QueueId>,
+}
+
+#[derive(Default)]
+pub(super) struct DeadLetters {
+    waiting: VecDeque<DeadLetter>,
+    underway: Option<Underway>,
+    /// Queues that may still be entered in this turn.
+    entries_left: usize,
+    /// Queues that wait until the list is shorter.
+    held_up: VecDeque<QueueKey>,
+    desk: Desk,
+}
 
 impl DeadLetters {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty() && self.underway.is_none() && self.held_up.is_empty()
+    }
+
+    /// Whether some can still be published in this turn.
+    pub fn go_on(&self) -> bool {
+        self.entries_left > 0 && !self.is_empty()
+    }
+
+    /// A turn begins.
+    pub fn start_turn(&mut self) {
+        self.entries_left = ENTRIES_PER_TURN;
     }
 }
 
 impl<S: Store> Broker<S> {
+    /// Whether messages that left queues otherwise than acknowledged are still on their way.
+    pub fn has_dead_letters(&self) -> bool {
+        !self.dead_letters.is_empty()
+    }
+
     /// A message that was counted out of a queue with a dead-letter exchange is to be published there.
     pub(super) fn dead_letter(&mut self, id: QueueId, taken: Taken, reason: Reason) {
         let queue = &self.queues[id.0 as usize];
         let Some(to) = &queue.behaviour.dead_letters else { return };
-        let letter = DeadLetter {
-            vhost: self.vhost_key(queue.properties.vhost),
-            queue: queue.properties.name.clone(),
-            durable_id: queue.durable_id,
-            to: Rc::clone(to),
-            taken,
-            reason,
+        let source = match self.dead_letters.waiting.back() {
+            Some(DeadLetter { source, .. }) if source.queue == queue.key(id) && Rc::ptr_eq(&source.to, to) => {
+                Rc::clone(source)
+            }
+            _ => Rc::new(Source {
+                queue: queue.key(id),
+                vhost: self.vhost_key(queue.properties.vhost),
+                name: queue.properties.name.clone(),
+                durable_id: queue.durable_id,
+                to: Rc::clone(to),
+            }),
         };
-        self.dead_letters.0.push_back(letter);
+        self.queues[id.0 as usize].dead_letters += 1;
+        self.dead_letters.waiting.push_back(DeadLetter { source, taken, reason });
+    }
+
+    /// Whether a queue must make no dead letters now. If so, it will be let go on.
+    #[inline]
+    pub(super) fn is_held_up(&mut self, id: QueueId) -> bool {
+        self.queue(id).behaviour.dead_letters.is_some() && self.holds_up(id)
+    }
+
+    #[cold]
+    fn holds_up(&mut self, id: QueueId) -> bool {
+        let Self { queues, dead_letters, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        let is_long = dead_letters.waiting.len() >= LONG;
+        if is_long && !queue.held_up {
+            queue.held_up = true;
+            dead_letters.held_up.push_back(queue.key(id));
+        }
+        queue.held_up
+    }
+
+    fn let_go_on(&mut self) {
+        if self.dead_letters.waiting.len() > LONG / 2 {
+            return;
+        }
+        for _ in 0..RELEASED_PER_TURN {
+            let Some(key) = self.dead_letters.held_up.pop_front() else { return };
+            let Some(id) = self.queue_of(key) else { continue };
+            self.queue_mut(id).held_up = false;
+            self.touch(id);
+            self.schedule_expiry(id);
+        }
     }
 
     /// Publishes some of those that wait.
     pub(super) fn publish_dead_letters(&mut self, effects: &mut impl Effects) {
-        for _ in 0..DEAD_LETTERS_PER_PUMP {
-            let Some(letter) = self.dead_letters.0.pop_front() else { return };
-            self.publish_dead_letter(&letter, effects);
-            tell_removed(&mut self.store, letter.durable_id, &letter.taken);
+        self.dead_letters.entries_left = self.publish_letters(self.dead_letters.entries_left, effects);
+        self.let_go_on();
+    }
+
+    /// Publishes letters that enter `entries` queues, or a few more, and says how many of those are left.
+    fn publish_letters(&mut self, mut entries: usize, effects: &mut impl Effects) -> usize {
+        let mut desk = std::mem::take(&mut self.dead_letters.desk);
+        while entries > 0 {
+            let entered = if let Some(underway) = self.dead_letters.underway.take() {
+                self.go_on_with(underway, entries, effects)
+            } else if let Some(letter) = self.dead_letters.waiting.pop_front() {
+                self.publish_letter(letter, &mut desk, entries, effects)
+            } else {
+                break;
+            };
+            entries = entries.saturating_sub(1 + entered);
+        }
+        self.dead_letters.desk = desk;
+        entries
+    }
+
+    /// Publishes what a queue has on the list, or much of it: the log is about to forget the queue.
+    #[cold]
+    pub(super) fn publish_letters_of(&mut self, id: QueueId, effects: &mut impl Effects) {
+        let mut entries = ENTRIES_BEFORE_DELETION;
+        while entries > 0 && self.queue(id).dead_letters > 0 {
+            let some = entries.min(ENTRIES_PER_TURN);
+            entries -= some;
+            entries += self.publish_letters(some, effects);
         }
     }
 
-    fn publish_dead_letter(&mut self, letter: &DeadLetter, effects: &mut impl Effects) {
-        let DeadLetter { vhost, queue: _, to, taken, reason: _, .. } = letter;
-        let content = taken.message.content();
-        let routing_key = to.routing_key.clone().unwrap_or_else(|| ShortString::truncated(content.routing_key()));
-        let mut address = Vec::new();
-        put_short_string(&mut address, &to.exchange);
-        put_short_string(&mut address, &routing_key);
-        address.push(FRAME_END);
-        if self.vhost_key(vhost.id) != *vhost {
-            return;
+    /// Publishes a letter, as far as it enters at most `most` queues. Says what that counted.
+    fn publish_letter(
+        &mut self,
+        letter: DeadLetter,
+        desk: &mut Desk,
+        most: usize,
+        effects: &mut impl Effects,
+    ) -> usize {
+        desk.queues.clear();
+        let header_frame_length = self.address_letter(&letter, desk, effects);
+        let old = letter.taken.message.content();
+        let content =
+            Content { address: &desk.address, frames: &desk.frames, header_frame_length, shared_body: old.shared_body };
+        let attributes = letter.taken.message.attributes();
+        let cost = header_frame_length / ENTRY_PROPERTIES_BYTES;
+        if desk.queues.len() > most {
+            let message = MessageRef::new(&content, attributes);
+            let queues = desk.queues.iter().map(|id| self.queue_key(*id)).collect();
+            return cost + self.go_on_with(Underway { letter, message, queues, entered: 0 }, most, effects);
         }
-        let Some(exchange) = self.exchange_in(vhost.id, &to.exchange) else { return };
-        let content = Content { address: &address, ..content };
-        let publication = Publication { content, attributes: taken.message.attributes(), mandatory: false };
-        self.publish_internally(vhost.id, exchange, &publication, effects);
+        let publication = Publication { content, attributes, mandatory: false };
+        let (mut kept, is_only_queue) = (Kept::default(), desk.queues.len() == 1);
+        for &queue in &desk.queues {
+            self.enter(queue, &publication, is_only_queue, &mut kept, effects);
+        }
+        self.letter_has_gone(&letter);
+        cost + desk.queues.len()
+    }
+
+    /// Puts a letter in at most `most` of the queues that it has not entered yet, and says in how many.
+    fn go_on_with(&mut self, mut underway: Underway, most: usize, effects: &mut impl Effects) -> usize {
+        let Underway { letter, message, queues, entered } = &mut underway;
+        let attributes: Attributes = message.attributes();
+        let publication = Publication { content: message.content(), attributes, mandatory: false };
+        // The log may have begun a new batch since, so that it is told of the content again.
+        let mut kept = Kept { message: Some(message.clone()), position: LogPosition::default(), ..Kept::default() };
+        let until = queues.len().min(*entered + most);
+        let count = until - *entered;
+        for key in &queues[*entered..until] {
+            if let Some(queue) = self.queue_of(*key) {
+                self.enter(queue, &publication, false, &mut kept, effects);
+            }
+        }
+        *entered = until;
+        if until == queues.len() {
+            self.letter_has_gone(letter);
+        } else {
+            self.dead_letters.underway = Some(underway);
+        }
+        count
+    }
+
+    /// Writes a letter's address and frames, and finds its queues; one that is a reply is delivered. Says how long its content
+    /// header frame is.
+    fn address_letter(&mut self, letter: &DeadLetter, desk: &mut Desk, effects: &mut impl Effects) -> usize {
+        let Desk { writer, address, frames, extra_keys, queues } = desk;
+        let DeadLetter { source, taken, reason } = letter;
+        let VhostKey { id: vhost, .. } = source.vhost;
+        if !self.has_vhost(vhost) || self.vhost_key(vhost) != source.vhost {
+            return 0;
+        }
+        let Some(exchange) = self.exchange_in(vhost, &source.to.exchange) else { return 0 };
+        let old = taken.message.content();
+        let routing_key = source.to.routing_key.as_deref().unwrap_or(old.routing_key());
+        address.clear();
+        put_short_string(address, &source.to.exchange);
+        put_short_string(address, routing_key);
+        address.push(FRAME_END);
+        let death = Death {
+            reason: reason.name().as_bytes(),
+            queue: &source.name,
+            exchange: old.exchange(),
+            routing_key: old.routing_key(),
+            time_s: (self.settings.unix_start_ms + self.now_ms) / 1000,
+            has_new_key: source.to.routing_key.is_some(),
+        };
+        frames.clear();
+        let header_frame_length = writer.write_frames(&old, &death, frames);
+        extra_keys.clear();
+        if !death.has_new_key {
+            copy_keys(old.properties(), extra_keys);
+        }
+        let content =
+            Content { address: &*address, frames: &*frames, header_frame_length, shared_body: old.shared_body };
+        let target = Target { exchange, extra_keys: &*extra_keys };
+        if let Some(reply_channel) = self.route_internally(vhost, target, &content, queues) {
+            self.deliver_reply(reply_channel, &content, effects);
+        }
+        if *reason != Reason::Rejected {
+            let names = |id: &QueueId| &self.queue(*id).properties.name;
+            queues.retain(|id| !writer.goes_round(old.properties(), &death, names(id)));
+        }
+        header_frame_length
+    }
+
+    /// A letter is in all queues that it is for.
+    fn letter_has_gone(&mut self, letter: &DeadLetter) {
+        let Some(id) = self.queue_of(letter.source.queue) else { return };
+        self.queue_mut(id).dead_letters -= 1;
+        tell_removed(&mut self.store, letter.source.durable_id, &letter.taken);
+    }
+}
+
+/// Routing keys of a message's CC header.
+fn copy_keys(properties: &[u8], keys: &mut Vec<ShortString>) {
+    let headers = PropertiesRef::parse(properties).ok().and_then(|properties| properties.headers);
+    if let Some(FieldValueRef::Array(copies)) = headers.and_then(|headers| headers.get(b"CC")) {
+        keys.extend(copies.iter().filter_map(|value| match value {
+            FieldValueRef::LongString(key) => ShortString::new(key),
+            _ => None,
+        }));
     }
 }

@@ -281,7 +281,7 @@ impl<S: Store> Broker<S> {
     /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
         self.moves_left = MOVES_PER_PUMP;
-        if !self.dead_letters.is_empty() {
+        if self.dead_letters.go_on() {
             self.publish_dead_letters(effects);
         }
         self.rejoin_drained();
@@ -309,7 +309,7 @@ impl<S: Store> Broker<S> {
         !self.touched_queues.is_empty()
             || !self.touched_channels.is_empty()
             || !self.drained_connections.is_empty()
-            || !self.dead_letters.is_empty()
+            || self.dead_letters.go_on()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
@@ -344,6 +344,9 @@ impl<S: Store> Broker<S> {
     }
 
     fn deliver_some(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
+        if self.is_held_up(id) {
+            return false;
+        }
         let mut left = most;
         while left > 0 {
             let Self { queues, consumers, channels, connections, moves_left, books, store, .. } = self;
@@ -368,6 +371,9 @@ impl<S: Store> Broker<S> {
             if let Some(expired) = expired {
                 left -= 1;
                 self.dropped(id, expired, Departure::Expired);
+                if self.is_held_up(id) {
+                    return false;
+                }
             }
         }
         true

@@ -57,6 +57,7 @@ impl<S: Store> Broker<S> {
             left -= 1;
             self.queue_mut(id).scheduled_ms = NEVER;
             if self.has_outlived_its_use(id) {
+                self.publish_letters_of(id, effects);
                 let deleted = self.delete_queue_now(id);
                 self.notify_cancelled(&deleted, effects);
             } else {
@@ -86,7 +87,7 @@ impl<S: Store> Broker<S> {
     /// Drops at most so many of them, and says how many.
     fn drop_some_expired(&mut self, id: QueueId, most: usize) -> usize {
         let mut dropped = 0;
-        while dropped < most && self.queue(id).backlog.head_expires_at_ms() <= self.now_ms {
+        while dropped < most && self.has_expired_head(id) && !self.is_held_up(id) {
             let Some(taken) = self.queue_mut(id).backlog.pop() else {
                 // It can only be dropped in memory; when it arrives this is tried again.
                 self.bring_head_back(id);
@@ -102,6 +103,11 @@ impl<S: Store> Broker<S> {
         dropped
     }
 
+    /// Whether the message at the head is expired: nobody is to have it.
+    pub(super) fn has_expired_head(&self, id: QueueId) -> bool {
+        self.queue(id).backlog.head_expires_at_ms() <= self.now_ms
+    }
+
     /// Brings about what a queue's behaviour asks for: called when the queue, or its behaviour, is new.
     pub(super) fn apply_behaviour(&mut self, id: QueueId) {
         self.schedule_expiry(id);
@@ -115,7 +121,8 @@ impl<S: Store> Broker<S> {
         }
         let expires_ms = queue.behaviour.expires_ms.filter(|_| queue.is_unused());
         let queue_deadline = expires_ms.map_or(NEVER, |expires_ms| queue.last_used_ms.saturating_add(expires_ms));
-        let deadline_ms = queue.backlog.head_expires_at_ms().min(queue_deadline);
+        let head_deadline = if queue.held_up { NEVER } else { queue.backlog.head_expires_at_ms() };
+        let deadline_ms = head_deadline.min(queue_deadline);
         if deadline_ms < queue.scheduled_ms {
             let before_ms = std::mem::replace(&mut queue.scheduled_ms, deadline_ms);
             self.expiry.reschedule(id, before_ms, deadline_ms);

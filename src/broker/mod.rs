@@ -260,6 +260,7 @@ impl<S: Store> Broker<S> {
     pub fn set_now(&mut self, now_ms: u64) {
         debug_assert!(now_ms >= self.now_ms);
         self.now_ms = now_ms;
+        self.dead_letters.start_turn();
     }
 
     /// When [`come_due`](Self::come_due) has something to do next; `None` while nothing waits for its time.

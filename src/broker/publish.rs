@@ -157,23 +157,15 @@ impl<S: Store> Broker<S> {
         kept
     }
 
-    /// Publishes what no client sends. Nobody is told when it is unroutable.
-    #[cold]
-    pub(super) fn publish_internally(
+    /// Fills `queues` with where a message goes that no client sends. When it is a reply it is for this channel instead.
+    pub(super) fn route_internally(
         &mut self,
         vhost: VhostId,
-        exchange: ExchangeId,
-        publication: &Publication<'_>,
-        effects: &mut impl Effects,
-    ) {
-        let mut queues = std::mem::take(&mut self.route_scratch);
-        let target = Target { exchange, extra_keys: &[] };
-        self.route(vhost, target, &publication.content, &mut queues);
-        let mut kept = Kept::default();
-        for &queue in &queues {
-            self.enter(queue, publication, queues.len() == 1, &mut kept, effects);
-        }
-        self.route_scratch = queues;
+        target: Target<'_>,
+        content: &Content<'_>,
+        queues: &mut Vec<QueueId>,
+    ) -> Option<ChannelId> {
+        self.route(vhost, target, content, queues).reply_channel
     }
 
     /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
@@ -319,7 +311,17 @@ impl<S: Store> Broker<S> {
         publication: &Publication<'_>,
         effects: &mut impl Effects,
     ) {
-        let recipient_channel = &mut self.channels[reply_channel.0 as usize];
+        self.deliver_reply(reply_channel, &publication.content, effects);
+        self.books.totals.received += 1;
+        if publication.mandatory {
+            self.return_unroutable(channel, &publication.content, effects);
+        }
+        self.count_for_confirm(channel, &Kept::default());
+    }
+
+    /// Delivers to a reply consumer.
+    pub(super) fn deliver_reply(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {
+        let recipient_channel = &mut self.channels[channel.0 as usize];
         let delivery_tag = recipient_channel.next_delivery_tag();
         if let Some(consumer) = &recipient_channel.reply_consumer {
             let recipient = Recipient {
@@ -328,14 +330,9 @@ impl<S: Store> Broker<S> {
                 consumer_tag: &consumer.tag,
             };
             // A reply is not held back: the requester bounds how many are under way.
-            let _ = effects.deliver(recipient, delivery_tag, false, &publication.content);
+            let _ = effects.deliver(recipient, delivery_tag, false, content);
             self.books.replied();
         }
-        self.books.totals.received += 1;
-        if publication.mandatory {
-            self.return_unroutable(channel, &publication.content, effects);
-        }
-        self.count_for_confirm(channel, &Kept::default());
     }
 
     fn return_unroutable(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {

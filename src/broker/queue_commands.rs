@@ -278,6 +278,7 @@ impl<S: Store> Broker<S> {
         if if_empty && !queue.backlog.is_empty() {
             return refuse("not empty");
         }
+        self.publish_letters_of(id, effects);
         let defined_before = self.last_definition;
         let deleted = self.delete_queue_now(id);
         // A transient queue's bindings may have kept an exchange that goes with them.

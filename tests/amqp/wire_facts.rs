@@ -31,6 +31,7 @@ transcripts! {
     publishing
     transactions
     routing
+    dead_letters
     expiry
     reply_to
     queue_arguments

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Names beginning with `wf.` get a prefix of their own in every play, so that scenarios run side by side; `$gen` and
-//! `$reply` stand for the last generated queue name and the last reply_to that arrived.
+//! `$reply` stand for the last generated queue name and the last reply_to that arrived; `time=T:now` for the present.
 
 use super::client::Client;
 use super::http::Api;
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Scenarios of one file played at the same time: many of them wait rather than work.
 const PLAYED_AT_ONCE: usize = 8;
@@ -181,6 +181,22 @@ fn parse_line(scenario: &mut Scenario, mark: &str, rest: &str) -> Option<()> {
     Some(())
 }
 
+/// Puts `T:now` for times of the last minute.
+fn with_present_as_now(text: &str) -> String {
+    const TIME: &str = "time=T:";
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock that is right").as_secs();
+    let mut parts = text.split(TIME);
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let is_now = part[..digits].parse::<u64>().is_ok_and(|time_s| now_s.abs_diff(time_s) < 60);
+        replaced.push_str(TIME);
+        replaced.push_str(if is_now { "now" } else { &part[..digits] });
+        replaced.push_str(&part[digits..]);
+    }
+    replaced
+}
+
 /// Splits off `b:` and `ch2`.
 fn addressed(text: &str) -> (String, u16, &str) {
     let (mut connection, mut channel, mut rest) = ("a".to_owned(), 1, text);
@@ -332,7 +348,7 @@ impl Player {
         let (generated, reply_to) = (client.generated_name.clone(), client.reply_to.clone());
         self.generated_name = generated.unwrap_or_else(|| self.generated_name.clone());
         self.reply_to = reply_to.unwrap_or_else(|| self.reply_to.clone());
-        actual.replace(&self.prefix, "wf.")
+        with_present_as_now(&actual.replace(&self.prefix, "wf."))
     }
 
     fn record(&mut self, step: &Step, expected: &Expectation, actual: String) {

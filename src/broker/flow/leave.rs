@@ -228,7 +228,9 @@ impl<S: Store> Broker<S> {
         let length = queue.backlog.len();
         if let Some(durable_id) = queue.durable_id {
             match queue.backlog.next_sequence().checked_sub(1) {
-                Some(last) if queue.ledger.unacknowledged == 0 => _ = self.store.purged(durable_id, last),
+                Some(last) if queue.ledger.unacknowledged == 0 && queue.dead_letters == 0 => {
+                    _ = self.store.purged(durable_id, last)
+                }
                 _ => {
                     for sequence in queue.backlog.returned_sequences() {
                         self.store.removed(durable_id, sequence);

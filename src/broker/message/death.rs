@@ -13,6 +13,8 @@
 //! as in RabbitMQ up to 3.13. What a client made up and cannot be an entry is left out; a header of that name that is no
 //! array counts as none.
 
+use super::edit::{PROPERTIES_OFFSET, end_header_frame};
+use super::image::Content;
 use crate::broker::expiration;
 use crate::protocol::decoder::{DecodeError, Reader};
 use crate::protocol::encoder::{begin_length, end_length, put_u16};
@@ -108,6 +110,17 @@ impl DeathWriter {
         end_length(out, start);
         out.extend_from_slice(sections.between);
         out.extend_from_slice(sections.after);
+    }
+
+    /// Appends a dead letter's frames to `frames`, and says how long the first one is, the content header.
+    pub fn write_frames(&mut self, content: &Content<'_>, death: &Death<'_>, frames: &mut Vec<u8>) -> usize {
+        let (header, body) = content.frames.split_at(content.header_frame_length);
+        let start = frames.len();
+        frames.extend_from_slice(&header[..PROPERTIES_OFFSET]);
+        self.write(content.properties(), death, frames);
+        let header_frame_length = end_header_frame(frames, start);
+        frames.extend_from_slice(body);
+        header_frame_length
     }
 
     /// Whether the letter, whose properties were [written](Self::write) last, would come back to a queue that it left before

@@ -3,7 +3,7 @@
 //! It does what it is told; what has to be changed, and why, is for `properties` to say.
 
 use crate::protocol::BasicProperties;
-use crate::protocol::frame::{FRAME_HEADER_LENGTH, FRAME_OVERHEAD};
+use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD};
 
 /// Where in a content header frame the properties begin: class id (2), weight (2) and body size (8) come before.
 pub const PROPERTIES_OFFSET: usize = FRAME_HEADER_LENGTH + 12;
@@ -14,6 +14,16 @@ pub fn replace_properties(frames: &mut Vec<u8>, header_frame_length: usize, prop
     let length = PROPERTIES_OFFSET + properties.len() + 1;
     let size = (length - FRAME_OVERHEAD) as u32;
     frames[3..FRAME_HEADER_LENGTH].copy_from_slice(&size.to_be_bytes());
+    length
+}
+
+/// Ends a content header frame at the end of `frames`, which begins at `start` and to which properties of another length
+/// were written. Returns its length.
+pub fn end_header_frame(frames: &mut Vec<u8>, start: usize) -> usize {
+    frames.push(FRAME_END);
+    let length = frames.len() - start;
+    let size = (length - FRAME_OVERHEAD) as u32;
+    frames[start + 3..start + FRAME_HEADER_LENGTH].copy_from_slice(&size.to_be_bytes());
     length
 }
 

@@ -72,6 +72,10 @@ pub struct Queue {
     pub starved: bool,
     /// So often its head, which somebody waits for, is not moved out of memory again.
     pub spared_sweeps: u8,
+    /// Its dead letters that are on their way: in the log they are still its messages.
+    pub dead_letters: usize,
+    /// It makes no dead letters now, and so it delivers nothing and drops nothing, as there are many.
+    pub held_up: bool,
     /// Deleted, and kept only for what is still unacknowledged.
     pub deleted: bool,
     /// When it was last declared, got from or consumed from, for `x-expires`.
@@ -102,6 +106,8 @@ impl Queue {
             grown: false,
             starved: false,
             spared_sweeps: 0,
+            dead_letters: 0,
+            held_up: false,
             deleted: false,
             last_used_ms: now_ms,
             scheduled_ms: NEVER,

@@ -82,7 +82,8 @@ impl Server {
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
-        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || self.hub.connections().count() == 0)
+        let is_done = || self.hub.connections().count() == 0 && !self.hub.broker().has_dead_letters();
+        self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || is_done())
     }
 }
 
