@@ -105,6 +105,7 @@ fn declare(store: &mut LogStore) {
         name,
         auto_delete: false,
         arguments: FieldTable::default(),
+        top_level: 0,
     });
 }
 

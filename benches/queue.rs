@@ -127,7 +127,8 @@ impl Deliveries {
     fn deliver(&mut self) -> u64 {
         let delivery_tag = self.next_tag;
         let message = self.message.clone();
-        let taken = Taken { message, expires_at_ms: NEVER, sequence: delivery_tag, redelivered: false, returns: 0 };
+        let taken =
+            Taken { message, expires_at_ms: NEVER, sequence: delivery_tag, redelivered: false, returns: 0, level: 0 };
         self.unacknowledged.push(delivery_tag, Delivered { taken, queue: QueueId(0), consumer: None });
         self.next_tag += 1;
         delivery_tag

@@ -191,7 +191,7 @@ fn live(disk: &SimDisk, known: &mut Messages, numbers: std::ops::Range<u64>, sto
         for id in 1..=QUEUES {
             let name = ShortString::truncated(format!("q{id}").as_bytes());
             let (id, arguments) = (DurableQueueId(id), FieldTable::default());
-            store.define(&Definition::QueueDeclared { id, vhost: VhostId(0), name, auto_delete: false, arguments });
+            store.define(&Definition::QueueDeclared { id, vhost: VhostId(0), name, auto_delete: false, arguments, top_level: 0 });
         }
     }
     for number in numbers {

@@ -1,7 +1,7 @@
 //! What outlives a restart: definitions on their way to the log, and everything on its way back from it.
 
 use super::exchange::{Declaration, Destination, ExchangeKind, QueueId, alternate_exchange};
-use super::queue::{Queue, QueueProperties, arguments};
+use super::queue::{Body, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
 use super::{Broker, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
@@ -13,6 +13,8 @@ pub struct RestoredQueue {
     pub name: ShortString,
     pub auto_delete: bool,
     pub arguments: FieldTable,
+    /// Its highest level of priority, by the log.
+    pub top_level: u8,
 }
 
 impl<S: Store> Broker<S> {
@@ -86,11 +88,14 @@ impl<S: Store> Broker<S> {
     /// Puts a queue back. One whose arguments this version does not take, as another one did, is there all the same,
     /// with its messages and its arguments, and what is not understood is left alone: the error says what.
     pub fn restore_queue(&mut self, restored: RestoredQueue) -> (QueueId, Option<AmqpError>) {
-        let RestoredQueue { vhost, id: durable_id, name, auto_delete, arguments } = restored;
+        let RestoredQueue { vhost, id: durable_id, name, auto_delete, arguments, top_level } = restored;
         let (settings, ignored) = arguments::understood(&arguments, &name.to_string(), self.vhost_name(vhost));
-        self.queue_serial = self.queue_serial.max(durable_id.0);
+        self.queue_serial = self.queue_serial.max(durable_id.level(top_level).0);
         let properties = QueueProperties { vhost, name, durable: true, auto_delete, exclusive_owner: None, arguments };
-        let id = self.add_queue(Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms));
+        let mut queue = Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms);
+        // What an earlier version wrote has as many levels as that gave it, whatever its arguments ask for.
+        queue.backlog = Body::with_levels_to(top_level);
+        let id = self.add_queue(queue);
         (id, ignored)
     }
 

@@ -140,7 +140,7 @@ impl Tables<'_> {
         let mut given = Given { no_ack, count: 0, redelivered: 0 };
         let mut expired = None;
         while given.count < most.min(credit)
-            && let Some(taken) = queue.backlog.pop()
+            && let Some(taken) = queue.backlog.front().pop()
         {
             if taken.expires_at_ms <= now_ms {
                 expired = Some(taken);
@@ -353,7 +353,7 @@ impl<S: Store> Broker<S> {
             let queue = &mut queues[id.0 as usize];
             let mut tables = Tables { consumers, channels, connections, moves_left };
             // Consumers stay in line for a head that is on its way: whose turn it is, is asked when it is here.
-            if queue.backlog.is_empty() || queue.backlog.head_is_away() {
+            if queue.backlog.is_empty() && !queue.backlog.step_up() || queue.backlog.head_is_away() {
                 return false;
             }
             let Some(consumer) = tables.next_ready(queue) else { return queue.gate.line.front().is_some() };
@@ -376,6 +376,7 @@ impl<S: Store> Broker<S> {
                 }
             }
         }
+        self.queues[id.0 as usize].backlog.step_up();
         true
     }
 

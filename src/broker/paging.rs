@@ -196,7 +196,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     pub(super) fn read_ahead(&mut self, id: QueueId) {
         let queue = &self.queues[id.0 as usize];
-        if queue.backlog.is_paged() && queue.backlog.wants_refill(self.window()) {
+        if queue.backlog.front_is_paged() && queue.backlog.wants_refill(self.window()) {
             self.refill(id);
         }
     }
@@ -275,11 +275,13 @@ impl<S: Store> Broker<S> {
         self.count_paged(id, was_paged);
     }
 
-    /// For each durable queue, the sequence below which messages may have been delivered.
+    /// For each level of each durable queue, the sequence below which messages may have been delivered.
     pub fn delivered_marks(&self) -> impl Iterator<Item = (DurableQueueId, u64)> + '_ {
         let durable = self.queues.iter().filter_map(|(_, queue)| Some((queue.durable_id?, queue)));
         let held = durable.filter(|(_, queue)| !queue.backlog.is_empty() || queue.ledger.unacknowledged() > 0);
-        held.map(|(id, queue)| (id, queue.backlog.delivered_below()))
+        held.flat_map(|(id, queue)| {
+            queue.backlog.levels().map(move |backlog| (id.level(backlog.level()), backlog.delivered_below()))
+        })
     }
 }
 
@@ -425,9 +427,10 @@ mod tests {
             name: "q".into(),
             auto_delete: false,
             arguments: FieldTable::default(),
+            top_level: 0,
         };
         let (queue, _) = broker.restore_queue(restored);
-        broker.expect_messages(queue, 3, 10, 0);
+        broker.expect_messages(broker.queue_key(queue), 0, 3, 10, 0);
         consume(&mut broker, channel, b"q");
         publish(&mut broker, channel, queue, &Bytes::from_static(b"body"));
         broker.pump(&mut Nobody);

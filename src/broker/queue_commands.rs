@@ -193,6 +193,11 @@ impl<S: Store> Broker<S> {
         // An exclusive queue dies with its connection, so nothing of it is worth keeping.
         let durable_id = (durable && !exclusive).then_some(DurableQueueId(serial));
         let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
+        let top_level = queue.backlog.top();
+        if durable_id.is_some() {
+            // Each level has a number of its own.
+            self.queue_serial += u64::from(top_level);
+        }
         let id = self.add_queue(queue);
         if let Some(durable_id) = durable_id {
             let properties = &self.queue(id).properties;
@@ -203,6 +208,7 @@ impl<S: Store> Broker<S> {
                 name,
                 auto_delete,
                 arguments,
+                top_level,
             });
         }
         if exclusive && let Some(Some(connection)) = self.connections.get_mut(caller.connection.0 as usize) {

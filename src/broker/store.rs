@@ -14,9 +14,18 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// A durable queue's number, never used again for another queue.
+/// A durable queue's number, never used again for another queue. A queue with levels of priority has one for each of
+/// them, the lowest level first, and is named by that of its lowest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct DurableQueueId(pub u64);
+
+impl DurableQueueId {
+    /// The number of a level of the queue with this one.
+    #[inline]
+    pub fn level(self, level: u8) -> Self {
+        Self(self.0 + u64::from(level))
+    }
+}
 
 /// A position in the log. What was appended at or below [`Log::durable`] survives a power cut. Zero is before
 /// everything: nobody has to wait for it.
@@ -45,8 +54,11 @@ pub enum Definition {
         name: ShortString,
         auto_delete: bool,
         arguments: FieldTable,
+        /// Its highest level of priority: 0 for a queue with one level, else it has the numbers from `id` on to this many
+        /// more.
+        top_level: u8,
     },
-    /// The queue is gone with its messages and bindings.
+    /// The queue is gone with its messages, those of all its levels, and bindings.
     QueueDeleted {
         id: DurableQueueId,
     },

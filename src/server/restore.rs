@@ -10,7 +10,8 @@ use std::io;
 
 /// The durable queues of an earlier run, whose messages are being loaded.
 pub struct Loading {
-    queues: BTreeMap<DurableQueueId, QueueKey>,
+    /// With the highest level of each.
+    queues: BTreeMap<DurableQueueId, (QueueKey, u8)>,
 }
 
 impl Loading {
@@ -52,13 +53,13 @@ impl Loading {
                 Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments } => {
                     broker.restore_exchange(vhost, &name, kind, auto_delete, internal, &arguments).map_err(said)
                 }
-                Definition::QueueDeclared { vhost, id, name, auto_delete, arguments } => {
-                    let restored = RestoredQueue { vhost, id, name, auto_delete, arguments };
+                Definition::QueueDeclared { vhost, id, name, auto_delete, arguments, top_level } => {
+                    let restored = RestoredQueue { vhost, id, name, auto_delete, arguments, top_level };
                     let (queue, ignored) = broker.restore_queue(restored);
                     if let Some(ignored) = ignored {
                         log::warn!("a queue of the log is there all the same: {ignored}");
                     }
-                    queues.insert(id, queue);
+                    queues.insert(id, (broker.queue_key(queue), top_level));
                     Ok(())
                 }
                 Definition::Bound(binding) => broker.restore_binding(&binding).map_err(said),
@@ -82,25 +83,32 @@ impl Loading {
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }
         broker.restore_queue_numbering(DurableQueueId(max_queue_id));
+        let loading = Self { queues };
         for queue in recovered {
-            let Some(&id) = queues.get(&queue.id) else { continue };
+            let Some((key, level)) = loading.level(queue.id) else { continue };
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
-            broker.expect_messages(id, messages, queue.next_sequence, queue.delivered_below);
+            broker.expect_messages(key, level, messages, queue.next_sequence, queue.delivered_below);
         }
-        let queues = queues.into_iter().map(|(durable_id, id)| (durable_id, broker.queue_key(id))).collect();
-        Ok(Self { queues })
+        Ok(loading)
+    }
+
+    /// Which level of which queue has that number.
+    fn level(&self, id: DurableQueueId) -> Option<(QueueKey, u8)> {
+        let (of, &(key, top_level)) = self.queues.range(..=id).next_back()?;
+        let level = u8::try_from(id.0 - of.0).ok().filter(|level| *level <= top_level)?;
+        Some((key, level))
     }
 
     /// Takes in a page. It is nobody's if its queue was deleted or purged meanwhile.
     pub fn take<S: Store>(&self, hub: &mut Hub<S>, loaded: Loaded) {
         let Loaded { queue, page, complete_below } = loaded;
-        if let Some(&key) = self.queues.get(&queue) {
-            hub.broker_mut().load_page(key, page, complete_below);
+        if let Some((key, level)) = self.level(queue) {
+            hub.broker_mut().load_page(key, level, page, complete_below);
         }
     }
 
     /// All pages were taken in. Says how many messages never came: none, but after salvaging.
     pub fn end<S: Store>(self, hub: &mut Hub<S>) -> usize {
-        self.queues.into_values().map(|key| hub.broker_mut().loaded(key)).sum()
+        self.queues.into_values().map(|(key, _)| hub.broker_mut().loaded(key)).sum()
     }
 }

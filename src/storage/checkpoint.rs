@@ -241,7 +241,7 @@ fn decode_state(mut cursor: Cursor<'_>) -> Option<State> {
             place.live += length;
             live.append(Run { first, length, segment });
         }
-        let queue = state.queues.get_mut(&id)?;
+        let queue = state.queue_mut(id)?;
         queue.live = live;
         queue.next_sequence = next_sequence;
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! queue declared    │ queue │ vhost │ name │ auto-delete │ arguments
+//! … with levels     │ highest level │ as queue declared
 //! queue deleted     │ queue
 //! exchange declared │ vhost │ name │ type │ auto-delete │ internal │ arguments
 //! exchange deleted  │ vhost │ name
@@ -41,8 +42,13 @@ mod key {
 pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
     let start = out.len();
     match definition {
-        Definition::QueueDeclared { id, vhost, name, auto_delete, arguments } => {
-            begin(out, kind::QUEUE_DECLARED);
+        Definition::QueueDeclared { id, vhost, name, auto_delete, arguments, top_level } => {
+            if *top_level == 0 {
+                begin(out, kind::QUEUE_DECLARED);
+            } else {
+                begin(out, kind::QUEUE_DECLARED_WITH_LEVELS);
+                out.push(*top_level);
+            }
             put_varint(out, id.0);
             put_vhost(out, *vhost);
             put_counted_bytes(out, name);
@@ -204,13 +210,11 @@ fn texts_value(texts: &[Box<str>]) -> Option<Vec<u8>> {
 /// The definition of a kind, from what is behind the kind. What is left over is for the caller to look at.
 pub(super) fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Definition> {
     Some(match kind {
-        kind::QUEUE_DECLARED => Definition::QueueDeclared {
-            id: DurableQueueId(cursor.varint()?),
-            vhost: vhost(cursor)?,
-            name: short_string(cursor)?,
-            auto_delete: boolean(cursor)?,
-            arguments: arguments(cursor)?,
-        },
+        kind::QUEUE_DECLARED => queue_declared(cursor, 0)?,
+        kind::QUEUE_DECLARED_WITH_LEVELS => {
+            let top_level = cursor.u8().filter(|top_level| *top_level > 0)?;
+            queue_declared(cursor, top_level)?
+        }
         kind::QUEUE_DELETED => Definition::QueueDeleted { id: DurableQueueId(cursor.varint()?) },
         kind::EXCHANGE_DECLARED => Definition::ExchangeDeclared {
             vhost: vhost(cursor)?,
@@ -248,6 +252,19 @@ pub(super) fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Def
             exchange: if boolean(cursor)? { Some(short_string(cursor)?) } else { None },
         },
         _ => return None,
+    })
+}
+
+fn queue_declared(cursor: &mut Cursor<'_>, top_level: u8) -> Option<Definition> {
+    let id = DurableQueueId(cursor.varint()?);
+    id.0.checked_add(u64::from(top_level))?;
+    Some(Definition::QueueDeclared {
+        id,
+        vhost: vhost(cursor)?,
+        name: short_string(cursor)?,
+        auto_delete: boolean(cursor)?,
+        arguments: arguments(cursor)?,
+        top_level,
     })
 }
 

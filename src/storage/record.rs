@@ -50,6 +50,7 @@ pub(super) mod kind {
     pub const FORBIDDEN: u8 = 19;
     pub const TOPIC_PERMITTED: u8 = 20;
     pub const TOPIC_FORBIDDEN: u8 = 21;
+    pub const QUEUE_DECLARED_WITH_LEVELS: u8 = 24;
 }
 
 /// Bytes that are no record.

@@ -108,6 +108,15 @@ fn definitions() -> Vec<Definition> {
             name: "queue".into(),
             auto_delete: true,
             arguments: arguments.clone(),
+            top_level: 0,
+        },
+        Definition::QueueDeclared {
+            id: DurableQueueId(8),
+            vhost,
+            name: "".into(),
+            auto_delete: false,
+            arguments: arguments.clone(),
+            top_level: u8::MAX,
         },
         Definition::QueueDeleted { id: DurableQueueId(u64::MAX) },
         Definition::ExchangeDeclared {

@@ -15,13 +15,14 @@ use crate::broker::store::{
 use crate::protocol::ShortString;
 use crate::varint::Cursor;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A durable queue.
+/// A durable queue, or one of its levels of priority that is not the lowest.
 #[derive(Clone, Debug)]
 pub struct QueueState {
-    /// Its [`Definition::QueueDeclared`].
-    pub definition: Definition,
+    /// Its [`Definition::QueueDeclared`]; `None` of a level, which comes and goes with its queue.
+    definition: Option<Definition>,
     pub live: LiveSet,
     /// One more than the highest sequence that was logged.
     pub next_sequence: u64,
@@ -30,9 +31,14 @@ pub struct QueueState {
 }
 
 impl QueueState {
-    fn name(&self) -> (VhostId, &ShortString) {
-        match &self.definition {
-            Definition::QueueDeclared { vhost, name, .. } => (*vhost, name),
+    fn new(definition: Option<Definition>) -> Self {
+        Self { definition, live: LiveSet::default(), next_sequence: 0, returns: BTreeMap::new() }
+    }
+
+    /// What it is called, and its highest level; `None` of a level.
+    fn declared(&self) -> Option<(VhostId, &ShortString, u8)> {
+        match self.definition.as_ref()? {
+            Definition::QueueDeclared { vhost, name, top_level, .. } => Some((*vhost, name, *top_level)),
             _ => unreachable!("a queue's definition is its declaration"),
         }
     }
@@ -65,7 +71,10 @@ const PREDECLARED_PREFIX: &[u8] = b"amq.";
 
 #[derive(Clone, Default, Debug)]
 pub struct State {
+    /// And those of their levels that were used.
     pub queues: HashMap<DurableQueueId, QueueState>,
+    /// Queues with levels, and the highest of each.
+    with_levels: BTreeMap<DurableQueueId, u8>,
     /// Their [`Definition::ExchangeDeclared`].
     pub exchanges: BTreeMap<(VhostId, ShortString), Definition>,
     /// By destination. In one flat set and as records: most queues have one binding, and a tree for each would take many
@@ -146,7 +155,7 @@ impl State {
     fn enqueue(&mut self, enqueue: &Enqueue<'_>, segment: SegmentNumber) -> u64 {
         let mut placed = 0;
         for route in enqueue.routes {
-            let Some(queue) = self.queues.get_mut(&route.queue) else { continue };
+            let Some(queue) = queue_mut(&mut self.queues, &self.with_levels, route.queue) else { continue };
             queue.next_sequence = queue.next_sequence.max(route.sequence.saturating_add(1));
             match queue.live.insert(route.sequence, segment) {
                 None => placed += 1,
@@ -198,19 +207,17 @@ impl State {
     /// else lost records made of what exists.
     pub(super) fn mend(&mut self) -> Vec<String> {
         let mut said = std::mem::take(&mut self.inferred);
-        let of_queues = self.queues.values().map(|queue| queue.name().0);
+        let of_queues = self.queues.values().filter_map(|queue| Some(queue.declared()?.0));
         let of_exchanges = self.exchanges.keys().map(|(vhost, _)| *vhost);
         let of_bindings = self.bindings.iter().map(|(vhost, ..)| *vhost);
         said.extend(self.who_may.mend(of_queues.chain(of_exchanges).chain(of_bindings)));
         let mut by_name = HashMap::new();
-        let named = self.queues_in_order().into_iter().map(|(id, queue)| (id, queue.name()));
-        let named: Vec<_> = named.map(|(id, (vhost, name))| (id, vhost, name.clone())).collect();
+        let named = self.queues_in_order().into_iter().filter_map(|(id, queue)| Some((id, queue.declared()?)));
+        let named: Vec<_> = named.map(|(id, (vhost, name, _))| (id, vhost, name.clone())).collect();
         for (id, vhost, name) in named {
-            if let Some(older) = by_name.insert((vhost, name.clone()), id)
-                && let Some(older) = self.queues.remove(&older)
-            {
+            if let Some(older) = by_name.insert((vhost, name.clone()), id) {
                 said.push(format!("an older queue {name} must have been deleted: it is left out with its messages"));
-                release_all(&mut self.segments, older);
+                self.take_queue(older);
             }
         }
         let has_exchange = |vhost: VhostId, name: &ShortString| {
@@ -236,26 +243,16 @@ impl State {
 
     pub fn define(&mut self, definition: Definition) {
         match definition {
-            Definition::QueueDeclared { id, .. } => {
-                self.max_queue_id = self.max_queue_id.max(id.0);
-                match self.queues.get_mut(&id) {
-                    Some(queue) => queue.definition = definition,
-                    None => {
-                        let queue = QueueState {
-                            definition,
-                            live: LiveSet::default(),
-                            next_sequence: 0,
-                            returns: BTreeMap::new(),
-                        };
-                        self.queues.insert(id, queue);
-                    }
+            Definition::QueueDeclared { id, top_level, .. } => {
+                self.max_queue_id = self.max_queue_id.max(id.level(top_level).0);
+                if top_level > 0 {
+                    self.with_levels.insert(id, top_level);
                 }
+                self.queues.entry(id).or_insert_with(|| QueueState::new(None)).definition = Some(definition);
             }
             Definition::QueueDeleted { id } => {
-                if let Some(queue) = self.queues.remove(&id) {
-                    let (vhost, name) = queue.name();
-                    self.unbind_destination(vhost, &DurableDestination::Queue(name.clone()));
-                    release_all(&mut self.segments, queue);
+                if let Some((vhost, name)) = self.take_queue(id) {
+                    self.unbind_destination(vhost, &DurableDestination::Queue(name));
                 }
             }
             Definition::ExchangeDeclared { vhost, ref name, .. } => {
@@ -282,6 +279,25 @@ impl State {
         }
     }
 
+    /// Takes out a queue with all its levels, and says what it was called.
+    fn take_queue(&mut self, id: DurableQueueId) -> Option<(VhostId, ShortString)> {
+        let gone = self.queues.get(&id)?;
+        let (vhost, name, top_level) = gone.declared()?;
+        let name = name.clone();
+        self.with_levels.remove(&id);
+        for level in 0..=top_level {
+            if let Some(gone) = self.queues.remove(&id.level(level)) {
+                release_all(&mut self.segments, gone);
+            }
+        }
+        Some((vhost, name))
+    }
+
+    /// A queue, or a level of one, that there is: to note what is in it.
+    pub(super) fn queue_mut(&mut self, id: DurableQueueId) -> Option<&mut QueueState> {
+        queue_mut(&mut self.queues, &self.with_levels, id)
+    }
+
     /// Nothing is in a virtual host that has not been declared: what is there already was another one's, whose deletion is
     /// lost.
     fn declare_vhost(&mut self, vhost: VhostDefinition) {
@@ -295,8 +311,10 @@ impl State {
 
     /// Each thing in it is looked at once, each queue anywhere as well.
     fn delete_vhost(&mut self, vhost: VhostId) {
-        for (_, queue) in self.queues.extract_if(|_, queue| queue.name().0 == vhost) {
-            release_all(&mut self.segments, queue);
+        let of_vhost = |queue: &QueueState| queue.declared().is_some_and(|(of, ..)| of == vhost);
+        let queues: Vec<_> = self.queues.iter().filter(|(_, queue)| of_vhost(queue)).map(|(id, _)| *id).collect();
+        for id in queues {
+            self.take_queue(id);
         }
         let exchanges = self.exchanges.range((vhost, ShortString::default())..).take_while(|((of, _), _)| *of == vhost);
         for exchange in exchanges.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
@@ -364,7 +382,7 @@ impl State {
         self.queues.get(&queue)?.live.segment_of(sequence)
     }
 
-    /// The queues by number.
+    /// The queues by number, and their levels.
     pub fn queues_in_order(&self) -> Vec<(DurableQueueId, &QueueState)> {
         let mut queues: Vec<_> = self.queues.iter().map(|(id, queue)| (*id, queue)).collect();
         queues.sort_unstable_by_key(|(id, _)| *id);
@@ -374,7 +392,7 @@ impl State {
     /// All that exists, such that each one can be declared when those before it are: virtual hosts, users, permissions,
     /// exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
-        let queues = self.queues_in_order().into_iter().map(|(_, queue)| queue.definition.clone());
+        let queues = self.queues_in_order().into_iter().filter_map(|(_, queue)| queue.definition.clone());
         let bindings = self.bindings.iter().map(|(.., key)| Definition::Bound(binding_of(key)));
         self.who_may.definitions().chain(self.exchanges.values().cloned()).chain(queues).chain(bindings)
     }
@@ -383,7 +401,9 @@ impl State {
     pub(super) fn put_definitions(&self, out: &mut Vec<u8>) -> u64 {
         let mut count = self.who_may.put_definitions(out);
         let queues = self.queues_in_order();
-        for definition in self.exchanges.values().chain(queues.iter().map(|(_, queue)| &queue.definition)) {
+        for definition in
+            self.exchanges.values().chain(queues.iter().filter_map(|(_, queue)| queue.definition.as_ref()))
+        {
             put_definition(out, definition);
             count += 1;
         }
@@ -394,6 +414,24 @@ impl State {
         }
         count
     }
+}
+
+/// A queue, or a level of one. A level is there from its first message on.
+#[inline]
+fn queue_mut<'a>(
+    queues: &'a mut HashMap<DurableQueueId, QueueState>,
+    with_levels: &BTreeMap<DurableQueueId, u8>,
+    id: DurableQueueId,
+) -> Option<&'a mut QueueState> {
+    match queues.entry(id) {
+        Entry::Occupied(there) => Some(there.into_mut()),
+        Entry::Vacant(place) => is_level(with_levels, id).then(|| place.insert(QueueState::new(None))),
+    }
+}
+
+#[cold]
+fn is_level(with_levels: &BTreeMap<DurableQueueId, u8>, id: DurableQueueId) -> bool {
+    with_levels.range(..=id).next_back().is_some_and(|(of, top_level)| id <= of.level(*top_level))
 }
 
 /// All messages of a queue that is gone.

@@ -38,6 +38,7 @@ transcripts! {
     quorum_arguments
     queue_equivalence
     not_supported_yet
+    priorities
 }
 
 #[test]

@@ -102,7 +102,10 @@ fn a_queue_with_arguments_that_this_version_refuses_is_there_with_its_messages()
     let arguments = [("x-max-age", FieldValue::LongString((*b"1D").into())), ("x-expires", FieldValue::I32(3_600_000))];
     let arguments = FieldTable(arguments.map(|(name, value)| (name.into(), value)).into());
     let (id, vhost) = (DurableQueueId(1), VhostId(0));
-    define(folder.path(), &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments }]);
+    define(
+        folder.path(),
+        &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments, top_level: 0 }],
+    );
     let node = folder.start();
     let said =
         "a queue of the log is there all the same: 406 PRECONDITION_FAILED - invalid arg 'x-max-age' for queue 'q'";
@@ -123,7 +126,10 @@ fn a_queue_with_arguments_that_this_version_refuses_is_there_with_its_messages()
 fn definitions_of_a_virtual_host_that_cannot_be_are_refused() {
     let folder = DataFolder::new();
     let (id, vhost, arguments) = (DurableQueueId(1), VhostId(3), FieldTable::default());
-    define(folder.path(), &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments }]);
+    define(
+        folder.path(),
+        &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments, top_level: 0 }],
+    );
     let refusal = folder.refusal();
     assert_eq!(refusal.code, Some(1));
     assert!(refusal.text.contains("there is no virtual host 3"), "{}", refusal.text);

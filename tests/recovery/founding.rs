@@ -79,7 +79,10 @@ fn a_fresh_folder_has_the_user_and_the_virtual_host_of_the_environment_and_no_ot
 fn a_folder_without_users_gets_the_first_and_keeps_its_queues() {
     let folder = DataFolder::new();
     let (id, vhost, arguments) = (DurableQueueId(1), VhostId(0), FieldTable::default());
-    define(folder.path(), &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments }]);
+    define(
+        folder.path(),
+        &[Definition::QueueDeclared { id, vhost, name: "q".into(), auto_delete: false, arguments, top_level: 0 }],
+    );
     let node = folder.start_in(&[("RABBITMQ_DEFAULT_PASS", "sesame")], &[]);
     assert!(node.said.contains("creating user 'guest'"), "{}", node.said);
     assert_eq!(log_in(&node, "guest", "sesame", "/"), "connection.open-ok");

@@ -28,6 +28,7 @@ mod ledger;
 mod long;
 mod message;
 mod node;
+mod priorities;
 mod refusals;
 mod refusing;
 mod removals;

@@ -33,8 +33,14 @@ impl Message {
 
     /// The frames of its publishing on channel 1.
     pub fn publish(&self, target: &str, delivery_mode: u8) -> Vec<u8> {
+        self.publish_with(target, delivery_mode, "")
+    }
+
+    /// And with more properties.
+    pub fn publish_with(&self, target: &str, delivery_mode: u8, properties: &str) -> Vec<u8> {
         let mut frames = encode(1, &format!("basic.publish {target}"), FRAME_MAX);
-        let mut with = Arguments::parse(&words(&format!("delivery_mode={delivery_mode} message_id='{}'", self.id())));
+        let with = format!("delivery_mode={delivery_mode} message_id='{}' {properties}", self.id());
+        let mut with = Arguments::parse(&words(&with));
         put_frame(&mut frames, 2, 1, &properties::encode(self.length as u64, &mut with));
         self.body().chunks(FRAME_MAX - 8).for_each(|chunk| put_frame(&mut frames, 3, 1, chunk));
         frames

@@ -245,7 +245,7 @@ fn a_binding_is_not_salvaged_without_its_ends() {
 #[test]
 fn of_two_queues_of_one_name_the_younger_is_salvaged() {
     let Definition::QueueDeclared { vhost, name, auto_delete, arguments, .. } = declared(1) else { unreachable!() };
-    let again = Definition::QueueDeclared { id: queue(2), vhost, name, auto_delete, arguments };
+    let again = Definition::QueueDeclared { id: queue(2), vhost, name, auto_delete, arguments, top_level: 0 };
     let told = [declared(1), Definition::QueueDeleted { id: queue(1) }, again.clone(), declared(3)];
     assert_eq!(salvaged_definitions(&told_and_damaged(&told, 1)), [again, declared(3)]);
 }

@@ -81,6 +81,7 @@ fn declared_in(vhost: VhostId, number: u64) -> Definition {
         name: leveret::protocol::ShortString::truncated(format!("queue-{number}").as_bytes()),
         auto_delete: false,
         arguments: FieldTable::default(),
+        top_level: 0,
     }
 }
 

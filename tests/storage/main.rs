@@ -13,6 +13,7 @@ mod ends;
 mod exhaustive;
 mod faults;
 mod harness;
+mod levels;
 mod lives;
 mod loading;
 mod pager;

@@ -75,6 +75,7 @@ pub fn queue(id: u64, vhost: u32, name: &str) -> Definition {
         name: short(name),
         auto_delete: false,
         arguments: FieldTable::default(),
+        top_level: 0,
     }
 }
 

@@ -54,12 +54,13 @@ impl<S: Store> Broker<S> {
         if let HandOver::Done = handed_over {
             return;
         }
-        self.enter_waiting(id, publication, is_only_queue, handed_over, kept, effects);
+        self.enter_waiting::<false>(id, publication, is_only_queue, handed_over, kept, effects);
     }
 
-    /// Keeps a publish that no consumer without acknowledgements took.
+    /// Keeps a publish that no consumer without acknowledgements took. Only where a queue may have `LEVELS` of priority
+    /// anything is looked at for that.
     #[inline(always)]
-    pub(super) fn enter_waiting(
+    pub(super) fn enter_waiting<const LEVELS: bool>(
         &mut self,
         id: QueueId,
         publication: &Publication<'_>,
@@ -71,19 +72,23 @@ impl<S: Store> Broker<S> {
         let Publication { content, attributes, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.behaviour.expires_at_ms(attributes.expiration_ms, self.now_ms);
+        let level = if LEVELS { queue.backlog.level_of(attributes.priority) } else { 0 };
         if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
             let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
-            let route = Route { queue: queue_id, sequence: queue.backlog.next_sequence(), expires_at_ms };
+            let sequence =
+                if LEVELS { queue.backlog.next_sequence(level) } else { queue.backlog.only().next_sequence() };
+            let route = Route { queue: queue_id.level(level), sequence, expires_at_ms };
             kept.position = self.store.enqueued(route, content, attributes.priority, kept.position);
         }
         let mut message = || kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
         if let HandOver::MustBeKept(consumer) = handed_over {
-            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false, returns: 0 };
+            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false, returns: 0, level };
             return self.hand_over_kept(id, consumer, taken, effects);
         }
-        let began_chunk = match is_only_queue && queue.backlog.packs(content) {
-            true => queue.backlog.push_packed(content, *attributes, expires_at_ms),
-            false => queue.backlog.push(message(), expires_at_ms),
+        let backlog = if LEVELS { queue.backlog.gain(level) } else { queue.backlog.only() };
+        let began_chunk = match is_only_queue && backlog.packs(content) {
+            true => backlog.push_packed(content, *attributes, expires_at_ms),
+            false => backlog.push(message(), expires_at_ms),
         };
         self.books.ready += 1;
         if !queue.touched && queue.gate.line.front().is_some() {
@@ -109,23 +114,33 @@ impl<S: Store> Broker<S> {
         self.schedule_expiry(id);
     }
 
-    /// Messages of an earlier run will be loaded into a queue that was just restored.
-    pub fn expect_messages(&mut self, id: QueueId, messages: usize, next_sequence: u64, delivered_below: u64) {
+    /// Messages of an earlier run will be loaded into a level of a queue that was just restored.
+    pub fn expect_messages(
+        &mut self,
+        key: QueueKey,
+        level: u8,
+        messages: usize,
+        next_sequence: u64,
+        delivered_below: u64,
+    ) {
+        let Some(id) = self.queue_of(key) else { return };
         let queue = &mut self.queues[id.0 as usize];
-        queue.backlog.expect(messages, next_sequence, delivered_below);
+        let was_paged = queue.backlog.is_paged();
+        queue.backlog.expect(level, messages, next_sequence, delivered_below);
         queue.ledger.restored += messages as u64;
         self.books.ready += messages;
-        self.count_paged(id, false);
+        self.count_paged(id, was_paged);
     }
 
-    /// Messages of an earlier run, for a queue if it still is there. All of its messages below `complete_below` have come.
-    pub fn load_page(&mut self, key: QueueKey, page: Page, complete_below: u64) {
+    /// Messages of an earlier run, for a level of a queue if that still is there. All messages of the level below
+    /// `complete_below` have come.
+    pub fn load_page(&mut self, key: QueueKey, level: u8, page: Page, complete_below: u64) {
         let keep_here = message_memory_bytes() < self.settings.message_memory.paging_bytes / 2;
         let Some(id) = self.queue_of(key) else { return };
         let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
         let is_wanted = queue.gate.line.front().is_some();
-        let lost = queue.backlog.load(page, complete_below, keep_here, &mut self.store);
+        let lost = queue.backlog.load(level, page, complete_below, keep_here, &mut self.store);
         self.lose(id, lost);
         self.count_paged(id, was_paged);
         if is_wanted {

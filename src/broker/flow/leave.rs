@@ -48,7 +48,7 @@ pub(in crate::broker) fn tell_removed(store: &mut impl Store, queue: Option<Dura
     if let Some(queue) = queue
         && taken.message.is_persistent()
     {
-        store.removed(queue, taken.sequence);
+        store.removed(queue.level(taken.level), taken.sequence);
     }
 }
 
@@ -227,17 +227,19 @@ impl<S: Store> Broker<S> {
         let queue = &mut self.queues[id.0 as usize];
         let length = queue.backlog.len();
         if let Some(durable_id) = queue.durable_id {
-            match queue.backlog.next_sequence().checked_sub(1) {
-                Some(last) if queue.ledger.unacknowledged == 0 && queue.dead_letters == 0 => {
-                    _ = self.store.purged(durable_id, last)
-                }
-                _ => {
-                    for sequence in queue.backlog.returned_sequences() {
-                        self.store.removed(durable_id, sequence);
-                    }
-                    // Transient messages among them are none of the log's, and it takes no notice.
-                    if let Some((first, last)) = queue.backlog.ring_range() {
-                        self.store.removed_range(durable_id, first, last);
+            let nothing_else = queue.ledger.unacknowledged == 0 && queue.dead_letters == 0;
+            for backlog in queue.backlog.levels() {
+                let durable_id = durable_id.level(backlog.level());
+                match backlog.next_sequence().checked_sub(1) {
+                    Some(last) if nothing_else => _ = self.store.purged(durable_id, last),
+                    _ => {
+                        for sequence in backlog.returned_sequences() {
+                            self.store.removed(durable_id, sequence);
+                        }
+                        // Transient messages among them are none of the log's, and it takes no notice.
+                        if let Some((first, last)) = backlog.ring_range() {
+                            self.store.removed_range(durable_id, first, last);
+                        }
                     }
                 }
             }

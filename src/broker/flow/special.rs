@@ -30,13 +30,16 @@ impl<S: Store> Broker<S> {
         let queue = &mut self.queues[id.0 as usize];
         queue.ledger.counters.published += 1;
         let handed_over = match queue.backlog.is_empty() {
-            true => self.hand_over(id, &publication.content, effects),
+            true => {
+                queue.backlog.lead(queue.backlog.level_of(publication.attributes.priority));
+                self.hand_over(id, &publication.content, effects)
+            }
             false => HandOver::NobodyReady,
         };
         if let HandOver::Done = handed_over {
             return;
         }
-        self.enter_waiting(id, publication, is_only_queue, handed_over, kept, effects);
+        self.enter_waiting::<true>(id, publication, is_only_queue, handed_over, kept, effects);
         self.drop_overflow(id);
     }
 

@@ -30,6 +30,14 @@ pub struct QueueArguments {
     pub single_active_consumer: bool,
 }
 
+impl QueueArguments {
+    /// The highest level of priority of a queue's messages: 0 when none goes before another. A highest priority of 0 is
+    /// taken for 1, as RabbitMQ does since 3.11.
+    pub fn top_level(&self) -> u8 {
+        self.max_priority.map_or(0, |priority| priority.max(1))
+    }
+}
+
 /// The name of the argument that says of which kind a queue is.
 pub const QUEUE_TYPE: &str = "x-queue-type";
 

@@ -36,6 +36,8 @@ pub struct Taken {
     pub redelivered: bool,
     /// How often it came back in a way that is counted.
     pub returns: u32,
+    /// Of which of the queue's levels it is: 0 in a queue with one.
+    pub level: u8,
 }
 
 /// Which messages may leave memory.
@@ -60,9 +62,20 @@ pub struct Backlog {
     returned: BTreeMap<u64, Waiting>,
     /// Messages below this sequence may have been delivered in an earlier run of the broker.
     redelivered_below: u64,
+    /// Which of its queue's levels it is: 0 in a queue with one.
+    level: u8,
 }
 
 impl Backlog {
+    pub(super) fn of_level(level: u8) -> Self {
+        Self { level, ..Self::default() }
+    }
+
+    #[inline]
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+
     #[inline]
     pub fn len(&self) -> usize {
         self.ring_length + self.returned.len()
@@ -140,13 +153,14 @@ impl Backlog {
         }
         let Waiting { message, sequence, expires_at_ms } = self.head.pop()?;
         self.ring_length -= 1;
-        Some(Taken { message, expires_at_ms, sequence, redelivered: sequence < self.redelivered_below, returns: 0 })
+        let redelivered = sequence < self.redelivered_below;
+        Some(Taken { message, expires_at_ms, sequence, redelivered, returns: 0, level: self.level })
     }
 
     #[cold]
     fn pop_returned(&mut self) -> Option<Taken> {
         let (sequence, Waiting { message, expires_at_ms, .. }) = self.returned.pop_first()?;
-        Some(Taken { message, expires_at_ms, sequence, redelivered: true, returns: 0 })
+        Some(Taken { message, expires_at_ms, sequence, redelivered: true, returns: 0, level: self.level })
     }
 
     /// Returns a taken message to its place.
@@ -202,8 +216,20 @@ impl Backlog {
         if let Some(paged) = self.paged.take() {
             paged.discard(store);
         }
-        let Self { next_sequence, redelivered_below, .. } = *self;
-        *self = Self { next_sequence, redelivered_below, ..Self::default() };
+        let Self { next_sequence, redelivered_below, level, .. } = *self;
+        *self = Self { next_sequence, redelivered_below, level, ..Self::default() };
+    }
+
+    /// Gives back the room that an empty one keeps for messages to come, but for a few.
+    pub(super) fn give_room_back(&mut self) {
+        debug_assert!(self.is_empty());
+        self.head.give_room_back();
+    }
+
+    /// For how many messages there is room without pages.
+    #[cfg(test)]
+    pub fn room_for_messages(&self) -> usize {
+        self.head.room_for_messages()
     }
 }
 
@@ -269,6 +295,11 @@ impl Backlog {
         let asked = paged.refill(&mut self.head, window, store);
         self.end_paging();
         asked
+    }
+
+    /// Whether a page was asked for that has not arrived.
+    pub(super) fn awaits(&self, page: PageId) -> bool {
+        self.paged.as_ref().is_some_and(|paged| paged.awaits(page))
     }
 
     /// A page that was asked for. Of a backlog that was cleared since, it is not wanted any more.

@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 /// Room to begin a page with, in bytes: a thousand small messages.
 const PAGE_CAPACITY_BYTES: usize = 32 << 10;
 
+/// Messages for which a ring keeps room that is empty for longer.
+const FEW_MESSAGES: usize = 16;
+
 /// Messages as such.
 #[derive(Default)]
 pub(super) struct Loose {
@@ -202,6 +205,25 @@ impl Chunks {
         } else if let Some(Chunk::Loose(loose)) = self.chunks.pop_front() {
             self.spare = Some(loose);
         }
+    }
+
+    /// Gives back the room that an empty ring keeps for messages to come, but for a few.
+    pub fn give_room_back(&mut self) {
+        debug_assert_eq!(self.count(), 0);
+        self.spare = None;
+        if self.room_for_messages() > FEW_MESSAGES {
+            self.chunks = VecDeque::new();
+        }
+    }
+
+    /// For how many messages as such there is room, or chunks, whichever are more.
+    pub fn room_for_messages(&self) -> usize {
+        let room = |loose: &Loose| loose.waiting.capacity();
+        let rooms = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Loose(loose) => room(loose),
+            Chunk::Packed(_) => 0,
+        });
+        rooms.chain(self.spare.as_ref().map(room)).sum::<usize>().max(self.chunks.capacity())
     }
 
     /// Sequence and expiry of the first message.

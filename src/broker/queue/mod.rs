@@ -3,7 +3,7 @@
 //! | part | owns |
 //! |---|---|
 //! | shell | name, owner, what was said when it was declared, and in which of the broker's lists it is |
-//! | body, the [`Backlog`] | the waiting messages, wherever they are |
+//! | [`Body`] | the waiting messages, wherever they are |
 //! | [`Gate`] | who consumes, and who is next |
 //! | [`Behaviour`] | what the queue does with its messages beyond keeping them |
 //!
@@ -13,6 +13,7 @@
 pub mod arguments;
 mod backlog;
 mod behaviour;
+mod body;
 mod chunks;
 mod drain;
 mod gate;
@@ -25,6 +26,7 @@ mod wishes;
 pub use arguments::QueueArguments;
 pub use backlog::{Backlog, PageOut, Taken};
 pub use behaviour::{Behaviour, DeadLettering, Limits, RetryDelay};
+pub use body::Body;
 pub use drain::Drain;
 pub use gate::Gate;
 pub use line::Line;
@@ -59,7 +61,7 @@ pub struct Queue {
     pub behaviour: Behaviour,
     /// What the log calls it; `None` for a queue that doesn't survive a restart.
     pub durable_id: Option<DurableQueueId>,
-    pub backlog: Backlog,
+    pub backlog: Body,
     /// What came in and how it went out.
     pub ledger: Ledger,
     /// Who consumes, and who is next.
@@ -93,13 +95,14 @@ impl Queue {
         durable_id: Option<DurableQueueId>,
         now_ms: u64,
     ) -> Self {
+        let top_level = arguments.top_level();
         Self {
             serial,
             properties,
             behaviour: Behaviour::of(&arguments, &Wishes::default(), &Wishes::default()),
             arguments,
             durable_id,
-            backlog: Backlog::default(),
+            backlog: Body::with_levels_to(top_level),
             ledger: Ledger::default(),
             gate: Gate::default(),
             touched: false,

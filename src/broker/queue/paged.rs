@@ -154,6 +154,11 @@ impl Paged {
         self.unloaded.as_ref().is_none_or(|unloaded| page.last_sequence < unloaded.complete_below)
     }
 
+    /// Whether a page was asked for that has not arrived.
+    pub fn awaits(&self, page: PageId) -> bool {
+        self.pages.iter().take(self.asked_for).any(|out| matches!(out.place, Place::AskedFor(asked) if asked == page))
+    }
+
     /// Takes in a page that was asked for; false when it was not.
     pub fn arrived(&mut self, page: PageId, bytes: Vec<u8>, head: &mut Chunks) -> bool {
         let mut asked_for = self.pages.iter_mut().take(self.asked_for);

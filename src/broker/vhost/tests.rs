@@ -208,7 +208,8 @@ fn definitions_come_back_where_they_were() {
     let none = FieldTable::default();
     broker.restore_exchange(there.vhost, &"x".into(), ExchangeKind::Direct, false, false, &none).unwrap();
     let (id, name, auto_delete) = (DurableQueueId(1), ShortString::from("q"), false);
-    let queue = RestoredQueue { vhost: there.vhost, id, name, auto_delete, arguments: none.clone() };
+    let arguments = none.clone();
+    let queue = RestoredQueue { vhost: there.vhost, id, name, auto_delete, arguments, top_level: 0 };
     assert!(broker.restore_queue(queue).1.is_none(), "its arguments are understood");
     let destination = DurableDestination::Queue("q".into());
     let (source, routing_key, vhost) = (ShortString::from("x"), ShortString::from("k"), there.vhost);
