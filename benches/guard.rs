@@ -196,7 +196,7 @@ fn route(
         for _ in 0..ROUND {
             reached.clear();
             let routing_key = black_box(in_turn.next().expect("a cycle has no end").as_bytes());
-            router.route(&mut walks, exchange, routing_key, FieldTable::default, &mut reached);
+            router.route(&mut walks, exchange, routing_key, PropertiesRef::default, &mut reached);
             black_box(reached.last());
         }
     })
@@ -212,10 +212,13 @@ fn route_by_headers(rounds: usize) -> usize {
         bound.expect("numbers can be asked for");
     }
     let (mut reached, mut walks) = (Vec::new(), Walks::default());
-    repeat(rounds, ROUND / 10, || {
-        for _ in 0..ROUND / 10 {
+    let mut properties = Vec::new();
+    BasicProperties { headers: Some(numbered(50)), ..Default::default() }.encode(&mut properties);
+    repeat(rounds, ROUND, || {
+        for _ in 0..ROUND {
             reached.clear();
-            router.route(&mut walks, id, b"", || numbered(50), &mut reached);
+            let read = || PropertiesRef::parse(black_box(&properties)).expect("they were just written");
+            router.route(&mut walks, id, b"", read, &mut reached);
             black_box(reached.last());
         }
     })

@@ -4,15 +4,21 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router, Walks};
-use leveret::protocol::{FieldTable, FieldValue, ShortString};
+use leveret::protocol::{BasicProperties, FieldTable, FieldValue, PropertiesRef, ShortString};
 use std::hint::black_box;
 
 const BINDINGS: [u32; 3] = [1, 1_000, 100_000];
 /// More keys than the route cache has slots for, so that going through them in turn always misses.
 const DISTINCT_KEYS: u32 = 16_384;
 
-fn no_headers() -> FieldTable {
+fn no_arguments() -> FieldTable {
     FieldTable::default()
+}
+
+fn with_headers(headers: FieldTable) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    BasicProperties { headers: Some(headers), ..BasicProperties::default() }.encode(&mut bytes);
+    bytes
 }
 
 /// A router with `bindings` queues, each bound to `exchange` by the key and arguments that `bind` gives it.
@@ -36,7 +42,7 @@ fn bench(c: &mut Criterion, group: &str, bindings: u32, router: Router, exchange
     c.benchmark_group(group).bench_function(BenchmarkId::from_parameter(bindings), |b| {
         b.iter(|| {
             out.clear();
-            router.route(&mut walks, exchange, black_box(keys[next].as_bytes()), no_headers, &mut out);
+            router.route(&mut walks, exchange, black_box(keys[next].as_bytes()), PropertiesRef::default, &mut out);
             next = if next + 1 == keys.len() { 0 } else { next + 1 };
             black_box(out.last().copied())
         });
@@ -45,7 +51,7 @@ fn bench(c: &mut Criterion, group: &str, bindings: u32, router: Router, exchange
 
 fn direct(c: &mut Criterion) {
     for bindings in BINDINGS {
-        let (router, id) = bound("amq.direct", bindings, |n| (format!("key-{n}"), no_headers()));
+        let (router, id) = bound("amq.direct", bindings, |n| (format!("key-{n}"), no_arguments()));
         let keys: Vec<_> = (0..bindings.min(16)).map(|n| format!("key-{n}")).collect();
         bench(c, "direct", bindings, router, id, &keys);
     }
@@ -53,7 +59,7 @@ fn direct(c: &mut Criterion) {
 
 fn fanout(c: &mut Criterion) {
     for bindings in BINDINGS {
-        let (router, id) = bound("amq.fanout", bindings, |_| (String::new(), no_headers()));
+        let (router, id) = bound("amq.fanout", bindings, |_| (String::new(), no_arguments()));
         bench(c, "fanout", bindings, router, id, &["key".to_owned()]);
     }
 }
@@ -65,7 +71,7 @@ fn pattern(number: u32) -> (String, FieldTable) {
         7 => format!("region-{}.device-{number}.#", number % 32),
         _ => format!("region-{}.device-{number}.sensor-{number}", number % 32),
     };
-    (pattern, no_headers())
+    (pattern, no_arguments())
 }
 
 fn key(device: u32, sensor: u32) -> String {
@@ -83,20 +89,22 @@ fn topic(c: &mut Criterion) {
         let keys: Vec<_> = (0..DISTINCT_KEYS).map(|n| key(n % bindings, n)).collect();
         bench(c, "topic-all-keys-distinct", bindings, router, id, &keys);
     }
-    let (router, id) = bound("amq.topic", 1, |_| (["#.a"; 60].join("."), no_headers()));
+    let (router, id) = bound("amq.topic", 1, |_| (["#.a"; 60].join("."), no_arguments()));
     let keys: Vec<_> = (0..DISTINCT_KEYS).map(|n| format!("{}{n}.a", "a.".repeat(118))).collect();
     bench(c, "topic-hostile", 1, router, id, &keys);
 }
 
 fn headers(c: &mut Criterion) {
-    for bindings in BINDINGS {
+    for bindings in [1, 10, 1_000, 100_000] {
         let wanted = |number: u32| FieldTable(vec![("number".into(), FieldValue::I32(number as i32))]);
         let (router, id) = bound("amq.headers", bindings, |n| (String::new(), wanted(n)));
         let (mut out, mut walks) = (Vec::new(), Walks::default());
+        let properties = with_headers(wanted(0));
         c.benchmark_group("headers").bench_function(BenchmarkId::from_parameter(bindings), |b| {
             b.iter(|| {
                 out.clear();
-                router.route(&mut walks, id, b"", || wanted(0), &mut out);
+                let read = || PropertiesRef::parse(black_box(&properties)).expect("they were just written");
+                router.route(&mut walks, id, b"", read, &mut out);
                 black_box(out.last().copied())
             });
         });

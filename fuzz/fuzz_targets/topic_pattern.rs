@@ -5,7 +5,7 @@
 #![no_main]
 
 use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router, Walks};
-use leveret::protocol::{FieldTable, ShortString};
+use leveret::protocol::{FieldTable, PropertiesRef, ShortString};
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ fn topic(router: &Router) -> ExchangeId {
 fn routed(router: &Router, walks: &mut Walks, key: &[u8]) -> BTreeSet<u32> {
     let exchange = topic(router);
     let mut queues = Vec::new();
-    router.route(walks, exchange, key, FieldTable::default, &mut queues);
+    router.route(walks, exchange, key, PropertiesRef::default, &mut queues);
     let once: BTreeSet<u32> = queues.iter().map(|queue| queue.0).collect();
     assert_eq!(once.len(), queues.len(), "a queue gets a message once");
     once

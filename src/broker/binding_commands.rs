@@ -1,16 +1,17 @@
 //! `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind`.
 
-use super::exchange::{Destination, ExchangeId};
+use super::exchange::{Destination, ExchangeId, ExchangeKind, QueueId};
+use super::queue::QueueKind;
 use super::resolve::meant_key;
 use super::store::{Definition, DurableBinding, DurableDestination, Store};
 use super::{Broker, Caller, Done, VhostId};
-use crate::protocol::{AmqpError, FieldTable, ShortString};
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 impl<S: Store> Broker<S> {
-    /// `queue.bind`. True when the binding is new.
+    /// `queue.bind`. True when the binding is new. [`tell_history`](Self::tell_history) follows.
     ///
     /// # Errors
-    /// 403 also for the default exchange, 404, 406 for headers arguments that make no sense, 405.
+    /// 403 also for the default exchange, 404, 406 for a key or arguments that make no sense to the exchange, 405.
     pub fn bind_queue(
         &mut self,
         caller: Caller,
@@ -20,13 +21,32 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
         let (source, id) = self.ends_to_bind_queue(caller, queue, exchange, routing_key)?;
-        if self.is_locked(caller, id) {
-            self.router(caller.vhost).check_bind_arguments(source, &arguments)?;
+        let (name, destination) = (self.queue(id).properties.name.clone(), Destination::Queue(id));
+        let routing_key = meant_key(queue, routing_key, &name);
+        let is_local = self.router(caller.vhost).exchange(source).kind == ExchangeKind::LocalRandom;
+        let is_locked = self.is_locked(caller, id);
+        if is_local || is_locked {
+            self.router(caller.vhost).check_bind(source, destination, routing_key, &arguments)?;
+        }
+        if is_local {
+            self.assert_local(id)?;
+        }
+        if is_locked {
             return Err(self.locked(id));
         }
-        let name = self.queue(id).properties.name.clone();
-        let routing_key = meant_key(queue, routing_key, &name);
-        self.bind(caller.vhost, source, Destination::Queue(id), routing_key, &arguments)
+        self.bind(caller.vhost, source, destination, routing_key, &arguments)
+    }
+
+    /// # Errors
+    /// 406 for a queue that may be on several nodes, to the exchange that routes to those of its own.
+    fn assert_local(&self, id: QueueId) -> Result<(), AmqpError> {
+        match self.queue(id).arguments.kind {
+            QueueKind::Classic => Ok(()),
+            QueueKind::Quorum => {
+                let explanation = "Queue type rabbit_quorum_queue not valid for this exchange type";
+                Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+            }
+        }
     }
 
     /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine, whoever owns the queue.
@@ -53,10 +73,10 @@ impl<S: Store> Broker<S> {
         Ok(self.unbind(caller.vhost, source, destination, routing_key, arguments))
     }
 
-    /// `exchange.bind`. True when the binding is new.
+    /// `exchange.bind`. True when the binding is new. [`tell_history`](Self::tell_history) follows.
     ///
     /// # Errors
-    /// 403 also for the default exchange, 404, 406 for headers arguments that make no sense.
+    /// 403 also for the default exchange, 404, 406 for a key or arguments that make no sense to the exchange.
     pub fn bind_exchange(
         &mut self,
         caller: Caller,
@@ -97,6 +117,9 @@ impl<S: Store> Broker<S> {
         let vhost = &self.vhosts[id];
         vhost.assert_below(vhost.limits.bindings_max, vhost.router().binding_count(), "bind", "binding")?;
         let bound = self.change_routes(id, |router| router.bind(source, destination, routing_key, arguments))?;
+        if bound.new {
+            self.note_bound(id, source, destination);
+        }
         if bound.new && bound.durable {
             let binding = self.durable_binding(id, source, destination, routing_key, arguments);
             self.define(&Definition::Bound(binding));

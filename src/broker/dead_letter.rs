@@ -310,8 +310,9 @@ impl<S: Store> Broker<S> {
         let content =
             Content { address: &*address, frames: &*frames, header_frame_length, shared_body: old.shared_body };
         let target = Target { exchange, extra_keys: &*extra_keys };
-        if let Some(reply_channel) = self.route_internally(vhost, target, &content, queues) {
-            self.deliver_reply(reply_channel, &content, effects);
+        let publication = Publication { content, attributes: taken.message.attributes(), mandatory: false };
+        if let Some(reply_channel) = self.route_internally(vhost, target, &publication, queues) {
+            self.deliver_reply(reply_channel, &publication.content, effects);
         }
         if *reason != Reason::Rejected {
             let names = |id: &QueueId| &self.queue(*id).properties.name;

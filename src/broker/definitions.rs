@@ -79,6 +79,7 @@ impl<S: Store> Broker<S> {
         if let Some(id) = self.exchange_in(vhost, name) {
             return self.router(vhost).assert_equivalent(id, &declaration, subject);
         }
+        kind.check_arguments(arguments, subject)?;
         let alternate = alternate_exchange(arguments, subject)?.filter(|name| !name.is_empty());
         let alternate = alternate.map(ShortString::truncated);
         self.change_routes(vhost, |router| router.add(name.clone(), &declaration, alternate));

@@ -162,12 +162,15 @@ pub fn type_name(value: &FieldValue) -> &'static str {
 pub fn value_text(value: &FieldValue) -> String {
     match value {
         FieldValue::LongString(bytes) | FieldValue::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => {
-            let mut text = String::new();
-            write_term(&mut text, other);
-            text
-        }
+        other => value_term(other),
     }
+}
+
+/// A value as an Erlang term, strings too.
+pub fn value_term(value: &FieldValue) -> String {
+    let mut text = String::new();
+    write_term(&mut text, value);
+    text
 }
 
 /// Bytes as an Erlang term: `<<"bogus">>`, or `<<255,254>>` where they are not printable.

@@ -22,6 +22,7 @@
 //! | `exchange_commands`, `queue_commands`, `binding_commands` | declare, delete, purge, bind |
 //! | `equivalence`, `names` | whether a second declare is the same; names that the broker makes up |
 //! | `consumer_commands` | consume, cancel, get, qos |
+//! | `recent_history` | what exchanges keep for those who are bound later |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `flow` | the one way into a queue and out of it, and the ledger |
 //! | `dispatch` | from a queue's backlog to its consumers |
@@ -75,6 +76,7 @@ mod pressure;
 mod publish;
 pub mod queue;
 mod queue_commands;
+mod recent_history;
 mod replenish;
 mod resolve;
 mod returns;
@@ -126,6 +128,7 @@ use lifecycle::ConnectionState;
 use names::NameGenerator;
 use paging::Paging;
 use queue::Queue;
+use recent_history::Histories;
 use replenish::Replenishing;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -219,6 +222,7 @@ pub struct Broker<S: Store> {
     /// Of the last change of what exists that the log was told of.
     last_definition: LogPosition,
     route_scratch: Vec<QueueId>,
+    histories: Histories,
     books: Books,
 }
 
@@ -227,7 +231,7 @@ impl<S: Store> Broker<S> {
     pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
         Self {
             names: NameGenerator::new(settings.seed),
-            vhosts: Vhosts::default(),
+            vhosts: Vhosts::new(names::seed_of_routes(settings.seed)),
             users: Users::default(),
             access: Access::default(),
             epoch: Epoch::default(),
@@ -252,6 +256,7 @@ impl<S: Store> Broker<S> {
             serial: 0,
             last_definition: LogPosition::default(),
             route_scratch: Vec::new(),
+            histories: Histories::default(),
             books: Books::default(),
         }
     }

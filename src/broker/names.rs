@@ -28,6 +28,13 @@ pub(super) fn without_line_breaks(name: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
+/// What exchanges that choose by chance begin with. Who watches their choices learns nothing about names.
+pub(super) fn seed_of_routes(seed: [u8; 32]) -> u64 {
+    let mut stream = ChaCha12Rng::from_seed(seed);
+    stream.set_stream(1);
+    stream.next_u64()
+}
+
 pub struct NameGenerator(ChaCha12Rng);
 
 impl NameGenerator {

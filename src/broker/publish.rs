@@ -8,7 +8,6 @@ use super::message::{Attributes, Content, MessageRef};
 use super::store::{LogPosition, Store};
 use super::{Broker, Caller, ChannelId, Epoch, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
-use std::cell::Cell;
 
 /// The queue name that stands for direct reply-to.
 pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
@@ -117,7 +116,7 @@ impl<S: Store> Broker<S> {
                 }
                 let mut reply_channel = None;
                 if !target.extra_keys.is_empty() || !route.holds(self.epoch) {
-                    let routing = self.route(vhost, target, &publication.content, &mut route.queues);
+                    let routing = self.route(vhost, target, publication, &mut route.queues);
                     route.newest_queue = self.newest_queue();
                     // Only what has exactly this exchange and key again may take this route without asking.
                     let is_known = routing.cacheable && routing.reply_channel.is_none();
@@ -151,7 +150,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Kept {
         let mut queues = std::mem::take(&mut self.route_scratch);
-        let routing = self.route(caller.vhost, target, &publication.content, &mut queues);
+        let routing = self.route(caller.vhost, target, publication, &mut queues);
         let kept = self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects);
         self.route_scratch = queues;
         kept
@@ -162,10 +161,10 @@ impl<S: Store> Broker<S> {
         &mut self,
         vhost: VhostId,
         target: Target<'_>,
-        content: &Content<'_>,
+        publication: &Publication<'_>,
         queues: &mut Vec<QueueId>,
     ) -> Option<ChannelId> {
-        self.route(vhost, target, content, queues).reply_channel
+        self.route(vhost, target, publication, queues).reply_channel
     }
 
     /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
@@ -213,32 +212,31 @@ impl<S: Store> Broker<S> {
         kept
     }
 
-    /// Fills `queues` with where a message goes. Its properties are read only when a headers exchange is on the way.
+    /// Fills `queues` with where a message goes. Its properties are read only when an exchange is on the way that routes
+    /// by them.
     fn route(
         &mut self,
         vhost: VhostId,
         target: Target<'_>,
-        content: &Content<'_>,
+        publication: &Publication<'_>,
         queues: &mut Vec<QueueId>,
     ) -> Routing {
-        let Target { exchange, extra_keys } = target;
+        let (Target { exchange, extra_keys }, content) = (target, &publication.content);
         let (routing_key, properties) = (content.routing_key(), content.properties());
         queues.clear();
-        let headers_asked = Cell::new(false);
-        let headers = || {
-            headers_asked.set(true);
-            let headers = PropertiesRef::parse(properties).ok().and_then(|properties| properties.headers);
-            headers.map(|headers| headers.to_owned()).unwrap_or_default()
-        };
-        if extra_keys.is_empty() {
-            self.vhosts.route(vhost, exchange, routing_key, headers, queues);
+        let properties = || PropertiesRef::parse(properties).unwrap_or_default();
+        let by_key_alone = if extra_keys.is_empty() {
+            self.vhosts.route(vhost, exchange, routing_key, properties, queues)
         } else {
             let copies = extra_keys.iter().map(|key| &**key);
             let routing_keys: Vec<&[u8]> = std::iter::once(routing_key).chain(copies).collect();
-            self.vhosts.route_with_copies(vhost, exchange, &routing_keys, headers, queues);
+            self.vhosts.route_with_copies(vhost, exchange, &routing_keys, properties, queues)
+        };
+        if !by_key_alone && !self.vhosts.historians().is_empty() {
+            self.keep_history(vhost, publication);
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
-        Routing { cacheable: extra_keys.is_empty() && !headers_asked.get(), reply_channel }
+        Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel }
     }
 
     /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
@@ -377,7 +375,7 @@ impl<S: Store> Broker<S> {
         let limit = self.settings.transaction_max_bytes;
         let content = &publication.content;
         // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
-        self.route(caller.vhost, target, content, queues);
+        self.route(caller.vhost, target, publication, queues);
         let mut names: Vec<ShortString> = match content.exchange() {
             b"" => target.extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
             _ => queues.iter().map(|id| self.queue(*id).properties.name.clone()).collect(),

@@ -382,6 +382,7 @@ impl<S: Store> Broker<S> {
         }
         // The default exchange routes what is published to it and nothing that reaches it on another way.
         let alternate = alternate.filter(|name| !name.is_empty()).map(ShortString::truncated);
+        kind.check_arguments(arguments, self.subject("exchange", caller.vhost, &name))?;
         Ok(ExchangeToDeclare { name, kind, id, alternate })
     }
 

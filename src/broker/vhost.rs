@@ -11,7 +11,7 @@
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
 use super::store::Store;
 use super::{Broker, VhostId};
-use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 use hashbrown::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -143,31 +143,41 @@ pub(super) struct Vhosts {
 }
 
 impl Vhosts {
+    /// None yet, whose exchanges choose by chance from this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { walks: Walks::with_seed(seed), ..Self::default() }
+    }
+
     /// [`Router::route`].
     #[inline]
-    pub fn route(
+    pub fn route<'p>(
         &mut self,
         vhost: VhostId,
         exchange: ExchangeId,
         routing_key: &[u8],
-        headers: impl FnOnce() -> FieldTable,
+        properties: impl FnOnce() -> PropertiesRef<'p>,
         out: &mut Vec<QueueId>,
-    ) {
+    ) -> bool {
         let router = &self.table[vhost.0 as usize].router;
-        router.route(&mut self.walks, exchange, routing_key, headers, out);
+        router.route(&mut self.walks, exchange, routing_key, properties, out)
     }
 
     /// [`Router::route_with_copies`].
-    pub fn route_with_copies(
+    pub fn route_with_copies<'p>(
         &mut self,
         vhost: VhostId,
         exchange: ExchangeId,
         routing_keys: &[&[u8]],
-        headers: impl FnOnce() -> FieldTable,
+        properties: impl FnOnce() -> PropertiesRef<'p>,
         out: &mut Vec<QueueId>,
-    ) {
+    ) -> bool {
         let router = &self.table[vhost.0 as usize].router;
-        router.route_with_copies(&mut self.walks, exchange, routing_keys, headers, out);
+        router.route_with_copies(&mut self.walks, exchange, routing_keys, properties, out)
+    }
+
+    /// [`Walks::historians`].
+    pub fn historians(&self) -> &[ExchangeId] {
+        self.walks.historians()
     }
 
     /// The slot for one that is new.
@@ -300,6 +310,10 @@ impl<S: Store> Broker<S> {
         let router = &mut self.vhosts[id].router;
         let before = router.generation();
         let outcome = change(router);
+        for exchange in router.take_lost_histories() {
+            self.histories.forget(id, exchange);
+        }
+        let router = &self.vhosts[id].router;
         if router.generation() != before {
             self.epoch.end();
         }

@@ -162,6 +162,7 @@ impl Connection {
             Method::QueueBind(bind) => {
                 let queue::Bind { queue, exchange, routing_key, arguments, .. } = bind;
                 let done = context.broker.bind_queue(caller, queue, exchange, routing_key, arguments)?;
+                context.broker.tell_history(context.outboxes);
                 self.answer_when(number, bind.nowait, &done.map(|_| Method::QueueBindOk(queue::BindOk)), context);
                 Ok(())
             }
@@ -251,6 +252,7 @@ impl Connection {
             Method::ExchangeBind(bind) => {
                 let exchange::Bind { source, destination, routing_key, arguments, .. } = bind;
                 let done = context.broker.bind_exchange(caller, source, destination, routing_key, arguments)?;
+                context.broker.tell_history(context.outboxes);
                 self.answer_when(number, bind.nowait, &done.map(|_| Method::ExchangeBindOk(exchange::BindOk)), context);
             }
             Method::ExchangeUnbind(unbind) => {

@@ -276,6 +276,11 @@ fn exchange_types() -> Value {
         named("fanout", "routes to every binding"),
         named("headers", "routes by the headers of the message"),
         named("topic", "routes by patterns of words in the routing key"),
+        named("x-consistent-hash", "routes to one binding by a hash, consistently"),
+        named("x-local-random", "routes to one queue by chance"),
+        named("x-modulus-hash", "routes to one binding by a hash of the routing key"),
+        named("x-random", "routes to one binding by chance"),
+        named("x-recent-history", "routes to every binding, and tells new ones what came last"),
     ])
 }
 

@@ -24,6 +24,7 @@ transcripts! {
     handshake
     frames
     exchanges
+    exchange_types
     queues
     consumers
     prefetch

@@ -26,6 +26,7 @@ use support::transcript::{Expectation, parse, play, side_by_side};
 const TRANSCRIPTS: &[&str] = &[
     include_str!("../amqp/transcripts/frames.txt"),
     include_str!("../amqp/transcripts/exchanges.txt"),
+    include_str!("../amqp/transcripts/exchange_types.txt"),
     include_str!("../amqp/transcripts/queues.txt"),
     include_str!("../amqp/transcripts/queue_arguments.txt"),
     include_str!("../amqp/transcripts/quorum_arguments.txt"),

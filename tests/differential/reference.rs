@@ -10,6 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+/// What RabbitMQ brings along and does not have of itself, as Leveret does.
+const PLUGINS: &[&str] = &[
+    "rabbitmq_consistent_hash_exchange",
+    "rabbitmq_random_exchange",
+    "rabbitmq_recent_history_exchange",
+    "rabbitmq_sharding",
+];
+
 const START_PATIENCE: Duration = Duration::from_secs(90);
 const START_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -62,7 +70,7 @@ impl Reference {
         std::fs::create_dir_all(&directory).expect("a temporary directory");
         let log = std::fs::File::create(directory.join("output")).expect("a temporary file");
         let plugins = directory.join("enabled_plugins");
-        std::fs::write(&plugins, "[].\n").expect("a temporary file");
+        std::fs::write(&plugins, format!("[{}].\n", PLUGINS.join(","))).expect("a temporary file");
         let child = Command::new(program)
             .env("HOME", &directory)
             .env("RABBITMQ_NODENAME", format!("reference{}@localhost", std::process::id()))

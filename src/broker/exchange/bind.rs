@@ -1,7 +1,7 @@
 //! Binding and unbinding, and what falls with a binding: auto-delete exchanges, one after the other.
 
 use super::binding::{Binding, canonical, fingerprint};
-use super::matcher::remove_key;
+use super::matcher::{Matcher, remove_key};
 use super::router::{BindingId, Router};
 use super::{Destination, ExchangeId, QueueId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
@@ -29,9 +29,15 @@ pub struct Unbound {
 }
 
 impl Router {
-    /// What a bind to `source` says of its arguments, without binding: 406 for those that make no sense.
-    pub fn check_bind_arguments(&self, source: ExchangeId, arguments: &FieldTable) -> Result<(), AmqpError> {
-        self.exchange(source).matcher.compile(arguments).map(|_| ())
+    /// What a bind to `source` says of its key and arguments, without binding: 406 for those that make no sense.
+    pub fn check_bind(
+        &self,
+        source: ExchangeId,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<(), AmqpError> {
+        self.exchange(source).matcher.compile(destination, routing_key, arguments).map(|_| ())
     }
 
     /// Whether there is the binding with exactly this key and these arguments.
@@ -65,7 +71,7 @@ impl Router {
     /// it. Binding twice is binding once.
     ///
     /// # Errors
-    /// 406 for headers arguments that make no sense.
+    /// 406 for a key or arguments that make no sense to this kind of exchange.
     pub fn bind(
         &mut self,
         source: ExchangeId,
@@ -73,13 +79,19 @@ impl Router {
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<Bound, AmqpError> {
-        let destination_durable = match destination {
-            Destination::Queue(queue) => self.queue(queue).expect("a queue is added before it is bound").durable,
-            Destination::Exchange(exchange) => self.exchange(exchange).durable,
+        let (destination_durable, name) = match destination {
+            Destination::Queue(queue) => {
+                let queue = self.queue(queue).expect("a queue is added before it is bound");
+                (queue.durable, queue.name.clone())
+            }
+            Destination::Exchange(exchange) => {
+                let exchange = self.exchange(exchange);
+                (exchange.durable, exchange.name.clone())
+            }
         };
         let exchange = &mut self.exchanges[source.0 as usize];
         let durable = exchange.durable && destination_durable;
-        let compiled = exchange.matcher.compile(arguments)?;
+        let compiled = exchange.matcher.compile(destination, routing_key, arguments)?;
         let fingerprint = fingerprint(arguments);
         let hash = self.hasher.hash_one((source, destination, routing_key, &fingerprint));
         if self.find(hash, source, destination, routing_key, &fingerprint).is_some() {
@@ -87,7 +99,7 @@ impl Router {
         }
         let routing_key = ShortString::truncated(routing_key);
         let exchange = &mut self.exchanges[source.0 as usize];
-        exchange.matcher.insert(&routing_key, destination, compiled);
+        exchange.matcher.insert(&routing_key, destination, &name, compiled);
         let id = self.bindings.vacant_key();
         exchange.outgoing.push(id);
         let outgoing_position = exchange.outgoing.len() - 1;
@@ -171,6 +183,9 @@ impl Router {
         }
         let exchange = self.exchanges.remove(id.0 as usize);
         self.by_name.remove(&*exchange.name);
+        if matches!(exchange.matcher, Matcher::RecentHistory(..)) {
+            self.lost_histories.push(id);
+        }
         self.generation += 1;
         exchange.incoming.into_iter().filter_map(|binding| self.detach_from_source(binding)).collect()
     }

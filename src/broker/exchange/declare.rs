@@ -3,10 +3,20 @@
 use super::matcher::Matcher;
 use super::router::{Exchange, Router};
 use super::{ExchangeId, ExchangeKind};
-use crate::broker::equivalence::{Subject, assert_same_argument, assert_same_attribute, invalid_argument_type};
+use crate::broker::equivalence::{
+    Subject, assert_same_argument, assert_same_attribute, integer, invalid_argument_type, value_term,
+};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+
+/// A type that RabbitMQ has for its JMS client alone.
+const JMS_TOPIC: &[u8] = b"x-jms-topic";
+
+const HISTORY_LENGTH: &[u8] = b"x-recent-history-length";
+const HISTORY_LENGTH_DEFAULT: usize = 20;
+/// Most messages that an exchange keeps, whatever it asks for: all of them go to a queue at once when that is bound.
+const HISTORY_LENGTH_MAX: usize = 10_000;
 
 /// What an exchange is declared as, apart from its name.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +35,51 @@ impl ExchangeKind {
     /// 406 for what is no type.
     pub fn declared(name: &[u8]) -> Result<Self, AmqpError> {
         Self::from_name(name).ok_or_else(|| {
-            let complaint = if name.is_empty() { "invalid" } else { "unknown" };
-            let name = String::from_utf8_lossy(name);
-            AmqpError::channel(ReplyCode::PreconditionFailed, format!("{complaint} exchange type '{name}'"))
+            let text = String::from_utf8_lossy(name);
+            refused(match name {
+                b"" => "invalid exchange type ''".to_owned(),
+                JMS_TOPIC => format!("exchange type '{text}' is not supported by this version"),
+                _ => format!("unknown exchange type '{text}'"),
+            })
         })
     }
+
+    /// Its name as Erlang writes it, which is how it stands in texts: in quotes when it is more than one word.
+    fn term(self) -> String {
+        let name = self.name();
+        if name.contains('-') { format!("'{name}'") } else { name.to_owned() }
+    }
+
+    /// Whether an exchange of this type may have these arguments.
+    ///
+    /// # Errors
+    /// 406.
+    pub fn check_arguments(self, arguments: &FieldTable, subject: Subject<'_>) -> Result<(), AmqpError> {
+        Matcher::new(self, arguments, subject).map(|_| ())
+    }
+}
+
+/// How many messages an exchange of the type `x-recent-history` keeps.
+///
+/// # Errors
+/// 406 when it is no number of messages.
+pub(super) fn history_length(arguments: &FieldTable) -> Result<usize, AmqpError> {
+    let Some(value) = arguments.get(HISTORY_LENGTH) else { return Ok(HISTORY_LENGTH_DEFAULT) };
+    let length = match value {
+        FieldValue::I8(_) | FieldValue::I16(_) | FieldValue::I32(_) | FieldValue::I64(_) => integer(value),
+        _ => None,
+    };
+    match length {
+        Some(length @ 1..) => Ok(usize::try_from(length).unwrap_or(usize::MAX).min(HISTORY_LENGTH_MAX)),
+        _ => {
+            let value = value_term(value);
+            Err(refused(format!("Invalid argument {value}, 'x-recent-history-length' must be a positive integer")))
+        }
+    }
+}
+
+fn refused(explanation: String) -> AmqpError {
+    AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
 }
 
 /// The exchange that a declaration names for what matches no binding.
@@ -54,7 +104,7 @@ impl Router {
         subject: Subject<'_>,
     ) -> Result<(), AmqpError> {
         let current = self.exchange(id);
-        assert_same_attribute(subject, "type", declaration.kind, current.kind)?;
+        assert_same_attribute(subject, "type", declaration.kind.term(), current.kind.term())?;
         assert_same_attribute(subject, "durable", declaration.durable, current.durable)?;
         assert_same_attribute(subject, "auto_delete", declaration.auto_delete, current.auto_delete)?;
         assert_same_attribute(subject, "internal", declaration.internal, current.internal)?;
@@ -72,6 +122,8 @@ impl Router {
         alternate: Option<ShortString>,
     ) -> ExchangeId {
         let &Declaration { kind, durable, auto_delete, internal, arguments } = declaration;
+        let subject = Subject { kind: "exchange", name: &name, vhost: b"" };
+        let matcher = Matcher::new(kind, arguments, subject).expect("arguments are checked before");
         self.add_exchange(Exchange {
             name,
             kind,
@@ -80,7 +132,7 @@ impl Router {
             internal,
             arguments: arguments.clone(),
             alternate,
-            matcher: Matcher::new(kind),
+            matcher,
             outgoing: Vec::new(),
             incoming: Vec::new(),
         })

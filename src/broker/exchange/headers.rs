@@ -1,15 +1,20 @@
-//! The headers exchange: a binding's arguments compiled into a pattern, and a publish's headers prepared for asking.
+//! What a binding of a headers exchange asks for, and when a header is what it asks for.
 
-use crate::broker::equivalence::{binary_term, same_number_or_value, type_name, value_text};
-use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
+use crate::broker::equivalence::{binary_term, integer, same_number_or_value, type_name, value_text};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, FieldValueRef, ReplyCode, ShortString};
+use std::hash::Hash;
 
 const X_MATCH: &[u8] = b"x-match";
 
 /// What a binding asks of the headers.
+///
+/// `all` of nothing is always there, `any` of nothing never is.
+#[derive(Clone, Debug)]
 pub(super) struct Pattern {
     /// One hit is enough (`any`), or every header must fit (`all`).
-    any: bool,
-    required: Vec<(ShortString, FieldValue)>,
+    pub(super) any: bool,
+    /// A value of [`FieldValue::Void`] asks for the presence of the header only.
+    pub(super) required: Vec<(ShortString, FieldValue)>,
 }
 
 impl Pattern {
@@ -41,34 +46,71 @@ impl Pattern {
         let required = arguments.0.iter().filter(|(name, _)| takes_part(name)).cloned().collect();
         Ok(Self { any, required })
     }
+}
 
-    /// No header asked for: `all` of nothing is always true, `any` of nothing never is.
-    pub(super) fn matches(&self, headers: &SortedHeaders<'_>) -> bool {
-        let mut required = self.required.iter();
-        let fits = |(name, wanted): &(ShortString, FieldValue)| match headers.get(name) {
-            // A pattern without a value asks for the presence of the header only.
-            Some(value) => matches!(wanted, FieldValue::Void) || same_number_or_value(wanted, value),
-            None => false,
-        };
-        if self.any { required.any(fits) } else { required.all(fits) }
+/// Whether a header that is asked for with a value has it.
+pub(super) fn same_header(wanted: &FieldValue, value: &FieldValueRef<'_>) -> bool {
+    match (wanted, value) {
+        (
+            FieldValue::LongString(wanted) | FieldValue::Bytes(wanted),
+            FieldValueRef::LongString(bytes) | FieldValueRef::Bytes(bytes),
+        ) => **wanted == **bytes,
+        // What is no string and no table is copied without allocating.
+        _ => same_number_or_value(wanted, &value.to_owned()),
     }
 }
 
-/// The headers of one publish, sorted once so that any number of bindings can ask: a publish with 20,000 headers must
-/// not be searched from end to end for every binding.
-pub(super) struct SortedHeaders<'a>(Vec<(&'a [u8], &'a FieldValue)>);
-
-impl<'a> SortedHeaders<'a> {
-    pub(super) fn new(headers: &'a FieldTable) -> Self {
-        let mut sorted: Vec<_> = headers.0.iter().map(|(name, value)| (name.as_bytes(), value)).collect();
-        sorted.sort_by_key(|(name, _)| *name);
-        // Of duplicate names the first counts; the sort is stable.
-        sorted.dedup_by_key(|(name, _)| *name);
-        Self(sorted)
+/// Writes what is the same for values that are the same to [`same_header`].
+pub(super) fn hash_header(value: &FieldValueRef<'_>, state: &mut impl std::hash::Hasher) {
+    match value {
+        FieldValueRef::LongString(bytes) | FieldValueRef::Bytes(bytes) => (Class::Bytes, bytes).hash(state),
+        FieldValueRef::F32(float) => hash_float((*float).into(), state),
+        FieldValueRef::F64(float) => hash_float(*float, state),
+        FieldValueRef::Timestamp(seconds) => (Class::Whole, i128::from(*seconds)).hash(state),
+        FieldValueRef::Array(array) if array.iter().next().is_some() => hash_exactly(value, state),
+        FieldValueRef::Table(table) if table.iter().next().is_some() => hash_exactly(value, state),
+        FieldValueRef::Array(_) | FieldValueRef::Table(_) => Class::Empty.hash(state),
+        scalar => match integer(&scalar.to_owned()) {
+            Some(integer) => (Class::Whole, i128::from(integer)).hash(state),
+            None => hash_exactly(scalar, state),
+        },
     }
+}
 
-    fn get(&self, name: &[u8]) -> Option<&'a FieldValue> {
-        self.0.binary_search_by_key(&name, |(name, _)| name).ok().map(|index| self.0[index].1)
+/// Keeps what can't be the same apart.
+#[derive(Hash)]
+enum Class {
+    Bytes,
+    Whole,
+    Float,
+    Empty,
+    Exact,
+}
+
+/// A float that stands for a whole number is that number.
+fn hash_float(float: f64, state: &mut impl std::hash::Hasher) {
+    let whole = float as i128;
+    if whole as f64 == float { (Class::Whole, whole).hash(state) } else { (Class::Float, float.to_bits()).hash(state) }
+}
+
+/// Values inside of arrays and tables, which are the same when their types are, too.
+fn hash_exactly(value: &FieldValueRef<'_>, state: &mut impl std::hash::Hasher) {
+    (Class::Exact, std::mem::discriminant(value)).hash(state);
+    match value {
+        FieldValueRef::Array(array) => array.iter().for_each(|value| hash_exactly(&value, state)),
+        FieldValueRef::Table(table) => table.iter().for_each(|(name, value)| {
+            name.hash(state);
+            hash_exactly(&value, state);
+        }),
+        FieldValueRef::LongString(bytes) | FieldValueRef::Bytes(bytes) => bytes.hash(state),
+        FieldValueRef::Boolean(value) => value.hash(state),
+        // Adding 0 makes one of both zeroes, which are equal.
+        FieldValueRef::F32(value) => (value + 0.0).to_bits().hash(state),
+        FieldValueRef::F64(value) => (value + 0.0).to_bits().hash(state),
+        FieldValueRef::Decimal { scale, value } => (scale, value).hash(state),
+        FieldValueRef::Timestamp(seconds) => seconds.hash(state),
+        FieldValueRef::Void => {}
+        integers => integer(&integers.to_owned()).hash(state),
     }
 }
 
@@ -79,6 +121,10 @@ fn refused(explanation: String) -> AmqpError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::exchange::header_index::{HeaderIndex, HeaderWalk};
+    use crate::broker::exchange::tests::encoded;
+    use crate::broker::exchange::{Destination, QueueId};
+    use crate::protocol::TableRef;
 
     fn text(text: &str) -> FieldValue {
         FieldValue::LongString(text.as_bytes().into())
@@ -89,8 +135,12 @@ mod tests {
     }
 
     fn matches(pattern: &[(&'static str, FieldValue)], headers: &[(&'static str, FieldValue)]) -> bool {
-        let headers = table(headers);
-        Pattern::compile(&table(pattern)).unwrap().matches(&SortedHeaders::new(&headers))
+        let (mut index, pattern) = (HeaderIndex::default(), Pattern::compile(&table(pattern)).unwrap());
+        index.insert(&pattern, Destination::Queue(QueueId(0)));
+        let (headers, mut found) = (encoded(&table(headers)), 0);
+        let headers = TableRef::parse(&headers).unwrap();
+        index.matching(headers, &mut HeaderWalk::default(), |set| found += set.queues().len());
+        found > 0
     }
 
     #[test]

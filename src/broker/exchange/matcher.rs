@@ -1,11 +1,16 @@
 //! What the bindings of one exchange are compiled into, by the exchange's kind.
 
 use super::binding::Binding;
+use super::declare::history_length;
 use super::destinations::Destinations;
-use super::headers::{Pattern, SortedHeaders};
+use super::hash_ring::{HashOn, HashRing, weight};
+use super::header_index::HeaderIndex;
+use super::headers::Pattern;
+use super::ordered::Ordered;
 use super::topic::Trie;
 use super::{Destination, ExchangeKind};
-use crate::protocol::{AmqpError, FieldTable, ShortString};
+use crate::broker::equivalence::Subject;
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 use hashbrown::HashMap;
 
 /// The compiled bindings of one exchange.
@@ -13,42 +18,81 @@ pub(super) enum Matcher {
     Direct(HashMap<ShortString, Destinations>),
     Fanout(Destinations),
     Topic(Trie),
-    /// In the order of the exchange's `outgoing`, so that a binding is found by its position there.
-    Headers(Vec<(Pattern, Destination)>),
+    Headers(HeaderIndex),
+    ConsistentHash(HashRing),
+    ModulusHash(Ordered),
+    /// One of the exchange's `outgoing`.
+    Random,
+    /// The same, of bindings to queues that are here.
+    LocalRandom,
+    /// As `fanout`; and so many messages are kept for those who come later.
+    RecentHistory(Destinations, usize),
 }
 
 /// A binding's own share of a matcher, checked before anything changes.
 pub(super) enum Compiled {
     Key,
     Pattern(Pattern),
+    Weight(u64),
 }
 
 impl Matcher {
-    pub(super) fn new(kind: ExchangeKind) -> Self {
-        match kind {
+    /// That of an exchange that is declared with these arguments.
+    ///
+    /// # Errors
+    /// 406 for arguments that this kind of exchange can't have.
+    pub(super) fn new(kind: ExchangeKind, arguments: &FieldTable, subject: Subject<'_>) -> Result<Self, AmqpError> {
+        Ok(match kind {
             ExchangeKind::Direct => Self::Direct(HashMap::new()),
             ExchangeKind::Fanout => Self::Fanout(Destinations::None),
             ExchangeKind::Topic => Self::Topic(Trie::default()),
-            ExchangeKind::Headers => Self::Headers(Vec::new()),
-        }
+            ExchangeKind::Headers => Self::Headers(HeaderIndex::default()),
+            ExchangeKind::ConsistentHash => Self::ConsistentHash(HashRing::new(HashOn::of(arguments, subject)?)),
+            ExchangeKind::ModulusHash => Self::ModulusHash(Ordered::default()),
+            ExchangeKind::Random => Self::Random,
+            ExchangeKind::LocalRandom => Self::LocalRandom,
+            ExchangeKind::RecentHistory => Self::RecentHistory(Destinations::None, history_length(arguments)?),
+        })
     }
 
-    /// Refuses arguments that this kind of exchange cannot match by.
-    pub(super) fn compile(&self, arguments: &FieldTable) -> Result<Compiled, AmqpError> {
+    /// Refuses what this kind of exchange cannot match by.
+    pub(super) fn compile(
+        &self,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+    ) -> Result<Compiled, AmqpError> {
         match self {
             Self::Headers(_) => Pattern::compile(arguments).map(Compiled::Pattern),
+            Self::ConsistentHash(_) => weight(routing_key).map(Compiled::Weight),
+            Self::LocalRandom if !routing_key.is_empty() => {
+                let key = String::from_utf8_lossy(routing_key);
+                Err(refused(format!("Non empty binding '{key}' key not permitted")))
+            }
+            Self::LocalRandom if matches!(destination, Destination::Exchange(_)) => {
+                Err(refused("Destination not found".to_owned()))
+            }
             _ => Ok(Compiled::Key),
         }
     }
 
     /// Adds a binding that is about to become the last of `outgoing`.
-    pub(super) fn insert(&mut self, routing_key: &ShortString, destination: Destination, compiled: Compiled) {
+    pub(super) fn insert(
+        &mut self,
+        routing_key: &ShortString,
+        destination: Destination,
+        destination_name: &ShortString,
+        compiled: Compiled,
+    ) {
         match (self, compiled) {
             (Self::Direct(keys), _) => insert_key(keys, routing_key, destination),
-            (Self::Fanout(destinations), _) => destinations.add(destination),
+            (Self::Fanout(destinations) | Self::RecentHistory(destinations, _), _) => destinations.add(destination),
             (Self::Topic(trie), _) => trie.insert(routing_key, destination),
-            (Self::Headers(patterns), Compiled::Pattern(pattern)) => patterns.push((pattern, destination)),
-            (Self::Headers(_), Compiled::Key) => unreachable!("a headers exchange compiles patterns"),
+            (Self::Headers(index), Compiled::Pattern(pattern)) => index.insert(&pattern, destination),
+            (Self::ConsistentHash(ring), Compiled::Weight(weight)) => ring.insert(destination, weight),
+            (Self::ModulusHash(ordered), _) => ordered.insert(destination, destination_name),
+            (Self::Random | Self::LocalRandom, _) => {}
+            (Self::Headers(_) | Self::ConsistentHash(_), _) => unreachable!("it was compiled by the same matcher"),
         }
     }
 
@@ -56,11 +100,20 @@ impl Matcher {
     pub(super) fn remove(&mut self, binding: &Binding) {
         match self {
             Self::Direct(keys) => remove_key(keys, &binding.routing_key, binding.destination),
-            Self::Fanout(destinations) => destinations.remove(binding.destination),
+            Self::Fanout(destinations) | Self::RecentHistory(destinations, _) => {
+                destinations.remove(binding.destination)
+            }
             Self::Topic(trie) => trie.remove(&binding.routing_key, binding.destination),
-            Self::Headers(patterns) => drop(patterns.swap_remove(binding.outgoing_position)),
+            Self::Headers(index) => index.remove(binding),
+            Self::ConsistentHash(ring) => ring.remove(binding),
+            Self::ModulusHash(ordered) => ordered.remove(binding.destination),
+            Self::Random | Self::LocalRandom => {}
         }
     }
+}
+
+fn refused(explanation: String) -> AmqpError {
+    AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
 }
 
 pub(super) fn insert_key(keys: &mut HashMap<ShortString, Destinations>, key: &ShortString, destination: Destination) {
@@ -73,13 +126,4 @@ pub(super) fn remove_key(keys: &mut HashMap<ShortString, Destinations>, key: &[u
     if destinations.is_empty() {
         keys.remove(key);
     }
-}
-
-/// The destinations whose patterns the headers match.
-pub(super) fn matching_headers(
-    patterns: &[(Pattern, Destination)],
-    headers: &SortedHeaders<'_>,
-    mut found: impl FnMut(Destination),
-) {
-    patterns.iter().filter(|(pattern, _)| pattern.matches(headers)).for_each(|&(_, destination)| found(destination));
 }

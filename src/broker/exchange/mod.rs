@@ -11,7 +11,11 @@
 //! | `walks`, `stamps` | scratch space of walks: where one has been, what it has reached |
 //! | `destinations` | where a key leads: a counted set of queues and exchanges |
 //! | `listing` | exchanges and bindings in pages |
-//! | `matcher`, `topic`, `headers` | which bindings of one exchange match a publish |
+//! | `matcher` | which bindings of one exchange match a publish, by the exchange's kind |
+//! | `topic` | patterns of words, as a trie |
+//! | `headers`, `header_index` | what bindings ask of headers, and how those that get it are found |
+//! | `hash_ring`, `ordered` | one binding for each hash: consistently, or by its number |
+//! | `term_hash` | the hash itself, which is RabbitMQ's |
 //!
 //! Knows no permission, message, consumer or log: a queue is a number and a name here. Who means what by a name is for
 //! `resolve` to say.
@@ -20,13 +24,17 @@ mod bind;
 mod binding;
 mod declare;
 mod destinations;
+mod hash_ring;
+mod header_index;
 mod headers;
 mod listing;
 mod matcher;
+mod ordered;
 mod route;
 mod route_cache;
 mod router;
 mod stamps;
+mod term_hash;
 mod topic;
 mod walks;
 
@@ -62,9 +70,27 @@ pub enum ExchangeKind {
     Fanout,
     Topic,
     Headers,
+    /// The plugins' types, which RabbitMQ names with an `x-`.
+    ConsistentHash,
+    ModulusHash,
+    Random,
+    LocalRandom,
+    RecentHistory,
 }
 
 impl ExchangeKind {
+    const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Fanout,
+        Self::Topic,
+        Self::Headers,
+        Self::ConsistentHash,
+        Self::ModulusHash,
+        Self::Random,
+        Self::LocalRandom,
+        Self::RecentHistory,
+    ];
+
     /// The name that clients declare it by.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,12 +98,17 @@ impl ExchangeKind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::Random => "x-random",
+            Self::LocalRandom => "x-local-random",
+            Self::RecentHistory => "x-recent-history",
         }
     }
 
     /// The kind of that name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
-        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers].into_iter().find(|kind| kind.name().as_bytes() == name)
+        Self::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
     }
 }
 

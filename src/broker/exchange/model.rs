@@ -1,9 +1,13 @@
 //! The router against models too simple to be wrong: patterns word by word, and a vhost as a plain list of bindings.
 
-use super::tests::ByName;
+use super::binding::{Binding, fingerprint};
+use super::header_index::{HeaderIndex, HeaderWalk};
+use super::headers::Pattern;
+use super::tests::{ByName, encoded, with_headers};
 use super::topic::{Trie, Walk};
 use super::*;
-use crate::protocol::{FieldTable, FieldValue, ShortString};
+use crate::broker::equivalence::same_number_or_value;
+use crate::protocol::{FieldTable, FieldValue, ShortString, TableRef};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -201,6 +205,7 @@ impl Model {
                         ExchangeKind::Fanout => true,
                         ExchangeKind::Topic => naive_match(&split(pattern), &split(key)),
                         ExchangeKind::Headers => argument.is_none() || *argument == header,
+                        _ => unreachable!("no other kind is declared"),
                     }
             };
             let mut ends: Vec<End> = self.bindings.iter().filter(matches).map(|binding| binding.1).collect();
@@ -315,13 +320,14 @@ proptest! {
                 // Each key again and again, so that remembered results are asked for too.
                 for (key, header) in [("a.b", None), ("a.b", Some(1)), ("", Some(0)), ("b", None)].repeat(3) {
                     let mut routed = Vec::new();
-                    router.route(&mut walks, id, key.as_bytes(), || arguments(header), &mut routed);
+                    let headers = encoded(&arguments(header));
+                    router.route(&mut walks, id, key.as_bytes(), || with_headers(&headers), &mut routed);
                     let unique: BTreeSet<u32> = routed.iter().map(|queue| queue.0).collect();
                     prop_assert_eq!(unique.len(), routed.len(), "each queue once");
                     prop_assert_eq!(unique, model.route(exchange, key, header), "{} {:?}", exchange, change);
                     let Some(id) = other.exchange_named(exchange_name(exchange).as_bytes()) else { continue };
                     let mut routed = Vec::new();
-                    other.route(&mut walks, id, key.as_bytes(), || arguments(header), &mut routed);
+                    other.route(&mut walks, id, key.as_bytes(), || with_headers(&headers), &mut routed);
                     let unique: BTreeSet<u32> = routed.iter().map(|queue| queue.0).collect();
                     prop_assert_eq!(unique, behind.route(exchange, key, header), "behind: {} {:?}", exchange, change);
                 }
@@ -329,4 +335,146 @@ proptest! {
             prop_assert_eq!(router.binding_count(), model.bindings.len());
         }
     }
+}
+
+/// What a pattern of headers means, one name after the other.
+fn headers_match(pattern: &Pattern, headers: &FieldTable) -> bool {
+    let mut required = pattern.required.iter();
+    let fits = |(name, wanted): &(ShortString, FieldValue)| match headers.get(name) {
+        // A pattern without a value asks for the presence of the header only.
+        Some(value) => matches!(wanted, FieldValue::Void) || same_number_or_value(wanted, value),
+        None => false,
+    };
+    if pattern.any { required.any(fits) } else { required.all(fits) }
+}
+
+/// Few values, of which many are the same as another in another type.
+fn header_value() -> impl Strategy<Value = FieldValue> {
+    use FieldValue::*;
+    let text = |text: &str| LongString(text.as_bytes().into());
+    let one = || vec![I32(1)];
+    prop::sample::select(vec![
+        I8(1),
+        U8(1),
+        I16(0),
+        U16(1),
+        I32(0),
+        U32(1),
+        I64(-1),
+        I64(i64::MAX),
+        F32(1.0),
+        F32(0.5),
+        F64(-0.0),
+        F64(0.5),
+        F64(9_223_372_036_854_775_808.0),
+        F64(f64::NAN),
+        F64(f64::INFINITY),
+        F64(1e300),
+        Timestamp(1),
+        Timestamp(1 << 63),
+        Boolean(true),
+        Decimal { scale: 0, value: 1 },
+        Void,
+        text("1"),
+        Bytes((*b"1").into()),
+        text(""),
+        Array(Vec::new()),
+        Array(one()),
+        Array(vec![F64(0.0)]),
+        Array(vec![F64(-0.0)]),
+        Array(vec![Array(one()), Table(FieldTable::default())]),
+        Table(FieldTable::default()),
+        Table(FieldTable(vec![("k".into(), I32(1))])),
+        Table(FieldTable(vec![("k".into(), I64(1))])),
+    ])
+}
+
+fn header() -> impl Strategy<Value = (ShortString, FieldValue)> {
+    (prop::sample::select(vec!["a", "b", "c", "x-d"]).prop_map(ShortString::from), header_value())
+}
+
+fn header_pattern() -> impl Strategy<Value = FieldTable> {
+    let mode = prop::sample::select(vec!["all", "any", "all-with-x", "any-with-x"]);
+    (mode, vec(header(), 0..4)).prop_map(|(mode, mut required)| {
+        required.push(("x-match".into(), FieldValue::LongString(mode.as_bytes().into())));
+        FieldTable(required)
+    })
+}
+
+fn headers_binding(arguments: &FieldTable, destination: Destination, outgoing_position: usize) -> Binding {
+    Binding {
+        source: ExchangeId(1),
+        destination,
+        routing_key: ShortString::default(),
+        arguments: arguments.clone(),
+        fingerprint: fingerprint(arguments),
+        durable: false,
+        outgoing_position,
+        incoming_position: 0,
+    }
+}
+
+proptest! {
+    #![proptest_config(reproducible(256))]
+
+    #[test]
+    fn the_index_of_headers_finds_what_asking_every_binding_finds(
+        patterns in vec((header_pattern(), 0..8_u32), 1..30),
+        publishes in vec(vec(header(), 0..6), 1..12),
+        removals in vec(any::<prop::sample::Index>(), 30),
+    ) {
+        let (mut index, mut walk) = (HeaderIndex::default(), HeaderWalk::default());
+        for (arguments, id) in &patterns {
+            index.insert(&Pattern::compile(arguments).unwrap(), queue(*id));
+        }
+        let mut bound = patterns;
+        loop {
+            for headers in &publishes {
+                let headers = FieldTable(headers.clone());
+                let mut found = Vec::new();
+                let bytes = encoded(&headers);
+                let read = TableRef::parse(&bytes).unwrap();
+                index.matching(read, &mut walk, |set| found.extend(set.queues().iter().map(|queue| queue.0)));
+                let found: BTreeSet<u32> = found.into_iter().collect();
+                let matches = |(arguments, _): &&(FieldTable, u32)| {
+                    headers_match(&Pattern::compile(arguments).unwrap(), &headers)
+                };
+                let expected: BTreeSet<u32> = bound.iter().filter(matches).map(|(_, id)| *id).collect();
+                prop_assert_eq!(found, expected, "{:?} of {:?}", headers, bound);
+            }
+            if bound.is_empty() {
+                break;
+            }
+            let position = removals[bound.len() - 1].index(bound.len());
+            let (arguments, id) = bound.swap_remove(position);
+            index.remove(&headers_binding(&arguments, queue(id), position));
+        }
+        prop_assert_eq!(index.sizes(), [0, 0, 0], "nothing is left");
+    }
+}
+
+/// Steps of one publish against so many bindings.
+fn header_steps(patterns: impl Iterator<Item = FieldTable>, headers: FieldTable) -> usize {
+    let (mut index, mut walk) = (HeaderIndex::default(), HeaderWalk::default());
+    for (id, arguments) in patterns.enumerate() {
+        index.insert(&Pattern::compile(&arguments).unwrap(), queue(id as u32));
+    }
+    let bytes = encoded(&headers);
+    index.matching(TableRef::parse(&bytes).unwrap(), &mut walk, |_| {});
+    walk.steps
+}
+
+#[test]
+fn a_publish_costs_its_headers_and_the_patterns_close_to_it() {
+    let named = |name: String, value: i32| (ShortString::truncated(name.as_bytes()), FieldValue::I32(value));
+    let small = || FieldTable(vec![named("kind".into(), 1), named("n".into(), 5)]);
+    // A hundred thousand bindings that have a header in common, and another one of their own.
+    let patterns = (0..100_000).map(|n| FieldTable(vec![named("kind".into(), 1), named("n".into(), n)]));
+    assert!(header_steps(patterns, small()) <= 2 + 2);
+    // Twenty thousand headers that nobody asks for, and one that somebody does.
+    let patterns = (0..1000).map(|n| FieldTable(vec![named("n".into(), n)]));
+    let many = (0..20_000).map(|n| named(format!("h{n}"), n)).chain([named("n".into(), 7)]);
+    assert_eq!(header_steps(patterns, FieldTable(many.collect())), 20_001 + 1);
+    // A hundred thousand bindings that ask for the same are one pattern.
+    assert_eq!(header_steps((0..100_000).map(|_| small()), small()), 2 + 1);
 }

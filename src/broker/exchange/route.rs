@@ -1,154 +1,208 @@
 //! The walk from an exchange to its queues: the plain case at once, graphs of exchanges with a set of the visited.
 
 use super::destinations::Destinations;
-use super::headers::SortedHeaders;
-use super::matcher::{Matcher, matching_headers};
+use super::matcher::Matcher;
 use super::router::{Exchange, Router};
-use super::walks::{Graph, Walks};
-use super::{Destination, ExchangeId, QueueId, topic};
-use crate::protocol::FieldTable;
+use super::walks::Walks;
+use super::{Destination, ExchangeId, QueueId};
+use crate::protocol::{PropertiesRef, TableRef};
 
 impl Router {
     /// Appends the queues that a publish to `exchange` reaches, each once. `walks` may be shared by routers, each of which
-    /// has another number. `headers` is asked at most once, and only
-    /// when a headers exchange is reached.
+    /// has another number. `properties` is asked at most once, and only when an exchange is reached that routes by them.
     ///
     /// Follows bindings to other exchanges, and alternates where nothing matches; an exchange is entered once per
     /// publish, so cycles end.
+    ///
+    /// Returns whether all that is published to this exchange with this key goes there, until a change.
     #[inline]
-    pub fn route(
+    pub fn route<'p>(
         &self,
         walks: &mut Walks,
         exchange: ExchangeId,
         routing_key: &[u8],
-        headers: impl FnOnce() -> FieldTable,
+        properties: impl FnOnce() -> PropertiesRef<'p>,
         out: &mut Vec<QueueId>,
-    ) {
+    ) -> bool {
         let entry = &self.exchanges[exchange.0 as usize];
         let plain = match &entry.matcher {
             Matcher::Direct(keys) => keys.get(routing_key),
             Matcher::Fanout(destinations) => Some(destinations),
-            Matcher::Topic(_) => return self.route_topic(walks, exchange, routing_key, headers, out),
-            Matcher::Headers(_) => None,
+            Matcher::Topic(_) => return self.route_topic(walks, exchange, routing_key, properties, out),
+            Matcher::ConsistentHash(ring) if !ring.needs_properties() => match ring.by_routing_key(routing_key) {
+                Some(Destination::Queue(queue)) => {
+                    out.push(queue);
+                    return true;
+                }
+                _ => None,
+            },
+            _ => None,
         };
         match plain {
             Some(destinations) if destinations.exchanges().is_empty() && !destinations.queues().is_empty() => {
                 // Each queue is in the set once, so nothing is left to do.
                 out.extend_from_slice(destinations.queues());
+                true
             }
-            _ => drop(self.route_graph(walks, exchange, &[routing_key], headers, out)),
+            _ => self.route_graph(walks, exchange, &[routing_key], properties, out),
         }
     }
 
     /// [`route`](Self::route) for a message with several routing keys: every exchange on the way, be it through a
     /// binding or as an alternate, is asked for all of them together.
-    pub fn route_with_copies(
+    pub fn route_with_copies<'p>(
         &self,
         walks: &mut Walks,
         exchange: ExchangeId,
         routing_keys: &[&[u8]],
-        headers: impl FnOnce() -> FieldTable,
+        properties: impl FnOnce() -> PropertiesRef<'p>,
         out: &mut Vec<QueueId>,
-    ) {
-        self.route_graph(walks, exchange, routing_keys, headers, out);
+    ) -> bool {
+        self.route_graph(walks, exchange, routing_keys, properties, out)
     }
 
-    fn route_topic(
+    fn route_topic<'p>(
         &self,
         walks: &mut Walks,
         exchange: ExchangeId,
         routing_key: &[u8],
-        headers: impl FnOnce() -> FieldTable,
+        properties: impl FnOnce() -> PropertiesRef<'p>,
         out: &mut Vec<QueueId>,
-    ) {
+    ) -> bool {
         let source = self.sources.of(exchange);
         let place = match walks.cache.get(self.generation, source, routing_key) {
-            Ok(queues) => return out.extend_from_slice(queues),
+            Ok(queues) => {
+                out.extend_from_slice(queues);
+                return true;
+            }
             Err(place) => place,
         };
         let start = out.len();
-        let by_key_alone = self.route_graph(walks, exchange, &[routing_key], headers, out);
+        let by_key_alone = self.route_graph(walks, exchange, &[routing_key], properties, out);
         if by_key_alone {
             walks.cache.put(place, self.generation, source, routing_key, &out[start..]);
         }
+        by_key_alone
     }
 
-    /// The general case. Returns whether the result depends on nothing but the exchange and the keys.
-    fn route_graph(
+    /// The general case. Returns whether the result depends on nothing but the exchange and the keys, and whether it is
+    /// all that there is to do.
+    fn route_graph<'p>(
         &self,
         walks: &mut Walks,
         exchange: ExchangeId,
         routing_keys: &[&[u8]],
-        headers: impl FnOnce() -> FieldTable,
+        properties: impl FnOnce() -> PropertiesRef<'p>,
         out: &mut Vec<QueueId>,
     ) -> bool {
-        let Walks { graph, topic, .. } = walks;
-        let mut headers = Headers::Unread(Some(headers));
-        graph.start(exchange);
-        while let Some(id) = graph.pending.pop() {
-            let exchange = &self.exchanges[id.0 as usize];
-            if graph.visit(exchange, routing_keys, topic, &mut headers, out) {
+        let mut publish =
+            Publish { routing_keys, properties: Properties::Unread(Some(properties)), by_key_alone: true };
+        walks.historians.clear();
+        walks.graph.start(exchange);
+        while let Some(id) = walks.graph.pending.pop() {
+            if self.visit(id, &mut publish, walks, out) {
                 continue;
             }
+            let exchange = &self.exchanges[id.0 as usize];
             // An alternate that does not exist is no error: the publish is unroutable, as if there were none.
             if let Some(&alternate) = exchange.alternate.as_ref().and_then(|name| self.by_name.get(&**name)) {
-                graph.enter(alternate);
+                walks.graph.enter(alternate);
             }
         }
-        matches!(headers, Headers::Unread(_))
+        publish.by_key_alone
     }
-}
 
-impl Graph {
     /// Follows the bindings of one exchange; false when none matched.
-    fn visit<F: FnOnce() -> FieldTable>(
-        &mut self,
-        exchange: &Exchange,
-        routing_keys: &[&[u8]],
-        topic: &mut topic::Walk,
-        headers: &mut Headers<F>,
+    fn visit<'p, F: FnOnce() -> PropertiesRef<'p>>(
+        &self,
+        id: ExchangeId,
+        publish: &mut Publish<'_, 'p, F>,
+        walks: &mut Walks,
         out: &mut Vec<QueueId>,
     ) -> bool {
+        let Walks { graph, topic, headers, chance, historians, .. } = walks;
+        let exchange = &self.exchanges[id.0 as usize];
         let mut matched = false;
         let mut follow = |destinations: &Destinations| {
             matched |= !destinations.is_empty();
-            destinations.queues().iter().for_each(|&queue| self.reach(queue, out));
-            destinations.exchanges().iter().for_each(|&exchange| self.enter(exchange));
+            destinations.queues().iter().for_each(|&queue| graph.reach(queue, out));
+            destinations.exchanges().iter().for_each(|&exchange| graph.enter(exchange));
         };
-        match &exchange.matcher {
-            Matcher::Direct(keys) => routing_keys.iter().filter_map(|key| keys.get(*key)).for_each(follow),
-            Matcher::Fanout(destinations) => follow(destinations),
-            Matcher::Topic(trie) => routing_keys.iter().for_each(|key| trie.matching(key, topic, &mut follow)),
-            Matcher::Headers(patterns) => {
-                let headers = SortedHeaders::new(headers.read());
-                matching_headers(patterns, &headers, |destination| {
-                    matched = true;
-                    match destination {
-                        Destination::Queue(queue) => self.reach(queue, out),
-                        Destination::Exchange(exchange) => self.enter(exchange),
-                    }
-                });
+        let one = match &exchange.matcher {
+            Matcher::Direct(keys) => {
+                publish.routing_keys.iter().filter_map(|key| keys.get(*key)).for_each(follow);
+                return matched;
             }
+            Matcher::Fanout(destinations) => {
+                follow(destinations);
+                return matched;
+            }
+            Matcher::Topic(trie) => {
+                publish.routing_keys.iter().for_each(|key| trie.matching(key, topic, &mut follow));
+                return matched;
+            }
+            Matcher::Headers(index) => {
+                index.matching(publish.headers(), headers, follow);
+                return matched;
+            }
+            Matcher::RecentHistory(destinations, _) => {
+                follow(destinations);
+                historians.push(id);
+                publish.by_key_alone = false;
+                return matched;
+            }
+            Matcher::ConsistentHash(ring) if ring.needs_properties() => ring.by_properties(publish.properties()),
+            Matcher::ConsistentHash(ring) => ring.by_routing_key(publish.routing_keys[0]),
+            Matcher::ModulusHash(ordered) => ordered.by_routing_keys(publish.routing_keys),
+            Matcher::Random | Matcher::LocalRandom => {
+                publish.by_key_alone = false;
+                self.any_of(exchange, |count| chance.below(count))
+            }
+        };
+        match one {
+            None => return false,
+            Some(Destination::Queue(queue)) => graph.reach(queue, out),
+            Some(Destination::Exchange(exchange)) => graph.enter(exchange),
         }
-        matched
+        true
+    }
+
+    fn any_of(&self, exchange: &Exchange, choose: impl FnOnce(usize) -> usize) -> Option<Destination> {
+        let outgoing = &exchange.outgoing;
+        let chosen = if outgoing.len() < 2 { 0 } else { choose(outgoing.len()) };
+        outgoing.get(chosen).map(|&id| self.bindings[id].destination)
     }
 }
 
-/// Headers that are decoded when the first headers exchange asks.
-enum Headers<F> {
-    Unread(Option<F>),
-    Read(FieldTable),
+/// What exchanges may ask of a publish.
+struct Publish<'a, 'p, F> {
+    /// The message's own comes first.
+    routing_keys: &'a [&'a [u8]],
+    properties: Properties<'p, F>,
+    /// Nothing but keys was asked for, by no exchange.
+    by_key_alone: bool,
 }
 
-impl<F: FnOnce() -> FieldTable> Headers<F> {
-    fn read(&mut self) -> &FieldTable {
-        if let Self::Unread(decode) = self {
-            let decode = decode.take().expect("unread headers can be decoded");
-            *self = Self::Read(decode());
+/// Properties that are read when the first exchange asks.
+enum Properties<'p, F> {
+    Unread(Option<F>),
+    Read(PropertiesRef<'p>),
+}
+
+impl<'p, F: FnOnce() -> PropertiesRef<'p>> Publish<'_, 'p, F> {
+    fn properties(&mut self) -> &PropertiesRef<'p> {
+        self.by_key_alone = false;
+        if let Properties::Unread(read) = &mut self.properties {
+            let read = read.take().expect("unread properties can be read");
+            self.properties = Properties::Read(read());
         }
-        match self {
-            Self::Read(table) => table,
-            Self::Unread(_) => unreachable!("read above"),
+        match &self.properties {
+            Properties::Read(properties) => properties,
+            Properties::Unread(_) => unreachable!("read above"),
         }
+    }
+
+    fn headers(&mut self) -> TableRef<'p> {
+        self.properties().headers.unwrap_or_default()
     }
 }

@@ -5,6 +5,7 @@ use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
+use crate::broker::equivalence::Subject;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use slab::Slab;
@@ -35,6 +36,8 @@ pub struct Router {
     pub(super) identities: HashTable<BindingId>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) generation: u64,
+    /// Of exchanges that are gone, until somebody is told.
+    pub(super) lost_histories: Vec<ExchangeId>,
     /// Tell its exchanges from those of others with which it shares its [`Walks`](super::Walks).
     pub(super) sources: Sources,
 }
@@ -78,6 +81,7 @@ impl Router {
             identities: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             generation,
+            lost_histories: Vec::new(),
             sources: Sources::of_router(number),
         }
     }
@@ -87,6 +91,8 @@ impl Router {
         let mut router = Self::empty(number, generation);
         for (name, kind, internal) in PREDECLARED {
             let (arguments, alternate) = (FieldTable::default(), None);
+            let subject = Subject { kind: "exchange", name: name.as_bytes(), vhost: b"" };
+            let matcher = Matcher::new(kind, &arguments, subject).expect("no arguments are fine");
             router.add_exchange(Exchange {
                 name: name.into(),
                 kind,
@@ -95,7 +101,7 @@ impl Router {
                 internal,
                 arguments,
                 alternate,
-                matcher: Matcher::new(kind),
+                matcher,
                 outgoing: Vec::new(),
                 incoming: Vec::new(),
             });
@@ -118,6 +124,19 @@ impl Router {
     #[inline]
     pub fn exchange(&self, id: ExchangeId) -> &Exchange {
         &self.exchanges[id.0 as usize]
+    }
+
+    /// How many messages an exchange keeps for those who are bound later.
+    pub fn history_length(&self, id: ExchangeId) -> usize {
+        match self.exchange(id).matcher {
+            Matcher::RecentHistory(_, length) => length,
+            _ => 0,
+        }
+    }
+
+    /// The exchanges with a history that went since this was asked.
+    pub fn take_lost_histories(&mut self) -> Vec<ExchangeId> {
+        std::mem::take(&mut self.lost_histories)
     }
 
     /// Makes the queue reachable by its name through the default exchange.

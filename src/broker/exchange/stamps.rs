@@ -28,6 +28,11 @@ impl Stamps {
         self.marks[index] = self.round;
         fresh
     }
+
+    #[inline]
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.marks.get(number as usize) == Some(&self.round)
+    }
 }
 
 #[cfg(test)]
@@ -39,7 +44,9 @@ mod tests {
         let mut stamps = Stamps { marks: Vec::new(), round: u32::MAX - 1 };
         for _ in 0..4 {
             stamps.clear();
+            assert!(!stamps.contains(3));
             assert!(stamps.insert(3));
+            assert!(stamps.contains(3) && !stamps.contains(2) && !stamps.contains(u32::MAX));
             assert!(!stamps.insert(3));
             assert!(stamps.insert(0));
         }

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::broker::equivalence::Subject;
-use crate::protocol::{AmqpError, ErrorScope, FieldTable, FieldValue, ReplyCode, ShortString};
+use crate::protocol::{AmqpError, ErrorScope, FieldTable, FieldValue, PropertiesRef, ReplyCode, ShortString, TableRef};
 use std::cell::{Cell, RefCell};
+
+mod kinds;
 
 thread_local! {
     /// What a test's routes leave behind, whichever of its routers they are of.
@@ -78,6 +80,18 @@ pub(super) fn table(entries: &[(&'static str, FieldValue)]) -> FieldTable {
     FieldTable(entries.iter().map(|(name, value)| ((*name).into(), value.clone())).collect())
 }
 
+/// In wire form.
+pub(super) fn encoded(headers: &FieldTable) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    headers.encode_entries(&mut bytes);
+    bytes
+}
+
+/// The properties of a publish whose headers are these bytes.
+pub(super) fn with_headers(headers: &[u8]) -> PropertiesRef<'_> {
+    PropertiesRef { headers: Some(TableRef::parse(headers).unwrap()), ..PropertiesRef::default() }
+}
+
 fn none() -> FieldTable {
     FieldTable::default()
 }
@@ -103,7 +117,8 @@ fn route(router: &mut Router, exchange: &str, key: &str) -> Vec<u32> {
 fn route_with(router: &mut Router, exchange: &str, key: &str, headers: FieldTable) -> Vec<u32> {
     let id = router.id(exchange.as_bytes());
     let mut out = Vec::new();
-    WALKS.with_borrow_mut(|walks| router.route(walks, id, key.as_bytes(), || headers, &mut out));
+    let headers = encoded(&headers);
+    WALKS.with_borrow_mut(|walks| router.route(walks, id, key.as_bytes(), || with_headers(&headers), &mut out));
     let mut queues: Vec<u32> = out.into_iter().map(|queue| queue.0).collect();
     queues.sort_unstable();
     queues
@@ -227,7 +242,9 @@ fn headers_are_read_only_when_a_headers_exchange_is_reached() {
     bind(&mut router, "amq.fanout", q, "");
     for name in ["", "amq.direct", "amq.topic", "amq.fanout"] {
         let id = router.id(name.as_bytes());
-        router.route(&mut Walks::default(), id, b"k", || panic!("nobody asked for headers"), &mut Vec::new());
+        let walks = &mut Walks::default();
+        let by_key_alone = router.route(walks, id, b"k", || panic!("nobody asked for headers"), &mut Vec::new());
+        assert!(by_key_alone);
     }
     router.bind_queue(b"amq.match", q, b"", &table(&[("a", FieldValue::I32(1))])).unwrap();
     assert_eq!(route_with(&mut router, "amq.match", "", table(&[("a", FieldValue::I64(1))])), [0]);
@@ -313,7 +330,7 @@ fn the_keys_of_copies_are_asked_for_together() {
     let copies = |router: &mut Router, exchange: &str, keys: &[&[u8]]| {
         let id = router.id(exchange.as_bytes());
         let mut out = Vec::new();
-        router.route_with_copies(&mut Walks::default(), id, keys, FieldTable::default, &mut out);
+        router.route_with_copies(&mut Walks::default(), id, keys, PropertiesRef::default, &mut out);
         out.into_iter().map(|queue| queue.0).collect::<Vec<u32>>()
     };
     assert_eq!(copies(&mut router, "main", &[b"a.b", b"a.c"]), [0], "to each queue once");

@@ -1,6 +1,7 @@
 //! Scratch space of routes, kept between them so that routing does not allocate: where a walk over a graph of exchanges
 //! has been and what it has reached, the walk over a topic's trie, and the routes that were found before.
 
+use super::header_index::HeaderWalk;
 use super::route_cache::RouteCache;
 use super::stamps::Stamps;
 use super::{ExchangeId, QueueId, topic};
@@ -9,7 +10,38 @@ use super::{ExchangeId, QueueId, topic};
 pub struct Walks {
     pub(super) graph: Graph,
     pub(super) topic: topic::Walk,
+    pub(super) headers: HeaderWalk,
     pub(super) cache: RouteCache,
+    pub(super) chance: Chance,
+    /// The exchanges that keep what was routed last.
+    pub(super) historians: Vec<ExchangeId>,
+}
+
+impl Walks {
+    /// With a chance that takes the same way from the same seed.
+    pub fn with_seed(seed: u64) -> Self {
+        Self { chance: Chance(seed), ..Self::default() }
+    }
+
+    /// The exchanges on the way of the last publish that are to keep it, if its route depended on more than its keys.
+    pub fn historians(&self) -> &[ExchangeId] {
+        &self.historians
+    }
+}
+
+/// Numbers by chance: SplitMix64.
+#[derive(Default)]
+pub(super) struct Chance(u64);
+
+impl Chance {
+    /// A number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let word = mixed ^ (mixed >> 31);
+        ((u128::from(word) * limit as u128) >> 64) as usize
+    }
 }
 
 /// A walk over exchanges that are bound to exchanges: each is entered once, and each queue reached once.

@@ -11,7 +11,7 @@ use crate::broker::testing::{self, Nobody, VHOST};
 use crate::broker::{
     Caller, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Permissions, RestoredQueue,
 };
-use crate::protocol::{BasicProperties, FieldValue, ShortString};
+use crate::protocol::{BasicProperties, FieldTable, FieldValue, ShortString};
 use bytes::Bytes;
 
 /// A broker with two vhosts and a client in each.

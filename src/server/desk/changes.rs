@@ -96,17 +96,13 @@ fn delete_queue<S: Store>(
 
 fn bind<S: Store>(direct: &mut Direct<'_, S>, binding: BindingSpec) -> Result<Done<()>, AmqpError> {
     let BindingSpec { source, destination, to_queue, routing_key, arguments } = binding;
-    if to_queue {
-        direct
-            .broker
-            .bind_queue(direct.caller, &destination, &source, &routing_key, arguments)
-            .map(|done| done.map(|_| ()))
-    } else {
-        direct
-            .broker
-            .bind_exchange(direct.caller, &source, &destination, &routing_key, arguments)
-            .map(|done| done.map(|_| ()))
-    }
+    let Direct { broker, caller, effects, .. } = direct;
+    let bound = match to_queue {
+        true => broker.bind_queue(*caller, &destination, &source, &routing_key, arguments)?,
+        false => broker.bind_exchange(*caller, &source, &destination, &routing_key, arguments)?,
+    };
+    broker.tell_history(effects);
+    Ok(bound.map(|_| ()))
 }
 
 fn unbind<S: Store>(direct: &mut Direct<'_, S>, binding: &BindingSpec) -> Result<Done<()>, AmqpError> {
