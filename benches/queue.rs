@@ -127,8 +127,9 @@ impl Deliveries {
     fn deliver(&mut self) -> u64 {
         let delivery_tag = self.next_tag;
         let message = self.message.clone();
+        let returns = Default::default();
         let taken =
-            Taken { message, expires_at_ms: NEVER, sequence: delivery_tag, redelivered: false, returns: 0, level: 0 };
+            Taken { message, expires_at_ms: NEVER, sequence: delivery_tag, redelivered: false, returns, level: 0 };
         self.unacknowledged.push(delivery_tag, Delivered { taken, queue: QueueId(0), consumer: None });
         self.next_tag += 1;
         delivery_tag

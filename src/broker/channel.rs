@@ -168,6 +168,8 @@ pub enum Settlement {
     Acknowledged,
     /// Rejected for good.
     Discarded,
-    /// Rejected, back to its place.
+    /// Back to its place.
     Requeued,
+    /// Back to its place, because it was refused or left behind. Only queues that count it tell the difference.
+    Failed,
 }

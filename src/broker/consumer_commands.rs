@@ -2,9 +2,9 @@
 
 use super::channel::ReplyConsumer;
 use super::consumer::{Consumer, ConsumerState};
+use super::consumer_arguments::ConsumerArguments;
 use super::done::count;
 use super::effects::Effects;
-use super::equivalence::{integer, type_name};
 use super::exchange::QueueId;
 use super::flow::tell_removed;
 use super::message::MessageRef;
@@ -12,11 +12,7 @@ use super::pace::Pace;
 use super::store::Store;
 use super::unacknowledged::Delivered;
 use super::{Broker, Caller, ChannelId, ConsumerId, QueueKey};
-use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
-
-/// Arguments to which RabbitMQ gives a meaning for consumers of other types of queue only, and refuses for classic ones.
-const OF_OTHER_TYPES: [&str; 4] =
-    ["x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered", "x-consumer-timeout"];
+use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 /// `basic.consume`.
 pub struct ConsumeRequest<'a> {
@@ -51,7 +47,8 @@ impl<S: Store> Broker<S> {
     /// after consume-ok.
     ///
     /// # Errors
-    /// 403 also when the queue is in exclusive use, 404, 405, 406 for arguments, 530 on the connection for a tag in use.
+    /// 403 also when the queue is in exclusive use, 404, 405, 406 for arguments; on the connection 530 for a tag in use and
+    /// 540 where the queue knows no limit for a channel as a whole.
     pub fn consume(&mut self, caller: Caller, request: ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
         let Caller { connection, channel: id, .. } = caller;
         if self.means_replies(caller, request.queue)? {
@@ -61,9 +58,12 @@ impl<S: Store> Broker<S> {
         let queue_id = self.queue_to_read(caller, request.queue)?;
         let channel = self.channel(id);
         let (channel_number, prefetch_count) = (channel.number, channel.consumer_prefetch_count);
-        let priority = self.consumer_priority(queue_id, &request.arguments)?;
+        let ConsumerArguments { priority, .. } = self.consumer_arguments(queue_id, &request.arguments)?;
+        self.assert_consumes_on(queue_id, id)?;
+        // A queue of type quorum is never in exclusive use, whatever is asked for.
+        let exclusive = request.exclusive && !self.is_quorum(queue_id);
         let queue = &self.queues[queue_id.0 as usize];
-        if !queue.gate.admits(request.exclusive) {
+        if !queue.gate.admits(exclusive) {
             let explanation =
                 format!("{} in exclusive use", self.subject("queue", caller.vhost, &queue.properties.name));
             return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
@@ -92,7 +92,7 @@ impl<S: Store> Broker<S> {
         };
         let consumer_id =
             ConsumerId(u32::try_from(self.consumers.insert(consumer)).expect("fewer than 2^32 consumers"));
-        let place = self.queue_mut(queue_id).gate.register(consumer_id, priority, request.exclusive);
+        let place = self.queue_mut(queue_id).gate.register(consumer_id, priority, exclusive);
         self.consumers[consumer_id.0 as usize].place_in_queue = place;
         self.channel_mut(id).consumers.insert(tag.clone(), consumer_id);
         self.rejoin(consumer_id);
@@ -111,25 +111,6 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::connection(ReplyCode::NotAllowed, explanation));
         }
         Ok(ShortString::truncated(tag))
-    }
-
-    /// `x-priority`, and what the other arguments come to.
-    fn consumer_priority(&self, queue: QueueId, arguments: &FieldTable) -> Result<i64, AmqpError> {
-        let properties = &self.queue(queue).properties;
-        let subject = self.subject("queue", properties.vhost, &properties.name);
-        let refused = |explanation| AmqpError::channel(ReplyCode::PreconditionFailed, explanation);
-        let invalid =
-            |argument: &str, reason: String| refused(format!("invalid arg '{argument}' for {subject}{reason}"));
-        for argument in OF_OTHER_TYPES {
-            if arguments.get(argument.as_bytes()).is_some() {
-                return Err(invalid(argument, " of queue type rabbit_classic_queue".to_owned()));
-            }
-        }
-        if let Some(FieldValue::Table(_)) = arguments.get(b"x-credit") {
-            return Err(refused(format!("arg 'x-credit' for {subject} is not supported by this version")));
-        }
-        let Some(value) = arguments.get(b"x-priority") else { return Ok(0) };
-        integer(value).ok_or_else(|| invalid("x-priority", format!(": \"expected integer, got {}\"", type_name(value))))
     }
 
     fn consume_replies(&mut self, id: ChannelId, request: &ConsumeRequest<'_>) -> Result<ShortString, AmqpError> {
@@ -235,7 +216,7 @@ impl<S: Store> Broker<S> {
         let channel = &mut self.channels[caller.channel.0 as usize];
         let delivery_tag = channel.next_delivery_tag();
         if no_ack {
-            tell_removed(&mut self.store, queue.durable_id, &taken);
+            tell_removed(&mut self.store, queue, &taken);
         } else {
             channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
         }

@@ -27,7 +27,7 @@ use super::flow::{Kept, tell_removed};
 use super::message::{Attributes, Content, Death, DeathWriter, MessageRef};
 use super::publish::{Publication, Target};
 use super::queue::{DeadLettering, Taken};
-use super::store::{DurableQueueId, LogPosition, Store};
+use super::store::{LogPosition, Store};
 use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
@@ -78,7 +78,6 @@ struct Source {
     queue: QueueKey,
     vhost: VhostKey,
     name: ShortString,
-    durable_id: Option<DurableQueueId>,
     to: Rc<DeadLettering>,
 }
 
@@ -152,7 +151,6 @@ impl<S: Store> Broker<S> {
                 queue: queue.key(id),
                 vhost: self.vhost_key(queue.properties.vhost),
                 name: queue.properties.name.clone(),
-                durable_id: queue.durable_id,
                 to: Rc::clone(to),
             }),
         };
@@ -324,8 +322,10 @@ impl<S: Store> Broker<S> {
     /// A letter is in all queues that it is for.
     fn letter_has_gone(&mut self, letter: &DeadLetter) {
         let Some(id) = self.queue_of(letter.source.queue) else { return };
-        self.queue_mut(id).dead_letters -= 1;
-        tell_removed(&mut self.store, letter.source.durable_id, &letter.taken);
+        let Self { queues, store, .. } = self;
+        let queue = &mut queues[id.0 as usize];
+        queue.dead_letters -= 1;
+        tell_removed(store, queue, &letter.taken);
     }
 }
 

@@ -154,7 +154,7 @@ impl Tables<'_> {
             if !no_ack {
                 channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: Some(id) });
             } else {
-                tell_removed(store, queue.durable_id, &taken);
+                tell_removed(store, queue, &taken);
             }
             if room == Room::Full {
                 connection_state(self.connections, consumer.connection).outbox_full = true;

@@ -262,7 +262,8 @@ impl<S: Store> Broker<S> {
     /// `queue.delete`. Deleting what doesn't exist is fine. The caller answers, then tells the cancelled consumers.
     ///
     /// # Errors
-    /// 405; 406 when it is in use or not empty and the client asked to be told.
+    /// 405; 406 when it is in use or not empty and the client asked to be told; 540 on the connection when the queue is none
+    /// that can be asked.
     pub fn delete_queue(
         &mut self,
         caller: Caller,
@@ -272,6 +273,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Result<Done<DeletedQueue>, AmqpError> {
         let Some(id) = self.queue_to_delete(caller, name)? else { return Ok(self.done(DeletedQueue::default())) };
+        self.assert_deletes_with(id, if_unused, if_empty)?;
         self.settle_deliveries(id, effects);
         let queue = self.queue(id);
         let refuse = |why: &str| {

@@ -97,7 +97,8 @@ impl<S: Store> Broker<S> {
             match outcome {
                 Settlement::Acknowledged => self.settled(queue_id, &taken),
                 Settlement::Discarded => self.settled_dead(queue_id, taken, Departure::Rejected),
-                Settlement::Requeued => self.put_back(queue_id, taken),
+                Settlement::Requeued => self.put_back(queue_id, taken, false),
+                Settlement::Failed => self.put_back(queue_id, taken, true),
             }
         }
         if let Some(consumer) = consumer {
@@ -131,11 +132,11 @@ impl<S: Store> Broker<S> {
     pub(super) fn requeue_all(&mut self, id: ChannelId) {
         if let ChannelMode::Transaction(transaction) = std::mem::take(&mut self.channel_mut(id).mode) {
             for pending in transaction.settlements {
-                self.settle_delivery(id, pending.delivered, Settlement::Requeued, Said::OfSeveral);
+                self.settle_delivery(id, pending.delivered, Settlement::Failed, Said::OfSeveral);
             }
         }
         while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
-            self.settle_delivery(id, delivered, Settlement::Requeued, Said::OfSeveral);
+            self.settle_delivery(id, delivered, Settlement::Failed, Said::OfSeveral);
         }
     }
 
@@ -231,7 +232,7 @@ fn departure(outcome: Settlement) -> Option<Departure> {
     match outcome {
         Settlement::Acknowledged => Some(Departure::Acknowledged),
         Settlement::Discarded => Some(Departure::Rejected),
-        Settlement::Requeued => None,
+        Settlement::Requeued | Settlement::Failed => None,
     }
 }
 

@@ -206,7 +206,8 @@ mod tests {
     fn delivered(sequence: u64) -> Delivered {
         let content = Content { address: b"\0\0\xCE", frames: &[0; 22], header_frame_length: 22, shared_body: None };
         let message = MessageRef::new(&content, Attributes::default());
-        let taken = Taken { message, expires_at_ms: NEVER, sequence, redelivered: false, returns: 0, level: 0 };
+        let returns = Default::default();
+        let taken = Taken { message, expires_at_ms: NEVER, sequence, redelivered: false, returns, level: 0 };
         Delivered { taken, queue: queue_of(sequence), consumer: None }
     }
 

@@ -22,10 +22,10 @@ impl Connection {
                 context.broker.settle(id, delivery_tag, multiple, Settlement::Acknowledged)
             }
             Method::BasicNack(basic::Nack { delivery_tag, multiple, requeue }) => {
-                context.broker.settle(id, delivery_tag, multiple, rejection(requeue))
+                context.broker.settle(id, delivery_tag, multiple, rejection(requeue, Settlement::Requeued))
             }
             Method::BasicReject(basic::Reject { delivery_tag, requeue }) => {
-                context.broker.settle(id, delivery_tag, false, rejection(requeue))
+                context.broker.settle(id, delivery_tag, false, rejection(requeue, Settlement::Failed))
             }
             Method::BasicQos(qos) => self.qos(index, qos, context),
             Method::BasicConsume(consume) => self.consume(index, consume, context),
@@ -108,6 +108,7 @@ impl Connection {
     }
 }
 
-fn rejection(requeue: bool) -> Settlement {
-    if requeue { Settlement::Requeued } else { Settlement::Discarded }
+/// RabbitMQ takes `basic.reject` for a failure and `basic.nack` for a wish.
+fn rejection(requeue: bool, requeued: Settlement) -> Settlement {
+    if requeue { requeued } else { Settlement::Discarded }
 }

@@ -88,6 +88,9 @@ impl Loading {
             let Some((key, level)) = loading.level(queue.id) else { continue };
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
             broker.expect_messages(key, level, messages, queue.next_sequence, queue.delivered_below);
+            if !queue.returns.is_empty() {
+                broker.expect_returns(key, level, queue.returns.clone());
+            }
         }
         Ok(loading)
     }

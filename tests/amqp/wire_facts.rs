@@ -38,6 +38,7 @@ transcripts! {
     queue_arguments
     quorum_arguments
     queue_equivalence
+    quorum
     not_supported_yet
     priorities
 }

@@ -8,8 +8,8 @@ use crate::broker::memory::message_memory_bytes;
 use crate::broker::message::{MessageRef, NEVER};
 use crate::broker::page::Page;
 use crate::broker::publish::Publication;
-use crate::broker::queue::{Queue, Taken};
-use crate::broker::store::{LogPosition, Route, Store};
+use crate::broker::queue::{Queue, QueueKind, Taken};
+use crate::broker::store::{LogPosition, Returns, Route, Store};
 use crate::broker::{Broker, QueueKey};
 
 /// What the queues of a publish share.
@@ -73,7 +73,7 @@ impl<S: Store> Broker<S> {
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.behaviour.expires_at_ms(attributes.expiration_ms, self.now_ms);
         let level = if LEVELS { queue.backlog.level_of(attributes.priority) } else { 0 };
-        if let Some(queue_id) = queue.durable_id.filter(|_| attributes.persistent) {
+        if let Some(queue_id) = queue.id_in_log(attributes.persistent) {
             let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
             let sequence =
                 if LEVELS { queue.backlog.next_sequence(level) } else { queue.backlog.only().next_sequence() };
@@ -82,7 +82,8 @@ impl<S: Store> Broker<S> {
         }
         let mut message = || kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
         if let HandOver::MustBeKept(consumer) = handed_over {
-            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered: false, returns: 0, level };
+            let (redelivered, returns) = (false, Returns::default());
+            let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered, returns, level };
             return self.hand_over_kept(id, consumer, taken, effects);
         }
         let backlog = if LEVELS { queue.backlog.gain(level) } else { queue.backlog.only() };
@@ -103,10 +104,13 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// A message that was given to a client goes back to its place.
+    /// A message that was given to a client goes back to its place. That it `failed` is for a queue that counts it.
     #[inline]
-    pub(in crate::broker) fn put_back(&mut self, id: QueueId, taken: Taken) {
+    pub(in crate::broker) fn put_back(&mut self, id: QueueId, taken: Taken, failed: bool) {
         let queue = &mut self.queues[id.0 as usize];
+        if queue.behaviour.kind == QueueKind::Quorum {
+            return self.put_back_counted(id, taken, failed);
+        }
         self.books.release(queue, 1);
         queue.backlog.put_back(taken);
         self.books.ready += 1;

@@ -4,8 +4,9 @@ use super::ledger::Books;
 use crate::broker::dead_letter::Reason;
 use crate::broker::done::count;
 use crate::broker::exchange::QueueId;
+use crate::broker::message::without_delivery_count;
 use crate::broker::queue::{Queue, Taken};
-use crate::broker::store::{DurableQueueId, Store};
+use crate::broker::store::Store;
 use crate::broker::unacknowledged::DeliveredRun;
 use crate::broker::{Broker, ChannelId};
 
@@ -44,10 +45,8 @@ pub(in crate::broker) struct Given {
 
 /// Tells the store of a message that left for good.
 #[inline]
-pub(in crate::broker) fn tell_removed(store: &mut impl Store, queue: Option<DurableQueueId>, taken: &Taken) {
-    if let Some(queue) = queue
-        && taken.message.is_persistent()
-    {
+pub(in crate::broker) fn tell_removed(store: &mut impl Store, queue: &Queue, taken: &Taken) {
+    if let Some(queue) = queue.id_in_log(taken.message.is_persistent()) {
         store.removed(queue.level(taken.level), taken.sequence);
     }
 }
@@ -152,7 +151,7 @@ impl<S: Store> Broker<S> {
         let queue = &mut queues[id.0 as usize];
         books.release(queue, 1);
         books.depart(queue, 1, Departure::Acknowledged);
-        tell_removed(store, queue.durable_id, taken);
+        tell_removed(store, queue, taken);
     }
 
     /// A message that was given to a client leaves for good without having been acknowledged.
@@ -177,7 +176,7 @@ impl<S: Store> Broker<S> {
         let unacknowledged = &mut channels[channel.0 as usize].unacknowledged;
         let queue = &mut queues[run.0.0 as usize];
         let count = match queue.durable_id {
-            Some(_) => unacknowledged.drop_run(delivery_tag, run, |taken| tell_removed(store, queue.durable_id, taken)),
+            Some(_) => unacknowledged.drop_run(delivery_tag, run, |taken| tell_removed(store, queue, taken)),
             None => unacknowledged.drop_run(delivery_tag, run, |_| {}),
         };
         books.release(queue, count);
@@ -214,11 +213,16 @@ impl<S: Store> Broker<S> {
     }
 
     /// A message that was counted out of its queue is removed at once, or when it was published as a dead letter.
-    fn depart_dead(&mut self, id: QueueId, taken: Taken, departure: Departure) {
+    fn depart_dead(&mut self, id: QueueId, mut taken: Taken, departure: Departure) {
         let queue = &self.queues[id.0 as usize];
         match (&queue.behaviour.dead_letters, departure.reason()) {
-            (Some(_), Some(reason)) => self.dead_letter(id, taken, reason),
-            _ => tell_removed(&mut self.store, queue.durable_id, &taken),
+            (Some(_), Some(reason)) => {
+                if taken.returns.times() > 0 {
+                    taken.message = without_delivery_count(&taken.message);
+                }
+                self.dead_letter(id, taken, reason);
+            }
+            _ => tell_removed(&mut self.store, queue, &taken),
         }
     }
 

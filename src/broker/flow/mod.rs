@@ -17,6 +17,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `enter` | publishes, what is put back, what a restart brings back |
+//! | `returned` | what comes back to a queue of type quorum, and is counted |
 //! | `leave` | what is given to clients, and every way out for good |
 //! | `special` | what queues do that are not plain, before and after a message enters |
 //! | `ledger` | the counts of a queue and of all of them, and how they add up |
@@ -24,6 +25,7 @@
 mod enter;
 mod leave;
 mod ledger;
+mod returned;
 mod special;
 #[cfg(test)]
 mod tests;

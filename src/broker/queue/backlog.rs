@@ -8,9 +8,9 @@
 use super::chunks::Chunks;
 use super::paged::{AskedFor, Paged};
 use super::waiting::Waiting;
-use crate::broker::message::{Attributes, Content, MessageRef};
+use crate::broker::message::{Attributes, Content, MessageRef, with_delivery_count};
 use crate::broker::page::{Entry, Page};
-use crate::broker::store::{PageId, Pages};
+use crate::broker::store::{PageId, Pages, Returns};
 use std::collections::BTreeMap;
 
 /// Chunks at the head that stay in memory while messages behind them leave it.
@@ -34,8 +34,8 @@ pub struct Taken {
     pub sequence: u64,
     /// It was given to a consumer before.
     pub redelivered: bool,
-    /// How often it came back in a way that is counted.
-    pub returns: u32,
+    /// How often it came back to a queue that counts that.
+    pub returns: Returns,
     /// Of which of the queue's levels it is: 0 in a queue with one.
     pub level: u8,
 }
@@ -58,10 +58,15 @@ pub struct Backlog {
     ring_length: usize,
     /// The sequence that the next message gets.
     next_sequence: u64,
-    /// Messages that came back, by sequence. All of them are older than the ring's.
-    returned: BTreeMap<u64, Waiting>,
+    /// Messages that came back, in the order in which they leave: by sequence, or by when they came. All of them are older
+    /// than the ring's.
+    returned: BTreeMap<u64, Taken>,
+    /// Messages that came back [behind the others](Self::put_back_behind).
+    put_back_behind: u64,
     /// Messages below this sequence may have been delivered in an earlier run of the broker.
     redelivered_below: u64,
+    /// How often those of them that are in the ring came back, where that was counted.
+    counted: BTreeMap<u64, Returns>,
     /// Which of its queue's levels it is: 0 in a queue with one.
     level: u8,
 }
@@ -153,27 +158,45 @@ impl Backlog {
         }
         let Waiting { message, sequence, expires_at_ms } = self.head.pop()?;
         self.ring_length -= 1;
-        let redelivered = sequence < self.redelivered_below;
-        Some(Taken { message, expires_at_ms, sequence, redelivered, returns: 0, level: self.level })
+        let (redelivered, returns, level) = (false, Returns::default(), self.level);
+        let taken = Taken { message, expires_at_ms, sequence, redelivered, returns, level };
+        Some(if sequence < self.redelivered_below { self.of_earlier_run(taken) } else { taken })
     }
 
     #[cold]
     fn pop_returned(&mut self) -> Option<Taken> {
-        let (sequence, Waiting { message, expires_at_ms, .. }) = self.returned.pop_first()?;
-        Some(Taken { message, expires_at_ms, sequence, redelivered: true, returns: 0, level: self.level })
+        Some(Taken { redelivered: true, ..self.returned.pop_first()?.1 })
+    }
+
+    #[cold]
+    fn of_earlier_run(&mut self, taken: Taken) -> Taken {
+        let redelivered = true;
+        match self.counted.remove(&taken.sequence) {
+            None => Taken { redelivered, ..taken },
+            Some(returns) => {
+                let message = with_delivery_count(&taken.message, returns.times());
+                Taken { message, returns, redelivered, ..taken }
+            }
+        }
     }
 
     /// Returns a taken message to its place.
     pub fn put_back(&mut self, taken: Taken) {
-        let Taken { message, expires_at_ms, sequence, .. } = taken;
-        let previous = self.returned.insert(sequence, Waiting { message, sequence, expires_at_ms });
+        let previous = self.returned.insert(taken.sequence, taken);
         debug_assert!(previous.is_none(), "a sequence is in one place at a time");
+    }
+
+    /// Returns a taken message to the front, behind those that came back before it. A backlog does this with all that come
+    /// back, or with none.
+    pub fn put_back_behind(&mut self, taken: Taken) {
+        self.returned.insert(self.put_back_behind, taken);
+        self.put_back_behind += 1;
     }
 
     /// When the head expires: [`NEVER`](crate::broker::message::NEVER) for an empty backlog, a head that doesn't, or one on its way back to memory.
     pub fn head_expires_at_ms(&self) -> u64 {
-        if let Some((_, waiting)) = self.returned.first_key_value() {
-            return waiting.expires_at_ms;
+        if let Some((_, first)) = self.returned.first_key_value() {
+            return first.expires_at_ms;
         }
         match &self.paged {
             Some(paged) if self.head.count() == 0 => paged.head_expires_at_ms(),
@@ -208,7 +231,7 @@ impl Backlog {
 
     /// Sequences of returned messages.
     pub fn returned_sequences(&self) -> impl Iterator<Item = u64> + '_ {
-        self.returned.keys().copied()
+        self.returned.values().map(|taken| taken.sequence)
     }
 
     /// Empties it and gives back what it held.
@@ -330,6 +353,14 @@ impl Backlog {
             self.ring_length = messages;
             self.paged = Some(Box::new(Paged::unloaded(messages)));
         }
+    }
+
+    /// How often some of the messages that are expected came back, by sequence.
+    pub fn expect_returns(&mut self, counted: BTreeMap<u64, Returns>) {
+        let highest = counted.last_key_value().map_or(0, |(sequence, _)| sequence + 1);
+        // They were delivered, whatever else is known.
+        self.redelivered_below = self.redelivered_below.max(highest);
+        self.counted = counted;
     }
 
     /// Takes in messages of an earlier run; all of them below `complete_below` have come with it. `keep_here` leaves them

@@ -90,10 +90,7 @@ impl Behaviour {
             Rc::new(DeadLettering { exchange, routing_key, strategy })
         });
         Self {
-            is_plain: message_ttl_ms.is_none()
-                && limits.is_none()
-                && max_priority.is_none()
-                && kind == QueueKind::Classic,
+            is_plain: message_ttl_ms.is_none() && limits.is_none() && max_priority.is_none(),
             kind,
             message_ttl_ms,
             expires_ms: least(|side| side.expires_ms),

@@ -14,7 +14,8 @@
 use super::backlog::{Backlog, PageOut, Taken};
 use super::paged::AskedFor;
 use crate::broker::page::{Entry, Page};
-use crate::broker::store::{PageId, Pages};
+use crate::broker::store::{PageId, Pages, Returns};
+use std::collections::BTreeMap;
 
 #[derive(Default)]
 pub struct Body {
@@ -139,6 +140,11 @@ impl Body {
     /// Returns a taken message to its place.
     pub fn put_back(&mut self, taken: Taken) {
         self.gain(taken.level).put_back(taken);
+    }
+
+    /// Returns a taken message to the front of its level, behind those that came back before it.
+    pub fn put_back_behind(&mut self, taken: Taken) {
+        self.gain(taken.level).put_back_behind(taken);
     }
 
     /// When the head expires: [`NEVER`](crate::broker::message::NEVER) for an empty body, a head that doesn't, or one on
@@ -308,6 +314,14 @@ impl Body {
         others.level(level).expect(messages, next_sequence, delivered_below);
         others.mark(level, messages > 0);
         self.behind += messages;
+    }
+
+    /// How often some of the messages came back that are [expected](Self::expect) in a level, by sequence.
+    pub fn expect_returns(&mut self, level: u8, counted: BTreeMap<u64, Returns>) {
+        if level == self.front.level() {
+            return self.front.expect_returns(counted);
+        }
+        self.others.get_or_insert_default().level(level).expect_returns(counted);
     }
 
     /// Takes in messages of an earlier run for a level; all of those below `complete_below` have come with it. `keep_here`

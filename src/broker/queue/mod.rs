@@ -118,6 +118,12 @@ impl Queue {
         }
     }
 
+    /// What the log calls it, if the log has its messages of that persistence.
+    #[inline]
+    pub fn id_in_log(&self, persistent: bool) -> Option<DurableQueueId> {
+        self.durable_id.filter(|_| persistent || self.behaviour.kind == QueueKind::Quorum)
+    }
+
     /// What to keep of it where it may be deleted meanwhile.
     pub fn key(&self, id: QueueId) -> QueueKey {
         QueueKey { id, serial: self.serial }
