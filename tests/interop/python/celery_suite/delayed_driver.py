@@ -59,7 +59,7 @@ def check_priorities():
     equal(third > times[3], True, "not before what is above it")
 
 
-@not_yet("quorum queues, dead letters")
+@not_yet("quorum queues")
 def check_delays_wait_in_the_broker():
     app, key = quorum, quorum.conf.task_default_routing_key
     with solo_worker("delayed_tasks:quorum"):
@@ -91,7 +91,6 @@ def check_delays_wait_in_the_broker():
         equal(result.get(timeout=RESULT_DEADLINE_S)[1], through_levels(1, key))
 
 
-@not_yet("dead letters, length limits")
 def check_delays_through_classic_queues():
     key = unique("key")
     with Connection(os.environ["AMQP_URL"]) as connection:

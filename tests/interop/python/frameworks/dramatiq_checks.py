@@ -63,7 +63,6 @@ def application(**options):
                 cleaner.queue_delete(made.queue + suffix)
 
 
-@not_yet("dead letters")
 def check_delayed_messages():
     with application() as app:
         done = []
@@ -81,7 +80,6 @@ def check_delayed_messages():
         equal(app.counts(), (0, 0, 0))
 
 
-@not_yet("dead letters")
 def check_retries_and_then_success():
     with application() as app:
         attempts = []
@@ -98,7 +96,6 @@ def check_retries_and_then_success():
         equal(app.counts(), (0, 0, 0))
 
 
-@not_yet("dead letters")
 def check_dead_messages_are_kept_for_a_while():
     with application() as app:
         attempts = []
@@ -123,7 +120,6 @@ def check_dead_messages_are_kept_for_a_while():
         poll_until(lambda: app.counts()[2] == 0, "it is gone", DEAD_MESSAGE_TTL_MS / 1000 + PATIENCE_S)
 
 
-@not_yet("dead letters")
 def check_what_is_no_message_is_dead_at_once():
     with application() as app:
         actor = app.actor(lambda: None, actor_name="nothing")
@@ -134,7 +130,7 @@ def check_what_is_no_message_is_dead_at_once():
             poll_until(lambda: app.counts() == (0, 0, 1), "it is dead, and the other one done", PATIENCE_S)
 
 
-@not_yet("priorities, dead letters")
+@not_yet("priorities")
 def check_priorities():
     with application(max_priority=10) as app:
         done = []
@@ -148,7 +144,6 @@ def check_priorities():
         equal("".join(done), "becfad")
 
 
-@not_yet("dead letters")
 def check_a_queue_that_vanished_is_declared_again():
     with application() as app:
         done = []

@@ -78,7 +78,6 @@ def check_published_types_reach_consumers_of_what_they_are():
         wait_for_count(made.channel, audit, 0)
 
 
-@not_yet("quorum queues")
 def check_faults_move_to_the_error_queue():
     quorum = {"x-queue-type": "quorum", "x-quorum-initial-group-size": 1}
     with topology() as made, confirming() as sender:

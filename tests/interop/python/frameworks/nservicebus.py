@@ -74,7 +74,6 @@ class Endpoint:
         sender.basic_publish(self.level(first_level), ".".join(digits) + f".{address}", body, properties, mandatory=True)
 
 
-@not_yet("dead letters, quorum queues")
 def check_delays_through_28_levels():
     with topology() as made, confirming() as sender:
         endpoint = Endpoint(made)
@@ -103,7 +102,6 @@ def check_delays_through_28_levels():
             equal(arrived[1][2].headers["x-first-death-queue"], endpoint.level(0))
 
 
-@not_yet("dead letters, quorum queues")
 def check_a_way_through_all_levels_to_nobody_is_returned():
     with topology() as made, confirming() as sender:
         endpoint = Endpoint(made)
@@ -118,7 +116,6 @@ def check_a_way_through_all_levels_to_nobody_is_returned():
             equal(received.take()[1], b"through")
 
 
-@not_yet("quorum queues")
 def check_events_reach_subscribers_of_every_type_they_are():
     with topology() as made, confirming() as sender:
         endpoint = Endpoint(made)
@@ -146,7 +143,6 @@ def check_events_reach_subscribers_of_every_type_they_are():
             wait_for_count(made.channel, address, 0)
 
 
-@not_yet("quorum queues")
 def check_direct_routing_by_type_name():
     with topology() as made, confirming() as sender:
         namespace = unique("Orders").replace(".", "-")
@@ -186,7 +182,6 @@ def check_immediate_retries_are_counted_by_the_queue():
         wait_for_count(made.channel, address, 0)
 
 
-@not_yet("quorum queues")
 def check_poison_messages_are_moved_or_kept():
     """A message without an id goes to `error` as it is; when that cannot be, it stays where it was."""
     with topology() as made, confirming() as sender:
@@ -212,7 +207,6 @@ def check_poison_messages_are_moved_or_kept():
         wait_for_count(made.channel, address, 0)
 
 
-@not_yet("quorum queues")
 def check_time_to_be_received():
     with topology() as made, confirming() as sender:
         address = Endpoint(made).receiver("late")
