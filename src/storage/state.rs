@@ -8,7 +8,7 @@ use super::live_set::{LiveSet, Run};
 use super::record::{BadRecord, Enqueue, Record, put_bound, put_definition, read_record};
 use super::segment::SegmentNumber;
 use super::who_may::WhoMay;
-use crate::broker::exchange::canonical;
+use crate::broker::exchange::{ExchangeKind, canonical};
 use crate::broker::store::{
     Definition, DurableBinding, DurableDestination, DurableQueueId, Returns, VhostDefinition, VhostId,
 };
@@ -16,7 +16,7 @@ use crate::protocol::ShortString;
 use crate::varint::Cursor;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, btree_map};
 
 /// A durable queue, or one of its levels of priority that is not the lowest.
 #[derive(Clone, Debug)]
@@ -77,9 +77,11 @@ pub struct State {
     with_levels: BTreeMap<DurableQueueId, u8>,
     /// Their [`Definition::ExchangeDeclared`].
     pub exchanges: BTreeMap<(VhostId, ShortString), Definition>,
-    /// By destination. In one flat set and as records: most queues have one binding, and a tree for each would take many
-    /// times its room.
-    bindings: BTreeSet<(VhostId, DurableDestination, BindingKey)>,
+    /// By destination. In one flat map and as records: most queues have one binding, and a tree for each would take many
+    /// times its room. The number is the place in the order of binding, where that counts, and else 0.
+    bindings: BTreeMap<(VhostId, DurableDestination, BindingKey), u64>,
+    /// The greatest of those numbers that was given.
+    last_place: u64,
     /// How many bindings lead from an exchange to each destination.
     destinations: HashMap<(VhostId, ShortString), BTreeMap<DurableDestination, usize>>,
     /// The segments in use; live counts are 0 in those that wait to be freed.
@@ -209,7 +211,7 @@ impl State {
         let mut said = std::mem::take(&mut self.inferred);
         let of_queues = self.queues.values().filter_map(|queue| Some(queue.declared()?.0));
         let of_exchanges = self.exchanges.keys().map(|(vhost, _)| *vhost);
-        let of_bindings = self.bindings.iter().map(|(vhost, ..)| *vhost);
+        let of_bindings = self.bindings.keys().map(|(vhost, ..)| *vhost);
         said.extend(self.who_may.mend(of_queues.chain(of_exchanges).chain(of_bindings)));
         let mut by_name = HashMap::new();
         let named = self.queues_in_order().into_iter().filter_map(|(id, queue)| Some((id, queue.declared()?)));
@@ -231,7 +233,7 @@ impl State {
                     DurableDestination::Exchange(name) => has_exchange(vhost, name),
                 }
         };
-        let bindings = self.bindings.iter().map(|(.., key)| binding_of(key));
+        let bindings = self.bindings.keys().map(|(.., key)| binding_of(key));
         let dangling: Vec<_> = bindings.filter(|binding| !has_ends(binding)).collect();
         for binding in dangling {
             let (DurableDestination::Queue(to) | DurableDestination::Exchange(to)) = &binding.destination;
@@ -321,7 +323,7 @@ impl State {
             self.exchanges.remove(&exchange);
         }
         let first = (vhost, DurableDestination::Queue(ShortString::default()), BindingKey::new());
-        let bindings = self.bindings.range(first..).take_while(|(of, ..)| *of == vhost);
+        let bindings = self.bindings.range(first..).map(|(binding, _)| binding).take_while(|(of, ..)| *of == vhost);
         for binding in bindings.cloned().collect::<Vec<_>>() {
             self.destinations.remove(&(vhost, binding_of(&binding.2).source));
             self.bindings.remove(&binding);
@@ -332,14 +334,20 @@ impl State {
     fn bind(&mut self, binding: DurableBinding) {
         let key = binding_key(&binding);
         let DurableBinding { vhost, source, destination, .. } = binding;
-        if self.bindings.insert((vhost, destination.clone(), key)) {
+        let in_order = matches!(
+            self.exchanges.get(&(vhost, source.clone())),
+            Some(Definition::ExchangeDeclared { kind: ExchangeKind::ConsistentHash, .. })
+        );
+        if let btree_map::Entry::Vacant(place) = self.bindings.entry((vhost, destination.clone(), key)) {
+            self.last_place += u64::from(in_order);
+            place.insert(if in_order { self.last_place } else { 0 });
             *self.destinations.entry((vhost, source)).or_default().entry(destination).or_default() += 1;
         }
     }
 
     fn unbind(&mut self, binding: &DurableBinding) {
         let DurableBinding { vhost, source, destination, .. } = binding;
-        if self.bindings.remove(&(*vhost, destination.clone(), binding_key(binding))) {
+        if self.bindings.remove(&(*vhost, destination.clone(), binding_key(binding))).is_some() {
             self.forget_destination((*vhost, source.clone()), destination);
         }
     }
@@ -347,8 +355,9 @@ impl State {
     /// The bindings to a destination.
     fn bindings_to(&self, vhost: VhostId, destination: &DurableDestination) -> Vec<DurableBinding> {
         let from = (vhost, destination.clone(), BindingKey::new());
-        let entries = self.bindings.range(from..).take_while(|(of, to, _)| (*of, to) == (vhost, destination));
-        entries.map(|(.., key)| binding_of(key)).collect()
+        let entries = self.bindings.range(from..).map(|(binding, _)| binding);
+        let of_it = entries.take_while(|(of, to, _)| (*of, to) == (vhost, destination));
+        of_it.map(|(.., key)| binding_of(key)).collect()
     }
 
     fn forget_destination(&mut self, source: (VhostId, ShortString), destination: &DurableDestination) {
@@ -389,11 +398,18 @@ impl State {
         queues
     }
 
+    /// The bindings, and where the order counts the older ones before the younger ones.
+    fn bindings_in_order(&self) -> impl Iterator<Item = &BindingKey> {
+        let mut in_order: Vec<_> = self.bindings.iter().filter(|(_, place)| **place > 0).collect();
+        in_order.sort_unstable_by_key(|(_, place)| **place);
+        self.bindings.iter().filter(|(_, place)| **place == 0).chain(in_order).map(|((.., key), _)| key)
+    }
+
     /// All that exists, such that each one can be declared when those before it are: virtual hosts, users, permissions,
     /// exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().filter_map(|(_, queue)| queue.definition.clone());
-        let bindings = self.bindings.iter().map(|(.., key)| Definition::Bound(binding_of(key)));
+        let bindings = self.bindings_in_order().map(|key| Definition::Bound(binding_of(key)));
         self.who_may.definitions().chain(self.exchanges.values().cloned()).chain(queues).chain(bindings)
     }
 
@@ -408,7 +424,7 @@ impl State {
             count += 1;
         }
         // Their keys are their records.
-        for (.., key) in &self.bindings {
+        for key in self.bindings_in_order() {
             out.extend_from_slice(key);
             count += 1;
         }

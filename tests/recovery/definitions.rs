@@ -2,19 +2,27 @@
 
 use crate::node::{DataFolder, ask, depth, exchange_exists};
 use crate::stops::publish_confirmed;
+use crate::support::client::Client;
 use leveret::broker::store::{Definition, DurableQueueId, Log as _, VhostId};
 use leveret::protocol::{FieldTable, FieldValue};
 use leveret::storage::{BatchDone, FileDisk, FolderIds, LogOptions, LogWriter, RecoveryMode, recover};
 use std::path::Path;
 
 /// What is declared, and the passive or repeated declaration that only the very same survives.
-const DURABLE: [(&str, &str); 9] = [
+const DURABLE: [(&str, &str); 13] = [
     ("exchange.declare exchange=x.direct type=direct durable", "exchange.declare-ok"),
     ("exchange.declare exchange=x.fanout type=fanout durable internal", "exchange.declare-ok"),
     ("exchange.declare exchange=x.topic type=topic durable", "exchange.declare-ok"),
     ("exchange.declare exchange=x.headers type=headers durable", "exchange.declare-ok"),
     (
         "exchange.declare exchange=x.more type=topic durable auto_delete arguments={alternate-exchange=S:'x.fanout'}",
+        "exchange.declare-ok",
+    ),
+    ("exchange.declare exchange=x.modulus type=x-modulus-hash durable", "exchange.declare-ok"),
+    ("exchange.declare exchange=x.random type=x-random durable", "exchange.declare-ok"),
+    ("exchange.declare exchange=x.local type=x-local-random durable", "exchange.declare-ok"),
+    (
+        "exchange.declare exchange=x.history type=x-recent-history durable arguments={x-recent-history-length=I:3}",
         "exchange.declare-ok",
     ),
     ("queue.declare queue=q.plain durable", "queue.declare-ok"),
@@ -69,6 +77,38 @@ fn durable_definitions_survive_kills_and_stops() {
             assert_eq!(node.stop().code(), Some(0));
         }
     }
+}
+
+/// Whatever the names of queues are: what counts is who was bound first.
+#[test]
+fn a_consistent_hash_sends_a_key_where_it_went_before_the_restart() {
+    let folder = DataFolder::new();
+    let node = folder.start();
+    let mut client = node.client();
+    assert!(ask(&mut client, "exchange.declare exchange=x type=x-consistent-hash durable", "exchange.declare-ok"));
+    for (queue, weight) in [("q.c", 1), ("q.a", 3), ("q.d", 2), ("q.b", 2)] {
+        assert!(ask(&mut client, &format!("queue.declare queue={queue} durable"), "queue.declare-ok"));
+        let line = format!("queue.bind queue={queue} exchange=x routing_key={weight}");
+        assert!(ask(&mut client, &line, "queue.bind-ok"));
+    }
+    assert!(ask(&mut client, "queue.unbind queue=q.a exchange=x routing_key=3", "queue.unbind-ok"));
+    assert!(ask(&mut client, "queue.bind queue=q.a exchange=x routing_key=1", "queue.bind-ok"));
+    let routed = |client: &mut Client| -> Vec<Option<usize>> {
+        let counts = |client: &mut Client| ["q.a", "q.b", "q.c", "q.d"].map(|queue| depth(client, queue).unwrap());
+        let keys = (0..20).map(|key| {
+            let before = counts(client);
+            client.send(&format!("publish exchange=x routing_key=key-{key} body=x"));
+            let after = counts(client);
+            before.iter().zip(&after).position(|(before, after)| before != after)
+        });
+        keys.collect()
+    };
+    let before = routed(&mut client);
+    node.kill();
+    let node = folder.start();
+    assert_eq!(routed(&mut node.client()), before, "from the log");
+    assert_eq!(node.stop().code(), Some(0));
+    assert_eq!(routed(&mut folder.start().client()), before, "from a checkpoint");
 }
 
 #[test]

@@ -56,6 +56,30 @@ fn each_can_be_declared_when_those_before_it_are() {
     assert_eq!(found_after(&told), [expected.to_vec(), expected.to_vec()]);
 }
 
+/// Buckets are numbered in the order of binding, so that it counts.
+#[test]
+fn bindings_of_a_consistent_hash_come_back_in_their_order() {
+    use Definition::{Bound, Unbound};
+    let ring = match exchange("ring") {
+        Definition::ExchangeDeclared { vhost, name, auto_delete, internal, .. } => {
+            let (kind, arguments) = (ExchangeKind::ConsistentHash, FieldTable::default());
+            Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments }
+        }
+        _ => unreachable!("it is an exchange"),
+    };
+    let bound = |number: u64| Bound(binding("ring", to_queue(number), 1));
+    let other = Bound(binding("topic", to_queue(2), 1));
+    let again = [Unbound(binding("ring", to_queue(3), 1)), bound(3), bound(2)];
+    let mut told = vec![ring, exchange("topic"), declared(1), declared(2), declared(3), bound(3), bound(1), bound(2)];
+    told.push(other.clone());
+    told.extend(again);
+    let expected = [other, bound(1), bound(2), bound(3)];
+    for found in found_after(&told) {
+        let bindings: Vec<_> = found.into_iter().filter(|definition| matches!(definition, Bound(_))).collect();
+        assert_eq!(bindings, expected);
+    }
+}
+
 #[test]
 fn bindings_differ_in_their_arguments() {
     let [one, two] = [1, 2].map(|weight| binding("source", to_queue(1), weight));
