@@ -25,7 +25,7 @@ impl<S: Store> Broker<S> {
     pub(super) fn put_back_counted(&mut self, id: QueueId, taken: Taken, failed: bool) {
         let returns = taken.returns.once_more(failed);
         let queue = &mut self.queues[id.0 as usize];
-        if queue.behaviour.delivery_limit.is_some_and(|limit| returns.times() > limit) {
+        if queue.behaviour.delivery_limit.is_passed(returns) {
             return self.settled_dead(id, taken, Departure::LimitReached);
         }
         if let Some(durable_id) = queue.id_in_log(taken.message.is_persistent()) {

@@ -5,6 +5,7 @@
 //! [`is_plain`](Behaviour::is_plain) once and then, of a plain queue, nothing more.
 
 use super::arguments::QueueArguments;
+use super::delivery_limit::DeliveryLimit;
 use super::wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes, stricter_delivery_limit};
 use crate::broker::message::NEVER;
 use crate::protocol::ShortString;
@@ -51,15 +52,11 @@ pub struct Behaviour {
     pub dead_letters: Option<Rc<DeadLettering>>,
     /// Messages have priorities up to this.
     pub max_priority: Option<u8>,
-    /// How often a message may come back.
-    pub delivery_limit: Option<u32>,
+    pub delivery_limit: DeliveryLimit,
     /// How long a delivery may be unacknowledged, in milliseconds.
     pub consumer_timeout_ms: Option<u64>,
     pub retry_delay: Option<RetryDelay>,
 }
-
-/// How often a message may come back to a quorum queue that doesn't say.
-const DELIVERY_LIMIT_DEFAULT: i64 = 20;
 
 impl Behaviour {
     /// Arguments and policies combine as RabbitMQ combines them, key by key: of numbers mostly the lower one counts, of
@@ -97,10 +94,10 @@ impl Behaviour {
             limits,
             dead_letters,
             max_priority,
-            delivery_limit: match kind {
-                QueueKind::Classic => None,
-                QueueKind::Quorum => delivery_limit(wishes, &policy),
-            },
+            delivery_limit: DeliveryLimit::of(
+                kind,
+                stricter_delivery_limit(policy.delivery_limit, wishes.delivery_limit),
+            ),
             consumer_timeout_ms: least(|side| side.consumer_timeout_ms),
             retry_delay: match kind {
                 QueueKind::Classic => None,
@@ -125,12 +122,6 @@ impl Behaviour {
         let least_ms = self.message_ttl_ms.into_iter().chain(expiration_ms).min();
         least_ms.map_or(NEVER, |least_ms| now_ms.saturating_add(least_ms))
     }
-}
-
-fn delivery_limit(arguments: &Wishes, policy: &Wishes) -> Option<u32> {
-    let limit = stricter_delivery_limit(policy.delivery_limit, arguments.delivery_limit);
-    let limit = limit.unwrap_or(DELIVERY_LIMIT_DEFAULT);
-    (limit >= 0).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
 }
 
 fn retry_delay(arguments: &Wishes, policy: &Wishes) -> Option<RetryDelay> {
@@ -244,13 +235,6 @@ mod tests {
             let combined = behaviour(kind, [argument, policy, operator]);
             assert_eq!(combined, behaviour(kind, [as_if, "", ""]), "{argument} {policy} {operator}");
         }
-    }
-
-    #[test]
-    fn a_delivery_limit_below_zero_is_none() {
-        let limit =
-            |limit: i64| behaviour(QueueKind::Quorum, [&format!("delivery-limit={limit}"), "", ""]).delivery_limit;
-        assert_eq!([limit(-1), limit(0), limit(i64::MAX)], [None, Some(0), Some(u32::MAX)]);
     }
 
     #[test]
