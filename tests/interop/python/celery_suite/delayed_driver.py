@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from harness import checks_of, equal, not_yet, poll_until, run, unique  # noqa: E402
+from harness import checks_of, equal, poll_until, run, unique  # noqa: E402
 
 os.environ["NAMESPACE"] = unique("celery") + "."
 
@@ -43,7 +43,6 @@ def check_routing_key_of_a_delay():
     equal(calculate_routing_key(5, "key"), through_levels(5, "key"))
 
 
-@not_yet("priorities")
 def check_priorities():
     levels = [1, 9, None, 5, 9, 0, 3, 10]
     results = [
@@ -59,7 +58,6 @@ def check_priorities():
     equal(third > times[3], True, "not before what is above it")
 
 
-@not_yet("quorum queues")
 def check_delays_wait_in_the_broker():
     app, key = quorum, quorum.conf.task_default_routing_key
     with solo_worker("delayed_tasks:quorum"):

@@ -18,7 +18,7 @@ from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: E402
 from dramatiq.middleware import AgeLimit, Retries, TimeLimit  # noqa: E402
 
 from checklist.pika_support import channel, parameters  # noqa: E402
-from harness import HOST, PORT, checks_of, equal, not_yet, poll_until, run, unique  # noqa: E402
+from harness import HOST, PORT, checks_of, equal, poll_until, run, unique  # noqa: E402
 
 PATIENCE_S = 10
 
@@ -130,7 +130,6 @@ def check_what_is_no_message_is_dead_at_once():
             poll_until(lambda: app.counts() == (0, 0, 1), "it is dead, and the other one done", PATIENCE_S)
 
 
-@not_yet("priorities")
 def check_priorities():
     with application(max_priority=10) as app:
         done = []

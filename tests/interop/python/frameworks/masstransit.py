@@ -124,7 +124,6 @@ def check_temporary_endpoints_expire_with_their_exchange():
         equal((exists("queue", used), exists("exchange", contract)), (False, True))
 
 
-@not_yet("dead letters, quorum queues")
 def check_bound_dead_letter_queue():
     with topology() as made, confirming() as sender:
         dead = receive_endpoint(made, unique("orders-dead"))
@@ -151,7 +150,6 @@ def check_bound_dead_letter_queue():
                 equal(body, b"rejected" if wanted == "rejected" else b"returned")
 
 
-@not_yet("priorities")
 def check_endpoint_with_priorities():
     with topology() as made, confirming() as sender:
         endpoint = receive_endpoint(made, unique("orders"), {"x-max-priority": 9})
@@ -161,7 +159,7 @@ def check_endpoint_with_priorities():
             equal([received.take()[1] for _ in range(6)], [b"2", b"4", b"1", b"5", b"0", b"3"])
 
 
-@not_yet("single active consumer, quorum queues")
+@not_yet("single active consumer")
 def check_single_active_consumer_endpoint():
     arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
     with topology() as made, confirming() as sender:

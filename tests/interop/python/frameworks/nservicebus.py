@@ -16,7 +16,7 @@ import pika  # noqa: E402
 import pika.exceptions  # noqa: E402
 
 from frameworks.topology import PERSISTENT, confirming, inbox, topology, wait_for_count  # noqa: E402
-from harness import checks_of, equal, not_yet, raises, run, unique  # noqa: E402
+from harness import checks_of, equal, raises, run, unique  # noqa: E402
 
 MAX_LEVEL = 27
 DELAY_HEADER = "NServiceBus.Transport.RabbitMQ.DelayInSeconds"
@@ -156,7 +156,6 @@ def check_direct_routing_by_type_name():
         wait_for_count(made.channel, everything, 3)
 
 
-@not_yet("quorum queues")
 def check_immediate_retries_are_counted_by_the_queue():
     """The pump gives a failed message back, asks x-delivery-count how often, and sends it to `error` in the end."""
     with topology() as made, confirming() as sender:
