@@ -129,6 +129,7 @@ impl<S: Store> Broker<S> {
                 ConsumerState::PrefetchReached => !consumer.has_credit() || consumer.awaits_more,
                 ConsumerState::ChannelPrefetchReached => channel.turns.contains(consumer.queue, id),
                 ConsumerState::OutboxFull => connection.stalled.contains(id),
+                ConsumerState::Waiting => consumer.listed && !self.queue(consumer.queue).gate.is_active(id),
                 ConsumerState::Cancelled => unreachable!("left above"),
             };
             assert!(waits, "consumer {} waits where its state says: {:?}", consumer.tag, consumer.state);

@@ -18,6 +18,8 @@ use crate::protocol::{FieldTable, ShortString};
 ///               │                                                                                   │
 ///               └──── acknowledged, or waited for that; its channel's turn; room in the outbox ◄────┘
 ///
+/// consume ──► Waiting ── the active one left ──► InLine      in a queue with a single active consumer
+///
 /// any of them ──► Cancelled, until nothing names it and nothing that it got is unacknowledged
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +32,8 @@ pub enum ConsumerState {
     ChannelPrefetchReached,
     /// Its connection's outbox is full: it waits in the connection's list.
     OutboxFull,
+    /// Its queue has a single active consumer, which is another one.
+    Waiting,
     /// Cancelled; its slot is freed when no line names it and nothing of it is unacknowledged.
     Cancelled,
 }

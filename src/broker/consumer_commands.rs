@@ -95,7 +95,11 @@ impl<S: Store> Broker<S> {
         let place = self.queue_mut(queue_id).gate.register(consumer_id, priority, exclusive);
         self.consumers[consumer_id.0 as usize].place_in_queue = place;
         self.channel_mut(id).consumers.insert(tag.clone(), consumer_id);
-        self.rejoin(consumer_id);
+        if self.queue(queue_id).gate.is_active(consumer_id) {
+            self.rejoin(consumer_id);
+        } else {
+            self.wait_to_be_active(consumer_id);
+        }
         Ok(tag)
     }
 
@@ -159,6 +163,7 @@ impl<S: Store> Broker<S> {
         match state {
             ConsumerState::ChannelPrefetchReached => self.cancel_waiting(channel, queue_id),
             ConsumerState::OutboxFull => self.cancel_stalled(connection),
+            ConsumerState::Waiting => self.cancel_successor(queue_id),
             _ => {}
         }
 
@@ -169,6 +174,7 @@ impl<S: Store> Broker<S> {
         if in_line && queue.gate.line.note_cancelled() {
             self.sweep_line(queue_id);
         }
+        self.activate_successor(queue_id);
         let queue = self.queue(queue_id);
         if queue.gate.is_unused() {
             if queue.properties.auto_delete {
@@ -184,7 +190,11 @@ impl<S: Store> Broker<S> {
         let Self { queues, consumers, .. } = self;
         let mut freed = Vec::new();
         let is_cancelled = |id: ConsumerId| consumers[id.0 as usize].state == ConsumerState::Cancelled;
-        queues[id.0 as usize].gate.line.sweep(is_cancelled, |id| freed.push(id));
+        let gate = &mut queues[id.0 as usize].gate;
+        gate.line.sweep(is_cancelled, |id| freed.push(id));
+        if let Some(successors) = gate.successors() {
+            successors.sweep(is_cancelled, |id| freed.push(id));
+        }
         freed.into_iter().for_each(|id| self.unlist_cancelled(id));
     }
 

@@ -28,6 +28,7 @@
 //! | `dispatch` | from a queue's backlog to its consumers |
 //! | `stalled`, `turns` | consumers that wait for their connection's outbox, or for their channel's prefetch count |
 //! | `pace`, `replenish` | when a consumer that had all it may have is given more |
+//! | `single_active` | who follows the single active consumer |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `dead_letter` | messages on their way to a dead-letter exchange |
 //! | `effects` | what the broker tells the outside |
@@ -83,6 +84,7 @@ mod replenish;
 mod resolve;
 mod returns;
 mod settle;
+mod single_active;
 pub mod snapshot;
 mod stalled;
 pub mod store;

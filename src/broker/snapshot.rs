@@ -10,7 +10,7 @@ use super::flow::QueueCounters;
 use super::queue::{Gate, Queue, Waiting};
 use super::store::Store;
 use super::vhost::{Vhost, Vhosts};
-use super::{Broker, Channel, ConnectionId, Totals, VhostId};
+use super::{Broker, Channel, ConnectionId, ConsumerId, Totals, VhostId};
 use crate::broker::consumer::{Consumer, ConsumerState};
 use crate::protocol::{FieldTable, PropertiesRef, ShortString};
 use slab::Slab;
@@ -107,6 +107,10 @@ pub struct QueueSnapshot {
     pub head_message_timestamp: Option<u64>,
     /// How many consume from it.
     pub consumers: usize,
+    /// The tag of the consumer that asked to be the only one.
+    pub exclusive_consumer_tag: Option<ShortString>,
+    /// The tag of the one that is active, where only one at a time is.
+    pub single_active_consumer_tag: Option<ShortString>,
     /// What the queue itself holds, in bytes, without the messages: those may be shared with other queues.
     pub memory_bytes: usize,
 }
@@ -162,6 +166,10 @@ pub struct ConsumerSnapshot {
     pub ack_required: bool,
     /// It asked to be the queue's only consumer.
     pub exclusive: bool,
+    /// Messages may go to it; in a queue with a single active consumer to one alone.
+    pub active: bool,
+    /// It is, or waits to be, the single active consumer.
+    pub of_single_active: bool,
     /// Most deliveries that it may have unacknowledged; 0 for no limit.
     pub prefetch_count: u16,
     pub arguments: FieldTable,
@@ -302,6 +310,7 @@ impl<S: Store> Broker<S> {
 
     fn copy_queue(&self, queue: &Queue) -> QueueSnapshot {
         let properties = &queue.properties;
+        let tag_of = |consumer: Option<ConsumerId>| consumer.map(|id| self.consumers[id.0 as usize].tag.clone());
         QueueSnapshot {
             vhost: Arc::clone(&self.vhosts[properties.vhost].name),
             name: properties.name.clone(),
@@ -314,6 +323,8 @@ impl<S: Store> Broker<S> {
                 PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)
             }),
             consumers: queue.gate.consumer_count(),
+            exclusive_consumer_tag: tag_of(queue.gate.exclusive()),
+            single_active_consumer_tag: tag_of(queue.gate.single_active()),
             memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
         }
     }
@@ -356,6 +367,8 @@ impl<S: Store> Broker<S> {
             consumer_tag: consumer.tag.clone(),
             ack_required: !consumer.no_ack,
             exclusive: consumer.exclusive,
+            active: consumer.state != ConsumerState::Waiting,
+            of_single_active: self.queue(consumer.queue).gate.has_single_active(),
             prefetch_count: consumer.prefetch_count,
             arguments: consumer.arguments.clone(),
         }

@@ -31,6 +31,8 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
         "state": "running",
         "head_message_timestamp": queue.head_message_timestamp,
         "consumers": queue.consumers,
+        "exclusive_consumer_tag": queue.exclusive_consumer_tag.as_ref().map(|tag| json::text(tag)),
+        "single_active_consumer_tag": queue.single_active_consumer_tag.as_ref().map(|tag| json::text(tag)),
         "memory": queue.memory_bytes,
         "message_stats": {},
         "policy": null,
@@ -167,8 +169,12 @@ pub fn consumer(app: &App, held: &Held<ConsumerSnapshot>) -> Value {
         "ack_required": consumer.ack_required,
         "exclusive": consumer.exclusive,
         "prefetch_count": consumer.prefetch_count,
-        "active": true,
-        "activity_status": "up",
+        "active": consumer.active,
+        "activity_status": match (consumer.of_single_active, consumer.active) {
+            (false, _) => "up",
+            (true, true) => "single_active",
+            (true, false) => "waiting",
+        },
         "arguments": json::table(&consumer.arguments),
     })
 }

@@ -41,6 +41,7 @@ transcripts! {
     quorum
     not_supported_yet
     priorities
+    single_active_consumer
 }
 
 #[test]

@@ -134,6 +134,31 @@ fn a_queue_names_its_consumers() {
 }
 
 #[test]
+fn a_queue_names_its_single_active_consumer_and_its_consumers_say_who_waits() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q arguments={x-single-active-consumer=t:true}");
+    client.read_like(1, "queue.declare-ok");
+    let said = |tag: &str| {
+        let queue = server.get("/api/queues/%2F/q").json();
+        let of_consumer = |consumer: &Value| fields(consumer, &["consumer_tag", "active", "activity_status"]);
+        let consumers: Vec<_> = queue["consumer_details"].as_array().unwrap().iter().map(of_consumer).collect();
+        let named = fields(&queue, &["exclusive_consumer_tag", "single_active_consumer_tag"]);
+        assert_eq!(named, json!({"exclusive_consumer_tag": null, "single_active_consumer_tag": tag}));
+        consumers
+    };
+    for tag in ["a", "b"] {
+        client.send(&format!("basic.consume queue=q consumer_tag={tag}"));
+        client.read_like(1, "basic.consume-ok");
+    }
+    let waiting = json!({"consumer_tag": "b", "active": false, "activity_status": "waiting"});
+    assert_eq!(said("a"), [json!({"consumer_tag": "a", "active": true, "activity_status": "single_active"}), waiting]);
+    client.send("basic.cancel consumer_tag=a");
+    client.read_like(1, "basic.cancel-ok");
+    assert_eq!(said("b"), [json!({"consumer_tag": "b", "active": true, "activity_status": "single_active"})]);
+}
+
+#[test]
 fn what_goes_over_a_connection_is_counted() {
     /// A passive declaration of `q` without arguments, and its answer.
     const DECLARE_BYTES: u64 = 8 + 13;

@@ -26,7 +26,7 @@ const QUEUES: [Column; 25] = [
     ("leader", Field("node")),
     ("owner_pid", Field("owner_pid_details.name")),
     ("exclusive_consumer_pid", Nothing),
-    ("exclusive_consumer_tag", Nothing),
+    ("exclusive_consumer_tag", Field("exclusive_consumer_tag")),
     ("slave_pids", Nothing),
     ("synchronised_slave_pids", Nothing),
     ("members", Field("node")),

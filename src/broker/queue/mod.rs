@@ -30,7 +30,7 @@ pub use behaviour::{Behaviour, DeadLettering, Limits, RetryDelay};
 pub use body::Body;
 pub use delivery_limit::DeliveryLimit;
 pub use drain::Drain;
-pub use gate::Gate;
+pub use gate::{Gate, Successor};
 pub use line::Line;
 pub use paged::AskedFor;
 pub use waiting::{CHUNK_BYTES, Waiting};
@@ -97,7 +97,7 @@ impl Queue {
         durable_id: Option<DurableQueueId>,
         now_ms: u64,
     ) -> Self {
-        let top_level = arguments.top_level();
+        let (top_level, single_active) = (arguments.top_level(), arguments.single_active_consumer);
         Self {
             serial,
             properties,
@@ -106,7 +106,7 @@ impl Queue {
             durable_id,
             backlog: Body::with_levels_to(top_level),
             ledger: Ledger::default(),
-            gate: Gate::default(),
+            gate: Gate::new(single_active),
             touched: false,
             grown: false,
             starved: false,
