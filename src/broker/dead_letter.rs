@@ -18,16 +18,21 @@
 //! published all the same, but a crash in that moment loses them with their queue. Letters belong to no channel: whoever
 //! rejected them may go. A stop in order publishes them all. A virtual host that is deleted takes its letters along.
 //!
+//! A letter of a queue that asks for it *at least once* is not gone until every queue that it is for has it. Where there is
+//! no exchange, no queue, or one that refuses it, it waits and is tried again, each time for the queues that do not have it
+//! yet. Until then it is its queue's in the log: after a restart, it is ready there. A queue that has many such letters is
+//! held up by itself; deleted, it takes them along.
+//!
 //! The exchange is looked for when a letter is published, and nobody is asked for permission: that was done when the queue
 //! was declared. Without the exchange, or where nothing is bound, a letter is dropped, and so it is for a queue that it
 //! would come round to by itself.
 
 use super::exchange::QueueId;
 use super::flow::{Kept, tell_removed};
-use super::message::{Attributes, Content, Death, DeathWriter, MessageRef};
+use super::message::{Content, Death, DeathWriter, MessageRef, NEVER};
 use super::publish::{Publication, Target};
-use super::queue::{DeadLettering, Taken};
-use super::store::{LogPosition, Store};
+use super::queue::{DeadLetterStrategy, DeadLettering, Taken};
+use super::store::Store;
 use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
@@ -49,6 +54,12 @@ const RELEASED_PER_TURN: usize = 1024;
 
 /// Queues that letters may enter before a queue is deleted that has some on the list.
 const ENTRIES_BEFORE_DELETION: usize = 4 * ENTRIES_PER_TURN;
+
+/// How long letters wait that were not taken, in milliseconds, before they are tried again.
+const RETRY_MS: u64 = 1000;
+
+/// Letters that are tried again each time; one more for each that is taken.
+const RETRIES: usize = 1024;
 
 /// Why a message is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +85,7 @@ impl Reason {
 }
 
 /// The queue that a letter left, which may be gone.
+#[derive(Clone)]
 struct Source {
     queue: QueueKey,
     vhost: VhostKey,
@@ -88,12 +100,30 @@ struct DeadLetter {
     reason: Reason,
 }
 
+impl DeadLetter {
+    /// It stays its queue's until every queue that it is for has it.
+    fn is_sure(&self) -> bool {
+        self.source.to.strategy == DeadLetterStrategy::AtLeastOnce && self.reason != Reason::MaxLength
+    }
+}
+
+/// A letter that somebody has yet to take.
+struct Untaken {
+    letter: DeadLetter,
+    /// The queues that have it.
+    taken_by: Vec<QueueKey>,
+}
+
 /// A letter that is for more queues than it has entered.
 struct Underway {
     letter: DeadLetter,
     message: MessageRef,
     queues: Vec<QueueKey>,
     entered: usize,
+    /// Whether one refused it.
+    refused: bool,
+    /// The queues that have it, of a letter that has to know.
+    taken_by: Vec<QueueKey>,
 }
 
 /// Where letters are written.
@@ -104,12 +134,19 @@ struct Desk {
     frames: Vec<u8>,
     extra_keys: Vec<ShortString>,
     queues: Vec<QueueId>,
+    /// It was for somebody who waits for replies.
+    is_reply: bool,
 }
 
-#[derive(Default)]
 pub(super) struct DeadLetters {
     waiting: VecDeque<DeadLetter>,
     underway: Option<Underway>,
+    /// Letters to try again, which nobody took or not everybody.
+    untaken: VecDeque<Untaken>,
+    /// How many of them are tried now.
+    retries_left: usize,
+    /// When they are tried again; [`NEVER`] while there are none.
+    retry_at_ms: u64,
     /// Queues that may still be entered in this turn.
     entries_left: usize,
     /// Queues that wait until the list is shorter.
@@ -117,9 +154,57 @@ pub(super) struct DeadLetters {
     desk: Desk,
 }
 
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            underway: None,
+            untaken: VecDeque::new(),
+            retries_left: 0,
+            retry_at_ms: NEVER,
+            entries_left: 0,
+            held_up: VecDeque::new(),
+            desk: Desk::default(),
+        }
+    }
+}
+
 impl DeadLetters {
+    /// There is nothing to do now.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.underway.is_none() && self.held_up.is_empty()
+        self.waiting.is_empty() && self.underway.is_none() && self.held_up.is_empty() && self.retries_left == 0
+    }
+
+    /// When [`come_due`](Self::come_due) has something to do.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        (self.retry_at_ms != NEVER).then_some(self.retry_at_ms)
+    }
+
+    /// Letters that were not taken are tried again when their time has come.
+    pub fn come_due(&mut self, now_ms: u64) {
+        if self.retry_at_ms <= now_ms {
+            self.retry_at_ms = NEVER;
+            self.retries_left = self.untaken.len().min(RETRIES);
+        }
+    }
+
+    fn next_untaken(&mut self, now_ms: u64) -> Option<Untaken> {
+        self.retries_left = self.retries_left.checked_sub(1)?;
+        let untaken = self.untaken.pop_front();
+        if !self.untaken.is_empty() {
+            self.retry_at_ms = self.retry_at_ms.min(now_ms + RETRY_MS);
+        }
+        untaken
+    }
+
+    /// One of them is gone, so that one more is tried.
+    fn went(&mut self) {
+        self.retries_left = self.untaken.len().min(self.retries_left + 1);
+    }
+
+    fn keep(&mut self, untaken: Untaken, now_ms: u64) {
+        self.untaken.push_back(untaken);
+        self.retry_at_ms = self.retry_at_ms.min(now_ms + RETRY_MS);
     }
 
     /// Whether some can still be published in this turn.
@@ -168,10 +253,11 @@ impl<S: Store> Broker<S> {
     fn holds_up(&mut self, id: QueueId) -> bool {
         let Self { queues, dead_letters, .. } = self;
         let queue = &mut queues[id.0 as usize];
-        let is_long = dead_letters.waiting.len() >= LONG;
-        if is_long && !queue.held_up {
-            queue.held_up = true;
-            dead_letters.held_up.push_back(queue.key(id));
+        if !queue.held_up {
+            queue.held_up = dead_letters.waiting.len() >= LONG || queue.dead_letters >= LONG;
+            if queue.held_up {
+                dead_letters.held_up.push_back(queue.key(id));
+            }
         }
         queue.held_up
     }
@@ -183,6 +269,10 @@ impl<S: Store> Broker<S> {
         for _ in 0..RELEASED_PER_TURN {
             let Some(key) = self.dead_letters.held_up.pop_front() else { return };
             let Some(id) = self.queue_of(key) else { continue };
+            if self.queue(id).dead_letters > LONG / 2 {
+                // It is let go on when it has fewer letters itself.
+                continue;
+            }
             self.queue_mut(id).held_up = false;
             self.touch(id);
             self.schedule_expiry(id);
@@ -202,7 +292,9 @@ impl<S: Store> Broker<S> {
             let entered = if let Some(underway) = self.dead_letters.underway.take() {
                 self.go_on_with(underway, entries, effects)
             } else if let Some(letter) = self.dead_letters.waiting.pop_front() {
-                self.publish_letter(letter, &mut desk, entries, effects)
+                self.publish_letter(letter, Vec::new(), &mut desk, entries, effects)
+            } else if let Some(untaken) = self.dead_letters.next_untaken(self.now_ms) {
+                self.try_again(untaken, &mut desk, entries, effects)
             } else {
                 break;
             };
@@ -216,69 +308,111 @@ impl<S: Store> Broker<S> {
     #[cold]
     pub(super) fn publish_letters_of(&mut self, id: QueueId, effects: &mut impl Effects) {
         let mut entries = ENTRIES_BEFORE_DELETION;
-        while entries > 0 && self.queue(id).dead_letters > 0 {
+        while entries > 0 && self.queue(id).dead_letters > 0 && !self.dead_letters.waiting.is_empty() {
             let some = entries.min(ENTRIES_PER_TURN);
             entries -= some;
             entries += self.publish_letters(some, effects);
         }
     }
 
-    /// Publishes a letter, as far as it enters at most `most` queues. Says what that counted.
+    /// Publishes a letter, as far as it enters at most `most` queues, to those that have not taken it. Says what that counted.
     fn publish_letter(
         &mut self,
         letter: DeadLetter,
+        taken_by: Vec<QueueKey>,
         desk: &mut Desk,
         most: usize,
         effects: &mut impl Effects,
     ) -> usize {
         desk.queues.clear();
         let header_frame_length = self.address_letter(&letter, desk, effects);
+        if letter.is_sure() {
+            desk.queues.retain(|id| !taken_by.contains(&self.queue_key(*id)));
+        }
         let old = letter.taken.message.content();
         let content =
             Content { address: &desk.address, frames: &desk.frames, header_frame_length, shared_body: old.shared_body };
         let attributes = letter.taken.message.attributes();
         let cost = header_frame_length / ENTRY_PROPERTIES_BYTES;
-        if desk.queues.len() > most {
+        if desk.queues.len() > most || letter.is_sure() {
+            if desk.queues.is_empty() {
+                self.letter_has_gone(letter, taken_by.is_empty() && !desk.is_reply, taken_by);
+                return cost;
+            }
             let message = MessageRef::new(&content, attributes);
             let queues = desk.queues.iter().map(|id| self.queue_key(*id)).collect();
-            return cost + self.go_on_with(Underway { letter, message, queues, entered: 0 }, most, effects);
+            let underway = Underway { letter, message, queues, entered: 0, refused: false, taken_by };
+            return cost + self.go_on_with(underway, most, effects);
         }
         let publication = Publication { content, attributes, mandatory: false };
         let (mut kept, is_only_queue) = (Kept::default(), desk.queues.len() == 1);
         for &queue in &desk.queues {
             self.enter(queue, &publication, is_only_queue, &mut kept, effects);
         }
-        self.letter_has_gone(&letter);
+        self.letter_has_gone(letter, false, taken_by);
         cost + desk.queues.len()
     }
 
     /// Puts a letter in at most `most` of the queues that it has not entered yet, and says in how many.
     fn go_on_with(&mut self, mut underway: Underway, most: usize, effects: &mut impl Effects) -> usize {
-        let Underway { letter, message, queues, entered } = &mut underway;
-        let attributes: Attributes = message.attributes();
-        let publication = Publication { content: message.content(), attributes, mandatory: false };
+        let Underway { letter, message, queues, entered, refused, taken_by } = &mut underway;
+        let publication =
+            Publication { content: message.content(), attributes: message.attributes(), mandatory: false };
         // The log may have begun a new batch since, so that it is told of the content again.
-        let mut kept = Kept { message: Some(message.clone()), position: LogPosition::default(), ..Kept::default() };
-        let until = queues.len().min(*entered + most);
+        let mut kept = Kept { message: Some(message.clone()), ..Kept::default() };
+        let until = queues.len().min(entered.saturating_add(most));
         let count = until - *entered;
-        for key in &queues[*entered..until] {
-            if let Some(queue) = self.queue_of(*key) {
-                self.enter(queue, &publication, false, &mut kept, effects);
+        for &key in &queues[*entered..until] {
+            let Some(queue) = self.queue_of(key) else { continue };
+            kept.refused = false;
+            self.enter(queue, &publication, false, &mut kept, effects);
+            *refused |= kept.refused;
+            if letter.is_sure() && !kept.refused {
+                taken_by.push(key);
             }
         }
         *entered = until;
         if until == queues.len() {
-            self.letter_has_gone(letter);
+            let Underway { letter, refused, taken_by, .. } = underway;
+            self.letter_has_gone(letter, refused, taken_by);
         } else {
             self.dead_letters.underway = Some(underway);
         }
         count
     }
 
+    /// Publishes a letter again that was not taken, as its queue has it by now.
+    fn try_again(&mut self, untaken: Untaken, desk: &mut Desk, most: usize, effects: &mut impl Effects) -> usize {
+        let Untaken { mut letter, taken_by } = untaken;
+        let Some(id) = self.queue_of(letter.source.queue) else {
+            self.dead_letters.went();
+            return 0;
+        };
+        let before = self.dead_letters.untaken.len();
+        let entered = match self.queue(id).behaviour.dead_letters.clone() {
+            Some(to) => {
+                if !Rc::ptr_eq(&to, &letter.source.to) {
+                    letter.source = Rc::new(Source { to, ..Source::clone(&letter.source) });
+                }
+                self.publish_letter(letter, taken_by, desk, most, effects)
+            }
+            // It gives up its letters.
+            None => {
+                self.letter_has_gone(letter, false, taken_by);
+                0
+            }
+        };
+        if self.dead_letters.untaken.len() == before {
+            self.dead_letters.went();
+        }
+        entered
+    }
+
     /// Writes a letter's address and frames, and finds its queues; one that is a reply is delivered. Says how long its content
     /// header frame is.
     fn address_letter(&mut self, letter: &DeadLetter, desk: &mut Desk, effects: &mut impl Effects) -> usize {
-        let Desk { writer, address, frames, extra_keys, queues } = desk;
+        let Desk { writer, address, frames, extra_keys, queues, is_reply } = desk;
+        *is_reply = false;
         let DeadLetter { source, taken, reason } = letter;
         let VhostKey { id: vhost, .. } = source.vhost;
         if !self.has_vhost(vhost) || self.vhost_key(vhost) != source.vhost {
@@ -311,6 +445,7 @@ impl<S: Store> Broker<S> {
         let publication = Publication { content, attributes: taken.message.attributes(), mandatory: false };
         if let Some(reply_channel) = self.route_internally(vhost, target, &publication, queues) {
             self.deliver_reply(reply_channel, &publication.content, effects);
+            *is_reply = true;
         }
         if *reason != Reason::Rejected {
             let names = |id: &QueueId| &self.queue(*id).properties.name;
@@ -319,12 +454,18 @@ impl<S: Store> Broker<S> {
         header_frame_length
     }
 
-    /// A letter is in all queues that it is for.
-    fn letter_has_gone(&mut self, letter: &DeadLetter) {
+    /// A letter is in all queues that take it. One that has to be in all that it is for waits when it `is_wanting` there.
+    fn letter_has_gone(&mut self, letter: DeadLetter, is_wanting: bool, taken_by: Vec<QueueKey>) {
         let Some(id) = self.queue_of(letter.source.queue) else { return };
-        let Self { queues, store, .. } = self;
+        if is_wanting && letter.is_sure() {
+            return self.dead_letters.keep(Untaken { letter, taken_by }, self.now_ms);
+        }
+        let Self { queues, store, dead_letters, .. } = self;
         let queue = &mut queues[id.0 as usize];
         queue.dead_letters -= 1;
+        if queue.held_up && queue.dead_letters == LONG / 2 {
+            dead_letters.held_up.push_back(queue.key(id));
+        }
         tell_removed(store, queue, &letter.taken);
     }
 }
@@ -339,3 +480,6 @@ fn copy_keys(properties: &[u8], keys: &mut Vec<ShortString>) {
         }));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -274,12 +274,13 @@ impl<S: Store> Broker<S> {
 
     /// When [`come_due`](Self::come_due) has something to do next; `None` while nothing waits for its time.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.next_expiry_ms().into_iter().chain(self.next_replenish_ms()).min()
+        self.next_expiry_ms().into_iter().chain(self.next_replenish_ms()).chain(self.dead_letters.next_due_ms()).min()
     }
 
     /// Does what the time has come for: messages and queues expire, consumers that waited for more credit go on.
     pub fn come_due(&mut self, effects: &mut impl Effects) {
         self.expire(effects);
+        self.dead_letters.come_due(self.now_ms);
         self.replenish();
     }
 
