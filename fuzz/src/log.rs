@@ -3,9 +3,10 @@
 use crate::sim_disk::SimDisk;
 use leveret::broker::message::{Attributes, Content, MessageRef};
 use leveret::broker::store::{
-    Definition, DurableQueueId, Log as _, LogPosition, Route, UserDefinition, VhostDefinition, VhostId,
+    ApplyTo, Definition, DurableQueueId, Log as _, LogPosition, PolicyDefinition, PolicyKind, Route, UserDefinition,
+    VhostDefinition, VhostId,
 };
-use leveret::protocol::{FieldTable, ShortString};
+use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use leveret::storage::batch::{BATCH_HEADER_BYTES, Batch, BatchHeader, seal};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
@@ -142,6 +143,17 @@ fn tenants() -> Vec<Definition> {
         write: "^{username}".into(),
         read: "".into(),
     };
+    let policy = |id, kind| {
+        Definition::PolicyPut(PolicyDefinition {
+            vhost: VhostId(id),
+            kind,
+            name: "p".into(),
+            pattern: "^a".into(),
+            apply_to: ApplyTo::Queues,
+            priority: -1,
+            settings: FieldTable(vec![("max-length".into(), FieldValue::I64(5))]),
+        })
+    };
     vec![
         vhost(0, "/"),
         vhost(1, "v"),
@@ -156,6 +168,10 @@ fn tenants() -> Vec<Definition> {
         Definition::Forbidden { user: "w".into(), vhost: VhostId(0) },
         Definition::TopicForbidden { user: "w".into(), vhost: VhostId(0), exchange: None },
         Definition::TopicForbidden { user: "w".into(), vhost: VhostId(0), exchange: Some("amq.topic".into()) },
+        policy(0, PolicyKind::User),
+        policy(1, PolicyKind::Operator),
+        Definition::PolicyDeleted { vhost: VhostId(0), kind: PolicyKind::User, name: "p".into() },
+        policy(0, PolicyKind::Operator),
         Definition::VhostDeleted { vhost: VhostId(1) },
         vhost(1, "w"),
         permitted("u", 1),

@@ -81,6 +81,15 @@ impl Pattern {
         Ok(Self { text: text.into(), meaning })
     }
 
+    /// Names of queues and exchanges to which a policy applies. Here the empty pattern is read as it is written: it fits all.
+    pub fn for_policies(text: &str) -> Result<Self, BadPattern> {
+        let meaning = match Self::short_enough(text)? {
+            "" => Meaning::Everything,
+            text => Meaning::of(text)?,
+        };
+        Ok(Self { text: text.into(), meaning })
+    }
+
     /// Routing keys that a user may use in a virtual host. `{username}` and `{vhost}` stand for those names, as they are
     /// and not as patterns. Nothing else in braces stands for anything: other protocols know a `{client_id}`, AMQP 0-9-1
     /// has none.

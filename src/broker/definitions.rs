@@ -82,7 +82,11 @@ impl<S: Store> Broker<S> {
         kind.check_arguments(arguments, subject)?;
         let alternate = alternate_exchange(arguments, subject)?.filter(|name| !name.is_empty());
         let alternate = alternate.map(ShortString::truncated);
-        self.change_routes(vhost, |router| router.add(name.clone(), &declaration, alternate));
+        let policies = self.policies_of_exchange(vhost, name);
+        self.change_routes(vhost, |router| {
+            let id = router.add(name.clone(), &declaration, alternate);
+            router.apply_policies(id, policies);
+        });
         Ok(())
     }
 

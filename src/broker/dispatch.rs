@@ -284,6 +284,9 @@ impl<S: Store> Broker<S> {
         if self.dead_letters.go_on() {
             self.publish_dead_letters(effects);
         }
+        if self.is_applying_policies() {
+            self.apply_policies();
+        }
         self.rejoin_drained();
         while self.moves_left > 0 {
             if let Some(key) = self.touched_queues.pop_front() {
@@ -310,6 +313,7 @@ impl<S: Store> Broker<S> {
             || !self.touched_channels.is_empty()
             || !self.drained_connections.is_empty()
             || self.dead_letters.go_on()
+            || self.is_applying_policies()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.

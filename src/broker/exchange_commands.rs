@@ -34,7 +34,11 @@ impl<S: Store> Broker<S> {
         let vhost = &self.vhosts[caller.vhost];
         let doing = format!("declare exchange '{name}'");
         vhost.assert_below(vhost.limits.exchanges_max, vhost.router().exchange_count(), &doing, "exchange")?;
-        self.change_routes(caller.vhost, |router| router.add(name.clone(), &declaration, declared.alternate));
+        let policies = self.policies_of_exchange(caller.vhost, &name);
+        self.change_routes(caller.vhost, |router| {
+            let id = router.add(name.clone(), &declaration, declared.alternate);
+            router.apply_policies(id, policies);
+        });
         if durable {
             let (vhost, kind) = (caller.vhost, declared.kind);
             self.define(&Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments });

@@ -33,6 +33,8 @@
 //! | `dead_letter` | messages on their way to a dead-letter exchange |
 //! | `effects` | what the broker tells the outside |
 //! | `done` | what a command leads to, and when that lasts |
+//! | `policy` | policies and operator policies: what applies to what |
+//! | `policy_commands` | setting and deleting policies, and applying them to what is there |
 //! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry`, `expiration` | times to live |
@@ -74,6 +76,8 @@ mod names;
 mod pace;
 pub mod page;
 mod paging;
+pub mod policy;
+mod policy_commands;
 mod pressure;
 mod publish;
 pub mod queue;
@@ -131,6 +135,7 @@ use keys::{ChannelKey, ConnectionKey};
 use lifecycle::ConnectionState;
 use names::NameGenerator;
 use paging::Paging;
+use policy_commands::PolicyRounds;
 use queue::Queue;
 use recent_history::Histories;
 use replenish::Replenishing;
@@ -216,6 +221,7 @@ pub struct Broker<S: Store> {
     touched_confirms: Vec<ChannelKey>,
     replenishing: Replenishing,
     dead_letters: DeadLetters,
+    policy_rounds: PolicyRounds,
     expiry: ExpiryQueue,
     paging: Paging,
     /// The caller's clock at the start of the turn, in milliseconds.
@@ -253,6 +259,7 @@ impl<S: Store> Broker<S> {
             touched_confirms: Vec::new(),
             replenishing: Replenishing::default(),
             dead_letters: DeadLetters::default(),
+            policy_rounds: PolicyRounds::default(),
             expiry: ExpiryQueue::default(),
             paging: Paging::default(),
             now_ms,

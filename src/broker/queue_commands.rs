@@ -6,6 +6,7 @@ use super::effects::{Effects, Recipient};
 use super::equivalence::{assert_same_argument, assert_same_attribute};
 use super::exchange::QueueId;
 use super::names::without_line_breaks;
+use super::policy::Thing;
 use super::publish::REPLY_TO;
 use super::queue::arguments::{self, QUEUE_TYPE};
 use super::queue::{Queue, QueueKind, QueueProperties};
@@ -219,8 +220,10 @@ impl<S: Store> Broker<S> {
     }
 
     /// Takes a queue in: from now on it can be named.
-    pub(super) fn add_queue(&mut self, queue: Queue) -> QueueId {
+    pub(super) fn add_queue(&mut self, mut queue: Queue) -> QueueId {
         let vhost = queue.properties.vhost;
+        let thing = Thing::Queue(queue.arguments.kind);
+        queue.apply(self.vhosts[vhost].policies.applying_to(thing, &queue.properties.name));
         let (name, durable) = (queue.properties.name.clone(), queue.durable_id.is_some());
         let id = QueueId(u32::try_from(self.queues.insert(queue)).expect("fewer than 2^32 queues"));
         self.vhosts[vhost].queues += 1;

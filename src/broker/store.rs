@@ -8,6 +8,7 @@
 use super::exchange::ExchangeKind;
 pub use super::keys::VhostId;
 use super::message::Content;
+pub use super::policy::{ApplyTo, PolicyKind};
 pub use super::returns::Returns;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::HashMap;
@@ -111,6 +112,13 @@ pub enum Definition {
         write: Box<str>,
         read: Box<str>,
     },
+    /// Also said again, when anything of it changes.
+    PolicyPut(PolicyDefinition),
+    PolicyDeleted {
+        vhost: VhostId,
+        kind: PolicyKind,
+        name: ShortString,
+    },
     /// Routing keys are not looked at any more.
     TopicForbidden {
         user: ShortString,
@@ -134,6 +142,8 @@ impl Definition {
             | Self::Permitted { vhost, .. }
             | Self::Forbidden { vhost, .. }
             | Self::TopicPermitted { vhost, .. }
+            | Self::PolicyPut(PolicyDefinition { vhost, .. })
+            | Self::PolicyDeleted { vhost, .. }
             | Self::TopicForbidden { vhost, .. } => Some(*vhost),
             Self::QueueDeleted { .. } | Self::UserDeclared(_) | Self::UserDeleted { .. } => None,
         }
@@ -151,6 +161,19 @@ pub struct VhostDefinition {
     pub tracing: bool,
     pub max_queues: Option<u64>,
     pub max_connections: Option<u64>,
+}
+
+/// What is asked of queues and exchanges by their names.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PolicyDefinition {
+    pub vhost: VhostId,
+    pub kind: PolicyKind,
+    pub name: ShortString,
+    pub pattern: Box<str>,
+    pub apply_to: ApplyTo,
+    pub priority: i64,
+    /// By ascending key.
+    pub settings: FieldTable,
 }
 
 /// Somebody who may log in. `None` is no limit.

@@ -9,6 +9,7 @@
 //! ```
 
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
+use super::policy::Policies;
 use super::store::Store;
 use super::{Broker, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
@@ -60,6 +61,7 @@ pub(super) struct Vhost {
     pub queues: usize,
     /// Consumers that were not cancelled.
     pub consumers: usize,
+    pub policies: Policies,
     router: Router,
 }
 
@@ -85,6 +87,7 @@ impl Vhost {
             connections: 0,
             queues: 0,
             consumers: 0,
+            policies: Policies::default(),
             router: Router::empty(id.0, generation),
         }
     }

@@ -71,6 +71,7 @@ impl Loading {
                 Definition::TopicPermitted { user, vhost, exchange, write, read } => {
                     broker.restore_topic_permissions(&user, vhost, exchange, [&write, &read])
                 }
+                Definition::PolicyPut(policy) => broker.restore_policy(policy),
                 // What is gone is not among what exists.
                 Definition::QueueDeleted { .. }
                 | Definition::ExchangeDeleted { .. }
@@ -78,7 +79,8 @@ impl Loading {
                 | Definition::VhostDeleted { .. }
                 | Definition::UserDeleted { .. }
                 | Definition::Forbidden { .. }
-                | Definition::TopicForbidden { .. } => Ok(()),
+                | Definition::TopicForbidden { .. }
+                | Definition::PolicyDeleted { .. } => Ok(()),
             };
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }

@@ -15,6 +15,8 @@
 //! forbidden         │ user │ vhost
 //! topic permitted   │ user │ vhost │ exchange │ write │ read
 //! topic forbidden   │ user │ vhost │ of one exchange │ [exchange]
+//! policy put        │ vhost │ operator's │ name │ pattern │ apply-to │ priority, 8 bytes │ settings
+//! policy deleted    │ vhost │ operator's │ name
 //! attributes        │ how many │ (key │ value) …        by ascending key; those that say nothing are left out
 //! ```
 //! Queues and vhosts are varints, what is yes or no is a byte, all others are counted: strings, tables with their entries
@@ -24,7 +26,8 @@
 use super::record::{begin, end, kind};
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::store::{
-    Definition, DurableBinding, DurableDestination, DurableQueueId, UserDefinition, VhostDefinition, VhostId,
+    ApplyTo, Definition, DurableBinding, DurableDestination, DurableQueueId, PolicyDefinition, PolicyKind,
+    UserDefinition, VhostDefinition, VhostId,
 };
 use crate::protocol::{FieldTable, ShortString};
 use crate::varint::{Cursor, put_counted_bytes, put_varint};
@@ -118,6 +121,19 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
             out.push(u8::from(exchange.is_some()));
             exchange.iter().for_each(|exchange| put_counted_bytes(out, exchange));
         }
+        Definition::PolicyPut(policy) => {
+            let PolicyDefinition { vhost, kind: of, name, pattern, apply_to, priority, settings } = policy;
+            begin(out, kind::POLICY_PUT);
+            put_policy_name(out, *vhost, *of, name);
+            put_counted_bytes(out, pattern.as_bytes());
+            put_counted_bytes(out, apply_to.name().as_bytes());
+            out.extend_from_slice(&priority.to_le_bytes());
+            put_arguments(out, settings);
+        }
+        Definition::PolicyDeleted { vhost, kind: of, name } => {
+            begin(out, kind::POLICY_DELETED);
+            put_policy_name(out, *vhost, *of, name);
+        }
     }
     end(out, start);
 }
@@ -144,6 +160,12 @@ fn put_binding(out: &mut Vec<u8>, binding: &DurableBinding) {
 
 fn put_vhost(out: &mut Vec<u8>, vhost: VhostId) {
     put_varint(out, u64::from(vhost.0));
+}
+
+fn put_policy_name(out: &mut Vec<u8>, vhost: VhostId, kind: PolicyKind, name: &ShortString) {
+    put_vhost(out, vhost);
+    out.push(u8::from(kind == PolicyKind::Operator));
+    put_counted_bytes(out, name);
 }
 
 fn put_arguments(out: &mut Vec<u8>, arguments: &FieldTable) {
@@ -251,6 +273,18 @@ pub(super) fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Def
             vhost: vhost(cursor)?,
             exchange: if boolean(cursor)? { Some(short_string(cursor)?) } else { None },
         },
+        kind::POLICY_PUT => Definition::PolicyPut(PolicyDefinition {
+            vhost: vhost(cursor)?,
+            kind: policy_kind(cursor)?,
+            name: short_string(cursor)?,
+            pattern: counted_text(cursor)?,
+            apply_to: ApplyTo::from_name(cursor.counted_bytes()?)?,
+            priority: i64::from_le_bytes(cursor.bytes(size_of::<i64>())?.try_into().ok()?),
+            settings: arguments(cursor)?,
+        }),
+        kind::POLICY_DELETED => {
+            Definition::PolicyDeleted { vhost: vhost(cursor)?, kind: policy_kind(cursor)?, name: short_string(cursor)? }
+        }
         _ => return None,
     })
 }
@@ -297,6 +331,10 @@ fn boolean(cursor: &mut Cursor<'_>) -> Option<bool> {
         1 => Some(true),
         _ => None,
     }
+}
+
+fn policy_kind(cursor: &mut Cursor<'_>) -> Option<PolicyKind> {
+    Some(if boolean(cursor)? { PolicyKind::Operator } else { PolicyKind::User })
 }
 
 fn arguments(cursor: &mut Cursor<'_>) -> Option<FieldTable> {

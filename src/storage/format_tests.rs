@@ -73,6 +73,8 @@ fn the_format_page_names_every_tag() {
         (kind::FORBIDDEN, "forbidden"),
         (kind::TOPIC_PERMITTED, "topic permitted"),
         (kind::TOPIC_FORBIDDEN, "topic forbidden"),
+        (kind::POLICY_PUT, "policy put"),
+        (kind::POLICY_DELETED, "policy deleted"),
     ] {
         says(&format!("| {tag} | {name} |"));
     }

@@ -50,6 +50,8 @@ pub(super) mod kind {
     pub const FORBIDDEN: u8 = 19;
     pub const TOPIC_PERMITTED: u8 = 20;
     pub const TOPIC_FORBIDDEN: u8 = 21;
+    pub const POLICY_PUT: u8 = 22;
+    pub const POLICY_DELETED: u8 = 23;
     pub const QUEUE_DECLARED_WITH_LEVELS: u8 = 24;
 }
 

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::broker::exchange::ExchangeKind;
-use crate::broker::store::{DurableBinding, DurableDestination, UserDefinition, VhostDefinition, VhostId};
+use crate::broker::store::{
+    ApplyTo, DurableBinding, DurableDestination, PolicyDefinition, PolicyKind, UserDefinition, VhostDefinition, VhostId,
+};
 use crate::protocol::{FieldTable, FieldValue};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -168,6 +170,16 @@ fn definitions() -> Vec<Definition> {
         },
         Definition::TopicForbidden { user: "somebody".into(), vhost, exchange: Some("".into()) },
         Definition::TopicForbidden { user: "somebody".into(), vhost, exchange: None },
+        Definition::PolicyPut(PolicyDefinition {
+            vhost,
+            kind: PolicyKind::Operator,
+            name: "policy".into(),
+            pattern: "^a".into(),
+            apply_to: ApplyTo::QuorumQueues,
+            priority: i64::MIN,
+            settings: arguments.clone(),
+        }),
+        Definition::PolicyDeleted { vhost, kind: PolicyKind::User, name: "policy".into() },
     ]
 }
 

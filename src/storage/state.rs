@@ -278,6 +278,8 @@ impl State {
                 self.who_may.permit_topics(user.clone(), vhost, exchange.clone(), definition);
             }
             Definition::TopicForbidden { user, vhost, exchange } => self.who_may.forbid_topics(user, vhost, exchange),
+            Definition::PolicyPut(policy) => self.who_may.put_policy(policy),
+            Definition::PolicyDeleted { vhost, kind, name } => self.who_may.delete_policy(vhost, kind, name),
         }
     }
 
@@ -406,7 +408,7 @@ impl State {
     }
 
     /// All that exists, such that each one can be declared when those before it are: virtual hosts, users, permissions,
-    /// exchanges, queues, bindings.
+    /// policies, exchanges, queues, bindings.
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let queues = self.queues_in_order().into_iter().filter_map(|(_, queue)| queue.definition.clone());
         let bindings = self.bindings_in_order().map(|key| Definition::Bound(binding_of(key)));

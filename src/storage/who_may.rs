@@ -1,11 +1,11 @@
-//! The part of the [state](super::state) that says where things are and who may use them: virtual hosts, users, what
-//! users are permitted.
+//! The part of the [state](super::state) that says where things are, who may use them and how they are to be: virtual
+//! hosts, users, what users are permitted, policies.
 //!
 //! It knows nothing of what is in a virtual host. Permissions are kept as they were told, and not looked at: that there
 //! is no user or virtual host of theirs only a log with lost records brings about.
 
 use super::record::put_definition;
-use crate::broker::store::{Definition, UserDefinition, VhostDefinition, VhostId};
+use crate::broker::store::{Definition, PolicyDefinition, PolicyKind, UserDefinition, VhostDefinition, VhostId};
 use crate::protocol::ShortString;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ pub(super) struct WhoMay {
     permissions: BTreeMap<(ShortString, VhostId), Definition>,
     /// Their [`Definition::TopicPermitted`], by user, virtual host and exchange.
     topic_permissions: BTreeMap<(ShortString, VhostId, ShortString), Definition>,
+    policies: BTreeMap<(VhostId, PolicyKind, ShortString), PolicyDefinition>,
 }
 
 impl WhoMay {
@@ -49,6 +50,15 @@ impl WhoMay {
         }
         self.permissions.retain(|(_, of), _| *of != vhost);
         self.topic_permissions.retain(|(_, of, _), _| *of != vhost);
+        self.policies.retain(|(of, ..), _| *of != vhost);
+    }
+
+    pub fn put_policy(&mut self, policy: PolicyDefinition) {
+        self.policies.insert((policy.vhost, policy.kind, policy.name.clone()), policy);
+    }
+
+    pub fn delete_policy(&mut self, vhost: VhostId, kind: PolicyKind, name: ShortString) {
+        self.policies.remove(&(vhost, kind, name));
     }
 
     pub fn declare_user(&mut self, user: UserDefinition) {
@@ -113,6 +123,14 @@ impl WhoMay {
         };
         self.permissions.retain(|(user, vhost), _| is_whole(user, *vhost));
         self.topic_permissions.retain(|(user, vhost, _), _| is_whole(user, *vhost));
+        // What has no virtual host any more would apply to nothing.
+        self.policies.retain(|(vhost, _, name), _| {
+            let is_whole = vhosts.contains_key(vhost) || in_use.contains(vhost);
+            if !is_whole {
+                said.push(format!("policy {name} is left out: its virtual host, number {}, is lost", vhost.0));
+            }
+            is_whole
+        });
         for id in in_use {
             if self.vhosts.contains_key(&id) {
                 continue;
@@ -146,7 +164,8 @@ impl WhoMay {
     pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
         let vhosts = self.vhosts.values().cloned().map(Definition::VhostDeclared);
         let users = self.users.values().cloned().map(Definition::UserDeclared);
-        vhosts.chain(users).chain(self.permissions.values().cloned()).chain(self.topic_permissions.values().cloned())
+        let permissions = self.permissions.values().chain(self.topic_permissions.values()).cloned();
+        vhosts.chain(users).chain(permissions).chain(self.policies.values().cloned().map(Definition::PolicyPut))
     }
 
     /// The [definitions](Self::definitions) as records, and how many they are.

@@ -4,7 +4,9 @@
 use crate::harness::{Log, message, small};
 use crate::sim_disk::{Fault, SimDisk};
 use crate::who_may as named;
-use leveret::broker::store::{Definition, DurableDestination, DurableQueueId, Log as _, LogPosition, Route, VhostId};
+use leveret::broker::store::{
+    Definition, DurableDestination, DurableQueueId, Log as _, LogPosition, PolicyKind, Route, VhostId,
+};
 use leveret::protocol::ShortString;
 use leveret::storage::RecoveryMode;
 use leveret::storage::record::put_definition;
@@ -44,6 +46,7 @@ impl World {
                 | Definition::UserDeclared(_)
                 | Definition::Permitted { .. }
                 | Definition::TopicPermitted { .. }
+                | Definition::PolicyPut(_)
                 | Definition::ExchangeDeclared { .. }
                 | Definition::QueueDeclared { .. }
                 | Definition::Bound(_)
@@ -114,6 +117,12 @@ fn goes(told: &Definition, there: &Definition) -> bool {
             let is_destination = there.destination == DurableDestination::Exchange(name.clone());
             there.vhost == *vhost && (there.source == *name || is_destination)
         }
+        (PolicyPut(told), PolicyPut(there)) => {
+            (told.vhost, told.kind, &told.name) == (there.vhost, there.kind, &there.name)
+        }
+        (PolicyDeleted { vhost, kind, name }, PolicyPut(there)) => {
+            (*vhost, *kind, name) == (there.vhost, there.kind, &there.name)
+        }
         (QueueDeclared { id: told, .. }, QueueDeclared { id, .. }) => told == id,
         (Bound(told) | Unbound(told), Bound(there)) => told == there,
         _ => false,
@@ -158,9 +167,10 @@ fn rank(definition: &Definition) -> usize {
         Definition::UserDeclared(_) => 1,
         Definition::Permitted { .. } => 2,
         Definition::TopicPermitted { .. } => 3,
-        Definition::ExchangeDeclared { .. } => 4,
-        Definition::QueueDeclared { .. } => 5,
-        Definition::Bound(_) => 6,
+        Definition::PolicyPut(_) => 4,
+        Definition::ExchangeDeclared { .. } => 5,
+        Definition::QueueDeclared { .. } => 6,
+        Definition::Bound(_) => 7,
         _ => unreachable!("{definition:?} does not exist"),
     }
 }
@@ -218,7 +228,12 @@ fn definition(told: &mut Told, random: &mut ChaCha8Rng) -> Option<Definition> {
             let exchange = random.next_u32().is_multiple_of(2).then(|| named::short(x));
             Definition::TopicForbidden { user: named::short(user), vhost, exchange }
         }
-        52..60 => named::exchange(vhost.0, x),
+        52..55 => named::policy(vhost.0, *one_of(random, &[PolicyKind::User, PolicyKind::Operator]), x, pattern),
+        55..57 => {
+            let kind = *one_of(random, &[PolicyKind::User, PolicyKind::Operator]);
+            Definition::PolicyDeleted { vhost, kind, name: named::short(x) }
+        }
+        57..60 => named::exchange(vhost.0, x),
         60..63 => Definition::ExchangeDeleted { vhost, name: named::short(x) },
         63..76 if !has_queue(name) => {
             told.next_queue += 1;

@@ -5,9 +5,10 @@ use crate::damage::{salvaged, told_and_damaged};
 use crate::definitions::found_after;
 use leveret::broker::exchange::ExchangeKind;
 use leveret::broker::store::{
-    Definition, DurableBinding, DurableDestination, DurableQueueId, UserDefinition, VhostDefinition, VhostId,
+    ApplyTo, Definition, DurableBinding, DurableDestination, DurableQueueId, PolicyDefinition, PolicyKind,
+    UserDefinition, VhostDefinition, VhostId,
 };
-use leveret::protocol::{FieldTable, ShortString};
+use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use leveret::storage::state::State;
 
 pub fn short(name: &str) -> ShortString {
@@ -66,6 +67,18 @@ pub fn topic_permitted(user: &str, vhost: u32, exchange: &str, read: &str) -> De
         write: "^{username}".into(),
         read: read.into(),
     }
+}
+
+pub fn policy(vhost: u32, kind: PolicyKind, name: &str, pattern: &str) -> Definition {
+    Definition::PolicyPut(PolicyDefinition {
+        vhost: VhostId(vhost),
+        kind,
+        name: short(name),
+        pattern: pattern.into(),
+        apply_to: ApplyTo::Queues,
+        priority: pattern.len() as i64,
+        settings: FieldTable(vec![("max-length".into(), FieldValue::I64(5))]),
+    })
 }
 
 pub fn queue(id: u64, vhost: u32, name: &str) -> Definition {

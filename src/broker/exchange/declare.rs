@@ -6,6 +6,7 @@ use super::{ExchangeId, ExchangeKind};
 use crate::broker::equivalence::{
     Subject, assert_same_argument, assert_same_attribute, integer, invalid_argument_type, value_term,
 };
+use crate::broker::policy::Applied;
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
@@ -132,10 +133,23 @@ impl Router {
             internal,
             arguments: arguments.clone(),
             alternate,
+            policies: Applied::default(),
             matcher,
             outgoing: Vec::new(),
             incoming: Vec::new(),
         })
+    }
+
+    /// Other policies apply to an exchange. Where its declaration names none, one of them may name an alternate exchange.
+    pub fn apply_policies(&mut self, id: ExchangeId, policies: Applied) {
+        let exchange = &mut self.exchanges[id.0 as usize];
+        if exchange.arguments.get(ALTERNATE_EXCHANGE.as_bytes()).is_none()
+            && exchange.alternate.as_ref() != policies.alternate_exchange()
+        {
+            exchange.alternate = policies.alternate_exchange().cloned();
+            self.generation += 1;
+        }
+        exchange.policies = policies;
     }
 
     /// Whether anything is bound to an exchange: what `if_unused` asks.

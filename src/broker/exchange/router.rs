@@ -6,6 +6,7 @@ use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
 use crate::broker::equivalence::Subject;
+use crate::broker::policy::Applied;
 use crate::protocol::{FieldTable, ShortString};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use slab::Slab;
@@ -54,6 +55,7 @@ pub struct Exchange {
     pub arguments: FieldTable,
     /// Gets what no binding here matches. Resolved by name at every route: it may come and go.
     pub alternate: Option<ShortString>,
+    pub policies: Applied,
     pub(super) matcher: Matcher,
     /// Bindings with this exchange as their source.
     pub(super) outgoing: Vec<BindingId>,
@@ -101,6 +103,7 @@ impl Router {
                 internal,
                 arguments,
                 alternate,
+                policies: Applied::default(),
                 matcher,
                 outgoing: Vec::new(),
                 incoming: Vec::new(),

@@ -39,6 +39,7 @@ pub use wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes};
 use super::exchange::QueueId;
 use super::flow::Ledger;
 use super::message::NEVER;
+use super::policy::Applied;
 use super::store::DurableQueueId;
 use super::{ConnectionId, QueueKey, VhostId};
 use crate::protocol::{FieldTable, ShortString};
@@ -60,6 +61,7 @@ pub struct Queue {
     pub properties: QueueProperties,
     /// What its arguments ask for, for when a policy changes what it does.
     pub arguments: QueueArguments,
+    pub policies: Applied,
     pub behaviour: Behaviour,
     /// What the log calls it; `None` for a queue that doesn't survive a restart.
     pub durable_id: Option<DurableQueueId>,
@@ -103,6 +105,7 @@ impl Queue {
             properties,
             behaviour: Behaviour::of(&arguments, &Wishes::default(), &Wishes::default()),
             arguments,
+            policies: Applied::default(),
             durable_id,
             backlog: Body::with_levels_to(top_level),
             ledger: Ledger::default(),
@@ -124,6 +127,13 @@ impl Queue {
     #[inline]
     pub fn id_in_log(&self, persistent: bool) -> Option<DurableQueueId> {
         self.durable_id.filter(|_| persistent || self.behaviour.kind == QueueKind::Quorum)
+    }
+
+    /// Other policies apply to it.
+    pub fn apply(&mut self, policies: Applied) {
+        let [policy, operator] = policies.wishes();
+        self.behaviour = Behaviour::of(&self.arguments, &policy, &operator);
+        self.policies = policies;
     }
 
     /// What to keep of it where it may be deleted meanwhile.
