@@ -9,11 +9,11 @@ mod hub;
 
 use hub::{Log, Loop, acknowledge, publishes};
 use leveret::access::{PasswordHash, Pattern, Tags};
-use leveret::broker::exchange::{Destination, QueueId, Router, Walks};
+use leveret::broker::exchange::{Declaration, Destination, ExchangeKind, QueueId, Router, Walks};
 use leveret::broker::store::LogPosition;
 use leveret::broker::{ConnectionId, Permissions, VhostAttributes};
 use leveret::protocol::frame::{FrameType, parse_frame, write_body_frame};
-use leveret::protocol::method::{basic, confirm, queue};
+use leveret::protocol::method::{basic, confirm, exchange, queue};
 use leveret::protocol::{BasicProperties, ContentHeader, FieldTable, FieldValue, Method, PropertiesRef, ShortString};
 use leveret::storage::{LogOptions, LogStore};
 use std::hint::black_box;
@@ -35,7 +35,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 22] = [
+const SCENARIOS: [(&str, Scenario); 26] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -45,7 +45,14 @@ const SCENARIOS: [(&str, Scenario); 22] = [
         route(rounds, "amq.topic", 1000, pattern, DISTINCT_KEYS, topic_key)
     }),
     ("routing: fanout, 10 bindings", |rounds| route(rounds, "amq.fanout", 10, |_| String::new(), 1, key)),
-    ("routing: headers, 100 bindings", route_by_headers),
+    ("routing: headers, 100 bindings", |rounds| route_by_headers(rounds, 100)),
+    ("routing: headers, 1000 bindings", |rounds| route_by_headers(rounds, 1000)),
+    ("routing: consistent hash, 10 queues", |rounds| {
+        route(rounds, "x-consistent-hash", 10, |_| "1".to_owned(), DISTINCT_KEYS, key)
+    }),
+    ("routing: modulus hash, 10 queues", |rounds| {
+        route(rounds, "x-modulus-hash", 10, |_| String::new(), DISTINCT_KEYS, key)
+    }),
     ("turn: automatic acknowledgement, 16 B", |rounds| automatic(Loop::new(), rounds, SMALL, &[])),
     ("turn: automatic acknowledgement, 1 KiB", |rounds| automatic(Loop::new(), rounds, 1024, &[])),
     ("turn: automatic acknowledgement, 64 KiB", |rounds| automatic(Loop::new(), rounds, 64 * 1024, &[])),
@@ -58,6 +65,9 @@ const SCENARIOS: [(&str, Scenario); 22] = [
     }),
     ("turn: topic, 4 queues, no key twice, 16 B", |rounds| {
         through(Loop::new(), rounds, "amq.topic", 4, by_second_word, DISTINCT_KEYS)
+    }),
+    ("turn: consistent hash, 4 queues, no key twice, 16 B", |rounds| {
+        through(Loop::new(), rounds, "x-consistent-hash", 4, |_| "1".to_owned(), DISTINCT_KEYS)
     }),
     ("turn: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(logged(), rounds)),
     // What others do with the same name, by a user with permissions on one virtual host of fifty.
@@ -181,7 +191,12 @@ fn route(
     routing_key: fn(usize) -> String,
 ) -> usize {
     let mut router = Router::default();
-    let exchange = router.exchange_named(exchange.as_bytes()).expect("a predeclared exchange");
+    let exchange = router.exchange_named(exchange.as_bytes()).unwrap_or_else(|| {
+        let kind = ExchangeKind::from_name(exchange.as_bytes()).expect("a type of exchange, or a predeclared one");
+        let arguments = &FieldTable::default();
+        let declaration = Declaration { kind, durable: false, auto_delete: false, internal: false, arguments };
+        router.add(ShortString::truncated(exchange.as_bytes()), &declaration, None)
+    });
     for number in 0..bindings {
         let id = QueueId(number as u32);
         router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), id, false);
@@ -202,11 +217,11 @@ fn route(
     })
 }
 
-fn route_by_headers(rounds: usize) -> usize {
+fn route_by_headers(rounds: usize, bindings: u32) -> usize {
     let numbered = |number: u32| FieldTable(vec![("number".into(), FieldValue::I32(number as i32))]);
     let mut router = Router::default();
     let id = router.exchange_named(b"amq.headers").expect("a predeclared exchange");
-    for number in 0..100 {
+    for number in 0..bindings {
         router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), QueueId(number), false);
         let bound = router.bind(id, Destination::Queue(QueueId(number)), b"", &numbered(number));
         bound.expect("numbers can be asked for");
@@ -290,6 +305,14 @@ fn through(
     binding: fn(usize) -> String,
     keys: usize,
 ) -> usize {
+    if exchange.starts_with("x-") {
+        let declare = exchange::Declare {
+            exchange: exchange.as_bytes(),
+            exchange_type: exchange.as_bytes(),
+            ..exchange::Declare::default()
+        };
+        turns.client(&[Method::ExchangeDeclare(declare)]);
+    }
     let consumers: Vec<ConnectionId> = (0..queues)
         .map(|number| {
             let (name, routing_key) = (format!("queue-{number}"), binding(number));

@@ -65,6 +65,8 @@ pub enum Scenario {
     Fanout(Load),
     /// A topic exchange with wildcard bindings: 4 producers to 4 queues with a consumer each
     Topic(Load),
+    /// An x-consistent-hash exchange with 10 queues of the same weight: 4 producers, and a consumer for each queue
+    ConsistentHash(Load),
     /// 64 producers into 1 queue with 1 consumer
     FanIn(Load),
     /// One-way latency at a steady rate, measured from when each message was due
@@ -137,7 +139,7 @@ pub struct Load {
     /// Every producer publishes to all queues in turn, and the consumers share all queues among them
     #[arg(long)]
     pub spread: bool,
-    /// Different routing keys per queue, in turn; for topic, fanout and headers exchanges
+    /// Different routing keys per queue, in turn; for exchanges that bind by no whole key
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub keys: u32,
     /// Further bindings of the exchange, that match none of the messages
@@ -197,6 +199,7 @@ pub enum ExchangeType {
     Fanout,
     Topic,
     Headers,
+    ConsistentHash,
 }
 
 impl Scenario {
@@ -222,6 +225,7 @@ impl ExchangeType {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
         }
     }
 }

@@ -204,7 +204,7 @@ class RabbitMq(Broker):
             RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=f"-kernel inet_dist_use_interface {{127,0,0,1}} {self.runtime}",
         )
         (self.folder / "rabbitmq.conf").write_text(self.configuration)
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
         return [self.launcher], env
 
 

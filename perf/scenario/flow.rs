@@ -57,6 +57,13 @@ impl Preset {
         Self { queues: 10, consumers: 10, exchange_type: ExchangeType::Fanout, ..Self::THROUGHPUT };
     pub const TOPIC: Self =
         Self { producers: 4, queues: 4, consumers: 4, exchange_type: ExchangeType::Topic, ..Self::THROUGHPUT };
+    pub const CONSISTENT_HASH: Self = Self {
+        producers: 4,
+        queues: 10,
+        consumers: 10,
+        exchange_type: ExchangeType::ConsistentHash,
+        ..Self::THROUGHPUT
+    };
     pub const FAN_IN: Self = Self { producers: 64, ..Self::THROUGHPUT };
 }
 
@@ -108,6 +115,14 @@ impl Flow {
         if load.bindings > 0 && flow.exchange_type == ExchangeType::Default {
             return Err(io::Error::other("--bindings needs an --exchange-type"));
         }
+        if flow.exchange_type == ExchangeType::ConsistentHash {
+            if load.bindings > 0 || load.check {
+                return Err(io::Error::other("which queue a hash leads to is not known: no --bindings and no --check"));
+            }
+            if flow.consumers > 0 && flow.consumed_queues() < flow.queues {
+                return Err(io::Error::other("a hash leads to every queue: each needs a consumer, or none"));
+            }
+        }
         Ok(flow)
     }
 
@@ -146,6 +161,9 @@ impl Flow {
     /// How many consumed queues a message of this producer reaches.
     fn copies(&self, producer: usize) -> u64 {
         let consumed_queues = self.consumed_queues();
+        if self.exchange_type == ExchangeType::ConsistentHash {
+            return u64::from(consumed_queues > 0);
+        }
         if self.copies_to_all() { consumed_queues as u64 } else { u64::from(producer % self.queues < consumed_queues) }
     }
 
@@ -158,6 +176,7 @@ impl Flow {
             name: unique_name(&self.number(index)),
             binding_key: match self.exchange_type {
                 ExchangeType::Topic => format!("*.{}.#", self.number(index)),
+                ExchangeType::ConsistentHash => "1".to_owned(),
                 _ => self.number(index),
             },
         };
@@ -189,6 +208,7 @@ impl Flow {
             ExchangeType::Default => (String::new(), declared.queue(queue).to_owned()),
             ExchangeType::Topic if self.load.keys > 1 => (unique_name("x"), format!("perf.{number}.{key:05}")),
             ExchangeType::Topic => (unique_name("x"), format!("perf.{number}.load")),
+            ExchangeType::ConsistentHash => (unique_name("x"), format!("{number}.{key:05}")),
             _ if self.load.keys > 1 => (unique_name("x"), format!("{key:05}")),
             _ => (unique_name("x"), number),
         };

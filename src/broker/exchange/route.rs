@@ -29,14 +29,7 @@ impl Router {
             Matcher::Direct(keys) => keys.get(routing_key),
             Matcher::Fanout(destinations) => Some(destinations),
             Matcher::Topic(_) => return self.route_topic(walks, exchange, routing_key, properties, out),
-            Matcher::ConsistentHash(ring) if !ring.needs_properties() => match ring.by_routing_key(routing_key) {
-                Some(Destination::Queue(queue)) => {
-                    out.push(queue);
-                    return true;
-                }
-                _ => None,
-            },
-            _ => None,
+            _ => return self.route_otherwise(walks, exchange, routing_key, properties, out),
         };
         match plain {
             Some(destinations) if destinations.exchanges().is_empty() && !destinations.queues().is_empty() => {
@@ -59,6 +52,24 @@ impl Router {
         out: &mut Vec<QueueId>,
     ) -> bool {
         self.route_graph(walks, exchange, routing_keys, properties, out)
+    }
+
+    fn route_otherwise<'p>(
+        &self,
+        walks: &mut Walks,
+        exchange: ExchangeId,
+        routing_key: &[u8],
+        properties: impl FnOnce() -> PropertiesRef<'p>,
+        out: &mut Vec<QueueId>,
+    ) -> bool {
+        if let Matcher::ConsistentHash(ring) = &self.exchanges[exchange.0 as usize].matcher
+            && !ring.needs_properties()
+            && let Some(Destination::Queue(queue)) = ring.by_routing_key(routing_key)
+        {
+            out.push(queue);
+            return true;
+        }
+        self.route_graph(walks, exchange, &[routing_key], properties, out)
     }
 
     fn route_topic<'p>(
