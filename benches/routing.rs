@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use leveret::broker::exchange::{Destination, ExchangeId, QueueId, Router, Walks};
+use leveret::broker::exchange::{Declaration, Destination, ExchangeId, ExchangeKind, QueueId, Router, Walks};
 use leveret::protocol::{BasicProperties, FieldTable, FieldValue, PropertiesRef, ShortString};
 use std::hint::black_box;
 
@@ -111,12 +111,63 @@ fn headers(c: &mut Criterion) {
     }
 }
 
+/// A hundred thousand bindings that each want ten of twenty headers, and a publish that has nineteen of them: all are
+/// close to it, and every second one has what it wants. Or a publish of 20,000 headers, and a binding for each.
+fn headers_hostile(c: &mut Criterion) {
+    let named = |number: u32| (ShortString::truncated(format!("h{number}").as_bytes()), FieldValue::I32(1));
+    let mut subsets = (0..1_u32 << 20).filter(|set| set.count_ones() == 10).step_by(37).cycle();
+    let mut subset = move |_: u32| {
+        let set = subsets.next().expect("a cycle has no end");
+        FieldTable((0..20).filter(|bit| set & (1 << bit) != 0).map(named).collect())
+    };
+    let mut router = Router::default();
+    let id = router.exchange_named(b"amq.headers").expect("a predeclared exchange");
+    router.queue_added(&ShortString::from("q"), QueueId(0), false);
+    let mut bind = |router: &mut Router, number: u32, arguments: &FieldTable| {
+        let bound = router.bind(id, Destination::Queue(QueueId(0)), number.to_string().as_bytes(), arguments);
+        bound.expect("the bench binds what can be bound");
+    };
+    (0..100_000).for_each(|number| bind(&mut router, number, &subset(number)));
+    let nineteen = with_headers(FieldTable((0..19).map(named).collect()));
+    (20..20_020).for_each(|number| bind(&mut router, number, &FieldTable(vec![named(number)])));
+    let many = with_headers(FieldTable((20..20_020).map(named).collect()));
+    for (name, properties) in [("close to all", nineteen), ("20,000 headers", many)] {
+        let (mut out, mut walks) = (Vec::new(), Walks::default());
+        c.benchmark_group("headers-hostile").bench_function(name, |b| {
+            b.iter(|| {
+                out.clear();
+                let read = || PropertiesRef::parse(black_box(&properties)).expect("they were just written");
+                router.route(&mut walks, id, b"", read, &mut out);
+                black_box(out.last().copied())
+            });
+        });
+    }
+}
+
+/// Everybody has a weight of a hundred.
+fn consistent_hash(c: &mut Criterion) {
+    let arguments = &no_arguments();
+    let kind = ExchangeKind::from_name(b"x-consistent-hash").expect("a type");
+    let declaration = Declaration { kind, durable: false, auto_delete: false, internal: false, arguments };
+    for bindings in [2, 10, 1_000, 100_000] {
+        let mut router = Router::default();
+        let id = router.add("x".into(), &declaration, None);
+        for number in 0..bindings {
+            let queue = QueueId(number);
+            router.queue_added(&ShortString::truncated(format!("queue-{number}").as_bytes()), queue, false);
+            router.bind(id, Destination::Queue(queue), b"100", arguments).expect("a weight");
+        }
+        let keys: Vec<_> = (0..DISTINCT_KEYS).map(|n| format!("key-{n}")).collect();
+        bench(c, "consistent-hash", bindings, router, id, &keys);
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_secs(1))
         .without_plots();
-    targets = direct, fanout, topic, headers
+    targets = direct, fanout, topic, headers, headers_hostile, consistent_hash
 }
 criterion_main!(benches);
