@@ -4,6 +4,7 @@ use super::confirms::Confirms;
 use super::exchange::QueueId;
 use super::keys::ChannelKey;
 use super::message::{Attributes, MessageRef};
+use super::overdue::Marks;
 use super::turns::Turns;
 use super::unacknowledged::{Delivered, Unacknowledged};
 use super::{ChannelId, ConnectionId, ConsumerId};
@@ -50,6 +51,8 @@ pub struct Channel {
     pub reply_consumer: Option<ReplyConsumer>,
     /// What an empty queue name in a method means.
     pub last_queue: Option<ShortString>,
+    /// How old deliveries are.
+    pub marks: Marks,
 }
 
 pub struct ReplyConsumer {
@@ -77,6 +80,7 @@ impl Channel {
             confirms_touched: false,
             reply_consumer: None,
             last_queue: None,
+            marks: Marks::default(),
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Consumer {
     /// Its place at the queue's gate.
     pub place_in_queue: usize,
     pub arguments: FieldTable,
+    /// `x-consumer-timeout`: how long its deliveries may be unacknowledged, instead of what its queue says.
+    pub timeout_ms: Option<u64>,
 }
 
 impl Consumer {

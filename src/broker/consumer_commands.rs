@@ -58,7 +58,7 @@ impl<S: Store> Broker<S> {
         let queue_id = self.queue_to_read(caller, request.queue)?;
         let channel = self.channel(id);
         let (channel_number, prefetch_count) = (channel.number, channel.consumer_prefetch_count);
-        let ConsumerArguments { priority, .. } = self.consumer_arguments(queue_id, &request.arguments)?;
+        let ConsumerArguments { priority, timeout_ms } = self.consumer_arguments(queue_id, &request.arguments)?;
         self.assert_consumes_on(queue_id, id)?;
         // A queue of type quorum is never in exclusive use, whatever is asked for.
         let exclusive = request.exclusive && !self.is_quorum(queue_id);
@@ -89,7 +89,11 @@ impl<S: Store> Broker<S> {
             pace: Pace::default(),
             place_in_queue: 0,
             arguments: request.arguments,
+            timeout_ms,
         };
+        if let Some(timeout_ms) = timeout_ms {
+            self.note_timeout(timeout_ms);
+        }
         let consumer_id =
             ConsumerId(u32::try_from(self.consumers.insert(consumer)).expect("fewer than 2^32 consumers"));
         let place = self.queue_mut(queue_id).gate.register(consumer_id, priority, exclusive);

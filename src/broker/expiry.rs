@@ -110,6 +110,9 @@ impl<S: Store> Broker<S> {
 
     /// Brings about what a queue's behaviour asks for: called when the queue, or its behaviour, is new.
     pub(super) fn apply_behaviour(&mut self, id: QueueId) {
+        if let Some(timeout_ms) = self.queue(id).behaviour.consumer_timeout_ms {
+            self.note_timeout(timeout_ms);
+        }
         self.schedule_expiry(id);
     }
 

@@ -73,6 +73,7 @@ mod lifecycle;
 pub mod memory;
 pub mod message;
 mod names;
+mod overdue;
 mod pace;
 pub mod page;
 mod paging;
@@ -115,6 +116,7 @@ pub use flow::QueueCounters;
 pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
+pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
@@ -134,6 +136,7 @@ use hashbrown::HashMap;
 use keys::{ChannelKey, ConnectionKey};
 use lifecycle::ConnectionState;
 use names::NameGenerator;
+use overdue::Sweep;
 use paging::Paging;
 use policy_commands::PolicyRounds;
 use queue::Queue;
@@ -156,6 +159,8 @@ pub struct Settings {
     pub unix_start_ms: u64,
     /// Most bytes of messages in one open transaction.
     pub transaction_max_bytes: usize,
+    /// How long deliveries may be unacknowledged, in milliseconds, where neither consumer nor queue says.
+    pub consumer_timeout_ms: Option<u64>,
     /// How much memory messages may take.
     pub message_memory: MessageMemory,
 }
@@ -223,6 +228,8 @@ pub struct Broker<S: Store> {
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
     expiry: ExpiryQueue,
+    /// The sweep over deliveries that wait for too long.
+    sweep: Sweep,
     paging: Paging,
     /// The caller's clock at the start of the turn, in milliseconds.
     now_ms: u64,
@@ -239,7 +246,8 @@ pub struct Broker<S: Store> {
 impl<S: Store> Broker<S> {
     /// A broker without anything, which is to be [founded](Self::found) or restored.
     pub fn new(settings: Settings, store: S, now_ms: u64) -> Self {
-        Self {
+        let consumer_timeout_ms = settings.consumer_timeout_ms;
+        let mut broker = Self {
             names: NameGenerator::new(settings.seed),
             vhosts: Vhosts::new(names::seed_of_routes(settings.seed)),
             users: Users::default(),
@@ -261,6 +269,7 @@ impl<S: Store> Broker<S> {
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
             expiry: ExpiryQueue::default(),
+            sweep: Sweep::default(),
             paging: Paging::default(),
             now_ms,
             queue_serial: 0,
@@ -269,7 +278,9 @@ impl<S: Store> Broker<S> {
             route_scratch: Vec::new(),
             histories: Histories::default(),
             books: Books::default(),
-        }
+        };
+        consumer_timeout_ms.into_iter().for_each(|timeout_ms| broker.note_timeout(timeout_ms));
+        broker
     }
 
     /// Starts a turn at `now_ms` on a clock that never goes back.
@@ -281,7 +292,9 @@ impl<S: Store> Broker<S> {
 
     /// When [`come_due`](Self::come_due) has something to do next; `None` while nothing waits for its time.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.next_expiry_ms().into_iter().chain(self.next_replenish_ms()).chain(self.dead_letters.next_due_ms()).min()
+        let letters = self.dead_letters.next_due_ms();
+        let due = [self.next_expiry_ms(), self.next_replenish_ms(), letters, self.next_sweep_ms()];
+        due.into_iter().flatten().min()
     }
 
     /// Does what the time has come for: messages and queues expire, consumers that waited for more credit go on.
@@ -289,6 +302,7 @@ impl<S: Store> Broker<S> {
         self.expire(effects);
         self.dead_letters.come_due(self.now_ms);
         self.replenish();
+        self.sweep();
     }
 
     /// Milliseconds from 1970 to the zero of the caller's clock.

@@ -94,6 +94,7 @@ pub(super) fn settings() -> Settings {
         unix_start_ms: 0,
         vhost_limits: VhostLimits::default(),
         transaction_max_bytes: usize::MAX,
+        consumer_timeout_ms: None,
         message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
     }
 }

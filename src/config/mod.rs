@@ -49,6 +49,8 @@ pub struct Config {
     pub auth_mechanisms: Vec<AuthMechanism>,
     /// How long the loop asks for something to do before it sleeps.
     pub busy_poll_us: u64,
+    /// How long a delivery may be unacknowledged, where its queue doesn't say; 0 for as long as it likes.
+    pub consumer_timeout_ms: u64,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -79,6 +81,7 @@ impl Default for Config {
             loopback_users: vec!["guest".to_owned()],
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::Amqplain],
             busy_poll_us: 0,
+            consumer_timeout_ms: 0,
             limits: Limits::default(),
         }
     }

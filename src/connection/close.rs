@@ -1,6 +1,6 @@
 //! How channels and connections end: exceptions of ours, closes of theirs.
 
-use super::channel::ChannelState;
+use super::channel::{Channel, ChannelState};
 use super::{Connection, Context, Phase};
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
@@ -81,6 +81,20 @@ impl Connection {
         let Some(channel) = self.find_channel(channel_number) else { return };
         channel.ignore_from_now(ChannelState::Closing);
         context.broker.close_channel(channel.caller.channel);
+    }
+
+    /// A delivery on one of its channels waited too long for its acknowledgement.
+    pub fn delivery_timed_out<S: Store>(&mut self, channel_number: u16, timeout_ms: u64, context: &mut Context<'_, S>) {
+        let is_open = |channel: &mut Channel| channel.state == ChannelState::Open;
+        if !self.find_channel(channel_number).is_some_and(is_open) {
+            return;
+        }
+        let explanation = format!(
+            "delivery acknowledgement on channel {channel_number} timed out. Timeout value used: {timeout_ms} ms. This \
+             timeout value can be configured, see consumers doc guide to learn more"
+        );
+        let error = AmqpError::channel(ReplyCode::PreconditionFailed, explanation);
+        self.raise_on_channel(channel_number, &error, (0, 0), context);
     }
 
     /// The client said `channel.close`. It may have sent more on the channel before it can hear the answer, and that is

@@ -5,6 +5,7 @@
 mod connections;
 mod evictions;
 mod low_memory;
+mod overdue;
 mod visitors;
 
 use super::direct::{Direct, DirectEffects};
@@ -179,6 +180,7 @@ impl<S: Store> Hub<S> {
         self.ground.broker.set_now(now_ms);
         self.ground.broker.come_due(&mut self.ground.outboxes);
         self.go_on_evicting();
+        self.close_overdue();
         self.more_verdicts = (0..VERDICTS_PER_TURN).all(|_| self.take_verdict());
         let mut over = Vec::new();
         let mut expired = std::mem::take(&mut self.expired_timers);

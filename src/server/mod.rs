@@ -258,6 +258,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 consumers_max: limits.consumers_max,
             },
             transaction_max_bytes: limits.transaction_max_bytes,
+            consumer_timeout_ms: Some(config.consumer_timeout_ms).filter(|timeout_ms| *timeout_ms > 0),
             message_memory: message_memory(config),
         },
         outbox_high_water_bytes: limits.outbox_high_water_bytes,

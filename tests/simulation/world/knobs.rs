@@ -100,6 +100,7 @@ pub fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             unix_start_ms: 0,
             vhost_limits: VhostLimits::default(),
             transaction_max_bytes: 1 << 30,
+            consumer_timeout_ms: None,
             message_memory: knobs.message_memory,
         },
         outbox_high_water_bytes: knobs.outbox_high_water_bytes,
