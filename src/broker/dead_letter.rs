@@ -32,7 +32,7 @@ use super::flow::{Kept, tell_removed};
 use super::message::{Content, Death, DeathWriter, MessageRef, NEVER};
 use super::publish::{Publication, Target};
 use super::queue::{DeadLetterStrategy, DeadLettering, Taken};
-use super::store::Store;
+use super::store::{Returns, Store};
 use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
@@ -98,6 +98,8 @@ struct DeadLetter {
     source: Rc<Source>,
     taken: Taken,
     reason: Reason,
+    /// It was in the queue: the log is told that it left.
+    was_there: bool,
 }
 
 impl DeadLetter {
@@ -226,6 +228,17 @@ impl<S: Store> Broker<S> {
 
     /// A message that was counted out of a queue with a dead-letter exchange is to be published there.
     pub(super) fn dead_letter(&mut self, id: QueueId, taken: Taken, reason: Reason) {
+        self.send_letter(id, taken, reason, true);
+    }
+
+    /// A message that a queue with a dead-letter exchange refused is to be published there.
+    pub(super) fn dead_letter_refused(&mut self, id: QueueId, message: MessageRef) {
+        let (redelivered, returns) = (false, Returns::default());
+        let taken = Taken { message, expires_at_ms: NEVER, sequence: 0, redelivered, returns, level: 0 };
+        self.send_letter(id, taken, Reason::MaxLength, false);
+    }
+
+    fn send_letter(&mut self, id: QueueId, taken: Taken, reason: Reason, was_there: bool) {
         let queue = &self.queues[id.0 as usize];
         let Some(to) = &queue.behaviour.dead_letters else { return };
         let source = match self.dead_letters.waiting.back() {
@@ -240,7 +253,7 @@ impl<S: Store> Broker<S> {
             }),
         };
         self.queues[id.0 as usize].dead_letters += 1;
-        self.dead_letters.waiting.push_back(DeadLetter { source, taken, reason });
+        self.dead_letters.waiting.push_back(DeadLetter { source, taken, reason, was_there });
     }
 
     /// Whether a queue must make no dead letters now. If so, it will be let go on.
@@ -276,6 +289,7 @@ impl<S: Store> Broker<S> {
             self.queue_mut(id).held_up = false;
             self.touch(id);
             self.schedule_expiry(id);
+            self.overflow_goes_on(id);
         }
     }
 
@@ -413,7 +427,7 @@ impl<S: Store> Broker<S> {
     fn address_letter(&mut self, letter: &DeadLetter, desk: &mut Desk, effects: &mut impl Effects) -> usize {
         let Desk { writer, address, frames, extra_keys, queues, is_reply } = desk;
         *is_reply = false;
-        let DeadLetter { source, taken, reason } = letter;
+        let DeadLetter { source, taken, reason, .. } = letter;
         let VhostKey { id: vhost, .. } = source.vhost;
         if !self.has_vhost(vhost) || self.vhost_key(vhost) != source.vhost {
             return 0;
@@ -466,7 +480,9 @@ impl<S: Store> Broker<S> {
         if queue.held_up && queue.dead_letters == LONG / 2 {
             dead_letters.held_up.push_back(queue.key(id));
         }
-        tell_removed(store, queue, &letter.taken);
+        if letter.was_there {
+            tell_removed(store, queue, &letter.taken);
+        }
     }
 }
 

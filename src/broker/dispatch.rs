@@ -281,6 +281,9 @@ impl<S: Store> Broker<S> {
     /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
         self.moves_left = MOVES_PER_PUMP;
+        if !self.overflowing.is_empty() {
+            self.drop_some_overflows();
+        }
         if self.dead_letters.go_on() {
             self.publish_dead_letters(effects);
         }
@@ -312,6 +315,7 @@ impl<S: Store> Broker<S> {
         !self.touched_queues.is_empty()
             || !self.touched_channels.is_empty()
             || !self.drained_connections.is_empty()
+            || !self.overflowing.is_empty()
             || self.dead_letters.go_on()
             || self.is_applying_policies()
     }

@@ -113,6 +113,7 @@ impl<S: Store> Broker<S> {
         if let Some(timeout_ms) = self.queue(id).behaviour.consumer_timeout_ms {
             self.note_timeout(timeout_ms);
         }
+        self.apply_limits(id);
         self.schedule_expiry(id);
     }
 

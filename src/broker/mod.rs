@@ -131,7 +131,7 @@ use consumer::Consumer;
 use dead_letter::DeadLetters;
 use exchange::QueueId;
 use expiry::ExpiryQueue;
-use flow::Books;
+use flow::{Books, Overflowing};
 use hashbrown::HashMap;
 use keys::{ChannelKey, ConnectionKey};
 use lifecycle::ConnectionState;
@@ -216,6 +216,8 @@ pub struct Broker<S: Store> {
     reply_channels: HashMap<Box<str>, ChannelId>,
     /// Queues that may be able to deliver.
     touched_queues: VecDeque<QueueKey>,
+    /// Queues that have more than they may have.
+    overflowing: Overflowing,
     /// Channels with credit for consumers that wait for their turns.
     touched_channels: VecDeque<ChannelKey>,
     /// Connections whose outbox takes deliveries again, with consumers that are still to go back to their lines.
@@ -261,6 +263,7 @@ impl<S: Store> Broker<S> {
             connections: Vec::new(),
             reply_channels: HashMap::new(),
             touched_queues: VecDeque::new(),
+            overflowing: Overflowing::default(),
             touched_channels: VecDeque::new(),
             drained_connections: VecDeque::new(),
             moves_left: dispatch::MOVES_PER_PUMP,

@@ -101,6 +101,8 @@ pub struct PageSummary {
     pub first_expires_at_ms: u64,
     /// Some message has a body that is not part of its image.
     pub has_shared_bodies: bool,
+    /// Bytes of all bodies.
+    pub body_bytes: u64,
 }
 
 /// A page and what is known of it.
@@ -175,6 +177,7 @@ impl PageBuilder {
                 debug_assert!(sequence > summary.last_sequence);
                 summary.count += 1;
                 summary.has_shared_bodies |= has_shared_body;
+                summary.body_bytes += body.len() as u64;
                 std::mem::replace(&mut summary.last_sequence, sequence)
             }
             None => {
@@ -184,6 +187,7 @@ impl PageBuilder {
                     last_sequence: sequence,
                     first_expires_at_ms: expires_at_ms,
                     has_shared_bodies: has_shared_body,
+                    body_bytes: body.len() as u64,
                 });
                 0
             }
@@ -365,6 +369,8 @@ mod tests {
             prop_assert_eq!(page.summary.first_sequence, samples[0].gap);
             prop_assert_eq!(page.summary.last_sequence, sequence);
             prop_assert_eq!(page.summary.first_expires_at_ms, samples[0].expires_at_ms);
+            let body_bytes: usize = samples.iter().map(|sample| sample.body.len()).sum();
+            prop_assert_eq!(page.summary.body_bytes, body_bytes as u64);
             let unpacked: Vec<_> = page.unpack().collect();
             prop_assert_eq!(unpacked.len(), samples.len());
             let mut sequence = 0;

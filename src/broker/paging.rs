@@ -242,10 +242,16 @@ impl<S: Store> Broker<S> {
     /// The head may be in memory again, or another one.
     pub(super) fn head_came_back(&mut self, id: QueueId, was_paged: bool) {
         self.count_paged(id, was_paged);
+        self.overflow_goes_on(id);
         let queue = self.queue(id);
         if queue.gate.line.front().is_some() && !queue.backlog.is_empty() && !queue.backlog.head_is_away() {
             self.touch(id);
         }
+    }
+
+    /// Somebody waits for the head of a queue: it stays when it is here.
+    pub(super) fn spare_head(&mut self, id: QueueId) {
+        self.queue_mut(id).spared_sweeps = SPARED_SWEEPS;
     }
 
     /// Whether a queue's next message has to be waited for. It is on its way then.
@@ -256,7 +262,7 @@ impl<S: Store> Broker<S> {
     /// Whether a queue's next message has to be waited for, after asking for it.
     pub(super) fn brings_head_back(&mut self, id: QueueId) -> bool {
         if self.queue(id).backlog.head_is_away() {
-            self.queue_mut(id).spared_sweeps = SPARED_SWEEPS;
+            self.spare_head(id);
         }
         while self.queue(id).backlog.head_is_away() {
             self.bring_head_back(id);

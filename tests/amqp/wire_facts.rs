@@ -39,6 +39,7 @@ transcripts! {
     quorum_arguments
     queue_equivalence
     quorum
+    limits
     not_supported_yet
     priorities
     single_active_consumer

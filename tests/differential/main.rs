@@ -31,6 +31,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("../amqp/transcripts/queue_arguments.txt"),
     include_str!("../amqp/transcripts/quorum_arguments.txt"),
     include_str!("../amqp/transcripts/queue_equivalence.txt"),
+    include_str!("../amqp/transcripts/limits.txt"),
     include_str!("../amqp/transcripts/not_supported_yet.txt"),
     include_str!("../amqp/transcripts/consumers.txt"),
     include_str!("../amqp/transcripts/acknowledgement.txt"),

@@ -113,9 +113,13 @@ impl<S: Store> Broker<S> {
         }
         self.books.release(queue, 1);
         queue.backlog.put_back(taken);
+        let is_plain = queue.behaviour.is_plain();
         self.books.ready += 1;
         self.touch(id);
         self.schedule_expiry(id);
+        if !is_plain {
+            self.drop_overflow(id);
+        }
     }
 
     /// Messages of an earlier run will be loaded into a level of a queue that was just restored.
@@ -143,8 +147,8 @@ impl<S: Store> Broker<S> {
         let Some(id) = self.queue_of(key) else { return };
         let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
-        let is_wanted = queue.gate.line.front().is_some();
         let lost = queue.backlog.load(level, page, complete_below, keep_here, &mut self.store);
+        let is_wanted = queue.gate.line.front().is_some() || queue.overflows();
         self.lose(id, lost);
         self.count_paged(id, was_paged);
         if is_wanted {

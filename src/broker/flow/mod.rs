@@ -20,11 +20,15 @@
 //! | `returned` | what comes back to a queue of type quorum, and is counted |
 //! | `leave` | what is given to clients, and every way out for good |
 //! | `special` | what queues do that are not plain, before and after a message enters |
+//! | `overflow` | what queues have more than they may have, and how it goes |
 //! | `ledger` | the counts of a queue and of all of them, and how they add up |
 
 mod enter;
 mod leave;
 mod ledger;
+#[cfg(test)]
+mod limit_tests;
+mod overflow;
 mod returned;
 mod special;
 #[cfg(test)]
@@ -34,3 +38,4 @@ pub(super) use enter::Kept;
 pub(super) use leave::{Departure, Given, tell_removed};
 pub(super) use ledger::Books;
 pub use ledger::{Ledger, QueueCounters};
+pub(super) use overflow::Overflowing;

@@ -37,5 +37,6 @@ impl<S: Store> Broker<S> {
         self.books.ready += 1;
         self.touch(id);
         self.schedule_expiry(id);
+        self.drop_overflow(id);
     }
 }

@@ -5,8 +5,7 @@ use crate::broker::Broker;
 use crate::broker::dispatch::HandOver;
 use crate::broker::effects::Effects;
 use crate::broker::exchange::QueueId;
-use crate::broker::flow::Departure;
-use crate::broker::message::Content;
+use crate::broker::message::{Content, MessageRef};
 use crate::broker::publish::Publication;
 use crate::broker::queue::Overflow;
 use crate::broker::store::Store;
@@ -22,9 +21,9 @@ impl<S: Store> Broker<S> {
         kept: &mut Kept,
         effects: &mut impl Effects,
     ) {
-        if self.refuses(id, &publication.content) {
-            self.queue_mut(id).ledger.refused();
-            kept.refused = true;
+        let content = &publication.content;
+        if self.refuses(id, content) {
+            self.refuse(id, publication, kept);
             return;
         }
         let queue = &mut self.queues[id.0 as usize];
@@ -32,32 +31,44 @@ impl<S: Store> Broker<S> {
         let handed_over = match queue.backlog.is_empty() {
             true => {
                 queue.backlog.lead(queue.backlog.level_of(publication.attributes.priority));
-                self.hand_over(id, &publication.content, effects)
+                self.hand_over(id, content, effects)
             }
             false => HandOver::NobodyReady,
         };
-        if let HandOver::Done = handed_over {
-            return;
-        }
+        let waits = match handed_over {
+            HandOver::Done => return,
+            HandOver::MustBeKept(_) => false,
+            HandOver::NobodyReady => true,
+        };
         self.enter_waiting::<true>(id, publication, is_only_queue, handed_over, kept, effects);
-        self.drop_overflow(id);
+        if waits && let Some(limits) = self.queue(id).behaviour.limits {
+            if limits.bytes.is_some() {
+                let body = &mut self.queue_mut(id).backlog;
+                body.add_body_bytes(body.level_of(publication.attributes.priority), content.body_size() as u64);
+            }
+            self.drop_overflow(id);
+        }
     }
 
-    /// The queue would have more than it may have, and takes no more then.
-    fn refuses(&self, id: QueueId, _content: &Content<'_>) -> bool {
+    /// The queue would have more than it may have, and takes no more then: not even what a consumer waits for.
+    fn refuses(&self, id: QueueId, content: &Content<'_>) -> bool {
         let queue = &self.queues[id.0 as usize];
         let Some(limits) = queue.behaviour.limits else { return false };
         limits.overflow != Overflow::DropHead
-            && limits.length.is_some_and(|length| queue.backlog.len() as u64 + 1 > length)
+            && (limits.length.is_some_and(|length| queue.backlog.len() as u64 >= length)
+                || limits.bytes.is_some_and(|bytes| queue.backlog.body_bytes() + content.body_size() as u64 > bytes))
     }
 
-    /// Drops from the head what a queue has more than it may have.
-    fn drop_overflow(&mut self, id: QueueId) {
-        let Some(length) = self.queue(id).behaviour.limits.and_then(|limits| limits.length) else { return };
-        while self.queue(id).backlog.len() as u64 > length
-            && let Some(taken) = self.queue_mut(id).backlog.pop()
-        {
-            self.dropped(id, taken, Departure::Overflowed);
+    /// A message that was routed here is not taken.
+    fn refuse(&mut self, id: QueueId, publication: &Publication<'_>, kept: &mut Kept) {
+        let queue = &mut self.queues[id.0 as usize];
+        queue.ledger.refused();
+        kept.refused = true;
+        let dead_letters = queue.behaviour.dead_letters.is_some();
+        if dead_letters && queue.behaviour.limits.is_some_and(|limits| limits.overflow == Overflow::RejectPublishDlx) {
+            let Publication { content, attributes, .. } = publication;
+            let message = kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
+            self.dead_letter_refused(id, message);
         }
     }
 }

@@ -209,6 +209,11 @@ impl MessageRef {
         Attributes { persistent, priority, expiration_ms: None }
     }
 
+    /// Bytes of its body.
+    pub fn body_bytes(&self) -> u64 {
+        self.content().body_size() as u64
+    }
+
     /// What this message holds, in bytes, however many queues share it.
     pub fn memory_bytes(&self) -> usize {
         self.image_bytes() + self.header().shared_body.as_ref().map_or(0, |body| body.len())

@@ -69,6 +69,10 @@ pub struct Backlog {
     counted: BTreeMap<u64, Returns>,
     /// Which of its queue's levels it is: 0 in a queue with one.
     level: u8,
+    /// Bytes of the bodies of all messages but unloaded ones, while somebody asks for them.
+    body_bytes: Option<u64>,
+    /// Some came back, or body bytes are counted: more is to be done for a message that is taken.
+    takes_with_care: bool,
 }
 
 impl Backlog {
@@ -153,9 +157,14 @@ impl Backlog {
     /// Takes the message at the head; `None` when there is none, or when it [is not in memory](Self::head_is_away).
     #[inline]
     pub fn pop(&mut self) -> Option<Taken> {
-        if !self.returned.is_empty() {
-            return self.pop_returned();
+        if self.takes_with_care {
+            return self.pop_with_care();
         }
+        self.pop_from_ring()
+    }
+
+    #[inline]
+    fn pop_from_ring(&mut self) -> Option<Taken> {
         let Waiting { message, sequence, expires_at_ms } = self.head.pop()?;
         self.ring_length -= 1;
         let (redelivered, returns, level) = (false, Returns::default(), self.level);
@@ -164,6 +173,15 @@ impl Backlog {
     }
 
     #[cold]
+    fn pop_with_care(&mut self) -> Option<Taken> {
+        let taken = if self.returned.is_empty() { self.pop_from_ring() } else { self.pop_returned() }?;
+        if let Some(bytes) = &mut self.body_bytes {
+            *bytes -= taken.message.body_bytes();
+        }
+        self.note_care();
+        Some(taken)
+    }
+
     fn pop_returned(&mut self) -> Option<Taken> {
         Some(Taken { redelivered: true, ..self.returned.pop_first()?.1 })
     }
@@ -180,8 +198,20 @@ impl Backlog {
         }
     }
 
+    fn note_returned(&mut self, taken: &Taken) {
+        self.takes_with_care = true;
+        if self.body_bytes.is_some() {
+            self.add_body_bytes(taken.message.body_bytes());
+        }
+    }
+
+    fn note_care(&mut self) {
+        self.takes_with_care = !self.returned.is_empty() || self.body_bytes.is_some();
+    }
+
     /// Returns a taken message to its place.
     pub fn put_back(&mut self, taken: Taken) {
+        self.note_returned(&taken);
         let previous = self.returned.insert(taken.sequence, taken);
         debug_assert!(previous.is_none(), "a sequence is in one place at a time");
     }
@@ -189,6 +219,7 @@ impl Backlog {
     /// Returns a taken message to the front, behind those that came back before it. A backlog does this with all that come
     /// back, or with none.
     pub fn put_back_behind(&mut self, taken: Taken) {
+        self.note_returned(&taken);
         self.returned.insert(self.put_back_behind, taken);
         self.put_back_behind += 1;
     }
@@ -240,7 +271,9 @@ impl Backlog {
             paged.discard(store);
         }
         let Self { next_sequence, redelivered_below, level, .. } = *self;
-        *self = Self { next_sequence, redelivered_below, level, ..Self::default() };
+        let body_bytes = self.body_bytes.map(|_| 0);
+        *self = Self { next_sequence, redelivered_below, level, body_bytes, ..Self::default() };
+        self.note_care();
     }
 
     /// Gives back the room that an empty one keeps for messages to come, but for a few.
@@ -253,6 +286,39 @@ impl Backlog {
     #[cfg(test)]
     pub fn room_for_messages(&self) -> usize {
         self.head.room_for_messages()
+    }
+}
+
+/// How many bytes the bodies have. Nobody pays for it but those queues in which it is counted.
+impl Backlog {
+    /// Begins to count, or gives it up. What is there is looked through once: pages and packed messages know their sums.
+    pub fn count_body_bytes(&mut self, count: bool) {
+        if count == self.body_bytes.is_some() {
+            return;
+        }
+        self.body_bytes = count.then(|| self.body_bytes_there());
+        self.note_care();
+    }
+
+    fn body_bytes_there(&self) -> u64 {
+        let returned: u64 = self.returned.values().map(|waiting| waiting.message.body_bytes()).sum();
+        returned + self.head.body_bytes() + self.paged.as_ref().map_or(0, |paged| paged.body_bytes())
+    }
+
+    pub fn counts_body_bytes(&self) -> bool {
+        self.body_bytes.is_some()
+    }
+
+    /// What was counted; 0 while nothing is. Messages of the log count from when they are [loaded](Self::load).
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes.unwrap_or(0)
+    }
+
+    /// A message with a body of so many bytes was [pushed](Self::push).
+    pub fn add_body_bytes(&mut self, bytes: u64) {
+        if let Some(sum) = &mut self.body_bytes {
+            *sum += bytes;
+        }
     }
 }
 
@@ -367,6 +433,9 @@ impl Backlog {
     /// in memory. Says how many messages turned out to be lost.
     pub fn load(&mut self, page: Page, complete_below: u64, keep_here: bool, store: &mut impl Pages) -> usize {
         let Some(paged) = &mut self.paged else { return 0 };
+        if let Some(bytes) = &mut self.body_bytes {
+            *bytes += page.summary.body_bytes;
+        }
         let lost = paged.load(page, complete_below, keep_here, store);
         self.lose(lost)
     }
@@ -426,6 +495,7 @@ mod tests {
         /// The store brings the next page.
         Arrive,
         Clear,
+        CountBodyBytes(bool),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -439,6 +509,7 @@ mod tests {
             5 => (1..5_usize).prop_map(Step::Refill),
             10 => Just(Step::Arrive),
             1 => Just(Step::Clear),
+            3 => any::<bool>().prop_map(Step::CountBodyBytes),
         ];
         prop::collection::vec(step, 0..300)
     }
@@ -466,11 +537,14 @@ mod tests {
             let mut model = BTreeSet::new();
             let mut taken: Vec<Taken> = Vec::new();
             let mut ever_taken = BTreeSet::new();
+            let mut large = BTreeSet::new();
             for step in steps {
                 match step {
                     Step::Push => {
                         let sequence = backlog.next_sequence();
                         backlog.push(message(sequence, &body), NEVER);
+                        backlog.add_body_bytes(LARGE_BODY_BYTES as u64);
+                        large.insert(sequence);
                         model.insert(sequence);
                     }
                     Step::PushSmall => {
@@ -511,6 +585,11 @@ mod tests {
                         model.clear();
                         prop_assert_eq!(store.page_count(), 0);
                     }
+                    Step::CountBodyBytes(count) => backlog.count_body_bytes(count),
+                }
+                if backlog.body_bytes.is_some() {
+                    let bytes = model.intersection(&large).count() * LARGE_BODY_BYTES;
+                    prop_assert_eq!(backlog.body_bytes(), bytes as u64);
                 }
                 prop_assert_eq!(backlog.len(), model.len());
                 prop_assert_eq!(backlog.is_empty(), model.is_empty());
@@ -549,10 +628,12 @@ mod tests {
             let expected: Vec<u64> = stretches.iter().cloned().flatten().chain(next..next + published).collect();
             let mut store = MemoryStore::default();
             let mut backlog = Backlog::default();
+            backlog.count_body_bytes(true);
             let count: u64 = stretches.iter().map(|stretch| stretch.end - stretch.start).sum();
             backlog.expect(count as usize, next, delivered_below);
             for sequence in next..next + published {
                 backlog.push(message(sequence, &body), NEVER);
+                backlog.add_body_bytes(body.len() as u64);
             }
             let mut popped = Vec::new();
             let mut picks = order.into_iter();
@@ -583,6 +664,7 @@ mod tests {
             }
             prop_assert_eq!(popped, expected);
             prop_assert!(!backlog.is_paged());
+            prop_assert_eq!(backlog.body_bytes(), 0);
         }
     }
 

@@ -205,7 +205,9 @@ impl Body {
         self.behind += 1;
         let others = self.others.get_or_insert_default();
         others.mark(level, true);
-        others.level(level)
+        let backlog = others.level(level);
+        backlog.count_body_bytes(self.front.counts_body_bytes());
+        backlog
     }
 
     /// Makes a level the front: one above the front, or any one when all are empty.
@@ -218,6 +220,7 @@ impl Body {
         let others = self.others.get_or_insert_default();
         let next = others.place(level).take();
         let mut next = next.unwrap_or_else(|| Box::new(Backlog::of_level(level)));
+        next.count_body_bytes(self.front.counts_body_bytes());
         std::mem::swap(&mut self.front, &mut *next);
         let (has_messages, gained, lost) = (!next.is_empty(), next.len(), self.front.len());
         if !has_messages {
@@ -299,6 +302,29 @@ impl Body {
     }
 }
 
+/// How many bytes the bodies of messages have, in queues that have a limit for it.
+impl Body {
+    /// Begins to count, or gives it up. Levels that are used later do as the front does.
+    pub fn count_body_bytes(&mut self, count: bool) {
+        self.levels_mut().for_each(|level| level.count_body_bytes(count));
+    }
+
+    /// What was counted; 0 while nothing is. It walks over the levels that were used.
+    pub fn body_bytes(&self) -> u64 {
+        self.levels().map(Backlog::body_bytes).sum()
+    }
+
+    /// A message with a body of so many bytes was [pushed](Backlog::push) to a level.
+    pub fn add_body_bytes(&mut self, level: u8, bytes: u64) {
+        if level == self.front.level() {
+            return self.front.add_body_bytes(bytes);
+        }
+        if let Some(others) = &mut self.others {
+            others.level(level).add_body_bytes(bytes);
+        }
+    }
+}
+
 /// From the log.
 impl Body {
     /// So many messages of an earlier run will be [loaded](Self::load) into a level, of which nothing was known. Its
@@ -311,7 +337,9 @@ impl Body {
             return self.front.expect(messages, next_sequence, delivered_below);
         }
         let others = self.others.get_or_insert_default();
-        others.level(level).expect(messages, next_sequence, delivered_below);
+        let backlog = others.level(level);
+        backlog.count_body_bytes(self.front.counts_body_bytes());
+        backlog.expect(messages, next_sequence, delivered_below);
         others.mark(level, messages > 0);
         self.behind += messages;
     }

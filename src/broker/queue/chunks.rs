@@ -87,6 +87,14 @@ impl Chunk {
         }
     }
 
+    /// Bytes of the bodies of its messages. It walks over those that are messages as such.
+    fn body_bytes(&self) -> u64 {
+        match self {
+            Self::Loose(loose) => loose.waiting.iter().map(|waiting| waiting.message.body_bytes()).sum(),
+            Self::Packed(packed) => packed.body_bytes(),
+        }
+    }
+
     /// Sequence and expiry of its first message.
     fn first(&self) -> Option<(u64, u64)> {
         match self {
@@ -253,6 +261,11 @@ impl Chunks {
     /// What the messages of all chunks took when they came, in bytes. It walks over the chunks.
     pub fn bytes(&self) -> usize {
         self.chunks.iter().map(Chunk::memory_bytes).sum()
+    }
+
+    /// Bytes of the bodies of all messages. It walks over those that are messages as such.
+    pub fn body_bytes(&self) -> u64 {
+        self.chunks.iter().map(Chunk::body_bytes).sum()
     }
 
     fn drop_empty(&mut self) {

@@ -72,6 +72,8 @@ pub struct Queue {
     pub gate: Gate,
     /// In the broker's list of queues that may be able to deliver.
     pub touched: bool,
+    /// In the broker's list of queues that have more than they may have.
+    pub overflowing: bool,
     /// In the broker's list of queues that may have messages to move out of memory.
     pub grown: bool,
     /// It is in the list of those that want pages for which there is no memory.
@@ -111,6 +113,7 @@ impl Queue {
             ledger: Ledger::default(),
             gate: Gate::new(single_active),
             touched: false,
+            overflowing: false,
             grown: false,
             starved: false,
             spared_sweeps: 0,

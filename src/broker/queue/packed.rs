@@ -106,6 +106,16 @@ impl Packed {
         Some(Waiting { message, sequence: entry.sequence, expires_at_ms: entry.expires_at_ms })
     }
 
+    /// Bytes of the bodies of those that were not read. It reads on when some were.
+    pub fn body_bytes(&self) -> u64 {
+        if self.read == 0 {
+            return self.page.summary().map_or(0, |summary| summary.body_bytes);
+        }
+        let mut reader = self.reader.clone();
+        let rest = std::iter::from_fn(|| reader.next(self.page.bytes()).map(|entry| entry.body.len() as u64));
+        rest.sum()
+    }
+
     /// The next one, as it lies there.
     pub fn first(&self) -> Option<Entry<'_>> {
         self.reader.clone().next(self.page.bytes())

@@ -214,6 +214,11 @@ impl Paged {
         unloaded + self.pages.iter().map(|page| page.summary.count).sum::<usize>()
     }
 
+    /// Bytes of the bodies of all messages that are here, or kept by the store. It walks over all pages.
+    pub fn body_bytes(&self) -> u64 {
+        self.pages.iter().map(|page| page.summary.body_bytes).sum::<u64>() + self.tail.body_bytes()
+    }
+
     /// Gives up all pages.
     pub fn discard(self, store: &mut impl Pages) {
         for page in self.pages {
