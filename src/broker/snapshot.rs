@@ -7,6 +7,7 @@
 use super::channel::ChannelMode;
 use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
 use super::flow::QueueCounters;
+pub use super::queue::QueueKind;
 use super::queue::{Gate, Queue, Waiting};
 use super::store::Store;
 use super::vhost::{Vhost, Vhosts};
@@ -97,6 +98,7 @@ pub struct QueueFigures {
 pub struct QueueSnapshot {
     pub vhost: Arc<str>,
     pub name: ShortString,
+    pub kind: QueueKind,
     pub durable: bool,
     pub auto_delete: bool,
     /// The connection that alone may use it, and with which it goes.
@@ -314,6 +316,7 @@ impl<S: Store> Broker<S> {
         QueueSnapshot {
             vhost: Arc::clone(&self.vhosts[properties.vhost].name),
             name: properties.name.clone(),
+            kind: queue.behaviour.kind,
             durable: properties.durable,
             auto_delete: properties.auto_delete,
             exclusive_owner: properties.exclusive_owner,

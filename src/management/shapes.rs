@@ -10,7 +10,9 @@ use super::figures::{LENGTHS, QueueSums, connection_figures, overview_figures, p
 use super::json;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
 use super::rates::ConnectionKey;
-use crate::broker::snapshot::{BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot};
+use crate::broker::snapshot::{
+    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueKind, QueueSnapshot,
+};
 use crate::protocol::FieldValue;
 use serde_json::{Value, json};
 
@@ -22,7 +24,7 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     let mut shape = json!({
         "name": json::text(&queue.name),
         "vhost": &*queue.vhost,
-        "type": "classic",
+        "type": queue.kind.name(),
         "durable": queue.durable,
         "auto_delete": queue.auto_delete,
         "exclusive": queue.exclusive_owner.is_some(),
@@ -41,6 +43,12 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     });
     put(&mut shape, lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
     put(&mut shape["message_stats"], stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
+    if queue.kind == QueueKind::Quorum {
+        // Who has a copy, who of them is there, and who leads them: this node.
+        shape["leader"] = json!(app.settings.node);
+        shape["members"] = json!([app.settings.node]);
+        shape["online"] = json!([app.settings.node]);
+    }
     if let Some(owner) = holder {
         shape["owner_pid_details"] = connection_details(owner);
     }

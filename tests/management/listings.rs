@@ -58,6 +58,31 @@ fn a_queue_shows_what_it_was_declared_with_and_holds() {
 }
 
 #[test]
+fn a_quorum_queue_says_what_it_is_and_who_has_it() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", r#"{"durable":true,"arguments":{"x-queue-type":"quorum"}}"#);
+    let queue = server.get("/api/queues/%2F/q").json();
+    let node = "leveret@localhost";
+    let expected = json!({"type": "quorum", "leader": node, "members": [node], "online": [node]});
+    assert_eq!(fields(&queue, &["type", "leader", "members", "online"]), expected);
+}
+
+/// NServiceBus does not start on a broker without `stream_queue`.
+#[test]
+fn features_are_enabled() {
+    let server = Server::start();
+    let flags = server.get("/api/feature-flags").json();
+    let flags = flags.as_array().unwrap();
+    for name in ["quorum_queue", "stream_queue"] {
+        let flag = flags.iter().find(|flag| flag["name"] == name).expect(name);
+        assert_eq!(fields(flag, &["state", "stability"]), json!({"state": "enabled", "stability": "stable"}));
+        assert_eq!(server.ask("PUT", &format!("/api/feature-flags/{name}/enable"), "{}").status, 204);
+    }
+    let unknown = server.ask("PUT", "/api/feature-flags/wings/enable", "{}");
+    assert_eq!((unknown.status, unknown.json()["reason"].as_str()), (400, Some("unsupported")));
+}
+
+#[test]
 fn the_time_of_a_queues_first_message_is_told() {
     let server = Server::start();
     let mut client = Client::connect(server.amqp, "");

@@ -39,7 +39,7 @@ const PUBLISH: &str = r#"{"properties":{},"routing_key":"k","payload":"p"}"#;
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 90] = [
+const PATHS: [(&str, &str, &str, Need); 91] = [
     ("GET", "/overview", "", Any),
     ("GET", "/version", "", Any),
     ("GET", "/whoami", "", Any),
@@ -116,6 +116,7 @@ const PATHS: [(&str, &str, &str, Need); 90] = [
     ("PUT", "/users/{user}", USER, Administrator),
     ("PUT", "/permissions/{vhost}/{user}", RIGHTS, Administrator),
     ("PUT", "/topic-permissions/{vhost}/{user}", TOPICS, Administrator),
+    ("PUT", "/feature-flags/{feature}/enable", "", Administrator),
     ("PUT", "/vhosts/{vhost}", r#"{"description":"changed"}"#, Administrator),
     ("POST", "/vhosts/{vhost}/start/{node}", "", Administrator),
     ("PUT", "/vhost-limits/{vhost}/{limit}", LIMIT, Administrator),
@@ -235,6 +236,7 @@ impl Broker {
             .replace("{port}", &self.server.amqp.port().to_string())
             .replace("{protocol}", "amqp")
             .replace("{within}", "1")
+            .replace("{feature}", "quorum_queue")
             .replace("{unit}", "days")
             .replace("{component}", "federation")
             .replace("{password}", "secret")

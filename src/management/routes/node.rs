@@ -1,17 +1,18 @@
 //! The node as a whole: overview, nodes, and the lists that are always the same here.
 
-use super::super::http::{ApiError, ApiResult, ok};
+use super::super::http::{ApiError, ApiResult, empty, ok};
 use super::super::listing::{one, only};
 use super::super::question::Question;
 use super::super::shapes::Share;
-use super::super::visit::{Monitor, VhostVisit, Visit, not_yours};
+use super::super::visit::{Administrator, Monitor, VhostVisit, Visit, not_yours};
 use super::super::{App, shapes};
 use super::check_node;
 use super::vhosts::sums;
 use crate::reactor::process;
 use axum::Router;
 use axum::extract::{Path, Query};
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, put};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/parameters/{component}", get(no_parameters))
         .route("/parameters/{component}/{vhost}", get(no_parameters_in_vhost))
         .route("/global-parameters", get(no_parameters))
-        .route("/feature-flags", nothing())
+        .route("/feature-flags", get(feature_flags))
+        .route("/feature-flags/{feature}/enable", put(enable_feature))
         .route("/deprecated-features", nothing())
         .route("/extensions", nothing())
 }
@@ -82,6 +84,36 @@ async fn no_parameters_in_vhost(visit: Visit) -> ApiResult {
     }
     visit.vhost(false)?;
     ok(&json!([]))
+}
+
+/// What RabbitMQ 3.13 calls the features that are there: each of them always. Applications look for some by name:
+/// NServiceBus for `stream_queue`, as RabbitMQ has dead letters at least once since it has streams.
+const FEATURES: [(&str, &str); 8] = [
+    ("classic_queue_type_delivery_support", "Deliveries of classic queues say of which type their queue is"),
+    ("direct_exchange_routing_v2", "Direct exchanges find their queues in an index"),
+    ("drop_unroutable_metric", "Publishes that reach no queue are counted"),
+    ("implicit_default_bindings", "Bindings to the default exchange are implied"),
+    ("quorum_queue", "Queues of type `quorum`"),
+    ("stream_queue", "Dead letters at least once; queues of type `stream` are not there yet"),
+    ("user_limits", "Limits of connections and channels for a user"),
+    ("virtual_host_metadata", "Virtual hosts have a description, tags and a default queue type"),
+];
+
+async fn feature_flags(_: Visit) -> ApiResult {
+    let flag = |(name, desc): &(&str, &str)| {
+        json!({
+            "name": name, "desc": desc, "doc_url": "", "state": "enabled", "stability": "stable", "provided_by": "rabbit",
+        })
+    };
+    ok(&FEATURES.iter().map(flag).collect())
+}
+
+/// There is nothing to be done for a feature that is there.
+async fn enable_feature(_: Administrator, Path(feature): Path<String>) -> ApiResult {
+    if FEATURES.iter().any(|(name, _)| *name == feature) {
+        return empty(StatusCode::NO_CONTENT);
+    }
+    Err(ApiError::BadRequest("unsupported".to_owned()))
 }
 
 async fn cluster_name(visit: Visit) -> ApiResult {
