@@ -159,7 +159,6 @@ def check_endpoint_with_priorities():
             equal([received.take()[1] for _ in range(6)], [b"2", b"4", b"1", b"5", b"0", b"3"])
 
 
-@not_yet("single active consumer")
 def check_single_active_consumer_endpoint():
     arguments = {"x-queue-type": "quorum", "x-single-active-consumer": True}
     with topology() as made, confirming() as sender:
