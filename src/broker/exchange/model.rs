@@ -3,6 +3,7 @@
 use super::binding::{Binding, fingerprint};
 use super::header_index::{HeaderIndex, HeaderWalk};
 use super::headers::Pattern;
+use super::term_hash::TermHash;
 use super::tests::{ByName, encoded, with_headers};
 use super::topic::{Trie, Walk};
 use super::*;
@@ -202,13 +203,21 @@ impl Model {
                 *source == exchange
                     && match kind {
                         ExchangeKind::Direct => pattern == key,
-                        ExchangeKind::Fanout => true,
+                        ExchangeKind::Fanout | ExchangeKind::RecentHistory | ExchangeKind::ModulusHash => true,
                         ExchangeKind::Topic => naive_match(&split(pattern), &split(key)),
                         ExchangeKind::Headers => argument.is_none() || *argument == header,
                         _ => unreachable!("no other kind is declared"),
                     }
             };
             let mut ends: Vec<End> = self.bindings.iter().filter(matches).map(|binding| binding.1).collect();
+            if kind == ExchangeKind::ModulusHash && !ends.is_empty() {
+                ends.sort_by_key(|end| match *end {
+                    End::Exchange(exchange) => (0, exchange_name(exchange)),
+                    End::Queue(queue) => (1, queue_name(queue).to_string()),
+                });
+                let hash = TermHash::default().binary(key.as_bytes()).nil().finish();
+                ends = vec![ends[hash as usize % ends.len()]];
+            }
             if ends.is_empty() {
                 ends.extend(alternate.map(End::Exchange));
             }
@@ -280,8 +289,8 @@ fn ends(router: &Router, model: &Model, source: usize, end: End) -> Option<(Exch
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    use ExchangeKind::{Direct, Fanout, Headers, Topic};
-    let kind = || prop::sample::select(vec![Direct, Fanout, Topic, Topic, Headers]);
+    use ExchangeKind::{Direct, Fanout, Headers, ModulusHash, RecentHistory, Topic};
+    let kind = || prop::sample::select(vec![Direct, Fanout, Topic, Topic, Topic, Headers, ModulusHash, RecentHistory]);
     let end = || prop_oneof![2 => (0..QUEUES).prop_map(End::Queue), 1 => (0..EXCHANGES).prop_map(End::Exchange)];
     let key = || prop::sample::select(vec!["a.b", "a.*", "#", "*.#", "#.*", ""]).prop_map(str::to_owned);
     let argument = || prop::option::of(0..2i32);
