@@ -139,26 +139,32 @@ fn mix(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32, u32) {
 
 #[inline]
 fn block_hash(bytes: &[u8], initial: u32) -> u32 {
-    let word = |bytes: &[u8]| {
-        let mut word = [0; 4];
-        word[..bytes.len()].copy_from_slice(bytes);
-        u32::from_le_bytes(word)
-    };
     let (mut a, mut b, mut c) = (GOLDEN, GOLDEN, initial);
     let mut blocks = bytes.chunks_exact(BLOCK_BYTES);
     for block in &mut blocks {
-        a = a.wrapping_add(word(&block[..4]));
-        b = b.wrapping_add(word(&block[4..8]));
-        c = c.wrapping_add(word(&block[8..]));
-        (a, b, c) = mix(a, b, c);
+        let (first, second) = block.split_at(size_of::<u64>());
+        let first = little_endian(first);
+        let second = little_endian(second);
+        (a, b, c) =
+            mix(a.wrapping_add(first as u32), b.wrapping_add((first >> 32) as u32), c.wrapping_add(second as u32));
     }
-    let rest = blocks.remainder();
-    let part = |range: std::ops::Range<usize>| word(&rest[range.start.min(rest.len())..range.end.min(rest.len())]);
-    a = a.wrapping_add(part(0..4));
-    b = b.wrapping_add(part(4..8));
+    let (first, second) = blocks.remainder().split_at(blocks.remainder().len().min(size_of::<u64>()));
+    let (first, second) = (little_endian(first), little_endian(second));
     // The lowest byte is the length's.
-    c = c.wrapping_add(bytes.len() as u32).wrapping_add(part(8..11) << 8);
-    mix(a, b, c).2
+    let third = (second as u32) << 8;
+    let third = third.wrapping_add(bytes.len() as u32);
+    mix(a.wrapping_add(first as u32), b.wrapping_add((first >> 32) as u32), c.wrapping_add(third)).2
+}
+
+/// At most eight bytes as a number, the first being the least. Without a copy of a length that varies: what is read twice
+/// is the same both times.
+#[inline]
+fn little_endian(bytes: &[u8]) -> u64 {
+    let word = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+    match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => word(first) | word(last) << (8 * (bytes.len() - 4)),
+        _ => bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)),
+    }
 }
 
 /// The hash of P. J. Weinberger, which Erlang keeps beside every atom.
