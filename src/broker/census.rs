@@ -69,7 +69,7 @@ impl<S: Store> Broker<S> {
         for (_, queue) in &self.queues {
             unacknowledged += queue.ledger.unacknowledged();
             let name = &queue.properties.name;
-            queue.ledger.check(queue.backlog.len(), &format!("queue {name}"));
+            queue.ledger.check(queue.backlog.len() + queue.retry_count(), &format!("queue {name}"));
             if queue.deleted {
                 assert!(queue.backlog.is_empty() && queue.gate.is_unused(), "deleted queue {name} is empty");
                 assert!(queue.ledger.unacknowledged() > 0, "deleted queue {name} is kept for a reason");

@@ -61,6 +61,7 @@ impl<S: Store> Broker<S> {
                 let deleted = self.delete_queue_now(id);
                 self.notify_cancelled(&deleted, effects);
             } else {
+                left -= self.retry_some(id, left);
                 left -= self.drop_some_expired(id, left);
             }
         }
@@ -126,7 +127,8 @@ impl<S: Store> Broker<S> {
         let expires_ms = queue.behaviour.expires_ms.filter(|_| queue.is_unused());
         let queue_deadline = expires_ms.map_or(NEVER, |expires_ms| queue.last_used_ms.saturating_add(expires_ms));
         let head_deadline = if queue.held_up { NEVER } else { queue.backlog.head_expires_at_ms() };
-        let deadline_ms = head_deadline.min(queue_deadline);
+        let retry = queue.retries.as_ref().map_or(NEVER, |retries| retries.first_ready_ms());
+        let deadline_ms = head_deadline.min(queue_deadline).min(retry);
         if deadline_ms < queue.scheduled_ms {
             let before_ms = std::mem::replace(&mut queue.scheduled_ms, deadline_ms);
             self.expiry.reschedule(id, before_ms, deadline_ms);

@@ -113,6 +113,10 @@ pub struct QueueSnapshot {
     pub exclusive_consumer_tag: Option<ShortString>,
     /// The tag of the one that is active, where only one at a time is.
     pub single_active_consumer_tag: Option<ShortString>,
+    /// Messages that came back and are not ready again yet.
+    pub messages_delayed: usize,
+    /// How often a message may come back, if there is a limit.
+    pub delivery_limit: Option<u32>,
     /// What the queue itself holds, in bytes, without the messages: those may be shared with other queues.
     pub memory_bytes: usize,
 }
@@ -328,6 +332,8 @@ impl<S: Store> Broker<S> {
             consumers: queue.gate.consumer_count(),
             exclusive_consumer_tag: tag_of(queue.gate.exclusive()),
             single_active_consumer_tag: tag_of(queue.gate.single_active()),
+            messages_delayed: queue.retry_count(),
+            delivery_limit: queue.behaviour.delivery_limit.most(),
             memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
         }
     }

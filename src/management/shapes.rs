@@ -48,6 +48,8 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
         shape["leader"] = json!(app.settings.node);
         shape["members"] = json!([app.settings.node]);
         shape["online"] = json!([app.settings.node]);
+        shape["delivery_limit"] = queue.delivery_limit.map_or_else(|| json!("unlimited"), |limit| json!(limit));
+        shape["messages_delayed"] = json!(queue.messages_delayed);
     }
     if let Some(owner) = holder {
         shape["owner_pid_details"] = connection_details(owner);

@@ -32,6 +32,26 @@ fn the_overview_counts_everything() {
 }
 
 #[test]
+fn a_queue_of_type_quorum_shows_that_it_is_and_where() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    let arguments = "x-queue-type=S:'quorum', x-delayed-retry-type=S:'all', x-delayed-retry-min=I:600000";
+    client.send(&format!("queue.declare queue=q durable arguments={{{arguments}}}"));
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    client.send("publish routing_key=q body=x ; 2x basic.get queue=q");
+    client.expects("deliveries get#1=x basic.get-empty(cluster_id='')");
+    client.send("basic.nack delivery_tag=1 requeue ; basic.get queue=q");
+    client.expects("basic.get-empty(cluster_id='')");
+    let queue = server.get("/api/queues/%2F/q").json();
+    let node = &queue["node"];
+    let shown = fields(&queue, &["type", "leader", "members", "online", "delivery_limit", "messages_delayed"]);
+    let expected = json!({
+        "type": "quorum", "leader": node, "members": [node], "online": [node], "delivery_limit": 20, "messages_delayed": 1,
+    });
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn a_queue_shows_what_it_was_declared_with_and_holds() {
     let server = Server::start();
     let mut client = Client::connect(server.amqp, "");

@@ -230,6 +230,8 @@ impl<S: Store> Broker<S> {
     pub(in crate::broker) fn purge(&mut self, id: QueueId) -> u32 {
         let queue = &mut self.queues[id.0 as usize];
         let length = queue.backlog.len();
+        let retries = queue.retries.take();
+        let retry_count = retries.as_ref().map_or(0, |retries| retries.len());
         if let Some(durable_id) = queue.durable_id {
             let nothing_else = queue.ledger.unacknowledged == 0 && queue.dead_letters == 0;
             for backlog in queue.backlog.levels() {
@@ -248,10 +250,16 @@ impl<S: Store> Broker<S> {
                 }
             }
         }
-        queue.ledger.dropped += length as u64;
+        if let (Some(durable_id), Some(retries)) = (queue.durable_id, retries) {
+            // Telling the log twice does no harm.
+            for taken in retries.iter() {
+                self.store.removed(durable_id.level(taken.level), taken.sequence);
+            }
+        }
+        queue.ledger.dropped += (length + retry_count) as u64;
         self.books.ready -= length;
         self.clear_backlog(id);
-        count(length)
+        count(length + retry_count)
     }
 
     /// So many messages of an earlier run never came.

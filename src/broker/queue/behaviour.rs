@@ -8,6 +8,7 @@ use super::arguments::QueueArguments;
 use super::delivery_limit::DeliveryLimit;
 use super::wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes, stricter_delivery_limit};
 use crate::broker::message::NEVER;
+use crate::broker::store::Returns;
 use crate::protocol::ShortString;
 use std::rc::Rc;
 
@@ -38,6 +39,19 @@ pub struct RetryDelay {
     pub which: RetryDelays,
     pub min_ms: u64,
     pub max_ms: u64,
+}
+
+impl RetryDelay {
+    /// How long a message waits that came back so often; `None` when it does not, as it `failed` or as it did not.
+    pub fn of(self, returns: Returns, failed: bool) -> Option<u64> {
+        let waits = match self.which {
+            RetryDelays::Disabled => false,
+            RetryDelays::All => true,
+            RetryDelays::Failed => failed,
+            RetryDelays::Returned => !failed,
+        };
+        waits.then(|| self.min_ms.saturating_mul(u64::from(returns.times())).min(self.max_ms))
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -214,7 +228,6 @@ mod tests {
             (Quorum, ["delivery-limit=5", "delivery-limit=7", ""], "delivery-limit=5"),
             (Quorum, ["delivery-limit=-1", "delivery-limit=7", ""], "delivery-limit=7"),
             (Quorum, ["delivery-limit=5", "delivery-limit=-1", "delivery-limit=-2"], "delivery-limit=5"),
-            (Quorum, ["", "", ""], "delivery-limit=20"),
             (Quorum, ["", "delivery-limit=0", ""], "delivery-limit=0"),
             (Classic, ["", "delivery-limit=5", ""], ""),
             (Classic, ["consumer-timeout=9", "consumer-timeout=7", ""], "consumer-timeout=7"),
@@ -235,6 +248,17 @@ mod tests {
             let combined = behaviour(kind, [argument, policy, operator]);
             assert_eq!(combined, behaviour(kind, [as_if, "", ""]), "{argument} {policy} {operator}");
         }
+    }
+
+    #[test]
+    fn who_comes_back_oftener_waits_longer_up_to_the_most() {
+        let delay =
+            |which, times, failed| RetryDelay { which, min_ms: 300, max_ms: 700 }.of(Returns::new(times, 0), failed);
+        let all = [1, 2, 3, 1000].map(|times| delay(RetryDelays::All, times, times % 2 == 0));
+        assert_eq!(all, [Some(300), Some(600), Some(700), Some(700)]);
+        let of_one = |which| [true, false].map(|failed| delay(which, 1, failed));
+        assert_eq!(of_one(RetryDelays::Failed), [Some(300), None]);
+        assert_eq!(of_one(RetryDelays::Returned), [None, Some(300)]);
     }
 
     #[test]

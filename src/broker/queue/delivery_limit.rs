@@ -27,6 +27,15 @@ impl DeliveryLimit {
         }
     }
 
+    /// How often a message may come back, if there is a limit.
+    pub fn most(self) -> Option<u32> {
+        match self {
+            Self::None => None,
+            Self::Default => Some(DEFAULT_DELIVERY_LIMIT),
+            Self::Asked(limit) => Some(limit),
+        }
+    }
+
     /// Whether a message that came back so often may not do so again.
     pub fn is_passed(self, returns: Returns) -> bool {
         match self {

@@ -21,6 +21,7 @@ mod gate;
 mod line;
 mod packed;
 mod paged;
+mod retries;
 mod waiting;
 mod wishes;
 
@@ -33,6 +34,7 @@ pub use drain::Drain;
 pub use gate::{Gate, Successor};
 pub use line::Line;
 pub use paged::AskedFor;
+pub use retries::Retries;
 pub use waiting::{CHUNK_BYTES, Waiting};
 pub use wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes};
 
@@ -91,6 +93,8 @@ pub struct Queue {
     /// When the broker looks at it for expiry next; [`NEVER`] when nothing is scheduled.
     pub scheduled_ms: u64,
     pub drain: Drain,
+    /// Messages that came back and are not ready again yet, if there are any.
+    pub retries: Option<Box<Retries>>,
 }
 
 impl Queue {
@@ -123,7 +127,13 @@ impl Queue {
             last_used_ms: now_ms,
             scheduled_ms: NEVER,
             drain: Drain::new(now_ms),
+            retries: None,
         }
+    }
+
+    /// How many messages came back and are not ready again yet.
+    pub fn retry_count(&self) -> usize {
+        self.retries.as_ref().map_or(0, |retries| retries.len())
     }
 
     /// What the log calls it, if the log has its messages of that persistence.
