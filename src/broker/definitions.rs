@@ -59,6 +59,7 @@ impl<S: Store> Broker<S> {
     /// exchange that it never knew is nothing.
     pub(super) fn define_auto_deleted(&mut self, vhost: VhostId, exchanges: &[ShortString]) {
         for name in exchanges {
+            self.forget_delayed(vhost, name);
             self.define(&Definition::ExchangeDeleted { vhost, name: name.clone() });
         }
     }

@@ -69,6 +69,7 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
         let auto_deleted = self.change_routes(vhost, |router| router.remove(id));
+        self.forget_delayed(vhost, &name);
         if durable {
             self.define(&Definition::ExchangeDeleted { vhost, name });
         }

@@ -35,6 +35,7 @@
 //! | `done` | what a command leads to, and when that lasts |
 //! | `policy` | policies and operator policies: what applies to what |
 //! | `policy_commands` | setting and deleting policies, and applying them to what is there |
+//! | `delayed` | messages that wait for their time at an exchange |
 //! | `definitions` | what of all this outlives a restart, and its return |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry`, `expiration` | times to live |
@@ -57,6 +58,7 @@ mod consumer_arguments;
 mod consumer_commands;
 mod dead_letter;
 mod definitions;
+mod delayed;
 mod dispatch;
 mod done;
 mod effects;
@@ -107,6 +109,7 @@ pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, GetOutcome, Got};
 pub use definitions::RestoredQueue;
+pub use delayed::{DelayedId, DelayedKey, DelayedMessage, DelayedPage};
 pub use dispatch::DirectLane;
 pub use done::Done;
 pub use effects::{Effects, Recipient, Room};
@@ -129,6 +132,7 @@ use access::Access;
 use confirms::{Confirms, Said};
 use consumer::Consumer;
 use dead_letter::DeadLetters;
+use delayed::Delayed;
 use exchange::QueueId;
 use expiry::ExpiryQueue;
 use flow::{Books, Overflowing};
@@ -229,6 +233,7 @@ pub struct Broker<S: Store> {
     replenishing: Replenishing,
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
+    delayed: Delayed,
     expiry: ExpiryQueue,
     /// The sweep over deliveries that wait for too long.
     sweep: Sweep,
@@ -271,6 +276,7 @@ impl<S: Store> Broker<S> {
             replenishing: Replenishing::default(),
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
+            delayed: Delayed::default(),
             expiry: ExpiryQueue::default(),
             sweep: Sweep::default(),
             paging: Paging::default(),
@@ -297,13 +303,15 @@ impl<S: Store> Broker<S> {
     pub fn next_due_ms(&self) -> Option<u64> {
         let letters = self.dead_letters.next_due_ms();
         let due = [self.next_expiry_ms(), self.next_replenish_ms(), letters, self.next_sweep_ms()];
-        due.into_iter().flatten().min()
+        due.into_iter().flatten().chain(self.delayed.next_due_ms()).min()
     }
 
-    /// Does what the time has come for: messages and queues expire, consumers that waited for more credit go on.
+    /// Does what the time has come for: messages and queues expire, delayed messages are routed, consumers that waited for
+    /// more credit go on.
     pub fn come_due(&mut self, effects: &mut impl Effects) {
         self.expire(effects);
         self.dead_letters.come_due(self.now_ms);
+        self.release_delayed(effects);
         self.replenish();
         self.sweep();
     }

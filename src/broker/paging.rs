@@ -131,6 +131,7 @@ impl<S: Store> Broker<S> {
 
     #[cold]
     fn relieve(&mut self) {
+        while self.has_too_much() && self.page_out_delayed(true) {}
         while self.has_too_much() {
             let Some(key) = self.paging.grown.pop_front() else { break };
             let Some(id) = self.queue_of(key) else { continue };
@@ -146,6 +147,7 @@ impl<S: Store> Broker<S> {
             }
             self.sweep_one();
         }
+        while self.has_too_much() && self.page_out_delayed(false) {}
     }
 
     /// Moves everything out of the next queue that nobody takes from.
@@ -229,7 +231,7 @@ impl<S: Store> Broker<S> {
     }
 
     fn page_arrived(&mut self, page: PageId, bytes: Vec<u8>) {
-        let Some(awaited) = self.paging.asked_for.remove(&page) else { return };
+        let Some(awaited) = self.paging.asked_for.remove(&page) else { return self.delayed_page_arrived(page, bytes) };
         self.paging.coming_bytes -= awaited.bytes;
         let Some(id) = self.queue_of(awaited.queue) else { return };
         let queue = self.queue_mut(id);

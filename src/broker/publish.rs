@@ -18,6 +18,8 @@ struct Routing {
     cacheable: bool,
     /// The reply consumer that the routing key addresses.
     reply_channel: Option<ChannelId>,
+    /// Exchanges on the way keep it for later.
+    delays: bool,
 }
 
 /// Where a client's last message went.
@@ -122,6 +124,10 @@ impl<S: Store> Broker<S> {
                     let is_known = routing.cacheable && routing.reply_channel.is_none();
                     route.epoch = is_known.then_some(self.epoch);
                     reply_channel = routing.reply_channel;
+                    if routing.delays {
+                        self.publish_delayed(caller, target, &route.queues, publication, effects);
+                        return Ok(());
+                    }
                 }
                 match reply_channel {
                     None => self.publish(channel, publication, &route.queues, effects),
@@ -151,12 +157,16 @@ impl<S: Store> Broker<S> {
     ) -> Kept {
         let mut queues = std::mem::take(&mut self.route_scratch);
         let routing = self.route(caller.vhost, target, publication, &mut queues);
-        let kept = self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects);
+        let kept = match routing.delays {
+            true => self.publish_delayed(caller, target, &queues, publication, effects),
+            false => self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects),
+        };
         self.route_scratch = queues;
         kept
     }
 
-    /// Fills `queues` with where a message goes that no client sends. When it is a reply it is for this channel instead.
+    /// Fills `queues` with where a message goes that no client sends, and keeps it for later at exchanges that do. When it is a
+    /// reply it is for this channel instead.
     pub(super) fn route_internally(
         &mut self,
         vhost: VhostId,
@@ -164,7 +174,67 @@ impl<S: Store> Broker<S> {
         publication: &Publication<'_>,
         queues: &mut Vec<QueueId>,
     ) -> Option<ChannelId> {
-        self.route(vhost, target, publication, queues).reply_channel
+        let routing = self.route(vhost, target, publication, queues);
+        if routing.delays {
+            self.delay(vhost, publication, target.extra_keys);
+        }
+        routing.reply_channel
+    }
+
+    /// Publishes what exchanges on its way keep for later: to them, and to the queues that it reached besides.
+    #[cold]
+    fn publish_delayed(
+        &mut self,
+        caller: Caller,
+        target: Target<'_>,
+        queues: &[QueueId],
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) -> Kept {
+        let delayed_at = self.delay(caller.vhost, publication, target.extra_keys);
+        self.publish_besides(caller.channel, queues, publication, delayed_at, effects)
+    }
+
+    /// Publishes to the queues that a message reached which the log has at `delayed_at` for later. As with RabbitMQ's plugin
+    /// a mandatory one that reached none now comes back, and is delayed all the same. Says what became of it.
+    fn publish_besides(
+        &mut self,
+        channel: ChannelId,
+        queues: &[QueueId],
+        publication: &Publication<'_>,
+        delayed_at: LogPosition,
+        effects: &mut impl Effects,
+    ) -> Kept {
+        let mut kept = Kept::default();
+        if publication.mandatory || !queues.is_empty() {
+            self.publish_to_many(channel, queues, publication, &mut kept, effects);
+        }
+        kept.position = kept.position.max(delayed_at);
+        self.books.totals.received += 1;
+        self.count_for_confirm(channel, &kept);
+        kept
+    }
+
+    /// Publishes what was delayed until now. `route` is that of the last such message to the same.
+    pub(super) fn publish_due(
+        &mut self,
+        vhost: VhostId,
+        target: Target<'_>,
+        route: &mut KnownRoute,
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) {
+        if !target.extra_keys.is_empty() || !route.holds(self.epoch) {
+            self.vhosts.walks_mut().set_due(true);
+            let routing = self.route(vhost, target, publication, &mut route.queues);
+            self.vhosts.walks_mut().set_due(false);
+            route.epoch = routing.cacheable.then_some(self.epoch);
+        }
+        self.books.totals.unroutable_dropped += u64::from(route.queues.is_empty());
+        let mut kept = Kept::default();
+        for &queue in &route.queues {
+            self.enter(queue, publication, route.queues.len() == 1, &mut kept, effects);
+        }
     }
 
     /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
@@ -180,6 +250,12 @@ impl<S: Store> Broker<S> {
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
         queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));
+        if let Some(delays) = &pending.delays {
+            let delayed_at = self.delay_committed(vhost, delays, publication);
+            let kept = self.publish_besides(channel, &queues, publication, delayed_at, effects);
+            self.route_scratch = queues;
+            return kept;
+        }
         let content = &publication.content;
         let is_reply = queues.is_empty() && content.exchange().is_empty();
         let reply_channel =
@@ -236,7 +312,8 @@ impl<S: Store> Broker<S> {
             self.keep_history(vhost, publication);
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
-        Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel }
+        let delays = !by_key_alone && self.vhosts.walks_mut().found_delays();
+        Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel, delays }
     }
 
     /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
@@ -375,7 +452,8 @@ impl<S: Store> Broker<S> {
         let limit = self.settings.transaction_max_bytes;
         let content = &publication.content;
         // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
-        self.route(caller.vhost, target, publication, queues);
+        let routing = self.route(caller.vhost, target, publication, queues);
+        let delays = routing.delays.then(|| self.delays_for_commit(caller.vhost, target.extra_keys));
         let mut names: Vec<ShortString> = match content.exchange() {
             b"" => target.extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
             _ => queues.iter().map(|id| self.queue(*id).properties.name.clone()).collect(),
@@ -387,7 +465,8 @@ impl<S: Store> Broker<S> {
         };
         let message = MessageRef::new(content, publication.attributes);
         let names_bytes: usize = names.iter().map(|name| size_of::<ShortString>() + name.len()).sum();
-        transaction.bytes += message.memory_bytes() + names_bytes;
+        let delays_bytes = delays.as_ref().map_or(0, |delays| delays.memory_bytes());
+        transaction.bytes += message.memory_bytes() + names_bytes + delays_bytes;
         if transaction.bytes > limit {
             let explanation = format!("transaction is larger than configured max size {limit}");
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
@@ -396,6 +475,7 @@ impl<S: Store> Broker<S> {
             message,
             attributes: publication.attributes,
             queues: names.into(),
+            delays,
             mandatory: publication.mandatory,
         });
         Ok(())

@@ -10,6 +10,7 @@
 //! | exchange.bind, exchange.unbind | | write of the destination, read of the source; of type topic: read with the routing key |
 //! | queue.purge, basic.get, basic.consume | read | |
 //! | basic.publish | | write; of type topic: write with each routing key |
+//! | delayed messages | | to see them read; to cancel one read and write |
 //! | passive declarations | any of the three | any of the three |
 //! | reply addresses | nothing | |
 //!
@@ -353,6 +354,23 @@ impl<S: Store> Broker<S> {
         }
         self.may_publish_with(caller, id, routing_key)?;
         Ok(ExchangeToPublish { id, with_any_key: self.topic_permissions(caller, id).is_none() })
+    }
+
+    /// Whether an exchange is one whose delayed messages the caller may see, or cancel.
+    ///
+    /// # Errors
+    /// 403, 404, 406 when it is one that delays nothing.
+    pub(super) fn delays_to_watch(&self, caller: Caller, name: &[u8], cancels: bool) -> Result<(), AmqpError> {
+        self.may_with_exchange(caller, Right::Read, name)?;
+        if cancels {
+            self.may_with_exchange(caller, Right::Write, name)?;
+        }
+        let id = self.existing_exchange(caller.vhost, name)?;
+        if self.router(caller.vhost).exchange(id).kind == ExchangeKind::Delayed {
+            return Ok(());
+        }
+        let subject = self.subject("exchange", caller.vhost, name);
+        Err(refused(ReplyCode::PreconditionFailed, format!("{subject} is not of type 'x-delayed-message'")))
     }
 
     /// What an exchange is declared as, and the exchange if it is there.

@@ -71,7 +71,13 @@ pub enum Definition {
         internal: bool,
         arguments: FieldTable,
     },
-    /// The exchange is gone with the bindings that start or end at it.
+    /// From now on an exchange keeps messages for later, under this number.
+    DelayedDeclared {
+        id: DurableQueueId,
+        vhost: VhostId,
+        exchange: ShortString,
+    },
+    /// The exchange is gone with the bindings that start or end at it, and with what it keeps.
     ExchangeDeleted {
         vhost: VhostId,
         name: ShortString,
@@ -134,6 +140,7 @@ impl Definition {
         match self {
             Self::QueueDeclared { vhost, .. }
             | Self::ExchangeDeclared { vhost, .. }
+            | Self::DelayedDeclared { vhost, .. }
             | Self::ExchangeDeleted { vhost, .. }
             | Self::Bound(DurableBinding { vhost, .. })
             | Self::Unbound(DurableBinding { vhost, .. })

@@ -183,6 +183,11 @@ impl Vhosts {
         self.walks.historians()
     }
 
+    /// Scratch space of all routers.
+    pub fn walks_mut(&mut self) -> &mut Walks {
+        &mut self.walks
+    }
+
     /// The slot for one that is new.
     fn vacant_id(&mut self) -> VhostId {
         self.free.pop().unwrap_or_else(|| {

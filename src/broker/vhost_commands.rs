@@ -116,6 +116,8 @@ impl<S: Store> Broker<S> {
     fn clear_exchange(&mut self, vhost: VhostId, slot: usize) {
         let id = ExchangeId(slot as u32);
         if id != DEFAULT_EXCHANGE && self.vhosts[vhost].router().has_exchange(id) {
+            let name = self.vhosts[vhost].router().exchange(id).name.clone();
+            self.forget_delayed(vhost, &name);
             self.change_routes(vhost, |router| router.remove(id));
         }
     }

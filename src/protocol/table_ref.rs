@@ -47,6 +47,11 @@ impl<'a> TableRef<'a> {
         Ok(Self { entries })
     }
 
+    /// In bytes, of all entries.
+    pub fn size_bytes(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The entries in the order of the wire.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], FieldValueRef<'a>)> + use<'a> {

@@ -2,16 +2,17 @@
 
 use super::hub::Hub;
 use crate::broker::store::{Definition, DurableQueueId, Store, VhostId};
-use crate::broker::{Founding, QueueKey, RestoredQueue};
+use crate::broker::{DelayedKey, Founding, QueueKey, RestoredQueue};
 use crate::protocol::AmqpError;
 use crate::storage::{Loaded, RecoveredQueue};
 use std::collections::BTreeMap;
 use std::io;
 
-/// The durable queues of an earlier run, whose messages are being loaded.
+/// The durable queues of an earlier run and the exchanges that kept something for later, whose messages are being loaded.
 pub struct Loading {
     /// With the highest level of each.
     queues: BTreeMap<DurableQueueId, (QueueKey, u8)>,
+    exchanges: BTreeMap<DurableQueueId, DelayedKey>,
 }
 
 impl Loading {
@@ -30,6 +31,7 @@ impl Loading {
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
         let mut queues = BTreeMap::new();
+        let mut exchanges = BTreeMap::new();
         let is_of_access =
             |definition: &Definition| matches!(definition, Definition::VhostDeclared(_) | Definition::UserDeclared(_));
         if !definitions.iter().any(is_of_access) {
@@ -62,6 +64,9 @@ impl Loading {
                     queues.insert(id, (broker.queue_key(queue), top_level));
                     Ok(())
                 }
+                Definition::DelayedDeclared { id, vhost, exchange } => {
+                    broker.restore_delayed(vhost, &exchange, id).map(|key| _ = exchanges.insert(id, key))
+                }
                 Definition::Bound(binding) => broker.restore_binding(&binding).map_err(said),
                 Definition::VhostDeclared(vhost) => broker.restore_vhost(vhost),
                 Definition::UserDeclared(user) => broker.restore_user(user),
@@ -85,13 +90,16 @@ impl Loading {
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }
         broker.restore_queue_numbering(DurableQueueId(max_queue_id));
-        let loading = Self { queues };
+        let loading = Self { queues, exchanges };
         for queue in recovered {
-            let Some((key, level)) = loading.level(queue.id) else { continue };
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
-            broker.expect_messages(key, level, messages, queue.next_sequence, queue.delivered_below);
-            if !queue.returns.is_empty() {
-                broker.expect_returns(key, level, queue.returns.clone());
+            if let Some(&key) = loading.exchanges.get(&queue.id) {
+                broker.expect_delayed(key, messages, queue.next_sequence);
+            } else if let Some((key, level)) = loading.level(queue.id) {
+                broker.expect_messages(key, level, messages, queue.next_sequence, queue.delivered_below);
+                if !queue.returns.is_empty() {
+                    broker.expect_returns(key, level, queue.returns.clone());
+                }
             }
         }
         Ok(loading)
@@ -107,13 +115,17 @@ impl Loading {
     /// Takes in a page. It is nobody's if its queue was deleted or purged meanwhile.
     pub fn take<S: Store>(&self, hub: &mut Hub<S>, loaded: Loaded) {
         let Loaded { queue, page, complete_below } = loaded;
-        if let Some((key, level)) = self.level(queue) {
+        if let Some(&key) = self.exchanges.get(&queue) {
+            hub.broker_mut().load_delayed(key, &page);
+        } else if let Some((key, level)) = self.level(queue) {
             hub.broker_mut().load_page(key, level, page, complete_below);
         }
     }
 
     /// All pages were taken in. Says how many messages never came: none, but after salvaging.
     pub fn end<S: Store>(self, hub: &mut Hub<S>) -> usize {
-        self.queues.into_values().map(|(key, _)| hub.broker_mut().loaded(key)).sum()
+        let broker = hub.broker_mut();
+        let of_queues: usize = self.queues.into_values().map(|(key, _)| broker.loaded(key)).sum();
+        of_queues + self.exchanges.into_values().map(|key| broker.loaded_delayed(key)).sum::<usize>()
     }
 }

@@ -5,6 +5,7 @@
 //! … with levels     │ highest level │ as queue declared
 //! queue deleted     │ queue
 //! exchange declared │ vhost │ name │ type │ auto-delete │ internal │ arguments
+//! delayed declared  │ queue │ vhost │ exchange
 //! exchange deleted  │ vhost │ name
 //! bound, unbound    │ vhost │ source │ to an exchange │ destination │ routing key │ arguments
 //! vhost declared    │ vhost │ name │ attributes
@@ -69,6 +70,12 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
             put_counted_bytes(out, exchange_kind.name().as_bytes());
             out.extend_from_slice(&[u8::from(*auto_delete), u8::from(*internal)]);
             put_arguments(out, arguments);
+        }
+        Definition::DelayedDeclared { id, vhost, exchange } => {
+            begin(out, kind::DELAYED_DECLARED);
+            put_varint(out, id.0);
+            put_vhost(out, *vhost);
+            put_counted_bytes(out, exchange);
         }
         Definition::ExchangeDeleted { vhost, name } => {
             begin(out, kind::EXCHANGE_DELETED);
@@ -245,6 +252,11 @@ pub(super) fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Def
             auto_delete: boolean(cursor)?,
             internal: boolean(cursor)?,
             arguments: arguments(cursor)?,
+        },
+        kind::DELAYED_DECLARED => Definition::DelayedDeclared {
+            id: DurableQueueId(cursor.varint()?),
+            vhost: vhost(cursor)?,
+            exchange: short_string(cursor)?,
         },
         kind::EXCHANGE_DELETED => Definition::ExchangeDeleted { vhost: vhost(cursor)?, name: short_string(cursor)? },
         kind::BOUND => Definition::Bound(binding(cursor)?),

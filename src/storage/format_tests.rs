@@ -75,6 +75,7 @@ fn the_format_page_names_every_tag() {
         (kind::TOPIC_FORBIDDEN, "topic forbidden"),
         (kind::POLICY_PUT, "policy put"),
         (kind::POLICY_DELETED, "policy deleted"),
+        (kind::DELAYED_DECLARED, "delayed declared"),
     ] {
         says(&format!("| {tag} | {name} |"));
     }

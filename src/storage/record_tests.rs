@@ -130,6 +130,7 @@ fn definitions() -> Vec<Definition> {
             arguments: arguments.clone(),
         },
         Definition::ExchangeDeleted { vhost, name: "".into() },
+        Definition::DelayedDeclared { id: DurableQueueId(300), vhost, exchange: "later".into() },
         Definition::Bound(binding(DurableDestination::Queue("queue".into()))),
         Definition::Unbound(binding(DurableDestination::Exchange("exchange".into()))),
         Definition::VhostDeclared(VhostDefinition {

@@ -18,10 +18,11 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use std::collections::{BTreeMap, btree_map};
 
-/// A durable queue, or one of its levels of priority that is not the lowest.
+/// A durable queue, one of its levels of priority that is not the lowest, or what an exchange keeps for later.
 #[derive(Clone, Debug)]
 pub struct QueueState {
-    /// Its [`Definition::QueueDeclared`]; `None` of a level, which comes and goes with its queue.
+    /// Its [`Definition::QueueDeclared`], or [`Definition::DelayedDeclared`]; `None` of a level, which comes and goes with its
+    /// queue.
     definition: Option<Definition>,
     pub live: LiveSet,
     /// One more than the highest sequence that was logged.
@@ -35,10 +36,11 @@ impl QueueState {
         Self { definition, live: LiveSet::default(), next_sequence: 0, returns: BTreeMap::new() }
     }
 
-    /// What it is called, and its highest level; `None` of a level.
+    /// What a queue is called, and its highest level; `None` of a level, and of what an exchange keeps.
     fn declared(&self) -> Option<(VhostId, &ShortString, u8)> {
         match self.definition.as_ref()? {
             Definition::QueueDeclared { vhost, name, top_level, .. } => Some((*vhost, name, *top_level)),
+            Definition::DelayedDeclared { .. } => None,
             _ => unreachable!("a queue's definition is its declaration"),
         }
     }
@@ -84,6 +86,8 @@ pub struct State {
     last_place: u64,
     /// How many bindings lead from an exchange to each destination.
     destinations: HashMap<(VhostId, ShortString), BTreeMap<DurableDestination, usize>>,
+    /// What exchanges keep for later, by its number in `queues`.
+    delayed: HashMap<(VhostId, ShortString), DurableQueueId>,
     /// The segments in use; live counts are 0 in those that wait to be freed.
     pub segments: BTreeMap<SegmentNumber, SegmentUse>,
     pub max_queue_id: u64,
@@ -225,6 +229,8 @@ impl State {
         let has_exchange = |vhost: VhostId, name: &ShortString| {
             name.starts_with(PREDECLARED_PREFIX) || self.exchanges.contains_key(&(vhost, name.clone()))
         };
+        let orphaned = self.delayed.keys().filter(|(vhost, name)| !has_exchange(*vhost, name)).cloned();
+        let orphaned: Vec<_> = orphaned.collect();
         let has_ends = |binding: &DurableBinding| {
             let vhost = binding.vhost;
             has_exchange(vhost, &binding.source)
@@ -235,6 +241,10 @@ impl State {
         };
         let bindings = self.bindings.keys().map(|(.., key)| binding_of(key));
         let dangling: Vec<_> = bindings.filter(|binding| !has_ends(binding)).collect();
+        for exchange in orphaned {
+            said.push(format!("what exchange {} kept for later is left out: it is lost itself", exchange.1));
+            self.forget_delayed(&exchange);
+        }
         for binding in dangling {
             let (DurableDestination::Queue(to) | DurableDestination::Exchange(to)) = &binding.destination;
             said.push(format!("a binding from exchange {} to {to} is left out: one of them is lost", binding.source));
@@ -245,6 +255,11 @@ impl State {
 
     pub fn define(&mut self, definition: Definition) {
         match definition {
+            Definition::DelayedDeclared { id, vhost, ref exchange } => {
+                self.max_queue_id = self.max_queue_id.max(id.0);
+                self.delayed.insert((vhost, exchange.clone()), id);
+                self.queues.entry(id).or_insert_with(|| QueueState::new(None)).definition = Some(definition);
+            }
             Definition::QueueDeclared { id, top_level, .. } => {
                 self.max_queue_id = self.max_queue_id.max(id.level(top_level).0);
                 if top_level > 0 {
@@ -263,6 +278,7 @@ impl State {
             Definition::ExchangeDeleted { vhost, name } => {
                 let exchange = (vhost, name);
                 self.exchanges.remove(&exchange);
+                self.forget_delayed(&exchange);
                 self.unbind_source(&exchange);
                 self.unbind_destination(vhost, &DurableDestination::Exchange(exchange.1));
             }
@@ -313,6 +329,13 @@ impl State {
         self.who_may.declare_vhost(vhost);
     }
 
+    /// What an exchange kept is gone.
+    fn forget_delayed(&mut self, exchange: &(VhostId, ShortString)) {
+        if let Some(queue) = self.delayed.remove(exchange).and_then(|id| self.queues.remove(&id)) {
+            release_all(&mut self.segments, queue);
+        }
+    }
+
     /// Each thing in it is looked at once, each queue anywhere as well.
     fn delete_vhost(&mut self, vhost: VhostId) {
         let of_vhost = |queue: &QueueState| queue.declared().is_some_and(|(of, ..)| of == vhost);
@@ -320,6 +343,8 @@ impl State {
         for id in queues {
             self.take_queue(id);
         }
+        let kept: Vec<_> = self.delayed.keys().filter(|(of, _)| *of == vhost).cloned().collect();
+        kept.iter().for_each(|exchange| self.forget_delayed(exchange));
         let exchanges = self.exchanges.range((vhost, ShortString::default())..).take_while(|((of, _), _)| *of == vhost);
         for exchange in exchanges.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.exchanges.remove(&exchange);

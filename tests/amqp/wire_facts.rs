@@ -27,6 +27,7 @@ transcripts! {
     exchange_types
     queues
     consumers
+    delayed
     prefetch
     acknowledgement
     publishing

@@ -138,6 +138,24 @@ fn what_is_deleted_takes_its_bindings_along() {
     assert_eq!(found_after(&again), [expected.to_vec(), expected.to_vec()]);
 }
 
+/// What an exchange keeps for later, under a number.
+fn delayed(number: u64, name: &'static str) -> Definition {
+    Definition::DelayedDeclared { id: crate::harness::queue(number), vhost: VhostId(0), exchange: name.into() }
+}
+
+#[test]
+fn what_an_exchange_keeps_goes_with_it_and_not_with_a_queue_of_its_name() {
+    let told = [exchange("a"), delayed(1, "a"), exchange("b"), delayed(2, "b"), declared(3)];
+    let expected = [exchange("a"), exchange("b"), delayed(1, "a"), delayed(2, "b"), declared(3)];
+    assert_eq!(found_after(&told), [expected.to_vec(), expected.to_vec()]);
+    let gone = Definition::ExchangeDeleted { vhost: VhostId(0), name: "a".into() };
+    let again = [&told[..], &[gone, exchange("a")]].concat();
+    let expected = [exchange("a"), exchange("b"), delayed(2, "b"), declared(3)];
+    assert_eq!(found_after(&again), [expected.to_vec(), expected.to_vec()]);
+    let vhost_gone = [&told[..], &[Definition::VhostDeleted { vhost: VhostId(0) }]].concat();
+    assert_eq!(found_after(&vhost_gone), [vec![], vec![]]);
+}
+
 /// The same definition of another virtual host.
 fn elsewhere(definition: Definition) -> Definition {
     const ELSEWHERE: VhostId = VhostId(7);

@@ -11,6 +11,9 @@ use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString}
 
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
+/// How an exchange that delays messages routes them.
+const DELAYED_TYPE: &[u8] = b"x-delayed-type";
+
 /// A type that RabbitMQ has for its JMS client alone.
 const JMS_TOPIC: &[u8] = b"x-jms-topic";
 
@@ -43,6 +46,27 @@ impl ExchangeKind {
                 _ => format!("unknown exchange type '{text}'"),
             })
         })
+    }
+
+    /// How an exchange of the type `x-delayed-message` routes what is due, by its arguments.
+    ///
+    /// # Errors
+    /// 406 when they do not say so.
+    pub(super) fn when_due(arguments: &FieldTable) -> Result<Self, AmqpError> {
+        let name = match arguments.get(DELAYED_TYPE) {
+            Some(FieldValue::LongString(name) | FieldValue::Bytes(name)) => name,
+            _ => {
+                let explanation = "Invalid argument, 'x-delayed-type' must be an existing exchange type";
+                return Err(refused(explanation.to_owned()));
+            }
+        };
+        match Self::declared(name)? {
+            Self::Delayed => {
+                let explanation = "Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'";
+                Err(refused(explanation.to_owned()))
+            }
+            kind => Ok(kind),
+        }
     }
 
     /// Its name as Erlang writes it, which is how it stands in texts: in quotes when it is more than one word.

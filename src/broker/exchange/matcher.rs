@@ -27,6 +27,8 @@ pub(super) enum Matcher {
     LocalRandom,
     /// As `fanout`; and so many messages are kept for those who come later.
     RecentHistory(Destinations, usize),
+    /// How messages are matched that are not delayed, or no longer.
+    Delayed(Box<Matcher>),
 }
 
 /// A binding's own share of a matcher, checked before anything changes.
@@ -52,6 +54,9 @@ impl Matcher {
             ExchangeKind::Random => Self::Random,
             ExchangeKind::LocalRandom => Self::LocalRandom,
             ExchangeKind::RecentHistory => Self::RecentHistory(Destinations::None, history_length(arguments)?),
+            ExchangeKind::Delayed => {
+                Self::Delayed(Box::new(Self::new(ExchangeKind::when_due(arguments)?, arguments, subject)?))
+            }
         })
     }
 
@@ -72,6 +77,7 @@ impl Matcher {
             Self::LocalRandom if matches!(destination, Destination::Exchange(_)) => {
                 Err(refused("Destination not found".to_owned()))
             }
+            Self::Delayed(matcher) => matcher.compile(destination, routing_key, arguments),
             _ => Ok(Compiled::Key),
         }
     }
@@ -92,6 +98,7 @@ impl Matcher {
             (Self::ConsistentHash(ring), Compiled::Weight(weight)) => ring.insert(destination, weight),
             (Self::ModulusHash(ordered), _) => ordered.insert(destination, destination_name),
             (Self::Random | Self::LocalRandom, _) => {}
+            (Self::Delayed(matcher), compiled) => matcher.insert(routing_key, destination, destination_name, compiled),
             (Self::Headers(_) | Self::ConsistentHash(_), _) => unreachable!("it was compiled by the same matcher"),
         }
     }
@@ -108,6 +115,7 @@ impl Matcher {
             Self::ConsistentHash(ring) => ring.remove(binding),
             Self::ModulusHash(ordered) => ordered.remove(binding.destination),
             Self::Random | Self::LocalRandom => {}
+            Self::Delayed(matcher) => matcher.remove(binding),
         }
     }
 }

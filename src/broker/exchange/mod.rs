@@ -16,6 +16,7 @@
 //! | `headers`, `header_index` | what bindings ask of headers, and how those that get it are found |
 //! | `hash_ring`, `ordered` | one binding for each hash: consistently, or by its number |
 //! | `term_hash` | the hash itself, which is RabbitMQ's |
+//! | `delay` | what of a message is to be routed later |
 //!
 //! Knows no permission, message, consumer or log: a queue is a number and a name here. Who means what by a name is for
 //! `resolve` to say.
@@ -23,6 +24,7 @@
 mod bind;
 mod binding;
 mod declare;
+mod delay;
 mod destinations;
 mod hash_ring;
 mod header_index;
@@ -46,6 +48,7 @@ mod tests;
 pub use bind::{Bound, Unbound};
 pub use binding::{BindingInfo, canonical, properties_key};
 pub use declare::{Declaration, alternate_exchange};
+pub use delay::{DELAY_HEADER, delay_ms};
 pub use router::{Exchange, Router};
 pub use walks::Walks;
 
@@ -76,10 +79,12 @@ pub enum ExchangeKind {
     Random,
     LocalRandom,
     RecentHistory,
+    /// It routes as its argument `x-delayed-type` says, and later what asks for a delay.
+    Delayed,
 }
 
 impl ExchangeKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -89,6 +94,7 @@ impl ExchangeKind {
         Self::Random,
         Self::LocalRandom,
         Self::RecentHistory,
+        Self::Delayed,
     ];
 
     /// The name that clients declare it by.
@@ -103,6 +109,7 @@ impl ExchangeKind {
             Self::Random => "x-random",
             Self::LocalRandom => "x-local-random",
             Self::RecentHistory => "x-recent-history",
+            Self::Delayed => "x-delayed-message",
         }
     }
 

@@ -109,12 +109,13 @@ impl Router {
         let mut publish =
             Publish { routing_keys, properties: Properties::Unread(Some(properties)), by_key_alone: true };
         walks.historians.clear();
+        walks.delayed_by.clear();
         walks.graph.start(exchange);
         while let Some(id) = walks.graph.pending.pop() {
-            if self.visit(id, &mut publish, walks, out) {
+            let exchange = &self.exchanges[id.0 as usize];
+            if self.visit(id, &exchange.matcher, &mut publish, walks, out) {
                 continue;
             }
-            let exchange = &self.exchanges[id.0 as usize];
             // An alternate that does not exist is no error: the publish is unroutable, as if there were none.
             if let Some(&alternate) = exchange.alternate.as_ref().and_then(|name| self.by_name.get(&**name)) {
                 walks.graph.enter(alternate);
@@ -123,23 +124,23 @@ impl Router {
         publish.by_key_alone
     }
 
-    /// Follows the bindings of one exchange; false when none matched.
+    /// Follows the bindings of one exchange; false when none matched. What it delays matches when it is due.
     fn visit<'p, F: FnOnce() -> PropertiesRef<'p>>(
         &self,
         id: ExchangeId,
+        matcher: &Matcher,
         publish: &mut Publish<'_, 'p, F>,
         walks: &mut Walks,
         out: &mut Vec<QueueId>,
     ) -> bool {
         let Walks { graph, topic, headers, chance, historians, .. } = walks;
-        let exchange = &self.exchanges[id.0 as usize];
         let mut matched = false;
         let mut follow = |destinations: &Destinations| {
             matched |= !destinations.is_empty();
             destinations.queues().iter().for_each(|&queue| graph.reach(queue, out));
             destinations.exchanges().iter().for_each(|&exchange| graph.enter(exchange));
         };
-        let one = match &exchange.matcher {
+        let one = match matcher {
             Matcher::Direct(keys) => {
                 publish.routing_keys.iter().filter_map(|key| keys.get(*key)).for_each(follow);
                 return matched;
@@ -167,8 +168,10 @@ impl Router {
             Matcher::ModulusHash(ordered) => ordered.by_routing_keys(publish.routing_keys),
             Matcher::Random | Matcher::LocalRandom => {
                 publish.by_key_alone = false;
-                self.any_of(exchange, |count| chance.below(count))
+                self.any_of(&self.exchanges[id.0 as usize], |count| chance.below(count))
             }
+            Matcher::Delayed(_) if !walks.is_due && walks.delays(id, publish.headers()) => return true,
+            Matcher::Delayed(matcher) => return self.visit(id, matcher, publish, walks, out),
         };
         match one {
             None => return false,

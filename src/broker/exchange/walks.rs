@@ -4,7 +4,8 @@
 use super::header_index::HeaderWalk;
 use super::route_cache::RouteCache;
 use super::stamps::Stamps;
-use super::{ExchangeId, QueueId, topic};
+use super::{ExchangeId, QueueId, delay_ms, topic};
+use crate::protocol::TableRef;
 
 #[derive(Default)]
 pub struct Walks {
@@ -15,12 +16,46 @@ pub struct Walks {
     pub(super) chance: Chance,
     /// The exchanges that keep what was routed last.
     pub(super) historians: Vec<ExchangeId>,
+    /// Those that keep it for later, …
+    pub(super) delayed_by: Vec<ExchangeId>,
+    /// … and for how long, in milliseconds.
+    pub(super) delay_ms: u64,
+    /// What is routed is due: nothing delays it.
+    pub(super) is_due: bool,
 }
 
 impl Walks {
     /// With a chance that takes the same way from the same seed.
     pub fn with_seed(seed: u64) -> Self {
         Self { chance: Chance(seed), ..Self::default() }
+    }
+
+    /// Whether an exchange keeps a message for later that has these headers. It is noted.
+    pub(super) fn delays(&mut self, exchange: ExchangeId, headers: TableRef<'_>) -> bool {
+        let Some(delay_ms) = delay_ms(headers) else { return false };
+        self.delay_ms = delay_ms;
+        self.delayed_by.push(exchange);
+        true
+    }
+
+    /// Whether there are exchanges that keep the last publish for later, if its route depended on more than its keys.
+    pub fn found_delays(&self) -> bool {
+        !self.delayed_by.is_empty()
+    }
+
+    /// Which exchanges do, and for how long, in milliseconds.
+    pub fn take_delays(&mut self) -> (Vec<ExchangeId>, u64) {
+        (std::mem::take(&mut self.delayed_by), self.delay_ms)
+    }
+
+    /// Gives the room back that [`take_delays`](Self::take_delays) took.
+    pub fn give_back_delays(&mut self, delayed_by: Vec<ExchangeId>) {
+        self.delayed_by = delayed_by;
+    }
+
+    /// Until it is said otherwise, messages are routed that are due: nothing delays them.
+    pub fn set_due(&mut self, is_due: bool) {
+        self.is_due = is_due;
     }
 
     /// The exchanges on the way of the last publish that are to keep it, if its route depended on more than its keys.

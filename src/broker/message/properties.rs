@@ -12,6 +12,9 @@ use crate::broker::{Broker, Caller, expiration};
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, FieldValueRef, PropertiesRef, ReplyCode, ShortString};
 
+/// The header with routing keys of copies that its readers may not know of.
+const BCC: &[u8] = b"BCC";
+
 /// What the queues must know of a message's properties; the rest of them stays bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {
@@ -119,6 +122,28 @@ fn special_properties<S: Store>(
         encoded
     });
     Ok(PublishedProperties { attributes, extra_keys, replaced })
+}
+
+/// What queues must know of a message that is published again, after the rules were applied to it before, and the routing
+/// keys of its copies. Those that nobody may see are taken out of it.
+pub fn read_again(frames: &mut Vec<u8>, header_frame_length: &mut usize) -> (Attributes, Vec<ShortString>) {
+    let properties = &frames[PROPERTIES_OFFSET..*header_frame_length - 1];
+    if let Some(attributes) = plain_attributes(properties) {
+        return (attributes, Vec::new());
+    }
+    let parsed = PropertiesRef::parse(properties).unwrap_or_default();
+    let mut keys = Vec::new();
+    let copied =
+        extra_routing_keys(&parsed, b"CC", &mut keys).and_then(|()| extra_routing_keys(&parsed, BCC, &mut keys));
+    let attributes = attributes(&parsed);
+    debug_assert!(copied.is_ok() && attributes.is_ok(), "it was refused when it was published");
+    if parsed.headers.is_some_and(|headers| headers.get(BCC).is_some()) {
+        let (mut owned, mut encoded) = (parsed.to_owned(), Vec::new());
+        remove_header(&mut owned, BCC);
+        owned.encode(&mut encoded);
+        *header_frame_length = replace_properties(frames, *header_frame_length, &encoded);
+    }
+    (attributes.unwrap_or_default(), keys)
 }
 
 fn extra_routing_keys(
