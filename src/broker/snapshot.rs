@@ -130,6 +130,8 @@ pub struct ExchangeSnapshot {
     pub auto_delete: bool,
     pub internal: bool,
     pub arguments: FieldTable,
+    /// Messages that it keeps for later; `None` of one that delays nothing.
+    pub messages_delayed: Option<usize>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -252,15 +254,13 @@ impl<S: Store> Broker<S> {
     pub fn snapshot_exchanges(&self, from: PageStart) -> Page<ExchangeSnapshot> {
         let end = |vhost: &Vhost| vhost.router().exchange_slots();
         Page::of_vhosts(&self.vhosts, from, end, |id, slots| {
-            let vhost = &self.vhosts[id];
-            vhost.router().exchanges_in(slots).map(|exchange| copy_exchange(vhost, exchange)).collect()
+            self.vhosts[id].router().exchanges_in(slots).map(|exchange| self.copy_exchange(id, exchange)).collect()
         })
     }
 
     pub fn snapshot_exchange(&self, vhost: VhostId, name: &[u8]) -> Option<ExchangeSnapshot> {
         let id = self.exchange_in(vhost, name)?;
-        let vhost = &self.vhosts[vhost];
-        Some(copy_exchange(vhost, vhost.router().exchange(id)))
+        Some(self.copy_exchange(vhost, self.router(vhost).exchange(id)))
     }
 
     /// All bindings, in each vhost those of the default exchange first.
@@ -338,6 +338,20 @@ impl<S: Store> Broker<S> {
         }
     }
 
+    fn copy_exchange(&self, id: VhostId, exchange: &Exchange) -> ExchangeSnapshot {
+        let vhost = &self.vhosts[id];
+        ExchangeSnapshot {
+            vhost: Arc::clone(&vhost.name),
+            name: exchange.name.clone(),
+            kind: exchange.kind,
+            durable: exchange.durable,
+            auto_delete: exchange.auto_delete,
+            internal: exchange.internal,
+            arguments: exchange.arguments.clone(),
+            messages_delayed: self.messages_delayed(id, &exchange.name),
+        }
+    }
+
     fn copy_channel(&self, channel: &Channel) -> ChannelSnapshot {
         let connection = self.connections[channel.connection.0 as usize].as_ref();
         let vhost = connection.expect("a channel's connection is open").vhost;
@@ -391,18 +405,6 @@ fn figures_of(queue: &Queue) -> QueueFigures {
         messages_ready: queue.backlog.len(),
         messages_unacknowledged: queue.ledger.unacknowledged(),
         counters: *queue.ledger.counters(),
-    }
-}
-
-fn copy_exchange(vhost: &Vhost, exchange: &Exchange) -> ExchangeSnapshot {
-    ExchangeSnapshot {
-        vhost: Arc::clone(&vhost.name),
-        name: exchange.name.clone(),
-        kind: exchange.kind,
-        durable: exchange.durable,
-        auto_delete: exchange.auto_delete,
-        internal: exchange.internal,
-        arguments: exchange.arguments.clone(),
     }
 }
 

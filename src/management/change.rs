@@ -5,6 +5,7 @@
 //! asked by the path, before it comes here.
 
 use super::Reply;
+use crate::broker::{DelayedId, DelayedPage};
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -58,6 +59,24 @@ pub enum VhostChange {
     Publish {
         publish: Box<PublishSpec>,
         reply: Reply<Result<PublishOutcome, AmqpError>>,
+    },
+    /// Some of the messages that an exchange keeps for later: up to `most`, behind the first `skipped`.
+    ListDelayed {
+        exchange: ShortString,
+        skipped: usize,
+        most: usize,
+        reply: Reply<Result<DelayedPage, AmqpError>>,
+    },
+    /// How many those are.
+    CountDelayed {
+        exchange: ShortString,
+        reply: Reply<Result<usize, AmqpError>>,
+    },
+    /// Answers whether there was such a message.
+    CancelDelayed {
+        exchange: ShortString,
+        id: DelayedId,
+        reply: Reply<Result<bool, AmqpError>>,
     },
     Get {
         get: GetSpec,

@@ -95,6 +95,11 @@ impl Page {
     }
 }
 
+/// Number and size of the part of a list that was asked for, of a list that there is only in parts.
+pub fn bounded_page(parameters: &HashMap<String, String>) -> Result<(usize, usize), ApiError> {
+    Ok(Page::parse(parameters)?.map_or((1, PAGE_SIZE_DEFAULT), |page| (page.number, page.size)))
+}
+
 fn pattern(text: &str) -> Result<Regex, ApiError> {
     if text.len() > PATTERN_MAX_BYTES {
         let reason = "name filter regex is too long".to_owned();

@@ -10,6 +10,7 @@ use super::figures::{LENGTHS, QueueSums, connection_figures, overview_figures, p
 use super::json;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
 use super::rates::ConnectionKey;
+use crate::broker::DelayedMessage;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueKind, QueueSnapshot,
 };
@@ -58,7 +59,7 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
 }
 
 pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
-    json!({
+    let mut shape = json!({
         "name": json::text(&exchange.name),
         "vhost": &*exchange.vhost,
         "type": exchange.kind.name(),
@@ -67,6 +68,22 @@ pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
         "internal": exchange.internal,
         "arguments": json::table(&exchange.arguments),
         "policy": null,
+    });
+    if let Some(count) = exchange.messages_delayed {
+        shape["messages_delayed"] = count.into();
+    }
+    shape
+}
+
+pub fn delayed_message(message: &DelayedMessage) -> Value {
+    json!({
+        "id": message.id.to_string(),
+        "due_at": message.id.due_unix_ms,
+        "exchange": json::text(&message.exchange),
+        "routing_key": json::text(&message.routing_key),
+        "message_id": message.message_id.as_ref().map(|id| json::text(id)),
+        "persistent": message.persistent,
+        "payload_bytes": message.body_size,
     })
 }
 

@@ -94,14 +94,25 @@ fn send<T>(reply: Reply<T>, answer: T) {
 
 /// Whether it asks for messages that are on their way back to memory. If they are not, they are asked for.
 fn waits_for_messages<S: Store>(command: &Command, hub: &mut Hub<S>) -> bool {
-    let Request::Change(Change::InVhost { vhost, change: VhostChange::Get { get, .. } }) = &command.request else {
+    let Request::Change(Change::InVhost { vhost, change }) = &command.request else { return false };
+    if !matches!(change, VhostChange::Get { .. } | VhostChange::ListDelayed { .. } | VhostChange::CancelDelayed { .. })
+    {
         return false;
-    };
+    }
     // Nobody has messages fetched that are not for them.
     let Ok((_, vhost)) = caller(command.asker, vhost, hub) else { return false };
     let broker = hub.broker_mut();
-    let queue = broker.queue_in(vhost, &get.queue);
-    queue.is_some_and(|id| broker.head_is_away(broker.queue_key(id)))
+    match change {
+        VhostChange::Get { get, .. } => {
+            let queue = broker.queue_in(vhost, &get.queue);
+            queue.is_some_and(|id| broker.head_is_away(broker.queue_key(id)))
+        }
+        VhostChange::ListDelayed { exchange, skipped, most, .. } => {
+            !broker.brings_delayed(vhost, exchange, *skipped, *most)
+        }
+        VhostChange::CancelDelayed { exchange, id, .. } => !broker.brings_delayed_message(vhost, exchange, *id),
+        _ => false,
+    }
 }
 
 /// Answers, or says what the answer has to wait for.

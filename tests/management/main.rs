@@ -10,6 +10,7 @@ mod alarms;
 mod changes;
 mod ctl;
 mod ctl_transcript;
+mod delayed;
 mod limits;
 mod listings;
 mod login;

@@ -36,10 +36,12 @@ const RIGHTS: &str = r#"{"configure":".*","write":".*","read":".*"}"#;
 const TOPICS: &str = r#"{"exchange":"amq.topic","write":".*","read":".*"}"#;
 const GET: &str = r#"{"count":1,"ackmode":"ack_requeue_false","encoding":"auto"}"#;
 const PUBLISH: &str = r#"{"properties":{},"routing_key":"k","payload":"p"}"#;
+const DELAYED: &str = r#"{"type":"x-delayed-message","arguments":{"x-delayed-type":"topic"}}"#;
+const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"routing_key":"k","payload":"p"}"#;
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 91] = [
+const PATHS: [(&str, &str, &str, Need); 94] = [
     ("GET", "/overview", "", Any),
     ("GET", "/version", "", Any),
     ("GET", "/whoami", "", Any),
@@ -127,6 +129,9 @@ const PATHS: [(&str, &str, &str, Need); 91] = [
     ("POST", "/exchanges/{vhost}/{exchange}/publish", PUBLISH, Permissions),
     ("POST", "/queues/{vhost}/{queue}/get", GET, Permissions),
     ("DELETE", "/queues/{vhost}/{queue}/contents", "", Permissions),
+    ("GET", "/delayed/{vhost}/{exchange}", "", Permissions),
+    ("GET", "/delayed/{vhost}/{exchange}/count", "", Permissions),
+    ("DELETE", "/delayed/{vhost}/{exchange}/{id}", "", Permissions),
     // The queue of the test stays.
     ("GET", "/aliveness-test/{vhost}", "", Permissions),
     ("DELETE", "/bindings/{vhost}/e/{source}/{kind}/{destination}/{properties_key}", "", Permissions),
@@ -181,6 +186,8 @@ fn refusal(tag: &str, need: Need) -> Option<&'static str> {
 struct Broker {
     server: Server,
     connection: String,
+    /// The id of a message that waits to be due.
+    delayed: String,
 }
 
 impl Broker {
@@ -191,7 +198,7 @@ impl Broker {
         client.send("queue.declare queue=held exclusive");
         client.read_like(1, "queue.declare-ok");
         let connection = server.get("/api/connections?columns=name").json()[0]["name"].as_str().unwrap().to_owned();
-        let broker = Self { server, connection };
+        let mut broker = Self { server, connection, delayed: String::new() };
         for (method, path, body) in [
             ("PUT", "/users/victim", r#"{"password":"pw","tags":"management"}"#),
             ("PUT", "/vhosts/theirs", "{}"),
@@ -204,9 +211,13 @@ impl Broker {
             ("PUT", "/exchanges/theirs/x", r#"{"type":"topic"}"#),
             ("POST", "/bindings/theirs/e/x/q/q", r#"{"routing_key":"k"}"#),
             ("POST", "/exchanges/theirs/x/publish", PUBLISH),
+            ("PUT", "/exchanges/theirs/d", DELAYED),
+            ("POST", "/exchanges/theirs/d/publish", PUBLISH_LATER),
         ] {
             broker.ask("guest:guest", method, path, body);
         }
+        let delayed = broker.ask("guest:guest", "GET", "/delayed/theirs/d", "").json();
+        broker.delayed = delayed["items"][0]["id"].as_str().expect("a delayed message").to_owned();
         for tag in TAGS {
             let body = json!({"password": "pw", "tags": tag}).to_string();
             assert_eq!(broker.ask("guest:guest", "PUT", &format!("/users/{tag}"), &body).status, 201);
@@ -224,9 +235,11 @@ impl Broker {
             .replace("{name}", &name)
             .replace("username/{user}", "username/guest")
             .replace("{user}", "victim")
-            .replace("{vhost}", "theirs")
             .replace("{queue}", "q")
+            .replace("/delayed/{vhost}/{exchange}", "/delayed/{vhost}/d")
+            .replace("{id}", &self.delayed)
             .replace("{exchange}", if template.starts_with("/topic") { "amq.topic" } else { "x" })
+            .replace("{vhost}", "theirs")
             .replace("{source}", "x")
             .replace("{kind}", "q")
             .replace("{destination}", "q")
@@ -251,7 +264,7 @@ impl Broker {
     fn state(&self) -> Vec<Value> {
         let lists = [
             "queues?columns=vhost,name,messages,arguments",
-            "exchanges?columns=vhost,name,type",
+            "exchanges?columns=vhost,name,type,messages_delayed",
             "bindings?columns=vhost,source,destination,routing_key",
             "vhosts?columns=name,description,tags,tracing",
             "users",
@@ -309,10 +322,11 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 13] = [
+    const ROUTES: [&str; 14] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),
+        include_str!("../../src/management/routes/delayed.rs"),
         include_str!("../../src/management/routes/exchanges.rs"),
         include_str!("../../src/management/routes/health.rs"),
         include_str!("../../src/management/routes/limits.rs"),

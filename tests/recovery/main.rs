@@ -19,6 +19,7 @@ mod random;
 
 mod damage;
 mod definitions;
+mod delayed;
 mod disk_alarm;
 mod expiry;
 mod faults;

@@ -57,6 +57,10 @@ pub const WALLS: [Wall; 15] = [
             "broker::UserKey",
             "broker::UserLimits",
             "broker::VhostAttributes",
+            // Messages that exchanges keep for later.
+            "broker::DelayedId",
+            "broker::DelayedMessage",
+            "broker::DelayedPage",
             // Which resource is low, in the words that clients are told.
             "connection::Alarm",
             // Names, tables and properties, which HTTP's JSON is turned into.

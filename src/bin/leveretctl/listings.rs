@@ -33,7 +33,7 @@ const QUEUES: [Column; 25] = [
     ("online", Field("node")),
 ];
 
-const EXCHANGES: [Column; 7] = [
+const EXCHANGES: [Column; 8] = [
     ("name", Field("name")),
     ("type", Field("type")),
     ("durable", Field("durable")),
@@ -41,6 +41,7 @@ const EXCHANGES: [Column; 7] = [
     ("internal", Field("internal")),
     ("arguments", Field("arguments")),
     ("policy", Field("policy")),
+    ("messages_delayed", Field("messages_delayed")),
 ];
 
 const BINDINGS: [Column; 6] = [

@@ -7,6 +7,7 @@ mod actions;
 mod api;
 mod checks;
 mod columns;
+mod delayed;
 mod limits;
 mod listings;
 mod output;
@@ -20,6 +21,7 @@ use actions::WhichConnections;
 use api::{Api, Failure};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use delayed::DelayedCommand;
 use output::{Format, Output};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -115,6 +117,9 @@ enum Command {
         #[arg(short = 'u', long = "if-unused")]
         if_unused: bool,
     },
+    /// Messages that exchanges of the type x-delayed-message keep until they are due
+    #[command(subcommand)]
+    Delayed(DelayedCommand),
     /// Close a connection, by the name or pid that list_connections shows
     CloseConnection { name: String, explanation: String },
     /// Close all connections of the virtual host
@@ -203,6 +208,7 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
         Command::DeleteQueue { queue, if_empty, if_unused } => {
             actions::delete_queue(&api, &output, vhost, &queue, if_empty, if_unused)
         }
+        Command::Delayed(command) => delayed::run(&api, &output, vhost, command),
         Command::CloseConnection { name, explanation } => actions::close_connection(&api, &output, &name, &explanation),
         Command::CloseAllConnections { which, explanation } => {
             actions::close_all_connections(&api, &output, vhost, &which, &explanation)

@@ -1,6 +1,6 @@
 //! A stretch of time, and the messages that are due in it: in the order in which they came.
 
-use super::chunk::{Chunk, Found};
+use super::chunk::{Chunk, Message};
 use crate::broker::memory::Holding;
 use crate::broker::message::MessageRef;
 use crate::broker::page::Entry;
@@ -142,7 +142,7 @@ impl Bucket {
 
     /// Gives messages of the first chunk to `take`, in order, and at most so many. How many there were: 0 when it is not in
     /// memory.
-    pub fn take(&mut self, most: usize, mut take: impl FnMut(Found<'_>)) -> usize {
+    pub fn take(&mut self, most: usize, mut take: impl FnMut(Message<'_>)) -> usize {
         let Some(front) = self.chunks.front_mut() else { return 0 };
         let mut taken = 0;
         while taken < most

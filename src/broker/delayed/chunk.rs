@@ -63,12 +63,12 @@ impl Room {
 }
 
 /// A delayed message as it lies in its chunk.
-pub(super) enum Found<'a> {
+pub(super) enum Message<'a> {
     Packed(Entry<'a>),
     Large { message: &'a MessageRef, sequence: u64, due_ms: u64 },
 }
 
-impl Found<'_> {
+impl Message<'_> {
     pub fn sequence(&self) -> u64 {
         match self {
             Self::Packed(entry) => entry.sequence,
@@ -196,34 +196,34 @@ impl Chunk {
 
     /// The message at the front, which is taken unless the chunk is used no more: then it is still to be dropped. `None`
     /// when there is none, or it is not in memory.
-    pub fn take(&mut self) -> Option<Found<'_>> {
+    pub fn take(&mut self) -> Option<Message<'_>> {
         match &mut self.held {
             Held::Packed { page, reader, .. } => {
                 let entry = reader.next(page.bytes())?;
                 self.count -= 1;
-                Some(Found::Packed(entry))
+                Some(Message::Packed(entry))
             }
             Held::Large { message, sequence, due_ms } if self.count > 0 => {
                 self.count = 0;
-                Some(Found::Large { message, sequence: *sequence, due_ms: *due_ms })
+                Some(Message::Large { message, sequence: *sequence, due_ms: *due_ms })
             }
             _ => None,
         }
     }
 
     /// Shows the messages that were not taken, in order, until `look` has seen enough. Nothing of what is not in memory.
-    pub fn look(&self, mut look: impl FnMut(Found<'_>) -> bool) {
+    pub fn look(&self, mut look: impl FnMut(Message<'_>) -> bool) {
         match &self.held {
             Held::Packed { page, reader, .. } => {
                 let mut reader = reader.clone();
                 while let Some(entry) = reader.next(page.bytes()) {
-                    if !look(Found::Packed(entry)) {
+                    if !look(Message::Packed(entry)) {
                         break;
                     }
                 }
             }
             Held::Large { message, sequence, due_ms } if self.count > 0 => {
-                look(Found::Large { message, sequence: *sequence, due_ms: *due_ms });
+                look(Message::Large { message, sequence: *sequence, due_ms: *due_ms });
             }
             _ => {}
         }
@@ -251,6 +251,16 @@ impl Chunk {
             true
         });
         (rest, taken)
+    }
+
+    /// Whether a message is in it that was not taken, of a chunk in memory.
+    pub fn holds(&self, sequence: u64, due_ms: u64) -> bool {
+        let mut holds = false;
+        self.look(|message| {
+            holds = message.sequence() == sequence && message.due_ms() == due_ms;
+            !holds
+        });
+        holds
     }
 
     /// Moves it out of memory. The chunk must be in it.

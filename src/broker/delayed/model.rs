@@ -1,7 +1,7 @@
 //! The schedule against an obvious one: a list of messages, sorted by due time and by when they came.
 
 use super::chunk::PAGE_WORTH_BYTES;
-use super::schedule::{Cancelled, Schedule};
+use super::schedule::{Found, Schedule};
 use crate::broker::message::{Attributes, Content, MessageRef};
 use crate::broker::page::Entry;
 use crate::broker::store::{MemoryStore, Pages};
@@ -144,43 +144,32 @@ impl Play {
     fn cancel(&mut self, which: usize) {
         let known = self.expected.iter().nth(which % (self.expected.len() + 1)).copied();
         let (due_ms, sequence) = known.unwrap_or((self.now_ms + 1 + which as u64 % 5000, 1_000_000));
-        let cancelled = loop {
-            match self.schedule.cancel(due_ms, sequence, &mut self.store, |_| {}) {
-                Cancelled::NotHere => self.arrive(),
-                cancelled => break cancelled,
-            }
-        };
-        match known {
-            Some(_) => {
-                assert_eq!(cancelled, Cancelled::Gone { persistent: sequence % 2 == 0 });
-                self.expected.remove(&(due_ms, sequence));
-            }
-            None => assert_eq!(cancelled, Cancelled::Missing),
+        while self.schedule.find(due_ms, sequence, &mut self.store, |_| {}) == Found::Away {
+            self.arrive();
+        }
+        let cancelled = self.schedule.cancel(due_ms, sequence);
+        assert_eq!(cancelled, known.map(|_| sequence % 2 == 0));
+        if let Some(known) = known {
+            self.expected.remove(&known);
         }
     }
 
     fn list(&mut self, skipped: usize, most: usize) {
         let mut all = Vec::new();
         for first in (0..self.expected.len()).step_by(most) {
-            let mut listed = Vec::new();
-            while !self.schedule.look(
-                first,
-                most,
-                &mut self.store,
-                |_| {},
-                |found| {
-                    listed.push((found.due_ms(), found.sequence()));
-                },
-            ) {
+            while !self.schedule.bring(first, most, &mut self.store, |_| {}) {
                 self.arrive();
             }
+            let mut listed = Vec::new();
+            self.schedule.look(first, most, |message| listed.push((message.due_ms(), message.sequence())));
             assert_eq!(listed.len(), most.min(self.expected.len() - first));
             all.extend(listed);
         }
         assert_eq!(all.len(), self.expected.len());
         assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), self.expected);
         let beyond = self.expected.len() + skipped;
-        assert!(self.schedule.look(beyond, most, &mut self.store, |_| {}, |_| unreachable!("there are no more")));
+        assert!(self.schedule.bring(beyond, most, &mut self.store, |_| {}));
+        self.schedule.look(beyond, most, |_| unreachable!("there are no more"));
     }
 
     fn step(&mut self, step: &Step) {

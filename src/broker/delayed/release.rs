@@ -1,6 +1,6 @@
 //! What is due, a slice in each turn: a million may be due in the same millisecond. And what of the rest is in memory.
 
-use super::chunk::{Found, content_of};
+use super::chunk::{Message, content_of};
 use super::schedule::Schedule;
 use super::{Delayed, DelayedExchange, DelayedKey};
 use crate::broker::exchange::ExchangeId;
@@ -91,13 +91,13 @@ impl<S: Store> Broker<S> {
         index: usize,
         exchange: ExchangeId,
         durable_id: Option<DurableQueueId>,
-        found: &Found<'_>,
+        found: &Message<'_>,
         effects: &mut impl Effects,
     ) {
         let mut frames = std::mem::take(&mut self.delayed.frames);
         match found {
-            Found::Packed(entry) => self.publish_entry(index, exchange, entry, &mut frames, effects),
-            Found::Large { message, .. } => {
+            Message::Packed(entry) => self.publish_entry(index, exchange, entry, &mut frames, effects),
+            Message::Large { message, .. } => {
                 let content = message.content();
                 frames.clear();
                 frames.extend_from_slice(content.frames);

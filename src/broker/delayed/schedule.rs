@@ -15,7 +15,7 @@
 //! whole, unread. This module knows no clock, and nothing of what messages say.
 
 use super::bucket::{Bucket, LEVEL_MAX, level_of, start_ms, width_ms};
-use super::chunk::{CHUNK_BYTES_MAX, Chunk, Found, PAGE_WORTH_BYTES};
+use super::chunk::{CHUNK_BYTES_MAX, Chunk, Message, PAGE_WORTH_BYTES};
 use crate::broker::message::{MessageRef, NEVER};
 use crate::broker::page::Entry;
 use crate::broker::store::{PageId, Pages};
@@ -47,15 +47,15 @@ pub(super) struct Schedule {
     count: usize,
 }
 
-/// What became of a wish to cancel a message.
+/// Where a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cancelled {
-    /// It is gone, and the log has to be told if it was persistent.
-    Gone { persistent: bool },
-    /// There is no such message.
-    Missing,
+pub(super) enum Found {
+    /// In this chunk of its bucket, in memory.
+    Here(usize),
+    /// In none.
+    Nowhere,
     /// It may be in a chunk that was asked for.
-    NotHere,
+    Away,
 }
 
 /// When a bucket has to be opened.
@@ -152,7 +152,7 @@ impl Schedule {
     }
 
     /// Gives messages that are due to `take`, and at most so many. How many there were.
-    pub fn take_due(&mut self, now_ms: u64, most: usize, mut take: impl FnMut(Found<'_>)) -> usize {
+    pub fn take_due(&mut self, now_ms: u64, most: usize, mut take: impl FnMut(Message<'_>)) -> usize {
         let mut taken = 0;
         while taken < most
             && let Some(mut first) = self.ready.first_entry()
@@ -227,8 +227,8 @@ impl Schedule {
                 let due_ms = found.due_ms();
                 let child = self.bucket_for(due_ms, now_ms, below);
                 let began_chunk = match found {
-                    Found::Packed(entry) => child.push(&entry),
-                    Found::Large { message, sequence, due_ms } => {
+                    Message::Packed(entry) => child.push(&entry),
+                    Message::Large { message, sequence, due_ms } => {
                         child.push_large(message.clone(), sequence, due_ms);
                         true
                     }
@@ -267,32 +267,33 @@ impl Schedule {
             || self.ready.iter_mut().rev().any(|(start_ms, bucket)| bucket.page_out(least, needed(*start_ms), pages))
     }
 
-    /// Takes a message out before its time. What it may be in is asked for.
-    pub fn cancel(
-        &mut self,
-        due_ms: u64,
-        sequence: u64,
-        pages: &mut impl Pages,
-        mut asked: impl FnMut(PageId),
-    ) -> Cancelled {
-        let Some(bucket) = self.bucket_covering(due_ms) else { return Cancelled::Missing };
-        let mut not_here = false;
+    /// Finds a message. What it may be in is asked for.
+    pub fn find(&mut self, due_ms: u64, sequence: u64, pages: &mut impl Pages, mut asked: impl FnMut(PageId)) -> Found {
+        let Some(bucket) = self.bucket_covering(due_ms) else { return Found::Nowhere };
         for index in 0..bucket.chunks().len() {
             let chunk = &bucket.chunks()[index];
             if !chunk.may_hold(sequence, due_ms) {
                 continue;
             }
             if !chunk.is_in_memory() {
-                not_here = true;
                 bucket.ask_for_at(index, pages).into_iter().for_each(&mut asked);
-                break;
+                return Found::Away;
             }
-            if let Some(persistent) = bucket.cancel(index, sequence, due_ms) {
-                self.count -= 1;
-                return Cancelled::Gone { persistent };
+            if chunk.holds(sequence, due_ms) {
+                return Found::Here(index);
             }
         }
-        if not_here { Cancelled::NotHere } else { Cancelled::Missing }
+        Found::Nowhere
+    }
+
+    /// Takes a message out before its time, if it is in memory. Whether it was a persistent one; `None` when it is not there.
+    pub fn cancel(&mut self, due_ms: u64, sequence: u64) -> Option<bool> {
+        let bucket = self.bucket_covering(due_ms)?;
+        let holds = |chunk: &Chunk| chunk.may_hold(sequence, due_ms) && chunk.holds(sequence, due_ms);
+        let index = bucket.chunks().iter().position(holds)?;
+        let persistent = bucket.cancel(index, sequence, due_ms)?;
+        self.count -= 1;
+        Some(persistent)
     }
 
     fn bucket_covering(&mut self, due_ms: u64) -> Option<&mut Bucket> {
@@ -305,63 +306,64 @@ impl Schedule {
         }
     }
 
-    /// Shows so many messages behind the first `skipped`, stretch after stretch and in each as they came, when all chunks that
-    /// they are in are in memory. If not, those are asked for, and it is false.
-    pub fn look(
+    /// Whether the messages are in memory that [`look`](Self::look) would show. If not, they are asked for.
+    pub fn bring(
         &mut self,
         skipped: usize,
         most: usize,
         pages: &mut impl Pages,
         mut asked: impl FnMut(PageId),
-        mut look: impl FnMut(&Found<'_>),
     ) -> bool {
-        let mut buckets: Vec<&mut Bucket> =
-            self.ready.values_mut().chain(&mut self.opening).chain(self.later.values_mut()).collect();
+        let Self { ready, later, opening, .. } = self;
+        let mut buckets: Vec<_> = ready.values_mut().chain(opening).chain(later.values_mut()).collect();
         buckets.sort_by_key(|bucket| bucket.start_ms());
         let end = skipped.saturating_add(most);
-        let mut is_here = true;
-        let mut before = 0;
-        for bucket in buckets.iter_mut().filter(|bucket| bucket.count() > 0) {
-            let first = before;
+        let (mut is_here, mut before) = (true, 0);
+        for bucket in buckets {
+            let mut position = before;
             before += bucket.count();
             if before <= skipped {
                 continue;
             }
-            if first >= end {
+            if position >= end {
                 break;
             }
-            let mut position = first;
             for index in 0..bucket.chunks().len() {
-                let range = position..position + bucket.chunks()[index].count();
-                position = range.end;
-                if range.end > skipped && range.start < end && !bucket.chunks()[index].is_in_memory() {
+                let first = position;
+                position += bucket.chunks()[index].count();
+                if position > skipped && first < end && !bucket.chunks()[index].is_in_memory() {
                     is_here = false;
                     bucket.ask_for_at(index, pages).into_iter().for_each(&mut asked);
                 }
             }
         }
-        if !is_here {
-            return false;
-        }
+        is_here
+    }
+
+    /// Shows up to `most` messages behind the first `skipped`, stretch after stretch and in each as they came. Those that are
+    /// not in memory are left out.
+    pub fn look(&self, skipped: usize, most: usize, mut look: impl FnMut(&Message<'_>)) {
+        let mut buckets: Vec<_> = self.ready.values().chain(&self.opening).chain(self.later.values()).collect();
+        buckets.sort_by_key(|bucket| bucket.start_ms());
+        let end = skipped.saturating_add(most);
         let mut position = 0;
         for chunk in buckets.iter().flat_map(|bucket| bucket.chunks()) {
             if position >= end {
                 break;
             }
-            let first = position;
+            let mut index = position;
             position += chunk.count();
-            if position > skipped {
-                let mut index = first;
-                chunk.look(|found| {
-                    if index >= skipped && index < end {
-                        look(&found);
-                    }
-                    index += 1;
-                    index < end
-                });
+            if position <= skipped {
+                continue;
             }
+            chunk.look(|message| {
+                if index >= skipped {
+                    look(&message);
+                }
+                index += 1;
+                index < end
+            });
         }
-        true
     }
 
     /// Takes a chunk out for good, and whether there was one.

@@ -3,8 +3,8 @@
 //! Who may read from an exchange sees what it keeps. Who cancels takes away what others published, and has to be one who
 //! may read from it and write to it.
 
-use super::chunk::Found;
-use super::schedule::Cancelled;
+use super::chunk::Message;
+use super::schedule::Found;
 use super::{Delayed, DelayedKey};
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::message::Content;
@@ -75,63 +75,68 @@ impl<S: Store> Broker<S> {
         Ok(self.delayed.find(caller.vhost, name).map_or(0, |index| self.delayed.count_at(index)))
     }
 
-    /// Up to `most` messages behind the first `skipped`, those that are due next first: what is due in the same stretch of
-    /// time, which are the longer the later they are, is in one part. `None`: some of them are on their way to memory.
-    ///
-    /// # Errors
-    /// As [`count_delayed`](Self::count_delayed).
-    pub fn list_delayed(
-        &mut self,
-        caller: Caller,
-        name: &[u8],
-        skipped: usize,
-        most: usize,
-    ) -> Result<Option<DelayedPage>, AmqpError> {
-        self.delays_to_watch(caller, name, false)?;
-        let Some(index) = self.delayed.find(caller.vhost, name) else {
-            return Ok(Some(DelayedPage { messages: Vec::new(), total: 0 }));
-        };
-        let Self { delayed, store, settings, .. } = self;
+    /// Whether all of a part of the list is in memory. If not, it is asked for.
+    pub fn brings_delayed(&mut self, vhost: VhostId, name: &[u8], skipped: usize, most: usize) -> bool {
+        let Self { delayed, store, .. } = self;
+        let Some(index) = delayed.find(vhost, name) else { return true };
         let exchange = &mut delayed.exchanges[index];
         let key = DelayedKey { index, serial: exchange.serial };
-        let mut messages = Vec::new();
-        let asked = |page| _ = delayed.asked_for.insert(page, key);
-        let is_here = exchange.schedule.look(skipped, most, store, asked, |found| {
-            messages.push(describe(found, settings.unix_start_ms));
-        });
-        messages.sort_by_key(|message| message.id);
-        let total = delayed.count_at(index);
-        delayed.reschedule(index);
-        Ok(is_here.then_some(DelayedPage { messages, total }))
+        exchange.schedule.bring(skipped, most, store, |page| _ = delayed.asked_for.insert(page, key))
     }
 
-    /// Takes a message out before it is due. False when there is none of that name, `None` when it may be on its way to
-    /// memory.
-    ///
-    /// # Errors
-    /// As [`count_delayed`](Self::count_delayed).
-    pub fn cancel_delayed(
-        &mut self,
-        caller: Caller,
-        name: &[u8],
-        id: DelayedId,
-    ) -> Result<Option<Done<bool>>, AmqpError> {
-        self.delays_to_watch(caller, name, true)?;
-        let Some(index) = self.delayed.find(caller.vhost, name) else { return Ok(Some(Done::at_once(false))) };
+    /// Whether a message is in memory, or is not there. If not, what it may be in is asked for.
+    pub fn brings_delayed_message(&mut self, vhost: VhostId, name: &[u8], id: DelayedId) -> bool {
         let Self { delayed, store, settings, .. } = self;
+        let Some(index) = delayed.find(vhost, name) else { return true };
         let exchange = &mut delayed.exchanges[index];
         let key = DelayedKey { index, serial: exchange.serial };
         let due_ms = id.due_unix_ms.saturating_sub(settings.unix_start_ms);
         let asked = |page| _ = delayed.asked_for.insert(page, key);
-        let cancelled = exchange.schedule.cancel(due_ms, id.sequence, store, asked);
+        exchange.schedule.find(due_ms, id.sequence, store, asked) != Found::Away
+    }
+
+    /// Up to `most` messages behind the first `skipped`, those that are due next first: what is due in the same stretch of
+    /// time is in the order in which it came, and stretches are the longer the later they are. Only those in memory.
+    ///
+    /// # Errors
+    /// As [`count_delayed`](Self::count_delayed).
+    pub fn list_delayed(
+        &self,
+        caller: Caller,
+        name: &[u8],
+        skipped: usize,
+        most: usize,
+    ) -> Result<DelayedPage, AmqpError> {
+        self.delays_to_watch(caller, name, false)?;
+        let Some(index) = self.delayed.find(caller.vhost, name) else {
+            return Ok(DelayedPage { messages: Vec::new(), total: 0 });
+        };
+        let mut messages = Vec::new();
+        let unix_start_ms = self.settings.unix_start_ms;
+        self.delayed.exchanges[index].schedule.look(skipped, most, |message| {
+            messages.push(describe(message, unix_start_ms));
+        });
+        messages.sort_by_key(|message| message.id);
+        Ok(DelayedPage { messages, total: self.delayed.count_at(index) })
+    }
+
+    /// Takes a message out before it is due. False when there is none of that name in memory.
+    ///
+    /// # Errors
+    /// As [`count_delayed`](Self::count_delayed).
+    pub fn cancel_delayed(&mut self, caller: Caller, name: &[u8], id: DelayedId) -> Result<Done<bool>, AmqpError> {
+        self.delays_to_watch(caller, name, true)?;
+        let Some(index) = self.delayed.find(caller.vhost, name) else { return Ok(Done::at_once(false)) };
+        let Self { delayed, store, settings, .. } = self;
+        let exchange = &mut delayed.exchanges[index];
+        let due_ms = id.due_unix_ms.saturating_sub(settings.unix_start_ms);
+        let cancelled = exchange.schedule.cancel(due_ms, id.sequence);
         let done = match (cancelled, exchange.durable_id) {
-            (Cancelled::NotHere, _) => None,
-            (Cancelled::Missing, _) => Some(Done::at_once(false)),
-            (Cancelled::Gone { persistent: true }, Some(queue)) => {
+            (Some(true), Some(queue)) => {
                 store.removed(queue, id.sequence);
-                Some(Done { value: true, durable_at: store.everything() })
+                Done { value: true, durable_at: store.everything() }
             }
-            (Cancelled::Gone { .. }, _) => Some(Done::at_once(true)),
+            (cancelled, _) => Done::at_once(cancelled.is_some()),
         };
         delayed.reschedule(index);
         Ok(done)
@@ -145,13 +150,13 @@ impl Delayed {
     }
 }
 
-fn describe(found: &Found<'_>, unix_start_ms: u64) -> DelayedMessage {
-    let entry = found.entry();
+fn describe(message: &Message<'_>, unix_start_ms: u64) -> DelayedMessage {
+    let entry = message.entry();
     let (frames, header_frame_length) = (entry.header_frame, entry.header_frame.len());
     let content = Content { address: entry.address, frames, header_frame_length, shared_body: None };
     let properties = PropertiesRef::parse(content.properties()).unwrap_or_default();
     DelayedMessage {
-        id: DelayedId { due_unix_ms: unix_start_ms + found.due_ms(), sequence: found.sequence() },
+        id: DelayedId { due_unix_ms: unix_start_ms + message.due_ms(), sequence: message.sequence() },
         exchange: ShortString::truncated(content.exchange()),
         routing_key: ShortString::truncated(content.routing_key()),
         message_id: properties.message_id.map(ShortString::truncated),

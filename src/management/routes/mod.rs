@@ -2,6 +2,7 @@
 
 mod bindings;
 mod clients;
+mod delayed;
 mod exchanges;
 mod health;
 mod limits;
@@ -37,6 +38,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(exchanges::routes())
         .merge(bindings::routes())
         .merge(clients::routes())
+        .merge(delayed::routes())
         .merge(health::routes())
         .merge(users::routes())
         .merge(vhosts::routes())

@@ -55,6 +55,21 @@ pub(super) fn carry_out<S: Store>(user: UserId, vhost: VhostId, change: VhostCha
         VhostChange::Publish { publish, reply } => {
             later(reply, hub.directly(user, vhost, |direct| self::publish(direct, publish)))
         }
+        VhostChange::ListDelayed { exchange, skipped, most, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| {
+                direct.broker.list_delayed(direct.caller, &exchange, skipped, most).map(Done::at_once)
+            }),
+        ),
+        VhostChange::CountDelayed { exchange, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| {
+                direct.broker.count_delayed(direct.caller, &exchange).map(Done::at_once)
+            }),
+        ),
+        VhostChange::CancelDelayed { exchange, id, reply } => {
+            later(reply, hub.directly(user, vhost, |direct| direct.broker.cancel_delayed(direct.caller, &exchange, id)))
+        }
         VhostChange::Get { get, reply } => later(reply, hub.directly(user, vhost, |direct| self::get(direct, &get))),
     }
 }
