@@ -35,7 +35,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 26] = [
+const SCENARIOS: [(&str, Scenario); 28] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -77,6 +77,8 @@ const SCENARIOS: [(&str, Scenario); 26] = [
         through(for_tenants(Loop::new()), rounds, "amq.topic", 4, by_second_word, DISTINCT_KEYS)
     }),
     ("tenant: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(for_tenants(logged()), rounds)),
+    ("turn: rejected to a dead-letter queue, 16 B", |rounds| dead_letters(rounds, false)),
+    ("turn: expired to a dead-letter queue, 16 B", |rounds| dead_letters(rounds, true)),
 ];
 
 fn main() -> ExitCode {
@@ -294,6 +296,39 @@ fn play_acknowledged<S: Log>(
     });
     assert_eq!(turns.totals().acknowledged, settled, "all of them were delivered and acknowledged");
     messages
+}
+
+/// Messages that are rejected with one method, or that expire at once, and whose letters are consumed.
+fn dead_letters(rounds: usize, expired: bool) -> usize {
+    let mut turns = Loop::new();
+    let mut arguments = FieldTable(vec![
+        ("x-dead-letter-exchange".into(), FieldValue::LongString(b"".as_slice().into())),
+        ("x-dead-letter-routing-key".into(), FieldValue::LongString(b"dead".as_slice().into())),
+    ]);
+    if expired {
+        arguments.0.push(("x-message-ttl".into(), FieldValue::I32(0)));
+    }
+    let declare_source =
+        Method::QueueDeclare(queue::Declare { queue: b"hello", arguments, ..queue::Declare::default() });
+    let publisher = turns.client(&[declare_source, declare("dead", false)]);
+    let rejecter = turns.client(&[]);
+    if !expired {
+        let mut wire = Vec::new();
+        consume("hello", false).encode_frame(1, &mut wire);
+        turns.turn(rejecter, &wire);
+    }
+    let letters = turns.client(&[consume("dead", true)]);
+    let wire = publishes(b"", (0..ROUND).map(|_| &b"hello"[..]), SMALL);
+    let mut nack = Vec::new();
+    let reject = basic::Nack { delivery_tag: 0, multiple: true, requeue: false };
+    Method::BasicNack(reject).encode_frame(1, &mut nack);
+    turns.take_sent(letters);
+    repeat(rounds, ROUND, || {
+        turns.turn(publisher, &wire);
+        // What expires does so when the next turn begins.
+        turns.turn(rejecter, if expired { &[8, 0, 0, 0, 0, 0, 0, 0xCE] } else { &nack });
+        assert!(turns.take_sent(letters) > ROUND * SMALL, "all of them arrived");
+    })
 }
 
 /// Queues on an exchange, each with a consumer of its own; messages with so many keys in turn.

@@ -117,6 +117,37 @@ impl Client {
         })
     }
 
+    /// Declares a queue with arguments.
+    pub fn declare_queue_with(&mut self, name: &str, durable: bool, arguments: FieldTable) -> io::Result<()> {
+        let declare = queue::Declare { queue: name.as_bytes(), durable, arguments, ..queue::Declare::default() };
+        self.call(CHANNEL, &Method::QueueDeclare(declare), |answer| {
+            matches!(answer, Method::QueueDeclareOk(_)).then_some(())
+        })
+    }
+
+    /// Takes one message of a queue.
+    pub fn take_one(&mut self, name: &str) -> io::Result<()> {
+        let get = basic::Get { queue: name.as_bytes(), no_ack: true };
+        self.call(CHANNEL, &Method::BasicGet(get), |answer| matches!(answer, Method::BasicGetOk(_)).then_some(()))
+    }
+
+    /// Waits for so many deliveries.
+    pub fn skip_deliveries(&mut self, count: u64) -> io::Result<()> {
+        for _ in 0..count {
+            self.wait_for(|method| matches!(method, Method::BasicDeliver(_)).then_some(()))?;
+        }
+        Ok(())
+    }
+
+    /// Rejects everything that was delivered, with one method.
+    pub fn reject_all(&mut self) -> io::Result<()> {
+        let nack = basic::Nack { delivery_tag: 0, multiple: true, requeue: false };
+        Method::BasicNack(nack).encode_frame(CHANNEL, &mut self.outgoing);
+        let sent = (&self.stream).write_all(&self.outgoing);
+        self.outgoing.clear();
+        sent
+    }
+
     /// Deletes queues, many before the first is answered.
     pub fn delete_queues(&mut self, names: &[&str]) -> io::Result<()> {
         self.call_all(names, |name| {

@@ -77,6 +77,8 @@ pub enum Scenario {
     Fill(Backlog),
     /// Publish messages, then consume them all
     Drain(Backlog),
+    /// Publish messages, then reject them all at once, or let them expire: how fast are they in another queue?
+    DeadLetters(DeadLetters),
     /// Many connections with a channel each that do nothing: what does one cost?
     IdleConnections(Idle),
     /// Many queues that nobody uses: what does one cost?
@@ -272,9 +274,21 @@ pub struct Backlog {
     /// Leave the queue and its messages to the broker instead of deleting them
     #[arg(long)]
     pub keep: bool,
+    /// Publish with an expiration, in milliseconds
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub expiration: Option<u32>,
     /// Longest time for either half, in seconds
     #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = seconds)]
     pub limit: Duration,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DeadLetters {
+    #[command(flatten)]
+    pub backlog: Backlog,
+    /// They expire instead of being rejected
+    #[arg(long)]
+    pub expired: bool,
 }
 
 #[derive(Args, Clone, Debug)]

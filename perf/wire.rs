@@ -20,6 +20,7 @@ const BASIC_CLASS: u16 = 60;
 const PROPERTY_DELIVERY_MODE: u16 = 1 << 12;
 const PROPERTY_CORRELATION_ID: u16 = 1 << 10;
 const PROPERTY_REPLY_TO: u16 = 1 << 9;
+const PROPERTY_EXPIRATION: u16 = 1 << 8;
 const DELIVERY_MODE_PERSISTENT: u8 = 2;
 
 /// The channel of every connection of this program.
@@ -33,6 +34,8 @@ pub struct PublishShape {
     pub persistent: bool,
     pub reply_to: Option<String>,
     pub correlation_id: Option<String>,
+    /// Milliseconds, as the property has them.
+    pub expiration: Option<String>,
     pub body_len: usize,
     /// Largest frame, in bytes, overhead included.
     pub frame_max: usize,
@@ -91,11 +94,12 @@ fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
         flags |= if shape.persistent { PROPERTY_DELIVERY_MODE } else { 0 };
         flags |= if shape.correlation_id.is_some() { PROPERTY_CORRELATION_ID } else { 0 };
         flags |= if shape.reply_to.is_some() { PROPERTY_REPLY_TO } else { 0 };
+        flags |= if shape.expiration.is_some() { PROPERTY_EXPIRATION } else { 0 };
         out.extend_from_slice(&flags.to_be_bytes());
         if shape.persistent {
             out.push(DELIVERY_MODE_PERSISTENT);
         }
-        for text in [&shape.correlation_id, &shape.reply_to].into_iter().flatten() {
+        for text in [&shape.correlation_id, &shape.reply_to, &shape.expiration].into_iter().flatten() {
             append_short_string(out, text);
         }
     });

@@ -69,6 +69,7 @@ pub fn fill(context: &Context, backlog: &Backlog, queue: &str, outcome: &mut Out
         shapes: vec![PublishShape {
             routing_key: queue.to_owned(),
             persistent: backlog.persistent,
+            expiration: backlog.expiration.map(|milliseconds| milliseconds.to_string()),
             body_len: backlog.size,
             frame_max: client.frame_max,
             ..PublishShape::default()

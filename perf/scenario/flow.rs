@@ -253,6 +253,7 @@ impl Flow {
             ack_every: 0,
             lone_acks: false,
             keep: false,
+            expiration: None,
             limit: BACKLOG_LIMIT,
         };
         let filled = fill(context, &backlog, declared.queue(0), &mut Outcome::default())?;

@@ -5,6 +5,7 @@ mod bare;
 mod churn;
 mod consumer;
 mod crowd;
+mod dead_letter;
 mod flow;
 mod fsync;
 mod guessing;
@@ -66,6 +67,18 @@ impl Prepared {
             }
             Scenario::Fill(backlog) => Self::backlog("fill", backlog, false),
             Scenario::Drain(backlog) => Self::backlog("drain", backlog, true),
+            Scenario::DeadLetters(letters) => {
+                let Backlog { size, messages, durable, persistent, .. } = letters.backlog;
+                let parameters = json!({
+                    "size": size,
+                    "messages": messages,
+                    "durable": durable,
+                    "persistent": persistent,
+                    "expired": letters.expired,
+                });
+                let letters = letters.clone();
+                Self::with("dead-letters", parameters, move |context| dead_letter::run(context, &letters))
+            }
             Scenario::IdleConnections(idle) => {
                 let parameters = json!({ "connections": idle.connections });
                 let idle = idle.clone();

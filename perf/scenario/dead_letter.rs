@@ -1,0 +1,76 @@
+//! A queue's messages become dead letters at once, rejected or expired: how fast do they reach the other queue?
+
+use super::Context;
+use super::backlog::{fill, settled_count};
+use super::topology::unique_name;
+use crate::client::Client;
+use crate::options::{Backlog, DeadLetters};
+use crate::report::Outcome;
+use crate::unit::Unit;
+use leveret::protocol::{FieldTable, FieldValue};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How often it is asked how many have arrived.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Fills a queue, lets all of it die in one moment, and waits until the letters are there.
+pub fn run(context: &Context, letters: &DeadLetters) -> io::Result<Outcome> {
+    let (source, target) = (unique_name("source"), unique_name("dead"));
+    let durable = letters.backlog.durable;
+    let mut client = Client::connect(&context.broker)?;
+    let arguments = FieldTable(vec![
+        ("x-dead-letter-exchange".into(), FieldValue::LongString(b"".as_slice().into())),
+        ("x-dead-letter-routing-key".into(), FieldValue::LongString(target.as_bytes().into())),
+    ]);
+    client.declare_queue_with(&source, durable, arguments)?;
+    client.declare_queues(&[&target], durable)?;
+    let outcome = die(context, letters, &source, &target, &mut client);
+    client.delete_queues(&[&source, &target])?;
+    client.close()?;
+    outcome
+}
+
+fn die(
+    context: &Context,
+    letters: &DeadLetters,
+    source: &str,
+    target: &str,
+    client: &mut Client,
+) -> io::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let backlog = Backlog { expiration: letters.expired.then_some(1), ..letters.backlog.clone() };
+    if letters.expired {
+        // What does not expire keeps those behind it from being dropped, until it is taken.
+        fill(context, &Backlog { messages: 1, ..letters.backlog.clone() }, source, &mut Outcome::default())?;
+    }
+    let filled = fill(context, &backlog, source, &mut outcome)?;
+    settled_count(context, source, filled + u64::from(letters.expired))?;
+    let mut killer = Client::connect(&context.broker)?;
+    if !letters.expired {
+        killer.consume(source, 0, false)?;
+        killer.skip_deliveries(filled)?;
+    }
+    let from = Instant::now();
+    if letters.expired {
+        killer.take_one(source)?;
+    } else {
+        killer.reject_all()?;
+    }
+    let deadline = Instant::now() + backlog.limit;
+    let (mut arrived, mut longest_answer) = (0, Duration::ZERO);
+    while arrived < filled && Instant::now() < deadline && !context.run.interrupted() {
+        std::thread::sleep(POLL_INTERVAL);
+        let asked = Instant::now();
+        arrived = u64::from(client.message_count(target)?);
+        longest_answer = longest_answer.max(asked.elapsed());
+    }
+    let seconds = from.elapsed().as_secs_f64().max(1e-9);
+    outcome.row("dead_letters_per_s", arrived as f64 / seconds, Unit::PerSecond);
+    outcome.row("longest_answer_us", longest_answer.as_secs_f64() * 1e6, Unit::Microseconds);
+    if arrived != filled {
+        outcome.warn(format!("{arrived} of {filled} messages arrived"));
+    }
+    killer.close()?;
+    Ok(outcome)
+}
