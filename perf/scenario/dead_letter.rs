@@ -51,7 +51,7 @@ fn die(
         killer.consume(source, 0, false)?;
         killer.skip_deliveries(filled)?;
     }
-    let from = Instant::now();
+    let from = (Instant::now(), context.run.broker_usage());
     if letters.expired {
         killer.take_one(source)?;
     } else {
@@ -65,8 +65,12 @@ fn die(
         arrived = u64::from(client.message_count(target)?);
         longest_answer = longest_answer.max(asked.elapsed());
     }
-    let seconds = from.elapsed().as_secs_f64().max(1e-9);
+    let seconds = from.0.elapsed().as_secs_f64().max(1e-9);
     outcome.row("dead_letters_per_s", arrived as f64 / seconds, Unit::PerSecond);
+    if let (Some(before), Some(after)) = (from.1, context.run.broker_usage()) {
+        let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / arrived.max(1) as f64;
+        outcome.row("broker_cpu_us_per_dead_letter", cpu, Unit::Microseconds);
+    }
     outcome.row("longest_answer_us", longest_answer.as_secs_f64() * 1e6, Unit::Microseconds);
     if arrived != filled {
         outcome.warn(format!("{arrived} of {filled} messages arrived"));

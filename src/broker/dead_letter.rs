@@ -29,10 +29,11 @@
 
 use super::exchange::QueueId;
 use super::flow::{Kept, tell_removed};
-use super::message::{Content, Death, DeathWriter, MessageRef, NEVER};
+use super::message::{Content, Death, DeathWriter, MessageRef, NEVER, without_delivery_count};
 use super::publish::{Publication, Target};
 use super::queue::{DeadLetterStrategy, DeadLettering, Taken};
 use super::store::{Returns, Store};
+use super::unacknowledged::Delivered;
 use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
@@ -109,6 +110,25 @@ impl DeadLetter {
     }
 }
 
+/// Letters that wait to be published.
+enum Waiting {
+    One(DeadLetter),
+    /// Deliveries that a client rejected together, as it held them.
+    Run {
+        source: Rc<Source>,
+        rejected: VecDeque<Option<Delivered>>,
+    },
+}
+
+impl Waiting {
+    fn source(&self) -> &Rc<Source> {
+        match self {
+            Self::One(letter) => &letter.source,
+            Self::Run { source, .. } => source,
+        }
+    }
+}
+
 /// A letter that somebody has yet to take.
 struct Untaken {
     letter: DeadLetter,
@@ -141,7 +161,9 @@ struct Desk {
 }
 
 pub(super) struct DeadLetters {
-    waiting: VecDeque<DeadLetter>,
+    waiting: VecDeque<Waiting>,
+    /// How many letters those are.
+    length: usize,
     underway: Option<Underway>,
     /// Letters to try again, which nobody took or not everybody.
     untaken: VecDeque<Untaken>,
@@ -160,6 +182,7 @@ impl Default for DeadLetters {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
+            length: 0,
             underway: None,
             untaken: VecDeque::new(),
             retries_left: 0,
@@ -174,7 +197,7 @@ impl Default for DeadLetters {
 impl DeadLetters {
     /// There is nothing to do now.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.underway.is_none() && self.held_up.is_empty() && self.retries_left == 0
+        self.length == 0 && self.underway.is_none() && self.held_up.is_empty() && self.retries_left == 0
     }
 
     /// When [`come_due`](Self::come_due) has something to do.
@@ -187,6 +210,32 @@ impl DeadLetters {
         if self.retry_at_ms <= now_ms {
             self.retry_at_ms = NEVER;
             self.retries_left = self.untaken.len().min(RETRIES);
+        }
+    }
+
+    fn next_waiting(&mut self) -> Option<DeadLetter> {
+        loop {
+            let mut letter = match self.waiting.front_mut()? {
+                Waiting::Run { source, rejected } => match rejected.pop_front() {
+                    Some(Some(Delivered { taken, .. })) => {
+                        DeadLetter { source: Rc::clone(source), taken, reason: Reason::Rejected, was_there: true }
+                    }
+                    Some(None) => continue,
+                    None => {
+                        self.waiting.pop_front();
+                        continue;
+                    }
+                },
+                Waiting::One(_) => match self.waiting.pop_front()? {
+                    Waiting::One(letter) => letter,
+                    Waiting::Run { .. } => unreachable!("it was looked at"),
+                },
+            };
+            self.length -= 1;
+            if letter.taken.returns.times() > 0 {
+                letter.taken.message = without_delivery_count(&letter.taken.message);
+            }
+            return Some(letter);
         }
     }
 
@@ -241,19 +290,33 @@ impl<S: Store> Broker<S> {
     fn send_letter(&mut self, id: QueueId, taken: Taken, reason: Reason, was_there: bool) {
         let queue = &self.queues[id.0 as usize];
         let Some(to) = &queue.behaviour.dead_letters else { return };
-        let source = match self.dead_letters.waiting.back() {
-            Some(DeadLetter { source, .. }) if source.queue == queue.key(id) && Rc::ptr_eq(&source.to, to) => {
-                Rc::clone(source)
-            }
+        let source = self.source(id, to);
+        self.queues[id.0 as usize].dead_letters += 1;
+        self.dead_letters.length += 1;
+        self.dead_letters.waiting.push_back(Waiting::One(DeadLetter { source, taken, reason, was_there }));
+    }
+
+    /// As [`dead_letter`](Self::dead_letter), for `count` deliveries that a client rejected together.
+    pub(super) fn dead_letters_of_run(&mut self, id: QueueId, rejected: VecDeque<Option<Delivered>>, count: usize) {
+        let Some(to) = &self.queues[id.0 as usize].behaviour.dead_letters else { return };
+        let source = self.source(id, to);
+        self.queues[id.0 as usize].dead_letters += count;
+        self.dead_letters.length += count;
+        self.dead_letters.waiting.push_back(Waiting::Run { source, rejected });
+    }
+
+    /// What a letter has to know of the queue that it leaves: mostly the one before left the same.
+    fn source(&self, id: QueueId, to: &Rc<DeadLettering>) -> Rc<Source> {
+        let queue = &self.queues[id.0 as usize];
+        match self.dead_letters.waiting.back().map(Waiting::source) {
+            Some(source) if source.queue == queue.key(id) && Rc::ptr_eq(&source.to, to) => Rc::clone(source),
             _ => Rc::new(Source {
                 queue: queue.key(id),
                 vhost: self.vhost_key(queue.properties.vhost),
                 name: queue.properties.name.clone(),
                 to: Rc::clone(to),
             }),
-        };
-        self.queues[id.0 as usize].dead_letters += 1;
-        self.dead_letters.waiting.push_back(DeadLetter { source, taken, reason, was_there });
+        }
     }
 
     /// Whether a queue must make no dead letters now. If so, it will be let go on.
@@ -267,7 +330,7 @@ impl<S: Store> Broker<S> {
         let Self { queues, dead_letters, .. } = self;
         let queue = &mut queues[id.0 as usize];
         if !queue.held_up {
-            queue.held_up = dead_letters.waiting.len() >= LONG || queue.dead_letters >= LONG;
+            queue.held_up = dead_letters.length >= LONG || queue.dead_letters >= LONG;
             if queue.held_up {
                 dead_letters.held_up.push_back(queue.key(id));
             }
@@ -276,7 +339,7 @@ impl<S: Store> Broker<S> {
     }
 
     fn let_go_on(&mut self) {
-        if self.dead_letters.waiting.len() > LONG / 2 {
+        if self.dead_letters.length > LONG / 2 {
             return;
         }
         for _ in 0..RELEASED_PER_TURN {
@@ -305,7 +368,7 @@ impl<S: Store> Broker<S> {
         while entries > 0 {
             let entered = if let Some(underway) = self.dead_letters.underway.take() {
                 self.go_on_with(underway, entries, effects)
-            } else if let Some(letter) = self.dead_letters.waiting.pop_front() {
+            } else if let Some(letter) = self.dead_letters.next_waiting() {
                 self.publish_letter(letter, Vec::new(), &mut desk, entries, effects)
             } else if let Some(untaken) = self.dead_letters.next_untaken(self.now_ms) {
                 self.try_again(untaken, &mut desk, entries, effects)
@@ -322,7 +385,7 @@ impl<S: Store> Broker<S> {
     #[cold]
     pub(super) fn publish_letters_of(&mut self, id: QueueId, effects: &mut impl Effects) {
         let mut entries = ENTRIES_BEFORE_DELETION;
-        while entries > 0 && self.queue(id).dead_letters > 0 && !self.dead_letters.waiting.is_empty() {
+        while entries > 0 && self.queue(id).dead_letters > 0 && self.dead_letters.length > 0 {
             let some = entries.min(ENTRIES_PER_TURN);
             entries -= some;
             entries += self.publish_letters(some, effects);

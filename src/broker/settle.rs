@@ -54,16 +54,18 @@ impl<S: Store> Broker<S> {
         self.await_turns(id);
     }
 
-    /// Settles deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues, and
-    /// dead letters.
+    /// Settles deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
     fn settle_runs(&mut self, id: ChannelId, delivery_tag: u64, departure: Departure) {
         while let Some(run) = self.channel(id).unacknowledged.next_run(delivery_tag) {
             let queue = self.queue(run.0);
             let are_dead_letters = departure != Departure::Acknowledged && queue.behaviour.dead_letters.is_some();
-            if queue.deleted || are_dead_letters {
+            if queue.deleted {
                 return;
             }
-            let count = self.settled_run(id, delivery_tag, run, departure) as u32;
+            let count = match are_dead_letters {
+                true => self.settled_run_dead(id, delivery_tag, run),
+                false => self.settled_run(id, delivery_tag, run, departure),
+            } as u32;
             if let Some(consumer) = run.1 {
                 self.channel_mut(id).consumer_deliveries -= count;
                 self.give_credit_back(consumer, count, Said::OfSeveral);

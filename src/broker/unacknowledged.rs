@@ -172,6 +172,39 @@ impl Unacknowledged {
         count
     }
 
+    /// Takes out what [`drop_run`](Self::drop_run) would drop, and says how many those are; slots without a delivery are
+    /// among them. A ring that is all of it is given away as it is.
+    pub fn take_run(&mut self, delivery_tag: u64, run: DeliveredRun) -> (VecDeque<Option<Delivered>>, usize) {
+        if !self.stragglers.is_empty() {
+            let mut taken = VecDeque::new();
+            while self.next_run(delivery_tag) == Some(run)
+                && let Some((_, delivered)) = self.take_next_up_to(delivery_tag)
+            {
+                taken.push_back(Some(delivered));
+            }
+            let count = taken.len();
+            return (taken, count);
+        }
+        let slots = usize::try_from(delivery_tag.saturating_add(1).saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let is_other = |delivered: &Delivered| (delivered.queue, delivered.consumer) != run;
+        let (mut count, mut length) = (0, 0);
+        for slot in self.ring.iter().take(slots) {
+            if slot.as_ref().is_some_and(is_other) {
+                break;
+            }
+            count += usize::from(slot.is_some());
+            length += 1;
+        }
+        let taken = match length == self.ring.len() {
+            true => std::mem::take(&mut self.ring),
+            false => self.ring.drain(..length).collect(),
+        };
+        self.base += length as u64;
+        self.ring_live -= count;
+        self.drop_leading_gaps();
+        (taken, count)
+    }
+
     /// Puts back a delivery that was taken with this tag.
     pub fn restore(&mut self, delivery_tag: u64, delivered: Delivered) {
         match self.index(delivery_tag) {
@@ -272,7 +305,13 @@ mod tests {
                         let tag = pick(index, &model).unwrap_or(7);
                         while let Some(run) = unacknowledged.next_run(tag) {
                             let mut dropped = Vec::new();
-                            let count = unacknowledged.drop_run(tag, run, |taken| dropped.push(taken.sequence));
+                            let count = if tag % 2 == 0 {
+                                unacknowledged.drop_run(tag, run, |taken| dropped.push(taken.sequence))
+                            } else {
+                                let (taken, count) = unacknowledged.take_run(tag, run);
+                                dropped.extend(taken.iter().flatten().map(|delivered| delivered.taken.sequence));
+                                count
+                            };
                             prop_assert!(count > 0 && count == dropped.len());
                             for sequence in dropped {
                                 prop_assert_eq!(run.0, queue_of(sequence));

@@ -263,7 +263,7 @@ fn what_expires_at_once_does_not_make_the_list_long() {
     assert_eq!(stage.get("q", true), None);
     while stage.length(target) < MESSAGES as usize {
         stage.turn(0);
-        assert!(stage.broker.dead_letters.waiting.len() <= LONG);
+        assert!(stage.broker.dead_letters.length <= LONG);
         stage.broker.census();
     }
     stage.finish();

@@ -4,7 +4,6 @@ use super::ledger::Books;
 use crate::broker::dead_letter::Reason;
 use crate::broker::done::count;
 use crate::broker::exchange::QueueId;
-use crate::broker::message::without_delivery_count;
 use crate::broker::queue::{Queue, Taken};
 use crate::broker::store::Store;
 use crate::broker::unacknowledged::DeliveredRun;
@@ -184,6 +183,23 @@ impl<S: Store> Broker<S> {
         count
     }
 
+    /// As [`settled_dead`](Self::settled_dead), for the next run of a channel's deliveries up to `delivery_tag` that a client
+    /// rejected, of a queue with a dead-letter exchange. Says how many those were.
+    pub(in crate::broker) fn settled_run_dead(
+        &mut self,
+        channel: ChannelId,
+        delivery_tag: u64,
+        run: DeliveredRun,
+    ) -> usize {
+        let Self { channels, queues, books, .. } = self;
+        let (rejected, count) = channels[channel.0 as usize].unacknowledged.take_run(delivery_tag, run);
+        let queue = &mut queues[run.0.0 as usize];
+        books.release(queue, count);
+        books.depart(queue, count, Departure::Rejected);
+        self.dead_letters_of_run(run.0, rejected, count);
+        count
+    }
+
     /// A message of a deleted queue is settled, in whatever way. The last one takes the queue's slot along.
     #[cold]
     pub(in crate::broker) fn settled_too_late(&mut self, id: QueueId) {
@@ -213,15 +229,10 @@ impl<S: Store> Broker<S> {
     }
 
     /// A message that was counted out of its queue is removed at once, or when it was published as a dead letter.
-    fn depart_dead(&mut self, id: QueueId, mut taken: Taken, departure: Departure) {
+    fn depart_dead(&mut self, id: QueueId, taken: Taken, departure: Departure) {
         let queue = &self.queues[id.0 as usize];
         match (&queue.behaviour.dead_letters, departure.reason()) {
-            (Some(_), Some(reason)) => {
-                if taken.returns.times() > 0 {
-                    taken.message = without_delivery_count(&taken.message);
-                }
-                self.dead_letter(id, taken, reason);
-            }
+            (Some(_), Some(reason)) => self.dead_letter(id, taken, reason),
             _ => tell_removed(&mut self.store, queue, &taken),
         }
     }
