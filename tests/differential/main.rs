@@ -36,6 +36,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("../amqp/transcripts/consumers.txt"),
     include_str!("../amqp/transcripts/acknowledgement.txt"),
     include_str!("../amqp/transcripts/publishing.txt"),
+    include_str!("../amqp/transcripts/dead_letters.txt"),
     include_str!("../amqp/transcripts/reply_to.txt"),
 ];
 

@@ -172,6 +172,28 @@ fn messages_are_published_and_looked_at() {
     assert_eq!((refused.status, refused.json()), (404, expected));
 }
 
+#[test]
+fn a_message_that_is_rejected_is_a_dead_letter() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/dead", "{}");
+    let arguments = r#"{"arguments":{"x-dead-letter-exchange":"","x-dead-letter-routing-key":"dead"}}"#;
+    assert_eq!(server.ask("PUT", "/api/queues/%2F/q", arguments).status, 201);
+    server.ask(
+        "POST",
+        "/api/exchanges/%2F/amq.default/publish",
+        r#"{"routing_key":"q","payload":"x","properties":{}}"#,
+    );
+    let get = |queue: &str, ackmode: &str| {
+        let body = json!({"count": 1, "ackmode": ackmode, "encoding": "auto"}).to_string();
+        server.ask("POST", &format!("/api/queues/%2F/{queue}/get"), &body).json()
+    };
+    assert_eq!(get("q", "reject_requeue_false")[0]["payload"], "x");
+    let letter = &get("dead", "ack_requeue_false")[0];
+    assert_eq!((&letter["payload"], &letter["routing_key"]), (&json!("x"), &json!("dead")));
+    let death = &letter["properties"]["headers"]["x-death"][0];
+    assert_eq!((&death["queue"], &death["reason"], &death["count"]), (&json!("q"), &json!("rejected"), &json!(1)));
+}
+
 /// A body for `publish`, to the queue `q1`.
 fn publication(properties: &Value) -> String {
     json!({"routing_key": "q1", "payload": "x", "payload_encoding": "string", "properties": properties}).to_string()

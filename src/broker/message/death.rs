@@ -245,10 +245,12 @@ fn write_history(
 /// A time to live as RabbitMQ writes it: the number that it read.
 fn write_expiration(table: &mut TableWriter<'_>, text: &[u8]) {
     const NAME: &[u8] = b"original-expiration";
-    let is_plain = text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0'));
+    if text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0')) {
+        return table.long_string(NAME, text);
+    }
     match expiration::parse(text) {
-        Ok(expiration_ms) if !is_plain => table.long_string(NAME, expiration_ms.to_string().as_bytes()),
-        _ => table.long_string(NAME, text),
+        Ok(expiration_ms) => table.long_string(NAME, expiration_ms.to_string().as_bytes()),
+        Err(_) => table.long_string(NAME, text),
     }
 }
 
