@@ -117,8 +117,13 @@ impl Client {
         })
     }
 
-    /// Declares a queue with arguments.
-    pub fn declare_queue_with(&mut self, name: &str, durable: bool, arguments: FieldTable) -> io::Result<()> {
+    /// Declares a queue whose dead letters go to another one.
+    pub fn declare_dying(&mut self, name: &str, to: &str, durable: bool) -> io::Result<()> {
+        let string = |text: &str| FieldValue::LongString(text.as_bytes().into());
+        let arguments = FieldTable(vec![
+            ("x-dead-letter-exchange".into(), string("")),
+            ("x-dead-letter-routing-key".into(), string(to)),
+        ]);
         let declare = queue::Declare { queue: name.as_bytes(), durable, arguments, ..queue::Declare::default() };
         self.call(CHANNEL, &Method::QueueDeclare(declare), |answer| {
             matches!(answer, Method::QueueDeclareOk(_)).then_some(())

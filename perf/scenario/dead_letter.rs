@@ -7,7 +7,6 @@ use crate::client::Client;
 use crate::options::{Backlog, DeadLetters};
 use crate::report::Outcome;
 use crate::unit::Unit;
-use leveret::protocol::{FieldTable, FieldValue};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -19,11 +18,7 @@ pub fn run(context: &Context, letters: &DeadLetters) -> io::Result<Outcome> {
     let (source, target) = (unique_name("source"), unique_name("dead"));
     let durable = letters.backlog.durable;
     let mut client = Client::connect(&context.broker)?;
-    let arguments = FieldTable(vec![
-        ("x-dead-letter-exchange".into(), FieldValue::LongString(b"".as_slice().into())),
-        ("x-dead-letter-routing-key".into(), FieldValue::LongString(target.as_bytes().into())),
-    ]);
-    client.declare_queue_with(&source, durable, arguments)?;
+    client.declare_dying(&source, &target, durable)?;
     client.declare_queues(&[&target], durable)?;
     let outcome = die(context, letters, &source, &target, &mut client);
     client.delete_queues(&[&source, &target])?;

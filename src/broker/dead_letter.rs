@@ -27,22 +27,26 @@
 //! was declared. Without the exchange, or where nothing is bound, a letter is dropped, and so it is for a queue that it
 //! would come round to by itself.
 
+mod list;
+#[cfg(test)]
+mod tests;
+
+pub(super) use list::{DeadLetters, Reason};
+
 use super::exchange::QueueId;
 use super::flow::{Kept, tell_removed};
-use super::message::{Content, Death, DeathWriter, MessageRef, NEVER, without_delivery_count};
+use super::message::{Content, Death, MessageRef, NEVER};
 use super::publish::{Publication, Target};
-use super::queue::{DeadLetterStrategy, DeadLettering, Taken};
+use super::queue::{DeadLettering, Taken};
 use super::store::{Returns, Store};
 use super::unacknowledged::Delivered;
 use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
 use crate::protocol::{FieldValueRef, PropertiesRef, ShortString};
+use list::{DeadLetter, Desk, ENTRIES_PER_TURN, Source, Underway, Untaken, Waiting};
 use std::collections::VecDeque;
 use std::rc::Rc;
-
-/// Queues that letters may enter in one turn; each letter counts as one more.
-const ENTRIES_PER_TURN: usize = 4096;
 
 /// Bytes of a letter's properties that count as another queue entered.
 const ENTRY_PROPERTIES_BYTES: usize = 1024;
@@ -55,219 +59,6 @@ const RELEASED_PER_TURN: usize = 1024;
 
 /// Queues that letters may enter before a queue is deleted that has some on the list.
 const ENTRIES_BEFORE_DELETION: usize = 4 * ENTRIES_PER_TURN;
-
-/// How long letters wait that were not taken, in milliseconds, before they are tried again.
-const RETRY_MS: u64 = 1000;
-
-/// Letters that are tried again each time; one more for each that is taken.
-const RETRIES: usize = 1024;
-
-/// Why a message is one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reason {
-    Rejected,
-    Expired,
-    /// The queue had as much as it may have.
-    MaxLength,
-    /// It came back too often.
-    DeliveryLimit,
-}
-
-impl Reason {
-    /// As headers name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-            Self::MaxLength => "maxlen",
-            Self::DeliveryLimit => "delivery_limit",
-        }
-    }
-}
-
-/// The queue that a letter left, which may be gone.
-#[derive(Clone)]
-struct Source {
-    queue: QueueKey,
-    vhost: VhostKey,
-    name: ShortString,
-    to: Rc<DeadLettering>,
-}
-
-/// A message on its way.
-struct DeadLetter {
-    source: Rc<Source>,
-    taken: Taken,
-    reason: Reason,
-    /// It was in the queue: the log is told that it left.
-    was_there: bool,
-}
-
-impl DeadLetter {
-    /// It stays its queue's until every queue that it is for has it.
-    fn is_sure(&self) -> bool {
-        self.source.to.strategy == DeadLetterStrategy::AtLeastOnce && self.reason != Reason::MaxLength
-    }
-}
-
-/// Letters that wait to be published.
-enum Waiting {
-    One(DeadLetter),
-    /// Deliveries that a client rejected together, as it held them.
-    Run {
-        source: Rc<Source>,
-        rejected: VecDeque<Option<Delivered>>,
-    },
-}
-
-impl Waiting {
-    fn source(&self) -> &Rc<Source> {
-        match self {
-            Self::One(letter) => &letter.source,
-            Self::Run { source, .. } => source,
-        }
-    }
-}
-
-/// A letter that somebody has yet to take.
-struct Untaken {
-    letter: DeadLetter,
-    /// The queues that have it.
-    taken_by: Vec<QueueKey>,
-}
-
-/// A letter that is for more queues than it has entered.
-struct Underway {
-    letter: DeadLetter,
-    message: MessageRef,
-    queues: Vec<QueueKey>,
-    entered: usize,
-    /// Whether one refused it.
-    refused: bool,
-    /// The queues that have it, of a letter that has to know.
-    taken_by: Vec<QueueKey>,
-}
-
-/// Where letters are written.
-#[derive(Default)]
-struct Desk {
-    writer: DeathWriter,
-    address: Vec<u8>,
-    frames: Vec<u8>,
-    extra_keys: Vec<ShortString>,
-    queues: Vec<QueueId>,
-    /// It was for somebody who waits for replies.
-    is_reply: bool,
-}
-
-pub(super) struct DeadLetters {
-    waiting: VecDeque<Waiting>,
-    /// How many letters those are.
-    length: usize,
-    underway: Option<Underway>,
-    /// Letters to try again, which nobody took or not everybody.
-    untaken: VecDeque<Untaken>,
-    /// How many of them are tried now.
-    retries_left: usize,
-    /// When they are tried again; [`NEVER`] while there are none.
-    retry_at_ms: u64,
-    /// Queues that may still be entered in this turn.
-    entries_left: usize,
-    /// Queues that wait until the list is shorter.
-    held_up: VecDeque<QueueKey>,
-    desk: Desk,
-}
-
-impl Default for DeadLetters {
-    fn default() -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            length: 0,
-            underway: None,
-            untaken: VecDeque::new(),
-            retries_left: 0,
-            retry_at_ms: NEVER,
-            entries_left: 0,
-            held_up: VecDeque::new(),
-            desk: Desk::default(),
-        }
-    }
-}
-
-impl DeadLetters {
-    /// There is nothing to do now.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0 && self.underway.is_none() && self.held_up.is_empty() && self.retries_left == 0
-    }
-
-    /// When [`come_due`](Self::come_due) has something to do.
-    pub fn next_due_ms(&self) -> Option<u64> {
-        (self.retry_at_ms != NEVER).then_some(self.retry_at_ms)
-    }
-
-    /// Letters that were not taken are tried again when their time has come.
-    pub fn come_due(&mut self, now_ms: u64) {
-        if self.retry_at_ms <= now_ms {
-            self.retry_at_ms = NEVER;
-            self.retries_left = self.untaken.len().min(RETRIES);
-        }
-    }
-
-    fn next_waiting(&mut self) -> Option<DeadLetter> {
-        loop {
-            let mut letter = match self.waiting.front_mut()? {
-                Waiting::Run { source, rejected } => match rejected.pop_front() {
-                    Some(Some(Delivered { taken, .. })) => {
-                        DeadLetter { source: Rc::clone(source), taken, reason: Reason::Rejected, was_there: true }
-                    }
-                    Some(None) => continue,
-                    None => {
-                        self.waiting.pop_front();
-                        continue;
-                    }
-                },
-                Waiting::One(_) => match self.waiting.pop_front()? {
-                    Waiting::One(letter) => letter,
-                    Waiting::Run { .. } => unreachable!("it was looked at"),
-                },
-            };
-            self.length -= 1;
-            if letter.taken.returns.times() > 0 {
-                letter.taken.message = without_delivery_count(&letter.taken.message);
-            }
-            return Some(letter);
-        }
-    }
-
-    fn next_untaken(&mut self, now_ms: u64) -> Option<Untaken> {
-        self.retries_left = self.retries_left.checked_sub(1)?;
-        let untaken = self.untaken.pop_front();
-        if !self.untaken.is_empty() {
-            self.retry_at_ms = self.retry_at_ms.min(now_ms + RETRY_MS);
-        }
-        untaken
-    }
-
-    /// One of them is gone, so that one more is tried.
-    fn went(&mut self) {
-        self.retries_left = self.untaken.len().min(self.retries_left + 1);
-    }
-
-    fn keep(&mut self, untaken: Untaken, now_ms: u64) {
-        self.untaken.push_back(untaken);
-        self.retry_at_ms = self.retry_at_ms.min(now_ms + RETRY_MS);
-    }
-
-    /// Whether some can still be published in this turn.
-    pub fn go_on(&self) -> bool {
-        self.entries_left > 0 && !self.is_empty()
-    }
-
-    /// A turn begins.
-    pub fn start_turn(&mut self) {
-        self.entries_left = ENTRIES_PER_TURN;
-    }
-}
 
 impl<S: Store> Broker<S> {
     /// Whether messages that left queues otherwise than acknowledged are still on their way.
@@ -559,6 +350,3 @@ fn copy_keys(properties: &[u8], keys: &mut Vec<ShortString>) {
         }));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! Whatever dies is in one place at any time, and no turn does more than it may.
 
+use super::list::{RETRIES, RETRY_MS};
 use super::*;
 use crate::broker::message::PROPERTIES_OFFSET;
 use crate::broker::store::{Definition, DurableQueueId, Log, LogPosition, MemoryStore, PageId, Pages, Returns, Route};
