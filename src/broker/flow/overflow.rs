@@ -44,6 +44,10 @@ impl<S: Store> Broker<S> {
 
     /// Drops what a queue has more than it may have. The rest goes with the next pumps when it is much.
     pub(in crate::broker) fn drop_overflow(&mut self, id: QueueId) {
+        // Who makes dead letters by himself waits until there are fewer.
+        if self.is_held_up(id) {
+            return;
+        }
         let mut left = DROPPED_PER_GO;
         self.drop_some_overflow(id, &mut left);
         self.overflow_goes_on(id);
