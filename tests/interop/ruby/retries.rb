@@ -1,7 +1,8 @@
 # frozen_string_literal: true
 
-# Two ways in which Ruby applications try again, over bunny: a ladder of queues whose messages expire, one per length of
-# wait, where x-death counts the attempts; and Sidekiq's, where the retry's delay grows with a count in the job itself.
+# How Ruby applications try again, over bunny: a ladder of queues whose messages expire, one per length of wait, where
+# x-death counts the attempts; Sneakers' handler of retries; and Sidekiq's way, where the delay grows with a count in the
+# job itself.
 
 require 'json'
 require_relative 'harness'
@@ -130,6 +131,43 @@ check 'a wait of the message alone, and of the queue that is shorter' do
     assert_equal nil, properties.expiration
     death = properties.headers['x-death'].first
     assert_equal ['100', 'expired', wait.name], death.values_at('original-expiration', 'reason', 'queue')
+  end
+end
+
+# Sneakers' Maxretry handler: topic exchanges for retries, requeues and errors around a worker's queue.
+check "Sneakers' retries end in its error queue" do
+  with_channel do |ch|
+    name = unique('worker')
+    exchanges = ["#{name}-retry", "#{name}-error", "#{name}-retry-requeue"].map { |each| ch.topic(each, durable: true) }
+    work = ch.queue(name, durable: true, arguments: { 'x-dead-letter-exchange' => "#{name}-retry" })
+    arguments = { 'x-dead-letter-exchange' => "#{name}-retry-requeue", 'x-message-ttl' => 50 }
+    waiting = ch.queue("#{name}-retry", durable: true, arguments: arguments)
+    errors = ch.queue("#{name}-error", durable: true)
+    [waiting, errors].zip(exchanges).each { |queue, exchange| queue.bind(exchange, routing_key: '#') }
+    work.bind(exchanges[2], routing_key: '#')
+    source = ch.direct("#{name}-source", durable: true)
+    work.bind(source, routing_key: 'task')
+
+    source.publish('job', routing_key: 'task', persistent: true)
+    messages, = inbox(work, manual_ack: true)
+    failures = Array.new(4) do
+      info, properties, body = take(messages, 1).first
+      assert_equal 'task', info.routing_key # all the way: no step names another one
+      count = (properties.headers || {}).fetch('x-death', []).sum { |death| death['queue'] == name ? death['count'] : 0 }
+      if count < 3
+        ch.reject(info.delivery_tag)
+      else
+        exchanges[1].publish(body, routing_key: info.routing_key, headers: { retry_info: JSON.dump(num_attempts: count + 1) })
+        ch.ack(info.delivery_tag)
+      end
+      count
+    end
+    assert_equal [0, 1, 2, 3], failures
+    eventually('it is among the errors') { errors.message_count == 1 }
+    _, properties, body = errors.pop
+    assert_equal ['job', { 'num_attempts' => 4 }], [body, JSON.parse(properties.headers['retry_info'])]
+    assert_equal [0, 0], [work.message_count, waiting.message_count]
+    [work, waiting, errors, *exchanges, source].each(&:delete)
   end
 end
 
