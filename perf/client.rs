@@ -203,10 +203,15 @@ impl Client {
     }
 
     pub fn declare_exchange(&mut self, name: &str, exchange_type: &str, durable: bool) -> io::Result<()> {
+        let mut arguments = FieldTable::default();
+        if exchange_type == "x-delayed-message" {
+            arguments.0.push(("x-delayed-type".into(), FieldValue::LongString((*b"direct").into())));
+        }
         let declare = exchange::Declare {
             exchange: name.as_bytes(),
             exchange_type: exchange_type.as_bytes(),
             durable,
+            arguments,
             ..exchange::Declare::default()
         };
         self.call(CHANNEL, &Method::ExchangeDeclare(declare), |answer| {

@@ -67,6 +67,8 @@ pub enum Scenario {
     Topic(Load),
     /// An x-consistent-hash exchange with 10 queues of the same weight: 4 producers, and a consumer for each queue
     ConsistentHash(Load),
+    /// Messages that an exchange keeps until they are due, while more come
+    Delayed(Load),
     /// 64 producers into 1 queue with 1 consumer
     FanIn(Load),
     /// One-way latency at a steady rate, measured from when each message was due
@@ -183,6 +185,9 @@ pub struct Load {
     /// Publish through an exchange of this type
     #[arg(long, value_enum)]
     pub exchange_type: Option<ExchangeType>,
+    /// How long an exchange of type delayed keeps each message
+    #[arg(long, default_value_t = 100, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u32).range(0..=i64::from(i32::MAX)))]
+    pub delay: u32,
     /// Number every message and verify that none is lost, doubled or out of order (bodies of 16 bytes or more)
     #[arg(long)]
     pub check: bool,
@@ -202,6 +207,7 @@ pub enum ExchangeType {
     Topic,
     Headers,
     ConsistentHash,
+    Delayed,
 }
 
 impl Scenario {
@@ -228,6 +234,7 @@ impl ExchangeType {
             Self::Topic => "topic",
             Self::Headers => "headers",
             Self::ConsistentHash => "x-consistent-hash",
+            Self::Delayed => "x-delayed-message",
         }
     }
 }

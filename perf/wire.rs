@@ -17,6 +17,7 @@ pub const BASIC_ACK: u32 = (60 << 16) | 80;
 pub const BASIC_NACK: u32 = (60 << 16) | 120;
 
 const BASIC_CLASS: u16 = 60;
+const PROPERTY_HEADERS: u16 = 1 << 13;
 const PROPERTY_DELIVERY_MODE: u16 = 1 << 12;
 const PROPERTY_CORRELATION_ID: u16 = 1 << 10;
 const PROPERTY_REPLY_TO: u16 = 1 << 9;
@@ -32,6 +33,8 @@ pub struct PublishShape {
     pub exchange: String,
     pub routing_key: String,
     pub persistent: bool,
+    /// The header `x-delay`, in milliseconds.
+    pub delay_ms: Option<u32>,
     pub reply_to: Option<String>,
     pub correlation_id: Option<String>,
     /// Milliseconds, as the property has them.
@@ -91,11 +94,18 @@ fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
         out.extend_from_slice(&[0, 0]);
         out.extend_from_slice(&(shape.body_len as u64).to_be_bytes());
         let mut flags = 0;
+        flags |= if shape.delay_ms.is_some() { PROPERTY_HEADERS } else { 0 };
         flags |= if shape.persistent { PROPERTY_DELIVERY_MODE } else { 0 };
         flags |= if shape.correlation_id.is_some() { PROPERTY_CORRELATION_ID } else { 0 };
         flags |= if shape.reply_to.is_some() { PROPERTY_REPLY_TO } else { 0 };
         flags |= if shape.expiration.is_some() { PROPERTY_EXPIRATION } else { 0 };
         out.extend_from_slice(&flags.to_be_bytes());
+        if let Some(delay_ms) = shape.delay_ms {
+            const NAME_AND_TAG: &[u8] = b"\x07x-delayI";
+            out.extend_from_slice(&(NAME_AND_TAG.len() as u32 + 4).to_be_bytes());
+            out.extend_from_slice(NAME_AND_TAG);
+            out.extend_from_slice(&delay_ms.to_be_bytes());
+        }
         if shape.persistent {
             out.push(DELIVERY_MODE_PERSISTENT);
         }

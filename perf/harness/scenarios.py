@@ -58,6 +58,7 @@ ALL = [
     Scenario(RATE, "16 B, topic exchange, 10,000 keys in turn", "topic --keys 10000"),
     Scenario(RATE, "16 B, consistent hash, 10 queues, 10,000 keys in turn", "consistent-hash --keys 10000",
              ("leveret", "rabbitmq", "rabbitmq 4", "lavinmq")),
+    Scenario(RATE, "16 B, delayed by 100 ms", "delayed", ("leveret", "lavinmq")),
     Scenario(RATE, "16 B, fan-in, 64 to 1", "fan-in"),
     Scenario(RATE, "100 B, fill a queue with a million", "fill --messages 1000000 --limit 30"),
     Scenario(RATE, "100 B, then drain it", "drain --messages 1000000 --limit 30"),

@@ -64,6 +64,7 @@ impl Preset {
         exchange_type: ExchangeType::ConsistentHash,
         ..Self::THROUGHPUT
     };
+    pub const DELAYED: Self = Self { exchange_type: ExchangeType::Delayed, ..Self::THROUGHPUT };
     pub const FAN_IN: Self = Self { producers: 64, ..Self::THROUGHPUT };
 }
 
@@ -108,7 +109,8 @@ impl Flow {
         if load.spread && load.check {
             return Err(io::Error::other("--check follows one queue for each producer, and --spread has many"));
         }
-        let bound_by_key = matches!(flow.exchange_type, ExchangeType::Default | ExchangeType::Direct);
+        let bound_by_key =
+            matches!(flow.exchange_type, ExchangeType::Default | ExchangeType::Direct | ExchangeType::Delayed);
         if load.keys > 1 && bound_by_key {
             return Err(io::Error::other("--keys needs an exchange whose bindings match many keys"));
         }
@@ -133,6 +135,7 @@ impl Flow {
             "queues": self.queues,
             "consumers": self.consumers,
             "exchange": self.exchange_type.name(),
+            "delay": self.load.delay,
             "prefetch": self.prefetch,
             "ack_every": self.ack_every,
             "lone_acks": self.load.lone_acks,
@@ -216,6 +219,7 @@ impl Flow {
             exchange,
             routing_key,
             persistent: self.load.persistent,
+            delay_ms: (self.exchange_type == ExchangeType::Delayed).then_some(self.load.delay),
             body_len: self.load.size,
             frame_max,
             ..PublishShape::default()

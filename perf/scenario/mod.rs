@@ -52,6 +52,7 @@ impl Prepared {
             Scenario::Confirmed(load) => Self::flow("confirmed", Flow::new(load, Preset::CONFIRMED)?),
             Scenario::Fanout(load) => Self::flow("fanout", Flow::new(load, Preset::FANOUT)?),
             Scenario::Topic(load) => Self::flow("topic", Flow::new(load, Preset::TOPIC)?),
+            Scenario::Delayed(load) => Self::flow("delayed", Flow::new(load, Preset::DELAYED)?),
             Scenario::ConsistentHash(load) => Self::flow("consistent-hash", Flow::new(load, Preset::CONSISTENT_HASH)?),
             Scenario::FanIn(load) => Self::flow("fan-in", Flow::new(load, Preset::FAN_IN)?),
             Scenario::Latency(paced) => {

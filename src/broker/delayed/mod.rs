@@ -32,6 +32,8 @@ mod watch;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;
 
 pub use restore::DelayedKey;
 pub use watch::{DelayedId, DelayedMessage, DelayedPage};

@@ -12,7 +12,7 @@ use crate::broker::store::{DurableQueueId, PageId, Store};
 use crate::broker::{Broker, Effects};
 
 /// Messages that are routed in one turn because they are due.
-const RELEASED_PER_TURN: usize = 2048;
+pub(super) const RELEASED_PER_TURN: usize = 2048;
 /// Messages that are moved to shorter stretches of time in one turn.
 const OPENED_PER_TURN: usize = 8192;
 /// Exchanges that are looked at in one turn.
