@@ -237,6 +237,10 @@ impl<S: Store> Broker<S> {
         self.head_moved(queue_id);
         // What this one kept from expiring does not count as left.
         self.drop_expired(queue_id);
+        if self.is_traced(caller.vhost) {
+            let name = self.queue(queue_id).properties.name.clone();
+            self.trace_delivery(caller.channel, &name, redelivered, &message.content(), effects);
+        }
         let message_count = count(self.queue(queue_id).backlog.len());
         Ok(GetOutcome::Got(Got { delivery_tag, redelivered, message, message_count }))
     }

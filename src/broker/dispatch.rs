@@ -280,6 +280,13 @@ impl<S: Store> Broker<S> {
 
     /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
+        match self.is_tracing {
+            true => self.overheard(effects, |broker, ear| broker.pump_unheard(ear)),
+            false => self.pump_unheard(effects),
+        }
+    }
+
+    fn pump_unheard(&mut self, effects: &mut impl Effects) {
         self.moves_left = MOVES_PER_PUMP;
         if !self.overflowing.is_empty() {
             self.drop_some_overflows();
@@ -322,6 +329,13 @@ impl<S: Store> Broker<S> {
 
     /// Delivers from one queue at once, before something asks for its counts or its head.
     pub(super) fn settle_deliveries(&mut self, id: QueueId, effects: &mut impl Effects) {
+        match self.is_tracing {
+            true => self.overheard(effects, |broker, ear| broker.settle_deliveries_unheard(id, ear)),
+            false => self.settle_deliveries_unheard(id, effects),
+        }
+    }
+
+    fn settle_deliveries_unheard(&mut self, id: QueueId, effects: &mut impl Effects) {
         while self.moves_left > 0
             && let Some(channel) = self.touched_channels.pop_front()
         {

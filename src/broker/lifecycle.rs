@@ -18,6 +18,8 @@ pub(super) struct ConnectionState {
     /// Whose it is, and where it is at home.
     pub user: UserId,
     pub vhost: VhostId,
+    /// What observers are told that it is called.
+    pub name: Box<str>,
     /// Queues that die with it.
     pub exclusive_queues: Vec<QueueId>,
     /// Its outbox takes no deliveries for now.
@@ -37,6 +39,7 @@ impl ConnectionState {
             serial,
             user,
             vhost,
+            name: Box::default(),
             exclusive_queues: Vec::new(),
             outbox_full: false,
             stalled: Line::default(),
@@ -97,6 +100,13 @@ impl<S: Store> Broker<S> {
         self.vhosts[vhost].connections += 1;
         let previous = self.connections[index].replace(state);
         assert!(previous.is_none(), "connection {index} is open already");
+    }
+
+    /// What an open connection is called.
+    pub fn name_connection(&mut self, id: ConnectionId, name: &str) {
+        if let Some(Some(state)) = self.connections.get_mut(id.0 as usize) {
+            state.name = name.into();
+        }
     }
 
     pub fn open_channel(&mut self, connection: ConnectionId, number: u16) -> ChannelId {

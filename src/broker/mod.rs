@@ -37,6 +37,7 @@
 //! | `policy_commands` | setting and deleting policies, and applying them to what is there |
 //! | `delayed` | messages that wait for their time at an exchange |
 //! | `definitions` | what of all this outlives a restart, and its return |
+//! | `observe` | who watches what is published and delivered: the firehose |
 //! | `lifecycle` | connections and channels open and close |
 //! | `expiry`, `expiration` | times to live |
 //! | [`memory`] | the account of what messages and clients hold |
@@ -75,6 +76,7 @@ mod lifecycle;
 pub mod memory;
 pub mod message;
 mod names;
+mod observe;
 mod overdue;
 mod pace;
 pub mod page;
@@ -151,6 +153,9 @@ use std::collections::VecDeque;
 use store::{LogPosition, Store};
 use users::Users;
 use vhost::Vhosts;
+
+/// What the one node of the broker is called.
+pub const NODE_NAME: &str = "leveret@localhost";
 
 /// What a broker is made with.
 #[derive(Clone, Debug)]
@@ -248,6 +253,8 @@ pub struct Broker<S: Store> {
     route_scratch: Vec<QueueId>,
     histories: Histories,
     books: Books,
+    /// Some virtual host is watched.
+    is_tracing: bool,
 }
 
 impl<S: Store> Broker<S> {
@@ -287,6 +294,7 @@ impl<S: Store> Broker<S> {
             route_scratch: Vec::new(),
             histories: Histories::default(),
             books: Books::default(),
+            is_tracing: false,
         };
         consumer_timeout_ms.into_iter().for_each(|timeout_ms| broker.note_timeout(timeout_ms));
         broker
@@ -309,6 +317,13 @@ impl<S: Store> Broker<S> {
     /// Does what the time has come for: messages and queues expire, delayed messages are routed, consumers that waited for
     /// more credit go on.
     pub fn come_due(&mut self, effects: &mut impl Effects) {
+        match self.is_tracing {
+            true => self.overheard(effects, |broker, ear| broker.come_due_unheard(ear)),
+            false => self.come_due_unheard(effects),
+        }
+    }
+
+    fn come_due_unheard(&mut self, effects: &mut impl Effects) {
         self.expire(effects);
         self.dead_letters.come_due(self.now_ms);
         self.release_delayed(effects);

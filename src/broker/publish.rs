@@ -114,18 +114,32 @@ impl<S: Store> Broker<S> {
         match origin {
             Origin::Client { target, route } => {
                 if self.is_transactional(channel) {
-                    return self.keep_for_commit(caller, target, publication, &mut route.queues);
+                    self.keep_for_commit(caller, target, publication, &mut route.queues)?;
+                    if self.is_traced(vhost) {
+                        self.trace_publish(caller, target.extra_keys, publication, &route.queues, effects);
+                    }
+                    return Ok(());
                 }
                 let mut reply_channel = None;
                 if !target.extra_keys.is_empty() || !route.holds(self.epoch) {
                     let routing = self.route(vhost, target, publication, &mut route.queues);
                     route.newest_queue = self.newest_queue();
                     // Only what has exactly this exchange and key again may take this route without asking.
-                    let is_known = routing.cacheable && routing.reply_channel.is_none();
+                    let is_traced = self.is_traced(vhost);
+                    let is_known = routing.cacheable && routing.reply_channel.is_none() && !is_traced;
                     route.epoch = is_known.then_some(self.epoch);
                     reply_channel = routing.reply_channel;
+                    if is_traced {
+                        self.trace_publish(caller, target.extra_keys, publication, &route.queues, effects);
+                    }
                     if routing.delays {
                         self.publish_delayed(caller, target, &route.queues, publication, effects);
+                        return Ok(());
+                    }
+                    if is_traced && reply_channel.is_none() {
+                        self.overheard(effects, |broker, ear| {
+                            broker.publish(channel, publication, &route.queues, ear);
+                        });
                         return Ok(());
                     }
                 }
@@ -135,10 +149,21 @@ impl<S: Store> Broker<S> {
                 }
             }
             Origin::Management { target, refused } => {
-                *refused = self.publish_once(caller, target, publication, effects).refused;
+                let kept = match self.is_traced(vhost) {
+                    true => {
+                        self.overheard(effects, |broker, ear| broker.publish_once(caller, target, publication, ear))
+                    }
+                    false => self.publish_once(caller, target, publication, effects),
+                };
+                *refused = kept.refused;
             }
             Origin::Transaction { pending, committed } => {
-                let kept = self.publish_pending(caller, pending, publication, effects);
+                let kept = match self.is_traced(vhost) {
+                    true => {
+                        self.overheard(effects, |broker, ear| broker.publish_pending(caller, pending, publication, ear))
+                    }
+                    false => self.publish_pending(caller, pending, publication, effects),
+                };
                 committed.durable_at = committed.durable_at.max(kept.position);
                 committed.refused |= kept.refused;
             }
@@ -157,6 +182,9 @@ impl<S: Store> Broker<S> {
     ) -> Kept {
         let mut queues = std::mem::take(&mut self.route_scratch);
         let routing = self.route(caller.vhost, target, publication, &mut queues);
+        if self.is_traced(caller.vhost) {
+            self.trace_publish(caller, target.extra_keys, publication, &queues, effects);
+        }
         let kept = match routing.delays {
             true => self.publish_delayed(caller, target, &queues, publication, effects),
             false => self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects),

@@ -33,6 +33,7 @@ impl<S: Store> Broker<S> {
                 self.vhosts.add(serial, name, limits, attributes)
             }
         };
+        self.note_tracing();
         let definition = self.vhost_definition(id);
         self.define(&definition);
         self.done(existing.is_none())
@@ -59,7 +60,7 @@ impl<S: Store> Broker<S> {
     pub fn delete_vhost(&mut self, id: VhostId) -> Done<VhostKey> {
         let serial = self.next_serial();
         self.vhosts.delete(id, serial);
-        self.epoch.end();
+        self.note_tracing();
         self.define(&Definition::VhostDeleted { vhost: id });
         self.done(self.vhost_key(id))
     }
@@ -143,6 +144,7 @@ impl<S: Store> Broker<S> {
         };
         let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
         self.vhosts.add_at(id, serial, text, limits, attributes);
+        self.note_tracing();
         Ok(())
     }
 }

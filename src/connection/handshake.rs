@@ -170,6 +170,7 @@ impl Connection {
             Err(error) => return self.raise_on_connection(&error, (10, 40), context),
         };
         context.broker.open_connection(self.id, user, vhost);
+        context.broker.name_connection(self.id, &self.name());
         context.outboxes.method(self.id, 0, &Method::ConnectionOpenOk(connection::OpenOk));
         self.phase = Phase::Running;
         self.deadline_ms = None;

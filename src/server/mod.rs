@@ -43,6 +43,7 @@ pub use workers::Workers;
 
 use crate::access::{PasswordHash, Tags};
 use crate::allocator;
+use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, VhostLimits};
 use crate::config::{AuthMechanism, Config, Identity};
@@ -61,7 +62,6 @@ use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 use workers::Threads;
 
 /// What this node and its cluster of one are called.
-const NODE_NAME: &str = "leveret@localhost";
 /// Memory to assume where the system doesn't tell, in bytes.
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 /// Messages go to disk before they take one part in so many of the memory that the process can have, whatever is set.

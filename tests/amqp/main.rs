@@ -10,6 +10,7 @@ mod crowds;
 mod hostile;
 mod logins;
 mod lone_acks;
+mod observers;
 mod paging;
 mod permissions;
 mod wire_facts;

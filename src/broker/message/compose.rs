@@ -70,7 +70,7 @@ impl ComposedMessage {
         Ok(refused)
     }
 
-    fn content(&self) -> Content<'_> {
+    pub(in crate::broker) fn content(&self) -> Content<'_> {
         Content {
             address: &self.address,
             frames: &self.frames,
