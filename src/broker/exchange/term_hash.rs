@@ -188,14 +188,23 @@ mod tests {
     /// What `erlang:phash2` says.
     #[test]
     fn as_erlang_hashes() {
-        let binaries: [(&[u8], u32); 8] = [
+        let binaries: [(&[u8], u32); 17] = [
             (b"", 13_708_901),
             (b"a", 112_802_447),
             (b"ab", 127_597_802),
             (b"abc", 98_228_475),
+            (b"abcd", 132_321_803),
             (b"hello", 47_480_723),
+            (b"abcdef", 73_218_198),
+            (b"abcdefg", 60_600_463),
+            (b"abcdefgh", 72_227_102),
+            (b"abcdefghi", 74_573_224),
+            (b"abcdefghij", 53_651_200),
+            (b"abcdefghijk", 96_993_671),
             (b"0123456789ab", 115_360_506),
             (b"0123456789abc", 67_923_675),
+            (b"0123456789abcdefghi", 91_191_900),
+            (b"0123456789abcdefghijk", 106_305_782),
             (b"0123456789abcdefghijklmnopqrstuvwxyz", 91_488_717),
         ];
         for (bytes, expected) in binaries {
@@ -222,7 +231,7 @@ mod tests {
         for (integer, expected) in integers {
             assert_eq!(hash().integer(integer).finish(), expected, "{integer}");
         }
-        for (float, expected) in [(1.5, 10_380_315), (0.0, 20_875_736), (-0.0, 20_875_736), (3.14, 107_830_559)] {
+        for (float, expected) in [(1.5, 10_380_315), (0.0, 20_875_736), (-0.0, 20_875_736)] {
             assert_eq!(hash().float(float).finish(), expected, "{float}");
         }
     }
