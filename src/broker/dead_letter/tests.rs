@@ -353,6 +353,17 @@ fn a_sure_letter_stays_its_queues_until_somebody_takes_it() {
 }
 
 #[test]
+fn a_limit_counts_sure_letters() {
+    let mut stage = Stage::new();
+    let limit = ("x-max-length", FieldValue::I32(2));
+    let source = stage.declare("q", &[sure("missing"), vec![limit]].concat());
+    stage.publish(source, 0);
+    stage.reject_next("q");
+    (1..4).for_each(|number| stage.publish(source, number));
+    assert_eq!((stage.broker.queue(source).dead_letters, stage.length(source)), (1, 1), "the others were refused");
+}
+
+#[test]
 fn a_sure_letter_goes_again_only_to_those_who_refused_it() {
     let mut stage = Stage::new();
     stage.declare_fanout(b"x");

@@ -55,7 +55,7 @@ impl<S: Store> Broker<S> {
         let queue = &self.queues[id.0 as usize];
         let Some(limits) = queue.behaviour.limits else { return false };
         limits.overflow != Overflow::DropHead
-            && (limits.length.is_some_and(|length| queue.backlog.len() as u64 >= length)
+            && (limits.length.is_some_and(|length| (queue.backlog.len() + queue.sure_dead_letters()) as u64 >= length)
                 || limits.bytes.is_some_and(|bytes| queue.backlog.body_bytes() + content.body_size() as u64 > bytes))
     }
 

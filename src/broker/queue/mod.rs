@@ -149,6 +149,14 @@ impl Queue {
         self.policies = policies;
     }
 
+    /// Its dead letters that go out at least once: a limit counts them, so that those that nobody takes are bounded.
+    pub fn sure_dead_letters(&self) -> usize {
+        match &self.behaviour.dead_letters {
+            Some(to) if to.strategy == DeadLetterStrategy::AtLeastOnce => self.dead_letters,
+            _ => 0,
+        }
+    }
+
     /// What to keep of it where it may be deleted meanwhile.
     pub fn key(&self, id: QueueId) -> QueueKey {
         QueueKey { id, serial: self.serial }
