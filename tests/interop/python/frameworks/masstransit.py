@@ -16,7 +16,7 @@ import time  # noqa: E402
 import pika  # noqa: E402
 
 from frameworks.topology import PERSISTENT, confirming, exists, inbox, topology, wait_for_count  # noqa: E402
-from harness import beyond_the_reference, checks_of, equal, not_yet, poll_until, run, unique  # noqa: E402
+from harness import beyond_the_reference, checks_of, equal, poll_until, run, unique  # noqa: E402
 
 
 def receive_endpoint(made, queue, arguments=None, **options):
@@ -203,7 +203,6 @@ def check_consumer_priority_and_exclusive_consumer():
             main.channel.basic_ack(method.delivery_tag)
 
 
-@not_yet("delayed messages")
 @beyond_the_reference("the delayed message plugin")
 def check_scheduled_messages_through_a_delayed_exchange():
     with topology() as made, confirming() as sender:
