@@ -115,6 +115,8 @@ impl<S: Store> Broker<S> {
             self.note_timeout(timeout_ms);
         }
         self.apply_limits(id);
+        let queue = self.queue_mut(id);
+        queue.deduplicate(queue.behaviour.deduplicates);
         self.schedule_expiry(id);
     }
 

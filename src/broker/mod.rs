@@ -22,6 +22,7 @@
 //! | `exchange_commands`, `queue_commands`, `binding_commands` | declare, delete, purge, bind |
 //! | `equivalence`, `names` | whether a second declare is the same; names that the broker makes up |
 //! | `consumer_commands` | consume, cancel, get, qos |
+//! | `deduplication` | messages that were there before |
 //! | `recent_history` | what exchanges keep for those who are bound later |
 //! | `publish` | from a publish to its queues: hand-over, enqueue, return, confirm |
 //! | `flow` | the one way into a queue and out of it, and the ledger |
@@ -58,6 +59,7 @@ mod consumer;
 mod consumer_arguments;
 mod consumer_commands;
 mod dead_letter;
+mod deduplication;
 mod definitions;
 mod delayed;
 mod dispatch;
@@ -304,6 +306,7 @@ impl<S: Store> Broker<S> {
     pub fn set_now(&mut self, now_ms: u64) {
         debug_assert!(now_ms >= self.now_ms);
         self.now_ms = now_ms;
+        self.vhosts.set_now(now_ms);
         self.dead_letters.start_turn();
     }
 

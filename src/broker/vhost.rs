@@ -178,6 +178,11 @@ impl Vhosts {
         router.route_with_copies(&mut self.walks, exchange, routing_keys, properties, out)
     }
 
+    /// The broker's clock, for exchanges that remember what they routed.
+    pub fn set_now(&mut self, now_ms: u64) {
+        self.walks.set_now(now_ms);
+    }
+
     /// [`Walks::historians`].
     pub fn historians(&self) -> &[ExchangeId] {
         self.walks.historians()

@@ -41,6 +41,7 @@ transcripts! {
     queue_equivalence
     quorum
     limits
+    deduplication
     not_supported_yet
     priorities
     single_active_consumer

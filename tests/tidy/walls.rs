@@ -19,8 +19,8 @@ pub const WALLS: [Wall; 15] = [
         room: "broker",
         // What permissions are made of: it has users and who may what, and reads no pattern.
         rooms: &["access", "protocol", "varint"],
-        // base64 and rand_chacha make the names that the broker gives to queues and consumers.
-        crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "slab"],
+        // base64 and rand_chacha make the names that the broker gives to queues and consumers; sha2 tells duplicates.
+        crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "sha2", "slab"],
     },
     Wall {
         room: "connection",

@@ -3,6 +3,7 @@
 use super::matcher::Matcher;
 use super::router::{Exchange, Router};
 use super::{ExchangeId, ExchangeKind};
+use crate::broker::deduplication::SeenByExchange;
 use crate::broker::equivalence::{
     Subject, assert_same_argument, assert_same_attribute, integer, invalid_argument_type, value_term,
 };
@@ -101,6 +102,41 @@ pub(super) fn history_length(arguments: &FieldTable) -> Result<usize, AmqpError>
             Err(refused(format!("Invalid argument {value}, 'x-recent-history-length' must be a positive integer")))
         }
     }
+}
+
+/// What an exchange of the type `x-message-deduplication` remembers. It is in memory.
+///
+/// # Errors
+/// 406 in the plugin's words, and for what would have to last.
+pub(super) fn deduplication_cache(arguments: &FieldTable) -> Result<SeenByExchange, AmqpError> {
+    let positive = |name: &str| match arguments.get(name.as_bytes()) {
+        None => Ok(None),
+        Some(value) => positive_number(value).map(Some).ok_or(()),
+    };
+    let Ok(Some(size)) = positive("x-cache-size") else {
+        let text = "Missing or invalid argument, 'x-cache-size' must be an integer greater than 0";
+        return Err(refused(text.to_owned()));
+    };
+    let Ok(ttl_ms) = positive("x-cache-ttl") else {
+        return Err(refused("Invalid argument, 'x-cache-ttl' must be an integer greater than 0".to_owned()));
+    };
+    match arguments.get(b"x-cache-persistence") {
+        None => Ok(SeenByExchange::new(size, ttl_ms)),
+        Some(FieldValue::LongString(text)) if &**text == b"memory" => Ok(SeenByExchange::new(size, ttl_ms)),
+        Some(FieldValue::LongString(text)) if &**text == b"disk" => {
+            Err(refused("arg 'x-cache-persistence' = 'disk' is not supported by this version".to_owned()))
+        }
+        Some(_) => Err(refused("Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'".to_owned())),
+    }
+}
+
+/// Above 0, as a number or as its text.
+fn positive_number(value: &FieldValue) -> Option<u64> {
+    let number = match value {
+        FieldValue::LongString(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
+        value => u64::try_from(integer(value)?).ok()?,
+    };
+    (number > 0).then_some(number)
 }
 
 fn refused(explanation: String) -> AmqpError {

@@ -1,7 +1,7 @@
 //! What the bindings of one exchange are compiled into, by the exchange's kind.
 
 use super::binding::Binding;
-use super::declare::history_length;
+use super::declare::{deduplication_cache, history_length};
 use super::destinations::Destinations;
 use super::hash_ring::{HashOn, HashRing, weight};
 use super::header_index::HeaderIndex;
@@ -9,6 +9,7 @@ use super::headers::Pattern;
 use super::ordered::Ordered;
 use super::topic::Trie;
 use super::{Destination, ExchangeKind};
+use crate::broker::deduplication::SeenByExchange;
 use crate::broker::equivalence::Subject;
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 use hashbrown::HashMap;
@@ -29,6 +30,8 @@ pub(super) enum Matcher {
     RecentHistory(Destinations, usize),
     /// How messages are matched that are not delayed, or no longer.
     Delayed(Box<Matcher>),
+    /// As `fanout`, for what was not published before.
+    Deduplication(Destinations, SeenByExchange),
 }
 
 /// A binding's own share of a matcher, checked before anything changes.
@@ -53,6 +56,7 @@ impl Matcher {
             ExchangeKind::ModulusHash => Self::ModulusHash(Ordered::default()),
             ExchangeKind::Random => Self::Random,
             ExchangeKind::LocalRandom => Self::LocalRandom,
+            ExchangeKind::Deduplication => Self::Deduplication(Destinations::None, deduplication_cache(arguments)?),
             ExchangeKind::RecentHistory => Self::RecentHistory(Destinations::None, history_length(arguments)?),
             ExchangeKind::Delayed => {
                 Self::Delayed(Box::new(Self::new(ExchangeKind::when_due(arguments)?, arguments, subject)?))
@@ -92,7 +96,12 @@ impl Matcher {
     ) {
         match (self, compiled) {
             (Self::Direct(keys), _) => insert_key(keys, routing_key, destination),
-            (Self::Fanout(destinations) | Self::RecentHistory(destinations, _), _) => destinations.add(destination),
+            (
+                Self::Fanout(destinations)
+                | Self::RecentHistory(destinations, _)
+                | Self::Deduplication(destinations, _),
+                _,
+            ) => destinations.add(destination),
             (Self::Topic(trie), _) => trie.insert(routing_key, destination),
             (Self::Headers(index), Compiled::Pattern(pattern)) => index.insert(&pattern, destination),
             (Self::ConsistentHash(ring), Compiled::Weight(weight)) => ring.insert(destination, weight),
@@ -107,9 +116,9 @@ impl Matcher {
     pub(super) fn remove(&mut self, binding: &Binding) {
         match self {
             Self::Direct(keys) => remove_key(keys, &binding.routing_key, binding.destination),
-            Self::Fanout(destinations) | Self::RecentHistory(destinations, _) => {
-                destinations.remove(binding.destination)
-            }
+            Self::Fanout(destinations)
+            | Self::RecentHistory(destinations, _)
+            | Self::Deduplication(destinations, _) => destinations.remove(binding.destination),
             Self::Topic(trie) => trie.remove(&binding.routing_key, binding.destination),
             Self::Headers(index) => index.remove(binding),
             Self::ConsistentHash(ring) => ring.remove(binding),

@@ -81,10 +81,12 @@ pub enum ExchangeKind {
     RecentHistory,
     /// It routes as its argument `x-delayed-type` says, and later what asks for a delay.
     Delayed,
+    /// A plugin of others.
+    Deduplication,
 }
 
 impl ExchangeKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -95,6 +97,7 @@ impl ExchangeKind {
         Self::LocalRandom,
         Self::RecentHistory,
         Self::Delayed,
+        Self::Deduplication,
     ];
 
     /// The name that clients declare it by.
@@ -110,6 +113,7 @@ impl ExchangeKind {
             Self::LocalRandom => "x-local-random",
             Self::RecentHistory => "x-recent-history",
             Self::Delayed => "x-delayed-message",
+            Self::Deduplication => "x-message-deduplication",
         }
     }
 

@@ -133,7 +133,7 @@ impl Router {
         walks: &mut Walks,
         out: &mut Vec<QueueId>,
     ) -> bool {
-        let Walks { graph, topic, headers, chance, historians, .. } = walks;
+        let Walks { graph, topic, headers, chance, now_ms, historians, .. } = walks;
         let mut matched = false;
         let mut follow = |destinations: &Destinations| {
             matched |= !destinations.is_empty();
@@ -155,6 +155,13 @@ impl Router {
             }
             Matcher::Headers(index) => {
                 index.matching(publish.headers(), headers, follow);
+                return matched;
+            }
+            Matcher::Deduplication(destinations, seen) => {
+                publish.by_key_alone = false;
+                if seen.is_first(&publish.properties(), *now_ms) {
+                    follow(destinations);
+                }
                 return matched;
             }
             Matcher::RecentHistory(destinations, _) => {

@@ -14,6 +14,8 @@ pub struct Walks {
     pub(super) headers: HeaderWalk,
     pub(super) cache: RouteCache,
     pub(super) chance: Chance,
+    /// The broker's clock.
+    pub(super) now_ms: u64,
     /// The exchanges that keep what was routed last.
     pub(super) historians: Vec<ExchangeId>,
     /// Those that keep it for later, …
@@ -56,6 +58,11 @@ impl Walks {
     /// Until it is said otherwise, messages are routed that are due: nothing delays them.
     pub fn set_due(&mut self, is_due: bool) {
         self.is_due = is_due;
+    }
+
+    /// The broker's clock.
+    pub fn set_now(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
     }
 
     /// The exchanges on the way of the last publish that are to keep it, if its route depended on more than its keys.

@@ -147,6 +147,9 @@ impl<S: Store> Broker<S> {
         let Some(id) = self.queue_of(key) else { return };
         let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
+        if let Some(seen) = &queue.seen {
+            seen.learn(level, &page);
+        }
         let lost = queue.backlog.load(level, page, complete_below, keep_here, &mut self.store);
         let is_wanted = queue.gate.line.front().is_some() || queue.overflows();
         self.lose(id, lost);

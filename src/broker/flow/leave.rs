@@ -42,9 +42,15 @@ pub(in crate::broker) struct Given {
     pub redelivered: usize,
 }
 
-/// Tells the store of a message that left for good.
+/// Tells the store of a message that left for good, and whoever remembers it.
 #[inline]
 pub(in crate::broker) fn tell_removed(store: &mut impl Store, queue: &Queue, taken: &Taken) {
+    if !queue.is_followed() {
+        return;
+    }
+    if let Some(seen) = &queue.seen {
+        seen.forget(taken);
+    }
     if let Some(queue) = queue.id_in_log(taken.message.is_persistent()) {
         store.removed(queue.level(taken.level), taken.sequence);
     }
@@ -174,9 +180,9 @@ impl<S: Store> Broker<S> {
         let Self { channels, queues, books, store, .. } = self;
         let unacknowledged = &mut channels[channel.0 as usize].unacknowledged;
         let queue = &mut queues[run.0.0 as usize];
-        let count = match queue.durable_id {
-            Some(_) => unacknowledged.drop_run(delivery_tag, run, |taken| tell_removed(store, queue, taken)),
-            None => unacknowledged.drop_run(delivery_tag, run, |_| {}),
+        let count = match queue.is_followed() {
+            true => unacknowledged.drop_run(delivery_tag, run, |taken| tell_removed(store, queue, taken)),
+            false => unacknowledged.drop_run(delivery_tag, run, |_| {}),
         };
         books.release(queue, count);
         books.depart(queue, count, departure);
@@ -196,6 +202,9 @@ impl<S: Store> Broker<S> {
         let queue = &mut queues[run.0.0 as usize];
         books.release(queue, count);
         books.depart(queue, count, Departure::Rejected);
+        if let Some(seen) = &queue.seen {
+            rejected.iter().flatten().for_each(|delivered| seen.forget(&delivered.taken));
+        }
         self.dead_letters_of_run(run.0, rejected, count);
         count
     }
@@ -232,7 +241,12 @@ impl<S: Store> Broker<S> {
     fn depart_dead(&mut self, id: QueueId, taken: Taken, departure: Departure) {
         let queue = &self.queues[id.0 as usize];
         match (&queue.behaviour.dead_letters, departure.reason()) {
-            (Some(_), Some(reason)) => self.dead_letter(id, taken, reason),
+            (Some(_), Some(reason)) => {
+                if let Some(seen) = &queue.seen {
+                    seen.forget(&taken);
+                }
+                self.dead_letter(id, taken, reason);
+            }
             _ => tell_removed(&mut self.store, queue, &taken),
         }
     }
@@ -268,6 +282,10 @@ impl<S: Store> Broker<S> {
             }
         }
         queue.ledger.dropped += (length + retry_count) as u64;
+        // Those of messages that clients hold as well, as the plugin has it.
+        if let Some(seen) = &queue.seen {
+            seen.clear();
+        }
         self.books.ready -= length;
         self.clear_backlog(id);
         count(length + retry_count)

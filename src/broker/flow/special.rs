@@ -2,10 +2,11 @@
 
 use super::Kept;
 use crate::broker::Broker;
+use crate::broker::deduplication::DeduplicationKey;
 use crate::broker::dispatch::HandOver;
 use crate::broker::effects::Effects;
 use crate::broker::exchange::QueueId;
-use crate::broker::message::{Content, MessageRef};
+use crate::broker::message::{Attributes, Content, MessageRef};
 use crate::broker::publish::Publication;
 use crate::broker::queue::Overflow;
 use crate::broker::store::Store;
@@ -27,6 +28,15 @@ impl<S: Store> Broker<S> {
             return;
         }
         let queue = &mut self.queues[id.0 as usize];
+        let value = match &queue.seen {
+            None => None,
+            Some(_) => DeduplicationKey::of(content.properties()),
+        };
+        if let (Some(seen), Some(value)) = (&queue.seen, value)
+            && seen.has(value, self.now_ms)
+        {
+            return self.refuse_duplicate(id, publication, kept);
+        }
         queue.ledger.counters.published += 1;
         let handed_over = match queue.backlog.is_empty() {
             true => {
@@ -35,6 +45,9 @@ impl<S: Store> Broker<S> {
             }
             false => HandOver::NobodyReady,
         };
+        if let (Some(value), HandOver::MustBeKept(_) | HandOver::NobodyReady) = (value, &handed_over) {
+            self.note_value(id, value, publication);
+        }
         let waits = match handed_over {
             HandOver::Done => return,
             HandOver::MustBeKept(_) => false,
@@ -59,13 +72,38 @@ impl<S: Store> Broker<S> {
                 || limits.bytes.is_some_and(|bytes| queue.backlog.body_bytes() + content.body_size() as u64 > bytes))
     }
 
-    /// A message that was routed here is not taken.
+    /// A message with the next sequence, which is about to enter, has a value that no other may have meanwhile.
+    #[cold]
+    fn note_value(&mut self, id: QueueId, value: DeduplicationKey, publication: &Publication<'_>) {
+        let queue = &self.queues[id.0 as usize];
+        let Attributes { priority, expiration_ms, .. } = publication.attributes;
+        let level = queue.backlog.level_of(priority);
+        let until_ms = queue.behaviour.expires_at_ms(expiration_ms, self.now_ms);
+        if let Some(seen) = &queue.seen {
+            seen.insert(value, (level, queue.backlog.next_sequence(level)), until_ms);
+        }
+    }
+
+    /// A message that would be more than the queue may have.
     fn refuse(&mut self, id: QueueId, publication: &Publication<'_>, kept: &mut Kept) {
+        let limits = self.queue(id).behaviour.limits;
+        let is_dead = limits.is_some_and(|limits| limits.overflow == Overflow::RejectPublishDlx);
+        self.refuse_to_take(id, publication, is_dead, kept);
+    }
+
+    /// A message with the value of one that is there. RabbitMQ 4 nacks it and has it dead-lettered, where earlier ones leave
+    /// its publisher without a word.
+    #[cold]
+    fn refuse_duplicate(&mut self, id: QueueId, publication: &Publication<'_>, kept: &mut Kept) {
+        self.refuse_to_take(id, publication, true, kept);
+    }
+
+    /// A message that was routed here is not taken. It is a dead letter where the queue has an exchange for those.
+    fn refuse_to_take(&mut self, id: QueueId, publication: &Publication<'_>, is_dead: bool, kept: &mut Kept) {
         let queue = &mut self.queues[id.0 as usize];
         queue.ledger.refused();
         kept.refused = true;
-        let dead_letters = queue.behaviour.dead_letters.is_some();
-        if dead_letters && queue.behaviour.limits.is_some_and(|limits| limits.overflow == Overflow::RejectPublishDlx) {
+        if is_dead && queue.behaviour.dead_letters.is_some() {
             let Publication { content, attributes, .. } = publication;
             let message = kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
             self.dead_letter_refused(id, message);

@@ -6,7 +6,7 @@
 
 use super::{PolicyKind, Thing};
 use crate::broker::equivalence::{binary_term, integer};
-use crate::broker::queue::{QueueKind, Wishes};
+use crate::broker::queue::{DEDUPLICATION, QueueKind, Wishes};
 use crate::protocol::{FieldTable, FieldValue, ShortString};
 
 /// RabbitMQ's longest segment of a stream, in bytes.
@@ -23,6 +23,7 @@ enum Is {
     OneOf(&'static [&'static str]),
     /// A number and a unit of time.
     Age,
+    Boolean,
     /// What depends on other keys, and is looked at together.
     Mirrored,
 }
@@ -55,7 +56,7 @@ const MASTER_LOCATORS: &[&str] = &["client-local", "min-masters", "random"];
 const OVERFLOWS: &[&str] = &["drop-head", "reject-publish", "reject-publish-dlx"];
 const RETRY_DELAYS: &[&str] = &["all", "failed", "returned", "disabled"];
 
-const SETTINGS: [Setting; 32] = [
+const SETTINGS: [Setting; 33] = [
     of_users("alternate-exchange", Is::Text, "is not a valid alternate exchange name", &[]),
     of_users("consumer-disconnected-timeout", Is::AtLeast(0), "is not a valid consumer disconnected timeout", &[]),
     of_users("consumer-timeout", Is::AtLeast(0), "is not a valid consumer timeout", &[]),
@@ -108,6 +109,7 @@ const SETTINGS: [Setting; 32] = [
     of_users("stream-filter-size-bytes", Is::Within(16, 255), "is not a valid filter size. Valid range is 16-255", &[]),
     of_users("stream-max-segment-size-bytes", Is::Within(0, SEGMENT_BYTES_MAX), "is not a valid segment size", BOTH),
     of_all("target-group-size", Is::AtLeast(1), "is not a valid qq target count value", CLASSIC),
+    of_users(DEDUPLICATION, Is::Boolean, "must be a boolean, got", &[]),
 ];
 
 fn setting(key: &[u8]) -> Option<&'static Setting> {
@@ -128,7 +130,11 @@ pub(super) fn check(kind: PolicyKind, definition: &FieldTable) -> Result<(), Str
         if let Some(Setting { is, otherwise, .. }) = is_known(key)
             && !is.met_by(value)
         {
-            return Err(format!("{} {otherwise}", term(value)));
+            return Err(match is {
+                // The plugin says it the other way round.
+                Is::Boolean => format!("\"{DEDUPLICATION}\" {otherwise} {}", term(value)),
+                _ => format!("{} {otherwise}", term(value)),
+            });
         }
     }
     check_retries(definition)?;
@@ -150,6 +156,7 @@ impl Is {
             Self::Within(least, most) => integer(value).is_some_and(|number| (*least..=*most).contains(&number)),
             Self::OneOf(names) => text(value).is_some_and(|text| names.iter().any(|name| name.as_bytes() == text)),
             Self::Age => text(value).is_some_and(is_age),
+            Self::Boolean => matches!(value, FieldValue::Boolean(_)),
             Self::Mirrored => true,
         }
     }

@@ -70,6 +70,8 @@ pub struct Behaviour {
     /// How long a delivery may be unacknowledged, in milliseconds.
     pub consumer_timeout_ms: Option<u64>,
     pub retry_delay: Option<RetryDelay>,
+    /// A message with the value of one that is there is refused.
+    pub deduplicates: bool,
 }
 
 impl Behaviour {
@@ -100,8 +102,12 @@ impl Behaviour {
             let strategy = if can_wait { asked_for } else { DeadLetterStrategy::AtMostOnce };
             Rc::new(DeadLettering { exchange, routing_key, strategy })
         });
+        // The plugin asks the policy first, and has it for classic queues alone.
+        let deduplicates =
+            kind == QueueKind::Classic && policy.deduplicates.or(wishes.deduplicates).unwrap_or_default();
         Self {
-            is_plain: message_ttl_ms.is_none() && limits.is_none() && max_priority.is_none(),
+            is_plain: message_ttl_ms.is_none() && limits.is_none() && max_priority.is_none() && !deduplicates,
+            deduplicates,
             kind,
             message_ttl_ms,
             expires_ms: least(|side| side.expires_ms),

@@ -36,8 +36,9 @@ pub use line::Line;
 pub use paged::AskedFor;
 pub use retries::Retries;
 pub use waiting::{CHUNK_BYTES, Waiting};
-pub use wishes::{DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes};
+pub use wishes::{DEDUPLICATION, DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes};
 
+use super::deduplication::SeenInQueue;
 use super::exchange::QueueId;
 use super::flow::Ledger;
 use super::message::NEVER;
@@ -68,6 +69,10 @@ pub struct Queue {
     /// What the log calls it; `None` for a queue that doesn't survive a restart.
     pub durable_id: Option<DurableQueueId>,
     pub backlog: Body,
+    /// The values of its messages, where a second one of a value is refused.
+    pub seen: Option<Box<SeenInQueue>>,
+    /// Somebody else is told of what leaves it: the log, or `seen`.
+    is_followed: bool,
     /// What came in and how it went out.
     pub ledger: Ledger,
     /// Who consumes, and who is next.
@@ -113,6 +118,8 @@ impl Queue {
             arguments,
             policies: Applied::default(),
             durable_id,
+            seen: None,
+            is_followed: durable_id.is_some(),
             backlog: Body::with_levels_to(top_level),
             ledger: Ledger::default(),
             gate: Gate::new(single_active),
@@ -134,6 +141,21 @@ impl Queue {
     /// How many messages came back and are not ready again yet.
     pub fn retry_count(&self) -> usize {
         self.retries.as_ref().map_or(0, |retries| retries.len())
+    }
+
+    /// Whether a second message of a value is refused from now on, or no longer. What is there already is not looked at, as
+    /// the plugin has it.
+    pub fn deduplicate(&mut self, does: bool) {
+        if does != self.seen.is_some() {
+            self.seen = does.then(Box::default);
+        }
+        self.is_followed = self.durable_id.is_some() || self.seen.is_some();
+    }
+
+    /// Somebody else is told of what leaves it.
+    #[inline]
+    pub fn is_followed(&self) -> bool {
+        self.is_followed
     }
 
     /// What the log calls it, if the log has its messages of that persistence.

@@ -109,6 +109,9 @@ impl RetryDelays {
     }
 }
 
+/// A plugin's argument and policy, which bear one name.
+pub const DEDUPLICATION: &str = "x-message-deduplication";
+
 /// What is said of one queue from one side. `None`: nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Wishes {
@@ -129,6 +132,8 @@ pub struct Wishes {
     /// How long a delivery may be unacknowledged, in milliseconds.
     pub consumer_timeout_ms: Option<u64>,
     pub retry_delays: Option<RetryDelays>,
+    /// A message with the value of one that is there is refused.
+    pub deduplicates: Option<bool>,
     /// How long a message waits that came back once, in milliseconds; and each time so much longer.
     pub retry_delay_min_ms: Option<u64>,
     /// No longer than this.
@@ -157,6 +162,11 @@ impl Wishes {
             dead_letter_strategy: text("dead-letter-strategy").and_then(DeadLetterStrategy::from_name),
             delivery_limit: number("delivery-limit"),
             consumer_timeout_ms: not_negative("consumer-timeout"),
+            // Its name is the same in both.
+            deduplicates: match table.get(DEDUPLICATION.as_bytes()) {
+                Some(FieldValue::Boolean(truth)) => Some(*truth),
+                _ => None,
+            },
             retry_delays: text("delayed-retry-type").and_then(RetryDelays::from_name),
             retry_delay_min_ms: positive("delayed-retry-min", 1),
             retry_delay_max_ms: positive("delayed-retry-max", 1),
@@ -178,6 +188,7 @@ impl Wishes {
             dead_letter_strategy: self.dead_letter_strategy,
             delivery_limit: stricter_delivery_limit(self.delivery_limit, operator.delivery_limit),
             consumer_timeout_ms: self.consumer_timeout_ms,
+            deduplicates: self.deduplicates,
             retry_delays: operator.retry_delays.or(self.retry_delays),
             retry_delay_min_ms: greatest(|side| side.retry_delay_min_ms),
             retry_delay_max_ms: least(|side| side.retry_delay_max_ms),
