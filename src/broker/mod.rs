@@ -125,6 +125,7 @@ pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
+pub use policy_commands::PutPolicy;
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};

@@ -7,6 +7,7 @@
 use super::channel::ChannelMode;
 use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
 use super::flow::QueueCounters;
+use super::policy::{Applied, Policy, PolicyKind};
 pub use super::queue::QueueKind;
 use super::queue::{Gate, Queue, Waiting};
 use super::store::Store;
@@ -104,6 +105,7 @@ pub struct QueueSnapshot {
     /// The connection that alone may use it, and with which it goes.
     pub exclusive_owner: Option<ConnectionId>,
     pub arguments: FieldTable,
+    pub policies: Applied,
     pub figures: QueueFigures,
     /// The property `timestamp` of the first message that waits, while that is in memory.
     pub head_message_timestamp: Option<u64>,
@@ -122,6 +124,12 @@ pub struct QueueSnapshot {
 }
 
 #[derive(Clone, PartialEq, Debug)]
+pub struct PolicySnapshot {
+    pub vhost: Arc<str>,
+    pub policy: Arc<Policy>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
 pub struct ExchangeSnapshot {
     pub vhost: Arc<str>,
     pub name: ShortString,
@@ -130,6 +138,7 @@ pub struct ExchangeSnapshot {
     pub auto_delete: bool,
     pub internal: bool,
     pub arguments: FieldTable,
+    pub policies: Applied,
     /// Messages that it keeps for later; `None` of one that delays nothing.
     pub messages_delayed: Option<usize>,
 }
@@ -263,6 +272,19 @@ impl<S: Store> Broker<S> {
         Some(self.copy_exchange(vhost, self.router(vhost).exchange(id)))
     }
 
+    pub fn snapshot_policies(&self, kind: PolicyKind, from: PageStart) -> Page<PolicySnapshot> {
+        let end = |vhost: &Vhost| vhost.policies.of(kind).len();
+        Page::of_vhosts(&self.vhosts, from, end, |id, slots| {
+            let vhost = &self.vhosts[id];
+            vhost.policies.of(kind)[slots].iter().map(|policy| copy_policy(vhost, policy)).collect()
+        })
+    }
+
+    pub fn snapshot_policy(&self, vhost: VhostId, kind: PolicyKind, name: &[u8]) -> Option<PolicySnapshot> {
+        let vhost = &self.vhosts[vhost];
+        vhost.policies.named(kind, name).map(|policy| copy_policy(vhost, policy))
+    }
+
     /// All bindings, in each vhost those of the default exchange first.
     pub fn snapshot_bindings(&self, from: PageStart) -> Page<BindingSnapshot> {
         let end = |vhost: &Vhost| vhost.router().binding_slots();
@@ -325,6 +347,7 @@ impl<S: Store> Broker<S> {
             auto_delete: properties.auto_delete,
             exclusive_owner: properties.exclusive_owner,
             arguments: properties.arguments.clone(),
+            policies: queue.policies.clone(),
             figures: figures_of(queue),
             head_message_timestamp: queue.backlog.head_entry().and_then(|head| {
                 PropertiesRef::parse(head.properties()).ok().and_then(|properties| properties.timestamp)
@@ -348,6 +371,7 @@ impl<S: Store> Broker<S> {
             auto_delete: exchange.auto_delete,
             internal: exchange.internal,
             arguments: exchange.arguments.clone(),
+            policies: exchange.policies.clone(),
             messages_delayed: self.messages_delayed(id, &exchange.name),
         }
     }
@@ -406,6 +430,10 @@ fn figures_of(queue: &Queue) -> QueueFigures {
         messages_unacknowledged: queue.ledger.unacknowledged(),
         counters: *queue.ledger.counters(),
     }
+}
+
+fn copy_policy(vhost: &Vhost, policy: &Arc<Policy>) -> PolicySnapshot {
+    PolicySnapshot { vhost: Arc::clone(&vhost.name), policy: Arc::clone(policy) }
 }
 
 fn copy_binding(vhost: &Vhost, binding: BindingInfo<'_>) -> BindingSnapshot {

@@ -5,17 +5,29 @@
 //! asked by the path, before it comes here.
 
 use super::Reply;
+use crate::broker::policy::{Policy, PolicyKind, TooManyPolicies};
 use crate::broker::{DelayedId, DelayedPage};
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
 use bytes::Bytes;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Something that is to be otherwise, or somewhere else: getting messages is one, too.
 pub enum Change {
     /// In the virtual host of that name.
     InVhost { vhost: Box<str>, change: VhostChange },
+    /// In the virtual host of that name, by somebody who makes policies there.
+    Policy { vhost: Box<str>, kind: PolicyKind, change: PolicyChange },
     /// Answers whether there was such a connection.
     CloseConnection { peer: SocketAddr, local: SocketAddr, reason: String, reply: Reply<bool> },
+}
+
+/// A change of policies, which are looked at and compiled before they come here.
+pub enum PolicyChange {
+    /// Answers whether it is new.
+    Put { policy: Arc<Policy>, reply: Reply<Result<bool, TooManyPolicies>> },
+    /// Answers whether there was one of that name.
+    Delete { name: ShortString, reply: Reply<bool> },
 }
 
 /// A change in a virtual host, of those that AMQP has.

@@ -70,6 +70,7 @@ impl From<Declined> for ApiError {
             Declined::Unanswered => Self::Unavailable,
             Declined::Refused(Refusal::NoSuchUser) => Self::LoginFailed,
             Declined::Refused(Refusal::NotAdministrator) => Self::NotAuthorised("Not administrator user".to_owned()),
+            Declined::Refused(Refusal::NotPolicymaker) => super::visit::not_yours(),
             Declined::Refused(Refusal::NoSuchVhost) => Self::Missing("vhost_not_found".to_owned()),
             Declined::Refused(Refusal::VhostClosed) => Self::NotAuthorised(ACCESS_REFUSED.to_owned()),
         }

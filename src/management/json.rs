@@ -83,6 +83,11 @@ fn to_number(number: &Number) -> FieldValue {
     }
 }
 
+/// A value out of JSON that nests no deeper than tables on the wire may.
+pub fn to_value(value: &Value) -> Result<FieldValue, ApiError> {
+    to_field(value, 0)
+}
+
 pub fn short_string(text: &str, what: &str) -> Result<ShortString, ApiError> {
     ShortString::new(text.as_bytes()).ok_or_else(|| ApiError::BadRequest(format!("{what} is longer than 255 bytes")))
 }

@@ -45,6 +45,8 @@ pub enum Refusal {
     /// The user was deleted meanwhile.
     NoSuchUser,
     NotAdministrator,
+    /// It makes no policies there.
+    NotPolicymaker,
     NoSuchVhost,
     /// The user may not enter the virtual host.
     VhostClosed,

@@ -128,6 +128,12 @@ impl ListQuery {
         })
     }
 
+    /// What the rows are sorted by if nothing was asked for; those that are equal stay in their order.
+    pub fn or_sorted_by(mut self, column: &str) -> Self {
+        self.sort.get_or_insert_with(|| column.to_owned());
+        self
+    }
+
     /// The answer for `rows`, of which each is made JSON by `shape` only when it is needed: there may be very many.
     pub fn answer<T>(&self, mut rows: Vec<T>, name: impl Fn(&T) -> RowName, shape: impl Fn(&T) -> Value) -> ApiResult {
         let total = rows.len();

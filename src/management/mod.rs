@@ -42,7 +42,7 @@ mod shapes;
 mod visit;
 
 pub use change::{
-    BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishOutcome, PublishSpec,
+    BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PolicyChange, PublishOutcome, PublishSpec,
     QueueAttributes, VhostChange,
 };
 pub use door::Limits;

@@ -5,9 +5,10 @@
 use super::Reply;
 use crate::access::Tags;
 use crate::broker::access_snapshot::{PermissionsSnapshot, TopicPermissionsSnapshot, UserSnapshot, VhostSnapshot};
+use crate::broker::policy::PolicyKind;
 use crate::broker::snapshot::{
-    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, QueueFigures, QueueSnapshot,
-    TotalsSnapshot,
+    BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, PolicySnapshot,
+    QueueFigures, QueueSnapshot, TotalsSnapshot,
 };
 use crate::broker::{Totals, UserKey};
 use crate::connection::Alarm;
@@ -80,6 +81,11 @@ pub enum Question {
         from: PageStart,
         reply: Reply<Page<PermissionsSnapshot>>,
     },
+    Policies {
+        kind: PolicyKind,
+        from: PageStart,
+        reply: Reply<Page<PolicySnapshot>>,
+    },
     TopicPermissions {
         from: PageStart,
         reply: Reply<Page<TopicPermissionsSnapshot>>,
@@ -109,6 +115,11 @@ pub enum VhostQuestion {
         queue: ShortString,
         from: PageStart,
         reply: Reply<Page<Held<ConsumerSnapshot>>>,
+    },
+    Policy {
+        kind: PolicyKind,
+        name: ShortString,
+        reply: Reply<Option<PolicySnapshot>>,
     },
     /// `None`: the user may not enter it, or there is no such user.
     PermissionsOf {

@@ -11,6 +11,7 @@ use super::json;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
 use super::rates::ConnectionKey;
 use crate::broker::DelayedMessage;
+use crate::broker::policy::Policy;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueKind, QueueSnapshot,
 };
@@ -38,9 +39,9 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
         "single_active_consumer_tag": queue.single_active_consumer_tag.as_ref().map(|tag| json::text(tag)),
         "memory": queue.memory_bytes,
         "message_stats": {},
-        "policy": null,
-        "operator_policy": null,
-        "effective_policy_definition": {},
+        "policy": policy_name(queue.policies.policy.as_deref()),
+        "operator_policy": policy_name(queue.policies.operator.as_deref()),
+        "effective_policy_definition": json::table(&queue.policies.definition()),
     });
     put(&mut shape, lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
     put(&mut shape["message_stats"], stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
@@ -58,6 +59,10 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     shape
 }
 
+fn policy_name(policy: Option<&Policy>) -> Value {
+    policy.map_or(Value::Null, |policy| json::text(&policy.name))
+}
+
 pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
     let mut shape = json!({
         "name": json::text(&exchange.name),
@@ -67,7 +72,7 @@ pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
         "auto_delete": exchange.auto_delete,
         "internal": exchange.internal,
         "arguments": json::table(&exchange.arguments),
-        "policy": null,
+        "policy": policy_name(exchange.policies.policy.as_deref()),
     });
     if let Some(count) = exchange.messages_delayed {
         shape["messages_delayed"] = count.into();

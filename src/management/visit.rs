@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Visit`] | everybody with a tag of management | |
 //! | [`VhostVisit`] | administrators, and whoever may enter the path's virtual host | 401 `User not authorised to access virtual host` |
+//! | [`Policymaker`] | administrators, and tag policymaker where it may enter the path's virtual host | 401 `User not authorised to access object` |
 //! | [`Monitor`] | tags monitoring and administrator | 401 `Not monitor user` |
 //! | [`Administrator`] | tag administrator | 401 `Not administrator user` |
 //!
@@ -35,6 +36,9 @@ pub struct VhostVisit {
     pub vhost: Box<str>,
 }
 
+/// Somebody who makes policies in the virtual host that the path names.
+pub struct Policymaker(Visit);
+
 /// Somebody with the tag `monitoring` or `administrator`.
 pub struct Monitor(Visit);
 
@@ -46,6 +50,14 @@ impl Deref for VhostVisit {
 
     fn deref(&self) -> &Visit {
         &self.visit
+    }
+}
+
+impl Deref for Policymaker {
+    type Target = Visit;
+
+    fn deref(&self) -> &Visit {
+        &self.0
     }
 }
 
@@ -179,6 +191,16 @@ impl VhostVisit {
     }
 }
 
+impl Policymaker {
+    /// The virtual host of the path.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub fn vhost(&self) -> Result<Box<str>, ApiError> {
+        self.0.vhost(false)
+    }
+}
+
 impl Administrator {
     pub async fn order<T>(&self, make: impl FnOnce(Reply<T>) -> Order) -> Result<T, Declined> {
         self.app.line.order(self.asker(), make).await
@@ -206,6 +228,20 @@ impl FromRequestParts<Arc<App>> for VhostVisit {
                 Err(ApiError::Missing("vhost_not_found".to_owned()))
             }
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Policymaker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let visit = Visit::from_request_parts(parts, app).await?;
+        let tags = &visit.visitor.tags;
+        let may_enter = matches!(visit.visitor.vhost, Some((_, Sight::Open)));
+        match tags.is_administrator() || tags.is_policymaker() && may_enter {
+            true => Ok(Self(visit)),
+            false => Err(not_yours()),
         }
     }
 }

@@ -17,6 +17,7 @@ mod orders;
 mod questions;
 
 use super::hub::Hub;
+use crate::broker::policy::PolicyKind;
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Done, UserId, VhostId};
 use crate::management::{Asker, Change, Command, Question, Refusal, Reply, Request, VhostChange};
@@ -162,6 +163,10 @@ fn carry_out<S: Store>(asker: Asker, change: Change, hub: &mut Hub<S>) -> Result
             let (user, vhost) = caller(asker, &vhost, hub)?;
             Ok(changes::carry_out(user, vhost, change, hub))
         }
+        Change::Policy { vhost, kind, change } => {
+            let (user, vhost) = policymaker(asker, &vhost, kind, hub)?;
+            Ok(changes::change_policy(user, vhost, kind, change, hub))
+        }
         Change::CloseConnection { peer, local, reason, reply } => {
             user(asker, hub)?;
             Ok(changes::close_connection((peer, local), &reason, reply, hub))
@@ -181,6 +186,25 @@ fn administrator<S: Store>(asker: Asker, hub: &Hub<S>) -> Result<UserId, Refusal
     let user = user(asker, hub)?.ok_or(Refusal::NoSuchUser)?;
     let is_one = hub.broker().user_at(user).tags.is_administrator();
     if is_one { Ok(user) } else { Err(Refusal::NotAdministrator) }
+}
+
+/// Who makes policies in a virtual host: of operators administrators alone.
+fn policymaker<S: Store>(
+    asker: Asker,
+    vhost: &str,
+    kind: PolicyKind,
+    hub: &Hub<S>,
+) -> Result<(UserId, VhostId), Refusal> {
+    let broker = hub.broker();
+    let user = user(asker, hub)?.ok_or(Refusal::NoSuchUser)?;
+    let vhost = broker.vhost_named(vhost.as_bytes()).ok_or(Refusal::NoSuchVhost)?;
+    let tags = &broker.user_at(user).tags;
+    match kind {
+        _ if tags.is_administrator() => Ok((user, vhost)),
+        PolicyKind::User if tags.is_policymaker() && broker.may_enter(user, vhost) => Ok((user, vhost)),
+        PolicyKind::User => Err(Refusal::NotPolicymaker),
+        PolicyKind::Operator => Err(Refusal::NotAdministrator),
+    }
 }
 
 /// Who does something in a virtual host, with the permissions it has there.

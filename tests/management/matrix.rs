@@ -27,21 +27,29 @@ enum Need {
     Policymaker,
     /// Policymakers who may enter the virtual host.
     PolicymakerThere,
+    /// The same; administrators do without entering, and others are told that it is not theirs.
+    PolicymakerOf,
+    /// The same, and then it is not done.
+    Refused,
 }
 
-use Need::{Administrator, Any, Monitor, Own, OwnToEnd, Permissions, Policymaker, PolicymakerThere, Vhost, Visible};
+use Need::{
+    Administrator, Any, Monitor, Own, OwnToEnd, Permissions, Policymaker, PolicymakerOf, PolicymakerThere, Refused,
+    Vhost, Visible,
+};
 
 const USER: &str = r#"{"password":"other","tags":"administrator"}"#;
 const RIGHTS: &str = r#"{"configure":".*","write":".*","read":".*"}"#;
 const TOPICS: &str = r#"{"exchange":"amq.topic","write":".*","read":".*"}"#;
 const GET: &str = r#"{"count":1,"ackmode":"ack_requeue_false","encoding":"auto"}"#;
 const PUBLISH: &str = r#"{"properties":{},"routing_key":"k","payload":"p"}"#;
+const POLICY: &str = r#"{"pattern":"^q","definition":{"max-length":50}}"#;
 const DELAYED: &str = r#"{"type":"x-delayed-message","arguments":{"x-delayed-type":"topic"}}"#;
 const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"routing_key":"k","payload":"p"}"#;
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 94] = [
+const PATHS: [(&str, &str, &str, Need); 103] = [
     ("GET", "/overview", "", Any),
     ("GET", "/version", "", Any),
     ("GET", "/whoami", "", Any),
@@ -65,11 +73,14 @@ const PATHS: [(&str, &str, &str, Need); 94] = [
     ("GET", "/healthchecks/node/{node}", "", Any),
     ("GET", "/policies", "", Any),
     ("GET", "/policies/{vhost}", "", Vhost),
+    ("GET", "/policies/{vhost}/{policy}", "", PolicymakerOf),
     ("GET", "/operator-policies", "", Any),
     ("GET", "/operator-policies/{vhost}", "", Vhost),
+    ("GET", "/operator-policies/{vhost}/{policy}", "", Administrator),
     ("GET", "/parameters", "", Policymaker),
     ("GET", "/parameters/{component}", "", Policymaker),
     ("GET", "/parameters/{component}/{vhost}", "", PolicymakerThere),
+    ("GET", "/parameters/{component}/{vhost}/{name}", "", PolicymakerOf),
     ("GET", "/global-parameters", "", Policymaker),
     ("GET", "/connections", "", Any),
     ("GET", "/connections/{name}", "", Own),
@@ -123,6 +134,9 @@ const PATHS: [(&str, &str, &str, Need); 94] = [
     ("POST", "/vhosts/{vhost}/start/{node}", "", Administrator),
     ("PUT", "/vhost-limits/{vhost}/{limit}", LIMIT, Administrator),
     ("PUT", "/user-limits/{user}/{limit}", LIMIT, Administrator),
+    ("PUT", "/policies/{vhost}/{policy}", POLICY, PolicymakerOf),
+    ("PUT", "/operator-policies/{vhost}/{policy}", POLICY, Administrator),
+    ("PUT", "/parameters/{component}/{vhost}/{name}", POLICY, Refused),
     ("PUT", "/queues/{vhost}/{queue}", "{}", Permissions),
     ("PUT", "/exchanges/{vhost}/{exchange}", r#"{"type":"topic"}"#, Permissions),
     ("POST", "/bindings/{vhost}/e/{source}/{kind}/{destination}", r#"{"routing_key":"more"}"#, Permissions),
@@ -135,6 +149,9 @@ const PATHS: [(&str, &str, &str, Need); 94] = [
     // The queue of the test stays.
     ("GET", "/aliveness-test/{vhost}", "", Permissions),
     ("DELETE", "/bindings/{vhost}/e/{source}/{kind}/{destination}/{properties_key}", "", Permissions),
+    ("DELETE", "/parameters/{component}/{vhost}/{name}", "", Refused),
+    ("DELETE", "/policies/{vhost}/{policy}", "", PolicymakerOf),
+    ("DELETE", "/operator-policies/{vhost}/{policy}", "", Administrator),
     ("DELETE", "/queues/{vhost}/{queue}", "", Permissions),
     ("DELETE", "/exchanges/{vhost}/{exchange}", "", Permissions),
     ("DELETE", "/topic-permissions/{vhost}/{user}/{exchange}", "", Administrator),
@@ -176,7 +193,7 @@ fn refusal(tag: &str, need: Need) -> Option<&'static str> {
         Monitor => unless(is_monitor, NOT_MONITOR),
         Administrator => unless(is_administrator, NOT_ADMINISTRATOR),
         Own => unless(is_monitor, NOT_YOURS),
-        OwnToEnd => unless(is_administrator, NOT_YOURS),
+        OwnToEnd | PolicymakerOf | Refused => unless(is_administrator, NOT_YOURS),
         Policymaker => unless(is_policymaker, NOT_YOURS),
         PolicymakerThere if !is_policymaker => Some(NOT_YOURS),
         PolicymakerThere => unless(is_administrator, NOT_THERE),
@@ -207,6 +224,8 @@ impl Broker {
             ("PUT", "/topic-permissions/theirs/victim", r#"{"exchange":"amq.headers","write":"","read":""}"#),
             ("PUT", "/vhost-limits/theirs/max-queues", r#"{"value":50}"#),
             ("PUT", "/user-limits/victim/max-channels", r#"{"value":50}"#),
+            ("PUT", "/policies/theirs/p", r#"{"pattern":"^q","definition":{"max-length":40}}"#),
+            ("PUT", "/operator-policies/theirs/p", r#"{"pattern":"^q","definition":{"max-length":40}}"#),
             ("PUT", "/queues/theirs/q", "{}"),
             ("PUT", "/exchanges/theirs/x", r#"{"type":"topic"}"#),
             ("POST", "/bindings/theirs/e/x/q/q", r#"{"routing_key":"k"}"#),
@@ -231,6 +250,8 @@ impl Broker {
         let channel = format!("{name}%20%281%29");
         let user_limit = if template.contains("user-limits") { "max-channels" } else { "max-queues" };
         template
+            .replace("/parameters/{component}/{vhost}/{name}", "/parameters/policy/theirs/p")
+            .replace("{policy}", "p")
             .replace("/channels/{name}", &format!("/channels/{channel}"))
             .replace("{name}", &name)
             .replace("username/{user}", "username/guest")
@@ -271,6 +292,8 @@ impl Broker {
             "permissions",
             "topic-permissions",
             "vhost-limits",
+            "policies",
+            "operator-policies",
             "user-limits",
             "connections?columns=name,state",
         ];
@@ -313,7 +336,8 @@ fn whoever_may_gets_what_was_asked_for() {
     for (method, path, body, need) in PATHS.into_iter().chain(ENDS) {
         let who = if need == Administrator { "administrator:pw" } else { "guest:guest" };
         let answer = broker.ask(who, method, path, body);
-        assert!(matches!(answer.status, 200 | 201 | 204), "{who}: {method} {path}: {} {}", answer.status, answer.text);
+        let is_done = matches!(answer.status, 200 | 201 | 204);
+        assert_eq!(is_done, need != Refused, "{who}: {method} {path}: {} {}", answer.status, answer.text);
         if path == "/users/{user}" && method == "DELETE" {
             broker.ask("guest:guest", "PUT", "/users/victim", r#"{"password":"pw","tags":""}"#);
         }
@@ -333,6 +357,7 @@ fn every_path_is_in_the_table() {
         include_str!("../../src/management/routes/messages.rs"),
         include_str!("../../src/management/routes/node.rs"),
         include_str!("../../src/management/routes/permissions.rs"),
+        include_str!("../../src/management/routes/policies.rs"),
         include_str!("../../src/management/routes/queues.rs"),
         include_str!("../../src/management/routes/topic_permissions.rs"),
         include_str!("../../src/management/routes/users.rs"),

@@ -26,6 +26,11 @@ fn limits() {
 }
 
 #[test]
+fn policies() {
+    play(include_str!("transcripts/policies.txt"));
+}
+
+#[test]
 fn what_permissions_let_one_do() {
     play(include_str!("transcripts/commands.txt"));
 }

@@ -50,6 +50,8 @@ pub const WALLS: [Wall; 15] = [
             "access",
             "broker::snapshot",
             "broker::access_snapshot",
+            // Policies are looked at and their patterns compiled here, for the same reason.
+            "broker::policy",
             // Figures that the snapshots carry.
             "broker::Totals",
             "broker::QueueCounters",

@@ -9,6 +9,7 @@ mod limits;
 mod messages;
 mod node;
 mod permissions;
+mod policies;
 mod queues;
 mod topic_permissions;
 mod users;
@@ -43,6 +44,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(users::routes())
         .merge(vhosts::routes())
         .merge(permissions::routes())
+        .merge(policies::routes())
         .merge(topic_permissions::routes())
         .merge(limits::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });

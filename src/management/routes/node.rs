@@ -21,7 +21,6 @@ type Parameters = Query<HashMap<String, String>>;
 
 pub fn routes() -> Router<Arc<App>> {
     let nothing = || get(async |_: Visit| ok(&json!([])));
-    let nothing_in_vhost = || get(async |_: VhostVisit| ok(&json!([])));
     Router::new()
         .route("/overview", get(overview))
         .route("/version", get(async || ok(&json!(super::super::COMPATIBLE_VERSION))))
@@ -29,14 +28,6 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/nodes", get(nodes))
         .route("/nodes/{node}", get(node))
         .route("/nodes/{node}/memory", get(memory))
-        .route("/policies", nothing())
-        .route("/policies/{vhost}", nothing_in_vhost())
-        .route("/operator-policies", nothing())
-        .route("/operator-policies/{vhost}", nothing_in_vhost())
-        .route("/parameters", get(no_parameters))
-        .route("/parameters/{component}", get(no_parameters))
-        .route("/parameters/{component}/{vhost}", get(no_parameters_in_vhost))
-        .route("/global-parameters", get(no_parameters))
         .route("/feature-flags", get(feature_flags))
         .route("/feature-flags/{feature}/enable", put(enable_feature))
         .route("/deprecated-features", nothing())
@@ -71,19 +62,6 @@ async fn share(visit: &Visit) -> Result<Share, ApiError> {
         share.channels += connection.channels;
     }
     Ok(share)
-}
-
-/// Policymakers alone ask for parameters, of which there are none yet.
-async fn no_parameters(visit: Visit) -> ApiResult {
-    if visit.visitor.tags.is_policymaker() { ok(&json!([])) } else { Err(not_yours()) }
-}
-
-async fn no_parameters_in_vhost(visit: Visit) -> ApiResult {
-    if !visit.visitor.tags.is_policymaker() {
-        return Err(not_yours());
-    }
-    visit.vhost(false)?;
-    ok(&json!([]))
 }
 
 /// What RabbitMQ 3.13 calls the features that are there: each of them always. Applications look for some by name:

@@ -3,12 +3,13 @@
 use super::super::direct::Direct;
 use super::{Answer, Hub, later, send};
 use crate::broker::message::ComposedMessage;
+use crate::broker::policy::PolicyKind;
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, Settlement, UserId, VhostId};
+use crate::broker::{DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, PutPolicy, Settlement, UserId, VhostId};
 use crate::connection::Connection;
 use crate::management::{
-    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, PublishOutcome, PublishSpec, QueueAttributes, Reply,
-    VhostChange,
+    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, PolicyChange, PublishOutcome, PublishSpec,
+    QueueAttributes, Reply, VhostChange,
 };
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
 use crate::protocol::{AmqpError, PropertiesRef, ShortString};
@@ -71,6 +72,42 @@ pub(super) fn carry_out<S: Store>(user: UserId, vhost: VhostId, change: VhostCha
             later(reply, hub.directly(user, vhost, |direct| direct.broker.cancel_delayed(direct.caller, &exchange, id)))
         }
         VhostChange::Get { get, reply } => later(reply, hub.directly(user, vhost, |direct| self::get(direct, &get))),
+    }
+}
+
+/// Changes a policy, and says in the log who did.
+pub(super) fn change_policy<S: Store>(
+    user: UserId,
+    vhost: VhostId,
+    kind: PolicyKind,
+    change: PolicyChange,
+    hub: &mut Hub<S>,
+) -> Done<Answer> {
+    let broker = hub.broker_mut();
+    let of = match kind {
+        PolicyKind::User => "policy",
+        PolicyKind::Operator => "operator policy",
+    };
+    let who = format!("user '{}'", broker.user_name(user));
+    let place = format!("virtual host '{}'", broker.vhost_name(vhost));
+    match change {
+        PolicyChange::Put { policy, reply } => {
+            let (name, pattern) = (policy.name.clone(), policy.pattern.as_str().to_owned());
+            let put = broker.put_policy(vhost, kind, policy);
+            if put.is_ok() {
+                log::info!("{who} set {of} '{name}' of {place}, for names like '{pattern}'");
+            }
+            let durable_at = put.as_ref().map_or(LogPosition::default(), |done| done.durable_at);
+            let answer = put.map(|done| done.value == PutPolicy::New);
+            Done { value: Box::new(move || send(reply, answer)), durable_at }
+        }
+        PolicyChange::Delete { name, reply } => {
+            let deleted = broker.delete_policy(vhost, kind, &name);
+            if deleted.value {
+                log::info!("{who} deleted {of} '{name}' of {place}");
+            }
+            deleted.map(|deleted| -> Answer { Box::new(move || send(reply, deleted)) })
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub
         Question::Users { from, reply } => send(reply, broker.snapshot_users(from)),
         Question::User { name, reply } => send(reply, broker.snapshot_user(&name)),
         Question::Permissions { from, reply } => send(reply, broker.snapshot_permissions(from)),
+        Question::Policies { kind, from, reply } => send(reply, broker.snapshot_policies(kind, from)),
         Question::TopicPermissions { from, reply } => send(reply, broker.snapshot_topic_permissions(from)),
     }
 }
@@ -72,6 +73,7 @@ pub(super) fn tell_in<S: Store>(vhost: VhostId, question: VhostQuestion, hub: &H
             let page = broker.snapshot_consumers_of(vhost, &queue, from);
             send(reply, page.map(|consumer| Held { holder: label(hub, consumer.connection), item: consumer }));
         }
+        VhostQuestion::Policy { kind, name, reply } => send(reply, broker.snapshot_policy(vhost, kind, &name)),
         VhostQuestion::PermissionsOf { user, reply } => {
             let user = broker.find_user(&user).and_then(|key| broker.user_of(key));
             send(reply, user.and_then(|user| broker.snapshot_permissions_of(user, vhost)));

@@ -1,0 +1,238 @@
+//! `/api/policies` and `/api/operator-policies`: what is asked of queues and exchanges by their names. Policymakers set
+//! policies where they may enter, administrators both kinds everywhere; who sees a virtual host sees the lists of its.
+//!
+//! `/api/parameters` has them too, to be read.
+
+use super::super::change::{Change, PolicyChange};
+use super::super::http::{ApiError, ApiResult, empty, name, ok};
+use super::super::json;
+use super::super::listing::{ListQuery, RowName};
+use super::super::question::{Question, VhostQuestion};
+use super::super::visit::{Administrator, Policymaker, VhostVisit, Visit, not_yours};
+use super::{App, object, require_keys};
+use crate::broker::policy::{Policy, PolicyKind, SaidPolicy};
+use crate::broker::snapshot::PolicySnapshot;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/policies", get(all_of_users))
+        .route("/policies/{vhost}", get(of_users))
+        .route("/policies/{vhost}/{policy}", get(show).put(set).delete(clear))
+        .route("/operator-policies", get(all_of_operators))
+        .route("/operator-policies/{vhost}", get(of_operators))
+        .route("/operator-policies/{vhost}/{policy}", get(show_theirs).put(set_theirs).delete(clear_theirs))
+        .route("/parameters", get(no_parameters))
+        .route("/parameters/{component}", get(parameters))
+        .route("/parameters/{component}/{vhost}", get(parameters_in_vhost))
+        .route("/parameters/{component}/{vhost}/{name}", get(parameter).put(refuse_parameter).delete(refuse_parameter))
+        .route("/global-parameters", get(no_parameters))
+}
+
+type Parameters = Query<HashMap<String, String>>;
+
+fn definition(policy: &Policy) -> Value {
+    json::table(&policy.definition)
+}
+
+fn shape(PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
+    json!({
+        "vhost": &**vhost,
+        "name": json::text(&policy.name),
+        "pattern": policy.pattern.as_str(),
+        "apply-to": policy.apply_to.name(),
+        "definition": definition(policy),
+        "priority": policy.priority,
+    })
+}
+
+fn row_name(PolicySnapshot { vhost, policy }: &PolicySnapshot) -> RowName {
+    RowName::in_vhost(vhost, policy.name.to_string())
+}
+
+async fn list(
+    visit: &Visit,
+    kind: PolicyKind,
+    parameters: &HashMap<String, String>,
+    is_wanted: impl Fn(&PolicySnapshot) -> bool,
+) -> ApiResult {
+    let query = ListQuery::parse(parameters)?.or_sorted_by("priority");
+    let mut policies = visit.ask_all(|from, reply| Question::Policies { kind, from, reply }).await?;
+    policies.retain(is_wanted);
+    query.answer(policies, row_name, shape)
+}
+
+async fn list_all(visit: &Visit, kind: PolicyKind, parameters: &HashMap<String, String>) -> ApiResult {
+    let listed = visit.listed().await?;
+    list(visit, kind, parameters, |policy| listed.holds(&policy.vhost)).await
+}
+
+async fn all_of_users(visit: Visit, Query(parameters): Parameters) -> ApiResult {
+    list_all(&visit, PolicyKind::User, &parameters).await
+}
+
+async fn all_of_operators(visit: Visit, Query(parameters): Parameters) -> ApiResult {
+    list_all(&visit, PolicyKind::Operator, &parameters).await
+}
+
+async fn of_users(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
+    list(&visit, PolicyKind::User, &parameters, |policy| *policy.vhost == *visit.vhost).await
+}
+
+async fn of_operators(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
+    list(&visit, PolicyKind::Operator, &parameters, |policy| *policy.vhost == *visit.vhost).await
+}
+
+async fn find(visit: &Visit, kind: PolicyKind, vhost: &str, policy: &str) -> Result<PolicySnapshot, ApiError> {
+    let name = name(policy)?;
+    let policy = visit.ask_in(vhost, |reply| VhostQuestion::Policy { kind, name, reply }).await?;
+    policy.ok_or(ApiError::NotFound)
+}
+
+async fn show(visit: Policymaker, Path((_, policy)): Path<(String, String)>) -> ApiResult {
+    ok(&shape(&find(&visit, PolicyKind::User, &visit.vhost()?, &policy).await?))
+}
+
+async fn show_theirs(visit: Administrator, Path((_, policy)): Path<(String, String)>) -> ApiResult {
+    ok(&shape(&find(&visit, PolicyKind::Operator, &visit.vhost(true)?, &policy).await?))
+}
+
+/// What a body says of a policy. Nobody has looked at it yet but for what is missing.
+fn said(body: &Bytes) -> Result<SaidPolicy, ApiError> {
+    let body = object(body)?;
+    let is_missing = |key: &&str| body.get(*key).is_none();
+    let missing: Vec<&str> = ["pattern", "definition"].into_iter().filter(is_missing).collect();
+    require_keys(&json!({}), &missing)?;
+    let value = |key: &str| body.get(key).map(json::to_value).transpose();
+    Ok(SaidPolicy {
+        pattern: json::to_value(&body["pattern"])?,
+        apply_to: value("apply-to")?,
+        priority: value("priority")?,
+        definition: json::to_value(&body["definition"])?,
+    })
+}
+
+async fn put(
+    visit: &Visit,
+    kind: PolicyKind,
+    vhost: Result<Box<str>, ApiError>,
+    name: &str,
+    body: &Bytes,
+) -> ApiResult {
+    let vhost = vhost.map_err(|error| match error {
+        ApiError::NotFound => ApiError::Missing("vhost_not_found".to_owned()),
+        other => other,
+    })?;
+    let name = json::short_string(name, "the name")?;
+    let policy = Arc::new(Policy::read(kind, name, said(body)?).map_err(ApiError::BadRequest)?);
+    let put = visit
+        .change(|reply| Change::Policy { vhost, kind, change: PolicyChange::Put { policy, reply } })
+        .await?
+        .map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    empty(if put { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
+}
+
+async fn set(visit: Policymaker, Path((_, policy)): Path<(String, String)>, body: Bytes) -> ApiResult {
+    put(&visit, PolicyKind::User, visit.vhost(), &policy, &body).await
+}
+
+async fn set_theirs(visit: Administrator, Path((_, policy)): Path<(String, String)>, body: Bytes) -> ApiResult {
+    put(&visit, PolicyKind::Operator, visit.vhost(true), &policy, &body).await
+}
+
+async fn delete(visit: &Visit, kind: PolicyKind, vhost: Box<str>, policy: &str) -> ApiResult {
+    let name = name(policy)?;
+    match visit.change(|reply| Change::Policy { vhost, kind, change: PolicyChange::Delete { name, reply } }).await? {
+        true => empty(StatusCode::NO_CONTENT),
+        false => Err(ApiError::NotFound),
+    }
+}
+
+async fn clear(visit: Policymaker, Path((_, policy)): Path<(String, String)>) -> ApiResult {
+    delete(&visit, PolicyKind::User, visit.vhost()?, &policy).await
+}
+
+async fn clear_theirs(visit: Administrator, Path((_, policy)): Path<(String, String)>) -> ApiResult {
+    delete(&visit, PolicyKind::Operator, visit.vhost(true)?, &policy).await
+}
+
+/// Policymakers alone ask for parameters. Those that have paths of their own are not among them unless asked for by name.
+async fn no_parameters(visit: Visit) -> ApiResult {
+    if visit.visitor.tags.is_policymaker() { ok(&json!([])) } else { Err(not_yours()) }
+}
+
+fn component(name: &str) -> Option<PolicyKind> {
+    match name {
+        "policy" => Some(PolicyKind::User),
+        "operator_policy" => Some(PolicyKind::Operator),
+        _ => None,
+    }
+}
+
+fn parameter_shape(component: &str, PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
+    json!({
+        "value": {
+            "pattern": policy.pattern.as_str(),
+            "definition": definition(policy),
+            "priority": policy.priority,
+            "apply-to": policy.apply_to.name(),
+        },
+        "vhost": &**vhost,
+        "component": component,
+        "name": json::text(&policy.name),
+    })
+}
+
+async fn list_parameters(
+    visit: &Visit,
+    name: &str,
+    parameters: &HashMap<String, String>,
+    is_wanted: impl Fn(&PolicySnapshot) -> bool,
+) -> ApiResult {
+    let query = ListQuery::parse(parameters)?;
+    let Some(kind) = component(name) else { return ok(&json!([])) };
+    let mut policies = visit.ask_all(|from, reply| Question::Policies { kind, from, reply }).await?;
+    policies.retain(is_wanted);
+    query.answer(policies, row_name, |policy| parameter_shape(name, policy))
+}
+
+async fn parameters(visit: Visit, Path(component): Path<String>, Query(parameters): Parameters) -> ApiResult {
+    if !visit.visitor.tags.is_policymaker() {
+        return Err(not_yours());
+    }
+    let listed = visit.listed().await?;
+    list_parameters(&visit, &component, &parameters, |policy| listed.holds(&policy.vhost)).await
+}
+
+async fn parameters_in_vhost(
+    visit: Visit,
+    Path((component, _)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult {
+    if !visit.visitor.tags.is_policymaker() {
+        return Err(not_yours());
+    }
+    let vhost = visit.vhost(false)?;
+    list_parameters(&visit, &component, &parameters, |policy| *policy.vhost == *vhost).await
+}
+
+async fn parameter(visit: Policymaker, Path((named, _, policy)): Path<(String, String, String)>) -> ApiResult {
+    let kind = component(&named).ok_or(ApiError::NotFound)?;
+    ok(&parameter_shape(&named, &find(&visit, kind, &visit.vhost()?, &policy).await?))
+}
+
+/// They have paths of their own, and there are no others.
+async fn refuse_parameter(visit: Policymaker, Path((named, _, _)): Path<(String, String, String)>) -> ApiResult {
+    visit.vhost()?;
+    match component(&named) {
+        Some(_) => Err(ApiError::BadRequest("policies may not be set using this method".to_owned())),
+        None => Err(ApiError::BadRequest(format!("Validation failed\n\ncomponent {named} not found\n"))),
+    }
+}
