@@ -203,6 +203,11 @@ fn permissions_as_rabbitmqctl_has_them() {
 }
 
 #[test]
+fn policies_as_rabbitmqctl_has_them() {
+    play(include_str!("transcripts/ctl_policies.txt"));
+}
+
+#[test]
 fn vhosts_and_limits_as_rabbitmqctl_has_them() {
     play(include_str!("transcripts/ctl_vhosts.txt"));
 }

@@ -13,6 +13,7 @@ mod listings;
 mod output;
 mod password;
 mod permissions;
+mod policies;
 mod users;
 mod vhosts;
 
@@ -23,6 +24,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use delayed::DelayedCommand;
 use output::{Format, Output};
+use policies::PolicyCommand;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -105,6 +107,8 @@ enum Command {
     ListConsumers { columns: Vec<String> },
     #[command(flatten)]
     Access(AccessCommand),
+    #[command(flatten)]
+    Policies(PolicyCommand),
     /// Drop the waiting messages of a queue
     PurgeQueue { queue: String },
     /// Delete a queue
@@ -204,6 +208,7 @@ fn run(options: &Options, command: Command) -> Result<(), Failure> {
         Command::ListChannels { columns } => listings::channels(&api, &output, &columns),
         Command::ListConsumers { columns } => listings::consumers(&api, &output, vhost, &columns),
         Command::Access(command) => access::run(&api, &output, vhost, command),
+        Command::Policies(command) => policies::run(&api, &output, vhost, command),
         Command::PurgeQueue { queue } => actions::purge_queue(&api, &output, vhost, &queue),
         Command::DeleteQueue { queue, if_empty, if_unused } => {
             actions::delete_queue(&api, &output, vhost, &queue, if_empty, if_unused)
