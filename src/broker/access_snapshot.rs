@@ -4,7 +4,7 @@ use super::access::Permissions;
 use super::snapshot::{Page, PageStart};
 use super::store::Store;
 use super::users::{User, UserKey, UserLimits};
-use super::vhost::{Vhost, VhostAttributes};
+use super::vhost::VhostAttributes;
 use super::{Broker, UserId, VhostId};
 use crate::access::{PasswordHash, Tags};
 use crate::protocol::ShortString;
@@ -66,12 +66,21 @@ impl<S: Store> Broker<S> {
 
     pub fn snapshot_vhosts(&self, from: PageStart) -> Page<VhostSnapshot> {
         Page::of_slots(from, self.vhosts.slots(), |slots| {
-            slots.filter_map(|slot| self.vhosts.in_slot(slot)).map(|(id, vhost)| copy_vhost(id, vhost)).collect()
+            slots.filter_map(|slot| self.vhosts.in_slot(slot)).map(|(id, _)| self.snapshot_vhost(id)).collect()
         })
     }
 
     pub fn snapshot_vhost(&self, id: VhostId) -> VhostSnapshot {
-        copy_vhost(id, &self.vhosts[id])
+        let vhost = &self.vhosts[id];
+        let default_queue_type = self.default_queue_type(id).map(Box::from);
+        VhostSnapshot {
+            id,
+            name: Arc::clone(&vhost.name),
+            attributes: VhostAttributes { default_queue_type, ..vhost.attributes.clone() },
+            queues: vhost.router().queue_count(),
+            exchanges: vhost.router().exchange_count(),
+            connections: vhost.connections,
+        }
     }
 
     /// The names of the vhosts that a user may enter.
@@ -141,16 +150,5 @@ impl<S: Store> Broker<S> {
             tags: Arc::clone(&user.tags),
             limits: user.limits,
         }
-    }
-}
-
-fn copy_vhost(id: VhostId, vhost: &Vhost) -> VhostSnapshot {
-    VhostSnapshot {
-        id,
-        name: Arc::clone(&vhost.name),
-        attributes: vhost.attributes.clone(),
-        queues: vhost.router().queue_count(),
-        exchanges: vhost.router().exchange_count(),
-        connections: vhost.connections,
     }
 }

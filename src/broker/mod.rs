@@ -128,6 +128,7 @@ pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use policy_commands::PutPolicy;
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
+pub use queue::QueueKind;
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 pub use resolve::ExchangeToPublish;
 pub use users::{User, UserKey, UserLimits};
@@ -165,6 +166,8 @@ pub const NODE_NAME: &str = "leveret@localhost";
 pub struct Settings {
     /// How much may be in each vhost.
     pub vhost_limits: VhostLimits,
+    /// Of which type a queue is that doesn't say, in a vhost that doesn't say either. `None`: classic, and not said.
+    pub default_queue_type: Option<QueueKind>,
     /// For names that must not be guessed.
     pub seed: [u8; 32],
     /// Milliseconds from 1970 to the zero of the caller's clock.

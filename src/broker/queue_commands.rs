@@ -128,10 +128,10 @@ impl<S: Store> Broker<S> {
         Ok(self.declared(caller, id, effects))
     }
 
-    /// A queue that doesn't say of which type it is gets the default of its vhost, if there is one, and says so from then on.
+    /// A queue that doesn't say of which type it is gets the default, if there is one, and says so from then on.
     /// As with RabbitMQ it is classic where it could not be of that type: transient, exclusive or deleted by itself.
     fn of_default_type<'a>(&self, caller: Caller, mut request: DeclareRequest<'a>) -> DeclareRequest<'a> {
-        let Some(default) = &self.vhosts[caller.vhost].attributes.default_queue_type else { return request };
+        let Some(default) = self.default_queue_type(caller.vhost) else { return request };
         let DeclareRequest { durable, exclusive, auto_delete, arguments, .. } = &mut request;
         if arguments.get(QUEUE_TYPE.as_bytes()).is_none() {
             let is_possible = *durable && !*exclusive && !*auto_delete;

@@ -10,6 +10,7 @@
 
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
 use super::policy::Policies;
+use super::queue::QueueKind;
 use super::store::Store;
 use super::{Broker, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
@@ -300,6 +301,12 @@ impl<S: Store> Broker<S> {
     /// What is said of a vhost.
     pub fn vhost_attributes(&self, id: VhostId) -> &VhostAttributes {
         &self.vhosts[id].attributes
+    }
+
+    /// The name of the type of queues that are declared without one in a vhost: what is said of the vhost, else of all.
+    pub(super) fn default_queue_type(&self, id: VhostId) -> Option<&str> {
+        let of_vhost = self.vhosts[id].attributes.default_queue_type.as_deref();
+        of_vhost.or(self.settings.default_queue_type.map(QueueKind::name))
     }
 
     /// Whether there is a vhost with this id, that was not deleted.

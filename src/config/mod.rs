@@ -10,7 +10,7 @@ mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
-pub use values::{AuthMechanism, Durability, Identity, LogLevel, MemoryWatermark, Secret};
+pub use values::{AuthMechanism, DefaultQueueType, Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -43,6 +43,8 @@ pub struct Config {
     pub default_pass: Secret,
     /// The virtual host that such a folder gets.
     pub default_vhost: String,
+    /// Of which type a queue is that doesn't say, in a virtual host that doesn't say either.
+    pub default_queue_type: DefaultQueueType,
     /// The users that may connect from this machine only.
     pub loopback_users: Vec<String>,
     /// How clients may say who they are, in the order in which that is offered. Never empty.
@@ -78,6 +80,7 @@ impl Default for Config {
             default_user: "guest".to_owned(),
             default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
+            default_queue_type: DefaultQueueType::Classic,
             loopback_users: vec!["guest".to_owned()],
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::Amqplain],
             busy_poll_us: 0,

@@ -31,6 +31,14 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Of which type a queue is that doesn't say, in a virtual host that doesn't say either.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultQueueType {
+    Classic,
+    Quorum,
+}
+
 /// Which product clients are told they are talking to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

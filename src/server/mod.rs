@@ -45,8 +45,8 @@ use crate::access::{PasswordHash, Tags};
 use crate::allocator;
 use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
-use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, VhostLimits};
-use crate::config::{AuthMechanism, Config, Identity};
+use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
+use crate::config::{AuthMechanism, Config, DefaultQueueType, Identity};
 use crate::connection::{self, Mechanism};
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
@@ -256,6 +256,10 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 exchanges_max: limits.exchanges_max,
                 bindings_max: limits.bindings_max,
                 consumers_max: limits.consumers_max,
+            },
+            default_queue_type: match config.default_queue_type {
+                DefaultQueueType::Classic => None,
+                DefaultQueueType::Quorum => Some(QueueKind::Quorum),
             },
             transaction_max_bytes: limits.transaction_max_bytes,
             consumer_timeout_ms: Some(config.consumer_timeout_ms).filter(|timeout_ms| *timeout_ms > 0),

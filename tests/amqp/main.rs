@@ -13,4 +13,5 @@ mod lone_acks;
 mod observers;
 mod paging;
 mod permissions;
+mod policies;
 mod wire_facts;

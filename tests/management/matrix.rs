@@ -346,7 +346,7 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 14] = [
+    const ROUTES: [&str; 15] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),

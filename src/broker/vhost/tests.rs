@@ -415,6 +415,15 @@ fn a_queue_that_says_no_type_is_of_the_default_one() {
         assert_eq!(declare(&mut broker, there, name, durable, auto_delete, None), Ok(()));
         assert_eq!(kind(&broker, there, name), QueueKind::Classic);
     }
+    // What is said of the vhost comes before what is said of all.
+    broker.settings.default_queue_type = Some(QueueKind::Quorum);
+    default_type(&mut broker, Some("classic"));
+    declare(&mut broker, there, b"e", true, false, None).unwrap();
+    declare(&mut broker, here, b"e", true, false, None).unwrap();
+    assert_eq!([here, there].map(|caller| kind(&broker, caller, b"e")), [QueueKind::Quorum, QueueKind::Classic]);
+    let shown = |caller: Caller| broker.snapshot_vhost(caller.vhost).attributes.default_queue_type;
+    assert_eq!([here, there].map(shown), [Some("quorum".into()), Some("classic".into())]);
+    broker.settings.default_queue_type = None;
     default_type(&mut broker, None);
     let refused = "inequivalent arg 'x-queue-type' for queue 'a' in vhost 'next door': received none but current is the \
                    value 'quorum' of type 'longstr'";

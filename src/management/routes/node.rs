@@ -4,7 +4,7 @@ use super::super::http::{ApiError, ApiResult, empty, ok};
 use super::super::listing::{one, only};
 use super::super::question::Question;
 use super::super::shapes::Share;
-use super::super::visit::{Administrator, Monitor, VhostVisit, Visit, not_yours};
+use super::super::visit::{Administrator, Monitor, Visit};
 use super::super::{App, shapes};
 use super::check_node;
 use super::vhosts::sums;
