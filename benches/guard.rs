@@ -35,7 +35,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 28] = [
+const SCENARIOS: [(&str, Scenario); 29] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -69,6 +69,7 @@ const SCENARIOS: [(&str, Scenario); 28] = [
     ("turn: consistent hash, 4 queues, no key twice, 16 B", |rounds| {
         through(Loop::new(), rounds, "x-consistent-hash", 4, |_| "1".to_owned(), DISTINCT_KEYS)
     }),
+    ("turn: delayed, 16 B", |rounds| delayed(Loop::new(), rounds)),
     ("turn: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(logged(), rounds)),
     // What others do with the same name, by a user with permissions on one virtual host of fifty.
     ("tenant: automatic acknowledgement, 16 B", |rounds| automatic(for_tenants(Loop::new()), rounds, SMALL, &[])),
@@ -375,6 +376,40 @@ fn through(
     repeat(rounds, ROUND, || {
         turns.turn(publisher, wires.next().expect("a cycle has no end"));
         assert!(consumers.iter().all(|consumer| turns.take_sent(*consumer) > 0), "every queue had some");
+    })
+}
+
+/// Messages that are due in the turn after the one that they come in.
+fn delayed(mut turns: Loop, rounds: usize) -> usize {
+    let entry = |name, value| FieldTable(vec![(ShortString::new(name).expect("a short name"), value)]);
+    let later = exchange::Declare {
+        exchange: b"later",
+        exchange_type: b"x-delayed-message",
+        arguments: entry(b"x-delayed-type", FieldValue::LongString((*b"fanout").into())),
+        ..exchange::Declare::default()
+    };
+    let bind = queue::Bind { queue: b"hello", exchange: b"later", ..queue::Bind::default() };
+    let says =
+        [Method::ExchangeDeclare(later), declare("hello", false), Method::QueueBind(bind), consume("hello", true)];
+    let consumer = turns.client(&says);
+    let publisher = turns.client(&[]);
+    let headers = Some(entry(b"x-delay", FieldValue::I32(1)));
+    let mut properties = Vec::new();
+    BasicProperties { headers, ..BasicProperties::default() }.encode(&mut properties);
+    let mut wire = Vec::new();
+    for _ in 0..ROUND {
+        let publish = basic::Publish { exchange: b"later", ..basic::Publish::default() };
+        Method::BasicPublish(publish).encode_frame(1, &mut wire);
+        let header = ContentHeader { class_id: 60, weight: 0, body_size: SMALL as u64, properties: &properties };
+        header.encode_frame(1, &mut wire);
+        write_body_frame(&mut wire, 1, &[b'.'; SMALL]);
+    }
+    turns.turn(publisher, &wire);
+    turns.take_sent(consumer);
+    repeat(rounds, ROUND, || {
+        turns.now_ms += 1;
+        turns.turn(publisher, &wire);
+        assert!(turns.take_sent(consumer) > ROUND * SMALL, "all of the turn before are due");
     })
 }
 

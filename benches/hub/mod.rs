@@ -47,6 +47,8 @@ pub struct Loop<S: Log = MemoryStore> {
     joined: Vec<u8>,
     /// Bytes taken from each client's outbox.
     sent: Vec<usize>,
+    /// When the next turn is.
+    pub now_ms: u64,
     /// As whom clients log in, as PLAIN has it, and where.
     pub login: &'static [u8],
     pub virtual_host: &'static [u8],
@@ -62,7 +64,7 @@ impl<S: Log> Loop<S> {
     pub fn with_store(store: S) -> Self {
         let config = Config::default();
         let hub = Hub::founded(hub_settings(&config, [0; 32], 0), store, 0, quick_founding(&config));
-        Self { hub, joined: Vec::new(), sent: Vec::new(), login: b"\0guest\0guest", virtual_host: b"/" }
+        Self { hub, joined: Vec::new(), sent: Vec::new(), now_ms: 0, login: b"\0guest\0guest", virtual_host: b"/" }
     }
 
     /// A client with one open channel, on which it called these methods.
@@ -91,7 +93,7 @@ impl<S: Log> Loop<S> {
     /// One turn in which one client sent these bytes. All clients get what is for them.
     pub fn turn(&mut self, id: ConnectionId, wire: &[u8]) {
         for received in wire.chunks(READ_BUDGET_BYTES) {
-            assert!(self.hub.start_turn(0).over.is_empty());
+            assert!(self.hub.start_turn(self.now_ms).over.is_empty());
             assert_eq!(self.hub.may_read(id), MayRead::Now);
             self.receive(id, received);
             self.hub.broker_mut().store_mut().write();
