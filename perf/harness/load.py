@@ -58,7 +58,7 @@ class Load:
 
 def rate_of(figures):
     """The figure that a scenario is about, with its name: what came out, or what was done."""
-    names = ["consume_per_s", "requests_per_s", "cycles_per_s", "syncs_per_s", "drain_per_s", "fill_per_s"]
+    names = ["consume_per_s", "requests_per_s", "cycles_per_s", "syncs_per_s", "dead_letters_per_s", "drain_per_s", "fill_per_s"]
     names += ["queues_declared_per_s", "connections_opened_per_s"]
     names += [name for name in figures if name.startswith("relay_") and name.endswith("_per_s")]
     for name in names:
