@@ -35,7 +35,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 29] = [
+const SCENARIOS: [(&str, Scenario); 31] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -70,14 +70,18 @@ const SCENARIOS: [(&str, Scenario); 29] = [
         through(Loop::new(), rounds, "x-consistent-hash", 4, |_| "1".to_owned(), DISTINCT_KEYS)
     }),
     ("turn: delayed, 16 B", |rounds| delayed(Loop::new(), rounds)),
-    ("turn: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(logged(), rounds)),
+    ("turn: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(logged(), "classic", rounds)),
+    ("turn: quorum, confirmed, acknowledged every 100, 16 B", |rounds| durable(logged(), "quorum", rounds)),
+    ("turn: quorum, nacked each and acknowledged, 16 B", nacked),
     // What others do with the same name, by a user with permissions on one virtual host of fifty.
     ("tenant: automatic acknowledgement, 16 B", |rounds| automatic(for_tenants(Loop::new()), rounds, SMALL, &[])),
     ("tenant: acknowledged every 100, 16 B", |rounds| acknowledged(for_tenants(Loop::new()), rounds, 100)),
     ("tenant: topic, 4 queues, no key twice, 16 B", |rounds| {
         through(for_tenants(Loop::new()), rounds, "amq.topic", 4, by_second_word, DISTINCT_KEYS)
     }),
-    ("tenant: durable, confirmed, acknowledged every 100, 16 B", |rounds| durable(for_tenants(logged()), rounds)),
+    ("tenant: durable, confirmed, acknowledged every 100, 16 B", |rounds| {
+        durable(for_tenants(logged()), "classic", rounds)
+    }),
     ("turn: rejected to a dead-letter queue, 16 B", |rounds| dead_letters(rounds, false)),
     ("turn: expired to a dead-letter queue, 16 B", |rounds| dead_letters(rounds, true)),
 ];
@@ -244,6 +248,11 @@ fn route_by_headers(rounds: usize, bindings: u32) -> usize {
 
 fn declare(name: &str, durable: bool) -> Method<'_> {
     Method::QueueDeclare(queue::Declare { queue: name.as_bytes(), durable, ..queue::Declare::default() })
+}
+
+fn declare_of_type<'a>(name: &'a str, kind: &'static str) -> Method<'a> {
+    let arguments = FieldTable(vec![("x-queue-type".into(), FieldValue::LongString(kind.as_bytes().into()))]);
+    Method::QueueDeclare(queue::Declare { queue: name.as_bytes(), durable: true, arguments, ..Default::default() })
 }
 
 fn consume(name: &str, no_ack: bool) -> Method<'_> {
@@ -434,9 +443,9 @@ fn logged() -> Loop<LogStore> {
 }
 
 /// The loop's part of a durable message's life: into the log, confirmed, delivered, acknowledged.
-fn durable(mut turns: Loop<LogStore>, rounds: usize) -> usize {
+fn durable(mut turns: Loop<LogStore>, kind: &'static str, rounds: usize) -> usize {
     const PERSISTENT: [u8; 3] = [0x10, 0x00, 2];
-    let consumer = turns.client(&[declare("hello", true), prefetch_1000(), consume("hello", false)]);
+    let consumer = turns.client(&[declare_of_type("hello", kind), prefetch_1000(), consume("hello", false)]);
     let publisher = turns.client(&[select()]);
     let mut wire = Vec::new();
     for _ in 0..ROUND {
@@ -447,4 +456,26 @@ fn durable(mut turns: Loop<LogStore>, rounds: usize) -> usize {
         write_body_frame(&mut wire, 1, &[b'.'; SMALL]);
     }
     play_acknowledged(&mut turns, publisher, consumer, &wire, rounds, 100)
+}
+
+/// Messages that come back once to a queue that counts it, and are acknowledged then.
+fn nacked(rounds: usize) -> usize {
+    let mut turns = logged();
+    let consumer = turns.client(&[declare_of_type("hello", "quorum"), prefetch_1000(), consume("hello", false)]);
+    let publisher = turns.client(&[]);
+    let wire = publishes(b"", (0..ROUND).map(|_| &b"hello"[..]), SMALL);
+    let (mut delivered, mut says) = (0, Vec::new());
+    repeat(rounds, ROUND, || {
+        turns.turn(publisher, &wire);
+        says.clear();
+        delivered += ROUND as u64;
+        let nack = basic::Nack { delivery_tag: delivered, multiple: true, requeue: true };
+        Method::BasicNack(nack).encode_frame(1, &mut says);
+        turns.turn(consumer, &says);
+        says.clear();
+        delivered += ROUND as u64;
+        Method::BasicAck(basic::Ack { delivery_tag: delivered, multiple: true }).encode_frame(1, &mut says);
+        turns.turn(consumer, &says);
+        assert!(turns.take_sent(consumer) > 2 * ROUND * SMALL, "all of them were delivered twice");
+    })
 }

@@ -30,6 +30,7 @@ mod long;
 mod message;
 mod node;
 mod priorities;
+mod quorum;
 mod refusals;
 mod refusing;
 mod removals;
