@@ -30,6 +30,14 @@ def refused(call, *arguments):
     raise AssertionError(f"{call} was not refused")
 
 
+def eventually(condition):
+    """A policy reaches what it is for a little later."""
+    deadline = time.time() + 5
+    while not condition():
+        assert time.time() < deadline, "not so within 5 s"
+        time.sleep(0.005)
+
+
 def users_come_and_go():
     admin = client()
     admin.create_user("py-a", password="secret", tags="management, custom")
@@ -109,12 +117,55 @@ def whoever_is_no_administrator_is_refused():
     admin.delete_user("py-m")
 
 
+def policies_come_and_go():
+    admin = client()
+    admin.create_vhost("py-l")
+    admin.create_queue("py-l", "q", durable=True)
+    policy = {"pattern": "^q$", "definition": {"max-length": 2}, "priority": 1, "apply-to": "classic_queues"}
+    admin.create_policy("py-l", "short", **policy)
+    expected = {"vhost": "py-l", "name": "short", **policy}
+    assert admin.get_policy("py-l", "short") == expected
+    assert expected in admin.get_all_policies()
+    eventually(lambda: admin.get_queue("py-l", "q")["policy"] == "short")
+    assert admin.get_queue("py-l", "q")["effective_policy_definition"] == {"max-length": 2}
+    admin.create_exchange("py-l", "x", "fanout")
+    admin.create_binding("py-l", "x", "q")
+    for payload in ("1", "2", "3"):
+        admin.publish("py-l", "x", "", payload)
+    messages = admin.get_messages("py-l", "q", count=5)
+    assert [message["payload"] for message in messages] == ["2", "3"], messages
+    admin.delete_policy("py-l", "short")
+    eventually(lambda: not admin.get_queue("py-l", "q")["policy"])
+    assert refused(admin.get_policy, "py-l", "short") == 404
+    admin.delete_vhost("py-l")
+
+
+def nservicebus_looks_before_it_starts():
+    """What its BrokerVerifier asks for: a version, the flag of streams, and its queue's delivery limit, by policy."""
+    admin = client()
+    version_parts = [int(part) for part in admin.get_overview()["rabbitmq_version"].split(".")]
+    assert version_parts >= [3, 10], version_parts
+    flags = {flag["name"]: flag["state"] for flag in admin._call("feature-flags", "GET")}
+    assert flags["stream_queue"] == "enabled", flags
+    admin.create_vhost("py-n")
+    admin.create_queue("py-n", "sales", durable=True, arguments={"x-queue-type": "quorum"})
+    queue = admin.get_queue("py-n", "sales")
+    assert (queue["type"], queue["effective_policy_definition"]) == ("quorum", {}), queue
+    name, unlimited = "nsb.sales.delivery-limit", {"delivery-limit": 100_000}
+    admin.create_policy("py-n", name, **{"apply-to": "quorum_queues"}, definition=unlimited, pattern="^sales$", priority=0)
+    eventually(lambda: admin.get_queue("py-n", "sales")["policy"] == name)
+    assert admin.get_queue("py-n", "sales")["effective_policy_definition"] == unlimited
+    admin.delete_vhost("py-n")
+
+
 CHECKS = [
     users_come_and_go,
     users_may_bring_a_hash,
     vhosts_come_and_go,
     permissions_are_set_told_and_taken,
     whoever_is_no_administrator_is_refused,
+    policies_come_and_go,
+    nservicebus_looks_before_it_starts,
 ]
 
 
