@@ -37,8 +37,12 @@ enum Meaning {
     Empty,
     Matching {
         regex: Regex,
+        /// Only if this does not match.
+        excepted: Option<Regex>,
         /// Only if it has no bytes beyond ASCII.
         is_ascii_only: bool,
+        /// Only if it has no newline.
+        is_one_line: bool,
     },
 }
 
@@ -130,7 +134,12 @@ impl Pattern {
             Meaning::Everything => true,
             Meaning::OneLine => !name.contains(&b'\n'),
             Meaning::Empty => name.is_empty(),
-            Meaning::Matching { regex, is_ascii_only } => regex.is_match(name) && (!is_ascii_only || name.is_ascii()),
+            Meaning::Matching { regex, excepted, is_ascii_only, is_one_line } => {
+                regex.is_match(name)
+                    && excepted.as_ref().is_none_or(|excepted| !excepted.is_match(name))
+                    && (!is_ascii_only || name.is_ascii())
+                    && (!is_one_line || !name.contains(&b'\n'))
+            }
         }
     }
 }
@@ -143,13 +152,21 @@ impl Meaning {
             "^.*$" => Self::OneLine,
             _ => {
                 let rewritten = syntax::rewritten(text.as_bytes())?;
-                let mut builder = RegexBuilder::new(&rewritten.text);
-                builder.unicode(false).nest_limit(NESTING_MAX);
-                builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
-                Self::Matching { regex: builder.build()?, is_ascii_only: rewritten.is_ascii_only }
+                Self::Matching {
+                    regex: compiled(&rewritten.text)?,
+                    excepted: rewritten.excepted.as_deref().map(compiled).transpose()?,
+                    is_ascii_only: rewritten.is_ascii_only,
+                    is_one_line: rewritten.is_one_line,
+                }
             }
         })
     }
+}
+
+fn compiled(text: &str) -> Result<Regex, regex::Error> {
+    let mut builder = RegexBuilder::new(text);
+    builder.unicode(false).nest_limit(NESTING_MAX);
+    builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build()
 }
 
 /// The same text; where it comes from topic permissions, of the same user and virtual host.

@@ -9,7 +9,8 @@
 //! | `$`, `\Z` | at the end, and before a newline there | at the end |
 //! | `(?i)` | knows the letters of Latin-1 | knows those of ASCII |
 //! | `\b`, `\B`; `(?i)` and a negated class | know the letters of Latin-1 | mean names of ASCII only |
-//! | lookaround, back references, atomic groups, possessive quantifiers, verbs, recursion | work | refused |
+//! | `^(?!…)` at the beginning | works | works; with `(?i)`, `\b` or `\B` in it it means names of ASCII only, with `$` or `\Z` names without a newline only; alternatives behind it stand in a group, or are refused |
+//! | other lookaround, back references, atomic groups, possessive quantifiers, verbs, recursion | work | refused |
 //! | `\Q…\E`, `\R`, `\h`, `\v`, `\K`, `\G`, `\N`, `\p{…}`, `\x{…}`, octal numbers, named groups | work | refused |
 //! | flags but `i` and `s` | work | refused |
 //!
@@ -43,8 +44,12 @@ const POSIX_CLASSES: [(&str, &str); 14] = [
 /// A pattern for the linear engine.
 pub struct Rewritten {
     pub text: String,
+    /// What matches this is not meant: the inside of a look-ahead at the beginning.
+    pub excepted: Option<String>,
     /// It means no name with bytes beyond ASCII, whatever the engine says.
     pub is_ascii_only: bool,
+    /// It means no name with a newline, whatever the engine says.
+    pub is_one_line: bool,
 }
 
 fn bad(reason: &str) -> BadPattern {
@@ -60,19 +65,48 @@ struct Reader<'pattern> {
     has_boundary: bool,
     ignores_case: bool,
     has_negation: bool,
+    /// It asks where the name ends, and PCRE finds an end before a newline as well.
+    has_end: bool,
+    /// There is a `|` outside of all groups.
+    has_alternatives: bool,
 }
 
 /// What the linear engine is to read for a pattern.
 pub fn rewritten(pattern: &[u8]) -> Result<Rewritten, BadPattern> {
-    let written = String::with_capacity(pattern.len());
-    let mut reader = Reader { rest: pattern, written, has_boundary: false, ignores_case: false, has_negation: false };
+    if let Some(excepted) = pattern.strip_prefix(b"^(?!") {
+        return rewritten_exception(excepted);
+    }
+    let mut reader = Reader::new(pattern);
     while let Some(byte) = reader.next() {
         reader.one(byte)?;
     }
-    // The engine knows of letters beyond ASCII neither that they are some, nor their other case. Without the former a boundary
-    // may be found where PCRE has none; without the latter a class lacks letters, and what is not in it has them.
-    let is_ascii_only = reader.has_boundary || reader.ignores_case && reader.has_negation;
-    Ok(Rewritten { text: reader.written, is_ascii_only })
+    let is_ascii_only = reader.is_ascii_only();
+    Ok(Rewritten { text: reader.written, excepted: None, is_ascii_only, is_one_line: false })
+}
+
+/// What begins with `^(?!`, from there on: two patterns, both anchored, the second of which is meant and the first is not.
+fn rewritten_exception(pattern: &[u8]) -> Result<Rewritten, BadPattern> {
+    let mut excepted = Reader::new(pattern);
+    if !excepted.up_to_closing()? {
+        return Err(bad("a look-ahead is not closed"));
+    }
+    let mut rest = Reader::new(excepted.rest);
+    if rest.up_to_closing()? {
+        return Err(bad("unopened group"));
+    }
+    // To PCRE neither `^` nor the look-ahead is part of the second alternative.
+    if rest.has_alternatives {
+        return Err(bad("alternatives behind a look-ahead are only supported in a group"));
+    }
+    // What is excepted must contain no fewer names than PCRE's.
+    let is_ascii_only = rest.is_ascii_only() || excepted.has_boundary || excepted.ignores_case;
+    let anchored = |text: &str| format!("^(?:{text})");
+    Ok(Rewritten {
+        text: anchored(&rest.written),
+        excepted: Some(anchored(&excepted.written)),
+        is_ascii_only,
+        is_one_line: excepted.has_end,
+    })
 }
 
 /// Text that stands for itself, in a pattern yet to be rewritten.
@@ -81,7 +115,41 @@ pub fn escaped(text: &str) -> String {
     text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-impl Reader<'_> {
+impl<'pattern> Reader<'pattern> {
+    fn new(pattern: &'pattern [u8]) -> Self {
+        Self {
+            rest: pattern,
+            written: String::with_capacity(pattern.len()),
+            has_boundary: false,
+            ignores_case: false,
+            has_negation: false,
+            has_end: false,
+            has_alternatives: false,
+        }
+    }
+
+    /// The engine knows of letters beyond ASCII neither that they are some, nor their other case. Without the former a
+    /// boundary may be found where PCRE has none; without the latter a class lacks letters, and what is not in it has them.
+    fn is_ascii_only(&self) -> bool {
+        self.has_boundary || self.ignores_case && self.has_negation
+    }
+
+    /// Reads all that is in a group, and what closes it. False when the pattern ends before.
+    fn up_to_closing(&mut self) -> Result<bool, BadPattern> {
+        let mut depth = 0_usize;
+        while let Some(byte) = self.next() {
+            match byte {
+                b'(' => depth += 1,
+                b')' if depth == 0 => return Ok(true),
+                b')' => depth -= 1,
+                b'|' => self.has_alternatives |= depth == 0,
+                _ => {}
+            }
+            self.one(byte)?;
+        }
+        Ok(false)
+    }
+
     fn next(&mut self) -> Option<u8> {
         let (byte, rest) = self.rest.split_first()?;
         self.rest = rest;
@@ -112,7 +180,11 @@ impl Reader<'_> {
             b'\\' => self.escape(false)?,
             b'[' => self.class()?,
             b'(' => self.group()?,
-            b'.' | b'^' | b'$' | b'|' | b')' => self.same(byte),
+            b'$' => {
+                self.has_end = true;
+                self.same(byte);
+            }
+            b'.' | b'^' | b'|' | b')' => self.same(byte),
             b'*' | b'+' | b'?' => self.quantifier(&[byte])?,
             b'{' => match self.counts() {
                 Some(length) => {
@@ -161,7 +233,9 @@ impl Reader<'_> {
         let (flags, rest) = self.rest.split_at(flags);
         if !matches!(rest.first(), Some(b')' | b':')) {
             return Err(bad(match rest {
-                [b'=' | b'!', ..] | [b'<', b'=' | b'!', ..] => "lookaround is not supported",
+                [b'=' | b'!', ..] | [b'<', b'=' | b'!', ..] => {
+                    "of lookaround, only ^(?!...) at the beginning is supported"
+                }
                 [b'>', ..] => "atomic groups are not supported",
                 _ => "of groups that begin with (?, only (?:, and the flags i and s, are supported",
             }));
@@ -199,7 +273,10 @@ impl Reader<'_> {
                 self.same(b'\\');
                 self.same(byte);
             }
-            b'Z' if !in_class => self.written.push_str("\\z"),
+            b'Z' if !in_class => {
+                self.has_end = true;
+                self.written.push_str("\\z");
+            }
             b'0'..=b'9' | b'g' | b'k' if !in_class => return Err(bad("back references are not supported")),
             _ if byte.is_ascii_alphanumeric() => {
                 return Err(BadPattern::new(&format!("\\{} is not supported", char::from(byte))));

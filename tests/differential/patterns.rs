@@ -12,6 +12,9 @@ use std::process::{Command, Stdio};
 
 const PATTERNS_PER_SEED: usize = 400;
 const PARTS_MAX: u64 = 7;
+/// Of so many patterns, one excepts what begins like another one.
+const EXCEPTING_ONE_IN: usize = 3;
+const EXCEPTED_PARTS_MAX: u64 = 4;
 const NAMES_PER_PATTERN: usize = 12;
 const NAME_PARTS_MAX: u64 = 5;
 
@@ -61,7 +64,10 @@ impl Question {
             let count = 1 + dice.below(most);
             (0..count).map(|_| parts[dice.below(parts.len() as u64) as usize]).collect()
         };
-        let pattern = text(&PARTS, PARTS_MAX);
+        let mut pattern = text(&PARTS, PARTS_MAX);
+        if pattern.len() % EXCEPTING_ONE_IN == 0 {
+            pattern = format!("^(?!{}){pattern}", text(&PARTS, EXCEPTED_PARTS_MAX));
+        }
         let names = (0..NAMES_PER_PATTERN).map(|_| text(&NAME_PARTS, NAME_PARTS_MAX).into_bytes()).collect();
         let mut question = Self { pattern, names };
         // Half a character.

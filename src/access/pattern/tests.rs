@@ -1,7 +1,7 @@
 //! What patterns mean, against readings too simple to be wrong.
 
 use super::*;
-use proptest::prelude::*;
+use proptest::{collection, prelude::*};
 
 fn pattern(text: &str) -> Pattern {
     Pattern::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -153,10 +153,30 @@ fn backslashes_are_read_as_pcre_reads_them() {
     assert_means("\\bb\\b", &["a b c"], &["abc"]);
 }
 
+/// The commonest pattern of RabbitMQ's policies, and its kin.
+#[test]
+fn names_with_some_beginnings_can_be_excepted() {
+    for text in ["^(?!amq\\.)", "^(?!amq\\.).*", "^(?!amq\\.).*$", "^(?!(amq\\.|x\\())", "^(?!amq\\.|[)(]\\)).+"] {
+        let pattern = pattern(text);
+        assert!(pattern.matches(b"orders") && pattern.matches(b"amq") && pattern.matches(b"my-amq.x"), "{text}");
+        assert!(!pattern.matches(b"amq.gen-1"), "{text}");
+    }
+    assert_means("^(?!amq\\.|x\\.)[a-z.]+$", &["a", "x", "amqx", "ax."], &["amq.a", "x.", "", "A"]);
+    assert_means("^(?!)", &[], &["", "a"]);
+    assert_means("^(?!a)(?:b|c)", &["b", "cc"], &["ab", "a", ""]);
+    assert_means("^(?!a(?:b|c)[)]\\))d?", &["d", "ab)", "ac)x"], &["ab))", "ac))d"]);
+    assert_means("^(?!(?i)amq)A", &["A"], &["AMQ", "Amq", "a", "Aé"]);
+    // To PCRE an end is before a newline as well.
+    assert_means("^(?!a$)", &["ab", "b", ""], &["a", "a\n", "b\n"]);
+    assert_means("^(?!a\\b)", &["ab"], &["a", "a-", "aé"]);
+    let topics = Pattern::for_topics("^(?!{username}\\.)", "a)|(", "/").unwrap();
+    assert!(topics.matches(b"a.b") && !topics.matches(b"a)|(.b"));
+}
+
 #[test]
 fn what_the_engine_cannot_take_is_refused_with_a_reason() {
-    let lookaround = "lookaround is not supported";
-    for text in ["(?=a)", "(?!a)", "(?<=a)", "(?<!a)b"] {
+    let lookaround = "of lookaround, only ^(?!...) at the beginning is supported";
+    for text in ["(?=a)", "(?!a)", "(?!a).*", "(?<=a)", "(?<!a)b", "^(?=a)", "a^(?!a)", "^(?!a)(?!b)", "^(?!(?!a))"] {
         assert_eq!(refused(text), lookaround, "{text}");
     }
     assert_eq!(refused("(a)\\1"), "back references are not supported");
@@ -182,7 +202,9 @@ fn what_the_engine_cannot_take_is_refused_with_a_reason() {
     assert_eq!(refused("a\\"), "it ends with a backslash");
     assert_eq!(refused("\\x{e9}"), "\\x is not followed by two hexadecimal digits");
     assert_eq!(refused("a**"), "a quantifier follows a quantifier");
-    for text in ["(", ")", "*", "a|*", "[b-a]", "a{2,1}"] {
+    assert_eq!(refused("^(?!a)b|c"), "alternatives behind a look-ahead are only supported in a group");
+    assert_eq!(refused("^(?!a"), "a look-ahead is not closed");
+    for text in ["^(?!a)b)(c", "^(?!a)*", "^(?!a)?b", "^(?!a){2}", "^(?!*)", "(", ")", "*", "a|*", "[b-a]", "a{2,1}"] {
         let reason = refused(text);
         assert!(!reason.is_empty() && !reason.contains('\n'), "{text}: {reason}");
     }
@@ -248,6 +270,20 @@ proptest! {
         let of_user = format!("{}{{username}}{}", anchor(begins, "^"), anchor(ends, "$"));
         let of_user = Pattern::for_topics(&of_user, &literal, "/").unwrap();
         prop_assert_eq!(of_user.matches(name.as_bytes()), expected);
+    }
+
+    #[test]
+    fn an_exception_excepts_what_begins_so(
+        beginnings in collection::vec("[ab.)|]{0,3}", 1..4),
+        literal in "[ab.]{0,2}",
+        ends: bool,
+        name in "[ab.)|\n]{0,6}",
+    ) {
+        let escaped: Vec<_> = beginnings.iter().map(|beginning| syntax::escaped(beginning)).collect();
+        let text = format!("^(?!{}){}{}", escaped.join("|"), syntax::escaped(&literal), if ends { "$" } else { "" });
+        let is_excepted = beginnings.iter().any(|beginning| name.starts_with(beginning.as_str()));
+        let expected = !is_excepted && reference(name.as_bytes(), literal.as_bytes(), true, ends);
+        prop_assert_eq!(pattern(&text).matches(name.as_bytes()), expected, "{}", text);
     }
 
     #[test]
