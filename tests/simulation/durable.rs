@@ -11,10 +11,11 @@ use crate::sim_disk::{Fault, SimDisk};
 use crate::wire::{Event, Reply, parse_events};
 use crate::workers::Stepped;
 use leveret::access::{PasswordHash, Tags};
+use leveret::broker::policy::{Policy, PolicyKind};
 use leveret::broker::snapshot::{Page, PageStart};
 use leveret::broker::store::VhostId;
 use leveret::broker::{Broker, Founding, Permissions, VhostAttributes};
-use leveret::protocol::FieldTable;
+use leveret::protocol::{FieldTable, ShortString};
 use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMode, StorageError, SyncPolicy};
@@ -214,7 +215,7 @@ fn all<T>(mut page: impl FnMut(PageStart) -> Page<T>) -> Vec<T> {
     items
 }
 
-fn entries(table: &FieldTable) -> Vec<Vec<u8>> {
+pub fn entries(table: &FieldTable) -> Vec<Vec<u8>> {
     let entry = |entry: &(_, _)| {
         let mut bytes = Vec::new();
         FieldTable(vec![entry.clone()]).encode_entries(&mut bytes);
@@ -230,6 +231,8 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
         .map_err(|error| format!("the broker doesn't start: {error}"))?;
     let broker = hub.broker();
     let exchanges = all(|from| broker.snapshot_exchanges(from)).into_iter();
+    let delays = exchanges.as_slice().iter().filter(|exchange| exchange.messages_delayed.is_some());
+    let delays: Vec<_> = delays.map(|exchange| (exchange.vhost.to_string(), exchange.name.clone())).collect();
     let exchanges = exchanges.filter(|exchange| !exchange.name.is_empty() && !exchange.name.starts_with(b"amq."));
     let exchanges = exchanges.map(|it| {
         exchange_words(&it.vhost, &it.name.to_string(), it.kind.name(), it.auto_delete, &entries(&it.arguments))
@@ -243,7 +246,8 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
     });
     let queue_words =
         queues.iter().map(|it| queue_words(&it.vhost, &it.name.to_string(), it.auto_delete, &entries(&it.arguments)));
-    let definitions = exchanges.chain(queue_words).chain(bindings).chain(tenants(broker)).collect();
+    let definitions =
+        exchanges.chain(queue_words).chain(bindings).chain(tenants(broker)).chain(policies(broker)).collect();
     let mut lengths: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for queue in &queues {
         let of_vhost = lengths.entry(queue.vhost.to_string()).or_default();
@@ -254,7 +258,8 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
         open_to_whoever_looks(hub.broker_mut(), &vhost);
         drain(&mut hub, &vhost, &lengths, &mut drained)?;
     }
-    Ok((Found { definitions, queues: drained }, clean))
+    let delayed = delays.iter().flat_map(|(vhost, exchange)| delayed(&mut hub, vhost, exchange)).collect();
+    Ok((Found { definitions, queues: drained, delayed }, clean))
 }
 
 /// Virtual hosts, users and permissions, as words.
@@ -273,6 +278,21 @@ fn tenants(broker: &Broker<LogStore>) -> Vec<String> {
     vhosts.chain(users).chain(permissions).chain(topics).collect()
 }
 
+/// Policies and operator policies, as words.
+fn policies(broker: &Broker<LogStore>) -> impl Iterator<Item = String> + '_ {
+    [PolicyKind::User, PolicyKind::Operator].into_iter().flat_map(move |kind| {
+        all(move |from| broker.snapshot_policies(kind, from)).into_iter().map(move |it| {
+            let Policy { name, pattern, definition, .. } = &*it.policy;
+            policy_words(kind, &name.to_string(), pattern.as_str(), &entries(definition))
+        })
+    })
+}
+
+pub fn policy_words(kind: PolicyKind, name: &str, pattern: &str, definition: &[Vec<u8>]) -> String {
+    let entries = definition.iter().map(|entry| entry.escape_ascii().to_string());
+    format!("{kind:?} policy {name} of {pattern}: {}", entries.collect::<Vec<_>>().join(", "))
+}
+
 /// The user who looks what is there.
 const LOOKER: &str = "whoever looks";
 
@@ -284,6 +304,17 @@ fn open_to_whoever_looks(broker: &mut Broker<LogStore>, vhost: &str) {
     let user = broker.user_of(key).expect("it was found");
     let vhost: VhostId = broker.vhost_named(vhost.as_bytes()).expect("it has queues");
     broker.set_permissions(user, vhost, Permissions::all());
+}
+
+/// Messages that wait for their time, by that: when that is, and how large they are.
+fn delayed(hub: &mut Hub<LogStore>, vhost: &str, exchange: &ShortString) -> Vec<(u64, usize)> {
+    open_to_whoever_looks(hub.broker_mut(), vhost);
+    let broker = hub.broker();
+    let user = broker.find_user(LOOKER.as_bytes()).and_then(|key| broker.user_of(key)).expect("it was made");
+    let vhost = broker.vhost_named(vhost.as_bytes()).expect("it has an exchange");
+    let listed = hub.directly(user, vhost, |direct| direct.broker.list_delayed(direct.caller, exchange, 0, usize::MAX));
+    let messages = listed.expect("whoever looks may").messages;
+    messages.into_iter().map(|message| (message.id.due_unix_ms, message.body_size)).collect()
 }
 
 /// Gets all messages out of all queues of a virtual host, over a connection.

@@ -55,6 +55,7 @@
 //! | `command`, `message`, `wire` | their own codec, independent of Leveret's |
 //! | `decree` | what becomes of virtual hosts, users, permissions and limits |
 //! | `model` | the shadow |
+//! | `extensions` | a second world: queues that are more than plain |
 //! | `random`, `transcript` | chance, and the story of a failure |
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
@@ -67,6 +68,7 @@ mod client;
 mod command;
 mod decree;
 mod durable;
+mod extensions;
 mod message;
 mod model;
 mod operations;
@@ -76,6 +78,7 @@ mod wire;
 mod workers;
 mod world;
 
+use extensions::Story;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use transcript::Transcript;
@@ -84,6 +87,8 @@ use world::{Life, World};
 /// Seeds of an ordinary run: a few seconds in a debug build.
 const SEEDS: u64 = 1500;
 const STEPS: usize = 300;
+/// Stories of an ordinary run.
+const STORIES: u64 = 300;
 /// Seeds and steps of the long run.
 const LONG_SEEDS: u64 = 100_000;
 const LONG_STEPS: usize = 1500;
@@ -191,6 +196,36 @@ fn the_simulation_meets_everything_that_it_claims_to_check() {
     for kind in EVERYTHING {
         assert!(heard.get(kind).is_some_and(|count| *count >= 3), "{kind} is too rare: {heard:?}");
     }
+}
+
+/// Lives one life of queues that are more than plain, and tells its story when it fails. Says how often a broker ended.
+fn tell(seed: u64, steps: usize) -> usize {
+    let live = |transcript: &mut Transcript| {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut story = Story::new(seed, transcript);
+            story.run(steps).map(|()| story.ends)
+        }))
+        .unwrap_or_else(|_| Err("panicked".to_owned()))
+    };
+    live(&mut Transcript::default()).unwrap_or_else(|complaint| {
+        let mut transcript =
+            Transcript::wanted(setting("LEVERET_LINES").map_or(transcript::LINES, |lines| lines as usize));
+        let _ = live(&mut transcript);
+        let story = transcript.story();
+        panic!("\n{story}seed {seed}, {steps} steps: {complaint}\nreplay with LEVERET_SEED={seed}\n");
+    })
+}
+
+#[test]
+fn queues_that_are_more_than_plain_do_what_their_shadow_says() {
+    if let Some(seed) = setting("LEVERET_SEED") {
+        tell(seed, STEPS);
+        return;
+    }
+    let first = setting("LEVERET_FIRST_SEED").unwrap_or(0);
+    let seeds = first..first + setting("LEVERET_SEEDS").unwrap_or(STORIES);
+    let ends: usize = seeds.clone().map(|seed| tell(seed, STEPS)).sum();
+    assert!(ends > seeds.count() / 2, "brokers ended {ends} times");
 }
 
 #[test]

@@ -100,10 +100,16 @@ pub fn heartbeat_frame() -> Vec<u8> {
 pub fn publish_frames(channel: u16, message: &Message, frame_max: usize) -> Vec<Vec<u8>> {
     let publish =
         Writer::default().u16(0).short(&message.exchange).short(&message.routing_key).bits(&[message.mandatory]);
-    let header = Writer::default().u16(60).u16(0).u64(message.body.len() as u64).bytes(&message.properties);
-    let mut frames = vec![method_frame(channel, (60, 40), publish), frame(HEADER, channel, &header.0)];
-    frames.extend(message.body.chunks(frame_max - FRAME_OVERHEAD).map(|part| frame(BODY, channel, part)));
+    let mut frames = vec![method_frame(channel, (60, 40), publish)];
+    frames.extend(content_frames(channel, &message.properties, &message.body, frame_max - FRAME_OVERHEAD));
     frames
+}
+
+/// Header and body frames of a content, with at most so much of the body in each.
+pub fn content_frames(channel: u16, properties: &[u8], body: &[u8], part_max: usize) -> Vec<Vec<u8>> {
+    let header = Writer::default().u16(60).u16(0).u64(body.len() as u64).bytes(properties);
+    let parts = body.chunks(part_max).map(|part| frame(BODY, channel, part));
+    std::iter::once(frame(HEADER, channel, &header.0)).chain(parts).collect()
 }
 
 /// A content as it came from the broker.
@@ -155,8 +161,21 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Reply(Reply),
-    Deliver { consumer_tag: String, delivery_tag: u64, redelivered: bool, content: Rc<Content> },
-    Confirm { delivery_tag: u64, multiple: bool },
+    Deliver {
+        consumer_tag: String,
+        delivery_tag: u64,
+        redelivered: bool,
+        content: Rc<Content>,
+    },
+    Confirm {
+        delivery_tag: u64,
+        multiple: bool,
+    },
+    /// A publish was refused.
+    Refused {
+        delivery_tag: u64,
+        multiple: bool,
+    },
     Cancelled(String),
     Blocked,
     Unblocked,
@@ -325,6 +344,7 @@ fn parse_method(channel: u16, payload: &[u8], rest: &mut Reader<'_>, frame_max: 
             Event::Reply(Reply::Plain(class, method))
         }
         (60, 80) => Event::Confirm { delivery_tag: arguments.number(8)?, multiple: arguments.number(1)? == 1 },
+        (60, 120) => Event::Refused { delivery_tag: arguments.number(8)?, multiple: arguments.number(1)? & 1 == 1 },
         (10, 51)
         | (20, 41)
         | (40, 11 | 21 | 31 | 51)

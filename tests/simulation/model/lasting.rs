@@ -62,6 +62,8 @@ pub struct Found {
     /// In the words of [`exchange_words`], [`queue_words`], [`binding_words`] and those of `who_may`.
     pub definitions: BTreeSet<String>,
     pub queues: Drained,
+    /// Messages that wait for their time, by that: when that is, and how large they are.
+    pub delayed: Vec<(u64, usize)>,
 }
 
 /// The messages of every queue in order, and whether they are flagged as delivered before; by virtual host and name.

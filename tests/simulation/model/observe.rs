@@ -72,6 +72,7 @@ impl Model {
                     true => self.object("it was told so before"),
                 }
             }
+            Event::Refused { .. } => self.object("no queue here refuses anything"),
             Event::Heartbeat => Fit::Now,
         }
     }

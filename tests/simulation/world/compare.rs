@@ -166,6 +166,7 @@ fn kind(event: &Event) -> &'static str {
         Event::Deliver { .. } => "delivery",
         Event::Confirm { multiple: true, .. } => "multiple confirm",
         Event::Confirm { .. } => "confirm",
+        Event::Refused { .. } => "refusal",
         Event::Cancelled(_) => "cancellation",
         Event::Blocked => "blocked",
         Event::Unblocked => "unblocked",

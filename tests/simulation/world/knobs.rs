@@ -7,7 +7,7 @@ use crate::random::Random;
 use leveret::broker::{self, MessageMemory, PressureLimits, VhostLimits};
 use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
 use leveret::server::HubSettings;
-use leveret::storage::LogOptions;
+use leveret::storage::{LogOptions, SyncPolicy};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
@@ -62,6 +62,23 @@ pub enum Pace {
 }
 
 impl Knobs {
+    /// For a life in which all messages are in memory, and there is room for all.
+    pub fn without_pages(random: &mut Random) -> Self {
+        Self {
+            outbox_high_water_bytes: 256 * 1024,
+            message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
+            backlog_messages: 1000,
+            log: options(random, false),
+            pace: Pace::AtOnce,
+            pages: false,
+        }
+    }
+
+    /// Whether what is confirmed outlives a power cut.
+    pub fn always_syncs(&self) -> bool {
+        self.log.sync_policy == SyncPolicy::Always
+    }
+
     pub fn new(random: &mut Random) -> Self {
         let is_scarce = random.percent(15);
         // Who holds much would have to wait for messages until others settle theirs.

@@ -10,7 +10,7 @@
 
 mod compare;
 mod ends;
-mod knobs;
+pub mod knobs;
 mod pipes;
 mod turns;
 

@@ -1,0 +1,263 @@
+//! Turns of the loop, steps of the disk, ends and starts.
+
+use super::content::{Seen, seen};
+use super::shadow::{Contents, Rules};
+use super::topology::{EXCHANGES, NAMES};
+use super::{FRAME_MAX, KINDS, PUBLISHES, Story, TAKES};
+use crate::command::{BindingName, Command};
+use crate::decree::VHOSTS;
+use crate::durable::{Durable, entries, look, plan_fault, policy_words};
+use crate::sim_disk::SimDisk;
+use crate::wire::{Event, Reply, Value, Writer, method_frame};
+use crate::world::Step;
+use crate::world::knobs::settings;
+use leveret::broker::ConnectionId;
+use leveret::broker::snapshot::PageStart;
+use leveret::server::{Failure, Hub};
+use leveret::storage::LogStore;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Steps of the disk after which a log that doesn't settle has a problem.
+const DISK_STEPS_MAX: usize = 10_000;
+/// Pumps in a row until nothing is left to do: far more than any life here needs.
+const PUMPS_MAX: usize = 1000;
+/// Starts in a row that a broken disk may spoil.
+const STARTS_MAX: usize = 10;
+
+pub fn connect(hub: &mut Hub<LogStore>) -> ConnectionId {
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    hub.connect(address(50_000), address(5672))
+}
+
+fn rule_words(rules: &Rules) -> impl Iterator<Item = String> + '_ {
+    let rules = KINDS.iter().zip(rules).filter_map(|((kind, name), rule)| Some((*kind, *name, rule.as_ref()?)));
+    rules.map(|(kind, name, rule)| policy_words(kind, name, &rule.pattern(), &entries(&rule.definition())))
+}
+
+impl Story<'_> {
+    /// From the protocol header to two open channels.
+    pub(super) fn open(&mut self) -> Step {
+        let guest = || "guest".to_owned();
+        let start = Command::StartOk { understands_cancel: true, user: guest(), secret: guest() };
+        self.say(0, &Command::ProtocolHeader);
+        self.say(0, &start);
+        self.say(0, &Command::TuneOk { frame_max: FRAME_MAX, heartbeat_s: 0 });
+        self.say(0, &Command::Open { vhost: VHOSTS[0].to_owned() });
+        self.say(PUBLISHES, &Command::ChannelOpen);
+        self.say(PUBLISHES, &Command::ConfirmSelect);
+        self.say(TAKES, &Command::ChannelOpen);
+        let methods = [(10, 10), (10, 30), (10, 41), (20, 11), (85, 11), (20, 11)];
+        self.is_answered(&methods.map(|(class, method)| Event::Reply(Reply::Plain(class, method))))
+    }
+
+    /// Exchanges, queues and bindings, which nothing happens to in this world.
+    pub(super) fn declare(&mut self) -> Step {
+        for (name, kind, bound) in EXCHANGES {
+            let Some(bound) = bound else { continue };
+            let declare = Writer::default().u16(0).short(name).short(kind).bits(&[false, true]);
+            let delayed = (kind == "x-delayed-message").then_some(("x-delayed-type", Value::Text("fanout")));
+            let declare = declare.table(&delayed.into_iter().collect());
+            self.hub.receive(self.connection, &method_frame(TAKES, (40, 10), declare));
+            self.settle_disk()?;
+            for index in bound {
+                self.declare_queue(*index)?;
+                let queue = NAMES[*index].to_owned();
+                let (source, routing_key) = (name.to_owned(), String::new());
+                let binding = BindingName { source, routing_key, arguments: Vec::new() };
+                self.say(TAKES, &Command::QueueBind { queue, binding });
+                self.settle_disk()?;
+            }
+        }
+        for index in 0..NAMES.len() {
+            self.declare_queue(index)?;
+        }
+        self.hear().map(drop)
+    }
+
+    fn declare_queue(&mut self, index: usize) -> Step {
+        let spec = &self.specs[index];
+        let flags = [false, true, false, false, true];
+        let declare = Writer::default().u16(0).short(spec.name).bits(&flags).table(&spec.arguments());
+        self.hub.receive(self.connection, &method_frame(TAKES, (50, 10), declare));
+        self.settle_disk()
+    }
+
+    fn is_answered(&mut self, ought: &[Event]) -> Step {
+        let heard = self.settle_and_hear()?;
+        if heard == ought { Ok(()) } else { Err(format!("{heard:?} where {ought:?} was due")) }
+    }
+
+    /// What the loop does after everyone was read, and what is due then.
+    pub(super) fn turn(&mut self) -> Step {
+        for _ in 0..PUMPS_MAX {
+            self.hub.start_turn(self.now_ms);
+            self.durable.hand_over(&mut self.hub, self.now_ms);
+            while self.hub.next_to_flush().is_some() {}
+            let is_due = self.hub.next_deadline_ms().is_some_and(|due_ms| due_ms <= self.now_ms);
+            if !is_due && !self.hub.broker().has_touched() {
+                break;
+            }
+        }
+        self.durable.hand_over_pages(&mut self.hub);
+        self.shadow.turn(self.now_ms);
+        let heard = self.hear()?;
+        if !heard.is_empty() {
+            return Err(format!("{heard:?} where nothing was due"));
+        }
+        let census = self.hub.broker().census();
+        let ready = (0..NAMES.len()).map(|queue| self.shadow.ready(queue)).sum();
+        let (is, ought) = ((census.ready, census.unacknowledged), (ready, self.shadow.unacknowledged()));
+        if is == ought {
+            return Ok(());
+        }
+        let queues = self.hub.broker().snapshot_queues(PageStart::default()).items;
+        let is: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.figures.messages_ready)).collect();
+        let ought: Vec<_> = (0..NAMES.len()).map(|queue| self.shadow.ready(queue)).collect();
+        Err(format!("{is:?} are ready and ought to be {ought:?}"))
+    }
+
+    /// One of the log's workers goes on by a step, and the loop hears of it; or the broker ends. False when there is
+    /// nothing to do.
+    pub(super) fn drive_disk(&mut self) -> Result<bool, String> {
+        let has_stepped = self.durable.step(&mut self.random);
+        if !has_stepped && !self.durable.owes_something() {
+            return Ok(false);
+        }
+        if let Err(failure) = self.durable.take_reports(&mut self.hub) {
+            self.fail(failure)?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn settle_disk(&mut self) -> Step {
+        for _ in 0..DISK_STEPS_MAX {
+            self.durable.hand_over(&mut self.hub, self.now_ms);
+            if !self.durable.owes_something() {
+                while self.hub.next_to_flush().is_some() {}
+                return Ok(());
+            }
+            self.drive_disk()?;
+        }
+        Err(format!("the log never settles: {}", self.durable.describe()))
+    }
+
+    /// What the broker said, once it was safe.
+    pub(super) fn settle_and_hear(&mut self) -> Result<Vec<Event>, String> {
+        while self.hub.next_to_flush().is_some() {}
+        self.settle_disk()?;
+        self.hear()
+    }
+
+    fn fail(&mut self, failure: Failure) -> Step {
+        let Failure::Log(error) = failure else { return Err("a worker is gone".to_owned()) };
+        self.transcript.note(|| format!("the log fails: {error}"));
+        let left = self.disk_after(&self.durable.disk().clone(), false);
+        self.restart(left)
+    }
+
+    /// What is left on a disk when the program is killed, or the power cut. A relaxed log promises nothing against that.
+    pub(super) fn disk_after(&mut self, disk: &SimDisk, is_killed: bool) -> SimDisk {
+        let seed = self.random.next();
+        if is_killed || !self.knobs.always_syncs() { disk.after_stop() } else { disk.after_crash(seed) }
+    }
+
+    /// What would be there if the power were cut now? All goes on as if nobody had asked.
+    pub(super) fn look_ahead(&mut self) -> Step {
+        self.transcript.note(|| "what if it ended here?".to_owned());
+        let left = self.disk_after(&self.durable.disk().clone(), false);
+        self.find(&left).map(drop)
+    }
+
+    /// What a start finds on that disk: what the log had been told up to some moment.
+    fn find(&self, disk: &SimDisk) -> Result<Contents, String> {
+        let (found, _) = look(disk, &self.knobs.log, settings(&self.knobs, 0))?;
+        let mut there = Vec::new();
+        for name in NAMES {
+            let messages = found.queues.get(&(VHOSTS[0].to_owned(), name.to_owned())).ok_or("a queue is gone")?;
+            let messages = messages.iter().map(|(content, redelivered)| Ok((seen(content)?, *redelivered)));
+            there.push(messages.collect::<Result<Vec<_>, String>>()?);
+        }
+        let mut complaints = Vec::new();
+        let is_rule = |words: &&String| words.contains(" policy ");
+        let rules: BTreeSet<&String> = found.definitions.iter().filter(is_rule).collect();
+        let found = self.shadow.after_a_crash(|tick, contents| {
+            let ought: BTreeSet<String> = rule_words(&contents.rules).collect();
+            let matched = match rules.iter().copied().eq(&ought) {
+                true if contents.delayed() == found.delayed => self.matched(&there, contents),
+                true => Err(format!("{:?} are delayed, and ought to be {:?}", found.delayed, contents.delayed())),
+                false => Err(format!("{rules:?} is there, and ought to be {ought:?}")),
+            };
+            matched.map_err(|complaint| complaints.push(format!("at {tick}: {complaint}"))).ok()
+        });
+        found.ok_or_else(|| format!("what is found is none of {} states; {}", complaints.len(), complaints.join("; ")))
+    }
+
+    /// The contents as they were found, with flags and counts of these, if they are those.
+    fn matched(&self, there: &[Vec<(Seen, bool)>], contents: &Contents) -> Result<Contents, String> {
+        let nothing = BTreeMap::new();
+        for (index, there) in there.iter().enumerate() {
+            let ought = contents.queues.get(&index).unwrap_or(&nothing);
+            let is = || there.iter().map(|(seen, _)| seen.id);
+            if !is().eq(ought.values().map(|entry| entry.id)) {
+                let (is, ought) = (is().collect::<Vec<_>>(), ought.values().map(|entry| entry.id).collect::<Vec<_>>());
+                return Err(format!("{} has {is:?} and ought to have {ought:?}", NAMES[index]));
+            }
+        }
+        let mut contents = contents.clone();
+        for (index, there) in there.iter().enumerate() {
+            for ((is, redelivered), entry) in there.iter().zip(contents.queues.entry(index).or_default().values_mut()) {
+                entry.redelivered = *redelivered;
+                let ought = entry.seen(self.shadow.counts_returns(index));
+                if *is != ought {
+                    return Err(format!("{} has {is:?} where {ought:?} ought to be", NAMES[index]));
+                }
+                if !redelivered {
+                    return Err(format!("message {} of {} is not flagged as redelivered", entry.id, NAMES[index]));
+                }
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The broker has ended, and another one starts on what is left.
+    pub(super) fn restart(&mut self, mut disk: SimDisk) -> Step {
+        self.transcript.note(|| "the broker has ended".to_owned());
+        self.ends += 1;
+        self.unconfirmed.clear();
+        self.last_publish = 0;
+        for _ in 0..STARTS_MAX {
+            let found = self.find(&disk)?;
+            plan_fault(&disk, &self.knobs.log, &mut self.random);
+            self.starts = self.starts.wrapping_add(1);
+            match Durable::start(&disk, &self.knobs.log, settings(&self.knobs, self.starts), self.now_ms) {
+                Ok((hub, durable)) => {
+                    (self.hub, self.durable) = (hub, durable);
+                    self.connection = connect(&mut self.hub);
+                    self.shadow.restart(found, self.now_ms);
+                    let starts = self.starts;
+                    let opened = self.open();
+                    return if self.starts == starts { opened.and_then(|()| self.turn()) } else { Ok(()) };
+                }
+                Err(_) if disk.has_failed() => disk = self.disk_after(&disk, false),
+                Err(error) => return Err(format!("it doesn't start: {error}")),
+            }
+        }
+        Err("it never starts".to_owned())
+    }
+
+    /// Everything is taken out of all queues, and dead letters again, until nothing is left.
+    pub(super) fn empty(&mut self) -> Step {
+        for tag in self.shadow.held_tags() {
+            self.shadow.acknowledge(tag);
+            self.say(TAKES, &Command::Ack { delivery_tag: tag, multiple: false });
+        }
+        self.turn()?;
+        for queue in 0..NAMES.len() {
+            while self.get_from(queue, true)? {
+                self.turn()?;
+            }
+        }
+        self.turn()
+    }
+}
