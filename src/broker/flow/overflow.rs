@@ -116,7 +116,7 @@ mod tests {
     use crate::broker::store::{DurableQueueId, MemoryStore};
     use crate::broker::testing::{self, Nobody};
     use crate::broker::{
-        ChannelId, ConnectionId, DeclareRequest, GetOutcome, MessageMemory, Publication, RestoredQueue,
+        ChannelId, ConnectionId, DeclareRequest, GetOutcome, MessageMemory, Publication, RestoredQueue, Settlement,
     };
     use crate::protocol::{FieldTable, FieldValue};
     use bytes::Bytes;
@@ -238,5 +238,29 @@ mod tests {
             let GetOutcome::Got(got) = got else { panic!("it is there") };
             assert_eq!(got.message.content().body_size(), left, "{argument}: the oldest went");
         }
+    }
+
+    #[test]
+    fn what_comes_back_later_counts_when_it_is_ready() {
+        let mut broker = testing::broker();
+        let channel = testing::connect(&mut broker, CLIENT);
+        let text = |text: &[u8]| FieldValue::LongString(text.into());
+        let arguments = FieldTable(vec![
+            ("x-queue-type".into(), text(b"quorum")),
+            ("x-max-length".into(), FieldValue::I32(1)),
+            ("x-delayed-retry-type".into(), text(b"all")),
+            ("x-delayed-retry-min".into(), FieldValue::I32(10)),
+        ]);
+        let request = DeclareRequest { name: b"q", durable: true, exclusive: false, auto_delete: false, arguments };
+        broker.declare_queue(broker.caller(channel), request, &mut Nobody).unwrap();
+        let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
+        publish(&mut broker, channel, queue, None);
+        broker.get(broker.caller(channel), b"q", false, &mut Nobody).unwrap();
+        broker.settle(channel, 1, false, Settlement::Requeued).unwrap();
+        publish(&mut broker, channel, queue, None);
+        assert_eq!(broker.queue(queue).backlog.len(), 1);
+        broker.set_now(10_000);
+        broker.come_due(&mut Nobody);
+        assert_eq!(broker.queue(queue).backlog.len(), 1, "one of them had to go");
     }
 }

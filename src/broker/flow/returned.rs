@@ -66,6 +66,7 @@ impl<S: Store> Broker<S> {
         }
         self.books.ready += count;
         self.touch(id);
+        self.drop_overflow(id);
         count
     }
 }
