@@ -7,7 +7,7 @@
 
 mod hub;
 
-use hub::{Log, Loop, acknowledge, publishes};
+use hub::{Log, Loop, acknowledge, publishes, publishes_with};
 use leveret::access::{PasswordHash, Pattern, Tags};
 use leveret::broker::exchange::{Declaration, Destination, ExchangeKind, QueueId, Router, Walks};
 use leveret::broker::store::LogPosition;
@@ -35,7 +35,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 31] = [
+const SCENARIOS: [(&str, Scenario); 34] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -58,6 +58,9 @@ const SCENARIOS: [(&str, Scenario); 31] = [
     ("turn: automatic acknowledgement, 64 KiB", |rounds| automatic(Loop::new(), rounds, 64 * 1024, &[])),
     ("turn: acknowledged every 100, 16 B", |rounds| acknowledged(Loop::new(), rounds, 100)),
     ("turn: acknowledged each, 16 B", |rounds| acknowledged(Loop::new(), rounds, 1)),
+    ("turn: ten priorities, acknowledged every 100, 16 B", |rounds| prioritised(rounds, 9)),
+    ("turn: ten priorities, as a plain queue takes them, 16 B", |rounds| prioritised(rounds, 0)),
+    ("turn: single active consumer, acknowledged every 100, 16 B", single_active),
     ("turn: confirmed, 16 B", |rounds| automatic(Loop::new(), rounds, SMALL, &[select()])),
     ("turn: fan-out to 10, 16 B", |rounds| through(Loop::new(), rounds, "amq.fanout", 10, |_| String::new(), 1)),
     ("turn: topic, 4 queues, 4 keys in turn, 16 B", |rounds| {
@@ -286,6 +289,37 @@ fn acknowledged(mut turns: Loop, rounds: usize, every: u64) -> usize {
     let publisher = turns.client(&[]);
     let wire = publishes(b"", (0..ROUND).map(|_| &b"hello"[..]), SMALL);
     play_acknowledged(&mut turns, publisher, consumer, &wire, rounds, every)
+}
+
+fn declare_with<'a>(name: &'a str, argument: &'static str, value: FieldValue) -> Method<'a> {
+    let arguments = FieldTable(vec![(argument.into(), value)]);
+    Method::QueueDeclare(queue::Declare { queue: name.as_bytes(), arguments, ..queue::Declare::default() })
+}
+
+/// Messages with ten priorities in turn, to a queue that honours those up to `most`: a plain one for 0.
+fn prioritised(rounds: usize, most: u8) -> usize {
+    let mut turns = Loop::new();
+    let declare = match most {
+        0 => declare("hello", false),
+        most => declare_with("hello", "x-max-priority", FieldValue::I32(most.into())),
+    };
+    let consumer = turns.client(&[declare, prefetch_1000(), consume("hello", false)]);
+    let publisher = turns.client(&[]);
+    // The flag of the property, and its value.
+    let wire: Vec<u8> = (0..ROUND)
+        .flat_map(|number| publishes_with(b"", [&b"hello"[..]], SMALL, &[0x08, 0, (number * 7 % 10) as u8]))
+        .collect();
+    play_acknowledged(&mut turns, publisher, consumer, &wire, rounds, 100)
+}
+
+fn single_active(rounds: usize) -> usize {
+    let mut turns = Loop::new();
+    let declare = declare_with("hello", "x-single-active-consumer", FieldValue::Boolean(true));
+    let consumer = turns.client(&[declare, prefetch_1000(), consume("hello", false)]);
+    turns.client(&[consume("hello", false)]);
+    let publisher = turns.client(&[]);
+    let wire = publishes(b"", (0..ROUND).map(|_| &b"hello"[..]), SMALL);
+    play_acknowledged(&mut turns, publisher, consumer, &wire, rounds, 100)
 }
 
 /// Rounds of a turn of publishes and a turn of their acknowledgements.

@@ -1,6 +1,7 @@
 //! A blocking AMQP client for everything but the hot path: handshake, declarations, subscriptions, closing. Owns one
 //! connection with one channel; every wait is bounded.
 
+use crate::options::ArgumentValue;
 use crate::target::Target;
 use crate::wire::{CHANNEL, FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
 use leveret::protocol::method::{Method, basic, channel, confirm, connection, exchange, queue};
@@ -51,6 +52,16 @@ pub struct Client {
     taken: usize,
     outgoing: Vec<u8>,
     pub frame_max: usize,
+}
+
+/// An argument of a queue as clients send it.
+fn argument((name, value): &(String, ArgumentValue)) -> (ShortString, FieldValue) {
+    let value = match value {
+        ArgumentValue::Number(number) => FieldValue::I64(*number),
+        ArgumentValue::Boolean(boolean) => FieldValue::Boolean(*boolean),
+        ArgumentValue::Text(text) => FieldValue::LongString(text.as_bytes().into()),
+    };
+    (ShortString::truncated(name.as_bytes()), value)
 }
 
 impl Client {
@@ -112,8 +123,25 @@ impl Client {
 
     /// Declares queues, many before the first is answered.
     pub fn declare_queues(&mut self, names: &[&str], durable: bool) -> io::Result<()> {
+        self.declare_queues_with(names, durable, &[])
+    }
+
+    /// And with arguments.
+    pub fn declare_queues_with(
+        &mut self,
+        names: &[&str],
+        durable: bool,
+        arguments: &[(String, ArgumentValue)],
+    ) -> io::Result<()> {
+        let arguments = FieldTable(arguments.iter().map(argument).collect());
         self.call_all(names, |name| {
-            Method::QueueDeclare(queue::Declare { queue: name.as_bytes(), durable, ..queue::Declare::default() })
+            let arguments = arguments.clone();
+            Method::QueueDeclare(queue::Declare {
+                queue: name.as_bytes(),
+                durable,
+                arguments,
+                ..queue::Declare::default()
+            })
         })
     }
 

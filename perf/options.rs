@@ -182,6 +182,12 @@ pub struct Load {
     /// Publish persistent messages
     #[arg(long)]
     pub persistent: bool,
+    /// Declare queues with an argument, which is a number, true, false or a text; may be said several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = queue_argument)]
+    pub queue_argument: Vec<(String, ArgumentValue)>,
+    /// Give messages so many priorities in turn, from 0 on
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub priorities: u8,
     /// Publish through an exchange of this type
     #[arg(long, value_enum)]
     pub exchange_type: Option<ExchangeType>,
@@ -197,6 +203,23 @@ pub struct Load {
     /// Bytes per write of a producer
     #[arg(long, default_value_t = 128 * 1024, value_name = "BYTES")]
     pub write_bytes: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ArgumentValue {
+    Number(i64),
+    Boolean(bool),
+    Text(String),
+}
+
+fn queue_argument(text: &str) -> Result<(String, ArgumentValue), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected")?;
+    let value = match (value.parse(), value.parse()) {
+        (Ok(number), _) => ArgumentValue::Number(number),
+        (_, Ok(boolean)) => ArgumentValue::Boolean(boolean),
+        _ => ArgumentValue::Text(value.to_owned()),
+    };
+    Ok((name.to_owned(), value))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -19,6 +19,7 @@ pub const BASIC_NACK: u32 = (60 << 16) | 120;
 const BASIC_CLASS: u16 = 60;
 const PROPERTY_HEADERS: u16 = 1 << 13;
 const PROPERTY_DELIVERY_MODE: u16 = 1 << 12;
+const PROPERTY_PRIORITY: u16 = 1 << 11;
 const PROPERTY_CORRELATION_ID: u16 = 1 << 10;
 const PROPERTY_REPLY_TO: u16 = 1 << 9;
 const PROPERTY_EXPIRATION: u16 = 1 << 8;
@@ -35,6 +36,7 @@ pub struct PublishShape {
     pub persistent: bool,
     /// The header `x-delay`, in milliseconds.
     pub delay_ms: Option<u32>,
+    pub priority: Option<u8>,
     pub reply_to: Option<String>,
     pub correlation_id: Option<String>,
     /// Milliseconds, as the property has them.
@@ -96,6 +98,7 @@ fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
         let mut flags = 0;
         flags |= if shape.delay_ms.is_some() { PROPERTY_HEADERS } else { 0 };
         flags |= if shape.persistent { PROPERTY_DELIVERY_MODE } else { 0 };
+        flags |= if shape.priority.is_some() { PROPERTY_PRIORITY } else { 0 };
         flags |= if shape.correlation_id.is_some() { PROPERTY_CORRELATION_ID } else { 0 };
         flags |= if shape.reply_to.is_some() { PROPERTY_REPLY_TO } else { 0 };
         flags |= if shape.expiration.is_some() { PROPERTY_EXPIRATION } else { 0 };
@@ -109,6 +112,7 @@ fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
         if shape.persistent {
             out.push(DELIVERY_MODE_PERSISTENT);
         }
+        out.extend(shape.priority);
         for text in [&shape.correlation_id, &shape.reply_to, &shape.expiration].into_iter().flatten() {
             append_short_string(out, text);
         }

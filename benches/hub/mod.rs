@@ -140,6 +140,16 @@ impl<S: Log> Loop<S> {
 
 /// Publishes of `body_size` bytes without properties, one for each of the routing keys.
 pub fn publishes<'a>(exchange: &[u8], routing_keys: impl IntoIterator<Item = &'a [u8]>, body_size: usize) -> Vec<u8> {
+    publishes_with(exchange, routing_keys, body_size, &[0, 0])
+}
+
+/// And with properties, their flags before them.
+pub fn publishes_with<'a>(
+    exchange: &[u8],
+    routing_keys: impl IntoIterator<Item = &'a [u8]>,
+    body_size: usize,
+    properties: &[u8],
+) -> Vec<u8> {
     /// Largest body frame, in bytes.
     const BODY_FRAME_MAX: usize = 131_072 - 8;
     let mut wire = Vec::new();
@@ -147,8 +157,7 @@ pub fn publishes<'a>(exchange: &[u8], routing_keys: impl IntoIterator<Item = &'a
     for routing_key in routing_keys {
         let publish = basic::Publish { exchange, routing_key, ..basic::Publish::default() };
         Method::BasicPublish(publish).encode_frame(CHANNEL, &mut wire);
-        let header =
-            ContentHeader { class_id: BASIC_CLASS_ID, weight: 0, body_size: body_size as u64, properties: &[0, 0] };
+        let header = ContentHeader { class_id: BASIC_CLASS_ID, weight: 0, body_size: body_size as u64, properties };
         header.encode_frame(CHANNEL, &mut wire);
         body.chunks(BODY_FRAME_MAX).for_each(|part| write_body_frame(&mut wire, CHANNEL, part));
     }

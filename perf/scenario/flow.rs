@@ -106,6 +106,9 @@ impl Flow {
         if (load.check || load.latency) && load.size < 16 {
             return Err(io::Error::other("--check and --latency need bodies of 16 bytes or more"));
         }
+        if load.priorities > 0 && load.check {
+            return Err(io::Error::other("--check asks for messages in order, which --priorities changes"));
+        }
         if load.spread && load.check {
             return Err(io::Error::other("--check follows one queue for each producer, and --spread has many"));
         }
@@ -147,6 +150,8 @@ impl Flow {
             "bindings": self.load.bindings,
             "backlog": self.load.backlog,
             "rate": self.load.rate,
+            "queue_arguments": format!("{:?}", self.load.queue_argument),
+            "priorities": self.load.priorities,
         });
         parameters.as_object().cloned().unwrap_or_default()
     }
@@ -188,6 +193,7 @@ impl Flow {
             queues: (0..self.queues).map(queue).collect(),
             further_bindings: self.load.bindings,
             durable: self.load.durable,
+            arguments: self.load.queue_argument.clone(),
         }
     }
 
@@ -199,10 +205,16 @@ impl Flow {
     /// What a producer publishes, in turn. It begins with a queue of its own, though it may go on to all.
     fn shapes(&self, declared: &Declared, producer: usize, frame_max: usize) -> Vec<PublishShape> {
         let queues = if self.load.spread { self.queues } else { 1 };
-        (0..self.load.keys as usize)
+        let shapes = (0..self.load.keys as usize)
             .flat_map(|key| (0..queues).map(move |offset| ((producer + offset) % self.queues, key)))
-            .map(|(queue, key)| self.shape(declared, queue, key, frame_max))
-            .collect()
+            .map(|(queue, key)| self.shape(declared, queue, key, frame_max));
+        if self.load.priorities == 0 {
+            return shapes.collect();
+        }
+        let with_priorities = |shape: PublishShape| {
+            (0..self.load.priorities).map(move |priority| PublishShape { priority: Some(priority), ..shape.clone() })
+        };
+        shapes.flat_map(with_priorities).collect()
     }
 
     fn shape(&self, declared: &Declared, queue: usize, key: usize, frame_max: usize) -> PublishShape {

@@ -1,6 +1,7 @@
 //! The queues, exchanges and bindings of a scenario: declared at its start, deleted at its end, also after a failure.
 
 use crate::client::{Broker, Client};
+use crate::options::ArgumentValue;
 use std::io;
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Topology {
     /// Further bindings of the first queue to the exchange, by keys that no message of a scenario has.
     pub further_bindings: u32,
     pub durable: bool,
+    /// Of its queues.
+    pub arguments: Vec<(String, ArgumentValue)>,
 }
 
 /// A name that other runs of this program on the machine do not use. Short: it travels with every message.
@@ -40,7 +43,7 @@ impl Topology {
             client.declare_exchange(name, kind, topology.durable)?;
         }
         let names: Vec<&str> = topology.queues.iter().map(|queue| &*queue.name).collect();
-        client.declare_queues(&names, topology.durable)?;
+        client.declare_queues_with(&names, topology.durable, &topology.arguments)?;
         if let Some((exchange, _)) = &topology.exchange {
             let keys: Vec<(&str, &str)> =
                 topology.queues.iter().map(|queue| (&*queue.name, &*queue.binding_key)).collect();

@@ -214,6 +214,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Result<GetOutcome, AmqpError> {
         let queue_id = self.queue_to_read(caller, queue)?;
+        self.assert_gives(queue_id)?;
         self.settle_deliveries(queue_id, effects);
         self.use_queue(queue_id);
         if self.brings_head_back(queue_id) {

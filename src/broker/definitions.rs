@@ -1,7 +1,7 @@
 //! What outlives a restart: definitions on their way to the log, and everything on its way back from it.
 
 use super::exchange::{Declaration, Destination, ExchangeKind, QueueId, alternate_exchange};
-use super::queue::{Body, Queue, QueueProperties, arguments};
+use super::queue::{Body, Levels, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
 use super::{Broker, Done, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
@@ -100,7 +100,8 @@ impl<S: Store> Broker<S> {
         let properties = QueueProperties { vhost, name, durable: true, auto_delete, exclusive_owner: None, arguments };
         let mut queue = Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms);
         // What an earlier version wrote has as many levels as that gave it, whatever its arguments ask for.
-        queue.backlog = Body::with_levels_to(top_level);
+        let levels = queue.backlog.there_are();
+        queue.backlog = Body::with_levels(Levels { top: levels.top.min(top_level), ..levels });
         let id = self.add_queue(queue);
         (id, ignored)
     }

@@ -201,7 +201,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     pub fn open_lane(&mut self, id: QueueId) -> Option<DirectLane> {
         let queue = &self.queues[id.0 as usize];
-        if !queue.backlog.is_empty() || !queue.behaviour.is_plain() {
+        if !queue.backlog.is_empty() || !queue.behaviour.has_lanes() {
             return None;
         }
         let consumer_id = queue.gate.line.sole()?;

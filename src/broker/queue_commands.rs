@@ -194,7 +194,7 @@ impl<S: Store> Broker<S> {
         // An exclusive queue dies with its connection, so nothing of it is worth keeping.
         let durable_id = (durable && !exclusive).then_some(DurableQueueId(serial));
         let queue = Queue::new(serial, properties, settings, durable_id, self.now_ms);
-        let top_level = queue.backlog.top();
+        let top_level = queue.backlog.there_are().top;
         if durable_id.is_some() {
             // Each level has a number of its own.
             self.queue_serial += u64::from(top_level);

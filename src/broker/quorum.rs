@@ -31,6 +31,21 @@ impl<S: Store> Broker<S> {
     }
 
     /// # Errors
+    /// 405 when it is of type quorum and has a single active consumer.
+    pub(super) fn assert_gives(&self, id: QueueId) -> Result<(), AmqpError> {
+        if !self.is_quorum(id) || !self.queue(id).gate.has_single_active() {
+            return Ok(());
+        }
+        let properties = &self.queue(id).properties;
+        let subject = self.subject("queue", properties.vhost, &properties.name);
+        let explanation = format!(
+            "cannot obtain access to locked {subject}. basic.get operations are not supported by quorum queues with single \
+             active consumer"
+        );
+        Err(AmqpError::channel(ReplyCode::ResourceLocked, explanation))
+    }
+
+    /// # Errors
     /// 540 on the connection when it is of type quorum and the channel has a limit for all its consumers.
     pub(super) fn assert_consumes_on(&self, id: QueueId, channel: ChannelId) -> Result<(), AmqpError> {
         if !self.is_quorum(id) || self.channel(channel).channel_prefetch_count == 0 {

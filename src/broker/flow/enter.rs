@@ -72,7 +72,7 @@ impl<S: Store> Broker<S> {
         let Publication { content, attributes, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.behaviour.expires_at_ms(attributes.expiration_ms, self.now_ms);
-        let level = if LEVELS { queue.backlog.level_of(attributes.priority) } else { 0 };
+        let level = if LEVELS { queue.backlog.level_of(attributes.priority, content) } else { 0 };
         if let Some(queue_id) = queue.id_in_log(attributes.persistent) {
             let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
             let sequence =

@@ -40,7 +40,7 @@ impl<S: Store> Broker<S> {
         queue.ledger.counters.published += 1;
         let handed_over = match queue.backlog.is_empty() {
             true => {
-                queue.backlog.lead(queue.backlog.level_of(publication.attributes.priority));
+                queue.backlog.lead(queue.backlog.level_of(publication.attributes.priority, content));
                 self.hand_over(id, content, effects)
             }
             false => HandOver::NobodyReady,
@@ -57,7 +57,8 @@ impl<S: Store> Broker<S> {
         if waits && let Some(limits) = self.queue(id).behaviour.limits {
             if limits.bytes.is_some() {
                 let body = &mut self.queue_mut(id).backlog;
-                body.add_body_bytes(body.level_of(publication.attributes.priority), content.body_size() as u64);
+                let level = body.level_of(publication.attributes.priority, content);
+                body.add_body_bytes(level, content.body_size() as u64);
             }
             self.drop_overflow(id);
         }
@@ -77,7 +78,7 @@ impl<S: Store> Broker<S> {
     fn note_value(&mut self, id: QueueId, value: DeduplicationKey, publication: &Publication<'_>) {
         let queue = &self.queues[id.0 as usize];
         let Attributes { priority, expiration_ms, .. } = publication.attributes;
-        let level = queue.backlog.level_of(priority);
+        let level = queue.backlog.level_of(priority, &publication.content);
         let until_ms = queue.behaviour.expires_at_ms(expiration_ms, self.now_ms);
         if let Some(seen) = &queue.seen {
             seen.insert(value, (level, queue.backlog.next_sequence(level)), until_ms);

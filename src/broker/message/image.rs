@@ -17,6 +17,7 @@ use super::edit::PROPERTIES_OFFSET;
 use super::properties::Attributes;
 use crate::broker::memory::{add_message, remove_message};
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType};
+use crate::protocol::properties::flag;
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
@@ -58,6 +59,13 @@ impl<'a> Content<'a> {
     /// Property flags and property list as the publisher sent them.
     pub fn properties(&self) -> &'a [u8] {
         &self.frames[PROPERTIES_OFFSET..self.header_frame_length - 1]
+    }
+
+    /// Whether there is a priority among its properties.
+    pub fn says_priority(&self) -> bool {
+        /// In the first octet of the flags.
+        const PRIORITY_FLAG: u8 = (flag::PRIORITY >> 8) as u8;
+        self.properties().first().is_some_and(|flags| flags & PRIORITY_FLAG != 0)
     }
 
     pub fn body(&self) -> &'a [u8] {

@@ -11,6 +11,7 @@
 
 mod check;
 
+use super::body::Levels;
 use super::wishes::{QueueKind, Wishes};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode};
 use check::{Check, Rule};
@@ -31,10 +32,14 @@ pub struct QueueArguments {
 }
 
 impl QueueArguments {
-    /// The highest level of priority of a queue's messages: 0 when none goes before another. A highest priority of 0 is
-    /// taken for 1, as RabbitMQ does since 3.11.
-    pub fn top_level(&self) -> u8 {
-        self.max_priority.map_or(0, |priority| priority.max(1))
+    /// The levels of priority of a queue's messages. A highest priority of 0 is taken for 1, as RabbitMQ does since 3.11;
+    /// a queue of type quorum that asks for none has those of RabbitMQ 4.3.
+    pub fn levels(&self) -> Levels {
+        match (self.max_priority, self.kind) {
+            (Some(highest), _) => Levels { top: highest.max(1), unsaid: 0 },
+            (None, QueueKind::Classic) => Levels::default(),
+            (None, QueueKind::Quorum) => Levels { top: 31, unsaid: 4 },
+        }
     }
 }
 

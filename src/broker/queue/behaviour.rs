@@ -57,6 +57,7 @@ impl RetryDelay {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Behaviour {
     is_plain: bool,
+    is_plain_but_for_levels: bool,
     pub kind: QueueKind,
     /// How long a message may wait, in milliseconds.
     message_ttl_ms: Option<u64>,
@@ -105,8 +106,10 @@ impl Behaviour {
         // The plugin asks the policy first, and has it for classic queues alone.
         let deduplicates =
             kind == QueueKind::Classic && policy.deduplicates.or(wishes.deduplicates).unwrap_or_default();
+        let is_plain_but_for_levels = message_ttl_ms.is_none() && limits.is_none() && !deduplicates;
         Self {
-            is_plain: message_ttl_ms.is_none() && limits.is_none() && max_priority.is_none() && !deduplicates,
+            is_plain: is_plain_but_for_levels && arguments.levels().top == 0,
+            is_plain_but_for_levels,
             deduplicates,
             kind,
             message_ttl_ms,
@@ -131,6 +134,12 @@ impl Behaviour {
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.is_plain
+    }
+
+    /// Messages may go by a lane to a consumer that waits: levels of priority are for those that have to wait.
+    #[inline]
+    pub fn has_lanes(&self) -> bool {
+        self.is_plain_but_for_levels
     }
 
     /// When a message that begins to wait now expires: the lower of the queue's and its own time to live.

@@ -13,9 +13,19 @@
 
 use super::backlog::{Backlog, PageOut, Taken};
 use super::paged::AskedFor;
+use crate::broker::message::Content;
 use crate::broker::page::{Entry, Page};
 use crate::broker::store::{PageId, Pages, Returns};
 use std::collections::BTreeMap;
+
+/// Which levels of priority there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Levels {
+    /// The highest: 0 for one level.
+    pub top: u8,
+    /// That of messages without a priority.
+    pub unsaid: u8,
+}
 
 #[derive(Default)]
 pub struct Body {
@@ -23,8 +33,7 @@ pub struct Body {
     front: Backlog,
     /// Messages of all other levels.
     behind: usize,
-    /// The highest level that there is: 0 in a queue with one.
-    top: u8,
+    there_are: Levels,
     /// `None` as long as only the front was used.
     others: Option<Box<Others>>,
 }
@@ -73,27 +82,28 @@ impl Others {
 }
 
 impl Body {
-    /// An empty one with levels from 0 to `top`.
-    pub fn with_levels_to(top: u8) -> Self {
-        Self { top, ..Self::default() }
+    /// An empty one.
+    pub fn with_levels(levels: Levels) -> Self {
+        let Levels { top, unsaid } = levels;
+        let there_are = Levels { top, unsaid: unsaid.min(top) };
+        Self { there_are, front: Backlog::of_level(there_are.unsaid), ..Self::default() }
     }
 
-    /// The highest level that there is.
-    #[inline]
-    pub fn top(&self) -> u8 {
-        self.top
+    pub fn there_are(&self) -> Levels {
+        self.there_are
     }
 
-    /// The level of a message with this priority.
+    /// The level of a message with this priority, which is 0 when its content says none.
     #[inline]
-    pub fn level_of(&self, priority: u8) -> u8 {
-        priority.min(self.top)
+    pub fn level_of(&self, priority: u8, content: &Content<'_>) -> u8 {
+        let Levels { top, unsaid } = self.there_are;
+        if priority == 0 && unsaid != 0 && !content.says_priority() { unsaid } else { priority.min(top) }
     }
 
     /// The only level, of a queue that has but one.
     #[inline]
     pub fn only(&mut self) -> &mut Backlog {
-        debug_assert_eq!(self.top, 0);
+        debug_assert_eq!(self.there_are.top, 0);
         &mut self.front
     }
 
@@ -212,7 +222,7 @@ impl Body {
 
     /// Makes a level the front: one above the front, or any one when all are empty.
     pub fn lead(&mut self, level: u8) {
-        debug_assert!(level <= self.top);
+        debug_assert!(level <= self.there_are.top);
         let before = self.front.level();
         if level == before {
             return;
@@ -392,7 +402,7 @@ impl Body {
 mod tests {
     use super::*;
     use crate::broker::memory::message_memory_bytes;
-    use crate::broker::message::{Attributes, Content, MessageRef, NEVER};
+    use crate::broker::message::{Attributes, MessageRef, NEVER};
     use crate::broker::page::PageBuilder;
     use crate::broker::store::MemoryStore;
     use bytes::Bytes;
@@ -501,7 +511,7 @@ mod tests {
         fn the_first_of_the_highest_level_is_always_the_head(steps in steps()) {
             let large_body = Bytes::from(vec![7; LARGE_BODY_BYTES]);
             let mut store = MemoryStore::default();
-            let mut body = Body::with_levels_to(TOP);
+            let mut body = Body::with_levels(Levels { top: TOP, unsaid: 0 });
             let mut model = Model::default();
             let mut taken: Vec<Taken> = Vec::new();
             for step in steps {
@@ -572,7 +582,7 @@ mod tests {
             published in prop::collection::vec(0..=TOP, 0..10),
         ) {
             let mut store = MemoryStore::default();
-            let mut body = Body::with_levels_to(TOP);
+            let mut body = Body::with_levels(Levels { top: TOP, unsaid: 0 });
             let mut expected = Vec::new();
             for (level, count) in &logged {
                 body.expect(*level, *count as usize, *count, 0);
@@ -608,7 +618,7 @@ mod tests {
 
     #[test]
     fn every_level_of_the_most_there_may_be_has_its_turn() {
-        let mut body = Body::with_levels_to(u8::MAX);
+        let mut body = Body::with_levels(Levels { top: u8::MAX, unsaid: 0 });
         for priority in 0..=u8::MAX {
             push(&mut body, priority.wrapping_mul(7), None);
         }
@@ -620,14 +630,17 @@ mod tests {
 
     #[test]
     fn a_priority_above_the_highest_level_is_the_highest_level() {
-        let body = Body::with_levels_to(5);
-        assert_eq!([0, 5, 6, 255].map(|priority| body.level_of(priority)), [0, 5, 5, 5]);
-        assert_eq!(Body::default().level_of(255), 0);
+        let frames = frames(0, 0);
+        let says_none = content(&frames, None);
+        let levels = |body: &Body| [0, 5, 6, 255].map(|priority| body.level_of(priority, &says_none));
+        assert_eq!(levels(&Body::with_levels(Levels { top: 5, unsaid: 0 })), [0, 5, 5, 5]);
+        assert_eq!(levels(&Body::with_levels(Levels { top: 31, unsaid: 4 })), [4, 5, 6, 31]);
+        assert_eq!(levels(&Body::with_levels(Levels { top: 0, unsaid: 4 })), [0; 4]);
     }
 
     #[test]
     fn an_empty_level_that_was_long_keeps_little_room() {
-        let mut body = Body::with_levels_to(u8::MAX);
+        let mut body = Body::with_levels(Levels { top: u8::MAX, unsaid: 0 });
         let before = message_memory_bytes();
         for level in 0..=u8::MAX {
             (0..3000).for_each(|_| _ = push(&mut body, level, None));

@@ -28,7 +28,7 @@ mod wishes;
 pub use arguments::QueueArguments;
 pub use backlog::{Backlog, PageOut, Taken};
 pub use behaviour::{Behaviour, DeadLettering, Limits, RetryDelay};
-pub use body::Body;
+pub use body::{Body, Levels};
 pub use delivery_limit::DeliveryLimit;
 pub use drain::Drain;
 pub use gate::{Gate, Successor};
@@ -110,7 +110,7 @@ impl Queue {
         durable_id: Option<DurableQueueId>,
         now_ms: u64,
     ) -> Self {
-        let (top_level, single_active) = (arguments.top_level(), arguments.single_active_consumer);
+        let (levels, single_active) = (arguments.levels(), arguments.single_active_consumer);
         Self {
             serial,
             properties,
@@ -120,7 +120,7 @@ impl Queue {
             durable_id,
             seen: None,
             is_followed: durable_id.is_some(),
-            backlog: Body::with_levels_to(top_level),
+            backlog: Body::with_levels(levels),
             ledger: Ledger::default(),
             gate: Gate::new(single_active),
             touched: false,

@@ -286,7 +286,9 @@ impl Shadow {
         let spec = &self.specs[index];
         let times = [queue.limits.ttl_ms, entry.expiration_ms];
         entry.expires_at_ms = times.into_iter().flatten().min().map(|ttl_ms| self.now_ms + ttl_ms);
-        let priority = spec.max_priority.map_or(0, |most| entry.priority.min(most));
+        // A quorum queue has levels without being asked.
+        let top_level = spec.max_priority.or(spec.is_quorum.then_some(31));
+        let priority = top_level.map_or(0, |most| entry.priority.min(most));
         let queue = &mut self.queues[index];
         let place = Place { below_highest: u8::MAX - priority, sequence: queue.next_sequence };
         queue.next_sequence += 1;
