@@ -123,7 +123,7 @@ fn headers_hostile(c: &mut Criterion) {
     let mut router = Router::default();
     let id = router.exchange_named(b"amq.headers").expect("a predeclared exchange");
     router.queue_added(&ShortString::from("q"), QueueId(0), false);
-    let mut bind = |router: &mut Router, number: u32, arguments: &FieldTable| {
+    let bind = |router: &mut Router, number: u32, arguments: &FieldTable| {
         let bound = router.bind(id, Destination::Queue(QueueId(0)), number.to_string().as_bytes(), arguments);
         bound.expect("the bench binds what can be bound");
     };
