@@ -76,6 +76,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Descriptors that the process may open.
     pub descriptors: u64,
+    /// Of which type a queue is where neither it nor its virtual host says.
+    pub default_queue_type: &'static str,
     pub limits: Limits,
 }
 

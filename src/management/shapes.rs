@@ -301,7 +301,7 @@ fn of_everybody(app: &App) -> Value {
         "rates_mode": "basic",
         "disable_stats": false,
         "enable_queue_totals": true,
-        "default_queue_type": "classic",
+        "default_queue_type": app.settings.default_queue_type,
         "exchange_types": exchange_types(),
         "statistics_db_event_queue": 0,
     })

@@ -109,6 +109,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
             amqp_addresses: addresses,
             clock,
             descriptors,
+            default_queue_type: default_queue_type(config).unwrap_or(QueueKind::Classic).name(),
             limits: management::Limits {
                 connections_max: config.limits.management_connections_max,
                 body_max_bytes: config.limits.management_body_max_bytes,
@@ -257,10 +258,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 bindings_max: limits.bindings_max,
                 consumers_max: limits.consumers_max,
             },
-            default_queue_type: match config.default_queue_type {
-                DefaultQueueType::Classic => None,
-                DefaultQueueType::Quorum => Some(QueueKind::Quorum),
-            },
+            default_queue_type: default_queue_type(config),
             transaction_max_bytes: limits.transaction_max_bytes,
             consumer_timeout_ms: Some(config.consumer_timeout_ms).filter(|timeout_ms| *timeout_ms > 0),
             message_memory: message_memory(config),
@@ -270,5 +268,13 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             backlog_messages: limits.queue_backlog_soft_limit_messages,
             floor_messages_per_s: limits.publisher_floor_messages_per_s,
         },
+    }
+}
+
+/// `None`: as AMQP has it.
+fn default_queue_type(config: &Config) -> Option<QueueKind> {
+    match config.default_queue_type {
+        DefaultQueueType::Classic => None,
+        DefaultQueueType::Quorum => Some(QueueKind::Quorum),
     }
 }

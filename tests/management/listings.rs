@@ -32,6 +32,13 @@ fn the_overview_counts_everything() {
 }
 
 #[test]
+fn the_overview_says_of_which_type_queues_are_that_do_not_say() {
+    let of = |server: Server| server.get("/api/overview").json()["default_queue_type"].clone();
+    assert_eq!(of(Server::start()), "classic");
+    assert_eq!(of(Server::start_with("default_queue_type = \"quorum\"")), "quorum");
+}
+
+#[test]
 fn a_queue_of_type_quorum_shows_that_it_is_and_where() {
     let server = Server::start();
     let mut client = Client::connect(server.amqp, "");
