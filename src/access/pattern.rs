@@ -18,6 +18,9 @@ pub const PATTERN_BYTES_MAX: usize = 1024;
 /// [`PATTERN_BYTES_MAX`] fit. It bounds what one question costs, too: the worst found took 3 ms for 255 bytes.
 const COMPILED_BYTES_MAX: usize = 64 * 1024;
 
+/// The least that [`Pattern::compiled_bytes`] tells of one that is compiled; it tells a power of two times this.
+const COMPILED_BYTES_MIN: usize = 256;
+
 /// How deep groups may be nested.
 const NESTING_MAX: u32 = 50;
 
@@ -43,6 +46,7 @@ enum Meaning {
         is_ascii_only: bool,
         /// Only if it has no newline.
         is_one_line: bool,
+        compiled_bytes: usize,
     },
 }
 
@@ -121,6 +125,14 @@ impl Pattern {
         &self.text
     }
 
+    /// How much it takes, at most; the time that a question takes grows with it.
+    pub fn compiled_bytes(&self) -> usize {
+        match &self.meaning {
+            Meaning::Everything | Meaning::OneLine | Meaning::Empty => 0,
+            Meaning::Matching { compiled_bytes, .. } => *compiled_bytes,
+        }
+    }
+
     /// Whether every name is meant, so that it need not be asked.
     #[inline]
     pub fn is_everything(&self) -> bool {
@@ -134,7 +146,7 @@ impl Pattern {
             Meaning::Everything => true,
             Meaning::OneLine => !name.contains(&b'\n'),
             Meaning::Empty => name.is_empty(),
-            Meaning::Matching { regex, excepted, is_ascii_only, is_one_line } => {
+            Meaning::Matching { regex, excepted, is_ascii_only, is_one_line, compiled_bytes: _ } => {
                 regex.is_match(name)
                     && excepted.as_ref().is_none_or(|excepted| !excepted.is_match(name))
                     && (!is_ascii_only || name.is_ascii())
@@ -152,9 +164,12 @@ impl Meaning {
             "^.*$" => Self::OneLine,
             _ => {
                 let rewritten = syntax::rewritten(text.as_bytes())?;
+                let (regex, bytes) = compiled(&rewritten.text)?;
+                let excepted = rewritten.excepted.as_deref().map(compiled).transpose()?;
                 Self::Matching {
-                    regex: compiled(&rewritten.text)?,
-                    excepted: rewritten.excepted.as_deref().map(compiled).transpose()?,
+                    regex,
+                    compiled_bytes: bytes + excepted.as_ref().map_or(0, |(_, bytes)| *bytes),
+                    excepted: excepted.map(|(regex, _)| regex),
                     is_ascii_only: rewritten.is_ascii_only,
                     is_one_line: rewritten.is_one_line,
                 }
@@ -163,10 +178,17 @@ impl Meaning {
     }
 }
 
-fn compiled(text: &str) -> Result<Regex, regex::Error> {
-    let mut builder = RegexBuilder::new(text);
-    builder.unicode(false).nest_limit(NESTING_MAX);
-    builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build()
+/// And the limit within which it is. The crate does not tell what it took.
+fn compiled(text: &str) -> Result<(Regex, usize), regex::Error> {
+    let mut limit = COMPILED_BYTES_MIN;
+    loop {
+        let mut builder = RegexBuilder::new(text);
+        builder.unicode(false).nest_limit(NESTING_MAX).size_limit(limit).dfa_size_limit(COMPILED_BYTES_MAX);
+        match builder.build() {
+            Err(regex::Error::CompiledTooBig(_)) if limit < COMPILED_BYTES_MAX => limit *= 2,
+            built => return built.map(|regex| (regex, limit)),
+        }
+    }
 }
 
 /// The same text; where it comes from topic permissions, of the same user and virtual host.

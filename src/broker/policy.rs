@@ -28,6 +28,10 @@ use std::sync::Arc;
 /// Policies, and operator policies, that a vhost may have of each kind: to declare a queue is to look at all of them.
 pub const POLICIES_MAX: usize = 1000;
 
+/// What the patterns of all policies of a vhost may take together, compiled: it bounds the time in which all are asked.
+/// A thousand ordinary ones fit, of 512 bytes each, and eight of the costliest.
+pub const PATTERNS_BYTES_MAX: usize = 512 * 1024;
+
 /// The largest definition, in bytes of its log record.
 pub const DEFINITION_BYTES_MAX: usize = 16 * 1024;
 
@@ -173,11 +177,22 @@ pub(super) struct Policies {
 
 /// A vhost already has as many policies as it may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooManyPolicies;
+pub enum TooManyPolicies {
+    /// By number.
+    OfKind,
+    /// By what their patterns take.
+    Patterns,
+}
 
 impl fmt::Display for TooManyPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a virtual host has at most {POLICIES_MAX} policies of a kind")
+        match self {
+            Self::OfKind => write!(f, "a virtual host has at most {POLICIES_MAX} policies of a kind"),
+            Self::Patterns => write!(
+                f,
+                "the patterns of a virtual host's policies may take at most {PATTERNS_BYTES_MAX} bytes together, compiled"
+            ),
+        }
     }
 }
 
@@ -205,21 +220,37 @@ impl Policies {
         self.of(kind).iter().find(|policy| *policy.name == *name)
     }
 
+    /// What the patterns of all take, compiled.
+    pub fn patterns_bytes(&self) -> usize {
+        self.of_users.iter().chain(&self.of_operators).map(|policy| policy.pattern.compiled_bytes()).sum()
+    }
+
     /// Puts one in, in place of the one of its name.
     ///
     /// # Errors
-    /// There is no room for one more.
+    /// There is no room for it.
     pub fn put(&mut self, kind: PolicyKind, policy: Arc<Policy>) -> Result<(), TooManyPolicies> {
-        let policies = self.of_mut(kind);
-        match policies.iter().position(|known| known.name == policy.name) {
-            Some(place) => drop(policies.remove(place)),
-            None if policies.len() >= POLICIES_MAX => return Err(TooManyPolicies),
-            None => {}
+        let known = self.named(kind, &policy.name);
+        if known.is_none() && self.of(kind).len() >= POLICIES_MAX {
+            return Err(TooManyPolicies::OfKind);
         }
+        let bytes = policy.pattern.compiled_bytes();
+        let known_bytes = known.map_or(0, |known| known.pattern.compiled_bytes());
+        // One that takes no more than the one before it is no worse.
+        if bytes > known_bytes && self.patterns_bytes() - known_bytes + bytes > PATTERNS_BYTES_MAX {
+            return Err(TooManyPolicies::Patterns);
+        }
+        self.restore(kind, policy);
+        Ok(())
+    }
+
+    /// The same, of one for which there was room once.
+    pub fn restore(&mut self, kind: PolicyKind, policy: Arc<Policy>) {
+        let policies = self.of_mut(kind);
+        policies.retain(|known| known.name != policy.name);
         let key = |policy: &Policy| (std::cmp::Reverse(policy.priority), policy.name.clone());
         let place = policies.partition_point(|known| key(known) < key(&policy));
         policies.insert(place, policy);
-        Ok(())
     }
 
     /// Takes one out; false when there is none of that name.

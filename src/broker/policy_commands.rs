@@ -4,7 +4,7 @@
 //! a slice at a time and the first one within the command: nobody waits for a hundred thousand queues.
 
 use super::exchange::{ExchangeId, QueueId};
-use super::policy::{Applied, Policy, PolicyKind, Round, Thing, TooManyPolicies};
+use super::policy::{Applied, PATTERNS_BYTES_MAX, Policy, PolicyKind, Round, Thing, TooManyPolicies};
 use super::store::{Definition, PolicyDefinition, Store};
 use super::vhost::VhostKey;
 use super::{Broker, Done, VhostId};
@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Patterns that one slice may ask; and at least one thing is looked at.
 const SLICE_PATTERNS: usize = 4096;
+/// What those that one slice asks take together, compiled; and at least one thing is looked at.
+const SLICE_PATTERNS_BYTES: usize = PATTERNS_BYTES_MAX;
 /// Slots that one slice looks at.
 const SLICE_SLOTS: usize = 256;
 
@@ -72,7 +74,7 @@ impl<S: Store> Broker<S> {
     pub fn restore_policy(&mut self, restored: PolicyDefinition) -> Result<(), String> {
         let PolicyDefinition { vhost, kind, name, pattern, apply_to, priority, settings } = restored;
         let policy = Policy::restored(name, &pattern, apply_to, priority, settings)?;
-        self.vhosts[vhost].policies.put(kind, Arc::new(policy)).map_err(|error| error.to_string())?;
+        self.vhosts[vhost].policies.restore(kind, Arc::new(policy));
         // The exchanges that every vhost is born with are there already.
         self.begin_policy_round(vhost);
         Ok(())
@@ -105,7 +107,9 @@ impl<S: Store> Broker<S> {
         let vhost = &self.vhosts[id];
         let Some([mut exchanges, mut queues]) = vhost.policies.round else { return false };
         let (exchange_slots, queue_slots) = (vhost.router().exchange_slots(), vhost.router().queue_slots());
-        let most = (SLICE_PATTERNS / vhost.policies.len().max(1)).clamp(1, SLICE_SLOTS);
+        let by_number = SLICE_PATTERNS / vhost.policies.len().max(1);
+        let by_bytes = SLICE_PATTERNS_BYTES / vhost.policies.patterns_bytes().max(1);
+        let most = by_number.min(by_bytes).clamp(1, SLICE_SLOTS);
         let mut has_more = true;
         for _ in 0..most {
             if let Some(slot) = exchanges.step(exchange_slots) {
@@ -257,6 +261,22 @@ mod tests {
             before = now;
         }
         assert_eq!(limited(&broker, 6), QUEUES);
+    }
+
+    #[test]
+    fn a_slice_of_costly_patterns_is_a_short_one() {
+        let mut broker = broker();
+        let names: Vec<_> = (0..SLICE_SLOTS).map(|number| format!("q{number}")).collect();
+        names.iter().for_each(|name| declare(&mut broker, name));
+        for name in ["a", "b", "c", "d"] {
+            put(&mut broker, policy(name, "^(?:a?b?){300}$", max_length(5)));
+        }
+        while broker.has_touched() {
+            broker.pump(&mut Nobody);
+        }
+        put(&mut broker, policy("p", "^q", max_length(6)));
+        let limited = names.iter().filter(|name| limit(&broker, name) == Some(6)).count();
+        assert!(limited <= SLICE_PATTERNS_BYTES / broker.vhosts[VHOST].policies.patterns_bytes(), "{limited}");
     }
 
     #[test]

@@ -226,6 +226,17 @@ fn what_explodes_is_refused_and_what_backtracks_does_not() {
 }
 
 #[test]
+fn what_takes_more_says_so() {
+    let sizes = |texts: &[&str]| texts.iter().map(|text| pattern(text).compiled_bytes()).collect::<Vec<_>>();
+    assert_eq!(sizes(&["", ".*", "^.*$"]), [0; 3]);
+    let ordinary = sizes(&["^amq\\.", "^orders\\.", "\\.dlq$", "^(a|b)-[0-9]+$"]);
+    assert!(ordinary.iter().all(|&bytes| bytes <= 2 * COMPILED_BYTES_MIN), "{ordinary:?}");
+    let excepting = sizes(&["^(?!amq\\.)orders"])[0];
+    assert!(excepting > COMPILED_BYTES_MIN, "{excepting}");
+    assert_eq!(sizes(&["^(?:a?b?){300}$"]), [COMPILED_BYTES_MAX]);
+}
+
+#[test]
 fn topics_know_the_name_of_the_user_and_of_the_vhost() {
     let topics = |text, username, vhost| Pattern::for_topics(text, username, vhost).unwrap();
     let of = topics("^{username}\\.{vhost}\\.{username}$", "ann", "shop");

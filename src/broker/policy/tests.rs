@@ -105,10 +105,40 @@ fn there_are_so_many_policies_of_a_kind_and_no_more() {
     for number in 0..POLICIES_MAX {
         policies.put(PolicyKind::User, named(number)).unwrap();
     }
-    assert_eq!(policies.put(PolicyKind::User, named(POLICIES_MAX)), Err(TooManyPolicies));
+    assert_eq!(policies.put(PolicyKind::User, named(POLICIES_MAX)), Err(TooManyPolicies::OfKind));
     policies.put(PolicyKind::User, named(7)).unwrap();
     policies.put(PolicyKind::Operator, named(POLICIES_MAX)).unwrap();
     assert_eq!((policies.of(PolicyKind::User).len(), policies.len()), (POLICIES_MAX, POLICIES_MAX + 1));
+}
+
+/// Whoever may set policies can't make every declaration slow.
+#[test]
+fn patterns_may_take_so_much_together_and_no_more() {
+    let mut policies = Policies::default();
+    let costly = |name: &'static str| policy(name, "^(?:a?b?){300}$", ApplyTo::All, 0, "max-length=1");
+    let cheap = |name: &'static str| policy(name, "^a", ApplyTo::All, 0, "max-length=1");
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let each = costly("a").pattern.compiled_bytes();
+    assert_eq!(each * names.len(), PATTERNS_BYTES_MAX);
+    for (number, name) in names.into_iter().enumerate() {
+        let kind = if number % 2 == 0 { PolicyKind::User } else { PolicyKind::Operator };
+        policies.put(kind, costly(name)).unwrap();
+    }
+    assert_eq!(policies.patterns_bytes(), PATTERNS_BYTES_MAX);
+    for kind in [PolicyKind::User, PolicyKind::Operator] {
+        assert_eq!(policies.put(kind, cheap("more")), Err(TooManyPolicies::Patterns));
+    }
+    assert_eq!(policies.len(), names.len());
+    // In place of its own, or one that takes nothing.
+    policies.put(PolicyKind::User, costly("a")).unwrap();
+    policies.put(PolicyKind::User, policy("all", "", ApplyTo::All, 0, "max-length=1")).unwrap();
+    policies.put(PolicyKind::User, cheap("a")).unwrap();
+    policies.put(PolicyKind::User, cheap("more")).unwrap();
+    assert_eq!(policies.put(PolicyKind::User, costly("a")), Err(TooManyPolicies::Patterns));
+    // What is in the log stays.
+    policies.restore(PolicyKind::User, costly("a"));
+    assert!(policies.patterns_bytes() > PATTERNS_BYTES_MAX);
+    assert!(TooManyPolicies::Patterns.to_string().ends_with("may take at most 524288 bytes together, compiled"));
 }
 
 #[test]
