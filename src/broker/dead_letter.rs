@@ -187,21 +187,24 @@ impl<S: Store> Broker<S> {
     fn publish_letter(
         &mut self,
         letter: DeadLetter,
-        taken_by: Vec<QueueKey>,
+        mut taken_by: Vec<QueueKey>,
         desk: &mut Desk,
         most: usize,
         effects: &mut impl Effects,
     ) -> usize {
         desk.queues.clear();
         let header_frame_length = self.address_letter(&letter, desk, effects);
-        if letter.is_sure() {
-            desk.queues.retain(|id| !taken_by.contains(&self.queue_key(*id)));
+        let found = desk.queues.len();
+        if !taken_by.is_empty() {
+            taken_by.sort_unstable();
+            desk.queues.retain(|id| taken_by.binary_search(&self.queue_key(*id)).is_err());
         }
         let old = letter.taken.message.content();
         let content =
             Content { address: &desk.address, frames: &desk.frames, header_frame_length, shared_body: old.shared_body };
         let attributes = letter.taken.message.attributes();
-        let cost = header_frame_length / ENTRY_PROPERTIES_BYTES;
+        // To find that a queue has it counts as much as to enter it.
+        let cost = header_frame_length / ENTRY_PROPERTIES_BYTES + found - desk.queues.len();
         if desk.queues.len() > most || letter.is_sure() {
             if desk.queues.is_empty() {
                 self.letter_has_gone(letter, taken_by.is_empty() && !desk.is_reply, taken_by);

@@ -19,7 +19,7 @@ pub struct ConsumerId(pub u32);
 pub struct QueueId(pub u32);
 
 /// A queue that may be gone when it is asked for again, and its slot another one's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct QueueKey {
     pub(super) id: QueueId,
     /// [`Queue::serial`](super::queue::Queue::serial).

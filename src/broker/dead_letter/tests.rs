@@ -387,6 +387,32 @@ fn a_sure_letter_goes_again_only_to_those_who_refused_it() {
 }
 
 #[test]
+fn to_find_who_has_a_sure_letter_takes_turns_too() {
+    const TARGETS: usize = 100;
+    const LETTERS: usize = 200;
+    let mut stage = Stage::new();
+    stage.declare_fanout(b"x");
+    let source = stage.declare("q", &sure("x"));
+    stage.declare("full", &[("x-max-length", FieldValue::I32(0)), ("x-overflow", string("reject-publish"))]);
+    stage.bind("full", b"x");
+    for target in 0..TARGETS {
+        let name = format!("d{target}");
+        stage.declare(&name, &[]);
+        stage.bind(&name, b"x");
+    }
+    (0..LETTERS as u32).for_each(|number| stage.publish(source, number));
+    (0..LETTERS).for_each(|_| _ = stage.get("q", false).unwrap());
+    stage.broker.settle(stage.channel, 0, true, Settlement::Discarded).unwrap();
+    stage.finish();
+    assert_eq!(stage.broker.queue(source).dead_letters, LETTERS, "one refuses them");
+    stage.turn(RETRY_MS);
+    let tried = LETTERS - stage.broker.dead_letters.retries_left;
+    assert!(tried <= ENTRIES_PER_TURN / TARGETS + 1, "{tried} letters for {TARGETS} queues");
+    stage.finish();
+    assert_eq!(stage.broker.dead_letters.retries_left, 0);
+}
+
+#[test]
 fn sure_letters_that_nobody_takes_hold_up_their_queue_and_go_with_it() {
     let mut stage = Stage::new();
     let source = stage.declare("q", &sure("missing"));
