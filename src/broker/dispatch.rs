@@ -297,6 +297,9 @@ impl<S: Store> Broker<S> {
         if self.is_applying_policies() {
             self.apply_policies();
         }
+        if self.histories.go_on() {
+            self.tell_history(effects);
+        }
         self.rejoin_drained();
         while self.moves_left > 0 {
             if let Some(key) = self.touched_queues.pop_front() {
@@ -325,6 +328,7 @@ impl<S: Store> Broker<S> {
             || !self.overflowing.is_empty()
             || self.dead_letters.go_on()
             || self.is_applying_policies()
+            || self.histories.go_on()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.

@@ -121,7 +121,7 @@ pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
 pub use flow::QueueCounters;
 pub use founding::Founding;
-pub use keys::{ChannelId, ConnectionId, ConsumerId, QueueKey, UserId, VhostId};
+pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
@@ -312,6 +312,7 @@ impl<S: Store> Broker<S> {
         self.now_ms = now_ms;
         self.vhosts.set_now(now_ms);
         self.dead_letters.start_turn();
+        self.histories.start_turn();
     }
 
     /// When [`come_due`](Self::come_due) has something to do next; `None` while nothing waits for its time.

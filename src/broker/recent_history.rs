@@ -2,16 +2,20 @@
 //!
 //! It is kept in memory, as RabbitMQ's plugin keeps it, and gone with the exchange or with the process. A message is kept
 //! when it is routed, which in a transaction is before the commit.
+//!
+//! Who is bound is told of it before anything else happens, as far as a turn may tell. The rest of a long history, or of one
+//! that many queues hear, follows in the next turns, and may come behind what is published meanwhile.
 
 use super::exchange::{Destination, ExchangeId};
 use super::flow::Kept;
 use super::message::{Attributes, MessageRef};
 use super::publish::{Publication, Target};
 use super::store::Store;
-use super::{Broker, Effects, VhostId};
-use crate::protocol::{FieldValueRef, PropertiesRef};
+use super::{Broker, Effects, QueueKey, VhostId};
+use crate::protocol::{FieldValueRef, PropertiesRef, ShortString};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Most bytes of messages that an exchange keeps, unless the last one alone has more: all of them go to a queue at once
 /// when that is bound.
@@ -20,12 +24,19 @@ const HISTORY_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// A header that is `true` keeps a message from being kept.
 const NO_STORE: &[u8] = b"x-recent-history-no-store";
 
+/// What is told in one turn: each message counts as one, and each queue that it enters as one more.
+const TOLD_PER_TURN: usize = 4096;
+
 #[derive(Default)]
 pub(super) struct Histories {
     /// Only exchanges that are there are in it.
     kept: HashMap<(VhostId, ExchangeId), History>,
-    /// Bound a moment ago, and not yet told.
-    due: Vec<(VhostId, ExchangeId, Destination)>,
+    /// Those who have to tell somebody. Some of them may be gone, and some have told it.
+    due: VecDeque<(VhostId, ExchangeId)>,
+    /// What may still be told in this turn.
+    told_left: usize,
+    /// There was something to tell when this turn began: somebody may wait for the end of it, and is looked for in the next.
+    had_due: bool,
 }
 
 #[derive(Default)]
@@ -34,6 +45,23 @@ struct History {
     messages: VecDeque<(MessageRef, Attributes)>,
     /// What they hold.
     bytes: usize,
+    /// How many were kept before the first of them.
+    forgotten: u64,
+    /// Who was bound and is still to be told.
+    listeners: VecDeque<Listener>,
+}
+
+/// Somebody who was bound, and the messages that he has yet to get.
+struct Listener {
+    to: To,
+    /// Numbers of messages, counted from the first that was ever kept.
+    numbers: Range<u64>,
+}
+
+enum To {
+    Queue(QueueKey),
+    /// By its name: it may go, and another one get its place. As the plugin does it, the newest message goes first there.
+    Exchange(ShortString),
 }
 
 impl History {
@@ -43,6 +71,26 @@ impl History {
         while self.messages.len() > most || self.messages.len() > 1 && self.bytes > HISTORY_MAX_BYTES {
             let (oldest, _) = self.messages.pop_front().expect("there is more than one");
             self.bytes -= oldest.memory_bytes();
+            self.forgotten += 1;
+        }
+    }
+
+    /// The next message to tell the first listener. One who has them all is no listener any more.
+    fn next_to_tell(&mut self) -> Option<(&To, MessageRef, Attributes)> {
+        loop {
+            let Listener { to, numbers } = self.listeners.front_mut()?;
+            numbers.start = numbers.start.max(self.forgotten);
+            let number = match to {
+                To::Queue(_) => numbers.next(),
+                To::Exchange(_) => numbers.next_back(),
+            };
+            let Some(number) = number else {
+                self.listeners.pop_front();
+                continue;
+            };
+            let (message, attributes) = &self.messages[(number - self.forgotten) as usize];
+            let (message, attributes) = (message.clone(), *attributes);
+            return self.listeners.front().map(|listener| (&listener.to, message, attributes));
         }
     }
 }
@@ -51,6 +99,17 @@ impl Histories {
     /// Of an exchange that is gone.
     pub fn forget(&mut self, vhost: VhostId, exchange: ExchangeId) {
         self.kept.remove(&(vhost, exchange));
+    }
+
+    /// A turn begins.
+    pub fn start_turn(&mut self) {
+        self.told_left = TOLD_PER_TURN;
+        self.had_due = !self.due.is_empty();
+    }
+
+    /// Whether something can still be told in this turn.
+    pub fn go_on(&self) -> bool {
+        self.told_left > 0 && !self.due.is_empty()
     }
 }
 
@@ -73,37 +132,73 @@ impl<S: Store> Broker<S> {
 
     /// Notes that something was bound to an exchange. [`tell_history`](Self::tell_history) follows.
     pub(super) fn note_bound(&mut self, vhost: VhostId, source: ExchangeId, destination: Destination) {
-        if self.histories.kept.contains_key(&(vhost, source)) {
-            self.histories.due.push((vhost, source, destination));
+        if !self.histories.kept.contains_key(&(vhost, source)) {
+            return;
         }
+        let to = match destination {
+            Destination::Queue(queue) => To::Queue(self.queue_key(queue)),
+            Destination::Exchange(exchange) => To::Exchange(self.router(vhost).exchange(exchange).name.clone()),
+        };
+        let Some(history) = self.histories.kept.get_mut(&(vhost, source)) else { return };
+        let numbers = history.forgotten..history.forgotten + history.messages.len() as u64;
+        history.listeners.push_back(Listener { to, numbers });
+        self.histories.due.push_back((vhost, source));
     }
 
-    /// Gives what was just bound to an exchange with a history what that has kept, before anything else comes there.
+    /// The exchange of that name, if it is still telling somebody what it has kept. Who binds something else to it waits, so
+    /// that there are never more listeners than clients.
+    pub fn teller(&self, vhost: VhostId, name: &[u8]) -> Option<(VhostId, ExchangeId)> {
+        if !self.has_history_to_tell() {
+            return None;
+        }
+        let teller = (vhost, self.exchange_in(vhost, name)?);
+        self.is_telling(teller).then_some(teller)
+    }
+
+    /// Whether somebody who was bound is still to be told what was before, or may wait for others who were.
+    pub fn has_history_to_tell(&self) -> bool {
+        !self.histories.due.is_empty() || self.histories.had_due
+    }
+
+    /// Whether an exchange is telling somebody what it has kept.
+    pub fn is_telling(&self, exchange: (VhostId, ExchangeId)) -> bool {
+        self.histories.kept.get(&exchange).is_some_and(|history| !history.listeners.is_empty())
+    }
+
+    /// Gives what was just bound to an exchange with a history what that has kept: before anything else comes there, if it is
+    /// not more than a turn may tell. The rest follows in the next ones.
     pub fn tell_history(&mut self, effects: &mut impl Effects) {
-        while let Some((vhost, source, destination)) = self.histories.due.pop() {
-            let Some(history) = self.histories.kept.get(&(vhost, source)) else { continue };
-            let mut messages = history.messages.clone();
-            if matches!(destination, Destination::Exchange(_)) {
-                // As the plugin does it: to an exchange the newest goes first.
-                messages.make_contiguous().reverse();
-            }
-            let mut queues = Vec::new();
-            for (message, attributes) in messages {
-                queues.clear();
-                let publication = Publication { content: message.content(), attributes, mandatory: false };
-                match destination {
-                    Destination::Queue(queue) => queues.extend([queue]),
-                    Destination::Exchange(exchange) => {
+        let mut queues = Vec::new();
+        while self.histories.told_left > 0
+            && let Some(&teller) = self.histories.due.front()
+        {
+            let next = self.histories.kept.get_mut(&teller).and_then(History::next_to_tell);
+            let Some((to, message, attributes)) = next else {
+                self.histories.due.pop_front();
+                continue;
+            };
+            let (vhost, publication) =
+                (teller.0, Publication { content: message.content(), attributes, mandatory: false });
+            queues.clear();
+            match to {
+                To::Queue(key) => {
+                    let key = *key;
+                    queues.extend(self.queue_of(key));
+                }
+                To::Exchange(name) => {
+                    let name = name.clone();
+                    if let Some(exchange) = self.exchange_in(vhost, &name) {
                         let target = Target { exchange, extra_keys: &[] };
                         // Replies are sent by the default exchange alone, to which nothing is bound.
                         let _ = self.route_internally(vhost, target, &publication, &mut queues);
                     }
                 }
-                let mut kept = Kept { message: Some(message.clone()), ..Kept::default() };
-                for &queue in &queues {
-                    self.enter(queue, &publication, false, &mut kept, effects);
-                }
             }
+            let mut kept = Kept { message: Some(message.clone()), ..Kept::default() };
+            for &queue in &queues {
+                self.enter(queue, &publication, false, &mut kept, effects);
+            }
+            self.histories.told_left = self.histories.told_left.saturating_sub(1 + queues.len());
         }
     }
 }
@@ -137,6 +232,17 @@ mod tests {
         message.publish(caller, usize::MAX, broker, &mut Nobody).unwrap();
     }
 
+    /// Turns until all is told.
+    fn finish(broker: &mut Broker<MemoryStore>) {
+        loop {
+            broker.set_now(0);
+            broker.pump(&mut Nobody);
+            if !broker.has_history_to_tell() {
+                return;
+            }
+        }
+    }
+
     /// Declares a queue of that name, binds it, and says how many messages it has then.
     fn bound(broker: &mut Broker<MemoryStore>, caller: Caller, name: &'static str) -> usize {
         let arguments = FieldTable::default();
@@ -144,7 +250,7 @@ mod tests {
             DeclareRequest { name: name.as_bytes(), durable: false, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(caller, request, &mut Nobody).unwrap();
         broker.bind_queue(caller, name.as_bytes(), b"x", b"", FieldTable::default()).unwrap();
-        broker.tell_history(&mut Nobody);
+        finish(broker);
         broker.snapshot_queue(VHOST, name.as_bytes()).unwrap().figures.messages_ready
     }
 
@@ -165,6 +271,34 @@ mod tests {
         assert_eq!(bound(&mut broker, caller, "q"), 2);
         publish(&mut broker, caller, Bytes::from(vec![0; HISTORY_MAX_BYTES]));
         assert_eq!(bound(&mut broker, caller, "q2"), 1);
+    }
+
+    #[test]
+    fn a_long_history_is_told_over_many_turns_however_many_hear_it() {
+        const QUEUES: usize = 50;
+        let (mut broker, caller) = with_history(i32::MAX);
+        (0..10_000).for_each(|_| publish(&mut broker, caller, Bytes::new()));
+        let (durable, auto_delete, internal, arguments) = (false, false, false, FieldTable::default());
+        let request = ExchangeRequest { name: b"f", kind: b"fanout", durable, auto_delete, internal, arguments };
+        broker.declare_exchange(caller, request).unwrap();
+        for queue in 0..QUEUES {
+            let (name, arguments) = (format!("q{queue}"), FieldTable::default());
+            let name = name.as_bytes();
+            let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+            broker.declare_queue(caller, request, &mut Nobody).unwrap();
+            broker.bind_queue(caller, name, b"f", b"", FieldTable::default()).unwrap();
+        }
+        broker.set_now(0);
+        broker.bind_exchange(caller, b"x", b"f", b"", FieldTable::default()).unwrap();
+        broker.tell_history(&mut Nobody);
+        let told = broker.census().ready;
+        assert!(told <= TOLD_PER_TURN + QUEUES, "{told} in one turn");
+        assert!(broker.teller(VHOST, b"x").is_some() && broker.teller(VHOST, b"f").is_none());
+        // What is published meanwhile comes there by the binding, and what is forgotten for it is not told.
+        (0..1000).for_each(|_| publish(&mut broker, caller, Bytes::new()));
+        finish(&mut broker);
+        assert!(broker.teller(VHOST, b"x").is_none());
+        assert_eq!(broker.census().ready, QUEUES * 10_000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Methods to the broker's commands: connection, channel, access, exchange, queue, confirm, tx.
 
 use super::channel::Channel;
-use super::{Alarm, Connection, Context, Phase};
+use super::{Alarm, Awaited, Connection, Context, Phase};
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Caller, DeclareRequest, Done, ExchangeRequest, PressureLimits, QueuePressure, ShortQueue};
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
@@ -155,11 +155,21 @@ impl Connection {
         self.answer(channel_number, nowait, &answer.value, context);
     }
 
+    /// Whether to bind something to an exchange has to wait until that has told others what it keeps.
+    fn waits_for_teller<S: Store>(&mut self, index: usize, exchange: &[u8], context: &Context<'_, S>) -> bool {
+        let teller = context.broker.teller(self.channels[index].caller.vhost, exchange);
+        self.awaits = teller.map(|(vhost, exchange)| Awaited::Teller(vhost, exchange));
+        self.awaits.is_some()
+    }
+
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
         let Channel { number, caller, .. } = *self.channels[index];
         match method {
             Method::QueueDeclare(declare) => self.declare_queue(index, declare, context),
             Method::QueueBind(bind) => {
+                if self.waits_for_teller(index, bind.exchange, context) {
+                    return Ok(());
+                }
                 let queue::Bind { queue, exchange, routing_key, arguments, .. } = bind;
                 let done = context.broker.bind_queue(caller, queue, exchange, routing_key, arguments)?;
                 context.broker.tell_history(context.outboxes);
@@ -250,6 +260,9 @@ impl Connection {
                 );
             }
             Method::ExchangeBind(bind) => {
+                if self.waits_for_teller(index, bind.source, context) {
+                    return Ok(());
+                }
                 let exchange::Bind { source, destination, routing_key, arguments, .. } = bind;
                 let done = context.broker.bind_exchange(caller, source, destination, routing_key, arguments)?;
                 context.broker.tell_history(context.outboxes);

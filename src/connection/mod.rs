@@ -46,7 +46,7 @@ pub use settings::{Identity, Settings};
 
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ConnectionId, QueueKey, UserKey};
+use crate::broker::{Broker, ConnectionId, ExchangeId, QueueKey, UserKey, VhostId};
 use crate::protocol::FieldTable;
 use crate::protocol::frame::FRAME_MIN_SIZE;
 use channel::{Channel, ChannelState};
@@ -202,6 +202,8 @@ enum Awaited {
     HeadOf(QueueKey),
     /// The client to read what waits for it.
     Room,
+    /// This exchange to have told others what it keeps.
+    Teller(VhostId, ExchangeId),
 }
 
 /// What the client announced that it understands.

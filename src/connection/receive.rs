@@ -91,6 +91,7 @@ impl Connection {
         let comes = |awaited: &mut Awaited| match awaited {
             Awaited::HeadOf(queue) => !context.broker.head_is_away(*queue),
             Awaited::Room => !context.outboxes.answers_wait(self.id),
+            Awaited::Teller(vhost, exchange) => !context.broker.is_telling((*vhost, *exchange)),
         };
         self.awaits.take_if(comes).is_some()
     }

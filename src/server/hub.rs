@@ -204,8 +204,11 @@ impl<S: Store> Hub<S> {
     /// When the next turn must start even if nothing else happens: now, if somebody may be read again, or there is more to
     /// do than a turn does.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        let broker_has_more =
-            self.ground.broker.has_touched() || self.ground.broker.has_dead_letters() || self.evictions.are_pending();
+        let broker = &self.ground.broker;
+        let broker_has_more = broker.has_touched()
+            || broker.has_dead_letters()
+            || broker.has_history_to_tell()
+            || self.evictions.are_pending();
         let has_verdict = self.more_verdicts || self.ground.settings.doorkeeper.has_verdict();
         if !self.connections.unblocked.is_empty() || has_verdict || broker_has_more {
             return Some(self.ground.now_ms);

@@ -7,9 +7,8 @@ use super::tests::{World, persistent_message};
 use crate::broker::store::LogPosition;
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::management::{Asker, Command, Question, QueueAttributes, Request, VhostChange};
-use crate::protocol::FieldTable;
-use crate::protocol::Method;
-use crate::protocol::method::{basic, queue};
+use crate::protocol::method::{basic, exchange, queue};
+use crate::protocol::{ContentHeader, FieldTable, FieldValue, Method};
 use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
 use std::sync::mpsc::sync_channel;
@@ -169,4 +168,53 @@ fn a_get_waits_for_its_message_and_what_follows_waits_behind_it() {
     world.pump();
     assert_eq!(world.hub.may_read(client), MayRead::Now);
     assert_eq!(world.heard(client), ["basic.get-ok", "content", "content", "basic.qos-ok"]);
+}
+
+#[test]
+fn who_binds_to_an_exchange_waits_until_that_has_told_others_what_it_keeps() {
+    const BINDINGS: usize = 1000;
+    let mut world = World::new();
+    let [client, other] = [(); 2].map(|()| world.open(0));
+    let mut commands = Vec::new();
+    let arguments = FieldTable(vec![("x-recent-history-length".into(), FieldValue::I32(100))]);
+    let declare = exchange::Declare {
+        exchange: b"h",
+        exchange_type: b"x-recent-history",
+        nowait: true,
+        arguments,
+        ..Default::default()
+    };
+    Method::ExchangeDeclare(declare).encode_frame(1, &mut commands);
+    let declare = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(declare).encode_frame(1, &mut commands);
+    for _ in 0..100 {
+        Method::BasicPublish(basic::Publish { exchange: b"h", ..Default::default() }).encode_frame(1, &mut commands);
+        ContentHeader { class_id: 60, weight: 0, body_size: 0, properties: &[0, 0] }.encode_frame(1, &mut commands);
+    }
+    for binding in 0..BINDINGS {
+        let key = binding.to_string();
+        let bind = queue::Bind {
+            queue: b"q",
+            exchange: b"h",
+            routing_key: key.as_bytes(),
+            nowait: true,
+            ..Default::default()
+        };
+        Method::QueueBind(bind).encode_frame(1, &mut commands);
+    }
+    world.pass(1);
+    world.send(client, &commands);
+    assert_eq!(world.hub.may_read(client), MayRead::WhenResumed);
+    assert_eq!(world.hub.may_read(other), MayRead::Now);
+    let mut turns = 0;
+    while world.hub.may_read(client) == MayRead::WhenResumed {
+        let next_ms = world.hub.next_deadline_ms().expect("the loop goes on by itself");
+        world.wait_until(next_ms, client);
+        world.pump();
+        turns += 1;
+    }
+    assert!(turns >= BINDINGS * 100 * 2 / 4096, "{turns} turns");
+    world.pump();
+    assert_eq!(world.hub.broker().census().ready, BINDINGS * 100);
+    assert_eq!(world.heard(client), [""; 0]);
 }
