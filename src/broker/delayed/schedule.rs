@@ -202,8 +202,9 @@ impl Schedule {
     }
 
     fn begin_to_open(&mut self, now_ms: u64) {
-        let due = self.later.extract_if(.., |_, bucket| opens_at_ms(bucket) <= now_ms);
-        self.opening.extend(due.map(|(_, bucket)| bucket));
+        let is_due = |(start_ms, bucket): (&u64, &Bucket)| (opens_at_ms(bucket) <= now_ms).then_some(*start_ms);
+        let due: Vec<u64> = self.later.iter().filter_map(is_due).collect();
+        self.opening.extend(due.into_iter().filter_map(|start_ms| self.later.remove(&start_ms)));
         self.opening.sort_by_key(Bucket::start_ms);
         self.look_at_ms = self.later.values().map(opens_at_ms).min().unwrap_or(NEVER);
     }

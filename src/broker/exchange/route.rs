@@ -159,7 +159,7 @@ impl Router {
             }
             Matcher::Deduplication(destinations, seen) => {
                 publish.by_key_alone = false;
-                if seen.is_first(&publish.properties(), *now_ms) {
+                if seen.is_first(publish.properties(), *now_ms) {
                     follow(destinations);
                 }
                 return matched;

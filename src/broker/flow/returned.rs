@@ -61,7 +61,7 @@ impl<S: Store> Broker<S> {
             queue.backlog.put_back_behind(taken);
             count += 1;
         }
-        if retries.len() == 0 {
+        if retries.is_empty() {
             queue.retries = None;
         }
         self.books.ready += count;

@@ -12,6 +12,10 @@ pub struct Retries {
 }
 
 impl Retries {
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
