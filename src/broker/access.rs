@@ -201,6 +201,7 @@ impl<S: Store> Broker<S> {
             write: permissions.write.text().into(),
             read: permissions.read.text().into(),
         };
+        self.tell_permitted(user, vhost, &permissions);
         let previous = self.permit(user, vhost, permissions);
         self.define(&definition);
         self.done(previous.is_none())
@@ -221,6 +222,7 @@ impl<S: Store> Broker<S> {
         let key = self.vhost_key(vhost);
         self.access.grant(user, key).permissions = None;
         self.epoch.end();
+        self.tell_forbidden(user, vhost);
         let user = ShortString::truncated(self.user_name(user).as_bytes());
         self.define(&Definition::Forbidden { user, vhost });
         self.done(true)

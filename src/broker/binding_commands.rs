@@ -34,7 +34,7 @@ impl<S: Store> Broker<S> {
         if is_locked {
             return Err(self.locked(id));
         }
-        self.bind(caller.vhost, source, destination, routing_key, &arguments)
+        self.bind(caller, source, destination, routing_key, &arguments)
     }
 
     /// # Errors
@@ -70,7 +70,7 @@ impl<S: Store> Broker<S> {
         {
             return Err(self.locked(id));
         }
-        Ok(self.unbind(caller.vhost, source, destination, routing_key, arguments))
+        Ok(self.unbind(caller, source, destination, routing_key, arguments))
     }
 
     /// `exchange.bind`. True when the binding is new. [`tell_history`](Self::tell_history) follows.
@@ -86,7 +86,7 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
         let (source, destination) = self.ends_to_bind_exchange(caller, source, destination, routing_key)?;
-        self.bind(caller.vhost, source, Destination::Exchange(destination), routing_key, &arguments)
+        self.bind(caller, source, Destination::Exchange(destination), routing_key, &arguments)
     }
 
     /// `exchange.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
@@ -103,22 +103,27 @@ impl<S: Store> Broker<S> {
     ) -> Result<Done<()>, AmqpError> {
         let ends = self.ends_to_unbind_exchange(caller, source, destination, routing_key)?;
         let Some((source, destination)) = ends else { return Ok(self.done(())) };
-        Ok(self.unbind(caller.vhost, source, Destination::Exchange(destination), routing_key, arguments))
+        Ok(self.unbind(caller, source, Destination::Exchange(destination), routing_key, arguments))
     }
 
     fn bind(
         &mut self,
-        id: VhostId,
+        caller: Caller,
         source: ExchangeId,
         destination: Destination,
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
+        let id = caller.vhost;
         let vhost = &self.vhosts[id];
         vhost.assert_below(vhost.limits.bindings_max, vhost.router().binding_count(), "bind", "binding")?;
         let bound = self.change_routes(id, |router| router.bind(source, destination, routing_key, arguments))?;
         if bound.new {
             self.note_bound(id, source, destination);
+            if self.hears_events() {
+                let binding = self.durable_binding(id, source, destination, routing_key, arguments);
+                self.tell_of_binding("binding.created", &binding, Some(caller.user));
+            }
         }
         if bound.new && bound.durable {
             let binding = self.durable_binding(id, source, destination, routing_key, arguments);
@@ -129,19 +134,23 @@ impl<S: Store> Broker<S> {
 
     fn unbind(
         &mut self,
-        vhost: VhostId,
+        caller: Caller,
         source: ExchangeId,
         destination: Destination,
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Done<()> {
+        let vhost = caller.vhost;
         // An exchange may go with its last binding, so its name is asked for before.
         let binding = self.durable_binding(vhost, source, destination, routing_key, arguments);
         let unbound = self.change_routes(vhost, |router| router.unbind(source, destination, routing_key, arguments));
+        if unbound.existed {
+            self.tell_of_binding("binding.deleted", &binding, Some(caller.user));
+        }
         if unbound.durable {
             self.define(&Definition::Unbound(binding));
         }
-        self.define_auto_deleted(vhost, &unbound.auto_deleted);
+        self.define_auto_deleted(vhost, &unbound.auto_deleted, Some(caller.user));
         self.done(())
     }
 

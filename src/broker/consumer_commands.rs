@@ -99,6 +99,7 @@ impl<S: Store> Broker<S> {
         let place = self.queue_mut(queue_id).gate.register(consumer_id, priority, exclusive);
         self.consumers[consumer_id.0 as usize].place_in_queue = place;
         self.channel_mut(id).consumers.insert(tag.clone(), consumer_id);
+        self.tell_consumer_created(consumer_id);
         if self.queue(queue_id).gate.is_active(consumer_id) {
             self.rejoin(consumer_id);
         } else {
@@ -154,6 +155,7 @@ impl<S: Store> Broker<S> {
 
     /// Takes a consumer off its queue; the last one takes an auto-delete queue along.
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) {
+        self.tell_consumer_deleted(id);
         let consumer = &mut self.consumers[id.0 as usize];
         let (queue_id, place, state) = (consumer.queue, consumer.place_in_queue, consumer.state);
         let (channel, connection, priority) = (consumer.channel, consumer.connection, consumer.priority);
@@ -182,7 +184,7 @@ impl<S: Store> Broker<S> {
         let queue = self.queue(queue_id);
         if queue.gate.is_unused() {
             if queue.properties.auto_delete {
-                self.delete_queue_now(queue_id);
+                self.delete_queue_now(queue_id, None);
             } else {
                 self.use_queue(queue_id);
             }

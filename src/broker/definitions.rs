@@ -3,7 +3,7 @@
 use super::exchange::{Declaration, Destination, ExchangeKind, QueueId, alternate_exchange};
 use super::queue::{Body, Levels, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
-use super::{Broker, Done, VhostId};
+use super::{Broker, Done, UserId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 
 /// A queue that comes back. How many messages it has follows with [`Broker::expect_messages`].
@@ -57,8 +57,9 @@ impl<S: Store> Broker<S> {
 
     /// Auto-delete exchanges that went with their last binding. The log is told of each, durable or not: forgetting an
     /// exchange that it never knew is nothing.
-    pub(super) fn define_auto_deleted(&mut self, vhost: VhostId, exchanges: &[ShortString]) {
+    pub(super) fn define_auto_deleted(&mut self, vhost: VhostId, exchanges: &[ShortString], by: Option<UserId>) {
         for name in exchanges {
+            self.tell_exchange_deleted(vhost, name, by);
             self.forget_delayed(vhost, name);
             self.define(&Definition::ExchangeDeleted { vhost, name: name.clone() });
         }
@@ -115,6 +116,9 @@ impl<S: Store> Broker<S> {
     /// When one of its ends is missing.
     pub fn restore_binding(&mut self, binding: &DurableBinding) -> Result<(), AmqpError> {
         let &DurableBinding { vhost, ref source, ref destination, ref routing_key, ref arguments } = binding;
+        if self.is_of_no_events(vhost, source) {
+            return Ok(());
+        }
         let source = self.existing_exchange(vhost, source)?;
         let destination = match destination {
             DurableDestination::Queue(queue) => Destination::Queue(self.existing_queue(vhost, queue)?),

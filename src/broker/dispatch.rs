@@ -300,6 +300,9 @@ impl<S: Store> Broker<S> {
         if self.histories.go_on() {
             self.tell_history(effects);
         }
+        if self.events.are_waiting() {
+            self.publish_events(effects);
+        }
         self.rejoin_drained();
         while self.moves_left > 0 {
             if let Some(key) = self.touched_queues.pop_front() {
@@ -329,6 +332,7 @@ impl<S: Store> Broker<S> {
             || self.dead_letters.go_on()
             || self.is_applying_policies()
             || self.histories.go_on()
+            || self.events.are_waiting()
     }
 
     /// Delivers from one queue at once, before something asks for its counts or its head.

@@ -58,7 +58,7 @@ impl<S: Store> Broker<S> {
             self.queue_mut(id).scheduled_ms = NEVER;
             if self.has_outlived_its_use(id) {
                 self.publish_letters_of(id, effects);
-                let deleted = self.delete_queue_now(id);
+                let deleted = self.delete_queue_now(id, None);
                 self.notify_cancelled(&deleted, effects);
             } else {
                 left -= self.retry_some(id, left);

@@ -146,6 +146,7 @@ use hashbrown::HashMap;
 use keys::{ChannelKey, ConnectionKey};
 use lifecycle::ConnectionState;
 use names::NameGenerator;
+use observe::Events;
 use overdue::Sweep;
 use paging::Paging;
 use policy_commands::PolicyRounds;
@@ -166,6 +167,8 @@ pub const NODE_NAME: &str = "leveret@localhost";
 pub struct Settings {
     /// How much may be in each vhost.
     pub vhost_limits: VhostLimits,
+    /// The vhost that has the exchange of events, if there is one.
+    pub event_vhost: Option<Box<str>>,
     /// Of which type a queue is that doesn't say, in a vhost that doesn't say either. `None`: classic, and not said.
     pub default_queue_type: Option<QueueKind>,
     /// For names that must not be guessed.
@@ -261,6 +264,7 @@ pub struct Broker<S: Store> {
     books: Books,
     /// Some virtual host is watched.
     is_tracing: bool,
+    events: Events,
 }
 
 impl<S: Store> Broker<S> {
@@ -301,6 +305,7 @@ impl<S: Store> Broker<S> {
             histories: Histories::default(),
             books: Books::default(),
             is_tracing: false,
+            events: Events::default(),
         };
         consumer_timeout_ms.into_iter().for_each(|timeout_ms| broker.note_timeout(timeout_ms));
         broker

@@ -53,6 +53,7 @@ impl<S: Store> Broker<S> {
             priority: *priority,
             settings: definition.clone(),
         }));
+        self.tell_of_policy("policy.set", vhost, kind, &policy.name);
         self.begin_policy_round(vhost);
         Ok(self.done(if known.is_some() { PutPolicy::Known } else { PutPolicy::New }))
     }
@@ -62,6 +63,7 @@ impl<S: Store> Broker<S> {
         if !self.vhosts[vhost].policies.remove(kind, name) {
             return self.done(false);
         }
+        self.tell_of_policy("policy.cleared", vhost, kind, name);
         self.define(&Definition::PolicyDeleted { vhost, kind, name: name.clone() });
         self.begin_policy_round(vhost);
         self.done(true)

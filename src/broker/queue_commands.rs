@@ -4,7 +4,7 @@ use super::consumer::ConsumerState;
 use super::done::count;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{assert_same_argument, assert_same_attribute};
-use super::exchange::QueueId;
+use super::exchange::{Destination, QueueId};
 use super::names::without_line_breaks;
 use super::policy::Thing;
 use super::publish::REPLY_TO;
@@ -12,7 +12,7 @@ use super::queue::arguments::{self, QUEUE_TYPE};
 use super::queue::{Queue, QueueKind, QueueProperties};
 use super::resolve::Found;
 use super::store::{Definition, DurableQueueId, Store};
-use super::{Broker, Caller, ConnectionId, ConsumerId, Done, QueueKey};
+use super::{Broker, Caller, ConnectionId, ConsumerId, Done, QueueKey, UserId};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// `queue.declare`.
@@ -216,6 +216,7 @@ impl<S: Store> Broker<S> {
             connection.exclusive_queues.push(id);
         }
         self.books.totals.queues_created += 1;
+        self.tell_queue_created(id, caller);
         Ok(id)
     }
 
@@ -291,16 +292,17 @@ impl<S: Store> Broker<S> {
         }
         self.publish_letters_of(id, effects);
         let defined_before = self.last_definition;
-        let deleted = self.delete_queue_now(id);
+        let deleted = self.delete_queue_now(id, Some(caller.user));
         // A transient queue's bindings may have kept an exchange that goes with them.
         Ok(self.done_if(self.last_definition != defined_before, deleted))
     }
 
     /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
-    pub(super) fn delete_queue_now(&mut self, id: QueueId) -> DeletedQueue {
+    pub(super) fn delete_queue_now(&mut self, id: QueueId, by: Option<UserId>) -> DeletedQueue {
         let vhost = self.queue(id).properties.vhost;
+        self.tell_bindings_deleted(vhost, Destination::Queue(id), by);
         let auto_deleted = self.change_routes(vhost, |router| router.queue_removed(id));
-        self.define_auto_deleted(vhost, &auto_deleted);
+        self.define_auto_deleted(vhost, &auto_deleted, by);
         self.books.totals.queues_deleted += 1;
         // The log forgets the messages with their queue.
         let durable_id = self.queue_mut(id).durable_id.take();
@@ -322,6 +324,7 @@ impl<S: Store> Broker<S> {
         {
             connection.exclusive_queues.retain(|exclusive| *exclusive != id);
         }
+        self.tell_queue_deleted(id, by);
         self.forget_deleted(id);
         DeletedQueue { message_count, cancelled }
     }
@@ -365,6 +368,7 @@ impl<S: Store> Broker<S> {
 
     /// Takes a consumer that [waits no more](Self::stop_waiting) out of everything but its queue's lists, which are gone.
     fn cancel_for_deletion(&mut self, id: ConsumerId) -> CancelledConsumer {
+        self.tell_consumer_deleted(id);
         let consumer = &mut self.consumers[id.0 as usize];
         let tag = consumer.tag.clone();
         let (connection, channel_number) = (consumer.connection, consumer.channel_number);

@@ -93,6 +93,7 @@ pub(super) fn settings() -> Settings {
         seed: [0; 32],
         unix_start_ms: 0,
         vhost_limits: VhostLimits::default(),
+        event_vhost: None,
         default_queue_type: None,
         transaction_max_bytes: usize::MAX,
         consumer_timeout_ms: None,

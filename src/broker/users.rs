@@ -199,6 +199,11 @@ impl<S: Store> Broker<S> {
             None => self.add_user(name, password, tags, UserLimits::default()),
         };
         self.define_user(id);
+        if existing.is_none() {
+            self.tell_of_user("user.created", id);
+        } else {
+            self.tell_of_user("user.password.changed", id);
+        }
         self.done(existing.is_none())
     }
 
@@ -211,12 +216,14 @@ impl<S: Store> Broker<S> {
     pub fn change_password(&mut self, id: UserId, password: PasswordHash) -> Done<()> {
         self.users.change(id, |user| user.password = Arc::new(password));
         self.define_user(id);
+        self.tell_of_user("user.password.changed", id);
         self.done(())
     }
 
     pub fn set_user_tags(&mut self, id: UserId, tags: Tags) -> Done<()> {
         self.users.change(id, |user| user.tags = Arc::new(tags));
         self.define_user(id);
+        self.tell_tags_set(id);
         self.done(())
     }
 
@@ -230,6 +237,7 @@ impl<S: Store> Broker<S> {
     /// Deletes a user with all its permissions: from now on nothing is done as it. Its connections are for the caller to
     /// close.
     pub fn delete_user(&mut self, id: UserId) -> Done<()> {
+        self.tell_of_user("user.deleted", id);
         let name = ShortString::truncated(self.user_name(id).as_bytes());
         self.access.forget_user(id);
         self.users.delete(id);

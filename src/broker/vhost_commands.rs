@@ -30,7 +30,10 @@ impl<S: Store> Broker<S> {
             }
             None => {
                 let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
-                self.vhosts.add(serial, name, limits, attributes)
+                let id = self.vhosts.add(serial, name, limits, attributes);
+                self.found_events(id);
+                self.tell_of_vhost("vhost.created", id);
+                id
             }
         };
         self.note_tracing();
@@ -58,6 +61,7 @@ impl<S: Store> Broker<S> {
     /// Deletes a vhost: from now on nobody can name it, or do anything in it. Its connections are for the caller to close;
     /// then [`clear_vhost`](Self::clear_vhost) takes away what is in it.
     pub fn delete_vhost(&mut self, id: VhostId) -> Done<VhostKey> {
+        self.tell_of_vhost("vhost.deleted", id);
         let serial = self.next_serial();
         self.vhosts.delete(id, serial);
         self.note_tracing();
@@ -109,7 +113,7 @@ impl<S: Store> Broker<S> {
     /// Says how many messages went.
     fn clear_queue(&mut self, vhost: VhostId, slot: usize, effects: &mut impl Effects) -> usize {
         let Some(id) = self.vhosts[vhost].router().queue_in_slot(slot) else { return 0 };
-        let deleted = self.delete_queue_now(id);
+        let deleted = self.delete_queue_now(id, None);
         self.notify_cancelled(&deleted, effects);
         deleted.message_count as usize
     }
@@ -144,6 +148,7 @@ impl<S: Store> Broker<S> {
         };
         let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
         self.vhosts.add_at(id, serial, text, limits, attributes);
+        self.found_events(id);
         self.note_tracing();
         Ok(())
     }

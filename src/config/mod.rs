@@ -43,6 +43,8 @@ pub struct Config {
     pub default_pass: Secret,
     /// The virtual host that such a folder gets.
     pub default_vhost: String,
+    /// Whether that one has `amq.rabbitmq.event`, an exchange that tells what happens.
+    pub event_exchange: bool,
     /// Of which type a queue is that doesn't say, in a virtual host that doesn't say either.
     pub default_queue_type: DefaultQueueType,
     /// The users that may connect from this machine only.
@@ -80,6 +82,7 @@ impl Default for Config {
             default_user: "guest".to_owned(),
             default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
+            event_exchange: false,
             default_queue_type: DefaultQueueType::Classic,
             loopback_users: vec!["guest".to_owned()],
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::Amqplain],

@@ -258,6 +258,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 bindings_max: limits.bindings_max,
                 consumers_max: limits.consumers_max,
             },
+            event_vhost: config.event_exchange.then(|| config.default_vhost.as_str().into()),
             default_queue_type: default_queue_type(config),
             transaction_max_bytes: limits.transaction_max_bytes,
             consumer_timeout_ms: Some(config.consumer_timeout_ms).filter(|timeout_ms| *timeout_ms > 0),

@@ -1,23 +1,38 @@
-//! Observers: who watches what a virtual host's clients publish and are given.
+//! Observers: who watches what a virtual host's clients publish and are given, and what comes and goes.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `observe` | which virtual hosts are watched, and the ear on deliveries |
+//! | `events` | what the exchange of events says of what comes, goes and changes |
+//! | `erlang` | tables as events tell them |
 //! | `trace` | what the firehose says of a publish and of a delivery |
 //!
-//! While nobody is watched, all of this is one flag, asked where routes are found and where a round of deliveries begins,
+//! While nobody is watched, all of this but events, which no message causes, is one flag, asked where routes are found and where a round of deliveries begins,
 //! and nowhere on the way of a message. In a virtual host that is watched no route is known, so that every publish is seen,
 //! and deliveries are heard by an [ear](Ear) around the outside. What is said is published to queues straight away and
 //! heard by no ear, so nobody hears of hearing.
 
+mod erlang;
+mod events;
+#[cfg(test)]
+mod tests;
 mod trace;
 
+pub(super) use events::Events;
+
 use super::effects::{Effects, Recipient, Room};
-use super::message::{Attributes, Content, MessageRef};
+use super::flow::Kept;
+use super::message::{Attributes, ComposedMessage, Content, MessageRef};
+use super::publish::{Publication, Target};
 use super::store::Store;
 use super::{Broker, ConnectionId, VhostId};
-use crate::protocol::ShortString;
+use crate::protocol::{BasicProperties, FieldValue, ShortString};
+use bytes::Bytes;
 use trace::TRACE_EXCHANGE;
+
+fn text(bytes: &[u8]) -> FieldValue {
+    FieldValue::LongString(bytes.into())
+}
 
 /// A delivery that was heard.
 struct Heard {
@@ -72,6 +87,29 @@ impl<E: Effects> Effects for Ear<'_, E> {
 }
 
 impl<S: Store> Broker<S> {
+    /// Publishes what is said of something, and nothing is said of that.
+    fn publish_observation(
+        &mut self,
+        vhost: VhostId,
+        exchange_name: &[u8],
+        routing_key: &[u8],
+        properties: &BasicProperties,
+        body: Bytes,
+        effects: &mut impl Effects,
+    ) {
+        let Some(exchange) = self.exchange_in(vhost, exchange_name) else { return };
+        let (name, routing_key) = (ShortString::truncated(exchange_name), ShortString::truncated(routing_key));
+        let message = ComposedMessage::new(&name, &routing_key, properties, body);
+        let attributes = Attributes { persistent: properties.delivery_mode == Some(2), ..Attributes::default() };
+        let publication = Publication { content: message.content(), attributes, mandatory: false };
+        let (mut queues, mut kept) = (Vec::new(), Kept::default());
+        let target = Target { exchange, extra_keys: &[] };
+        self.route_internally(vhost, target, &publication, &mut queues);
+        for &queue in &queues {
+            self.enter(queue, &publication, queues.len() == 1, &mut kept, effects);
+        }
+    }
+
     /// Looks again which virtual hosts are watched. Routes that are known hold no longer.
     pub(super) fn note_tracing(&mut self) {
         self.is_tracing = self.vhosts.iter().any(|vhost| vhost.is_there() && vhost.attributes.tracing);

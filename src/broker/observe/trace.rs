@@ -6,21 +6,17 @@
 //! ```
 //! Its body is that of the message. What is published to the exchange of the trace itself is not told.
 
+use super::text;
 use crate::broker::effects::Effects;
 use crate::broker::exchange::QueueId;
-use crate::broker::flow::Kept;
-use crate::broker::message::{Attributes, ComposedMessage, Content};
-use crate::broker::publish::{Publication, Target};
+use crate::broker::message::Content;
+use crate::broker::publish::Publication;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Caller, ChannelId, NODE_NAME};
 use crate::protocol::{BasicProperties, FieldTable, FieldValue, PropertiesRef, ShortString};
 use bytes::Bytes;
 
 pub(super) const TRACE_EXCHANGE: &[u8] = b"amq.rabbitmq.trace";
-
-fn text(bytes: &[u8]) -> FieldValue {
-    FieldValue::LongString(bytes.into())
-}
 
 fn texts<'a>(all: impl Iterator<Item = &'a [u8]>) -> FieldValue {
     FieldValue::Array(all.map(text).collect())
@@ -159,18 +155,9 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) {
         let vhost = self.caller(channel).vhost;
-        let Some(exchange) = self.exchange_in(vhost, TRACE_EXCHANGE) else { return };
-        let routing_key = ShortString::truncated(&[what, b".", whose].concat());
+        let routing_key = [what, b".", whose].concat();
         let properties = BasicProperties { headers: Some(FieldTable(headers)), ..BasicProperties::default() };
         let body = Bytes::copy_from_slice(content.body());
-        let message = ComposedMessage::new(&ShortString::truncated(TRACE_EXCHANGE), &routing_key, &properties, body);
-        let publication =
-            Publication { content: message.content(), attributes: Attributes::default(), mandatory: false };
-        let (mut queues, mut kept) = (Vec::new(), Kept::default());
-        let target = Target { exchange, extra_keys: &[] };
-        self.route_internally(vhost, target, &publication, &mut queues);
-        for &queue in &queues {
-            self.enter(queue, &publication, queues.len() == 1, &mut kept, effects);
-        }
+        self.publish_observation(vhost, TRACE_EXCHANGE, &routing_key, &properties, body, effects);
     }
 }

@@ -116,6 +116,7 @@ pub fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             seed: [start; 32],
             unix_start_ms: 0,
             vhost_limits: VhostLimits::default(),
+            event_vhost: None,
             default_queue_type: None,
             transaction_max_bytes: 1 << 30,
             consumer_timeout_ms: None,

@@ -1,0 +1,129 @@
+//! What those hear who are bound to the exchange of events.
+
+use crate::broker::store::{DurableBinding, DurableDestination, MemoryStore};
+use crate::broker::testing::{self, Nobody, VHOST, caller, settings};
+use crate::broker::{
+    Broker, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Settings, VhostAttributes,
+};
+use crate::protocol::{FieldTable, FieldValue, PropertiesRef};
+
+const WATCHER: ConnectionId = ConnectionId(0);
+const CLIENT: ConnectionId = ConnectionId(1);
+const EVENTS: &[u8] = b"amq.rabbitmq.event";
+
+fn broker() -> Broker<MemoryStore> {
+    let settings = Settings { event_vhost: Some("/".into()), ..settings() };
+    let mut broker = testing::broker_with(settings, MemoryStore::default());
+    testing::connect(&mut broker, WATCHER);
+    broker
+}
+
+fn declare(broker: &mut Broker<MemoryStore>, by: ConnectionId, name: &[u8], arguments: FieldTable) {
+    let request = DeclareRequest { name, durable: true, exclusive: false, auto_delete: false, arguments };
+    broker.declare_queue(caller(broker, by), request, &mut Nobody).unwrap();
+}
+
+fn watch(broker: &mut Broker<MemoryStore>) {
+    declare(broker, WATCHER, b"t", FieldTable::default());
+    broker.bind_queue(caller(broker, WATCHER), b"t", EVENTS, b"#", FieldTable::default()).unwrap();
+}
+
+/// The keys of what was heard, and the headers' names and values, but for the time.
+fn heard(broker: &mut Broker<MemoryStore>) -> Vec<(String, FieldTable)> {
+    while broker.has_touched() {
+        broker.pump(&mut Nobody);
+    }
+    let mut all = Vec::new();
+    while let GetOutcome::Got(got) = broker.get(caller(broker, WATCHER), b"t", true, &mut Nobody).unwrap() {
+        let content = got.message.content();
+        assert_eq!((content.exchange(), content.body()), (EVENTS, b"".as_slice()));
+        let properties = PropertiesRef::parse(content.properties()).unwrap();
+        assert_eq!(properties.delivery_mode, Some(2));
+        let mut headers = properties.headers.unwrap().to_owned();
+        assert_eq!(headers.0.pop().unwrap().0.as_bytes(), b"timestamp_in_ms");
+        all.push((String::from_utf8_lossy(content.routing_key()).into_owned(), headers));
+    }
+    all
+}
+
+fn keys(broker: &mut Broker<MemoryStore>) -> Vec<String> {
+    heard(broker).into_iter().map(|(key, _)| key).collect()
+}
+
+#[test]
+fn what_a_client_does_is_heard_in_its_order() {
+    let mut broker = broker();
+    watch(&mut broker);
+    assert_eq!(keys(&mut broker), ["binding.created"]);
+    broker.open_connection(CLIENT, testing::USER, VHOST);
+    broker.name_connection(CLIENT, "a -> b");
+    let channel = broker.open_channel(CLIENT, 1);
+    assert_eq!(keys(&mut broker), ["connection.created", "channel.created"]);
+
+    let (name, kind, arguments) = (b"x".as_slice(), b"fanout".as_slice(), FieldTable::default());
+    let request = ExchangeRequest { name, kind, durable: false, auto_delete: true, internal: false, arguments };
+    broker.declare_exchange(caller(&broker, CLIENT), request).unwrap();
+    declare(&mut broker, CLIENT, b"q", FieldTable::default());
+    declare(&mut broker, CLIENT, b"q", FieldTable::default());
+    for _ in 0..2 {
+        broker.bind_queue(caller(&broker, CLIENT), b"q", b"x", b"k", FieldTable::default()).unwrap();
+    }
+    let arguments = FieldTable::default();
+    let request = ConsumeRequest { queue: b"q", consumer_tag: b"c", no_ack: true, exclusive: false, arguments };
+    broker.consume(broker.caller(channel), request).unwrap();
+    assert_eq!(keys(&mut broker), ["exchange.created", "queue.created", "binding.created", "consumer.created"]);
+
+    broker.delete_queue(caller(&broker, CLIENT), b"q", false, false, &mut Nobody).unwrap();
+    let gone = ["binding.deleted", "exchange.deleted", "consumer.deleted", "queue.deleted"];
+    assert_eq!(keys(&mut broker), gone);
+    broker.close_connection(CLIENT, &mut Nobody);
+    assert_eq!(keys(&mut broker), ["channel.closed", "connection.closed"]);
+}
+
+#[test]
+fn a_queue_is_told_with_the_headers_of_rabbitmq() {
+    let text = |text: &str| FieldValue::LongString(text.as_bytes().into());
+    let mut broker = broker();
+    watch(&mut broker);
+    keys(&mut broker);
+    declare(&mut broker, WATCHER, b"q", FieldTable(vec![("x-message-ttl".into(), FieldValue::I32(5000))]));
+    let expected = [
+        ("user_who_performed_action", text("guest")),
+        ("exclusive", FieldValue::Boolean(false)),
+        ("owner_pid", text("")),
+        ("arguments", FieldValue::Array(vec![text(r#"{<<"x-message-ttl">>,signedint,5000}"#)])),
+        ("auto_delete", FieldValue::Boolean(false)),
+        ("durable", FieldValue::Boolean(true)),
+        ("name", text("q")),
+        ("vhost", text("/")),
+    ];
+    let expected = FieldTable(expected.into_iter().map(|(name, value)| (name.into(), value)).collect());
+    assert_eq!(heard(&mut broker), [("queue.created".to_owned(), expected)]);
+}
+
+#[test]
+fn what_administrators_do_is_heard() {
+    let mut broker = broker();
+    watch(&mut broker);
+    keys(&mut broker);
+    broker.put_vhost("v", VhostAttributes::default());
+    let vhost = broker.vhost_named(b"v").unwrap();
+    broker.clear_permissions(testing::USER, VHOST);
+    broker.delete_vhost(vhost);
+    assert_eq!(broker.events.waiting_keys(), ["vhost.created", "permission.deleted", "vhost.deleted"]);
+}
+
+#[test]
+fn nothing_is_noted_while_nobody_is_bound_and_a_binding_is_let_go_where_the_exchange_is_gone() {
+    let mut broker = broker();
+    declare(&mut broker, WATCHER, b"q", FieldTable::default());
+    assert!(!broker.events.are_waiting());
+
+    let mut without = testing::broker();
+    testing::connect(&mut without, WATCHER);
+    assert_eq!(without.exchange_in(VHOST, EVENTS), None);
+    declare(&mut without, WATCHER, b"q", FieldTable::default());
+    let (source, destination) = ("amq.rabbitmq.event".into(), DurableDestination::Queue("q".into()));
+    let (routing_key, arguments) = ("#".into(), FieldTable::default());
+    without.restore_binding(&DurableBinding { vhost: VHOST, source, destination, routing_key, arguments }).unwrap();
+}
