@@ -355,7 +355,7 @@ mod tests {
             let arguments = QueueArguments { kind, wishes: said(argument), ..QueueArguments::default() };
             let behaviour = Behaviour::of(&arguments, &said(policy), &Wishes::default());
             assert_eq!(behaviour.deduplicates, expected, "{argument:?} {policy:?} {kind:?}");
-            assert_eq!(behaviour.is_plain(), !expected);
+            assert_eq!(behaviour.has_lanes(), !expected, "{argument:?} {policy:?} {kind:?}");
         }
     }
 }
