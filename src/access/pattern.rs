@@ -38,16 +38,20 @@ enum Meaning {
     /// `^.*$`: a dot is everything but a newline.
     OneLine,
     Empty,
-    Matching {
-        regex: Regex,
-        /// Only if this does not match.
-        excepted: Option<Regex>,
-        /// Only if it has no bytes beyond ASCII.
-        is_ascii_only: bool,
-        /// Only if it has no newline.
-        is_one_line: bool,
-        compiled_bytes: usize,
-    },
+    Matching(Box<Matching>),
+}
+
+/// What `regex` is asked, and what it can't be.
+#[derive(Clone)]
+struct Matching {
+    regex: Regex,
+    /// Only if this does not match.
+    excepted: Option<Regex>,
+    /// Only if it has no bytes beyond ASCII.
+    is_ascii_only: bool,
+    /// Only if it has no newline.
+    is_one_line: bool,
+    compiled_bytes: usize,
 }
 
 /// Why a text is no pattern, as part of a sentence.
@@ -129,7 +133,7 @@ impl Pattern {
     pub fn compiled_bytes(&self) -> usize {
         match &self.meaning {
             Meaning::Everything | Meaning::OneLine | Meaning::Empty => 0,
-            Meaning::Matching { compiled_bytes, .. } => *compiled_bytes,
+            Meaning::Matching(matching) => matching.compiled_bytes,
         }
     }
 
@@ -146,7 +150,8 @@ impl Pattern {
             Meaning::Everything => true,
             Meaning::OneLine => !name.contains(&b'\n'),
             Meaning::Empty => name.is_empty(),
-            Meaning::Matching { regex, excepted, is_ascii_only, is_one_line, compiled_bytes: _ } => {
+            Meaning::Matching(matching) => {
+                let Matching { regex, excepted, is_ascii_only, is_one_line, compiled_bytes: _ } = &**matching;
                 regex.is_match(name)
                     && excepted.as_ref().is_none_or(|excepted| !excepted.is_match(name))
                     && (!is_ascii_only || name.is_ascii())
@@ -166,13 +171,13 @@ impl Meaning {
                 let rewritten = syntax::rewritten(text.as_bytes())?;
                 let (regex, bytes) = compiled(&rewritten.text)?;
                 let excepted = rewritten.excepted.as_deref().map(compiled).transpose()?;
-                Self::Matching {
+                Self::Matching(Box::new(Matching {
                     regex,
                     compiled_bytes: bytes + excepted.as_ref().map_or(0, |(_, bytes)| *bytes),
                     excepted: excepted.map(|(regex, _)| regex),
                     is_ascii_only: rewritten.is_ascii_only,
                     is_one_line: rewritten.is_one_line,
-                }
+                }))
             }
         })
     }
