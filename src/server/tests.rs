@@ -460,8 +460,9 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
     };
     commands.send(world.command_of_guest(VhostChange::Unbind { binding, reply })).unwrap();
     let (reply, mut declared) = oneshot::channel();
-    let arguments = FieldTable(vec![("x-consumer-timeout".into(), FieldValue::I64(60_000))]);
-    let attributes = QueueAttributes { durable: false, auto_delete: false, arguments };
+    let stream = FieldValue::LongString((*b"stream").into());
+    let arguments = FieldTable(vec![("x-queue-type".into(), stream)]);
+    let attributes = QueueAttributes { durable: true, auto_delete: false, arguments };
     let declare = VhostChange::DeclareQueue { name: "r".into(), attributes, reply };
     commands.send(world.command_of_guest(declare)).unwrap();
     desk.ring();
@@ -470,10 +471,7 @@ fn management_neither_unbinds_what_is_exclusive_nor_asks_for_what_is_not_support
     assert_eq!(world.hub.broker().snapshot_bindings_to_queue(VhostId(0), b"q").len(), 2);
     let refused = declared.try_recv().expect("an answer").unwrap_err();
     assert_eq!(refused.code, ReplyCode::PreconditionFailed);
-    assert_eq!(
-        refused.explanation,
-        "arg 'x-consumer-timeout' for queue 'r' in vhost '/' is not supported by this version"
-    );
+    assert_eq!(refused.explanation, "queue type 'stream' of queue 'r' in vhost '/' is not supported by this version");
 }
 
 #[test]

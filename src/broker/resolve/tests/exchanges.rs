@@ -24,7 +24,8 @@ fn exchanges_whose_declaration_is_refused() {
     refused(declare("amq.direct", "direct", false), PreconditionFailed, durable);
     refused(declare("", "direct", true), AccessRefused, DEFAULT_REFUSED);
     refused(declare("n", "bogus", true), PreconditionFailed, "unknown exchange type 'bogus'");
-    refused(declare("n", "x-delayed-message", true), PreconditionFailed, "unknown exchange type 'x-delayed-message'");
+    let of_none = "Invalid argument, 'x-delayed-type' must be an existing exchange type";
+    refused(declare("n", "x-delayed-message", true), PreconditionFailed, of_none);
     refused(declare("n", "", true), PreconditionFailed, "invalid exchange type ''");
     declare("amq.direct", "direct", true).unwrap();
     declare(&"n".repeat(255), "direct", true).unwrap();
