@@ -23,7 +23,8 @@ impl QueueDeclare {
     pub fn arguments(&self) -> Table {
         let number = |name, value: Option<u32>| value.map(|value| (name, Value::Number(value as i32)));
         let (ttl, expires) = (number("x-message-ttl", self.ttl_ms), number("x-expires", self.expires_ms));
-        ttl.into_iter().chain(expires).collect()
+        let kind = self.is_given_type.then_some(("x-queue-type", Value::Text("classic")));
+        ttl.into_iter().chain(expires).chain(kind).collect()
     }
 
     /// Whether it survives its broker.
@@ -71,6 +72,8 @@ pub struct QueueDeclare {
     pub nowait: bool,
     pub ttl_ms: Option<u32>,
     pub expires_ms: Option<u32>,
+    /// It says no type, and was given that of its virtual host.
+    pub is_given_type: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -44,6 +44,7 @@ impl Plan {
             nowait: false,
             ttl_ms: (random.percent(25) && with_expiry).then(|| *random.pick(&[0, 50, 5_000, 60_000])),
             expires_ms: random.percent(15).then(|| *random.pick(&[1, 1_000, 30_000])),
+            is_given_type: false,
         };
         let queues = (0..QUEUES).map(queue).collect();
         let kinds = [Kind::Direct, Kind::Fanout, Kind::Topic, Kind::Headers];

@@ -312,11 +312,14 @@ impl Model {
                 let name = (!declare.name.is_empty()).then(|| declare.name.clone());
                 self.all_names.push((vhost, name.clone()));
                 self.names.extend(name.clone().map(|name| ((vhost, name), key)));
+                let is_given_type = self.who_may.has_default_queue_type(vhost);
+                let declare = QueueDeclare { is_given_type, ..declare.clone() };
+                self.lasting.declare(key, &declare);
                 let queue = Queue {
                     vhost,
                     name,
-                    declare: declare.clone(),
                     owner: declare.exclusive.then_some(client),
+                    declare,
                     ready: BTreeMap::new(),
                     next_sequence: 0,
                     consumers: Vec::new(),
@@ -324,7 +327,6 @@ impl Model {
                     last_used_ms: self.now_ms,
                 };
                 self.queues.insert(key, queue);
-                self.lasting.declare(key, declare);
                 self.routing(client).changed = true;
                 key
             }

@@ -127,6 +127,10 @@ impl WhoMay {
         restricted.is_none_or(|keys| keys[index].contain(key, &self.user_names[user], &self.vhost_names[vhost]))
     }
 
+    pub fn has_default_queue_type(&self, vhost: VhostKey) -> bool {
+        self.vhosts.get(&vhost).is_some_and(|(_, attributes)| attributes.default_queue_type.is_some())
+    }
+
     fn put_vhost(&mut self, name: &str, attributes: VhostAttributes) {
         let key = self.vhost_named(name).unwrap_or_else(|| {
             self.vhost_names.push(name.to_owned());
