@@ -1,6 +1,7 @@
 //! A blocking AMQP client for everything but the hot path: handshake, declarations, subscriptions, closing. Owns one
 //! connection with one channel; every wait is bounded.
 
+use crate::extensions::Arguments;
 use crate::options::ArgumentValue;
 use crate::target::Target;
 use crate::wire::{CHANNEL, FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
@@ -54,14 +55,14 @@ pub struct Client {
     pub frame_max: usize,
 }
 
-/// An argument of a queue as clients send it.
-fn argument((name, value): &(String, ArgumentValue)) -> (ShortString, FieldValue) {
-    let value = match value {
+/// Arguments as clients send them.
+fn table(arguments: &Arguments) -> FieldTable {
+    let field = |value: &ArgumentValue| match value {
         ArgumentValue::Number(number) => FieldValue::I64(*number),
         ArgumentValue::Boolean(boolean) => FieldValue::Boolean(*boolean),
         ArgumentValue::Text(text) => FieldValue::LongString(text.as_bytes().into()),
     };
-    (ShortString::truncated(name.as_bytes()), value)
+    FieldTable(arguments.iter().map(|(name, value)| (ShortString::truncated(name.as_bytes()), field(value))).collect())
 }
 
 impl Client {
@@ -123,17 +124,12 @@ impl Client {
 
     /// Declares queues, many before the first is answered.
     pub fn declare_queues(&mut self, names: &[&str], durable: bool) -> io::Result<()> {
-        self.declare_queues_with(names, durable, &[])
+        self.declare_queues_with(names, durable, &Vec::new())
     }
 
     /// And with arguments.
-    pub fn declare_queues_with(
-        &mut self,
-        names: &[&str],
-        durable: bool,
-        arguments: &[(String, ArgumentValue)],
-    ) -> io::Result<()> {
-        let arguments = FieldTable(arguments.iter().map(argument).collect());
+    pub fn declare_queues_with(&mut self, names: &[&str], durable: bool, arguments: &Arguments) -> io::Result<()> {
+        let arguments = table(arguments);
         self.call_all(names, |name| {
             let arguments = arguments.clone();
             Method::QueueDeclare(queue::Declare {
@@ -230,16 +226,18 @@ impl Client {
         Ok(())
     }
 
-    pub fn declare_exchange(&mut self, name: &str, exchange_type: &str, durable: bool) -> io::Result<()> {
-        let mut arguments = FieldTable::default();
-        if exchange_type == "x-delayed-message" {
-            arguments.0.push(("x-delayed-type".into(), FieldValue::LongString((*b"direct").into())));
-        }
+    pub fn declare_exchange(
+        &mut self,
+        name: &str,
+        exchange_type: &str,
+        durable: bool,
+        arguments: &Arguments,
+    ) -> io::Result<()> {
         let declare = exchange::Declare {
             exchange: name.as_bytes(),
             exchange_type: exchange_type.as_bytes(),
             durable,
-            arguments,
+            arguments: table(arguments),
             ..exchange::Declare::default()
         };
         self.call(CHANNEL, &Method::ExchangeDeclare(declare), |answer| {

@@ -10,6 +10,7 @@
 
 mod client;
 mod confirms;
+mod extensions;
 mod measure;
 mod options;
 mod process;

@@ -1,5 +1,6 @@
 //! The command line. Owns names, defaults and help texts; starts nothing.
 
+use crate::extensions::Extensions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -182,12 +183,6 @@ pub struct Load {
     /// Publish persistent messages
     #[arg(long)]
     pub persistent: bool,
-    /// Declare queues with an argument, which is a number, true, false or a text; may be said several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = queue_argument)]
-    pub queue_argument: Vec<(String, ArgumentValue)>,
-    /// Give messages so many priorities in turn, from 0 on
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub priorities: u8,
     /// Publish through an exchange of this type
     #[arg(long, value_enum)]
     pub exchange_type: Option<ExchangeType>,
@@ -203,6 +198,8 @@ pub struct Load {
     /// Bytes per write of a producer
     #[arg(long, default_value_t = 128 * 1024, value_name = "BYTES")]
     pub write_bytes: usize,
+    #[command(flatten)]
+    pub extensions: Extensions,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -212,14 +209,14 @@ pub enum ArgumentValue {
     Text(String),
 }
 
-fn queue_argument(text: &str) -> Result<(String, ArgumentValue), String> {
-    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected")?;
-    let value = match (value.parse(), value.parse()) {
-        (Ok(number), _) => ArgumentValue::Number(number),
-        (_, Ok(boolean)) => ArgumentValue::Boolean(boolean),
-        _ => ArgumentValue::Text(value.to_owned()),
-    };
-    Ok((name.to_owned(), value))
+impl std::fmt::Display for ArgumentValue {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Boolean(boolean) => write!(formatter, "{boolean}"),
+            Self::Text(text) => formatter.write_str(text),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -231,6 +228,8 @@ pub enum ExchangeType {
     Headers,
     ConsistentHash,
     Delayed,
+    /// To all queues, unless it had a message of the same value
+    MessageDeduplication,
 }
 
 impl Scenario {
@@ -258,6 +257,7 @@ impl ExchangeType {
             Self::Headers => "headers",
             Self::ConsistentHash => "x-consistent-hash",
             Self::Delayed => "x-delayed-message",
+            Self::MessageDeduplication => "x-message-deduplication",
         }
     }
 }

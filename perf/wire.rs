@@ -41,6 +41,8 @@ pub struct PublishShape {
     pub correlation_id: Option<String>,
     /// Milliseconds, as the property has them.
     pub expiration: Option<String>,
+    /// The header `x-deduplication-header` with a text of `VALUE_BYTES`, which is the sender's to fill in.
+    pub deduplicated: bool,
     pub body_len: usize,
     /// Largest frame, in bytes, overhead included.
     pub frame_max: usize,
@@ -64,9 +66,19 @@ pub fn append_frame(out: &mut Vec<u8>, kind: u8, channel: u16, fill: impl FnOnce
     out.push(FRAME_END);
 }
 
+/// Where in the bytes of a publish the things start that are written anew for each message.
+pub struct Places {
+    pub body: usize,
+    /// The text of the header `x-deduplication-header`; 0 without one.
+    pub value: usize,
+}
+
+/// Bytes of a value that no other message has.
+pub const VALUE_BYTES: usize = 16;
+
 /// Appends one publish: method, content header and as many body frames as `frame_max` asks for.
-/// Returns where its body starts in `out`.
-pub fn append_publish(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
+/// Returns where in `out` things of it start.
+pub fn append_publish(out: &mut Vec<u8>, shape: &PublishShape) -> Places {
     append_frame(out, FRAME_METHOD, CHANNEL, |out| {
         out.extend_from_slice(&BASIC_PUBLISH.to_be_bytes());
         out.extend_from_slice(&[0, 0]);
@@ -90,24 +102,22 @@ pub fn append_delivery(out: &mut Vec<u8>, shape: &PublishShape, consumer_tag: &s
     append_content(out, shape);
 }
 
-fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
+fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> Places {
+    let mut value = 0;
     append_frame(out, FRAME_HEADER, CHANNEL, |out| {
         out.extend_from_slice(&BASIC_CLASS.to_be_bytes());
         out.extend_from_slice(&[0, 0]);
         out.extend_from_slice(&(shape.body_len as u64).to_be_bytes());
         let mut flags = 0;
-        flags |= if shape.delay_ms.is_some() { PROPERTY_HEADERS } else { 0 };
+        flags |= if shape.delay_ms.is_some() || shape.deduplicated { PROPERTY_HEADERS } else { 0 };
         flags |= if shape.persistent { PROPERTY_DELIVERY_MODE } else { 0 };
         flags |= if shape.priority.is_some() { PROPERTY_PRIORITY } else { 0 };
         flags |= if shape.correlation_id.is_some() { PROPERTY_CORRELATION_ID } else { 0 };
         flags |= if shape.reply_to.is_some() { PROPERTY_REPLY_TO } else { 0 };
         flags |= if shape.expiration.is_some() { PROPERTY_EXPIRATION } else { 0 };
         out.extend_from_slice(&flags.to_be_bytes());
-        if let Some(delay_ms) = shape.delay_ms {
-            const NAME_AND_TAG: &[u8] = b"\x07x-delayI";
-            out.extend_from_slice(&(NAME_AND_TAG.len() as u32 + 4).to_be_bytes());
-            out.extend_from_slice(NAME_AND_TAG);
-            out.extend_from_slice(&delay_ms.to_be_bytes());
+        if flags & PROPERTY_HEADERS != 0 {
+            value = append_headers(out, shape);
         }
         if shape.persistent {
             out.push(DELIVERY_MODE_PERSISTENT);
@@ -117,14 +127,31 @@ fn append_content(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
             append_short_string(out, text);
         }
     });
-    let body_at = out.len() + FRAME_HEAD;
+    let body = out.len() + FRAME_HEAD;
     let mut left = shape.body_len;
     while left > 0 {
         let piece = left.min(shape.frame_max - FRAME_OVERHEAD);
         append_frame(out, FRAME_BODY, CHANNEL, |out| out.resize(out.len() + piece, b'x'));
         left -= piece;
     }
-    body_at
+    Places { body, value }
+}
+
+/// Appends the table of headers. Returns where in `out` the value by which duplicates are known starts.
+fn append_headers(out: &mut Vec<u8>, shape: &PublishShape) -> usize {
+    let mut headers = Vec::new();
+    if let Some(delay_ms) = shape.delay_ms {
+        headers.extend_from_slice(b"\x07x-delayI");
+        headers.extend_from_slice(&delay_ms.to_be_bytes());
+    }
+    if shape.deduplicated {
+        headers.extend_from_slice(b"\x16x-deduplication-headerS");
+        headers.extend_from_slice(&(VALUE_BYTES as u32).to_be_bytes());
+        headers.resize(headers.len() + VALUE_BYTES, b'0');
+    }
+    out.extend_from_slice(&(headers.len() as u32).to_be_bytes());
+    out.extend_from_slice(&headers);
+    if shape.deduplicated { out.len() - VALUE_BYTES } else { 0 }
 }
 
 /// What an acknowledgement takes: a frame's header and end, class and method, delivery tag, flags.
@@ -167,8 +194,8 @@ pub struct PublishBlock {
     shapes: usize,
     /// Most messages of one write.
     messages_per_write: usize,
-    /// Where the body of a message starts within it.
-    body_at: usize,
+    /// Where things start within a message.
+    places: Places,
     body_len: usize,
 }
 
@@ -177,7 +204,7 @@ impl PublishBlock {
     /// be of one length.
     pub fn new(shapes: &[PublishShape], write_len: usize) -> Self {
         let mut bytes = Vec::new();
-        let body_at = append_publish(&mut bytes, &shapes[0]);
+        let places = append_publish(&mut bytes, &shapes[0]);
         let message_len = bytes.len();
         for shape in &shapes[1..] {
             append_publish(&mut bytes, shape);
@@ -191,7 +218,7 @@ impl PublishBlock {
             messages: rounds * shapes.len(),
             shapes: shapes.len(),
             messages_per_write,
-            body_at,
+            places,
             body_len: shapes[0].body_len,
         }
     }
@@ -210,8 +237,18 @@ impl PublishBlock {
     #[inline]
     pub fn stamp(&mut self, index: usize, stamp: &[u8]) {
         debug_assert!(stamp.len() <= self.body_len);
-        let at = index * self.message_len + self.body_at;
+        let at = index * self.message_len + self.places.body;
         self.bytes[at..at + stamp.len()].copy_from_slice(stamp);
+    }
+
+    /// Writes into the message `index` the value by which duplicates are known: this number, as text.
+    #[inline]
+    pub fn set_value(&mut self, index: usize, number: u64) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let at = index * self.message_len + self.places.value;
+        for (place, digit) in self.bytes[at..at + VALUE_BYTES].iter_mut().enumerate() {
+            *digit = DIGITS[(number >> (60 - 4 * place)) as usize & 0xF];
+        }
     }
 
     /// So many publishes from this one on.
@@ -231,12 +268,12 @@ mod tests {
     #[test]
     fn a_publish_is_these_bytes() {
         let mut bytes = Vec::new();
-        let body_at = append_publish(&mut bytes, &PublishShape { persistent: true, ..shape(2) });
+        let places = append_publish(&mut bytes, &PublishShape { persistent: true, ..shape(2) });
         let expected: &[u8] = b"\x01\x00\x01\x00\x00\x00\x0e\x00\x3c\x00\x28\x00\x00\x00\x05queue\x00\xce\
             \x02\x00\x01\x00\x00\x00\x0f\x00\x3c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x10\x00\x02\xce\
             \x03\x00\x01\x00\x00\x00\x02xx\xce";
         assert_eq!(bytes, expected);
-        assert_eq!(&bytes[body_at..body_at + 2], b"xx");
+        assert_eq!(&bytes[places.body..places.body + 2], b"xx");
     }
 
     #[test]
@@ -263,6 +300,19 @@ mod tests {
         let (first, rest) = block.bytes.split_at(block.message_len);
         assert!(!first.windows(5).any(|window| window == b"stamp"));
         assert!(rest[..block.message_len].ends_with(b"stampxxxxxxxxxxx\xce"));
+    }
+
+    #[test]
+    fn every_message_of_a_block_can_have_a_value_of_its_own() {
+        let shape = PublishShape { deduplicated: true, delay_ms: Some(1), ..shape(16) };
+        let mut block = PublishBlock::new(&[shape], 1000);
+        block.set_value(2, 0x0123_4567_89ab_cdef);
+        let header = |value: &str| [b"\x16x-deduplication-headerS\x00\x00\x00\x10", value.as_bytes()].concat();
+        let has = |index, value| {
+            let header = header(value);
+            block.range(index, 1).windows(header.len()).any(|window| window == header)
+        };
+        assert!(has(1, "0000000000000000") && has(2, "0123456789abcdef"));
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub fn fill(context: &Context, backlog: &Backlog, queue: &str, outcome: &mut Out
         sleep: PACE_SLEEP,
         messages: Some(backlog.messages),
         stamp: Stamp::Nothing,
+        values_from: None,
         counter: &counters.published[0],
         stop: &stop,
     };

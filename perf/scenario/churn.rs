@@ -1,10 +1,10 @@
 //! Things that come and go: connections, queues, bindings, each made and unmade again and again.
 
 use super::Context;
-use super::topology::{Topology, unique_name};
+use super::topology::{Exchange, Topology, unique_name};
 use crate::client::Client;
 use crate::measure::Counters;
-use crate::options::Churn;
+use crate::options::{Churn, ExchangeType};
 use crate::report::{Outcome, latency_histogram};
 use crate::unit::Unit;
 use std::io;
@@ -57,7 +57,8 @@ pub fn run(context: &Context, churn: &Churn, subject: Subject) -> io::Result<Out
     let at_once = if subject == Subject::Queue { churn.pipeline } else { 1 };
     let queue = |index: u16, number: u16| unique_name(&format!("{index}-{number}"));
     if subject == Subject::Binding {
-        topology.exchange = Some((unique_name("x"), "direct"));
+        topology.exchange =
+            Some(Exchange { name: unique_name("x"), exchange_type: ExchangeType::Direct, arguments: Vec::new() });
         let queues = (0..churn.clients)
             .map(|index| super::topology::Queue { name: queue(index, 0), binding_key: "kept".into() });
         topology.queues = queues.collect();

@@ -76,6 +76,7 @@ pub fn run(context: &Context, crowd: &Crowd) -> io::Result<Outcome> {
             sleep: PACE_SLEEP,
             messages: None,
             stamp: Stamp::Time(epoch),
+            values_from: None,
             counter,
             stop,
         };

@@ -4,9 +4,11 @@
 use super::Context;
 use super::backlog::{fill, settled_count};
 use super::consumer::{Consumed, Consumer, Latencies, OrderCheck};
+use super::preset::Preset;
 use super::producer::{Produced, Producer, Stamp, pace_sleep};
-use super::topology::{Declared, Queue, Topology, unique_name};
+use super::topology::{Declared, Exchange, Queue, Topology, unique_name};
 use crate::client::Client;
+use crate::extensions::{Deduplication, Extensions, Overflow};
 use crate::measure::{Counters, Window};
 use crate::options::{Backlog, ExchangeType, Load};
 use crate::report::{Outcome, latency_histogram};
@@ -26,47 +28,12 @@ const CONSUMERS_MAX: u32 = 1024;
 const DEAD_PREFETCH: u16 = 100;
 /// Longest time to fill the queue of `--backlog`.
 const BACKLOG_LIMIT: Duration = Duration::from_secs(600);
+/// How many values for duplicates each producer has to itself.
+const VALUES_OF_PRODUCER: u64 = 1 << 48;
+/// How long nothing must come for consumers to have all that a queue of limited length gives them.
+const QUIET: Duration = Duration::from_millis(300);
 /// Below this share of what was published, consumers are said to lag.
 const LAG_SHARE: f64 = 0.95;
-
-/// What a scenario sets where the command line does not.
-#[derive(Clone, Copy)]
-pub struct Preset {
-    pub producers: u16,
-    pub queues: u32,
-    pub consumers: u16,
-    pub exchange_type: ExchangeType,
-    pub prefetch: u16,
-    pub ack_every: u32,
-    pub confirm_window: u32,
-}
-
-impl Preset {
-    pub const THROUGHPUT: Self = Self {
-        producers: 1,
-        queues: 1,
-        consumers: 1,
-        exchange_type: ExchangeType::Default,
-        prefetch: 0,
-        ack_every: 0,
-        confirm_window: 0,
-    };
-    pub const ACKED: Self = Self { prefetch: 1000, ack_every: 100, ..Self::THROUGHPUT };
-    pub const CONFIRMED: Self = Self { confirm_window: 1000, ..Self::THROUGHPUT };
-    pub const FANOUT: Self =
-        Self { queues: 10, consumers: 10, exchange_type: ExchangeType::Fanout, ..Self::THROUGHPUT };
-    pub const TOPIC: Self =
-        Self { producers: 4, queues: 4, consumers: 4, exchange_type: ExchangeType::Topic, ..Self::THROUGHPUT };
-    pub const CONSISTENT_HASH: Self = Self {
-        producers: 4,
-        queues: 10,
-        consumers: 10,
-        exchange_type: ExchangeType::ConsistentHash,
-        ..Self::THROUGHPUT
-    };
-    pub const DELAYED: Self = Self { exchange_type: ExchangeType::Delayed, ..Self::THROUGHPUT };
-    pub const FAN_IN: Self = Self { producers: 64, ..Self::THROUGHPUT };
-}
 
 /// A scenario with every question answered.
 pub struct Flow {
@@ -95,7 +62,10 @@ impl Flow {
             producers: load.producers.unwrap_or(preset.producers).into(),
             queues: queues as usize,
             consumers: consumers as usize,
-            exchange_type: load.exchange_type.unwrap_or(preset.exchange_type),
+            exchange_type: load.exchange_type.unwrap_or(match load.extensions.deduplication {
+                Some(Deduplication::Exchange) => ExchangeType::MessageDeduplication,
+                _ => preset.exchange_type,
+            }),
             prefetch: load.prefetch.unwrap_or(preset.prefetch),
             ack_every: load.ack_every.unwrap_or(preset.ack_every),
             confirm_window: load.confirm_window.unwrap_or(preset.confirm_window),
@@ -106,8 +76,13 @@ impl Flow {
         if (load.check || load.latency) && load.size < 16 {
             return Err(io::Error::other("--check and --latency need bodies of 16 bytes or more"));
         }
-        if load.priorities > 0 && load.check {
+        if load.extensions.priorities > 0 && load.check {
             return Err(io::Error::other("--check asks for messages in order, which --priorities changes"));
+        }
+        if load.extensions.deduplication == Some(Deduplication::Exchange)
+            && flow.exchange_type != ExchangeType::MessageDeduplication
+        {
+            return Err(io::Error::other("duplicates are looked for by an exchange of a type of its own"));
         }
         if load.spread && load.check {
             return Err(io::Error::other("--check follows one queue for each producer, and --spread has many"));
@@ -143,22 +118,36 @@ impl Flow {
             "ack_every": self.ack_every,
             "lone_acks": self.load.lone_acks,
             "confirm_window": self.confirm_window,
-            "durable": self.load.durable,
+            "durable": self.is_durable(),
             "persistent": self.load.persistent,
             "spread": self.load.spread,
             "keys": self.load.keys,
             "bindings": self.load.bindings,
             "backlog": self.load.backlog,
             "rate": self.load.rate,
-            "queue_arguments": format!("{:?}", self.load.queue_argument),
-            "priorities": self.load.priorities,
         });
-        parameters.as_object().cloned().unwrap_or_default()
+        let mut parameters = parameters.as_object().cloned().unwrap_or_default();
+        parameters.extend(self.extensions().parameters());
+        parameters
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.load.extensions
+    }
+
+    fn is_durable(&self) -> bool {
+        self.load.durable || self.extensions().is_quorum()
+    }
+
+    /// Whether a queue may drop or refuse what it gets, so that it is not known what consumers will have.
+    fn is_limited(&self) -> bool {
+        self.extensions().max_length.is_some()
     }
 
     /// Whether every queue gets every message.
     fn copies_to_all(&self) -> bool {
-        matches!(self.exchange_type, ExchangeType::Fanout | ExchangeType::Headers)
+        use ExchangeType::{Fanout, Headers, MessageDeduplication};
+        matches!(self.exchange_type, Fanout | Headers | MessageDeduplication)
     }
 
     /// How many queues somebody consumes.
@@ -178,7 +167,11 @@ impl Flow {
     fn topology(&self) -> Topology {
         let exchange = match self.exchange_type {
             ExchangeType::Default => None,
-            kind => Some((unique_name("x"), kind.name())),
+            exchange_type => Some(Exchange {
+                name: unique_name("x"),
+                exchange_type,
+                arguments: self.extensions().exchange_arguments(exchange_type),
+            }),
         };
         let queue = |index: usize| Queue {
             name: unique_name(&self.number(index)),
@@ -192,8 +185,8 @@ impl Flow {
             exchange,
             queues: (0..self.queues).map(queue).collect(),
             further_bindings: self.load.bindings,
-            durable: self.load.durable,
-            arguments: self.load.queue_argument.clone(),
+            durable: self.is_durable(),
+            arguments: self.extensions().queue_arguments(),
         }
     }
 
@@ -208,11 +201,12 @@ impl Flow {
         let shapes = (0..self.load.keys as usize)
             .flat_map(|key| (0..queues).map(move |offset| ((producer + offset) % self.queues, key)))
             .map(|(queue, key)| self.shape(declared, queue, key, frame_max));
-        if self.load.priorities == 0 {
+        let priorities = self.extensions().priorities;
+        if priorities == 0 {
             return shapes.collect();
         }
         let with_priorities = |shape: PublishShape| {
-            (0..self.load.priorities).map(move |priority| PublishShape { priority: Some(priority), ..shape.clone() })
+            (0..priorities).map(move |priority| PublishShape { priority: Some(priority), ..shape.clone() })
         };
         shapes.flat_map(with_priorities).collect()
     }
@@ -232,6 +226,8 @@ impl Flow {
             routing_key,
             persistent: self.load.persistent,
             delay_ms: (self.exchange_type == ExchangeType::Delayed).then_some(self.load.delay),
+            expiration: self.extensions().expiration.map(|ms| ms.to_string()),
+            deduplicated: self.extensions().deduplication.is_some(),
             body_len: self.load.size,
             frame_max,
             ..PublishShape::default()
@@ -248,7 +244,14 @@ impl Flow {
             let outcome = running.and_then(|running| self.observe(context, &counters, &signals, running));
             signals.stop_producing.store(true, Ordering::Relaxed);
             signals.stop_consuming.store(true, Ordering::Relaxed);
-            outcome
+            let mut outcome = outcome?;
+            if let (Some(most), 0) = (self.extensions().max_length, self.consumers) {
+                let waiting = settled_count(context, declared.queue(0), most.into())?;
+                if waiting != u64::from(most) {
+                    outcome.warn(format!("the queue holds {waiting} messages, and its limit is {most}"));
+                }
+            }
+            Ok(outcome)
         })
     }
 
@@ -333,6 +336,7 @@ impl Flow {
                     (_, true) => Stamp::Time(signals.epoch),
                     _ => Stamp::Nothing,
                 },
+                values_from: self.extensions().deduplication.map(|_| index as u64 * VALUES_OF_PRODUCER),
                 counter: &counters.published[index],
                 stop: &signals.stop_producing,
             });
@@ -375,7 +379,14 @@ impl Flow {
             produced.push(producer.join().map_err(|_| io::Error::other("a producer panicked"))??);
         }
         drop(running.dead);
-        run.wait(context.common.drain_timeout, counters, || failed() || counters.consumed() >= expected());
+        let mut last = (counters.consumed(), Instant::now());
+        run.wait(context.common.drain_timeout, counters, || {
+            if counters.consumed() > last.0 {
+                last = (counters.consumed(), Instant::now());
+            }
+            let quiet = self.is_limited() && last.1.elapsed() >= QUIET;
+            failed() || quiet || counters.consumed() >= expected()
+        });
         let drained_in = stopped_at.elapsed();
         signals.stop_consuming.store(true, Ordering::Relaxed);
         let mut violations = 0;
@@ -400,6 +411,9 @@ impl Flow {
             outcome.warn(format!("{violations} messages were lost, doubled or out of order"));
         }
         let (expected, consumed) = (expected(), counters.consumed());
+        if self.is_limited() {
+            return Ok(outcome);
+        }
         outcome.row("total_expected", expected as f64, Unit::Count);
         outcome.row("total_consumed", consumed as f64, Unit::Count);
         if consumed != expected {
@@ -433,8 +447,13 @@ impl Flow {
             outcome.warn(format!("{unsettled} producers were given up before the broker had taken all that they sent"));
         }
         let sum = |pick: fn(&Produced) -> u64| produced.iter().map(pick).sum::<u64>();
-        for (what, number) in [("never confirmed", sum(|p| p.unconfirmed)), ("rejected", sum(|p| p.rejected))] {
-            if number > 0 {
+        let rejected = sum(|p| p.rejected);
+        let refuses = self.extensions().overflow.is_some_and(|overflow| overflow != Overflow::DropHead);
+        if refuses && self.confirm_window > 0 {
+            outcome.row("refused_share", rejected as f64 / sum(|p| p.published).max(1) as f64, Unit::Ratio);
+        }
+        for (what, number) in [("never confirmed", sum(|p| p.unconfirmed)), ("rejected", rejected)] {
+            if number > 0 && !(refuses && what == "rejected") {
                 outcome.warn(format!("{number} of {} messages were {what}", sum(|p| p.published)));
             }
         }

@@ -12,6 +12,7 @@ mod guessing;
 mod idle;
 mod latency;
 mod nats;
+mod preset;
 mod producer;
 mod rpc;
 mod start;
@@ -22,7 +23,8 @@ use crate::measure::Run;
 use crate::options::{Backlog, Churn, Common, Scenario};
 use crate::report::Outcome;
 use churn::Subject;
-use flow::{Flow, Preset};
+use flow::Flow;
+use preset::Preset;
 use serde_json::{Map, Value, json};
 use std::io;
 

@@ -48,6 +48,8 @@ pub struct Producer<'a> {
     pub sleep: Duration,
     pub messages: Option<u64>,
     pub stamp: Stamp,
+    /// The messages have values by which duplicates are known: they begin here, and no other message has them.
+    pub values_from: Option<u64>,
     pub counter: &'a Counter,
     pub stop: &'a AtomicBool,
 }
@@ -140,6 +142,9 @@ impl Producer<'_> {
                 let (first_ns, step_ns) = pace.due_ns(first, epoch);
                 (0..messages).for_each(|number| put(number, 0, (first_ns + number as f64 * step_ns) as u64));
             }
+        }
+        if let Some(values_from) = self.values_from {
+            (0..messages).for_each(|number| block.set_value(index + number, values_from + first + number as u64));
         }
     }
 

@@ -1,7 +1,8 @@
 //! The queues, exchanges and bindings of a scenario: declared at its start, deleted at its end, also after a failure.
 
 use crate::client::{Broker, Client};
-use crate::options::ArgumentValue;
+use crate::extensions::Arguments;
+use crate::options::ExchangeType;
 use std::io;
 
 #[derive(Clone, Debug)]
@@ -11,16 +12,23 @@ pub struct Queue {
     pub binding_key: String,
 }
 
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub name: String,
+    pub exchange_type: ExchangeType,
+    pub arguments: Arguments,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
-    /// Name and type; `None` uses the default exchange.
-    pub exchange: Option<(String, &'static str)>,
+    /// `None` uses the default exchange.
+    pub exchange: Option<Exchange>,
     pub queues: Vec<Queue>,
     /// Further bindings of the first queue to the exchange, by keys that no message of a scenario has.
     pub further_bindings: u32,
     pub durable: bool,
     /// Of its queues.
-    pub arguments: Vec<(String, ArgumentValue)>,
+    pub arguments: Arguments,
 }
 
 /// A name that other runs of this program on the machine do not use. Short: it travels with every message.
@@ -39,12 +47,13 @@ impl Topology {
         let mut client = Client::connect(broker)?;
         let declared = Declared { topology: self, broker: broker.clone() };
         let topology = &declared.topology;
-        if let Some((name, kind)) = &topology.exchange {
-            client.declare_exchange(name, kind, topology.durable)?;
+        if let Some(exchange) = &topology.exchange {
+            let exchange_type = exchange.exchange_type.name();
+            client.declare_exchange(&exchange.name, exchange_type, topology.durable, &exchange.arguments)?;
         }
         let names: Vec<&str> = topology.queues.iter().map(|queue| &*queue.name).collect();
         client.declare_queues_with(&names, topology.durable, &topology.arguments)?;
-        if let Some((exchange, _)) = &topology.exchange {
+        if let Some(Exchange { name: exchange, .. }) = &topology.exchange {
             let keys: Vec<(&str, &str)> =
                 topology.queues.iter().map(|queue| (&*queue.name, &*queue.binding_key)).collect();
             client.bind_all(exchange, &keys)?;
@@ -86,8 +95,8 @@ impl Declared {
         let mut client = Client::connect(&self.broker)?;
         let names: Vec<&str> = self.topology.queues.iter().map(|queue| &*queue.name).collect();
         client.delete_queues(&names)?;
-        if let Some((exchange, _)) = &self.topology.exchange {
-            client.delete_exchange(exchange)?;
+        if let Some(exchange) = &self.topology.exchange {
+            client.delete_exchange(&exchange.name)?;
         }
         client.close()
     }
