@@ -173,14 +173,31 @@ pub fn value_term(value: &FieldValue) -> String {
     text
 }
 
-/// Bytes as an Erlang term: `<<"bogus">>`, or `<<255,254>>` where they are not printable.
+/// An entry of a table as an Erlang term: `{<<"x-message-ttl">>,signedint,5000}`.
+pub fn entry_term(key: &[u8], value: &FieldValue) -> String {
+    let mut text = String::new();
+    write_entry(&mut text, key, value);
+    text
+}
+
+/// Bytes as an Erlang term: `<<"bogus">>`, or `<<255,254>>` where they are not printable. Erlang prints what Latin-1 has,
+/// byte for byte, which leaves most of UTF-8 as it is.
 pub fn binary_term(bytes: &[u8]) -> String {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r' | 160..);
     let mut text = String::from("<<");
     if bytes.is_empty() {
-    } else if bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
+    } else if let Ok(printable) = std::str::from_utf8(bytes)
+        && bytes.iter().all(is_printable)
+    {
         text.push('"');
-        for &byte in bytes {
-            text.extend(byte.escape_ascii().map(char::from).filter(|&c| !(byte == b'\'' && c == '\\')));
+        for char in printable.chars() {
+            match char {
+                '"' | '\\' => text.extend(['\\', char]),
+                '\t' => text.push_str("\\t"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                _ => text.push(char),
+            }
         }
         text.push('"');
     } else {
@@ -217,15 +234,21 @@ fn write_term(text: &mut String, value: &FieldValue) {
         FieldValue::Table(FieldTable(entries)) => {
             text.push('[');
             for (index, (key, value)) in entries.iter().enumerate() {
-                let comma = if index == 0 { "" } else { "," };
-                let _ = write!(text, "{comma}{{{},{},", binary_term(key), type_name(value));
-                write_term(text, value);
-                text.push('}');
+                if index > 0 {
+                    text.push(',');
+                }
+                write_entry(text, key, value);
             }
             write!(text, "]")
         }
         integers => write!(text, "{}", integer(integers).unwrap_or_default()),
     };
+}
+
+fn write_entry(text: &mut String, key: &[u8], value: &FieldValue) {
+    let _ = write!(text, "{{{},{},", binary_term(key), type_name(value));
+    write_term(text, value);
+    text.push('}');
 }
 
 fn described(value: Option<&FieldValue>) -> String {
@@ -307,6 +330,8 @@ mod tests {
         assert_eq!(binary_term(b"it's \"x\""), r#"<<"it's \"x\"">>"#);
         assert_eq!(binary_term(&[255, 254]), "<<255,254>>");
         assert_eq!(binary_term(b""), "<<>>");
+        assert_eq!(binary_term("é \\\n".as_bytes()), r#"<<"é \\\n">>"#);
+        assert_eq!(binary_term("Å".as_bytes()), "<<195,133>>", "Latin-1 has nothing to print for 133");
         let nested = FieldValue::Array(vec![
             FieldValue::I32(1),
             FieldValue::Table(FieldTable(vec![("a".into(), long_string("z"))])),

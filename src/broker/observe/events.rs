@@ -5,10 +5,10 @@
 //! slice at a time: whatever causes an event is not held up by those who hear of it. Where RabbitMQ tells a process id,
 //! names of connections and channels are told, which lead from one event to the other as those do.
 
-use super::erlang::erlang_terms;
 use super::text;
 use crate::broker::access::Permissions;
 use crate::broker::effects::Effects;
+use crate::broker::equivalence::entry_term;
 use crate::broker::exchange::QueueId;
 use crate::broker::exchange::{Declaration, Destination, ExchangeKind};
 use crate::broker::policy::PolicyKind;
@@ -63,6 +63,11 @@ fn integer(value: impl TryInto<i64>) -> FieldValue {
 
 fn fields<const N: usize>(all: [(&'static str, FieldValue); N]) -> Fields {
     all.into_iter().map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// A text for each entry of a table: `{<<"x-message-ttl">>,signedint,5000}`.
+fn erlang_terms(table: &FieldTable) -> FieldValue {
+    FieldValue::Array(table.0.iter().map(|(name, value)| text(entry_term(name, value).as_bytes())).collect())
 }
 
 impl<S: Store> Broker<S> {

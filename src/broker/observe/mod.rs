@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `observe` | which virtual hosts are watched, and the ear on deliveries |
 //! | `events` | what the exchange of events says of what comes, goes and changes |
-//! | `erlang` | tables as events tell them |
 //! | `trace` | what the firehose says of a publish and of a delivery |
 //!
 //! While nobody is watched, all of this but events, which no message causes, is one flag, asked where routes are found and where a round of deliveries begins,
@@ -12,7 +11,6 @@
 //! and deliveries are heard by an [ear](Ear) around the outside. What is said is published to queues straight away and
 //! heard by no ear, so nobody hears of hearing.
 
-mod erlang;
 mod events;
 #[cfg(test)]
 mod tests;
