@@ -115,8 +115,8 @@ impl<S: Store> Broker<S> {
             self.note_timeout(timeout_ms);
         }
         self.apply_limits(id);
-        let queue = self.queue_mut(id);
-        queue.deduplicate(queue.behaviour.deduplicates);
+        let queue = &mut self.queues[id.0 as usize];
+        queue.deduplicate(queue.behaviour.deduplicates, self.vhosts[queue.properties.vhost].router().allowance());
         self.schedule_expiry(id);
     }
 

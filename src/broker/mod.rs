@@ -159,6 +159,9 @@ use store::{LogPosition, Store};
 use users::Users;
 use vhost::Vhosts;
 
+/// Pieces of tables that are gone which are freed in one turn.
+const FREED_PER_TURN: usize = 256;
+
 /// What the one node of the broker is called.
 pub const NODE_NAME: &str = "leveret@localhost";
 
@@ -324,7 +327,8 @@ impl<S: Store> Broker<S> {
     pub fn next_due_ms(&self) -> Option<u64> {
         let letters = self.dead_letters.next_due_ms();
         let due = [self.next_expiry_ms(), self.next_replenish_ms(), letters, self.next_sweep_ms()];
-        due.into_iter().flatten().chain(self.delayed.next_due_ms()).min()
+        let gone = deduplication::has_gone().then_some(0);
+        due.into_iter().flatten().chain(self.delayed.next_due_ms()).chain(gone).min()
     }
 
     /// Does what the time has come for: messages and queues expire, delayed messages are routed, consumers that waited for
@@ -342,6 +346,7 @@ impl<S: Store> Broker<S> {
         self.release_delayed(effects);
         self.replenish();
         self.sweep();
+        deduplication::free_gone(FREED_PER_TURN);
     }
 
     /// Milliseconds from 1970 to the zero of the caller's clock.
@@ -431,8 +436,13 @@ mod tests {
 
     #[test]
     fn each_limit_holds_for_one_more_and_for_nothing_that_is_there() {
-        let vhost_limits =
-            VhostLimits { queues_max: 1, exchanges_max: PREDECLARED + 1, bindings_max: 1, consumers_max: 1 };
+        let vhost_limits = VhostLimits {
+            queues_max: 1,
+            exchanges_max: PREDECLARED + 1,
+            bindings_max: 1,
+            consumers_max: 1,
+            ..VhostLimits::default()
+        };
         let mut broker = testing::broker_with(Settings { vhost_limits, ..testing::settings() }, MemoryStore::default());
         let channel = testing::connect(&mut broker, CLIENT);
         let no_arguments = FieldTable::default;

@@ -8,6 +8,7 @@
 //! (vacant) ── add, restore ──► there ── delete: no name, no permissions ──► going ── all in it is gone ──► (vacant)
 //! ```
 
+use super::deduplication::Allowance;
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
 use super::policy::Policies;
 use super::queue::QueueKind;
@@ -29,6 +30,8 @@ pub struct VhostLimits {
     pub bindings_max: usize,
     /// Most consumers; 0 for no limit.
     pub consumers_max: usize,
+    /// Most memory for values by which its exchanges and queues know messages again, in bytes; 0 for no limit.
+    pub deduplication_max_bytes: usize,
 }
 
 /// What is said of a vhost, apart from its name.
@@ -220,7 +223,11 @@ impl Vhosts {
         assert!(previous.is_none(), "there is one vhost of a name");
         let generation = self[id].router.generation();
         let vacant = Vhost::vacant(id, generation);
-        let router = Router::new(id.0, generation);
+        let allowance = match limits.deduplication_max_bytes {
+            0 => Allowance::default(),
+            most_bytes => Allowance::new(most_bytes),
+        };
+        let router = Router::new(id.0, generation).with_allowance(allowance);
         self[id] = Vhost { name, limits, attributes, serial, state: VhostState::There, router, ..vacant };
     }
 

@@ -55,6 +55,8 @@ pub struct Limits {
     pub message_memory_bytes: usize,
     /// The memory in use beyond which publishers are not read.
     pub memory_watermark: MemoryWatermark,
+    /// The memory of values by which messages are known again, in each virtual host; 0 for a quarter of the watermark.
+    pub deduplication_memory_bytes: usize,
     /// The room on the disk of the data folder below which publishers are not read.
     pub disk_free_limit_bytes: u64,
     /// Queues in all; 0 for no limit.
@@ -95,6 +97,7 @@ impl Default for Limits {
             transaction_max_bytes: 256 * MIB,
             message_memory_bytes: 256 * MIB,
             memory_watermark: MemoryWatermark::Fraction(0.6),
+            deduplication_memory_bytes: 0,
             disk_free_limit_bytes: 50_000_000,
             queues_max: 1_000_000,
             exchanges_max: 1_000_000,

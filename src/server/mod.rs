@@ -66,6 +66,8 @@ use workers::Threads;
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 /// Messages go to disk before they take one part in so many of the memory that the process can have, whatever is set.
 const PAGING_SHARE_OF_MEMORY: usize = 3;
+/// One part in so many of the watermark is for what a virtual host knows messages by, where nothing is set.
+const DEDUPLICATION_SHARE: usize = 4;
 
 /// Runs the broker until SIGTERM or SIGINT. `salvage` keeps what is whole of a damaged data folder instead of refusing
 /// it. `reload` reads the configuration again, for SIGHUP.
@@ -257,6 +259,10 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 exchanges_max: limits.exchanges_max,
                 bindings_max: limits.bindings_max,
                 consumers_max: limits.consumers_max,
+                deduplication_max_bytes: match limits.deduplication_memory_bytes {
+                    0 => message_memory(config).most_bytes / DEDUPLICATION_SHARE,
+                    bytes => bytes,
+                },
             },
             event_vhost: config.event_exchange.then(|| config.default_vhost.as_str().into()),
             default_queue_type: default_queue_type(config),

@@ -3,7 +3,7 @@
 use super::matcher::Matcher;
 use super::router::{Exchange, Router};
 use super::{ExchangeId, ExchangeKind};
-use crate::broker::deduplication::SeenByExchange;
+use crate::broker::deduplication::{Bounds, SeenByExchange};
 use crate::broker::equivalence::{
     Subject, assert_same_argument, assert_same_attribute, integer, invalid_argument_type, value_term,
 };
@@ -120,9 +120,10 @@ pub(super) fn deduplication_cache(arguments: &FieldTable) -> Result<SeenByExchan
     let Ok(ttl_ms) = positive("x-cache-ttl") else {
         return Err(refused("Invalid argument, 'x-cache-ttl' must be an integer greater than 0".to_owned()));
     };
+    let bounds = Bounds { size, ttl_ms };
     match arguments.get(b"x-cache-persistence") {
-        None => Ok(SeenByExchange::new(size, ttl_ms)),
-        Some(FieldValue::LongString(text)) if &**text == b"memory" => Ok(SeenByExchange::new(size, ttl_ms)),
+        None => Ok(SeenByExchange::new(bounds)),
+        Some(FieldValue::LongString(text)) if &**text == b"memory" => Ok(SeenByExchange::new(bounds)),
         Some(FieldValue::LongString(text)) if &**text == b"disk" => {
             Err(refused("arg 'x-cache-persistence' = 'disk' is not supported by this version".to_owned()))
         }
@@ -185,6 +186,9 @@ impl Router {
         let &Declaration { kind, durable, auto_delete, internal, arguments } = declaration;
         let subject = Subject { kind: "exchange", name: &name, vhost: b"" };
         let matcher = Matcher::new(kind, arguments, subject).expect("arguments are checked before");
+        if let Some(cache) = matcher.cache() {
+            cache.allow(self.allowance.clone());
+        }
         self.add_exchange(Exchange {
             name,
             kind,

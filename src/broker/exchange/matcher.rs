@@ -64,6 +64,15 @@ impl Matcher {
         })
     }
 
+    /// What the exchange remembers, if it does.
+    pub(super) fn cache(&self) -> Option<&SeenByExchange> {
+        match self {
+            Self::Deduplication(_, cache) => Some(cache),
+            Self::Delayed(matcher) => matcher.cache(),
+            _ => None,
+        }
+    }
+
     /// Refuses what this kind of exchange cannot match by.
     pub(super) fn compile(
         &self,

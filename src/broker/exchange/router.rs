@@ -5,6 +5,7 @@ use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
+use crate::broker::deduplication::Allowance;
 use crate::broker::equivalence::Subject;
 use crate::broker::policy::Applied;
 use crate::protocol::{FieldTable, ShortString};
@@ -39,6 +40,8 @@ pub struct Router {
     pub(super) generation: u64,
     /// Of exchanges that are gone, until somebody is told.
     pub(super) lost_histories: Vec<ExchangeId>,
+    /// What its exchanges and queues may remember of messages.
+    pub(super) allowance: Allowance,
     /// Tell its exchanges from those of others with which it shares its [`Walks`](super::Walks).
     pub(super) sources: Sources,
 }
@@ -84,6 +87,7 @@ impl Router {
             hasher: DefaultHashBuilder::default(),
             generation,
             lost_histories: Vec::new(),
+            allowance: Allowance::default(),
             sources: Sources::of_router(number),
         }
     }
@@ -111,6 +115,16 @@ impl Router {
         }
         debug_assert_eq!(router.exchange_named(b""), Some(DEFAULT_EXCHANGE));
         router
+    }
+
+    /// With as much room for what its exchanges and queues remember of messages.
+    pub fn with_allowance(self, allowance: Allowance) -> Self {
+        Self { allowance, ..self }
+    }
+
+    /// What its exchanges and queues may remember of messages.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// Moves on every change that could alter the result of any route, and stands still between them.

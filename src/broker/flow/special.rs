@@ -81,7 +81,7 @@ impl<S: Store> Broker<S> {
         let level = queue.backlog.level_of(priority, &publication.content);
         let until_ms = queue.behaviour.expires_at_ms(expiration_ms, self.now_ms);
         if let Some(seen) = &queue.seen {
-            seen.insert(value, (level, queue.backlog.next_sequence(level)), until_ms);
+            seen.insert(value, level, queue.backlog.next_sequence(level), until_ms);
         }
     }
 

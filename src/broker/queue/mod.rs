@@ -38,7 +38,7 @@ pub use retries::Retries;
 pub use waiting::{CHUNK_BYTES, Waiting};
 pub use wishes::{DEDUPLICATION, DeadLetterStrategy, Overflow, QueueKind, RetryDelays, Wishes};
 
-use super::deduplication::SeenInQueue;
+use super::deduplication::{Allowance, SeenInQueue};
 use super::exchange::QueueId;
 use super::flow::Ledger;
 use super::message::NEVER;
@@ -145,9 +145,9 @@ impl Queue {
 
     /// Whether a second message of a value is refused from now on, or no longer. What is there already is not looked at, as
     /// the plugin has it.
-    pub fn deduplicate(&mut self, does: bool) {
+    pub fn deduplicate(&mut self, does: bool, allowance: &Allowance) {
         if does != self.seen.is_some() {
-            self.seen = does.then(Box::default);
+            self.seen = does.then(|| Box::new(SeenInQueue::new(allowance.clone())));
         }
         self.is_followed = self.durable_id.is_some() || self.seen.is_some();
     }

@@ -115,7 +115,13 @@ fn a_reply_address_is_known_where_it_was_given_only() {
 fn a_vhost_that_is_full_leaves_room_next_door() {
     /// Exchanges that every vhost has.
     const PREDECLARED: usize = 7;
-    let limits = VhostLimits { queues_max: 1, exchanges_max: PREDECLARED, bindings_max: 1, consumers_max: 1 };
+    let limits = VhostLimits {
+        queues_max: 1,
+        exchanges_max: PREDECLARED,
+        bindings_max: 1,
+        consumers_max: 1,
+        ..VhostLimits::default()
+    };
     let (mut broker, [here, there]) = neighbours(limits);
     let fill = |broker: &mut Broker<MemoryStore>, caller: Caller, name: &[u8]| {
         let mut refused = Vec::new();

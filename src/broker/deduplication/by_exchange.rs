@@ -1,0 +1,261 @@
+//! The values that one exchange remembers: so many, the oldest of which go, and each for so long.
+//!
+//! A value that comes again after its time is as young as those that come with it. It keeps its place in the line until it is
+//! the first, and goes back to the end then instead of being forgotten; so every value is in the line once.
+
+use super::allowance::Allowance;
+use super::line::Line;
+use super::table::{Entry, Table};
+use super::{DeduplicationKey, HEADER};
+use crate::broker::message::NEVER;
+use crate::protocol::{FieldValueRef, PropertiesRef};
+use std::cell::{Cell, RefCell};
+
+/// Values at the head of the line that are looked at when one comes in, so that those whose time is over go in time.
+const LOOKED_AT: usize = 2;
+/// Most values that are forgotten when one comes in: more than one where less may be remembered than before.
+const FORGOTTEN_MOST: usize = 8;
+/// So many values that came again go back to the end of the line, before one is forgotten all the same.
+const CHANCES: usize = 4;
+
+/// Beside the number of an entry: it came again since it had its place in the line.
+const AGAIN: u64 = 1 << 63;
+
+/// How many values an exchange remembers, and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// At most so many; the oldest go.
+    pub size: u64,
+    /// In milliseconds, where a message does not say.
+    pub ttl_ms: Option<u64>,
+}
+
+/// The values that an exchange remembers.
+#[derive(Debug)]
+pub struct SeenByExchange {
+    bounds: Cell<Bounds>,
+    seen: RefCell<Remembered>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    /// Until when, and the number of each.
+    values: Table,
+    /// All of them, each once.
+    line: Line,
+    last_number: u64,
+    /// The first in the line counts until then, or longer.
+    first_counts_until_ms: u64,
+}
+
+impl SeenByExchange {
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds: Cell::new(bounds), seen: RefCell::new(Remembered::new(Allowance::default())) }
+    }
+
+    /// It is a virtual host's from now on. Nothing is remembered yet.
+    pub fn allow(&self, allowance: Allowance) {
+        self.seen.replace(Remembered::new(allowance));
+    }
+
+    /// Whether a message is the first with its value; from now on one is remembered. One without a value always is.
+    pub fn is_first(&self, properties: &PropertiesRef<'_>, now_ms: u64) -> bool {
+        let Some(headers) = properties.headers else { return true };
+        let Some(key) = headers.get(HEADER).and_then(DeduplicationKey::of_value) else { return true };
+        let own_ttl = headers.get(b"x-cache-ttl").and_then(|value| milliseconds(&value));
+        let Bounds { size, ttl_ms } = self.bounds.get();
+        let until_ms = match (own_ttl, ttl_ms) {
+            (Some(own_ms), _) => now_ms.saturating_add_signed(own_ms),
+            (None, Some(ttl_ms)) => now_ms.saturating_add(ttl_ms),
+            (None, None) => NEVER,
+        };
+        let size = usize::try_from(size).unwrap_or(usize::MAX).min(super::REMEMBERED_MAX);
+        self.seen.borrow_mut().remember(key, until_ms, size, now_ms)
+    }
+}
+
+impl Remembered {
+    fn new(allowance: Allowance) -> Self {
+        let (values, line) = (Table::new(allowance.clone()), Line::new(allowance));
+        Self { values, line, last_number: 0, first_counts_until_ms: 0 }
+    }
+
+    /// Whether a value is not remembered; from now on it is.
+    fn remember(&mut self, key: DeduplicationKey, until_ms: u64, size: usize, now_ms: u64) -> bool {
+        let number = self.last_number + 1;
+        if let Some(entry) = self.values.get_mut(key) {
+            if entry.until_ms > now_ms {
+                return false;
+            }
+            (entry.until_ms, entry.place) = (until_ms, number | AGAIN);
+        } else {
+            self.forget_what_is_over(LOOKED_AT, now_ms);
+            for _ in 0..FORGOTTEN_MOST {
+                if self.values.len() < size && self.values.has_room() {
+                    break;
+                }
+                self.forget_oldest(now_ms);
+            }
+            self.values.insert(Entry { key, until_ms, place: number });
+            self.line.push(key);
+        }
+        self.last_number = number;
+        true
+    }
+
+    /// Looks at so many values at the head of the line, and forgets those whose time is over.
+    fn forget_what_is_over(&mut self, most: usize, now_ms: u64) {
+        for _ in 0..most {
+            if self.first_counts_until_ms > now_ms {
+                return;
+            }
+            let Some(&Entry { until_ms, place, .. }) = self.line.first().and_then(|key| self.values.get(key)) else {
+                return;
+            };
+            if until_ms > now_ms && place & AGAIN == 0 {
+                self.first_counts_until_ms = until_ms;
+                return;
+            }
+            self.forget_first(now_ms);
+        }
+    }
+
+    fn forget_oldest(&mut self, now_ms: u64) {
+        for _ in 0..CHANCES {
+            if self.forget_first(now_ms) {
+                return;
+            }
+        }
+        // All of them came again, and one has to go.
+        self.forget_first(NEVER);
+    }
+
+    /// Forgets the first in the line, unless it came again: then it goes to its end. Whether it is forgotten.
+    fn forget_first(&mut self, now_ms: u64) -> bool {
+        self.first_counts_until_ms = 0;
+        let Some(key) = self.line.pop() else { return true };
+        if let Some(entry) = self.values.get_mut(key)
+            && entry.place & AGAIN != 0
+            && entry.until_ms > now_ms
+        {
+            entry.place &= !AGAIN;
+            self.line.push(key);
+            return false;
+        }
+        self.values.remove(key, |_| true);
+        true
+    }
+}
+
+fn milliseconds(value: &FieldValueRef<'_>) -> Option<i64> {
+    match *value {
+        FieldValueRef::I8(number) => Some(number.into()),
+        FieldValueRef::U8(number) => Some(number.into()),
+        FieldValueRef::I16(number) => Some(number.into()),
+        FieldValueRef::U16(number) => Some(number.into()),
+        FieldValueRef::I32(number) => Some(number.into()),
+        FieldValueRef::U32(number) => Some(number.into()),
+        FieldValueRef::I64(number) => Some(number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::TableRef;
+
+    fn cache(size: u64, ttl_ms: Option<u64>) -> SeenByExchange {
+        SeenByExchange::new(Bounds { size, ttl_ms })
+    }
+
+    fn is_first(seen: &SeenByExchange, value: &str, now_ms: u64) -> bool {
+        let mut entries = vec![HEADER.len() as u8];
+        entries.extend(HEADER);
+        entries.push(b'S');
+        entries.extend((value.len() as u32).to_be_bytes());
+        entries.extend(value.as_bytes());
+        let headers = TableRef::parse(&entries).unwrap();
+        seen.is_first(&PropertiesRef { headers: Some(headers), ..PropertiesRef::default() }, now_ms)
+    }
+
+    /// How many there are, and how many places in the line.
+    fn lengths(seen: &SeenByExchange) -> (usize, usize) {
+        let seen = &mut *seen.seen.borrow_mut();
+        let mut line = std::mem::replace(&mut seen.line, Line::new(Allowance::default()));
+        let mut places = 0;
+        while let Some(key) = line.pop() {
+            seen.line.push(key);
+            places += 1;
+        }
+        (seen.values.len(), places)
+    }
+
+    #[test]
+    fn an_exchange_remembers_so_many_for_so_long() {
+        let seen = cache(2, Some(10));
+        assert!(is_first(&seen, "a", 0) && is_first(&seen, "b", 1));
+        assert!(!is_first(&seen, "a", 9) && !is_first(&seen, "b", 9));
+        assert!(is_first(&seen, "a", 10), "its time was over");
+        assert!(is_first(&seen, "c", 10), "b was the oldest, and had to go");
+        assert!(!is_first(&seen, "a", 10) && is_first(&seen, "b", 10));
+        assert!(!is_first(&seen, "c", 10) && is_first(&seen, "a", 10));
+    }
+
+    #[test]
+    fn what_comes_again_and_again_takes_no_more_room() {
+        let seen = cache(100, Some(1));
+        is_first(&seen, "stays", 0);
+        (0..10_000).for_each(|now_ms| assert!(is_first(&seen, "goes", now_ms)));
+        assert!(lengths(&seen).0 <= 2);
+        for now_ms in 10_000..20_000 {
+            assert!(is_first(&seen, &format!("{}", now_ms % 90), now_ms));
+            let (values, places) = lengths(&seen);
+            assert!(values == places && values <= 4, "{values} in {places} places");
+        }
+    }
+
+    #[test]
+    fn when_all_came_again_one_is_forgotten_all_the_same() {
+        let seen = cache(20, Some(10));
+        let values = |now_ms| (0..20).filter(|value| is_first(&seen, &value.to_string(), now_ms)).count();
+        assert_eq!(values(0), 20);
+        for key in 0..20 {
+            // Again, before anything else comes that would find their time to be over.
+            let mut seen = seen.seen.borrow_mut();
+            let key = DeduplicationKey::of_bytes(2, key.to_string().as_bytes());
+            assert!(seen.remember(key, 100, 20, 10));
+        }
+        assert!(is_first(&seen, "more", 11));
+        assert_eq!(lengths(&seen), (20, 20));
+        assert!(!is_first(&seen, "more", 12));
+    }
+
+    #[test]
+    fn what_may_no_longer_be_remembered_goes_a_few_at_a_time() {
+        let seen = cache(1000, None);
+        (0..1000).for_each(|value| assert!(is_first(&seen, &value.to_string(), 0)));
+        seen.bounds.set(Bounds { size: 10, ttl_ms: None });
+        let mut before = 1000;
+        while before > 10 {
+            assert!(is_first(&seen, &format!("another {before}"), 0));
+            let now = seen.seen.borrow().values.len();
+            assert!(now < before && now + FORGOTTEN_MOST >= before, "{before} to {now}");
+            before = now;
+        }
+    }
+
+    #[test]
+    fn a_virtual_host_that_had_enough_forgets_the_oldest() {
+        let seen = cache(u64::MAX, None);
+        let allowance = Allowance::new(1_000_000);
+        seen.allow(allowance.clone());
+        for value in 0..100_000 {
+            assert!(is_first(&seen, &value.to_string(), 0));
+            assert!(allowance.taken_bytes() <= 1_100_000, "{} bytes", allowance.taken_bytes());
+        }
+        let (values, places) = lengths(&seen);
+        assert!(values == places && values > 8_000, "{values}");
+        assert!(!is_first(&seen, "99999", 0) && is_first(&seen, "0", 0));
+    }
+}
