@@ -22,6 +22,7 @@ mod definitions;
 mod delayed;
 mod disk_alarm;
 mod expiry;
+mod extensions;
 mod faults;
 mod founding;
 mod kills;
