@@ -309,7 +309,8 @@ impl Client {
             locale: b"en_US",
         };
         Method::ConnectionStartOk(start_ok).encode_frame(0, &mut conversation);
-        let tune_ok = connection::TuneOk { channel_max: 1, frame_max: 4096, heartbeat: 0 };
+        // The least that RabbitMQ 4 takes.
+        let tune_ok = connection::TuneOk { channel_max: 1, frame_max: 8192, heartbeat: 0 };
         Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut conversation);
         let open = connection::Open { virtual_host: broker.target.vhost.as_bytes() };
         Method::ConnectionOpen(open).encode_frame(0, &mut conversation);

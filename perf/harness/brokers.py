@@ -39,10 +39,20 @@ class Broker:
     """One broker with one configuration. Subclasses say how it is found and started."""
 
     name = ""
+    # What scenarios call it that name the brokers they are for.
+    plays = ""
     scheme = "amqp"
     promise = ""
+    # Of its quorum queues, where that is another one.
+    quorum_promise = ""
     source = ""
     settings = ""
+    # Those of RabbitMQ's extensions that it has.
+    features = frozenset()
+
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        cls.plays = cls.plays or cls.name
 
     def __init__(self, scratch):
         self.folder = pathlib.Path(scratch) / self.name.replace(" ", "-").replace(",", "")
@@ -138,8 +148,15 @@ class Broker:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+# What 3.10 has, and every later one.
+RABBITMQ_FEATURES = frozenset({
+    "time to live", "length limits", "priorities", "single active consumer", "dead letters", "quorum queues", "consistent hash",
+})
+
+
 class Leveret(Broker):
     name = "leveret"
+    features = RABBITMQ_FEATURES | {"delayed messages", "deduplication"}
     promise = "on disk: fdatasync before the confirm"
     source = "README, Durability"
     durability = "always"
@@ -159,7 +176,7 @@ class Leveret(Broker):
 
 
 class LeveretOs(Leveret):
-    name = "leveret, durability os"
+    name = plays = "leveret, durability os"
     promise = "with the operating system: write before the confirm, no fsync"
     durability = "os"
     settings = 'durability = "os": as RabbitMQ\'s classic queues of version 2 promise'
@@ -167,8 +184,10 @@ class LeveretOs(Leveret):
 
 class RabbitMq(Broker):
     name = "rabbitmq"
+    features = RABBITMQ_FEATURES
     # Of version 1 of its classic queues, which 3.10 has by default.
     promise = "on disk, or acknowledged: in batches, a few hundred milliseconds apart or when a queue is idle"
+    quorum_promise = "on disk: its write-ahead log is synced before the confirm (rabbitmq.com/docs/quorum-queues)"
     source = "rabbitmq.com/docs/3.10/confirms, Ack Latency for Persistent Messages"
     configuration = ""
     runtime = ""
@@ -180,6 +199,15 @@ class RabbitMq(Broker):
             return "rabbitmq-server is not installed"
         return None if shutil.which("epmd") else "epmd is not installed"
 
+    @property
+    def data(self):
+        """Its folder, as it sees that itself."""
+        return self.folder
+
+    def enter(self):
+        """What goes before a command, to run it where this broker runs."""
+        return []
+
     def version(self):
         return f"RabbitMQ {machine.output_of('dpkg-query', '-W', '-f', '${Version}', 'rabbitmq-server')} (Debian)"
 
@@ -187,29 +215,29 @@ class RabbitMq(Broker):
         if not self.helpers:
             # A port mapper of its own: the one that Erlang starts by itself would outlive the measurement.
             self.mapper_port = free_port()
-            mapper = ["epmd", "-port", str(self.mapper_port), "-address", "127.0.0.1"]
+            mapper = [*self.enter(), "epmd", "-port", str(self.mapper_port), "-address", "127.0.0.1"]
             self.helpers = [subprocess.Popen(mapper, stdin=subprocess.DEVNULL, start_new_session=True)]
         env = environment(
-            HOME=self.folder,
+            HOME=self.data,
             ERL_EPMD_PORT=self.mapper_port,
             ERL_EPMD_ADDRESS="127.0.0.1",
             RABBITMQ_NODE_PORT=self.port,
             RABBITMQ_NODE_IP_ADDRESS="127.0.0.1",
             RABBITMQ_NODENAME=f"perf{self.port}@localhost",
             RABBITMQ_DIST_PORT=free_port(),
-            RABBITMQ_MNESIA_BASE=self.folder / "mnesia",
-            RABBITMQ_LOG_BASE=self.folder / "log",
-            RABBITMQ_CONFIG_FILE=self.folder / "rabbitmq",
-            RABBITMQ_ENABLED_PLUGINS_FILE=self.folder / "enabled_plugins",
+            RABBITMQ_MNESIA_BASE=self.data / "mnesia",
+            RABBITMQ_LOG_BASE=self.data / "log",
+            RABBITMQ_CONFIG_FILE=self.data / "rabbitmq.conf",
+            RABBITMQ_ENABLED_PLUGINS_FILE=self.data / "enabled_plugins",
             RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=f"-kernel inet_dist_use_interface {{127,0,0,1}} {self.runtime}",
         )
         (self.folder / "rabbitmq.conf").write_text(self.configuration)
         (self.folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
-        return [self.launcher], env
+        return [*self.enter(), self.launcher], env
 
 
 class RabbitMqTuned(RabbitMq):
-    name = "rabbitmq, tuned"
+    name = plays = "rabbitmq, tuned"
     promise = "with the operating system, or acknowledged: no fsync before the confirm"
     source = "of version 2 of its classic queues: rabbitmq.com/blog/2025/01/17/how-are-the-messages-stored"
     settings = (
@@ -259,7 +287,7 @@ connection: {{channelsMax: 4096, frameMaxSize: 65536}}
 
 
 class GarageMqTuned(GarageMq):
-    name = "garagemq, tuned"
+    name = plays = "garagemq, tuned"
     settings = "tcp.nodelay, and ten million messages in memory (its README's configuration)"
     nodelay = "true"
     messages_in_ram = 10_000_000
@@ -319,6 +347,9 @@ class Container(Broker):
 class RabbitMqImage(Container):
     name = "rabbitmq 4"
     image = "rabbitmq:4"
+    # Its image enables no plugin for it.
+    features = RABBITMQ_FEATURES - {"consistent hash"}
+    quorum_promise = RabbitMq.quorum_promise
     promise = RabbitMqTuned.promise
     source = RabbitMqTuned.source
 
@@ -330,6 +361,7 @@ class RabbitMqImage(Container):
 class LavinMqImage(Container):
     name = "lavinmq"
     image = "cloudamqp/lavinmq:latest"
+    features = Leveret.features - {"quorum queues"}
     promise = "on disk: syncfs before the confirm, since 2.9.0"
     source = "lavinmq.com/documentation/publisher-confirms; github.com/cloudamqp/lavinmq/pull/1891"
 

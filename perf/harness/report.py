@@ -4,7 +4,7 @@ import json
 import re
 import statistics
 
-from . import brokers, chart, load, machine, scenarios
+from . import chart, load, machine, scenarios
 
 # What a chart of a group shows: title, unit, how to get the figure from a run.
 CHARTS = {
@@ -13,6 +13,10 @@ CHARTS = {
         ("Broker's processor time", "microseconds per message", load.processor_time_of),
     ],
     scenarios.DISK: [("Durable: throughput", "messages per second", lambda run: load.rate_of(run)[1])],
+    scenarios.EXTENSIONS: [
+        ("RabbitMQ's extensions: throughput", "messages per second", lambda run: load.rate_of(run)[1]),
+        ("Broker's processor time", "microseconds per message", load.processor_time_of),
+    ],
     scenarios.LATENCY: [("Latency, 99th percentile", "microseconds", lambda run: load.latency_of(run, "p99"))],
     scenarios.SCALE: [("Memory", "bytes for each connection or queue", lambda run: load.thing_of(run)[1])],
     scenarios.CHURN: [("Made and unmade", "per second", lambda run: load.rate_of(run)[1])],
@@ -62,26 +66,47 @@ def row_of(result):
     return cells
 
 
-def table(results, promises):
+def share_of_plain(result, results):
+    """How much of the rate of the same without an extension is left with it, and how much more processor time it takes."""
+    plain = [one for one in results if (one["label"], one["broker"]) == (result["plain"], result["broker"])]
+    pairs = [(spread_of(result, pick), spread_of(one, pick)) for one in plain
+             for pick in (lambda run: load.rate_of(run)[1], load.processor_time_of)]
+    return [own[0] / other[0] if own and other and other[0] else None for own, other in pairs] or [None, None]
+
+
+def of_plain(result, results):
+    rate_share, processor_share = share_of_plain(result, results)
+    if rate_share is None:
+        return ""
+    return f"{rate_share:.2f}" + ("" if processor_share is None else f", CPU × {processor_share:.2f}")
+
+
+def table(results):
     head = ["scenario", "broker", "median", "least – most", "broker CPU each", "p50 / p99", "broker's memory"]
+    extended = any(result["plain"] for result in results)
+    if extended:
+        head.append("of plain")
     durable = any(result["durable"] for result in results)
     if durable:
         head += ["what its confirm promises", "syncs seen"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for result in results:
+        if result["arguments"] is None:
+            continue
         cells = row_of(result)
+        if extended:
+            cells.append(of_plain(result, results))
         if durable:
             syncs = result.get("syncs_per_s")
-            cells += [promises.get(result["broker"], ""), "" if syncs is None else f"{syncs:,.0f}/s"]
+            cells += [result["promise"], "" if syncs is None else f"{syncs:,.0f}/s"]
         if result["failed"] and result["runs"]:
             cells[1] += f" (then failed: {result['failed']})"
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def summary(results):
+def summary(results, order):
     """Every scenario in a line, every broker in a column: the median, and the broker's processor time for each."""
-    order = [kind.name for kind in brokers.ALL]
     names = list(dict.fromkeys(result["broker"] for result in results))
     names.sort(key=lambda name: order.index(name) if name in order else len(order))
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
@@ -89,12 +114,14 @@ def summary(results):
         cells = []
         for name in names:
             own = [one for one in results if (one["group"], one["label"], one["broker"]) == (group, label, name)]
-            cells.append(in_short(group, own[0]) if own else "")
+            cells.append(in_short(group, own[0], results) if own else "")
         lines.append(f"| {group}: {label} | {' | '.join(cells)} |")
     return lines
 
 
-def in_short(group, result):
+def in_short(group, result, results):
+    if result["arguments"] is None:
+        return "–"
     if not result["runs"]:
         return "failed"
     _, _, _, _, processor, late, memory = row_of(result)
@@ -103,7 +130,9 @@ def in_short(group, result):
     if group == scenarios.SCALE:
         return memory
     median = row_of(result)[2].removeprefix("ready in ")
-    return ", ".join(part for part in (median, processor) if part)
+    rate_share = share_of_plain(result, results)[0]
+    share = f"{rate_share:.2f} of plain" if rate_share else ""
+    return ", ".join(part for part in (median, processor, share) if part)
 
 
 def notes(document):
@@ -132,7 +161,6 @@ def write_comparison(name, document):
     results, made = document["results"], document["machine"]
     machine.RESULTS.mkdir(exist_ok=True)
     (machine.RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    promises = {broker: about["promise"] for broker, about in document["brokers"].items()}
     lines = [f"# {name}", "", machine.sentence(made), ""]
     lines += [f"Leveret {made['commit']}, built with {made['compiler']}. Command: `{document['command']}`.", ""]
     lines += [
@@ -140,9 +168,11 @@ def write_comparison(name, document):
         "received (where nobody consumes, what was published; for rpc, round trips; for what comes and goes, how often). "
         "Confirmed persistent messages may be confirmed without the disk once they were delivered and acknowledged; "
         "where nobody consumes, that is no way out. Syncs seen are fsync, fdatasync, msync, sync_file_range and syncfs "
-        "calls of the broker, counted by strace in a run of their own.", "",
+        "calls of the broker, counted by strace in a run of their own. What is said \"of plain\" is the rate's share of the row "
+        "without the extension, and beside it the broker's processor time for each message, as a multiple; – is what a broker "
+        "does not have.", "",
     ]
-    lines += [*notes(document), "", "## Summary", "", *summary(results), ""]
+    lines += [*notes(document), "", "## Summary", "", *summary(results, list(document["brokers"])), ""]
     for group in dict.fromkeys(result["group"] for result in results):
         own = [result for result in results if result["group"] == group]
         lines += [f"## {group}", ""]
@@ -151,7 +181,7 @@ def write_comparison(name, document):
             file = f"{name}-{re.sub('[^a-z]+', '-', group.lower())}.svg"
             (machine.RESULTS / file).write_text(drawing)
             lines += [f"![{group}]({file})", ""]
-        lines += [*table(own, promises), ""]
+        lines += [*table(own), ""]
     warned = warnings(results)
     if warned:
         lines += ["## Warnings of the load generator", "", *warned, ""]
