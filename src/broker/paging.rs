@@ -300,7 +300,7 @@ mod tests {
     use crate::broker::message::{Attributes, Content};
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, settings};
-    use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication, RestoredQueue};
+    use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, Publication};
     use crate::protocol::FieldTable;
     use bytes::Bytes;
 
@@ -428,16 +428,7 @@ mod tests {
     #[test]
     fn what_lies_behind_lost_messages_is_delivered_when_they_are_given_up() {
         let (mut broker, channel) = broker();
-        let durable_id = DurableQueueId(7);
-        let restored = RestoredQueue {
-            vhost: testing::VHOST,
-            id: durable_id,
-            name: "q".into(),
-            auto_delete: false,
-            arguments: FieldTable::default(),
-            top_level: 0,
-        };
-        let (queue, _) = broker.restore_queue(restored);
+        let queue = testing::restored_queue(&mut broker, FieldTable::default());
         broker.expect_messages(broker.queue_key(queue), 0, 3, 10, 0);
         consume(&mut broker, channel, b"q");
         publish(&mut broker, channel, queue, &Bytes::from_static(b"body"));

@@ -1,10 +1,15 @@
 //! What the broker's own tests share.
 
 use super::effects::{Effects, Recipient, Room};
+use super::exchange::QueueId;
 use super::message::Content;
-use super::store::{MemoryStore, Store};
-use super::{Broker, Caller, ChannelId, ConnectionId, Founding, MessageMemory, Settings, UserId, VhostId, VhostLimits};
+use super::store::{DurableQueueId, MemoryStore, Store};
+use super::{
+    Broker, Caller, ChannelId, ConnectionId, Founding, MessageMemory, RestoredQueue, Settings, UserId, VhostId,
+    VhostLimits,
+};
 use crate::access::{PasswordHash, Tags};
+use crate::protocol::FieldTable;
 
 /// The one user and the one vhost of a [`broker`].
 pub(super) const USER: UserId = UserId(0);
@@ -99,6 +104,15 @@ pub(super) fn settings() -> Settings {
         consumer_timeout_ms: None,
         message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
     }
+}
+
+/// The durable queue `q` of an earlier run, whose messages are still to come.
+pub(super) fn restored_queue<S: Store>(broker: &mut Broker<S>, arguments: FieldTable) -> QueueId {
+    let (vhost, id, name) = (VHOST, DurableQueueId(7), "q".into());
+    let restored = RestoredQueue { vhost, id, name, auto_delete: false, top_level: 0, arguments };
+    let (queue, refusal) = broker.restore_queue(restored);
+    assert!(refusal.is_none(), "{refusal:?}");
+    queue
 }
 
 /// A client connects, and opens its first channel.

@@ -113,11 +113,9 @@ mod tests {
     use crate::broker::message::{Attributes, Content, MessageRef, NEVER};
     use crate::broker::page::{Entry, PageBuilder};
     use crate::broker::queue::{Behaviour, QueueArguments, Wishes};
-    use crate::broker::store::{DurableQueueId, MemoryStore};
+    use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody};
-    use crate::broker::{
-        ChannelId, ConnectionId, DeclareRequest, GetOutcome, MessageMemory, Publication, RestoredQueue, Settlement,
-    };
+    use crate::broker::{ChannelId, ConnectionId, DeclareRequest, GetOutcome, MessageMemory, Publication, Settlement};
     use crate::protocol::{FieldTable, FieldValue};
     use bytes::Bytes;
 
@@ -208,16 +206,8 @@ mod tests {
         for (argument, limit, left) in [("x-max-length", 3, 3), ("x-max-length-bytes", 5, 2)] {
             let mut broker = testing::broker();
             let channel = testing::connect(&mut broker, CLIENT);
-            let restored = RestoredQueue {
-                vhost: testing::VHOST,
-                id: DurableQueueId(7),
-                name: "q".into(),
-                auto_delete: false,
-                top_level: 0,
-                arguments: FieldTable(vec![(argument.into(), FieldValue::I32(limit))]),
-            };
-            let (queue, refusal) = broker.restore_queue(restored);
-            assert!(refusal.is_none());
+            let arguments = FieldTable(vec![(argument.into(), FieldValue::I32(limit))]);
+            let queue = testing::restored_queue(&mut broker, arguments);
             let key = broker.queue_key(queue);
             broker.expect_messages(key, 0, bodies.len(), 10, 0);
             broker.pump(&mut Nobody);
