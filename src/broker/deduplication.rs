@@ -20,7 +20,7 @@ mod line;
 mod table;
 
 pub use allowance::Allowance;
-pub use by_exchange::{Bounds, SeenByExchange};
+pub use by_exchange::{Bounds, SaidBounds, SeenByExchange};
 pub use gone::{free_gone, has_gone};
 pub use in_queue::SeenInQueue;
 
@@ -85,10 +85,11 @@ mod tests {
     use super::*;
     use crate::broker::message::{ComposedMessage, MessageRef, NEVER};
     use crate::broker::page::{Entry, PageBuilder};
+    use crate::broker::policy::{Policy, PolicyKind, SaidPolicy};
     use crate::broker::queue::{Behaviour, QueueArguments, QueueKind, Wishes};
-    use crate::broker::store::{DurableQueueId, MemoryStore};
+    use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody};
-    use crate::broker::{Broker, ChannelId, ConnectionId, GetOutcome, RestoredQueue, Settlement};
+    use crate::broker::{Broker, ChannelId, ConnectionId, ExchangeRequest, GetOutcome, Settlement};
     use crate::protocol::{BasicProperties, FieldTable, FieldValue};
     use bytes::Bytes;
 
@@ -126,10 +127,14 @@ mod tests {
 
     /// Publishes a message with that value to the queue `q`; whether it was refused.
     fn publish(broker: &mut Broker<MemoryStore>, channel: ChannelId, value: &str) -> bool {
+        publish_to(broker, channel, "", value)
+    }
+
+    fn publish_to(broker: &mut Broker<MemoryStore>, channel: ChannelId, exchange: &'static str, value: &str) -> bool {
         let value = FieldValue::LongString(value.as_bytes().into());
         let headers = Some(FieldTable(vec![("x-deduplication-header".into(), value)]));
         let properties = BasicProperties { headers, ..BasicProperties::default() };
-        let message = ComposedMessage::new(&"".into(), &"q".into(), &properties, Bytes::new());
+        let message = ComposedMessage::new(&exchange.into(), &"q".into(), &properties, Bytes::new());
         message.publish(broker.caller(channel), usize::MAX, broker, &mut Nobody).unwrap()
     }
 
@@ -145,16 +150,7 @@ mod tests {
         let mut broker = testing::broker();
         let channel = testing::connect(&mut broker, CLIENT);
         let arguments = FieldTable(vec![("x-message-deduplication".into(), FieldValue::Boolean(true))]);
-        let restored = RestoredQueue {
-            vhost: testing::VHOST,
-            id: DurableQueueId(7),
-            name: "q".into(),
-            auto_delete: false,
-            top_level: 0,
-            arguments,
-        };
-        let (queue, refusal) = broker.restore_queue(restored);
-        assert!(refusal.is_none());
+        let queue = testing::restored_queue(&mut broker, arguments);
         assert!(!publish(&mut broker, channel, "this"));
         let message = get(&mut broker, channel, true);
         broker.purge_queue(broker.caller(channel), b"q", &mut Nobody).unwrap();
@@ -170,6 +166,35 @@ mod tests {
         broker.settle(channel, 2, false, Settlement::Acknowledged).unwrap();
         assert!(!publish(&mut broker, channel, "this"));
         broker.census();
+    }
+
+    #[test]
+    fn a_policy_says_how_much_an_exchange_remembers_that_is_there() {
+        let mut broker = testing::broker();
+        let channel = testing::connect(&mut broker, CLIENT);
+        let caller = broker.caller(channel);
+        testing::restored_queue(&mut broker, FieldTable::default());
+        let arguments = FieldTable(vec![("x-cache-size".into(), FieldValue::I32(1))]);
+        let (durable, auto_delete, internal) = (false, false, false);
+        let kind = b"x-message-deduplication";
+        let request = ExchangeRequest { name: b"x", kind, durable, auto_delete, internal, arguments };
+        broker.declare_exchange(caller, request).unwrap();
+        broker.bind_queue(caller, b"q", b"x", b"", FieldTable::default()).unwrap();
+        let came = |broker: &mut Broker<MemoryStore>, values: [&str; 3]| {
+            let before = broker.census().ready;
+            values.into_iter().for_each(|value| _ = publish_to(broker, channel, "x", value));
+            broker.census().ready - before
+        };
+        assert_eq!(came(&mut broker, ["this", "that", "this"]), 3);
+        let settings = FieldTable(vec![("x-cache-size".into(), FieldValue::I64(5))]);
+        let (pattern, definition) = (FieldValue::LongString(b"x".as_slice().into()), FieldValue::Table(settings));
+        let said = SaidPolicy { pattern, apply_to: None, priority: None, definition };
+        let policy = Policy::read(PolicyKind::User, "p".into(), said).unwrap();
+        broker.put_policy(testing::VHOST, PolicyKind::User, policy.into()).unwrap();
+        assert_eq!(came(&mut broker, ["that", "those", "that"]), 2, "this is remembered, and there is room for more");
+        broker.delete_policy(testing::VHOST, PolicyKind::User, &"p".into());
+        broker.pump(&mut Nobody);
+        assert_eq!(came(&mut broker, ["a", "b", "a"]), 3);
     }
 
     #[test]

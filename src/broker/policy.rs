@@ -19,6 +19,8 @@ mod tests;
 
 pub use reading::SaidPolicy;
 
+use super::deduplication::SaidBounds;
+use super::equivalence::integer;
 use super::queue::{QueueKind, Wishes};
 use crate::access::Pattern;
 use crate::protocol::{FieldTable, FieldValue, ShortString};
@@ -107,6 +109,8 @@ pub struct Policy {
     wishes: Wishes,
     /// Gets what no binding of an exchange matches.
     alternate_exchange: Option<ShortString>,
+    /// What an exchange remembers.
+    remembered: SaidBounds,
 }
 
 impl Policy {
@@ -116,7 +120,9 @@ impl Policy {
             _ => None,
         };
         let wishes = Wishes::of(&definition, "");
-        Self { name, pattern, apply_to, priority, definition, wishes, alternate_exchange }
+        let number = |key: &[u8]| definition.get(key).and_then(integer).and_then(|number| u64::try_from(number).ok());
+        let remembered = SaidBounds { size: number(b"x-cache-size"), ttl_ms: number(b"x-cache-ttl") };
+        Self { name, pattern, apply_to, priority, definition, wishes, alternate_exchange, remembered }
     }
 
     /// Whether it may apply to something of that name. With a setting that a kind of queue does not have, it applies to no
@@ -153,6 +159,11 @@ impl Applied {
     /// Where an exchange sends what no binding matches. An operator has no say in that.
     pub fn alternate_exchange(&self) -> Option<&ShortString> {
         self.policy.as_ref()?.alternate_exchange.as_ref().filter(|name| !name.is_empty())
+    }
+
+    /// How much an exchange remembers, and how long. An operator has no say in that.
+    pub fn remembered(&self) -> SaidBounds {
+        self.policy.as_ref().map(|policy| policy.remembered).unwrap_or_default()
     }
 
     /// What both say together.

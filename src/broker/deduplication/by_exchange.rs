@@ -30,9 +30,18 @@ pub struct Bounds {
     pub ttl_ms: Option<u64>,
 }
 
+/// What a policy says of it. `None`: nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SaidBounds {
+    pub size: Option<u64>,
+    pub ttl_ms: Option<u64>,
+}
+
 /// The values that an exchange remembers.
 #[derive(Debug)]
 pub struct SeenByExchange {
+    declared: Bounds,
+    /// What was declared, or what a policy says instead.
     bounds: Cell<Bounds>,
     seen: RefCell<Remembered>,
 }
@@ -50,12 +59,19 @@ struct Remembered {
 
 impl SeenByExchange {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds: Cell::new(bounds), seen: RefCell::new(Remembered::new(Allowance::default())) }
+        Self { declared: bounds, bounds: Cell::new(bounds), seen: RefCell::new(Remembered::new(Allowance::default())) }
     }
 
     /// It is a virtual host's from now on. Nothing is remembered yet.
     pub fn allow(&self, allowance: Allowance) {
         self.seen.replace(Remembered::new(allowance));
+    }
+
+    /// A policy says more or less, or no longer does. What is too much goes with what comes in; what is remembered already is
+    /// for as long as it was said then.
+    pub fn bound(&self, said: SaidBounds) {
+        let Bounds { size, ttl_ms } = self.declared;
+        self.bounds.set(Bounds { size: said.size.unwrap_or(size), ttl_ms: said.ttl_ms.or(ttl_ms) });
     }
 
     /// Whether a message is the first with its value; from now on one is remembered. One without a value always is.
@@ -235,7 +251,7 @@ mod tests {
     fn what_may_no_longer_be_remembered_goes_a_few_at_a_time() {
         let seen = cache(1000, None);
         (0..1000).for_each(|value| assert!(is_first(&seen, &value.to_string(), 0)));
-        seen.bounds.set(Bounds { size: 10, ttl_ms: None });
+        seen.bound(SaidBounds { size: Some(10), ttl_ms: None });
         let mut before = 1000;
         while before > 10 {
             assert!(is_first(&seen, &format!("another {before}"), 0));
@@ -243,6 +259,20 @@ mod tests {
             assert!(now < before && now + FORGOTTEN_MOST >= before, "{before} to {now}");
             before = now;
         }
+    }
+
+    #[test]
+    fn what_a_policy_says_goes_before_what_was_declared_as_long_as_it_does() {
+        let seen = cache(1, Some(10));
+        seen.bound(SaidBounds { size: Some(2), ttl_ms: None });
+        assert!(is_first(&seen, "a", 0) && is_first(&seen, "b", 0));
+        assert!(!is_first(&seen, "a", 9) && is_first(&seen, "a", 10));
+        seen.bound(SaidBounds { size: None, ttl_ms: Some(100) });
+        assert!(is_first(&seen, "c", 20) && is_first(&seen, "a", 20), "there is room for one");
+        assert!(!is_first(&seen, "a", 119) && is_first(&seen, "a", 120));
+        seen.bound(SaidBounds::default());
+        assert!(!is_first(&seen, "a", 219), "for as long as it was said then");
+        assert!(is_first(&seen, "a", 220) && is_first(&seen, "a", 230));
     }
 
     #[test]

@@ -204,7 +204,8 @@ impl Router {
         })
     }
 
-    /// Other policies apply to an exchange. Where its declaration names none, one of them may name an alternate exchange.
+    /// Other policies apply to an exchange. Where its declaration names none, one of them may name an alternate exchange. What
+    /// they say of what it remembers goes before its arguments.
     pub fn apply_policies(&mut self, id: ExchangeId, policies: Applied) {
         let exchange = &mut self.exchanges[id.0 as usize];
         if exchange.arguments.get(ALTERNATE_EXCHANGE.as_bytes()).is_none()
@@ -212,6 +213,9 @@ impl Router {
         {
             exchange.alternate = policies.alternate_exchange().cloned();
             self.generation += 1;
+        }
+        if let Some(cache) = exchange.matcher.cache() {
+            cache.bound(policies.remembered());
         }
         exchange.policies = policies;
     }

@@ -56,7 +56,7 @@ const MASTER_LOCATORS: &[&str] = &["client-local", "min-masters", "random"];
 const OVERFLOWS: &[&str] = &["drop-head", "reject-publish", "reject-publish-dlx"];
 const RETRY_DELAYS: &[&str] = &["all", "failed", "returned", "disabled"];
 
-const SETTINGS: [Setting; 33] = [
+const SETTINGS: [Setting; 36] = [
     of_users("alternate-exchange", Is::Text, "is not a valid alternate exchange name", &[]),
     of_users("consumer-disconnected-timeout", Is::AtLeast(0), "is not a valid consumer disconnected timeout", &[]),
     of_users("consumer-timeout", Is::AtLeast(0), "is not a valid consumer timeout", &[]),
@@ -109,6 +109,9 @@ const SETTINGS: [Setting; 33] = [
     of_users("stream-filter-size-bytes", Is::Within(16, 255), "is not a valid filter size. Valid range is 16-255", &[]),
     of_users("stream-max-segment-size-bytes", Is::Within(0, SEGMENT_BYTES_MAX), "is not a valid segment size", BOTH),
     of_all("target-group-size", Is::AtLeast(1), "is not a valid qq target count value", CLASSIC),
+    of_users("x-cache-persistence", Is::OneOf(&["disk", "memory"]), r#"must be either "disk" or "memory", got"#, &[]),
+    of_users("x-cache-size", Is::AtLeast(1), "must be an integer greater than 0, got", &[]),
+    of_users("x-cache-ttl", Is::AtLeast(1), "must be an integer greater than 0, got", &[]),
     of_users(DEDUPLICATION, Is::Boolean, "must be a boolean, got", &[]),
 ];
 
@@ -130,10 +133,11 @@ pub(super) fn check(kind: PolicyKind, definition: &FieldTable) -> Result<(), Str
         if let Some(Setting { is, otherwise, .. }) = is_known(key)
             && !is.met_by(value)
         {
-            return Err(match is {
-                // The plugin says it the other way round.
-                Is::Boolean => format!("\"{DEDUPLICATION}\" {otherwise} {}", term(value)),
-                _ => format!("{} {otherwise}", term(value)),
+            let key = String::from_utf8_lossy(key);
+            // The plugin whose keys these are says it the other way round.
+            return Err(match key.starts_with("x-") {
+                true => format!("\"{key}\" {otherwise} {}", term(value)),
+                false => format!("{} {otherwise}", term(value)),
             });
         }
     }

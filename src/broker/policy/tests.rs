@@ -220,6 +220,10 @@ fn every_key_is_looked_at_with_rabbitmqs_words() {
         ("ha-mode=all ha-sync-mode=x", r#"ha-sync-mode must be "manual" or "automatic", got <<"x">>"#),
         ("ha-mode=all ha-sync-batch-size=0", "ha-sync-batch-size takes an integer greater than 0, 0 given"),
         ("ha-mode=all ha-promote-on-failure=5", r#"ha-promote-on-failure must be "always" or "when-synced", got 5"#),
+        ("x-cache-size=0", r#""x-cache-size" must be an integer greater than 0, got 0"#),
+        ("x-cache-ttl=x", r#""x-cache-ttl" must be an integer greater than 0, got <<"x">>"#),
+        ("x-cache-persistence=5", r#""x-cache-persistence" must be either "disk" or "memory", got 5"#),
+        ("x-message-deduplication=5", r#""x-message-deduplication" must be a boolean, got 5"#),
         ("foo=1", r#"[{<<"foo">>,1}] are not recognised policy settings"#),
         ("foo=1 bar=x max-length=1", r#"[{<<"bar">>,<<"x">>},{<<"foo">>,1}] are not recognised policy settings"#),
         ("foo=1 max-length=-1", "-1 is not a valid maximum length"),
@@ -230,7 +234,15 @@ fn every_key_is_looked_at_with_rabbitmqs_words() {
     let operators = |settings: &str| wrong(PolicyKind::Operator, said("", settings));
     let refused = r#"[{<<"dead-letter-exchange">>,<<"x">>}] are not recognised policy settings"#;
     assert_eq!(operators("dead-letter-exchange=x max-length=1"), refused);
-    for fine in ["max-length=0", "delivery-limit=-1", "ha-mode=all", "max-age=5D", "queue-version=2"] {
+    assert_eq!(operators("x-cache-size=5"), r#"[{<<"x-cache-size">>,5}] are not recognised policy settings"#);
+    for fine in [
+        "x-cache-size=1 x-cache-ttl=1 x-cache-persistence=disk",
+        "max-length=0",
+        "delivery-limit=-1",
+        "ha-mode=all",
+        "max-age=5D",
+        "queue-version=2",
+    ] {
         assert!(Policy::read(PolicyKind::User, "p".into(), said("", fine)).is_ok(), "{fine}");
     }
 }
