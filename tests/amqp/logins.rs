@@ -1,10 +1,8 @@
-//! Ways to log in that are offered only where they are asked for; and what users are told who may not come in, or not any
-//! more.
+//! Ways to log in that are offered only where they are asked for.
 
 use crate::support::broker::{Broker, HASTY};
 use crate::support::client::Client;
-use crate::support::http::Api;
-use crate::support::transcript::{parse, play, play_with, side_by_side};
+use crate::support::transcript::{parse, play, side_by_side};
 
 const WITH_CHALLENGES: &str = "auth_mechanisms = ['PLAIN', 'AMQPLAIN', 'RABBIT-CR-DEMO']\n";
 
@@ -23,25 +21,7 @@ fn a_client_that_wants_to_be_challenged() {
     }
     let scenarios = parse(include_str!("transcripts/challenge.txt"));
     let failures = side_by_side(&scenarios, |scenario| {
-        let played = play(scenario, broker.address, broker.is_reference());
-        (!played.passed()).then_some(played.log)
-    });
-    assert!(failures.is_empty(), "{} of {} scenarios:\n{}", failures.len(), scenarios.len(), failures.join("\n"));
-}
-
-/// RabbitMQ plays this with `LEVERET_TEST_URI` and `LEVERET_TEST_MANAGEMENT_URI`.
-#[test]
-fn who_may_come_in_and_stay() {
-    let broker = match std::env::var("LEVERET_TEST_URI") {
-        Ok(uri) => Broker::running(&uri),
-        Err(_) => Broker::start(HASTY),
-    };
-    let Some(management) = broker.management else {
-        return eprintln!("SKIP: users are made at LEVERET_TEST_MANAGEMENT_URI");
-    };
-    let scenarios = parse(include_str!("transcripts/access.txt"));
-    let failures = side_by_side(&scenarios, |scenario| {
-        let played = play_with(scenario, broker.address, Some(Api(management)), broker.is_reference());
+        let played = play(scenario, broker.address, broker.speaker());
         (!played.passed()).then_some(played.log)
     });
     assert!(failures.is_empty(), "{} of {} scenarios:\n{}", failures.len(), scenarios.len(), failures.join("\n"));

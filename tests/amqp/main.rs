@@ -10,8 +10,6 @@ mod crowds;
 mod hostile;
 mod logins;
 mod lone_acks;
-mod observers;
 mod paging;
 mod permissions;
-mod policies;
 mod wire_facts;

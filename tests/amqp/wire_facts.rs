@@ -1,12 +1,13 @@
 //! What RabbitMQ says to some hundreds of stimuli, and so must Leveret: one file of transcripts for each part of AMQP.
 //!
-//! `LEVERET_TEST_URI=127.0.0.1:5673 cargo test --test amqp wire_facts` plays them against a RabbitMQ 3.10.8 there; the
-//! lines marked `~` say where that one is known to differ.
+//! `LEVERET_TEST_URI=127.0.0.1:5673 cargo test --test amqp wire_facts` plays them against a RabbitMQ there, 3.10 or 4.3; the
+//! lines marked `~` say where it is known to differ. What is asked over HTTP needs `LEVERET_TEST_MANAGEMENT_URI`, too.
 
 use crate::support::broker::Broker;
 use crate::support::client::{FRAME_MAX, encode};
+use crate::support::http::Api;
 use crate::support::redeclarations;
-use crate::support::transcript::{parse, play, side_by_side};
+use crate::support::transcript::{parse, play_with, side_by_side};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ macro_rules! transcripts {
 
 transcripts! {
     handshake
+    access
     frames
     exchanges
     exchange_types
@@ -45,6 +47,8 @@ transcripts! {
     not_supported_yet
     priorities
     single_active_consumer
+    policies
+    firehose
 }
 
 #[test]
@@ -58,8 +62,8 @@ fn all_hold(text: &str) {
     let (shared, hasty) = (Broker::shared(), Broker::shared_hasty());
     let failures = side_by_side(&scenarios, |scenario| {
         let broker = if scenario.hasty { &hasty } else { &shared };
-        let skipped = broker.is_reference() && !scenario.for_the_reference;
-        let played = (!skipped).then(|| play(scenario, broker.address, broker.is_reference()))?;
+        let (speaker, api) = (broker.speaker(), broker.management.map(Api));
+        let played = scenario.is_playable(speaker, api).then(|| play_with(scenario, broker.address, api, speaker))?;
         (!played.passed()).then_some(played.log)
     });
     assert!(failures.is_empty(), "{} of {} scenarios:\n{}", failures.len(), scenarios.len(), failures.join("\n"));

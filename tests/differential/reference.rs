@@ -2,6 +2,8 @@
 
 use crate::support::broker::{Broker, free_addresses};
 use crate::support::client::Client;
+use crate::support::http::Api;
+use crate::support::transcript::Speaker;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 /// What RabbitMQ brings along and does not have of itself, as Leveret does.
 const PLUGINS: &[&str] = &[
+    "rabbitmq_management",
     "rabbitmq_consistent_hash_exchange",
     "rabbitmq_random_exchange",
     "rabbitmq_recent_history_exchange",
@@ -63,14 +66,27 @@ impl Reference {
         self.broker.address
     }
 
+    pub fn management(&self) -> Option<Api> {
+        self.broker.management.map(Api)
+    }
+
+    pub fn speaker(&self) -> Speaker {
+        self.broker.speaker()
+    }
+
     fn start() -> Option<Self> {
         let program = Self::program()?;
         let [address, distribution] = free_addresses();
+        let [management, _] = free_addresses();
         let directory = std::env::temp_dir().join(format!("leveret-reference-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a temporary directory");
         let log = std::fs::File::create(directory.join("output")).expect("a temporary file");
         let plugins = directory.join("enabled_plugins");
         std::fs::write(&plugins, format!("[{}].\n", PLUGINS.join(","))).expect("a temporary file");
+        let settings = directory.join("rabbitmq.conf");
+        let port = management.port();
+        std::fs::write(&settings, format!("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {port}\n"))
+            .expect("a temporary file");
         let child = Command::new(program)
             .env("HOME", &directory)
             .env("RABBITMQ_NODENAME", format!("reference{}@localhost", std::process::id()))
@@ -80,6 +96,7 @@ impl Reference {
             .env("RABBITMQ_MNESIA_BASE", directory.join("mnesia"))
             .env("RABBITMQ_LOG_BASE", directory.join("log"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", &plugins)
+            .env("RABBITMQ_CONFIG_FILE", &settings)
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .stdin(Stdio::null())
@@ -88,8 +105,9 @@ impl Reference {
             .process_group(0)
             .spawn()
             .ok()?;
-        let mut reference =
-            Self { broker: Broker::running(&address.to_string()), node: Some(Node { child, directory }) };
+        let mut broker = Broker::running(&address.to_string());
+        broker.management = Some(management);
+        let mut reference = Self { broker, node: Some(Node { child, directory }) };
         reference.wait_until_it_serves();
         Some(reference)
     }
@@ -107,7 +125,8 @@ impl Reference {
 
     fn wait_until_it_serves(&mut self) {
         let deadline = Instant::now() + START_PATIENCE;
-        while TcpStream::connect(self.broker.address).is_err() {
+        let addresses: Vec<_> = [Some(self.broker.address), self.broker.management].into_iter().flatten().collect();
+        while addresses.iter().any(|address| TcpStream::connect(address).is_err()) {
             let node = self.node.as_mut().expect("just started");
             let ended = node.child.try_wait().expect("our own child");
             if ended.is_some() || Instant::now() > deadline {

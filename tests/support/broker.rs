@@ -1,13 +1,15 @@
 //! The broker under test: a Leveret process of our own, or another broker that is already running.
 //!
-//! `LEVERET_TEST_URI=127.0.0.1:5673` runs the same transcripts against the broker there, as RabbitMQ 3.10.8. Tests that need
+//! `LEVERET_TEST_URI=127.0.0.1:5673` runs the same transcripts against the broker there, a RabbitMQ 3.10 or 4.3. Tests that need
 //! users of their own make them at `LEVERET_TEST_MANAGEMENT_URI=127.0.0.1:15672`.
 
+use super::transcript::{Series, Speaker};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// A broker that does not listen by then is broken.
@@ -23,6 +25,7 @@ pub struct Broker {
     /// Where it is managed, if that is known.
     pub management: Option<SocketAddr>,
     process: Option<Process>,
+    speaker: OnceLock<Speaker>,
 }
 
 struct Process {
@@ -60,12 +63,44 @@ impl Broker {
         let address = uri.trim_start_matches("amqp://").trim_end_matches('/');
         let management = std::env::var("LEVERET_TEST_MANAGEMENT_URI").ok();
         let management = management.map(|uri| uri.parse().expect("an address such as 127.0.0.1:15672"));
-        Self { address: address.parse().expect("an address such as 127.0.0.1:5672"), management, process: None }
+        Self {
+            address: address.parse().expect("an address such as 127.0.0.1:5672"),
+            management,
+            process: None,
+            speaker: OnceLock::new(),
+        }
     }
 
-    /// Whether this is the reference, RabbitMQ 3.10.8, and not Leveret.
+    /// Whether this is the reference, RabbitMQ, and not Leveret.
     pub fn is_reference(&self) -> bool {
         self.process.is_none()
+    }
+
+    /// Whose words to expect.
+    pub fn speaker(&self) -> Speaker {
+        *self.speaker.get_or_init(|| match self.is_reference() {
+            true => Speaker::RabbitMq(self.series()),
+            false => Speaker::Leveret,
+        })
+    }
+
+    /// The series by the version that the broker tells its clients.
+    fn series(&self) -> Series {
+        const BEFORE_IT: &[u8] = b"\x07versionS\0\0\0";
+        const LONGEST_START: usize = 4096;
+        let mut socket = TcpStream::connect(self.address).expect("a broker");
+        socket.write_all(b"AMQP\0\0\x09\x01").expect("sent");
+        let mut start = vec![0; LONGEST_START];
+        let mut filled = 0;
+        loop {
+            filled += socket.read(&mut start[filled..]).expect("connection.start");
+            let version = start[..filled].windows(BEFORE_IT.len() + 2).find(|bytes| bytes.starts_with(BEFORE_IT));
+            match version.map(|bytes| bytes[BEFORE_IT.len() + 1]) {
+                Some(b'3') => return Series::V3_10,
+                Some(b'4') => return Series::V4_3,
+                other => assert!(other.is_none() && filled < start.len(), "neither RabbitMQ 3 nor 4"),
+            }
+        }
     }
 
     /// A Leveret with these settings, on free ports of the loopback and with a data directory of its own.
@@ -89,7 +124,12 @@ impl Broker {
             .stderr(log)
             .spawn()
             .expect("the leveret program");
-        let mut broker = Self { address, management: Some(management), process: Some(Process { child, directory }) };
+        let mut broker = Self {
+            address,
+            management: Some(management),
+            process: Some(Process { child, directory }),
+            speaker: OnceLock::new(),
+        };
         broker.wait_until_it_listens();
         broker
     }

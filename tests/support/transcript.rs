@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! == a name
-//! @hasty | @not-for-the-reference            how it is played
+//! @hasty | @not-for-rabbitmq                 how it is played: with short times of the handshake; on Leveret alone
+//! @not-for-3.10 | @not-for-4.3               not on a RabbitMQ of that series
 //! * connect b frame_max=4096                 another connection; `a` with channel 1 is there unless socket or connect a
 //! * socket a                                 only a socket, no handshake
 //! * drop b                                   the client's process dies
@@ -12,7 +13,8 @@
 //! > b: ch2 queue.declare queue=wf.q          what the client sends (defaults: a, channel 1)
 //! < b: ch2 queue.declare-ok(…)               what must come on that channel
 //! | …                                        or this
-//! ~ …                                        what RabbitMQ 3.10.8 says instead; `~ (any)` when it does not matter
+//! ~ …                                        what RabbitMQ says instead; `~ (any)` when it does not matter
+//! ~3.10 … | ~4.3 …                           what only that series of RabbitMQ says instead
 //! # a remark
 //! ```
 //!
@@ -33,11 +35,38 @@ const UNTIL_PATIENCE: Duration = Duration::from_secs(8);
 const REFERENCE_COUNTS_AFTER: Duration = Duration::from_millis(500);
 const UNTIL_INTERVAL: Duration = Duration::from_millis(60);
 
+/// Who is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Speaker {
+    Leveret,
+    RabbitMq(Series),
+}
+
+/// Versions of RabbitMQ that answer alike: that of Debian 12, 3.10.8, and that of its next release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Series {
+    V3_10,
+    V4_3,
+}
+
+impl Series {
+    const COUNT: usize = 2;
+}
+
 pub struct Scenario {
     pub name: String,
     steps: Vec<Step>,
     pub hasty: bool,
-    pub for_the_reference: bool,
+    not_for: [bool; Series::COUNT],
+}
+
+impl Scenario {
+    /// Whether it says what this one answers, and asks for nothing over HTTP where nobody is known to listen.
+    pub fn is_playable(&self, speaker: Speaker, api: Option<Api>) -> bool {
+        let is_for_it = !matches!(speaker, Speaker::RabbitMq(series) if self.not_for[series as usize]);
+        let asks_over_http = self.steps.iter().any(|step| matches!(step.action, Action::Http(..)));
+        is_for_it && (api.is_some() || !asks_over_http)
+    }
 }
 
 struct Step {
@@ -67,23 +96,32 @@ enum Action {
 pub struct Expectation {
     /// What Leveret may say.
     pub accepted: Vec<String>,
-    /// What the reference says, where that is something else.
-    pub reference: Option<String>,
+    /// What each series of RabbitMQ says, where that is something else.
+    instead: [Option<String>; Series::COUNT],
 }
 
 impl Expectation {
-    fn holds(&self, actual: &str, reference: bool) -> bool {
-        match &self.reference {
-            Some(text) if reference => text == "(any)" || text == actual,
-            _ => self.accepted.iter().any(|text| text == actual),
+    fn new(text: &str) -> Self {
+        Self { accepted: vec![text.to_owned()], instead: [const { None }; Series::COUNT] }
+    }
+
+    /// What this one says instead of what Leveret does.
+    pub fn instead(&self, speaker: Speaker) -> Option<&str> {
+        match speaker {
+            Speaker::Leveret => None,
+            Speaker::RabbitMq(series) => self.instead[series as usize].as_deref(),
         }
     }
 
-    fn shape(&self, reference: bool) -> &str {
-        match &self.reference {
-            Some(text) if reference && text != "(any)" => text,
-            _ => &self.accepted[0],
+    fn holds(&self, actual: &str, speaker: Speaker) -> bool {
+        match self.instead(speaker) {
+            Some(text) => text == "(any)" || text == actual,
+            None => self.accepted.iter().any(|text| text == actual),
         }
+    }
+
+    fn shape(&self, speaker: Speaker) -> &str {
+        self.instead(speaker).filter(|text| *text != "(any)").unwrap_or(&self.accepted[0])
     }
 }
 
@@ -98,13 +136,13 @@ pub struct Played {
     pub log: String,
     pub outcomes: Vec<Outcome>,
     pub leftovers: Vec<String>,
-    reference: bool,
+    speaker: Speaker,
 }
 
 impl Played {
     pub fn passed(&self) -> bool {
         self.leftovers.is_empty()
-            && self.outcomes.iter().all(|outcome| outcome.expected.holds(&outcome.actual, self.reference))
+            && self.outcomes.iter().all(|outcome| outcome.expected.holds(&outcome.actual, self.speaker))
     }
 }
 
@@ -116,7 +154,7 @@ pub fn parse(text: &str) -> Vec<Scenario> {
         let Some((mark, rest)) = line.split_once(' ').or((!line.is_empty()).then_some((line, ""))) else { continue };
         if mark == "==" {
             let name = rest.to_owned();
-            scenarios.push(Scenario { name, steps: Vec::new(), hasty: false, for_the_reference: true });
+            scenarios.push(Scenario { name, steps: Vec::new(), hasty: false, not_for: [false; Series::COUNT] });
             continue;
         }
         if mark == "#" {
@@ -132,23 +170,27 @@ pub fn parse(text: &str) -> Vec<Scenario> {
 fn parse_line(scenario: &mut Scenario, mark: &str, rest: &str) -> Option<()> {
     match mark {
         "@hasty" => scenario.hasty = true,
-        "@not-for-the-reference" => scenario.for_the_reference = false,
+        "@not-for-rabbitmq" => scenario.not_for = [true; Series::COUNT],
+        "@not-for-3.10" => scenario.not_for[Series::V3_10 as usize] = true,
+        "@not-for-4.3" => scenario.not_for[Series::V4_3 as usize] = true,
         ">" | "<" => {
             let (connection, channel, text) = addressed(rest);
             let action = match mark {
                 ">" => Action::Send(text.to_owned()),
-                _ => Action::Expect(Expectation { accepted: vec![text.to_owned()], reference: None }),
+                _ => Action::Expect(Expectation::new(text)),
             };
             scenario.steps.push(Step { connection, channel, action });
         }
-        "|" | "~" => {
+        "|" | "~" | "~3.10" | "~4.3" => {
             let (Action::Expect(expected) | Action::Until { expected, .. }) = &mut scenario.steps.last_mut()?.action
             else {
                 return None;
             };
             match mark {
                 "|" => expected.accepted.push(rest.to_owned()),
-                _ => expected.reference = Some(rest.to_owned()),
+                "~" => expected.instead = [(); Series::COUNT].map(|()| Some(rest.to_owned())),
+                "~3.10" => expected.instead[Series::V3_10 as usize] = Some(rest.to_owned()),
+                _ => expected.instead[Series::V4_3 as usize] = Some(rest.to_owned()),
             }
         }
         "*" => {
@@ -169,8 +211,7 @@ fn parse_line(scenario: &mut Scenario, mark: &str, rest: &str) -> Option<()> {
                 "until" => {
                     let (text, line) = rest.split_once(" | ")?;
                     let (connection, channel, line) = addressed(line);
-                    let expected = Expectation { accepted: vec![text.to_owned()], reference: None };
-                    (connection, channel, Action::Until { line: line.to_owned(), expected })
+                    (connection, channel, Action::Until { line: line.to_owned(), expected: Expectation::new(text) })
                 }
                 _ => return None,
             };
@@ -214,7 +255,7 @@ fn addressed(text: &str) -> (String, u16, &str) {
 struct Player {
     address: SocketAddr,
     api: Option<Api>,
-    reference: bool,
+    speaker: Speaker,
     prefix: String,
     clients: BTreeMap<String, Client>,
     generated_name: String,
@@ -224,28 +265,23 @@ struct Player {
 }
 
 /// Plays a scenario against a broker.
-pub fn play(scenario: &Scenario, address: SocketAddr, reference: bool) -> Played {
-    play_with(scenario, address, None, reference)
+pub fn play(scenario: &Scenario, address: SocketAddr, speaker: Speaker) -> Played {
+    play_with(scenario, address, None, speaker)
 }
 
 /// Plays a scenario that asks the HTTP API for something.
-pub fn play_with(scenario: &Scenario, address: SocketAddr, api: Option<Api>, reference: bool) -> Played {
+pub fn play_with(scenario: &Scenario, address: SocketAddr, api: Option<Api>, speaker: Speaker) -> Played {
     static PLAYS: AtomicU32 = AtomicU32::new(0);
     let number = PLAYS.fetch_add(1, Ordering::Relaxed);
     let mut player = Player {
         address,
         api,
-        reference,
+        speaker,
         prefix: format!("wf{:x}-{number}.", std::process::id()),
         clients: BTreeMap::new(),
         generated_name: String::new(),
         reply_to: String::new(),
-        played: Played {
-            log: format!("== {}\n", scenario.name),
-            outcomes: Vec::new(),
-            leftovers: Vec::new(),
-            reference,
-        },
+        played: Played { log: format!("== {}\n", scenario.name), outcomes: Vec::new(), leftovers: Vec::new(), speaker },
         declared: BTreeSet::new(),
     };
     for step in &scenario.steps {
@@ -257,7 +293,7 @@ pub fn play_with(scenario: &Scenario, address: SocketAddr, api: Option<Api>, ref
             player.played.leftovers.push(leftover);
         }
     }
-    if reference {
+    if speaker != Speaker::Leveret {
         player.clean_up();
     }
     player.played
@@ -292,7 +328,7 @@ impl Player {
                 let actual = loop {
                     self.send(step, line);
                     let actual = self.read(step, expected);
-                    if expected.holds(&actual, self.reference) || Instant::now() > deadline {
+                    if expected.holds(&actual, self.speaker) || Instant::now() > deadline {
                         break actual;
                     }
                     let client = self.client(&step.connection);
@@ -306,7 +342,7 @@ impl Player {
     }
 
     fn login(&mut self, step: &Step, credentials: &str, vhost: &str) {
-        if self.reference {
+        if self.speaker != Speaker::Leveret {
             // RabbitMQ counts connections and channels a moment after they are open, or closed.
             std::thread::sleep(REFERENCE_COUNTS_AFTER);
         }
@@ -342,7 +378,7 @@ impl Player {
     }
 
     fn read(&mut self, step: &Step, expected: &Expectation) -> String {
-        let shape = expected.shape(self.reference).to_owned();
+        let shape = expected.shape(self.speaker).to_owned();
         let client = self.client(&step.connection);
         let actual = client.read_like(step.channel, &shape);
         let (generated, reply_to) = (client.generated_name.clone(), client.reply_to.clone());
@@ -352,11 +388,11 @@ impl Player {
     }
 
     fn record(&mut self, step: &Step, expected: &Expectation, actual: String) {
-        let holds = expected.holds(&actual, self.reference);
+        let holds = expected.holds(&actual, self.speaker);
         let mark = if holds { "<  " } else { "!! " };
         self.played.log.push_str(&format!("    {mark} {}: ch{} {actual}\n", step.connection, step.channel));
         if !holds {
-            self.played.log.push_str(&format!("    expected: {}\n", expected.shape(self.reference)));
+            self.played.log.push_str(&format!("    expected: {}\n", expected.shape(self.speaker)));
         }
         self.played.outcomes.push(Outcome { expected: expected.clone(), actual });
     }
