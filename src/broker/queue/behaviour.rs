@@ -57,7 +57,7 @@ impl RetryDelay {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Behaviour {
     is_plain: bool,
-    is_plain_but_for_levels: bool,
+    has_lanes: bool,
     pub kind: QueueKind,
     /// How long a message may wait, in milliseconds.
     message_ttl_ms: Option<u64>,
@@ -106,10 +106,10 @@ impl Behaviour {
         // The plugin asks the policy first, and has it for classic queues alone.
         let deduplicates =
             kind == QueueKind::Classic && policy.deduplicates.or(wishes.deduplicates).unwrap_or_default();
-        let is_plain_but_for_levels = message_ttl_ms.is_none() && limits.is_none() && !deduplicates;
+        let refuses = limits.is_some_and(|limits| limits.overflow != Overflow::DropHead);
         Self {
-            is_plain: is_plain_but_for_levels && arguments.levels().top == 0,
-            is_plain_but_for_levels,
+            is_plain: message_ttl_ms.is_none() && limits.is_none() && !deduplicates && arguments.levels().top == 0,
+            has_lanes: !refuses && !deduplicates,
             deduplicates,
             kind,
             message_ttl_ms,
@@ -136,10 +136,11 @@ impl Behaviour {
         self.is_plain
     }
 
-    /// Messages may go by a lane to a consumer that waits: levels of priority are for those that have to wait.
+    /// Messages may go by a lane to a consumer that waits, as none is refused. Levels of priority, a time to live and a limit
+    /// by which the oldest go are for those that have to wait.
     #[inline]
     pub fn has_lanes(&self) -> bool {
-        self.is_plain_but_for_levels
+        self.has_lanes
     }
 
     /// When a message that begins to wait now expires: the lower of the queue's and its own time to live.
@@ -262,6 +263,22 @@ mod tests {
         ] {
             let combined = behaviour(kind, [argument, policy, operator]);
             assert_eq!(combined, behaviour(kind, [as_if, "", ""]), "{argument} {policy} {operator}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_refuse_a_message_has_no_lanes() {
+        for (arguments, has_lanes) in [
+            ("", true),
+            ("message-ttl=0", true),
+            ("max-length=0", true),
+            ("max-length-bytes=1", true),
+            ("max-length=1 overflow=reject-publish", false),
+            ("max-length=1 overflow=reject-publish-dlx", false),
+            ("overflow=reject-publish", true),
+        ] {
+            let behaviour = behaviour(QueueKind::Classic, [arguments, "", ""]);
+            assert_eq!(behaviour.has_lanes(), has_lanes, "{arguments}");
         }
     }
 
