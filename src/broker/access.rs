@@ -222,7 +222,7 @@ impl<S: Store> Broker<S> {
         let key = self.vhost_key(vhost);
         self.access.grant(user, key).permissions = None;
         self.epoch.end();
-        self.tell_forbidden(user, vhost);
+        self.tell_forbidden("permission.deleted", user, vhost);
         let user = ShortString::truncated(self.user_name(user).as_bytes());
         self.define(&Definition::Forbidden { user, vhost });
         self.done(true)
@@ -243,6 +243,7 @@ impl<S: Store> Broker<S> {
             write: permissions.write.as_str().into(),
             read: permissions.read.as_str().into(),
         };
+        self.tell_topics_permitted(user, vhost, &exchange, [permissions.write.as_str(), permissions.read.as_str()]);
         let key = self.vhost_key(vhost);
         let previous = self.access.grant(user, key).topics.insert(exchange, permissions);
         self.epoch.end();
@@ -261,6 +262,7 @@ impl<S: Store> Broker<S> {
         };
         if existed {
             self.epoch.end();
+            self.tell_forbidden("topic.permission.deleted", user, vhost);
             let user = ShortString::truncated(self.user_name(user).as_bytes());
             let exchange = exchange.map(ShortString::truncated);
             self.define(&Definition::TopicForbidden { user, vhost, exchange });

@@ -1,6 +1,6 @@
 //! `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind`.
 
-use super::exchange::{Destination, ExchangeId, ExchangeKind, QueueId};
+use super::exchange::{Destination, ExchangeId, ExchangeKind, QueueId, Router};
 use super::queue::QueueKind;
 use super::resolve::meant_key;
 use super::store::{Definition, DurableBinding, DurableDestination, Store};
@@ -120,10 +120,7 @@ impl<S: Store> Broker<S> {
         let bound = self.change_routes(id, |router| router.bind(source, destination, routing_key, arguments))?;
         if bound.new {
             self.note_bound(id, source, destination);
-            if self.hears_events() {
-                let binding = self.durable_binding(id, source, destination, routing_key, arguments);
-                self.tell_of_binding("binding.created", &binding, Some(caller.user));
-            }
+            self.tell_binding_created(caller, source, destination, routing_key, arguments);
         }
         if bound.new && bound.durable {
             let binding = self.durable_binding(id, source, destination, routing_key, arguments);
@@ -143,14 +140,13 @@ impl<S: Store> Broker<S> {
         let vhost = caller.vhost;
         // An exchange may go with its last binding, so its name is asked for before.
         let binding = self.durable_binding(vhost, source, destination, routing_key, arguments);
-        let unbound = self.change_routes(vhost, |router| router.unbind(source, destination, routing_key, arguments));
-        if unbound.existed {
-            self.tell_of_binding("binding.deleted", &binding, Some(caller.user));
-        }
+        let unbind = |router: &mut Router| router.unbind(source, destination, routing_key, arguments);
+        let (unbound, lost) = self.change_routes_watched(vhost, unbind);
         if unbound.durable {
             self.define(&Definition::Unbound(binding));
         }
         self.define_auto_deleted(vhost, &unbound.auto_deleted, Some(caller.user));
+        self.tell_bindings_deleted(vhost, lost, Some(caller.user));
         self.done(())
     }
 

@@ -1,6 +1,6 @@
 //! `exchange.declare` and `exchange.delete`.
 
-use super::exchange::{Declaration, Destination};
+use super::exchange::Declaration;
 use super::store::{Definition, Store};
 use super::{Broker, Caller, Done};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
@@ -39,7 +39,7 @@ impl<S: Store> Broker<S> {
             let id = router.add(name.clone(), &declaration, declared.alternate);
             router.apply_policies(id, policies);
         });
-        self.tell_exchange_created(caller, &name);
+        self.tell_exchange_created(caller.vhost, &name, Some(caller.user));
         if durable {
             let (vhost, kind) = (caller.vhost, declared.kind);
             self.define(&Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments });
@@ -69,9 +69,9 @@ impl<S: Store> Broker<S> {
             let explanation = format!("{} in use", self.subject("exchange", vhost, &name));
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
-        self.tell_bindings_deleted(vhost, Destination::Exchange(id), Some(caller.user));
-        let auto_deleted = self.change_routes(vhost, |router| router.remove(id));
+        let (auto_deleted, lost) = self.change_routes_watched(vhost, |router| router.remove(id));
         self.tell_exchange_deleted(vhost, &name, Some(caller.user));
+        self.tell_bindings_deleted(vhost, lost, Some(caller.user));
         self.forget_delayed(vhost, &name);
         if durable {
             self.define(&Definition::ExchangeDeleted { vhost, name });

@@ -107,7 +107,6 @@ impl<S: Store> Broker<S> {
         if let Some(Some(state)) = self.connections.get_mut(id.0 as usize) {
             state.name = name.into();
         }
-        self.tell_of_connection(id);
     }
 
     pub fn open_channel(&mut self, connection: ConnectionId, number: u16) -> ChannelId {
@@ -191,14 +190,13 @@ impl<S: Store> Broker<S> {
         for channel in channels {
             self.end_channel(channel);
         }
-        let closed = self.connections[id.0 as usize].take();
+        self.connections[id.0 as usize] = None;
         exclusive_queues.retain(|queue| self.queues.get(queue.0 as usize).is_some_and(|queue| !queue.deleted));
         for &queue in &exclusive_queues {
             // Only this connection could consume from them, so nobody is left to be told.
             let deleted = self.delete_queue_now(queue, None);
             self.notify_cancelled(&deleted, effects);
         }
-        closed.into_iter().for_each(|closed| self.tell_connection_closed(&closed.name));
         self.users.get_mut(user).connections -= 1;
         self.users.free_if_unused(user);
         self.vhosts[vhost].connections -= 1;

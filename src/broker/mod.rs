@@ -123,6 +123,7 @@ pub use flow::QueueCounters;
 pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
+pub use observe::ClientDetails;
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use policy_commands::PutPolicy;

@@ -21,6 +21,7 @@ pub use reading::SaidPolicy;
 
 use super::deduplication::SaidBounds;
 use super::equivalence::integer;
+use super::observe::PolicyChange;
 use super::queue::{QueueKind, Wishes};
 use crate::access::Pattern;
 use crate::protocol::{FieldTable, FieldValue, ShortString};
@@ -184,6 +185,8 @@ pub(super) struct Policies {
     of_operators: Vec<Arc<Policy>>,
     /// Exchanges and queues that are there and are still to be looked at, since one of them changed.
     pub round: Option<[Round; 2]>,
+    /// Who changed them last, if somebody hears of what comes of it.
+    pub last_change: Option<PolicyChange>,
 }
 
 /// A vhost already has as many policies as it may have.

@@ -37,12 +37,12 @@ impl<S: Store> Broker<S> {
         kind: PolicyKind,
         policy: Arc<Policy>,
     ) -> Result<Done<PutPolicy>, TooManyPolicies> {
-        let policies = &mut self.vhosts[vhost].policies;
-        let known = policies.named(kind, &policy.name).cloned();
+        let known = self.vhosts[vhost].policies.named(kind, &policy.name).cloned();
         if known.as_ref() == Some(&policy) {
+            self.tell_policy_set(vhost, &policy);
             return Ok(self.done(PutPolicy::Known));
         }
-        policies.put(kind, Arc::clone(&policy))?;
+        self.vhosts[vhost].policies.put(kind, Arc::clone(&policy))?;
         let Policy { name, pattern, apply_to, priority, definition, .. } = &*policy;
         self.define(&Definition::PolicyPut(PolicyDefinition {
             vhost,
@@ -53,8 +53,9 @@ impl<S: Store> Broker<S> {
             priority: *priority,
             settings: definition.clone(),
         }));
-        self.tell_of_policy("policy.set", vhost, kind, &policy.name);
+        self.tell_policy_changes(vhost, kind, &policy);
         self.begin_policy_round(vhost);
+        self.tell_policy_set(vhost, &policy);
         Ok(self.done(if known.is_some() { PutPolicy::Known } else { PutPolicy::New }))
     }
 
@@ -63,9 +64,10 @@ impl<S: Store> Broker<S> {
         if !self.vhosts[vhost].policies.remove(kind, name) {
             return self.done(false);
         }
-        self.tell_of_policy("policy.cleared", vhost, kind, name);
+        self.tell_policy_goes(vhost, kind, name);
         self.define(&Definition::PolicyDeleted { vhost, kind, name: name.clone() });
         self.begin_policy_round(vhost);
+        self.tell_policy_cleared(vhost, kind, name);
         self.done(true)
     }
 
@@ -156,6 +158,8 @@ impl<S: Store> Broker<S> {
         let queue = self.queue_mut(id);
         let before = queue.behaviour.clone();
         queue.apply(applied);
+        self.tell_queue_policies(id);
+        let queue = self.queue_mut(id);
         if queue.behaviour == before {
             return;
         }

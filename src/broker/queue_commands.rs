@@ -4,7 +4,7 @@ use super::consumer::ConsumerState;
 use super::done::count;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{assert_same_argument, assert_same_attribute};
-use super::exchange::{Destination, QueueId};
+use super::exchange::QueueId;
 use super::names::without_line_breaks;
 use super::policy::Thing;
 use super::publish::REPLY_TO;
@@ -300,9 +300,9 @@ impl<S: Store> Broker<S> {
     /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
     pub(super) fn delete_queue_now(&mut self, id: QueueId, by: Option<UserId>) -> DeletedQueue {
         let vhost = self.queue(id).properties.vhost;
-        self.tell_bindings_deleted(vhost, Destination::Queue(id), by);
-        let auto_deleted = self.change_routes(vhost, |router| router.queue_removed(id));
+        let (auto_deleted, lost) = self.change_routes_watched(vhost, |router| router.queue_removed(id));
         self.define_auto_deleted(vhost, &auto_deleted, by);
+        self.tell_bindings_deleted(vhost, lost, None);
         self.books.totals.queues_deleted += 1;
         // The log forgets the messages with their queue.
         let durable_id = self.queue_mut(id).durable_id.take();

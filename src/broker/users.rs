@@ -191,18 +191,28 @@ impl<S: Store> Broker<S> {
     /// The name has 1 to 255 bytes.
     pub fn put_user(&mut self, name: &str, password: PasswordHash, tags: Tags) -> Done<bool> {
         let existing = self.users.named(name.as_bytes());
-        let id = match existing {
+        let (id, has_other_password, has_other_tags) = match existing {
             Some(id) => {
+                let user = self.users.get(id);
+                let (has_other_password, has_other_tags) = (*user.password != password, *user.tags != tags);
                 self.users.change(id, |user| (user.password, user.tags) = (Arc::new(password), Arc::new(tags)));
-                id
+                (id, has_other_password, has_other_tags)
             }
-            None => self.add_user(name, password, tags, UserLimits::default()),
+            None => {
+                let has_tags = tags.iter().next().is_some();
+                (self.add_user(name, password, tags, UserLimits::default()), false, has_tags)
+            }
         };
         self.define_user(id);
         if existing.is_none() {
             self.tell_of_user("user.created", id);
-        } else {
-            self.tell_of_user("user.password.changed", id);
+        }
+        if has_other_password {
+            self.tell_password_changed(id);
+        }
+        // Who says the same again is told to have said it.
+        if has_other_tags || existing.is_some() && !has_other_password {
+            self.tell_tags_set(id);
         }
         self.done(existing.is_none())
     }
@@ -216,7 +226,7 @@ impl<S: Store> Broker<S> {
     pub fn change_password(&mut self, id: UserId, password: PasswordHash) -> Done<()> {
         self.users.change(id, |user| user.password = Arc::new(password));
         self.define_user(id);
-        self.tell_of_user("user.password.changed", id);
+        self.tell_password_changed(id);
         self.done(())
     }
 
@@ -229,8 +239,9 @@ impl<S: Store> Broker<S> {
 
     /// What is there already stays, however much it is.
     pub fn set_user_limits(&mut self, id: UserId, limits: UserLimits) -> Done<()> {
-        self.users.get_mut(id).limits = limits;
+        let before = std::mem::replace(&mut self.users.get_mut(id).limits, limits);
         self.define_user(id);
+        self.tell_user_limits(id, before);
         self.done(())
     }
 

@@ -10,6 +10,7 @@
 
 use super::deduplication::Allowance;
 use super::exchange::{ExchangeId, QueueId, Router, Walks};
+use super::observe::Farewell;
 use super::policy::Policies;
 use super::queue::QueueKind;
 use super::store::Store;
@@ -66,6 +67,8 @@ pub(super) struct Vhost {
     /// Consumers that were not cancelled.
     pub consumers: usize,
     pub policies: Policies,
+    /// What is still to be told of it, when it is going and somebody hears of it.
+    pub farewell: Option<Farewell>,
     router: Router,
 }
 
@@ -92,6 +95,7 @@ impl Vhost {
             queues: 0,
             consumers: 0,
             policies: Policies::default(),
+            farewell: None,
             router: Router::empty(id.0, generation),
         }
     }

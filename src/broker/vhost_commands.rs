@@ -26,13 +26,14 @@ impl<S: Store> Broker<S> {
         let id = match existing {
             Some(id) => {
                 self.vhosts[id].attributes = attributes;
+                self.tell_of_vhost(id, false);
                 id
             }
             None => {
                 let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
                 let id = self.vhosts.add(serial, name, limits, attributes);
                 self.found_events(id);
-                self.tell_of_vhost("vhost.created", id);
+                self.tell_of_vhost(id, true);
                 id
             }
         };
@@ -40,6 +41,16 @@ impl<S: Store> Broker<S> {
         let definition = self.vhost_definition(id);
         self.define(&definition);
         self.done(existing.is_none())
+    }
+
+    /// From now on there may be so many queues in a vhost, and connections to it. What is there already stays.
+    pub fn set_vhost_limits(&mut self, id: VhostId, queues_max: Option<u64>, connections_max: Option<u64>) -> Done<()> {
+        let attributes = &mut self.vhosts[id].attributes;
+        (attributes.queues_max, attributes.connections_max) = (queues_max, connections_max);
+        self.tell_vhost_limits_set(id);
+        let definition = self.vhost_definition(id);
+        self.define(&definition);
+        self.done(())
     }
 
     fn vhost_definition(&self, id: VhostId) -> Definition {
@@ -61,7 +72,7 @@ impl<S: Store> Broker<S> {
     /// Deletes a vhost: from now on nobody can name it, or do anything in it. Its connections are for the caller to close;
     /// then [`clear_vhost`](Self::clear_vhost) takes away what is in it.
     pub fn delete_vhost(&mut self, id: VhostId) -> Done<VhostKey> {
-        self.tell_of_vhost("vhost.deleted", id);
+        self.begin_farewell(self.vhost_key(id));
         let serial = self.next_serial();
         self.vhosts.delete(id, serial);
         self.note_tracing();
@@ -80,13 +91,22 @@ impl<S: Store> Broker<S> {
         if vhost.connections > 0 {
             return false;
         }
+        self.as_its_deleter(key.id, |broker| broker.clear_some_of_vhost(key.id, effects))
+    }
+
+    fn clear_some_of_vhost(&mut self, id: VhostId, effects: &mut impl Effects) -> bool {
+        if self.tell_some_forbidden(id) {
+            return false;
+        }
+        let vhost = &self.vhosts[id];
         let first = vhost.cleared_slots;
         // Bindings go first, so that queues and exchanges have none left that would have to go with them at once.
         let binding_slots = vhost.router().own_binding_slots();
         if first < binding_slots {
             let end = binding_slots.min(first + SLICE_BINDING_SLOTS);
-            self.change_routes(key.id, |router| router.forget_bindings(first..end));
-            self.vhosts[key.id].cleared_slots = end;
+            let ((), lost) = self.change_routes_watched(id, |router| router.forget_bindings(first..end));
+            self.tell_bindings_deleted(id, lost, None);
+            self.vhosts[id].cleared_slots = end;
             return false;
         }
         let queues_end = binding_slots + vhost.router().queue_slots();
@@ -94,19 +114,20 @@ impl<S: Store> Broker<S> {
         let mut messages = 0;
         for slot in (first..slots).take(SLICE_SLOTS) {
             match slot.checked_sub(queues_end) {
-                None => messages += self.clear_queue(key.id, slot - binding_slots, effects),
-                Some(slot) => self.clear_exchange(key.id, slot),
+                None => messages += self.clear_queue(id, slot - binding_slots, effects),
+                Some(slot) => self.clear_exchange(id, slot),
             }
-            self.vhosts[key.id].cleared_slots += 1;
+            self.vhosts[id].cleared_slots += 1;
             if messages > SLICE_MESSAGES {
                 return false;
             }
         }
-        let vhost = &self.vhosts[key.id];
+        let vhost = &self.vhosts[id];
         if vhost.cleared_slots < slots || vhost.queues > 0 {
             return false;
         }
-        self.vhosts.vacate(key.id);
+        self.end_farewell(id);
+        self.vhosts.vacate(id);
         true
     }
 
@@ -120,8 +141,13 @@ impl<S: Store> Broker<S> {
 
     fn clear_exchange(&mut self, vhost: VhostId, slot: usize) {
         let id = ExchangeId(slot as u32);
-        if id != DEFAULT_EXCHANGE && self.vhosts[vhost].router().has_exchange(id) {
-            let name = self.vhosts[vhost].router().exchange(id).name.clone();
+        if !self.vhosts[vhost].router().has_exchange(id) {
+            return;
+        }
+        let name = self.vhosts[vhost].router().exchange(id).name.clone();
+        self.tell_exchange_deleted(vhost, &name, None);
+        // It goes with the router.
+        if id != DEFAULT_EXCHANGE {
             self.forget_delayed(vhost, &name);
             self.change_routes(vhost, |router| router.remove(id));
         }

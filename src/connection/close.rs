@@ -208,6 +208,20 @@ impl Connection {
             context.broker.flush_confirms(context.outboxes);
             context.broker.close_connection(self.id, context.outboxes);
             self.phase = Phase::Closed;
+            self.tell_closed(context);
         }
+    }
+
+    /// Its socket is gone, or is to go: [releases](Self::release) it, which may never have come to an open virtual host.
+    pub fn bury<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        self.release(context);
+        self.tell_closed(context);
+    }
+
+    fn tell_closed<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        if !self.told_closed && context.broker.hears_events() {
+            context.broker.tell_connection_closed(&self.details());
+        }
+        self.told_closed = true;
     }
 }

@@ -171,6 +171,9 @@ impl Connection {
         };
         context.broker.open_connection(self.id, user, vhost);
         context.broker.name_connection(self.id, &self.name());
+        if context.broker.hears_events() {
+            context.broker.tell_connection_created(self.id, &self.details());
+        }
         context.outboxes.method(self.id, 0, &Method::ConnectionOpenOk(connection::OpenOk));
         self.phase = Phase::Running;
         self.deadline_ms = None;

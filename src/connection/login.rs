@@ -15,6 +15,9 @@ use core::net::IpAddr;
 use std::fmt;
 use std::sync::Arc;
 
+/// Characters of the name of a user who is not let in that events tell.
+const TOLD_NAME_CHARS_MAX: usize = 255;
+
 /// What somebody wants to be let in with.
 pub struct LoginRequest {
     pub ticket: LoginTicket,
@@ -55,6 +58,17 @@ impl fmt::Display for Refusal {
             Self::InvalidCredentials => "invalid credentials",
             Self::NotFromThere => "can only connect via localhost",
         })
+    }
+}
+
+impl Refusal {
+    /// RabbitMQ's text about a user.
+    fn about(self, user: &str) -> String {
+        let user: String = user.chars().take(TOLD_NAME_CHARS_MAX).collect();
+        match self {
+            Self::InvalidCredentials => format!("user '{user}' - {self}"),
+            Self::NotFromThere => format!("user '{user}' {self}"),
+        }
     }
 }
 
@@ -200,8 +214,11 @@ impl Connection {
     }
 
     fn offer_tuning<S: Store>(&mut self, mechanism: Mechanism, claim: Claim, context: &mut Context<'_, S>) {
-        self.user = Some(LoggedIn { user: claim.key, name: claim.name });
         self.auth_mechanism = mechanism.name();
+        if context.broker.hears_events() {
+            context.broker.tell_login(&self.details(), claim.name.as_bytes(), None);
+        }
+        self.user = Some(LoggedIn { user: claim.key, name: claim.name });
         let tune = Method::ConnectionTune(connection::Tune {
             channel_max: context.settings.channel_max,
             frame_max: context.settings.frame_max,
@@ -218,7 +235,12 @@ impl Connection {
         why: Refusal,
         context: &mut Context<'_, S>,
     ) {
+        self.auth_mechanism = mechanism.name();
         let (mechanism, name) = (mechanism.name(), String::from_utf8_lossy(name));
+        if context.broker.hears_events() {
+            let refusal = why.about(&name);
+            context.broker.tell_login(&self.details(), name.as_bytes(), Some(&refusal));
+        }
         log::warn!("{}: {mechanism} login refused: user {name:?} - {why}", self.name());
         if !self.capabilities.authentication_failure_close {
             return self.doom("its login was refused", context);

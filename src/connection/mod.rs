@@ -46,7 +46,7 @@ pub use settings::{Identity, Settings};
 
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
-use crate::broker::{Broker, ConnectionId, ExchangeId, QueueKey, UserKey, VhostId};
+use crate::broker::{Broker, ClientDetails, ConnectionId, ExchangeId, QueueKey, UserKey, VhostId};
 use crate::protocol::FieldTable;
 use crate::protocol::frame::FRAME_MIN_SIZE;
 use channel::{Channel, ChannelState};
@@ -194,6 +194,8 @@ pub struct Connection {
     /// What its next command has to wait for: nothing is handled before.
     awaits: Option<Awaited>,
     close_reason: Option<CloseReason>,
+    /// Whoever hears of events was told that it is gone.
+    told_closed: bool,
 }
 
 /// What a command has to wait for.
@@ -254,6 +256,7 @@ impl Connection {
             held_back: false,
             awaits: None,
             close_reason: None,
+            told_closed: false,
         }
     }
 
@@ -300,6 +303,21 @@ impl Connection {
     /// Limits as negotiated: channels, frame size in bytes, heartbeat in seconds.
     pub fn tuning(&self) -> (u16, u32, u16) {
         (self.channel_max, self.frame_max, self.heartbeat_s)
+    }
+
+    /// What events tell of the client.
+    fn details(&self) -> ClientDetails {
+        ClientDetails {
+            name: self.name(),
+            peer: self.peer,
+            local: self.local,
+            client_properties: self.client_properties(),
+            auth_mechanism: self.auth_mechanism,
+            channel_max: self.channel_max,
+            frame_max: self.frame_max,
+            heartbeat_s: self.heartbeat_s,
+            connected_at_ms: self.traffic.connected_at_ms,
+        }
     }
 
     pub fn traffic(&self) -> Traffic {

@@ -233,7 +233,7 @@ impl<S: Store> Hub<S> {
     pub fn disconnect(&mut self, id: ConnectionId) {
         let mut context = self.ground.context();
         let mut member = self.connections.members.remove(id.0 as usize);
-        member.connection.release(&mut context);
+        member.connection.bury(&mut context);
         if let Some((key, _)) = member.timer {
             self.timers.cancel(key);
         }
@@ -419,7 +419,10 @@ impl<S: Store> Hub<S> {
             self.low_memory.let_next_finish(&mut self.connections, &self.ground, watermark);
             return false;
         }
+        let was = self.ground.alarm;
         self.ground.alarm = alarm;
+        self.ground.broker.tell_alarm("memory", was.is_some_and(Alarm::is_of_memory), memory_low);
+        self.ground.broker.tell_alarm("disk", was.is_some_and(Alarm::is_of_disk), resources.disk_room.is_low);
         if memory_was_low && !memory_low {
             self.low_memory.let_all_finish(&mut self.connections, self.ground.now_ms);
         }

@@ -1,6 +1,6 @@
 //! Binding and unbinding, and what falls with a binding: auto-delete exchanges, one after the other.
 
-use super::binding::{Binding, canonical, fingerprint};
+use super::binding::{Binding, LostBinding, canonical, fingerprint};
 use super::matcher::{Matcher, remove_key};
 use super::router::{BindingId, Router};
 use super::{Destination, ExchangeId, QueueId};
@@ -56,14 +56,12 @@ impl Router {
     /// Forgets a queue and its bindings, in time proportional to them. Returns the auto-delete exchanges that went
     /// with their last binding.
     pub fn queue_removed(&mut self, id: QueueId) -> Vec<ShortString> {
+        let bindings = std::mem::take(self.incoming(Destination::Queue(id)));
+        let emptied = bindings.into_iter().filter_map(|binding| self.detach_from_source(binding)).collect();
         let slot = self.queue_slots.remove(&id).expect("a removed queue was added");
         let queue = self.queues.remove(slot as usize);
         remove_key(self.default_keys(), &queue.name, Destination::Queue(id));
         self.generation += 1;
-        let mut emptied = Vec::new();
-        for binding in queue.incoming {
-            emptied.extend(self.detach_from_source(binding));
-        }
         self.auto_delete(emptied)
     }
 
@@ -181,13 +179,15 @@ impl Router {
             self.detach_from_destination(binding);
             self.forget(binding);
         }
+        let incoming = std::mem::take(&mut self.exchanges[id.0 as usize].incoming);
+        let emptied = incoming.into_iter().filter_map(|binding| self.detach_from_source(binding)).collect();
         let exchange = self.exchanges.remove(id.0 as usize);
         self.by_name.remove(&*exchange.name);
         if matches!(exchange.matcher, Matcher::RecentHistory(..)) {
             self.lost_histories.push(id);
         }
         self.generation += 1;
-        exchange.incoming.into_iter().filter_map(|binding| self.detach_from_source(binding)).collect()
+        emptied
     }
 
     /// Takes a binding out of its source and forgets it; returns the source if that must be deleted now.
@@ -213,11 +213,24 @@ impl Router {
     }
 
     fn forget(&mut self, id: BindingId) -> Binding {
+        if self.lost_bindings.is_some() {
+            self.keep_lost(id);
+        }
         let binding = self.bindings.remove(id);
         let hash = identity_hash(&self.hasher, &binding);
         self.identities.find_entry(hash, |&other| other == id).expect("every binding has an identity").remove();
         self.generation += 1;
         binding
+    }
+
+    /// Keeps a binding that goes for whoever wants to hear of it. Both ends have their names still.
+    fn keep_lost(&mut self, id: BindingId) {
+        let lost = LostBinding::of(&self.binding_info(&self.bindings[id]));
+        if let Some((kept, room)) = &mut self.lost_bindings
+            && kept.len() < *room
+        {
+            kept.push(lost);
+        }
     }
 
     fn incoming(&mut self, destination: Destination) -> &mut Vec<BindingId> {

@@ -35,6 +35,44 @@ pub struct BindingInfo<'a> {
     pub arguments: Option<&'a FieldTable>,
 }
 
+/// A binding that is gone.
+pub struct LostBinding {
+    source: ShortString,
+    destination: Destination,
+    destination_name: ShortString,
+    routing_key: ShortString,
+    arguments: FieldTable,
+}
+
+impl LostBinding {
+    pub(super) fn of(info: &BindingInfo<'_>) -> Self {
+        Self {
+            source: ShortString::truncated(info.source),
+            destination: info.destination,
+            destination_name: ShortString::truncated(info.destination_name),
+            routing_key: ShortString::truncated(info.routing_key),
+            arguments: info.arguments.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// What it was.
+    pub fn info(&self) -> BindingInfo<'_> {
+        BindingInfo {
+            source: &self.source,
+            destination: self.destination,
+            destination_name: &self.destination_name,
+            routing_key: &self.routing_key,
+            arguments: (!self.arguments.is_empty()).then_some(&self.arguments),
+        }
+    }
+
+    /// The memory that it takes, but for what its arguments hold.
+    pub fn held_bytes(&self) -> usize {
+        let names = self.source.len() + self.destination_name.len() + self.routing_key.len();
+        size_of::<Self>() + names + self.arguments.len() * size_of::<(ShortString, FieldValue)>()
+    }
+}
+
 impl BindingInfo<'_> {
     /// `queue` or `exchange`, as listings call the kind of destination.
     pub fn destination_type(&self) -> &'static str {

@@ -46,7 +46,7 @@ mod model;
 mod tests;
 
 pub use bind::{Bound, Unbound};
-pub use binding::{BindingInfo, canonical, properties_key};
+pub use binding::{BindingInfo, LostBinding, canonical, properties_key};
 pub use declare::{Declaration, alternate_exchange};
 pub use delay::{DELAY_HEADER, delay_ms};
 pub use router::{Exchange, Router};

@@ -1,6 +1,6 @@
 //! The router of one vhost: its exchanges, its bindings and its queues by name.
 
-use super::binding::{Binding, BindingInfo};
+use super::binding::{Binding, BindingInfo, LostBinding};
 use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
@@ -42,6 +42,8 @@ pub struct Router {
     pub(super) lost_histories: Vec<ExchangeId>,
     /// What its exchanges and queues may remember of messages.
     pub(super) allowance: Allowance,
+    /// Bindings that go, while somebody wants to hear of them, and how many more are kept.
+    pub(super) lost_bindings: Option<(Vec<LostBinding>, usize)>,
     /// Tell its exchanges from those of others with which it shares its [`Walks`](super::Walks).
     pub(super) sources: Sources,
 }
@@ -88,6 +90,7 @@ impl Router {
             generation,
             lost_histories: Vec::new(),
             allowance: Allowance::default(),
+            lost_bindings: None,
             sources: Sources::of_router(number),
         }
     }
@@ -154,6 +157,16 @@ impl Router {
     /// The exchanges with a history that went since this was asked.
     pub fn take_lost_histories(&mut self) -> Vec<ExchangeId> {
         std::mem::take(&mut self.lost_histories)
+    }
+
+    /// From now on keeps bindings that go, as many as there is room for.
+    pub fn keep_lost_bindings(&mut self, room: usize) {
+        self.lost_bindings = Some((Vec::new(), room));
+    }
+
+    /// The bindings that went meanwhile; no more are kept.
+    pub fn take_lost_bindings(&mut self) -> Vec<LostBinding> {
+        self.lost_bindings.take().map(|(lost, _)| lost).unwrap_or_default()
     }
 
     /// Makes the queue reachable by its name through the default exchange.

@@ -21,18 +21,18 @@ pub struct ComposedMessage {
 
 impl ComposedMessage {
     pub fn new(exchange: &ShortString, routing_key: &ShortString, properties: &BasicProperties, body: Bytes) -> Self {
+        let mut encoded = Vec::new();
+        properties.encode(&mut encoded);
+        Self::in_wire_form(exchange, routing_key, &encoded, body)
+    }
+
+    /// The same, of properties in wire form.
+    pub fn in_wire_form(exchange: &ShortString, routing_key: &ShortString, properties: &[u8], body: Bytes) -> Self {
         let mut address = Vec::new();
         put_short_string(&mut address, exchange);
         put_short_string(&mut address, routing_key);
         address.push(FRAME_END);
-        let mut property_bytes = Vec::new();
-        properties.encode(&mut property_bytes);
-        let header = ContentHeader {
-            class_id: BASIC_CLASS_ID,
-            weight: 0,
-            body_size: body.len() as u64,
-            properties: &property_bytes,
-        };
+        let header = ContentHeader { class_id: BASIC_CLASS_ID, weight: 0, body_size: body.len() as u64, properties };
         let mut frames = Vec::new();
         header.encode_frame(0, &mut frames);
         let header_frame_length = frames.len();

@@ -1,40 +1,63 @@
 //! The exchange of events: a message to `amq.rabbitmq.event` when something comes, goes or changes, with the keys and
 //! headers of RabbitMQ's plugin rabbitmq_event_exchange. Its body is empty.
 //!
+//! | file | tells |
+//! |---|---|
+//! | `clients` | who logs in, connections, channels, consumers |
+//! | `things` | queues, exchanges, bindings |
+//! | `administration` | users, permissions, virtual hosts, limits, policies, alarms |
+//!
 //! While nobody is bound to the exchange nothing is noted. What is noted waits in a list, and is published by the pump, a
 //! slice at a time: whatever causes an event is not held up by those who hear of it. Where RabbitMQ tells a process id,
 //! names of connections and channels are told, which lead from one event to the other as those do.
+//!
+//! RabbitMQ 3.10.8, 3.13.7 and 4.3.6 were looked at. Where they differ 3.13 is followed: `queue.created` and `queue.deleted`
+//! tell the type of a queue, `channel.closed` tells `consumer_count`, `vhost.limits.set` the virtual host. Clearing the topic
+//! permissions of one exchange is `topic.permission.deleted`, as with 4.3; before, it was told as a permission.
+
+mod administration;
+mod clients;
+mod things;
+
+pub(in crate::broker) use administration::{Farewell, PolicyChange};
+pub use clients::ClientDetails;
 
 use super::text;
-use crate::broker::access::Permissions;
 use crate::broker::effects::Effects;
 use crate::broker::equivalence::entry_term;
-use crate::broker::exchange::QueueId;
-use crate::broker::exchange::{Declaration, Destination, ExchangeKind};
-use crate::broker::policy::PolicyKind;
-use crate::broker::store::{DurableBinding, DurableDestination, Store};
-use crate::broker::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, NODE_NAME, UserId, VhostId};
+use crate::broker::exchange::{Declaration, ExchangeKind, LostBinding};
+use crate::broker::memory::ClientHolding;
+use crate::broker::observe::Observation;
+use crate::broker::store::Store;
+use crate::broker::{Broker, UserId, VhostId};
 use crate::protocol::{BasicProperties, FieldTable, FieldValue, ShortString};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 const EVENT_EXCHANGE: &[u8] = b"amq.rabbitmq.event";
-/// Events that wait to be published. More are lost, as those who hear of them are too slow for them anyway.
+/// Events that wait to be published, and what they may take. More are lost, as those who hear of them are too slow for
+/// them anyway.
 const WAITING_MAX: usize = 65_536;
+const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Events that one pump publishes.
 const EVENTS_PER_PUMP: usize = 128;
+/// Entries of one table that are told, as texts. A message's header has to fit into a frame.
+const TERMS_BYTES_MAX: usize = 64 * 1024;
 /// Who did what nobody asked for.
 const NOBODY: &str = "rmq-internal";
 const PERSISTENT: u8 = 2;
 
-type Fields = Vec<(ShortString, FieldValue)>;
+/// A header, and what it says.
+type Field = (ShortString, FieldValue);
+type Fields = Vec<Field>;
 
-struct Event {
-    key: &'static str,
-    /// Milliseconds from 1970.
-    at_ms: u64,
-    /// What is told, in the order of RabbitMQ's.
-    fields: Fields,
+/// What is to be published.
+enum Event {
+    /// With its properties, in wire form.
+    Told { key: &'static str, properties: Box<[u8]> },
+    /// What led to something went with it. Of a million bindings each becomes an event when its turn comes.
+    BindingsDeleted { at_ms: u64, vhost: FieldValue, by: FieldValue, lost: std::vec::IntoIter<LostBinding> },
 }
 
 /// What happened and is not published yet.
@@ -43,6 +66,11 @@ pub(in crate::broker) struct Events {
     /// Where the exchange is.
     vhost: Option<VhostId>,
     waiting: VecDeque<Event>,
+    /// Events in the list, each binding for itself, and what they take.
+    count: usize,
+    memory: ClientHolding,
+    /// Who asked for what is being done, when it is nobody on a channel.
+    actor: Option<Arc<str>>,
 }
 
 impl Events {
@@ -51,23 +79,101 @@ impl Events {
         !self.waiting.is_empty()
     }
 
-    #[cfg(test)]
-    pub fn waiting_keys(&self) -> Vec<&'static str> {
-        self.waiting.iter().map(|event| event.key).collect()
+    /// How many more may wait.
+    fn room(&self) -> usize {
+        if self.memory.bytes() >= WAITING_BYTES_MAX { 0 } else { WAITING_MAX.saturating_sub(self.count) }
     }
+
+    fn push(&mut self, key: &'static str, properties: Box<[u8]>) {
+        self.memory.set(self.memory.bytes() + held_bytes(&properties));
+        self.count += 1;
+        self.waiting.push_back(Event::Told { key, properties });
+    }
+
+    fn push_bindings_deleted(&mut self, at_ms: u64, vhost: FieldValue, by: FieldValue, lost: Vec<LostBinding>) {
+        if !lost.is_empty() {
+            self.memory.set(self.memory.bytes() + lost.iter().map(LostBinding::held_bytes).sum::<usize>());
+            self.count += lost.len();
+            self.waiting.push_back(Event::BindingsDeleted { at_ms, vhost, by, lost: lost.into_iter() });
+        }
+    }
+
+    /// The next event: its key, and its properties in wire form.
+    fn take_next(&mut self) -> Option<(&'static str, Box<[u8]>)> {
+        let (taken, held) = match self.waiting.front_mut()? {
+            Event::Told { key, properties } => {
+                let (key, properties) = (*key, std::mem::take(properties));
+                self.waiting.pop_front();
+                let held = held_bytes(&properties);
+                ((key, properties), held)
+            }
+            Event::BindingsDeleted { at_ms, vhost, by, lost } => {
+                let binding = lost.next().expect("the last one takes the event along");
+                let fields = things::lost_binding_fields(vhost, by, &binding);
+                let properties = properties(*at_ms, fields);
+                if lost.as_slice().is_empty() {
+                    self.waiting.pop_front();
+                }
+                (("binding.deleted", properties), binding.held_bytes())
+            }
+        };
+        self.count -= 1;
+        self.memory.set(self.memory.bytes() - held);
+        Some(taken)
+    }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.count, self.memory.bytes())
+    }
+}
+
+/// What an event takes as long as it waits.
+fn held_bytes(properties: &[u8]) -> usize {
+    size_of::<Event>() + properties.len()
 }
 
 fn integer(value: impl TryInto<i64>) -> FieldValue {
     FieldValue::I64(value.try_into().unwrap_or(i64::MAX))
 }
 
-fn fields<const N: usize>(all: [(&'static str, FieldValue); N]) -> Fields {
-    all.into_iter().map(|(name, value)| (name.into(), value)).collect()
+/// A header.
+fn field(name: &'static str, value: FieldValue) -> Field {
+    (name.into(), value)
+}
+
+/// A header that is a text.
+fn told(name: &'static str, value: impl AsRef<[u8]>) -> Field {
+    (name.into(), text(value.as_ref()))
+}
+
+fn flag(name: &'static str, value: bool) -> Field {
+    (name.into(), FieldValue::Boolean(value))
 }
 
 /// A text for each entry of a table: `{<<"x-message-ttl">>,signedint,5000}`.
 fn erlang_terms(table: &FieldTable) -> FieldValue {
-    FieldValue::Array(table.0.iter().map(|(name, value)| text(entry_term(name, value).as_bytes())).collect())
+    let mut room = TERMS_BYTES_MAX;
+    let terms = table.0.iter().filter_map(|(name, value)| {
+        let term = entry_term(name, value);
+        room = room.checked_sub(term.len())?;
+        Some(text(term.as_bytes()))
+    });
+    FieldValue::Array(terms.collect())
+}
+
+/// The properties of an event, in wire form.
+fn properties(at_ms: u64, mut fields: Fields) -> Box<[u8]> {
+    fields.push(("timestamp_in_ms".into(), integer(at_ms)));
+    let properties = BasicProperties {
+        headers: Some(FieldTable(fields)),
+        delivery_mode: Some(PERSISTENT),
+        timestamp: Some(at_ms / 1000),
+        ..BasicProperties::default()
+    };
+    let mut encoded = Vec::new();
+    properties.encode(&mut encoded);
+    encoded.into()
 }
 
 impl<S: Store> Broker<S> {
@@ -89,18 +195,28 @@ impl<S: Store> Broker<S> {
     }
 
     /// Whether somebody is bound to the exchange.
-    pub(in crate::broker) fn hears_events(&self) -> bool {
+    pub fn hears_events(&self) -> bool {
         let Some(vhost) = self.events.vhost else { return false };
         let exchange = self.exchange_in(vhost, EVENT_EXCHANGE);
         exchange.is_some_and(|exchange| self.router(vhost).has_bindings_from(exchange))
     }
 
+    /// From now on what is done is told as done by this user, where no channel says who it is; by nobody with `None`.
+    pub fn act_as(&mut self, user: Option<UserId>) {
+        self.events.actor = user.map(|user| Arc::clone(&self.user_at(user).name));
+    }
+
+    fn event_time_ms(&self) -> u64 {
+        self.settings.unix_start_ms + self.now_ms
+    }
+
     /// Notes what happened, if somebody hears of it.
     fn tell(&mut self, key: &'static str, fields: impl FnOnce(&Self) -> Fields) {
-        if self.hears_events() && self.events.waiting.len() < WAITING_MAX {
-            let (at_ms, fields) = (self.settings.unix_start_ms + self.now_ms, fields(self));
+        if self.hears_events() && self.events.room() > 0 {
+            let fields = fields(self);
+            // What the broker's own interfaces do on connections of nobody's has none.
             if !fields.is_empty() {
-                self.events.waiting.push_back(Event { key, at_ms, fields });
+                self.events.push(key, properties(self.event_time_ms(), fields));
             }
         }
     }
@@ -109,275 +225,16 @@ impl<S: Store> Broker<S> {
     #[cold]
     pub(in crate::broker) fn publish_events(&mut self, effects: &mut impl Effects) {
         for _ in 0..EVENTS_PER_PUMP {
-            let Some(Event { key, at_ms, mut fields }) = self.events.waiting.pop_front() else { return };
+            let Some((key, properties)) = self.events.take_next() else { return };
             let Some(vhost) = self.events.vhost else { return };
-            fields.push(("timestamp_in_ms".into(), integer(at_ms)));
-            let properties = BasicProperties {
-                headers: Some(FieldTable(fields)),
-                delivery_mode: Some(PERSISTENT),
-                timestamp: Some(at_ms / 1000),
-                ..BasicProperties::default()
-            };
-            self.publish_observation(vhost, EVENT_EXCHANGE, key.as_bytes(), &properties, Bytes::new(), effects);
+            let observation = Observation { exchange: EVENT_EXCHANGE, key: key.as_bytes(), properties: &properties };
+            self.publish_observation(vhost, observation, true, Bytes::new(), effects);
         }
     }
 
-    fn by(&self, user: Option<UserId>) -> (&'static str, FieldValue) {
-        let name = user.map_or(NOBODY, |user| self.user_name(user));
-        ("user_who_performed_action", text(name.as_bytes()))
-    }
-
-    fn in_vhost(&self, vhost: VhostId) -> (&'static str, FieldValue) {
-        ("vhost", text(self.vhost_name(vhost).as_bytes()))
-    }
-
-    /// The name of an open connection of a client. What the broker's own interfaces open has none, and is told to nobody.
-    fn connection_named(&self, id: ConnectionId) -> Option<(&str, UserId, VhostId)> {
-        let state = self.connections.get(id.0 as usize)?.as_ref()?;
-        (!state.name.is_empty()).then_some((&state.name, state.user, state.vhost))
-    }
-
-    fn channel_name(&self, id: ChannelId) -> Option<String> {
-        let channel = self.channel(id);
-        let (connection, ..) = self.connection_named(channel.connection)?;
-        Some(format!("{connection} ({})", channel.number))
-    }
-
-    pub(in crate::broker) fn tell_of_connection(&mut self, id: ConnectionId) {
-        self.tell("connection.created", |broker| {
-            let Some((name, user, vhost)) = broker.connection_named(id) else { return Fields::new() };
-            fields([
-                broker.by(Some(user)),
-                ("node", text(NODE_NAME.as_bytes())),
-                broker.in_vhost(vhost),
-                ("user", text(broker.user_name(user).as_bytes())),
-                ("protocol", text(b"{0,9,1}")),
-                ("name", text(name.as_bytes())),
-                ("pid", text(name.as_bytes())),
-                ("type", text(b"network")),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_connection_closed(&mut self, name: &str) {
-        if !name.is_empty() {
-            self.tell("connection.closed", |_| {
-                let (node, name) = (text(NODE_NAME.as_bytes()), text(name.as_bytes()));
-                fields([("node", node), ("pid", name.clone()), ("name", name)])
-            });
-        }
-    }
-
-    pub(in crate::broker) fn tell_channel_created(&mut self, id: ChannelId) {
-        if !self.hears_events() {
-            return;
-        }
-        let Some(name) = self.channel_name(id) else { return };
-        self.tell("channel.created", |broker| {
-            let Caller { connection, user, vhost, .. } = broker.caller(id);
-            let connection = broker.connection_named(connection).map_or("", |(name, ..)| name);
-            fields([
-                broker.by(Some(user)),
-                broker.in_vhost(vhost),
-                ("user", text(broker.user_name(user).as_bytes())),
-                ("number", integer(broker.channel(id).number)),
-                ("connection", text(connection.as_bytes())),
-                ("name", text(name.as_bytes())),
-                ("pid", text(name.as_bytes())),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_channel_closed(&mut self, id: ChannelId) {
-        if !self.hears_events() {
-            return;
-        }
-        let Some(name) = self.channel_name(id) else { return };
-        self.tell("channel.closed", |broker| {
-            fields([broker.by(Some(broker.caller(id).user)), ("pid", text(name.as_bytes()))])
-        });
-    }
-
-    pub(in crate::broker) fn tell_queue_created(&mut self, id: QueueId, caller: Caller) {
-        self.tell("queue.created", |broker| {
-            let queue = &broker.queue(id).properties;
-            let owner = queue.exclusive_owner.and_then(|owner| broker.connection_named(owner));
-            fields([
-                broker.by(Some(caller.user)),
-                ("exclusive", FieldValue::Boolean(queue.exclusive_owner.is_some())),
-                ("owner_pid", text(owner.map_or("", |(name, ..)| name).as_bytes())),
-                ("arguments", erlang_terms(&queue.arguments)),
-                ("auto_delete", FieldValue::Boolean(queue.auto_delete)),
-                // As with RabbitMQ, an exclusive queue is not durable whatever was asked for.
-                ("durable", FieldValue::Boolean(queue.durable && queue.exclusive_owner.is_none())),
-                ("name", text(&queue.name)),
-                broker.in_vhost(caller.vhost),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_queue_deleted(&mut self, id: QueueId, by: Option<UserId>) {
-        self.tell("queue.deleted", |broker| {
-            let queue = &broker.queue(id).properties;
-            fields([broker.by(by), ("name", text(&queue.name)), broker.in_vhost(queue.vhost)])
-        });
-    }
-
-    pub(in crate::broker) fn tell_exchange_created(&mut self, caller: Caller, name: &[u8]) {
-        self.tell("exchange.created", |broker| {
-            let Some(id) = broker.exchange_in(caller.vhost, name) else { return Fields::new() };
-            let exchange = broker.router(caller.vhost).exchange(id);
-            fields([
-                broker.by(Some(caller.user)),
-                ("policy", text(exchange.policies.policy.as_ref().map_or(&[][..], |policy| policy.name.as_bytes()))),
-                ("arguments", erlang_terms(&exchange.arguments)),
-                ("internal", FieldValue::Boolean(exchange.internal)),
-                ("auto_delete", FieldValue::Boolean(exchange.auto_delete)),
-                ("durable", FieldValue::Boolean(exchange.durable)),
-                ("type", text(exchange.kind.name().as_bytes())),
-                ("name", text(name)),
-                broker.in_vhost(caller.vhost),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_exchange_deleted(&mut self, vhost: VhostId, name: &[u8], by: Option<UserId>) {
-        self.tell("exchange.deleted", |broker| fields([broker.by(by), ("name", text(name)), broker.in_vhost(vhost)]));
-    }
-
-    /// A binding came or went.
-    pub(in crate::broker) fn tell_of_binding(
-        &mut self,
-        key: &'static str,
-        binding: &DurableBinding,
-        by: Option<UserId>,
-    ) {
-        self.tell(key, |broker| {
-            let (kind, destination) = match &binding.destination {
-                DurableDestination::Queue(name) => ("queue", name),
-                DurableDestination::Exchange(name) => ("exchange", name),
-            };
-            fields([
-                broker.by(by),
-                broker.in_vhost(binding.vhost),
-                ("arguments", erlang_terms(&binding.arguments)),
-                ("routing_key", text(&binding.routing_key)),
-                ("destination_kind", text(kind.as_bytes())),
-                ("destination_name", text(destination)),
-                ("source_kind", text(b"exchange")),
-                ("source_name", text(&binding.source)),
-            ])
-        });
-    }
-
-    /// What leads to a queue or an exchange goes with it.
-    pub(in crate::broker) fn tell_bindings_deleted(
-        &mut self,
-        vhost: VhostId,
-        destination: Destination,
-        by: Option<UserId>,
-    ) {
-        if !self.hears_events() {
-            return;
-        }
-        let bindings: Vec<DurableBinding> = self
-            .router(vhost)
-            .bindings_to(destination)
-            .take(WAITING_MAX)
-            .map(|binding| {
-                let name = ShortString::truncated(binding.destination_name);
-                DurableBinding {
-                    vhost,
-                    source: ShortString::truncated(binding.source),
-                    destination: match destination {
-                        Destination::Queue(_) => DurableDestination::Queue(name),
-                        Destination::Exchange(_) => DurableDestination::Exchange(name),
-                    },
-                    routing_key: ShortString::truncated(binding.routing_key),
-                    arguments: binding.arguments.cloned().unwrap_or_default(),
-                }
-            })
-            .collect();
-        bindings.iter().for_each(|binding| self.tell_of_binding("binding.deleted", binding, by));
-    }
-
-    pub(in crate::broker) fn tell_consumer_created(&mut self, id: ConsumerId) {
-        self.tell("consumer.created", |broker| {
-            let consumer = &broker.consumers[id.0 as usize];
-            let Caller { user, vhost, .. } = broker.caller(consumer.channel);
-            let channel = broker.channel_name(consumer.channel).unwrap_or_default();
-            fields([
-                broker.by(Some(user)),
-                ("arguments", erlang_terms(&consumer.arguments)),
-                ("prefetch_count", integer(consumer.prefetch_count)),
-                ("queue", text(&broker.queue(consumer.queue).properties.name)),
-                broker.in_vhost(vhost),
-                ("channel", text(channel.as_bytes())),
-                ("ack_required", FieldValue::Boolean(!consumer.no_ack)),
-                ("exclusive", FieldValue::Boolean(consumer.exclusive)),
-                ("consumer_tag", text(&consumer.tag)),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_consumer_deleted(&mut self, id: ConsumerId) {
-        self.tell("consumer.deleted", |broker| {
-            let consumer = &broker.consumers[id.0 as usize];
-            let Caller { user, vhost, .. } = broker.caller(consumer.channel);
-            let channel = broker.channel_name(consumer.channel).unwrap_or_default();
-            fields([
-                broker.by(Some(user)),
-                ("queue", text(&broker.queue(consumer.queue).properties.name)),
-                broker.in_vhost(vhost),
-                ("channel", text(channel.as_bytes())),
-                ("consumer_tag", text(&consumer.tag)),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_of_vhost(&mut self, key: &'static str, vhost: VhostId) {
-        self.tell(key, |broker| fields([("name", text(broker.vhost_name(vhost).as_bytes()))]));
-    }
-
-    pub(in crate::broker) fn tell_of_user(&mut self, key: &'static str, user: UserId) {
-        self.tell(key, |broker| fields([("name", text(broker.user_name(user).as_bytes()))]));
-    }
-
-    pub(in crate::broker) fn tell_tags_set(&mut self, user: UserId) {
-        self.tell("user.tags.set", |broker| {
-            let tags = broker.user_at(user).tags.iter().map(|tag| text(tag.as_bytes())).collect();
-            fields([("tags", FieldValue::Array(tags)), ("name", text(broker.user_name(user).as_bytes()))])
-        });
-    }
-
-    pub(in crate::broker) fn tell_permitted(&mut self, user: UserId, vhost: VhostId, permissions: &Permissions) {
-        self.tell("permission.created", |broker| {
-            fields([
-                ("read", text(permissions.read.text().as_bytes())),
-                ("write", text(permissions.write.text().as_bytes())),
-                ("configure", text(permissions.configure.text().as_bytes())),
-                broker.in_vhost(vhost),
-                ("user", text(broker.user_name(user).as_bytes())),
-            ])
-        });
-    }
-
-    pub(in crate::broker) fn tell_forbidden(&mut self, user: UserId, vhost: VhostId) {
-        self.tell("permission.deleted", |broker| {
-            fields([broker.in_vhost(vhost), ("user", text(broker.user_name(user).as_bytes()))])
-        });
-    }
-
-    /// A policy of a user was set or cleared.
-    pub(in crate::broker) fn tell_of_policy(
-        &mut self,
-        key: &'static str,
-        vhost: VhostId,
-        kind: PolicyKind,
-        name: &[u8],
-    ) {
-        if kind == PolicyKind::User {
-            self.tell(key, |broker| fields([("name", text(name)), broker.in_vhost(vhost)]));
-        }
+    /// Who did it: a user on a channel, or who asks for what is being done.
+    fn by(&self, user: Option<UserId>) -> Field {
+        let name = user.map(|user| self.user_name(user)).or(self.events.actor.as_deref()).unwrap_or(NOBODY);
+        ("user_who_performed_action".into(), text(name.as_bytes()))
     }
 }

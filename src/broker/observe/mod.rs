@@ -16,7 +16,8 @@ mod events;
 mod tests;
 mod trace;
 
-pub(super) use events::Events;
+pub use events::ClientDetails;
+pub(super) use events::{Events, Farewell, PolicyChange};
 
 use super::effects::{Effects, Recipient, Room};
 use super::flow::Kept;
@@ -24,12 +25,20 @@ use super::message::{Attributes, ComposedMessage, Content, MessageRef};
 use super::publish::{Publication, Target};
 use super::store::Store;
 use super::{Broker, ConnectionId, VhostId};
-use crate::protocol::{BasicProperties, FieldValue, ShortString};
+use crate::protocol::{FieldValue, ShortString};
 use bytes::Bytes;
 use trace::TRACE_EXCHANGE;
 
 fn text(bytes: &[u8]) -> FieldValue {
     FieldValue::LongString(bytes.into())
+}
+
+/// What is said of something, but for the body.
+struct Observation<'a> {
+    exchange: &'a [u8],
+    key: &'a [u8],
+    /// In wire form.
+    properties: &'a [u8],
 }
 
 /// A delivery that was heard.
@@ -89,16 +98,15 @@ impl<S: Store> Broker<S> {
     fn publish_observation(
         &mut self,
         vhost: VhostId,
-        exchange_name: &[u8],
-        routing_key: &[u8],
-        properties: &BasicProperties,
+        observation: Observation<'_>,
+        persistent: bool,
         body: Bytes,
         effects: &mut impl Effects,
     ) {
-        let Some(exchange) = self.exchange_in(vhost, exchange_name) else { return };
-        let (name, routing_key) = (ShortString::truncated(exchange_name), ShortString::truncated(routing_key));
-        let message = ComposedMessage::new(&name, &routing_key, properties, body);
-        let attributes = Attributes { persistent: properties.delivery_mode == Some(2), ..Attributes::default() };
+        let Some(exchange) = self.exchange_in(vhost, observation.exchange) else { return };
+        let [name, routing_key] = [observation.exchange, observation.key].map(ShortString::truncated);
+        let message = ComposedMessage::in_wire_form(&name, &routing_key, observation.properties, body);
+        let attributes = Attributes { persistent, ..Attributes::default() };
         let publication = Publication { content: message.content(), attributes, mandatory: false };
         let (mut queues, mut kept) = (Vec::new(), Kept::default());
         let target = Target { exchange, extra_keys: &[] };

@@ -3,7 +3,8 @@
 use crate::broker::store::{DurableBinding, DurableDestination, MemoryStore};
 use crate::broker::testing::{self, Nobody, VHOST, caller, settings};
 use crate::broker::{
-    Broker, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Settings, VhostAttributes,
+    Broker, ClientDetails, ConnectionId, ConsumeRequest, DeclareRequest, ExchangeRequest, GetOutcome, Permissions,
+    Settings, VhostAttributes,
 };
 use crate::protocol::{FieldTable, FieldValue, PropertiesRef};
 
@@ -16,6 +17,20 @@ fn broker() -> Broker<MemoryStore> {
     let mut broker = testing::broker_with(settings, MemoryStore::default());
     testing::connect(&mut broker, WATCHER);
     broker
+}
+
+fn details() -> ClientDetails {
+    ClientDetails {
+        name: "a -> b".to_owned(),
+        peer: ([127, 0, 0, 1], 1).into(),
+        local: ([127, 0, 0, 1], 5672).into(),
+        client_properties: FieldTable::default(),
+        auth_mechanism: "PLAIN",
+        channel_max: 1,
+        frame_max: 4096,
+        heartbeat_s: 60,
+        connected_at_ms: 0,
+    }
 }
 
 fn declare(broker: &mut Broker<MemoryStore>, by: ConnectionId, name: &[u8], arguments: FieldTable) {
@@ -57,6 +72,7 @@ fn what_a_client_does_is_heard_in_its_order() {
     assert_eq!(keys(&mut broker), ["binding.created"]);
     broker.open_connection(CLIENT, testing::USER, VHOST);
     broker.name_connection(CLIENT, "a -> b");
+    broker.tell_connection_created(CLIENT, &details());
     let channel = broker.open_channel(CLIENT, 1);
     assert_eq!(keys(&mut broker), ["connection.created", "channel.created"]);
 
@@ -74,9 +90,10 @@ fn what_a_client_does_is_heard_in_its_order() {
     assert_eq!(keys(&mut broker), ["exchange.created", "queue.created", "binding.created", "consumer.created"]);
 
     broker.delete_queue(caller(&broker, CLIENT), b"q", false, false, &mut Nobody).unwrap();
-    let gone = ["binding.deleted", "exchange.deleted", "consumer.deleted", "queue.deleted"];
+    let gone = ["exchange.deleted", "binding.deleted", "consumer.deleted", "queue.deleted"];
     assert_eq!(keys(&mut broker), gone);
     broker.close_connection(CLIENT, &mut Nobody);
+    broker.tell_connection_closed(&details());
     assert_eq!(keys(&mut broker), ["channel.closed", "connection.closed"]);
 }
 
@@ -88,6 +105,7 @@ fn a_queue_is_told_with_the_headers_of_rabbitmq() {
     keys(&mut broker);
     declare(&mut broker, WATCHER, b"q", FieldTable(vec![("x-message-ttl".into(), FieldValue::I32(5000))]));
     let expected = [
+        ("type", text("rabbit_classic_queue")),
         ("user_who_performed_action", text("guest")),
         ("exclusive", FieldValue::Boolean(false)),
         ("owner_pid", text("")),
@@ -106,11 +124,61 @@ fn what_administrators_do_is_heard() {
     let mut broker = broker();
     watch(&mut broker);
     keys(&mut broker);
-    broker.put_vhost("v", VhostAttributes::default());
+    broker.act_as(Some(testing::USER));
+    broker.put_vhost("v", VhostAttributes { queues_max: Some(7), ..VhostAttributes::default() });
     let vhost = broker.vhost_named(b"v").unwrap();
-    broker.clear_permissions(testing::USER, VHOST);
-    broker.delete_vhost(vhost);
-    assert_eq!(broker.events.waiting_keys(), ["vhost.created", "permission.deleted", "vhost.deleted"]);
+    broker.set_permissions(testing::USER, vhost, Permissions::all());
+    let mut expected = vec!["exchange.created"; 7];
+    expected.extend(["vhost.created", "permission.created"]);
+    assert_eq!(keys(&mut broker), expected);
+
+    let gone = broker.delete_vhost(vhost).value;
+    broker.act_as(None);
+    while !broker.clear_vhost(gone, &mut Nobody) {}
+    let heard = heard(&mut broker);
+    let mut expected = vec!["permission.deleted"];
+    expected.extend(["exchange.deleted"; 7]);
+    expected.extend(["parameter.cleared", "vhost.limits.cleared", "vhost.deleted", "vhost.down"]);
+    assert_eq!(heard.iter().map(|(key, _)| &**key).collect::<Vec<_>>(), expected);
+    for (key, headers) in &heard {
+        let by = if key == "vhost.down" { "rmq-internal" } else { "guest" };
+        let expected = FieldValue::LongString(by.as_bytes().into());
+        assert_eq!(headers.get(b"user_who_performed_action"), Some(&expected), "{key}");
+    }
+}
+
+#[test]
+fn what_waits_has_a_limit_and_each_binding_that_went_is_heard_when_its_turn_comes() {
+    const BINDINGS: usize = 1000;
+    let mut broker = broker();
+    declare(&mut broker, WATCHER, b"q", FieldTable::default());
+    for number in 0..BINDINGS {
+        let key = number.to_string();
+        let by = caller(&broker, WATCHER);
+        broker.bind_queue(by, b"q", b"amq.topic", key.as_bytes(), FieldTable::default()).unwrap();
+    }
+    watch(&mut broker);
+    keys(&mut broker);
+    broker.delete_queue(caller(&broker, WATCHER), b"q", false, false, &mut Nobody).unwrap();
+    let (count, bytes) = broker.events.waiting();
+    assert_eq!(count, BINDINGS + 1);
+    assert!(bytes > BINDINGS * 64, "{bytes}");
+    broker.pump(&mut Nobody);
+    assert!(broker.events.waiting().0 > BINDINGS / 2, "a pump publishes some");
+    let mut expected = vec!["binding.deleted"; BINDINGS];
+    expected.push("queue.deleted");
+    assert_eq!(keys(&mut broker), expected);
+    assert_eq!(broker.events.waiting(), (0, 0));
+
+    for _ in 0..70_000 {
+        broker.tell_alarm("disk", false, true);
+    }
+    assert_eq!(broker.events.waiting().0, 65_536);
+    broker.delete_queue(caller(&broker, WATCHER), b"t", false, false, &mut Nobody).unwrap();
+    while broker.has_touched() {
+        broker.pump(&mut Nobody);
+    }
+    assert_eq!(broker.events.waiting(), (0, 0), "nobody hears them");
 }
 
 #[test]

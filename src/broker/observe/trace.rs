@@ -6,7 +6,7 @@
 //! ```
 //! Its body is that of the message. What is published to the exchange of the trace itself is not told.
 
-use super::text;
+use super::{Observation, text};
 use crate::broker::effects::Effects;
 use crate::broker::exchange::QueueId;
 use crate::broker::message::Content;
@@ -158,6 +158,9 @@ impl<S: Store> Broker<S> {
         let routing_key = [what, b".", whose].concat();
         let properties = BasicProperties { headers: Some(FieldTable(headers)), ..BasicProperties::default() };
         let body = Bytes::copy_from_slice(content.body());
-        self.publish_observation(vhost, TRACE_EXCHANGE, &routing_key, &properties, body, effects);
+        let mut encoded = Vec::new();
+        properties.encode(&mut encoded);
+        let observation = Observation { exchange: TRACE_EXCHANGE, key: &routing_key, properties: &encoded };
+        self.publish_observation(vhost, observation, false, body, effects);
     }
 }

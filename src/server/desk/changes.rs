@@ -90,7 +90,8 @@ pub(super) fn change_policy<S: Store>(
     };
     let who = format!("user '{}'", broker.user_name(user));
     let place = format!("virtual host '{}'", broker.vhost_name(vhost));
-    match change {
+    broker.act_as(Some(user));
+    let answer: Done<Answer> = match change {
         PolicyChange::Put { policy, reply } => {
             let (name, pattern) = (policy.name.clone(), policy.pattern.as_str().to_owned());
             let put = broker.put_policy(vhost, kind, policy);
@@ -108,7 +109,9 @@ pub(super) fn change_policy<S: Store>(
             }
             deleted.map(|deleted| -> Answer { Box::new(move || send(reply, deleted)) })
         }
-    }
+    };
+    broker.act_as(None);
+    answer
 }
 
 /// Closes the connection between two addresses.

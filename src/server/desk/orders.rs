@@ -12,7 +12,9 @@ use crate::protocol::ShortString;
 /// Carries an order out, and says in the log who gave it.
 pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Done<Answer> {
     let what = format!("user '{}' {order}", hub.broker().user_name(asker));
+    hub.broker_mut().act_as(Some(asker));
     let Outcome { answer, has_changed } = change(asker, order, hub);
+    hub.broker_mut().act_as(None);
     if has_changed {
         log::info!("{what}");
     }
@@ -66,7 +68,7 @@ fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
         },
         Order::LimitVhost { name, limits, reply } => match hub.broker().vhost_named(&name) {
             None => unchanged(reply, false),
-            Some(vhost) => answered(reply, limit_vhost(hub.broker_mut(), vhost, limits).map(|_| true)),
+            Some(vhost) => answered(reply, limit_vhost(hub.broker_mut(), vhost, limits).map(|()| true)),
         },
         Order::Permit { place, configure, write, read, reply } => {
             let permissions = Permissions { configure: configure.into(), write: write.into(), read: read.into() };
@@ -153,15 +155,11 @@ fn limit_user<S: Store>(broker: &mut Broker<S>, user: UserId, limits: UserLimitC
     (limits != before).then(|| broker.set_user_limits(user, limits))
 }
 
-fn limit_vhost<S: Store>(broker: &mut Broker<S>, vhost: VhostId, limits: VhostLimitChange) -> Done<bool> {
-    let before = broker.vhost_attributes(vhost).clone();
-    let attributes = VhostAttributes {
-        connections_max: limits.connections_max.unwrap_or(before.connections_max),
-        queues_max: limits.queues_max.unwrap_or(before.queues_max),
-        ..before
-    };
-    let name = broker.vhost_name(vhost).to_owned();
-    broker.put_vhost(&name, attributes)
+fn limit_vhost<S: Store>(broker: &mut Broker<S>, vhost: VhostId, limits: VhostLimitChange) -> Done<()> {
+    let before = broker.vhost_attributes(vhost);
+    let connections_max = limits.connections_max.unwrap_or(before.connections_max);
+    let queues_max = limits.queues_max.unwrap_or(before.queues_max);
+    broker.set_vhost_limits(vhost, queues_max, connections_max)
 }
 
 /// Whoever makes a virtual host may do everything in it, as with RabbitMQ.
