@@ -33,6 +33,30 @@ impl QueueDeclare {
     }
 }
 
+impl QueueDeclare {
+    /// Asks whether it is there.
+    pub fn passive(name: String) -> Self {
+        Self {
+            name,
+            passive: true,
+            durable: false,
+            exclusive: false,
+            auto_delete: false,
+            nowait: false,
+            ttl_ms: None,
+            expires_ms: None,
+            is_given_type: false,
+        }
+    }
+}
+
+impl Consume {
+    /// As one among others.
+    pub fn of(queue: String, consumer_tag: String, no_ack: bool) -> Self {
+        Self { queue, consumer_tag, no_ack, exclusive: false, nowait: false, priority: None }
+    }
+}
+
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {

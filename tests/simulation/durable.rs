@@ -1,7 +1,7 @@
 //! The glue between the world and the log: the server's own journal on a simulated disk, its workers driven step by step,
 //! and the ends and starts of a broker.
 
-use crate::command::Command;
+use crate::command::{Command, Consume, QueueDeclare};
 use crate::decree::{UserWords, VHOSTS};
 use crate::model::{
     Drained, Found, binding_words, exchange_words, permission_words, queue_words, topic_words, user_words, vhost_words,
@@ -15,7 +15,7 @@ use leveret::broker::policy::{Policy, PolicyKind};
 use leveret::broker::snapshot::{Page, PageStart};
 use leveret::broker::store::VhostId;
 use leveret::broker::{Broker, Founding, Permissions, VhostAttributes};
-use leveret::protocol::{FieldTable, ShortString};
+use leveret::protocol::{FieldTable, FieldValue, ShortString};
 use leveret::server::{DiskRoom, Failure, Hub, HubSettings, Journal, OpenedLog};
 use leveret::storage::disk::{Disk, Folder};
 use leveret::storage::{FolderIds, LogOptions, LogStore, PagerOptions, RecoveryMode, StorageError, SyncPolicy};
@@ -251,7 +251,8 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
     let mut lengths: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for queue in &queues {
         let of_vhost = lengths.entry(queue.vhost.to_string()).or_default();
-        of_vhost.push((queue.name.to_string(), queue.figures.messages_ready));
+        let gives = queue.arguments.get(b"x-single-active-consumer").is_none() || !is_quorum(&queue.arguments);
+        of_vhost.push((queue.name.to_string(), queue.figures.messages_ready, gives));
     }
     let mut drained = Drained::new();
     for (vhost, lengths) in lengths {
@@ -260,6 +261,10 @@ pub fn look(disk: &SimDisk, options: &LogOptions, settings: HubSettings) -> Resu
     }
     let delayed = delays.iter().flat_map(|(vhost, exchange)| delayed(&mut hub, vhost, exchange)).collect();
     Ok((Found { definitions, queues: drained, delayed }, clean))
+}
+
+fn is_quorum(arguments: &FieldTable) -> bool {
+    matches!(arguments.get(b"x-queue-type"), Some(FieldValue::LongString(kind)) if **kind == *b"quorum")
 }
 
 /// Virtual hosts, users and permissions, as words.
@@ -282,15 +287,15 @@ fn tenants(broker: &Broker<LogStore>) -> Vec<String> {
 fn policies(broker: &Broker<LogStore>) -> impl Iterator<Item = String> + '_ {
     [PolicyKind::User, PolicyKind::Operator].into_iter().flat_map(move |kind| {
         all(move |from| broker.snapshot_policies(kind, from)).into_iter().map(move |it| {
-            let Policy { name, pattern, definition, .. } = &*it.policy;
-            policy_words(kind, &name.to_string(), pattern.as_str(), &entries(definition))
+            let Policy { name, pattern, priority, definition, .. } = &*it.policy;
+            policy_words(kind, &name.to_string(), *priority, pattern.as_str(), &entries(definition))
         })
     })
 }
 
-pub fn policy_words(kind: PolicyKind, name: &str, pattern: &str, definition: &[Vec<u8>]) -> String {
+pub fn policy_words(kind: PolicyKind, name: &str, priority: i64, pattern: &str, definition: &[Vec<u8>]) -> String {
     let entries = definition.iter().map(|entry| entry.escape_ascii().to_string());
-    format!("{kind:?} policy {name} of {pattern}: {}", entries.collect::<Vec<_>>().join(", "))
+    format!("{kind:?} policy {name} of {pattern}, {priority}: {}", entries.collect::<Vec<_>>().join(", "))
 }
 
 /// The user who looks what is there.
@@ -317,11 +322,12 @@ fn delayed(hub: &mut Hub<LogStore>, vhost: &str, exchange: &ShortString) -> Vec<
     messages.into_iter().map(|message| (message.id.due_unix_ms, message.body_size)).collect()
 }
 
-/// Gets all messages out of all queues of a virtual host, over a connection.
+/// Gets all messages out of all queues of a virtual host, over a connection: those that say how many they have, and whether
+/// `basic.get` is for them.
 fn drain(
     hub: &mut Hub<LogStore>,
     vhost: &str,
-    lengths: &[(String, usize)],
+    lengths: &[(String, usize, bool)],
     drained: &mut Drained,
 ) -> Result<(), String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
@@ -339,8 +345,23 @@ fn drain(
     let open = Command::Open { vhost: vhost.to_owned() };
     ask(0, &[Command::TuneOk { frame_max: LOOKING_FRAME_MAX, heartbeat_s: 0 }, open])?;
     ask(1, &[Command::ChannelOpen])?;
-    for (queue, length) in lengths {
+    for (queue, length, gives) in lengths {
         let mut messages = Vec::new();
+        if !gives {
+            let mut heard = ask(1, &[Command::Consume(Consume::of(queue.clone(), queue.clone(), true))])?;
+            // Whoever is asked how many there are gives them away first, and does nothing else.
+            heard.extend(ask(1, &[Command::QueueDeclare(QueueDeclare::passive(queue.clone()))])?);
+            for heard in heard {
+                if let Event::Deliver { redelivered, content, .. } = heard.event {
+                    messages.push((content, redelivered));
+                }
+            }
+            if messages.len() != *length {
+                return Err(format!("queue {queue} has {length} messages and gives {}", messages.len()));
+            }
+            drained.insert((vhost.to_owned(), queue.clone()), messages);
+            continue;
+        }
         for _ in 0..*length {
             let heard = ask(1, &[Command::Get { queue: queue.clone(), no_ack: true }])?;
             let [Event::Reply(Reply::GetOk { redelivered, content, .. })] =

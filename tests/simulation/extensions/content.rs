@@ -19,18 +19,27 @@ pub struct Draft {
     pub expiration_ms: Option<u64>,
     /// `x-delay`, in milliseconds.
     pub delay_ms: Option<u32>,
+    /// `x-deduplication-header`
+    pub value: Option<u8>,
     pub body_bytes: usize,
 }
 
 impl Draft {
     pub fn frames(&self, channel: u16) -> Vec<u8> {
-        let Self { id, exchange, routing_key, persistent, priority, expiration_ms, delay_ms, body_bytes } = self;
+        let Self { id, exchange, routing_key, persistent, priority, expiration_ms, delay_ms, value, body_bytes } = self;
         let publish = Writer::default().u16(0).short(exchange).short(routing_key).u8(0);
         let mut flags = PRIORITY;
         let mut list = Writer::default();
+        let mut headers = Writer::default();
+        if let Some(value) = value {
+            headers = headers.short("x-deduplication-header").u8(b'S').long(&[b'v', *value]);
+        }
         if let Some(delay_ms) = delay_ms {
+            headers = headers.short("x-delay").u8(b'I').u32(*delay_ms);
+        }
+        if !headers.0.is_empty() {
             flags |= HEADERS;
-            list = list.long(&Writer::default().short("x-delay").u8(b'I').u32(*delay_ms).0);
+            list = list.long(&headers.0);
         }
         if *persistent {
             flags |= DELIVERY_MODE;

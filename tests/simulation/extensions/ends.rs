@@ -1,9 +1,9 @@
 //! Turns of the loop, steps of the disk, ends and starts.
 
 use super::content::{Seen, seen};
-use super::shadow::{Contents, Rules};
+use super::shadow::{Contents, Given, Rules};
 use super::topology::{EXCHANGES, NAMES};
-use super::{FRAME_MAX, KINDS, PUBLISHES, Story, TAKES};
+use super::{CONSUME, FRAME_MAX, KINDS, PUBLISHES, Story, TAKES};
 use crate::command::{BindingName, Command};
 use crate::decree::VHOSTS;
 use crate::durable::{Durable, entries, look, plan_fault, policy_words};
@@ -31,12 +31,14 @@ pub fn connect(hub: &mut Hub<LogStore>) -> ConnectionId {
 }
 
 fn rule_words(rules: &Rules) -> impl Iterator<Item = String> + '_ {
-    let rules = KINDS.iter().zip(rules).filter_map(|((kind, name), rule)| Some((*kind, *name, rule.as_ref()?)));
-    rules.map(|(kind, name, rule)| policy_words(kind, name, &rule.pattern(), &entries(&rule.definition())))
+    let rules = KINDS.iter().zip(rules).filter_map(|(kind, rule)| Some((*kind, rule.as_ref()?)));
+    rules.map(|((kind, name, priority), rule)| {
+        policy_words(kind, name, priority, &rule.pattern(), &entries(&rule.wishes.definition()))
+    })
 }
 
 impl Story<'_> {
-    /// From the protocol header to two open channels.
+    /// From the protocol header to all open channels.
     pub(super) fn open(&mut self) -> Step {
         let guest = || "guest".to_owned();
         let start = Command::StartOk { understands_cancel: true, user: guest(), secret: guest() };
@@ -46,9 +48,11 @@ impl Story<'_> {
         self.say(0, &Command::Open { vhost: VHOSTS[0].to_owned() });
         self.say(PUBLISHES, &Command::ChannelOpen);
         self.say(PUBLISHES, &Command::ConfirmSelect);
-        self.say(TAKES, &Command::ChannelOpen);
-        let methods = [(10, 10), (10, 30), (10, 41), (20, 11), (85, 11), (20, 11)];
-        self.is_answered(&methods.map(|(class, method)| Event::Reply(Reply::Plain(class, method))))
+        let channels = std::iter::once(TAKES).chain(CONSUME);
+        channels.clone().for_each(|channel| self.say(channel, &Command::ChannelOpen));
+        let methods = [(10, 10), (10, 30), (10, 41), (20, 11), (85, 11)].into_iter().chain(channels.map(|_| (20, 11)));
+        let ought: Vec<_> = methods.map(|(class, method)| Event::Reply(Reply::Plain(class, method))).collect();
+        self.is_answered(&ought)
     }
 
     /// Exchanges, queues and bindings, which nothing happens to in this world.
@@ -83,7 +87,7 @@ impl Story<'_> {
         self.settle_disk()
     }
 
-    fn is_answered(&mut self, ought: &[Event]) -> Step {
+    pub(super) fn is_answered(&mut self, ought: &[Event]) -> Step {
         let heard = self.settle_and_hear()?;
         if heard == ought { Ok(()) } else { Err(format!("{heard:?} where {ought:?} was due")) }
     }
@@ -105,6 +109,7 @@ impl Story<'_> {
         if !heard.is_empty() {
             return Err(format!("{heard:?} where nothing was due"));
         }
+        self.compare_deliveries()?;
         let census = self.hub.broker().census();
         let ready = (0..NAMES.len()).map(|queue| self.shadow.ready(queue)).sum();
         let (is, ought) = ((census.ready, census.unacknowledged), (ready, self.shadow.unacknowledged()));
@@ -115,6 +120,16 @@ impl Story<'_> {
         let is: Vec<_> = queues.iter().map(|queue| (queue.name.to_string(), queue.figures.messages_ready)).collect();
         let ought: Vec<_> = (0..NAMES.len()).map(|queue| self.shadow.ready(queue)).collect();
         Err(format!("{is:?} are ready and ought to be {ought:?}"))
+    }
+
+    /// Everybody was given what was due, in this order.
+    fn compare_deliveries(&mut self) -> Step {
+        let mut given: BTreeMap<u16, Vec<Given>> = BTreeMap::new();
+        for (channel, delivery_tag, redelivered, content) in std::mem::take(&mut self.delivered) {
+            given.entry(channel).or_default().push((delivery_tag, redelivered, seen(&content)?));
+        }
+        let ought: BTreeMap<_, _> = self.shadow.take_given();
+        if given == ought { Ok(()) } else { Err(format!("{given:?} was delivered and {ought:?} was due")) }
     }
 
     /// One of the log's workers goes on by a step, and the loop hears of it; or the broker ends. False when there is
@@ -225,6 +240,7 @@ impl Story<'_> {
         self.transcript.note(|| "the broker has ended".to_owned());
         self.ends += 1;
         self.unconfirmed.clear();
+        self.delivered.clear();
         self.last_publish = 0;
         for _ in 0..STARTS_MAX {
             let found = self.find(&disk)?;
@@ -246,15 +262,22 @@ impl Story<'_> {
         Err("it never starts".to_owned())
     }
 
-    /// Everything is taken out of all queues, and dead letters again, until nothing is left.
+    /// Everything is taken out of all queues, and dead letters again, until nothing is left but letters that nobody takes.
     pub(super) fn empty(&mut self) -> Step {
+        for channel in CONSUME {
+            self.close(channel)?;
+        }
         for tag in self.shadow.held_tags() {
             self.shadow.acknowledge(tag);
-            self.say(TAKES, &Command::Ack { delivery_tag: tag, multiple: false });
+            self.say(tag.0, &Command::Ack { delivery_tag: tag.1, multiple: false });
         }
         self.turn()?;
-        for queue in 0..NAMES.len() {
-            while self.get_from(queue, true)? {
+        let queues = (0..NAMES.len()).cycle().take(2 * NAMES.len());
+        for queue in queues {
+            while match self.specs[queue].gives() {
+                true => self.get_from(queue, true)?,
+                false => self.purge_queue(queue)?,
+            } {
                 self.turn()?;
             }
         }

@@ -1,0 +1,202 @@
+//! What the client does, and what an administrator.
+
+use super::content::{Draft, seen};
+use super::topology::{Dying, EXCHANGES, GIVES_FOR_GOOD, NAMES, Rule};
+use super::{CONSUME, KINDS, PUBLISHES, Story, TAKES, Unconfirmed, VHOST};
+use crate::command::{Command, Consume};
+use crate::wire::{Event, Reply};
+use crate::world::Step;
+use leveret::broker::policy::{Policy, PolicyKind, SaidPolicy};
+use leveret::protocol::FieldValue;
+use std::sync::Arc;
+
+impl Story<'_> {
+    pub(super) fn publish(&mut self) -> Step {
+        self.last_id += 1;
+        let [default, fan, _, late] = EXCHANGES;
+        let (exchange, ..) = *self.random.pick(&[default, default, default, default, fan, late]);
+        let routing_key = (*self.random.pick(&NAMES)).to_owned();
+        let may_expire = self.dying == Dying::Expires && exchange.is_empty() && routing_key == NAMES[1];
+        let is_delayed = exchange == "late" && self.random.percent(90);
+        let delay_ms = is_delayed.then(|| self.shadow.free_delay(*self.random.pick(&[0, 1, 5, 60, 200])));
+        let draft = Draft {
+            id: self.last_id,
+            exchange,
+            routing_key,
+            persistent: self.random.percent(85),
+            priority: self.random.below(5) as u8,
+            expiration_ms: (may_expire && self.random.percent(30)).then(|| *self.random.pick(&[0, 5, 50])),
+            delay_ms,
+            value: self.random.percent(50).then(|| self.random.below(4) as u8),
+            body_bytes: *self.random.pick(&[8, 8, 20, 50, 200]),
+        };
+        self.transcript.note(|| format!("{draft:?}"));
+        self.hub.receive(self.connection, &draft.frames(PUBLISHES));
+        let (accepted, safe) = self.shadow.publish(&draft);
+        self.last_publish += 1;
+        self.unconfirmed.insert(self.last_publish, Unconfirmed { accepted, safe });
+        Ok(())
+    }
+
+    pub(super) fn get(&mut self) -> Step {
+        let queue = self.random.below(NAMES.len());
+        if !self.specs[queue].gives() {
+            return Ok(());
+        }
+        let no_ack = self.random.percent(30);
+        self.get_from(queue, no_ack).map(drop)
+    }
+
+    /// Takes a message out of a queue; false when there is none.
+    pub(super) fn get_from(&mut self, queue: usize, no_ack: bool) -> Result<bool, String> {
+        let name = NAMES[queue];
+        self.transcript.note(|| format!("get from {name}, no_ack={no_ack}"));
+        self.say(TAKES, &Command::Get { queue: name.to_owned(), no_ack });
+        let due = self.shadow.get(TAKES, queue, no_ack);
+        let heard = self.hear()?;
+        match (&heard[..], due) {
+            ([Event::Reply(Reply::Plain(60, 72))], None) => Ok(false),
+            (
+                [Event::Reply(Reply::GetOk { delivery_tag, redelivered, message_count, content })],
+                Some((tag, entry, left)),
+            ) => {
+                let is = (*delivery_tag, *redelivered, *message_count, seen(content)?);
+                let counts = self.shadow.counts_returns(queue);
+                let ought = (tag, entry.redelivered, left as u32, entry.seen(counts));
+                if is == ought { Ok(true) } else { Err(format!("{name} gave {is:?} where {ought:?} was due")) }
+            }
+            (heard, due) => Err(format!("{name} gave {heard:?} where {due:?} was due")),
+        }
+    }
+
+    /// A channel's consumer is cancelled, or it begins to consume where it is nobody's guess what it is given.
+    pub(super) fn consume_or_cancel(&mut self) -> Step {
+        let channel = self.random.pick(&CONSUME.collect::<Vec<_>>()).to_owned();
+        let consumer_tag = format!("c{channel}");
+        if let Some(queue) = self.shadow.consumes(channel) {
+            self.transcript.note(|| format!("cancel {consumer_tag} of {}", NAMES[queue]));
+            self.say(channel, &Command::Cancel { consumer_tag: consumer_tag.clone(), nowait: false });
+            self.shadow.cancel(channel);
+            return self.is_answered_now(&[Event::Reply(Reply::CancelOk(consumer_tag))]);
+        }
+        let queue = self.random.below(NAMES.len());
+        if !self.shadow.admits(queue) {
+            return Ok(());
+        }
+        let no_ack = queue == GIVES_FOR_GOOD && self.random.percent(40);
+        let prefetch_count = *self.random.pick(&[0, 1, 1, 2, 4]);
+        self.transcript.note(|| format!("{consumer_tag} consumes {prefetch_count} from {}, {no_ack}", NAMES[queue]));
+        let consume = Consume::of(NAMES[queue].to_owned(), consumer_tag.clone(), no_ack);
+        self.say(channel, &Command::Qos { prefetch_count, global: false });
+        self.say(channel, &Command::Consume(consume));
+        self.shadow.consume(channel, queue, no_ack, prefetch_count.into());
+        let ought = [Reply::Plain(60, 11), Reply::ConsumeOk(consumer_tag)].map(Event::Reply);
+        self.is_answered_now(&ought)
+    }
+
+    pub(super) fn settle_one(&mut self) -> Step {
+        let tags = self.shadow.held_tags();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let tag = *self.random.pick(&tags);
+        let (channel, delivery_tag) = tag;
+        let command = match self.random.below(7) {
+            0 | 1 => {
+                self.shadow.acknowledge(tag);
+                Command::Ack { delivery_tag, multiple: false }
+            }
+            2 | 3 => {
+                self.shadow.reject(tag);
+                Command::Reject { delivery_tag, requeue: false }
+            }
+            4 | 5 => {
+                self.shadow.requeue(tag);
+                Command::Nack { delivery_tag, multiple: false, requeue: true }
+            }
+            _ => {
+                let up_to = tags.into_iter().filter(|other| other.0 == channel && *other <= tag);
+                up_to.for_each(|tag| self.shadow.reject(tag));
+                Command::Nack { delivery_tag, multiple: true, requeue: false }
+            }
+        };
+        self.transcript.note(|| format!("{channel}: {command:?}"));
+        self.say(channel, &command);
+        Ok(())
+    }
+
+    pub(super) fn purge(&mut self) -> Step {
+        let queue = self.random.below(NAMES.len());
+        // What is held of it could come back beside another one of its value, and which is remembered after a restart is
+        // nobody's promise.
+        if self.specs[queue].deduplicates && self.shadow.holds_of(queue) {
+            return Ok(());
+        }
+        self.purge_queue(queue).map(drop)
+    }
+
+    /// Whether there was anything in it.
+    pub(super) fn purge_queue(&mut self, queue: usize) -> Result<bool, String> {
+        self.transcript.note(|| format!("purge {}", NAMES[queue]));
+        self.settle_disk()?;
+        let starts = self.starts;
+        self.shadow.turn(self.now_ms);
+        self.say(TAKES, &Command::QueuePurge { queue: NAMES[queue].to_owned() });
+        let count = self.shadow.purge(queue) as u32;
+        let safe = self.shadow.tick();
+        let heard = self.settle_and_hear()?;
+        if self.starts != starts {
+            return Ok(false);
+        }
+        if heard != [Event::Reply(Reply::Count(50, 31, count))] {
+            return Err(format!("{heard:?} where purge-ok {count} was due"));
+        }
+        self.shadow.promise(safe);
+        Ok(count > 0)
+    }
+
+    /// Somebody sets a policy or an operator policy, or deletes it.
+    pub(super) fn rule(&mut self) -> Step {
+        let which = self.random.below(KINDS.len());
+        let (kind, name, priority) = KINDS[which];
+        let is_operator = kind == PolicyKind::Operator;
+        let rule =
+            self.random.percent(75).then(|| Rule::random(is_operator, self.dying, &self.specs, &mut self.random));
+        let rule = rule.flatten();
+        self.transcript.note(|| format!("{name}: {rule:?}"));
+        let broker = self.hub.broker_mut();
+        match &rule {
+            None => _ = broker.delete_policy(VHOST, kind, &name.into()),
+            Some(rule) => {
+                let pattern = FieldValue::LongString(rule.pattern().into_bytes().into());
+                let definition = FieldValue::Table(rule.wishes.definition());
+                let priority = Some(FieldValue::I64(priority));
+                let said = SaidPolicy { pattern, apply_to: None, priority, definition };
+                let policy = Policy::read(kind, name.into(), said)?;
+                broker.put_policy(VHOST, kind, Arc::new(policy)).map_err(|error| error.to_string())?;
+            }
+        }
+        self.shadow.rule(which, rule);
+        Ok(())
+    }
+
+    /// One of the client's channels ends, and it opens another one.
+    pub(super) fn reopen(&mut self) -> Step {
+        let channels: Vec<u16> = std::iter::once(TAKES).chain(CONSUME).collect();
+        let channel = *self.random.pick(&channels);
+        self.close(channel)
+    }
+
+    pub(super) fn close(&mut self, channel: u16) -> Step {
+        self.transcript.note(|| format!("channel {channel} ends"));
+        self.say(channel, &Command::ChannelClose);
+        self.say(channel, &Command::ChannelOpen);
+        self.shadow.close(channel);
+        self.is_answered_now(&[Event::Reply(Reply::Plain(20, 41)), Event::Reply(Reply::Plain(20, 11))])
+    }
+
+    fn is_answered_now(&mut self, ought: &[Event]) -> Step {
+        let heard = self.hear()?;
+        if heard == ought { Ok(()) } else { Err(format!("{heard:?} where {ought:?} was due")) }
+    }
+}
