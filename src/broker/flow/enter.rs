@@ -45,7 +45,7 @@ impl<S: Store> Broker<S> {
     ) {
         let Publication { content, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
-        if !queue.behaviour.is_plain() {
+        if !queue.behaviour.is_plain() && !queue.takes_plainly(publication.attributes.priority, content) {
             return self.enter_special(id, publication, is_only_queue, kept, effects);
         }
         queue.ledger.counters.published += 1;
@@ -57,10 +57,10 @@ impl<S: Store> Broker<S> {
         self.enter_waiting::<false>(id, publication, is_only_queue, handed_over, kept, effects);
     }
 
-    /// Keeps a publish that no consumer without acknowledgements took. Only where a queue may have `LEVELS` of priority
-    /// anything is looked at for that.
+    /// Keeps a publish that no consumer without acknowledgements took. It goes to the front of the queue's levels of priority
+    /// without a look unless it may be of `ANY_LEVEL`.
     #[inline(always)]
-    pub(super) fn enter_waiting<const LEVELS: bool>(
+    pub(super) fn enter_waiting<const ANY_LEVEL: bool>(
         &mut self,
         id: QueueId,
         publication: &Publication<'_>,
@@ -72,11 +72,16 @@ impl<S: Store> Broker<S> {
         let Publication { content, attributes, .. } = publication;
         let queue = &mut self.queues[id.0 as usize];
         let expires_at_ms = queue.behaviour.expires_at_ms(attributes.expiration_ms, self.now_ms);
-        let level = if LEVELS { queue.backlog.level_of(attributes.priority, content) } else { 0 };
+        let level = match ANY_LEVEL {
+            true => queue.backlog.level_of(attributes.priority, content),
+            false => queue.backlog.front().level(),
+        };
         if let Some(queue_id) = queue.id_in_log(attributes.persistent) {
             let expires_at_ms = (expires_at_ms != NEVER).then(|| self.settings.unix_start_ms + expires_at_ms);
-            let sequence =
-                if LEVELS { queue.backlog.next_sequence(level) } else { queue.backlog.only().next_sequence() };
+            let sequence = match ANY_LEVEL {
+                true => queue.backlog.next_sequence(level),
+                false => queue.backlog.front().next_sequence(),
+            };
             let route = Route { queue: queue_id.level(level), sequence, expires_at_ms };
             kept.position = self.store.enqueued(route, content, attributes.priority, kept.position);
         }
@@ -86,7 +91,7 @@ impl<S: Store> Broker<S> {
             let taken = Taken { message: message(), expires_at_ms, sequence: 0, redelivered, returns, level };
             return self.hand_over_kept(id, consumer, taken, effects);
         }
-        let backlog = if LEVELS { queue.backlog.gain(level) } else { queue.backlog.only() };
+        let backlog = if ANY_LEVEL { queue.backlog.gain(level) } else { queue.backlog.front() };
         let began_chunk = match is_only_queue && backlog.packs(content) {
             true => backlog.push_packed(content, *attributes, expires_at_ms),
             false => backlog.push(message(), expires_at_ms),
@@ -113,7 +118,7 @@ impl<S: Store> Broker<S> {
         }
         self.books.release(queue, 1);
         queue.backlog.put_back(taken);
-        let is_plain = queue.behaviour.is_plain();
+        let is_plain = queue.behaviour.is_plain_but_for_levels();
         self.books.ready += 1;
         self.touch(id);
         self.schedule_expiry(id);

@@ -6,11 +6,14 @@ use crate::broker::testing::{self, Nobody, settings};
 use crate::broker::{
     Broker, Caller, ChannelId, ConnectionId, ConsumeRequest, DeclareRequest, GetOutcome, Publication, Settlement,
 };
-use crate::protocol::FieldTable;
-use std::collections::BTreeSet;
+use crate::protocol::{FieldTable, FieldValue};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 const CLIENT: ConnectionId = ConnectionId(0);
+/// The second one has levels of priority.
 const QUEUES: [&[u8]; 2] = [b"p", b"q"];
+const TOP_LEVEL: u64 = 3;
 const SEEDS: u64 = 300;
 const STEPS: usize = 120;
 
@@ -18,6 +21,7 @@ const STEPS: usize = 120;
 #[derive(Default)]
 struct Told {
     there: BTreeSet<(DurableQueueId, u64)>,
+    top_levels: BTreeMap<DurableQueueId, u8>,
     pages: MemoryStore,
 }
 
@@ -44,8 +48,13 @@ impl Log for Told {
         LogPosition(0)
     }
     fn define(&mut self, definition: &Definition) -> LogPosition {
-        if let Definition::QueueDeleted { id, .. } = definition {
-            self.there.retain(|(queue, _)| queue != id);
+        match definition {
+            Definition::QueueDeclared { id, top_level, .. } => _ = self.top_levels.insert(*id, *top_level),
+            Definition::QueueDeleted { id } => {
+                let last = id.level(self.top_levels[id]);
+                self.there.retain(|(queue, _)| !(*id..=last).contains(queue));
+            }
+            _ => {}
         }
         LogPosition(0)
     }
@@ -93,7 +102,8 @@ impl Play {
     }
 
     fn declare(&mut self, name: &[u8]) {
-        let arguments = FieldTable::default();
+        let levels = ("x-max-priority".into(), FieldValue::I64(TOP_LEVEL as i64));
+        let arguments = FieldTable(if name == QUEUES[1] { vec![levels] } else { Vec::new() });
         let request = DeclareRequest { name, durable: true, exclusive: false, auto_delete: false, arguments };
         self.broker.declare_queue(self.caller(), request, &mut Nobody).unwrap();
     }
@@ -101,10 +111,15 @@ impl Play {
     fn publish(&mut self) {
         let content = testing::CONTENT;
         let expiration_ms = self.is(30).then_some(3);
-        let attributes = Attributes { expiration_ms, persistent: self.is(80), ..Attributes::default() };
+        let priority = if self.is(50) { 0 } else { self.below(TOP_LEVEL + 1) as u8 };
+        let attributes = Attributes { expiration_ms, persistent: self.is(80), priority };
         let ids: Vec<_> =
             QUEUES.iter().filter_map(|name| self.broker.existing_queue(testing::VHOST, name).ok()).collect();
-        let queues = if self.is(30) { &ids[..] } else { &ids[..1] };
+        let queues = match self.below(3) {
+            0 => &ids[..],
+            1 => &ids[..1],
+            _ => &ids[1..],
+        };
         let publication = Publication { content, attributes, mandatory: false };
         self.broker.publish(self.channel, &publication, queues, &mut Nobody);
     }
@@ -191,11 +206,40 @@ fn what_is_there_is_not_told_to_have_left() {
             for (_, delivered) in play.broker.channel(play.channel).unacknowledged.iter() {
                 let queue = play.broker.queue(delivered.queue);
                 if let Some(id) = queue.durable_id.filter(|_| delivered.taken.message.is_persistent()) {
-                    held.insert((id, delivered.taken.sequence));
+                    held.insert((id.level(delivered.taken.level), delivered.taken.sequence));
                 }
             }
             let there = &play.broker.store().there;
             assert!(held.is_subset(there), "seed {seed}: held {held:?}, and the log has {there:?}");
         }
+    }
+}
+
+/// Whether a message is of the level at the front or of another one, it comes out in its place.
+#[test]
+fn what_enters_at_the_front_and_what_does_not_keep_their_order() {
+    for seed in 0..SEEDS {
+        let mut play = Play::new(seed);
+        let queue = play.broker.existing_queue(testing::VHOST, QUEUES[1]).unwrap();
+        let mut waiting = BTreeSet::new();
+        for number in 0..STEPS as u64 {
+            let priority = if play.is(60) { 0 } else { play.below(TOP_LEVEL + 2) as u8 };
+            let mut frames = [0; 22];
+            frames[11..19].copy_from_slice(&number.to_be_bytes());
+            let content = Content { frames: &frames, ..testing::CONTENT };
+            let attributes = Attributes { persistent: play.is(50), priority, ..Attributes::default() };
+            let publication = Publication { content, attributes, mandatory: false };
+            play.broker.publish(play.channel, &publication, &[queue], &mut Nobody);
+            waiting.insert((Reverse(priority.min(TOP_LEVEL as u8)), number));
+            while play.is(48) {
+                let GetOutcome::Got(got) = play.broker.get(play.caller(), QUEUES[1], true, &mut Nobody).unwrap() else {
+                    assert!(waiting.is_empty(), "seed {seed}");
+                    break;
+                };
+                let number = u64::from_be_bytes(*got.message.content().frames[11..].first_chunk().unwrap());
+                assert_eq!(Some(number), waiting.pop_first().map(|(_, number)| number), "seed {seed}");
+            }
+        }
+        play.broker.census();
     }
 }

@@ -57,6 +57,7 @@ impl RetryDelay {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Behaviour {
     is_plain: bool,
+    is_plain_but_for_levels: bool,
     has_lanes: bool,
     pub kind: QueueKind,
     /// How long a message may wait, in milliseconds.
@@ -106,9 +107,11 @@ impl Behaviour {
         // The plugin asks the policy first, and has it for classic queues alone.
         let deduplicates =
             kind == QueueKind::Classic && policy.deduplicates.or(wishes.deduplicates).unwrap_or_default();
+        let is_plain_but_for_levels = message_ttl_ms.is_none() && limits.is_none() && !deduplicates;
         let refuses = limits.is_some_and(|limits| limits.overflow != Overflow::DropHead);
         Self {
-            is_plain: message_ttl_ms.is_none() && limits.is_none() && !deduplicates && arguments.levels().top == 0,
+            is_plain: is_plain_but_for_levels && arguments.levels().top == 0,
+            is_plain_but_for_levels,
             has_lanes: !refuses && !deduplicates,
             deduplicates,
             kind,
@@ -143,10 +146,16 @@ impl Behaviour {
         self.has_lanes
     }
 
+    /// As [`is_plain`](Self::is_plain), within each of its levels of priority.
+    #[inline]
+    pub fn is_plain_but_for_levels(&self) -> bool {
+        self.is_plain_but_for_levels
+    }
+
     /// When a message that begins to wait now expires: the lower of the queue's and its own time to live.
     #[inline]
     pub fn expires_at_ms(&self, expiration_ms: Option<u64>, now_ms: u64) -> u64 {
-        if self.is_plain() && expiration_ms.is_none() {
+        if self.is_plain_but_for_levels && expiration_ms.is_none() {
             return NEVER;
         }
         let least_ms = self.message_ttl_ms.into_iter().chain(expiration_ms).min();

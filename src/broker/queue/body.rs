@@ -100,17 +100,17 @@ impl Body {
         if priority == 0 && unsaid != 0 && !content.says_priority() { unsaid } else { priority.min(top) }
     }
 
-    /// The only level, of a queue that has but one.
-    #[inline]
-    pub fn only(&mut self) -> &mut Backlog {
-        debug_assert_eq!(self.there_are.top, 0);
-        &mut self.front
-    }
-
-    /// The level that messages are taken from. Whoever takes from it lets the next one [step up](Self::step_up).
+    /// The level that messages are taken from, and the only one of a plain queue. Whoever takes from it lets the next one
+    /// [step up](Self::step_up).
     #[inline]
     pub fn front(&mut self) -> &mut Backlog {
         &mut self.front
+    }
+
+    /// Whether a level is the one that messages are taken from.
+    #[inline]
+    pub fn is_front(&self, level: u8) -> bool {
+        level == self.front.level()
     }
 
     #[inline]

@@ -41,7 +41,7 @@ pub use wishes::{DEDUPLICATION, DeadLetterStrategy, Overflow, QueueKind, RetryDe
 use super::deduplication::{Allowance, SeenInQueue};
 use super::exchange::QueueId;
 use super::flow::Ledger;
-use super::message::NEVER;
+use super::message::{Content, NEVER};
 use super::policy::Applied;
 use super::store::DurableQueueId;
 use super::{ConnectionId, QueueKey, VhostId};
@@ -158,10 +158,23 @@ impl Queue {
         self.is_followed
     }
 
+    /// A message with this priority enters as it does into a plain queue: it is of the level at the front. Messages without
+    /// a priority mostly are, as long as nobody sends others.
+    #[inline]
+    pub fn takes_plainly(&self, priority: u8, content: &Content<'_>) -> bool {
+        self.behaviour.is_plain_but_for_levels() && self.backlog.is_front(self.backlog.level_of(priority, content))
+    }
+
     /// What the log calls it, if the log has its messages of that persistence.
     #[inline]
     pub fn id_in_log(&self, persistent: bool) -> Option<DurableQueueId> {
-        self.durable_id.filter(|_| persistent || self.behaviour.kind == QueueKind::Quorum)
+        self.durable_id.filter(|_| persistent || self.logs_all())
+    }
+
+    /// The log has all of its messages, if it has any.
+    #[inline]
+    pub fn logs_all(&self) -> bool {
+        self.behaviour.kind == QueueKind::Quorum
     }
 
     /// Other policies apply to it.
