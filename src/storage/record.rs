@@ -127,7 +127,9 @@ pub(super) fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
 pub(super) fn end(out: &mut [u8], start: usize) {
     let length = out.len() - start - size_of::<u32>();
     let length = u32::try_from(length).expect("a record is smaller than 4 GiB: messages are bounded far below");
-    out[start..start + size_of::<u32>()].copy_from_slice(&length.to_le_bytes());
+    // An array is written at once, where a slice is a call.
+    let place: &mut [u8; size_of::<u32>()] = out[start..].first_chunk_mut().expect("begin made room for it");
+    *place = length.to_le_bytes();
 }
 
 /// Writes an enqueue record with its first route and says where it starts.

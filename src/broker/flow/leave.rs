@@ -2,10 +2,11 @@
 
 use super::ledger::Books;
 use crate::broker::dead_letter::Reason;
+use crate::broker::deduplication::SeenInQueue;
 use crate::broker::done::count;
 use crate::broker::exchange::QueueId;
 use crate::broker::queue::{Queue, Taken};
-use crate::broker::store::Store;
+use crate::broker::store::{DurableQueueId, Store};
 use crate::broker::unacknowledged::DeliveredRun;
 use crate::broker::{Broker, ChannelId};
 
@@ -42,17 +43,38 @@ pub(in crate::broker) struct Given {
     pub redelivered: usize,
 }
 
+/// Who is told of what leaves a queue for good.
+struct Followers<'a> {
+    log: Option<DurableQueueId>,
+    /// The log has transient messages as well.
+    logs_all: bool,
+    seen: Option<&'a SeenInQueue>,
+}
+
+impl<'a> Followers<'a> {
+    #[inline]
+    fn of(queue: &'a Queue) -> Self {
+        Self { log: queue.durable_id, logs_all: queue.logs_all(), seen: queue.seen.as_deref() }
+    }
+
+    #[inline]
+    fn tell(&self, store: &mut impl Store, taken: &Taken) {
+        if let Some(seen) = self.seen {
+            seen.forget(taken);
+        }
+        if let Some(queue) = self.log
+            && (self.logs_all || taken.message.is_persistent())
+        {
+            store.removed(queue.level(taken.level), taken.sequence);
+        }
+    }
+}
+
 /// Tells the store of a message that left for good, and whoever remembers it.
 #[inline]
 pub(in crate::broker) fn tell_removed(store: &mut impl Store, queue: &Queue, taken: &Taken) {
-    if !queue.is_followed() {
-        return;
-    }
-    if let Some(seen) = &queue.seen {
-        seen.forget(taken);
-    }
-    if let Some(queue) = queue.id_in_log(taken.message.is_persistent()) {
-        store.removed(queue.level(taken.level), taken.sequence);
+    if queue.is_followed() {
+        Followers::of(queue).tell(store, taken);
     }
 }
 
@@ -180,8 +202,9 @@ impl<S: Store> Broker<S> {
         let Self { channels, queues, books, store, .. } = self;
         let unacknowledged = &mut channels[channel.0 as usize].unacknowledged;
         let queue = &mut queues[run.0.0 as usize];
+        let followers = Followers::of(queue);
         let count = match queue.is_followed() {
-            true => unacknowledged.drop_run(delivery_tag, run, |taken| tell_removed(store, queue, taken)),
+            true => unacknowledged.drop_run(delivery_tag, run, |taken| followers.tell(store, taken)),
             false => unacknowledged.drop_run(delivery_tag, run, |_| {}),
         };
         books.release(queue, count);
