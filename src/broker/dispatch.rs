@@ -288,6 +288,35 @@ impl<S: Store> Broker<S> {
 
     fn pump_unheard(&mut self, effects: &mut impl Effects) {
         self.moves_left = MOVES_PER_PUMP;
+        if self.has_chores() {
+            self.do_chores(effects);
+        }
+        self.rejoin_drained();
+        while self.moves_left > 0 {
+            if let Some(key) = self.touched_queues.pop_front() {
+                self.pump_queue(key, effects);
+            } else if let Some(key) = self.touched_channels.pop_front() {
+                self.serve_turn(key, effects);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether there is anything on the lists that [`do_chores`](Self::do_chores) is for, in this turn or in the next. Mostly
+    /// there is not, which is asked in one breath.
+    #[inline]
+    fn has_chores(&self) -> bool {
+        !self.overflowing.is_empty()
+            | !self.dead_letters.is_empty()
+            | self.is_applying_policies()
+            | self.histories.are_due()
+            | self.events.are_waiting()
+    }
+
+    /// Does some of what takes more than one pump.
+    #[cold]
+    fn do_chores(&mut self, effects: &mut impl Effects) {
         if !self.overflowing.is_empty() {
             self.drop_some_overflows();
         }
@@ -302,16 +331,6 @@ impl<S: Store> Broker<S> {
         }
         if self.events.are_waiting() {
             self.publish_events(effects);
-        }
-        self.rejoin_drained();
-        while self.moves_left > 0 {
-            if let Some(key) = self.touched_queues.pop_front() {
-                self.pump_queue(key, effects);
-            } else if let Some(key) = self.touched_channels.pop_front() {
-                self.serve_turn(key, effects);
-            } else {
-                return;
-            }
         }
     }
 
@@ -328,7 +347,13 @@ impl<S: Store> Broker<S> {
         !self.touched_queues.is_empty()
             || !self.touched_channels.is_empty()
             || !self.drained_connections.is_empty()
-            || !self.overflowing.is_empty()
+            || self.has_chores() && self.has_chores_now()
+    }
+
+    /// Whether some of it can be done in this turn.
+    #[cold]
+    fn has_chores_now(&self) -> bool {
+        !self.overflowing.is_empty()
             || self.dead_letters.go_on()
             || self.is_applying_policies()
             || self.histories.go_on()

@@ -153,7 +153,13 @@ impl<S: Store> Broker<S> {
     }
 
     /// A channel that is to be closed, if it still is there.
+    #[inline]
     pub fn take_overdue(&mut self) -> Option<Overdue> {
+        if self.sweep.found.is_empty() { None } else { self.take_found() }
+    }
+
+    #[cold]
+    fn take_found(&mut self) -> Option<Overdue> {
         while let Some((key, timeout_ms)) = self.sweep.found.pop_front() {
             let channel = self.channels.get(key.id.0 as usize).filter(|channel| channel.serial == key.serial);
             if let Some(&Channel { connection, number: channel_number, .. }) = channel {

@@ -107,6 +107,12 @@ impl Histories {
         self.had_due = !self.due.is_empty();
     }
 
+    /// Whether there is something to tell.
+    #[inline]
+    pub fn are_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     /// Whether something can still be told in this turn.
     pub fn go_on(&self) -> bool {
         self.told_left > 0 && !self.due.is_empty()

@@ -153,8 +153,9 @@ impl Default for DeadLetters {
 
 impl DeadLetters {
     /// There is nothing to do now.
+    #[inline]
     pub(in crate::broker) fn is_empty(&self) -> bool {
-        self.length == 0 && self.underway.is_none() && self.held_up.is_empty() && self.retries_left == 0
+        (self.length | self.held_up.len() | self.retries_left) == 0 && self.underway.is_none()
     }
 
     /// When [`come_due`](Self::come_due) has something to do.

@@ -46,7 +46,14 @@ impl Delayed {
 
 impl<S: Store> Broker<S> {
     /// Routes messages that are due, and gets those ready that soon are.
+    #[inline]
     pub(in crate::broker) fn release_delayed(&mut self, effects: &mut impl Effects) {
+        if self.delayed.next_due_ms().is_some_and(|due_ms| due_ms <= self.now_ms) {
+            self.release_some(effects);
+        }
+    }
+
+    fn release_some(&mut self, effects: &mut impl Effects) {
         self.delayed.discard_gone(&mut self.store);
         let due = self.delayed.due.range(..=(self.now_ms, usize::MAX));
         let due: Vec<usize> = due.take(EXCHANGES_PER_TURN).map(|(_, index)| *index).collect();
