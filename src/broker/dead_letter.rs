@@ -27,6 +27,7 @@
 //! was declared. Without the exchange, or where nothing is bound, a letter is dropped, and so it is for a queue that it
 //! would come round to by itself.
 
+mod desk;
 mod list;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,8 @@ use super::{Broker, Effects, QueueKey, VhostKey};
 use crate::protocol::encoder::put_short_string;
 use crate::protocol::frame::FRAME_END;
 use crate::protocol::{FieldValueRef, PropertiesRef, ShortString};
-use list::{DeadLetter, Desk, ENTRIES_PER_TURN, Source, Underway, Untaken, Waiting};
+use desk::Desk;
+use list::{DeadLetter, ENTRIES_PER_TURN, Source, Underway, Untaken, Waiting};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -192,10 +194,10 @@ impl<S: Store> Broker<S> {
         most: usize,
         effects: &mut impl Effects,
     ) -> usize {
-        desk.queues.clear();
         let header_frame_length = self.address_letter(&letter, desk, effects);
         let found = desk.queues.len();
         if !taken_by.is_empty() {
+            desk.forget_last();
             taken_by.sort_unstable();
             desk.queues.retain(|id| taken_by.binary_search(&self.queue_key(*id)).is_err());
         }
@@ -282,14 +284,38 @@ impl<S: Store> Broker<S> {
     /// Writes a letter's address and frames, and finds its queues; one that is a reply is delivered. Says how long its content
     /// header frame is.
     fn address_letter(&mut self, letter: &DeadLetter, desk: &mut Desk, effects: &mut impl Effects) -> usize {
-        let Desk { writer, address, frames, extra_keys, queues, is_reply } = desk;
+        let old = letter.taken.message.content();
+        let time_s = (self.settings.unix_start_ms + self.now_ms) / 1000;
+        let at = (time_s, self.epoch());
+        if let Some(header_frame_length) = desk.write_like_last(letter, &old, at) {
+            return header_frame_length;
+        }
+        desk.forget_last();
+        let (header_frame_length, is_known) = self.address_another(letter, time_s, desk, effects);
+        if is_known {
+            desk.keep_last(letter, &old, at, header_frame_length);
+        }
+        header_frame_length
+    }
+
+    /// As [`address_letter`](Self::address_letter), for a letter that is not like the last. Says besides whether all that are
+    /// like it go where it goes until the epoch ends.
+    fn address_another(
+        &mut self,
+        letter: &DeadLetter,
+        time_s: u64,
+        desk: &mut Desk,
+        effects: &mut impl Effects,
+    ) -> (usize, bool) {
+        let Desk { writer, address, frames, extra_keys, queues, is_reply, .. } = desk;
+        queues.clear();
         *is_reply = false;
         let DeadLetter { source, taken, reason, .. } = letter;
         let VhostKey { id: vhost, .. } = source.vhost;
         if !self.has_vhost(vhost) || self.vhost_key(vhost) != source.vhost {
-            return 0;
+            return (0, false);
         }
-        let Some(exchange) = self.exchange_in(vhost, &source.to.exchange) else { return 0 };
+        let Some(exchange) = self.exchange_in(vhost, &source.to.exchange) else { return (0, false) };
         let old = taken.message.content();
         let routing_key = source.to.routing_key.as_deref().unwrap_or(old.routing_key());
         address.clear();
@@ -301,7 +327,7 @@ impl<S: Store> Broker<S> {
             queue: &source.name,
             exchange: old.exchange(),
             routing_key: old.routing_key(),
-            time_s: (self.settings.unix_start_ms + self.now_ms) / 1000,
+            time_s,
             has_new_key: source.to.routing_key.is_some(),
         };
         frames.clear();
@@ -314,15 +340,18 @@ impl<S: Store> Broker<S> {
             Content { address: &*address, frames: &*frames, header_frame_length, shared_body: old.shared_body };
         let target = Target { exchange, extra_keys: &*extra_keys };
         let publication = Publication { content, attributes: taken.message.attributes(), mandatory: false };
-        if let Some(reply_channel) = self.route_internally(vhost, target, &publication, queues) {
+        let (reply_channel, by_key_alone) = self.route_internally(vhost, target, &publication, queues);
+        if let Some(reply_channel) = reply_channel {
             self.deliver_reply(reply_channel, &publication.content, effects);
             *is_reply = true;
         }
+        // Who waits for replies comes and goes in one epoch.
+        let is_known = by_key_alone && !queues.is_empty();
         if *reason != Reason::Rejected {
             let names = |id: &QueueId| &self.queue(*id).properties.name;
             queues.retain(|id| !writer.goes_round(old.properties(), &death, names(id)));
         }
-        header_frame_length
+        (header_frame_length, is_known)
     }
 
     /// A letter is in all queues that take it. One that has to be in all that it is for waits when it `is_wanting` there.

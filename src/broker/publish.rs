@@ -194,19 +194,19 @@ impl<S: Store> Broker<S> {
     }
 
     /// Fills `queues` with where a message goes that no client sends, and keeps it for later at exchanges that do. When it is a
-    /// reply it is for this channel instead.
+    /// reply it is for this channel instead. Says besides whether all of this exchange and key go there until the epoch ends.
     pub(super) fn route_internally(
         &mut self,
         vhost: VhostId,
         target: Target<'_>,
         publication: &Publication<'_>,
         queues: &mut Vec<QueueId>,
-    ) -> Option<ChannelId> {
+    ) -> (Option<ChannelId>, bool) {
         let routing = self.route(vhost, target, publication, queues);
         if routing.delays {
             self.delay(vhost, publication, target.extra_keys);
         }
-        routing.reply_channel
+        (routing.reply_channel, routing.cacheable)
     }
 
     /// Publishes what exchanges on its way keep for later: to them, and to the queues that it reached besides.

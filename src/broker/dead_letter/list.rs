@@ -1,8 +1,8 @@
 //! The list of dead letters: those that wait, the one that is underway, those that nobody has taken yet, and who is held up
 //! by them. It publishes nothing.
 
-use crate::broker::exchange::QueueId;
-use crate::broker::message::{DeathWriter, MessageRef, NEVER, without_delivery_count};
+use super::desk::Desk;
+use crate::broker::message::{MessageRef, NEVER, without_delivery_count};
 use crate::broker::queue::{DeadLetterStrategy, DeadLettering, Taken};
 use crate::broker::unacknowledged::Delivered;
 use crate::broker::{QueueKey, VhostKey};
@@ -49,6 +49,14 @@ pub(super) struct Source {
     pub(super) vhost: VhostKey,
     pub(super) name: ShortString,
     pub(super) to: Rc<DeadLettering>,
+}
+
+impl Source {
+    /// It is the same queue, which sends its letters the same way.
+    #[inline]
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.queue == other.queue && Rc::ptr_eq(&self.to, &other.to)
+    }
 }
 
 /// A message on its way.
@@ -103,18 +111,6 @@ pub(super) struct Underway {
     pub(super) refused: bool,
     /// The queues that have it, of a letter that has to know.
     pub(super) taken_by: Vec<QueueKey>,
-}
-
-/// Where letters are written.
-#[derive(Default)]
-pub(super) struct Desk {
-    pub(super) writer: DeathWriter,
-    pub(super) address: Vec<u8>,
-    pub(super) frames: Vec<u8>,
-    pub(super) extra_keys: Vec<ShortString>,
-    pub(super) queues: Vec<QueueId>,
-    /// It was for somebody who waits for replies.
-    pub(super) is_reply: bool,
 }
 
 pub(in crate::broker) struct DeadLetters {

@@ -435,3 +435,81 @@ fn sure_letters_that_nobody_takes_hold_up_their_queue_and_go_with_it() {
     assert!(stage.broker.dead_letters.untaken.is_empty());
     assert_eq!(stage.broker.next_due_ms(), None);
 }
+
+/// Messages of a few kinds that die together, with bodies of any length: what they become, in their order.
+fn letters_of(seed: u64, one_by_one: bool) -> Vec<(Vec<u8>, Vec<u8>, usize)> {
+    const PROPERTIES: [&[u8]; 3] = [b"\0\0", b"\x10\0\x02", b"\x20\0\0\0\0\x08\x01nS\0\0\0\x01x"];
+    let mut stage = Stage::new();
+    stage.declare_fanout(b"dlx");
+    let target = stage.declare("dead", &[]);
+    stage.bind("dead", b"dlx");
+    let sources =
+        [stage.declare("a", &dying_to("dead")), stage.declare("b", &[("x-dead-letter-exchange", string("dlx"))])];
+    let mut chance = Chance(seed);
+    let mut letters = Vec::new();
+    for round in 0..4 {
+        for _ in 0..30 {
+            let (source, address) = match chance.below(8) {
+                0 => (1, b"\0\x01b\xCE".as_slice()),
+                1 => (0, b"\0\x01b\xCE".as_slice()),
+                _ => (0, b"\0\x01a\xCE".as_slice()),
+            };
+            let properties = PROPERTIES[if chance.below(4) == 0 { chance.below(3) as usize } else { 0 }];
+            let body = vec![b'x'; chance.below(5) as usize];
+            let mut frames = vec![2; PROPERTIES_OFFSET];
+            frames[11..19].copy_from_slice(&(body.len() as u64).to_be_bytes());
+            frames.extend_from_slice(properties);
+            frames.push(FRAME_END);
+            let header_frame_length = frames.len();
+            frames.extend(b"\x03\0\0\0\0\0");
+            frames.push(body.len() as u8);
+            frames.extend_from_slice(&body);
+            frames.push(FRAME_END);
+            let content = Content { address, frames: &frames, header_frame_length, shared_body: None };
+            let publication = Publication { content, attributes: Default::default(), mandatory: false };
+            stage.broker.publish(stage.channel, &publication, &[sources[source]], &mut Nobody);
+        }
+        let mut tags = Vec::new();
+        for source in ["a", "b"] {
+            while let Some((tag, _)) = stage.get(source, false) {
+                tags.push(tag);
+            }
+        }
+        let last = *tags.last().expect("some were published");
+        match one_by_one {
+            true => {
+                for tag in tags {
+                    stage.broker.dead_letters.desk = Desk::default();
+                    stage.broker.settle(stage.channel, tag, false, Settlement::Discarded).unwrap();
+                    stage.finish();
+                }
+            }
+            false => stage.broker.settle(stage.channel, last, true, Settlement::Discarded).unwrap(),
+        }
+        stage.finish();
+        while let GetOutcome::Got(got) = stage.broker.get(stage.caller(), b"dead", true, &mut Nobody).unwrap() {
+            let content = got.message.content();
+            letters.push((content.address.to_vec(), content.frames.to_vec(), content.header_frame_length));
+        }
+        // Another second, or another way for them.
+        match round {
+            0 => stage.turn(1000),
+            1 => {
+                stage.declare("others", &[]);
+                stage.bind("others", b"dlx");
+            }
+            _ => {}
+        }
+        assert_eq!(stage.length(target), 0);
+    }
+    letters
+}
+
+#[test]
+fn a_letter_like_the_last_one_is_as_if_it_were_the_first() {
+    for seed in 0..40 {
+        let letters = letters_of(seed, false);
+        assert_eq!(letters.len(), 120);
+        assert_eq!(letters, letters_of(seed, true), "seed {seed}");
+    }
+}
