@@ -88,17 +88,21 @@ impl<S: Store> Broker<S> {
     /// Drops at most so many of them, and says how many.
     fn drop_some_expired(&mut self, id: QueueId, most: usize) -> usize {
         let mut dropped = 0;
-        while dropped < most && self.has_expired_head(id) && !self.is_held_up(id) {
-            let Some(taken) = self.queue_mut(id).backlog.pop() else {
-                // It can only be dropped in memory; when it arrives this is tried again.
-                self.bring_head_back(id);
-                if self.queue(id).backlog.head_is_away() {
-                    break;
-                }
+        while dropped < most && !self.is_held_up(id) {
+            let now_ms = self.now_ms;
+            if let Some(taken) = self.queue_mut(id).backlog.pop_expired(now_ms) {
+                self.dropped(id, taken, Departure::Expired);
+                dropped += 1;
                 continue;
-            };
-            self.dropped(id, taken, Departure::Expired);
-            dropped += 1;
+            }
+            if !self.has_expired_head(id) {
+                break;
+            }
+            // It can only be dropped in memory; when it arrives this is tried again.
+            self.bring_head_back(id);
+            if self.queue(id).backlog.head_is_away() {
+                break;
+            }
         }
         self.schedule_expiry(id);
         dropped

@@ -163,13 +163,29 @@ impl Backlog {
         self.pop_from_ring()
     }
 
+    /// Takes the message at the head, if it expires by then and is in memory.
+    #[inline]
+    pub fn pop_expired(&mut self, by_ms: u64) -> Option<Taken> {
+        if self.takes_with_care {
+            return if self.head_expires_at_ms() <= by_ms { self.pop_with_care() } else { None };
+        }
+        let waiting = self.head.pop_expired(by_ms)?;
+        Some(self.taken_from_ring(waiting))
+    }
+
     #[inline]
     fn pop_from_ring(&mut self) -> Option<Taken> {
-        let Waiting { message, sequence, expires_at_ms } = self.head.pop()?;
+        let waiting = self.head.pop()?;
+        Some(self.taken_from_ring(waiting))
+    }
+
+    #[inline]
+    fn taken_from_ring(&mut self, waiting: Waiting) -> Taken {
+        let Waiting { message, sequence, expires_at_ms } = waiting;
         self.ring_length -= 1;
         let (redelivered, returns, level) = (false, Returns::default(), self.level);
         let taken = Taken { message, expires_at_ms, sequence, redelivered, returns, level };
-        Some(if sequence < self.redelivered_below { self.of_earlier_run(taken) } else { taken })
+        if sequence < self.redelivered_below { self.of_earlier_run(taken) } else { taken }
     }
 
     #[cold]

@@ -147,6 +147,13 @@ impl Body {
         taken
     }
 
+    /// Takes the message at the head, if it expires by then and is in memory.
+    pub fn pop_expired(&mut self, by_ms: u64) -> Option<Taken> {
+        let taken = self.front.pop_expired(by_ms)?;
+        self.step_up();
+        Some(taken)
+    }
+
     /// Returns a taken message to its place.
     pub fn put_back(&mut self, taken: Taken) {
         self.gain(taken.level).put_back(taken);

@@ -204,6 +204,22 @@ impl Chunks {
         Some(waiting)
     }
 
+    /// The first message, if it expires by then.
+    #[inline]
+    pub fn pop_expired(&mut self, by_ms: u64) -> Option<Waiting> {
+        let (waiting, left) = match self.chunks.front_mut()? {
+            Chunk::Loose(loose) => {
+                loose.waiting.front().filter(|first| first.expires_at_ms <= by_ms)?;
+                (loose.waiting.pop_front()?, loose.waiting.len())
+            }
+            Chunk::Packed(packed) => (packed.pop_expired(by_ms)?, packed.len()),
+        };
+        if left == 0 {
+            self.first_chunk_emptied();
+        }
+        Some(waiting)
+    }
+
     fn first_chunk_emptied(&mut self) {
         if self.chunks.len() == 1
             && let Some(Chunk::Loose(loose)) = self.chunks.front_mut()

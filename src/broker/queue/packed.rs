@@ -106,6 +106,17 @@ impl Packed {
         Some(Waiting { message, sequence: entry.sequence, expires_at_ms: entry.expires_at_ms })
     }
 
+    /// The next one, if it expires by then.
+    #[inline]
+    pub fn pop_expired(&mut self, by_ms: u64) -> Option<Waiting> {
+        let mut reader = self.reader.clone();
+        let entry = reader.next(self.page.bytes()).filter(|entry| entry.expires_at_ms <= by_ms)?;
+        self.reader = reader;
+        self.read += 1;
+        let message = entry.to_message();
+        Some(Waiting { message, sequence: entry.sequence, expires_at_ms: entry.expires_at_ms })
+    }
+
     /// Bytes of the bodies of those that were not read. It reads on when some were.
     pub fn body_bytes(&self) -> u64 {
         if self.read == 0 {
