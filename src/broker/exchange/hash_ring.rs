@@ -6,6 +6,7 @@
 
 use super::Destination;
 use super::binding::Binding;
+use super::jump::Jumps;
 use super::term_hash::TermHash;
 use crate::broker::equivalence::{Subject, binary_term, integer, invalid_argument_type};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, FieldValueRef, PropertiesRef, ReplyCode, ShortString};
@@ -13,10 +14,6 @@ use hashbrown::HashMap;
 
 /// Most buckets of a binding.
 const WEIGHT_MAX: u64 = 10_000;
-/// Words of the generator that a jump draws from.
-const STATE_WORDS: usize = 16;
-/// That many bits of a hash make a seed.
-const SEED_BITS: u32 = 21;
 
 /// What of a message is hashed.
 #[derive(PartialEq, Debug)]
@@ -170,20 +167,20 @@ impl HashRing {
     }
 
     #[inline]
-    pub(super) fn by_routing_key(&self, routing_key: &[u8]) -> Option<Destination> {
-        self.pick(|| TermHash::default().binary(routing_key).finish().into())
+    pub(super) fn by_routing_key(&self, routing_key: &[u8], jumps: &mut Jumps) -> Option<Destination> {
+        self.pick(|| TermHash::default().binary(routing_key).finish().into(), jumps)
     }
 
-    pub(super) fn by_properties(&self, properties: &PropertiesRef<'_>) -> Option<Destination> {
-        self.pick(|| self.hash_on.hash(properties))
+    pub(super) fn by_properties(&self, properties: &PropertiesRef<'_>, jumps: &mut Jumps) -> Option<Destination> {
+        self.pick(|| self.hash_on.hash(properties), jumps)
     }
 
     #[inline]
-    fn pick(&self, hash: impl FnOnce() -> u64) -> Option<Destination> {
+    fn pick(&self, hash: impl FnOnce() -> u64, jumps: &mut Jumps) -> Option<Destination> {
         let bucket = match self.buckets {
             0 => return None,
             1 => 0,
-            buckets => jump(hash(), buckets),
+            buckets => jumps.jump(hash(), buckets),
         };
         let member = self.members[self.member_of(bucket)].as_ref();
         Some(member.expect("who has buckets is there").destination)
@@ -285,55 +282,6 @@ impl HashRing {
     }
 }
 
-/// Jump consistent hash (Lamping, Veach) over a seeded xorshift1024*: with one more bucket, a fair part of all hashes
-/// moves to that one, and no other.
-#[inline]
-fn jump(hash: u64, buckets: u64) -> u64 {
-    let mut chance = Xorshift1024::seeded(hash);
-    let (mut bucket, mut next) = (0, 0);
-    while next < buckets {
-        bucket = next;
-        next = ((bucket + 1) as f64 / chance.fraction()) as u64;
-    }
-    bucket
-}
-
-/// Erlang's generator `exs1024`, seeded with three times the same number.
-struct Xorshift1024 {
-    words: [u64; STATE_WORDS],
-    at: usize,
-}
-
-impl Xorshift1024 {
-    #[inline]
-    fn seeded(hash: u64) -> Self {
-        const MASK: u64 = (1 << SEED_BITS) - 1;
-        let part = |prime: u64| (((hash & MASK) + 1) * prime) & MASK;
-        let mut state = (part(2_097_131) << 43) | (part(2_097_133) << 22) | (part(2_097_143) << 1) | 1;
-        let mut words = [0; STATE_WORDS];
-        for word in words.iter_mut().rev() {
-            state ^= state >> 12;
-            state ^= state << 25;
-            state ^= state >> 27;
-            *word = state.wrapping_mul(2_685_821_657_736_338_717);
-        }
-        Self { words, at: 0 }
-    }
-
-    /// From 0 to 1.
-    #[inline]
-    fn fraction(&mut self) -> f64 {
-        let first = self.words[self.at];
-        self.at = (self.at + 1) % STATE_WORDS;
-        let mut second = self.words[self.at];
-        second ^= second << 31;
-        second ^= second >> 11;
-        let word = first ^ (first >> 30) ^ second;
-        self.words[self.at] = word;
-        word.wrapping_mul(1_181_783_497_276_652_981) as f64 / 18_446_744_073_709_551_616.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,26 +296,6 @@ mod tests {
         let mut ring = HashRing::new(HashOn::RoutingKey);
         weights.iter().enumerate().for_each(|(number, &weight)| ring.insert(queue(number as u32), weight));
         ring
-    }
-
-    /// What `rand:seed_s(exs1024, {K, K, K})` and the plugin's jump make of it.
-    #[test]
-    fn jumps_as_the_plugin_does() {
-        let hashes = [
-            (1, 2, 0),
-            (1, 10, 3),
-            (2, 10, 9),
-            (3, 10, 7),
-            (4, 10, 3),
-            (12_345_678, 100, 31),
-            (99_999_999, 1000, 603),
-            (134_217_727, 7, 6),
-            (-5, 9, 2),
-            (i64::MAX, 13, 6),
-        ];
-        for (hash, buckets, expected) in hashes {
-            assert_eq!(jump(hash.cast_unsigned(), buckets), expected, "{hash} in {buckets}");
-        }
     }
 
     #[test]
@@ -389,9 +317,10 @@ mod tests {
 
     /// How often each queue is chosen, by keys that are numbers.
     fn counts(ring: &HashRing, queues: usize, keys: u32) -> Vec<u32> {
-        let mut counts = vec![0; queues];
+        let (mut counts, mut jumps) = (vec![0; queues], Jumps::default());
         for key in 0..keys {
-            let Some(Destination::Queue(queue)) = ring.by_routing_key(format!("key-{key}").as_bytes()) else {
+            let key = format!("key-{key}");
+            let Some(Destination::Queue(queue)) = ring.by_routing_key(key.as_bytes(), &mut jumps) else {
                 panic!("every key has a queue");
             };
             counts[queue.0 as usize] += 1;
@@ -421,27 +350,13 @@ mod tests {
         }
     }
 
-    /// Over all seeds that a hash can make there is no chance left: every queue's share is even within 2 %.
-    #[test]
-    fn all_seeds_together_are_even() {
-        // Not all of them, which spares time: so many that chance is far below that.
-        for (buckets, step) in [(2, 16), (10, 5), (50, 2)] {
-            let mut counts = vec![0_u32; buckets as usize];
-            let seeds = (0..1_u32 << SEED_BITS).step_by(step);
-            let total = seeds.len() as f64;
-            seeds.for_each(|seed| counts[jump(seed.into(), buckets) as usize] += 1);
-            for count in counts {
-                let share = f64::from(count) * buckets as f64 / total;
-                assert!((share - 1.0).abs() < 0.02, "{share} of its share in {buckets}");
-            }
-        }
-    }
-
     #[test]
     fn who_comes_takes_from_everybody_and_who_goes_last_gives_it_back() {
         let (mut ring, keys) = (ring(&[3, 3, 3]), || (0..2000).map(|key| format!("key-{key}")));
-        let route =
-            |ring: &HashRing| keys().map(|key| ring.by_routing_key(key.as_bytes()).unwrap()).collect::<Vec<_>>();
+        let mut jumps = Jumps::default();
+        let mut route = |ring: &HashRing| {
+            keys().map(|key| ring.by_routing_key(key.as_bytes(), &mut jumps).unwrap()).collect::<Vec<_>>()
+        };
         let before = route(&ring);
         ring.insert(queue(3), 3);
         let after = route(&ring);

@@ -15,6 +15,7 @@
 //! | `topic` | patterns of words, as a trie |
 //! | `headers`, `header_index` | what bindings ask of headers, and how those that get it are found |
 //! | `hash_ring`, `ordered` | one binding for each hash: consistently, or by its number |
+//! | `jump` | which bucket of a ring a hash names |
 //! | `term_hash` | the hash itself, which is RabbitMQ's |
 //! | `delay` | what of a message is to be routed later |
 //!
@@ -29,6 +30,7 @@ mod destinations;
 mod hash_ring;
 mod header_index;
 mod headers;
+mod jump;
 mod listing;
 mod matcher;
 mod ordered;

@@ -64,7 +64,7 @@ impl Router {
     ) -> bool {
         if let Matcher::ConsistentHash(ring) = &self.exchanges[exchange.0 as usize].matcher
             && !ring.needs_properties()
-            && let Some(Destination::Queue(queue)) = ring.by_routing_key(routing_key)
+            && let Some(Destination::Queue(queue)) = ring.by_routing_key(routing_key, &mut walks.jumps)
         {
             out.push(queue);
             return true;
@@ -133,7 +133,7 @@ impl Router {
         walks: &mut Walks,
         out: &mut Vec<QueueId>,
     ) -> bool {
-        let Walks { graph, topic, headers, chance, now_ms, historians, .. } = walks;
+        let Walks { graph, topic, headers, jumps, chance, now_ms, historians, .. } = walks;
         let mut matched = false;
         let mut follow = |destinations: &Destinations| {
             matched |= !destinations.is_empty();
@@ -170,8 +170,8 @@ impl Router {
                 publish.by_key_alone = false;
                 return matched;
             }
-            Matcher::ConsistentHash(ring) if ring.needs_properties() => ring.by_properties(publish.properties()),
-            Matcher::ConsistentHash(ring) => ring.by_routing_key(publish.routing_keys[0]),
+            Matcher::ConsistentHash(ring) if ring.needs_properties() => ring.by_properties(publish.properties(), jumps),
+            Matcher::ConsistentHash(ring) => ring.by_routing_key(publish.routing_keys[0], jumps),
             Matcher::ModulusHash(ordered) => ordered.by_routing_keys(publish.routing_keys),
             Matcher::Random | Matcher::LocalRandom => {
                 publish.by_key_alone = false;

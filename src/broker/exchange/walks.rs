@@ -2,6 +2,7 @@
 //! has been and what it has reached, the walk over a topic's trie, and the routes that were found before.
 
 use super::header_index::HeaderWalk;
+use super::jump::Jumps;
 use super::route_cache::RouteCache;
 use super::stamps::Stamps;
 use super::{ExchangeId, QueueId, delay_ms, topic};
@@ -13,6 +14,7 @@ pub struct Walks {
     pub(super) topic: topic::Walk,
     pub(super) headers: HeaderWalk,
     pub(super) cache: RouteCache,
+    pub(super) jumps: Jumps,
     pub(super) chance: Chance,
     /// The broker's clock.
     pub(super) now_ms: u64,
