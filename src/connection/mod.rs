@@ -11,6 +11,7 @@
 //! | `dispatch`, `dispatch_basic` | methods to the broker's commands and their answers |
 //! | `assemble` | the contents of publishes that come in pieces |
 //! | `publish` | the shortest way of a publish from receive buffer to broker |
+//! | `readdress` | a nearly as short one for a publish to the same exchange with another key |
 //! | `close` | exceptions, and how channels and connections end |
 //! | `heartbeat` | deadlines |
 //! | `channel` | what a channel expects next, and its last publish |
@@ -30,6 +31,7 @@ mod lane;
 mod login;
 mod outbox;
 mod publish;
+mod readdress;
 mod receive;
 mod sasl;
 mod scarcity;

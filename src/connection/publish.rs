@@ -20,15 +20,15 @@ use crate::protocol::{AmqpError, ShortString};
 use bytes::Bytes;
 
 /// A content header and a body frame at the start of some bytes, both complete.
-struct WholeContent<'a> {
-    frames: &'a [u8],
-    header_frame_length: usize,
+pub(super) struct WholeContent<'a> {
+    pub frames: &'a [u8],
+    pub header_frame_length: usize,
 }
 
 impl<'a> WholeContent<'a> {
     /// Property flags and list.
     #[inline(always)]
-    fn properties(&self) -> &'a [u8] {
+    pub fn properties(&self) -> &'a [u8] {
         &self.frames[PROPERTIES_OFFSET..self.header_frame_length - 1]
     }
 }
@@ -36,7 +36,7 @@ impl<'a> WholeContent<'a> {
 /// Finds content header and body frame of `channel_number` at the start of `input`. `None` when they aren't complete,
 /// or are anything but a small body in at most one frame.
 #[inline]
-fn whole_content(input: &[u8], channel_number: u16) -> Option<WholeContent<'_>> {
+pub(super) fn whole_content(input: &[u8], channel_number: u16) -> Option<WholeContent<'_>> {
     let [c0, c1] = channel_number.to_be_bytes();
     let header = input.first_chunk::<PROPERTIES_OFFSET>()?;
     // type 2, the channel; class 60, weight 0.
@@ -69,7 +69,7 @@ fn whole_content(input: &[u8], channel_number: u16) -> Option<WholeContent<'_>> 
 
 /// Whether no body that [`whole_content`] finds is too large.
 #[inline]
-fn allows_all_small(settings: &Settings) -> bool {
+pub(super) fn allows_all_small(settings: &Settings) -> bool {
     settings.message_size_max >= INLINE_BODY_MAX
 }
 
@@ -96,7 +96,7 @@ impl LastPublish {
 
     /// The attributes of a message with these properties, when they [need nothing special](plain_attributes).
     #[inline(always)]
-    fn attributes_of(&mut self, properties: &[u8]) -> Option<Attributes> {
+    pub(super) fn attributes_of(&mut self, properties: &[u8]) -> Option<Attributes> {
         self.known_attributes(properties).or_else(|| self.read_attributes(properties))
     }
 
@@ -148,7 +148,8 @@ impl LastPublish {
 }
 
 impl Connection {
-    /// Publishes as long as the input goes on with the last channel's previous publish. Returns how much of it it took.
+    /// Publishes as long as the input goes on with the last channel's previous publish, or else with one to
+    /// [another key](super::readdress). Returns how much of it it took.
     #[inline]
     pub(super) fn receive_repeated_publishes<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
@@ -187,7 +188,10 @@ impl Connection {
             context.broker.publish(id, &publication, last_publish.route.queues(), context.outboxes);
             position += last_publish.method_frame.len() + frames.len();
         }
-        self.published |= position > 0;
+        if position == 0 {
+            return self.receive_readdressed_publishes(input, context);
+        }
+        self.published = true;
         position
     }
 
