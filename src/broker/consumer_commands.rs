@@ -141,6 +141,7 @@ impl<S: Store> Broker<S> {
     pub fn cancel(&mut self, caller: Caller, tag: &[u8]) {
         let channel = self.channel_mut(caller.channel);
         if let Some(consumer) = channel.consumers.remove(tag) {
+            self.tell_consumer_deleted(consumer, Some(caller.user));
             self.remove_consumer(consumer);
         } else if channel.reply_consumer.as_ref().is_some_and(|consumer| &*consumer.tag == tag) {
             self.forget_reply_consumer(caller.channel);
@@ -155,7 +156,6 @@ impl<S: Store> Broker<S> {
 
     /// Takes a consumer off its queue; the last one takes an auto-delete queue along.
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) {
-        self.tell_consumer_deleted(id);
         let consumer = &mut self.consumers[id.0 as usize];
         let (queue_id, place, state) = (consumer.queue, consumer.place_in_queue, consumer.state);
         let (channel, connection, priority) = (consumer.channel, consumer.connection, consumer.priority);

@@ -169,6 +169,7 @@ impl<S: Store> Broker<S> {
         self.forget_reply_consumer(id);
         let channel = self.channel_mut(id);
         for (_, consumer) in std::mem::take(&mut channel.consumers) {
+            self.tell_consumer_deleted(consumer, None);
             self.remove_consumer(consumer);
         }
         self.tell_channel_closed(id);

@@ -318,7 +318,7 @@ impl<S: Store> Broker<S> {
         let owner = queue.properties.exclusive_owner;
         let consumers = queue.gate.empty();
         self.stop_waiting(id, &consumers);
-        let cancelled = consumers.into_iter().map(|consumer| self.cancel_for_deletion(consumer)).collect();
+        let cancelled = consumers.into_iter().map(|consumer| self.cancel_for_deletion(consumer, by)).collect();
         if let Some(owner) = owner
             && let Some(Some(connection)) = self.connections.get_mut(owner.0 as usize)
         {
@@ -367,8 +367,8 @@ impl<S: Store> Broker<S> {
     }
 
     /// Takes a consumer that [waits no more](Self::stop_waiting) out of everything but its queue's lists, which are gone.
-    fn cancel_for_deletion(&mut self, id: ConsumerId) -> CancelledConsumer {
-        self.tell_consumer_deleted(id);
+    fn cancel_for_deletion(&mut self, id: ConsumerId, by: Option<UserId>) -> CancelledConsumer {
+        self.tell_consumer_deleted(id, by);
         let consumer = &mut self.consumers[id.0 as usize];
         let tag = consumer.tag.clone();
         let (connection, channel_number) = (consumer.connection, consumer.channel_number);

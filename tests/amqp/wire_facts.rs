@@ -49,6 +49,7 @@ transcripts! {
     single_active_consumer
     policies
     firehose
+    events
 }
 
 #[test]

@@ -56,6 +56,7 @@ const TRANSCRIPTS: &[&str] = &[
     include_str!("../amqp/transcripts/reply_to.txt"),
     include_str!("../amqp/transcripts/policies.txt"),
     include_str!("../amqp/transcripts/firehose.txt"),
+    include_str!("../amqp/transcripts/events.txt"),
 ];
 
 /// How often a scenario is played before a difference counts. In RabbitMQ a declare may overtake the publishes before

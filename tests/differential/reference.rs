@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 /// What RabbitMQ brings along and does not have of itself, as Leveret does.
 const PLUGINS: &[&str] = &[
     "rabbitmq_management",
+    "rabbitmq_event_exchange",
     "rabbitmq_consistent_hash_exchange",
     "rabbitmq_random_exchange",
     "rabbitmq_recent_history_exchange",

@@ -37,7 +37,7 @@ impl Broker {
     /// The broker that tests of one program share, started when the first needs it.
     pub fn shared() -> Arc<Broker> {
         static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
-        Self::share(&SHARED, "")
+        Self::share(&SHARED, "event_exchange = true\n")
     }
 
     /// A second one with [`HASTY`] settings.

@@ -354,7 +354,7 @@ impl Player {
         client.read_like(0, "connection.start…");
         client.send(&format!(
             "connection.start-ok mechanism=PLAIN response='\\0{user}\\0{password}' locale=en_US \
-             client_properties={{capabilities=F:{{authentication_failure_close=t:true}}}}"
+             client_properties={{connection_name=S:'{user}', capabilities=F:{{authentication_failure_close=t:true}}}}"
         ));
         let answer = client.read_like(0, "connection.tune…");
         assert_eq!(answer, "connection.tune…", "{credentials} logs in");
@@ -378,7 +378,7 @@ impl Player {
     }
 
     fn read(&mut self, step: &Step, expected: &Expectation) -> String {
-        let shape = expected.shape(self.speaker).to_owned();
+        let shape = expected.shape(self.speaker).replace("wf.", &self.prefix);
         let client = self.client(&step.connection);
         let actual = client.read_like(step.channel, &shape);
         let (generated, reply_to) = (client.generated_name.clone(), client.reply_to.clone());

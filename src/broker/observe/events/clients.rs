@@ -1,7 +1,7 @@
 //! Who logs in, and the connections, channels and consumers of clients. What the broker's own interfaces open is told to
 //! nobody.
 
-use super::{Field, Fields, NOBODY, erlang_terms, field, flag, integer, told};
+use super::{Field, Fields, erlang_terms, field, flag, integer, told};
 use crate::broker::queue::QueueKind;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, NODE_NAME, UserId, VhostId};
@@ -176,20 +176,17 @@ impl<S: Store> Broker<S> {
         });
     }
 
-    pub(in crate::broker) fn tell_consumer_deleted(&mut self, id: ConsumerId) {
+    /// A consumer was cancelled, by a user; with `None`, as its channel is gone.
+    pub(in crate::broker) fn tell_consumer_deleted(&mut self, id: ConsumerId, by: Option<UserId>) {
         self.tell("consumer.deleted", |broker| {
             let consumer = &broker.consumers[id.0 as usize];
-            let Caller { user, vhost, .. } = broker.caller(consumer.channel);
             let queue = broker.queue(consumer.queue);
-            let by = match queue.arguments.kind {
-                QueueKind::Classic => broker.by(Some(user)),
-                // Nobody, as RabbitMQ has it, whoever cancels.
-                QueueKind::Quorum => told("user_who_performed_action", NOBODY),
-            };
+            // Of quorum queues RabbitMQ tells of nobody, whoever cancels.
+            let by = by.filter(|_| queue.arguments.kind == QueueKind::Classic);
             Fields::from([
-                by,
+                broker.by(by),
                 told("queue", &*queue.properties.name),
-                told("vhost", broker.vhost_name(vhost)),
+                told("vhost", broker.vhost_name(queue.properties.vhost)),
                 told("channel", broker.channel_name(consumer.channel).unwrap_or_default()),
                 told("consumer_tag", &*consumer.tag),
             ])
