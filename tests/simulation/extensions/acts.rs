@@ -40,7 +40,7 @@ impl Story<'_> {
 
     pub(super) fn get(&mut self) -> Step {
         let queue = self.random.below(NAMES.len());
-        if !self.specs[queue].gives() {
+        if !self.specs[queue].gives() || !self.shadow.is_there(queue) {
             return Ok(());
         }
         let no_ack = self.random.percent(30);
@@ -129,7 +129,7 @@ impl Story<'_> {
         let queue = self.random.below(NAMES.len());
         // What is held of it could come back beside another one of its value, and which is remembered after a restart is
         // nobody's promise.
-        if self.specs[queue].deduplicates && self.shadow.holds_of(queue) {
+        if !self.shadow.is_there(queue) || self.specs[queue].deduplicates && self.shadow.holds_of(queue) {
             return Ok(());
         }
         self.purge_queue(queue).map(drop)
@@ -153,6 +153,56 @@ impl Story<'_> {
         }
         self.shadow.promise(safe);
         Ok(count > 0)
+    }
+
+    /// A queue or a binding comes or goes.
+    pub(super) fn define(&mut self) -> Step {
+        self.settle_disk()?;
+        let (starts, before) = (self.starts, self.shadow.tick());
+        let index = self.random.below(NAMES.len());
+        let exchange = (1..EXCHANGES.len()).find(|exchange| EXCHANGES[*exchange].2.contains(&index));
+        let mut cancelled = Vec::new();
+        let ought = if !self.shadow.is_there(index) {
+            self.transcript.note(|| format!("declare {}", NAMES[index]));
+            self.declare_queue(index);
+            Reply::DeclareOk { name: NAMES[index].to_owned(), messages: 0, consumers: 0 }
+        } else if let Some(exchange) = exchange.filter(|_| self.random.percent(70)) {
+            if self.random.percent(70) {
+                self.transcript.note(|| format!("bind {} to {}", NAMES[index], EXCHANGES[exchange].0));
+                self.bind(exchange, index);
+                Reply::Plain(50, 21)
+            } else {
+                self.transcript.note(|| format!("unbind {} from {}", NAMES[index], EXCHANGES[exchange].0));
+                self.unbind(exchange, index);
+                Reply::Plain(50, 51)
+            }
+        } else {
+            // With dead letters on their way.
+            if self.random.percent(60) {
+                self.settle_one()?;
+            }
+            self.transcript.note(|| format!("delete {}", NAMES[index]));
+            let queue = NAMES[index].to_owned();
+            self.say(TAKES, &Command::QueueDelete { queue, if_unused: false, if_empty: false, nowait: false });
+            let (count, consumers) = self.shadow.delete(index);
+            cancelled = consumers;
+            Reply::Count(50, 41, count as u32)
+        };
+        let safe = self.shadow.tick();
+        let heard = self.settle_and_hear()?;
+        if self.starts != starts {
+            return Ok(());
+        }
+        let cancels = cancelled.into_iter().map(|channel| Event::Cancelled(format!("c{channel}")));
+        let ought: Vec<_> = std::iter::once(Event::Reply(ought)).chain(cancels).collect();
+        if heard != ought {
+            return Err(format!("{heard:?} where {ought:?} was due"));
+        }
+        // What is bound already is answered at once.
+        if safe > before {
+            self.shadow.promise(safe);
+        }
+        Ok(())
     }
 
     /// Somebody sets a policy or an operator policy, or deletes it.

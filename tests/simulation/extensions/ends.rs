@@ -7,6 +7,7 @@ use super::{CONSUME, FRAME_MAX, KINDS, PUBLISHES, Story, TAKES};
 use crate::command::{BindingName, Command};
 use crate::decree::VHOSTS;
 use crate::durable::{Durable, entries, look, plan_fault, policy_words};
+use crate::model::binding_words;
 use crate::sim_disk::SimDisk;
 use crate::wire::{Event, Reply, Value, Writer, method_frame};
 use crate::world::Step;
@@ -37,6 +38,20 @@ fn rule_words(rules: &Rules) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// How all are bound to an exchange.
+fn binding_of(exchange: usize) -> BindingName {
+    let (source, routing_key) = (EXCHANGES[exchange].0.to_owned(), String::new());
+    BindingName { source, routing_key, arguments: Vec::new() }
+}
+
+/// What exists by these contents, in words.
+fn definition_words(contents: &Contents) -> BTreeSet<String> {
+    let bindings = contents.bindings.iter().map(|(exchange, queue)| {
+        binding_words(VHOSTS[0], EXCHANGES[*exchange].0, &format!("queue {}", NAMES[*queue]), "", &[])
+    });
+    bindings.chain(rule_words(&contents.rules)).collect()
+}
+
 impl Story<'_> {
     /// From the protocol header to all open channels.
     pub(super) fn open(&mut self) -> Step {
@@ -55,36 +70,49 @@ impl Story<'_> {
         self.is_answered(&ought)
     }
 
-    /// Exchanges, queues and bindings, which nothing happens to in this world.
+    /// Exchanges, queues and bindings, all that there may be.
     pub(super) fn declare(&mut self) -> Step {
-        for (name, kind, bound) in EXCHANGES {
-            let Some(bound) = bound else { continue };
+        for (exchange, (name, kind, bound)) in EXCHANGES.into_iter().enumerate() {
             let declare = Writer::default().u16(0).short(name).short(kind).bits(&[false, true]);
             let delayed = (kind == "x-delayed-message").then_some(("x-delayed-type", Value::Text("fanout")));
             let declare = declare.table(&delayed.into_iter().collect());
-            self.hub.receive(self.connection, &method_frame(TAKES, (40, 10), declare));
-            self.settle_disk()?;
+            if !bound.is_empty() {
+                self.hub.receive(self.connection, &method_frame(TAKES, (40, 10), declare));
+                self.settle_disk()?;
+            }
             for index in bound {
-                self.declare_queue(*index)?;
-                let queue = NAMES[*index].to_owned();
-                let (source, routing_key) = (name.to_owned(), String::new());
-                let binding = BindingName { source, routing_key, arguments: Vec::new() };
-                self.say(TAKES, &Command::QueueBind { queue, binding });
+                self.declare_queue(*index);
+                self.settle_disk()?;
+                self.bind(exchange, *index);
                 self.settle_disk()?;
             }
         }
         for index in 0..NAMES.len() {
-            self.declare_queue(index)?;
+            self.declare_queue(index);
+            self.settle_disk()?;
         }
+        self.shadow.promise(self.shadow.tick());
         self.hear().map(drop)
     }
 
-    fn declare_queue(&mut self, index: usize) -> Step {
+    pub(super) fn declare_queue(&mut self, index: usize) {
         let spec = &self.specs[index];
-        let flags = [false, true, false, false, true];
+        let flags = [false, true, false, false, false];
         let declare = Writer::default().u16(0).short(spec.name).bits(&flags).table(&spec.arguments());
         self.hub.receive(self.connection, &method_frame(TAKES, (50, 10), declare));
-        self.settle_disk()
+        self.shadow.declare(index);
+    }
+
+    pub(super) fn bind(&mut self, exchange: usize, index: usize) {
+        let command = Command::QueueBind { queue: NAMES[index].to_owned(), binding: binding_of(exchange) };
+        self.say(TAKES, &command);
+        self.shadow.bind(exchange, index);
+    }
+
+    pub(super) fn unbind(&mut self, exchange: usize, index: usize) {
+        let command = Command::QueueUnbind { queue: NAMES[index].to_owned(), binding: binding_of(exchange) };
+        self.say(TAKES, &command);
+        self.shadow.unbind(exchange, index);
     }
 
     pub(super) fn is_answered(&mut self, ought: &[Event]) -> Step {
@@ -187,21 +215,21 @@ impl Story<'_> {
     /// What a start finds on that disk: what the log had been told up to some moment.
     fn find(&self, disk: &SimDisk) -> Result<Contents, String> {
         let (found, _) = look(disk, &self.knobs.log, settings(&self.knobs, 0))?;
-        let mut there = Vec::new();
-        for name in NAMES {
-            let messages = found.queues.get(&(VHOSTS[0].to_owned(), name.to_owned())).ok_or("a queue is gone")?;
+        let mut there = BTreeMap::new();
+        for (index, name) in NAMES.into_iter().enumerate() {
+            let Some(messages) = found.queues.get(&(VHOSTS[0].to_owned(), name.to_owned())) else { continue };
             let messages = messages.iter().map(|(content, redelivered)| Ok((seen(content)?, *redelivered)));
-            there.push(messages.collect::<Result<Vec<_>, String>>()?);
+            there.insert(index, messages.collect::<Result<Vec<_>, String>>()?);
         }
         let mut complaints = Vec::new();
-        let is_rule = |words: &&String| words.contains(" policy ");
-        let rules: BTreeSet<&String> = found.definitions.iter().filter(is_rule).collect();
+        let is_compared = |words: &&String| words.contains(" policy ") || words.contains(": binding ");
+        let definitions: BTreeSet<&String> = found.definitions.iter().filter(is_compared).collect();
         let found = self.shadow.after_a_crash(|tick, contents| {
-            let ought: BTreeSet<String> = rule_words(&contents.rules).collect();
-            let matched = match rules.iter().copied().eq(&ought) {
+            let ought = definition_words(contents);
+            let matched = match definitions.iter().copied().eq(&ought) {
                 true if contents.delayed() == found.delayed => self.matched(&there, contents),
                 true => Err(format!("{:?} are delayed, and ought to be {:?}", found.delayed, contents.delayed())),
-                false => Err(format!("{rules:?} is there, and ought to be {ought:?}")),
+                false => Err(format!("{definitions:?} is there, and ought to be {ought:?}")),
             };
             matched.map_err(|complaint| complaints.push(format!("at {tick}: {complaint}"))).ok()
         });
@@ -209,9 +237,13 @@ impl Story<'_> {
     }
 
     /// The contents as they were found, with flags and counts of these, if they are those.
-    fn matched(&self, there: &[Vec<(Seen, bool)>], contents: &Contents) -> Result<Contents, String> {
+    fn matched(&self, there: &BTreeMap<usize, Vec<(Seen, bool)>>, contents: &Contents) -> Result<Contents, String> {
+        let ought: BTreeSet<_> = contents.declared.iter().collect();
+        if !there.keys().eq(ought.iter().copied()) {
+            return Err(format!("queues {:?} are there and ought to be {ought:?}", there.keys()));
+        }
         let nothing = BTreeMap::new();
-        for (index, there) in there.iter().enumerate() {
+        for (&index, there) in there {
             let ought = contents.queues.get(&index).unwrap_or(&nothing);
             let is = || there.iter().map(|(seen, _)| seen.id);
             if !is().eq(ought.values().map(|entry| entry.id)) {
@@ -220,7 +252,7 @@ impl Story<'_> {
             }
         }
         let mut contents = contents.clone();
-        for (index, there) in there.iter().enumerate() {
+        for (&index, there) in there {
             for ((is, redelivered), entry) in there.iter().zip(contents.queues.entry(index).or_default().values_mut()) {
                 entry.redelivered = *redelivered;
                 let ought = entry.seen(self.shadow.counts_returns(index));
@@ -274,10 +306,12 @@ impl Story<'_> {
         self.turn()?;
         let queues = (0..NAMES.len()).cycle().take(2 * NAMES.len());
         for queue in queues {
-            while match self.specs[queue].gives() {
-                true => self.get_from(queue, true)?,
-                false => self.purge_queue(queue)?,
-            } {
+            while self.shadow.is_there(queue)
+                && match self.specs[queue].gives() {
+                    true => self.get_from(queue, true)?,
+                    false => self.purge_queue(queue)?,
+                }
+            {
                 self.turn()?;
             }
         }

@@ -1,5 +1,5 @@
 //! A second, quieter world: queues with dead letters, limits, priorities, delivery limits, deduplication, a single active
-//! consumer and policies, and one client who does one thing after the other, each of which is carried out whole. So its shadow knows exactly what is due: every
+//! consumer and policies, which come and go, and one client who does one thing after the other, each of which is carried out whole. So its shadow knows exactly what is due: every
 //! message with its deaths, in its place, every confirm and every refusal; and what the log was told, in which order. The
 //! disk fails and the broker ends at any call, between any two steps of a dead-lettering: what a start finds is what the log
 //! had been told up to some moment, and that is none before one that the client was told of.
@@ -144,8 +144,9 @@ impl<'a> Story<'a> {
                 self.transcript.note(|| "time passes".to_owned());
                 Ok(())
             }
-            88..92 => self.rule(),
-            92..95 => self.reopen(),
+            88..91 => self.rule(),
+            91..93 => self.define(),
+            93..95 => self.reopen(),
             95..98 => self.look_ahead(),
             _ => {
                 let is_killed = self.random.percent(40);

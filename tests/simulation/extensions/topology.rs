@@ -156,25 +156,24 @@ pub struct Spec {
     pub has_single_active: bool,
     pub deduplicates: bool,
     wants_at_least_once: bool,
+    /// How long it may be unused.
+    pub expires_ms: Option<u64>,
 }
 
 pub const NAMES: [&str; 5] = ["q0", "q1", "q2", "q3", "q4"];
 /// Routing keys of dead letters: not all of them lead somewhere.
 const KEYS: [&str; 6] = ["q0", "q1", "q2", "q3", "q4", "nowhere"];
 
-/// Queues in the order in which they are declared, and so are looked at.
-pub const DECLARED: [usize; 5] = [0, 1, 3, 2, 4];
-
 /// The one whose consumers may be without acknowledgements: in which order several queues give away what the log then
 /// forgets is nobody's promise.
 pub const GIVES_FOR_GOOD: usize = 3;
 
-/// Names and types of exchanges, and the queues that are bound to them, in this order; the default one leads by name.
-pub const EXCHANGES: [(&str, &str, Option<&[usize]>); 4] = [
-    ("", "direct", None),
-    ("fan", "fanout", Some(&[0, 1, 3])),
-    ("dead", "fanout", Some(&[2, 4])),
-    ("late", "x-delayed-message", Some(&[0, 2])),
+/// Names and types of exchanges, and the queues that may be bound to them; the default one leads by name.
+pub const EXCHANGES: [(&str, &str, &[usize]); 4] = [
+    ("", "direct", &[]),
+    ("fan", "fanout", &[0, 1, 3]),
+    ("dead", "fanout", &[2, 4]),
+    ("late", "x-delayed-message", &[0, 2]),
 ];
 
 impl Spec {
@@ -194,6 +193,9 @@ impl Spec {
             // Of two with one value on several levels, nobody says which is remembered after a restart.
             deduplicates: !is_quorum && max_priority.is_none() && random.percent(30),
             wants_at_least_once: is_quorum && random.percent(60),
+            // Whether a queue or a message of another one goes first when both are over is nobody's promise.
+            expires_ms: (dying == Dying::IsTooMuch && index == 4 && random.percent(50))
+                .then(|| *random.pick(&[50, 1000])),
         };
         let asks = &mut spec.asks;
         if is_limited {
@@ -235,6 +237,7 @@ impl Spec {
             self.max_priority.map(|most| ("x-max-priority", Value::Number(most.into()))),
             flag("x-single-active-consumer", self.has_single_active),
             flag("x-message-deduplication", self.deduplicates),
+            self.expires_ms.map(|expires_ms| ("x-expires", Value::Number(expires_ms as i32))),
             self.wants_at_least_once.then_some(("x-dead-letter-strategy", Value::Text("at-least-once"))),
         ];
         arguments.extend(more.into_iter().flatten());

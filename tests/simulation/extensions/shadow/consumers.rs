@@ -18,6 +18,8 @@ pub(super) struct Consumer {
 /// A message that a client holds.
 pub(super) struct Held {
     queue: QueueIndex,
+    /// Tells that from later ones of its name.
+    serial: usize,
     place: Place,
     entry: Entry,
     /// To whom it was given, if it was not got.
@@ -52,13 +54,15 @@ impl Shadow {
     /// `basic.get`: its tag, what comes, and how many are left.
     pub fn get(&mut self, channel: u16, index: QueueIndex, no_ack: bool) -> Option<(u64, Entry, usize)> {
         self.drop_expired(index);
+        self.queues[index].last_used_ms = self.now_ms;
         let (_, (place, entry)) = self.queues[index].ready.pop_first()?;
         self.drop_expired(index);
         let tag = self.next_tag(channel);
         let seen = entry.clone();
+        let serial = self.queues[index].serial;
         match no_ack {
             true => self.removed(index, place, &entry),
-            false => _ = self.held.insert((channel, tag), Held { queue: index, place, entry, consumer: None }),
+            false => _ = self.held.insert((channel, tag), Held { queue: index, serial, place, entry, consumer: None }),
         }
         Some((tag, seen, self.queues[index].ready.len()))
     }
@@ -70,7 +74,7 @@ impl Shadow {
 
     /// Whether another consumer makes it nobody's guess who is next: they wait for the active one to leave.
     pub fn admits(&self, index: QueueIndex) -> bool {
-        self.specs[index].has_single_active || self.queues[index].consumers.is_empty()
+        self.is_there(index) && (self.specs[index].has_single_active || self.queues[index].consumers.is_empty())
     }
 
     pub fn consume(&mut self, channel: u16, queue: QueueIndex, no_ack: bool, prefetch_count: usize) {
@@ -82,7 +86,11 @@ impl Shadow {
 
     pub fn cancel(&mut self, channel: u16) {
         if let Some(consumer) = self.consumers.remove(&channel) {
-            self.queues[consumer.queue].consumers.retain(|other| *other != channel);
+            let queue = &mut self.queues[consumer.queue];
+            queue.consumers.retain(|other| *other != channel);
+            if queue.consumers.is_empty() {
+                queue.last_used_ms = self.now_ms;
+            }
         }
     }
 
@@ -106,8 +114,8 @@ impl Shadow {
         match place {
             Some(place) if !consumer.no_ack => {
                 consumer.unacknowledged += 1;
-                let consumer = Some(consumer.serial);
-                self.held.insert((channel, tag), Held { queue, place, entry, consumer });
+                let (serial, consumer) = (self.queues[queue].serial, Some(consumer.serial));
+                self.held.insert((channel, tag), Held { queue, serial, place, entry, consumer });
             }
             Some(place) => self.removed(queue, place, &entry),
             None => {}
@@ -132,28 +140,29 @@ impl Shadow {
         std::mem::take(&mut self.given)
     }
 
-    fn let_go(&mut self, tag: HeldTag) -> Held {
+    /// None when its queue is gone.
+    fn let_go(&mut self, tag: HeldTag) -> Option<Held> {
         let held = self.held.remove(&tag).expect("it is held");
         if let Some(consumer) = self.consumers.get_mut(&tag.0)
             && held.consumer == Some(consumer.serial)
         {
             consumer.unacknowledged -= 1;
         }
-        held
+        (self.queues[held.queue].serial == held.serial).then_some(held)
     }
 
     pub fn acknowledge(&mut self, tag: HeldTag) {
-        let Held { queue, place, entry, .. } = self.let_go(tag);
+        let Some(Held { queue, place, entry, .. }) = self.let_go(tag) else { return };
         self.removed(queue, place, &entry);
     }
 
     pub fn reject(&mut self, tag: HeldTag) {
-        let Held { queue, place, entry, .. } = self.let_go(tag);
+        let Some(Held { queue, place, entry, .. }) = self.let_go(tag) else { return };
         self.die(queue, Some(place), entry, "rejected");
     }
 
     pub fn requeue(&mut self, tag: HeldTag) {
-        let Held { queue, place, mut entry, .. } = self.let_go(tag);
+        let Some(Held { queue, place, mut entry, .. }) = self.let_go(tag) else { return };
         entry.redelivered = true;
         entry.returns += 1;
         let is_quorum = self.counts_returns(queue);
@@ -172,6 +181,13 @@ impl Shadow {
             self.tell(Told::Returned(queue, place, returns));
         }
         self.drop_overflow(queue);
+    }
+
+    /// Lets a queue's consumers go, and says where they were.
+    pub(super) fn cancel_all(&mut self, index: QueueIndex) -> Vec<u16> {
+        let channels = std::mem::take(&mut self.queues[index].consumers);
+        channels.iter().for_each(|channel| _ = self.consumers.remove(channel));
+        channels
     }
 
     /// The client closes a channel: its consumer is gone, and what was given on it goes back.

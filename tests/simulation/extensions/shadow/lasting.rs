@@ -2,7 +2,7 @@
 
 use super::{Entry, LATE, Place, QueueIndex};
 use crate::extensions::topology::Rule;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Something that the log is told.
 #[derive(Clone, Debug)]
@@ -12,15 +12,25 @@ pub(super) enum Told {
     /// It came back so often.
     Returned(QueueIndex, Place, u64),
     Ruled(usize, Option<Rule>),
+    Declared(QueueIndex),
+    /// With its bindings.
+    Deleted(QueueIndex),
+    /// From the exchange of that place in the topology.
+    Bound(usize, QueueIndex),
+    Unbound(usize, QueueIndex),
 }
 
 /// The policies and the operator policy that there are.
 pub type Rules = [Option<Rule>; 3];
 
-/// What lasts: what is in the queues, and what is said of them.
+/// What lasts: which queues there are and what is in them, what is bound, and what is said of queues.
 #[derive(Clone, Default)]
 pub struct Contents {
     pub queues: BTreeMap<QueueIndex, BTreeMap<Place, Entry>>,
+    /// Queues in the order in which they were declared.
+    pub declared: Vec<QueueIndex>,
+    /// Exchanges and their queues.
+    pub bindings: BTreeSet<(usize, QueueIndex)>,
     pub rules: Rules,
 }
 
@@ -34,9 +44,17 @@ impl Contents {
     }
 
     fn apply(&mut self, told: &Told) {
-        let Self { queues, rules } = self;
+        let Self { queues, declared, bindings, rules } = self;
         match told {
             Told::Added(queue, place, entry) => _ = queues.entry(*queue).or_default().insert(*place, entry.clone()),
+            Told::Declared(queue) => declared.push(*queue),
+            Told::Deleted(queue) => {
+                queues.remove(queue);
+                declared.retain(|other| other != queue);
+                bindings.retain(|(_, other)| other != queue);
+            }
+            Told::Bound(exchange, queue) => _ = bindings.insert((*exchange, *queue)),
+            Told::Unbound(exchange, queue) => _ = bindings.remove(&(*exchange, *queue)),
             Told::Removed(queue, place) => _ = queues.get_mut(queue).and_then(|queue| queue.remove(place)),
             Told::Returned(queue, place, returns) => {
                 if let Some(entry) = queues.get_mut(queue).and_then(|queue| queue.get_mut(place)) {

@@ -1,7 +1,7 @@
 //! Dead letters: those that wait to be published, and those that nobody has taken yet.
 
 use super::lasting::Told;
-use super::{Entry, Place, QueueIndex, Shadow};
+use super::{Entry, Place, Queue, QueueIndex, Shadow};
 use crate::extensions::content::Death;
 use std::collections::VecDeque;
 
@@ -11,6 +11,8 @@ const RETRY_MS: u64 = 1000;
 /// A message on its way to a dead-letter exchange.
 struct Letter {
     queue: QueueIndex,
+    /// Tells that from later ones of its name.
+    serial: usize,
     /// Where it was, if it was there.
     place: Option<Place>,
     entry: Entry,
@@ -18,8 +20,8 @@ struct Letter {
     to: (&'static str, Option<&'static str>),
     /// It stays its queue's until everybody that it is for has it.
     is_sure: bool,
-    /// Who has it.
-    taken_by: Vec<QueueIndex>,
+    /// The serials of those who have it.
+    taken_by: Vec<usize>,
 }
 
 #[derive(Default)]
@@ -58,9 +60,17 @@ impl Shadow {
         if let Some(to) = of_queue.behaviour.dead_letters {
             of_queue.letters += 1;
             let is_sure = of_queue.behaviour.is_sure && reason != "maxlen";
-            self.letters.waiting.push_back(Letter { queue, place, entry, reason, to, is_sure, taken_by: Vec::new() });
+            let (serial, taken_by) = (of_queue.serial, Vec::new());
+            self.letters.waiting.push_back(Letter { queue, serial, place, entry, reason, to, is_sure, taken_by });
         } else if let Some(place) = place {
             self.tell(Told::Removed(queue, place));
+        }
+    }
+
+    /// A queue's letters go before it does, and with them those before them.
+    pub(super) fn publish_letters_of(&mut self, queue: QueueIndex) {
+        if self.queues[queue].letters > 0 && !self.letters.waiting.is_empty() {
+            self.publish_letters();
         }
     }
 
@@ -84,8 +94,9 @@ impl Shadow {
     /// As its queue has it by now. For one that is gone, another one is tried.
     fn try_again(&mut self, letter: Letter) {
         let others = self.letters.untaken.len();
-        let behaviour = &self.queues[letter.queue].behaviour;
+        let Queue { serial, behaviour, .. } = &self.queues[letter.queue];
         match behaviour.dead_letters {
+            _ if *serial != letter.serial => {}
             Some(to) => {
                 let is_sure = behaviour.is_sure;
                 self.publish_letter(Letter { to, is_sure, ..letter });
@@ -111,7 +122,9 @@ impl Shadow {
         (copy.has_expiration, copy.expiration_ms) = (false, None);
         (copy.redelivered, copy.returns) = (false, 0);
         let mut targets = self.route(exchange, &copy.routing_key);
-        targets.retain(|target| !is_cycle(self.specs[*target].name, &copy.deaths) && !letter.taken_by.contains(target));
+        targets.retain(|target| {
+            !is_cycle(self.specs[*target].name, &copy.deaths) && !letter.taken_by.contains(&self.queues[*target].serial)
+        });
         if targets.is_empty() {
             let is_wanting = letter.taken_by.is_empty();
             return self.has_gone(letter, is_wanting);
@@ -119,7 +132,7 @@ impl Shadow {
         let mut is_wanting = false;
         for target in targets {
             match self.enter(target, copy.clone(), &mut 0) {
-                true => letter.taken_by.push(target),
+                true => letter.taken_by.push(self.queues[target].serial),
                 false => is_wanting = true,
             }
         }
@@ -128,6 +141,9 @@ impl Shadow {
 
     /// A letter was published, and somebody that it is for may still be wanting.
     fn has_gone(&mut self, letter: Letter, is_wanting: bool) {
+        if self.queues[letter.queue].serial != letter.serial {
+            return;
+        }
         if is_wanting && letter.is_sure {
             self.letters.untaken.push_back(letter);
             return self.letters.retry(self.now_ms);

@@ -6,17 +6,19 @@
 //! | `mod` | messages on their way into queues; limits, times, policies; what is due in a turn |
 //! | `consumers` | who is given what, and what becomes of it |
 //! | `letters` | dead letters |
+//! | `topology` | queues and bindings, which come and go |
 //! | `lasting` | what the log was told |
 
 mod consumers;
 mod lasting;
 mod letters;
+mod topology;
 
 pub use consumers::{Given, HeldTag};
 pub use lasting::{Contents, Rules, Tick};
 
 use super::content::{Death, Draft, Seen};
-use super::topology::{Behaviour, DECLARED, EXCHANGES, Rule, Spec, Wishes};
+use super::topology::{Behaviour, EXCHANGES, Rule, Spec, Wishes};
 use consumers::{Consumer, Held};
 use lasting::{Lasting, Told};
 use letters::Letters;
@@ -102,9 +104,10 @@ struct Turn {
 }
 
 struct Queue {
+    /// 0 when there is none.
+    serial: usize,
     behaviour: Behaviour,
     ready: BTreeMap<Turn, (Place, Entry)>,
-    next_sequence: u64,
     next_return: u64,
     /// Its dead letters that are on their way.
     letters: usize,
@@ -112,14 +115,16 @@ struct Queue {
     consumers: Vec<u16>,
     /// Which message has a value, and when that stops counting.
     values: BTreeMap<u8, (Place, u64)>,
+    last_used_ms: u64,
 }
 
 impl Queue {
-    fn new(spec: &Spec) -> Self {
+    fn new(serial: usize, spec: &Spec, now_ms: u64) -> Self {
         Self {
+            serial,
+            last_used_ms: now_ms,
             behaviour: Behaviour::of(spec, &Wishes::default(), &Wishes::default()),
             ready: BTreeMap::new(),
-            next_sequence: 0,
             next_return: 0,
             letters: 0,
             consumers: Vec::new(),
@@ -154,6 +159,11 @@ pub struct Shadow {
     now_ms: u64,
     specs: Vec<Spec>,
     queues: Vec<Queue>,
+    last_serial: usize,
+    /// Queues in the order in which they were declared, in which they are looked at.
+    declared: Vec<QueueIndex>,
+    /// Of each exchange, in the order in which they get messages.
+    bindings: [Vec<QueueIndex>; EXCHANGES.len()],
     held: BTreeMap<HeldTag, Held>,
     last_tags: BTreeMap<u16, u64>,
     /// By their channels.
@@ -163,7 +173,8 @@ pub struct Shadow {
     letters: Letters,
     /// Messages that wait for their time, by that.
     delayed: BTreeMap<(u64, Place), Entry>,
-    next_delayed: u64,
+    /// Of places, wherever they are.
+    next_sequence: u64,
     rules: Rules,
     lasting: Lasting,
 }
@@ -172,7 +183,10 @@ impl Shadow {
     pub fn new(specs: Vec<Spec>, now_ms: u64) -> Self {
         Self {
             now_ms,
-            queues: specs.iter().map(Queue::new).collect(),
+            queues: specs.iter().map(|spec| Queue::new(0, spec, now_ms)).collect(),
+            last_serial: 0,
+            declared: Vec::new(),
+            bindings: EXCHANGES.map(|_| Vec::new()),
             specs,
             held: BTreeMap::new(),
             last_tags: BTreeMap::new(),
@@ -181,7 +195,7 @@ impl Shadow {
             given: BTreeMap::new(),
             letters: Letters::default(),
             delayed: BTreeMap::new(),
-            next_delayed: 0,
+            next_sequence: 0,
             rules: Rules::default(),
             lasting: Lasting::default(),
         }
@@ -205,7 +219,7 @@ impl Shadow {
             Told::Added(queue, _, entry) => {
                 entry.persistent || self.specs.get(*queue).is_some_and(|spec| spec.is_quorum)
             }
-            Told::Removed(..) | Told::Returned(..) | Told::Ruled(..) => true,
+            _ => true,
         };
         if is_told {
             self.lasting.tell(told);
@@ -243,9 +257,13 @@ impl Shadow {
         (delay_ms..).find(|delay_ms| *delay_ms == 0 || !is_taken(delay_ms)).expect("some time is free")
     }
 
+    fn next_place(&mut self, priority: u8) -> Place {
+        self.next_sequence += 1;
+        Place { below_highest: u8::MAX - priority, sequence: self.next_sequence }
+    }
+
     fn delay(&mut self, mut entry: Entry, delay_ms: u64, safe: &mut Tick) {
-        let place = Place { below_highest: 0, sequence: self.next_delayed };
-        self.next_delayed += 1;
+        let place = self.next_place(0);
         let due_ms = self.now_ms + delay_ms;
         entry.expires_at_ms = Some(due_ms);
         self.delayed.insert((due_ms, place), entry.clone());
@@ -270,11 +288,11 @@ impl Shadow {
     }
 
     fn route(&self, exchange: &str, routing_key: &str) -> Vec<QueueIndex> {
-        let (_, _, bound) = EXCHANGES.iter().find(|(name, ..)| *name == exchange).expect("it is one of them");
-        let named = |queue: &QueueIndex| self.specs[*queue].name == routing_key;
-        match *bound {
-            None => (0..self.specs.len()).filter(named).collect(),
-            Some(bound) => bound.to_vec(),
+        let place = EXCHANGES.iter().position(|(name, ..)| *name == exchange).expect("it is one of them");
+        let named = |queue: &QueueIndex| self.specs[*queue].name == routing_key && self.is_there(*queue);
+        match place {
+            0 => (0..self.specs.len()).filter(named).collect(),
+            _ => self.bindings[place].clone(),
         }
     }
 
@@ -298,9 +316,8 @@ impl Shadow {
         // A quorum queue has levels without being asked.
         let top_level = spec.max_priority.or(spec.is_quorum.then_some(31));
         let priority = top_level.map_or(0, |most| entry.priority.min(most));
-        let place = Place { below_highest: u8::MAX - priority, sequence: queue.next_sequence };
-        queue.next_sequence += 1;
         let is_empty = queue.ready.is_empty();
+        let place = self.next_place(priority);
         let consumer = self.ready_consumer(index).filter(|_| is_empty);
         if let Some(channel) = consumer.filter(|channel| self.takes_for_good(*channel)) {
             self.give(channel, index, None, entry);
@@ -380,12 +397,14 @@ impl Shadow {
     pub fn turn(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
         loop {
-            DECLARED.into_iter().for_each(|index| self.drop_expired(index));
+            let declared = self.declared.clone();
+            self.delete_unused();
+            declared.iter().for_each(|index| self.drop_expired(*index));
             self.letters.come_due(now_ms);
             self.release();
             self.publish_letters();
-            DECLARED.into_iter().for_each(|index| self.deliver(index));
-            if self.letters.is_empty() && !DECLARED.into_iter().any(|index| self.has_expired_head(index)) {
+            declared.iter().for_each(|index| self.deliver(*index));
+            if self.letters.is_empty() && !declared.iter().any(|index| self.has_expired_head(*index)) {
                 return;
             }
         }
@@ -413,11 +432,12 @@ impl Shadow {
         self.consumers.clear();
         self.given.clear();
         self.letters = Letters::default();
-        for (index, queue) in self.queues.iter_mut().enumerate() {
-            queue.letters = 0;
-            queue.consumers.clear();
-            queue.values.clear();
-            queue.ready.clear();
+        self.declared.clone_from(&found.declared);
+        for (index, spec) in self.specs.iter().enumerate() {
+            self.last_serial += 1;
+            let serial = if self.declared.contains(&index) { self.last_serial } else { 0 };
+            self.queues[index] = Queue::new(serial, spec, now_ms);
+            let queue = &mut self.queues[index];
             for (place, entry) in found.queues.get(&index).into_iter().flatten() {
                 if let Some(value) = entry.value.filter(|_| self.specs[index].deduplicates) {
                     queue.values.entry(value).or_insert((*place, entry.expires_at_ms.unwrap_or(u64::MAX)));
@@ -426,14 +446,18 @@ impl Shadow {
                 queue.ready.insert(place.turn(), (*place, Entry { persistent: true, ..entry.clone() }));
             }
         }
+        // They come back in the order of their queues' names.
+        self.bindings.iter_mut().for_each(Vec::clear);
+        found.bindings.iter().for_each(|(exchange, queue)| self.bindings[*exchange].push(*queue));
         let delayed = found.queues.get(&LATE).into_iter().flatten();
         let due_ms = |entry: &Entry| entry.expires_at_ms.expect("it waits for its time");
         self.delayed = delayed.map(|(place, entry)| ((due_ms(entry), *place), entry.clone())).collect();
         self.rules = found.rules.clone();
         self.lasting.begin_again(found);
         self.apply_rules();
-        DECLARED.into_iter().for_each(|index| self.drop_expired(index));
+        let declared = self.declared.clone();
+        declared.iter().for_each(|index| self.drop_expired(*index));
         // The end may have come between a message and what had to go for it.
-        DECLARED.into_iter().for_each(|index| self.drop_overflow(index));
+        declared.iter().for_each(|index| self.drop_overflow(*index));
     }
 }
