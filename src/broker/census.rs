@@ -32,18 +32,18 @@ impl<S: Store> Broker<S> {
         self.check_queues();
         self.check_consumers();
         self.check_tenants();
-        let mut unacknowledged = 0;
+        let mut unacknowledged = self.settling.deliveries_left_behind();
         let mut consumers = 0;
         for (_, channel) in &self.channels {
             let pending = match &channel.mode {
-                ChannelMode::Transaction(transaction) => &transaction.settlements[..],
-                _ => &[],
+                ChannelMode::Transaction(transaction) => Some(&transaction.settlements),
+                _ => None,
             };
-            let deliveries = channel.unacknowledged.iter().map(|(_, delivered)| delivered);
-            let deliveries = deliveries.chain(pending.iter().map(|pending| &pending.delivered));
+            let pending = || pending.into_iter().flatten().map(|pending| &pending.delivered);
+            let deliveries = channel.unacknowledged.iter().map(|(_, delivered)| delivered).chain(pending());
             let of_consumers = deliveries.filter(|delivered| delivered.consumer.is_some()).count();
             assert_eq!(of_consumers, channel.consumer_deliveries as usize, "a channel's deliveries to consumers");
-            unacknowledged += channel.unacknowledged.len() + pending.len();
+            unacknowledged += channel.unacknowledged.len() + pending().count();
             consumers += channel.consumers.len();
         }
         assert_eq!(unacknowledged, self.books.unacknowledged(), "unacknowledged messages of all channels");

@@ -3,14 +3,15 @@
 use super::confirms::Confirms;
 use super::delayed::Delays;
 use super::exchange::QueueId;
-use super::keys::ChannelKey;
+use super::keys::{ChannelKey, QueueKey};
 use super::message::{Attributes, MessageRef};
 use super::overdue::Marks;
+use super::publish::Committed;
 use super::turns::Turns;
 use super::unacknowledged::{Delivered, Unacknowledged};
 use super::{ChannelId, ConnectionId, ConsumerId};
 use crate::protocol::ShortString;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What became of publishes and acknowledgements on a channel.
 #[derive(Default)]
@@ -54,6 +55,12 @@ pub struct Channel {
     pub last_queue: Option<ShortString>,
     /// How old deliveries are.
     pub marks: Marks,
+    /// The tag up to which a command settles deliveries that is [unfinished](super::settling).
+    pub settles_up_to: Option<u64>,
+    /// Queues that it holds while that command gives them messages back.
+    pub holds: Vec<QueueKey>,
+    /// Queues of deliveries that none of its consumers has: that were got, or whose consumer was cancelled.
+    pub other_sources: BTreeSet<QueueKey>,
 }
 
 pub struct ReplyConsumer {
@@ -82,6 +89,9 @@ impl Channel {
             reply_consumer: None,
             last_queue: None,
             marks: Marks::default(),
+            settles_up_to: None,
+            holds: Vec::new(),
+            other_sources: BTreeSet::new(),
         }
     }
 
@@ -94,6 +104,11 @@ impl Channel {
     pub fn next_delivery_tag(&mut self) -> u64 {
         self.last_delivery_tag += 1;
         self.last_delivery_tag
+    }
+
+    /// The tag up to which a command settles that means all there are: all there were when it was first given.
+    pub fn all_tags(&self) -> u64 {
+        self.settles_up_to.unwrap_or(self.last_delivery_tag)
     }
 
     /// How many more deliveries the channel allows its consumers that are in line.
@@ -145,11 +160,13 @@ impl Channel {
 /// What `tx.commit` will do.
 #[derive(Default)]
 pub struct Transaction {
-    pub publishes: Vec<PendingPublish>,
+    pub publishes: VecDeque<PendingPublish>,
     /// Taken out of the unacknowledged, in the order of the client's methods.
-    pub settlements: Vec<PendingSettlement>,
+    pub settlements: VecDeque<PendingSettlement>,
     /// Memory that `publishes` holds, in bytes.
     pub bytes: usize,
+    /// What became of those that an unfinished commit has published.
+    pub committed: Committed,
 }
 
 pub struct PendingPublish {

@@ -28,8 +28,8 @@ pub struct ConsumeRequest<'a> {
 pub enum GetOutcome {
     Got(Got),
     Empty,
-    /// The message at the head is on its way back to memory: ask again when it [is not away](Broker::head_is_away) any
-    /// more.
+    /// The message at the head is on its way back, to memory or to its queue: ask again when it
+    /// [is not away](Broker::head_is_away) any more.
     Away(QueueKey),
 }
 
@@ -162,10 +162,14 @@ impl<S: Store> Broker<S> {
         consumer.state = ConsumerState::Cancelled;
         // It counts no more, and may live on in what is unacknowledged.
         consumer.arguments = FieldTable::default();
+        let leaves_deliveries = consumer.unacknowledged > 0;
         let in_line = state == ConsumerState::InLine;
         // Lines let go of the cancelled when they come to them.
         consumer.listed = state != ConsumerState::PrefetchReached;
         self.forget_cancelled(id);
+        if leaves_deliveries {
+            self.note_source(channel, queue_id);
+        }
         match state {
             ConsumerState::ChannelPrefetchReached => self.cancel_waiting(channel, queue_id),
             ConsumerState::OutboxFull => self.cancel_stalled(connection),
@@ -219,7 +223,7 @@ impl<S: Store> Broker<S> {
         self.assert_gives(queue_id)?;
         self.settle_deliveries(queue_id, effects);
         self.use_queue(queue_id);
-        if self.brings_head_back(queue_id) {
+        if self.queue(queue_id).behaviour.is_held() || self.brings_head_back(queue_id) {
             return Ok(GetOutcome::Away(self.queue_key(queue_id)));
         }
         let is_expired = self.has_expired_head(queue_id);
@@ -236,6 +240,7 @@ impl<S: Store> Broker<S> {
             tell_removed(&mut self.store, queue, &taken);
         } else {
             channel.unacknowledged.push(delivery_tag, Delivered { taken, queue: queue_id, consumer: None });
+            self.note_source(caller.channel, queue_id);
         }
         self.head_moved(queue_id);
         // What this one kept from expiring does not count as left.

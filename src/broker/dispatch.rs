@@ -307,7 +307,8 @@ impl<S: Store> Broker<S> {
     /// there is not, which is asked in one breath.
     #[inline]
     fn has_chores(&self) -> bool {
-        !self.overflowing.is_empty()
+        !self.settling.is_idle()
+            | !self.overflowing.is_empty()
             | !self.dead_letters.is_empty()
             | self.is_applying_policies()
             | self.histories.are_due()
@@ -317,6 +318,9 @@ impl<S: Store> Broker<S> {
     /// Does some of what takes more than one pump.
     #[cold]
     fn do_chores(&mut self, effects: &mut impl Effects) {
+        if self.settling.goes_on() {
+            self.settle_left_behind();
+        }
         if !self.overflowing.is_empty() {
             self.drop_some_overflows();
         }
@@ -353,7 +357,8 @@ impl<S: Store> Broker<S> {
     /// Whether some of it can be done in this turn.
     #[cold]
     fn has_chores_now(&self) -> bool {
-        !self.overflowing.is_empty()
+        self.settling.goes_on()
+            || !self.overflowing.is_empty()
             || self.dead_letters.go_on()
             || self.is_applying_policies()
             || self.histories.go_on()
@@ -399,7 +404,7 @@ impl<S: Store> Broker<S> {
     }
 
     fn deliver_some(&mut self, id: QueueId, most: usize, effects: &mut impl Effects) -> bool {
-        if self.is_held_up(id) {
+        if self.queue(id).behaviour.may_pause() && self.pauses(id) {
             return false;
         }
         let mut left = most;
@@ -433,6 +438,12 @@ impl<S: Store> Broker<S> {
         }
         self.queues[id.0 as usize].backlog.step_up();
         true
+    }
+
+    /// Whether a queue delivers nothing now. Whoever ends that touches it.
+    #[cold]
+    fn pauses(&mut self, id: QueueId) -> bool {
+        self.queue(id).behaviour.is_held() || self.is_held_up(id)
     }
 
     /// No line names a cancelled consumer any more.

@@ -30,6 +30,8 @@ pub(super) struct ConnectionState {
     pub rejoins: bool,
     /// Channels whose consumers' turns come when it takes some again.
     pub stalled_channels: Vec<ChannelKey>,
+    /// So many of its closed channels [left deliveries behind](super::settling) that are not back yet.
+    pub left_behind: u32,
     pub channels: Vec<ChannelId>,
 }
 
@@ -45,6 +47,7 @@ impl ConnectionState {
             stalled: Line::default(),
             rejoins: false,
             stalled_channels: Vec::new(),
+            left_behind: 0,
             channels: Vec::new(),
         }
     }
@@ -155,7 +158,8 @@ impl<S: Store> Broker<S> {
         connection.channels.iter().any(|channel| !self.channel(*channel).consumers.is_empty())
     }
 
-    /// Ends a channel: its consumers go, its unacknowledged messages return to their places.
+    /// Ends a channel: its consumers go, its unacknowledged messages return to their places, in the next turns when they are
+    /// [many](Self::has_left_behind).
     pub fn close_channel(&mut self, id: ChannelId) {
         let connection = self.channel(id).connection;
         if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
@@ -173,8 +177,16 @@ impl<S: Store> Broker<S> {
             self.remove_consumer(consumer);
         }
         self.tell_channel_closed(id);
-        self.requeue_all(id);
-        self.channels.remove(id.0 as usize);
+        let channel = self.channels.remove(id.0 as usize);
+        self.leave_behind(channel);
+    }
+
+    /// Ends all channels of a connection, as [`close_channel`](Self::close_channel) does.
+    pub fn close_channels(&mut self, id: ConnectionId) {
+        let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
+        let channels = std::mem::take(&mut connection.channels);
+        self.users.get_mut(connection.user).channels -= channels.len();
+        channels.into_iter().for_each(|channel| self.end_channel(channel));
     }
 
     /// Ends a connection, whatever way it went: its channels close, its exclusive queues are deleted.
@@ -182,15 +194,11 @@ impl<S: Store> Broker<S> {
         let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else {
             return ConnectionClosed::default();
         };
-        let channels = std::mem::take(&mut connection.channels);
+        let closed_channels = count(connection.channels.len());
         // None of them is looked for in the list, which may be long, when it goes with its last consumer.
         let mut exclusive_queues = std::mem::take(&mut connection.exclusive_queues);
-        let closed_channels = count(channels.len());
         let (user, vhost) = (connection.user, connection.vhost);
-        self.users.get_mut(user).channels -= channels.len();
-        for channel in channels {
-            self.end_channel(channel);
-        }
+        self.close_channels(id);
         self.connections[id.0 as usize] = None;
         exclusive_queues.retain(|queue| self.queues.get(queue.0 as usize).is_some_and(|queue| !queue.deleted));
         for &queue in &exclusive_queues {

@@ -31,6 +31,7 @@
 //! | `pace`, `replenish` | when a consumer that had all it may have is given more |
 //! | `single_active` | who follows the single active consumer |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `settling` | how much of that a turn does, and what closed channels left behind |
 //! | `dead_letter` | messages on their way to a dead-letter exchange |
 //! | `effects` | what the broker tells the outside |
 //! | `done` | what a command leads to, and when that lasts |
@@ -95,6 +96,7 @@ mod replenish;
 mod resolve;
 mod returns;
 mod settle;
+mod settling;
 mod single_active;
 pub mod snapshot;
 mod stalled;
@@ -132,6 +134,7 @@ pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue::QueueKind;
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 pub use resolve::ExchangeToPublish;
+pub use settling::Progress;
 pub use users::{User, UserKey, UserLimits};
 pub use vhost::{VhostAttributes, VhostKey, VhostLimits};
 
@@ -154,6 +157,7 @@ use policy_commands::PolicyRounds;
 use queue::Queue;
 use recent_history::Histories;
 use replenish::Replenishing;
+use settling::Settling;
 use slab::Slab;
 use std::collections::VecDeque;
 use store::{LogPosition, Store};
@@ -249,6 +253,7 @@ pub struct Broker<S: Store> {
     /// Channels with publishes to confirm.
     touched_confirms: Vec<ChannelKey>,
     replenishing: Replenishing,
+    settling: Settling,
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
     delayed: Delayed,
@@ -295,6 +300,7 @@ impl<S: Store> Broker<S> {
             moves_left: dispatch::MOVES_PER_PUMP,
             touched_confirms: Vec::new(),
             replenishing: Replenishing::default(),
+            settling: Settling::default(),
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
             delayed: Delayed::default(),
@@ -321,6 +327,7 @@ impl<S: Store> Broker<S> {
         self.now_ms = now_ms;
         self.vhosts.set_now(now_ms);
         self.dead_letters.start_turn();
+        self.settling.start_turn();
         self.histories.start_turn();
     }
 

@@ -75,6 +75,8 @@ pub struct Committed {
     pub durable_at: LogPosition,
     /// A queue refused one of them.
     pub refused: bool,
+    /// The transaction settled something besides.
+    pub settles: bool,
 }
 
 /// A publish whose content is complete.
@@ -499,7 +501,7 @@ impl<S: Store> Broker<S> {
             let explanation = format!("transaction is larger than configured max size {limit}");
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
-        transaction.publishes.push(PendingPublish {
+        transaction.publishes.push_back(PendingPublish {
             message,
             attributes: publication.attributes,
             queues: names.into(),

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn acknowledge(broker: &mut Broker<MemoryStore>, channel: ChannelId, tags: std::ops::RangeInclusive<u64>) {
-        tags.for_each(|tag| broker.settle(channel, tag, false, Settlement::Acknowledged).unwrap());
+        tags.for_each(|tag| _ = broker.settle(channel, tag, false, Settlement::Acknowledged).unwrap());
     }
 
     fn wait(broker: &mut Broker<MemoryStore>, now_ms: u64) {

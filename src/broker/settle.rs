@@ -6,14 +6,15 @@ use super::effects::Effects;
 use super::flow::Departure;
 use super::pace::Said;
 use super::publish::{Committed, Origin, Publication};
+use super::settling::{Progress, RETURN_COST};
 use super::store::Store;
 use super::unacknowledged::Delivered;
 use super::{Broker, ChannelId, ConsumerId, Done};
 use crate::protocol::{AmqpError, ReplyCode};
 
 impl<S: Store> Broker<S> {
-    /// `basic.ack`, `basic.nack` and `basic.reject`: settles one delivery, or all up to the tag. Tag 0 with `multiple`
-    /// means all there are.
+    /// `basic.ack`, `basic.nack` and `basic.reject`: settles one delivery, or all up to the tag, many of them in several
+    /// turns. Tag 0 with `multiple` means all there are.
     ///
     /// # Errors
     /// 406 `unknown delivery tag N`.
@@ -23,40 +24,57 @@ impl<S: Store> Broker<S> {
         delivery_tag: u64,
         multiple: bool,
         outcome: Settlement,
-    ) -> Result<(), AmqpError> {
+    ) -> Result<Progress, AmqpError> {
         let channel = self.channel_mut(id);
-        if multiple && delivery_tag == 0 {
-            self.settle_up_to(id, u64::MAX, outcome);
-            return Ok(());
-        }
         if multiple {
-            if !channel.unacknowledged.contains(delivery_tag) {
+            // The last one goes last, so that it is there as long as the command is unfinished.
+            if delivery_tag != 0 && !channel.unacknowledged.contains(delivery_tag) {
                 return Err(unknown_delivery_tag(delivery_tag));
             }
-            self.settle_up_to(id, delivery_tag, outcome);
-            return Ok(());
+            let up_to = if delivery_tag == 0 { channel.all_tags() } else { delivery_tag };
+            return Ok(self.settle_up_to(id, up_to, outcome));
         }
         let delivered = channel.unacknowledged.take(delivery_tag).ok_or_else(|| unknown_delivery_tag(delivery_tag))?;
         self.settle_or_keep(id, delivery_tag, delivered, outcome, Said::OfOne);
         self.await_turns(id);
-        Ok(())
+        Ok(Progress::Finished)
     }
 
-    fn settle_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) {
+    /// As [`settle`](Self::settle) for all that a channel holds, in this turn: for the broker's own interfaces, who hold
+    /// little.
+    pub fn settle_at_once(&mut self, id: ChannelId, outcome: Settlement) {
+        let left = std::mem::replace(&mut self.settling.left, usize::MAX);
+        let progress = self.settle_up_to(id, u64::MAX, outcome);
+        debug_assert_eq!(progress, Progress::Finished);
+        self.settling.left = left;
+    }
+
+    fn settle_up_to(&mut self, id: ChannelId, delivery_tag: u64, outcome: Settlement) -> Progress {
         if let Some(departure) = departure(outcome)
             && !self.is_transactional(id)
         {
             self.settle_runs(id, delivery_tag, departure);
         }
-        while let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag) {
+        while self.settling.left > 0
+            && let Some((tag, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(delivery_tag)
+        {
+            self.settling.count(1, RETURN_COST);
             self.settle_or_keep(id, tag, delivered, outcome, Said::OfSeveral);
         }
         self.await_turns(id);
+        if self.settling.left > 0 && self.channel(id).settles_up_to.is_none() {
+            return Progress::Finished;
+        }
+        self.pause_or_finish(id, delivery_tag, departure(outcome).is_none())
     }
 
-    /// Settles deliveries for good, a run of those of one queue and consumer at a time. Leaves those of deleted queues.
+    /// Settles deliveries for good, a run of those of one queue and consumer at a time, as many as a turn does. Leaves those
+    /// of deleted queues.
     fn settle_runs(&mut self, id: ChannelId, delivery_tag: u64, departure: Departure) {
-        while let Some(run) = self.channel(id).unacknowledged.next_run(delivery_tag) {
+        while self.settling.left > 0
+            && let Some(run) = self.channel(id).unacknowledged.next_run(delivery_tag)
+        {
+            let delivery_tag = self.channel(id).unacknowledged.tag_of_some(delivery_tag, self.settling.left);
             let queue = self.queue(run.0);
             let are_dead_letters = departure != Departure::Acknowledged && queue.behaviour.dead_letters.is_some();
             if queue.deleted {
@@ -65,7 +83,9 @@ impl<S: Store> Broker<S> {
             let count = match are_dead_letters {
                 true => self.settled_run_dead(id, delivery_tag, run),
                 false => self.settled_run(id, delivery_tag, run, departure),
-            } as u32;
+            };
+            self.settling.count(count, 1);
+            let count = count as u32;
             if let Some(consumer) = run.1 {
                 self.channel_mut(id).consumer_deliveries -= count;
                 self.give_credit_back(consumer, count, Said::OfSeveral);
@@ -84,7 +104,7 @@ impl<S: Store> Broker<S> {
         said: Said,
     ) {
         if let ChannelMode::Transaction(transaction) = &mut self.channel_mut(id).mode {
-            transaction.settlements.push(PendingSettlement { delivery_tag, delivered, outcome });
+            transaction.settlements.push_back(PendingSettlement { delivery_tag, delivered, outcome });
         } else {
             self.settle_delivery(id, delivered, outcome, said);
         }
@@ -92,6 +112,15 @@ impl<S: Store> Broker<S> {
 
     #[inline]
     fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement, said: Said) {
+        if delivered.consumer.is_some() {
+            self.channels[id.0 as usize].consumer_deliveries -= 1;
+        }
+        self.settle_delivered(delivered, outcome, said);
+    }
+
+    /// Settles a delivery of whatever channel.
+    #[inline]
+    pub(super) fn settle_delivered(&mut self, delivered: Delivered, outcome: Settlement, said: Said) {
         let Delivered { taken, queue: queue_id, consumer } = delivered;
         if self.queue(queue_id).deleted {
             self.settled_too_late(queue_id);
@@ -104,7 +133,6 @@ impl<S: Store> Broker<S> {
             }
         }
         if let Some(consumer) = consumer {
-            self.channels[id.0 as usize].consumer_deliveries -= 1;
             self.give_credit_back(consumer, 1, said);
         }
     }
@@ -121,25 +149,18 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// `basic.recover(requeue = true)`: everything unacknowledged goes back to its place.
-    pub fn recover(&mut self, id: ChannelId) {
+    /// `basic.recover(requeue = true)`: everything unacknowledged goes back to its place, in several turns when it is much.
+    pub fn recover(&mut self, id: ChannelId) -> Progress {
+        let up_to = self.channel(id).all_tags();
         // Inside a transaction recovering is not undone by a rollback, in RabbitMQ either.
-        while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
+        while self.settling.left > 0
+            && let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(up_to)
+        {
+            self.settling.count(1, RETURN_COST);
             self.settle_delivery(id, delivered, Settlement::Requeued, Said::OfSeveral);
         }
         self.await_turns(id);
-    }
-
-    /// Returns everything that a closing channel holds, also what an uncommitted transaction had settled.
-    pub(super) fn requeue_all(&mut self, id: ChannelId) {
-        if let ChannelMode::Transaction(transaction) = std::mem::take(&mut self.channel_mut(id).mode) {
-            for pending in transaction.settlements {
-                self.settle_delivery(id, pending.delivered, Settlement::Failed, Said::OfSeveral);
-            }
-        }
-        while let Some((_, delivered)) = self.channel_mut(id).unacknowledged.take_next_up_to(u64::MAX) {
-            self.settle_delivery(id, delivered, Settlement::Failed, Said::OfSeveral);
-        }
+        self.pause_or_finish(id, up_to, true)
     }
 
     /// `confirm.select`.
@@ -185,46 +206,74 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// `tx.commit`: publishes first, then what was settled.
+    /// `tx.commit`: publishes first, then what was settled, in several turns when it is much.
     ///
     /// # Errors
     /// 406 without `tx.select`, and when a queue refused something: all else of the transaction has happened then.
-    pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<Done<()>, AmqpError> {
-        let transaction = self.take_transaction(id)?;
-        let (mut committed, caller) = (Committed::default(), self.caller(id));
-        for pending in transaction.publishes {
+    pub fn commit(&mut self, id: ChannelId, effects: &mut impl Effects) -> Result<Done<Progress>, AmqpError> {
+        let mut transaction = self.take_transaction(id)?;
+        let (mut committed, caller) = (std::mem::take(&mut transaction.committed), self.caller(id));
+        while self.settling.left > 0
+            && let Some(pending) = transaction.publishes.pop_front()
+        {
+            self.settling.count(1 + pending.queues.len(), RETURN_COST);
             let PendingPublish { ref message, attributes, mandatory, .. } = pending;
             let publication = Publication { content: message.content(), attributes, mandatory };
             let origin = Origin::Transaction { pending: &pending, committed: &mut committed };
             self.publish_from(origin, caller, &publication, effects)?;
         }
-        let settles = !transaction.settlements.is_empty();
-        for pending in transaction.settlements {
+        while self.settling.left > 0
+            && let Some(pending) = transaction.settlements.pop_front()
+        {
+            self.settling.count(1, RETURN_COST);
             self.settle_delivery(id, pending.delivered, pending.outcome, Said::OfSeveral);
+            committed.settles = true;
         }
-        let Committed { mut durable_at, refused } = committed;
+        self.await_turns(id);
+        transaction.committed = committed;
+        let Some(transaction) = self.finish_transaction(id, transaction) else {
+            return Ok(Done::at_once(Progress::Unfinished));
+        };
+        let Committed { mut durable_at, refused, settles } = transaction.committed;
         if settles {
             // By themselves acknowledgements wait for nothing, but the client was promised all of the transaction.
             durable_at = durable_at.max(self.store.everything());
         }
-        self.await_turns(id);
         if refused {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "partial tx completion"));
         }
-        Ok(Done { value: (), durable_at })
+        Ok(Done { value: Progress::Finished, durable_at })
     }
 
-    /// `tx.rollback`: publishes are dropped, settled deliveries are unacknowledged again.
+    /// `tx.rollback`: publishes are dropped, settled deliveries are unacknowledged again, in several turns when they are many.
     ///
     /// # Errors
     /// 406 without `tx.select`.
-    pub fn roll_back(&mut self, id: ChannelId) -> Result<(), AmqpError> {
-        let transaction = self.take_transaction(id)?;
-        let unacknowledged = &mut self.channel_mut(id).unacknowledged;
-        for pending in transaction.settlements {
-            unacknowledged.restore(pending.delivery_tag, pending.delivered);
+    pub fn roll_back(&mut self, id: ChannelId) -> Result<Progress, AmqpError> {
+        let mut transaction = self.take_transaction(id)?;
+        while self.settling.left > 0
+            && let Some(pending) = transaction.settlements.pop_front()
+        {
+            self.settling.count(1, RETURN_COST);
+            self.channel_mut(id).unacknowledged.restore(pending.delivery_tag, pending.delivered);
         }
-        Ok(())
+        while self.settling.left > 0 && transaction.publishes.pop_front().is_some() {
+            self.settling.count(1, RETURN_COST);
+        }
+        let is_over = self.finish_transaction(id, transaction).is_some();
+        Ok(if is_over { Progress::Finished } else { Progress::Unfinished })
+    }
+
+    /// Gives a transaction back that is over. One of which something is left goes on in the next turn.
+    fn finish_transaction(&mut self, id: ChannelId, transaction: Transaction) -> Option<Transaction> {
+        if transaction.publishes.is_empty() && transaction.settlements.is_empty() {
+            self.release_holds(id);
+            return Some(transaction);
+        }
+        // What is requeued goes before what is there.
+        self.hold_sources(id);
+        self.channel_mut(id).mode = ChannelMode::Transaction(transaction);
+        None
     }
 }
 
@@ -272,7 +321,7 @@ mod tests {
         if multiple {
             broker.settle(channel, count, true, outcome).unwrap();
         } else {
-            (1..=count).for_each(|tag| broker.settle(channel, tag, false, outcome).unwrap());
+            (1..=count).for_each(|tag| _ = broker.settle(channel, tag, false, outcome).unwrap());
         }
         if in_transaction {
             assert_eq!(broker.totals().acknowledged, 0, "not before the commit");

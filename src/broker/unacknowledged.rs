@@ -128,6 +128,13 @@ impl Unacknowledged {
         Some((tag, delivered))
     }
 
+    /// The tag up to which there are at most `most` deliveries, which is `delivery_tag` when that are all.
+    #[inline]
+    pub fn tag_of_some(&self, delivery_tag: u64, most: usize) -> u64 {
+        let first = self.stragglers.first_key_value().map_or(self.base, |(tag, _)| *tag);
+        delivery_tag.min(first.saturating_add(most as u64).saturating_sub(1))
+    }
+
     /// Of which queue and consumer the delivery with the lowest tag is, if that is at most `delivery_tag`.
     #[inline]
     pub fn next_run(&self, delivery_tag: u64) -> Option<DeliveredRun> {

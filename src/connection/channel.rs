@@ -41,6 +41,8 @@ pub enum ChannelState {
     Open,
     /// We sent `channel.close`: everything but its answer is ignored.
     Closing,
+    /// The client closed it, and is answered when what it left behind is back.
+    Leaving,
     /// The client closed it: what came in one piece with that is ignored.
     Closed,
 }

@@ -1,7 +1,7 @@
 //! How channels and connections end: exceptions of ours, closes of theirs.
 
 use super::channel::{Channel, ChannelState};
-use super::{Connection, Context, Phase};
+use super::{Awaited, Connection, Context, Phase};
 use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
 use crate::protocol::method::{channel, connection};
@@ -81,6 +81,15 @@ impl Connection {
         let Some(channel) = self.find_channel(channel_number) else { return };
         channel.ignore_from_now(ChannelState::Closing);
         context.broker.close_channel(channel.caller.channel);
+        self.await_what_is_left_behind(context);
+    }
+
+    /// Nothing more is handled before queues have back what closed channels had of them. A command that closed one is
+    /// handled again then, and ignored like all that comes for that channel.
+    fn await_what_is_left_behind<S: Store>(&mut self, context: &Context<'_, S>) {
+        if context.broker.has_left_behind(self.id) {
+            self.awaits = Some(Awaited::LeftBehind);
+        }
     }
 
     /// A delivery on one of its channels waited too long for its acknowledgement.
@@ -102,8 +111,18 @@ impl Connection {
     pub(super) fn channel_close_received<S: Store>(&mut self, index: usize, context: &mut Context<'_, S>) {
         context.broker.flush_confirms(context.outboxes);
         let channel = &mut self.channels[index];
-        channel.ignore_from_now(ChannelState::Closed);
+        channel.ignore_from_now(ChannelState::Leaving);
         context.broker.close_channel(channel.caller.channel);
+        self.await_what_is_left_behind(context);
+        if self.awaits.is_none() {
+            self.channel_left(index, context);
+        }
+    }
+
+    /// What a channel held that the client closed is back.
+    pub(super) fn channel_left<S: Store>(&mut self, index: usize, context: &mut Context<'_, S>) {
+        let channel = &mut self.channels[index];
+        channel.state = ChannelState::Closed;
         let number = channel.number;
         self.has_closed_channels = true;
         self.answer_channel_close(number, context);
@@ -151,9 +170,18 @@ impl Connection {
         context.outboxes.method(self.id, 0, &close);
     }
 
-    /// The client said `connection.close`. What it sent before it heard the answer is still to come, and is ignored until it
+    /// The client said `connection.close`, and is answered when what it held is back. What it sent before it heard the answer is still to come, and is ignored until it
     /// hangs up: to close the socket under it would break its writes, and could take the answer with it.
     pub(super) fn close_received<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        if self.phase == Phase::Running {
+            context.broker.flush_confirms(context.outboxes);
+            self.channels = Vec::new();
+            context.broker.close_channels(self.id);
+            self.await_what_is_left_behind(context);
+            if self.awaits.is_some() {
+                return;
+            }
+        }
         self.release(context);
         context.outboxes.method(self.id, 0, &Method::ConnectionCloseOk(connection::CloseOk));
         self.end(CloseReason::ByClient, context);

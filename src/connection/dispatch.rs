@@ -304,14 +304,20 @@ impl Connection {
                 Method::TxSelectOk(tx::SelectOk)
             }
             Method::TxCommit(_) => {
-                durable_at = context.broker.commit(id, context.outboxes)?.durable_at;
+                let done = context.broker.commit(id, context.outboxes)?;
+                self.go_on_later(done.value)?;
+                durable_at = done.durable_at;
                 Method::TxCommitOk(tx::CommitOk)
             }
             _ => {
-                context.broker.roll_back(id)?;
+                let progress = context.broker.roll_back(id)?;
+                self.go_on_later(progress)?;
                 Method::TxRollbackOk(tx::RollbackOk)
             }
         };
+        if self.awaits.is_some() {
+            return Ok(());
+        }
         self.answer_when(number, false, &Done { value: answer, durable_at }, context);
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::dispatch::Outcome;
 use super::{Awaited, Connection, Context};
 use crate::broker::store::Store;
-use crate::broker::{Caller, ConsumeRequest, GetOutcome, Settlement};
+use crate::broker::{Caller, ConsumeRequest, GetOutcome, Progress, Settlement};
 use crate::protocol::method::basic;
 use crate::protocol::{AmqpError, Method, ReplyCode};
 
@@ -19,13 +19,17 @@ impl Connection {
         let id = caller.channel;
         match method {
             Method::BasicAck(basic::Ack { delivery_tag, multiple }) => {
-                context.broker.settle(id, delivery_tag, multiple, Settlement::Acknowledged)
+                let progress = context.broker.settle(id, delivery_tag, multiple, Settlement::Acknowledged)?;
+                self.go_on_later(progress)
             }
             Method::BasicNack(basic::Nack { delivery_tag, multiple, requeue }) => {
-                context.broker.settle(id, delivery_tag, multiple, rejection(requeue, Settlement::Requeued))
+                let outcome = rejection(requeue, Settlement::Requeued);
+                let progress = context.broker.settle(id, delivery_tag, multiple, outcome)?;
+                self.go_on_later(progress)
             }
             Method::BasicReject(basic::Reject { delivery_tag, requeue }) => {
-                context.broker.settle(id, delivery_tag, false, rejection(requeue, Settlement::Failed))
+                let outcome = rejection(requeue, Settlement::Failed);
+                context.broker.settle(id, delivery_tag, false, outcome).map(drop)
             }
             Method::BasicQos(qos) => self.qos(index, qos, context),
             Method::BasicConsume(consume) => self.consume(index, consume, context),
@@ -51,7 +55,9 @@ impl Connection {
             }
             Method::BasicRecover(basic::Recover { requeue }) => {
                 self.recover(index, requeue, context)?;
-                self.answer(number, false, &Method::BasicRecoverOk(basic::RecoverOk), context);
+                if self.awaits.is_none() {
+                    self.answer(number, false, &Method::BasicRecoverOk(basic::RecoverOk), context);
+                }
                 Ok(())
             }
             Method::BasicRecoverAsync(basic::RecoverAsync { requeue }) => self.recover(index, requeue, context),
@@ -103,7 +109,16 @@ impl Connection {
         if !requeue {
             return Err(AmqpError::connection(ReplyCode::NotImplemented, "requeue=false"));
         }
-        context.broker.recover(self.channels[index].caller.channel);
+        let progress = context.broker.recover(self.channels[index].caller.channel);
+        self.go_on_later(progress)
+    }
+
+    /// A command that is unfinished is handled again in the next turn.
+    #[inline]
+    pub(super) fn go_on_later(&mut self, progress: Progress) -> Outcome {
+        if progress == Progress::Unfinished {
+            self.awaits = Some(Awaited::NextTurn);
+        }
         Ok(())
     }
 }

@@ -208,6 +208,10 @@ enum Awaited {
     Room,
     /// This exchange to have told others what it keeps.
     Teller(VhostId, ExchangeId),
+    /// A turn in which more may be done: it did some of what it is to do.
+    NextTurn,
+    /// What its closed channels left behind to be back.
+    LeftBehind,
 }
 
 /// What the client announced that it understands.

@@ -92,6 +92,8 @@ impl Connection {
             Awaited::HeadOf(queue) => !context.broker.head_is_away(*queue),
             Awaited::Room => !context.outboxes.answers_wait(self.id),
             Awaited::Teller(vhost, exchange) => !context.broker.is_telling((*vhost, *exchange)),
+            Awaited::NextTurn => context.broker.can_settle(),
+            Awaited::LeftBehind => !context.broker.has_left_behind(self.id),
         };
         self.awaits.take_if(comes).is_some()
     }
@@ -175,6 +177,8 @@ impl Connection {
             return published;
         }
         match parse_frame(input, self.frame_max) {
+            // A publish ended its channel, and what that held is not back. Other publishes get in nobody's way.
+            Ok(Some(_)) if self.awaits.is_some() => 0,
             Ok(Some(frame)) => {
                 self.frame(&frame, &input[..frame.wire_size()], context);
                 // A command that has to wait is handled again, with what follows it.
@@ -309,6 +313,9 @@ impl Connection {
         match Method::decode(frame.payload) {
             Ok(Method::ChannelCloseOk(_)) => {
                 self.channels.remove(index);
+            }
+            Ok(Method::ChannelClose(_)) if self.channels[index].state == ChannelState::Leaving => {
+                self.channel_left(index, context);
             }
             Ok(Method::ChannelClose(_)) => self.answer_channel_close(frame.channel, context),
             Ok(Method::ChannelOpen(_)) if self.channels[index].state == ChannelState::Closed => {

@@ -208,6 +208,7 @@ impl<S: Store> Hub<S> {
         let broker_has_more = broker.has_touched()
             || broker.has_dead_letters()
             || broker.has_history_to_tell()
+            || broker.is_settling()
             || self.evictions.are_pending();
         let has_verdict = self.more_verdicts || self.ground.settings.doorkeeper.has_verdict();
         if !self.connections.unblocked.is_empty() || has_verdict || broker_has_more {

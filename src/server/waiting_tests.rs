@@ -7,7 +7,7 @@ use super::tests::{World, persistent_message};
 use crate::broker::store::LogPosition;
 use crate::broker::{ConnectionId, MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 use crate::management::{Asker, Command, Question, QueueAttributes, Request, VhostChange};
-use crate::protocol::method::{basic, exchange, queue};
+use crate::protocol::method::{basic, channel, connection, exchange, queue};
 use crate::protocol::{ContentHeader, FieldTable, FieldValue, Method};
 use crate::storage::page_queue::PageRequest;
 use crate::storage::{BatchDone, LogOptions, LogStore, Written};
@@ -217,4 +217,107 @@ fn who_binds_to_an_exchange_waits_until_that_has_told_others_what_it_keeps() {
     world.pump();
     assert_eq!(world.hub.broker().census().ready, BINDINGS * 100);
     assert_eq!(world.heard(client), [""; 0]);
+}
+
+/// More deliveries than go back to their queue in two turns.
+const MANY_DELIVERIES: usize = 10_000;
+
+/// A client that holds many deliveries on its first channel, has a second one, and says something.
+fn with_much_to_give_back(says: &[Method<'_>]) -> (World<crate::broker::store::MemoryStore>, ConnectionId) {
+    let mut world = World::new();
+    let client = world.open(0);
+    let mut commands = Vec::new();
+    let declare = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
+    Method::QueueDeclare(declare).encode_frame(1, &mut commands);
+    for _ in 0..MANY_DELIVERIES {
+        Method::BasicPublish(basic::Publish { routing_key: b"q", ..Default::default() }).encode_frame(1, &mut commands);
+        ContentHeader { class_id: 60, weight: 0, body_size: 0, properties: &[0, 0] }.encode_frame(1, &mut commands);
+    }
+    let consume = basic::Consume { queue: b"q", consumer_tag: b"t", nowait: true, ..Default::default() };
+    Method::BasicConsume(consume).encode_frame(1, &mut commands);
+    world.send(client, &commands);
+    while world.hub.broker().census().ready > 0 {
+        world.pump();
+        let _ = world.heard(client);
+    }
+    let mut commands = Vec::new();
+    Method::BasicCancel(basic::Cancel { consumer_tag: b"t", nowait: true }).encode_frame(1, &mut commands);
+    Method::ChannelOpen(channel::Open).encode_frame(2, &mut commands);
+    world.send(client, &commands);
+    assert_eq!(world.heard(client), ["channel.open-ok"]);
+    let mut commands = Vec::new();
+    for (method, number) in says.iter().zip([1, 2, 2]) {
+        let number = if matches!(method, Method::ConnectionClose(_)) { 0 } else { number };
+        method.encode_frame(number, &mut commands);
+    }
+    world.pass(1);
+    world.send(client, &commands);
+    (world, client)
+}
+
+#[test]
+fn whoever_gives_much_back_is_heard_again_when_it_is_back() {
+    let get = || Method::BasicGet(basic::Get { queue: b"q", no_ack: true });
+    let close = channel::Close { reply_code: 200, reply_text: b"", class_id: 0, method_id: 0 };
+    let nack = |delivery_tag| basic::Nack { delivery_tag, multiple: true, requeue: true };
+    let got = ["basic.get-ok", "content"];
+    let no_such = basic::Ack { delivery_tag: 1 << 40, multiple: false };
+    for (first, answer, tells_at_once) in [
+        (Method::ChannelClose(close), Some("channel.close-ok"), false),
+        (Method::BasicNack(nack(0)), None, false),
+        (Method::BasicRecover(basic::Recover { requeue: true }), Some("basic.recover-ok"), false),
+        // A client hears of its mistake at once.
+        (Method::BasicAck(no_such), Some("channel.close"), true),
+    ] {
+        let (mut world, client) = with_much_to_give_back(&[first, get()]);
+        let mut heard = Vec::new();
+        let mut turns = 1;
+        while world.hub.may_read(client) == MayRead::WhenResumed {
+            heard.extend(world.heard(client));
+            assert_eq!(heard.len(), usize::from(tells_at_once), "{heard:?}");
+            assert!(world.hub.broker().census().unacknowledged > 0);
+            let next_ms = world.hub.next_deadline_ms().expect("the loop goes on by itself");
+            world.wait_until(next_ms, client);
+            world.pump();
+            turns += 1;
+        }
+        assert_eq!(turns, 3, "{answer:?}");
+        let census = world.hub.broker().census();
+        assert_eq!((census.unacknowledged, census.ready), (0, MANY_DELIVERIES - 1), "{answer:?}");
+        heard.extend(world.heard(client));
+        let expected: Vec<&str> = answer.into_iter().chain(got).collect();
+        assert_eq!(heard, expected);
+    }
+}
+
+#[test]
+fn a_connection_that_gives_much_back_is_answered_when_it_is_back() {
+    let close = connection::Close { reply_code: 200, reply_text: b"", class_id: 0, method_id: 0 };
+    let (mut world, client) = with_much_to_give_back(&[Method::ConnectionClose(close)]);
+    while world.hub.may_read(client) == MayRead::WhenResumed {
+        assert_eq!(world.heard(client), [""; 0]);
+        let next_ms = world.hub.next_deadline_ms().expect("the loop goes on by itself");
+        world.wait_until(next_ms, client);
+        world.pump();
+    }
+    assert_eq!(world.hub.broker().census().ready, MANY_DELIVERIES);
+    assert_eq!(world.heard(client), ["connection.close-ok"]);
+}
+
+#[test]
+fn a_get_waits_until_a_queue_has_back_what_comes_first() {
+    let (mut world, client) =
+        with_much_to_give_back(&[Method::BasicRecoverAsync(basic::RecoverAsync { requeue: true })]);
+    let other = world.open(0);
+    let mut get = Vec::new();
+    Method::BasicGet(basic::Get { queue: b"q", no_ack: true }).encode_frame(1, &mut get);
+    world.send(other, &get);
+    assert_eq!(world.heard(other), [""; 0]);
+    assert_eq!(world.hub.may_read(other), MayRead::WhenResumed);
+    while world.hub.may_read(client) == MayRead::WhenResumed {
+        world.pass(1);
+        world.pump();
+    }
+    assert_eq!(world.hub.may_read(other), MayRead::Now);
+    assert_eq!(world.heard(other), ["basic.get-ok", "content"]);
 }

@@ -484,7 +484,7 @@ fn letters_of(seed: u64, one_by_one: bool) -> Vec<(Vec<u8>, Vec<u8>, usize)> {
                     stage.finish();
                 }
             }
-            false => stage.broker.settle(stage.channel, last, true, Settlement::Discarded).unwrap(),
+            false => _ = stage.broker.settle(stage.channel, last, true, Settlement::Discarded).unwrap(),
         }
         stage.finish();
         while let GetOutcome::Got(got) = stage.broker.get(stage.caller(), b"dead", true, &mut Nobody).unwrap() {

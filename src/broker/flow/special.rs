@@ -39,11 +39,11 @@ impl<S: Store> Broker<S> {
         }
         queue.ledger.counters.published += 1;
         let handed_over = match queue.backlog.is_empty() {
-            true => {
+            true if !queue.behaviour.is_held() => {
                 queue.backlog.lead(queue.backlog.level_of(publication.attributes.priority, content));
                 self.hand_over(id, content, effects)
             }
-            false => HandOver::NobodyReady,
+            _ => HandOver::NobodyReady,
         };
         if let (Some(value), HandOver::MustBeKept(_) | HandOver::NobodyReady) = (value, &handed_over) {
             self.note_value(id, value, publication);

@@ -154,7 +154,7 @@ impl Play {
                 tags.iter().for_each(|tag| self.broker.cancel(self.caller(), tag));
             }
             16 => _ = self.broker.purge_queue(self.caller(), name, &mut Nobody).unwrap(),
-            17 => self.broker.recover(self.channel),
+            17 => _ = self.broker.recover(self.channel),
             18 if self.is(30) => {
                 self.broker.delete_queue(self.caller(), name, false, false, &mut Nobody).unwrap();
                 self.declare(name);

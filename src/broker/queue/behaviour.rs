@@ -59,6 +59,10 @@ pub struct Behaviour {
     is_plain: bool,
     is_plain_but_for_levels: bool,
     has_lanes: bool,
+    /// It may not always deliver.
+    may_pause: bool,
+    /// Of a queue that [is held](Self::hold): what the four would be otherwise.
+    unheld: Option<[bool; 4]>,
     pub kind: QueueKind,
     /// How long a message may wait, in milliseconds.
     message_ttl_ms: Option<u64>,
@@ -113,6 +117,8 @@ impl Behaviour {
             is_plain: is_plain_but_for_levels && arguments.levels().top == 0,
             is_plain_but_for_levels,
             has_lanes: !refuses && !deduplicates,
+            may_pause: dead_letters.is_some(),
+            unheld: None,
             deduplicates,
             kind,
             message_ttl_ms,
@@ -150,6 +156,27 @@ impl Behaviour {
     #[inline]
     pub fn is_plain_but_for_levels(&self) -> bool {
         self.is_plain_but_for_levels
+    }
+
+    /// Whether it has to be asked whether the queue delivers now.
+    #[inline]
+    pub fn may_pause(&self) -> bool {
+        self.may_pause
+    }
+
+    /// Messages are on their way back to the queue that belong before those that it has: it delivers nothing, and what comes
+    /// waits.
+    pub fn is_held(&self) -> bool {
+        self.unheld.is_some()
+    }
+
+    /// Begins or ends to be [held](Self::is_held). Nobody who publishes to a queue that is not, or delivers, has more to ask.
+    pub fn hold(&mut self, held: bool) {
+        let now = [self.is_plain, self.is_plain_but_for_levels, self.has_lanes, self.may_pause];
+        let own = self.unheld.take().unwrap_or(now);
+        self.unheld = held.then_some(own);
+        let now = if held { [false, false, false, true] } else { own };
+        [self.is_plain, self.is_plain_but_for_levels, self.has_lanes, self.may_pause] = now;
     }
 
     /// When a message that begins to wait now expires: the lower of the queue's and its own time to live.

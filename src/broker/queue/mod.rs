@@ -91,6 +91,8 @@ pub struct Queue {
     pub dead_letters: usize,
     /// It makes no dead letters now, and so it delivers nothing and drops nothing, as there are many.
     pub held_up: bool,
+    /// So many commands and closed channels are giving it messages back.
+    pub holders: u32,
     /// Deleted, and kept only for what is still unacknowledged.
     pub deleted: bool,
     /// When it was last declared, got from or consumed from, for `x-expires`.
@@ -130,6 +132,7 @@ impl Queue {
             spared_sweeps: 0,
             dead_letters: 0,
             held_up: false,
+            holders: 0,
             deleted: false,
             last_used_ms: now_ms,
             scheduled_ms: NEVER,
@@ -181,6 +184,7 @@ impl Queue {
     pub fn apply(&mut self, policies: Applied) {
         let [policy, operator] = policies.wishes();
         self.behaviour = Behaviour::of(&self.arguments, &policy, &operator);
+        self.behaviour.hold(self.holders > 0);
         self.policies = policies;
     }
 

@@ -202,8 +202,7 @@ fn get<S: Store>(direct: &mut Direct<'_, S>, get: &GetSpec) -> Result<Done<Vec<G
         GetMode::Requeue => Settlement::Requeued,
         GetMode::Reject => Settlement::Discarded,
     };
-    // Tag 0: all there are.
-    broker.settle(caller.channel, 0, true, outcome)?;
+    broker.settle_at_once(caller.channel, outcome);
     // What was got is gone, or back, whether or not the log has written that: as for a client.
     Ok(Done::at_once(messages))
 }

@@ -82,7 +82,9 @@ impl Server {
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
-        let is_done = || self.hub.connections().count() == 0 && !self.hub.broker().has_dead_letters();
+        let broker = self.hub.broker();
+        let has_more = || broker.is_settling() || broker.has_dead_letters();
+        let is_done = || self.hub.connections().count() == 0 && !has_more();
         self.shutdown_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms || is_done())
     }
 }
