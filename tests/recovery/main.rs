@@ -21,6 +21,7 @@ mod damage;
 mod definitions;
 mod delayed;
 mod disk_alarm;
+mod events;
 mod expiry;
 mod extensions;
 mod faults;

@@ -59,8 +59,14 @@ impl DataFolder {
     /// Starts a broker that keeps messages of 1 MiB in memory and the others on disk.
     #[track_caller]
     pub fn start_with_little_memory(&self) -> Node {
+        self.start_with_settings("[limits]\nmessage_memory_bytes = 1_048_576\n")
+    }
+
+    /// Starts a broker with a configuration of its own.
+    #[track_caller]
+    pub fn start_with_settings(&self, settings: &str) -> Node {
         let config = self.path.with_extension("toml");
-        std::fs::write(&config, "[limits]\nmessage_memory_bytes = 1_048_576\n").expect("a folder for temporary files");
+        std::fs::write(&config, settings).expect("a folder for temporary files");
         let node = self.start_with(&["--config", config.to_str().expect("a plain path")]);
         std::fs::remove_file(&config).expect("it was just written");
         node

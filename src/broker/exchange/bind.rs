@@ -226,9 +226,10 @@ impl Router {
     /// Keeps a binding that goes for whoever wants to hear of it. Both ends have their names still.
     fn keep_lost(&mut self, id: BindingId) {
         let lost = LostBinding::of(&self.binding_info(&self.bindings[id]));
-        if let Some((kept, room)) = &mut self.lost_bindings
-            && kept.len() < *room
+        if let Some((kept, room_bytes)) = &mut self.lost_bindings
+            && let Some(room_left) = room_bytes.checked_sub(lost.held_bytes())
         {
+            *room_bytes = room_left;
             kept.push(lost);
         }
     }

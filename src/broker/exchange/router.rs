@@ -42,7 +42,7 @@ pub struct Router {
     pub(super) lost_histories: Vec<ExchangeId>,
     /// What its exchanges and queues may remember of messages.
     pub(super) allowance: Allowance,
-    /// Bindings that go, while somebody wants to hear of them, and how many more are kept.
+    /// Bindings that go, while somebody wants to hear of them, and what more of them may take.
     pub(super) lost_bindings: Option<(Vec<LostBinding>, usize)>,
     /// Tell its exchanges from those of others with which it shares its [`Walks`](super::Walks).
     pub(super) sources: Sources,
@@ -160,8 +160,8 @@ impl Router {
     }
 
     /// From now on keeps bindings that go, as many as there is room for.
-    pub fn keep_lost_bindings(&mut self, room: usize) {
-        self.lost_bindings = Some((Vec::new(), room));
+    pub fn keep_lost_bindings(&mut self, room_bytes: usize) {
+        self.lost_bindings = Some((Vec::new(), room_bytes));
     }
 
     /// The bindings that went meanwhile; no more are kept.

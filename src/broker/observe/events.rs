@@ -36,12 +36,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 const EVENT_EXCHANGE: &[u8] = b"amq.rabbitmq.event";
-/// Events that wait to be published, and what they may take. More are lost, as those who hear of them are too slow for
-/// them anyway.
-const WAITING_MAX: usize = 65_536;
+/// What events that wait to be published may take: a hundred thousand of most. More are lost, as those who hear of them are
+/// too slow for them anyway.
 const WAITING_BYTES_MAX: usize = 32 << 20;
-/// Events that one pump publishes.
-const EVENTS_PER_PUMP: usize = 128;
+/// Events that one pump publishes: in a millisecond or so, and as many as what is read in one turn may cause.
+const EVENTS_PER_PUMP: usize = 1024;
 /// Entries of one table that are told, as texts. A message's header has to fit into a frame.
 const TERMS_BYTES_MAX: usize = 64 * 1024;
 /// Who did what nobody asked for.
@@ -66,8 +65,7 @@ pub(in crate::broker) struct Events {
     /// Where the exchange is.
     vhost: Option<VhostId>,
     waiting: VecDeque<Event>,
-    /// Events in the list, each binding for itself, and what they take.
-    count: usize,
+    /// What they take.
     memory: ClientHolding,
     /// Who asked for what is being done, when it is nobody on a channel.
     actor: Option<Arc<str>>,
@@ -79,21 +77,19 @@ impl Events {
         !self.waiting.is_empty()
     }
 
-    /// How many more may wait.
-    fn room(&self) -> usize {
-        if self.memory.bytes() >= WAITING_BYTES_MAX { 0 } else { WAITING_MAX.saturating_sub(self.count) }
+    /// What more of them may take.
+    fn room_bytes(&self) -> usize {
+        WAITING_BYTES_MAX.saturating_sub(self.memory.bytes())
     }
 
     fn push(&mut self, key: &'static str, properties: Box<[u8]>) {
         self.memory.set(self.memory.bytes() + held_bytes(&properties));
-        self.count += 1;
         self.waiting.push_back(Event::Told { key, properties });
     }
 
     fn push_bindings_deleted(&mut self, at_ms: u64, vhost: FieldValue, by: FieldValue, lost: Vec<LostBinding>) {
         if !lost.is_empty() {
             self.memory.set(self.memory.bytes() + lost.iter().map(LostBinding::held_bytes).sum::<usize>());
-            self.count += lost.len();
             self.waiting.push_back(Event::BindingsDeleted { at_ms, vhost, by, lost: lost.into_iter() });
         }
     }
@@ -117,14 +113,13 @@ impl Events {
                 (("binding.deleted", properties), binding.held_bytes())
             }
         };
-        self.count -= 1;
         self.memory.set(self.memory.bytes() - held);
         Some(taken)
     }
 
     #[cfg(test)]
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.count, self.memory.bytes())
+    pub fn waiting_bytes(&self) -> usize {
+        self.memory.bytes()
     }
 }
 
@@ -212,7 +207,7 @@ impl<S: Store> Broker<S> {
 
     /// Notes what happened, if somebody hears of it.
     fn tell(&mut self, key: &'static str, fields: impl FnOnce(&Self) -> Fields) {
-        if self.hears_events() && self.events.room() > 0 {
+        if self.hears_events() && self.events.room_bytes() > 0 {
             let fields = fields(self);
             // What the broker's own interfaces do on connections of nobody's has none.
             if !fields.is_empty() {

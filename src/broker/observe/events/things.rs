@@ -127,9 +127,9 @@ impl<S: Store> Broker<S> {
         if !self.hears_events() {
             return (self.change_routes(vhost, change), Vec::new());
         }
-        let room = self.events.room();
+        let room_bytes = self.events.room_bytes();
         self.change_routes(vhost, |router| {
-            router.keep_lost_bindings(room);
+            router.keep_lost_bindings(room_bytes);
             let outcome = change(router);
             (outcome, router.take_lost_bindings())
         })
