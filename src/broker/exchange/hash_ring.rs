@@ -14,6 +14,8 @@ use hashbrown::HashMap;
 
 /// Most buckets of a binding.
 const WEIGHT_MAX: u64 = 10_000;
+/// Of rings with up to so many buckets there is a list of whose each is.
+const LISTED_BUCKETS_MAX: u64 = 1024;
 
 /// What of a message is hashed.
 #[derive(PartialEq, Debug)]
@@ -133,6 +135,8 @@ pub(super) struct HashRing {
     /// Buckets of members, summed up as a Fenwick tree: word `i` has those of the members `i - (i & -i) .. i`.
     sums: Vec<u64>,
     buckets: u64,
+    /// Whose each bucket is, when they are few: chance has no part in looking there, as it has in walking down the sums.
+    by_bucket: Vec<Destination>,
     holes: usize,
     /// Members by destination, in the order of binding: the first of each has buckets.
     by_destination: HashMap<Destination, Vec<u32>>,
@@ -154,6 +158,7 @@ impl HashRing {
             members: Vec::new(),
             sums: vec![0],
             buckets: 0,
+            by_bucket: Vec::new(),
             holes: 0,
             by_destination: HashMap::new(),
             outgoing: Vec::new(),
@@ -182,8 +187,16 @@ impl HashRing {
             1 => 0,
             buckets => jumps.jump(hash(), buckets),
         };
+        Some(match self.by_bucket.get(bucket as usize) {
+            Some(destination) => *destination,
+            None => self.owner_of(bucket),
+        })
+    }
+
+    #[inline(never)]
+    fn owner_of(&self, bucket: u64) -> Destination {
         let member = self.members[self.member_of(bucket)].as_ref();
-        Some(member.expect("who has buckets is there").destination)
+        member.expect("who has buckets is there").destination
     }
 
     /// Adds a binding that is about to become the last of the exchange's `outgoing`.
@@ -194,7 +207,7 @@ impl HashRing {
         let buckets = if others.len() == 1 { weight } else { 0 };
         self.members.push(Some(Member { destination, weight, position: self.outgoing.len() }));
         self.outgoing.push(index);
-        self.push_sum(buckets);
+        self.push_sum(destination, buckets);
     }
 
     /// Removes a binding that is about to be swapped out of `outgoing`.
@@ -215,10 +228,12 @@ impl HashRing {
             self.by_destination.remove(&member.destination);
         }
         if place == 0 {
+            self.unlist(index, member.weight);
             self.change_sum(index, member.weight.wrapping_neg());
             if let Some(next) = next {
                 let weight = self.members[next as usize].as_ref().expect("it is listed").weight;
                 self.change_sum(next, weight);
+                self.list_again(next, member.destination, weight);
             }
         }
         if self.holes * 2 > self.members.len() {
@@ -230,19 +245,25 @@ impl HashRing {
         let left: Vec<Member> = std::mem::take(&mut self.members).into_iter().flatten().collect();
         self.sums.truncate(1);
         (self.buckets, self.holes) = (0, 0);
+        self.by_bucket.clear();
         self.by_destination.clear();
         for (index, member) in left.into_iter().enumerate() {
             self.outgoing[member.position] = index as u32;
             let others = self.by_destination.entry(member.destination).or_default();
             others.push(index as u32);
-            let buckets = if others.len() == 1 { member.weight } else { 0 };
+            let (destination, buckets) = (member.destination, if others.len() == 1 { member.weight } else { 0 });
             self.members.push(Some(member));
-            self.push_sum(buckets);
+            self.push_sum(destination, buckets);
         }
     }
 
-    fn push_sum(&mut self, buckets: u64) {
+    fn push_sum(&mut self, destination: Destination, buckets: u64) {
+        let are_listed = self.are_listed();
         self.buckets += buckets;
+        match are_listed && self.buckets <= LISTED_BUCKETS_MAX {
+            true => self.by_bucket.extend(std::iter::repeat_n(destination, buckets as usize)),
+            false => self.by_bucket = Vec::new(),
+        }
         let index = self.sums.len();
         let covered = index & index.wrapping_neg();
         let mut sum = buckets;
@@ -262,6 +283,39 @@ impl HashRing {
             *sum = sum.wrapping_add(change);
             index += index & index.wrapping_neg();
         }
+    }
+
+    /// Whether the list of buckets is whole. One that has become too long is begun again when holes are closed.
+    fn are_listed(&self) -> bool {
+        self.by_bucket.len() as u64 == self.buckets
+    }
+
+    /// Takes buckets off the list that a member still has.
+    fn unlist(&mut self, member: u32, buckets: u64) {
+        if self.are_listed() {
+            let first = self.first_bucket_of(member);
+            self.by_bucket.drain(first..first + buckets as usize);
+        }
+    }
+
+    /// Puts buckets on the list that were given to a member, unless they have become many.
+    fn list_again(&mut self, member: u32, destination: Destination, buckets: u64) {
+        if self.by_bucket.len() as u64 + buckets == self.buckets && self.buckets <= LISTED_BUCKETS_MAX {
+            let first = self.first_bucket_of(member);
+            self.by_bucket.splice(first..first, std::iter::repeat_n(destination, buckets as usize));
+        } else {
+            self.by_bucket = Vec::new();
+        }
+    }
+
+    /// How many buckets the members before have.
+    fn first_bucket_of(&self, member: u32) -> usize {
+        let (mut index, mut sum) = (member as usize, 0);
+        while index > 0 {
+            sum += self.sums[index];
+            index -= index & index.wrapping_neg();
+        }
+        sum as usize
     }
 
     /// Whose bucket it is.
@@ -401,9 +455,12 @@ mod tests {
         // The model has the order of binding; `outgoing` is the exchange's, where the last takes a free place.
         let mut ring = ring(&[]);
         let (mut model, mut outgoing): (Vec<(u64, Destination, u64)>, Vec<u64>) = Default::default();
+        let mut listed = 0;
         for serial in 0..3000 {
             if random(5) < 3 && outgoing.len() < 60 {
-                let (destination, weight) = (queue(random(20) as u32), 1 + random(9));
+                // Now few in all, and now more than are listed.
+                let heaviest = if serial % 1000 < 500 { 9 } else { 200 };
+                let (destination, weight) = (queue(random(20) as u32), 1 + random(heaviest));
                 ring.insert(destination, weight);
                 model.push((serial, destination, weight));
                 outgoing.push(serial);
@@ -418,9 +475,13 @@ mod tests {
             let buckets = plain(&bindings);
             assert_eq!(ring.buckets, buckets.len() as u64);
             for (number, expected) in buckets.iter().enumerate() {
-                let member = ring.members[ring.member_of(number as u64)].as_ref().unwrap();
-                assert_eq!(member.destination, *expected, "bucket {number} after {serial}");
+                assert_eq!(ring.owner_of(number as u64), *expected, "bucket {number} after {serial}");
+            }
+            if !ring.by_bucket.is_empty() {
+                assert_eq!(ring.by_bucket, buckets, "after {serial}");
+                listed += 1;
             }
         }
+        assert!((1000..2900).contains(&listed), "{listed} of 3000");
     }
 }
