@@ -75,7 +75,7 @@ pub(super) fn allows_all_small(settings: &Settings) -> bool {
 
 /// Whether bytes that are most often few are the same. A call of the system's comparison costs more than comparing them.
 #[inline(always)]
-fn same_short(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same_short(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }

@@ -3,7 +3,7 @@
 //! method. Everything else goes the long way, and finds there what it would have found anyway.
 
 use super::channel::{Channel, ChannelState, Incoming, LastPublish};
-use super::publish::{Framed, allows_all_small, route_and_publish, whole_content};
+use super::publish::{Framed, allows_all_small, route_and_publish, same_short, whole_content};
 use super::{Connection, Context};
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD};
@@ -22,7 +22,7 @@ fn readdressed<'a>(input: &'a [u8], last: &[u8]) -> Option<&'a [u8]> {
     let size = ((frame.len() - FRAME_OVERHEAD) as u32).to_be_bytes();
     let is_like_last = frame[..3] == last[..3]
         && frame[3..FRAME_HEADER_LENGTH] == size
-        && frame[FRAME_HEADER_LENGTH..key_offset] == last[FRAME_HEADER_LENGTH..key_offset]
+        && same_short(&frame[FRAME_HEADER_LENGTH..key_offset], &last[FRAME_HEADER_LENGTH..key_offset])
         && frame.last_chunk::<AFTER_KEY>() == last.last_chunk::<AFTER_KEY>();
     is_like_last.then_some(frame)
 }
@@ -62,7 +62,7 @@ impl Connection {
         }
         let mut position = 0;
         while let Some(frame) = readdressed(&input[position..], &last_publish.method_frame)
-            && frame != last_publish.method_frame
+            && !same_short(frame, &last_publish.method_frame)
             && let Some(content) = whole_content(&input[position + frame.len()..], *number)
             && content.header_frame_length <= self.frame_max as usize
             && let Some(attributes) = last_publish.attributes_of(content.properties())
