@@ -111,7 +111,7 @@ impl Behaviour {
         // The plugin asks the policy first, and has it for classic queues alone.
         let deduplicates =
             kind == QueueKind::Classic && policy.deduplicates.or(wishes.deduplicates).unwrap_or_default();
-        let is_plain_but_for_levels = message_ttl_ms.is_none() && limits.is_none() && !deduplicates;
+        let is_plain_but_for_levels = limits.is_none() && !deduplicates;
         let refuses = limits.is_some_and(|limits| limits.overflow != Overflow::DropHead);
         Self {
             is_plain: is_plain_but_for_levels && arguments.levels().top == 0,
@@ -138,8 +138,8 @@ impl Behaviour {
         }
     }
 
-    /// The queue does nothing to a message that comes or waits: what happens to that is its own properties' business. What
-    /// is done to messages that leave is asked when they leave.
+    /// The queue does nothing to a message that comes, and to one that waits but that its time may be over, which is known
+    /// when it comes. What is done to messages that leave is asked when they leave.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.is_plain
@@ -182,7 +182,7 @@ impl Behaviour {
     /// When a message that begins to wait now expires: the lower of the queue's and its own time to live.
     #[inline]
     pub fn expires_at_ms(&self, expiration_ms: Option<u64>, now_ms: u64) -> u64 {
-        if self.is_plain_but_for_levels && expiration_ms.is_none() {
+        if self.message_ttl_ms.is_none() && expiration_ms.is_none() {
             return NEVER;
         }
         let least_ms = self.message_ttl_ms.into_iter().chain(expiration_ms).min();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lower_time_to_live_counts_and_without_one_a_queue_is_plain() {
+    fn the_lower_time_to_live_counts() {
         const NOW_MS: u64 = 1000;
         for (queue_ms, message_ms, expires_at_ms) in [
             (None, None, NEVER),
@@ -344,7 +344,7 @@ mod tests {
             let wishes = Wishes { message_ttl_ms: queue_ms, expires_ms: Some(1), ..Wishes::default() };
             let arguments = QueueArguments { wishes, ..QueueArguments::default() };
             let behaviour = Behaviour::of(&arguments, &Wishes::default(), &Wishes::default());
-            assert_eq!(behaviour.is_plain(), queue_ms.is_none());
+            assert!(behaviour.is_plain());
             assert_eq!(behaviour.expires_at_ms(message_ms, NOW_MS), expires_at_ms);
         }
     }
