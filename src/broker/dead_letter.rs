@@ -53,8 +53,12 @@ use std::rc::Rc;
 /// Bytes of a letter's properties that count as another queue entered.
 const ENTRY_PROPERTIES_BYTES: usize = 1024;
 
-/// Who makes letters by himself is held up from so many on, until they are half as many.
-const LONG: usize = 16 * 1024;
+/// Who makes letters by himself is held up from so many on the list on, until they are half as many: two turns' work, which
+/// the processor's cache has room for.
+const LONG: usize = 4 * 1024;
+
+/// A queue is held up by itself from so many letters of its own on, until they are half as many: those that nobody takes.
+const MANY: usize = 16 * 1024;
 
 /// Queues that are let go on in one turn.
 const RELEASED_PER_TURN: usize = 1024;
@@ -123,7 +127,7 @@ impl<S: Store> Broker<S> {
         let Self { queues, dead_letters, .. } = self;
         let queue = &mut queues[id.0 as usize];
         if !queue.held_up {
-            queue.held_up = dead_letters.length >= LONG || queue.dead_letters >= LONG;
+            queue.held_up = dead_letters.length >= LONG || queue.dead_letters >= MANY;
             if queue.held_up {
                 dead_letters.held_up.push_back(queue.key(id));
             }
@@ -138,7 +142,7 @@ impl<S: Store> Broker<S> {
         for _ in 0..RELEASED_PER_TURN {
             let Some(key) = self.dead_letters.held_up.pop_front() else { return };
             let Some(id) = self.queue_of(key) else { continue };
-            if self.queue(id).dead_letters > LONG / 2 {
+            if self.queue(id).dead_letters > MANY / 2 {
                 // It is let go on when it has fewer letters itself.
                 continue;
             }
@@ -363,7 +367,7 @@ impl<S: Store> Broker<S> {
         let Self { queues, store, dead_letters, .. } = self;
         let queue = &mut queues[id.0 as usize];
         queue.dead_letters -= 1;
-        if queue.held_up && queue.dead_letters == LONG / 2 {
+        if queue.held_up && queue.dead_letters == MANY / 2 {
             dead_letters.held_up.push_back(queue.key(id));
         }
         if letter.was_there {

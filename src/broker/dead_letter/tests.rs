@@ -417,8 +417,8 @@ fn sure_letters_that_nobody_takes_hold_up_their_queue_and_go_with_it() {
     let mut stage = Stage::new();
     let source = stage.declare("q", &sure("missing"));
     let other = stage.declare("other", &[]);
-    (0..LONG as u32 + 1).for_each(|number| stage.publish(source, number));
-    (0..LONG).for_each(|_| _ = stage.get("q", false).unwrap());
+    (0..MANY as u32 + 1).for_each(|number| stage.publish(source, number));
+    (0..MANY).for_each(|_| _ = stage.get("q", false).unwrap());
     stage.broker.settle(stage.channel, 0, true, Settlement::Discarded).unwrap();
     stage.finish();
     assert!(stage.broker.is_held_up(source) && !stage.broker.is_held_up(other));
@@ -429,7 +429,7 @@ fn sure_letters_that_nobody_takes_hold_up_their_queue_and_go_with_it() {
     }
     let caller = stage.caller();
     stage.broker.delete_queue(caller, b"q", false, false, &mut Nobody).unwrap();
-    for _ in 0..LONG / RETRIES + 1 {
+    for _ in 0..MANY / RETRIES + 1 {
         stage.turn(RETRY_MS);
     }
     assert!(stage.broker.dead_letters.untaken.is_empty());
