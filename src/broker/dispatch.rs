@@ -16,6 +16,9 @@ use slab::Slab;
 /// its outbox.
 pub(super) const DELIVERIES_PER_GO: usize = 128;
 
+/// Where deliveries may be told of, each go counts as so many moves: to tell of a message takes longer than to deliver it.
+const MOVES_PER_TRACED_GO: usize = MOVES_PER_PUMP / 8;
+
 /// Most consumers that [`pump`](Broker::pump) moves out of lines that they can't be served in, and back into them: a
 /// hostile client may have a million that wait for one channel.
 pub(super) const MOVES_PER_PUMP: usize = 4096;
@@ -281,6 +284,8 @@ impl<S: Store> Broker<S> {
     /// Delivers what the touched queues and channels can deliver, or some of it when many consumers have to move.
     pub fn pump(&mut self, effects: &mut impl Effects) {
         match self.is_tracing {
+            // Whatever was told of in this turn, there is enough of it.
+            true if self.heard_left == 0 => {}
             true => self.overheard(effects, |broker, ear| broker.pump_unheard(ear)),
             false => self.pump_unheard(effects),
         }
@@ -308,6 +313,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     fn has_chores(&self) -> bool {
         !self.settling.is_idle()
+            | !self.discards.is_empty()
             | !self.overflowing.is_empty()
             | !self.dead_letters.is_empty()
             | self.is_applying_policies()
@@ -320,6 +326,9 @@ impl<S: Store> Broker<S> {
     fn do_chores(&mut self, effects: &mut impl Effects) {
         if self.settling.goes_on() {
             self.settle_left_behind();
+        }
+        if self.discards.go_on() {
+            self.discard_some();
         }
         if !self.overflowing.is_empty() {
             self.drop_some_overflows();
@@ -341,6 +350,9 @@ impl<S: Store> Broker<S> {
     fn pump_queue(&mut self, key: QueueKey, effects: &mut impl Effects) {
         let Some(id) = self.queue_of(key) else { return };
         self.queue_mut(id).touched = false;
+        if self.is_tracing {
+            self.moves_left = self.moves_left.saturating_sub(MOVES_PER_TRACED_GO);
+        }
         if self.deliver_from(id, DELIVERIES_PER_GO, effects) {
             self.touch(id);
         }
@@ -358,6 +370,7 @@ impl<S: Store> Broker<S> {
     #[cold]
     fn has_chores_now(&self) -> bool {
         self.settling.goes_on()
+            || self.discards.go_on()
             || !self.overflowing.is_empty()
             || self.dead_letters.go_on()
             || self.is_applying_policies()
@@ -381,7 +394,8 @@ impl<S: Store> Broker<S> {
         }
         loop {
             let touched = std::mem::take(&mut self.queue_mut(id).touched);
-            let out_of_moves = touched && self.deliver_from(id, usize::MAX, effects);
+            let most = if self.is_tracing { DELIVERIES_PER_GO } else { usize::MAX };
+            let out_of_moves = touched && self.deliver_from(id, most, effects);
             self.drop_expired(id);
             // What was away may be here by now.
             let has_pages = self.take_pages();

@@ -145,7 +145,7 @@ use dead_letter::DeadLetters;
 use delayed::Delayed;
 use exchange::QueueId;
 use expiry::ExpiryQueue;
-use flow::{Books, Overflowing};
+use flow::{Books, Discards, Overflowing};
 use hashbrown::HashMap;
 use keys::{ChannelKey, ConnectionKey};
 use lifecycle::ConnectionState;
@@ -254,6 +254,7 @@ pub struct Broker<S: Store> {
     touched_confirms: Vec<ChannelKey>,
     replenishing: Replenishing,
     settling: Settling,
+    discards: Discards,
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
     delayed: Delayed,
@@ -273,6 +274,8 @@ pub struct Broker<S: Store> {
     books: Books,
     /// Some virtual host is watched.
     is_tracing: bool,
+    /// Deliveries that are still heard in this turn, or a few more.
+    heard_left: usize,
     events: Events,
 }
 
@@ -301,6 +304,7 @@ impl<S: Store> Broker<S> {
             touched_confirms: Vec::new(),
             replenishing: Replenishing::default(),
             settling: Settling::default(),
+            discards: Discards::default(),
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
             delayed: Delayed::default(),
@@ -315,6 +319,7 @@ impl<S: Store> Broker<S> {
             histories: Histories::default(),
             books: Books::default(),
             is_tracing: false,
+            heard_left: observe::HEARD_PER_TURN,
             events: Events::default(),
         };
         consumer_timeout_ms.into_iter().for_each(|timeout_ms| broker.note_timeout(timeout_ms));
@@ -328,6 +333,8 @@ impl<S: Store> Broker<S> {
         self.vhosts.set_now(now_ms);
         self.dead_letters.start_turn();
         self.settling.start_turn();
+        self.heard_left = observe::HEARD_PER_TURN;
+        self.discards.start_turn();
         self.histories.start_turn();
     }
 

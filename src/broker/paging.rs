@@ -7,7 +7,7 @@
 
 use super::exchange::QueueId;
 use super::memory::{held_memory_bytes, message_memory_bytes};
-use super::queue::{AskedFor, CHUNK_BYTES, PageOut};
+use super::queue::{AskedFor, Backlog, CHUNK_BYTES, PageOut};
 use super::store::{DurableQueueId, PageId, Store};
 use super::{Broker, QueueKey};
 use hashbrown::HashMap;
@@ -275,12 +275,13 @@ impl<S: Store> Broker<S> {
         false
     }
 
-    /// Empties a queue's backlog.
-    pub(super) fn clear_backlog(&mut self, id: QueueId) {
+    /// Empties a queue's backlog, and says what was in it.
+    pub(super) fn empty_backlog(&mut self, id: QueueId) -> Vec<Backlog> {
         let queue = &mut self.queues[id.0 as usize];
         let was_paged = queue.backlog.is_paged();
-        queue.backlog.clear(&mut self.store);
+        let held = queue.backlog.take_all();
         self.count_paged(id, was_paged);
+        held
     }
 
     /// For each level of each durable queue, the sequence below which messages may have been delivered.

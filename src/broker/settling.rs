@@ -108,9 +108,10 @@ impl Settling {
 }
 
 impl<S: Store> Broker<S> {
-    /// Whether commands are unfinished, or closed channels left something behind: there is more to do than a turn does.
+    /// Whether commands are unfinished, closed channels left something behind, or memory is still to be given back: there is
+    /// more to do than a turn does.
     pub fn is_settling(&self) -> bool {
-        self.settling.is_awaited || !self.settling.left_behind.is_empty()
+        self.settling.is_awaited || !self.settling.left_behind.is_empty() || !self.discards.is_empty()
     }
 
     /// Whether a command that is [unfinished](Progress::Unfinished) can go on.

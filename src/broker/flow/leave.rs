@@ -1,5 +1,6 @@
 //! Out of a queue: given to a client, which may be for good, or gone another way.
 
+use super::discarded::Discarded;
 use super::ledger::Books;
 use crate::broker::dead_letter::Reason;
 use crate::broker::deduplication::SeenInQueue;
@@ -274,22 +275,21 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// Drops a queue's waiting messages, and says how many.
+    /// Drops a queue's waiting messages, and says how many. The log is told at once, unless many had come back: see
+    /// [`Discarded`](super::Discarded).
     pub(in crate::broker) fn purge(&mut self, id: QueueId) -> u32 {
         let queue = &mut self.queues[id.0 as usize];
         let length = queue.backlog.len();
         let retries = queue.retries.take();
         let retry_count = retries.as_ref().map_or(0, |retries| retries.len());
+        let mut nothing_else = true;
         if let Some(durable_id) = queue.durable_id {
-            let nothing_else = queue.ledger.unacknowledged == 0 && queue.dead_letters == 0;
+            nothing_else = queue.ledger.unacknowledged == 0 && queue.dead_letters == 0;
             for backlog in queue.backlog.levels() {
                 let durable_id = durable_id.level(backlog.level());
                 match backlog.next_sequence().checked_sub(1) {
                     Some(last) if nothing_else => _ = self.store.purged(durable_id, last),
                     _ => {
-                        for sequence in backlog.returned_sequences() {
-                            self.store.removed(durable_id, sequence);
-                        }
                         // Transient messages among them are none of the log's, and it takes no notice.
                         if let Some((first, last)) = backlog.ring_range() {
                             self.store.removed_range(durable_id, first, last);
@@ -298,19 +298,15 @@ impl<S: Store> Broker<S> {
                 }
             }
         }
-        if let (Some(durable_id), Some(retries)) = (queue.durable_id, retries) {
-            // Telling the log twice does no harm.
-            for taken in retries.iter() {
-                self.store.removed(durable_id.level(taken.level), taken.sequence);
-            }
-        }
+        let to_tell = queue.durable_id.filter(|_| !nothing_else || retry_count > 0).map(|_| queue.key(id));
         queue.ledger.dropped += (length + retry_count) as u64;
         // Those of messages that clients hold as well, as the plugin has it.
         if let Some(seen) = &queue.seen {
             seen.clear();
         }
         self.books.ready -= length;
-        self.clear_backlog(id);
+        let backlogs = self.empty_backlog(id);
+        self.discard(Discarded { to_tell, backlogs, retries });
         count(length + retry_count)
     }
 

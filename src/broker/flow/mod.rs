@@ -19,10 +19,12 @@
 //! | `enter` | publishes, what is put back, what a restart brings back |
 //! | `returned` | what comes back to a queue of type quorum, and is counted |
 //! | `leave` | what is given to clients, and every way out for good |
+//! | `discarded` | what was purged or went with its queue, and how its memory is given back |
 //! | `special` | what queues do that are not plain, before and after a message enters |
 //! | `overflow` | what queues have more than they may have, and how it goes |
 //! | `ledger` | the counts of a queue and of all of them, and how they add up |
 
+mod discarded;
 mod enter;
 mod leave;
 mod ledger;
@@ -34,6 +36,7 @@ mod special;
 #[cfg(test)]
 mod tests;
 
+pub(super) use discarded::Discards;
 pub(super) use enter::Kept;
 pub(super) use leave::{Departure, Given, tell_removed};
 pub(super) use ledger::Books;

@@ -29,6 +29,9 @@ use crate::protocol::{FieldValue, ShortString};
 use bytes::Bytes;
 use trace::TRACE_EXCHANGE;
 
+/// Deliveries that are told of in one turn, before the rest has to wait for the next.
+pub(super) const HEARD_PER_TURN: usize = 1024;
+
 fn text(bytes: &[u8]) -> FieldValue {
     FieldValue::LongString(bytes.into())
 }
@@ -137,6 +140,7 @@ impl<S: Store> Broker<S> {
     ) -> T {
         let mut ear = Ear { outside: effects, heard: Vec::new() };
         let outcome = run(self, &mut ear);
+        self.heard_left = self.heard_left.saturating_sub(ear.heard.len());
         for heard in ear.heard {
             self.trace_heard(&heard, effects);
         }

@@ -1,5 +1,7 @@
 //! What those hear who are bound to the exchange of events.
 
+use super::HEARD_PER_TURN;
+use crate::broker::Publication;
 use crate::broker::store::{DurableBinding, DurableDestination, MemoryStore};
 use crate::broker::testing::{self, Nobody, VHOST, caller, settings};
 use crate::broker::{
@@ -197,4 +199,36 @@ fn nothing_is_noted_while_nobody_is_bound_and_a_binding_is_let_go_where_the_exch
     let (source, destination) = ("amq.rabbitmq.event".into(), DurableDestination::Queue("q".into()));
     let (routing_key, arguments) = ("#".into(), FieldTable::default());
     without.restore_binding(&DurableBinding { vhost: VHOST, source, destination, routing_key, arguments }).unwrap();
+}
+
+#[test]
+fn a_long_queue_of_a_vhost_that_is_watched_is_told_of_a_slice_in_each_turn() {
+    const MANY: usize = 4 * HEARD_PER_TURN;
+    let mut broker = testing::broker();
+    let channel = testing::connect(&mut broker, WATCHER);
+    for name in [b"q".as_slice(), b"t"] {
+        declare(&mut broker, WATCHER, name, FieldTable::default());
+    }
+    let queue = broker.existing_queue(VHOST, b"q").unwrap();
+    broker
+        .bind_queue(caller(&broker, WATCHER), b"t", b"amq.rabbitmq.trace", b"deliver.#", FieldTable::default())
+        .unwrap();
+    let publication = Publication { content: testing::CONTENT, attributes: Default::default(), mandatory: false };
+    (0..MANY).for_each(|_| broker.publish(channel, &publication, &[queue], &mut Nobody));
+    broker.put_vhost("/", VhostAttributes { tracing: true, ..VhostAttributes::default() });
+    let arguments = FieldTable::default();
+    let request = ConsumeRequest { queue: b"q", consumer_tag: b"c", no_ack: true, exclusive: false, arguments };
+    broker.consume(broker.caller(channel), request).unwrap();
+    let mut told = 0;
+    let mut turns = 0;
+    while broker.has_touched() {
+        broker.set_now(0);
+        (0..10).for_each(|_| broker.pump(&mut Nobody));
+        let now_told = broker.existing_queue(VHOST, b"t").map(|t| broker.queue(t).backlog.len()).unwrap();
+        assert!(now_told - told <= 2 * HEARD_PER_TURN, "{told} to {now_told}");
+        told = now_told;
+        turns += 1;
+    }
+    assert_eq!(told, MANY);
+    assert!(turns >= 3, "{turns} turns");
 }

@@ -276,20 +276,34 @@ impl Backlog {
         Some((first, self.next_sequence - 1))
     }
 
-    /// Sequences of returned messages.
-    pub fn returned_sequences(&self) -> impl Iterator<Item = u64> + '_ {
-        self.returned.values().map(|taken| taken.sequence)
-    }
-
-    /// Empties it and gives back what it held.
-    pub fn clear(&mut self, store: &mut impl Pages) {
-        if let Some(paged) = self.paged.take() {
-            paged.discard(store);
-        }
+    /// Empties it. What it held is to be [discarded](Self::discard_some).
+    pub fn take(&mut self) -> Self {
         let Self { next_sequence, redelivered_below, level, .. } = *self;
         let body_bytes = self.body_bytes.map(|_| 0);
-        *self = Self { next_sequence, redelivered_below, level, body_bytes, ..Self::default() };
+        let empty = Self { next_sequence, redelivered_below, level, body_bytes, ..Self::default() };
+        let taken = std::mem::replace(self, empty);
         self.note_care();
+        taken
+    }
+
+    /// Gives back some of what one held that was [taken](Self::take): `most` messages or a few more. Says how many those
+    /// were, and it is 0 when nothing is left. `each` is told the sequences of those that had been returned.
+    pub fn discard_some(&mut self, most: usize, store: &mut impl Pages, mut each: impl FnMut(u64)) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some((_, taken)) = self.returned.pop_first()
+        {
+            each(taken.sequence);
+            count += 1;
+        }
+        while count < most && self.counted.pop_first().is_some() {
+            count += 1;
+        }
+        count += self.head.discard_some(most.saturating_sub(count));
+        match &mut self.paged {
+            Some(paged) if count < most => count + paged.discard_some(most - count, store),
+            _ => count,
+        }
     }
 
     /// Gives back the room that an empty one keeps for messages to come, but for a few.
@@ -597,7 +611,8 @@ mod tests {
                         }
                     }
                     Step::Clear => {
-                        backlog.clear(&mut store);
+                        let mut taken = backlog.take();
+                        while taken.discard_some(3, &mut store, |_| {}) > 0 {}
                         model.clear();
                         prop_assert_eq!(store.page_count(), 0);
                     }

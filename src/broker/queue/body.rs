@@ -185,13 +185,14 @@ impl Body {
         std::iter::once(&mut self.front).chain(others)
     }
 
-    /// Empties it and gives back what it held.
-    pub fn clear(&mut self, store: &mut impl Pages) {
-        self.levels_mut().for_each(|level| level.clear(store));
+    /// Empties it. What its levels held is to be [discarded](Backlog::discard_some).
+    pub fn take_all(&mut self) -> Vec<Backlog> {
+        let held = self.levels_mut().filter(|level| !level.is_empty() || level.is_paged()).map(Backlog::take).collect();
         self.behind = 0;
         if let Some(others) = &mut self.others {
             others.with_messages = [0; 4];
         }
+        held
     }
 }
 
@@ -560,7 +561,9 @@ mod tests {
                     Step::Refill(window) => _ = body.refill(window, &mut store),
                     Step::Arrive => arrive(&mut body, &mut store),
                     Step::Clear => {
-                        body.clear(&mut store);
+                        for mut taken in body.take_all() {
+                            while taken.discard_some(3, &mut store, |_| {}) > 0 {}
+                        }
                         model.levels.clear();
                         prop_assert_eq!(store.page_count(), 0);
                     }

@@ -303,6 +303,17 @@ impl Chunks {
         self.chunks.pop_front()
     }
 
+    /// Drops chunks with `most` messages, or a few more. Says how many those were, packed ones as one for each chunk.
+    pub fn discard_some(&mut self, most: usize) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(chunk) = self.pop_first_chunk()
+        {
+            count += if let Chunk::Loose(loose) = chunk { loose.waiting.len().max(1) } else { 1 };
+        }
+        count
+    }
+
     pub fn pop_last_chunk(&mut self) -> Option<Chunk> {
         self.drop_empty();
         self.chunks.pop_back()

@@ -219,13 +219,19 @@ impl Paged {
         self.pages.iter().map(|page| page.summary.body_bytes).sum::<u64>() + self.tail.body_bytes()
     }
 
-    /// Gives up all pages.
-    pub fn discard(self, store: &mut impl Pages) {
-        for page in self.pages {
+    /// Gives up `most` pages, and when none is left what came behind them. Says how many pages and messages those were, 0
+    /// when nothing is left.
+    pub fn discard_some(&mut self, most: usize, store: &mut impl Pages) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(page) = self.pages.pop_front()
+        {
             if let Place::Kept(page) = page.place {
                 store.discard_page(page);
             }
+            count += 1;
         }
+        if count == 0 { self.tail.discard_some(most) } else { count }
     }
 
     /// The lowest sequence that may be here.

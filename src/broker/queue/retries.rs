@@ -35,7 +35,8 @@ impl Retries {
         if self.first_ready_ms() > now_ms { None } else { Some(self.waiting.pop_first()?.1) }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Taken> {
-        self.waiting.values()
+    /// The first one, whenever it is ready.
+    pub fn pop(&mut self) -> Option<Taken> {
+        Some(self.waiting.pop_first()?.1)
     }
 }
