@@ -1,6 +1,7 @@
 //! A channel's state in the broker: delivery tags, prefetch, a transaction. Nothing of frames or assembly.
 
 use super::confirms::Confirms;
+use super::deduplication::Noted;
 use super::delayed::Delays;
 use super::exchange::QueueId;
 use super::keys::{ChannelKey, QueueKey};
@@ -172,6 +173,8 @@ pub struct Transaction {
 pub struct PendingPublish {
     /// Exchanges that keep it for later.
     pub delays: Option<Box<Delays>>,
+    /// What exchanges remember of it.
+    pub noted: Box<[Noted]>,
     pub message: MessageRef,
     pub attributes: Attributes,
     /// Where it goes was settled when it was published. Names, because a queue may be deleted and declared again before

@@ -351,6 +351,9 @@ impl<S: Store> Broker<S> {
         }
         // Who waits for replies comes and goes in one epoch.
         let is_known = by_key_alone && !queues.is_empty();
+        // One letter is routed after the one before has gone.
+        self.dead_letters.noted.clear();
+        self.dead_letters.noted.append(self.vhosts.walks_mut().noted());
         if *reason != Reason::Rejected {
             let names = |id: &QueueId| &self.queue(*id).properties.name;
             queues.retain(|id| !writer.goes_round(old.properties(), &death, names(id)));
@@ -360,6 +363,13 @@ impl<S: Store> Broker<S> {
 
     /// A letter is in all queues that take it. One that has to be in all that it is for waits when it `is_wanting` there.
     fn letter_has_gone(&mut self, letter: DeadLetter, is_wanting: bool, taken_by: Vec<QueueKey>) {
+        if !self.dead_letters.noted.is_empty() {
+            let noted = std::mem::take(&mut self.dead_letters.noted);
+            match is_wanting && letter.is_sure() {
+                true => self.take_values_back(letter.source.vhost.id, &noted),
+                false => _ = self.keep_values(letter.source.vhost.id, &noted),
+            }
+        }
         let Some(id) = self.queue_of(letter.source.queue) else { return };
         if is_wanting && letter.is_sure() {
             return self.dead_letters.keep(Untaken { letter, taken_by }, self.now_ms);

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `in_queue` | the values of a queue's messages |
 //! | `by_exchange` | the values that an exchange remembers |
+//! | `lasting` | what the log is told of those, and what it brings back |
 //! | `table`, `line` | how they are kept, so that nothing takes longer because there are many |
 //! | `allowance` | what they take, and may take |
 //! | `gone` | what is left of tables that are gone |
@@ -16,14 +17,17 @@ mod allowance;
 mod by_exchange;
 mod gone;
 mod in_queue;
+mod lasting;
 mod line;
 mod table;
 
 pub use allowance::Allowance;
-pub use by_exchange::{Bounds, SaidBounds, SeenByExchange};
+pub use by_exchange::{Bounds, SaidBounds, SeenByExchange, Verdict};
 pub use gone::{free_gone, has_gone};
 pub use in_queue::SeenInQueue;
+pub use lasting::RememberedKey;
 
+use super::exchange::ExchangeId;
 use crate::protocol::{FieldValueRef, PropertiesRef};
 use sha2::{Digest, Sha256};
 
@@ -37,11 +41,25 @@ const REMEMBERED_MAX: usize = 1 << 24;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct DeduplicationKey(u128);
 
+/// An exchange remembers a value since it routed a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Noted {
+    pub exchange: ExchangeId,
+    pub key: DeduplicationKey,
+    /// Of the value at that exchange: a later one of the same value has another.
+    pub number: u64,
+}
+
 impl DeduplicationKey {
     /// That of a message; `None` when it has none by which it could be told.
     pub fn of(properties: &[u8]) -> Option<Self> {
         let headers = PropertiesRef::parse(properties).ok()?.headers?;
         Self::of_value(headers.get(HEADER)?)
+    }
+
+    /// As the log has it.
+    fn from_log(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(u128::from_be_bytes(bytes)))
     }
 
     fn of_value(value: FieldValueRef<'_>) -> Option<Self> {

@@ -114,6 +114,7 @@ pub use caller::Caller;
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
 pub use consumer_commands::{ConsumeRequest, GetOutcome, Got};
+pub use deduplication::RememberedKey;
 pub use definitions::RestoredQueue;
 pub use delayed::{DelayedId, DelayedKey, DelayedMessage, DelayedPage};
 pub use dispatch::DirectLane;

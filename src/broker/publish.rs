@@ -1,6 +1,7 @@
 //! From a publish to its queues: routing, hand-over or enqueueing, returns, confirms, and replies to reply addresses.
 
 use super::channel::{ChannelMode, PendingPublish};
+use super::deduplication::Noted;
 use super::effects::{Effects, Recipient};
 use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use super::flow::Kept;
@@ -20,6 +21,8 @@ struct Routing {
     reply_channel: Option<ChannelId>,
     /// Exchanges on the way keep it for later.
     delays: bool,
+    /// Exchanges on the way remember it.
+    is_noted: bool,
 }
 
 /// Where a client's last message went.
@@ -134,6 +137,16 @@ impl<S: Store> Broker<S> {
                     if is_traced {
                         self.trace_publish(caller, target.extra_keys, publication, &route.queues, effects);
                     }
+                    if routing.is_noted {
+                        let queues = &route.queues;
+                        match is_traced {
+                            true => self.overheard(effects, |broker, ear| {
+                                broker.publish_noted(caller, target, &routing, queues, publication, ear)
+                            }),
+                            false => self.publish_noted(caller, target, &routing, queues, publication, effects),
+                        };
+                        return Ok(());
+                    }
                     if routing.delays {
                         self.publish_delayed(caller, target, &route.queues, publication, effects);
                         return Ok(());
@@ -187,16 +200,58 @@ impl<S: Store> Broker<S> {
         if self.is_traced(caller.vhost) {
             self.trace_publish(caller, target.extra_keys, publication, &queues, effects);
         }
-        let kept = match routing.delays {
-            true => self.publish_delayed(caller, target, &queues, publication, effects),
-            false => self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects),
+        let kept = match routing {
+            Routing { is_noted: true, .. } => {
+                self.publish_noted(caller, target, &routing, &queues, publication, effects)
+            }
+            Routing { delays: true, .. } => self.publish_delayed(caller, target, &queues, publication, effects),
+            _ => self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects),
         };
         self.route_scratch = queues;
         kept
     }
 
+    /// Publishes what exchanges on its way remember. What a queue refuses they forget: its publisher is told, and tries again.
+    #[cold]
+    fn publish_noted(
+        &mut self,
+        caller: Caller,
+        target: Target<'_>,
+        routing: &Routing,
+        queues: &[QueueId],
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) -> Kept {
+        let Caller { channel, vhost, .. } = caller;
+        let mut noted = std::mem::take(self.vhosts.walks_mut().noted());
+        let mut kept = Kept::default();
+        let delayed_at = match routing.delays {
+            true => self.delay(vhost, publication, target.extra_keys),
+            false => LogPosition::default(),
+        };
+        if !routing.delays || publication.mandatory || !queues.is_empty() {
+            self.publish_to_many(channel, queues, publication, &mut kept, effects);
+        }
+        kept.position = kept.position.max(delayed_at);
+        self.settle_values(vhost, &noted, &mut kept);
+        noted.clear();
+        *self.vhosts.walks_mut().noted() = noted;
+        self.books.totals.received += 1;
+        self.count_for_confirm(channel, &kept);
+        kept
+    }
+
+    /// A message has entered its queues, or one has refused it: exchanges remember it, or they don't.
+    fn settle_values(&mut self, vhost: VhostId, noted: &[Noted], kept: &mut Kept) {
+        match kept.refused {
+            true => self.take_values_back(vhost, noted),
+            false => kept.position = kept.position.max(self.keep_values(vhost, noted)),
+        }
+    }
+
     /// Fills `queues` with where a message goes that no client sends, and keeps it for later at exchanges that do. When it is a
     /// reply it is for this channel instead. Says besides whether all of this exchange and key go there until the epoch ends.
+    /// Once it is in its queues, [`keep_values_of_last`](Self::keep_values_of_last) is to be called.
     pub(super) fn route_internally(
         &mut self,
         vhost: VhostId,
@@ -207,6 +262,9 @@ impl<S: Store> Broker<S> {
         let routing = self.route(vhost, target, publication, queues);
         if routing.delays {
             self.delay(vhost, publication, target.extra_keys);
+        }
+        if !routing.is_noted {
+            self.vhosts.walks_mut().noted().clear();
         }
         (routing.reply_channel, routing.cacheable)
     }
@@ -254,16 +312,21 @@ impl<S: Store> Broker<S> {
         publication: &Publication<'_>,
         effects: &mut impl Effects,
     ) {
+        let mut is_noted = false;
         if !target.extra_keys.is_empty() || !route.holds(self.epoch) {
             self.vhosts.walks_mut().set_due(true);
             let routing = self.route(vhost, target, publication, &mut route.queues);
             self.vhosts.walks_mut().set_due(false);
             route.epoch = routing.cacheable.then_some(self.epoch);
+            is_noted = routing.is_noted;
         }
         self.books.totals.unroutable_dropped += u64::from(route.queues.is_empty());
         let mut kept = Kept::default();
         for &queue in &route.queues {
             self.enter(queue, publication, route.queues.len() == 1, &mut kept, effects);
+        }
+        if is_noted {
+            self.keep_values_of_last(vhost);
         }
     }
 
@@ -282,7 +345,8 @@ impl<S: Store> Broker<S> {
         queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));
         if let Some(delays) = &pending.delays {
             let delayed_at = self.delay_committed(vhost, delays, publication);
-            let kept = self.publish_besides(channel, &queues, publication, delayed_at, effects);
+            let mut kept = self.publish_besides(channel, &queues, publication, delayed_at, effects);
+            self.settle_values(vhost, &pending.noted, &mut kept);
             self.route_scratch = queues;
             return kept;
         }
@@ -291,7 +355,8 @@ impl<S: Store> Broker<S> {
         let reply_channel =
             if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };
         let kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
-        let kept = self.send(channel, reply_channel, &queues, publication, kept, effects);
+        let mut kept = self.send(channel, reply_channel, &queues, publication, kept, effects);
+        self.settle_values(vhost, &pending.noted, &mut kept);
         self.route_scratch = queues;
         kept
     }
@@ -343,7 +408,8 @@ impl<S: Store> Broker<S> {
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
         let delays = !by_key_alone && self.vhosts.walks_mut().found_delays();
-        Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel, delays }
+        let is_noted = !by_key_alone && !self.vhosts.walks_mut().noted().is_empty();
+        Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel, delays, is_noted }
     }
 
     /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
@@ -484,6 +550,10 @@ impl<S: Store> Broker<S> {
         // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
         let routing = self.route(caller.vhost, target, publication, queues);
         let delays = routing.delays.then(|| self.delays_for_commit(caller.vhost, target.extra_keys));
+        let noted: Box<[Noted]> = match routing.is_noted {
+            true => self.vhosts.walks_mut().noted().drain(..).collect(),
+            false => Box::default(),
+        };
         let mut names: Vec<ShortString> = match content.exchange() {
             b"" => target.extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
             _ => queues.iter().map(|id| self.queue(*id).properties.name.clone()).collect(),
@@ -496,8 +566,9 @@ impl<S: Store> Broker<S> {
         let message = MessageRef::new(content, publication.attributes);
         let names_bytes: usize = names.iter().map(|name| size_of::<ShortString>() + name.len()).sum();
         let delays_bytes = delays.as_ref().map_or(0, |delays| delays.memory_bytes());
-        transaction.bytes += message.memory_bytes() + names_bytes + delays_bytes;
+        transaction.bytes += message.memory_bytes() + names_bytes + delays_bytes + size_of_val(&*noted);
         if transaction.bytes > limit {
+            self.take_values_back(caller.vhost, &noted);
             let explanation = format!("transaction is larger than configured max size {limit}");
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
@@ -506,6 +577,7 @@ impl<S: Store> Broker<S> {
             attributes: publication.attributes,
             queues: names.into(),
             delays,
+            noted,
             mandatory: publication.mandatory,
         });
         Ok(())

@@ -186,6 +186,7 @@ impl<S: Store> Broker<S> {
             let (vhost, publication) =
                 (teller.0, Publication { content: message.content(), attributes, mandatory: false });
             queues.clear();
+            let is_routed = matches!(to, To::Exchange(_));
             match to {
                 To::Queue(key) => {
                     let key = *key;
@@ -203,6 +204,9 @@ impl<S: Store> Broker<S> {
             let mut kept = Kept { message: Some(message.clone()), ..Kept::default() };
             for &queue in &queues {
                 self.enter(queue, &publication, false, &mut kept, effects);
+            }
+            if is_routed {
+                self.keep_values_of_last(vhost);
             }
             self.histories.told_left = self.histories.told_left.saturating_sub(1 + queues.len());
         }

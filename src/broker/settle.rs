@@ -257,8 +257,13 @@ impl<S: Store> Broker<S> {
             self.settling.count(1, RETURN_COST);
             self.channel_mut(id).unacknowledged.restore(pending.delivery_tag, pending.delivered);
         }
-        while self.settling.left > 0 && transaction.publishes.pop_front().is_some() {
+        while self.settling.left > 0
+            && let Some(pending) = transaction.publishes.pop_front()
+        {
             self.settling.count(1, RETURN_COST);
+            // It never was.
+            let vhost = self.caller(id).vhost;
+            self.take_values_back(vhost, &pending.noted);
         }
         let is_over = self.finish_transaction(id, transaction).is_some();
         Ok(if is_over { Progress::Finished } else { Progress::Unfinished })

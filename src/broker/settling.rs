@@ -21,7 +21,7 @@ use super::keys::ConnectionKey;
 use super::pace::Said;
 use super::store::Store;
 use super::unacknowledged::{Delivered, Unacknowledged};
-use super::{Broker, Channel, ChannelId, ConnectionId, QueueKey};
+use super::{Broker, Channel, ChannelId, ConnectionId, QueueKey, VhostId};
 use std::collections::VecDeque;
 
 /// What may be settled in a turn: so many messages that are acknowledged.
@@ -58,6 +58,7 @@ impl Default for Settling {
 /// What a closed channel held.
 struct LeftBehind {
     connection: ConnectionKey,
+    vhost: VhostId,
     /// What its open transaction would have settled goes back first.
     settlements: VecDeque<PendingSettlement>,
     unacknowledged: Unacknowledged,
@@ -70,11 +71,6 @@ impl LeftBehind {
     fn next_delivery(&mut self) -> Option<Delivered> {
         let pending = self.settlements.pop_front().map(|pending| pending.delivered);
         pending.or_else(|| Some(self.unacknowledged.take_next_up_to(u64::MAX)?.1))
-    }
-
-    /// Drops a publish of the transaction, if there is one.
-    fn drop_publish(&mut self) -> bool {
-        self.publishes.pop_front().is_some()
     }
 }
 
@@ -136,9 +132,10 @@ impl<S: Store> Broker<S> {
         }
         let state = self.connections[connection.0 as usize].as_mut().expect("a channel's connection is open");
         state.left_behind += 1;
-        let connection = ConnectionKey { id: connection, serial: state.serial };
+        let (connection, vhost) = (ConnectionKey { id: connection, serial: state.serial }, state.vhost);
         let Transaction { settlements, publishes, .. } = transaction;
-        self.settling.left_behind.push_back(LeftBehind { connection, settlements, unacknowledged, publishes, holds });
+        let left_behind = LeftBehind { connection, vhost, settlements, unacknowledged, publishes, holds };
+        self.settling.left_behind.push_back(left_behind);
         self.settle_left_behind();
         if self.settling.left_behind.is_empty() {
             return;
@@ -156,7 +153,10 @@ impl<S: Store> Broker<S> {
         {
             if let Some(delivered) = first.next_delivery() {
                 self.settle_delivered(delivered, Settlement::Failed, Said::OfSeveral);
-            } else if !first.drop_publish() {
+            } else if let Some(pending) = first.publishes.pop_front() {
+                let vhost = first.vhost;
+                self.take_values_back(vhost, &pending.noted);
+            } else {
                 self.all_is_back();
             }
             self.settling.count(1, RETURN_COST);

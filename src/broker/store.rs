@@ -77,7 +77,13 @@ pub enum Definition {
         vhost: VhostId,
         exchange: ShortString,
     },
-    /// The exchange is gone with the bindings that start or end at it, and with what it keeps.
+    /// From now on the values that an exchange remembers are in the log, under this number.
+    ValuesDeclared {
+        id: DurableQueueId,
+        vhost: VhostId,
+        exchange: ShortString,
+    },
+    /// The exchange is gone with the bindings that start or end at it, with what it keeps, and with what it remembers.
     ExchangeDeleted {
         vhost: VhostId,
         name: ShortString,
@@ -141,6 +147,7 @@ impl Definition {
             Self::QueueDeclared { vhost, .. }
             | Self::ExchangeDeclared { vhost, .. }
             | Self::DelayedDeclared { vhost, .. }
+            | Self::ValuesDeclared { vhost, .. }
             | Self::ExchangeDeleted { vhost, .. }
             | Self::Bound(DurableBinding { vhost, .. })
             | Self::Unbound(DurableBinding { vhost, .. })
@@ -226,6 +233,12 @@ pub trait Log {
     /// A persistent message entered one durable queue. A message that is routed to several queues is told once for each
     /// of them, `beside` what was answered for the one before, so that it is kept once; for the first one that is zero.
     fn enqueued(&mut self, route: Route, content: &Content<'_>, priority: u8, beside: LogPosition) -> LogPosition;
+
+    /// The same of what must not last without what was told just before it: they are durable in the same moment, as far as
+    /// that still can be, and never this one alone.
+    fn enqueued_together(&mut self, route: Route, content: &Content<'_>) -> LogPosition {
+        Log::enqueued(self, route, content, 0, LogPosition::default())
+    }
 
     /// A persistent message left its durable queue for good: acknowledged, rejected, purged or expired. Whoever
     /// waits for it to be durable asks for [`everything`](Self::everything).

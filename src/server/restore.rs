@@ -2,7 +2,7 @@
 
 use super::hub::Hub;
 use crate::broker::store::{Definition, DurableQueueId, Store, VhostId};
-use crate::broker::{DelayedKey, Founding, QueueKey, RestoredQueue};
+use crate::broker::{DelayedKey, Founding, QueueKey, RememberedKey, RestoredQueue};
 use crate::protocol::AmqpError;
 use crate::storage::{Loaded, RecoveredQueue};
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ pub struct Loading {
     /// With the highest level of each.
     queues: BTreeMap<DurableQueueId, (QueueKey, u8)>,
     exchanges: BTreeMap<DurableQueueId, DelayedKey>,
+    /// Exchanges that remember values.
+    values: BTreeMap<DurableQueueId, RememberedKey>,
 }
 
 impl Loading {
@@ -32,6 +34,7 @@ impl Loading {
         let broker = hub.broker_mut();
         let mut queues = BTreeMap::new();
         let mut exchanges = BTreeMap::new();
+        let mut values = BTreeMap::new();
         let is_of_access =
             |definition: &Definition| matches!(definition, Definition::VhostDeclared(_) | Definition::UserDeclared(_));
         if !definitions.iter().any(is_of_access) {
@@ -67,6 +70,9 @@ impl Loading {
                 Definition::DelayedDeclared { id, vhost, exchange } => {
                     broker.restore_delayed(vhost, &exchange, id).map(|key| _ = exchanges.insert(id, key))
                 }
+                Definition::ValuesDeclared { id, vhost, exchange } => {
+                    broker.restore_values(vhost, &exchange, id).map(|key| _ = values.insert(id, key))
+                }
                 Definition::Bound(binding) => broker.restore_binding(&binding).map_err(said),
                 Definition::VhostDeclared(vhost) => broker.restore_vhost(vhost),
                 Definition::UserDeclared(user) => broker.restore_user(user),
@@ -90,11 +96,13 @@ impl Loading {
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }
         broker.restore_queue_numbering(DurableQueueId(max_queue_id));
-        let loading = Self { queues, exchanges };
+        let loading = Self { queues, exchanges, values };
         for queue in recovered {
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
             if let Some(&key) = loading.exchanges.get(&queue.id) {
                 broker.expect_delayed(key, messages, queue.next_sequence);
+            } else if let Some(&key) = loading.values.get(&queue.id) {
+                broker.expect_values(key, queue.next_sequence);
             } else if let Some((key, level)) = loading.level(queue.id) {
                 broker.expect_messages(key, level, messages, queue.next_sequence, queue.delivered_below);
                 if !queue.returns.is_empty() {
@@ -117,6 +125,8 @@ impl Loading {
         let Loaded { queue, page, complete_below } = loaded;
         if let Some(&key) = self.exchanges.get(&queue) {
             hub.broker_mut().load_delayed(key, &page);
+        } else if let Some(&key) = self.values.get(&queue) {
+            hub.broker_mut().load_values(key, &page);
         } else if let Some((key, level)) = self.level(queue) {
             hub.broker_mut().load_page(key, level, page, complete_below);
         }

@@ -6,6 +6,7 @@
 //! queue deleted     │ queue
 //! exchange declared │ vhost │ name │ type │ auto-delete │ internal │ arguments
 //! delayed declared  │ queue │ vhost │ exchange
+//! values declared   │ queue │ vhost │ exchange
 //! exchange deleted  │ vhost │ name
 //! bound, unbound    │ vhost │ source │ to an exchange │ destination │ routing key │ arguments
 //! vhost declared    │ vhost │ name │ attributes
@@ -71,8 +72,9 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
             out.extend_from_slice(&[u8::from(*auto_delete), u8::from(*internal)]);
             put_arguments(out, arguments);
         }
-        Definition::DelayedDeclared { id, vhost, exchange } => {
-            begin(out, kind::DELAYED_DECLARED);
+        Definition::DelayedDeclared { id, vhost, exchange } | Definition::ValuesDeclared { id, vhost, exchange } => {
+            let is_delayed = matches!(definition, Definition::DelayedDeclared { .. });
+            begin(out, if is_delayed { kind::DELAYED_DECLARED } else { kind::VALUES_DECLARED });
             put_varint(out, id.0);
             put_vhost(out, *vhost);
             put_counted_bytes(out, exchange);
@@ -254,6 +256,11 @@ pub(super) fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Def
             arguments: arguments(cursor)?,
         },
         kind::DELAYED_DECLARED => Definition::DelayedDeclared {
+            id: DurableQueueId(cursor.varint()?),
+            vhost: vhost(cursor)?,
+            exchange: short_string(cursor)?,
+        },
+        kind::VALUES_DECLARED => Definition::ValuesDeclared {
             id: DurableQueueId(cursor.varint()?),
             vhost: vhost(cursor)?,
             exchange: short_string(cursor)?,

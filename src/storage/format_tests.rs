@@ -76,6 +76,7 @@ fn the_format_page_names_every_tag() {
         (kind::POLICY_PUT, "policy put"),
         (kind::POLICY_DELETED, "policy deleted"),
         (kind::DELAYED_DECLARED, "delayed declared"),
+        (kind::VALUES_DECLARED, "values declared"),
     ] {
         says(&format!("| {tag} | {name} |"));
     }

@@ -11,6 +11,9 @@
 //! queue but those in it. A moved message lies behind younger ones, so the page of its neighbours ends where it is
 //! missing. No page waits for more than the rest of a segment.
 //!
+//! Values that exchanges remember come before all else, out of their segments alone: without them a broker must not serve, as
+//! it would take duplicates in. So a segment may be read twice.
+//!
 //! The writer frees no segment that the loader has not read yet; [`Unread`] says which.
 
 use super::disk::{Disk, Folder, is_unreadable};
@@ -27,7 +30,7 @@ use crate::broker::page::{Entry, Page, PageBuilder};
 use crate::broker::store::{DurableQueueId, Route};
 use crate::varint::Cursor;
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,6 +73,8 @@ impl Unread {
 
 /// Loads what was alive when it was made.
 pub struct Loader<D: Disk> {
+    /// Loads values before this one loads anything.
+    first: Option<Box<Self>>,
     disk: D,
     mode: RecoveryMode,
     /// With live messages, still to be read, ascending.
@@ -87,16 +92,51 @@ pub struct Loader<D: Disk> {
 
 impl<D: Disk> Loader<D> {
     pub(super) fn new(disk: D, mode: RecoveryMode, state: &State, unread: Unread) -> Self {
-        let alive = state.segments.iter().filter(|(_, segment)| segment.live > 0);
-        let queues = state.queues.iter().filter(|(_, queue)| !queue.live.is_empty());
-        let queues = queues.map(|(id, queue)| (*id, LoadingQueue::new(Unloaded::new(&queue.live))));
+        Self::of(disk, mode, state, unread, |_| true)
+    }
+
+    /// Values come first, where there are any.
+    pub(super) fn values_first(mut self, state: &State) -> Self
+    where
+        D: Clone,
+    {
+        // Nobody waits for what it reads: until it is done, this one has read nothing.
+        let first = Self::of(self.disk.clone(), self.mode, state, Unread::new(0), |id| state.are_values(id));
+        self.packer.queues.retain(|id, _| !state.are_values(*id));
+        for (number, values) in &first.segments {
+            if let Ok(place) = self.segments.binary_search_by_key(number, |(own, _)| *own) {
+                self.segments[place].1.live -= values.live;
+            }
+        }
+        self.segments.retain(|(_, segment)| segment.live > 0);
+        self.first = Some(Box::new(first)).filter(|first| !first.is_done());
+        self
+    }
+
+    fn of(
+        disk: D,
+        mode: RecoveryMode,
+        state: &State,
+        unread: Unread,
+        is_wanted: impl Fn(DurableQueueId) -> bool,
+    ) -> Self {
+        let mut segments: BTreeMap<SegmentNumber, SegmentUse> = BTreeMap::new();
+        let mut queues = HashMap::new();
+        for (id, queue) in state.queues.iter().filter(|(id, queue)| !queue.live.is_empty() && is_wanted(**id)) {
+            queues.insert(*id, LoadingQueue::new(Unloaded::new(&queue.live)));
+            queue.live.for_each_run(|run| {
+                let known = state.segments.get(&run.segment).copied().unwrap_or_default();
+                segments.entry(run.segment).or_insert(SegmentUse { live: 0, ..known }).live += run.length;
+            });
+        }
         Self {
+            first: None,
             disk,
             mode,
-            segments: alive.map(|(number, segment)| (*number, *segment)).collect(),
+            segments: segments.into_iter().collect(),
             reader: None,
             expected: 0,
-            packer: Packer { queues: queues.collect(), open: Vec::new(), ready: VecDeque::new(), unix_start_ms: 0 },
+            packer: Packer { queues, open: Vec::new(), ready: VecDeque::new(), unix_start_ms: 0 },
             unread,
             bytes_read: 0,
             damage: Vec::new(),
@@ -107,6 +147,7 @@ impl<D: Disk> Loader<D> {
     /// Lets messages expire on a clock that began at `unix_start_ms`, instead of in 1970.
     pub fn on_clock(mut self, unix_start_ms: u64) -> Self {
         self.packer.unix_start_ms = unix_start_ms;
+        self.first = self.first.take().map(|first| Box::new(first.on_clock(unix_start_ms)));
         self
     }
 
@@ -115,6 +156,12 @@ impl<D: Disk> Loader<D> {
     /// # Errors
     /// The disk's, or damage. There is no point in going on.
     pub fn next_page(&mut self) -> Result<Option<Loaded>, StorageError> {
+        if let Some(first) = &mut self.first {
+            if let Some(loaded) = first.next_page()? {
+                return Ok(Some(loaded));
+            }
+            self.first = None;
+        }
         loop {
             if let Some(loaded) = self.packer.ready.pop_front() {
                 return Ok(Some(loaded));
@@ -130,7 +177,7 @@ impl<D: Disk> Loader<D> {
     /// # Errors
     /// As [`next_page`](Self::next_page).
     pub fn next_page_before_ready(&mut self, enough_bytes: u64) -> Result<Option<Loaded>, StorageError> {
-        if self.packer.ready.is_empty() && self.bytes_read >= enough_bytes {
+        if self.first.is_none() && self.packer.ready.is_empty() && self.bytes_read >= enough_bytes {
             return Ok(None);
         }
         self.next_page()
@@ -138,7 +185,7 @@ impl<D: Disk> Loader<D> {
 
     /// Whether all is loaded.
     pub fn is_done(&self) -> bool {
-        self.packer.ready.is_empty() && self.reader.is_none() && self.segments.is_empty()
+        self.first.is_none() && self.packer.ready.is_empty() && self.reader.is_none() && self.segments.is_empty()
     }
 
     pub(super) fn unread(&self) -> Unread {

@@ -339,6 +339,14 @@ impl Log for LogStore {
         position
     }
 
+    /// The open batch is not closed before it, however large it is.
+    fn enqueued_together(&mut self, route: Route, content: &Content<'_>) -> LogPosition {
+        self.last_enqueue = None;
+        self.holds_more_than_removals = true;
+        record::put_enqueue(&mut self.open, content, 0, route);
+        self.next_record()
+    }
+
     #[inline]
     fn removed(&mut self, queue: DurableQueueId, sequence: u64) {
         if let Some((last_queue, _, last)) = self.removed.last_mut()

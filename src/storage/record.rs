@@ -54,6 +54,7 @@ pub(super) mod kind {
     pub const POLICY_DELETED: u8 = 23;
     pub const QUEUE_DECLARED_WITH_LEVELS: u8 = 24;
     pub const DELAYED_DECLARED: u8 = 25;
+    pub const VALUES_DECLARED: u8 = 26;
 }
 
 /// Bytes that are no record.

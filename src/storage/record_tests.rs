@@ -131,6 +131,7 @@ fn definitions() -> Vec<Definition> {
         },
         Definition::ExchangeDeleted { vhost, name: "".into() },
         Definition::DelayedDeclared { id: DurableQueueId(300), vhost, exchange: "later".into() },
+        Definition::ValuesDeclared { id: DurableQueueId(301), vhost, exchange: "once".into() },
         Definition::Bound(binding(DurableDestination::Queue("queue".into()))),
         Definition::Unbound(binding(DurableDestination::Exchange("exchange".into()))),
         Definition::VhostDeclared(VhostDefinition {

@@ -141,6 +141,7 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
     }
     let loader = replay.loader();
     loader.look()?;
+    let loader = loader.values_first(&replay.state);
     let clean = replay.stopped_in_order() && replay.damaged.is_empty();
     let Replay { state, sequences, membership, delivered, warnings, damaged, tail, .. } = replay;
     let queues = state.queues_in_order();

@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, btree_map};
 /// A durable queue, one of its levels of priority that is not the lowest, or what an exchange keeps for later.
 #[derive(Clone, Debug)]
 pub struct QueueState {
-    /// Its [`Definition::QueueDeclared`], or [`Definition::DelayedDeclared`]; `None` of a level, which comes and goes with its
-    /// queue.
+    /// Its [`Definition::QueueDeclared`], or what was said of an exchange: [`Definition::DelayedDeclared`],
+    /// [`Definition::ValuesDeclared`]. `None` of a level, which comes and goes with its queue.
     definition: Option<Definition>,
     pub live: LiveSet,
     /// One more than the highest sequence that was logged.
@@ -40,7 +40,7 @@ impl QueueState {
     fn declared(&self) -> Option<(VhostId, &ShortString, u8)> {
         match self.definition.as_ref()? {
             Definition::QueueDeclared { vhost, name, top_level, .. } => Some((*vhost, name, *top_level)),
-            Definition::DelayedDeclared { .. } => None,
+            Definition::DelayedDeclared { .. } | Definition::ValuesDeclared { .. } => None,
             _ => unreachable!("a queue's definition is its declaration"),
         }
     }
@@ -86,8 +86,8 @@ pub struct State {
     last_place: u64,
     /// How many bindings lead from an exchange to each destination.
     destinations: HashMap<(VhostId, ShortString), BTreeMap<DurableDestination, usize>>,
-    /// What exchanges keep for later, by its number in `queues`.
-    delayed: HashMap<(VhostId, ShortString), DurableQueueId>,
+    /// What exchanges keep for later, and what they remember, by the numbers in `queues`.
+    kept: HashMap<(VhostId, ShortString), Vec<DurableQueueId>>,
     /// The segments in use; live counts are 0 in those that wait to be freed.
     pub segments: BTreeMap<SegmentNumber, SegmentUse>,
     pub max_queue_id: u64,
@@ -229,7 +229,7 @@ impl State {
         let has_exchange = |vhost: VhostId, name: &ShortString| {
             name.starts_with(PREDECLARED_PREFIX) || self.exchanges.contains_key(&(vhost, name.clone()))
         };
-        let orphaned = self.delayed.keys().filter(|(vhost, name)| !has_exchange(*vhost, name)).cloned();
+        let orphaned = self.kept.keys().filter(|(vhost, name)| !has_exchange(*vhost, name)).cloned();
         let orphaned: Vec<_> = orphaned.collect();
         let has_ends = |binding: &DurableBinding| {
             let vhost = binding.vhost;
@@ -242,8 +242,8 @@ impl State {
         let bindings = self.bindings.keys().map(|(.., key)| binding_of(key));
         let dangling: Vec<_> = bindings.filter(|binding| !has_ends(binding)).collect();
         for exchange in orphaned {
-            said.push(format!("what exchange {} kept for later is left out: it is lost itself", exchange.1));
-            self.forget_delayed(&exchange);
+            said.push(format!("what exchange {} kept is left out: it is lost itself", exchange.1));
+            self.forget_kept(&exchange);
         }
         for binding in dangling {
             let (DurableDestination::Queue(to) | DurableDestination::Exchange(to)) = &binding.destination;
@@ -255,9 +255,13 @@ impl State {
 
     pub fn define(&mut self, definition: Definition) {
         match definition {
-            Definition::DelayedDeclared { id, vhost, ref exchange } => {
+            Definition::DelayedDeclared { id, vhost, ref exchange }
+            | Definition::ValuesDeclared { id, vhost, ref exchange } => {
                 self.max_queue_id = self.max_queue_id.max(id.0);
-                self.delayed.insert((vhost, exchange.clone()), id);
+                let kept = self.kept.entry((vhost, exchange.clone())).or_default();
+                if !kept.contains(&id) {
+                    kept.push(id);
+                }
                 self.queues.entry(id).or_insert_with(|| QueueState::new(None)).definition = Some(definition);
             }
             Definition::QueueDeclared { id, top_level, .. } => {
@@ -273,12 +277,17 @@ impl State {
                 }
             }
             Definition::ExchangeDeclared { vhost, ref name, .. } => {
-                self.exchanges.insert((vhost, name.clone()), definition);
+                let exchange = (vhost, name.clone());
+                if self.exchanges.get(&exchange).is_some_and(|before| *before != definition) {
+                    // The end of that one is lost: what it kept is not this one's.
+                    self.forget_kept(&exchange);
+                }
+                self.exchanges.insert(exchange, definition);
             }
             Definition::ExchangeDeleted { vhost, name } => {
                 let exchange = (vhost, name);
                 self.exchanges.remove(&exchange);
-                self.forget_delayed(&exchange);
+                self.forget_kept(&exchange);
                 self.unbind_source(&exchange);
                 self.unbind_destination(vhost, &DurableDestination::Exchange(exchange.1));
             }
@@ -329,10 +338,12 @@ impl State {
         self.who_may.declare_vhost(vhost);
     }
 
-    /// What an exchange kept is gone.
-    fn forget_delayed(&mut self, exchange: &(VhostId, ShortString)) {
-        if let Some(queue) = self.delayed.remove(exchange).and_then(|id| self.queues.remove(&id)) {
-            release_all(&mut self.segments, queue);
+    /// What an exchange kept, and what it remembered, is gone.
+    fn forget_kept(&mut self, exchange: &(VhostId, ShortString)) {
+        for id in self.kept.remove(exchange).unwrap_or_default() {
+            if let Some(queue) = self.queues.remove(&id) {
+                release_all(&mut self.segments, queue);
+            }
         }
     }
 
@@ -343,8 +354,8 @@ impl State {
         for id in queues {
             self.take_queue(id);
         }
-        let kept: Vec<_> = self.delayed.keys().filter(|(of, _)| *of == vhost).cloned().collect();
-        kept.iter().for_each(|exchange| self.forget_delayed(exchange));
+        let kept: Vec<_> = self.kept.keys().filter(|(of, _)| *of == vhost).cloned().collect();
+        kept.iter().for_each(|exchange| self.forget_kept(exchange));
         let exchanges = self.exchanges.range((vhost, ShortString::default())..).take_while(|((of, _), _)| *of == vhost);
         for exchange in exchanges.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
             self.exchanges.remove(&exchange);
@@ -410,6 +421,12 @@ impl State {
             let bindings = self.bindings_to(*vhost, &destination);
             bindings.iter().filter(|binding| binding.source == *name).for_each(|binding| self.unbind(binding));
         }
+    }
+
+    /// Whether what is in there are values that an exchange remembers.
+    pub(super) fn are_values(&self, id: DurableQueueId) -> bool {
+        let queue = self.queues.get(&id);
+        queue.is_some_and(|queue| matches!(queue.definition, Some(Definition::ValuesDeclared { .. })))
     }
 
     /// The segment of a live message.

@@ -18,6 +18,7 @@ mod support;
 mod random;
 
 mod damage;
+mod deduplication;
 mod definitions;
 mod delayed;
 mod disk_alarm;

@@ -143,6 +143,28 @@ fn delayed(number: u64, name: &'static str) -> Definition {
     Definition::DelayedDeclared { id: crate::harness::queue(number), vhost: VhostId(0), exchange: name.into() }
 }
 
+/// What an exchange remembers, under a number.
+fn values(number: u64, name: &'static str) -> Definition {
+    Definition::ValuesDeclared { id: crate::harness::queue(number), vhost: VhostId(0), exchange: name.into() }
+}
+
+#[test]
+fn what_an_exchange_remembers_goes_with_it_too_and_is_no_other_exchanges() {
+    let told = [exchange("a"), values(1, "a"), delayed(2, "a"), exchange("b"), values(3, "b")];
+    let expected = [exchange("a"), exchange("b"), values(1, "a"), delayed(2, "a"), values(3, "b")];
+    assert_eq!(found_after(&told), [expected.to_vec(), expected.to_vec()]);
+    let gone = Definition::ExchangeDeleted { vhost: VhostId(0), name: "a".into() };
+    let expected = [exchange("b"), values(3, "b")];
+    assert_eq!(found_after(&[&told[..], &[gone]].concat()), [expected.to_vec(), expected.to_vec()]);
+    // The end of the first one is lost.
+    let mut other = exchange("a");
+    if let Definition::ExchangeDeclared { kind, .. } = &mut other {
+        *kind = ExchangeKind::Fanout;
+    }
+    let expected = [other.clone(), exchange("b"), values(3, "b")];
+    assert_eq!(found_after(&[&told[..], &[other]].concat()), [expected.to_vec(), expected.to_vec()]);
+}
+
 #[test]
 fn what_an_exchange_keeps_goes_with_it_and_not_with_a_queue_of_its_name() {
     let told = [exchange("a"), delayed(1, "a"), exchange("b"), delayed(2, "b"), declared(3)];

@@ -1,10 +1,10 @@
 //! Messages come back page by page, each one once, in pages that do not overlap, while the log goes on.
 
-use crate::harness::{Log, Model, Pages, number_of, queue, small};
+use crate::harness::{Log, Model, Pages, message, number_of, queue, small};
 use crate::sim_disk::SimDisk;
-use leveret::broker::store::{DurableQueueId, Log as _};
+use leveret::broker::store::{Definition, DurableQueueId, Log as _, Route, VhostId};
 use leveret::storage::disk::{Disk, Folder};
-use leveret::storage::{LogOptions, LogWriter, RecoveryMode, recover};
+use leveret::storage::{BatchDone, LogOptions, LogWriter, RecoveryMode, recover};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -182,4 +182,43 @@ fn after_a_clean_stop_only_what_was_delivered_is_marked() {
     let (_, found) = Log::open(&log.disk.after_crash(0), small(), RecoveryMode::Strict).unwrap();
     assert!(!found.clean);
     assert_eq!(below(&found), [10, 10]);
+}
+
+/// What exchanges remember, among messages that are many.
+#[test]
+fn values_come_before_all_else_and_each_in_the_batch_of_its_message() {
+    let disk = SimDisk::default();
+    let (mut log, _) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
+    let mut model = Model::default();
+    model.declare(&mut log, 1);
+    let values = Definition::ValuesDeclared { id: queue(2), vhost: VhostId(0), exchange: "x".into() };
+    log.store.define(&values);
+    log.flush();
+    for sequence in 0..100 {
+        // It is more than a batch takes, and the batch is not closed before the value all the same.
+        model.enqueue(&mut log, &[1], 600);
+        let route = Route { queue: queue(2), sequence, expires_at_ms: None };
+        let position = log.store.enqueued_together(route, &message(sequence, 0).content());
+        let batch = log.store.take_batch(0).unwrap();
+        assert_eq!((batch.records, batch.last_position()), (2, position));
+        let result = log.writer.write(batch);
+        log.store.batch_done(BatchDone { result, recycled: None }).unwrap();
+    }
+    let disk = log.stop();
+    let recovered = recover(&disk, RecoveryMode::Strict, crate::harness::IDS).unwrap();
+    assert_eq!(recovered.queues.iter().map(|queue| queue.messages).sum::<u64>(), 200);
+    let mut loader = recovered.loader.unwrap();
+    let (mut pages, mut came) = (Pages::default(), Vec::new());
+    while let Some(loaded) = loader.next_page_before_ready(1).unwrap() {
+        came.push(loaded.queue);
+        pages.add(loaded);
+    }
+    let of_values = came.iter().take_while(|of| **of == queue(2)).count();
+    assert!(of_values > 0 && came[of_values..].iter().all(|of| *of == queue(1)), "{came:?}");
+    assert!(!loader.is_done(), "it is enough to serve");
+    while let Some(loaded) = loader.next_page().unwrap() {
+        pages.add(loaded);
+    }
+    let found = pages.finish();
+    assert_eq!((found[&queue(1)].len(), found[&queue(2)].len()), (100, 100));
 }

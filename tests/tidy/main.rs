@@ -122,8 +122,8 @@ fn pure_rooms_touch_no_system() {
 }
 
 /// What the store is told of messages, and where the broker tells it.
-const TOLD_OF_MESSAGES: [&str; 4] = [".enqueued(", ".removed(", ".removed_range(", ".purged("];
-const TELLS_OF_MESSAGES: [&str; 2] = ["src/broker/flow/", "src/broker/delayed/"];
+const TOLD_OF_MESSAGES: [&str; 5] = [".enqueued(", ".enqueued_together(", ".removed(", ".removed_range(", ".purged("];
+const TELLS_OF_MESSAGES: [&str; 3] = ["src/broker/flow/", "src/broker/delayed/", "src/broker/deduplication/"];
 
 #[test]
 fn messages_enter_and_leave_in_one_place() {

@@ -2,6 +2,7 @@
 //! by them. It publishes nothing.
 
 use super::desk::Desk;
+use crate::broker::deduplication::Noted;
 use crate::broker::message::{MessageRef, NEVER, without_delivery_count};
 use crate::broker::queue::{DeadLetterStrategy, DeadLettering, Taken};
 use crate::broker::unacknowledged::Delivered;
@@ -129,6 +130,8 @@ pub(in crate::broker) struct DeadLetters {
     /// Queues that wait until the list is shorter.
     pub(super) held_up: VecDeque<QueueKey>,
     pub(super) desk: Desk,
+    /// What exchanges remember of the letter that is underway.
+    pub(super) noted: Vec<Noted>,
 }
 
 impl Default for DeadLetters {
@@ -143,6 +146,7 @@ impl Default for DeadLetters {
             entries_left: 0,
             held_up: VecDeque::new(),
             desk: Desk::default(),
+            noted: Vec::new(),
         }
     }
 }

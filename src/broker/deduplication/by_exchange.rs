@@ -1,4 +1,5 @@
-//! The values that one exchange remembers: so many, the oldest of which go, and each for so long.
+//! The values that one exchange remembers: so many, the oldest of which go, and each for so long. What of that the log is to
+//! be told, [`lasting`](super::lasting) tells it.
 //!
 //! A value that comes again after its time is as young as those that come with it. It keeps its place in the line until it is
 //! the first, and goes back to the end then instead of being forgotten; so every value is in the line once.
@@ -8,6 +9,7 @@ use super::line::Line;
 use super::table::{Entry, Table};
 use super::{DeduplicationKey, HEADER};
 use crate::broker::message::NEVER;
+use crate::broker::store::DurableQueueId;
 use crate::protocol::{FieldValueRef, PropertiesRef};
 use std::cell::{Cell, RefCell};
 
@@ -43,7 +45,23 @@ pub struct SeenByExchange {
     declared: Bounds,
     /// What was declared, or what a policy says instead.
     bounds: Cell<Bounds>,
+    /// Whether it was declared to last as long as its exchange.
+    is_on_disk: bool,
+    /// Whether it does: its exchange does.
+    lasts: Cell<bool>,
+    /// What the log calls its values, once there was one.
+    durable_id: Cell<Option<DurableQueueId>>,
     seen: RefCell<Remembered>,
+}
+
+/// What an exchange says of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It has no value.
+    Unmarked,
+    /// It is the first one with this value, which has that number now.
+    First(DeduplicationKey, u64),
+    Duplicate,
 }
 
 #[derive(Debug)]
@@ -53,18 +71,44 @@ struct Remembered {
     /// All of them, each once.
     line: Line,
     last_number: u64,
+    /// Numbers of values that are forgotten, of which the log is still to be told; none unless they last.
+    forgotten: Vec<u64>,
+    lasts: bool,
     /// The first in the line counts until then, or longer.
     first_counts_until_ms: u64,
 }
 
 impl SeenByExchange {
-    pub fn new(bounds: Bounds) -> Self {
-        Self { declared: bounds, bounds: Cell::new(bounds), seen: RefCell::new(Remembered::new(Allowance::default())) }
+    pub fn new(bounds: Bounds, is_on_disk: bool) -> Self {
+        Self {
+            declared: bounds,
+            bounds: Cell::new(bounds),
+            is_on_disk,
+            lasts: Cell::new(false),
+            durable_id: Cell::new(None),
+            seen: RefCell::new(Remembered::new(Allowance::default(), false)),
+        }
     }
 
-    /// It is a virtual host's from now on. Nothing is remembered yet.
-    pub fn allow(&self, allowance: Allowance) {
-        self.seen.replace(Remembered::new(allowance));
+    /// It is a virtual host's from now on, of an exchange that is `durable` or not. Nothing is remembered yet.
+    pub fn allow(&self, allowance: Allowance, durable: bool) {
+        self.lasts.set(self.is_on_disk && durable);
+        self.seen.replace(Remembered::new(allowance, self.lasts()));
+    }
+
+    /// Whether the log has its values.
+    pub fn lasts(&self) -> bool {
+        self.lasts.get()
+    }
+
+    /// What the log calls its values, once there was one.
+    pub fn durable_id(&self) -> Option<DurableQueueId> {
+        self.durable_id.get()
+    }
+
+    /// The log calls its values so.
+    pub fn set_durable_id(&self, id: DurableQueueId) {
+        self.durable_id.set(Some(id));
     }
 
     /// A policy says more or less, or no longer does. What is too much goes with what comes in; what is remembered already is
@@ -74,10 +118,10 @@ impl SeenByExchange {
         self.bounds.set(Bounds { size: said.size.unwrap_or(size), ttl_ms: said.ttl_ms.or(ttl_ms) });
     }
 
-    /// Whether a message is the first with its value; from now on one is remembered. One without a value always is.
-    pub fn is_first(&self, properties: &PropertiesRef<'_>, now_ms: u64) -> bool {
-        let Some(headers) = properties.headers else { return true };
-        let Some(key) = headers.get(HEADER).and_then(DeduplicationKey::of_value) else { return true };
+    /// Whether a message is the first with its value; from now on one is remembered.
+    pub fn look_at(&self, properties: &PropertiesRef<'_>, now_ms: u64) -> Verdict {
+        let Some(headers) = properties.headers else { return Verdict::Unmarked };
+        let Some(key) = headers.get(HEADER).and_then(DeduplicationKey::of_value) else { return Verdict::Unmarked };
         let own_ttl = headers.get(b"x-cache-ttl").and_then(|value| milliseconds(&value));
         let Bounds { size, ttl_ms } = self.bounds.get();
         let until_ms = match (own_ttl, ttl_ms) {
@@ -85,15 +129,64 @@ impl SeenByExchange {
             (None, Some(ttl_ms)) => now_ms.saturating_add(ttl_ms),
             (None, None) => NEVER,
         };
-        let size = usize::try_from(size).unwrap_or(usize::MAX).min(super::REMEMBERED_MAX);
-        self.seen.borrow_mut().remember(key, until_ms, size, now_ms)
+        let seen = &mut *self.seen.borrow_mut();
+        match seen.remember(key, until_ms, most(size), now_ms) {
+            true => Verdict::First(key, seen.last_number),
+            false => Verdict::Duplicate,
+        }
+    }
+
+    /// The value with that number was of a message that nobody took after all: another one may come.
+    pub fn take_back(&self, key: DeduplicationKey, number: u64) {
+        if let Some(entry) = self.seen.borrow_mut().values.get_mut(key)
+            && entry.place & !AGAIN == number
+        {
+            // It keeps its place in the line until somebody comes by.
+            entry.until_ms = 0;
+        }
+    }
+
+    /// Until when a value with that number is remembered; `None` when it is not any more.
+    pub fn until_ms(&self, key: DeduplicationKey, number: u64) -> Option<u64> {
+        let seen = self.seen.borrow();
+        seen.values.get(key).filter(|entry| entry.place & !AGAIN == number).map(|entry| entry.until_ms)
+    }
+
+    /// The next number of a value that is forgotten and that the log may have.
+    pub fn next_forgotten(&self) -> Option<u64> {
+        self.seen.borrow_mut().forgotten.pop()
+    }
+
+    /// Values of an earlier run will come, with numbers below this one.
+    pub fn expect(&self, next_number: u64) {
+        self.seen.borrow_mut().last_number = next_number.saturating_sub(1);
+    }
+
+    /// A value of an earlier run. They come in their order, but for those that the log had to move.
+    pub fn learn(&self, key: DeduplicationKey, number: u64, until_ms: u64, now_ms: u64) {
+        let size = most(self.bounds.get().size);
+        self.seen.borrow_mut().learn(Entry { key, until_ms, place: number }, size, now_ms);
+    }
+
+    /// Forgets values at the head of the line whose time is over, looking at no more than so many. Whether there may be
+    /// more.
+    pub fn forget_what_is_over(&self, most: usize, now_ms: u64) -> bool {
+        let seen = &mut *self.seen.borrow_mut();
+        let before = seen.values.len();
+        seen.forget_what_is_over(most, now_ms);
+        before - seen.values.len() == most
     }
 }
 
+/// So many values may be remembered of those that are wanted.
+fn most(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX).min(super::REMEMBERED_MAX)
+}
+
 impl Remembered {
-    fn new(allowance: Allowance) -> Self {
+    fn new(allowance: Allowance, lasts: bool) -> Self {
         let (values, line) = (Table::new(allowance.clone()), Line::new(allowance));
-        Self { values, line, last_number: 0, first_counts_until_ms: 0 }
+        Self { values, line, last_number: 0, forgotten: Vec::new(), lasts, first_counts_until_ms: 0 }
     }
 
     /// Whether a value is not remembered; from now on it is.
@@ -103,20 +196,45 @@ impl Remembered {
             if entry.until_ms > now_ms {
                 return false;
             }
-            (entry.until_ms, entry.place) = (until_ms, number | AGAIN);
+            let before = std::mem::replace(&mut entry.place, number | AGAIN);
+            entry.until_ms = until_ms;
+            self.note_forgotten(before);
         } else {
-            self.forget_what_is_over(LOOKED_AT, now_ms);
-            for _ in 0..FORGOTTEN_MOST {
-                if self.values.len() < size && self.values.has_room() {
-                    break;
-                }
-                self.forget_oldest(now_ms);
-            }
-            self.values.insert(Entry { key, until_ms, place: number });
-            self.line.push(key);
+            self.insert(Entry { key, until_ms, place: number }, size, now_ms);
         }
         self.last_number = number;
         true
+    }
+
+    /// Puts a value in that is not there, in place of what is over, or too much.
+    fn insert(&mut self, entry: Entry, size: usize, now_ms: u64) {
+        self.forget_what_is_over(LOOKED_AT, now_ms);
+        for _ in 0..FORGOTTEN_MOST {
+            if self.values.len() < size && self.values.has_room() {
+                break;
+            }
+            self.forget_oldest(now_ms);
+        }
+        self.values.insert(entry);
+        self.line.push(entry.key);
+    }
+
+    fn learn(&mut self, learnt: Entry, size: usize, now_ms: u64) {
+        match self.values.get_mut(learnt.key) {
+            // The log was not told of the end of the older one.
+            Some(entry) => {
+                let older = if entry.place < learnt.place { std::mem::replace(entry, learnt) } else { learnt };
+                self.note_forgotten(older.place);
+            }
+            None if learnt.until_ms <= now_ms => self.note_forgotten(learnt.place),
+            None => self.insert(learnt, size, now_ms),
+        }
+    }
+
+    fn note_forgotten(&mut self, place: u64) {
+        if self.lasts {
+            self.forgotten.push(place & !AGAIN);
+        }
     }
 
     /// Looks at so many values at the head of the line, and forgets those whose time is over.
@@ -158,7 +276,12 @@ impl Remembered {
             self.line.push(key);
             return false;
         }
-        self.values.remove(key, |_| true);
+        let mut place = None;
+        self.values.remove(key, |entry| {
+            place = Some(entry.place);
+            true
+        });
+        place.into_iter().for_each(|place| self.note_forgotten(place));
         true
     }
 }
@@ -182,7 +305,7 @@ mod tests {
     use crate::protocol::TableRef;
 
     fn cache(size: u64, ttl_ms: Option<u64>) -> SeenByExchange {
-        SeenByExchange::new(Bounds { size, ttl_ms })
+        SeenByExchange::new(Bounds { size, ttl_ms }, false)
     }
 
     fn is_first(seen: &SeenByExchange, value: &str, now_ms: u64) -> bool {
@@ -192,7 +315,8 @@ mod tests {
         entries.extend((value.len() as u32).to_be_bytes());
         entries.extend(value.as_bytes());
         let headers = TableRef::parse(&entries).unwrap();
-        seen.is_first(&PropertiesRef { headers: Some(headers), ..PropertiesRef::default() }, now_ms)
+        let properties = PropertiesRef { headers: Some(headers), ..PropertiesRef::default() };
+        matches!(seen.look_at(&properties, now_ms), Verdict::First(..))
     }
 
     /// How many there are, and how many places in the line.
@@ -279,7 +403,7 @@ mod tests {
     fn a_virtual_host_that_had_enough_forgets_the_oldest() {
         let seen = cache(u64::MAX, None);
         let allowance = Allowance::new(1_000_000);
-        seen.allow(allowance.clone());
+        seen.allow(allowance.clone(), false);
         for value in 0..100_000 {
             assert!(is_first(&seen, &value.to_string(), 0));
             assert!(allowance.taken_bytes() <= 1_100_000, "{} bytes", allowance.taken_bytes());

@@ -133,3 +133,13 @@ fn what_an_exchange_kept_goes_with_it_a_slice_at_a_time() {
     assert_eq!(play.broker.store().page_count(), 0);
     assert_eq!(play.turn(1_000_000), 0);
 }
+
+#[test]
+fn who_watches_makes_nobody_forget() {
+    let mut play = Play::new(usize::MAX);
+    play.broker.vhosts[testing::VHOST].attributes.tracing = true;
+    play.broker.note_tracing();
+    play.publish(10);
+    assert_eq!((play.waiting(), play.delayed()), (0, 1));
+    assert_eq!(play.turn(10), 1);
+}

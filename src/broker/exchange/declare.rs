@@ -104,10 +104,10 @@ pub(super) fn history_length(arguments: &FieldTable) -> Result<usize, AmqpError>
     }
 }
 
-/// What an exchange of the type `x-message-deduplication` remembers. It is in memory.
+/// What an exchange of the type `x-message-deduplication` remembers.
 ///
 /// # Errors
-/// 406 in the plugin's words, and for what would have to last.
+/// 406 in the plugin's words.
 pub(super) fn deduplication_cache(arguments: &FieldTable) -> Result<SeenByExchange, AmqpError> {
     let positive = |name: &str| match arguments.get(name.as_bytes()) {
         None => Ok(None),
@@ -121,14 +121,16 @@ pub(super) fn deduplication_cache(arguments: &FieldTable) -> Result<SeenByExchan
         return Err(refused("Invalid argument, 'x-cache-ttl' must be an integer greater than 0".to_owned()));
     };
     let bounds = Bounds { size, ttl_ms };
-    match arguments.get(b"x-cache-persistence") {
-        None => Ok(SeenByExchange::new(bounds)),
-        Some(FieldValue::LongString(text)) if &**text == b"memory" => Ok(SeenByExchange::new(bounds)),
-        Some(FieldValue::LongString(text)) if &**text == b"disk" => {
-            Err(refused("arg 'x-cache-persistence' = 'disk' is not supported by this version".to_owned()))
+    let is_on_disk = match arguments.get(b"x-cache-persistence") {
+        None => false,
+        Some(FieldValue::LongString(text)) if &**text == b"memory" => false,
+        Some(FieldValue::LongString(text)) if &**text == b"disk" => true,
+        Some(_) => {
+            let text = "Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'";
+            return Err(refused(text.to_owned()));
         }
-        Some(_) => Err(refused("Invalid argument, 'x-cache-persistence' must be either 'disk' or 'memory'".to_owned())),
-    }
+    };
+    Ok(SeenByExchange::new(bounds, is_on_disk))
 }
 
 /// Above 0, as a number or as its text.
@@ -187,7 +189,7 @@ impl Router {
         let subject = Subject { kind: "exchange", name: &name, vhost: b"" };
         let matcher = Matcher::new(kind, arguments, subject).expect("arguments are checked before");
         if let Some(cache) = matcher.cache() {
-            cache.allow(self.allowance.clone());
+            cache.allow(self.allowance.clone(), durable);
         }
         self.add_exchange(Exchange {
             name,

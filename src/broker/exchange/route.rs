@@ -5,6 +5,7 @@ use super::matcher::Matcher;
 use super::router::{Exchange, Router};
 use super::walks::Walks;
 use super::{Destination, ExchangeId, QueueId};
+use crate::broker::deduplication::{Noted, Verdict};
 use crate::protocol::{PropertiesRef, TableRef};
 
 impl Router {
@@ -110,6 +111,7 @@ impl Router {
             Publish { routing_keys, properties: Properties::Unread(Some(properties)), by_key_alone: true };
         walks.historians.clear();
         walks.delayed_by.clear();
+        walks.noted.clear();
         walks.graph.start(exchange);
         while let Some(id) = walks.graph.pending.pop() {
             let exchange = &self.exchanges[id.0 as usize];
@@ -133,7 +135,7 @@ impl Router {
         walks: &mut Walks,
         out: &mut Vec<QueueId>,
     ) -> bool {
-        let Walks { graph, topic, headers, jumps, chance, now_ms, historians, .. } = walks;
+        let Walks { graph, topic, headers, jumps, chance, now_ms, historians, noted, .. } = walks;
         let mut matched = false;
         let mut follow = |destinations: &Destinations| {
             matched |= !destinations.is_empty();
@@ -159,9 +161,12 @@ impl Router {
             }
             Matcher::Deduplication(destinations, seen) => {
                 publish.by_key_alone = false;
-                if seen.is_first(publish.properties(), *now_ms) {
-                    follow(destinations);
+                match seen.look_at(publish.properties(), *now_ms) {
+                    Verdict::Duplicate => return matched,
+                    Verdict::First(key, number) => noted.push(Noted { exchange: id, key, number }),
+                    Verdict::Unmarked => {}
                 }
+                follow(destinations);
                 return matched;
             }
             Matcher::RecentHistory(destinations, _) => {

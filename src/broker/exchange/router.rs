@@ -5,7 +5,7 @@ use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
-use crate::broker::deduplication::Allowance;
+use crate::broker::deduplication::{Allowance, SeenByExchange};
 use crate::broker::equivalence::Subject;
 use crate::broker::policy::Applied;
 use crate::protocol::{FieldTable, ShortString};
@@ -152,6 +152,11 @@ impl Router {
             Matcher::RecentHistory(_, length) => length,
             _ => 0,
         }
+    }
+
+    /// What an exchange remembers, if it is there and does.
+    pub fn cache(&self, id: ExchangeId) -> Option<&SeenByExchange> {
+        self.exchanges.get(id.0 as usize)?.matcher.cache()
     }
 
     /// The exchanges with a history that went since this was asked.

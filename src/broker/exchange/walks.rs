@@ -6,6 +6,7 @@ use super::jump::Jumps;
 use super::route_cache::RouteCache;
 use super::stamps::Stamps;
 use super::{ExchangeId, QueueId, delay_ms, topic};
+use crate::broker::deduplication::Noted;
 use crate::protocol::TableRef;
 
 #[derive(Default)]
@@ -24,8 +25,17 @@ pub struct Walks {
     pub(super) delayed_by: Vec<ExchangeId>,
     /// … and for how long, in milliseconds.
     pub(super) delay_ms: u64,
+    /// Values that exchanges remember of what was routed last.
+    pub(super) noted: Vec<Noted>,
     /// What is routed is due: nothing delays it.
     pub(super) is_due: bool,
+}
+
+/// What was found on the way of a publish that is still to happen.
+pub struct SetAside {
+    delayed_by: Vec<ExchangeId>,
+    delay_ms: u64,
+    noted: Vec<Noted>,
 }
 
 impl Walks {
@@ -55,6 +65,26 @@ impl Walks {
     /// Gives the room back that [`take_delays`](Self::take_delays) took.
     pub fn give_back_delays(&mut self, delayed_by: Vec<ExchangeId>) {
         self.delayed_by = delayed_by;
+    }
+
+    /// The values that exchanges on the way of the last publish remember of it, if its route depended on more than its keys.
+    pub fn noted(&mut self) -> &mut Vec<Noted> {
+        &mut self.noted
+    }
+
+    /// What was found on the way of the last publish, while another one is routed before that goes on.
+    pub fn set_aside(&mut self) -> SetAside {
+        SetAside {
+            delayed_by: std::mem::take(&mut self.delayed_by),
+            delay_ms: self.delay_ms,
+            noted: std::mem::take(&mut self.noted),
+        }
+    }
+
+    /// The publish goes on.
+    pub fn take_up(&mut self, set_aside: SetAside) {
+        let SetAside { delayed_by, delay_ms, noted } = set_aside;
+        (self.delayed_by, self.delay_ms, self.noted) = (delayed_by, delay_ms, noted);
     }
 
     /// Until it is said otherwise, messages are routed that are due: nothing delays them.

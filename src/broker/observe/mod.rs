@@ -113,10 +113,14 @@ impl<S: Store> Broker<S> {
         let publication = Publication { content: message.content(), attributes, mandatory: false };
         let (mut queues, mut kept) = (Vec::new(), Kept::default());
         let target = Target { exchange, extra_keys: &[] };
+        // What is observed is on its way itself.
+        let set_aside = self.vhosts.walks_mut().set_aside();
         self.route_internally(vhost, target, &publication, &mut queues);
         for &queue in &queues {
             self.enter(queue, &publication, queues.len() == 1, &mut kept, effects);
         }
+        self.keep_values_of_last(vhost);
+        self.vhosts.walks_mut().take_up(set_aside);
     }
 
     /// Looks again which virtual hosts are watched. Routes that are known hold no longer.
