@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `in_queue` | the values of a queue's messages |
 //! | `by_exchange` | the values that an exchange remembers |
+//! | `cleaning` | what is forgotten where nothing comes any more |
 //! | `lasting` | what the log is told of those, and what it brings back |
 //! | `table`, `line` | how they are kept, so that nothing takes longer because there are many |
 //! | `allowance` | what they take, and may take |
@@ -15,6 +16,7 @@
 
 mod allowance;
 mod by_exchange;
+mod cleaning;
 mod gone;
 mod in_queue;
 mod lasting;
@@ -23,6 +25,7 @@ mod table;
 
 pub use allowance::Allowance;
 pub use by_exchange::{Bounds, SaidBounds, SeenByExchange, Verdict};
+pub(super) use cleaning::Cleaning;
 pub use gone::{free_gone, has_gone};
 pub use in_queue::SeenInQueue;
 pub use lasting::RememberedKey;

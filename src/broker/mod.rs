@@ -143,6 +143,7 @@ use access::Access;
 use confirms::{Confirms, Said};
 use consumer::Consumer;
 use dead_letter::DeadLetters;
+use deduplication::Cleaning;
 use delayed::Delayed;
 use exchange::QueueId;
 use expiry::ExpiryQueue;
@@ -259,6 +260,7 @@ pub struct Broker<S: Store> {
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
     delayed: Delayed,
+    cleaning: Cleaning,
     expiry: ExpiryQueue,
     /// The sweep over deliveries that wait for too long.
     sweep: Sweep,
@@ -309,6 +311,7 @@ impl<S: Store> Broker<S> {
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
             delayed: Delayed::default(),
+            cleaning: Cleaning::default(),
             expiry: ExpiryQueue::default(),
             sweep: Sweep::default(),
             paging: Paging::default(),
@@ -344,7 +347,8 @@ impl<S: Store> Broker<S> {
         let letters = self.dead_letters.next_due_ms();
         let due = [self.next_expiry_ms(), self.next_replenish_ms(), letters, self.next_sweep_ms()];
         let gone = deduplication::has_gone().then_some(0);
-        due.into_iter().flatten().chain(self.delayed.next_due_ms()).chain(gone).min()
+        let values = self.cleaning.next_due_ms().into_iter().chain(gone);
+        due.into_iter().flatten().chain(self.delayed.next_due_ms()).chain(values).min()
     }
 
     /// Does what the time has come for: messages and queues expire, delayed messages are routed, consumers that waited for
@@ -362,6 +366,7 @@ impl<S: Store> Broker<S> {
         self.release_delayed(effects);
         self.replenish();
         self.sweep();
+        self.clean_values();
         deduplication::free_gone(FREED_PER_TURN);
     }
 

@@ -51,6 +51,7 @@ pub struct SeenByExchange {
     lasts: Cell<bool>,
     /// What the log calls its values, once there was one.
     durable_id: Cell<Option<DurableQueueId>>,
+    ticket: Cell<u64>,
     seen: RefCell<Remembered>,
 }
 
@@ -86,6 +87,7 @@ impl SeenByExchange {
             is_on_disk,
             lasts: Cell::new(false),
             durable_id: Cell::new(None),
+            ticket: Cell::new(0),
             seen: RefCell::new(Remembered::new(Allowance::default(), false)),
         }
     }
@@ -168,13 +170,26 @@ impl SeenByExchange {
         self.seen.borrow_mut().learn(Entry { key, until_ms, place: number }, size, now_ms);
     }
 
-    /// Forgets values at the head of the line whose time is over, looking at no more than so many. Whether there may be
-    /// more.
-    pub fn forget_what_is_over(&self, most: usize, now_ms: u64) -> bool {
+    /// Forgets values at the head of the line whose time is over, looking at no more than so many. Says how many.
+    pub fn forget_what_is_over(&self, most: usize, now_ms: u64) -> usize {
         let seen = &mut *self.seen.borrow_mut();
         let before = seen.values.len();
         seen.forget_what_is_over(most, now_ms);
-        before - seen.values.len() == most
+        before - seen.values.len()
+    }
+
+    /// Nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.seen.borrow().values.len() == 0
+    }
+
+    /// What it has to be [cleaned](super::cleaning) by; 0 when it isn't.
+    pub fn ticket(&self) -> u64 {
+        self.ticket.get()
+    }
+
+    pub fn set_ticket(&self, ticket: u64) {
+        self.ticket.set(ticket);
     }
 }
 

@@ -45,8 +45,12 @@ impl<S: Store> Broker<S> {
     pub(in crate::broker) fn keep_values(&mut self, vhost: VhostId, noted: &[Noted]) -> LogPosition {
         let mut position = LogPosition::default();
         for &Noted { exchange, key, number } in noted {
-            let cache = self.vhosts[vhost].router().cache(exchange).filter(|cache| cache.lasts());
-            let Some(until_ms) = cache.and_then(|cache| cache.until_ms(key, number)) else { continue };
+            let Some(cache) = self.vhosts[vhost].router().cache(exchange) else { continue };
+            self.cleaning.list(vhost, exchange, cache, self.now_ms);
+            if !cache.lasts() {
+                continue;
+            }
+            let Some(until_ms) = cache.until_ms(key, number) else { continue };
             let Some(queue) = self.values_in_log(vhost, exchange) else { continue };
             let expires_at_ms = (until_ms != NEVER).then(|| self.settings.unix_start_ms.saturating_add(until_ms));
             let address = address_of(key);
@@ -94,7 +98,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// Tells the log which values an exchange has forgotten since.
-    fn forget_in_log(&mut self, vhost: VhostId, exchange: ExchangeId) {
+    pub(super) fn forget_in_log(&mut self, vhost: VhostId, exchange: ExchangeId) {
         let Self { vhosts, store, .. } = self;
         let Some(cache) = vhosts[vhost].router().cache(exchange) else { return };
         if let Some(id) = cache.durable_id() {
@@ -137,6 +141,7 @@ impl<S: Store> Broker<S> {
                 cache.learn(value, entry.sequence, entry.expires_at_ms, self.now_ms);
             }
         }
+        self.cleaning.list(key.vhost, key.exchange, cache, self.now_ms);
         self.forget_in_log(key.vhost, key.exchange);
     }
 }

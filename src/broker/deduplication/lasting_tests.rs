@@ -217,3 +217,22 @@ fn who_watches_makes_nobody_forget() {
     world.publish("this", true);
     assert_eq!(world.said(), [""; 0]);
 }
+
+#[test]
+fn values_whose_time_is_over_go_where_nothing_comes_any_more() {
+    const VALUES: usize = 5000;
+    let mut world = World::lasting(i32::MAX);
+    (0..VALUES).for_each(|value| world.publish(&value.to_string(), false));
+    world.said();
+    let mut turns = 0;
+    while let Some(due_ms) = world.broker.next_due_ms() {
+        world.broker.set_now(due_ms.max(world.broker.now_ms));
+        world.broker.come_due(&mut Nobody);
+        turns += 1;
+        assert!(turns < 100, "it comes to an end");
+    }
+    assert_eq!(world.said().iter().filter(|said| said.starts_with("no value")).count(), VALUES);
+    assert!(turns > 2, "a turn's share at a time");
+    world.publish("0", false);
+    assert!(world.broker.next_due_ms().is_some());
+}
