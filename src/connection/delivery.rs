@@ -145,11 +145,14 @@ fn is_sent_whole(outbox: &Outbox, content: &Content<'_>) -> bool {
 /// Writes the channel number into a content header frame and a body frame behind it, if there is one.
 #[inline]
 fn set_channel(frames: &mut [u8], channel_number: u16, header_frame_length: usize) {
-    let channel = channel_number.to_be_bytes();
-    frames[1..3].copy_from_slice(&channel);
-    if header_frame_length < frames.len() {
-        frames[header_frame_length + 1..header_frame_length + 3].copy_from_slice(&channel);
-    }
+    // An array is written at once, where a slice is a call.
+    let set = |frame: &mut [u8]| {
+        if let Some(place) = frame.get_mut(1..).and_then(<[u8]>::first_chunk_mut) {
+            *place = channel_number.to_be_bytes();
+        }
+    };
+    set(frames);
+    set(&mut frames[header_frame_length..]);
 }
 
 /// Appends content header and body on a channel, in frames that the client takes.
