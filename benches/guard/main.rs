@@ -33,7 +33,7 @@ const DISTINCT_KEYS: usize = 16_384;
 /// Plays so many rounds and says how many messages they had.
 type Scenario = fn(rounds: usize) -> usize;
 
-const SCENARIOS: [(&str, Scenario); 42] = [
+const SCENARIOS: [(&str, Scenario); 43] = [
     ("codec: parse a publish, 16 B", parse_publishes),
     ("codec: encode a delivery, 16 B", encode_deliveries),
     ("codec: parse 7 properties", parse_properties),
@@ -56,6 +56,7 @@ const SCENARIOS: [(&str, Scenario); 42] = [
     ("turn: automatic acknowledgement, 64 KiB", |rounds| automatic(Loop::new(), rounds, 64 * 1024, &[])),
     ("turn: acknowledged every 100, 16 B", |rounds| acknowledged(Loop::new(), rounds, 100)),
     ("turn: acknowledged each, 16 B", |rounds| acknowledged(Loop::new(), rounds, 1)),
+    ("turn: from a backlog, acknowledged every 100, 16 B", from_backlog),
     ("turn: ten priorities, acknowledged every 100, 16 B", |rounds| prioritised(rounds, 9)),
     ("turn: ten priorities, as a plain queue takes them, 16 B", |rounds| prioritised(rounds, 0)),
     ("turn: single active consumer, acknowledged every 100, 16 B", single_active),

@@ -57,6 +57,27 @@ pub fn acknowledged(mut turns: Loop, rounds: usize, every: u64) -> usize {
     play_acknowledged(&mut turns, publisher, consumer, &wire, rounds, every)
 }
 
+/// As `acknowledged`, by a consumer who may hold less than a turn brings: most messages wait in the queue first.
+pub fn from_backlog(rounds: usize) -> usize {
+    const HELD: u64 = 100;
+    let mut turns = Loop::new();
+    let prefetch = Method::BasicQos(basic::Qos { prefetch_count: HELD as u16, ..basic::Qos::default() });
+    let consumer = turns.client(&[declare("hello", false), prefetch, consume("hello", false)]);
+    let publisher = turns.client(&[]);
+    let wire = publishes(b"", (0..ROUND).map(|_| &b"hello"[..]), SMALL);
+    let (mut acks, mut settled) = (Vec::new(), 0);
+    let messages = repeat(rounds, ROUND, || {
+        turns.turn(publisher, &wire);
+        for _ in 0..ROUND as u64 / HELD {
+            acknowledge(&mut acks, settled, HELD, HELD);
+            turns.turn(consumer, &acks);
+            settled += HELD;
+        }
+    });
+    assert_eq!(turns.totals().acknowledged, settled, "all of them were delivered and acknowledged");
+    messages
+}
+
 /// Rounds of a turn of publishes and a turn of their acknowledgements.
 pub fn play_acknowledged<S: Log>(
     turns: &mut Loop<S>,

@@ -173,13 +173,14 @@ impl Backlog {
         Some(self.taken_from_ring(waiting))
     }
 
-    #[inline]
+    /// Inlined wherever it is called, as a message is moved once less then: it is on the way of each that waited.
+    #[inline(always)]
     fn pop_from_ring(&mut self) -> Option<Taken> {
         let waiting = self.head.pop()?;
         Some(self.taken_from_ring(waiting))
     }
 
-    #[inline]
+    #[inline(always)]
     fn taken_from_ring(&mut self, waiting: Waiting) -> Taken {
         let Waiting { message, sequence, expires_at_ms } = waiting;
         self.ring_length -= 1;

@@ -192,13 +192,22 @@ impl Chunks {
         self.push_chunk(Chunk::Packed(packed));
     }
 
-    #[inline]
+    /// Inlined wherever it is called: it is on the way of each message that waited.
+    #[inline(always)]
     pub fn pop(&mut self) -> Option<Waiting> {
-        let (waiting, left) = match self.chunks.front_mut()? {
-            Chunk::Loose(loose) => (loose.waiting.pop_front()?, loose.waiting.len()),
-            Chunk::Packed(packed) => (packed.pop()?, packed.len()),
-        };
-        if left == 0 {
+        let Chunk::Loose(loose) = self.chunks.front_mut()? else { return self.pop_packed() };
+        let waiting = loose.waiting.pop_front()?;
+        if loose.waiting.is_empty() {
+            self.first_chunk_emptied();
+        }
+        Some(waiting)
+    }
+
+    #[inline(never)]
+    fn pop_packed(&mut self) -> Option<Waiting> {
+        let Chunk::Packed(packed) = self.chunks.front_mut()? else { return None };
+        let waiting = packed.pop()?;
+        if packed.len() == 0 {
             self.first_chunk_emptied();
         }
         Some(waiting)
@@ -220,6 +229,7 @@ impl Chunks {
         Some(waiting)
     }
 
+    #[inline(never)]
     fn first_chunk_emptied(&mut self) {
         if self.chunks.len() == 1
             && let Some(Chunk::Loose(loose)) = self.chunks.front_mut()
