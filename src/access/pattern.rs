@@ -38,6 +38,10 @@ enum Meaning {
     /// `^.*$`: a dot is everything but a newline.
     OneLine,
     Empty,
+    /// `^orders$`
+    Exactly(Box<[u8]>),
+    /// `^orders\\.`, `^orders.*`
+    Beginning(Box<[u8]>),
     Matching(Box<Matching>),
 }
 
@@ -132,8 +136,8 @@ impl Pattern {
     /// How much it takes, at most; the time that a question takes grows with it.
     pub fn compiled_bytes(&self) -> usize {
         match &self.meaning {
-            Meaning::Everything | Meaning::OneLine | Meaning::Empty => 0,
             Meaning::Matching(matching) => matching.compiled_bytes,
+            _ => 0,
         }
     }
 
@@ -150,6 +154,8 @@ impl Pattern {
             Meaning::Everything => true,
             Meaning::OneLine => !name.contains(&b'\n'),
             Meaning::Empty => name.is_empty(),
+            Meaning::Exactly(text) => *name == **text,
+            Meaning::Beginning(text) => name.starts_with(text),
             Meaning::Matching(matching) => {
                 let Matching { regex, excepted, is_ascii_only, is_one_line, compiled_bytes: _ } = &**matching;
                 regex.is_match(name)
@@ -162,12 +168,40 @@ impl Pattern {
 }
 
 impl Meaning {
+    /// What most policies and permissions ask: a name, or how it begins.
+    fn known_by_sight(text: &str) -> Option<Self> {
+        let mut rest = text.strip_prefix('^')?.as_bytes();
+        let mut literal = Vec::new();
+        loop {
+            rest = match *rest {
+                [] | [b'.', b'*'] => return Some(Self::Beginning(literal.into())),
+                [b'$'] => return Some(Self::Exactly(literal.into())),
+                [byte, ref more @ ..] if byte.is_ascii_alphanumeric() || b"-_/:".contains(&byte) => {
+                    literal.push(byte);
+                    more
+                }
+                [b'\\', byte @ (b'.' | b'-' | b'_' | b'/'), ref more @ ..] => {
+                    literal.push(byte);
+                    more
+                }
+                _ => return None,
+            };
+            // What is counted is not itself.
+            if let [b'*' | b'+' | b'?' | b'{', ..] = rest {
+                return None;
+            }
+        }
+    }
+
     fn of(text: &str) -> Result<Self, BadPattern> {
         Ok(match text {
             "" | "^$" => Self::Empty,
             "^" | "$" | ".*" | "^.*" | ".*$" => Self::Everything,
             "^.*$" => Self::OneLine,
             _ => {
+                if let Some(known) = Self::known_by_sight(text) {
+                    return Ok(known);
+                }
                 let rewritten = syntax::rewritten(text.as_bytes())?;
                 let (regex, bytes) = compiled(&rewritten.text)?;
                 let excepted = rewritten.excepted.as_deref().map(compiled).transpose()?;

@@ -274,7 +274,7 @@ mod tests {
         let mut broker = broker();
         let names: Vec<_> = (0..SLICE_SLOTS).map(|number| format!("q{number}")).collect();
         names.iter().for_each(|name| declare(&mut broker, name));
-        for name in ["a", "b", "c", "d"] {
+        for name in ["a", "b"] {
             put(&mut broker, policy(name, "^(?:a?b?){300}$", max_length(5)));
         }
         while broker.has_touched() {

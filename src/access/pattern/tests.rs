@@ -63,6 +63,62 @@ fn what_is_known_by_sight_is_what_would_be_compiled() {
 }
 
 #[test]
+fn names_and_beginnings_mean_what_would_be_compiled() {
+    let texts = [
+        "^a",
+        "^a$",
+        "^a.*",
+        "^a\\.b",
+        "^a\\.b$",
+        "^a-b_c/d:e\\-\\/.*",
+        "^a.",
+        "^a.b",
+        "^a*",
+        "^ab?",
+        "^a{2}",
+        "^a\\.+",
+        "^a$b",
+        "^a|b",
+        "^a.*$",
+        "^a.*b",
+        "^a\\d",
+        "^A",
+        "^a\\.*",
+        "^a\\-?$",
+    ];
+    let names = [
+        "",
+        "a",
+        "aa",
+        "ab",
+        "a.b",
+        "a.b.c",
+        "axb",
+        "a.",
+        "a..",
+        "b",
+        "ba",
+        "a\n",
+        "a\nb",
+        "aé",
+        "A",
+        "a1",
+        "a-b_c/d:e-/",
+        "a-",
+    ];
+    let mut known = 0;
+    for text in texts {
+        let (read, compiled) = (pattern(text), pattern(&format!("(?:{text})")));
+        assert!(matches!(compiled.meaning, Meaning::Matching(_)));
+        known += usize::from(read.compiled_bytes() == 0);
+        for name in names {
+            assert_eq!(read.matches(name.as_bytes()), compiled.matches(name.as_bytes()), "{text} {name:?}");
+        }
+    }
+    assert_eq!(known, 7);
+}
+
+#[test]
 fn names_and_patterns_are_bytes() {
     assert_means("^..$", &["é", "ab"], &["a", "éé"]);
     assert_means("é+$", &["é", "é\u{e9}"], &["\u{e0}"]);
