@@ -189,6 +189,8 @@ impl Story<'_> {
             Reply::Count(50, 41, count as u32)
         };
         let safe = self.shadow.tick();
+        // The log may hear of dead letters, too, before it says what is safe.
+        self.shadow.turn(self.now_ms);
         let heard = self.settle_and_hear()?;
         if self.starts != starts {
             return Ok(());
