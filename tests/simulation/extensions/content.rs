@@ -75,6 +75,8 @@ pub struct Seen {
     pub routing_key: String,
     /// The newest first.
     pub deaths: Vec<Death>,
+    /// Reason, queue and exchange of the first and the last one, as the headers beside `x-death` have them.
+    pub ends: [Option<[String; 3]>; 2],
     /// `x-delivery-count`
     pub returns: Option<u64>,
     pub has_expiration: bool,
@@ -82,10 +84,13 @@ pub struct Seen {
 
 impl fmt::Debug for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, exchange, routing_key, deaths, returns, has_expiration } = self;
+        let Self { id, exchange, routing_key, deaths, ends, returns, has_expiration } = self;
         write!(f, "message {id} by '{exchange}' with '{routing_key}'")?;
         for Death { queue, reason, count } in deaths {
             write!(f, ", {reason} in {queue} {count}×")?;
+        }
+        if let [Some(first), Some(last)] = ends {
+            write!(f, ", first {}, last {}", first.join(" "), last.join(" "))?;
         }
         write!(f, ", returned {returns:?}, expires {has_expiration}")
     }
@@ -166,6 +171,14 @@ pub fn seen(content: &Content) -> Result<Seen, String> {
         Some(Field::Array(deaths)) => deaths.iter().map(death).collect::<Option<_>>().ok_or_else(unreadable)?,
         Some(_) => return Err(unreadable()),
     };
+    let ends = ["first", "last"].map(|which| {
+        let texts = ["reason", "queue", "exchange"].map(|what| match named(&format!("x-{which}-death-{what}")) {
+            Some(Field::Text(text)) => Some(text.clone()),
+            _ => None,
+        });
+        let [Some(reason), Some(queue), Some(exchange)] = texts else { return None };
+        Some([reason, queue, exchange])
+    });
     let returns = match named("x-delivery-count") {
         Some(Field::Number(count)) => Some(*count),
         _ => None,
@@ -175,6 +188,7 @@ pub fn seen(content: &Content) -> Result<Seen, String> {
         exchange: content.exchange.clone(),
         routing_key: content.routing_key.clone(),
         deaths,
+        ends,
         returns,
         has_expiration: flags & EXPIRATION != 0,
     })

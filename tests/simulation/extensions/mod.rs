@@ -1,8 +1,9 @@
 //! A second, quieter world: queues with dead letters, limits, priorities, delivery limits, deduplication, a single active
-//! consumer and policies, which come and go, and one client who does one thing after the other, each of which is carried out whole. So its shadow knows exactly what is due: every
-//! message with its deaths, in its place, every confirm and every refusal; and what the log was told, in which order. The
-//! disk fails and the broker ends at any call, between any two steps of a dead-lettering: what a start finds is what the log
-//! had been told up to some moment, and that is none before one that the client was told of.
+//! consumer and policies, which come and go, and one client who does one thing after the other, each of which is carried
+//! out whole. So its shadow knows exactly what is due: every message with its deaths, in its place, every delivery, every
+//! confirm and every refusal; and what the log was told, in which order. The disk fails and the broker ends at any call,
+//! between any two steps of a dead-lettering: what a start finds is what the log had been told up to some moment, and that is
+//! none before one that the client was told of.
 //!
 //! | file | owns |
 //! |---|---|
@@ -81,7 +82,7 @@ impl<'a> Story<'a> {
     pub fn new(seed: u64, transcript: &'a mut Transcript) -> Self {
         let mut random = Random::new(seed);
         let now_ms = 1 + random.below(1_000_000) as u64;
-        let knobs = Knobs::without_pages(&mut random);
+        let knobs = Knobs::with_room(&mut random);
         let disk = SimDisk::default();
         let (mut hub, durable) = Durable::start(&disk, &knobs.log, settings(&knobs, 1), now_ms)
             .unwrap_or_else(|error| panic!("a fresh disk is refused: {error}"));

@@ -62,10 +62,10 @@ pub enum Pace {
 }
 
 impl Knobs {
-    /// For a life in which all messages are in memory, and there is room for all.
-    pub fn without_pages(random: &mut Random) -> Self {
+    /// For a life in which all messages are in memory, there is room for all, and clients read what they are sent.
+    pub fn with_room(random: &mut Random) -> Self {
         Self {
-            outbox_high_water_bytes: 256 * 1024,
+            outbox_high_water_bytes: 1 << 30,
             message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },
             backlog_messages: 1000,
             log: options(random, false),

@@ -115,7 +115,9 @@ impl Shadow {
         let known = copy.deaths.iter().position(|death| death.queue == name && death.reason == reason);
         let count = known.map_or(0, |known| copy.deaths.remove(known).count);
         copy.deaths.insert(0, Death { queue: name.to_owned(), reason: reason.to_owned(), count: count + 1 });
-        copy.exchange = exchange.to_owned();
+        let end = [reason.to_owned(), name.to_owned(), std::mem::replace(&mut copy.exchange, exchange.to_owned())];
+        copy.ends[0].get_or_insert_with(|| end.clone());
+        copy.ends[1] = Some(end);
         if let Some(key) = key {
             copy.routing_key = key.to_owned();
         }

@@ -50,6 +50,8 @@ pub struct Entry {
     exchange: String,
     routing_key: String,
     deaths: Vec<Death>,
+    /// Reason, queue and exchange of the first and the last one.
+    ends: [Option<[String; 3]>; 2],
     persistent: bool,
     priority: u8,
     body_bytes: u64,
@@ -69,6 +71,7 @@ impl Entry {
             exchange: draft.exchange.to_owned(),
             routing_key: draft.routing_key.clone(),
             deaths: Vec::new(),
+            ends: [None, None],
             persistent: draft.persistent,
             priority: draft.priority,
             body_bytes: draft.body_bytes.max(8) as u64,
@@ -88,6 +91,7 @@ impl Entry {
             exchange: self.exchange.clone(),
             routing_key: self.routing_key.clone(),
             deaths: self.deaths.clone(),
+            ends: self.ends.clone(),
             returns: (counts && self.returns > 0).then_some(self.returns),
             has_expiration: self.has_expiration,
         }
