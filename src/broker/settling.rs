@@ -24,7 +24,8 @@ use super::unacknowledged::{Delivered, Unacknowledged};
 use super::{Broker, Channel, ChannelId, ConnectionId, QueueKey, VhostId};
 use std::collections::VecDeque;
 
-/// What may be settled in a turn: so many messages that are acknowledged.
+/// What commands may settle in a turn: so many messages that are acknowledged. What is left behind goes back beside that, so
+/// that nobody who settles again and again keeps others' queues held.
 const SETTLED_PER_TURN: usize = 32 * 1024;
 /// Each one that goes back to its queue, or on the list of dead letters by itself, counts as so many.
 pub(super) const RETURN_COST: usize = 8;
@@ -42,8 +43,10 @@ pub enum Progress {
 }
 
 pub(super) struct Settling {
-    /// What may still be settled in this turn.
+    /// What commands may still settle in this turn.
     pub(super) left: usize,
+    /// What may still go back of what was left behind.
+    left_to_return: usize,
     left_behind: VecDeque<LeftBehind>,
     /// Somebody waits for what is left behind, or to give a command again.
     is_awaited: bool,
@@ -51,7 +54,12 @@ pub(super) struct Settling {
 
 impl Default for Settling {
     fn default() -> Self {
-        Self { left: SETTLED_PER_TURN, left_behind: VecDeque::new(), is_awaited: false }
+        Self {
+            left: SETTLED_PER_TURN,
+            left_to_return: SETTLED_PER_TURN,
+            left_behind: VecDeque::new(),
+            is_awaited: false,
+        }
     }
 }
 
@@ -78,12 +86,13 @@ impl Settling {
     /// A turn begins.
     pub(super) fn start_turn(&mut self) {
         self.left = SETTLED_PER_TURN;
+        self.left_to_return = SETTLED_PER_TURN;
         self.is_awaited = !self.left_behind.is_empty();
     }
 
     /// Whether something that was left behind can still go back in this turn.
     pub(super) fn goes_on(&self) -> bool {
-        self.left > 0 && !self.left_behind.is_empty()
+        self.left_to_return > 0 && !self.left_behind.is_empty()
     }
 
     /// Nothing that was left behind is still to go back.
@@ -148,7 +157,7 @@ impl<S: Store> Broker<S> {
 
     /// Gives queues back some of what closed channels left behind.
     pub(super) fn settle_left_behind(&mut self) {
-        while self.settling.left > 0
+        while self.settling.left_to_return > 0
             && let Some(first) = self.settling.left_behind.front_mut()
         {
             if let Some(delivered) = first.next_delivery() {
@@ -159,7 +168,7 @@ impl<S: Store> Broker<S> {
             } else {
                 self.all_is_back();
             }
-            self.settling.count(1, RETURN_COST);
+            self.settling.left_to_return = self.settling.left_to_return.saturating_sub(RETURN_COST);
         }
     }
 

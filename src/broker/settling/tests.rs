@@ -106,6 +106,21 @@ fn what_a_closed_channel_held_comes_back_a_slice_in_each_turn_and_nobody_goes_be
 }
 
 #[test]
+fn what_is_left_behind_comes_back_however_much_commands_settle() {
+    let mut stage = Stage::new("classic", MANY, true);
+    stage.turn();
+    stage.broker.close_channel(stage.channel);
+    while stage.broker.census().unacknowledged > 0 {
+        stage.broker.set_now(0);
+        stage.broker.settling.count(SETTLED_PER_TURN, 1);
+        assert!(!stage.broker.can_settle());
+        let before = stage.broker.census().unacknowledged;
+        stage.broker.pump(&mut Nobody);
+        assert!(stage.broker.census().unacknowledged < before);
+    }
+}
+
+#[test]
 fn a_lost_connection_and_a_deleted_queue_go_a_slice_at_a_time() {
     let mut stage = Stage::new("classic", MANY, true);
     stage.turn();

@@ -73,10 +73,17 @@ impl Server {
     /// Goes on with those whose command waited, as far as it need not wait any more. A page that somebody waited for may
     /// leave memory again when messages are next moved out of it, so this comes before that, too.
     pub(super) fn resume_waiting(&mut self) {
+        let mut had_their_share = Vec::new();
         for id in self.clients.take_awaiting() {
-            let waits_on = self.hub.may_read(id) == MayRead::WhenResumed;
-            self.clients.set_reading(id, if waits_on { Reading::AwaitingMessages } else { Reading::Listed });
+            let may_go_on = self.hub.broker().can_settle();
+            match self.hub.may_read(id) {
+                MayRead::WhenResumed if may_go_on => had_their_share.push(id),
+                MayRead::WhenResumed => self.clients.set_reading(id, Reading::AwaitingMessages),
+                _ => self.clients.set_reading(id, Reading::Listed),
+            }
         }
+        // Those for whom nothing was left are asked before them in the next turn.
+        had_their_share.into_iter().for_each(|id| self.clients.set_reading(id, Reading::AwaitingMessages));
     }
 
     fn receive_as_allowed(&mut self, id: ConnectionId, budget_bytes: usize) {
