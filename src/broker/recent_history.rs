@@ -21,6 +21,9 @@ use std::ops::Range;
 /// when that is bound.
 const HISTORY_MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// The histories of a virtual host may have one part in so many of the memory for messages: nothing of them ever leaves it.
+const SHARE_OF_MEMORY: usize = 16;
+
 /// A header that is `true` keeps a message from being kept.
 const NO_STORE: &[u8] = b"x-recent-history-no-store";
 
@@ -31,6 +34,8 @@ const TOLD_PER_TURN: usize = 4096;
 pub(super) struct Histories {
     /// Only exchanges that are there are in it.
     kept: HashMap<(VhostId, ExchangeId), History>,
+    /// What those of each virtual host hold.
+    bytes: HashMap<VhostId, usize>,
     /// Those who have to tell somebody. Some of them may be gone, and some have told it.
     due: VecDeque<(VhostId, ExchangeId)>,
     /// What may still be told in this turn.
@@ -65,11 +70,17 @@ enum To {
 }
 
 impl History {
-    fn keep(&mut self, message: MessageRef, attributes: Attributes, most: usize) {
+    /// Keeps a message, and at most so many of them and so many bytes.
+    fn keep(&mut self, message: MessageRef, attributes: Attributes, most: usize, most_bytes: usize) {
         self.bytes += message.memory_bytes();
         self.messages.push_back((message, attributes));
-        while self.messages.len() > most || self.messages.len() > 1 && self.bytes > HISTORY_MAX_BYTES {
-            let (oldest, _) = self.messages.pop_front().expect("there is more than one");
+        let is_too_much = |history: &Self| {
+            let is_long = history.messages.len() > 1 && history.bytes > HISTORY_MAX_BYTES;
+            history.messages.len() > most || history.bytes > most_bytes || is_long
+        };
+        while is_too_much(self)
+            && let Some((oldest, _)) = self.messages.pop_front()
+        {
             self.bytes -= oldest.memory_bytes();
             self.forgotten += 1;
         }
@@ -98,7 +109,9 @@ impl History {
 impl Histories {
     /// Of an exchange that is gone.
     pub fn forget(&mut self, vhost: VhostId, exchange: ExchangeId) {
-        self.kept.remove(&(vhost, exchange));
+        if let (Some(gone), Some(bytes)) = (self.kept.remove(&(vhost, exchange)), self.bytes.get_mut(&vhost)) {
+            *bytes -= gone.bytes;
+        }
     }
 
     /// A turn begins.
@@ -131,8 +144,12 @@ impl<S: Store> Broker<S> {
         let message = MessageRef::new(&publication.content, publication.attributes);
         for &exchange in self.vhosts.historians() {
             let length = self.vhosts[vhost].router().history_length(exchange);
-            let history = self.histories.kept.entry((vhost, exchange)).or_default();
-            history.keep(message.clone(), publication.attributes, length);
+            let Histories { kept, bytes, .. } = &mut self.histories;
+            let (history, of_vhost) = (kept.entry((vhost, exchange)).or_default(), bytes.entry(vhost).or_default());
+            let of_others = *of_vhost - history.bytes;
+            let most_bytes = self.settings.message_memory.most_bytes / SHARE_OF_MEMORY;
+            history.keep(message.clone(), publication.attributes, length, most_bytes.saturating_sub(of_others));
+            *of_vhost = of_others + history.bytes;
         }
     }
 
@@ -219,7 +236,7 @@ mod tests {
     use crate::broker::message::ComposedMessage;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, VHOST};
-    use crate::broker::{Caller, ConnectionId, DeclareRequest, ExchangeRequest};
+    use crate::broker::{Caller, ConnectionId, DeclareRequest, ExchangeRequest, MessageMemory};
     use crate::protocol::{BasicProperties, FieldTable, FieldValue, ShortString};
     use bytes::Bytes;
 
@@ -281,6 +298,32 @@ mod tests {
         assert_eq!(bound(&mut broker, caller, "q"), 2);
         publish(&mut broker, caller, Bytes::from(vec![0; HISTORY_MAX_BYTES]));
         assert_eq!(bound(&mut broker, caller, "q2"), 1);
+    }
+
+    #[test]
+    fn those_of_a_vhost_have_a_share_of_memory_together_however_many_they_are() {
+        const MOST_BYTES: usize = 1 << 20;
+        let (mut broker, caller) = with_history(i32::MAX);
+        broker.set_message_memory(MessageMemory { paging_bytes: usize::MAX, most_bytes: SHARE_OF_MEMORY * MOST_BYTES });
+        for number in 0..20 {
+            let exchange = ShortString::truncated(format!("x{number}").as_bytes());
+            let kind = b"x-recent-history";
+            let (durable, auto_delete, internal, arguments) = (false, false, false, FieldTable::default());
+            let request = ExchangeRequest { name: &exchange, kind, durable, auto_delete, internal, arguments };
+            broker.declare_exchange(caller, request).unwrap();
+            for _ in 0..10 {
+                let body = Bytes::from(vec![0; MOST_BYTES / 30]);
+                let message = ComposedMessage::new(&exchange, &exchange, &BasicProperties::default(), body);
+                message.publish(caller, usize::MAX, &mut broker, &mut Nobody).unwrap();
+            }
+            let bytes = broker.histories.kept.values().map(|history| history.bytes).sum::<usize>();
+            assert_eq!(broker.histories.bytes[&VHOST], bytes);
+            assert!(bytes <= MOST_BYTES && bytes >= MOST_BYTES / 4, "{bytes} bytes");
+        }
+        for number in 0..20 {
+            broker.delete_exchange(caller, format!("x{number}").as_bytes(), false).unwrap();
+        }
+        assert_eq!(broker.histories.bytes[&VHOST], 0);
     }
 
     #[test]
