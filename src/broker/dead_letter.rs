@@ -15,7 +15,9 @@
 //! The log is told that a letter is in its new queues before it is told that the message left the old one: a crash between
 //! the two brings the message back where it was, marked as delivered before. A queue that is purged keeps that order for
 //! its letters. One that is deleted publishes what it has on the list first, up to a limit; letters beyond that are
-//! published all the same, but a crash in that moment loses them with their queue. Letters belong to no channel: whoever
+//! published all the same, but a crash in that moment loses them with their queue, and so it does for a queue that goes with
+//! its last consumer. RabbitMQ promises no more for letters *at most once*, and the others are of queues that go only when
+//! somebody deletes them. Letters belong to no channel: whoever
 //! rejected them may go. A stop in order publishes them all. A virtual host that is deleted takes its letters along.
 //!
 //! A letter of a queue that asks for it *at least once* is not gone until every queue that it is for has it. Where there is
