@@ -120,9 +120,9 @@ pub enum AccessCommand {
     SetVhostTags { name: String, tags: Vec<String> },
     /// List virtual hosts [default column: name]
     ListVhosts { columns: Vec<String> },
-    /// Note that the virtual host is to be traced
+    /// Let amq.rabbitmq.trace tell of what is published and delivered in the virtual host
     TraceOn,
-    /// Note that the virtual host is not to be traced
+    /// Let it tell nothing more
     TraceOff,
     /// Limit the virtual host: {"max-connections": N, "max-queues": N}
     SetVhostLimits {

@@ -86,11 +86,12 @@ fn separated(
     }
 }
 
-/// One row to a line, its fields in the order of the columns.
+/// One row to a line, its fields in the order of the columns. What there is not is an empty text, as rabbitmqctl writes it.
 fn json_lines(text: &mut String, columns: &[&str], rows: &[Vec<Value>]) {
+    let there = |cell: &Value| if cell.is_null() { json!("") } else { cell.clone() };
     text.push_str("[\n");
     for (index, row) in rows.iter().enumerate() {
-        let fields = columns.iter().zip(row).map(|(column, cell)| format!("{}:{cell}", Value::from(*column)));
+        let fields = columns.iter().zip(row).map(|(column, cell)| format!("{}:{}", Value::from(*column), there(cell)));
         let separator = if index > 0 { "," } else { "" };
         text.push_str(&format!("{separator}{{{}}}\n", fields.collect::<Vec<_>>().join(",")));
     }
@@ -170,8 +171,8 @@ mod tests {
 
     #[test]
     fn json_is_a_row_to_a_line() {
-        let rows = [vec![json!("a"), json!({})], vec![json!("b"), json!({})]];
-        let expected = "[\n{\"name\":\"a\",\"arguments\":{}}\n,{\"name\":\"b\",\"arguments\":{}}\n]\n";
+        let rows = [vec![json!("a"), json!({})], vec![json!("b"), json!(null)]];
+        let expected = "[\n{\"name\":\"a\",\"arguments\":{}}\n,{\"name\":\"b\",\"arguments\":\"\"}\n]\n";
         assert_eq!(text(Format::Json, true, &rows), expected);
     }
 
