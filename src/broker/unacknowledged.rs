@@ -2,7 +2,13 @@
 //!
 //! A ring indexed by `delivery_tag − base`: acknowledging one, many or out of order costs the same for each message.
 //! Tags without an entry (deliveries without acknowledgement, or settled ones) leave gaps; when the ring is mostly gaps
-//! the few living entries move to a map, so that one message that is never acknowledged doesn't hold the ring's memory.
+//! its first entries move to a map, so that one message that is never acknowledged doesn't hold the ring's memory. What
+//! comes after a large gap goes to the map, too, until few or none are left in the ring, which begins anew then. Entries
+//! move a few at a time: what one delivery or acknowledgement does never grows with how many there are.
+//!
+//! ```text
+//!   stragglers below `base`  <  the ring  <  stragglers that came after a large gap
+//! ```
 
 use super::ConsumerId;
 use super::exchange::QueueId;
@@ -21,10 +27,15 @@ pub struct Delivered {
 /// Of which queue and consumer a run of deliveries is.
 pub type DeliveredRun = (QueueId, Option<ConsumerId>);
 
-/// Rings shorter than this are never thinned.
+/// Rings shorter than this are never thinned, and gaps longer than this are never in one.
 const THINNING_MIN: usize = 256;
 /// A ring is thinned when less than one in this many of its slots is in use.
 const THINNING_RATIO: usize = 8;
+/// So many of its slots are cleared by each delivery that is taken out while it is. After a large gap, a ring of no more
+/// than so many deliveries is cleared.
+const THINNING_STEP: usize = 64;
+/// An empty ring gives its room back if it has more slots than this.
+const EMPTY_CAPACITY: usize = 1024;
 
 #[derive(Default)]
 pub struct Unacknowledged {
@@ -34,7 +45,7 @@ pub struct Unacknowledged {
     ring: VecDeque<Option<Delivered>>,
     /// Slots in use.
     ring_live: usize,
-    /// Entries with tags below `base`.
+    /// Entries with tags below `base`, or above those of the ring.
     stragglers: BTreeMap<u64, Delivered>,
 }
 
@@ -53,21 +64,27 @@ impl Unacknowledged {
         if self.ring.is_empty() {
             self.base = delivery_tag;
         } else if delivery_tag != self.base + self.ring.len() as u64 {
-            self.push_gap(delivery_tag);
+            return self.push_after_gap(delivery_tag, delivered);
         }
         self.ring.push_back(Some(delivered));
         self.ring_live += 1;
     }
 
     #[cold]
-    fn push_gap(&mut self, delivery_tag: u64) {
-        let gap = delivery_tag - (self.base + self.ring.len() as u64);
-        if self.ring.len() as u64 + gap > ((self.ring_live + 1) * THINNING_RATIO).max(THINNING_MIN) as u64 {
+    fn push_after_gap(&mut self, delivery_tag: u64, delivered: Delivered) {
+        let gap = (delivery_tag - self.base) as usize - self.ring.len();
+        let most = ((self.ring_live + 1) * THINNING_RATIO).max(THINNING_MIN);
+        if gap <= THINNING_MIN && self.ring.len() + gap <= most {
+            self.ring.extend((0..gap).map(|_| None));
+        } else if self.ring_live <= THINNING_STEP {
             self.move_to_stragglers();
             self.base = delivery_tag;
         } else {
-            self.ring.extend((0..gap).map(|_| None));
+            self.stragglers.insert(delivery_tag, delivered);
+            return;
         }
+        self.ring.push_back(Some(delivered));
+        self.ring_live += 1;
     }
 
     fn move_to_stragglers(&mut self) {
@@ -98,9 +115,23 @@ impl Unacknowledged {
         if index == 0 {
             self.drop_leading_gaps();
         } else if self.ring.len() > THINNING_MIN && self.ring_live * THINNING_RATIO < self.ring.len() {
-            self.move_to_stragglers();
+            self.thin();
         }
         Some(delivered)
+    }
+
+    /// Clears some of the ring's first slots.
+    #[cold]
+    fn thin(&mut self) {
+        for _ in 0..THINNING_STEP {
+            let Some(slot) = self.ring.pop_front() else { break };
+            if let Some(delivered) = slot {
+                self.ring_live -= 1;
+                self.stragglers.insert(self.base, delivered);
+            }
+            self.base += 1;
+        }
+        self.drop_leading_gaps();
     }
 
     fn drop_leading_gaps(&mut self) {
@@ -108,12 +139,22 @@ impl Unacknowledged {
             self.ring.pop_front();
             self.base += 1;
         }
+        // A channel may have held millions once.
+        if self.ring.is_empty() && self.ring.capacity() > EMPTY_CAPACITY {
+            self.ring = VecDeque::new();
+        }
+    }
+
+    /// Whether the delivery with the lowest tag is not in the ring.
+    #[inline]
+    fn straggler_is_next(&self) -> bool {
+        self.stragglers.first_key_value().is_some_and(|(first, _)| self.ring.is_empty() || *first < self.base)
     }
 
     /// Takes out the delivery with the lowest tag, if that is at most `delivery_tag`.
     #[inline]
     pub fn take_next_up_to(&mut self, delivery_tag: u64) -> Option<(u64, Delivered)> {
-        if !self.stragglers.is_empty() {
+        if self.straggler_is_next() {
             let entry = self.stragglers.first_entry().filter(|entry| *entry.key() <= delivery_tag)?;
             return Some(entry.remove_entry());
         }
@@ -131,7 +172,10 @@ impl Unacknowledged {
     /// The tag up to which there are at most `most` deliveries, which is `delivery_tag` when that are all.
     #[inline]
     pub fn tag_of_some(&self, delivery_tag: u64, most: usize) -> u64 {
-        let first = self.stragglers.first_key_value().map_or(self.base, |(tag, _)| *tag);
+        let first = match self.stragglers.first_key_value() {
+            Some((tag, _)) if self.straggler_is_next() => *tag,
+            _ => self.base,
+        };
         delivery_tag.min(first.saturating_add(most as u64).saturating_sub(1))
     }
 
@@ -139,9 +183,9 @@ impl Unacknowledged {
     #[inline]
     pub fn next_run(&self, delivery_tag: u64) -> Option<DeliveredRun> {
         let delivered = match self.stragglers.first_key_value() {
-            Some((tag, delivered)) => Some(delivered).filter(|_| *tag <= delivery_tag),
-            None if self.base <= delivery_tag => self.ring.front().and_then(Option::as_ref),
-            None => None,
+            Some((tag, delivered)) if self.straggler_is_next() => Some(delivered).filter(|_| *tag <= delivery_tag),
+            _ if self.base <= delivery_tag => self.ring.front().and_then(Option::as_ref),
+            _ => None,
         }?;
         Some((delivered.queue, delivered.consumer))
     }
@@ -220,11 +264,7 @@ impl Unacknowledged {
                 self.ring[index] = Some(delivered);
                 self.ring_live += 1;
             }
-            // Below the base, or above the end of an emptied ring: the ring never continues below a straggler's tag.
-            None => {
-                self.move_to_stragglers();
-                self.stragglers.insert(delivery_tag, delivered);
-            }
+            None => _ = self.stragglers.insert(delivery_tag, delivered),
         }
     }
 
@@ -232,7 +272,9 @@ impl Unacknowledged {
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Delivered)> {
         let ring = self.ring.iter().enumerate();
         let ring = ring.filter_map(|(index, slot)| Some((self.base + index as u64, slot.as_ref()?)));
-        self.stragglers.iter().map(|(tag, delivered)| (*tag, delivered)).chain(ring)
+        let below = self.stragglers.range(..self.base).map(|(tag, delivered)| (*tag, delivered));
+        let above = self.stragglers.range(self.base..).map(|(tag, delivered)| (*tag, delivered));
+        below.chain(ring).chain(above)
     }
 }
 
@@ -338,6 +380,74 @@ mod tests {
             }
             let listed: Vec<u64> = unacknowledged.iter().map(|(tag, _)| tag).collect();
             prop_assert_eq!(listed, model.keys().copied().collect::<Vec<_>>());
+        }
+    }
+
+    /// Of the deliveries 1 to `count`.
+    fn held(count: u64) -> Unacknowledged {
+        let mut unacknowledged = Unacknowledged::default();
+        (1..=count).for_each(|tag| unacknowledged.push(tag, delivered(tag)));
+        unacknowledged
+    }
+
+    #[test]
+    fn taking_one_out_and_putting_it_back_moves_few_of_the_others() {
+        const COUNT: u64 = 50_000;
+        let mut unacknowledged = held(COUNT);
+        let first = unacknowledged.take(1).unwrap();
+        unacknowledged.restore(1, first);
+        assert_eq!(unacknowledged.stragglers.len(), 1);
+        for tag in (2..=COUNT).filter(|tag| tag % 10 != 0) {
+            let before = unacknowledged.stragglers.len();
+            unacknowledged.take(tag).unwrap();
+            assert!(unacknowledged.stragglers.len() <= before + THINNING_STEP, "taking {tag}");
+        }
+        assert!(unacknowledged.stragglers.len() > 1, "it was thinned");
+        assert!((1..=COUNT / 10).all(|tenth| unacknowledged.contains(10 * tenth)));
+    }
+
+    #[test]
+    fn a_delivery_after_a_large_gap_moves_few_of_those_before_it() {
+        const COUNT: u64 = 50_000;
+        for gap in [THINNING_MIN as u64 + 2, 2 * COUNT, 20 * COUNT] {
+            let mut unacknowledged = held(COUNT);
+            unacknowledged.push(COUNT + gap, delivered(1));
+            unacknowledged.push(COUNT + gap + 1, delivered(2));
+            assert!(unacknowledged.ring.len() <= COUNT as usize && unacknowledged.stragglers.len() == 2, "{gap}");
+            assert_eq!(unacknowledged.tag_of_some(u64::MAX, 10), 10);
+            (1..COUNT).for_each(|tag| assert_eq!(unacknowledged.take_next_up_to(u64::MAX).unwrap().0, tag));
+            unacknowledged.push(COUNT + 2 * gap, delivered(3));
+            assert_eq!(unacknowledged.base, COUNT + 2 * gap, "the ring begins anew");
+            for tag in [COUNT, COUNT + gap, COUNT + gap + 1, COUNT + 2 * gap] {
+                assert_eq!(unacknowledged.take_next_up_to(u64::MAX).unwrap().0, tag);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_stays_of_the_room_for_many_that_are_gone() {
+        const COUNT: u64 = 20_000;
+        let one_by_one = |unacknowledged: &mut Unacknowledged| {
+            (1..=COUNT).for_each(|tag| _ = unacknowledged.take(tag).unwrap());
+        };
+        let backwards = |unacknowledged: &mut Unacknowledged| {
+            (1..=COUNT).rev().for_each(|tag| _ = unacknowledged.take(tag).unwrap());
+        };
+        let in_order = |unacknowledged: &mut Unacknowledged| {
+            while unacknowledged.take_next_up_to(COUNT).is_some() {}
+        };
+        let in_runs = |unacknowledged: &mut Unacknowledged| {
+            while let Some(run) = unacknowledged.next_run(COUNT) {
+                unacknowledged.drop_run(COUNT, run, |_| {});
+            }
+        };
+        let ways: [&dyn Fn(&mut Unacknowledged); 4] = [&one_by_one, &backwards, &in_order, &in_runs];
+        for (number, take) in ways.into_iter().enumerate() {
+            let mut unacknowledged = held(COUNT);
+            take(&mut unacknowledged);
+            assert!(unacknowledged.is_empty());
+            let kept = unacknowledged.ring.capacity();
+            assert!(kept <= EMPTY_CAPACITY, "room for {kept}, way {number}");
         }
     }
 
