@@ -74,8 +74,9 @@ impl<S: Store> Broker<S> {
         while self.settling.left > 0
             && let Some(run) = self.channel(id).unacknowledged.next_run(delivery_tag)
         {
-            let delivery_tag = self.channel(id).unacknowledged.tag_of_some(delivery_tag, self.settling.left);
             let queue = self.queue(run.0);
+            let (most, cost) = self.settling.departures_left(queue.seen.is_some());
+            let delivery_tag = self.channel(id).unacknowledged.tag_of_some(delivery_tag, most);
             let are_dead_letters = departure != Departure::Acknowledged && queue.behaviour.dead_letters.is_some();
             if queue.deleted {
                 return;
@@ -84,7 +85,7 @@ impl<S: Store> Broker<S> {
                 true => self.settled_run_dead(id, delivery_tag, run),
                 false => self.settled_run(id, delivery_tag, run, departure),
             };
-            self.settling.count(count, 1);
+            self.settling.count(count, cost);
             let count = count as u32;
             if let Some(consumer) = run.1 {
                 self.channel_mut(id).consumer_deliveries -= count;

@@ -29,6 +29,8 @@ use std::collections::VecDeque;
 const SETTLED_PER_TURN: usize = 32 * 1024;
 /// Each one that goes back to its queue, or on the list of dead letters by itself, counts as so many.
 pub(super) const RETURN_COST: usize = 8;
+/// Each one of a queue that remembers values of its messages, and has to find its own, counts as so many.
+const FORGET_COST: usize = 4;
 
 /// A channel's memory of [other sources](Channel::other_sources) is gone over when it has more than so many, and more than
 /// twice as many as there are deliveries.
@@ -104,6 +106,15 @@ impl Settling {
     /// So many messages were settled, each of which counts as `cost`.
     pub(super) fn count(&mut self, messages: usize, cost: usize) {
         self.left = self.left.saturating_sub(messages * cost);
+    }
+
+    /// How many messages may still be settled for good, of a queue that remembers values or not, and what each counts.
+    #[inline]
+    pub(super) fn departures_left(&self, remembers_values: bool) -> (usize, usize) {
+        match remembers_values {
+            true => (self.left.div_ceil(FORGET_COST), FORGET_COST),
+            false => (self.left, 1),
+        }
     }
 
     /// What closed channels left behind, for the census.

@@ -4,7 +4,7 @@ use super::*;
 use crate::broker::store::MemoryStore;
 use crate::broker::testing::{self, Nobody, VHOST};
 use crate::broker::{ConsumeRequest, DeclareRequest, GetOutcome, Publication};
-use crate::protocol::{FieldTable, FieldValue};
+use crate::protocol::{FieldTable, FieldValue, ShortString};
 
 const CLIENT: ConnectionId = ConnectionId(0);
 const OTHER: ConnectionId = ConnectionId(1);
@@ -25,9 +25,14 @@ struct Stage {
 impl Stage {
     /// The client consumes from a queue of the type, or gets everything one by one.
     fn new(kind: &str, messages: usize, consumes: bool) -> Self {
+        let kind = FieldValue::LongString(kind.as_bytes().into());
+        Self::with_queue(vec![("x-queue-type".into(), kind)], messages, consumes)
+    }
+
+    fn with_queue(arguments: Vec<(ShortString, FieldValue)>, messages: usize, consumes: bool) -> Self {
         let mut broker = testing::broker();
         let (channel, other) = (testing::connect(&mut broker, CLIENT), testing::connect(&mut broker, OTHER));
-        let arguments = FieldTable(vec![("x-queue-type".into(), FieldValue::LongString(kind.as_bytes().into()))]);
+        let arguments = FieldTable(arguments);
         let request = DeclareRequest { name: b"q", durable: true, exclusive: false, auto_delete: false, arguments };
         broker.declare_queue(broker.caller(channel), request, &mut Nobody).unwrap();
         let queue = broker.queue_in(VHOST, b"q").unwrap();
@@ -185,6 +190,21 @@ fn a_command_that_settles_much_is_given_again_until_it_is_finished() {
         assert_eq!((census.unacknowledged, census.ready), (0, if is_return { many } else { 0 }), "{outcome:?}");
         if is_return {
             assert_eq!(stage.get(stage.other), Some(0));
+        }
+    }
+}
+
+#[test]
+fn fewer_are_settled_in_a_turn_whose_values_the_queue_remembers() {
+    for outcome in [Settlement::Acknowledged, Settlement::Discarded] {
+        let remembers = ("x-message-deduplication".into(), FieldValue::Boolean(true));
+        let mut stage = Stage::with_queue(vec![remembers], SETTLED_PER_TURN, true);
+        for slice in 1..=FORGET_COST {
+            stage.turn();
+            let progress = stage.broker.settle(stage.channel, 0, true, outcome).unwrap();
+            assert_eq!(progress == Progress::Finished, slice == FORGET_COST, "{outcome:?}");
+            let left = SETTLED_PER_TURN / FORGET_COST * (FORGET_COST - slice);
+            assert_eq!(stage.broker.census().unacknowledged, left, "{outcome:?}");
         }
     }
 }
