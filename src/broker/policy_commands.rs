@@ -39,7 +39,6 @@ impl<S: Store> Broker<S> {
     ) -> Result<Done<PutPolicy>, TooManyPolicies> {
         let known = self.vhosts[vhost].policies.named(kind, &policy.name).cloned();
         if known.as_ref() == Some(&policy) {
-            self.tell_policy_set(vhost, &policy);
             return Ok(self.done(PutPolicy::Known));
         }
         self.vhosts[vhost].policies.put(kind, Arc::clone(&policy))?;

@@ -46,6 +46,9 @@ impl<S: Store> Broker<S> {
     /// From now on there may be so many queues in a vhost, and connections to it. What is there already stays.
     pub fn set_vhost_limits(&mut self, id: VhostId, queues_max: Option<u64>, connections_max: Option<u64>) -> Done<()> {
         let attributes = &mut self.vhosts[id].attributes;
+        if (attributes.queues_max, attributes.connections_max) == (queues_max, connections_max) {
+            return self.done(());
+        }
         (attributes.queues_max, attributes.connections_max) = (queues_max, connections_max);
         self.tell_vhost_limits_set(id);
         let definition = self.vhost_definition(id);
