@@ -223,7 +223,7 @@ impl<S: Store> Broker<S> {
         self.assert_gives(queue_id)?;
         self.settle_deliveries(queue_id, effects);
         self.use_queue(queue_id);
-        if self.queue(queue_id).behaviour.is_held() || self.brings_head_back(queue_id) {
+        if self.queue(queue_id).behaviour.is_held() || self.brings_head_back(queue_id) || self.is_dropping(queue_id) {
             return Ok(GetOutcome::Away(self.queue_key(queue_id)));
         }
         let is_expired = self.has_expired_head(queue_id);

@@ -13,56 +13,68 @@ use std::collections::BTreeSet;
 const EXPIRIES_PER_TURN: usize = 4096;
 
 /// When to look at which queue: each is in it once at most, and a deleted one is not.
-#[derive(Default)]
-pub struct ExpiryQueue(BTreeSet<(u64, QueueId)>);
+pub struct ExpiryQueue {
+    deadlines: BTreeSet<(u64, QueueId)>,
+    /// What may still be dropped in this turn, whoever comes upon it.
+    left: usize,
+}
+
+impl Default for ExpiryQueue {
+    fn default() -> Self {
+        Self { deadlines: BTreeSet::new(), left: EXPIRIES_PER_TURN }
+    }
+}
 
 impl ExpiryQueue {
+    pub fn start_turn(&mut self) {
+        self.left = EXPIRIES_PER_TURN;
+    }
+
     /// Looks at `queue` at `to_ms` instead of at `from_ms`; [`NEVER`] is not at all.
     fn reschedule(&mut self, queue: QueueId, from_ms: u64, to_ms: u64) {
         if from_ms != NEVER {
-            self.0.remove(&(from_ms, queue));
+            self.deadlines.remove(&(from_ms, queue));
         }
         if to_ms != NEVER {
-            self.0.insert((to_ms, queue));
+            self.deadlines.insert((to_ms, queue));
         }
     }
 
     fn pop_due(&mut self, now_ms: u64) -> Option<QueueId> {
-        let &(deadline_ms, queue) = self.0.first()?;
+        let &(deadline_ms, queue) = self.deadlines.first()?;
         (deadline_ms <= now_ms).then(|| {
-            self.0.pop_first();
+            self.deadlines.pop_first();
             queue
         })
     }
 
     /// How many queues will be looked at.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.deadlines.len()
     }
 }
 
 impl<S: Store> Broker<S> {
     /// When [`expire`](Self::expire) has something to do next; `None` while nothing can expire.
     pub(super) fn next_expiry_ms(&self) -> Option<u64> {
-        self.expiry.0.first().map(|(deadline_ms, _)| *deadline_ms)
+        self.expiry.deadlines.first().map(|(deadline_ms, _)| *deadline_ms)
     }
 
     /// Drops messages whose time has come and deletes queues that were unused for too long, as many as a turn may drop.
     /// The rest is due at once.
     pub(super) fn expire(&mut self, effects: &mut impl Effects) {
-        let mut left = EXPIRIES_PER_TURN;
-        while left > 0
+        while self.expiry.left > 0
             && let Some(id) = self.expiry.pop_due(self.now_ms)
         {
-            left -= 1;
+            self.expiry.left -= 1;
             self.queue_mut(id).scheduled_ms = NEVER;
             if self.has_outlived_its_use(id) {
                 self.publish_letters_of(id, effects);
                 let deleted = self.delete_queue_now(id, None);
                 self.notify_cancelled(&deleted, effects);
             } else {
-                left -= self.retry_some(id, left);
-                left -= self.drop_some_expired(id, left);
+                self.expiry.left -= self.retry_some(id, self.expiry.left);
+                self.drop_expired(id);
             }
         }
     }
@@ -80,19 +92,14 @@ impl<S: Store> Broker<S> {
         queue.is_unused() && expires_ms.is_some_and(|expires_ms| queue.last_used_ms + expires_ms <= self.now_ms)
     }
 
-    /// Drops the expired messages at the head. Those behind an unexpired one wait, as they do in RabbitMQ.
+    /// Drops the expired messages at the head, as many as this turn may still drop. Those behind an unexpired one wait, as
+    /// they do in RabbitMQ.
     pub(super) fn drop_expired(&mut self, id: QueueId) {
-        self.drop_some_expired(id, usize::MAX);
-    }
-
-    /// Drops at most so many of them, and says how many.
-    fn drop_some_expired(&mut self, id: QueueId, most: usize) -> usize {
-        let mut dropped = 0;
-        while dropped < most && !self.is_held_up(id) {
+        while self.expiry.left > 0 && !self.is_held_up(id) {
             let now_ms = self.now_ms;
             if let Some(taken) = self.queue_mut(id).backlog.pop_expired(now_ms) {
                 self.dropped(id, taken, Departure::Expired);
-                dropped += 1;
+                self.expiry.left -= 1;
                 continue;
             }
             if !self.has_expired_head(id) {
@@ -105,7 +112,11 @@ impl<S: Store> Broker<S> {
             }
         }
         self.schedule_expiry(id);
-        dropped
+    }
+
+    /// Whether its head is one of more messages that expired than a turn drops: what is behind them is there in a later one.
+    pub(super) fn is_dropping(&mut self, id: QueueId) -> bool {
+        self.has_expired_head(id) && !self.is_held_up(id)
     }
 
     /// Whether the message at the head is expired: nobody is to have it.
@@ -199,16 +210,34 @@ mod tests {
         let mut left = MESSAGES;
         while left > 0 {
             assert_eq!(broker.next_expiry_ms(), Some(50), "the rest is due");
+            broker.set_now(50);
             broker.expire(&mut Nobody);
             assert!(left - broker.census().ready <= EXPIRIES_PER_TURN);
             left = broker.census().ready;
         }
         assert_eq!(broker.next_expiry_ms(), None);
-        // Who asks sees none of them.
+    }
+
+    #[test]
+    fn who_gets_what_is_behind_messages_that_expire_waits_for_the_turns_in_which_they_go() {
+        const MESSAGES: usize = 3 * EXPIRIES_PER_TURN;
+        let (mut broker, channel) = broker(FieldTable::default());
         (0..MESSAGES).for_each(|_| publish(&mut broker, channel, Some(50)));
-        broker.set_now(100);
-        broker.expire(&mut Nobody);
-        assert!(matches!(broker.get(broker.caller(channel), b"q", false, &mut Nobody), Ok(GetOutcome::Empty)));
+        publish(&mut broker, channel, None);
+        let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
+        let key = broker.queue_key(queue);
+        for turn in 1..=3 {
+            broker.set_now(50);
+            // However often somebody asks, and whoever looks at the queue.
+            for _ in 0..3 {
+                let got = broker.get(broker.caller(channel), b"q", true, &mut Nobody);
+                assert!(turn == 3 || matches!(got, Ok(GetOutcome::Away(of)) if of == key), "{turn}");
+                broker.expire(&mut Nobody);
+            }
+            let gone = MESSAGES - turn * EXPIRIES_PER_TURN;
+            assert_eq!(broker.census().ready, gone + usize::from(turn < 3));
+            assert_eq!(broker.head_is_away(key), turn < 3);
+        }
     }
 
     #[test]

@@ -336,6 +336,7 @@ impl<S: Store> Broker<S> {
         self.now_ms = now_ms;
         self.vhosts.set_now(now_ms);
         self.dead_letters.start_turn();
+        self.expiry.start_turn();
         self.settling.start_turn();
         self.heard_left = observe::HEARD_PER_TURN;
         self.discards.start_turn();

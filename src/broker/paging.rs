@@ -258,7 +258,8 @@ impl<S: Store> Broker<S> {
 
     /// Whether a queue's next message has to be waited for. It is on its way then.
     pub fn head_is_away(&mut self, key: QueueKey) -> bool {
-        self.queue_of(key).is_some_and(|id| self.queue(id).behaviour.is_held() || self.brings_head_back(id))
+        let Some(id) = self.queue_of(key) else { return false };
+        self.queue(id).behaviour.is_held() || self.brings_head_back(id) || self.is_dropping(id)
     }
 
     /// Whether a queue's next message has to be waited for, after asking for it.

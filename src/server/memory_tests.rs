@@ -313,9 +313,13 @@ fn an_alarm_does_not_end_as_soon_as_it_began() {
     let mut purge = Vec::new();
     Method::QueuePurge(queue::Purge { queue: b"q", nowait: true }).encode_frame(1, &mut purge);
     world.send(consumer, &purge);
+    // What is purged is given back in slices.
+    while world.hub.broker().is_settling() {
+        world.pass(0);
+        world.pump();
+    }
     assert!(held_memory_bytes() < WATERMARK_BYTES / 2);
     assert!(!world.update_alarm());
-    world.pump();
     assert_eq!(world.hub.next_deadline_ms(), Some(began_ms + 100), "it is looked at again");
     world.pass(99);
     assert!(!world.update_alarm());
