@@ -12,8 +12,9 @@
 //! ```
 //!
 //! What comes back belongs before what is ready. A queue that is getting messages back is *held* until it has them all: it
-//! delivers nothing, hands nothing over, and whoever wants to get from it waits. So everybody sees what he would have seen
-//! if all had come back at once.
+//! delivers nothing, hands nothing over, and whoever wants to get from it waits. So everybody is given what he would have been
+//! given if all had come back at once. Only who counts, purges or deletes meanwhile may find a part of it: what comes back
+//! after a purge stays.
 
 use super::channel::{ChannelMode, PendingPublish, PendingSettlement, Settlement, Transaction};
 use super::exchange::QueueId;

@@ -61,7 +61,6 @@ use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 use workers::Threads;
 
-/// What this node and its cluster of one are called.
 /// Memory to assume where the system doesn't tell, in bytes.
 const ASSUMED_MEMORY_BYTES: u64 = 1 << 30;
 /// Messages go to disk before they take one part in so many of the memory that the process can have, whatever is set.
