@@ -318,7 +318,7 @@ mod tests {
             }
             let bytes = broker.histories.kept.values().map(|history| history.bytes).sum::<usize>();
             assert_eq!(broker.histories.bytes[&VHOST], bytes);
-            assert!(bytes <= MOST_BYTES && bytes >= MOST_BYTES / 4, "{bytes} bytes");
+            assert!((MOST_BYTES / 4..=MOST_BYTES).contains(&bytes), "{bytes} bytes");
         }
         for number in 0..20 {
             broker.delete_exchange(caller, format!("x{number}").as_bytes(), false).unwrap();
