@@ -29,7 +29,7 @@ fn the_format_page_states_the_version_and_the_sizes() {
     let options = LogOptions::default();
     says(&format!("segments: batches of records, {} MiB each", options.segment_bytes >> 20));
     says(&format!("within {} ms without that", options.sync_interval_ms));
-    says(&format!("what of that is above {} MiB while the broker serves", options.load_before_ready_bytes >> 20));
+    says(&format!("what of those is above {} MiB while the broker serves", options.load_before_ready_bytes >> 20));
     says(&format!("a batch is closed at {} MiB", options.batch_max_bytes >> 20));
     says(&format!("segments kept for use again | {} |", options.free_segments_max));
 }
