@@ -11,6 +11,7 @@
 use crate::message::{Delivery, Message, next_delivery};
 use crate::node::{DataFolder, Node, PATIENCE, ask, depth};
 use crate::random::Random;
+use crate::seed_and_rounds;
 use crate::support::client::{Client, Event};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -260,14 +261,9 @@ fn check(fates: &Fates) -> usize {
     doubled
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
-
 #[test]
 fn dead_and_delayed_letters_survive_every_kill() {
-    let seed = number("LEVERET_SEED").unwrap_or(1);
-    let rounds = number("LEVERET_ROUNDS").map_or(ROUNDS, |rounds| u32::try_from(rounds).expect("fewer rounds"));
+    let (seed, rounds) = seed_and_rounds(ROUNDS);
     let folder = DataFolder::new();
     declare(&mut folder.start().client());
     for round in 0..rounds {

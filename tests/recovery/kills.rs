@@ -4,6 +4,7 @@ use crate::ledger::Ledger;
 use crate::message::take_all;
 use crate::node::{DataFolder, Node};
 use crate::random::Random;
+use crate::seed_and_rounds;
 use crate::standing::{Standing, churn};
 use crate::storm::{self, QUEUES, Storm};
 use std::sync::Mutex;
@@ -20,14 +21,9 @@ const CONFIRMS_SPREAD: usize = 400;
 const WRITES_AFTER_MAX: usize = 24;
 const DECLARATIONS_MAX: usize = 13;
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
-
 #[test]
 fn what_was_confirmed_survives_every_kill() {
-    let seed = number("LEVERET_SEED").unwrap_or(1);
-    let rounds = number("LEVERET_ROUNDS").map_or(ROUNDS, |rounds| u32::try_from(rounds).expect("fewer rounds"));
+    let (seed, rounds) = seed_and_rounds(ROUNDS);
     let folder = DataFolder::new();
     let (ledger, standing) = (Mutex::default(), Mutex::default());
     storm::declare(&mut folder.start().client());

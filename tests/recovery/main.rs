@@ -41,3 +41,13 @@ mod standing;
 mod stops;
 mod storm;
 mod transactions;
+
+/// What is played: LEVERET_SEED says which seed, and LEVERET_ROUNDS how many rounds instead of the `usual` ones.
+fn seed_and_rounds(usual: u32) -> (u64, u32) {
+    let number = |variable| {
+        let text = std::env::var(variable).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{variable} is a number")))
+    };
+    let rounds = number("LEVERET_ROUNDS").map(|rounds| u32::try_from(rounds).expect("fewer rounds"));
+    (number("LEVERET_SEED").unwrap_or(1), rounds.unwrap_or(usual))
+}
