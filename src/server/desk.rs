@@ -34,8 +34,8 @@ pub struct Desk {
     commands: Receiver<Command>,
     /// The last turn's share was used up: more may wait.
     more: bool,
-    /// It asks for messages that are on their way back to memory.
-    waiting: Option<Command>,
+    /// This turn's share: the first may ask for messages that are on their way back to memory, and waits for them.
+    share: VecDeque<Command>,
     /// Answers that wait for the log to be durable up to there.
     held: VecDeque<(LogPosition, Answer)>,
     logins: Logins,
@@ -46,7 +46,7 @@ type Answer = Box<dyn FnOnce()>;
 
 impl Desk {
     pub fn new(commands: Receiver<Command>) -> Self {
-        Self { commands, more: false, waiting: None, held: VecDeque::new(), logins: Logins::default() }
+        Self { commands, more: false, share: VecDeque::new(), held: VecDeque::new(), logins: Logins::default() }
     }
 
     /// Notes that a command came.
@@ -59,7 +59,8 @@ impl Desk {
         self.more
     }
 
-    /// Answers a turn's share of what waits.
+    /// Answers a turn's share of what waits. Whoever is answered and asks again is answered in the next turn: by then
+    /// everything that the first command led to has been pumped, such as the dead letters that it made.
     pub fn answer<S: Store>(&mut self, hub: &mut Hub<S>) {
         let durable = hub.broker().durable();
         let due = self.held.iter().take_while(|(position, _)| *position <= durable).count();
@@ -68,17 +69,17 @@ impl Desk {
         if !self.more {
             return;
         }
-        for _ in 0..COMMANDS_PER_TURN {
-            let Some(command) = self.waiting.take().or_else(|| self.commands.try_recv().ok()) else {
-                self.more = false;
-                return;
-            };
+        let missing = COMMANDS_PER_TURN - self.share.len();
+        self.share.extend(self.commands.try_iter().take(missing));
+        self.more = self.share.len() == COMMANDS_PER_TURN;
+        while let Some(command) = self.share.pop_front() {
             if let Request::Question(Question::LogIn(login)) = command.request {
                 self.logins.ask(login, hub);
                 continue;
             }
             if waits_for_messages(&command, hub) {
-                self.waiting = Some(command);
+                self.share.push_front(command);
+                self.more = true;
                 return;
             }
             if let Some(held) = answer(command, hub) {

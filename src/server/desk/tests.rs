@@ -6,7 +6,10 @@ use crate::access::{PasswordHash, Tags};
 use crate::broker::{Permissions, UserKey, VhostAttributes};
 use crate::management::{Order, QueueAttributes, VhostQuestion};
 use crate::protocol::FieldTable;
+use std::pin::pin;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use tokio::sync::oneshot;
 
 /// Two virtual hosts, and management's end of a line.
@@ -103,4 +106,42 @@ fn nothing_is_done_for_somebody_who_is_gone_or_was_demoted() {
     assert_eq!(office.delete_vhost(admin), Err(Refusal::NoSuchUser));
     assert_eq!(office.declare(admin, "/"), Err(Refusal::NoSuchUser));
     assert_eq!(office.look(admin, "/"), Err(Refusal::NoSuchUser));
+}
+
+/// Asks something as soon as an answer comes.
+struct AsksAgain {
+    commands: SyncSender<Command>,
+    command: Mutex<Option<Command>>,
+}
+
+impl Wake for AsksAgain {
+    fn wake(self: Arc<Self>) {
+        let command = self.command.lock().unwrap().take().expect("one answer");
+        self.commands.send(command).unwrap();
+    }
+}
+
+#[test]
+fn who_is_answered_and_asks_again_waits_until_the_turn_has_pumped() {
+    let mut office = Office::open();
+    let admin = office.user("admin", "administrator");
+    let delete = |name: &'static str| {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Order(Order::DeleteVhost { name: name.into(), reply });
+        (Command { asker: Asker::User(admin), request, refused: oneshot::channel().0 }, answer)
+    };
+    let ((first, answer), (second, mut next_answer)) = (delete("nowhere"), delete("next door"));
+    let asks_again = AsksAgain { commands: office.commands.clone(), command: Mutex::new(Some(second)) };
+    let mut answer = pin!(answer);
+    let waker = Waker::from(Arc::new(asks_again));
+    assert!(answer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+
+    office.commands.send(first).unwrap();
+    office.desk.ring();
+    office.desk.answer(&mut office.world.hub);
+    assert_eq!(answer.try_recv(), Ok(false));
+    assert!(next_answer.try_recv().is_err(), "it was asked while the first turn's share was answered");
+    office.desk.ring();
+    office.desk.answer(&mut office.world.hub);
+    assert_eq!(next_answer.try_recv(), Ok(true));
 }
