@@ -189,18 +189,47 @@ mod tests {
         broker.census();
     }
 
+    /// An exchange that remembers so many values, and leads to the queue `q`.
+    fn exchange(broker: &mut Broker<MemoryStore>, channel: ChannelId, name: &[u8], size: i32) {
+        let caller = broker.caller(channel);
+        let arguments = FieldTable(vec![("x-cache-size".into(), FieldValue::I32(size))]);
+        let (durable, auto_delete, internal) = (false, false, false);
+        let kind = b"x-message-deduplication";
+        let request = ExchangeRequest { name, kind, durable, auto_delete, internal, arguments };
+        broker.declare_exchange(caller, request).unwrap();
+        broker.bind_queue(caller, b"q", name, b"", FieldTable::default()).unwrap();
+    }
+
+    #[test]
+    fn what_all_of_a_virtual_host_remember_has_one_limit() {
+        const MOST_BYTES: usize = 400_000;
+        let mut settings = testing::settings();
+        settings.vhost_limits.deduplication_max_bytes = MOST_BYTES;
+        let mut broker = testing::broker_with(settings, MemoryStore::default());
+        let channel = testing::connect(&mut broker, CLIENT);
+        let arguments = FieldTable(vec![("x-message-deduplication".into(), FieldValue::Boolean(true))]);
+        testing::restored_queue(&mut broker, arguments);
+        ["x", "y"].iter().for_each(|name| exchange(&mut broker, channel, name.as_bytes(), i32::MAX));
+        let taken = |broker: &Broker<MemoryStore>| broker.router(testing::VHOST).allowance().taken_bytes();
+        for number in 0..6000 {
+            publish_to(&mut broker, channel, ["", "x", "y"][number % 3], &number.to_string());
+            let exceeded_by = taken(&broker).saturating_sub(MOST_BYTES);
+            assert!(exceeded_by < 2 * line::CHUNK_BYTES, "by {exceeded_by} bytes with {number} values");
+        }
+        assert!(taken(&broker) > MOST_BYTES / 10 * 9, "{} bytes", taken(&broker));
+        assert!(!publish(&mut broker, channel, "5997"), "it was no more noted");
+        let caller = broker.caller(channel);
+        broker.delete_exchange(caller, b"x", false).unwrap();
+        assert!(taken(&broker) < MOST_BYTES / 10 * 9, "{} bytes", taken(&broker));
+        assert!(!publish(&mut broker, channel, "this") && publish(&mut broker, channel, "this"), "there is room again");
+    }
+
     #[test]
     fn a_policy_says_how_much_an_exchange_remembers_that_is_there() {
         let mut broker = testing::broker();
         let channel = testing::connect(&mut broker, CLIENT);
-        let caller = broker.caller(channel);
         testing::restored_queue(&mut broker, FieldTable::default());
-        let arguments = FieldTable(vec![("x-cache-size".into(), FieldValue::I32(1))]);
-        let (durable, auto_delete, internal) = (false, false, false);
-        let kind = b"x-message-deduplication";
-        let request = ExchangeRequest { name: b"x", kind, durable, auto_delete, internal, arguments };
-        broker.declare_exchange(caller, request).unwrap();
-        broker.bind_queue(caller, b"q", b"x", b"", FieldTable::default()).unwrap();
+        exchange(&mut broker, channel, b"x", 1);
         let came = |broker: &mut Broker<MemoryStore>, values: [&str; 3]| {
             let before = broker.census().ready;
             values.into_iter().for_each(|value| _ = publish_to(broker, channel, "x", value));

@@ -51,6 +51,11 @@ impl Share {
         taken_bytes.get() + more_bytes <= *most_bytes
     }
 
+    /// Something of it that took so much takes so much now.
+    pub fn replace(&mut self, before_bytes: usize, now_bytes: usize) {
+        self.set(self.memory.bytes() - before_bytes + now_bytes);
+    }
+
     pub fn set(&mut self, bytes: usize) {
         let taken = &self.allowance.0.taken_bytes;
         taken.set(taken.get() - self.memory.bytes() + bytes);

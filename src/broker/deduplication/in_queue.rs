@@ -35,7 +35,7 @@ impl SeenInQueue {
         let place = place_of(level, sequence);
         if let Some(entry) = values.get_mut(key) {
             (entry.place, entry.until_ms) = (place, until_ms);
-        } else if values.len() < super::REMEMBERED_MAX && values.has_room() {
+        } else if values.len() < super::REMEMBERED_MAX && values.has_room(0) {
             values.insert(Entry { key, until_ms, place });
         }
     }
@@ -45,7 +45,7 @@ impl SeenInQueue {
     pub fn forget(&self, taken: &Taken) {
         let Some(key) = DeduplicationKey::of(taken.message.content().properties()) else { return };
         let place = place_of(taken.level, taken.sequence);
-        self.values.borrow_mut().remove(key, |entry| entry.place == place);
+        self.values.borrow_mut().remove_unless(key, |entry| entry.place != place);
     }
 
     /// Messages of an earlier run are there.

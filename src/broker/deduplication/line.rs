@@ -5,8 +5,10 @@ use super::allowance::{Allowance, Share};
 use super::gone;
 use std::collections::VecDeque;
 
-/// Values in a chunk.
-const CHUNK_VALUES: usize = 1024;
+/// Values in a chunk: few, as a virtual host may exceed its limit by less than a chunk for each line.
+const CHUNK_VALUES: usize = 256;
+/// What one more chunk takes, in bytes.
+pub(super) const CHUNK_BYTES: usize = CHUNK_VALUES * size_of::<DeduplicationKey>();
 
 #[derive(Debug)]
 pub(super) struct Line {
