@@ -145,8 +145,7 @@ impl<S: Store> Broker<S> {
         if unbound.durable {
             self.define(&Definition::Unbound(binding));
         }
-        self.define_auto_deleted(vhost, &unbound.auto_deleted, Some(caller.user));
-        self.tell_bindings_deleted(vhost, lost, Some(caller.user));
+        self.unbound(vhost, unbound.emptied, lost, Some(caller.user));
         self.done(())
     }
 

@@ -1,6 +1,6 @@
 //! What outlives a restart: definitions on their way to the log, and everything on its way back from it.
 
-use super::exchange::{Declaration, Destination, ExchangeKind, QueueId, alternate_exchange};
+use super::exchange::{Declaration, Destination, ExchangeId, ExchangeKind, QueueId, alternate_exchange};
 use super::queue::{Body, Levels, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
 use super::{Broker, Done, UserId, VhostId};
@@ -55,14 +55,13 @@ impl<S: Store> Broker<S> {
         &mut self.store
     }
 
-    /// Auto-delete exchanges that went with their last binding. The log is told of each, durable or not: forgetting an
-    /// exchange that it never knew is nothing.
-    pub(super) fn define_auto_deleted(&mut self, vhost: VhostId, exchanges: &[ShortString], by: Option<UserId>) {
-        for name in exchanges {
-            self.tell_exchange_deleted(vhost, name, by);
-            self.forget_delayed(vhost, name);
-            self.define(&Definition::ExchangeDeleted { vhost, name: name.clone() });
-        }
+    /// An auto-delete exchange goes with its last binding. The log is told, be it durable or not: forgetting an exchange that
+    /// it never knew is nothing.
+    pub(super) fn define_auto_deleted(&mut self, vhost: VhostId, exchange: ExchangeId, by: Option<UserId>) {
+        let name = self.router(vhost).exchange(exchange).name.clone();
+        self.tell_exchange_deleted(vhost, &name, by);
+        self.forget_delayed(vhost, &name);
+        self.define(&Definition::ExchangeDeleted { vhost, name });
     }
 
     /// # Errors

@@ -313,6 +313,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     fn has_chores(&self) -> bool {
         !self.settling.is_idle()
+            | !self.leaving.is_empty()
             | !self.discards.is_empty()
             | !self.overflowing.is_empty()
             | !self.dead_letters.is_empty()
@@ -326,6 +327,9 @@ impl<S: Store> Broker<S> {
     fn do_chores(&mut self, effects: &mut impl Effects) {
         if self.settling.goes_on() {
             self.settle_left_behind();
+        }
+        if self.leaving.goes_on() {
+            self.detach_some();
         }
         if self.discards.go_on() {
             self.discard_some();
@@ -370,6 +374,7 @@ impl<S: Store> Broker<S> {
     #[cold]
     fn has_chores_now(&self) -> bool {
         self.settling.goes_on()
+            || self.leaving.goes_on()
             || self.discards.go_on()
             || !self.overflowing.is_empty()
             || self.dead_letters.go_on()

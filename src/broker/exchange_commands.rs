@@ -1,6 +1,6 @@
 //! `exchange.declare` and `exchange.delete`.
 
-use super::exchange::Declaration;
+use super::exchange::{Declaration, Destination};
 use super::store::{Definition, Store};
 use super::{Broker, Caller, Done};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
@@ -56,7 +56,7 @@ impl<S: Store> Broker<S> {
         Ok(self.done(()))
     }
 
-    /// `exchange.delete`. Deleting what doesn't exist is fine.
+    /// `exchange.delete`. Deleting what doesn't exist is fine. The caller answers when it [has left](Self::has_left).
     ///
     /// # Errors
     /// 403 also for predeclared exchanges, 406 when it is in use and the client asked to be told.
@@ -69,14 +69,12 @@ impl<S: Store> Broker<S> {
             let explanation = format!("{} in use", self.subject("exchange", vhost, &name));
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
-        let (auto_deleted, lost) = self.change_routes_watched(vhost, |router| router.remove(id));
         self.tell_exchange_deleted(vhost, &name, Some(caller.user));
-        self.tell_bindings_deleted(vhost, lost, Some(caller.user));
         self.forget_delayed(vhost, &name);
         if durable {
             self.define(&Definition::ExchangeDeleted { vhost, name });
         }
-        self.define_auto_deleted(vhost, &auto_deleted, Some(caller.user));
+        self.let_leave(vhost, Destination::Exchange(id), Some(caller.user));
         Ok(self.done(()))
     }
 }

@@ -20,6 +20,7 @@
 //! | `channel`, `consumer`, [`unacknowledged`] | what a channel and a consumer are, and what clients hold |
 //! | [`message`] | a message's image, the meaning of its properties |
 //! | `exchange_commands`, `queue_commands`, `binding_commands` | declare, delete, purge, bind |
+//! | `leaving` | what leads to queues and exchanges that were deleted |
 //! | `equivalence`, `names` | whether a second declare is the same; names that the broker makes up |
 //! | `consumer_commands` | consume, cancel, get, qos |
 //! | `deduplication` | messages that were there before |
@@ -75,6 +76,7 @@ mod expiry;
 mod flow;
 mod founding;
 mod keys;
+mod leaving;
 mod lifecycle;
 pub mod memory;
 pub mod message;
@@ -150,6 +152,7 @@ use expiry::ExpiryQueue;
 use flow::{Books, Discards, Overflowing};
 use hashbrown::HashMap;
 use keys::{ChannelKey, ConnectionKey};
+use leaving::Leaving;
 use lifecycle::ConnectionState;
 use names::NameGenerator;
 use observe::Events;
@@ -256,6 +259,7 @@ pub struct Broker<S: Store> {
     touched_confirms: Vec<ChannelKey>,
     replenishing: Replenishing,
     settling: Settling,
+    leaving: Leaving,
     discards: Discards,
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
@@ -307,6 +311,7 @@ impl<S: Store> Broker<S> {
             touched_confirms: Vec::new(),
             replenishing: Replenishing::default(),
             settling: Settling::default(),
+            leaving: Leaving::default(),
             discards: Discards::default(),
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
@@ -338,6 +343,7 @@ impl<S: Store> Broker<S> {
         self.dead_letters.start_turn();
         self.expiry.start_turn();
         self.settling.start_turn();
+        self.leaving.start_turn();
         self.heard_left = observe::HEARD_PER_TURN;
         self.discards.start_turn();
         self.histories.start_turn();

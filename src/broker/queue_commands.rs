@@ -4,7 +4,7 @@ use super::consumer::ConsumerState;
 use super::done::count;
 use super::effects::{Effects, Recipient};
 use super::equivalence::{assert_same_argument, assert_same_attribute};
-use super::exchange::QueueId;
+use super::exchange::{Destination, QueueId};
 use super::names::without_line_breaks;
 use super::policy::Thing;
 use super::publish::REPLY_TO;
@@ -263,7 +263,8 @@ impl<S: Store> Broker<S> {
         })
     }
 
-    /// `queue.delete`. Deleting what doesn't exist is fine. The caller answers, then tells the cancelled consumers.
+    /// `queue.delete`. Deleting what doesn't exist is fine. The caller answers when it [has left](Self::has_left), then tells
+    /// the cancelled consumers.
     ///
     /// # Errors
     /// 405; 406 when it is in use or not empty and the client asked to be told; 540 on the connection when the queue is none
@@ -297,12 +298,11 @@ impl<S: Store> Broker<S> {
         Ok(self.done_if(self.last_definition != defined_before, deleted))
     }
 
-    /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged.
+    /// Deletes a queue: its bindings, its messages, its consumers. The slot stays while something is unacknowledged, or leads
+    /// to it.
     pub(super) fn delete_queue_now(&mut self, id: QueueId, by: Option<UserId>) -> DeletedQueue {
         let vhost = self.queue(id).properties.vhost;
-        let (auto_deleted, lost) = self.change_routes_watched(vhost, |router| router.queue_removed(id));
-        self.define_auto_deleted(vhost, &auto_deleted, by);
-        self.tell_bindings_deleted(vhost, lost, None);
+        self.let_leave(vhost, Destination::Queue(id), by);
         self.books.totals.queues_deleted += 1;
         // The log forgets the messages with their queue.
         let durable_id = self.queue_mut(id).durable_id.take();
@@ -324,9 +324,19 @@ impl<S: Store> Broker<S> {
         {
             connection.exclusive_queues.retain(|exclusive| *exclusive != id);
         }
+        if self.router(vhost).has_queue(id) {
+            // What its bindings lead here is not to be kept.
+            self.queue_mut(id).behaviour.hold(true);
+        } else {
+            self.queue_left(id, by);
+        }
+        DeletedQueue { message_count, cancelled }
+    }
+
+    /// Nothing leads to a deleted queue any more.
+    pub(super) fn queue_left(&mut self, id: QueueId, by: Option<UserId>) {
         self.tell_queue_deleted(id, by);
         self.forget_deleted(id);
-        DeletedQueue { message_count, cancelled }
     }
 
     /// Cancels a queue's consumers and takes them out of their channels' and connections' waiting lists, each of which is

@@ -125,10 +125,13 @@ impl Settling {
 }
 
 impl<S: Store> Broker<S> {
-    /// Whether commands are unfinished, closed channels left something behind, or memory is still to be given back: there is
-    /// more to do than a turn does.
+    /// Whether commands are unfinished, closed channels left something behind, bindings are still to go, or memory is still to
+    /// be given back: there is more to do than a turn does.
     pub fn is_settling(&self) -> bool {
-        self.settling.is_awaited || !self.settling.left_behind.is_empty() || !self.discards.is_empty()
+        self.settling.is_awaited
+            || !self.settling.left_behind.is_empty()
+            || !self.leaving.is_empty()
+            || !self.discards.is_empty()
     }
 
     /// Whether a command that is [unfinished](Progress::Unfinished) can go on.

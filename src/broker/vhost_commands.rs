@@ -5,7 +5,7 @@
 //! beginning.
 
 use super::effects::Effects;
-use super::exchange::{DEFAULT_EXCHANGE, ExchangeId};
+use super::exchange::{DEFAULT_EXCHANGE, Destination, ExchangeId};
 use super::store::{Definition, Store, VhostDefinition};
 use super::vhost::{VhostAttributes, VhostKey};
 use super::{Broker, Done, VhostId};
@@ -108,7 +108,7 @@ impl<S: Store> Broker<S> {
         if first < binding_slots {
             let end = binding_slots.min(first + SLICE_BINDING_SLOTS);
             let ((), lost) = self.change_routes_watched(id, |router| router.forget_bindings(first..end));
-            self.tell_bindings_deleted(id, lost, None);
+            self.acting_as(None, |broker| broker.tell_bindings_deleted(id, lost));
             self.vhosts[id].cleared_slots = end;
             return false;
         }
@@ -126,7 +126,7 @@ impl<S: Store> Broker<S> {
             }
         }
         let vhost = &self.vhosts[id];
-        if vhost.cleared_slots < slots || vhost.queues > 0 {
+        if vhost.cleared_slots < slots || vhost.queues > 0 || self.leaving.has_some_of(id) {
             return false;
         }
         self.end_farewell(id);
@@ -152,7 +152,7 @@ impl<S: Store> Broker<S> {
         // It goes with the router.
         if id != DEFAULT_EXCHANGE {
             self.forget_delayed(vhost, &name);
-            self.change_routes(vhost, |router| router.remove(id));
+            self.let_leave(vhost, Destination::Exchange(id), None);
         }
     }
 

@@ -4,7 +4,7 @@ use super::lane::Template;
 use crate::broker::exchange::ExchangeId;
 use crate::broker::memory::ClientHolding;
 use crate::broker::message::Attributes;
-use crate::broker::{Caller, Epoch, KnownRoute};
+use crate::broker::{Caller, DeletedQueue, Done, Epoch, KnownRoute};
 
 /// The content that is being received after a `basic.publish`.
 #[derive(Default)]
@@ -81,12 +81,20 @@ pub struct Channel {
     pub state: ChannelState,
     pub incoming: Incoming,
     pub last_publish: LastPublish,
+    /// What it has deleted, and will be told when that has left.
+    pub deleted: Option<Box<Deleted>>,
+}
+
+/// Something that was deleted, and what to answer.
+pub struct Deleted {
+    pub number: u64,
+    pub done: Done<DeletedQueue>,
 }
 
 impl Channel {
     pub fn new(number: u16, caller: Caller) -> Self {
         let (incoming, last_publish) = (Incoming::Method, LastPublish::default());
-        Self { number, caller, state: ChannelState::Open, incoming, last_publish }
+        Self { number, caller, state: ChannelState::Open, incoming, last_publish, deleted: None }
     }
 
     /// Nothing that comes on it is a command or a content any more.

@@ -1,9 +1,11 @@
 //! Methods to the broker's commands: connection, channel, access, exchange, queue, confirm, tx.
 
-use super::channel::Channel;
+use super::channel::{Channel, Deleted};
 use super::{Alarm, Awaited, Connection, Context, Phase};
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{Caller, DeclareRequest, Done, ExchangeRequest, PressureLimits, QueuePressure, ShortQueue};
+use crate::broker::{
+    Caller, DeclareRequest, DeletedQueue, Done, ExchangeRequest, PressureLimits, QueuePressure, ShortQueue,
+};
 use crate::protocol::method::{access, channel, confirm, connection, exchange, queue, tx};
 use crate::protocol::{AmqpError, Method, ReplyCode};
 
@@ -162,6 +164,28 @@ impl Connection {
         self.awaits.is_some()
     }
 
+    /// Deletes something, and waits until nothing leads to it any more: the command is handled again then.
+    fn delete<S: Store>(
+        &mut self,
+        index: usize,
+        context: &mut Context<'_, S>,
+        delete: impl FnOnce(&mut Context<'_, S>) -> Result<Done<DeletedQueue>, AmqpError>,
+    ) -> Result<Option<Done<DeletedQueue>>, AmqpError> {
+        let deleted = match self.channels[index].deleted.take() {
+            Some(deleted) => deleted,
+            None => {
+                let done = delete(context)?;
+                Box::new(Deleted { number: context.broker.last_leaver(), done })
+            }
+        };
+        if context.broker.has_left(deleted.number) {
+            return Ok(Some(deleted.done));
+        }
+        self.awaits = Some(Awaited::Leavers(deleted.number));
+        self.channels[index].deleted = Some(deleted);
+        Ok(None)
+    }
+
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
         let Channel { number, caller, .. } = *self.channels[index];
         match method {
@@ -190,13 +214,11 @@ impl Connection {
                 Ok(())
             }
             Method::QueueDelete(delete) => {
-                let Done { value: deleted, durable_at } = context.broker.delete_queue(
-                    caller,
-                    delete.queue,
-                    delete.if_unused,
-                    delete.if_empty,
-                    context.outboxes,
-                )?;
+                let queue::Delete { queue, if_unused, if_empty, .. } = delete;
+                let deleted = self.delete(index, context, |Context { broker, outboxes, .. }| {
+                    broker.delete_queue(caller, queue, if_unused, if_empty, *outboxes)
+                })?;
+                let Some(Done { value: deleted, durable_at }) = deleted else { return Ok(()) };
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
                 self.answer_when(number, delete.nowait, &Done { value: answer, durable_at }, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
@@ -251,7 +273,11 @@ impl Connection {
                 self.answer_when(number, nowait, &answer, context);
             }
             Method::ExchangeDelete(delete) => {
-                let done = context.broker.delete_exchange(caller, delete.exchange, delete.if_unused)?;
+                let deleted = self.delete(index, context, |Context { broker, .. }| {
+                    let done = broker.delete_exchange(caller, delete.exchange, delete.if_unused)?;
+                    Ok(done.map(|()| DeletedQueue::default()))
+                })?;
+                let Some(done) = deleted else { return Ok(()) };
                 self.answer_when(
                     number,
                     delete.nowait,

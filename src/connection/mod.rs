@@ -212,6 +212,8 @@ enum Awaited {
     NextTurn,
     /// What its closed channels left behind to be back.
     LeftBehind,
+    /// All to be gone that was deleted up to this number.
+    Leavers(u64),
 }
 
 /// What the client announced that it understands.

@@ -200,7 +200,7 @@ impl Connection {
     #[inline]
     pub(super) fn receive_whole_content<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
-        let Channel { number, caller, state, incoming, last_publish } = &mut **channel;
+        let Channel { number, caller, state, incoming, last_publish, .. } = &mut **channel;
         if *state != ChannelState::Open
             || !matches!(incoming, Incoming::Header)
             || context.alarm.is_some()

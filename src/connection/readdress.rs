@@ -50,7 +50,7 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
-        let Channel { number, caller, state, incoming, last_publish } = &mut **channel;
+        let Channel { number, caller, state, incoming, last_publish, .. } = &mut **channel;
         if *state != ChannelState::Open
             || !matches!(incoming, Incoming::Method)
             || context.alarm.is_some()

@@ -94,6 +94,7 @@ impl Connection {
             Awaited::Teller(vhost, exchange) => !context.broker.is_telling((*vhost, *exchange)),
             Awaited::NextTurn => context.broker.can_settle(),
             Awaited::LeftBehind => !context.broker.has_left_behind(self.id),
+            Awaited::Leavers(number) => context.broker.has_left(*number),
         };
         self.awaits.take_if(comes).is_some()
     }

@@ -321,3 +321,43 @@ fn a_get_waits_until_a_queue_has_back_what_comes_first() {
     assert_eq!(world.hub.may_read(other), MayRead::Now);
     assert_eq!(world.heard(other), ["basic.get-ok", "content"]);
 }
+
+#[test]
+fn who_deletes_what_many_bindings_lead_to_is_answered_when_none_does_any_more() {
+    const BINDINGS: usize = 5000;
+    let delete = queue::Delete { queue: b"q", ..queue::Delete::default() };
+    let delete_exchange = exchange::Delete { exchange: b"x", ..exchange::Delete::default() };
+    for (delete, answer) in [
+        (Method::QueueDelete(delete), "queue.delete-ok"),
+        (Method::ExchangeDelete(delete_exchange), "exchange.delete-ok"),
+    ] {
+        let mut world = World::new();
+        let client = world.open(0);
+        let mut commands = Vec::new();
+        let declare = queue::Declare { queue: b"q", nowait: true, ..queue::Declare::default() };
+        Method::QueueDeclare(declare).encode_frame(1, &mut commands);
+        let declare =
+            exchange::Declare { exchange: b"x", exchange_type: b"topic", nowait: true, ..exchange::Declare::default() };
+        Method::ExchangeDeclare(declare).encode_frame(1, &mut commands);
+        for binding in 0..BINDINGS {
+            let routing_key = binding.to_string();
+            let (queue, exchange, routing_key) = (b"q", b"x", routing_key.as_bytes());
+            let bind = queue::Bind { queue, exchange, routing_key, nowait: true, ..queue::Bind::default() };
+            Method::QueueBind(bind).encode_frame(1, &mut commands);
+        }
+        delete.encode_frame(1, &mut commands);
+        Method::BasicQos(basic::Qos::default()).encode_frame(1, &mut commands);
+        world.pass(1);
+        world.send(client, &commands);
+        let mut turns = 1;
+        while world.hub.may_read(client) == MayRead::WhenResumed {
+            assert_eq!(world.heard(client), [""; 0]);
+            let next_ms = world.hub.next_deadline_ms().expect("the loop goes on by itself");
+            world.wait_until(next_ms, client);
+            world.pump();
+            turns += 1;
+        }
+        assert_eq!(turns, 3);
+        assert_eq!(world.heard(client), [answer, "basic.qos-ok"]);
+    }
+}

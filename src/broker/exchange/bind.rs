@@ -1,9 +1,8 @@
-//! Binding and unbinding, and what falls with a binding: auto-delete exchanges, one after the other.
+//! Binding and unbinding, and what falls with a binding.
 
 use super::binding::{Binding, LostBinding, canonical, fingerprint};
-use super::matcher::{Matcher, remove_key};
 use super::router::{BindingId, Router};
-use super::{Destination, ExchangeId, QueueId};
+use super::{Destination, ExchangeId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -24,8 +23,8 @@ pub struct Unbound {
     pub existed: bool,
     /// The binding that went was durable.
     pub durable: bool,
-    /// Auto-delete exchanges that lost their last binding with it. Replaying the unbind deletes them again.
-    pub auto_deleted: Vec<ShortString>,
+    /// An auto-delete exchange that lost its last binding with it, and has to go. Replaying the unbind deletes it again.
+    pub emptied: Option<ExchangeId>,
 }
 
 impl Router {
@@ -51,18 +50,6 @@ impl Router {
         let fingerprint = fingerprint(arguments);
         let hash = self.hasher.hash_one((source, destination, routing_key, &fingerprint));
         self.find(hash, source, destination, routing_key, &fingerprint).is_some()
-    }
-
-    /// Forgets a queue and its bindings, in time proportional to them. Returns the auto-delete exchanges that went
-    /// with their last binding.
-    pub fn queue_removed(&mut self, id: QueueId) -> Vec<ShortString> {
-        let bindings = std::mem::take(self.incoming(Destination::Queue(id)));
-        let emptied = bindings.into_iter().filter_map(|binding| self.detach_from_source(binding)).collect();
-        let slot = self.queue_slots.remove(&id).expect("a removed queue was added");
-        let queue = self.queues.remove(slot as usize);
-        remove_key(self.default_keys(), &queue.name, Destination::Queue(id));
-        self.generation += 1;
-        self.auto_delete(emptied)
     }
 
     /// Binds a queue that [`Router::queue_added`] made known, or an exchange: what `source` routes there is routed on by
@@ -136,9 +123,7 @@ impl Router {
         };
         let durable = self.bindings[id].durable;
         self.detach_from_destination(id);
-        let emptied = self.detach_from_source(id);
-        let auto_deleted = self.auto_delete(emptied.into_iter().collect());
-        Unbound { existed: true, durable, auto_deleted }
+        Unbound { existed: true, durable, emptied: self.detach_from_source(id) }
     }
 
     /// Removes the bindings in a range of slots, and nothing that would fall with them: where everything goes, a part at a
@@ -152,58 +137,21 @@ impl Router {
         }
     }
 
-    /// Removes an exchange whatever holds on to it, and every binding from it and to it; returns the auto-delete exchanges
-    /// that fall with it. Replaying that removes them again.
-    pub fn remove(&mut self, id: ExchangeId) -> Vec<ShortString> {
-        let emptied = self.take_exchange(id);
-        self.auto_delete(emptied)
-    }
-
-    /// Removes auto-delete exchanges that lost their last binding, and those that lose theirs by that.
-    fn auto_delete(&mut self, mut emptied: Vec<ExchangeId>) -> Vec<ShortString> {
-        let mut names = Vec::new();
-        while let Some(id) = emptied.pop() {
-            names.push(self.exchange(id).name.clone());
-            let more = self.take_exchange(id);
-            emptied.extend(more);
-        }
-        names
-    }
-
-    /// Removes an exchange and its bindings; returns the auto-delete exchanges that have none left now. An exchange
-    /// comes into such a list once, when its last binding goes, so nobody is removed twice.
-    fn take_exchange(&mut self, id: ExchangeId) -> Vec<ExchangeId> {
-        let outgoing = std::mem::take(&mut self.exchanges[id.0 as usize].outgoing);
-        for binding in outgoing {
-            // Its matcher goes as a whole, so only the other end needs to hear of it.
-            self.detach_from_destination(binding);
-            self.forget(binding);
-        }
-        let incoming = std::mem::take(&mut self.exchanges[id.0 as usize].incoming);
-        let emptied = incoming.into_iter().filter_map(|binding| self.detach_from_source(binding)).collect();
-        let exchange = self.exchanges.remove(id.0 as usize);
-        self.by_name.remove(&*exchange.name);
-        if matches!(exchange.matcher, Matcher::RecentHistory(..)) {
-            self.lost_histories.push(id);
-        }
-        self.generation += 1;
-        emptied
-    }
-
     /// Takes a binding out of its source and forgets it; returns the source if that must be deleted now.
-    fn detach_from_source(&mut self, id: BindingId) -> Option<ExchangeId> {
+    pub(super) fn detach_from_source(&mut self, id: BindingId) -> Option<ExchangeId> {
         let binding = self.forget(id);
         let source = &mut self.exchanges[binding.source.0 as usize];
-        source.matcher.remove(&binding);
+        source.leaves_with.as_deref_mut().unwrap_or(&mut source.matcher).remove(&binding);
         source.outgoing.swap_remove(binding.outgoing_position);
         if let Some(&moved) = source.outgoing.get(binding.outgoing_position) {
             self.bindings[moved].outgoing_position = binding.outgoing_position;
         }
         let source = &self.exchanges[binding.source.0 as usize];
-        (source.auto_delete && source.outgoing.is_empty()).then_some(binding.source)
+        let is_left_over = source.auto_delete && source.outgoing.is_empty() && source.leaves_with.is_none();
+        is_left_over.then_some(binding.source)
     }
 
-    fn detach_from_destination(&mut self, id: BindingId) {
+    pub(super) fn detach_from_destination(&mut self, id: BindingId) {
         let (destination, position) = (self.bindings[id].destination, self.bindings[id].incoming_position);
         let incoming = self.incoming(destination);
         incoming.swap_remove(position);
@@ -234,7 +182,7 @@ impl Router {
         }
     }
 
-    fn incoming(&mut self, destination: Destination) -> &mut Vec<BindingId> {
+    pub(super) fn incoming(&mut self, destination: Destination) -> &mut Vec<BindingId> {
         match destination {
             Destination::Exchange(exchange) => &mut self.exchanges[exchange.0 as usize].incoming,
             Destination::Queue(queue) => {

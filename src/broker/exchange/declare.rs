@@ -201,6 +201,7 @@ impl Router {
             alternate,
             policies: Applied::default(),
             matcher,
+            leaves_with: None,
             outgoing: Vec::new(),
             incoming: Vec::new(),
         })

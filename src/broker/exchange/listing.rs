@@ -14,12 +14,12 @@ impl Router {
 
     /// The exchanges in a range of slots.
     pub fn exchanges_in(&self, slots: Range<usize>) -> impl Iterator<Item = &Exchange> {
-        slots.filter_map(|slot| self.exchanges.get(slot))
+        slots.filter_map(|slot| self.exchanges.get(slot)).filter(|exchange| exchange.leaves_with.is_none())
     }
 
     /// Whether there is an exchange with this id.
     pub fn has_exchange(&self, id: ExchangeId) -> bool {
-        self.exchanges.contains(id.0 as usize)
+        self.exchanges.get(id.0 as usize).is_some_and(|exchange| exchange.leaves_with.is_none())
     }
 
     /// One past the last slot that may hold a queue.
@@ -29,7 +29,7 @@ impl Router {
 
     /// The queue in a slot.
     pub fn queue_in_slot(&self, slot: usize) -> Option<QueueId> {
-        self.queues.get(slot).map(|queue| queue.id)
+        self.queues.get(slot).filter(|queue| !queue.leaves).map(|queue| queue.id)
     }
 
     /// One past the last slot that may hold a binding: those of the default exchange come first, one for each queue.
@@ -46,13 +46,13 @@ impl Router {
     pub fn bindings_in(&self, slots: Range<usize>) -> impl Iterator<Item = BindingInfo<'_>> {
         slots.filter_map(|slot| match slot.checked_sub(self.queue_slots()) {
             None => self.default_binding(slot),
-            Some(slot) => self.bindings.get(slot).map(|binding| self.binding_info(binding)),
+            Some(slot) => self.bindings.get(slot).and_then(|binding| self.listed_binding(binding)),
         })
     }
 
     /// The binding that every queue has to the default exchange.
     fn default_binding(&self, slot: usize) -> Option<BindingInfo<'_>> {
-        let queue = self.queues.get(slot)?;
+        let queue = self.queues.get(slot).filter(|queue| !queue.leaves)?;
         Some(BindingInfo {
             source: b"",
             destination: Destination::Queue(queue.id),
@@ -63,7 +63,7 @@ impl Router {
     }
 
     pub fn exchange_count(&self) -> usize {
-        self.exchanges.len()
+        self.by_name.len()
     }
 
     pub fn queue_count(&self) -> usize {

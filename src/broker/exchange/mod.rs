@@ -5,6 +5,7 @@
 //! | `router` | the [`Router`]: every exchange and binding of a vhost, queues by name, lists of them |
 //! | `declare` | what exchanges are declared as |
 //! | `bind` | binding, unbinding, and what falls with it (auto-delete) |
+//! | `leave` | queues and exchanges that go, and their bindings after them |
 //! | `binding` | what makes two bindings the same, and the key that names one in listings |
 //! | `route` | the walk from an exchange to queues, through exchange bindings and alternates |
 //! | `route_cache` | remembered results of topic routes |
@@ -31,6 +32,7 @@ mod hash_ring;
 mod header_index;
 mod headers;
 mod jump;
+mod leave;
 mod listing;
 mod matcher;
 mod ordered;
@@ -51,6 +53,7 @@ pub use bind::{Bound, Unbound};
 pub use binding::{BindingInfo, LostBinding, canonical, properties_key};
 pub use declare::{Declaration, alternate_exchange};
 pub use delay::{DELAY_HEADER, delay_ms};
+pub use leave::Detached;
 pub use router::{Exchange, Router};
 pub use walks::Walks;
 

@@ -272,7 +272,8 @@ fn apply(router: &mut Router, model: &Model, change: &Change) {
         }
         Change::Unbind(source, end, ref key, argument) => {
             if let Some((source, destination)) = ends(router, model, source, end) {
-                router.unbind(source, destination, key.as_bytes(), &arguments(argument));
+                let unbound = router.unbind(source, destination, key.as_bytes(), &arguments(argument));
+                router.fall(unbound.emptied.into_iter().collect());
             }
         }
     }

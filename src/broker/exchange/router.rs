@@ -62,6 +62,8 @@ pub struct Exchange {
     pub alternate: Option<ShortString>,
     pub policies: Applied,
     pub(super) matcher: Matcher,
+    /// It [leaves](Router::let_leave): what its bindings were compiled into, until they are gone.
+    pub(super) leaves_with: Option<Box<Matcher>>,
     /// Bindings with this exchange as their source.
     pub(super) outgoing: Vec<BindingId>,
     /// Bindings with this exchange as their destination.
@@ -73,6 +75,8 @@ pub(super) struct Queue {
     pub(super) id: QueueId,
     pub(super) name: ShortString,
     pub(super) durable: bool,
+    /// It [leaves](Router::let_leave).
+    pub(super) leaves: bool,
     pub(super) incoming: Vec<BindingId>,
 }
 
@@ -112,6 +116,7 @@ impl Router {
                 alternate,
                 policies: Applied::default(),
                 matcher,
+                leaves_with: None,
                 outgoing: Vec::new(),
                 incoming: Vec::new(),
             });
@@ -176,7 +181,7 @@ impl Router {
 
     /// Makes the queue reachable by its name through the default exchange.
     pub fn queue_added(&mut self, name: &ShortString, id: QueueId, durable: bool) {
-        let slot = self.queues.insert(Queue { id, name: name.clone(), durable, incoming: Vec::new() });
+        let slot = self.queues.insert(Queue { id, name: name.clone(), durable, leaves: false, incoming: Vec::new() });
         let previous = self.queue_slots.insert(id, slot as u32);
         assert!(previous.is_none(), "a queue id is given once at a time");
         insert_key(self.default_keys(), name, Destination::Queue(id));
@@ -202,7 +207,13 @@ impl Router {
             Destination::Exchange(exchange) => self.exchange(exchange).incoming.as_slice(),
             Destination::Queue(queue) => self.queue(queue).map(|queue| queue.incoming.as_slice()).unwrap_or_default(),
         };
-        incoming.iter().map(|&id| self.binding_info(&self.bindings[id]))
+        incoming.iter().filter_map(|&id| self.listed_binding(&self.bindings[id]))
+    }
+
+    /// A binding unless one of its ends leaves.
+    pub(super) fn listed_binding<'a>(&'a self, binding: &'a Binding) -> Option<BindingInfo<'a>> {
+        let leaves = self.leaves(Destination::Exchange(binding.source)) || self.leaves(binding.destination);
+        (!leaves).then(|| self.binding_info(binding))
     }
 
     pub(super) fn binding_info<'a>(&'a self, binding: &'a Binding) -> BindingInfo<'a> {

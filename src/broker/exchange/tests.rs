@@ -35,6 +35,44 @@ pub(super) trait ByName {
     fn unbind_exchange(&mut self, source: &[u8], destination: &[u8], key: &[u8], arguments: &FieldTable) -> Unbound;
 }
 
+impl Router {
+    /// Deletes an exchange with all that falls with it, at once. Says what that is.
+    pub fn remove(&mut self, id: ExchangeId) -> Vec<ShortString> {
+        let emptied = self.leave_at_once(Destination::Exchange(id));
+        self.fall(emptied)
+    }
+
+    /// As [`remove`](Self::remove), of a queue.
+    pub fn queue_removed(&mut self, id: QueueId) -> Vec<ShortString> {
+        let emptied = self.leave_at_once(Destination::Queue(id));
+        self.fall(emptied)
+    }
+
+    /// Auto-delete exchanges lost their last bindings.
+    pub(super) fn fall(&mut self, mut emptied: Vec<ExchangeId>) -> Vec<ShortString> {
+        let mut names = Vec::new();
+        while let Some(id) = emptied.pop() {
+            names.push(self.exchange(id).name.clone());
+            let more = self.leave_at_once(Destination::Exchange(id));
+            emptied.extend(more);
+        }
+        names
+    }
+
+    fn leave_at_once(&mut self, id: Destination) -> Vec<ExchangeId> {
+        self.let_leave(id);
+        let mut emptied = Vec::new();
+        loop {
+            let detached = self.detach_some(id, 1);
+            emptied.extend(detached.emptied);
+            if detached.is_gone {
+                return emptied;
+            }
+            assert_eq!(detached.bindings, 1);
+        }
+    }
+}
+
 impl ByName for Router {
     fn id(&self, name: &[u8]) -> ExchangeId {
         self.exchange_named(name).expect("the exchange exists")
@@ -361,7 +399,7 @@ fn auto_delete_exchanges_fall_one_after_the_other() {
     assert_eq!(route(&mut router, "first", ""), [0]);
     let names = |names: &[&'static str]| names.iter().map(|&name| name.into()).collect::<Vec<ShortString>>();
     let unbound = router.unbind_queue(b"third", q, b"", &none());
-    assert_eq!(unbound.auto_deleted, names(&["third", "second", "first"]));
+    assert_eq!(router.fall(unbound.emptied.into_iter().collect()), names(&["third", "second", "first"]));
     assert_eq!(router.exchange_named(b"first"), None);
 
     router.declare(b"again", b"fanout", false, true, &none());
@@ -376,7 +414,7 @@ fn an_auto_delete_exchange_bound_to_itself_can_be_deleted() {
     router.declare(b"x", b"fanout", false, true, &none());
     router.bind_exchange(b"x", b"x", b"", &none());
     let unbound = router.unbind_exchange(b"x", b"x", b"", &none());
-    assert_eq!(unbound.auto_deleted, [ShortString::from("x")]);
+    assert_eq!(router.fall(unbound.emptied.into_iter().collect()), [ShortString::from("x")]);
     router.declare(b"x", b"fanout", false, true, &none());
     router.bind_exchange(b"x", b"x", b"", &none());
     assert!(router.remove(router.id(b"x")).is_empty());

@@ -243,9 +243,10 @@ impl<S: Store> Broker<S> {
         self.forget_deleted(id);
     }
 
-    /// Frees a deleted queue's slot once nothing of it is unacknowledged.
+    /// Frees a deleted queue's slot once nothing of it is unacknowledged, and nothing leads to it.
     pub(in crate::broker) fn forget_deleted(&mut self, id: QueueId) {
-        if self.queue(id).ledger.unacknowledged == 0 {
+        let queue = self.queue(id);
+        if queue.ledger.unacknowledged == 0 && !self.router(queue.properties.vhost).has_queue(id) {
             let queue = self.queues.remove(id.0 as usize);
             self.vhosts[queue.properties.vhost].queues -= 1;
             self.books.gone.add(&queue.ledger.counters);

@@ -23,6 +23,9 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) {
         let content = &publication.content;
+        if self.queues[id.0 as usize].deleted {
+            return;
+        }
         if self.refuses(id, content) {
             self.refuse(id, publication, kept);
             return;

@@ -201,6 +201,19 @@ impl<S: Store> Broker<S> {
         self.events.actor = user.map(|user| Arc::clone(&self.user_at(user).name));
     }
 
+    /// Who asked for what is being done, when it is nobody on a channel.
+    pub(in crate::broker) fn actor(&self) -> Option<Arc<str>> {
+        self.events.actor.clone()
+    }
+
+    /// Does something that is told as done by somebody else, or by nobody.
+    pub(in crate::broker) fn acting_as<T>(&mut self, actor: Option<Arc<str>>, run: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.events.actor, actor);
+        let outcome = run(self);
+        self.events.actor = before;
+        outcome
+    }
+
     fn event_time_ms(&self) -> u64 {
         self.settings.unix_start_ms + self.now_ms
     }

@@ -47,7 +47,8 @@ fn watch(broker: &mut Broker<MemoryStore>) {
 
 /// The keys of what was heard, and the headers' names and values, but for the time.
 fn heard(broker: &mut Broker<MemoryStore>) -> Vec<(String, FieldTable)> {
-    while broker.has_touched() {
+    while broker.has_touched() || broker.is_settling() {
+        broker.set_now(0);
         broker.pump(&mut Nobody);
     }
     let mut all = Vec::new();
@@ -163,9 +164,9 @@ fn what_waits_has_a_limit_and_each_binding_that_went_is_heard_when_its_turn_come
     keys(&mut broker);
     broker.delete_queue(caller(&broker, WATCHER), b"q", false, false, &mut Nobody).unwrap();
     let waiting_bytes = broker.events.waiting_bytes();
-    assert!(waiting_bytes > BINDINGS * 64, "{waiting_bytes}");
+    assert!((BINDINGS / 2 * 64..BINDINGS * 256).contains(&waiting_bytes), "{waiting_bytes}");
     broker.pump(&mut Nobody);
-    assert!(broker.events.waiting_bytes() > waiting_bytes / 2, "a pump publishes some");
+    assert!(broker.events.waiting_bytes() > waiting_bytes / 3, "a pump publishes some");
     let mut expected = vec!["binding.deleted"; BINDINGS];
     expected.push("queue.deleted");
     assert_eq!(keys(&mut broker), expected);

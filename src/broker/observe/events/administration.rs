@@ -228,10 +228,7 @@ impl<S: Store> Broker<S> {
     /// Does something to a virtual host that is going, told as done by who deleted it.
     pub(in crate::broker) fn as_its_deleter<T>(&mut self, vhost: VhostId, run: impl FnOnce(&mut Self) -> T) -> T {
         let by = self.vhosts[vhost].farewell.as_ref().and_then(|farewell| farewell.by.clone());
-        let before = std::mem::replace(&mut self.events.actor, by);
-        let outcome = run(self);
-        self.events.actor = before;
-        outcome
+        self.acting_as(by, run)
     }
 
     /// Tells whose permissions went with a virtual host, a slice of them. False when that is done.

@@ -1,6 +1,6 @@
 //! Queues, exchanges and bindings.
 
-use super::{Field, Fields, NOBODY, erlang_terms, field, flag, told};
+use super::{Field, Fields, erlang_terms, field, flag, told};
 use crate::broker::exchange::{BindingInfo, Destination, ExchangeId, LostBinding, QueueId, Router, canonical};
 use crate::broker::queue::QueueKind;
 use crate::broker::store::Store;
@@ -135,16 +135,10 @@ impl<S: Store> Broker<S> {
         })
     }
 
-    /// Bindings went with something that a user did; with `None`, with something that nobody did.
-    pub(in crate::broker) fn tell_bindings_deleted(
-        &mut self,
-        vhost: VhostId,
-        lost: Vec<LostBinding>,
-        by: Option<UserId>,
-    ) {
+    /// Bindings went with what is being done.
+    pub(in crate::broker) fn tell_bindings_deleted(&mut self, vhost: VhostId, lost: Vec<LostBinding>) {
         if self.hears_events() && !lost.is_empty() {
-            let by = by.map_or(NOBODY, |user| self.user_name(user));
-            let (at_ms, by) = (self.event_time_ms(), super::text(by.as_bytes()));
+            let (at_ms, (_, by)) = (self.event_time_ms(), self.by(None));
             let vhost = super::text(self.vhost_name(vhost).as_bytes());
             self.events.push_bindings_deleted(at_ms, vhost, by, lost);
         }
