@@ -51,6 +51,7 @@
 //! |---|---|
 //! | `world` | the hub, the pipes, the clock; comparing with the model |
 //! | `durable`, `workers` | the server's journal on its simulated disk: its steps, ends and starts |
+//! | `look` | what a start would find |
 //! | `client`, `operations` | what clients know, and what they do |
 //! | `command`, `message`, `wire` | their own codec, independent of Leveret's |
 //! | `decree` | what becomes of virtual hosts, users, permissions and limits |
@@ -69,6 +70,7 @@ mod command;
 mod decree;
 mod durable;
 mod extensions;
+mod look;
 mod message;
 mod model;
 mod operations;

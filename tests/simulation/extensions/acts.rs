@@ -1,7 +1,8 @@
 //! What the client does, and what an administrator.
 
 use super::content::{Draft, seen};
-use super::topology::{Dying, EXCHANGES, GIVES_FOR_GOOD, NAMES, Rule};
+use super::exchanges::{EXCHANGES, Memory, VALUES, place_of};
+use super::topology::{Dying, GIVES_FOR_GOOD, NAMES, Rule};
 use super::{CONSUME, KINDS, PUBLISHES, Story, TAKES, Unconfirmed, VHOST};
 use crate::command::{Command, Consume};
 use crate::wire::{Event, Reply};
@@ -13,13 +14,16 @@ use std::sync::Arc;
 impl Story<'_> {
     pub(super) fn publish(&mut self) -> Step {
         self.last_id += 1;
-        let [default, fan, _, late] = EXCHANGES;
-        let (exchange, ..) = *self.random.pick(&[default, default, default, default, fan, late]);
+        let exchange = *self.random.pick(&["", "", "", "", "fan", "late", "once", "lately"]);
         let routing_key = (*self.random.pick(&NAMES)).to_owned();
         let may_expire = self.dying == Dying::Expires && exchange.is_empty() && routing_key == NAMES[1];
         let is_delayed = exchange == "late" && self.random.percent(90);
         let delay_ms = is_delayed.then(|| self.shadow.free_delay(*self.random.pick(&[0, 1, 5, 60, 200])));
-        let draft = Draft {
+        let memory = self.memories.iter().find(|memory| memory.exchange == place_of(exchange));
+        let values = if memory.is_some() { VALUES } else { 4 };
+        let may_say_how_long = memory.is_some_and(|memory| !memory.is_scarce());
+        let is_scarce = memory.is_some_and(Memory::is_scarce);
+        let mut draft = Draft {
             id: self.last_id,
             exchange,
             routing_key,
@@ -27,9 +31,15 @@ impl Story<'_> {
             priority: self.random.below(5) as u8,
             expiration_ms: (may_expire && self.random.percent(30)).then(|| *self.random.pick(&[0, 5, 50])),
             delay_ms,
-            value: self.random.percent(50).then(|| self.random.below(4) as u8),
+            value: self.random.percent(50).then(|| self.random.below(values.into()) as u8),
+            remembered_ms: (may_say_how_long && self.random.percent(30))
+                .then(|| *self.random.pick(&[0, 5, 60, 1000, 20_000])),
             body_bytes: *self.random.pick(&[8, 8, 20, 50, 200]),
         };
+        // What is taken back has its place in the line until somebody comes by.
+        if is_scarce && !self.shadow.is_taken_by_all(&draft) {
+            draft.value = None;
+        }
         self.transcript.note(|| format!("{draft:?}"));
         self.hub.receive(self.connection, &draft.frames(PUBLISHES));
         let (accepted, safe) = self.shadow.publish(&draft);
@@ -160,7 +170,9 @@ impl Story<'_> {
         self.settle_disk()?;
         let (starts, before) = (self.starts, self.shadow.tick());
         let index = self.random.below(NAMES.len());
-        let exchange = (1..EXCHANGES.len()).find(|exchange| EXCHANGES[*exchange].2.contains(&index));
+        let may_be_bound = |exchange: &usize| EXCHANGES[*exchange].2.contains(&index);
+        let exchanges: Vec<usize> = (1..EXCHANGES.len()).filter(may_be_bound).collect();
+        let exchange = Some(*self.random.pick(&exchanges));
         let mut cancelled = Vec::new();
         let ought = if !self.shadow.is_there(index) {
             self.transcript.note(|| format!("declare {}", NAMES[index]));

@@ -21,21 +21,39 @@ pub struct Draft {
     pub delay_ms: Option<u32>,
     /// `x-deduplication-header`
     pub value: Option<u8>,
+    /// `x-cache-ttl`, in milliseconds.
+    pub remembered_ms: Option<u32>,
     pub body_bytes: usize,
 }
 
 impl Draft {
+    /// A message to see whether one of that value came to an exchange before.
+    pub fn probe(exchange: &'static str, value: u8) -> Self {
+        Self {
+            id: value.into(),
+            exchange,
+            routing_key: String::new(),
+            persistent: false,
+            priority: 0,
+            expiration_ms: None,
+            delay_ms: None,
+            value: Some(value),
+            remembered_ms: None,
+            body_bytes: 0,
+        }
+    }
+
     pub fn frames(&self, channel: u16) -> Vec<u8> {
-        let Self { id, exchange, routing_key, persistent, priority, expiration_ms, delay_ms, value, body_bytes } = self;
+        let Self { id, exchange, routing_key, persistent, priority, expiration_ms, body_bytes, .. } = self;
         let publish = Writer::default().u16(0).short(exchange).short(routing_key).u8(0);
         let mut flags = PRIORITY;
         let mut list = Writer::default();
         let mut headers = Writer::default();
-        if let Some(value) = value {
-            headers = headers.short("x-deduplication-header").u8(b'S').long(&[b'v', *value]);
+        if let Some(value) = self.value {
+            headers = headers.short("x-deduplication-header").u8(b'S').long(&[b'v', value]);
         }
-        if let Some(delay_ms) = delay_ms {
-            headers = headers.short("x-delay").u8(b'I').u32(*delay_ms);
+        for (name, number) in [("x-delay", self.delay_ms), ("x-cache-ttl", self.remembered_ms)] {
+            headers = number.into_iter().fold(headers, |headers, number| headers.short(name).u8(b'I').u32(number));
         }
         if !headers.0.is_empty() {
             flags |= HEADERS;

@@ -1,15 +1,19 @@
 //! Turns of the loop, steps of the disk, ends and starts.
 
+use super::content::Draft;
 use super::content::{Seen, seen};
+use super::exchanges::{self, EXCHANGES, VALUES};
+use super::shadow::remembered_at;
 use super::shadow::{Contents, Given, Rules};
-use super::topology::{EXCHANGES, NAMES};
+use super::topology::NAMES;
 use super::{CONSUME, FRAME_MAX, KINDS, PUBLISHES, Story, TAKES};
-use crate::command::{BindingName, Command};
+use crate::command::{BindingName, Command, Consume, QueueDeclare};
 use crate::decree::VHOSTS;
-use crate::durable::{Durable, entries, look, plan_fault, policy_words};
+use crate::durable::{Durable, plan_fault};
+use crate::look::{Looker, entries, look_further, policy_words};
 use crate::model::binding_words;
 use crate::sim_disk::SimDisk;
-use crate::wire::{Event, Reply, Value, Writer, method_frame};
+use crate::wire::{Event, Reply, Writer, method_frame};
 use crate::world::Step;
 use crate::world::knobs::settings;
 use leveret::broker::ConnectionId;
@@ -26,7 +30,9 @@ const PUMPS_MAX: usize = 1000;
 /// Starts in a row that a broken disk may spoil.
 const STARTS_MAX: usize = 10;
 
-pub fn connect(hub: &mut Hub<LogStore>) -> ConnectionId {
+/// A client comes in the first turn of a broker.
+pub fn connect(hub: &mut Hub<LogStore>, now_ms: u64) -> ConnectionId {
+    hub.start_turn(now_ms);
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     hub.connect(address(50_000), address(5672))
 }
@@ -74,8 +80,7 @@ impl Story<'_> {
     pub(super) fn declare(&mut self) -> Step {
         for (exchange, (name, kind, bound)) in EXCHANGES.into_iter().enumerate() {
             let declare = Writer::default().u16(0).short(name).short(kind).bits(&[false, true]);
-            let delayed = (kind == "x-delayed-message").then_some(("x-delayed-type", Value::Text("fanout")));
-            let declare = declare.table(&delayed.into_iter().collect());
+            let declare = declare.table(&exchanges::arguments(exchange, &self.memories));
             if !bound.is_empty() {
                 self.hub.receive(self.connection, &method_frame(TAKES, (40, 10), declare));
                 self.settle_disk()?;
@@ -214,7 +219,11 @@ impl Story<'_> {
 
     /// What a start finds on that disk: what the log had been told up to some moment.
     fn find(&self, disk: &SimDisk) -> Result<Contents, String> {
-        let (found, _) = look(disk, &self.knobs.log, settings(&self.knobs, 0))?;
+        let further = |hub: &mut Hub<LogStore>, _: &_| {
+            hub.start_turn(self.now_ms);
+            self.remembered(hub)
+        };
+        let (found, _, remembered) = look_further(disk, &self.knobs.log, settings(&self.knobs, 0), further)?;
         let mut there = BTreeMap::new();
         for (index, name) in NAMES.into_iter().enumerate() {
             let Some(messages) = found.queues.get(&(VHOSTS[0].to_owned(), name.to_owned())) else { continue };
@@ -227,6 +236,10 @@ impl Story<'_> {
         let found = self.shadow.after_a_crash(|tick, contents| {
             let ought = definition_words(contents);
             let matched = match definitions.iter().copied().eq(&ought) {
+                true if remembered_at(&contents.remembered, self.now_ms) != remembered => {
+                    let ought = &contents.remembered;
+                    Err(format!("{remembered:?} is remembered at {}, and ought to be {ought:?}", self.now_ms))
+                }
                 true if contents.delayed() == found.delayed => self.matched(&there, contents),
                 true => Err(format!("{:?} are delayed, and ought to be {:?}", found.delayed, contents.delayed())),
                 false => Err(format!("{definitions:?} is there, and ought to be {ought:?}")),
@@ -234,6 +247,31 @@ impl Story<'_> {
             matched.map_err(|complaint| complaints.push(format!("at {tick}: {complaint}"))).ok()
         });
         found.ok_or_else(|| format!("what is found is none of {} states; {}", complaints.len(), complaints.join("; ")))
+    }
+
+    /// The values that exchanges remember: what has one goes nowhere.
+    fn remembered(&self, hub: &mut Hub<LogStore>) -> Result<BTreeSet<(usize, u8)>, String> {
+        let mut looker = Looker::enters(hub, VHOSTS[0])?;
+        let mut remembered = BTreeSet::new();
+        for exchange in self.memories.iter().map(|memory| memory.exchange) {
+            let queue = format!("of {}", EXCHANGES[exchange].0);
+            let declare = QueueDeclare { passive: false, exclusive: true, ..QueueDeclare::passive(queue.clone()) };
+            let bind = Command::QueueBind { queue: queue.clone(), binding: binding_of(exchange) };
+            looker.ask(1, &[Command::QueueDeclare(declare), bind])?;
+            for value in 0..VALUES {
+                looker.say(&Draft::probe(EXCHANGES[exchange].0, value).frames(1))?;
+            }
+            let mut heard = looker.ask(1, &[Command::Consume(Consume::of(queue.clone(), queue.clone(), true))])?;
+            // Who is asked how many there are gives them away first.
+            heard.extend(looker.ask(1, &[Command::QueueDeclare(QueueDeclare::passive(queue))])?);
+            remembered.extend((0..VALUES).map(|value| (exchange, value)));
+            for heard in heard {
+                if let Event::Deliver { content, .. } = heard.event {
+                    remembered.remove(&(exchange, seen(&content)?.id as u8));
+                }
+            }
+        }
+        Ok(remembered)
     }
 
     /// The contents as they were found, with flags and counts of these, if they are those.
@@ -281,7 +319,7 @@ impl Story<'_> {
             match Durable::start(&disk, &self.knobs.log, settings(&self.knobs, self.starts), self.now_ms) {
                 Ok((hub, durable)) => {
                     (self.hub, self.durable) = (hub, durable);
-                    self.connection = connect(&mut self.hub);
+                    self.connection = connect(&mut self.hub, self.now_ms);
                     self.shadow.restart(found, self.now_ms);
                     let starts = self.starts;
                     let opened = self.open();

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `acts` | what the client does |
 //! | `topology` | queues and what is asked of them |
+//! | `exchanges` | exchanges, and what they remember |
 //! | `shadow` | what becomes of every message |
 //! | `content` | messages, and what is read off them |
 //! | `ends` | turns, the disk, ends and starts of brokers |
@@ -16,6 +17,7 @@
 mod acts;
 mod content;
 mod ends;
+mod exchanges;
 mod shadow;
 mod topology;
 
@@ -29,6 +31,7 @@ use crate::world::Step;
 use crate::world::knobs::{Knobs, settings};
 use content::seen;
 use ends::connect;
+use exchanges::Memory;
 use leveret::broker::ConnectionId;
 use leveret::broker::policy::PolicyKind;
 use leveret::broker::store::VhostId;
@@ -65,6 +68,7 @@ pub struct Story<'a> {
     shadow: Shadow,
     dying: Dying,
     specs: Vec<Spec>,
+    memories: Vec<Memory>,
     /// By tag.
     unconfirmed: BTreeMap<u64, Unconfirmed>,
     last_publish: u64,
@@ -88,17 +92,19 @@ impl<'a> Story<'a> {
             .unwrap_or_else(|error| panic!("a fresh disk is refused: {error}"));
         let dying = *random.pick(&[Dying::Expires, Dying::IsTooMuch]);
         let specs: Vec<Spec> = (0..NAMES.len()).map(|index| Spec::random(index, dying, &mut random)).collect();
-        let connection = connect(&mut hub);
-        transcript.note(|| format!("{specs:#?}"));
+        let memories = Memory::random(&mut random);
+        let connection = connect(&mut hub, now_ms);
+        transcript.note(|| format!("{specs:#?} {memories:#?}"));
         Self {
             hub,
             durable,
             knobs,
             starts: 1,
             connection,
-            shadow: Shadow::new(specs.clone(), now_ms),
+            shadow: Shadow::new(specs.clone(), &memories, now_ms),
             dying,
             specs,
+            memories,
             unconfirmed: BTreeMap::new(),
             last_publish: 0,
             last_id: 0,

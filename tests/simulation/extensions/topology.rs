@@ -128,7 +128,7 @@ impl Rule {
             wishes.overflow = Some(*random.pick(&["reject-publish", "drop-head"]));
         }
         if spec.may_have_letters(queue, dying) && !is_operator {
-            wishes.dead_letter_exchange = random.percent(40).then(|| *random.pick(&["", "fan", "dead"]));
+            wishes.dead_letter_exchange = random.percent(40).then(|| *random.pick(&["", "fan", "dead", "once"]));
             wishes.dead_letter_key = random.percent(40).then(|| *random.pick(&KEYS));
         }
         if spec.is_quorum {
@@ -168,14 +168,6 @@ const KEYS: [&str; 6] = ["q0", "q1", "q2", "q3", "q4", "nowhere"];
 /// forgets is nobody's promise.
 pub const GIVES_FOR_GOOD: usize = 3;
 
-/// Names and types of exchanges, and the queues that may be bound to them; the default one leads by name.
-pub const EXCHANGES: [(&str, &str, &[usize]); 4] = [
-    ("", "direct", &[]),
-    ("fan", "fanout", &[0, 1, 3]),
-    ("dead", "fanout", &[2, 4]),
-    ("late", "x-delayed-message", &[0, 2]),
-];
-
 impl Spec {
     pub fn random(index: usize, dying: Dying, random: &mut Random) -> Self {
         let is_quorum = random.percent(35);
@@ -206,7 +198,7 @@ impl Spec {
             asks.delivery_limit = random.percent(80).then(|| *random.pick(&[-1, 0, 1, 2]));
         }
         if spec.may_have_letters(index, dying) && random.percent(75) {
-            spec.asks.dead_letter_exchange = Some(*random.pick(&["", "", "fan", "dead"]));
+            spec.asks.dead_letter_exchange = Some(*random.pick(&["", "", "fan", "dead", "once"]));
             spec.asks.dead_letter_key = random.percent(60).then(|| *random.pick(&KEYS));
         }
         if spec.may_expire(index, dying) && random.percent(60) {

@@ -3,7 +3,8 @@
 use super::compare::Act;
 use super::knobs::settings;
 use super::{Step, World};
-use crate::durable::{Durable, End, look, plan_fault};
+use crate::durable::{Durable, End, plan_fault};
+use crate::look::look;
 use crate::model::Survivors;
 use crate::sim_disk::SimDisk;
 use leveret::broker::MessageMemory;

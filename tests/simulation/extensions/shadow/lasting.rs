@@ -18,6 +18,8 @@ pub(super) enum Told {
     /// From the exchange of that place in the topology.
     Bound(usize, QueueIndex),
     Unbound(usize, QueueIndex),
+    /// By an exchange, a value, until then.
+    Remembered(usize, u8, u64),
 }
 
 /// The policies and the operator policy that there are.
@@ -32,6 +34,8 @@ pub struct Contents {
     /// Exchanges and their queues.
     pub bindings: BTreeSet<(usize, QueueIndex)>,
     pub rules: Rules,
+    /// Exchanges and values, and until when they count.
+    pub remembered: BTreeMap<(usize, u8), u64>,
 }
 
 impl Contents {
@@ -44,7 +48,7 @@ impl Contents {
     }
 
     fn apply(&mut self, told: &Told) {
-        let Self { queues, declared, bindings, rules } = self;
+        let Self { queues, declared, bindings, rules, remembered } = self;
         match told {
             Told::Added(queue, place, entry) => _ = queues.entry(*queue).or_default().insert(*place, entry.clone()),
             Told::Declared(queue) => declared.push(*queue),
@@ -61,6 +65,7 @@ impl Contents {
                     entry.returns = *returns;
                 }
             }
+            Told::Remembered(exchange, value, until_ms) => _ = remembered.insert((*exchange, *value), *until_ms),
             Told::Ruled(kind, rule) => rules[*kind].clone_from(rule),
         }
     }

@@ -3,6 +3,7 @@
 use super::lasting::Told;
 use super::{Entry, Place, Queue, QueueIndex, Shadow};
 use crate::extensions::content::Death;
+use crate::extensions::exchanges::place_of;
 use std::collections::VecDeque;
 
 /// How long letters wait that were not taken before they are tried again.
@@ -123,12 +124,17 @@ impl Shadow {
         }
         (copy.has_expiration, copy.expiration_ms) = (false, None);
         (copy.redelivered, copy.returns) = (false, 0);
-        let mut targets = self.route(exchange, &copy.routing_key);
+        let (place, value, remembered_ms) = (place_of(exchange), copy.value, copy.remembered_ms);
+        let has_come = self.has_come(place, value);
+        let mut targets = if has_come { Vec::new() } else { self.route(exchange, &copy.routing_key) };
         targets.retain(|target| {
             !is_cycle(self.specs[*target].name, &copy.deaths) && !letter.taken_by.contains(&self.queues[*target].serial)
         });
         if targets.is_empty() {
             let is_wanting = letter.taken_by.is_empty();
+            if !has_come && !(is_wanting && letter.is_sure) {
+                self.remember(place, value, remembered_ms, &mut 0);
+            }
             return self.has_gone(letter, is_wanting);
         }
         let mut is_wanting = false;
@@ -137,6 +143,9 @@ impl Shadow {
                 true => letter.taken_by.push(self.queues[target].serial),
                 false => is_wanting = true,
             }
+        }
+        if !(is_wanting && letter.is_sure) {
+            self.remember(place, value, remembered_ms, &mut 0);
         }
         self.has_gone(letter, is_wanting);
     }

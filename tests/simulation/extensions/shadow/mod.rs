@@ -7,21 +7,26 @@
 //! | `consumers` | who is given what, and what becomes of it |
 //! | `letters` | dead letters |
 //! | `topology` | queues and bindings, which come and go |
+//! | `memories` | what exchanges remember |
 //! | `lasting` | what the log was told |
 
 mod consumers;
 mod lasting;
 mod letters;
+mod memories;
 mod topology;
 
 pub use consumers::{Given, HeldTag};
 pub use lasting::{Contents, Rules, Tick};
+pub use memories::remembered_at;
 
 use super::content::{Death, Draft, Seen};
-use super::topology::{Behaviour, EXCHANGES, Rule, Spec, Wishes};
+use super::exchanges::{EXCHANGES, Memory, place_of};
+use super::topology::{Behaviour, Rule, Spec, Wishes};
 use consumers::{Consumer, Held};
 use lasting::{Lasting, Told};
 use letters::Letters;
+use memories::Remembered;
 use std::collections::BTreeMap;
 
 /// A queue, by its place in the topology.
@@ -60,6 +65,8 @@ pub struct Entry {
     expires_at_ms: Option<u64>,
     /// By which duplicates are told.
     value: Option<u8>,
+    /// How long exchanges are to remember that.
+    remembered_ms: Option<u32>,
     pub redelivered: bool,
     returns: u64,
 }
@@ -79,6 +86,7 @@ impl Entry {
             expiration_ms: draft.expiration_ms,
             expires_at_ms: None,
             value: draft.value,
+            remembered_ms: draft.remembered_ms,
             redelivered: false,
             returns: 0,
         }
@@ -180,11 +188,12 @@ pub struct Shadow {
     /// Of places, wherever they are.
     next_sequence: u64,
     rules: Rules,
+    memories: Vec<Remembered>,
     lasting: Lasting,
 }
 
 impl Shadow {
-    pub fn new(specs: Vec<Spec>, now_ms: u64) -> Self {
+    pub fn new(specs: Vec<Spec>, memories: &[Memory], now_ms: u64) -> Self {
         Self {
             now_ms,
             queues: specs.iter().map(|spec| Queue::new(0, spec, now_ms)).collect(),
@@ -201,6 +210,7 @@ impl Shadow {
             delayed: BTreeMap::new(),
             next_sequence: 0,
             rules: Rules::default(),
+            memories: memories.iter().map(|memory| Remembered::nothing(*memory)).collect(),
             lasting: Lasting::default(),
         }
     }
@@ -242,8 +252,12 @@ impl Shadow {
     /// A client publishes. False when a queue refuses it; and what has to be safe before that may be said.
     pub fn publish(&mut self, draft: &Draft) -> (bool, Tick) {
         let entry = Entry::of(draft);
+        let exchange = place_of(draft.exchange);
         let mut accepted = true;
         let mut safe = 0;
+        if self.has_come(exchange, draft.value) {
+            return (true, safe);
+        }
         if let Some(delay_ms) = draft.delay_ms.filter(|delay_ms| *delay_ms > 0) {
             self.delay(entry, u64::from(delay_ms), &mut safe);
             return (true, safe);
@@ -251,7 +265,28 @@ impl Shadow {
         for queue in self.route(draft.exchange, &draft.routing_key) {
             accepted &= self.enter(queue, entry.clone(), &mut safe);
         }
+        // Who is refused comes again, and that one is none of its kind.
+        if accepted {
+            self.remember(exchange, draft.value, draft.remembered_ms, &mut safe);
+        }
         (accepted, safe)
+    }
+
+    /// Whether no queue that a message goes to would refuse it.
+    pub fn is_taken_by_all(&self, draft: &Draft) -> bool {
+        let entry = Entry::of(draft);
+        self.route(draft.exchange, &draft.routing_key).into_iter().all(|index| !self.refuses(index, &entry))
+    }
+
+    /// Whether there is too much, or one of its kind, for a queue to take a message.
+    fn refuses(&self, index: QueueIndex, entry: &Entry) -> bool {
+        self.queues[index].is_too_full_for(entry) || self.is_duplicate(index, entry)
+    }
+
+    fn is_duplicate(&self, index: QueueIndex, entry: &Entry) -> bool {
+        let value = entry.value.filter(|_| self.specs[index].deduplicates);
+        let known = value.and_then(|value| self.queues[index].values.get(&value));
+        known.is_some_and(|(_, until_ms)| *until_ms > self.now_ms)
     }
 
     /// The first delay from this one on with which nothing else is due: which of two goes first is nobody's promise.
@@ -292,7 +327,7 @@ impl Shadow {
     }
 
     fn route(&self, exchange: &str, routing_key: &str) -> Vec<QueueIndex> {
-        let place = EXCHANGES.iter().position(|(name, ..)| *name == exchange).expect("it is one of them");
+        let place = place_of(exchange);
         let named = |queue: &QueueIndex| self.specs[*queue].name == routing_key && self.is_there(*queue);
         match place {
             0 => (0..self.specs.len()).filter(named).collect(),
@@ -302,19 +337,19 @@ impl Shadow {
 
     /// False when the queue refuses it.
     fn enter(&mut self, index: QueueIndex, mut entry: Entry, safe: &mut Tick) -> bool {
-        let spec = &self.specs[index];
-        let queue = &mut self.queues[index];
+        let queue = &self.queues[index];
         if queue.is_too_full_for(&entry) {
             if queue.behaviour.overflow == "reject-publish-dlx" {
                 self.die(index, None, entry, "maxlen");
             }
             return false;
         }
-        let value = entry.value.filter(|_| spec.deduplicates);
-        if value.and_then(|value| queue.values.get(&value)).is_some_and(|(_, until_ms)| *until_ms > self.now_ms) {
+        if self.is_duplicate(index, &entry) {
             self.die(index, None, entry, "maxlen");
             return false;
         }
+        let (spec, queue) = (&self.specs[index], &self.queues[index]);
+        let value = entry.value.filter(|_| spec.deduplicates);
         let times = [queue.behaviour.ttl_ms, entry.expiration_ms];
         entry.expires_at_ms = times.into_iter().flatten().min().map(|ttl_ms| self.now_ms + ttl_ms);
         // A quorum queue has levels without being asked.
@@ -457,6 +492,7 @@ impl Shadow {
         let due_ms = |entry: &Entry| entry.expires_at_ms.expect("it waits for its time");
         self.delayed = delayed.map(|(place, entry)| ((due_ms(entry), *place), entry.clone())).collect();
         self.rules = found.rules.clone();
+        self.recall(&found.remembered);
         self.lasting.begin_again(found);
         self.apply_rules();
         let declared = self.declared.clone();

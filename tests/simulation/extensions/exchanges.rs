@@ -1,0 +1,77 @@
+//! Exchanges, the queues that may be bound to them, and what they remember.
+
+use crate::random::Random;
+use crate::wire::{Table, Value};
+
+/// Names and types of exchanges, and the queues that may be bound to them; the default one leads by name.
+pub const EXCHANGES: [(&str, &str, &[usize]); 6] = [
+    ("", "direct", &[]),
+    ("fan", "fanout", &[0, 1, 3]),
+    ("dead", "fanout", &[2, 4]),
+    ("late", "x-delayed-message", &[0, 2]),
+    ("once", "x-message-deduplication", &[1, 3]),
+    ("lately", "x-message-deduplication", &[0, 4]),
+];
+
+/// Those that remember values: the first one on disk, if chance will have it, and the second one in memory.
+const ONCE: usize = 4;
+const LATELY: usize = 5;
+
+/// So many values there are at most for exchanges that remember them.
+pub const VALUES: u8 = 12;
+/// Room for all of them, or for so few that some are forgotten early.
+const ROOM: usize = 2 * VALUES as usize;
+const LITTLE_ROOM: usize = 2;
+
+/// The place of an exchange in the topology.
+pub fn place_of(exchange: &str) -> usize {
+    EXCHANGES.iter().position(|(name, ..)| *name == exchange).expect("it is one of them")
+}
+
+/// What an exchange remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub exchange: usize,
+    /// Otherwise it is gone with the broker.
+    pub is_on_disk: bool,
+    pub size: usize,
+    pub ttl_ms: Option<u64>,
+}
+
+impl Memory {
+    /// Of all exchanges that remember something.
+    pub fn random(random: &mut Random) -> Vec<Self> {
+        [ONCE, LATELY].map(|exchange| Self::random_of(exchange, random)).to_vec()
+    }
+
+    fn random_of(exchange: usize, random: &mut Random) -> Self {
+        // Which of them goes first once the log has brought them back is nobody's promise.
+        let is_scarce = exchange == LATELY && random.percent(50);
+        Self {
+            exchange,
+            is_on_disk: exchange == ONCE && random.percent(80),
+            size: if is_scarce { LITTLE_ROOM } else { ROOM },
+            ttl_ms: (!is_scarce && random.percent(70)).then(|| *random.pick(&[5, 60, 1000, 20_000])),
+        }
+    }
+
+    /// The oldest value may have to go before its time.
+    pub fn is_scarce(&self) -> bool {
+        self.size == LITTLE_ROOM
+    }
+
+    fn arguments(&self) -> Table {
+        let number = |name, value: u64| (name, Value::Number(value as i32));
+        let ttl = self.ttl_ms.map(|ttl_ms| number("x-cache-ttl", ttl_ms));
+        let on_disk = self.is_on_disk.then_some(("x-cache-persistence", Value::Text("disk")));
+        [Some(number("x-cache-size", self.size as u64)), ttl, on_disk].into_iter().flatten().collect()
+    }
+}
+
+/// What an exchange is declared with.
+pub fn arguments(exchange: usize, memories: &[Memory]) -> Table {
+    match EXCHANGES[exchange].1 {
+        "x-delayed-message" => vec![("x-delayed-type", Value::Text("fanout"))],
+        _ => memories.iter().find(|memory| memory.exchange == exchange).map(Memory::arguments).unwrap_or_default(),
+    }
+}
