@@ -1,6 +1,7 @@
 //! Transcripts of leveretctl: commands and what they print in text files, and their player.
 //!
 //! ```text
+//! $ @rabbitmqctl ping       the command, under a name of RabbitMQ's; without one it is leveretctl's
 //! $ add_user wf.u "a b"     the command; its arguments are separated by spaces, or quoted
 //! < secret                  a line of standard input
 //! > Adding user "wf.u" ...  a line of standard output
@@ -10,10 +11,13 @@
 //! # a remark
 //! ```
 //!
-//! Names beginning with `wf.` get a prefix of their own in every play; `…` at the end of a line stands for its rest.
-//! `LEVERET_TEST_RABBITMQCTL=PROGRAM` plays them with that program.
+//! Names beginning with `wf.` get a prefix of their own in every play; `…` at the end of a line stands for its rest. `{node}`
+//! is what the node is called, `{amqp}` and `{http}` are the ports at which it listens.
+//! `LEVERET_TEST_RABBITMQCTL=PROGRAM` plays them with that program, and those of its kind from the same folder. The node is
+//! then the one that `RABBITMQ_NODENAME` says, with the ports of `LEVERET_TEST_URI` and `LEVERET_TEST_MANAGEMENT_URI`.
 
 use crate::server::{Server, run};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -104,14 +108,26 @@ pub fn play(text: &str) {
     let text = text.replace("wf.", &prefix);
     let rabbitmqctl = std::env::var("LEVERET_TEST_RABBITMQCTL").ok();
     let server = rabbitmqctl.is_none().then(Server::start);
+    let (node, amqp, http) = match &server {
+        Some(server) => ("leveret@localhost".to_owned(), server.amqp.port(), server.management.port()),
+        None => {
+            let port = |variable: &str| variable.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
+            let variable = |name: &str| std::env::var(name).unwrap_or_default();
+            let [amqp, http] = ["LEVERET_TEST_URI", "LEVERET_TEST_MANAGEMENT_URI"].map(|name| port(&variable(name)));
+            (variable("RABBITMQ_NODENAME"), amqp, http)
+        }
+    };
+    let text = text.replace("{node}", &node).replace("{amqp}", &amqp.to_string()).replace("{http}", &http.to_string());
     for step in parse(&text) {
-        let Step { line, arguments, input, mut expected, reference, is_ours_alone } = step;
+        let Step { line, mut arguments, input, mut expected, reference, is_ours_alone } = step;
+        let tool = arguments.first().and_then(|first| first.strip_prefix('@')).map(str::to_owned);
+        arguments.drain(..usize::from(tool.is_some()));
         let mut command = match (&server, &rabbitmqctl) {
-            (Some(server), _) => server.ctl_command(),
+            (Some(server), _) => tool.map_or_else(|| server.ctl_command(), |tool| server.tool(&tool)),
             (None, Some(_)) if is_ours_alone => continue,
             (None, Some(program)) => {
                 expected = reference.unwrap_or(expected);
-                Command::new(program)
+                Command::new(tool.map_or_else(|| program.into(), |tool| Path::new(program).with_file_name(tool)))
             }
             (None, None) => unreachable!("one of them"),
         };

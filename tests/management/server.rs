@@ -112,6 +112,34 @@ impl Server {
         command.args(["--uri", &format!("http://{}", self.management)]);
         command
     }
+
+    /// The same, called by a name of RabbitMQ's tools, as a script calls that.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = command(self.link(name).to_str().expect("text"));
+        command.env("LEVERET_URI", format!("http://{}", self.management));
+        command
+    }
+
+    /// A link to leveretctl, of that name.
+    fn link(&self, name: &str) -> PathBuf {
+        let link = self.directory.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_leveretctl"), &link).expect("a temporary link");
+        }
+        link
+    }
+
+    /// A shell on the broker's machine, where RabbitMQ's tools are links to leveretctl.
+    pub fn shell(&self, line: &str) -> Command {
+        for name in ["rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-queues", "rabbitmqadmin"] {
+            self.link(name);
+        }
+        let mut command = command("sh");
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.args(["-c", line]).env("PATH", format!("{}:{path}", self.directory.display()));
+        command.env("LEVERET_URI", format!("http://{}", self.management));
+        command
+    }
 }
 
 /// Runs a program to its end: exit code, standard output, standard error.
@@ -146,16 +174,24 @@ pub fn ask_at(address: SocketAddr, method: &str, path: &str, body: &str, headers
 /// A program without what the tester's environment would tell it.
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    for variable in ["LEVERET_URI", "LEVERET_USER", "LEVERET_PASSWORD"] {
+    let told = ["LEVERET_URI", "LEVERET_USER", "LEVERET_PASSWORD", "LEVERETCTL_CONFIG", "HOME", "XDG_CONFIG_HOME"];
+    for variable in told.into_iter().chain(["RABBITMQ_DEFAULT_USER", "RABBITMQ_DEFAULT_PASS"]) {
         command.env_remove(variable);
     }
     command
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    /// Ends the broker; its folder stays.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

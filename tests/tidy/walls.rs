@@ -109,7 +109,11 @@ pub const WALLS: [Wall; 15] = [
     Wall { room: "main", rooms: &["allocator", "config", "server"], crates: &["clap", "log"] },
     Wall { room: "logging", rooms: &["reactor::Clock"], crates: &["log"] },
     // It knows a broker only over HTTP, as a stranger would; it hashes passwords itself.
-    Wall { room: "leveretctl", rooms: &["access"], crates: &["base64", "clap", "getrandom", "serde_json", "ureq"] },
+    Wall {
+        room: "leveretctl",
+        rooms: &["access"],
+        crates: &["base64", "clap", "getrandom", "serde_json", "toml", "ureq"],
+    },
     Wall {
         room: "perf",
         // To log in and to declare. What it measures with is bytes of its own.

@@ -20,12 +20,23 @@ pub fn delete_queue(
     if_empty: bool,
     if_unused: bool,
 ) -> Result<(), Failure> {
-    output.announce(format_args!("Deleting queue '{queue}' on vhost '{vhost}' ..."));
+    let when = match (if_empty, if_unused) {
+        (false, false) => "",
+        (true, false) => " if queue is empty",
+        (false, true) => " if queue is unused",
+        (true, true) => " if queue is empty and if queue is unused",
+    };
+    output.announce(format_args!("Deleting queue '{queue}' on vhost '{vhost}'{when} ..."));
     let path = format!("queues/{}/{}", segment(vhost), segment(queue));
-    let not_found = |failure: Failure| failure.or_missing(|| Failure::NoQueue);
+    let not_found = |failure: Failure| failure.or_missing(|| Failure::QueueStays("Queue not found"));
     let ready = api.get(&path).map_err(not_found)?["messages_ready"].as_u64().unwrap_or_default();
-    api.delete(&format!("{path}?if-empty={if_empty}&if-unused={if_unused}"), None).map_err(not_found)?;
-    output.say(format_args!("Queue was successfully deleted with {ready} ready messages"));
+    let deleted = api.delete(&format!("{path}?if-empty={if_empty}&if-unused={if_unused}"), None);
+    deleted.map_err(|failure| match failure {
+        Failure::Refused(reason) if reason.ends_with(" not empty") => Failure::QueueStays("Queue is not empty"),
+        Failure::Refused(reason) if reason.ends_with(" in use") => Failure::QueueStays("Queue is in use"),
+        other => not_found(other),
+    })?;
+    output.say(&format!("Queue was successfully deleted with {ready} ready messages"));
     Ok(())
 }
 
@@ -81,7 +92,7 @@ pub fn close_all_connections(
             Err(failure) => return Err(failure),
         }
     }
-    output.say(format_args!("Closed {closed} connections"));
+    output.say(&format!("Closed {closed} connections"));
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP API, as a client.
 
+use crate::whereabouts::Whereabouts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -30,24 +31,40 @@ pub enum Failure {
     Refused(String),
     /// The same, said without the word `Error`.
     Plain(String),
-    /// There is no such queue.
-    NoQueue,
+    /// A queue that is not deleted: it is not there, or not as it was asked for.
+    QueueStays(&'static str),
+    /// An argument makes no sense.
+    BadArgument(String),
     /// There is no such user.
     NoUser(String),
     /// There is one already.
     Exists(String),
     /// A password that is needed was neither given nor found on standard input.
     NoPassword,
+    /// A health check says no, and nothing more than this.
+    Unhealthy(String),
+    /// The same, without a word.
+    Silently,
+    /// There was no answer in time.
+    TimedOut(String),
+    /// Something went wrong on this side.
+    Software(String),
+    /// The broker has no such thing.
+    Unsupported(String),
+    /// Nothing is to be done, and nothing more was.
+    DryRun,
 }
 
 impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::NoQueue => 64,
-            Self::Refused(_) | Self::Plain(_) | Self::Empty(_) => 65,
+            Self::DryRun => 0,
+            Self::Usage(_) | Self::QueueStays(_) | Self::Unsupported(_) => 64,
+            Self::Refused(_) | Self::Plain(_) | Self::Empty(_) | Self::BadArgument(_) => 65,
             Self::NoUser(_) => 67,
-            Self::Exists(_) | Self::NoPassword => 70,
-            Self::Unreachable(_) | Self::NotFound(_) => 69,
+            Self::Exists(_) | Self::NoPassword | Self::Software(_) => 70,
+            Self::Unreachable(_) | Self::NotFound(_) | Self::Unhealthy(_) | Self::Silently => 69,
+            Self::TimedOut(_) => 75,
             Self::NotAuthorised(_) => 77,
         }
     }
@@ -61,7 +78,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plain(text) => f.write_str(text),
+            Self::Plain(text) | Self::Unhealthy(text) => f.write_str(text),
+            Self::Silently | Self::DryRun => Ok(()),
+            Self::TimedOut(text) => write!(f, "Error: {text}"),
+            Self::Software(text) | Self::Unsupported(text) => write!(f, "Error:\n{text}"),
             Self::Usage(text) => write!(f, "Error (argument validation): {text}"),
             Self::Empty(what) => {
                 write!(f, "Error (argument validation): Bad argument: {what} cannot be an empty string")
@@ -69,7 +89,9 @@ impl fmt::Display for Failure {
             Self::Unreachable(text) | Self::NotFound(text) => write!(f, "Error:\n{text}"),
             Self::NotAuthorised(text) | Self::Refused(text) => write!(f, "Error:\n{text}"),
             Self::NoUser(text) | Self::Exists(text) => write!(f, "Error:\n{text}"),
-            Self::NoQueue => f.write_str("Error:\nQueue not found"),
+            Self::QueueStays(why) => write!(f, "Error:\n{why}"),
+            Self::BadArgument(text) if text.is_empty() => f.write_str("Error (argument validation): Bad argument."),
+            Self::BadArgument(text) => write!(f, "Error (argument validation): Bad argument: {text}"),
             Self::NoPassword => write!(f, "Error:\n{NO_PASSWORD}"),
         }
     }
@@ -82,33 +104,32 @@ pub struct Api {
     host: String,
     user: String,
     authorization: String,
+    timeout: Duration,
+    /// Nothing is asked but for what announcements say.
+    is_dry: bool,
 }
 
+/// What is asked before anything is announced: who the node is.
+pub const WHICH_NODE: &str = "overview?columns=node";
+
 impl Api {
-    pub fn new(
-        uri: &str,
-        host: Option<&str>,
-        user: Option<&str>,
-        password: Option<&str>,
-        timeout: Duration,
-    ) -> Result<Self, Failure> {
-        let parts = Parts::of(uri).ok_or_else(|| Failure::Usage(format!("not a URI of http://HOST:PORT: {uri}")))?;
-        let host = host.unwrap_or(parts.host);
-        let user = user.unwrap_or(parts.user.unwrap_or("guest"));
-        let password = password.unwrap_or(parts.password.unwrap_or("guest"));
+    pub fn new(whereabouts: &Whereabouts, timeout: Duration, is_dry: bool) -> Self {
+        let Whereabouts { host, port, user, password } = whereabouts;
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
             .build();
-        Ok(Self {
+        Self {
             agent: config.into(),
-            base: format!("http://{host}:{}", parts.port),
+            base: format!("http://{host}:{port}"),
             host: host.trim_matches(['[', ']']).to_owned(),
             user: user.to_owned(),
             authorization: format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
-        })
+            timeout,
+            is_dry,
+        }
     }
 
     /// The host that is spoken to.
@@ -155,6 +176,9 @@ impl Api {
     }
 
     fn send(&self, method: &str, path: &str, reason: Option<&str>, body: &str) -> Result<(u16, String), Failure> {
+        if self.is_dry && path != WHICH_NODE {
+            return Err(Failure::DryRun);
+        }
         // Nothing is called nothing. The path would be that of all there is: of every user, say.
         let (names, _) = path.split_once('?').unwrap_or((path, ""));
         if names.split('/').any(str::is_empty) {
@@ -166,7 +190,13 @@ impl Api {
             request = request.header("x-reason", reason);
         }
         let request = request.body(body.to_owned()).map_err(|error| Failure::Usage(error.to_string()))?;
-        let unreachable = |error: ureq::Error| Failure::Unreachable(format!("no answer from {}: {error}", self.base));
+        let unreachable = |error: ureq::Error| match error {
+            ureq::Error::Timeout(_) => {
+                let (base, ms) = (&self.base, self.timeout.as_millis());
+                Failure::TimedOut(format!("operation at {base} timed out. Timeout value used: {ms}"))
+            }
+            error => Failure::Unreachable(format!("no answer from {}: {error}", self.base)),
+        };
         let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
         let mut response: Response<ureq::Body> = self.agent.run(request).map_err(unreachable)?;
         let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
@@ -206,25 +236,28 @@ fn term(reason: &Value) -> String {
     }
 }
 
-/// A URI of `http://[user[:password]@]host[:port][/]`.
+/// A URI of `http://[user[:password]@]host[:port][/]`. In user and password `%40` and the like stand for what would end them.
 #[derive(PartialEq, Debug)]
-struct Parts<'a> {
-    user: Option<&'a str>,
-    password: Option<&'a str>,
-    host: &'a str,
-    port: u16,
+pub struct Parts {
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub host: String,
+    pub port: u16,
 }
 
-impl<'a> Parts<'a> {
-    fn of(uri: &'a str) -> Option<Self> {
+impl Parts {
+    pub fn of(uri: &str) -> Option<Self> {
         const PORT: u16 = 15672;
         let rest = uri.strip_prefix("http://")?.trim_end_matches('/');
         let (credentials, address) = match rest.rsplit_once('@') {
             Some((credentials, address)) => (Some(credentials), address),
             None => (None, rest),
         };
-        let (user, password) = match credentials.map(|text| text.split_once(':').unwrap_or((text, ""))) {
-            Some((user, password)) => (Some(user), Some(password)),
+        let (user, password) = match credentials {
+            Some(text) => match text.split_once(':') {
+                Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
+                None => (Some(decoded(text)?), None),
+            },
             None => (None, None),
         };
         // The colons inside the brackets of an IPv6 address come before no port.
@@ -233,8 +266,20 @@ impl<'a> Parts<'a> {
             Some(at) => (&address[..at], address[at + 1..].parse().ok()?),
             None => (address, PORT),
         };
+        let host = host.to_owned();
         (!host.is_empty() && !host.contains('/')).then_some(Self { user, password, host, port })
     }
+}
+
+/// What a segment of a URI says.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A name as one segment of a path.
@@ -255,12 +300,19 @@ mod tests {
 
     #[test]
     fn uris_hold_what_they_hold() {
-        let parts = |user, password, host, port| Some(Parts { user, password, host, port });
+        let parts = |user: Option<&str>, password: Option<&str>, host: &str, port| {
+            let [user, password] = [user, password].map(|text| text.map(str::to_owned));
+            Some(Parts { user, password, host: host.to_owned(), port })
+        };
         assert_eq!(Parts::of("http://localhost"), parts(None, None, "localhost", 15672));
         assert_eq!(Parts::of("http://a:b@h:1/"), parts(Some("a"), Some("b"), "h", 1));
+        assert_eq!(Parts::of("http://a:p%40%2Fw@h"), parts(Some("a"), Some("p@/w"), "h", 15672));
+        assert_eq!(Parts::of("http://a@h"), parts(Some("a"), None, "h", 15672));
         assert_eq!(Parts::of("http://[::1]"), parts(None, None, "[::1]", 15672));
         assert_eq!(Parts::of("http://[::1]:9"), parts(None, None, "[::1]", 9));
-        for wrong in ["", "localhost", "https://h", "http://", "http://h:x", "http://h/path"] {
+        let wrong =
+            ["", "localhost", "https://h", "http://", "http://h:x", "http://h/path", "http://a:%4@h", "http://%zz@h"];
+        for wrong in wrong {
             assert_eq!(Parts::of(wrong), None, "{wrong}");
         }
     }

@@ -21,12 +21,13 @@ pub type Column = (&'static str, Source);
 /// For columns that there are not.
 pub fn choose(all: &[Column], default: &[&'static str], asked: &[String]) -> Result<Vec<Column>, Failure> {
     let find = |name: &str| all.iter().find(|(known, _)| *known == name).copied();
+    let asked: Vec<&str> = asked.iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect();
     if asked.is_empty() {
         return Ok(default.iter().filter_map(|name| find(name)).collect());
     }
-    let unknown: Vec<&str> = asked.iter().map(String::as_str).filter(|name| find(name).is_none()).collect();
+    let unknown: Vec<&str> = asked.iter().copied().filter(|name| find(name).is_none()).collect();
     if !unknown.is_empty() {
-        let keys = unknown.join(", ");
+        let keys = unknown.join(",");
         return Err(Failure::Usage(format!("Info key(s) {keys} are not supported")));
     }
     Ok(asked.iter().filter_map(|name| find(name)).collect())
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn columns_come_in_the_order_they_were_asked_in() {
         let row = json!({"name": "n", "a": {"b": 1}});
-        let asked = ["kind", "tag", "name"].map(str::to_owned);
+        let asked = ["kind", "tag,name"].map(str::to_owned);
         let chosen = choose(&ALL, &["name"], &asked).unwrap();
         assert_eq!(cells(&chosen, &row), [json!("exchange"), json!(1), json!("n")]);
         assert_eq!(cells(&choose(&ALL, &["name"], &[]).unwrap(), &row), [json!("n")]);

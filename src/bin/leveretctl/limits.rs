@@ -87,7 +87,7 @@ pub fn list_of_vhost(api: &Api, output: &Output, vhost: &str) -> Result<(), Fail
     output.announce(format_args!("Listing limits for vhost \"{vhost}\" ..."));
     let limits = api.get(&of_vhost(vhost)).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))?;
     // Nothing at all where there are none.
-    output.print_one(&limits.get(0).map(|of| of["value"].to_string()).unwrap_or_default());
+    output.say(&limits.get(0).map(|of| of["value"].to_string()).unwrap_or_default());
     Ok(())
 }
 
@@ -95,7 +95,7 @@ pub fn list_of_user(api: &Api, output: &Output, user: Option<&str>) -> Result<()
     let user = user.unwrap_or(api.user());
     output.announce(format_args!("Listing limits for user \"{user}\" ..."));
     let limits = api.get(&of_user(user)).map_err(|failure| failure.or_missing(|| no_such_user(user)))?;
-    output.print_one(&limits.get(0).map_or_else(|| "{}".to_owned(), |of| of["value"].to_string()));
+    output.say(&limits.get(0).map_or_else(|| "{}".to_owned(), |of| of["value"].to_string()));
     Ok(())
 }
 

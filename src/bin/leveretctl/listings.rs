@@ -4,6 +4,8 @@ use crate::api::{Api, Failure, segment};
 use crate::columns::Source::{Always, Field, Nothing};
 use crate::columns::{Column, cells, choose};
 use crate::output::Output;
+use clap::Args;
+use std::time::Duration;
 
 const QUEUES: [Column; 25] = [
     ("name", Field("name")),
@@ -111,10 +113,35 @@ const CONSUMERS: [Column; 9] = [
     ("activity_status", Field("activity_status")),
 ];
 
-pub fn queues(api: &Api, output: &Output, vhost: &str, columns: &[String], timeout_s: u64) -> Result<(), Failure> {
+/// On which nodes queues are to be.
+#[derive(Args)]
+pub struct WhoseQueues {
+    /// Only those of this node, which all are
+    #[arg(long)]
+    local: bool,
+    /// Only those of nodes that are there, which all are
+    #[arg(long)]
+    online: bool,
+    /// Only those of nodes that are not there, which none are
+    #[arg(long, conflicts_with = "online")]
+    offline: bool,
+}
+
+pub fn queues(
+    api: &Api,
+    output: &Output,
+    vhost: &str,
+    columns: &[String],
+    whose: &WhoseQueues,
+    timeout: Duration,
+) -> Result<(), Failure> {
     let columns = choose(&QUEUES, &["name", "messages"], columns)?;
-    output.announce(format_args!("Timeout: {timeout_s}.0 seconds ..."));
+    output.announce(format_args!("Timeout: {}.0 seconds ...", timeout.as_secs()));
     output.announce(format_args!("Listing queues for vhost {vhost} ..."));
+    if whose.offline {
+        output.list(&[], &[]);
+        return Ok(());
+    }
     list(api, output, &format!("queues/{}", segment(vhost)), &columns)
 }
 

@@ -1,59 +1,114 @@
 //! rabbitmqctl's ways to print lists.
 
+mod erlang;
+mod pretty;
+
+use crate::tool::Tool;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::fmt;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Format {
     Table,
     Json,
     Csv,
+    PrettyTable,
+    Erlang,
 }
 
-#[derive(Clone, Copy)]
 pub struct Output {
     pub format: Format,
     /// Lines that say what is being done.
     pub announces: bool,
     pub headers: bool,
+    /// A check that passes says nothing.
+    pub is_silent: bool,
+    pub tool: Tool,
+    /// What the broker is called in sentences.
+    pub product: &'static str,
+    has_printed: Cell<bool>,
 }
 
 impl Output {
+    pub fn new(tool: Tool, format: Format, [is_quiet, is_silent, no_headers]: [bool; 3]) -> Self {
+        Self {
+            format,
+            announces: !is_quiet && !is_silent,
+            headers: !is_silent && !no_headers,
+            is_silent,
+            tool,
+            product: tool.product(),
+            has_printed: Cell::new(false),
+        }
+    }
+
+    /// Whether programs read it.
+    fn is_for_programs(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Csv)
+    }
+
+    /// Programs that want JSON get some, also of commands that people hear nothing of.
+    pub fn finish<E>(&self, node: impl FnOnce() -> Result<String, E>) -> Result<(), E> {
+        if self.format == Format::Json && !self.has_printed.get() {
+            self.print(&json!({"node": node()?, "result": "ok"}).to_string());
+        }
+        Ok(())
+    }
+
     /// Says what is being done. Only people read that.
     pub fn announce(&self, line: fmt::Arguments<'_>) {
-        if self.announces && self.format == Format::Table {
+        if self.announces && !self.is_for_programs() {
             println!("{line}");
         }
     }
 
-    /// Says what came of it.
-    pub fn say(&self, line: fmt::Arguments<'_>) {
-        if self.announces {
-            println!("{line}");
-        }
-    }
-
-    /// Prints the one thing that was asked for.
-    pub fn print_one(&self, text: &str) {
+    /// Says what came of it, however quiet it is to be: a line, or JSON.
+    pub fn conclude(&self, line: &str, json: impl FnOnce() -> Value) {
         match self.format {
-            Format::Json => println!("{}", json!({ "message": text })),
-            Format::Table | Format::Csv => println!("{text}"),
+            Format::Json => self.print(&json().to_string()),
+            Format::Table | Format::Csv | Format::PrettyTable => self.print(line),
+            Format::Erlang => self.print(&erlang::term(&Value::from(line))),
         }
+    }
+
+    /// Says what came of it, where that is a line of text.
+    pub fn say(&self, line: &str) {
+        self.conclude(line, || json!({ "message": line }));
+    }
+
+    /// Prints a text of lines.
+    pub fn print(&self, text: &str) {
+        self.has_printed.set(true);
+        println!("{text}");
     }
 
     pub fn list(&self, columns: &[&str], rows: &[Vec<Value>]) {
-        print!("{}", self.text(columns, rows));
+        self.list_with(self.headers, columns, rows);
     }
 
-    fn text(&self, columns: &[&str], rows: &[Vec<Value>]) -> String {
-        let mut text = String::new();
-        match self.format {
-            Format::Json => json_lines(&mut text, columns, rows),
-            Format::Table => separated(&mut text, "\t", self.headers, columns, rows, |cell| printable(&plain(cell))),
-            Format::Csv => separated(&mut text, ",", self.headers, columns, rows, |cell| csv(&plain(cell))),
-        }
-        text
+    /// As a list that has no headers, whatever is asked for.
+    pub fn list_without_headers(&self, columns: &[&str], rows: &[Vec<Value>]) {
+        self.list_with(false, columns, rows);
     }
+
+    fn list_with(&self, headers: bool, columns: &[&str], rows: &[Vec<Value>]) {
+        self.has_printed.set(true);
+        print!("{}", text(self.format, headers, columns, rows));
+    }
+}
+
+fn text(format: Format, headers: bool, columns: &[&str], rows: &[Vec<Value>]) -> String {
+    let mut text = String::new();
+    match format {
+        Format::Json => json_lines(&mut text, columns, rows),
+        Format::Table => separated(&mut text, "\t", headers, columns, rows, |cell| printable(&plain(cell))),
+        Format::Csv => separated(&mut text, ",", headers, columns, rows, |cell| csv(&plain(cell))),
+        Format::PrettyTable => pretty::table(&mut text, columns, rows),
+        Format::Erlang => erlang::list(&mut text, columns, rows),
+    }
+    text
 }
 
 /// A list of bare words, which other lists' text is not.
@@ -146,7 +201,7 @@ mod tests {
     use super::*;
 
     fn text(format: Format, headers: bool, rows: &[Vec<Value>]) -> String {
-        Output { format, announces: true, headers }.text(&["name", "arguments"], rows)
+        super::text(format, headers, &["name", "arguments"], rows)
     }
 
     fn rows() -> Vec<Vec<Value>> {
@@ -174,6 +229,35 @@ mod tests {
         let rows = [vec![json!("a"), json!({})], vec![json!("b"), json!(null)]];
         let expected = "[\n{\"name\":\"a\",\"arguments\":{}}\n,{\"name\":\"b\",\"arguments\":\"\"}\n]\n";
         assert_eq!(text(Format::Json, true, &rows), expected);
+    }
+
+    #[test]
+    fn pretty_tables_are_boxes() {
+        let rows = [vec![json!("a"), json!({})], vec![json!("längeres"), json!({"x": 1})]];
+        let expected = "\
+┌──────────┬───────────┐
+│ name     │ arguments │
+├──────────┼───────────┤
+│ a        │ []        │
+├──────────┼───────────┤
+│ längeres │ [{\"x\",1}] │
+└──────────┴───────────┘
+";
+        assert_eq!(text(Format::PrettyTable, true, &rows), expected);
+        assert_eq!(text(Format::PrettyTable, true, &[]), "");
+    }
+
+    #[test]
+    fn erlang_is_terms_that_erlang_reads() {
+        let expected = "[[{name,<<\"q\">>},{arguments,[{<<\"a\">>,1}]}],[{name,<<\"é\"/utf8>>},{arguments,[]}]]\n";
+        let rows = [vec![json!("q"), json!({"a": 1})], vec![json!("é"), json!({})]];
+        assert_eq!(text(Format::Erlang, true, &rows), expected);
+        let long = "x".repeat(70);
+        let rows = [vec![json!(long), json!(true)], vec![json!("b"), json!(null)]];
+        let expected = format!(
+            "[[{{name,<<\"{long}\">>}},\n  {{arguments,true}}],\n [{{name,<<\"b\">>}},{{arguments,undefined}}]]\n"
+        );
+        assert_eq!(text(Format::Erlang, true, &rows), expected);
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub fn given_or_read(password: Option<String>, output: &Output) -> Result<String
 pub fn hash_password(output: &Output, password: Option<String>, algorithm: Algorithm) -> Result<(), Failure> {
     match &password {
         Some(password) if password.is_empty() => return Err(Failure::Empty("password")),
-        Some(password) => output.announce(format_args!("Will hash password {password}")),
-        None => output.announce(format_args!("Will hash provided password")),
+        // rabbitmqctl repeats it.
+        _ => output.announce(format_args!("Will hash provided password")),
     }
     let password = given_or_read(password, output)?;
     let mut chance = [0; 16];
@@ -64,6 +64,6 @@ pub fn hash_password(output: &Output, password: Option<String>, algorithm: Algor
         Algorithm::Argon2id => PasswordHash::argon2id(bytes, chance),
     };
     let (hash, _) = hash.rabbitmq_form();
-    output.print_one(&hash);
+    output.say(&hash);
     Ok(())
 }

@@ -87,7 +87,10 @@ pub fn clear_topic(api: &Api, output: &Output, vhost: &str, user: &str, exchange
 fn print(output: &Output, rows: &Value, columns: &[&str], headers: bool) {
     let cells = |row: &Value| columns.iter().map(|column| row[*column].clone()).collect();
     let rows: Vec<Vec<Value>> = rows.as_array().into_iter().flatten().map(cells).collect();
-    Output { headers: output.headers && headers, ..*output }.list(columns, &rows);
+    match headers {
+        true => output.list(columns, &rows),
+        false => output.list_without_headers(columns, &rows),
+    }
 }
 
 fn of_vhost(api: &Api, vhost: &str, kind: &str) -> Result<Value, Failure> {

@@ -119,7 +119,7 @@ fn list(api: &Api, output: &Output, vhost: &str, whose: Whose) -> Result<(), Fai
     let rows: Vec<Vec<Value>> = policies.as_array().into_iter().flatten().map(row).collect();
     if rows.is_empty() && output.format != Format::Json {
         // As rabbitmqctl does, here.
-        output.print_one("");
+        output.say("");
     }
     output.list(&COLUMNS, &rows);
     Ok(())

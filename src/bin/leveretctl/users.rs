@@ -51,10 +51,14 @@ pub fn add_user(api: &Api, output: &Output, new: NewUser<'_>) -> Result<(), Fail
         false => json!({"password": password, "tags": []}),
     };
     api.put(&path(user), &body)?;
-    output.announce(format_args!(
+    let tool = output.tool.name();
+    let done = format!(
         "Done. Don't forget to grant the user permissions to some virtual hosts! \
-         See 'leveretctl help set_permissions' to learn more."
-    ));
+         See '{tool} help set_permissions' to learn more."
+    );
+    if output.announces {
+        output.say(&done);
+    }
     Ok(())
 }
 
@@ -108,7 +112,7 @@ pub fn authenticate_user(api: &Api, output: &Output, user: &str, password: Optio
         let reason = format!("Error: failed to authenticate user \"{user}\"\nuser '{user}' - invalid credentials");
         return Err(Failure::Refused(reason));
     }
-    println!("Success");
+    output.say("Success");
     Ok(())
 }
 

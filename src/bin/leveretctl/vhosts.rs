@@ -98,7 +98,7 @@ pub fn trace(api: &Api, output: &Output, vhost: &str, on: bool) -> Result<(), Fa
     let mut body = VhostOptions::default().body(&known);
     body["tracing"] = json!(on);
     api.put(&path(vhost), &body)?;
-    output.say(format_args!("Trace {done} for vhost {vhost}"));
+    output.say(&format!("Trace {done} for vhost {vhost}"));
     Ok(())
 }
 

@@ -1,0 +1,88 @@
+//! The commands about the node as a whole.
+
+use crate::api::{Api, Failure};
+use crate::describe::{self, Unit};
+use crate::output::Output;
+use crate::{checks, listeners, startup};
+use clap::Subcommand;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Subcommand)]
+#[command(rename_all = "snake_case")]
+pub enum NodeCommand {
+    /// Say how the broker is
+    Status {
+        #[arg(long, value_enum, ignore_case = true, default_value_t = Unit::Gb)]
+        unit: Unit,
+    },
+    /// Say which nodes there are: this one
+    ClusterStatus,
+    /// Ask whether the broker answers
+    Ping,
+    /// Wait until the broker answers, for five minutes at most if nothing else is said
+    AwaitStartup,
+    /// Wait until so many nodes are there; more than one never will
+    AwaitOnlineNodes { count: u32 },
+    /// Wait for the process of a file, and until the broker answers
+    Wait {
+        pidfile: Option<PathBuf>,
+        /// Instead of a file
+        #[arg(short = 'P', long)]
+        pid: Option<u32>,
+    },
+    /// Say whether the broker serves clients
+    IsRunning,
+    /// Say whether the broker is still starting
+    IsBooting,
+    /// List resources that run low
+    Alarms,
+    /// List where the broker listens
+    Listeners,
+    /// Say what the broker's memory is for, as far as it counts that
+    MemoryBreakdown {
+        #[arg(long, value_enum, ignore_case = true, default_value_t = Unit::Gb)]
+        unit: Unit,
+    },
+    /// List queues that don't answer
+    ListUnresponsiveQueues {
+        columns: Vec<String>,
+        #[arg(long, hide = true)]
+        local: bool,
+        #[arg(long = "queue-timeout", hide = true)]
+        queue_timeout: Option<u64>,
+    },
+    /// Say the version of this tool
+    Version,
+    /// Say which version of RabbitMQ the broker is compatible with
+    ServerVersion,
+}
+
+pub fn run(
+    api: &Api,
+    output: &Output,
+    vhost: &str,
+    command: NodeCommand,
+    timeout: impl Fn(u64) -> Duration,
+) -> Result<(), Failure> {
+    use NodeCommand as Command;
+    match command {
+        Command::Status { unit } => describe::status(api, output, unit),
+        Command::ClusterStatus => describe::cluster_status(api, output),
+        Command::Ping => startup::ping(api, output, timeout(60)),
+        Command::AwaitStartup => startup::await_startup(api, timeout(300)),
+        Command::AwaitOnlineNodes { count } => startup::await_online_nodes(api, output, count, timeout(300)),
+        Command::Wait { pidfile, pid } => startup::wait(api, output, pidfile.as_deref(), pid, timeout(10)),
+        Command::IsRunning => startup::is_running(api, output),
+        Command::IsBooting => startup::is_booting(api, output),
+        Command::Alarms => describe::alarms_now(api, output),
+        Command::Listeners => listeners::list(api, output, &checks::node(api)?),
+        Command::MemoryBreakdown { unit } => describe::memory_breakdown(api, output, unit),
+        Command::ListUnresponsiveQueues { .. } => describe::unresponsive_queues(api, output, vhost),
+        Command::Version => {
+            describe::version(output);
+            Ok(())
+        }
+        Command::ServerVersion => describe::server_version(api, output),
+    }
+}
