@@ -8,6 +8,7 @@
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
 //! | [`storage`] | the log: what is durable, and its recovery; pages: scratch files for queues longer than memory | knows no socket, no routing and, but for one file, no clock and no I/O |
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
+//! | [`tls`] | certificates, and the records of one encrypted connection | knows no socket, file or clock |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
 //! | [`allocator`] | mimalloc, for the programs | counts nothing |
@@ -24,4 +25,5 @@ pub mod protocol;
 pub mod reactor;
 pub mod server;
 pub mod storage;
+pub mod tls;
 pub mod varint;

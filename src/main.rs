@@ -30,6 +30,11 @@ struct Arguments {
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Vec<SocketAddr>,
 
+    /// Serve AMQP over TLS at this IP:PORT, with the certificate of the configuration file; may be given several times
+    /// [default: 0.0.0.0:5671 and [::]:5671]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    tls_listen: Vec<SocketAddr>,
+
     /// Serve the management interface at this IP:PORT [default: 127.0.0.1:15672]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     management_listen: Option<SocketAddr>,
@@ -85,6 +90,7 @@ fn main() -> ExitCode {
 fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let overrides = Overrides {
         listen: arguments.listen,
+        tls_listen: arguments.tls_listen,
         management_listen: arguments.management_listen,
         data_dir: arguments.data_dir,
         log_level: arguments.log_level,

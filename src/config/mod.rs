@@ -6,10 +6,12 @@
 
 mod error;
 mod limits;
+mod tls;
 mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
+pub use tls::{CertLoginFrom, CertLoginSanType, CertificateFiles, Tls, TlsVersion, Verify};
 pub use values::{AuthMechanism, DefaultQueueType, Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// The port of AMQP without TLS.
 pub const AMQP_PORT: u16 = 5672;
+/// The port of AMQP over TLS.
+pub const AMQPS_PORT: u16 = 5671;
 /// The port of RabbitMQ's management plugin.
 pub const MANAGEMENT_PORT: u16 = 15672;
 
@@ -25,8 +29,10 @@ pub const MANAGEMENT_PORT: u16 = 15672;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where AMQP clients connect. Never empty.
+    /// Where AMQP clients connect. Never empty, unless they connect over TLS.
     pub listen: Vec<SocketAddr>,
+    /// Where AMQP clients connect over TLS, if there is a certificate.
+    pub tls_listen: Vec<SocketAddr>,
     /// Where the management interface listens.
     pub management_listen: SocketAddr,
     /// The folder of everything that is kept.
@@ -55,6 +61,13 @@ pub struct Config {
     pub busy_poll_us: u64,
     /// How long a delivery may be unacknowledged, where its queue doesn't say; 0 for as long as it likes.
     pub consumer_timeout_ms: u64,
+    /// The name of which user is in a client's certificate, for the mechanism EXTERNAL.
+    pub ssl_cert_login_from: CertLoginFrom,
+    /// Which alternative names count there, and which of those.
+    pub ssl_cert_login_san_type: CertLoginSanType,
+    pub ssl_cert_login_san_index: usize,
+    /// AMQP over TLS.
+    pub tls: Tls,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -64,6 +77,8 @@ pub struct Config {
 pub struct Overrides {
     /// Replaces all addresses when there are any.
     pub listen: Vec<SocketAddr>,
+    /// Replaces all addresses of TLS when there are any.
+    pub tls_listen: Vec<SocketAddr>,
     pub management_listen: Option<SocketAddr>,
     pub data_dir: Option<PathBuf>,
     pub log_level: Option<LogLevel>,
@@ -74,6 +89,7 @@ impl Default for Config {
         Self {
             // Both families: `localhost` is ::1 first to many clients.
             listen: vec![(Ipv4Addr::UNSPECIFIED, AMQP_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQP_PORT).into()],
+            tls_listen: vec![(Ipv4Addr::UNSPECIFIED, AMQPS_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQPS_PORT).into()],
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
             data_dir: PathBuf::from("./leveret-data"),
             durability: Durability::Always,
@@ -88,6 +104,10 @@ impl Default for Config {
             auth_mechanisms: vec![AuthMechanism::Plain, AuthMechanism::Amqplain],
             busy_poll_us: 0,
             consumer_timeout_ms: 0,
+            ssl_cert_login_from: CertLoginFrom::DistinguishedName,
+            ssl_cert_login_san_type: CertLoginSanType::Dns,
+            ssl_cert_login_san_index: 0,
+            tls: Tls::default(),
             limits: Limits::default(),
         }
     }
@@ -155,6 +175,9 @@ impl Config {
         if !overrides.listen.is_empty() {
             self.listen = overrides.listen;
         }
+        if !overrides.tls_listen.is_empty() {
+            self.tls_listen = overrides.tls_listen;
+        }
         self.management_listen = overrides.management_listen.unwrap_or(self.management_listen);
         self.log_level = overrides.log_level.unwrap_or(self.log_level);
         if let Some(data_dir) = overrides.data_dir {
@@ -168,14 +191,18 @@ impl Config {
         const NAME_MAX_BYTES: usize = 255;
         /// Whoever waits for longer than this doesn't notice the time that waking up takes.
         const BUSY_POLL_MOST_US: u64 = 10_000;
-        if self.listen.is_empty() {
+        let listens_over_tls = self.tls.is_on() && !self.tls_listen.is_empty();
+        if self.listen.is_empty() && !listens_over_tls {
             return Err(ConfigError::out_of_range("listen", "[]", "at least one address"));
         }
-        for (index, address) in self.listen.iter().enumerate() {
-            if address.port() != 0 && self.listen[..index].contains(address) {
-                return Err(ConfigError::out_of_range("listen", address, "each address once"));
+        for (key, addresses) in [("listen", &self.listen), ("tls_listen", &self.tls_listen)] {
+            for (index, address) in addresses.iter().enumerate() {
+                if address.port() != 0 && addresses[..index].contains(address) {
+                    return Err(ConfigError::out_of_range(key, address, "each address once"));
+                }
             }
         }
+        self.tls.validate("tls.versions")?;
         for (key, name) in [("default_user", &self.default_user), ("default_vhost", &self.default_vhost)] {
             if name.is_empty() || name.len() > NAME_MAX_BYTES {
                 return Err(ConfigError::out_of_range(key, format!("{name:?}"), "1 to 255 bytes long"));

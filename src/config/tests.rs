@@ -74,11 +74,13 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
 
     config.apply_overrides(Overrides {
         listen: vec![address("127.0.0.1:3333")],
+        tls_listen: vec![address("127.0.0.1:5555")],
         management_listen: Some(address("127.0.0.1:4444")),
         data_dir: Some("elsewhere".into()),
         log_level: Some(LogLevel::Debug),
     });
     assert_eq!(config.listen, [address("127.0.0.1:3333")]);
+    assert_eq!(config.tls_listen, [address("127.0.0.1:5555")]);
     assert_eq!(config.management_listen, address("127.0.0.1:4444"));
     assert_eq!(config.data_dir, Path::new("elsewhere"));
     assert_eq!(config.log_level, LogLevel::Debug);
@@ -166,6 +168,11 @@ fn values_out_of_range_are_refused_by_name() {
         "limits.frame_max_bytes is 4095, but must be between 4096 and 16777216"
     );
     assert_eq!(refusal("listen = []"), "listen is [], but must be at least one address");
+    assert!(parse("listen = []\n[tls]\ncertfile = 'c'").is_ok(), "over TLS there is another");
+    assert!(refusal("listen = []\ntls_listen = []\n[tls]\ncertfile = 'c'").contains("at least one address"));
+    assert!(refusal("[tls]\nversions = []").contains("tls.versions is []"));
+    assert!(refusal("[tls]\nversions = ['tlsv1.3', 'tlsv1.3']").contains("each once"));
+    assert!(refusal("[tls]\nversions = ['tlsv1.1']").contains("unknown variant `tlsv1.1`"));
     assert_eq!(
         refusal("listen = ['127.0.0.1:5672', '127.0.0.1:5672']"),
         "listen is 127.0.0.1:5672, but must be each address once"

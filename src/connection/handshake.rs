@@ -81,13 +81,13 @@ impl Connection {
         let Some(header) = input.first_chunk::<8>() else {
             // Eight bytes decide; fewer can only be told apart from AMQP early.
             if !PROTOCOL_HEADER.starts_with(&input[..input.len().min(4)]) {
-                self.refuse_protocol(context);
+                self.refuse_protocol(input, context);
                 return input.len();
             }
             return 0;
         };
         if *header != PROTOCOL_HEADER && *header != OLD_PROTOCOL_HEADER {
-            self.refuse_protocol(context);
+            self.refuse_protocol(input, context);
             return input.len();
         }
         context.outboxes.raw(self.id, context.greeting);
@@ -96,9 +96,15 @@ impl Connection {
     }
 
     /// Says which version is spoken here, and ends.
-    fn refuse_protocol<S: Store>(&mut self, context: &mut Context<'_, S>) {
+    fn refuse_protocol<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) {
+        /// How a record of TLS's handshake begins.
+        const TLS_HEADER: &[u8] = b"\x16\x03";
         context.outboxes.raw(self.id, &PROTOCOL_HEADER);
-        self.end(super::CloseReason::Handshake("it did not speak AMQP 0-9-1"), context);
+        let why = match input.starts_with(TLS_HEADER) {
+            true => "it speaks TLS: this port is for AMQP without it",
+            false => "it did not speak AMQP 0-9-1",
+        };
+        self.end(super::CloseReason::Handshake(why), context);
     }
 
     pub(super) fn handshake_method<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {

@@ -51,9 +51,11 @@ use crate::broker::store::Store;
 use crate::broker::{Broker, ClientDetails, ConnectionId, ExchangeId, QueueKey, UserKey, VhostId};
 use crate::protocol::FieldTable;
 use crate::protocol::frame::FRAME_MIN_SIZE;
+use crate::tls::Encryption;
 use channel::{Channel, ChannelState};
 // From `core`, which has addresses and no sockets.
 use core::net::SocketAddr;
+use std::sync::Arc;
 
 /// What a connection works with while it handles bytes or a timer.
 pub struct Context<'a, S: Store> {
@@ -152,6 +154,8 @@ pub struct Connection {
     id: ConnectionId,
     peer: SocketAddr,
     local: SocketAddr,
+    /// `None` when it is not encrypted.
+    encryption: Option<Arc<Encryption>>,
     phase: Phase,
     /// The beginning of a frame whose end hasn't arrived.
     partial: Vec<u8>,
@@ -238,6 +242,7 @@ impl Connection {
             id,
             peer,
             local,
+            encryption: None,
             phase: Phase::AwaitingHeader,
             partial: Vec::new(),
             partial_memory: ClientHolding::default(),
@@ -282,6 +287,16 @@ impl Connection {
 
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// It came over TLS: to be said before it is heard.
+    pub fn encrypt(&mut self, encryption: Encryption) {
+        self.encryption = Some(Arc::new(encryption));
+    }
+
+    /// How it is encrypted, if it is.
+    pub fn encryption(&self) -> Option<&Arc<Encryption>> {
+        self.encryption.as_ref()
     }
 
     /// The name of the user that it logged in as.

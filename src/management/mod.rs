@@ -73,6 +73,8 @@ pub struct Settings {
     pub node: String,
     pub chance: Chance,
     pub amqp_addresses: Vec<SocketAddr>,
+    /// Where AMQP is spoken over TLS.
+    pub amqps_addresses: Vec<SocketAddr>,
     pub clock: Clock,
     /// Descriptors that the process may open.
     pub descriptors: u64,

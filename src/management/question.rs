@@ -13,6 +13,7 @@ use crate::broker::snapshot::{
 use crate::broker::{Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
+use crate::tls::Encryption;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -239,6 +240,8 @@ pub struct ConnectionFigures {
 
 pub struct ConnectionSnapshot {
     pub label: ConnectionLabel,
+    /// `None` when it is not encrypted.
+    pub encryption: Option<Arc<Encryption>>,
     /// `None` when it is closing.
     pub vhost: Option<Arc<str>>,
     pub state: ConnectionState,

@@ -16,6 +16,7 @@ use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueKind, QueueSnapshot,
 };
 use crate::protocol::FieldValue;
+use crate::tls::Encryption;
 use serde_json::{Value, json};
 
 pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
@@ -132,7 +133,7 @@ pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
         "port": local.port(),
         "peer_host": peer.ip().to_string(),
         "peer_port": peer.port(),
-        "ssl": false,
+        "ssl": connection.encryption.is_some(),
         "channels": connection.channels,
         "channel_max": connection.channel_max,
         "frame_max": connection.frame_max,
@@ -142,12 +143,25 @@ pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
         "auth_mechanism": connection.auth_mechanism,
         "client_properties": json::table(properties),
     });
+    put_encryption(&mut shape, connection.encryption.as_deref());
     let rates = app.rates().of_connection(ConnectionKey::of(&connection.figures), app.now_ms());
     put(&mut shape, &connection_figures(&connection.figures), rates.as_ref().map(|rates| &rates[..]));
     if let Some(FieldValue::LongString(name)) = properties.get(b"connection_name") {
         shape["user_provided_name"] = json::text(name);
     }
     shape
+}
+
+/// How a connection is encrypted, and what its client's certificate says: null where there is none.
+fn put_encryption(shape: &mut Value, encryption: Option<&Encryption>) {
+    let peer = encryption.and_then(|encryption| encryption.peer.as_ref());
+    shape["ssl_protocol"] = json!(encryption.map(|encryption| encryption.protocol));
+    shape["ssl_key_exchange"] = json!(encryption.map(|encryption| encryption.key_exchange));
+    shape["ssl_cipher"] = json!(encryption.map(|encryption| encryption.cipher));
+    shape["ssl_hash"] = json!(encryption.map(|encryption| encryption.hash));
+    shape["peer_cert_subject"] = json!(peer.map(|peer| &peer.subject));
+    shape["peer_cert_issuer"] = json!(peer.map(|peer| &peer.issuer));
+    shape["peer_cert_validity"] = json!(peer.map(|peer| &peer.validity));
 }
 
 pub fn channel(app: &App, held: &Held<ChannelSnapshot>) -> Value {
@@ -333,5 +347,6 @@ fn listeners(app: &App) -> Value {
         })
     };
     let amqp = app.settings.amqp_addresses.iter().map(|address| listener("amqp", address));
-    amqp.chain([listener("http", &app.address)]).collect()
+    let amqps = app.settings.amqps_addresses.iter().map(|address| listener("amqp/ssl", address));
+    amqp.chain(amqps).chain([listener("http", &app.address)]).collect()
 }

@@ -72,6 +72,11 @@ impl Poller {
         self.poll.registry().register(source, Token(token), Interest::READABLE)
     }
 
+    /// Reports `source` no more: another poll may have it.
+    pub fn deregister(&self, source: &mut impl Source) -> io::Result<()> {
+        self.poll.registry().deregister(source)
+    }
+
     /// Waits until something is ready or `timeout` has passed; `None` waits for ever. A wait that a signal interrupts
     /// ends with nothing ready.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -10,6 +10,7 @@
 //! | [`listener`] | accepting, and what to do when descriptors run out |
 //! | [`socket`] | one client's connection: receive, send, close |
 //! | [`transport`] | how its bytes cross the wire, and when that can do no more |
+//! | [`encrypted`] | the same over TLS |
 //! | [`timer_wheel`] | deadlines, without a clock of its own |
 //! | [`clock`] | the only place that asks what time it is |
 //! | [`waker`] | waking the poll from another thread |
@@ -18,6 +19,7 @@
 //! | [`process`] | what the process may use and does use: descriptors, memory, CPU time |
 
 pub mod clock;
+pub mod encrypted;
 pub mod event_loop;
 pub mod listener;
 pub mod origin;
@@ -29,6 +31,7 @@ pub mod transport;
 pub mod waker;
 
 pub use clock::Clock;
+pub use encrypted::Handshake;
 pub use event_loop::{Poller, Readiness};
 pub use listener::{Accepted, Listener};
 pub use origin::origin_of;

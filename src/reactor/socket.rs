@@ -3,8 +3,10 @@
 //! It owns the connection's descriptor and nothing else: buffers belong to the caller, and what the bytes mean is unknown
 //! here. What moving bytes comes to is the [transport](super::transport)'s to say.
 
+use super::encrypted::Handshake;
 use super::event_loop::delegate_source;
 use super::transport::{Received, Sent, Transport};
+use crate::tls::{Encryption, Session};
 use mio::net::TcpStream;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -23,6 +25,21 @@ impl Socket {
     /// Takes an accepted stream over. `stream` must be non-blocking, as mio's are, and without Nagle's delay.
     pub(super) fn new(stream: TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
         Self { transport: Transport::Plain(stream), peer, local }
+    }
+
+    /// The same client, spoken to over TLS from the next byte on: [`shake_hands`](Self::shake_hands) comes first.
+    pub fn encrypt(self, session: Session) -> Self {
+        Self { transport: self.transport.encrypt(session), ..self }
+    }
+
+    /// Goes on with the handshake of TLS. To be called again at every edge until it is done.
+    pub fn shake_hands(&mut self) -> Handshake {
+        self.transport.shake_hands()
+    }
+
+    /// How the connection is encrypted, if it is: known when the handshake is done.
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.transport.encryption()
     }
 
     /// Receives into `buffer`, which must not be empty.

@@ -10,6 +10,8 @@
 //! **Sending.** When a transport says `full`, or that it would block, it is not to be sent anything before an edge says
 //! that there is room. Otherwise it took all that was offered.
 
+use super::encrypted::{Encrypted, Handshake};
+use crate::tls::{Encryption, Session};
 use mio::net::TcpStream;
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read, Write};
@@ -22,12 +24,14 @@ use std::time::Duration;
 pub(super) enum Transport {
     /// The bytes are sent as they are. Each call is one system call.
     Plain(TcpStream),
+    /// Each call is one system call, too, unless something is left from the one before.
+    Tls(Box<Encrypted>),
 }
 
 /// How receiving went.
 #[derive(Debug)]
 pub enum Received {
-    /// So many bytes, never 0, were put into the buffer.
+    /// So many bytes were put into the buffer: never 0, unless what came was TLS's own.
     Bytes {
         count: usize,
         /// Nothing more is waiting; the poll will tell when that changes.
@@ -63,30 +67,59 @@ impl Transport {
     pub fn stream_mut(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(stream) => stream,
+            Self::Tls(encrypted) => encrypted.stream_mut(),
         }
     }
 
     fn stream(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
+            Self::Tls(encrypted) => encrypted.stream(),
+        }
+    }
+
+    /// The same stream, encrypted from its next byte on: the handshake is to be gone on with.
+    pub fn encrypt(self, session: Session) -> Self {
+        match self {
+            Self::Plain(stream) => Self::Tls(Box::new(Encrypted::new(stream, session))),
+            Self::Tls(_) => self,
+        }
+    }
+
+    /// Goes on with the handshake. A plain stream has none.
+    pub fn shake_hands(&mut self) -> Handshake {
+        match self {
+            Self::Plain(_) => Handshake::Done,
+            Self::Tls(encrypted) => encrypted.shake_hands(),
+        }
+    }
+
+    /// How it is encrypted, if it is.
+    pub fn encryption(&self) -> Option<Encryption> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(encrypted) => Some(encrypted.encryption()),
         }
     }
 
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         match self {
             Self::Plain(stream) => received(buffer.len(), || stream.read(buffer)),
+            Self::Tls(encrypted) => encrypted.receive(buffer),
         }
     }
 
     pub fn receive_onto(&mut self, body: &mut Vec<u8>, limit_bytes: usize, overflow: &mut [u8]) -> Received {
         match self {
             Self::Plain(stream) => receive_plain_onto(stream, body, limit_bytes, overflow),
+            Self::Tls(encrypted) => encrypted.receive_onto(body, limit_bytes, overflow),
         }
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
         match self {
             Self::Plain(stream) => sent(bytes.len(), || stream.write(bytes)),
+            Self::Tls(encrypted) => encrypted.send(bytes),
         }
     }
 
@@ -94,6 +127,7 @@ impl Transport {
         const FLAGS: i32 = libc::MSG_MORE | libc::MSG_NOSIGNAL;
         match self {
             Self::Plain(stream) => sent(bytes.len(), || SockRef::from(&*stream).send_with_flags(bytes, FLAGS)),
+            Self::Tls(encrypted) => encrypted.send(bytes),
         }
     }
 
@@ -103,13 +137,15 @@ impl Transport {
                 let offered = parts.iter().map(|part| part.len()).sum();
                 sent(offered, || stream.write_vectored(parts))
             }
+            Self::Tls(encrypted) => encrypted.send_vectored(parts),
         }
     }
 
     pub fn shutdown_send(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.shutdown(Shutdown::Write),
+        if let Self::Tls(encrypted) = self {
+            encrypted.send_end();
         }
+        self.stream().shutdown(Shutdown::Write)
     }
 
     pub fn set_linger_zero(&self) -> io::Result<()> {
@@ -154,7 +190,7 @@ fn receive_plain_onto(stream: &TcpStream, body: &mut Vec<u8>, limit_bytes: usize
 }
 
 /// `room` is that of the buffer: the system fills it as far as it can.
-fn received(room: usize, mut receive: impl FnMut() -> io::Result<usize>) -> Received {
+pub(super) fn received(room: usize, mut receive: impl FnMut() -> io::Result<usize>) -> Received {
     loop {
         match receive() {
             Ok(0) => return Received::Closed,
@@ -169,7 +205,7 @@ fn received(room: usize, mut receive: impl FnMut() -> io::Result<usize>) -> Rece
 }
 
 /// Of what was `offered` the system takes as much as there is room for.
-fn sent(offered: usize, mut send: impl FnMut() -> io::Result<usize>) -> Sent {
+pub(super) fn sent(offered: usize, mut send: impl FnMut() -> io::Result<usize>) -> Sent {
     loop {
         match send() {
             Ok(count) => return Sent::Bytes { count, full: count < offered },

@@ -8,6 +8,7 @@
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
 //! | `clients`, `rest` | sockets: who is to be read, who rests |
+//! | `vestibule` | the thread on which clients shake hands over TLS |
 //! | `doorkeeper` | who may log in, and the thread that checks passwords |
 //! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
 //! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
@@ -24,6 +25,7 @@ mod journal;
 mod rest;
 mod restore;
 mod turn;
+mod vestibule;
 mod workers;
 
 #[cfg(test)]
@@ -46,19 +48,22 @@ use crate::allocator;
 use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
-use crate::config::{AuthMechanism, Config, DefaultQueueType, Identity};
+use crate::config::{self, AuthMechanism, Config, DefaultQueueType, Identity};
 use crate::connection::{self, Mechanism};
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::{FolderIds, PagerOptions};
+use crate::tls::Acceptor;
 use desk::Desk;
 use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread};
 use huge_pages::HugePages;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
+use vestibule::Vestibule;
 use workers::Threads;
 
 /// Memory to assume where the system doesn't tell, in bytes.
@@ -79,7 +84,12 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let clock = Clock::start();
     let poller = Poller::new()?;
     let signals = Signals::install()?;
-    let listeners = bind_listeners(&config.listen)?;
+    let acceptor = load_acceptor(&config.tls, clock)?;
+    let listeners = bind_listeners("AMQP", &config.listen)?;
+    let tls_listeners = match acceptor {
+        Some(_) => bind_listeners("AMQP over TLS", &config.tls_listen)?,
+        None => Vec::new(),
+    };
     let waker = Waker::new(&poller, WAKE_TOKEN)?;
     let (line, commands) = management::line(waker.clone());
     let management = bind_management(config.management_listen)?;
@@ -95,6 +105,14 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         allocator::give_back();
         Ok(founding(config, password))
     };
+    let tls_addresses = tls_listeners.iter().map(Listener::local_address).collect();
+    let vestibule = match acceptor {
+        Some(acceptor) => {
+            let timeout_ms = config.limits.handshake_timeout_ms;
+            Some(Vestibule::open(tls_listeners, acceptor, timeout_ms, clock, waker.clone())?)
+        }
+        None => None,
+    };
     let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes, founding)?;
     tell_unused_defaults(config, hub.broker());
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
@@ -108,6 +126,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
             node: NODE_NAME.to_owned(),
             chance: Box::new(random),
             amqp_addresses: addresses,
+            amqps_addresses: tls_addresses,
             clock,
             descriptors,
             default_queue_type: default_queue_type(config).unwrap_or(QueueKind::Classic).name(),
@@ -121,12 +140,16 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
     // Only now: what was read from the disk is the better for them.
     let huge_pages = HugePages::forbidden();
-    let sources = Sources { poller, listeners, signals, clock, huge_pages };
+    let sources = Sources { poller, listeners, vestibule, signals, clock, huge_pages };
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         log::set_max_level(config.log_level.filter());
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
-        Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes })
+        let acceptor = load_acceptor(&config.tls, clock).unwrap_or_else(|error| {
+            log::error!("certificates not read again, those from before are shown on: {error}");
+            None
+        });
+        Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, acceptor })
     })
 }
 
@@ -139,6 +162,17 @@ fn doorkeeper(config: &Config, waker: Waker) -> io::Result<Box<PasswordDoorkeepe
     Ok(Box::new(PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker))))
 }
 
+/// What clients are shown over TLS. `None` when that is off.
+fn load_acceptor(settings: &config::Tls, clock: Clock) -> io::Result<Option<Acceptor>> {
+    if !settings.is_on() {
+        return Ok(None);
+    }
+    #[allow(clippy::disallowed_methods, reason = "certificates and keys, at the start and when they are read again")]
+    let files = |path: &Path| std::fs::read(path);
+    let acceptor = Acceptor::load(settings, &files, clock.unix_ms() / 1000);
+    acceptor.map(Some).map_err(|error| io::Error::other(format!("TLS: {error}")))
+}
+
 /// What nobody can guess: the seed of the program's names, and who a new data folder is.
 fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
@@ -147,8 +181,8 @@ fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
     Ok(bytes)
 }
 
-/// Listens for AMQP, at every address but those of a family that this machine lacks.
-fn bind_listeners(addresses: &[SocketAddr]) -> io::Result<Vec<Listener>> {
+/// Listens, at every address but those of a family that this machine lacks.
+fn bind_listeners(what_for: &str, addresses: &[SocketAddr]) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let listener = match Listener::bind(*address) {
@@ -160,7 +194,7 @@ fn bind_listeners(addresses: &[SocketAddr]) -> io::Result<Vec<Listener>> {
                 bound.map_err(|error| io::Error::new(error.kind(), format!("can't listen at {address}: {error}")))?
             }
         };
-        log::info!("listening for AMQP at {}", listener.local_address());
+        log::info!("listening for {what_for} at {}", listener.local_address());
         listeners.push(listener);
     }
     Ok(listeners)

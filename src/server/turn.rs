@@ -22,12 +22,14 @@ use super::freed_memory::FreedMemory;
 use super::hub::{Hub, Resources, TurnStart};
 use super::huge_pages::HugePages;
 use super::journal::Journal;
+use super::vestibule::Vestibule;
 use super::workers::Threads;
 use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::reactor::{Clock, Listener, Poller, Signals};
 use crate::storage::{FileDisk, LogStore, StorageError};
+use crate::tls::Acceptor;
 use rest::Resting;
 use std::io;
 use std::time::Duration;
@@ -43,6 +45,10 @@ const ASK_AGAIN_MS: u64 = 1;
 pub(super) struct Server {
     poller: Poller,
     listeners: Vec<Listener>,
+    /// Where those shake hands who connect over TLS.
+    vestibule: Option<Vestibule>,
+    /// More may have come out of there than a turn took.
+    more_arrivals: bool,
     signals: Signals,
     clock: Clock,
     huge_pages: HugePages,
@@ -73,6 +79,7 @@ pub(super) struct Server {
 pub(super) struct Sources {
     pub poller: Poller,
     pub listeners: Vec<Listener>,
+    pub vestibule: Option<Vestibule>,
     pub signals: Signals,
     pub clock: Clock,
     pub huge_pages: HugePages,
@@ -82,6 +89,8 @@ pub(super) struct Sources {
 pub(super) struct Reloaded {
     pub message_memory: MessageMemory,
     pub disk_free_limit_bytes: u64,
+    /// `None`: handshakes are made as before.
+    pub acceptor: Option<Acceptor>,
 }
 
 impl Server {
@@ -92,7 +101,7 @@ impl Server {
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
-        let Sources { mut poller, mut listeners, mut signals, clock, huge_pages } = sources;
+        let Sources { mut poller, mut listeners, vestibule, mut signals, clock, huge_pages } = sources;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poller.register_readable(listener, LISTENER_TOKENS + index)?;
         }
@@ -105,6 +114,8 @@ impl Server {
             poller,
             accepting: vec![true; listeners.len()],
             listeners,
+            vestibule,
+            more_arrivals: false,
             signals,
             now_ms: clock.now_ms(),
             clock,
@@ -170,7 +181,7 @@ impl Server {
         if self.clients.to_read_len() > 0 || self.desk.has_work() || self.journal.has_work() {
             return Some(Duration::ZERO);
         }
-        if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
+        if self.more_arrivals || self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
             return Some(Duration::ZERO);
         }
         let unasked = self.clients.has_unasked().then_some(self.now_ms + ASK_AGAIN_MS);

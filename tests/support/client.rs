@@ -58,8 +58,19 @@ impl Event {
     }
 }
 
+/// What a client's bytes go over.
+pub trait Wire: Read + Write + Send {
+    fn set_read_timeout(&self, timeout: Duration);
+}
+
+impl Wire for TcpStream {
+    fn set_read_timeout(&self, timeout: Duration) {
+        TcpStream::set_read_timeout(self, Some(timeout)).expect("a TCP socket");
+    }
+}
+
 pub struct Client {
-    socket: TcpStream,
+    socket: Box<dyn Wire>,
     received: Vec<u8>,
     sorted: HashMap<u16, VecDeque<Event>>,
     open_channels: BTreeSet<u16>,
@@ -78,8 +89,13 @@ impl Client {
         let socket = TcpStream::connect(address).expect("the broker listens");
         socket.set_nodelay(true).expect("a TCP socket");
         socket.set_write_timeout(Some(PATIENCE)).expect("a TCP socket");
+        Self::over(socket)
+    }
+
+    /// The same over something else than a plain socket.
+    pub fn over(socket: impl Wire + 'static) -> Self {
         Self {
-            socket,
+            socket: Box::new(socket),
             received: Vec::new(),
             sorted: HashMap::new(),
             open_channels: BTreeSet::new(),
@@ -94,6 +110,12 @@ impl Client {
     /// A connection with channel 1 open. `options`: frame_max, channel_max, heartbeat as the client answers tune;
     /// `without=` a client capability; `user=` and `password=` if it isn't guest.
     pub fn connect(address: SocketAddr, options: &str) -> Self {
+        Self::socket(address).open(options)
+    }
+
+    /// [`connect`](Self::connect) of one that has said nothing yet.
+    pub fn open(self, options: &str) -> Self {
+        let mut client = self;
         let mut options = Arguments::parse(&words(options));
         let withheld = options.take("without");
         let capabilities: Vec<String> = CAPABILITIES
@@ -105,7 +127,6 @@ impl Client {
             .map(|(name, default)| options.take_number(name).unwrap_or(default));
         let [user, password] = ["user", "password"].map(|name| options.take(name).unwrap_or("guest".to_owned()));
         options.finish();
-        let mut client = Self::socket(address);
         client.send("bytes 'AMQP\\0\\0\\x09\\x01'");
         client.receives("connection.start");
         client.send(&format!(
@@ -408,7 +429,7 @@ impl Client {
         if left.is_zero() {
             return Fill::Timeout;
         }
-        self.socket.set_read_timeout(Some(left)).expect("a TCP socket");
+        self.socket.set_read_timeout(left);
         let mut buffer = [0; 65536];
         match self.socket.read(&mut buffer) {
             Ok(0) => Fill::Closed,

@@ -78,7 +78,8 @@ async fn node(visit: Visit, Path(node): Path<String>) -> ApiResult {
 }
 
 async fn port_listener(visit: Visit, Path(port): Path<u16>) -> ApiResult {
-    let amqp = visit.app.settings.amqp_addresses.iter().map(std::net::SocketAddr::port);
+    let settings = &visit.app.settings;
+    let amqp = settings.amqp_addresses.iter().chain(&settings.amqps_addresses).map(std::net::SocketAddr::port);
     let ports: Vec<u16> = amqp.chain([visit.app.address.port()]).collect();
     if ports.contains(&port) {
         return ok(&json!({"status": "ok", "port": port}));
@@ -87,15 +88,19 @@ async fn port_listener(visit: Visit, Path(port): Path<u16>) -> ApiResult {
 }
 
 async fn protocol_listener(visit: Visit, Path(protocol): Path<String>) -> ApiResult {
-    const PROTOCOLS: [&str; 2] = ["amqp", "http"];
+    let settings = &visit.app.settings;
+    let addresses = [("amqp", &settings.amqp_addresses), ("amqp/ssl", &settings.amqps_addresses)];
+    let served = addresses.into_iter().filter(|(_, addresses)| !addresses.is_empty());
+    let protocols: Vec<_> = served.map(|(protocol, _)| protocol).chain(["http"]).collect();
     let asked = match protocol.as_str() {
         "amqp" | "amqp091" | "amqp0-9-1" => "amqp",
+        "amqps" => "amqp/ssl",
         other => other,
     };
-    if PROTOCOLS.contains(&asked) && !visit.app.settings.amqp_addresses.is_empty() {
+    if protocols.contains(&asked) {
         return ok(&json!({"status": "ok", "protocol": protocol}));
     }
-    failed("No active listener", &[("missing", json!(protocol)), ("protocols", json!(PROTOCOLS))])
+    failed("No active listener", &[("missing", json!(protocol)), ("protocols", json!(protocols))])
 }
 
 fn failed(reason: &str, details: &[(&str, Value)]) -> ApiResult {

@@ -120,6 +120,7 @@ fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapsh
         let (channel_max, frame_max, heartbeat_s) = connection.tuning();
         Some(ConnectionSnapshot {
             label: label_of(connection),
+            encryption: connection.encryption().cloned(),
             vhost: hub.broker().vhost_of(connection.id()),
             state,
             channels: connection.channel_count(),

@@ -2,6 +2,7 @@
 
 use super::Server;
 use crate::reactor::{Accepted, Socket};
+use crate::server::vestibule::Vestibule;
 
 /// Clients accepted in one turn from one listener, so that a storm of them leaves time for the others.
 const ACCEPTS_PER_TURN: usize = 128;
@@ -11,6 +12,7 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 impl Server {
     /// Lets in those who wait at the listeners, some of each.
     pub(super) fn accept(&mut self) {
+        self.take_arrivals();
         if self.accept_again_at_ms.is_some_and(|at_ms| self.now_ms < at_ms) {
             return;
         }
@@ -19,6 +21,16 @@ impl Server {
             if self.accepting[index] {
                 self.accept_from(index);
             }
+        }
+    }
+
+    /// Lets some of those in who have shaken hands.
+    fn take_arrivals(&mut self) {
+        self.more_arrivals = false;
+        for taken in 1..=ACCEPTS_PER_TURN {
+            let Some(socket) = self.vestibule.as_ref().and_then(Vestibule::next_arrival) else { return };
+            self.welcome(socket);
+            self.more_arrivals = taken == ACCEPTS_PER_TURN;
         }
     }
 
@@ -57,6 +69,12 @@ impl Server {
             return;
         }
         log::debug!("{peer}: connected");
+        let encryption = socket.encryption();
         self.clients.insert(id, socket);
+        if let Some(encryption) = encryption {
+            self.hub.connection_mut(id).encrypt(encryption);
+            // What came with the end of the handshake is on no socket any more.
+            self.clients.note_readable(id);
+        }
     }
 }

@@ -33,9 +33,12 @@ impl Server {
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
-                    if let Some(Reloaded { message_memory, disk_free_limit_bytes }) = reload() {
+                    if let Some(Reloaded { message_memory, disk_free_limit_bytes, acceptor }) = reload() {
                         self.message_memory = message_memory;
                         self.journal.set_disk_free_limit(disk_free_limit_bytes);
+                        if let (Some(vestibule), Some(acceptor)) = (&self.vestibule, acceptor) {
+                            vestibule.accept_with(acceptor);
+                        }
                         log::info!("configuration read again");
                     }
                 }
@@ -50,6 +53,9 @@ impl Server {
         self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         self.listeners.clear();
         self.accepting.clear();
+        if let Some(vestibule) = self.vestibule.take() {
+            vestibule.close();
+        }
         self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
     }
 

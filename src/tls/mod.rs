@@ -1,0 +1,28 @@
+//! TLS without I/O: what the broker shows its clients and asks of them, and the records of one connection.
+//!
+//! It owns certificates and keys out of PEM files that its callers read, the names in clients' certificates, and the state
+//! machine of rustls. It knows no socket, no file and no clock: bytes and time are arguments. It never logs a key.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `acceptor` | settings and files to what a handshake is made with |
+//! | `resolver` | which of several certificates a client gets |
+//! | `certificate` | names and dates out of a certificate |
+//! | `session` | one connection: bytes of the wire to plain ones and back |
+//! | `encryption` | how a connection is encrypted, and who is at its other end |
+//! | `error` | why files are refused |
+
+mod acceptor;
+mod certificate;
+mod encryption;
+mod error;
+mod resolver;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use acceptor::{Acceptor, Files};
+pub use certificate::{LoginName, SanType};
+pub use encryption::Encryption;
+pub use error::TlsError;
+pub use session::{MESSAGE_MAX_BYTES, Opened, Outgoing, RECORD_MAX_BYTES, Session};

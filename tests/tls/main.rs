@@ -1,0 +1,14 @@
+//! AMQP over TLS: certificates, handshakes, what clients see of it, and those who break it.
+
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
+#[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod certificates;
+mod handshakes;
+mod hostile;
+mod loading;
+mod node;
+mod records;
