@@ -3,7 +3,7 @@
 mod logging;
 
 use clap::Parser;
-use leveret::config::{Config, LogLevel, Overrides};
+use leveret::config::{Config, LogLevel, MetricsAddress, Overrides};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +38,10 @@ struct Arguments {
     /// Serve the management interface at this IP:PORT [default: 127.0.0.1:15672]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     management_listen: Option<SocketAddr>,
+
+    /// Serve metrics to Prometheus at this IP:PORT, or not at all: off [default: 127.0.0.1:15692]
+    #[arg(long, value_name = "ADDR")]
+    prometheus_listen: Option<MetricsAddress>,
 
     /// Keep everything that is kept in this folder [default: ./leveret-data]
     #[arg(long, value_name = "DIR")]
@@ -92,6 +96,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         listen: arguments.listen,
         tls_listen: arguments.tls_listen,
         management_listen: arguments.management_listen,
+        prometheus_listen: arguments.prometheus_listen,
         data_dir: arguments.data_dir,
         log_level: arguments.log_level,
     };

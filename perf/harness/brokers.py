@@ -170,7 +170,7 @@ class Leveret(Broker):
         settings.write_text(f'durability = "{self.durability}"\n')
         arguments = [
             self.programs / "leveret", "--config", settings, "--listen", f"127.0.0.1:{self.port}",
-            "--management-listen", f"127.0.0.1:{free_port()}", "--data-dir", self.folder / "data", "--log-level", "error",
+            "--management-listen", f"127.0.0.1:{free_port()}", "--prometheus-listen", "off", "--data-dir", self.folder / "data", "--log-level", "error",
         ]
         return [str(argument) for argument in arguments], environment()
 

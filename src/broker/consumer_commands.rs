@@ -229,7 +229,7 @@ impl<S: Store> Broker<S> {
         let is_expired = self.has_expired_head(queue_id);
         let queue = &mut self.queues[queue_id.0 as usize];
         let Some(taken) = (!is_expired).then(|| queue.backlog.pop()).flatten() else {
-            self.books.totals.get_empty += 1;
+            self.books.got_nothing(queue);
             return Ok(GetOutcome::Empty);
         };
         let (redelivered, message) = (taken.redelivered, taken.message.clone());

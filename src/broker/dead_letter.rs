@@ -376,8 +376,12 @@ impl<S: Store> Broker<S> {
         if is_wanting && letter.is_sure() {
             return self.dead_letters.keep(Untaken { letter, taken_by }, self.now_ms);
         }
-        let Self { queues, store, dead_letters, .. } = self;
+        let Self { queues, store, dead_letters, books, .. } = self;
         let queue = &mut queues[id.0 as usize];
+        // One that is given up has no exchange any more.
+        if letter.is_sure() && queue.behaviour.dead_letters.is_some() {
+            books.dead_letters_mut().confirm();
+        }
         queue.dead_letters -= 1;
         if queue.held_up && queue.dead_letters == MANY / 2 {
             dead_letters.held_up.push_back(queue.key(id));

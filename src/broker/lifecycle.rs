@@ -7,7 +7,7 @@ use super::keys::ChannelKey;
 use super::queue::Line;
 use super::store::Store;
 use super::users::{User, UserKey};
-use super::{Broker, Caller, Channel, ChannelId, ConnectionId, UserId, VhostId};
+use super::{Broker, Caller, Channel, ChannelId, ChannelMode, ConnectionId, UserId, VhostId};
 use crate::protocol::{AmqpError, ReplyCode};
 use std::sync::Arc;
 
@@ -51,6 +51,11 @@ impl ConnectionState {
             channels: Vec::new(),
         }
     }
+
+    /// Not one of the broker's own interfaces, which lasts as long as a command.
+    fn is_a_clients(&self) -> bool {
+        !self.name.is_empty()
+    }
 }
 
 /// What a closing connection took along.
@@ -91,6 +96,12 @@ impl<S: Store> Broker<S> {
         }
     }
 
+    /// A client's credentials were right, or wrong.
+    pub fn count_login(&mut self, is_right: bool) {
+        let totals = &mut self.books.totals;
+        *(if is_right { &mut totals.logins_succeeded } else { &mut totals.logins_failed }) += 1;
+    }
+
     /// A client finished its handshake, or one of the broker's own interfaces has something to ask for. The id must not
     /// be in use.
     pub fn open_connection(&mut self, id: ConnectionId, user: UserId, vhost: VhostId) {
@@ -105,10 +116,11 @@ impl<S: Store> Broker<S> {
         assert!(previous.is_none(), "connection {index} is open already");
     }
 
-    /// What an open connection is called.
+    /// What an open connection is called: only those of clients have a name, and are counted.
     pub fn name_connection(&mut self, id: ConnectionId, name: &str) {
         if let Some(Some(state)) = self.connections.get_mut(id.0 as usize) {
             state.name = name.into();
+            self.books.totals.connections_opened += 1;
         }
     }
 
@@ -118,6 +130,7 @@ impl<S: Store> Broker<S> {
         if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
             connection.channels.push(id);
             self.users.get_mut(connection.user).channels += 1;
+            self.books.totals.channels_opened += u64::from(connection.is_a_clients());
         }
         self.tell_channel_created(id);
         id
@@ -165,6 +178,7 @@ impl<S: Store> Broker<S> {
         if let Some(Some(connection)) = self.connections.get_mut(connection.0 as usize) {
             connection.channels.retain(|open| *open != id);
             self.users.get_mut(connection.user).channels -= 1;
+            self.books.totals.channels_closed += u64::from(connection.is_a_clients());
         }
         self.end_channel(id);
     }
@@ -178,6 +192,9 @@ impl<S: Store> Broker<S> {
         }
         self.tell_channel_closed(id);
         let channel = self.channels.remove(id.0 as usize);
+        if let ChannelMode::Confirm(confirms) = &channel.mode {
+            self.books.totals.left_unconfirmed += confirms.unconfirmed();
+        }
         self.leave_behind(channel);
     }
 
@@ -186,6 +203,9 @@ impl<S: Store> Broker<S> {
         let Some(Some(connection)) = self.connections.get_mut(id.0 as usize) else { return };
         let channels = std::mem::take(&mut connection.channels);
         self.users.get_mut(connection.user).channels -= channels.len();
+        if connection.is_a_clients() {
+            self.books.totals.channels_closed += channels.len() as u64;
+        }
         channels.into_iter().for_each(|channel| self.end_channel(channel));
     }
 
@@ -198,6 +218,7 @@ impl<S: Store> Broker<S> {
         // None of them is looked for in the list, which may be long, when it goes with its last consumer.
         let mut exclusive_queues = std::mem::take(&mut connection.exclusive_queues);
         let (user, vhost) = (connection.user, connection.vhost);
+        self.books.totals.connections_closed += u64::from(connection.is_a_clients());
         self.close_channels(id);
         self.connections[id.0 as usize] = None;
         exclusive_queues.retain(|queue| self.queues.get(queue.0 as usize).is_some_and(|queue| !queue.deleted));

@@ -49,6 +49,7 @@
 //! | [`store`] | the seam to storage |
 //! | `census` | counts of everything, for tests |
 //! | [`snapshot`], [`access_snapshot`] | listings for management: plain owned copies |
+//! | [`sums`] | what many queues and channels come to together, for metrics |
 
 mod access;
 pub mod access_snapshot;
@@ -103,6 +104,7 @@ mod single_active;
 pub mod snapshot;
 mod stalled;
 pub mod store;
+pub mod sums;
 #[cfg(test)]
 mod testing;
 mod turns;
@@ -124,7 +126,7 @@ pub use done::Done;
 pub use effects::{Effects, Recipient, Room};
 pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
-pub use flow::QueueCounters;
+pub use flow::{DeadLetterCounters, QueueCounters};
 pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
@@ -222,12 +224,24 @@ pub struct Totals {
     pub redelivered: u64,
     /// Deliveries and gets that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
     pub acknowledged: u64,
-    /// Declarations of queues that were answered, of such as existed and passive ones too.
+    /// Declarations of queues that were answered, of such as existed too, but no passive ones.
     pub queues_declared: u64,
     /// Queues that were made; recovered ones are not.
     pub queues_created: u64,
     /// Queues that went, whatever way.
     pub queues_deleted: u64,
+    /// Connections of clients that came to be open, and those of them that are gone.
+    pub connections_opened: u64,
+    pub connections_closed: u64,
+    /// Channels of clients that were opened, and those of them that are gone.
+    pub channels_opened: u64,
+    pub channels_closed: u64,
+    /// Publishes under confirms that were nacked, and those whose channel went before anything was said of them.
+    pub nacked: u64,
+    pub left_unconfirmed: u64,
+    /// Logins of AMQP clients that were let in, and that were not.
+    pub logins_succeeded: u64,
+    pub logins_failed: u64,
 }
 
 pub struct Broker<S: Store> {
@@ -429,6 +443,7 @@ impl<S: Store> Broker<S> {
                 if refused {
                     // As RabbitMQ says it, of one as of many.
                     effects.reject(connection, number, up_to, true);
+                    self.books.totals.nacked += count;
                 } else {
                     effects.confirm(connection, number, up_to, count > 1);
                     self.books.totals.confirmed += count;

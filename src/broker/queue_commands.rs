@@ -75,7 +75,6 @@ impl<S: Store> Broker<S> {
 
     fn declared(&mut self, caller: Caller, id: QueueId, effects: &mut impl Effects) -> Done<Declared> {
         self.settle_deliveries(id, effects);
-        self.books.totals.queues_declared += 1;
         self.use_queue(id);
         let queue = self.queue(id);
         let declared = Declared {
@@ -125,6 +124,7 @@ impl<S: Store> Broker<S> {
             }
             None => self.create_queue(caller, name, request)?,
         };
+        self.books.totals.queues_declared += 1;
         Ok(self.declared(caller, id, effects))
     }
 

@@ -6,11 +6,12 @@
 
 use super::channel::ChannelMode;
 use super::exchange::{BindingInfo, Destination, Exchange, ExchangeKind, properties_key};
-use super::flow::QueueCounters;
+use super::flow::{DeadLetterCounters, QueueCounters};
 use super::policy::{Applied, Policy, PolicyKind};
 pub use super::queue::QueueKind;
-use super::queue::{Gate, Queue, Waiting};
+use super::queue::{Gate, Queue};
 use super::store::Store;
+use super::sums::{ChannelSums, memory_bytes_of};
 use super::vhost::{Vhost, Vhosts};
 use super::{Broker, Channel, ConnectionId, ConsumerId, Totals, VhostId};
 use crate::broker::consumer::{Consumer, ConsumerState};
@@ -119,6 +120,8 @@ pub struct QueueSnapshot {
     pub messages_delayed: usize,
     /// How often a message may come back, if there is a limit.
     pub delivery_limit: Option<u32>,
+    /// Messages that wait, and wait in memory.
+    pub ready_in_memory: usize,
     /// What the queue itself holds, in bytes, without the messages: those may be shared with other queues.
     pub memory_bytes: usize,
 }
@@ -232,6 +235,11 @@ pub struct TotalsSnapshot {
     pub exchanges: usize,
     pub channels: usize,
     pub consumers: usize,
+    /// What was counted of queues that are gone, by their kind.
+    pub gone: [QueueCounters; QueueKind::ALL.len()],
+    /// Direct replies, which pass through no queue.
+    pub replies: u64,
+    pub dead_letters: DeadLetterCounters,
 }
 
 impl<S: Store> Broker<S> {
@@ -245,6 +253,9 @@ impl<S: Store> Broker<S> {
             exchanges: self.vhosts.iter().map(|vhost| vhost.router().exchange_count()).sum(),
             channels: self.channels.len(),
             consumers: self.vhosts.iter().map(|vhost| vhost.consumers).sum(),
+            gone: self.books.gone(),
+            replies: self.books.replies(),
+            dead_letters: *self.books.dead_letters(),
         }
     }
 
@@ -338,6 +349,7 @@ impl<S: Store> Broker<S> {
 
     fn copy_queue(&self, queue: &Queue) -> QueueSnapshot {
         let properties = &queue.properties;
+        let ready_in_memory = queue.backlog.messages_in_memory();
         let tag_of = |consumer: Option<ConsumerId>| consumer.map(|id| self.consumers[id.0 as usize].tag.clone());
         QueueSnapshot {
             vhost: Arc::clone(&self.vhosts[properties.vhost].name),
@@ -357,7 +369,8 @@ impl<S: Store> Broker<S> {
             single_active_consumer_tag: tag_of(queue.gate.single_active()),
             messages_delayed: queue.retry_count(),
             delivery_limit: queue.behaviour.delivery_limit.most(),
-            memory_bytes: size_of::<Queue>() + queue.backlog.messages_in_memory() * size_of::<Waiting>(),
+            ready_in_memory,
+            memory_bytes: memory_bytes_of(queue, ready_in_memory),
         }
     }
 
@@ -379,26 +392,19 @@ impl<S: Store> Broker<S> {
     fn copy_channel(&self, channel: &Channel) -> ChannelSnapshot {
         let connection = self.connections[channel.connection.0 as usize].as_ref();
         let vhost = connection.expect("a channel's connection is open").vhost;
-        let (mut messages_unconfirmed, mut messages_uncommitted, mut acks_uncommitted) = (0, 0, 0);
-        match &channel.mode {
-            ChannelMode::Plain => {}
-            ChannelMode::Confirm(confirms) => messages_unconfirmed = confirms.unconfirmed(),
-            ChannelMode::Transaction(transaction) => {
-                messages_uncommitted = transaction.publishes.len();
-                acks_uncommitted = transaction.settlements.len();
-            }
-        }
+        let ChannelSums { consumers, unacknowledged, unconfirmed, messages_uncommitted, acks_uncommitted, .. } =
+            ChannelSums::of(channel);
         ChannelSnapshot {
             vhost: Arc::clone(&self.vhosts[vhost].name),
             connection: channel.connection,
             number: channel.number,
-            consumer_count: channel.consumers.len() + usize::from(channel.reply_consumer.is_some()),
-            messages_unacknowledged: channel.unacknowledged.len(),
+            consumer_count: consumers,
+            messages_unacknowledged: unacknowledged,
             prefetch_count: channel.consumer_prefetch_count,
             global_prefetch_count: channel.channel_prefetch_count,
             confirm: matches!(channel.mode, ChannelMode::Confirm(_)),
             transactional: matches!(channel.mode, ChannelMode::Transaction(_)),
-            messages_unconfirmed,
+            messages_unconfirmed: unconfirmed,
             messages_uncommitted,
             acks_uncommitted,
         }

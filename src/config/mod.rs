@@ -6,11 +6,13 @@
 
 mod error;
 mod limits;
+mod prometheus;
 mod tls;
 mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
+pub use prometheus::{MetricsAddress, Prometheus};
 pub use tls::{CertLoginFrom, CertLoginSanType, CertificateFiles, Tls, TlsVersion, Verify};
 pub use values::{AuthMechanism, DefaultQueueType, Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
@@ -24,6 +26,9 @@ pub const AMQP_PORT: u16 = 5672;
 pub const AMQPS_PORT: u16 = 5671;
 /// The port of RabbitMQ's management plugin.
 pub const MANAGEMENT_PORT: u16 = 15672;
+
+/// The port of RabbitMQ's Prometheus plugin.
+pub const PROMETHEUS_PORT: u16 = 15692;
 
 /// Everything that can be set.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -68,6 +73,8 @@ pub struct Config {
     pub ssl_cert_login_san_index: usize,
     /// AMQP over TLS.
     pub tls: Tls,
+    /// What Prometheus scrapes.
+    pub prometheus: Prometheus,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -80,6 +87,7 @@ pub struct Overrides {
     /// Replaces all addresses of TLS when there are any.
     pub tls_listen: Vec<SocketAddr>,
     pub management_listen: Option<SocketAddr>,
+    pub prometheus_listen: Option<MetricsAddress>,
     pub data_dir: Option<PathBuf>,
     pub log_level: Option<LogLevel>,
 }
@@ -108,6 +116,7 @@ impl Default for Config {
             ssl_cert_login_san_type: CertLoginSanType::Dns,
             ssl_cert_login_san_index: 0,
             tls: Tls::default(),
+            prometheus: Prometheus::default(),
             limits: Limits::default(),
         }
     }
@@ -179,6 +188,7 @@ impl Config {
             self.tls_listen = overrides.tls_listen;
         }
         self.management_listen = overrides.management_listen.unwrap_or(self.management_listen);
+        self.prometheus.listen = overrides.prometheus_listen.unwrap_or(self.prometheus.listen);
         self.log_level = overrides.log_level.unwrap_or(self.log_level);
         if let Some(data_dir) = overrides.data_dir {
             self.data_dir = data_dir;

@@ -76,12 +76,14 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
         listen: vec![address("127.0.0.1:3333")],
         tls_listen: vec![address("127.0.0.1:5555")],
         management_listen: Some(address("127.0.0.1:4444")),
+        prometheus_listen: Some("off".parse().unwrap()),
         data_dir: Some("elsewhere".into()),
         log_level: Some(LogLevel::Debug),
     });
     assert_eq!(config.listen, [address("127.0.0.1:3333")]);
     assert_eq!(config.tls_listen, [address("127.0.0.1:5555")]);
     assert_eq!(config.management_listen, address("127.0.0.1:4444"));
+    assert_eq!(config.prometheus.listen, MetricsAddress(None));
     assert_eq!(config.data_dir, Path::new("elsewhere"));
     assert_eq!(config.log_level, LogLevel::Debug);
 }

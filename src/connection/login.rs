@@ -215,6 +215,7 @@ impl Connection {
 
     fn offer_tuning<S: Store>(&mut self, mechanism: Mechanism, claim: Claim, context: &mut Context<'_, S>) {
         self.auth_mechanism = mechanism.name();
+        context.broker.count_login(true);
         if context.broker.hears_events() {
             context.broker.tell_login(&self.details(), claim.name.as_bytes(), None);
         }
@@ -237,6 +238,7 @@ impl Connection {
     ) {
         self.auth_mechanism = mechanism.name();
         let (mechanism, name) = (mechanism.name(), String::from_utf8_lossy(name));
+        context.broker.count_login(false);
         if context.broker.hears_events() {
             let refusal = why.about(&name);
             context.broker.tell_login(&self.details(), name.as_bytes(), Some(&refusal));

@@ -348,7 +348,15 @@ impl Connection {
     }
 
     pub fn channel_count(&self) -> usize {
-        self.channels.iter().filter(|channel| channel.state != ChannelState::Closed).count()
+        self.channel_counts().0
+    }
+
+    /// As [`channel_count`](Self::channel_count), and on how many of those something was published.
+    pub fn channel_counts(&self) -> (usize, usize) {
+        let open = self.channels.iter().filter(|channel| channel.state != ChannelState::Closed);
+        open.fold((0, 0), |(channels, publishers), channel| {
+            (channels + 1, publishers + usize::from(!channel.last_publish.method_frame.is_empty()))
+        })
     }
 
     /// Its socket isn't to be read: it published during an alarm.

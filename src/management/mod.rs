@@ -20,6 +20,7 @@
 //! | `shapes` | what a queue, exchange, … looks like in JSON |
 //! | `figures`, `rates`, `sampler` | counters, and how fast they rise |
 //! | `routes` | the paths of the API |
+//! | `metrics` | what Prometheus scrapes |
 //! | `page` | the page for people at `/` |
 
 mod admission;
@@ -31,6 +32,7 @@ mod http;
 mod json;
 mod line;
 mod listing;
+mod metrics;
 mod order;
 mod page;
 mod places;
@@ -47,10 +49,11 @@ pub use change::{
 };
 pub use door::Limits;
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
+pub use metrics::Settings as MetricsSettings;
 pub use order::{LastAdministrator, NowhereToBe, Order, UserLimitChange, UserPlace, VhostLimitChange};
 pub use question::{
-    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Login, NotLetIn, Overview, Question,
-    Sight, VhostQuestion, Visitor,
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, Login, NotLetIn,
+    Overview, Question, Sight, VhostQuestion, Visitor,
 };
 
 use crate::reactor::Clock;
@@ -58,7 +61,7 @@ use rates::Rates;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Where an answer goes.
 pub type Reply<T> = oneshot::Sender<T>;
@@ -81,6 +84,7 @@ pub struct Settings {
     /// Of which type a queue is where neither it nor its virtual host says.
     pub default_queue_type: &'static str,
     pub limits: Limits,
+    pub metrics: metrics::Settings,
 }
 
 /// What all requests share.
@@ -88,8 +92,12 @@ struct App {
     line: Line,
     settings: Settings,
     address: SocketAddr,
+    /// Where metrics are served, if they have a port of their own.
+    metrics_address: Option<SocketAddr>,
     rates: Mutex<Rates>,
     bodies: bodies::Room,
+    metrics_floor: metrics::Floor,
+    metrics_room: Arc<Semaphore>,
 }
 
 impl App {
@@ -109,23 +117,40 @@ impl App {
     }
 }
 
-/// Serves the API on a thread of its own until the process ends.
+/// Serves the API, and metrics at a port of their own if they have one, on a thread of its own until the process ends.
 ///
 /// # Errors
 /// When the system refuses the thread or its runtime.
-pub fn start(listener: TcpListener, line: Line, settings: Settings) -> io::Result<()> {
+pub fn start(
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    line: Line,
+    settings: Settings,
+) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     // One thread beside it hashes passwords that are set.
     let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).build()?;
     listener.set_nonblocking(true)?;
+    metrics_listener.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
     let limits = settings.limits;
-    let (address, rates) = (listener.local_addr()?, Mutex::new(Rates::new()));
-    let bodies = bodies::Room::new(limits.body_max_bytes);
-    let app = Arc::new(App { line, settings, address, rates, bodies });
+    let app = Arc::new(App {
+        line,
+        address: listener.local_addr()?,
+        metrics_address: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
+        rates: Mutex::new(Rates::new()),
+        bodies: bodies::Room::new(limits.body_max_bytes),
+        metrics_floor: metrics::Floor::default(),
+        metrics_room: metrics::room(),
+        settings,
+    });
     let serve = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(sampler::run(app.clone()));
+            if let Some(listener) = metrics_listener {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::spawn(door::serve(listener, metrics::all(app.clone()), limits));
+            }
             door::serve(listener, routes::all(app), limits).await
         });
         if let Err(error) = served {

@@ -10,6 +10,7 @@ use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, Page, PageStart, PolicySnapshot,
     QueueFigures, QueueSnapshot, TotalsSnapshot,
 };
+use crate::broker::sums::{ChannelSums, QueueSums};
 use crate::broker::{Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
@@ -35,6 +36,19 @@ pub enum Question {
     QueueFigures {
         from: PageStart,
         reply: Reply<Page<QueueFigures>>,
+    },
+    /// What queues come to together, those of a page in one item; the same of channels, and of connections.
+    SumOfQueues {
+        from: PageStart,
+        reply: Reply<Page<QueueSums>>,
+    },
+    SumOfChannels {
+        from: PageStart,
+        reply: Reply<Page<ChannelSums>>,
+    },
+    SumOfConnections {
+        from: PageStart,
+        reply: Reply<Page<ConnectionSums>>,
     },
     Exchanges {
         from: PageStart,
@@ -185,8 +199,34 @@ pub struct Overview {
     pub disk_free_limit_bytes: u64,
     /// Memory of messages above which publishers are not read, in bytes.
     pub memory_watermark_bytes: usize,
+    /// Memory that messages take, and that messages and clients take, which is compared with that; in bytes.
+    pub message_memory_bytes: usize,
+    pub held_memory_bytes: usize,
     /// Since the start, in milliseconds.
     pub uptime_ms: u64,
+    /// What went over connections that are gone.
+    pub gone_connections: ConnectionSums,
+}
+
+/// What several connections come to together.
+#[derive(Clone, Copy, Default, Debug, PartialEq)]
+pub struct ConnectionSums {
+    /// As [`ConnectionFigures`] has them.
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub channels: usize,
+    /// Channels that something was published on.
+    pub publishers: usize,
+}
+
+impl ConnectionSums {
+    pub fn add(&mut self, other: &Self) {
+        let Self { received_bytes, sent_bytes, channels, publishers } = self;
+        *received_bytes += other.received_bytes;
+        *sent_bytes += other.sent_bytes;
+        *channels += other.channels;
+        *publishers += other.publishers;
+    }
 }
 
 impl Overview {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// How long the loop is left alone between two pages.
-const BETWEEN_PAGES: Duration = Duration::from_millis(1);
+pub const BETWEEN_PAGES: Duration = Duration::from_millis(1);
 
 /// Looks as long as the runtime runs.
 pub async fn run(app: Arc<App>) {

@@ -233,7 +233,7 @@ impl<S: Store> Hub<S> {
     /// The client's socket is gone, or is to go: gives back everything that it held.
     pub fn disconnect(&mut self, id: ConnectionId) {
         let mut context = self.ground.context();
-        let mut member = self.connections.members.remove(id.0 as usize);
+        let mut member = self.connections.remove(id);
         member.connection.bury(&mut context);
         if let Some((key, _)) = member.timer {
             self.timers.cancel(key);
@@ -448,7 +448,7 @@ impl<S: Store> Hub<S> {
 
     fn unblock_all(&mut self) {
         let mut context = self.ground.context();
-        let Connections { members, unblocked } = &mut self.connections;
+        let Connections { members, unblocked, .. } = &mut self.connections;
         for (_, member) in members {
             if member.connection.unblock(&mut context) {
                 unblocked.push(member.connection.id());
@@ -482,7 +482,7 @@ impl<S: Store> Hub<S> {
     }
 
     fn force_close(&mut self, id: ConnectionId, explanation: &str) {
-        let Connections { members, unblocked } = &mut self.connections;
+        let Connections { members, unblocked, .. } = &mut self.connections;
         let connection = &mut members[id.0 as usize].connection;
         if connection.is_blocked() || connection.is_held_back() || connection.phase() == Phase::AwaitingLogin {
             unblocked.push(id);

@@ -92,7 +92,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     };
     let waker = Waker::new(&poller, WAKE_TOKEN)?;
     let (line, commands) = management::line(waker.clone());
-    let management = bind_management(config.management_listen)?;
+    let management = bind_http("management", config.management_listen)?;
+    let metrics = config.prometheus.listen.0.map(|address| bind_http("metrics", address)).transpose()?;
     let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
@@ -121,6 +122,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let addresses = listeners.iter().map(Listener::local_address).collect();
     management::start(
         management,
+        metrics,
         line,
         management::Settings {
             node: NODE_NAME.to_owned(),
@@ -134,6 +136,10 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
                 connections_max: config.limits.management_connections_max,
                 body_max_bytes: config.limits.management_body_max_bytes,
                 timeout: Duration::from_millis(config.limits.management_timeout_ms),
+            },
+            metrics: management::MetricsSettings {
+                authentication: config.prometheus.authentication,
+                per_object: config.prometheus.return_per_object_metrics,
             },
         },
     )?;
@@ -208,12 +214,12 @@ fn is_dispensable(address: SocketAddr, addresses: &[SocketAddr], error: &io::Err
         && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// Listens for management before anything is served: half a broker is worse than none.
+/// Listens for what HTTP is for before anything is served: half a broker is worse than none.
 #[allow(clippy::disallowed_methods, reason = "the management thread's runtime takes a plain listener")]
-fn bind_management(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_http(purpose: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("can't listen for management at {address}: {error}")))?;
-    log::info!("listening for management at http://{}", listener.local_addr()?);
+        .map_err(|error| io::Error::new(error.kind(), format!("can't listen for {purpose} at {address}: {error}")))?;
+    log::info!("listening for {purpose} at http://{}", listener.local_addr()?);
     Ok(listener)
 }
 

@@ -26,7 +26,7 @@ fn the_overview_counts_everything() {
     assert_eq!(overview["rabbitmq_version"], "3.13.7");
     assert_eq!(overview["product_name"], "Leveret");
     let ports: Vec<_> = overview["listeners"].as_array().unwrap().iter().map(|listener| &listener["port"]).collect();
-    assert_eq!(ports, [&json!(server.amqp.port()), &json!(server.management.port())]);
+    assert_eq!(ports, [server.amqp, server.management, server.metrics].map(|address| json!(address.port())).each_ref());
     let node = &server.get("/api/nodes").json()[0];
     assert_eq!((&node["name"], &node["running"], &node["mem_alarm"]), (&overview["node"], &json!(true), &json!(false)));
 }

@@ -60,7 +60,7 @@ fn a_taken_port_stops_the_start_with_a_reason() {
     let server = Server::start();
     let taken = server.management.to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
-        .args(["--listen", "127.0.0.1:0", "--management-listen", &taken])
+        .args(["--listen", "127.0.0.1:0", "--management-listen", &taken, "--prometheus-listen", "off"])
         .stdin(Stdio::null())
         .output()
         .expect("the leveret program");

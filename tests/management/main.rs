@@ -15,6 +15,7 @@ mod limits;
 mod listings;
 mod login;
 mod matrix;
+mod metrics;
 mod probes;
 mod server;
 mod transcript;

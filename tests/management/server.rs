@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Server {
     pub amqp: SocketAddr,
     pub management: SocketAddr,
+    /// Where metrics are served without a login.
+    pub metrics: SocketAddr,
     child: Child,
     directory: PathBuf,
     /// Lines of the log, after the first ones.
@@ -52,7 +54,8 @@ impl Server {
         let config = directory.join("leveret.toml");
         std::fs::write(&config, settings).expect("a temporary file");
         let mut child = command(env!("CARGO_BIN_EXE_leveret"))
-            .args(["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--data-dir"])
+            .args(["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"])
+            .args(["--prometheus-listen", "127.0.0.1:0", "--data-dir"])
             .arg(&directory)
             .arg("--config")
             .arg(config)
@@ -61,11 +64,12 @@ impl Server {
             .spawn()
             .expect("the leveret program");
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let (mut amqp, mut management) = (None, None);
+        let (mut amqp, mut management, mut metrics) = (None, None, None);
         for line in log.by_ref().map_while(Result::ok) {
             let address = |after: &str| line.split_once(after).map(|(_, address)| address.parse().expect("an address"));
             amqp = amqp.or(address("listening for AMQP at "));
             management = management.or(address("listening for management at http://"));
+            metrics = metrics.or(address("listening for metrics at http://"));
             if line.ends_with("is ready") {
                 break;
             }
@@ -73,8 +77,10 @@ impl Server {
         // A pipe that nobody reads would stop the broker once it is full.
         let (line, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || log.map_while(Result::ok).for_each(|it| drop(line.send(it))));
-        let (Some(amqp), Some(management)) = (amqp, management) else { panic!("the broker didn't start") };
-        Self { amqp, management, child, directory, log: Mutex::new(lines) }
+        let (Some(amqp), Some(management), Some(metrics)) = (amqp, management, metrics) else {
+            panic!("the broker didn't start")
+        };
+        Self { amqp, management, metrics, child, directory, log: Mutex::new(lines) }
     }
 
     /// What the log says next at the level INFO.

@@ -121,7 +121,15 @@ pub fn launch(folder: &Path, arguments: &[&str]) -> Result<Node, Refusal> {
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     command
-        .args(["--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--data-dir"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--management-listen",
+            "127.0.0.1:0",
+            "--prometheus-listen",
+            "off",
+            "--data-dir",
+        ])
         .arg(folder)
         .args(arguments)
         .stdin(Stdio::null())

@@ -115,7 +115,7 @@ impl Broker {
         let [address, management] = free_addresses();
         let child = Command::new(env!("CARGO_BIN_EXE_leveret"))
             .args(["--listen", &address.to_string(), "--management-listen", &management.to_string()])
-            .arg("--data-dir")
+            .args(["--prometheus-listen", "off", "--data-dir"])
             .arg(directory.join("data"))
             .arg("--config")
             .arg(&config_file)

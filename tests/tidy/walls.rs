@@ -56,8 +56,10 @@ pub const WALLS: [Wall; 16] = [
             // Policies are looked at and their patterns compiled here, for the same reason.
             "broker::policy",
             // Figures that the snapshots carry.
+            "broker::sums",
             "broker::Totals",
             "broker::QueueCounters",
+            "broker::DeadLetterCounters",
             // Who asks, and what the snapshots carry of users and virtual hosts.
             "broker::UserKey",
             "broker::UserLimits",

@@ -136,6 +136,12 @@ impl Books {
         }
     }
 
+    /// `basic.get` found nothing.
+    pub fn got_nothing(&mut self, queue: &mut Queue) {
+        queue.ledger.counters.get_empty += 1;
+        self.totals.get_empty += 1;
+    }
+
     #[inline]
     fn taken(&mut self, queue: &mut Queue, count: usize, redelivered: usize) {
         self.ready -= count;
@@ -158,6 +164,9 @@ impl Books {
 
     #[inline]
     fn depart(&mut self, queue: &mut Queue, count: usize, departure: Departure) {
+        if let Some(reason) = departure.reason() {
+            self.dead_letters.count(queue, reason, count as u64);
+        }
         match departure {
             Departure::Acknowledged => {
                 queue.ledger.counters.acknowledged += count as u64;
@@ -249,7 +258,7 @@ impl<S: Store> Broker<S> {
         if queue.ledger.unacknowledged == 0 && !self.router(queue.properties.vhost).has_queue(id) {
             let queue = self.queues.remove(id.0 as usize);
             self.vhosts[queue.properties.vhost].queues -= 1;
-            self.books.gone.add(&queue.ledger.counters);
+            self.books.gone[queue.behaviour.kind as usize].add(&queue.ledger.counters);
         }
     }
 

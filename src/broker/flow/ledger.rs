@@ -1,6 +1,8 @@
 //! What came into queues, what is in them, and how it went out. Written by `enter` and `leave` alone.
 
+use super::dead_letter_counters::DeadLetterCounters;
 use crate::broker::Totals;
+use crate::broker::queue::QueueKind;
 
 /// What happened to a queue's messages since it was declared.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct QueueCounters {
     pub redelivered: u64,
     /// Messages that `basic.ack` settled. What is rejected is counted nowhere, as in RabbitMQ.
     pub acknowledged: u64,
+    /// `basic.get` that found nothing to give.
+    pub get_empty: u64,
     /// Messages that were dropped because their time to live was over.
     pub expired: u64,
 }
@@ -73,14 +77,15 @@ pub(in crate::broker) struct Books {
     pub(super) ready: usize,
     /// Messages given to clients and not settled.
     pub(super) unacknowledged: usize,
-    /// What was counted of queues that are gone.
-    pub(super) gone: QueueCounters,
+    /// What was counted of queues that are gone, by their kind.
+    pub(super) gone: [QueueCounters; QueueKind::ALL.len()],
     /// Direct replies, which pass through no queue.
     pub(super) replies: u64,
+    pub(super) dead_letters: DeadLetterCounters,
 }
 
 impl QueueCounters {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         let Self {
             published,
             delivered_auto_ack,
@@ -89,6 +94,7 @@ impl QueueCounters {
             got_manual_ack,
             redelivered,
             acknowledged,
+            get_empty,
             expired,
         } = self;
         *published += other.published;
@@ -98,6 +104,7 @@ impl QueueCounters {
         *got_manual_ack += other.got_manual_ack;
         *redelivered += other.redelivered;
         *acknowledged += other.acknowledged;
+        *get_empty += other.get_empty;
         *expired += other.expired;
     }
 }
@@ -106,7 +113,8 @@ impl Books {
     /// # Panics
     /// When the totals are not those of `queues` and of the queues that are gone.
     pub fn check<'a>(&self, queues: impl Iterator<Item = &'a Ledger>) {
-        let mut all = self.gone;
+        let mut all = QueueCounters::default();
+        self.gone.iter().for_each(|gone| all.add(gone));
         queues.for_each(|ledger| all.add(&ledger.counters));
         let totals = &self.totals;
         let counted = QueueCounters {
@@ -117,6 +125,7 @@ impl Books {
             got_manual_ack: totals.got_manual_ack,
             redelivered: totals.redelivered,
             acknowledged: totals.acknowledged,
+            get_empty: totals.get_empty,
             expired: all.expired,
         };
         assert_eq!(counted, all, "the totals are those of all queues");
@@ -124,6 +133,23 @@ impl Books {
 
     pub fn ready(&self) -> usize {
         self.ready
+    }
+
+    /// What was counted of queues that are gone, by their kind.
+    pub fn gone(&self) -> [QueueCounters; QueueKind::ALL.len()] {
+        self.gone
+    }
+
+    pub fn replies(&self) -> u64 {
+        self.replies
+    }
+
+    pub fn dead_letters(&self) -> &DeadLetterCounters {
+        &self.dead_letters
+    }
+
+    pub fn dead_letters_mut(&mut self) -> &mut DeadLetterCounters {
+        &mut self.dead_letters
     }
 
     pub fn unacknowledged(&self) -> usize {

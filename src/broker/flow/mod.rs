@@ -22,8 +22,10 @@
 //! | `discarded` | what was purged or went with its queue, and how its memory is given back |
 //! | `special` | what queues do that are not plain, before and after a message enters |
 //! | `overflow` | what queues have more than they may have, and how it goes |
+//! | `dead_letter_counters` | how many messages died, and of what |
 //! | `ledger` | the counts of a queue and of all of them, and how they add up |
 
+mod dead_letter_counters;
 mod discarded;
 mod enter;
 mod leave;
@@ -36,6 +38,7 @@ mod special;
 #[cfg(test)]
 mod tests;
 
+pub use dead_letter_counters::DeadLetterCounters;
 pub(super) use discarded::Discards;
 pub(super) use enter::Kept;
 pub(super) use leave::{Departure, Given, tell_removed};

@@ -2,6 +2,7 @@
 
 use super::Kept;
 use crate::broker::Broker;
+use crate::broker::dead_letter::Reason;
 use crate::broker::deduplication::DeduplicationKey;
 use crate::broker::dispatch::HandOver;
 use crate::broker::effects::Effects;
@@ -108,6 +109,7 @@ impl<S: Store> Broker<S> {
         queue.ledger.refused();
         kept.refused = true;
         if is_dead && queue.behaviour.dead_letters.is_some() {
+            self.books.dead_letters_mut().count(queue, Reason::MaxLength, 1);
             let Publication { content, attributes, .. } = publication;
             let message = kept.message.get_or_insert_with(|| MessageRef::new(content, *attributes)).clone();
             self.dead_letter_refused(id, message);

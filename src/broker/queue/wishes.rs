@@ -14,6 +14,8 @@ pub enum QueueKind {
 }
 
 impl QueueKind {
+    pub const ALL: [Self; 2] = [Self::Classic, Self::Quorum];
+
     /// The name that clients declare it by.
     pub fn name(self) -> &'static str {
         match self {
@@ -32,7 +34,7 @@ impl QueueKind {
 
     /// The kind of that name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
-        [Self::Classic, Self::Quorum].into_iter().find(|kind| kind.name().as_bytes() == name)
+        Self::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
     }
 }
 

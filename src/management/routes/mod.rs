@@ -17,7 +17,7 @@ mod vhosts;
 
 use super::admission::authenticate;
 use super::http::{ApiError, tell_methods};
-use super::{App, bodies, page};
+use super::{App, bodies, metrics, page};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -51,6 +51,7 @@ pub fn all(app: Arc<App>) -> Router {
     let body_max_bytes = app.settings.limits.body_max_bytes;
     Router::new()
         .nest("/api", api)
+        .merge(metrics::for_monitors(&app))
         .route("/", get(page::page))
         .fallback(|| async { ApiError::NotFound.into_response() })
         .layer(from_fn(tell_methods))

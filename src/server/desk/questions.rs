@@ -2,12 +2,14 @@
 
 use super::super::hub::{Condition, Hub, Resources};
 use super::send;
+use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::snapshot::{PAGE_SLOTS, Page, PageStart};
 use crate::broker::store::Store;
 use crate::broker::{ConnectionId, UserId, VhostId};
 use crate::connection::{Connection, Phase, Traffic};
 use crate::management::{
-    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview, Question, VhostQuestion,
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, Overview, Question,
+    VhostQuestion,
 };
 
 /// Answers a question that is not about what is in one virtual host. Without a user, it is management itself that asks.
@@ -25,6 +27,9 @@ pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub
             );
         }
         Question::QueueFigures { from, reply } => send(reply, broker.snapshot_queue_figures(from)),
+        Question::SumOfQueues { from, reply } => send(reply, broker.sum_queues(from)),
+        Question::SumOfChannels { from, reply } => send(reply, broker.sum_channels(from)),
+        Question::SumOfConnections { from, reply } => send(reply, sum_connections(hub, from)),
         Question::Exchanges { from, reply } => send(reply, broker.snapshot_exchanges(from)),
         Question::Bindings { from, reply } => send(reply, broker.snapshot_bindings(from)),
         Question::Connections { from, reply } => send(reply, connections(hub, from)),
@@ -94,7 +99,10 @@ fn overview<S: Store>(hub: &Hub<S>) -> Overview {
         disk_free_bytes: disk_room.free_bytes,
         disk_free_limit_bytes: disk_room.limit_bytes,
         memory_watermark_bytes: message_memory.most_bytes,
+        message_memory_bytes: message_memory_bytes(),
+        held_memory_bytes: held_memory_bytes(),
         uptime_ms: now_ms,
+        gone_connections: hub.connections().gone(),
     }
 }
 
@@ -139,6 +147,23 @@ fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapsh
 fn connection_figures<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionFigures> {
     let (connections, next) = hub.connections().page(from.slot(), PAGE_SLOTS);
     Page { items: connections.map(figures_of).collect(), next: next.map(PageStart::at_slot) }
+}
+
+/// The sum of a page of connections: one item. Each of their channels counts as much as a connection.
+fn sum_connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSums> {
+    let (mut sums, mut next, mut looked_at) = (ConnectionSums::default(), Some(from.slot()), 0);
+    while let Some(slot) = next.filter(|_| looked_at < PAGE_SLOTS) {
+        let (connections, after) = hub.connections().page(slot, 1);
+        next = after;
+        looked_at += 1;
+        for connection in connections {
+            let Traffic { received_bytes, sent_bytes, .. } = connection.traffic();
+            let (channels, publishers) = connection.channel_counts();
+            sums.add(&ConnectionSums { received_bytes, sent_bytes, channels, publishers });
+            looked_at += channels;
+        }
+    }
+    Page { items: vec![sums], next: next.map(PageStart::at_slot) }
 }
 
 fn figures_of(connection: &Connection) -> ConnectionFigures {

@@ -1,7 +1,8 @@
 //! Who is connected, and who of them may be read again. It owns their slots, and nothing of why somebody waits.
 
 use crate::broker::{ConnectionId, ShortQueue};
-use crate::connection::Connection;
+use crate::connection::{Connection, Traffic};
+use crate::management::ConnectionSums;
 use crate::reactor::TimerKey;
 use slab::Slab;
 
@@ -22,6 +23,8 @@ pub struct Connections {
     pub(super) members: Slab<Member>,
     /// Those who may be read again.
     pub(super) unblocked: Vec<ConnectionId>,
+    /// What went over connections that are gone.
+    gone: ConnectionSums,
 }
 
 impl Connections {
@@ -32,6 +35,19 @@ impl Connections {
     /// One past the last slot that may be taken.
     pub(super) fn slots(&self) -> usize {
         self.members.capacity()
+    }
+
+    /// What went over connections that are gone.
+    pub fn gone(&self) -> ConnectionSums {
+        self.gone
+    }
+
+    /// Takes one out that is gone.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Member {
+        let member = self.members.remove(id.0 as usize);
+        let Traffic { received_bytes, sent_bytes, .. } = member.connection.traffic();
+        self.gone.add(&ConnectionSums { received_bytes, sent_bytes, ..ConnectionSums::default() });
+        member
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {

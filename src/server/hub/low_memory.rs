@@ -158,7 +158,7 @@ impl LowMemory {
         self.finishing = None;
         self.unfinished.clear();
         self.stepped_back_bytes = 0;
-        let Connections { members, unblocked } = connections;
+        let Connections { members, unblocked, .. } = connections;
         for (_, member) in members {
             member.waits_to_finish = false;
             member.stepped_back_bytes = 0;

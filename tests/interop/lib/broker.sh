@@ -32,7 +32,7 @@ start_broker() { # scratch-directory name [settings]
     broker_log=$directory/broker.log
     printf '%s\n' "${3:-}" >"$directory/leveret.toml"
     "$binary" --config "$directory/leveret.toml" --listen "127.0.0.1:$broker_port" \
-        --management-listen "127.0.0.1:$management_port" --data-dir "$directory/data" >"$broker_log" 2>&1 &
+        --management-listen "127.0.0.1:$management_port" --prometheus-listen off --data-dir "$directory/data" >"$broker_log" 2>&1 &
     broker_pid=$!
     broker_pids+=("$broker_pid")
     broker_logs+=("$broker_log")
