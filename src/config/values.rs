@@ -56,6 +56,8 @@ pub enum AuthMechanism {
     Plain,
     #[serde(rename = "AMQPLAIN")]
     Amqplain,
+    #[serde(rename = "EXTERNAL")]
+    External,
     #[serde(rename = "RABBIT-CR-DEMO")]
     RabbitCrDemo,
 }

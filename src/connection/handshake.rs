@@ -8,7 +8,7 @@
 //! As RabbitMQ does, a client that breaks the order or asks for more than was offered is dropped without a word, after
 //! the delay that makes guessing slow; once it is tuned it is told.
 
-use super::sasl::Response;
+use super::sasl::{Mechanism, Response};
 use super::settings::{Identity, Settings};
 use super::{Capabilities, Connection, Context, Phase, sasl};
 use crate::broker::store::Store;
@@ -58,9 +58,30 @@ fn server_properties(identity: Identity, cluster_name: &str) -> FieldTable {
     ])
 }
 
-/// The whole frame of `connection.start`, which is the same for every client.
-pub fn greeting(settings: &Settings) -> Vec<u8> {
-    let mechanisms: Vec<_> = settings.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
+/// The whole frames of `connection.start`: the same for every client without TLS, and for every one with it.
+pub struct Greeting {
+    plain: Vec<u8>,
+    encrypted: Vec<u8>,
+}
+
+impl Greeting {
+    pub fn new(settings: &Settings) -> Self {
+        Self { plain: start(settings, false), encrypted: start(settings, true) }
+    }
+
+    fn of(&self, is_encrypted: bool) -> &[u8] {
+        if is_encrypted { &self.encrypted } else { &self.plain }
+    }
+}
+
+/// Who shows no certificate is offered EXTERNAL all the same, as with RabbitMQ: it is told why it is refused.
+fn is_offered(mechanism: Mechanism, is_encrypted: bool) -> bool {
+    is_encrypted || mechanism != Mechanism::External
+}
+
+fn start(settings: &Settings, is_encrypted: bool) -> Vec<u8> {
+    let mechanisms = settings.mechanisms.iter().filter(|mechanism| is_offered(**mechanism, is_encrypted));
+    let mechanisms: Vec<_> = mechanisms.map(|mechanism| mechanism.name()).collect();
     let mechanisms = mechanisms.join(" ");
     let start = Method::ConnectionStart(connection::Start {
         version_major: 0,
@@ -90,7 +111,7 @@ impl Connection {
             self.refuse_protocol(input, context);
             return input.len();
         }
-        context.outboxes.raw(self.id, context.greeting);
+        context.outboxes.raw(self.id, context.greeting.of(self.encryption.is_some()));
         self.phase = Phase::AwaitingStartOk;
         header.len()
     }
@@ -142,10 +163,14 @@ impl Connection {
         context.outboxes.get_mut(self.id).understands_cancel = understands_cancel;
 
         let offered = &context.settings.mechanisms;
-        let mechanism = offered.iter().find(|mechanism| mechanism.name().as_bytes() == start_ok.mechanism);
+        let mechanism = offered
+            .iter()
+            .filter(|mechanism| is_offered(**mechanism, self.encryption.is_some()))
+            .find(|mechanism| mechanism.name().as_bytes() == start_ok.mechanism);
         match mechanism.and_then(|mechanism| sasl::first_response(*mechanism, start_ok.response)) {
             Some(Response::Complete(credentials)) => self.ask_for_login(credentials, context),
             Some(Response::User(user)) => self.challenge(user, context),
+            Some(Response::Certificate) => self.log_in_by_certificate(context),
             None => self.doom("its credentials were malformed or of a mechanism that is not offered", context),
         }
     }

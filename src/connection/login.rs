@@ -50,6 +50,10 @@ pub enum Refusal {
     InvalidCredentials,
     /// The user may come from the broker's machine only.
     NotFromThere,
+    /// It wanted its certificate to say who it is, and has none.
+    NoCertificate,
+    /// Its certificate has no such name.
+    NoName,
 }
 
 impl fmt::Display for Refusal {
@@ -57,6 +61,8 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::InvalidCredentials => "invalid credentials",
             Self::NotFromThere => "can only connect via localhost",
+            Self::NoCertificate => "connection peer presented no TLS (x.509) certificate",
+            Self::NoName => "no name found",
         })
     }
 }
@@ -68,6 +74,7 @@ impl Refusal {
         match self {
             Self::InvalidCredentials => format!("user '{user}' - {self}"),
             Self::NotFromThere => format!("user '{user}' {self}"),
+            Self::NoCertificate | Self::NoName => self.to_string(),
         }
     }
 }
@@ -167,6 +174,21 @@ impl Connection {
         }
     }
 
+    /// The client's certificate says which user it is: that there is one, and that it may come from there, is all that is
+    /// asked of the doorkeeper.
+    pub(super) fn log_in_by_certificate<S: Store>(&mut self, context: &mut Context<'_, S>) {
+        let mechanism = Mechanism::External;
+        let peer = self.encryption.as_ref().and_then(|encryption| encryption.peer.as_ref());
+        match peer.map(|peer| peer.login_name(context.settings.certificate_name)) {
+            Some(Some(name)) => {
+                let user = name.into_bytes().into();
+                self.ask_for_login(Credentials { mechanism, user, password: Box::default() }, context);
+            }
+            Some(None) => self.refuse_login(mechanism, b"", Refusal::NoName, context),
+            None => self.refuse_login(mechanism, b"", Refusal::NoCertificate, context),
+        }
+    }
+
     /// Asks whether the credentials let the client in.
     pub(super) fn ask_for_login<S: Store>(&mut self, credentials: Credentials, context: &mut Context<'_, S>) {
         *context.logins += 1;
@@ -243,7 +265,14 @@ impl Connection {
             let refusal = why.about(&name);
             context.broker.tell_login(&self.details(), name.as_bytes(), Some(&refusal));
         }
-        log::warn!("{}: {mechanism} login refused: user {name:?} - {why}", self.name());
+        match why {
+            Refusal::InvalidCredentials | Refusal::NotFromThere => {
+                log::warn!("{}: {mechanism} login refused: user {name:?} - {why}", self.name());
+            }
+            Refusal::NoCertificate | Refusal::NoName => {
+                log::warn!("{}: {mechanism} login refused: {why}", self.name());
+            }
+        }
         if !self.capabilities.authentication_failure_close {
             return self.doom("its login was refused", context);
         }

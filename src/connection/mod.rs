@@ -38,7 +38,7 @@ mod scarcity;
 mod settings;
 
 pub use close::CloseReason;
-pub use handshake::greeting;
+pub use handshake::Greeting;
 pub use heartbeat::TimerOutcome;
 pub use login::{Claim, Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
 pub use outbox::{Outbox, Outboxes};
@@ -62,8 +62,8 @@ pub struct Context<'a, S: Store> {
     pub broker: &'a mut Broker<S>,
     pub outboxes: &'a mut Outboxes,
     pub settings: &'a Settings,
-    /// [`greeting`] of the settings.
-    pub greeting: &'a [u8],
+    /// That of the settings.
+    pub greeting: &'a Greeting,
     /// Logins that were asked for so far: no two have the same number.
     pub logins: &'a mut u64,
     /// The caller's clock, in milliseconds.
@@ -334,6 +334,7 @@ impl Connection {
             name: self.name(),
             peer: self.peer,
             local: self.local,
+            encryption: self.encryption.clone(),
             client_properties: self.client_properties(),
             auth_mechanism: self.auth_mechanism,
             channel_max: self.channel_max,

@@ -1,7 +1,8 @@
-//! SASL: PLAIN (RFC 4616), and RabbitMQ's AMQPLAIN and RABBIT-CR-DEMO.
+//! SASL: PLAIN (RFC 4616), EXTERNAL (RFC 4422), and RabbitMQ's AMQPLAIN and RABBIT-CR-DEMO.
 //!
 //! ```text
 //! PLAIN, AMQPLAIN   start-ok: user and password
+//! EXTERNAL          start-ok: nothing that is looked at; the client's certificate says who it is
 //! RABBIT-CR-DEMO    start-ok: user;  secure: a challenge;  secure-ok: password
 //! ```
 //! It reads what clients say, and knows nothing of who may log in.
@@ -20,6 +21,8 @@ const RESPONSE_MAX: usize = 64 * 1024;
 pub enum Mechanism {
     Plain,
     Amqplain,
+    /// Offered to those who come over TLS. There is no password: the handshake showed who it is.
+    External,
     /// As safe as PLAIN; it shows how a server asks back.
     RabbitCrDemo,
 }
@@ -29,6 +32,7 @@ impl Mechanism {
         match self {
             Self::Plain => "PLAIN",
             Self::Amqplain => "AMQPLAIN",
+            Self::External => "EXTERNAL",
             Self::RabbitCrDemo => "RABBIT-CR-DEMO",
         }
     }
@@ -45,6 +49,8 @@ pub struct Credentials {
 #[derive(PartialEq, Eq, Debug)]
 pub enum Response {
     Complete(Credentials),
+    /// Its certificate says who it is.
+    Certificate,
     /// It is to be [challenged](CHALLENGE) for the password of this user.
     User(Box<[u8]>),
 }
@@ -57,6 +63,7 @@ pub fn first_response(mechanism: Mechanism, response: &[u8]) -> Option<Response>
     match mechanism {
         Mechanism::Plain => plain(response).map(Response::Complete),
         Mechanism::Amqplain => amqplain(response).map(Response::Complete),
+        Mechanism::External => Some(Response::Certificate),
         Mechanism::RabbitCrDemo => Some(Response::User(response.into())),
     }
 }

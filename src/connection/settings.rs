@@ -2,6 +2,7 @@
 
 use super::login::Doorkeeper;
 use super::sasl::Mechanism;
+use crate::tls::LoginName;
 
 /// Which product clients are told that they speak to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +18,8 @@ pub struct Settings {
     pub cluster_name: String,
     /// How clients may log in, in the order in which that is offered.
     pub mechanisms: Vec<Mechanism>,
+    /// Where in a client's certificate the name of its user is.
+    pub certificate_name: LoginName,
     pub doorkeeper: Box<dyn Doorkeeper>,
     /// Channels to offer; 0 for as many as there are numbers.
     pub channel_max: u16,

@@ -14,7 +14,7 @@ use crate::broker::store::Store;
 use crate::broker::{
     self, Broker, ConnectionId, Founding, MessageMemory, PressureLimits, QueuePressure, UserId, VhostId,
 };
-use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, greeting};
+use crate::connection::{Alarm, Connection, Context, Greeting, Outboxes, Phase, Settings, TimerOutcome};
 use crate::reactor::TimerWheel;
 pub use connections::Connections;
 use connections::Member;
@@ -102,7 +102,7 @@ struct Ground<S: Store> {
     broker: Broker<S>,
     outboxes: Outboxes,
     settings: Settings,
-    greeting: Vec<u8>,
+    greeting: Greeting,
     logins: u64,
     alarm: Option<Alarm>,
     now_ms: u64,
@@ -126,7 +126,7 @@ impl<S: Store> Hub<S> {
         let ground = Ground {
             broker: Broker::new(settings.broker, store, now_ms),
             outboxes: Outboxes::new(settings.outbox_high_water_bytes, message_memory.most_bytes),
-            greeting: greeting(&settings.connection),
+            greeting: Greeting::new(&settings.connection),
             settings: settings.connection,
             logins: 0,
             alarm: None,

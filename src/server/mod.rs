@@ -48,13 +48,13 @@ use crate::allocator;
 use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
-use crate::config::{self, AuthMechanism, Config, DefaultQueueType, Identity};
+use crate::config::{self, AuthMechanism, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity};
 use crate::connection::{self, Mechanism};
 use crate::management;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::{FolderIds, PagerOptions};
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, LoginName, SanType};
 use desk::Desk;
 use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread};
 use huge_pages::HugePages;
@@ -262,10 +262,29 @@ pub fn quick_founding(config: &Config) -> Founding {
     founding(config, PasswordHash::salted_sha256(config.default_pass.as_bytes(), [0; 4]))
 }
 
+/// Where in a client's certificate its user's name is.
+fn certificate_name(config: &Config) -> LoginName {
+    match config.ssl_cert_login_from {
+        CertLoginFrom::CommonName => LoginName::CommonName,
+        CertLoginFrom::DistinguishedName => LoginName::DistinguishedName,
+        CertLoginFrom::SubjectAlternativeName => {
+            let of = match config.ssl_cert_login_san_type {
+                CertLoginSanType::Dns => SanType::Dns,
+                CertLoginSanType::Ip => SanType::Ip,
+                CertLoginSanType::Email => SanType::Email,
+                CertLoginSanType::Uri => SanType::Uri,
+                CertLoginSanType::OtherName => SanType::Other,
+            };
+            LoginName::AlternativeName { of, index: config.ssl_cert_login_san_index }
+        }
+    }
+}
+
 fn mechanism_of(configured: AuthMechanism) -> Mechanism {
     match configured {
         AuthMechanism::Plain => Mechanism::Plain,
         AuthMechanism::Amqplain => Mechanism::Amqplain,
+        AuthMechanism::External => Mechanism::External,
         AuthMechanism::RabbitCrDemo => Mechanism::RabbitCrDemo,
     }
 }
@@ -282,6 +301,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             },
             cluster_name: NODE_NAME.to_owned(),
             mechanisms: config.auth_mechanisms.iter().map(|mechanism| mechanism_of(*mechanism)).collect(),
+            certificate_name: certificate_name(config),
             doorkeeper: Box::new(PasswordDoorkeeper::new(&config.loopback_users, seed, Box::new(AtOnce::default()))),
             channel_max: limits.channel_max,
             frame_max: limits.frame_max_bytes,

@@ -17,8 +17,8 @@ pub const WALLS: [Wall; 16] = [
     Wall { room: "access", rooms: &[], crates: &["argon2", "base64", "hmac", "regex", "sha2", "subtle"] },
     Wall {
         room: "broker",
-        // What permissions are made of: it has users and who may what, and reads no pattern.
-        rooms: &["access", "protocol", "varint"],
+        // What permissions are made of: it has users and who may what, and reads no pattern. Events tell how clients came.
+        rooms: &["access", "protocol", "tls::Encryption", "varint"],
         // base64 and rand_chacha make the names that the broker gives to queues and consumers; sha2 tells duplicates.
         crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "sha2", "slab"],
     },
@@ -27,7 +27,7 @@ pub const WALLS: [Wall; 16] = [
     Wall {
         room: "connection",
         // What the doorkeeper is to compare with; who is at the other end.
-        rooms: &["access::PasswordHash", "broker", "protocol", "tls::Encryption"],
+        rooms: &["access::PasswordHash", "broker", "protocol", "tls"],
         crates: &["bytes", "log"],
     },
     Wall {
@@ -108,7 +108,7 @@ pub const WALLS: [Wall; 16] = [
             "protocol",
             "reactor",
             "storage",
-            "tls::Acceptor",
+            "tls",
         ],
         // libc names the errors by which a machine without IPv6 is known. tokio is there for its tests alone, which hold the
         // receiving end of the management's answers.

@@ -7,6 +7,7 @@
 mod support;
 
 mod certificates;
+mod external;
 mod handshakes;
 mod hostile;
 mod loading;

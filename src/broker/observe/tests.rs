@@ -26,6 +26,7 @@ fn details() -> ClientDetails {
         name: "a -> b".to_owned(),
         peer: ([127, 0, 0, 1], 1).into(),
         local: ([127, 0, 0, 1], 5672).into(),
+        encryption: None,
         client_properties: FieldTable::default(),
         auth_mechanism: "PLAIN",
         channel_max: 1,

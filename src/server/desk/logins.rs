@@ -43,7 +43,8 @@ impl Pending {
     fn answer<S: Store>(self, found: Result<UserKey, Refusal>, broker: &Broker<S>) {
         let visitor = found
             .map_err(|refusal| match refusal {
-                Refusal::InvalidCredentials => NotLetIn::Unknown,
+                // Nobody comes over HTTP with a certificate.
+                Refusal::InvalidCredentials | Refusal::NoCertificate | Refusal::NoName => NotLetIn::Unknown,
                 Refusal::NotFromThere => NotLetIn::NotFromThere,
             })
             .and_then(|user| visitor(user, self.vhost, broker).ok_or(NotLetIn::Unknown));

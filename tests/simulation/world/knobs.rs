@@ -8,6 +8,7 @@ use leveret::broker::{self, MessageMemory, PressureLimits, VhostLimits};
 use leveret::connection::{self, Doorkeeper, Identity, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
 use leveret::server::HubSettings;
 use leveret::storage::{LogOptions, SyncPolicy};
+use leveret::tls::LoginName;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
@@ -104,6 +105,7 @@ pub fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             identity: Identity::Leveret,
             cluster_name: "simulation".to_owned(),
             mechanisms: vec![Mechanism::Plain],
+            certificate_name: LoginName::DistinguishedName,
             doorkeeper: Box::new(Quick::default()),
             channel_max: 2047,
             frame_max: FRAME_MAX,

@@ -6,8 +6,10 @@ use crate::broker::queue::QueueKind;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, NODE_NAME, UserId, VhostId};
 use crate::protocol::{FieldTable, FieldValue, ShortString};
+use crate::tls::Encryption;
 // From `core`, which has addresses and no sockets.
 use core::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 const PROTOCOL: &str = "{0,9,1}";
 
@@ -16,6 +18,8 @@ pub struct ClientDetails {
     pub name: String,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// `None` when it is not encrypted.
+    pub encryption: Option<Arc<Encryption>>,
     pub client_properties: FieldTable,
     /// Empty before somebody tried to log in.
     pub auth_mechanism: &'static str,
@@ -53,7 +57,7 @@ impl<S: Store> Broker<S> {
             // Erlang's text: a list of characters.
             let error = refusal.map(|text| FieldValue::Array(text.chars().map(u32::from).map(integer).collect()));
             let fields = [
-                flag("ssl", false),
+                flag("ssl", client.encryption.is_some()),
                 told("auth_mechanism", client.auth_mechanism),
                 told("protocol", PROTOCOL),
                 field("peer_port", integer(client.peer.port())),
@@ -71,6 +75,9 @@ impl<S: Store> Broker<S> {
     pub fn tell_connection_created(&mut self, id: ConnectionId, client: &ClientDetails) {
         self.tell("connection.created", |broker| {
             let Some((_, user, vhost)) = broker.connection_named(id) else { return Fields::new() };
+            let encryption = client.encryption.as_deref();
+            let of_tls = |field: fn(&Encryption) -> &'static str| encryption.map_or("", field);
+            let peer = encryption.and_then(|encryption| encryption.peer.as_ref());
             let fields = [
                 broker.by(Some(user)),
                 told("node", NODE_NAME),
@@ -82,15 +89,15 @@ impl<S: Store> Broker<S> {
                 told("vhost", broker.vhost_name(vhost)),
                 told("user", broker.user_name(user)),
                 told("protocol", PROTOCOL),
-                told("ssl_hash", ""),
-                told("ssl_cipher", ""),
-                told("ssl_key_exchange", ""),
-                told("ssl_protocol", ""),
+                told("ssl_hash", of_tls(|encryption| encryption.hash)),
+                told("ssl_cipher", of_tls(|encryption| encryption.cipher)),
+                told("ssl_key_exchange", of_tls(|encryption| encryption.key_exchange)),
+                told("ssl_protocol", of_tls(|encryption| encryption.protocol)),
                 told("auth_mechanism", client.auth_mechanism),
-                told("peer_cert_validity", ""),
-                told("peer_cert_issuer", ""),
-                told("peer_cert_subject", ""),
-                flag("ssl", false),
+                told("peer_cert_validity", peer.map_or("", |peer| &peer.validity)),
+                told("peer_cert_issuer", peer.map_or("", |peer| &peer.issuer)),
+                told("peer_cert_subject", peer.map_or("", |peer| &peer.subject)),
+                flag("ssl", client.encryption.is_some()),
                 told("peer_host", address_term(client.peer.ip())),
                 told("host", address_term(client.local.ip())),
                 field("peer_port", integer(client.peer.port())),
