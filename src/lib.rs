@@ -11,6 +11,7 @@
 //! | [`tls`] | certificates, and the records of one encrypted connection | knows no socket, file or clock |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
+//! | [`logging`] | log lines: how they look, how many, who writes them | knows nothing of what they say |
 //! | [`allocator`] | mimalloc, for the programs | counts nothing |
 //! | [`varint`] | numbers of seven bits a byte, for pages and records | knows nothing of what they count |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
@@ -20,6 +21,7 @@ pub mod allocator;
 pub mod broker;
 pub mod config;
 pub mod connection;
+pub mod logging;
 pub mod management;
 pub mod protocol;
 pub mod reactor;

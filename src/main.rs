@@ -1,9 +1,8 @@
 //! Program `leveret`: arguments, configuration, logging, run.
 
-mod logging;
-
 use clap::Parser;
-use leveret::config::{Config, LogLevel, MetricsAddress, Overrides};
+use leveret::config::{self, Config, LogLevel, MetricsAddress, Overrides};
+use leveret::logging;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,7 +80,7 @@ Examples:
 
 fn main() -> ExitCode {
     let ended = start(Arguments::parse());
-    log::logger().flush();
+    logging::drain();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -102,10 +101,36 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     };
     let load = || Config::load(arguments.config.as_deref(), overrides.clone(), environment);
     let config = load()?;
-    logging::start(config.log_level.filter(), environment("NO_COLOR").is_none());
-    let reload = || load().map_err(|error| log::error!("configuration not read again: {error}")).ok();
+    logging::start(&log_settings(&config.log))?;
+    let reload = || match load() {
+        Ok(config) => {
+            logging::reload(&log_settings(&config.log));
+            Some(config)
+        }
+        Err(error) => {
+            tracing::error!(target: "general", "configuration not read again: {error}");
+            None
+        }
+    };
     leveret::server::run(&config, arguments.salvage, reload)?;
     Ok(())
+}
+
+fn log_settings(log: &config::Log) -> logging::Settings {
+    logging::Settings {
+        levels: logging::CATEGORIES.map(|category| log.level_of(category).filter()),
+        format: match log.format {
+            config::LogFormat::Text => logging::Format::Text,
+            config::LogFormat::Json => logging::Format::Json,
+        },
+        output: match log.output.as_str() {
+            "stderr" => logging::Output::Stderr,
+            "stdout" => logging::Output::Stdout,
+            file => logging::Output::File(file.into()),
+        },
+        may_colour: environment("NO_COLOR").is_none(),
+        lines_per_s_max: log.lines_per_s_max,
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]

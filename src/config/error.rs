@@ -1,6 +1,7 @@
 //! Why a configuration is refused, in one line that says where to look.
 
 use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Why a configuration is refused.
@@ -48,3 +49,14 @@ impl Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+pub(super) fn in_range<T: PartialOrd + std::fmt::Display>(
+    key: &'static str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::out_of_range(key, value, format!("between {} and {}", range.start(), range.end())))
+}

@@ -1,8 +1,8 @@
 //! Bounds on what clients may take. Units are in the names: `_bytes`, `_ms`, `_s`, `_messages`; the others count.
 
+use super::error::in_range;
 use super::{ConfigError, MemoryWatermark};
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -161,17 +161,6 @@ impl Limits {
         )?;
         in_range("limits.management_timeout_ms", self.management_timeout_ms, 1..=TIMEOUT_MOST_MS)
     }
-}
-
-fn in_range<T: PartialOrd + std::fmt::Display>(
-    key: &'static str,
-    value: T,
-    range: RangeInclusive<T>,
-) -> Result<(), ConfigError> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError::out_of_range(key, value, format!("between {} and {}", range.start(), range.end())))
 }
 
 fn at_least(key: &'static str, value: usize, least: usize, because: &str) -> Result<(), ConfigError> {

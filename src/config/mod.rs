@@ -6,12 +6,14 @@
 
 mod error;
 mod limits;
+mod log;
 mod prometheus;
 mod tls;
 mod values;
 
 pub use error::ConfigError;
 pub use limits::Limits;
+pub use log::{CategoryLevel, CategoryLevels, Log, LogFormat};
 pub use prometheus::{MetricsAddress, Prometheus};
 pub use tls::{CertLoginFrom, CertLoginSanType, CertificateFiles, Tls, TlsVersion, Verify};
 pub use values::{AuthMechanism, DefaultQueueType, Durability, Identity, LogLevel, MemoryWatermark, Secret};
@@ -44,8 +46,6 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What a publisher confirm waits for.
     pub durability: Durability,
-    /// The least important lines that are logged.
-    pub log_level: LogLevel,
     /// Which product clients are told they are talking to.
     pub identity: Identity,
     /// The user that a data folder gets that has none.
@@ -75,6 +75,8 @@ pub struct Config {
     pub tls: Tls,
     /// What Prometheus scrapes.
     pub prometheus: Prometheus,
+    /// What is logged, how and where.
+    pub log: Log,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -101,7 +103,6 @@ impl Default for Config {
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
             data_dir: PathBuf::from("./leveret-data"),
             durability: Durability::Always,
-            log_level: LogLevel::Info,
             identity: Identity::Leveret,
             default_user: "guest".to_owned(),
             default_pass: "guest".into(),
@@ -117,6 +118,7 @@ impl Default for Config {
             ssl_cert_login_san_index: 0,
             tls: Tls::default(),
             prometheus: Prometheus::default(),
+            log: Log::default(),
             limits: Limits::default(),
         }
     }
@@ -189,7 +191,7 @@ impl Config {
         }
         self.management_listen = overrides.management_listen.unwrap_or(self.management_listen);
         self.prometheus.listen = overrides.prometheus_listen.unwrap_or(self.prometheus.listen);
-        self.log_level = overrides.log_level.unwrap_or(self.log_level);
+        self.log.level = overrides.log_level.unwrap_or(self.log.level);
         if let Some(data_dir) = overrides.data_dir {
             self.data_dir = data_dir;
         }
@@ -227,6 +229,7 @@ impl Config {
             let reason = format!("between 0 and {BUSY_POLL_MOST_US}");
             return Err(ConfigError::out_of_range("busy_poll_us", self.busy_poll_us, reason));
         }
+        self.log.validate()?;
         self.limits.validate()
     }
 }

@@ -66,11 +66,11 @@ fn an_empty_file_is_the_defaults() {
 #[test]
 fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     let mut config =
-        parse("listen = ['127.0.0.1:1111', '[::1]:1111']\ndefault_user = 'file'\nlog_level = 'warn'").unwrap();
+        parse("listen = ['127.0.0.1:1111', '[::1]:1111']\ndefault_user = 'file'\nlog.level = 'warn'").unwrap();
     with_environment(&mut config, &[("RABBITMQ_NODE_PORT", "2222"), ("RABBITMQ_DEFAULT_USER", "environment")]).unwrap();
     assert_eq!(config.listen, [address("127.0.0.1:2222"), address("[::1]:2222")]);
     assert_eq!(config.default_user, "environment");
-    assert_eq!(config.log_level, LogLevel::Warn);
+    assert_eq!(config.log.level, LogLevel::Warn);
 
     config.apply_overrides(Overrides {
         listen: vec![address("127.0.0.1:3333")],
@@ -85,7 +85,7 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     assert_eq!(config.management_listen, address("127.0.0.1:4444"));
     assert_eq!(config.prometheus.listen, MetricsAddress(None));
     assert_eq!(config.data_dir, Path::new("elsewhere"));
-    assert_eq!(config.log_level, LogLevel::Debug);
+    assert_eq!(config.log.level, LogLevel::Debug);
 }
 
 #[test]
@@ -141,8 +141,18 @@ fn the_memory_watermark_is_a_fraction_or_bytes() {
 }
 
 #[test]
+fn a_category_has_the_level_of_all_unless_it_says_another() {
+    let log = parse("[log]\nlevel = 'warn'\n[log.levels]\nauth = 'debug'\nqueue = 'default'").unwrap().log;
+    let levels = ["auth", "queue", "storage"].map(|category| log.level_of(category));
+    assert_eq!(levels, [LogLevel::Debug, LogLevel::Warn, LogLevel::Warn]);
+    let message = refusal("[log.levels]\nauth = 'loud'");
+    assert!(message.contains("must be default, off, error, warn, info, debug or trace, not \"loud\""), "{message}");
+    assert_eq!(refusal("log.slow_turn_ms = 60001"), "log.slow_turn_ms is 60001, but must be between 0 and 60000");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line() {
-    let message = refusal("log_level = 'info'\n\n[limits]\nframe_max = 131072\n");
+    let message = refusal("durability = 'os'\n\n[limits]\nframe_max = 131072\n");
     assert!(message.starts_with("leveret.toml, line 4: unknown field `frame_max`, expected one of"), "{message}");
     assert!(message.contains("`frame_max_bytes`") && !message.contains('\n'), "{message}");
 }

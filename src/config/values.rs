@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
+use tracing::level_filters::LevelFilter;
 
 /// Text that never shows up in a log line: whoever prints it by accident prints its absence.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,15 +88,15 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The same for the `log` crate.
-    pub fn filter(self) -> log::LevelFilter {
+    /// The same for `tracing`.
+    pub fn filter(self) -> LevelFilter {
         match self {
-            Self::Off => log::LevelFilter::Off,
-            Self::Error => log::LevelFilter::Error,
-            Self::Warn => log::LevelFilter::Warn,
-            Self::Info => log::LevelFilter::Info,
-            Self::Debug => log::LevelFilter::Debug,
-            Self::Trace => log::LevelFilter::Trace,
+            Self::Off => LevelFilter::OFF,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
         }
     }
 }

@@ -67,7 +67,7 @@ impl Connection {
         (class_id, method_id): (u16, u16),
         context: &mut Context<'_, S>,
     ) {
-        log::warn!("{}: channel {channel_number}: {error}", self.name());
+        self.tell_channel_error(channel_number, error);
         let reply_text = error.reply_text();
         let close = Method::ChannelClose(channel::Close {
             reply_code: error.code.number(),
@@ -143,7 +143,7 @@ impl Connection {
         method: (u16, u16),
         context: &mut Context<'_, S>,
     ) {
-        log::warn!("{}: {error}", self.name());
+        self.tell_error(error);
         // Nothing may follow the close, so confirms go first.
         context.broker.flush_confirms(context.outboxes);
         self.send_close(error, method, context);
@@ -215,7 +215,12 @@ impl Connection {
 
     /// Drops the connection without a word after the delay that makes guessing slow.
     pub(super) fn doom<S: Store>(&mut self, reason: &'static str, context: &mut Context<'_, S>) {
-        log::warn!("{}: {reason}", self.name());
+        self.tell_error(&reason);
+        self.doom_silently(reason, context);
+    }
+
+    /// The same, where the log has said why.
+    pub(super) fn doom_silently<S: Store>(&mut self, reason: &'static str, context: &mut Context<'_, S>) {
         self.phase = Phase::Doomed;
         self.deadline_ms = Some(context.now_ms + context.settings.authentication_failure_delay_ms);
         self.close_reason = Some(CloseReason::Handshake(reason));

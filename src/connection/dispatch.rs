@@ -222,6 +222,7 @@ impl Connection {
                 let answer = Method::QueueDeleteOk(queue::DeleteOk { message_count: deleted.message_count });
                 self.answer_when(number, delete.nowait, &Done { value: answer, durable_at }, context);
                 context.broker.notify_cancelled(&deleted, context.outboxes);
+                self.tell_of_queue("deleted", delete.queue);
                 Ok(())
             }
             _ => unreachable!("only queue methods are sent here"),
@@ -248,6 +249,9 @@ impl Connection {
             consumer_count: declared.consumer_count,
         });
         self.answer_when(number, nowait, &Done { value: answer, durable_at }, context);
+        if !passive {
+            self.tell_of_queue("declared", &declared.name);
+        }
         Ok(())
     }
 

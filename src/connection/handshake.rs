@@ -209,7 +209,7 @@ impl Connection {
         self.phase = Phase::Running;
         self.deadline_ms = None;
         self.last_received_ms = context.now_ms;
-        let user = self.user().unwrap_or_default();
-        log::info!("{}: user '{user}' granted access to vhost '{vhost_name}'", self.name());
+        self.vhost_name = vhost_name.into();
+        self.tell_opened();
     }
 }

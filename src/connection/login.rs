@@ -261,20 +261,13 @@ impl Connection {
         self.auth_mechanism = mechanism.name();
         let (mechanism, name) = (mechanism.name(), String::from_utf8_lossy(name));
         context.broker.count_login(false);
+        let refusal = why.about(&name);
         if context.broker.hears_events() {
-            let refusal = why.about(&name);
             context.broker.tell_login(&self.details(), name.as_bytes(), Some(&refusal));
         }
-        match why {
-            Refusal::InvalidCredentials | Refusal::NotFromThere => {
-                log::warn!("{}: {mechanism} login refused: user {name:?} - {why}", self.name());
-            }
-            Refusal::NoCertificate | Refusal::NoName => {
-                log::warn!("{}: {mechanism} login refused: {why}", self.name());
-            }
-        }
+        self.tell_login_refused(mechanism, &name, &refusal);
         if !self.capabilities.authentication_failure_close {
-            return self.doom("its login was refused", context);
+            return self.doom_silently("its login was refused", context);
         }
         let explanation = format!(
             "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."

@@ -36,6 +36,7 @@ mod receive;
 mod sasl;
 mod scarcity;
 mod settings;
+mod told;
 
 pub use close::CloseReason;
 pub use handshake::Greeting;
@@ -176,6 +177,8 @@ pub struct Connection {
     /// From the first that it said of who it is, until that is known.
     login: Option<Box<login::Login>>,
     user: Option<login::LoggedIn>,
+    /// Where it was let in, for the log; empty before.
+    vhost_name: Box<str>,
     /// How the user logged in; empty before.
     auth_mechanism: &'static str,
     /// As on the wire, without their length: they are kept for as long as the client stays, and seldom asked for.
@@ -255,6 +258,7 @@ impl Connection {
             heartbeat_s: 0,
             login: None,
             user: None,
+            vhost_name: Box::default(),
             auth_mechanism: "",
             client_properties: Box::default(),
             capabilities: Capabilities::default(),

@@ -269,7 +269,7 @@ impl Connection {
         };
         match dropped {
             Some(reason) => {
-                log::warn!("{}: {reason}", self.name());
+                self.tell_error(&reason);
                 self.release(context);
                 self.end(CloseReason::Dropped(reason), context);
             }

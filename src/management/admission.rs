@@ -63,7 +63,7 @@ impl App {
     /// When the system has none to give.
     pub fn chance(&self) -> Result<[u8; 16], ApiError> {
         (self.settings.chance)().map_err(|error| {
-            log::error!("management: {error}");
+            tracing::error!(target: "management", "{error}");
             ApiError::Unavailable
         })
     }
@@ -93,7 +93,7 @@ pub async fn authenticate(
         Ok(visitor) => visitor,
         Err(error) => {
             if let ApiError::LoginFailed | ApiError::NotAuthorised(_) = error {
-                log::warn!("management: {peer}: login refused");
+                tracing::warn!(target: "auth", peer = %peer, "HTTP login from {peer} refused");
             }
             return turned_away(&parts, error);
         }

@@ -48,13 +48,13 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io:
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                log::warn!("management: accepting failed: {error}");
+                tracing::warn!(target: "management", "accepting failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let Some(place) = places.give(place, peer.ip()) else {
-            log::debug!("management: {peer}: turned away: too many come from there");
+            tracing::debug!(target: "management", "{peer}: turned away: too many come from there");
             continue;
         };
         let routes = routes.clone();
@@ -63,7 +63,7 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io:
         let connection = http.serve_connection(TokioIo::new(stream), answer);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                log::debug!("management: {peer}: {error}");
+                tracing::debug!(target: "management", "{peer}: {error}");
             }
             drop(place);
         });

@@ -154,7 +154,7 @@ pub fn start(
             door::serve(listener, routes::all(app), limits).await
         });
         if let Err(error) = served {
-            log::error!("management stopped: {error}");
+            tracing::error!(target: "management", "management stopped: {error}");
         }
     };
     std::thread::Builder::new().name("management".to_owned()).spawn(serve)?;

@@ -23,7 +23,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         ticks.tick().await;
         if look(&app).await.is_err() {
-            log::debug!("management: the loop has no time to tell its counters");
+            tracing::debug!(target: "management", "the loop has no time to tell its counters");
         }
     }
 }

@@ -146,7 +146,7 @@ impl State {
             }
             _ => {
                 for turned_away in self.waiting.add(fingerprint, asker, question) {
-                    log::warn!("a login from {} is refused: too many wait for theirs", turned_away.origin);
+                    tracing::warn!(target: "auth", "a login from {} is refused: too many wait for theirs", turned_away.origin);
                     self.verdicts.push_back((turned_away.ticket, Verdict::Refused(Refusal::InvalidCredentials)));
                 }
             }

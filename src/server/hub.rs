@@ -12,7 +12,7 @@ use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{
-    self, Broker, ConnectionId, Founding, MessageMemory, PressureLimits, QueuePressure, UserId, VhostId,
+    self, Broker, ConnectionId, Founding, MessageMemory, NODE_NAME, PressureLimits, QueuePressure, UserId, VhostId,
 };
 use crate::connection::{Alarm, Connection, Context, Greeting, Outboxes, Phase, Settings, TimerOutcome};
 use crate::reactor::TimerWheel;
@@ -427,17 +427,12 @@ impl<S: Store> Hub<S> {
         if memory_was_low && !memory_low {
             self.low_memory.let_all_finish(&mut self.connections, self.ground.now_ms);
         }
-        match alarm {
-            Some(alarm) => {
-                log::warn!("{}: publishers are not read (messages and clients hold {used} bytes)", alarm.reason());
-                false
-            }
-            None => {
-                log::info!("no resource is low any more: publishers are read again");
-                self.unblock_all();
-                true
-            }
+        log_alarm("memory", was.is_some_and(Alarm::is_of_memory), memory_low, used);
+        log_alarm("disk", was.is_some_and(Alarm::is_of_disk), resources.disk_room.is_low, used);
+        if alarm.is_none() {
+            self.unblock_all();
         }
+        alarm.is_none()
     }
 
     fn set_message_memory(&mut self, memory: MessageMemory) {
@@ -489,6 +484,22 @@ impl<S: Store> Hub<S> {
         }
         connection.force_close(explanation, &mut self.ground.context());
         self.rearm(id);
+    }
+}
+
+/// In RabbitMQ's words, which people's own alarms look for.
+fn log_alarm(resource: &str, was_low: bool, is_low: bool, used: usize) {
+    match (was_low, is_low) {
+        (false, true) => tracing::warn!(
+            target: "general",
+            resource,
+            "{resource} resource limit alarm set on node {NODE_NAME}: publishers are blocked until it clears (messages \
+             and clients hold {used} bytes)"
+        ),
+        (true, false) => {
+            tracing::warn!(target: "general", resource, "{resource} resource limit alarm cleared on node {NODE_NAME}");
+        }
+        _ => {}
     }
 }
 

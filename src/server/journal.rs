@@ -51,7 +51,7 @@ impl OpenedLog<FileDisk> {
         };
         let opened = Self::read(disk, LogOptions { sync_policy, ..LogOptions::default() }, mode, new_ids)?;
         for warning in &opened.recovered.warnings {
-            log::warn!("{}: {warning}", config.data_dir.display());
+            tracing::warn!(target: "storage", "{}: {warning}", config.data_dir.display());
         }
         Ok(opened)
     }
@@ -91,7 +91,7 @@ impl<D: Disk> OpenedLog<D> {
         let loading = Loading::begin(hub, definitions, &queues, max_queue_id, founding)?;
         if messages > 0 {
             let how = if clean { "an orderly" } else { "a sudden" };
-            log::info!("recovered {messages} messages after {how} stop");
+            tracing::info!(target: "storage", "recovered {messages} messages after {how} stop");
         }
         workers.start_pager(Pager::start(disk.clone(), pager_options).map_err(io::Error::other)?)?;
         let loading = match loader {
@@ -139,7 +139,7 @@ fn load<D: Disk>(
 fn end_loading(loading: Loading, hub: &mut Hub<LogStore>) {
     let lost = loading.end(hub);
     if lost > 0 {
-        log::warn!("{lost} messages are lost");
+        tracing::warn!(target: "storage", "{lost} messages are lost");
     }
 }
 
@@ -232,7 +232,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
                 Some(LoadReport::Page(loaded)) => loading.take(hub, loaded),
                 Some(LoadReport::Failed(error)) => return Err(error),
                 Some(LoadReport::Done) => {
-                    log::info!("all recovered messages are loaded");
+                    tracing::info!(target: "storage", "all recovered messages are loaded");
                     self.loader_has_more = false;
                     self.workers.end_loader();
                     if let Some(loading) = self.loading.take() {
@@ -252,11 +252,11 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
                 PageReport::Read { page, bytes } => pages.arrive(page, bytes),
                 PageReport::Written { bytes, .. } => pages.written(bytes),
                 PageReport::Stalled(error) => {
-                    log::warn!("messages stay in memory although there are too many: {error}");
+                    tracing::warn!(target: "storage", "messages stay in memory although there are too many: {error}");
                     self.pager_is_stalled = true;
                 }
                 PageReport::Resumed => {
-                    log::info!("messages wait on disk again");
+                    tracing::info!(target: "storage", "messages wait on disk again");
                     self.pager_is_stalled = false;
                 }
                 PageReport::Failed(error) => return Err(error),
@@ -318,7 +318,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
                 Some(free_bytes)
             }
             Err(error) => {
-                log::warn!("the room on the disk is unknown: {error}");
+                tracing::warn!(target: "storage", "the room on the disk is unknown: {error}");
                 None
             }
         };

@@ -118,7 +118,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     tell_unused_defaults(config, hub.broker());
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
-    log::info!("messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
+    tracing::info!(target: "general", "messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
     let addresses = listeners.iter().map(Listener::local_address).collect();
     management::start(
         management,
@@ -143,19 +143,19 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
             },
         },
     )?;
-    log::info!("Leveret {} is ready", env!("CARGO_PKG_VERSION"));
+    tracing::info!(target: "general", "Leveret {} is ready", env!("CARGO_PKG_VERSION"));
     // Only now: what was read from the disk is the better for them.
     let huge_pages = HugePages::forbidden();
     let sources = Sources { poller, listeners, vestibule, signals, clock, huge_pages };
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
-        log::set_max_level(config.log_level.filter());
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
         let acceptor = load_acceptor(&config.tls, clock).unwrap_or_else(|error| {
-            log::error!("certificates not read again, those from before are shown on: {error}");
+            tracing::error!(target: "general", "certificates not read again, those from before are shown on: {error}");
             None
         });
-        Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, acceptor })
+        let slow_turn_ms = config.log.slow_turn_ms;
+        Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, slow_turn_ms, acceptor })
     })
 }
 
@@ -193,14 +193,14 @@ fn bind_listeners(what_for: &str, addresses: &[SocketAddr]) -> io::Result<Vec<Li
     for address in addresses {
         let listener = match Listener::bind(*address) {
             Err(error) if is_dispensable(*address, addresses, &error) => {
-                log::info!("not listening at {address}: this machine has no IPv6");
+                tracing::info!(target: "general", "not listening at {address}: this machine has no IPv6");
                 continue;
             }
             bound => {
                 bound.map_err(|error| io::Error::new(error.kind(), format!("can't listen at {address}: {error}")))?
             }
         };
-        log::info!("listening for {what_for} at {}", listener.local_address());
+        tracing::info!(target: "general", "listening for {what_for} at {}", listener.local_address());
         listeners.push(listener);
     }
     Ok(listeners)
@@ -219,7 +219,7 @@ fn is_dispensable(address: SocketAddr, addresses: &[SocketAddr], error: &io::Err
 fn bind_http(purpose: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .map_err(|error| io::Error::new(error.kind(), format!("can't listen for {purpose} at {address}: {error}")))?;
-    log::info!("listening for {purpose} at http://{}", listener.local_addr()?);
+    tracing::info!(target: "general", "listening for {purpose} at http://{}", listener.local_addr()?);
     Ok(listener)
 }
 
@@ -244,13 +244,15 @@ pub fn founding(config: &Config, password: PasswordHash) -> Founding {
 fn tell_unused_defaults<S: Store>(config: &Config, broker: &Broker<S>) {
     let defaults = Config::default();
     if config.default_user != defaults.default_user && broker.find_user(config.default_user.as_bytes()).is_none() {
-        log::warn!(
+        tracing::warn!(
+            target: "general",
             "there is no user '{}': default_user is for a new data folder, and this one has users",
             config.default_user
         );
     }
     if config.default_vhost != defaults.default_vhost && broker.vhost_named(config.default_vhost.as_bytes()).is_none() {
-        log::warn!(
+        tracing::warn!(
+            target: "general",
             "there is no virtual host '{}': default_vhost is for a new data folder, and this one has virtual hosts",
             config.default_vhost
         );

@@ -41,8 +41,8 @@ impl Loading {
             let founding = founding()?;
             let Founding { vhost, user, tags, .. } = &founding;
             let tags: Vec<_> = tags.iter().collect();
-            log::info!("creating virtual host '{vhost}'");
-            log::info!("creating user '{user}' with tags [{}], who may do everything there", tags.join(", "));
+            tracing::info!(target: "general", "creating virtual host '{vhost}'");
+            tracing::info!(target: "general", "creating user '{user}' with tags [{}], who may do everything there", tags.join(", "));
             broker.found(founding);
         }
         let said = |error: AmqpError| error.explanation;
@@ -62,7 +62,7 @@ impl Loading {
                     let restored = RestoredQueue { vhost, id, name, auto_delete, arguments, top_level };
                     let (queue, ignored) = broker.restore_queue(restored);
                     if let Some(ignored) = ignored {
-                        log::warn!("a queue of the log is there all the same: {ignored}");
+                        tracing::warn!(target: "queue", "a queue of the log is there all the same: {ignored}");
                     }
                     queues.insert(id, (broker.queue_key(queue), top_level));
                     Ok(())

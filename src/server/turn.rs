@@ -14,6 +14,7 @@ mod part;
 mod receive;
 mod rest;
 mod send;
+mod slow;
 mod stop;
 
 use super::clients::{Clients, Sending};
@@ -27,10 +28,12 @@ use super::workers::Threads;
 use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
+use crate::logging;
 use crate::reactor::{Clock, Listener, Poller, Signals};
 use crate::storage::{FileDisk, LogStore, StorageError};
 use crate::tls::Acceptor;
 use rest::Resting;
+use slow::{Phase, TurnWatch};
 use std::io;
 use std::time::Duration;
 
@@ -73,6 +76,7 @@ pub(super) struct Server {
     failed: Option<StorageError>,
     signalled: bool,
     now_ms: u64,
+    watch: TurnWatch,
 }
 
 /// What the loop gets from the operating system.
@@ -89,6 +93,7 @@ pub(super) struct Sources {
 pub(super) struct Reloaded {
     pub message_memory: MessageMemory,
     pub disk_free_limit_bytes: u64,
+    pub slow_turn_ms: u64,
     /// `None`: handshakes are made as before.
     pub acceptor: Option<Acceptor>,
 }
@@ -136,6 +141,7 @@ impl Server {
             shutdown_at_ms: None,
             failed: None,
             signalled: false,
+            watch: TurnWatch::new(config.log.slow_turn_ms),
         })
     }
 
@@ -143,9 +149,10 @@ impl Server {
     pub fn run(mut self, reload: impl Fn() -> Option<Reloaded>) -> io::Result<()> {
         loop {
             // Whoever logs may keep this thread's lines back until here.
-            log::logger().flush();
+            logging::flush();
             let is_quiet = self.wait()?;
             self.now_ms = self.clock.now_ms();
+            self.begin_watch();
             let TurnStart { over, unblocked } = self.hub.start_turn(self.now_ms);
             over.into_iter().for_each(|id| self.close_late(id));
             unblocked.into_iter().for_each(|id| self.clients.let_go_on(id));
@@ -154,13 +161,20 @@ impl Server {
             self.take_readiness();
             self.handle_signals(&reload);
             self.journal.check_disk(&self.hub, self.now_ms);
+            self.mark(Phase::Due);
             self.desk.answer(&mut self.hub);
+            self.mark(Phase::Management);
             self.resume_waiting();
             self.pump_and_flush();
+            self.mark(Phase::Deliver);
             self.accept();
+            self.mark(Phase::Accept);
             self.receive();
+            self.mark(Phase::Receive);
             self.journal.hand_over(&mut self.hub, self.now_ms);
+            self.mark(Phase::Log);
             self.pump_and_flush();
+            self.mark(Phase::Deliver);
             let resources = Resources { message_memory: self.message_memory, disk_room: self.journal.disk_room() };
             if self.hub.update_alarm(resources) {
                 self.pump_and_flush();
@@ -169,6 +183,7 @@ impl Server {
             self.huge_pages.follow(message_bytes, self.now_ms);
             self.freed_memory.follow(held_memory_bytes(), self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
+            self.end_watch();
             if self.is_shut_down() {
                 self.journal.finish(&mut self.hub).map_err(stop::log_failed)?;
                 return self.failed.map_or(Ok(()), |error| Err(io::Error::other(error)));

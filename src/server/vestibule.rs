@@ -141,7 +141,7 @@ impl Room {
     fn run(mut self) {
         loop {
             if let Err(error) = self.poller.poll(self.timeout()) {
-                log::error!("no client can connect over TLS any more: {error}");
+                tracing::error!(target: "connection", "no client can connect over TLS any more: {error}");
                 return;
             }
             while let Ok(order) = self.orders.try_recv() {
@@ -197,12 +197,12 @@ impl Room {
                     Accepted::Client(socket) => self.let_in(socket, now_ms),
                     Accepted::WouldBlock => self.accepting[index] = false,
                     Accepted::OutOfDescriptors => {
-                        log::warn!("no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
+                        tracing::warn!(target: "connection", "no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
                         self.accept_again_at_ms = Some(now_ms + ACCEPT_PAUSE_MS);
                         return;
                     }
                     Accepted::Failed(error) => {
-                        log::error!("accepting failed: {error}");
+                        tracing::error!(target: "connection", "accepting failed: {error}");
                         self.accept_again_at_ms = Some(now_ms + ACCEPT_PAUSE_MS);
                         return;
                     }
@@ -218,7 +218,7 @@ impl Room {
         let mut socket = socket.encrypt(self.acceptor.accept());
         let place = self.entrants.vacant_key();
         if let Err(error) = self.poller.register(&mut socket, place) {
-            log::error!("{}: can't be polled: {error}", socket.peer_address());
+            tracing::error!(target: "connection", "{}: can't be polled: {error}", socket.peer_address());
             return;
         }
         let serial = self.next_serial;
@@ -235,7 +235,7 @@ impl Room {
             Handshake::Done => {
                 let mut socket = self.remove(place).socket;
                 if let Err(error) = self.poller.deregister(&mut socket) {
-                    log::error!("{}: can't be polled any more: {error}", socket.peer_address());
+                    tracing::error!(target: "connection", "{}: can't be polled any more: {error}", socket.peer_address());
                     return Ok(());
                 }
                 self.arrived.send(socket).map_err(|_| LoopEnded)?;
@@ -253,7 +253,7 @@ impl Room {
 
     fn turn_away(&mut self, place: usize, why: &str) {
         let Entrant { socket, .. } = self.remove(place);
-        log::warn!("{}: TLS handshake failed: {why}", socket.peer_address());
+        tracing::warn!(target: "connection", "{}: TLS handshake failed: {why}", socket.peer_address());
     }
 
     fn remove(&mut self, place: usize) -> Entrant {

@@ -63,7 +63,7 @@ fn write_checkpoint(disk: &impl Disk, needed: Needed, bytes: &[u8], keep_from: u
     let name = checkpoint_name(needed.number);
     match write_atomically(disk, Folder::Checkpoint, &name, bytes) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            log::warn!("no room for a checkpoint; the log grows until there is: {error}");
+            tracing::warn!(target: "storage", "no room for a checkpoint; the log grows until there is: {error}");
             let _ = disk.remove(Folder::Checkpoint, &format!("{name}{TEMPORARY_SUFFIX}"));
             return Ok(Outcome::NotCheckpointed);
         }

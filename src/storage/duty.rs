@@ -120,7 +120,7 @@ impl<D: Disk> WriterDuty<D> {
         }
         match self.writer.free_bytes() {
             Ok(bytes) => report(Report::FreeBytes(bytes)),
-            Err(error) => log::warn!("{error}"),
+            Err(error) => tracing::warn!(target: "storage", "{error}"),
         }
     }
 }

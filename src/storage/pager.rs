@@ -275,7 +275,7 @@ impl<D: Disk> Pager<D> {
         match done {
             Ok(bytes) => self.upkeep_owed_bytes -= i64::try_from(bytes).unwrap_or(i64::MAX),
             Err(error) => {
-                log::warn!("paging: {error}");
+                tracing::warn!(target: "storage", "paging: {error}");
                 self.upkeep_rests = true;
             }
         }

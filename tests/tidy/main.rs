@@ -197,6 +197,36 @@ fn names_are_looked_for_in_one_place() {
     assert_none(complaints);
 }
 
+/// What the log is about: `CATEGORIES` of src/logging.
+const LOG_CATEGORIES: [&str; 7] = ["connection", "queue", "auth", "storage", "cluster", "management", "general"];
+
+#[test]
+fn every_log_line_is_of_a_category() {
+    let mut complaints = Vec::new();
+    let mut lines = 0;
+    for room in rooms_of_library().into_iter().chain(["main".to_owned()]).filter(|room| room != "logging") {
+        for file in files_of_room(&room) {
+            let code: Vec<_> = file.code().collect();
+            for (index, (number, line)) in code.iter().enumerate() {
+                let macros = ["error", "warn", "info", "debug", "trace", "event"];
+                if !macros.iter().any(|name| line.contains(&format!("tracing::{name}!("))) {
+                    continue;
+                }
+                lines += 1;
+                let next = code.get(index + 1).map_or("", |(_, line)| line);
+                let category = [line, next]
+                    .iter()
+                    .find_map(|line| line.split_once("target: \"")?.1.split_once('"').map(|(name, _)| name));
+                if category.is_none_or(|category| !LOG_CATEGORIES.contains(&category)) {
+                    complaints.push(complaint(&file, *number, "a log line needs a category as its target"));
+                }
+            }
+        }
+    }
+    assert_none(complaints);
+    assert!(lines > 20, "log lines are found");
+}
+
 #[test]
 fn the_load_generator_stays_in_files_one_can_read() {
     let mut complaints = Vec::new();

@@ -28,7 +28,7 @@ pub const WALLS: [Wall; 16] = [
         room: "connection",
         // What the doorkeeper is to compare with; who is at the other end.
         rooms: &["access::PasswordHash", "broker", "protocol", "tls"],
-        crates: &["bytes", "log"],
+        crates: &["bytes", "tracing"],
     },
     Wall {
         room: "storage",
@@ -42,7 +42,7 @@ pub const WALLS: [Wall; 16] = [
             "protocol",
             "varint",
         ],
-        crates: &["bytes", "crc32c", "hashbrown", "libc", "log", "memchr", "slab"],
+        crates: &["bytes", "crc32c", "hashbrown", "libc", "memchr", "slab", "tracing"],
     },
     // A stream that is encrypted, to whoever moves its bytes, is a stream.
     Wall { room: "reactor", rooms: &["tls"], crates: &["libc", "mio", "rustls", "signal_hook", "slab", "socket2"] },
@@ -87,14 +87,15 @@ pub const WALLS: [Wall; 16] = [
             "bytes",
             "hyper",
             "hyper_util",
-            "log",
             "regex",
             "serde_json",
             "tokio",
             "tower_service",
+            "tracing",
         ],
     },
-    Wall { room: "config", rooms: &[], crates: &["log", "serde", "toml"] },
+    Wall { room: "config", rooms: &[], crates: &["serde", "toml", "tracing"] },
+    Wall { room: "logging", rooms: &["reactor::Clock"], crates: &["serde_json", "tracing"] },
     Wall { room: "allocator", rooms: &[], crates: &["libmimalloc_sys"] },
     Wall {
         room: "server",
@@ -104,6 +105,7 @@ pub const WALLS: [Wall; 16] = [
             "broker",
             "config",
             "connection",
+            "logging",
             "management",
             "protocol",
             "reactor",
@@ -112,10 +114,9 @@ pub const WALLS: [Wall; 16] = [
         ],
         // libc names the errors by which a machine without IPv6 is known. tokio is there for its tests alone, which hold the
         // receiving end of the management's answers.
-        crates: &["getrandom", "libc", "log", "slab", "tokio"],
+        crates: &["getrandom", "libc", "slab", "tokio", "tracing"],
     },
-    Wall { room: "main", rooms: &["allocator", "config", "server"], crates: &["clap", "log"] },
-    Wall { room: "logging", rooms: &["reactor::Clock"], crates: &["log"] },
+    Wall { room: "main", rooms: &["allocator", "config", "logging", "server"], crates: &["clap", "tracing"] },
     // It knows a broker only over HTTP, as a stranger would; it hashes passwords itself.
     Wall {
         room: "leveretctl",

@@ -96,7 +96,7 @@ pub(super) fn change_policy<S: Store>(
             let (name, pattern) = (policy.name.clone(), policy.pattern.as_str().to_owned());
             let put = broker.put_policy(vhost, kind, policy);
             if put.is_ok() {
-                log::info!("{who} set {of} '{name}' of {place}, for names like '{pattern}'");
+                tracing::info!(target: "management", "{who} set {of} '{name}' of {place}, for names like '{pattern}'");
             }
             let durable_at = put.as_ref().map_or(LogPosition::default(), |done| done.durable_at);
             let answer = put.map(|done| done.value == PutPolicy::New);
@@ -105,7 +105,7 @@ pub(super) fn change_policy<S: Store>(
         PolicyChange::Delete { name, reply } => {
             let deleted = broker.delete_policy(vhost, kind, &name);
             if deleted.value {
-                log::info!("{who} deleted {of} '{name}' of {place}");
+                tracing::info!(target: "management", "{who} deleted {of} '{name}' of {place}");
             }
             deleted.map(|deleted| -> Answer { Box::new(move || send(reply, deleted)) })
         }

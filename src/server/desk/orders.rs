@@ -16,7 +16,7 @@ pub(super) fn carry_out<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>)
     let Outcome { answer, has_changed } = change(asker, order, hub);
     hub.broker_mut().act_as(None);
     if has_changed {
-        log::info!("{what}");
+        tracing::info!(target: "management", "{what}");
     }
     answer
 }

@@ -43,12 +43,12 @@ impl Server {
                     return;
                 }
                 Accepted::OutOfDescriptors => {
-                    log::warn!("no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
+                    tracing::warn!(target: "connection", "no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
                     self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
                     return;
                 }
                 Accepted::Failed(error) => {
-                    log::error!("accepting failed: {error}");
+                    tracing::error!(target: "connection", "accepting failed: {error}");
                     self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
                     return;
                 }
@@ -58,17 +58,17 @@ impl Server {
 
     fn welcome(&mut self, mut socket: Socket) {
         if self.hub.connections().count() >= self.connections_max {
-            log::warn!("{}: turned away: {} connections are open", socket.peer_address(), self.connections_max);
+            tracing::warn!(target: "connection", "{}: turned away: {} connections are open", socket.peer_address(), self.connections_max);
             return;
         }
         let peer = socket.peer_address();
         let id = self.hub.connect(peer, socket.local_address());
         if let Err(error) = self.poller.register(&mut socket, id.0 as usize) {
-            log::error!("{peer}: can't be polled: {error}");
+            tracing::error!(target: "connection", "{peer}: can't be polled: {error}");
             self.hub.disconnect(id);
             return;
         }
-        log::debug!("{peer}: connected");
+        tracing::debug!(target: "connection", "accepting AMQP connection from {peer}");
         let encryption = socket.encryption();
         self.clients.insert(id, socket);
         if let Some(encryption) = encryption {

@@ -8,12 +8,7 @@ use crate::server::clients::Sending;
 impl Server {
     /// The other side is gone.
     pub(super) fn lost(&mut self, id: ConnectionId, how: &str) {
-        if let Some(connection) = self.hub.connections().get(id)
-            && connection.close_reason().is_none()
-        {
-            log::warn!("{}: client unexpectedly closed the connection: {how}", connection.name());
-        }
-        self.close(id);
+        self.close(id, Some(how));
     }
 
     /// Everything was said. The socket stays open until the client hangs up, or its time is up: bytes of its that nobody
@@ -38,15 +33,14 @@ impl Server {
             // If this fails the client is gone.
             let _ = client.socket.set_linger_zero();
         }
-        self.close(id);
+        self.close(id, None);
     }
 
     /// Closes a socket and gives back everything that its connection held.
-    fn close(&mut self, id: ConnectionId) {
+    fn close(&mut self, id: ConnectionId, how: Option<&str>) {
         let Some(client) = self.clients.remove(id) else { return };
         if let Some(connection) = self.hub.connections().get(id) {
-            let reason = connection.close_reason().map_or_else(|| "lost".to_owned(), ToString::to_string);
-            log::info!("{}: closed: {reason}", connection.name());
+            connection.tell_gone(how, self.now_ms);
         }
         self.hub.disconnect(id);
         drop(client);

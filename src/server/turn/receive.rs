@@ -152,6 +152,7 @@ impl Server {
         match received {
             Received::Bytes { count, drained } => {
                 self.huge_pages.received(count, self.now_ms);
+                self.watch.read(id, count);
                 client.rest.read_at_ms = self.now_ms;
                 if streamed > 0 {
                     self.hub.connection_mut(id).note_streamed(streamed, self.now_ms);

@@ -13,7 +13,7 @@ const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason
 
 /// Nothing is confirmed after this: what was not synced may be lost, and the disk is not asked again.
 pub(super) fn log_failed(error: StorageError) -> io::Error {
-    log::error!("{}", words_for(&error));
+    tracing::error!(target: "storage", "{}", words_for(&error));
     io::Error::other(error)
 }
 
@@ -33,13 +33,15 @@ impl Server {
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
-                    if let Some(Reloaded { message_memory, disk_free_limit_bytes, acceptor }) = reload() {
+                    if let Some(reloaded) = reload() {
+                        let Reloaded { message_memory, disk_free_limit_bytes, slow_turn_ms, acceptor } = reloaded;
+                        self.watch.set_limit(slow_turn_ms);
                         self.message_memory = message_memory;
                         self.journal.set_disk_free_limit(disk_free_limit_bytes);
                         if let (Some(vestibule), Some(acceptor)) = (&self.vestibule, acceptor) {
                             vestibule.accept_with(acceptor);
                         }
-                        log::info!("configuration read again");
+                        tracing::info!(target: "general", "configuration read again");
                     }
                 }
                 Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => self.begin_shutdown(),
@@ -49,7 +51,7 @@ impl Server {
     }
 
     fn begin_shutdown(&mut self) {
-        log::info!("stopping: closing {} connections", self.hub.connections().count());
+        tracing::info!(target: "general", "stopping: closing {} connections", self.hub.connections().count());
         self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         self.listeners.clear();
         self.accepting.clear();
@@ -64,14 +66,15 @@ impl Server {
             Ok(()) => {}
             Err(Failure::Log(error)) => return Err(log_failed(error)),
             Err(Failure::Pages(error)) => {
-                log::error!(
+                tracing::error!(
+                    target: "storage",
                     "messages beyond memory can't be read: {error}. The log is not affected: the broker stops in order, \
                      and the next start has all persistent messages"
                 );
                 self.end_without_messages(error);
             }
             Err(Failure::Loading(error)) => {
-                log::error!("messages can't be loaded, and the broker stops in order: {error}");
+                tracing::error!(target: "storage", "messages can't be loaded, and the broker stops in order: {error}");
                 self.end_without_messages(error);
             }
         }
