@@ -1,17 +1,24 @@
-//! From a publish to its queues: routing, hand-over or enqueueing, returns, confirms, and replies to reply addresses.
+//! From a publish to its queues: routing, hand-over or enqueueing, returns and confirms.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `pending` | what a transaction publishes when it is committed |
+//! | `reply` | replies to reply addresses, which no queue keeps |
+
+mod pending;
+mod reply;
+
+pub use reply::REPLY_TO;
 
 use super::channel::{ChannelMode, PendingPublish};
 use super::deduplication::Noted;
-use super::effects::{Effects, Recipient};
-use super::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
+use super::effects::Effects;
+use super::exchange::{ExchangeId, QueueId};
 use super::flow::Kept;
-use super::message::{Attributes, Content, MessageRef};
+use super::message::{Attributes, Content};
 use super::store::{LogPosition, Store};
 use super::{Broker, Caller, ChannelId, Epoch, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
-
-/// The queue name that stands for direct reply-to.
-pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 
 /// Whether the next message with the same exchange and key goes where this one goes.
 struct Routing {
@@ -330,37 +337,6 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// Publishes what a transaction kept; when all of its queues have gone since, it is unroutable.
-    #[cold]
-    fn publish_pending(
-        &mut self,
-        caller: Caller,
-        pending: &PendingPublish,
-        publication: &Publication<'_>,
-        effects: &mut impl Effects,
-    ) -> Kept {
-        let Caller { channel, vhost, .. } = caller;
-        let mut queues = std::mem::take(&mut self.route_scratch);
-        queues.clear();
-        queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));
-        if let Some(delays) = &pending.delays {
-            let delayed_at = self.delay_committed(vhost, delays, publication);
-            let mut kept = self.publish_besides(channel, &queues, publication, delayed_at, effects);
-            self.settle_values(vhost, &pending.noted, &mut kept);
-            self.route_scratch = queues;
-            return kept;
-        }
-        let content = &publication.content;
-        let is_reply = queues.is_empty() && content.exchange().is_empty();
-        let reply_channel =
-            if is_reply { self.reply_channel(vhost, DEFAULT_EXCHANGE, content.routing_key()) } else { None };
-        let kept = Kept { message: Some(pending.message.clone()), ..Kept::default() };
-        let mut kept = self.send(channel, reply_channel, &queues, publication, kept, effects);
-        self.settle_values(vhost, &pending.noted, &mut kept);
-        self.route_scratch = queues;
-        kept
-    }
-
     /// Publishes to a reply consumer, or else to queues; when there are none it is unroutable. Says what became of it.
     /// It is not what clients do again and again, which [`publish`](Self::publish) is made for.
     #[cold]
@@ -410,17 +386,6 @@ impl<S: Store> Broker<S> {
         let delays = !by_key_alone && self.vhosts.walks_mut().found_delays();
         let is_noted = !by_key_alone && !self.vhosts.walks_mut().noted().is_empty();
         Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel, delays, is_noted }
-    }
-
-    /// The address that replaces `amq.rabbitmq.reply-to` in a message's reply_to.
-    ///
-    /// # Errors
-    /// 406 when the channel has no reply consumer.
-    pub fn reply_address(&self, channel: ChannelId) -> Result<String, AmqpError> {
-        match &self.channel(channel).reply_consumer {
-            Some(consumer) => Ok(format!("{}.{}", String::from_utf8_lossy(REPLY_TO), consumer.token)),
-            None => Err(AmqpError::channel(ReplyCode::PreconditionFailed, "fast reply consumer does not exist")),
-        }
     }
 
     /// Publishes to `queues` on a channel that is not in a transaction, and counts it for the channel's confirms.
@@ -474,38 +439,6 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// Delivers a reply to the reply consumer that it names, as RabbitMQ does: never queued, and returned when mandatory.
-    fn publish_reply(
-        &mut self,
-        channel: ChannelId,
-        reply_channel: ChannelId,
-        publication: &Publication<'_>,
-        effects: &mut impl Effects,
-    ) {
-        self.deliver_reply(reply_channel, &publication.content, effects);
-        self.books.totals.received += 1;
-        if publication.mandatory {
-            self.return_unroutable(channel, &publication.content, effects);
-        }
-        self.count_for_confirm(channel, &Kept::default());
-    }
-
-    /// Delivers to a reply consumer.
-    pub(super) fn deliver_reply(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {
-        let recipient_channel = &mut self.channels[channel.0 as usize];
-        let delivery_tag = recipient_channel.next_delivery_tag();
-        if let Some(consumer) = &recipient_channel.reply_consumer {
-            let recipient = Recipient {
-                connection: recipient_channel.connection,
-                channel_number: recipient_channel.number,
-                consumer_tag: &consumer.tag,
-            };
-            // A reply is not held back: the requester bounds how many are under way.
-            let _ = effects.deliver(recipient, delivery_tag, false, content);
-            self.books.replied();
-        }
-    }
-
     fn return_unroutable(&mut self, channel: ChannelId, content: &Content<'_>, effects: &mut impl Effects) {
         let channel = self.channel(channel);
         effects.return_unroutable(channel.connection, channel.number, content);
@@ -531,55 +464,5 @@ impl<S: Store> Broker<S> {
         for &queue in queues {
             self.enter(queue, publication, queues.len() == 1, kept, effects);
         }
-    }
-
-    /// Keeps a publish for `tx.commit`. It goes where the bindings lead now, whatever becomes of them before the commit;
-    /// the default exchange has none, so there its keys are looked up when it is committed.
-    ///
-    /// # Errors
-    /// 406 when the open transaction would hold more than it may.
-    fn keep_for_commit(
-        &mut self,
-        caller: Caller,
-        target: Target<'_>,
-        publication: &Publication<'_>,
-        queues: &mut Vec<QueueId>,
-    ) -> Result<(), AmqpError> {
-        let limit = self.settings.transaction_max_bytes;
-        let content = &publication.content;
-        // The route stays unknown: the quick ways to publish ask for that alone, and not for a transaction.
-        let routing = self.route(caller.vhost, target, publication, queues);
-        let delays = routing.delays.then(|| self.delays_for_commit(caller.vhost, target.extra_keys));
-        let noted: Box<[Noted]> = match routing.is_noted {
-            true => self.vhosts.walks_mut().noted().drain(..).collect(),
-            false => Box::default(),
-        };
-        let mut names: Vec<ShortString> = match content.exchange() {
-            b"" => target.extra_keys.iter().cloned().chain([ShortString::truncated(content.routing_key())]).collect(),
-            _ => queues.iter().map(|id| self.queue(*id).properties.name.clone()).collect(),
-        };
-        names.sort_unstable();
-        names.dedup();
-        let ChannelMode::Transaction(transaction) = &mut self.channel_mut(caller.channel).mode else {
-            unreachable!("the caller asked is_transactional");
-        };
-        let message = MessageRef::new(content, publication.attributes);
-        let names_bytes: usize = names.iter().map(|name| size_of::<ShortString>() + name.len()).sum();
-        let delays_bytes = delays.as_ref().map_or(0, |delays| delays.memory_bytes());
-        transaction.bytes += message.memory_bytes() + names_bytes + delays_bytes + size_of_val(&*noted);
-        if transaction.bytes > limit {
-            self.take_values_back(caller.vhost, &noted);
-            let explanation = format!("transaction is larger than configured max size {limit}");
-            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
-        }
-        transaction.publishes.push_back(PendingPublish {
-            message,
-            attributes: publication.attributes,
-            queues: names.into(),
-            delays,
-            noted,
-            mandatory: publication.mandatory,
-        });
-        Ok(())
     }
 }
