@@ -29,6 +29,8 @@ mod vestibule;
 mod workers;
 
 #[cfg(test)]
+mod deadline_tests;
+#[cfg(test)]
 mod eviction_tests;
 #[cfg(test)]
 mod login_tests;
