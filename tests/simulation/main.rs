@@ -90,7 +90,7 @@ use world::{Life, World};
 const SEEDS: u64 = 1500;
 const STEPS: usize = 300;
 /// Stories of an ordinary run.
-const STORIES: u64 = 150;
+const STORIES: u64 = 100;
 /// Seeds and steps of the long run.
 const LONG_SEEDS: u64 = 100_000;
 const LONG_STEPS: usize = 1500;

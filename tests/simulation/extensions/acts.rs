@@ -3,8 +3,9 @@
 use super::content::{Draft, seen};
 use super::exchanges::{EXCHANGES, Memory, VALUES, place_of};
 use super::topology::{Dying, GIVES_FOR_GOOD, NAMES, Rule};
-use super::{CONSUME, KINDS, PUBLISHES, Story, TAKES, Unconfirmed, VHOST};
+use super::{CONSUME, KINDS, PUBLISHES, Story, TAKES, Unconfirmed};
 use crate::command::{Command, Consume};
+use crate::decree::VHOSTS;
 use crate::wire::{Event, Reply};
 use crate::world::Step;
 use leveret::broker::policy::{Policy, PolicyKind, SaidPolicy};
@@ -14,7 +15,7 @@ use std::sync::Arc;
 impl Story<'_> {
     pub(super) fn publish(&mut self) -> Step {
         self.last_id += 1;
-        let exchange = *self.random.pick(&["", "", "", "", "fan", "late", "once", "lately"]);
+        let exchange = *self.random.pick(&["", "", "", "", "fan", "late", "once", "lately", "ring", "recent"]);
         let routing_key = (*self.random.pick(&NAMES)).to_owned();
         let may_expire = self.dying == Dying::Expires && exchange.is_empty() && routing_key == NAMES[1];
         let is_delayed = exchange == "late" && self.random.percent(90);
@@ -89,7 +90,9 @@ impl Story<'_> {
             self.shadow.cancel(channel);
             return self.is_answered_now(&[Event::Reply(Reply::CancelOk(consumer_tag))]);
         }
-        let queue = self.random.below(NAMES.len());
+        // Where several wait to follow one, it shows who does.
+        let crowded = CONSUME.filter_map(|channel| self.shadow.consumes(channel)).find(|_| self.random.percent(40));
+        let queue = crowded.unwrap_or(self.random.below(NAMES.len()));
         if !self.shadow.admits(queue) {
             return Ok(());
         }
@@ -174,6 +177,7 @@ impl Story<'_> {
         let exchanges: Vec<usize> = (1..EXCHANGES.len()).filter(may_be_bound).collect();
         let exchange = Some(*self.random.pick(&exchanges));
         let mut cancelled = Vec::new();
+        let mut safe = None;
         let ought = if !self.shadow.is_there(index) {
             self.transcript.note(|| format!("declare {}", NAMES[index]));
             self.declare_queue(index);
@@ -181,7 +185,7 @@ impl Story<'_> {
         } else if let Some(exchange) = exchange.filter(|_| self.random.percent(70)) {
             if self.random.percent(70) {
                 self.transcript.note(|| format!("bind {} to {}", NAMES[index], EXCHANGES[exchange].0));
-                self.bind(exchange, index);
+                safe = Some(self.bind(exchange, index));
                 Reply::Plain(50, 21)
             } else {
                 self.transcript.note(|| format!("unbind {} from {}", NAMES[index], EXCHANGES[exchange].0));
@@ -200,7 +204,7 @@ impl Story<'_> {
             cancelled = consumers;
             Reply::Count(50, 41, count as u32)
         };
-        let safe = self.shadow.tick();
+        let safe = safe.unwrap_or(self.shadow.tick());
         // The log may hear of dead letters, too, before it says what is safe.
         self.shadow.turn(self.now_ms);
         let heard = self.settle_and_hear()?;
@@ -219,6 +223,36 @@ impl Story<'_> {
         Ok(())
     }
 
+    /// The virtual host is deleted with all that is in it, and made again.
+    pub(super) fn raze(&mut self) -> Step {
+        // With dead letters on their way.
+        if self.random.percent(60) {
+            self.settle_one()?;
+        }
+        self.transcript.note(|| "the virtual host is razed".to_owned());
+        let vhost = self.hub.broker().vhost_named(VHOSTS[0].as_bytes()).expect("it was founded");
+        let durable_at = self.hub.delete_vhost(vhost).durable_at;
+        // The administrator waits for the answer.
+        self.hub.broker_mut().await_durable(durable_at);
+        self.shadow.raze();
+        let safe = self.shadow.tick();
+        self.is_founded = false;
+        self.leave();
+        self.clear_away()?;
+        let starts = self.starts;
+        match self.random.below(3) {
+            0 => self.look_ahead()?,
+            1 => _ = self.drive_disk()?,
+            _ => {
+                self.settle_disk()?;
+                if self.starts == starts && self.hub.broker().durable() >= durable_at {
+                    self.shadow.promise(safe);
+                }
+            }
+        }
+        if self.starts == starts { self.found() } else { Ok(()) }
+    }
+
     /// Somebody sets a policy or an operator policy, or deletes it.
     pub(super) fn rule(&mut self) -> Step {
         let which = self.random.below(KINDS.len());
@@ -229,15 +263,16 @@ impl Story<'_> {
         let rule = rule.flatten();
         self.transcript.note(|| format!("{name}: {rule:?}"));
         let broker = self.hub.broker_mut();
+        let vhost = broker.vhost_named(VHOSTS[0].as_bytes()).expect("it is founded again whenever it is razed");
         match &rule {
-            None => _ = broker.delete_policy(VHOST, kind, &name.into()),
+            None => _ = broker.delete_policy(vhost, kind, &name.into()),
             Some(rule) => {
                 let pattern = FieldValue::LongString(rule.pattern().into_bytes().into());
                 let definition = FieldValue::Table(rule.wishes.definition());
                 let priority = Some(FieldValue::I64(priority));
                 let said = SaidPolicy { pattern, apply_to: None, priority, definition };
                 let policy = Policy::read(kind, name.into(), said)?;
-                broker.put_policy(VHOST, kind, Arc::new(policy)).map_err(|error| error.to_string())?;
+                broker.put_policy(vhost, kind, Arc::new(policy)).map_err(|error| error.to_string())?;
             }
         }
         self.shadow.rule(which, rule);

@@ -4,20 +4,20 @@ use super::content::Draft;
 use super::content::{Seen, seen};
 use super::exchanges::{self, EXCHANGES, VALUES};
 use super::shadow::remembered_at;
-use super::shadow::{Contents, Given, Rules};
+use super::shadow::{Contents, Given, Rules, Tick};
 use super::topology::NAMES;
 use super::{CONSUME, FRAME_MAX, KINDS, PUBLISHES, Story, TAKES};
 use crate::command::{BindingName, Command, Consume, QueueDeclare};
 use crate::decree::VHOSTS;
 use crate::durable::{Durable, plan_fault};
 use crate::look::{Looker, entries, look_further, policy_words};
-use crate::model::binding_words;
+use crate::model::{Found, binding_words};
 use crate::sim_disk::SimDisk;
 use crate::wire::{Event, Reply, Writer, method_frame};
 use crate::world::Step;
 use crate::world::knobs::settings;
-use leveret::broker::ConnectionId;
 use leveret::broker::snapshot::PageStart;
+use leveret::broker::{ConnectionId, Permissions, VhostAttributes};
 use leveret::server::{Failure, Hub};
 use leveret::storage::LogStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,16 +44,17 @@ fn rule_words(rules: &Rules) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// How all are bound to an exchange.
-fn binding_of(exchange: usize) -> BindingName {
-    let (source, routing_key) = (EXCHANGES[exchange].0.to_owned(), String::new());
+/// How a queue is bound to an exchange.
+fn binding_of(exchange: usize, queue: usize) -> BindingName {
+    let (source, routing_key) = (EXCHANGES[exchange].0.to_owned(), exchanges::binding_key(exchange, queue));
     BindingName { source, routing_key, arguments: Vec::new() }
 }
 
 /// What exists by these contents, in words.
 fn definition_words(contents: &Contents) -> BTreeSet<String> {
     let bindings = contents.bindings.iter().map(|(exchange, queue)| {
-        binding_words(VHOSTS[0], EXCHANGES[*exchange].0, &format!("queue {}", NAMES[*queue]), "", &[])
+        let key = exchanges::binding_key(*exchange, *queue);
+        binding_words(VHOSTS[0], EXCHANGES[*exchange].0, &format!("queue {}", NAMES[*queue]), &key, &[])
     });
     bindings.chain(rule_words(&contents.rules)).collect()
 }
@@ -76,8 +77,9 @@ impl Story<'_> {
         self.is_answered(&ought)
     }
 
-    /// Exchanges, queues and bindings, all that there may be.
+    /// Exchanges, queues and bindings, all that there may be; or as far as it comes before the broker ends.
     pub(super) fn declare(&mut self) -> Step {
+        let starts = self.starts;
         for (exchange, (name, kind, bound)) in EXCHANGES.into_iter().enumerate() {
             let declare = Writer::default().u16(0).short(name).short(kind).bits(&[false, true]);
             let declare = declare.table(&exchanges::arguments(exchange, &self.memories));
@@ -86,16 +88,27 @@ impl Story<'_> {
                 self.settle_disk()?;
             }
             for index in bound {
-                self.declare_queue(*index);
-                self.settle_disk()?;
-                self.bind(exchange, *index);
-                self.settle_disk()?;
+                if self.starts == starts {
+                    self.declare_queue(*index);
+                    self.settle_disk()?;
+                }
+                if self.starts == starts {
+                    self.bind(exchange, *index);
+                    self.settle_disk()?;
+                }
+            }
+            if self.starts != starts {
+                return Ok(());
             }
         }
         for index in 0..NAMES.len() {
             self.declare_queue(index);
             self.settle_disk()?;
+            if self.starts != starts {
+                return Ok(());
+            }
         }
+        self.is_founded = true;
         self.shadow.promise(self.shadow.tick());
         self.hear().map(drop)
     }
@@ -108,14 +121,15 @@ impl Story<'_> {
         self.shadow.declare(index);
     }
 
-    pub(super) fn bind(&mut self, exchange: usize, index: usize) {
-        let command = Command::QueueBind { queue: NAMES[index].to_owned(), binding: binding_of(exchange) };
+    /// When that is safe.
+    pub(super) fn bind(&mut self, exchange: usize, index: usize) -> Tick {
+        let command = Command::QueueBind { queue: NAMES[index].to_owned(), binding: binding_of(exchange, index) };
         self.say(TAKES, &command);
-        self.shadow.bind(exchange, index);
+        self.shadow.bind(exchange, index)
     }
 
     pub(super) fn unbind(&mut self, exchange: usize, index: usize) {
-        let command = Command::QueueUnbind { queue: NAMES[index].to_owned(), binding: binding_of(exchange) };
+        let command = Command::QueueUnbind { queue: NAMES[index].to_owned(), binding: binding_of(exchange, index) };
         self.say(TAKES, &command);
         self.shadow.unbind(exchange, index);
     }
@@ -219,9 +233,9 @@ impl Story<'_> {
 
     /// What a start finds on that disk: what the log had been told up to some moment.
     fn find(&self, disk: &SimDisk) -> Result<Contents, String> {
-        let further = |hub: &mut Hub<LogStore>, _: &_| {
+        let further = |hub: &mut Hub<LogStore>, found: &Found| {
             hub.start_turn(self.now_ms);
-            self.remembered(hub)
+            self.remembered(hub, found)
         };
         let (found, _, remembered) = look_further(disk, &self.knobs.log, settings(&self.knobs, 0), further)?;
         let mut there = BTreeMap::new();
@@ -233,9 +247,12 @@ impl Story<'_> {
         let mut complaints = Vec::new();
         let is_compared = |words: &&String| words.contains(" policy ") || words.contains(": binding ");
         let definitions: BTreeSet<&String> = found.definitions.iter().filter(is_compared).collect();
+        let is_razed =
+            !found.definitions.iter().any(|words| words.starts_with(&format!("virtual host {} ", VHOSTS[0])));
         let found = self.shadow.after_a_crash(|tick, contents| {
             let ought = definition_words(contents);
             let matched = match definitions.iter().copied().eq(&ought) {
+                _ if is_razed != contents.is_razed => Err(format!("there is no virtual host: {is_razed}")),
                 true if remembered_at(&contents.remembered, self.now_ms) != remembered => {
                     let ought = &contents.remembered;
                     Err(format!("{remembered:?} is remembered at {}, and ought to be {ought:?}", self.now_ms))
@@ -250,13 +267,17 @@ impl Story<'_> {
     }
 
     /// The values that exchanges remember: what has one goes nowhere.
-    fn remembered(&self, hub: &mut Hub<LogStore>) -> Result<BTreeSet<(usize, u8)>, String> {
+    fn remembered(&self, hub: &mut Hub<LogStore>, found: &Found) -> Result<BTreeSet<(usize, u8)>, String> {
         let mut looker = Looker::enters(hub, VHOSTS[0])?;
         let mut remembered = BTreeSet::new();
         for exchange in self.memories.iter().map(|memory| memory.exchange) {
+            let is_it = |words: &String| words.contains(&format!(" exchange {} auto_delete", EXCHANGES[exchange].0));
+            if !found.definitions.iter().any(is_it) {
+                continue;
+            }
             let queue = format!("of {}", EXCHANGES[exchange].0);
             let declare = QueueDeclare { passive: false, exclusive: true, ..QueueDeclare::passive(queue.clone()) };
-            let bind = Command::QueueBind { queue: queue.clone(), binding: binding_of(exchange) };
+            let bind = Command::QueueBind { queue: queue.clone(), binding: binding_of(exchange, 0) };
             looker.ask(1, &[Command::QueueDeclare(declare), bind])?;
             for value in 0..VALUES {
                 looker.say(&Draft::probe(EXCHANGES[exchange].0, value).frames(1))?;
@@ -305,13 +326,53 @@ impl Story<'_> {
         Ok(contents)
     }
 
+    /// The client is gone, and what it was still to hear.
+    pub(super) fn leave(&mut self) {
+        self.hub.disconnect(self.connection);
+        self.forget_heard();
+    }
+
+    fn forget_heard(&mut self) {
+        self.unconfirmed.clear();
+        self.delivered.clear();
+        self.last_publish = 0;
+    }
+
+    /// What was in a deleted virtual host goes, some with each turn.
+    pub(super) fn clear_away(&mut self) -> Step {
+        for _ in 0..PUMPS_MAX {
+            self.hub.start_turn(self.now_ms);
+            self.durable.hand_over(&mut self.hub, self.now_ms);
+            while self.hub.next_to_flush().is_some() {}
+            if self.hub.broker().snapshot_queues(PageStart::default()).items.is_empty() {
+                return Ok(());
+            }
+        }
+        Err("queues of a deleted virtual host never go".to_owned())
+    }
+
+    /// The virtual host, if there is none, and all that there may be in it; a client comes.
+    pub(super) fn found(&mut self) -> Step {
+        let broker = self.hub.broker_mut();
+        let name = VHOSTS[0];
+        if broker.vhost_named(name.as_bytes()).is_none() {
+            let _ = broker.put_vhost(name, VhostAttributes::default());
+            self.shadow.found();
+        }
+        let vhost = broker.vhost_named(name.as_bytes()).expect("it is there");
+        let user = broker.find_user(b"guest").and_then(|key| broker.user_of(key)).expect("one is always there");
+        let _ = broker.set_permissions(user, vhost, Permissions::all());
+        self.connection = connect(&mut self.hub, self.now_ms);
+        let starts = self.starts;
+        let opened = self.open();
+        if self.starts == starts { opened.and_then(|()| self.declare()) } else { Ok(()) }
+    }
+
     /// The broker has ended, and another one starts on what is left.
     pub(super) fn restart(&mut self, mut disk: SimDisk) -> Step {
         self.transcript.note(|| "the broker has ended".to_owned());
         self.ends += 1;
-        self.unconfirmed.clear();
-        self.delivered.clear();
-        self.last_publish = 0;
+        self.forget_heard();
         for _ in 0..STARTS_MAX {
             let found = self.find(&disk)?;
             plan_fault(&disk, &self.knobs.log, &mut self.random);
@@ -319,8 +380,12 @@ impl Story<'_> {
             match Durable::start(&disk, &self.knobs.log, settings(&self.knobs, self.starts), self.now_ms) {
                 Ok((hub, durable)) => {
                     (self.hub, self.durable) = (hub, durable);
-                    self.connection = connect(&mut self.hub, self.now_ms);
+                    self.is_founded &= !found.is_razed;
                     self.shadow.restart(found, self.now_ms);
+                    if !self.is_founded {
+                        return self.found();
+                    }
+                    self.connection = connect(&mut self.hub, self.now_ms);
                     let starts = self.starts;
                     let opened = self.open();
                     return if self.starts == starts { opened.and_then(|()| self.turn()) } else { Ok(()) };

@@ -1,21 +1,51 @@
 //! Exchanges, the queues that may be bound to them, and what they remember.
 
+use super::topology::NAMES;
 use crate::random::Random;
 use crate::wire::{Table, Value};
 
 /// Names and types of exchanges, and the queues that may be bound to them; the default one leads by name.
-pub const EXCHANGES: [(&str, &str, &[usize]); 6] = [
+pub const EXCHANGES: [(&str, &str, &[usize]); 8] = [
     ("", "direct", &[]),
     ("fan", "fanout", &[0, 1, 3]),
     ("dead", "fanout", &[2, 4]),
     ("late", "x-delayed-message", &[0, 2]),
     ("once", "x-message-deduplication", &[1, 3]),
     ("lately", "x-message-deduplication", &[0, 4]),
+    ("ring", "x-consistent-hash", &[1, 2, 4]),
+    ("recent", "x-recent-history", &[2, 3]),
 ];
 
 /// Those that remember values: the first one on disk, if chance will have it, and the second one in memory.
 const ONCE: usize = 4;
 const LATELY: usize = 5;
+
+/// Keeps what it was published last for queues that are bound later.
+pub const RECENT: usize = 7;
+/// So many messages of it.
+pub const HISTORY: usize = 3;
+
+/// Gives every message to one queue, by its routing key.
+pub const RING: usize = 6;
+/// Buckets of the queues that are bound to it, as their binding keys say.
+const WEIGHTS: [usize; NAMES.len()] = [0, 2, 1, 0, 3];
+/// Which of one to six buckets the name of each queue is in as a routing key, by RabbitMQ's arithmetic: a jump by the chance
+/// `exs1024s`, seeded with `erlang:phash2` of the key, three times.
+const BUCKETS: [[usize; 6]; NAMES.len()] =
+    [[0, 0, 2, 2, 2, 2], [0, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1], [0, 1, 1, 3, 3, 3], [0; 6]];
+
+/// With which key a queue is bound.
+pub fn binding_key(exchange: usize, queue: usize) -> String {
+    if exchange == RING { WEIGHTS[queue].to_string() } else { String::new() }
+}
+
+/// Which of the queues that are bound, in this order, gets a message.
+pub fn in_ring(bound: &[usize], routing_key: &str) -> Option<usize> {
+    let key = NAMES.iter().position(|name| *name == routing_key)?;
+    let mut buckets = bound.iter().flat_map(|queue| std::iter::repeat_n(*queue, WEIGHTS[*queue]));
+    let count = buckets.clone().count();
+    if count == 0 { None } else { buckets.nth(BUCKETS[key][count - 1]) }
+}
 
 /// So many values there are at most for exchanges that remember them.
 pub const VALUES: u8 = 12;
@@ -71,6 +101,7 @@ impl Memory {
 /// What an exchange is declared with.
 pub fn arguments(exchange: usize, memories: &[Memory]) -> Table {
     match EXCHANGES[exchange].1 {
+        "x-recent-history" => vec![("x-recent-history-length", Value::Number(HISTORY as i32))],
         "x-delayed-message" => vec![("x-delayed-type", Value::Text("fanout"))],
         _ => memories.iter().find(|memory| memory.exchange == exchange).map(Memory::arguments).unwrap_or_default(),
     }

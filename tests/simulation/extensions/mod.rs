@@ -1,9 +1,14 @@
-//! A second, quieter world: queues with dead letters, limits, priorities, delivery limits, deduplication, a single active
-//! consumer and policies, which come and go, and one client who does one thing after the other, each of which is carried
-//! out whole. So its shadow knows exactly what is due: every message with its deaths, in its place, every delivery, every
-//! confirm and every refusal; and what the log was told, in which order. The disk fails and the broker ends at any call,
-//! between any two steps of a dead-lettering: what a start finds is what the log had been told up to some moment, and that is
-//! none before one that the client was told of.
+//! A second, quieter world: queues with dead letters, limits, priorities, delivery limits, delayed retries, deduplication, a
+//! single active consumer and policies, which come and go; exchanges that delay, remember values, keep what was last or give
+//! each key its queue; a virtual host that is deleted with all of it; and one client who does one thing after the other,
+//! each of which is carried out whole. So its shadow knows exactly what is due: every message with its deaths, in its
+//! place, every delivery, every confirm and every refusal; and what the log was told, in which order. The disk fails and
+//! the broker ends at any call, between any two steps of a dead-lettering: what a start finds is what the log had been told
+//! up to some moment, and that is none before one that the client was told of.
+//!
+//! What it does not know: messages out of memory, which the other world has; in which order an exchange forgets the values
+//! that it brought back from disk, when there is room for few; what policies say of such exchanges, of retries and of
+//! alternates; and in which order several queues let go what is over or too much after a restart.
 //!
 //! | file | owns |
 //! |---|---|
@@ -34,7 +39,6 @@ use ends::connect;
 use exchanges::Memory;
 use leveret::broker::ConnectionId;
 use leveret::broker::policy::PolicyKind;
-use leveret::broker::store::VhostId;
 use leveret::server::Hub;
 use leveret::storage::LogStore;
 use shadow::{Shadow, Tick};
@@ -44,7 +48,6 @@ use std::rc::Rc;
 use topology::{Dying, NAMES, Spec};
 
 const FRAME_MAX: u32 = 4096;
-const VHOST: VhostId = VhostId(0);
 /// The policies that there may be: name and priority. The second one goes before the first.
 const KINDS: [(PolicyKind, &str, i64); 3] =
     [(PolicyKind::User, "p", 0), (PolicyKind::User, "higher", 1), (PolicyKind::Operator, "o", 0)];
@@ -64,6 +67,8 @@ pub struct Story<'a> {
     durable: Durable,
     knobs: Knobs,
     starts: u8,
+    /// There is a virtual host with all its exchanges.
+    is_founded: bool,
     connection: ConnectionId,
     shadow: Shadow,
     dying: Dying,
@@ -100,6 +105,7 @@ impl<'a> Story<'a> {
             durable,
             knobs,
             starts: 1,
+            is_founded: true,
             connection,
             shadow: Shadow::new(specs.clone(), &memories, now_ms),
             dying,
@@ -143,8 +149,8 @@ impl<'a> Story<'a> {
         match self.random.below(100) {
             0..42 => self.publish(),
             42..52 => self.get(),
-            52..58 => self.consume_or_cancel(),
-            58..78 => self.settle_one(),
+            52..60 => self.consume_or_cancel(),
+            60..78 => self.settle_one(),
             78..81 => self.purge(),
             81..88 => {
                 self.now_ms += *self.random.pick(&[1, 4, 6, 60, 60, 1000]);
@@ -154,7 +160,9 @@ impl<'a> Story<'a> {
             88..91 => self.rule(),
             91..93 => self.define(),
             93..95 => self.reopen(),
-            95..98 => self.look_ahead(),
+            95..97 => self.look_ahead(),
+            97 if self.random.percent(50) => self.raze(),
+            97 => self.look_ahead(),
             _ => {
                 let is_killed = self.random.percent(40);
                 let left = self.disk_after(&self.durable.disk().clone(), is_killed);

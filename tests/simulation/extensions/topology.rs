@@ -156,6 +156,8 @@ pub struct Spec {
     pub has_single_active: bool,
     pub deduplicates: bool,
     wants_at_least_once: bool,
+    /// How long what comes back waits, and at most, when it does so more often.
+    pub retry_ms: Option<(u64, u64)>,
     /// How long it may be unused.
     pub expires_ms: Option<u64>,
 }
@@ -181,10 +183,13 @@ impl Spec {
             asks: Wishes { overflow, ..Wishes::default() },
             drops: is_limited && overflow.is_none(),
             max_priority,
-            has_single_active: random.percent(30),
+            has_single_active: random.percent(40),
             // Of two with one value on several levels, nobody says which is remembered after a restart.
             deduplicates: !is_quorum && max_priority.is_none() && random.percent(30),
             wants_at_least_once: is_quorum && random.percent(60),
+            // In which order queues drop what is ready again is nobody's promise.
+            retry_ms: (is_quorum && !(is_limited && overflow.is_none()) && random.percent(40))
+                .then(|| *random.pick(&[(5, 5), (50, 120), (900, 1000)])),
             // Whether a queue or a message of another one goes first when both are over is nobody's promise.
             expires_ms: (dying == Dying::IsTooMuch && index == 4 && random.percent(50))
                 .then(|| *random.pick(&[50, 1000])),
@@ -232,6 +237,12 @@ impl Spec {
             self.expires_ms.map(|expires_ms| ("x-expires", Value::Number(expires_ms as i32))),
             self.wants_at_least_once.then_some(("x-dead-letter-strategy", Value::Text("at-least-once"))),
         ];
+        let retries = self.retry_ms.into_iter().flat_map(|(min_ms, max_ms)| {
+            let number = |name, ms: u64| (name, Value::Number(ms as i32));
+            let all = ("x-delayed-retry-type", Value::Text("all"));
+            [all, number("x-delayed-retry-min", min_ms), number("x-delayed-retry-max", max_ms)]
+        });
+        arguments.extend(retries);
         arguments.extend(more.into_iter().flatten());
         arguments
     }

@@ -1,7 +1,7 @@
 //! Who consumes, what is given to whom, and what becomes of what clients hold.
 
 use super::lasting::Told;
-use super::{Entry, Place, QueueIndex, Shadow};
+use super::{Entry, Place, QueueIndex, Shadow, Turn};
 use crate::extensions::content::Seen;
 use std::collections::BTreeMap;
 
@@ -176,11 +176,30 @@ impl Shadow {
             of_queue.next_return += 1;
         }
         let returns = entry.returns;
+        if let Some((min_ms, max_ms)) = self.specs[queue].retry_ms {
+            let ready_at_ms = self.now_ms + (min_ms * returns).min(max_ms);
+            of_queue.retries.insert((ready_at_ms, turn.number), (place, entry));
+            self.tell(Told::Returned(queue, place, returns));
+            return;
+        }
         of_queue.ready.insert(turn, (place, entry));
         if is_quorum {
             self.tell(Told::Returned(queue, place, returns));
         }
         self.drop_overflow(queue);
+    }
+
+    /// What came back and waited is ready again, in front of all others.
+    pub(super) fn retry(&mut self, index: QueueIndex) {
+        let queue = &mut self.queues[index];
+        while let Some(first) = queue.retries.first_entry()
+            && first.key().0 <= self.now_ms
+        {
+            let (_, (place, entry)) = first.remove_entry();
+            let turn = Turn { is_in_its_place: false, number: queue.next_return, ..place.turn() };
+            queue.next_return += 1;
+            queue.ready.insert(turn, (place, entry));
+        }
     }
 
     /// Lets a queue's consumers go, and says where they were.

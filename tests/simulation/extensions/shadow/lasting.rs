@@ -2,7 +2,7 @@
 
 use super::{Entry, LATE, Place, QueueIndex};
 use crate::extensions::topology::Rule;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Something that the log is told.
 #[derive(Clone, Debug)]
@@ -20,6 +20,9 @@ pub(super) enum Told {
     Unbound(usize, QueueIndex),
     /// By an exchange, a value, until then.
     Remembered(usize, u8, u64),
+    /// The virtual host is deleted.
+    Razed,
+    Founded,
 }
 
 /// The policies and the operator policy that there are.
@@ -31,11 +34,13 @@ pub struct Contents {
     pub queues: BTreeMap<QueueIndex, BTreeMap<Place, Entry>>,
     /// Queues in the order in which they were declared.
     pub declared: Vec<QueueIndex>,
-    /// Exchanges and their queues.
-    pub bindings: BTreeSet<(usize, QueueIndex)>,
+    /// Exchanges and their queues, in the order in which they were bound.
+    pub bindings: Vec<(usize, QueueIndex)>,
     pub rules: Rules,
     /// Exchanges and values, and until when they count.
     pub remembered: BTreeMap<(usize, u8), u64>,
+    /// There is no virtual host that anything could be in.
+    pub is_razed: bool,
 }
 
 impl Contents {
@@ -48,7 +53,7 @@ impl Contents {
     }
 
     fn apply(&mut self, told: &Told) {
-        let Self { queues, declared, bindings, rules, remembered } = self;
+        let Self { queues, declared, bindings, rules, remembered, is_razed } = self;
         match told {
             Told::Added(queue, place, entry) => _ = queues.entry(*queue).or_default().insert(*place, entry.clone()),
             Told::Declared(queue) => declared.push(*queue),
@@ -57,8 +62,8 @@ impl Contents {
                 declared.retain(|other| other != queue);
                 bindings.retain(|(_, other)| other != queue);
             }
-            Told::Bound(exchange, queue) => _ = bindings.insert((*exchange, *queue)),
-            Told::Unbound(exchange, queue) => _ = bindings.remove(&(*exchange, *queue)),
+            Told::Bound(exchange, queue) => bindings.push((*exchange, *queue)),
+            Told::Unbound(exchange, queue) => bindings.retain(|bound| *bound != (*exchange, *queue)),
             Told::Removed(queue, place) => _ = queues.get_mut(queue).and_then(|queue| queue.remove(place)),
             Told::Returned(queue, place, returns) => {
                 if let Some(entry) = queues.get_mut(queue).and_then(|queue| queue.get_mut(place)) {
@@ -66,6 +71,8 @@ impl Contents {
                 }
             }
             Told::Remembered(exchange, value, until_ms) => _ = remembered.insert((*exchange, *value), *until_ms),
+            Told::Razed => *self = Self { is_razed: true, ..Self::default() },
+            Told::Founded => *is_razed = false,
             Told::Ruled(kind, rule) => rules[*kind].clone_from(rule),
         }
     }

@@ -7,10 +7,12 @@
 //! | `consumers` | who is given what, and what becomes of it |
 //! | `letters` | dead letters |
 //! | `topology` | queues and bindings, which come and go |
+//! | `ends` | ends of a broker, and of its virtual host |
 //! | `memories` | what exchanges remember |
 //! | `lasting` | what the log was told |
 
 mod consumers;
+mod ends;
 mod lasting;
 mod letters;
 mod memories;
@@ -21,13 +23,13 @@ pub use lasting::{Contents, Rules, Tick};
 pub use memories::remembered_at;
 
 use super::content::{Death, Draft, Seen};
-use super::exchanges::{EXCHANGES, Memory, place_of};
+use super::exchanges::{self, EXCHANGES, HISTORY, Memory, RECENT, RING, place_of};
 use super::topology::{Behaviour, Rule, Spec, Wishes};
 use consumers::{Consumer, Held};
 use lasting::{Lasting, Told};
 use letters::Letters;
 use memories::Remembered;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A queue, by its place in the topology.
 pub type QueueIndex = usize;
@@ -121,6 +123,8 @@ struct Queue {
     behaviour: Behaviour,
     ready: BTreeMap<Turn, (Place, Entry)>,
     next_return: u64,
+    /// What came back and waits, by when it is ready again, and in the order in which it came.
+    retries: BTreeMap<(u64, u64), (Place, Entry)>,
     /// Its dead letters that are on their way.
     letters: usize,
     /// Their channels, in the order in which they came.
@@ -138,6 +142,7 @@ impl Queue {
             behaviour: Behaviour::of(spec, &Wishes::default(), &Wishes::default()),
             ready: BTreeMap::new(),
             next_return: 0,
+            retries: BTreeMap::new(),
             letters: 0,
             consumers: Vec::new(),
             values: BTreeMap::new(),
@@ -189,6 +194,8 @@ pub struct Shadow {
     next_sequence: u64,
     rules: Rules,
     memories: Vec<Remembered>,
+    /// What one exchange was published last.
+    history: VecDeque<Entry>,
     lasting: Lasting,
 }
 
@@ -211,6 +218,7 @@ impl Shadow {
             next_sequence: 0,
             rules: Rules::default(),
             memories: memories.iter().map(|memory| Remembered::nothing(*memory)).collect(),
+            history: VecDeque::new(),
             lasting: Lasting::default(),
         }
     }
@@ -261,6 +269,12 @@ impl Shadow {
         if let Some(delay_ms) = draft.delay_ms.filter(|delay_ms| *delay_ms > 0) {
             self.delay(entry, u64::from(delay_ms), &mut safe);
             return (true, safe);
+        }
+        if exchange == RECENT {
+            self.history.push_back(entry.clone());
+            if self.history.len() > HISTORY {
+                self.history.pop_front();
+            }
         }
         for queue in self.route(draft.exchange, &draft.routing_key) {
             accepted &= self.enter(queue, entry.clone(), &mut safe);
@@ -330,6 +344,7 @@ impl Shadow {
         let place = place_of(exchange);
         let named = |queue: &QueueIndex| self.specs[*queue].name == routing_key && self.is_there(*queue);
         match place {
+            RING => exchanges::in_ring(&self.bindings[place], routing_key).into_iter().collect(),
             0 => (0..self.specs.len()).filter(named).collect(),
             _ => self.bindings[place].clone(),
         }
@@ -405,10 +420,11 @@ impl Shadow {
         // Those of messages that clients hold as well.
         queue.values.clear();
         let gone = std::mem::take(&mut queue.ready);
-        for (place, _) in gone.values() {
+        let waiting = std::mem::take(&mut queue.retries);
+        for (place, _) in gone.values().chain(waiting.values()) {
             self.tell(Told::Removed(index, *place));
         }
-        gone.len()
+        gone.len() + waiting.len()
     }
 
     /// A policy or an operator policy says something else from now on, or nothing.
@@ -438,6 +454,7 @@ impl Shadow {
         loop {
             let declared = self.declared.clone();
             self.delete_unused();
+            declared.iter().for_each(|index| self.retry(*index));
             declared.iter().for_each(|index| self.drop_expired(*index));
             self.letters.come_due(now_ms);
             self.release();
@@ -461,43 +478,5 @@ impl Shadow {
         {
             self.die(index, Some(place), entry, "expired");
         }
-    }
-
-    /// Goes on from what a start found. Of each message it says how often it had come back.
-    pub fn restart(&mut self, found: Contents, now_ms: u64) {
-        self.now_ms = now_ms;
-        self.held.clear();
-        self.last_tags.clear();
-        self.consumers.clear();
-        self.given.clear();
-        self.letters = Letters::default();
-        self.declared.clone_from(&found.declared);
-        for (index, spec) in self.specs.iter().enumerate() {
-            self.last_serial += 1;
-            let serial = if self.declared.contains(&index) { self.last_serial } else { 0 };
-            self.queues[index] = Queue::new(serial, spec, now_ms);
-            let queue = &mut self.queues[index];
-            for (place, entry) in found.queues.get(&index).into_iter().flatten() {
-                if let Some(value) = entry.value.filter(|_| self.specs[index].deduplicates) {
-                    queue.values.entry(value).or_insert((*place, entry.expires_at_ms.unwrap_or(u64::MAX)));
-                }
-                // What comes out of the log is kept wherever it goes, whatever its delivery mode was.
-                queue.ready.insert(place.turn(), (*place, Entry { persistent: true, ..entry.clone() }));
-            }
-        }
-        // They come back in the order of their queues' names.
-        self.bindings.iter_mut().for_each(Vec::clear);
-        found.bindings.iter().for_each(|(exchange, queue)| self.bindings[*exchange].push(*queue));
-        let delayed = found.queues.get(&LATE).into_iter().flatten();
-        let due_ms = |entry: &Entry| entry.expires_at_ms.expect("it waits for its time");
-        self.delayed = delayed.map(|(place, entry)| ((due_ms(entry), *place), entry.clone())).collect();
-        self.rules = found.rules.clone();
-        self.recall(&found.remembered);
-        self.lasting.begin_again(found);
-        self.apply_rules();
-        let declared = self.declared.clone();
-        declared.iter().for_each(|index| self.drop_expired(*index));
-        // The end may have come between a message and what had to go for it.
-        declared.iter().for_each(|index| self.drop_overflow(*index));
     }
 }

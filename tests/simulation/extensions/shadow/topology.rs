@@ -1,7 +1,19 @@
 //! Queues and bindings, which come and go.
 
 use super::lasting::Told;
-use super::{Queue, QueueIndex, Shadow};
+use super::{Queue, QueueIndex, Shadow, Tick};
+use crate::extensions::exchanges::{RECENT, RING};
+
+/// A queue is no longer bound to an exchange; false if it was not. The last one takes its place, but for where their order
+/// counts.
+fn let_go((exchange, bound): (usize, &mut Vec<QueueIndex>), index: QueueIndex) -> bool {
+    let Some(place) = bound.iter().position(|other| *other == index) else { return false };
+    match exchange {
+        RING => bound.remove(place),
+        _ => bound.swap_remove(place),
+    };
+    true
+}
 
 impl Shadow {
     pub fn is_there(&self, index: QueueIndex) -> bool {
@@ -26,13 +38,11 @@ impl Shadow {
         self.publish_letters_of(index);
         let consumers = self.cancel_all(index);
         let queue = &mut self.queues[index];
-        let count = queue.ready.len();
+        let count = queue.ready.len() + queue.retries.len();
         *queue = Queue::new(0, &self.specs[index], self.now_ms);
         self.declared.retain(|other| *other != index);
-        for bound in &mut self.bindings {
-            if let Some(place) = bound.iter().position(|other| *other == index) {
-                bound.swap_remove(place);
-            }
+        for bound in self.bindings.iter_mut().enumerate() {
+            let_go(bound, index);
         }
         self.tell(Told::Deleted(index));
         (count, consumers)
@@ -49,17 +59,22 @@ impl Shadow {
         }
     }
 
-    pub fn bind(&mut self, exchange: usize, index: QueueIndex) {
-        if !self.bindings[exchange].contains(&index) {
+    /// Says what has to be safe before that may be said. Who is new hears what was said last.
+    pub fn bind(&mut self, exchange: usize, index: QueueIndex) -> Tick {
+        let is_new = !self.bindings[exchange].contains(&index);
+        if is_new {
             self.bindings[exchange].push(index);
             self.tell(Told::Bound(exchange, index));
         }
+        let safe = self.tick();
+        if is_new && exchange == RECENT {
+            self.history.clone().into_iter().for_each(|entry| _ = self.enter(index, entry, &mut 0));
+        }
+        safe
     }
 
     pub fn unbind(&mut self, exchange: usize, index: QueueIndex) {
-        if let Some(place) = self.bindings[exchange].iter().position(|other| *other == index) {
-            // The last one takes its place.
-            self.bindings[exchange].swap_remove(place);
+        if let_go((exchange, &mut self.bindings[exchange]), index) {
             self.tell(Told::Unbound(exchange, index));
         }
     }
