@@ -50,7 +50,9 @@ pub use change::{
 pub use door::Limits;
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use metrics::Settings as MetricsSettings;
-pub use order::{LastAdministrator, NowhereToBe, Order, UserLimitChange, UserPlace, VhostLimitChange};
+pub use order::{
+    Amount, LastAdministrator, NowhereToBe, Order, ResourceLimitChange, UserLimitChange, UserPlace, VhostLimitChange,
+};
 pub use question::{
     ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, Login, NotLetIn,
     Overview, Question, Sight, VhostQuestion, Visitor,

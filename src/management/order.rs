@@ -61,6 +61,8 @@ pub enum Order {
         read: Pattern,
         reply: Reply<Result<bool, NowhereToBe>>,
     },
+    /// Has publishers read with other limits of memory and disk, until the broker ends or reads its settings again.
+    LimitResources { limits: ResourceLimitChange, reply: Reply<()> },
     /// Clears those of an exchange, or all. Answers whether there was something to clear.
     ForbidTopics { place: UserPlace, exchange: Option<ShortString>, reply: Reply<Result<bool, NowhereToBe>> },
 }
@@ -94,6 +96,11 @@ impl fmt::Display for Order {
                 let [write, read] = [write, read].map(Pattern::as_str);
                 write!(f, "permitted topics of exchange '{exchange}' to {place}: write '{write}', read '{read}'")
             }
+            Self::LimitResources { limits: ResourceLimitChange { memory_watermark, disk_free_limit }, .. } => {
+                f.write_str("changed limits of resources:")?;
+                memory_watermark.map_or(Ok(()), |watermark| write!(f, " memory watermark {watermark}"))?;
+                disk_free_limit.map_or(Ok(()), |limit| write!(f, " free disk {limit}"))
+            }
             Self::ForbidTopics { place, exchange: Some(exchange), .. } => {
                 write!(f, "cleared topic permissions for exchange '{exchange}' of {place}")
             }
@@ -109,6 +116,32 @@ fn limit(f: &mut fmt::Formatter<'_>, of: &str, change: Option<Option<u64>>) -> f
         Some(None) => write!(f, " any number of {of}"),
         Some(Some(limit)) => write!(f, " at most {limit} {of}"),
     }
+}
+
+/// How much of a resource.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Amount {
+    Bytes(u64),
+    /// So much of the memory that the broker can have; 1 is all of it.
+    OfMemory(f64),
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+            Self::OfMemory(share) => write!(f, "{share:?} of the memory"),
+        }
+    }
+}
+
+/// Limits of resources that change; `None` for those that stay as they are.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ResourceLimitChange {
+    /// Memory of messages above which publishers are not read.
+    pub memory_watermark: Option<Amount>,
+    /// Room on the disk below which they are not.
+    pub disk_free_limit: Option<Amount>,
 }
 
 /// A user in a virtual host.

@@ -15,6 +15,7 @@ use crate::broker::{
     self, Broker, ConnectionId, Founding, MessageMemory, NODE_NAME, PressureLimits, QueuePressure, UserId, VhostId,
 };
 use crate::connection::{Alarm, Connection, Context, Greeting, Outboxes, Phase, Settings, TimerOutcome};
+use crate::management::ResourceLimitChange;
 use crate::reactor::TimerWheel;
 pub use connections::Connections;
 use connections::Member;
@@ -95,6 +96,8 @@ pub struct Hub<S: Store> {
     visitors: Visitors,
     pressure: PressureLimits,
     resources: Resources,
+    /// What somebody wants the limits of resources to be, until the loop looks.
+    wanted_limits: ResourceLimitChange,
 }
 
 /// What a connection's commands work on.
@@ -144,6 +147,7 @@ impl<S: Store> Hub<S> {
             visitors: Visitors::default(),
             pressure: settings.pressure,
             resources: Resources { message_memory, disk_room: DiskRoom::default() },
+            wanted_limits: ResourceLimitChange::default(),
         }
     }
 
@@ -401,6 +405,19 @@ impl<S: Store> Hub<S> {
                 self.connections.unblocked.push(id);
             }
         }
+    }
+
+    /// Notes which limits of resources somebody wants.
+    pub fn limit_resources(&mut self, limits: ResourceLimitChange) {
+        let ResourceLimitChange { memory_watermark, disk_free_limit } = limits;
+        let wanted = &mut self.wanted_limits;
+        wanted.memory_watermark = memory_watermark.or(wanted.memory_watermark);
+        wanted.disk_free_limit = disk_free_limit.or(wanted.disk_free_limit);
+    }
+
+    /// The limits that were wanted since this was asked.
+    pub fn take_wanted_limits(&mut self) -> ResourceLimitChange {
+        std::mem::take(&mut self.wanted_limits)
     }
 
     /// Raises or clears the alarm, as the resources are now. True when it is over, and those who waited for that were told

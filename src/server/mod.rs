@@ -52,7 +52,7 @@ use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
 use crate::config::{self, AuthMechanism, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity};
 use crate::connection::{self, Mechanism};
-use crate::management;
+use crate::management::{self, Amount};
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::{FolderIds, PagerOptions};
@@ -225,8 +225,20 @@ fn bind_http(purpose: &str, address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
+/// The memory that the process can have.
+fn available_bytes() -> u64 {
+    memory_limit_bytes().unwrap_or(ASSUMED_MEMORY_BYTES)
+}
+
+fn bytes_of(amount: Amount) -> u64 {
+    match amount {
+        Amount::Bytes(bytes) => bytes,
+        Amount::OfMemory(share) => (available_bytes() as f64 * share) as u64,
+    }
+}
+
 fn message_memory(config: &Config) -> MessageMemory {
-    let available = memory_limit_bytes().unwrap_or(ASSUMED_MEMORY_BYTES);
+    let available = available_bytes();
     let most_bytes = usize::try_from(config.limits.memory_watermark.bytes_of(available)).unwrap_or(usize::MAX);
     let share = usize::try_from(available).unwrap_or(usize::MAX) / PAGING_SHARE_OF_MEMORY;
     MessageMemory { paging_bytes: config.limits.message_memory_bytes.min(share), most_bytes }

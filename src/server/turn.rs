@@ -17,6 +17,7 @@ mod send;
 mod slow;
 mod stop;
 
+use super::bytes_of;
 use super::clients::{Clients, Sending};
 use super::desk::Desk;
 use super::freed_memory::FreedMemory;
@@ -29,6 +30,7 @@ use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::logging;
+use crate::management::ResourceLimitChange;
 use crate::reactor::{Clock, Listener, Poller, Signals};
 use crate::storage::{FileDisk, LogStore, StorageError};
 use crate::tls::Acceptor;
@@ -163,6 +165,7 @@ impl Server {
             self.journal.check_disk(&self.hub, self.now_ms);
             self.mark(Phase::Due);
             self.desk.answer(&mut self.hub);
+            self.limit_resources();
             self.mark(Phase::Management);
             self.resume_waiting();
             self.pump_and_flush();
@@ -188,6 +191,19 @@ impl Server {
                 self.journal.finish(&mut self.hub).map_err(stop::log_failed)?;
                 return self.failed.map_or(Ok(()), |error| Err(io::Error::other(error)));
             }
+        }
+    }
+
+    /// Takes over the limits that somebody wanted in this turn.
+    fn limit_resources(&mut self) {
+        let ResourceLimitChange { memory_watermark, disk_free_limit } = self.hub.take_wanted_limits();
+        if let Some(watermark) = memory_watermark {
+            // Of nothing at all there would be no share.
+            self.message_memory.most_bytes = usize::try_from(bytes_of(watermark).max(1)).unwrap_or(usize::MAX);
+        }
+        if let Some(limit) = disk_free_limit {
+            self.journal.set_disk_free_limit(bytes_of(limit));
+            self.journal.check_disk(&self.hub, self.now_ms);
         }
     }
 

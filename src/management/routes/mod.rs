@@ -11,6 +11,7 @@ mod node;
 mod permissions;
 mod policies;
 mod queues;
+mod resources;
 mod topic_permissions;
 mod users;
 mod vhosts;
@@ -47,6 +48,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(policies::routes())
         .merge(topic_permissions::routes())
         .merge(limits::routes())
+        .merge(resources::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;
     Router::new()

@@ -70,6 +70,10 @@ fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
             None => unchanged(reply, false),
             Some(vhost) => answered(reply, limit_vhost(hub.broker_mut(), vhost, limits).map(|()| true)),
         },
+        Order::LimitResources { limits, reply } => {
+            hub.limit_resources(limits);
+            answered(reply, Done::at_once(()))
+        }
         Order::Permit { place, configure, write, read, reply } => {
             let permissions = Permissions { configure: configure.into(), write: write.into(), read: read.into() };
             at(&place, reply, hub.broker_mut(), |broker, user, vhost| broker.set_permissions(user, vhost, permissions))
