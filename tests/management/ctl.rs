@@ -161,10 +161,11 @@ fn probes() {
     assert!(prints(&server, &["ping"]).ends_with("Ping succeeded\n"));
     assert!(prints(&server, &["check_running"]).ends_with("is fully booted and running\n"));
     assert!(prints(&server, &["check_local_alarms"]).ends_with("reported no local alarms\n"));
-    let mut ports = [server.amqp.port(), server.management.port()];
-    ports.sort_unstable();
-    let ports = format!("Successfully connected to ports {}, {} on", ports[0], ports[1]);
-    assert!(prints(&server, &["check_port_connectivity"]).contains(&ports));
+    let connectivity = prints(&server, &["check_port_connectivity"]);
+    assert!(connectivity.contains("Successfully connected to ports "), "{connectivity}");
+    for port in [server.amqp.port(), server.management.port()] {
+        assert!(connectivity.contains(&port.to_string()), "{connectivity}");
+    }
     assert!(prints(&server, &["status"]).contains("Product name: Leveret"));
     assert_eq!(prints(&server, &["list_vhosts"]), "Listing vhosts ...\nname\n/\n");
     assert_eq!(prints(&server, &["list_users"]), "Listing users ...\nuser\ttags\nguest\t[administrator]\n");

@@ -9,6 +9,7 @@ mod support;
 mod alarms;
 mod changes;
 mod ctl;
+mod ctl_tools;
 mod ctl_transcript;
 mod delayed;
 mod limits;

@@ -126,6 +126,13 @@ impl Server {
         command
     }
 
+    /// A folder of the test's, below the broker's.
+    pub fn folder(&self, path: &str) -> PathBuf {
+        let folder = self.directory.join("test").join(path);
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        folder
+    }
+
     /// A link to leveretctl, of that name.
     fn link(&self, name: &str) -> PathBuf {
         let link = self.directory.join(name);

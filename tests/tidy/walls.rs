@@ -121,7 +121,7 @@ pub const WALLS: [Wall; 16] = [
     Wall {
         room: "leveretctl",
         rooms: &["access"],
-        crates: &["base64", "clap", "getrandom", "serde_json", "toml", "ureq"],
+        crates: &["base64", "clap", "clap_complete", "clap_mangen", "getrandom", "serde_json", "toml", "ureq"],
     },
     Wall {
         room: "perf",

@@ -33,6 +33,11 @@ pub fn choose(all: &[Column], default: &[&'static str], asked: &[String]) -> Res
     Ok(asked.iter().filter_map(|name| find(name)).collect())
 }
 
+/// Names of columns as they are asked for.
+pub fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 /// The cells of a row.
 pub fn cells(columns: &[Column], row: &Value) -> Vec<Value> {
     let cell = |(_, source): &Column| match source {

@@ -10,8 +10,9 @@ use crate::output::{Format, Output};
 use crate::policies::{self, PolicyCommand};
 use crate::tool::Tool;
 use crate::whereabouts::{self, Said};
-use crate::{features, listings};
+use crate::{features, listings, manual};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -177,12 +178,24 @@ enum Command {
     Node(NodeCommand),
     #[command(flatten)]
     Checks(CheckCommand),
+    /// Print what a shell needs to complete command lines
+    Completions { shell: Shell },
+    /// Print the manual page of the program, or of one command
+    Man { command: Option<String> },
 }
 
 pub fn run(tool: Tool, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { options, command } = arguments;
     let Options { uri, host, user, password, config, vhost, quiet, silent, .. } = options;
     let output = Output::new(tool, options.formatter, [quiet, silent, options.no_table_headers]);
+    match command {
+        Command::Completions { shell } => {
+            manual::completions(&output, shell);
+            return Ok(());
+        }
+        Command::Man { command } => return manual::page(&output, command.as_deref()),
+        _ => {}
+    }
     let timeout = |default_s: u64| Duration::from_secs(options.timeout.unwrap_or(default_s));
     let said = Said { uri, host, user, password, file: config };
     let whereabouts = whereabouts::find(said, |name| std::env::var(name).ok())?;
@@ -229,5 +242,6 @@ fn carry_out(
         }
         Command::Node(command) => node::run(api, output, vhost, command, timeout),
         Command::Checks(command) => checks::run(api, output, timeout(checks::TIMEOUT_S), command),
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }

@@ -114,7 +114,7 @@ const CONSUMERS: [Column; 9] = [
 ];
 
 /// On which nodes queues are to be.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct WhoseQueues {
     /// Only those of this node, which all are
     #[arg(long)]

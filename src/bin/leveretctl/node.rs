@@ -3,7 +3,8 @@
 use crate::api::{Api, Failure};
 use crate::describe::{self, Unit};
 use crate::output::Output;
-use crate::{checks, listeners, startup};
+use crate::top::{self, TopOptions};
+use crate::{checks, listeners, report, resources, startup};
 use clap::Subcommand;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,22 @@ pub enum NodeCommand {
         #[arg(long = "queue-timeout", hide = true)]
         queue_timeout: Option<u64>,
     },
+    /// Set the memory of messages above which publishers are not read, until the broker ends: `FRACTION` of the memory, or
+    /// `absolute VALUE` in bytes or with a unit
+    SetVmMemoryHighWatermark {
+        #[arg(allow_hyphen_values = true)]
+        watermark: Vec<String>,
+    },
+    /// Set the room on the disk below which publishers are not read, until the broker ends: `VALUE` in bytes or with a unit,
+    /// or `mem_relative FRACTION` of the memory
+    SetDiskFreeLimit {
+        #[arg(allow_hyphen_values = true)]
+        limit: Vec<String>,
+    },
+    /// Print all that whoever looks into a problem asks for; names are in it, and no secrets
+    Report,
+    /// Show the busiest queues, every few seconds
+    Top(TopOptions),
     /// Say the version of this tool
     Version,
     /// Say which version of RabbitMQ the broker is compatible with
@@ -79,6 +96,10 @@ pub fn run(
         Command::Listeners => listeners::list(api, output, &checks::node(api)?),
         Command::MemoryBreakdown { unit } => describe::memory_breakdown(api, output, unit),
         Command::ListUnresponsiveQueues { .. } => describe::unresponsive_queues(api, output, vhost),
+        Command::SetVmMemoryHighWatermark { watermark } => resources::set_memory_watermark(api, output, &watermark),
+        Command::SetDiskFreeLimit { limit } => resources::set_disk_free_limit(api, output, &limit),
+        Command::Report => report::report(api, output, timeout(60)),
+        Command::Top(options) => top::run(api, output, &options),
         Command::Version => {
             describe::version(output);
             Ok(())

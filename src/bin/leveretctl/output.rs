@@ -181,7 +181,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Names may hold anything: control characters would move the columns, or the terminal's cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars().fold(String::new(), |mut line, character| {
         if character.is_control() {
             line.push_str(&format!("\\{:03o}", character as u32));

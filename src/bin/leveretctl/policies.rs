@@ -102,6 +102,12 @@ fn clear(api: &Api, output: &Output, vhost: &str, whose: Whose, name: &str) -> R
     cleared.map_err(|failure| failure.or_missing(missing))
 }
 
+/// Those of users and of operators.
+pub fn list_all(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
+    list(api, output, vhost, Whose::Users)?;
+    list(api, output, vhost, Whose::Operators)
+}
+
 fn list(api: &Api, output: &Output, vhost: &str, whose: Whose) -> Result<(), Failure> {
     const COLUMNS: [&str; 6] = ["vhost", "name", "pattern", "apply-to", "definition", "priority"];
     let what = match whose {
