@@ -61,6 +61,8 @@ pub struct Backlog {
     /// Messages that came back, in the order in which they leave: by sequence, or by when they came. All of them are older
     /// than the ring's.
     returned: BTreeMap<u64, Taken>,
+    /// Bytes of their bodies.
+    returned_body_bytes: u64,
     /// Messages that came back [behind the others](Self::put_back_behind).
     put_back_behind: u64,
     /// Messages below this sequence may have been delivered in an earlier run of the broker.
@@ -200,7 +202,9 @@ impl Backlog {
     }
 
     fn pop_returned(&mut self) -> Option<Taken> {
-        Some(Taken { redelivered: true, ..self.returned.pop_first()?.1 })
+        let (_, taken) = self.returned.pop_first()?;
+        self.returned_body_bytes -= taken.message.body_bytes();
+        Some(Taken { redelivered: true, ..taken })
     }
 
     #[cold]
@@ -217,9 +221,9 @@ impl Backlog {
 
     fn note_returned(&mut self, taken: &Taken) {
         self.takes_with_care = true;
-        if self.body_bytes.is_some() {
-            self.add_body_bytes(taken.message.body_bytes());
-        }
+        let body_bytes = taken.message.body_bytes();
+        self.returned_body_bytes += body_bytes;
+        self.add_body_bytes(body_bytes);
     }
 
     fn note_care(&mut self) {
@@ -322,7 +326,7 @@ impl Backlog {
 
 /// How many bytes the bodies have. Nobody pays for it but those queues in which it is counted.
 impl Backlog {
-    /// Begins to count, or gives it up. What is there is looked through once: pages and packed messages know their sums.
+    /// Begins to count, or gives it up. Pages and chunks know the sums of what is there.
     pub fn count_body_bytes(&mut self, count: bool) {
         if count == self.body_bytes.is_some() {
             return;
@@ -332,8 +336,7 @@ impl Backlog {
     }
 
     fn body_bytes_there(&self) -> u64 {
-        let returned: u64 = self.returned.values().map(|waiting| waiting.message.body_bytes()).sum();
-        returned + self.head.body_bytes() + self.paged.as_ref().map_or(0, |paged| paged.body_bytes())
+        self.returned_body_bytes + self.head.body_bytes() + self.paged.as_ref().map_or(0, |paged| paged.body_bytes())
     }
 
     pub fn counts_body_bytes(&self) -> bool {

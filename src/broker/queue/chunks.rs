@@ -22,6 +22,8 @@ pub(super) struct Loose {
     waiting: VecDeque<Waiting>,
     /// What all its messages took when they came, those among them that have left since.
     memory_bytes: usize,
+    /// Its first and its last sequence when another chunk began behind it, and the bytes of the bodies between.
+    closed: Option<(u64, u64, u64)>,
 }
 
 impl Loose {
@@ -33,7 +35,26 @@ impl Loose {
             sequence,
             expires_at_ms,
         });
-        Self { waiting: waiting.collect(), memory_bytes }
+        Self { waiting: waiting.collect(), memory_bytes, closed: None }
+    }
+
+    /// Its first and its last sequence.
+    fn range(&self) -> Option<(u64, u64)> {
+        Some((self.waiting.front()?.sequence, self.waiting.back()?.sequence))
+    }
+
+    /// It walks over its messages, unless they are those that it was closed with.
+    fn body_bytes(&self) -> u64 {
+        match (self.closed, self.range()) {
+            (Some((first, last, bytes)), Some(range)) if range == (first, last) => bytes,
+            _ => self.waiting.iter().map(|waiting| waiting.message.body_bytes()).sum(),
+        }
+    }
+
+    /// Another one begins behind it.
+    fn close(&mut self) {
+        let bytes = self.body_bytes();
+        self.closed = self.range().map(|(first, last)| (first, last, bytes));
     }
 
     fn pack(self) -> Option<Page> {
@@ -87,10 +108,10 @@ impl Chunk {
         }
     }
 
-    /// Bytes of the bodies of its messages. It walks over those that are messages as such.
+    /// Bytes of the bodies of its messages.
     fn body_bytes(&self) -> u64 {
         match self {
-            Self::Loose(loose) => loose.waiting.iter().map(|waiting| waiting.message.body_bytes()).sum(),
+            Self::Loose(loose) => loose.body_bytes(),
             Self::Packed(packed) => packed.body_bytes(),
         }
     }
@@ -114,8 +135,9 @@ impl Chunk {
 
     /// Another one begins behind it.
     fn close(&mut self) {
-        if let Self::Packed(packed) = self {
-            packed.close();
+        match self {
+            Self::Loose(loose) => loose.close(),
+            Self::Packed(packed) => packed.close(),
         }
     }
 }
@@ -151,7 +173,7 @@ impl Chunks {
             Some(spare) => spare,
             // The first chunk grows with the queue: most queues are short.
             None if self.chunks.is_empty() => Loose::default(),
-            None => Loose { waiting: VecDeque::with_capacity(CHUNK_LENGTH), memory_bytes: 0 },
+            None => Loose { waiting: VecDeque::with_capacity(CHUNK_LENGTH), memory_bytes: 0, closed: None },
         };
         loose.memory_bytes = waiting.message.memory_bytes();
         loose.waiting.push_back(waiting);
@@ -289,7 +311,7 @@ impl Chunks {
         self.chunks.iter().map(Chunk::memory_bytes).sum()
     }
 
-    /// Bytes of the bodies of all messages. It walks over those that are messages as such.
+    /// Bytes of the bodies of all messages. It walks over the chunks.
     pub fn body_bytes(&self) -> u64 {
         self.chunks.iter().map(Chunk::body_bytes).sum()
     }
@@ -374,6 +396,24 @@ mod tests {
                 chunks.push(Waiting { message, sequence, expires_at_ms: NEVER })
             }
         }
+    }
+
+    #[test]
+    fn chunks_know_their_bodies_sums_but_for_the_last_and_one_that_is_being_emptied() {
+        let mut chunks = Chunks::default();
+        (0..10 * CHUNK_LENGTH as u64).for_each(|sequence| _ = push(&mut chunks, sequence, false));
+        let unknown = |chunks: &Chunks| {
+            let is_known = |chunk: &Chunk| match chunk {
+                Chunk::Loose(loose) => {
+                    loose.closed.is_some_and(|(first, last, _)| loose.range() == Some((first, last)))
+                }
+                Chunk::Packed(_) => true,
+            };
+            chunks.chunks.iter().filter(|chunk| !is_known(chunk)).count()
+        };
+        assert_eq!((unknown(&chunks), chunks.body_bytes()), (1, 80 * CHUNK_LENGTH as u64));
+        chunks.pop();
+        assert_eq!((unknown(&chunks), chunks.body_bytes()), (2, 80 * CHUNK_LENGTH as u64 - 8));
     }
 
     #[test]
