@@ -24,9 +24,6 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) {
         let content = &publication.content;
-        if self.queues[id.0 as usize].deleted {
-            return;
-        }
         if self.refuses(id, content) {
             self.refuse(id, publication, kept);
             return;
@@ -46,6 +43,11 @@ impl<S: Store> Broker<S> {
             true if !queue.behaviour.is_held() => {
                 queue.backlog.lead(queue.backlog.level_of(publication.attributes.priority, content));
                 self.hand_over(id, content, effects)
+            }
+            // What the last bindings of a deleted queue lead to it goes with the rest.
+            true if queue.deleted => {
+                queue.ledger.dropped += 1;
+                return;
             }
             _ => HandOver::NobodyReady,
         };
