@@ -85,25 +85,21 @@ impl Router {
         let routing_key = ShortString::truncated(routing_key);
         let exchange = &mut self.exchanges[source.0 as usize];
         exchange.matcher.insert(&routing_key, destination, &name, compiled);
-        let id = self.bindings.vacant_key();
-        exchange.outgoing.push(id);
-        let outgoing_position = exchange.outgoing.len() - 1;
-        let incoming = self.incoming(destination);
-        incoming.push(id);
-        let incoming_position = incoming.len() - 1;
-        let arguments = canonical(arguments);
-        self.bindings.insert(Binding {
+        let outgoing_position = exchange.outgoing.len();
+        let incoming_position = self.incoming(destination).len();
+        let id = self.bindings.insert(Binding {
             source,
             destination,
             routing_key,
-            arguments,
+            arguments: canonical(arguments),
             fingerprint,
             durable,
             outgoing_position,
             incoming_position,
         });
-        let (bindings, hasher) = (&self.bindings, &self.hasher);
-        self.identities.insert_unique(hash, id, |&id| identity_hash(hasher, &bindings[id]));
+        self.exchanges[source.0 as usize].outgoing.push(id);
+        self.incoming(destination).push(id);
+        self.identities.insert_unique(hash, (hash, id), |&(hash, _)| hash);
         self.generation += 1;
         Ok(Bound { new: true, durable })
     }
@@ -130,7 +126,7 @@ impl Router {
     /// time.
     pub fn forget_bindings(&mut self, slots: Range<usize>) {
         for id in slots {
-            if self.bindings.contains(id) {
+            if self.bindings.get(id).is_some() {
                 self.detach_from_destination(id);
                 self.detach_from_source(id);
             }
@@ -166,7 +162,7 @@ impl Router {
         }
         let binding = self.bindings.remove(id);
         let hash = identity_hash(&self.hasher, &binding);
-        self.identities.find_entry(hash, |&other| other == id).expect("every binding has an identity").remove();
+        self.identities.find_entry(hash, |&(_, other)| other == id).expect("every binding has an identity").remove();
         self.generation += 1;
         binding
     }
@@ -200,14 +196,15 @@ impl Router {
         routing_key: &[u8],
         fingerprint: &[u8],
     ) -> Option<BindingId> {
-        let is_it = |&id: &BindingId| {
+        let is_it = |&(of, id): &(u64, BindingId)| {
             let binding = &self.bindings[id];
-            binding.source == source
+            of == hash
+                && binding.source == source
                 && binding.destination == destination
                 && *binding.routing_key == *routing_key
                 && *binding.fingerprint == *fingerprint
         };
-        self.identities.find(hash, is_it).copied()
+        self.identities.find(hash, is_it).map(|&(_, id)| id)
     }
 }
 

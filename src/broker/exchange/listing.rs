@@ -39,7 +39,7 @@ impl Router {
 
     /// One past the last slot that may hold a binding that a client made.
     pub fn own_binding_slots(&self) -> usize {
-        self.bindings.capacity()
+        self.bindings.slots()
     }
 
     /// The bindings in a range of slots.

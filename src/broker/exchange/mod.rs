@@ -17,6 +17,7 @@
 //! | `headers`, `header_index` | what bindings ask of headers, and how those that get it are found |
 //! | `hash_ring`, `ordered` | one binding for each hash: consistently, or by its number |
 //! | `jump` | which bucket of a ring a hash names |
+//! | `shelves` | bindings in their slots |
 //! | `term_hash` | the hash itself, which is RabbitMQ's |
 //! | `delay` | what of a message is to be routed later |
 //!
@@ -39,6 +40,7 @@ mod ordered;
 mod route;
 mod route_cache;
 mod router;
+mod shelves;
 mod stamps;
 mod term_hash;
 mod topic;

@@ -4,6 +4,7 @@ use super::binding::{Binding, BindingInfo, LostBinding};
 use super::destinations::Destinations;
 use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
+use super::shelves::Shelves;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
 use crate::broker::deduplication::{Allowance, SeenByExchange};
 use crate::broker::equivalence::Subject;
@@ -33,9 +34,9 @@ pub struct Router {
     pub(super) queues: Slab<Queue>,
     /// The slots of queues here: their ids are those of a table that all vhosts share.
     pub(super) queue_slots: HashMap<QueueId, u32>,
-    pub(super) bindings: Slab<Binding>,
-    /// Bindings by what makes them the same.
-    pub(super) identities: HashTable<BindingId>,
+    pub(super) bindings: Shelves<Binding>,
+    /// Bindings by what makes them the same, with the hash of that: nobody has to find them all again when this grows.
+    pub(super) identities: HashTable<(u64, BindingId)>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) generation: u64,
     /// Of exchanges that are gone, until somebody is told.
@@ -88,7 +89,7 @@ impl Router {
             by_name: HashMap::new(),
             queues: Slab::new(),
             queue_slots: HashMap::new(),
-            bindings: Slab::new(),
+            bindings: Shelves::new(),
             identities: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             generation,
