@@ -171,6 +171,8 @@ fn tenants() -> Vec<Definition> {
         policy(0, PolicyKind::User),
         policy(1, PolicyKind::Operator),
         Definition::PolicyDeleted { vhost: VhostId(0), kind: PolicyKind::User, name: "p".into() },
+        Definition::GlobalParameterPut { name: "g".into(), value: "{}".into() },
+        Definition::GlobalParameterDeleted { name: "g".into() },
         policy(0, PolicyKind::Operator),
         Definition::VhostDeleted { vhost: VhostId(1) },
         vhost(1, "w"),

@@ -4,7 +4,7 @@ use super::exchange::{Destination, ExchangeId, ExchangeKind, QueueId, Router};
 use super::queue::QueueKind;
 use super::resolve::meant_key;
 use super::store::{Definition, DurableBinding, DurableDestination, Store};
-use super::{Broker, Caller, Done, VhostId};
+use super::{Broker, Caller, Done, UserId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 impl<S: Store> Broker<S> {
@@ -34,12 +34,12 @@ impl<S: Store> Broker<S> {
         if is_locked {
             return Err(self.locked(id));
         }
-        self.bind(caller, source, destination, routing_key, &arguments)
+        self.bind((caller.vhost, Some(caller.user)), source, destination, routing_key, &arguments)
     }
 
     /// # Errors
     /// 406 for a queue that may be on several nodes, to the exchange that routes to those of its own.
-    fn assert_local(&self, id: QueueId) -> Result<(), AmqpError> {
+    pub(super) fn assert_local(&self, id: QueueId) -> Result<(), AmqpError> {
         match self.queue(id).arguments.kind {
             QueueKind::Classic => Ok(()),
             QueueKind::Quorum => {
@@ -86,7 +86,8 @@ impl<S: Store> Broker<S> {
         arguments: FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
         let (source, destination) = self.ends_to_bind_exchange(caller, source, destination, routing_key)?;
-        self.bind(caller, source, Destination::Exchange(destination), routing_key, &arguments)
+        let place = (caller.vhost, Some(caller.user));
+        self.bind(place, source, Destination::Exchange(destination), routing_key, &arguments)
     }
 
     /// `exchange.unbind`. Unbinding what isn't bound, or doesn't exist, is fine.
@@ -106,21 +107,24 @@ impl<S: Store> Broker<S> {
         Ok(self.unbind(caller, source, Destination::Exchange(destination), routing_key, arguments))
     }
 
-    fn bind(
+    /// Binds what was found, whoever asks. True when the binding is new.
+    ///
+    /// # Errors
+    /// 406.
+    pub(super) fn bind(
         &mut self,
-        caller: Caller,
+        (id, by): (VhostId, Option<UserId>),
         source: ExchangeId,
         destination: Destination,
         routing_key: &[u8],
         arguments: &FieldTable,
     ) -> Result<Done<bool>, AmqpError> {
-        let id = caller.vhost;
         let vhost = &self.vhosts[id];
         vhost.assert_below(vhost.limits.bindings_max, vhost.router().binding_count(), "bind", "binding")?;
         let bound = self.change_routes(id, |router| router.bind(source, destination, routing_key, arguments))?;
         if bound.new {
             self.note_bound(id, source, destination);
-            self.tell_binding_created(caller, source, destination, routing_key, arguments);
+            self.tell_binding_created((id, by), source, destination, routing_key, arguments);
         }
         if bound.new && bound.durable {
             let binding = self.durable_binding(id, source, destination, routing_key, arguments);

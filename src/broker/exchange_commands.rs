@@ -2,7 +2,7 @@
 
 use super::exchange::{Declaration, Destination};
 use super::store::{Definition, Store};
-use super::{Broker, Caller, Done};
+use super::{Broker, Caller, Done, UserId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
 
 /// `exchange.declare`.
@@ -31,20 +31,37 @@ impl<S: Store> Broker<S> {
             return Ok(self.done_if(durable, false));
         }
         let name = ShortString::truncated(&declared.name);
-        let vhost = &self.vhosts[caller.vhost];
+        let alternate = declared.alternate;
+        self.create_exchange((caller.vhost, Some(caller.user)), name, declaration, alternate)?;
+        Ok(self.done_if(durable, true))
+    }
+
+    /// Makes an exchange that is not there, whoever asks.
+    ///
+    /// # Errors
+    /// 406 at the limit.
+    pub(super) fn create_exchange(
+        &mut self,
+        (id, by): (VhostId, Option<UserId>),
+        name: ShortString,
+        declaration: Declaration<'_>,
+        alternate: Option<ShortString>,
+    ) -> Result<(), AmqpError> {
+        let vhost = &self.vhosts[id];
         let doing = format!("declare exchange '{name}'");
         vhost.assert_below(vhost.limits.exchanges_max, vhost.router().exchange_count(), &doing, "exchange")?;
-        let policies = self.policies_of_exchange(caller.vhost, &name);
-        self.change_routes(caller.vhost, |router| {
-            let id = router.add(name.clone(), &declaration, declared.alternate);
+        let policies = self.policies_of_exchange(id, &name);
+        self.change_routes(id, |router| {
+            let id = router.add(name.clone(), &declaration, alternate);
             router.apply_policies(id, policies);
         });
-        self.tell_exchange_created(caller.vhost, &name, Some(caller.user));
+        self.tell_exchange_created(id, &name, by);
+        let Declaration { kind, durable, auto_delete, internal, arguments } = declaration;
         if durable {
-            let (vhost, kind) = (caller.vhost, declared.kind);
-            self.define(&Definition::ExchangeDeclared { vhost, name, kind, auto_delete, internal, arguments });
+            let arguments = arguments.clone();
+            self.define(&Definition::ExchangeDeclared { vhost: id, name, kind, auto_delete, internal, arguments });
         }
-        Ok(self.done_if(durable, true))
+        Ok(())
     }
 
     /// `exchange.declare(passive = true)`.

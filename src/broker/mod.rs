@@ -13,6 +13,8 @@
 //! | `access` | what users may do with which names |
 //! | `vhost`, `vhost_commands` | virtual hosts: names, exchanges and limits of their own; how they come and go |
 //! | `founding` | the first virtual host and the first user |
+//! | [`import`] | definitions that come as a whole |
+//! | [`parameters`] | what tools keep here that means nothing to the broker |
 //! | `epoch` | how long what is known of a route holds |
 //! | [`exchange`] | exchanges, bindings, routing |
 //! | [`queue`] | one queue: shell, body, gate and behaviour |
@@ -76,6 +78,7 @@ mod expiration;
 mod expiry;
 mod flow;
 mod founding;
+pub mod import;
 mod keys;
 mod leaving;
 mod lifecycle;
@@ -87,6 +90,7 @@ mod overdue;
 mod pace;
 pub mod page;
 mod paging;
+pub mod parameters;
 pub mod policy;
 mod policy_commands;
 mod pressure;
@@ -160,6 +164,7 @@ use names::NameGenerator;
 use observe::Events;
 use overdue::Sweep;
 use paging::Paging;
+use parameters::GlobalParameters;
 use policy_commands::PolicyRounds;
 use queue::Queue;
 use recent_history::Histories;
@@ -277,6 +282,7 @@ pub struct Broker<S: Store> {
     discards: Discards,
     dead_letters: DeadLetters,
     policy_rounds: PolicyRounds,
+    global_parameters: GlobalParameters,
     delayed: Delayed,
     cleaning: Cleaning,
     expiry: ExpiryQueue,
@@ -329,6 +335,7 @@ impl<S: Store> Broker<S> {
             discards: Discards::default(),
             dead_letters: DeadLetters::default(),
             policy_rounds: PolicyRounds::default(),
+            global_parameters: GlobalParameters::default(),
             delayed: Delayed::default(),
             cleaning: Cleaning::default(),
             expiry: ExpiryQueue::default(),

@@ -37,12 +37,31 @@ impl<S: Store> Broker<S> {
         kind: PolicyKind,
         policy: Arc<Policy>,
     ) -> Result<Done<PutPolicy>, TooManyPolicies> {
-        let known = self.vhosts[vhost].policies.named(kind, &policy.name).cloned();
-        if known.as_ref() == Some(&policy) {
-            return Ok(self.done(PutPolicy::Known));
+        let put = self.take_policy(vhost, kind, &policy)?;
+        if put.is_some() {
+            self.begin_policy_round(vhost);
+            self.tell_policy_set(vhost, &policy);
         }
-        self.vhosts[vhost].policies.put(kind, Arc::clone(&policy))?;
-        let Policy { name, pattern, apply_to, priority, definition, .. } = &*policy;
+        Ok(self.done(put.unwrap_or(PutPolicy::Known)))
+    }
+
+    /// Sets a policy for what is declared from now on; a [round](Self::begin_policy_round) applies it to what is there. `None`
+    /// when there is this very one already.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(super) fn take_policy(
+        &mut self,
+        vhost: VhostId,
+        kind: PolicyKind,
+        policy: &Arc<Policy>,
+    ) -> Result<Option<PutPolicy>, TooManyPolicies> {
+        let known = self.vhosts[vhost].policies.named(kind, &policy.name).cloned();
+        if known.as_ref() == Some(policy) {
+            return Ok(None);
+        }
+        self.vhosts[vhost].policies.put(kind, Arc::clone(policy))?;
+        let Policy { name, pattern, apply_to, priority, definition, .. } = &**policy;
         self.define(&Definition::PolicyPut(PolicyDefinition {
             vhost,
             kind,
@@ -52,10 +71,8 @@ impl<S: Store> Broker<S> {
             priority: *priority,
             settings: definition.clone(),
         }));
-        self.tell_policy_changes(vhost, kind, &policy);
-        self.begin_policy_round(vhost);
-        self.tell_policy_set(vhost, &policy);
-        Ok(self.done(if known.is_some() { PutPolicy::Known } else { PutPolicy::New }))
+        self.tell_policy_changes(vhost, kind, policy);
+        Ok(Some(if known.is_some() { PutPolicy::Known } else { PutPolicy::New }))
     }
 
     /// Deletes a policy. Says whether there was one.
@@ -83,7 +100,8 @@ impl<S: Store> Broker<S> {
         Ok(())
     }
 
-    fn begin_policy_round(&mut self, vhost: VhostId) {
+    /// All that is there is looked at again, this moment's share at once.
+    pub(super) fn begin_policy_round(&mut self, vhost: VhostId) {
         let policies = &mut self.vhosts[vhost].policies;
         let is_under_way = policies.round.is_some();
         policies.round = Some(policies.round.unwrap_or_default().map(Round::begin_again));

@@ -12,7 +12,7 @@ use super::queue::arguments::{self, QUEUE_TYPE};
 use super::queue::{Queue, QueueKind, QueueProperties};
 use super::resolve::Found;
 use super::store::{Definition, DurableQueueId, Store};
-use super::{Broker, Caller, ConnectionId, ConsumerId, Done, QueueKey, UserId};
+use super::{Broker, Caller, ConnectionId, ConsumerId, Done, QueueKey, UserId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 
 /// `queue.declare`.
@@ -110,7 +110,7 @@ impl<S: Store> Broker<S> {
         if request.name.starts_with(REPLY_TO) {
             return self.declare_queue_passively(caller, request.name, effects);
         }
-        let request = self.of_default_type(caller, request);
+        let request = self.of_default_type(caller.vhost, request);
         let name = without_line_breaks(request.name);
         if name.is_empty() {
             arguments::assert_may_be_nameless(&request.arguments)?;
@@ -122,7 +122,7 @@ impl<S: Store> Broker<S> {
                 self.assert_equivalent(caller, id, &request)?;
                 id
             }
-            None => self.create_queue(caller, name, request)?,
+            None => self.create_queue(caller.vhost, Some(caller.user), caller.connection, name, request)?,
         };
         self.books.totals.queues_declared += 1;
         Ok(self.declared(caller, id, effects))
@@ -130,8 +130,8 @@ impl<S: Store> Broker<S> {
 
     /// A queue that doesn't say of which type it is gets the default, if there is one, and says so from then on.
     /// As with RabbitMQ it is classic where it could not be of that type: transient, exclusive or deleted by itself.
-    fn of_default_type<'a>(&self, caller: Caller, mut request: DeclareRequest<'a>) -> DeclareRequest<'a> {
-        let Some(default) = self.default_queue_type(caller.vhost) else { return request };
+    pub(super) fn of_default_type<'a>(&self, vhost: VhostId, mut request: DeclareRequest<'a>) -> DeclareRequest<'a> {
+        let Some(default) = self.default_queue_type(vhost) else { return request };
         let DeclareRequest { durable, exclusive, auto_delete, arguments, .. } = &mut request;
         if arguments.get(QUEUE_TYPE.as_bytes()).is_none() {
             let is_possible = *durable && !*exclusive && !*auto_delete;
@@ -168,13 +168,19 @@ impl<S: Store> Broker<S> {
         Ok(())
     }
 
-    fn create_queue(
+    /// Makes a queue that is not there. One that is exclusive is the connection's.
+    ///
+    /// # Errors
+    /// 406.
+    pub(super) fn create_queue(
         &mut self,
-        caller: Caller,
+        vhost_id: VhostId,
+        by: Option<UserId>,
+        owner: ConnectionId,
         name: ShortString,
         request: DeclareRequest<'_>,
     ) -> Result<QueueId, AmqpError> {
-        let vhost = &self.vhosts[caller.vhost];
+        let vhost = &self.vhosts[vhost_id];
         let DeclareRequest { durable, exclusive, auto_delete, .. } = request;
         let settings = arguments::parse(&request.arguments, &name.to_string(), &vhost.name)?;
         arguments::assert_fits(settings.kind, (durable, exclusive, auto_delete), &name.to_string(), &vhost.name)?;
@@ -184,11 +190,11 @@ impl<S: Store> Broker<S> {
         self.queue_serial += 1;
         let serial = self.queue_serial;
         let properties = QueueProperties {
-            vhost: caller.vhost,
+            vhost: vhost_id,
             name: name.clone(),
             durable,
             auto_delete,
-            exclusive_owner: exclusive.then_some(caller.connection),
+            exclusive_owner: exclusive.then_some(owner),
             arguments: request.arguments,
         };
         // An exclusive queue dies with its connection, so nothing of it is worth keeping.
@@ -205,18 +211,18 @@ impl<S: Store> Broker<S> {
             let (auto_delete, arguments) = (properties.auto_delete, properties.arguments.clone());
             self.define(&Definition::QueueDeclared {
                 id: durable_id,
-                vhost: caller.vhost,
+                vhost: vhost_id,
                 name,
                 auto_delete,
                 arguments,
                 top_level,
             });
         }
-        if exclusive && let Some(Some(connection)) = self.connections.get_mut(caller.connection.0 as usize) {
+        if exclusive && let Some(Some(connection)) = self.connections.get_mut(owner.0 as usize) {
             connection.exclusive_queues.push(id);
         }
         self.books.totals.queues_created += 1;
-        self.tell_queue_created(id, caller);
+        self.tell_queue_created(id, by);
         Ok(id)
     }
 

@@ -32,7 +32,7 @@ use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString}
 use std::borrow::Cow;
 
 /// Queues and exchanges with names like this are the broker's.
-const RESERVED_PREFIX: &[u8] = b"amq.";
+pub(super) const RESERVED_PREFIX: &[u8] = b"amq.";
 
 /// The argument of a queue that names an exchange for what it does not keep.
 const DEAD_LETTER_EXCHANGE: &[u8] = b"x-dead-letter-exchange";
@@ -74,6 +74,11 @@ fn refuse_default_exchange(name: &[u8]) -> Result<(), AmqpError> {
         true => Err(refused(ReplyCode::AccessRefused, "operation not permitted on the default exchange")),
         false => Ok(()),
     }
+}
+
+/// The default exchange routes what is published to it and nothing that reaches it on another way.
+pub(super) fn meant_alternate(name: &[u8]) -> Option<ShortString> {
+    (!name.is_empty()).then(|| ShortString::truncated(name))
 }
 
 fn refuse_reserved(kind: &str, name: &[u8]) -> Result<(), AmqpError> {
@@ -398,10 +403,8 @@ impl<S: Store> Broker<S> {
             self.may_with_exchange(caller, Right::Read, &name)?;
             self.may_with_exchange(caller, Right::Write, alternate)?;
         }
-        // The default exchange routes what is published to it and nothing that reaches it on another way.
-        let alternate = alternate.filter(|name| !name.is_empty()).map(ShortString::truncated);
         kind.check_arguments(arguments, self.subject("exchange", caller.vhost, &name))?;
-        Ok(ExchangeToDeclare { name, kind, id, alternate })
+        Ok(ExchangeToDeclare { alternate: alternate.and_then(meant_alternate), name, kind, id })
     }
 
     /// The exchange of which a passive declaration asks.

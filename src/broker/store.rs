@@ -14,6 +14,7 @@ use crate::protocol::{FieldTable, ShortString};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 /// A durable queue's number, never used again for another queue. A queue with levels of priority has one for each of
 /// them, the lowest level first, and is named by that of its lowest.
@@ -131,6 +132,14 @@ pub enum Definition {
         kind: PolicyKind,
         name: ShortString,
     },
+    /// A parameter of no virtual host's, whose value is JSON. Also said again, when that changes.
+    GlobalParameterPut {
+        name: ShortString,
+        value: Arc<str>,
+    },
+    GlobalParameterDeleted {
+        name: ShortString,
+    },
     /// Routing keys are not looked at any more.
     TopicForbidden {
         user: ShortString,
@@ -159,7 +168,11 @@ impl Definition {
             | Self::PolicyPut(PolicyDefinition { vhost, .. })
             | Self::PolicyDeleted { vhost, .. }
             | Self::TopicForbidden { vhost, .. } => Some(*vhost),
-            Self::QueueDeleted { .. } | Self::UserDeclared(_) | Self::UserDeleted { .. } => None,
+            Self::QueueDeleted { .. }
+            | Self::UserDeclared(_)
+            | Self::UserDeleted { .. }
+            | Self::GlobalParameterPut { .. }
+            | Self::GlobalParameterDeleted { .. } => None,
         }
     }
 }
@@ -258,6 +271,10 @@ pub trait Log {
 
     /// What exists changed.
     fn define(&mut self, definition: &Definition) -> LogPosition;
+
+    /// From now on, until it is told that no longer, what it is told is durable in the same moment or not at all. That is
+    /// within one turn.
+    fn keep_together(&mut self, _keeps: bool) {}
 
     /// Somebody waits for everything up to `position` to be durable.
     fn awaited(&mut self, position: LogPosition);

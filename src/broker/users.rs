@@ -35,7 +35,7 @@ pub struct User {
 }
 
 /// Whether whoever has these can make users and virtual hosts: without a password nobody logs in to do it.
-fn can_administer(password: &PasswordHash, tags: &Tags) -> bool {
+pub(super) fn can_administer(password: &PasswordHash, tags: &Tags) -> bool {
     tags.is_administrator() && *password != PasswordHash::Absent
 }
 
@@ -260,6 +260,19 @@ impl<S: Store> Broker<S> {
     /// Whether nobody but this user can log in and administer.
     pub fn is_last_administrator(&self, id: UserId) -> bool {
         self.users.get(id).may_administer() && self.users.administrators == 1
+    }
+
+    /// Whether anybody can log in and administer.
+    pub(super) fn has_administrators(&self) -> bool {
+        self.users.administrators > 0
+    }
+
+    /// How many could log in and administer, if these users could, or couldn't.
+    pub(super) fn administrators_after<'a>(&self, changed: impl Iterator<Item = (&'a ShortString, bool)>) -> usize {
+        changed.fold(self.users.administrators, |administrators, (name, can)| {
+            let could = self.users.named(name).is_some_and(|id| self.users.get(id).may_administer());
+            administrators + usize::from(can) - usize::from(could)
+        })
     }
 
     /// Whether there would be nobody who can log in and administer, if this user had that password and those tags.

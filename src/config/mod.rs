@@ -54,6 +54,9 @@ pub struct Config {
     pub default_pass: Secret,
     /// The virtual host that such a folder gets.
     pub default_vhost: String,
+    /// A file of definitions that is imported at every start, or a folder of such files. A data folder that has no user and no
+    /// virtual host then gets none but theirs. Empty: none.
+    pub load_definitions: PathBuf,
     /// Whether that one has `amq.rabbitmq.event`, an exchange that tells what happens.
     pub event_exchange: bool,
     /// Of which type a queue is that doesn't say, in a virtual host that doesn't say either.
@@ -107,6 +110,7 @@ impl Default for Config {
             default_user: "guest".to_owned(),
             default_pass: "guest".into(),
             default_vhost: "/".to_owned(),
+            load_definitions: PathBuf::new(),
             event_exchange: false,
             default_queue_type: DefaultQueueType::Classic,
             loopback_users: vec!["guest".to_owned()],
@@ -195,6 +199,11 @@ impl Config {
         if let Some(data_dir) = overrides.data_dir {
             self.data_dir = data_dir;
         }
+    }
+
+    /// Where definitions are that are imported at every start, if there are any.
+    pub fn definitions(&self) -> Option<&Path> {
+        Some(&*self.load_definitions).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// What serde's types cannot say about the values.

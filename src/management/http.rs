@@ -30,6 +30,8 @@ pub enum ApiError {
     NotAuthorised(String),
     /// 403: a page of another origin asks, in its reader's name.
     Foreign,
+    /// 415: the body of the request is of a type that is not taken.
+    UnsupportedType,
     /// The body of the request was too long in coming.
     TooSlow,
     /// The loop is too busy or is stopping.
@@ -64,6 +66,19 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// Why, as text.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Missing(reason) | Self::BadRequest(reason) | Self::Named(_, reason) | Self::NotAuthorised(reason) => {
+                reason
+            }
+            Self::Term(term) => term.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
 impl From<Declined> for ApiError {
     fn from(declined: Declined) -> Self {
         match declined {
@@ -89,6 +104,7 @@ impl IntoResponse for ApiError {
             Self::LoginFailed => (StatusCode::UNAUTHORIZED, "not_authorized", json!("Login failed")),
             Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", json!(reason)),
             Self::Foreign => (StatusCode::FORBIDDEN, "forbidden", json!("asked for by a page of another origin")),
+            Self::UnsupportedType => return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout", json!("the body did not come in time")),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", json!("the broker is busy")),
         };

@@ -7,6 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value, json};
 
+/// A value that was kept as its text.
+pub fn said(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
 /// Bytes as text; what isn't UTF-8 is replaced.
 pub fn text(bytes: &[u8]) -> Value {
     Value::String(String::from_utf8_lossy(bytes).into_owned())

@@ -18,6 +18,7 @@
 //! | `listing` | pages, sorting and columns of long lists |
 //! | `json` | AMQP's tables and properties as JSON and back |
 //! | `shapes` | what a queue, exchange, … looks like in JSON |
+//! | `definitions` | files of all that is there |
 //! | `figures`, `rates`, `sampler` | counters, and how fast they rise |
 //! | `routes` | the paths of the API |
 //! | `metrics` | what Prometheus scrapes |
@@ -26,6 +27,7 @@
 mod admission;
 mod bodies;
 mod change;
+mod definitions;
 mod door;
 mod figures;
 mod http;
@@ -58,6 +60,8 @@ pub use question::{
     Overview, Question, Sight, VhostQuestion, Visitor,
 };
 
+use crate::access::PasswordHash;
+use crate::broker::import::Import;
 use crate::reactor::Clock;
 use rates::Rates;
 use std::io;
@@ -117,6 +121,18 @@ impl App {
         let clock = self.settings.clock;
         clock.unix_ms().saturating_sub(clock.now_ms().saturating_sub(at_ms))
     }
+}
+
+/// Reads a file of definitions.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_definitions(file: &[u8], chance: &dyn Fn() -> io::Result<[u8; 16]>) -> Result<Import, String> {
+    let mut hash = |password: String| {
+        let salt = chance().map_err(|error| http::ApiError::BadRequest(error.to_string()))?;
+        Ok(PasswordHash::argon2id(password.as_bytes(), salt))
+    };
+    definitions::read(file, &definitions::Scope::Cluster, &mut hash).map_err(|error| error.reason())
 }
 
 /// Serves the API, and metrics at a port of their own if they have one, on a thread of its own until the process ends.

@@ -5,8 +5,11 @@
 
 use super::Reply;
 use crate::access::{PasswordHash, Pattern, Tags};
+use crate::broker::import::Import;
+use crate::broker::parameters::TooManyParameters;
 use crate::protocol::ShortString;
 use std::fmt;
+use std::sync::Arc;
 
 pub enum Order {
     /// Makes a user or gives the one of that name another password and other tags. Answers whether it is new.
@@ -65,6 +68,12 @@ pub enum Order {
     LimitResources { limits: ResourceLimitChange, reply: Reply<()> },
     /// Clears those of an exchange, or all. Answers whether there was something to clear.
     ForbidTopics { place: UserPlace, exchange: Option<ShortString>, reply: Reply<Result<bool, NowhereToBe>> },
+    /// Makes all of it or nothing. Answers what is wrong with it. It may take several turns.
+    Import { import: Box<Import>, reply: Reply<Result<(), String>> },
+    /// Sets a global parameter, to a value that is JSON. Answers whether there was none of that name.
+    PutGlobalParameter { name: ShortString, value: Arc<str>, reply: Reply<Result<bool, TooManyParameters>> },
+    /// Answers whether there was one of that name.
+    DeleteGlobalParameter { name: ShortString, reply: Reply<bool> },
 }
 
 impl fmt::Display for Order {
@@ -105,6 +114,9 @@ impl fmt::Display for Order {
                 write!(f, "cleared topic permissions for exchange '{exchange}' of {place}")
             }
             Self::ForbidTopics { place, exchange: None, .. } => write!(f, "cleared topic permissions of {place}"),
+            Self::Import { import, .. } => write!(f, "imported {} definitions", import.len()),
+            Self::PutGlobalParameter { name, .. } => write!(f, "set global parameter '{name}'"),
+            Self::DeleteGlobalParameter { name, .. } => write!(f, "cleared global parameter '{name}'"),
         }
     }
 }

@@ -105,6 +105,8 @@ pub enum Question {
         from: PageStart,
         reply: Reply<Page<TopicPermissionsSnapshot>>,
     },
+    /// All of them by name, with values that are JSON.
+    GlobalParameters(Reply<Vec<(ShortString, Arc<str>)>>),
 }
 
 /// What is in a virtual host.

@@ -60,6 +60,18 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
     shape
 }
 
+/// What a queue is declared as.
+pub fn queue_definition(queue: &QueueSnapshot) -> Value {
+    json!({
+        "name": json::text(&queue.name),
+        "vhost": &*queue.vhost,
+        "type": queue.kind.name(),
+        "durable": queue.durable,
+        "auto_delete": queue.auto_delete,
+        "arguments": json::table(&queue.arguments),
+    })
+}
+
 fn policy_name(policy: Option<&Policy>) -> Value {
     policy.map_or(Value::Null, |policy| json::text(&policy.name))
 }

@@ -10,8 +10,10 @@
 //! | `logins` | who somebody is that wants to be let in |
 //! | `changes` | what AMQP has, too |
 //! | `orders` | what administrators alone may have |
+//! | `imports` | what they bring as a whole |
 
 mod changes;
+mod imports;
 mod logins;
 mod orders;
 mod questions;
@@ -20,8 +22,10 @@ use super::hub::Hub;
 use crate::broker::policy::PolicyKind;
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Done, UserId, VhostId};
-use crate::management::{Asker, Change, Command, Question, Refusal, Reply, Request, VhostChange};
+use crate::management::{Asker, Change, Command, Order, Question, Refusal, Reply, Request, VhostChange};
 use crate::protocol::AmqpError;
+use imports::Imports;
+pub use imports::import_at_once;
 use logins::Logins;
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
@@ -39,6 +43,7 @@ pub struct Desk {
     /// Answers that wait for the log to be durable up to there.
     held: VecDeque<(LogPosition, Answer)>,
     logins: Logins,
+    imports: Imports,
 }
 
 /// Answers whoever asked.
@@ -46,7 +51,14 @@ type Answer = Box<dyn FnOnce()>;
 
 impl Desk {
     pub fn new(commands: Receiver<Command>) -> Self {
-        Self { commands, more: false, share: VecDeque::new(), held: VecDeque::new(), logins: Logins::default() }
+        Self {
+            commands,
+            more: false,
+            share: VecDeque::new(),
+            held: VecDeque::new(),
+            logins: Logins::default(),
+            imports: Imports::default(),
+        }
     }
 
     /// Notes that a command came.
@@ -69,12 +81,22 @@ impl Desk {
         if !self.more {
             return;
         }
+        let imported = self.imports.go_on(hub);
+        self.held.extend(imported);
         let missing = COMMANDS_PER_TURN - self.share.len();
         self.share.extend(self.commands.try_iter().take(missing));
-        self.more = self.share.len() == COMMANDS_PER_TURN;
+        self.more = self.share.len() == COMMANDS_PER_TURN || self.imports.are_waiting();
         while let Some(command) = self.share.pop_front() {
             if let Request::Question(Question::LogIn(login)) = command.request {
                 self.logins.ask(login, hub);
+                continue;
+            }
+            if let Request::Order(Order::Import { import, reply }) = command.request {
+                match administrator(command.asker, hub) {
+                    Ok(user) => self.imports.add(hub.broker().user_key(user), import, reply),
+                    Err(refusal) => send(command.refused, refusal),
+                }
+                self.more = true;
                 continue;
             }
             if waits_for_messages(&command, hub) {

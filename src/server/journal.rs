@@ -83,7 +83,7 @@ impl<D: Disk> OpenedLog<D> {
         mut workers: W,
         pager_options: PagerOptions,
         disk_free_limit_bytes: u64,
-        founding: impl FnOnce() -> io::Result<Founding>,
+        founding: impl FnOnce() -> io::Result<Option<Founding>>,
     ) -> io::Result<Journal<D, W>> {
         let Self { disk, options, recovered } = self;
         let Recovered { definitions, queues, max_queue_id, clean, loader, resume, .. } = recovered;

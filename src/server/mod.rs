@@ -12,6 +12,7 @@
 //! | `doorkeeper` | who may log in, and the thread that checks passwords |
 //! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
 //! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
+//! | `load_definitions` | what is imported at the start |
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
 mod clients;
@@ -22,6 +23,7 @@ mod freed_memory;
 mod hub;
 mod huge_pages;
 mod journal;
+mod load_definitions;
 mod rest;
 mod restore;
 mod turn;
@@ -103,10 +105,15 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
     let founding = || {
+        // As with RabbitMQ: there is what the file has, and nobody whose password is known.
+        if config.definitions().is_some() {
+            tracing::info!(target: "general", "creating neither virtual host nor user: definitions are loaded");
+            return Ok(None);
+        }
         let password = PasswordHash::argon2id(config.default_pass.as_bytes(), random()?);
         // That took 19 MiB, which nothing needs again.
         allocator::give_back();
-        Ok(founding(config, password))
+        Ok(Some(founding(config, password)))
     };
     let tls_addresses = tls_listeners.iter().map(Listener::local_address).collect();
     let vestibule = match acceptor {
@@ -117,7 +124,11 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         None => None,
     };
     let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes, founding)?;
-    tell_unused_defaults(config, hub.broker());
+    if let Some(path) = config.definitions() {
+        load_definitions::load(path, hub.broker_mut())?;
+    } else {
+        tell_unused_defaults(config, hub.broker());
+    }
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     tracing::info!(target: "general", "messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");

@@ -19,7 +19,7 @@ pub struct Loading {
 
 impl Loading {
     /// Puts definitions back, and tells the queues how many messages will come. Where there is neither a vhost nor a user,
-    /// the first ones are made before everything else: a log of earlier versions knows none, and its queues are in the
+    /// the first ones are made before everything else, if there are to be any: a log of earlier versions knows none, and its queues are in the
     /// first vhost.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Loading {
         definitions: Vec<Definition>,
         recovered: &[RecoveredQueue],
         max_queue_id: u64,
-        founding: impl FnOnce() -> io::Result<Founding>,
+        founding: impl FnOnce() -> io::Result<Option<Founding>>,
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
         let mut queues = BTreeMap::new();
@@ -37,8 +37,9 @@ impl Loading {
         let mut values = BTreeMap::new();
         let is_of_access =
             |definition: &Definition| matches!(definition, Definition::VhostDeclared(_) | Definition::UserDeclared(_));
-        if !definitions.iter().any(is_of_access) {
-            let founding = founding()?;
+        if !definitions.iter().any(is_of_access)
+            && let Some(founding) = founding()?
+        {
             let Founding { vhost, user, tags, .. } = &founding;
             let tags: Vec<_> = tags.iter().collect();
             tracing::info!(target: "general", "creating virtual host '{vhost}'");
@@ -83,6 +84,10 @@ impl Loading {
                     broker.restore_topic_permissions(&user, vhost, exchange, [&write, &read])
                 }
                 Definition::PolicyPut(policy) => broker.restore_policy(policy),
+                Definition::GlobalParameterPut { name, value } => {
+                    broker.restore_global_parameter(name, value);
+                    Ok(())
+                }
                 // What is gone is not among what exists.
                 Definition::QueueDeleted { .. }
                 | Definition::ExchangeDeleted { .. }
@@ -91,7 +96,8 @@ impl Loading {
                 | Definition::UserDeleted { .. }
                 | Definition::Forbidden { .. }
                 | Definition::TopicForbidden { .. }
-                | Definition::PolicyDeleted { .. } => Ok(()),
+                | Definition::PolicyDeleted { .. }
+                | Definition::GlobalParameterDeleted { .. } => Ok(()),
             };
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }

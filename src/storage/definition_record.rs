@@ -19,6 +19,8 @@
 //! topic forbidden   │ user │ vhost │ of one exchange │ [exchange]
 //! policy put        │ vhost │ operator's │ name │ pattern │ apply-to │ priority, 8 bytes │ settings
 //! policy deleted    │ vhost │ operator's │ name
+//! parameter put     │ name │ value
+//! parameter deleted │ name
 //! attributes        │ how many │ (key │ value) …        by ascending key; those that say nothing are left out
 //! ```
 //! Queues and vhosts are varints, what is yes or no is a byte, all others are counted: strings, tables with their entries
@@ -142,6 +144,15 @@ pub fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
         Definition::PolicyDeleted { vhost, kind: of, name } => {
             begin(out, kind::POLICY_DELETED);
             put_policy_name(out, *vhost, *of, name);
+        }
+        Definition::GlobalParameterPut { name, value } => {
+            begin(out, kind::GLOBAL_PARAMETER_PUT);
+            put_counted_bytes(out, name);
+            put_counted_bytes(out, value.as_bytes());
+        }
+        Definition::GlobalParameterDeleted { name } => {
+            begin(out, kind::GLOBAL_PARAMETER_DELETED);
+            put_counted_bytes(out, name);
         }
     }
     end(out, start);
@@ -304,6 +315,10 @@ pub(super) fn decode_definition(kind: u8, cursor: &mut Cursor<'_>) -> Option<Def
         kind::POLICY_DELETED => {
             Definition::PolicyDeleted { vhost: vhost(cursor)?, kind: policy_kind(cursor)?, name: short_string(cursor)? }
         }
+        kind::GLOBAL_PARAMETER_PUT => {
+            Definition::GlobalParameterPut { name: short_string(cursor)?, value: counted_text(cursor)?.into() }
+        }
+        kind::GLOBAL_PARAMETER_DELETED => Definition::GlobalParameterDeleted { name: short_string(cursor)? },
         _ => return None,
     })
 }

@@ -77,6 +77,8 @@ fn the_format_page_names_every_tag() {
         (kind::POLICY_DELETED, "policy deleted"),
         (kind::DELAYED_DECLARED, "delayed declared"),
         (kind::VALUES_DECLARED, "values declared"),
+        (kind::GLOBAL_PARAMETER_PUT, "parameter put"),
+        (kind::GLOBAL_PARAMETER_DELETED, "parameter deleted"),
     ] {
         says(&format!("| {tag} | {name} |"));
     }

@@ -76,6 +76,9 @@ pub struct Written {
 /// The log as the broker knows it, and its pages: a [`Store`](crate::broker::store::Store).
 pub struct LogStore {
     options: LogOptions,
+    /// Bytes with which the open batch is closed before the next record: a batch's size, and none at all while what comes is
+    /// kept together.
+    closed_at_bytes: usize,
     open: Vec<u8>,
     /// The position that the next record gets.
     next_position: u64,
@@ -123,6 +126,7 @@ impl LogStore {
             unsynced_since_ms: None,
             failed: false,
             pages: PageQueue::default(),
+            closed_at_bytes: options.batch_max_bytes,
             options,
         }
     }
@@ -289,7 +293,7 @@ impl LogStore {
 
     #[inline]
     fn seal_if_large(&mut self) {
-        if self.open.len() >= self.options.batch_max_bytes {
+        if self.open.len() >= self.closed_at_bytes {
             self.seal();
         }
     }
@@ -384,6 +388,11 @@ impl Log for LogStore {
 
     fn define(&mut self, definition: &Definition) -> LogPosition {
         self.put_other(|open| record::put_definition(open, definition))
+    }
+
+    fn keep_together(&mut self, keeps: bool) {
+        self.seal_if_large();
+        self.closed_at_bytes = if keeps { usize::MAX } else { self.options.batch_max_bytes };
     }
 
     #[inline]

@@ -55,6 +55,8 @@ pub(super) mod kind {
     pub const QUEUE_DECLARED_WITH_LEVELS: u8 = 24;
     pub const DELAYED_DECLARED: u8 = 25;
     pub const VALUES_DECLARED: u8 = 26;
+    pub const GLOBAL_PARAMETER_PUT: u8 = 27;
+    pub const GLOBAL_PARAMETER_DELETED: u8 = 28;
 }
 
 /// Bytes that are no record.

@@ -182,6 +182,8 @@ fn definitions() -> Vec<Definition> {
             settings: arguments.clone(),
         }),
         Definition::PolicyDeleted { vhost, kind: PolicyKind::User, name: "policy".into() },
+        Definition::GlobalParameterPut { name: "parameter".into(), value: r#"{"a":[1,null]}"#.into() },
+        Definition::GlobalParameterDeleted { name: "parameter".into() },
     ]
 }
 

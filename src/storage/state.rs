@@ -305,6 +305,8 @@ impl State {
             Definition::TopicForbidden { user, vhost, exchange } => self.who_may.forbid_topics(user, vhost, exchange),
             Definition::PolicyPut(policy) => self.who_may.put_policy(policy),
             Definition::PolicyDeleted { vhost, kind, name } => self.who_may.delete_policy(vhost, kind, name),
+            Definition::GlobalParameterPut { name, value } => self.who_may.put_parameter(name, value),
+            Definition::GlobalParameterDeleted { name } => self.who_may.delete_parameter(&name),
         }
     }
 

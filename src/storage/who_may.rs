@@ -1,5 +1,5 @@
 //! The part of the [state](super::state) that says where things are, who may use them and how they are to be: virtual
-//! hosts, users, what users are permitted, policies.
+//! hosts, users, what users are permitted, policies, parameters.
 //!
 //! It knows nothing of what is in a virtual host. Permissions are kept as they were told, and not looked at: that there
 //! is no user or virtual host of theirs only a log with lost records brings about.
@@ -9,6 +9,7 @@ use crate::broker::store::{Definition, PolicyDefinition, PolicyKind, UserDefinit
 use crate::protocol::ShortString;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How virtual hosts are called whose name is lost, before their number.
 const LOST_NAME_PREFIX: &str = "salvaged-";
@@ -24,6 +25,7 @@ pub(super) struct WhoMay {
     /// Their [`Definition::TopicPermitted`], by user, virtual host and exchange.
     topic_permissions: BTreeMap<(ShortString, VhostId, ShortString), Definition>,
     policies: BTreeMap<(VhostId, PolicyKind, ShortString), PolicyDefinition>,
+    parameters: BTreeMap<ShortString, Arc<str>>,
 }
 
 impl WhoMay {
@@ -59,6 +61,14 @@ impl WhoMay {
 
     pub fn delete_policy(&mut self, vhost: VhostId, kind: PolicyKind, name: ShortString) {
         self.policies.remove(&(vhost, kind, name));
+    }
+
+    pub fn put_parameter(&mut self, name: ShortString, value: Arc<str>) {
+        self.parameters.insert(name, value);
+    }
+
+    pub fn delete_parameter(&mut self, name: &ShortString) {
+        self.parameters.remove(name);
     }
 
     pub fn declare_user(&mut self, user: UserDefinition) {
@@ -165,7 +175,12 @@ impl WhoMay {
         let vhosts = self.vhosts.values().cloned().map(Definition::VhostDeclared);
         let users = self.users.values().cloned().map(Definition::UserDeclared);
         let permissions = self.permissions.values().chain(self.topic_permissions.values()).cloned();
-        vhosts.chain(users).chain(permissions).chain(self.policies.values().cloned().map(Definition::PolicyPut))
+        let policies = self.policies.values().cloned().map(Definition::PolicyPut);
+        let parameter = |(name, value): (&ShortString, &Arc<str>)| Definition::GlobalParameterPut {
+            name: name.clone(),
+            value: Arc::clone(value),
+        };
+        vhosts.chain(users).chain(permissions).chain(policies).chain(self.parameters.iter().map(parameter))
     }
 
     /// The [definitions](Self::definitions) as records, and how many they are.

@@ -11,6 +11,7 @@ mod changes;
 mod ctl;
 mod ctl_tools;
 mod ctl_transcript;
+mod definitions;
 mod delayed;
 mod limits;
 mod listings;

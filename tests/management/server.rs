@@ -31,9 +31,15 @@ pub struct Answer {
     pub status: u16,
     pub header: Option<String>,
     pub text: String,
+    headers: ureq::http::HeaderMap,
 }
 
 impl Answer {
+    /// A header of it.
+    pub fn named(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
     }
@@ -181,7 +187,10 @@ pub fn ask_at(address: SocketAddr, method: &str, path: &str, body: &str, headers
     let header = ["www-authenticate", "location"].into_iter().find_map(|name| response.headers().get(name));
     let header = header.map(|value| value.to_str().expect("text").to_owned());
     let status = response.status().as_u16();
-    Answer { status, header, text: response.body_mut().read_to_string().expect("text") }
+    let headers = response.headers().clone();
+    // Listings are longer than what is read by default.
+    let text = response.body_mut().with_config().limit(1 << 30).read_to_string().expect("text");
+    Answer { status, header, text, headers }
 }
 
 /// A program without what the tester's environment would tell it.

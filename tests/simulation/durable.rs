@@ -89,7 +89,7 @@ pub fn start(
     let clean = log.recovered.clean;
     let mut hub = Hub::new(settings, log.store(), now_ms);
     let workers = Stepped::new(disk.clone());
-    let journal = log.start(&mut hub, workers, pager_options(), DISK_FREE_LIMIT_BYTES, || Ok(founding()))?;
+    let journal = log.start(&mut hub, workers, pager_options(), DISK_FREE_LIMIT_BYTES, || Ok(Some(founding())))?;
     Ok((hub, Durable { disk: disk.clone(), journal: Some(journal) }, clean))
 }
 

@@ -47,6 +47,7 @@ impl World {
                 | Definition::Permitted { .. }
                 | Definition::TopicPermitted { .. }
                 | Definition::PolicyPut(_)
+                | Definition::GlobalParameterPut { .. }
                 | Definition::ExchangeDeclared { .. }
                 | Definition::QueueDeclared { .. }
                 | Definition::Bound(_)
@@ -123,6 +124,10 @@ fn goes(told: &Definition, there: &Definition) -> bool {
         (PolicyDeleted { vhost, kind, name }, PolicyPut(there)) => {
             (*vhost, *kind, name) == (there.vhost, there.kind, &there.name)
         }
+        (
+            GlobalParameterPut { name: told, .. } | GlobalParameterDeleted { name: told },
+            GlobalParameterPut { name, .. },
+        ) => told == name,
         (QueueDeclared { id: told, .. }, QueueDeclared { id, .. }) => told == id,
         (Bound(told) | Unbound(told), Bound(there)) => told == there,
         _ => false,
@@ -168,9 +173,10 @@ fn rank(definition: &Definition) -> usize {
         Definition::Permitted { .. } => 2,
         Definition::TopicPermitted { .. } => 3,
         Definition::PolicyPut(_) => 4,
-        Definition::ExchangeDeclared { .. } => 5,
-        Definition::QueueDeclared { .. } => 6,
-        Definition::Bound(_) => 7,
+        Definition::GlobalParameterPut { .. } => 5,
+        Definition::ExchangeDeclared { .. } => 6,
+        Definition::QueueDeclared { .. } => 7,
+        Definition::Bound(_) => 8,
         _ => unreachable!("{definition:?} does not exist"),
     }
 }
@@ -228,8 +234,10 @@ fn definition(told: &mut Told, random: &mut ChaCha8Rng) -> Option<Definition> {
             let exchange = random.next_u32().is_multiple_of(2).then(|| named::short(x));
             Definition::TopicForbidden { user: named::short(user), vhost, exchange }
         }
-        52..55 => named::policy(vhost.0, *one_of(random, &[PolicyKind::User, PolicyKind::Operator]), x, pattern),
-        55..57 => {
+        52..54 => named::policy(vhost.0, *one_of(random, &[PolicyKind::User, PolicyKind::Operator]), x, pattern),
+        54 => Definition::GlobalParameterPut { name: named::short(x), value: pattern.into() },
+        55 => Definition::GlobalParameterDeleted { name: named::short(x) },
+        56 => {
             let kind = *one_of(random, &[PolicyKind::User, PolicyKind::Operator]);
             Definition::PolicyDeleted { vhost, kind, name: named::short(x) }
         }

@@ -55,6 +55,9 @@ pub const WALLS: [Wall; 16] = [
             "broker::access_snapshot",
             // Policies are looked at and their patterns compiled here, for the same reason.
             "broker::policy",
+            // Files of definitions are read here, and what their values are made of.
+            "broker::import",
+            "broker::parameters",
             // Figures that the snapshots carry.
             "broker::sums",
             "broker::Totals",
@@ -88,6 +91,7 @@ pub const WALLS: [Wall; 16] = [
             "hyper",
             "hyper_util",
             "regex",
+            "serde",
             "serde_json",
             "tokio",
             "tower_service",

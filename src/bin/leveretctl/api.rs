@@ -149,6 +149,19 @@ impl Api {
         serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
     }
 
+    /// The text that is at a path of the API.
+    pub fn get_text(&self, path: &str) -> Result<String, Failure> {
+        let (status, text) = self.send("GET", path, None, "")?;
+        Self::check(status, &text)?;
+        Ok(text)
+    }
+
+    /// Posts a body that is JSON.
+    pub fn upload(&self, path: &str, text: String) -> Result<(), Failure> {
+        let (status, text) = self.send("POST", path, None, &text)?;
+        Self::check(status, &text)
+    }
+
     /// What a health check says, whether well or not.
     pub fn check_health(&self, path: &str) -> Result<Value, Failure> {
         let (status, text) = self.send("GET", path, None, "")?;
@@ -188,6 +201,9 @@ impl Api {
         let mut request = Request::builder().method(method).uri(&url).header("authorization", &self.authorization);
         if let Some(reason) = reason {
             request = request.header("x-reason", reason);
+        }
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
         }
         let request = request.body(body.to_owned()).map_err(|error| Failure::Usage(error.to_string()))?;
         let unreachable = |error: ureq::Error| match error {

@@ -4,6 +4,7 @@ use crate::access::{self, AccessCommand};
 use crate::actions::{self, WhichConnections};
 use crate::api::{Api, Failure};
 use crate::checks::{self, CheckCommand};
+use crate::definitions::{self, DefinitionsCommand};
 use crate::delayed::{self, DelayedCommand};
 use crate::node::{self, NodeCommand};
 use crate::output::{Format, Output};
@@ -149,6 +150,8 @@ enum Command {
     Access(AccessCommand),
     #[command(flatten)]
     Policies(PolicyCommand),
+    #[command(flatten)]
+    Definitions(DefinitionsCommand),
     /// Drop the waiting messages of a queue
     PurgeQueue { queue: String },
     /// Delete a queue
@@ -227,6 +230,7 @@ fn carry_out(
         Command::ListFeatureFlags { columns } => features::list(api, output, &columns),
         Command::EnableFeatureFlag { feature_flag } => features::enable(api, output, &feature_flag),
         Command::Access(command) => access::run(api, output, vhost, command),
+        Command::Definitions(command) => definitions::run(api, output, command),
         Command::Policies(command) => policies::run(api, output, vhost, command),
         Command::PurgeQueue { queue } => actions::purge_queue(api, output, vhost, &queue),
         Command::DeleteQueue { queue, if_empty, if_unused } => {

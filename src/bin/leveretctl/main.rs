@@ -10,6 +10,7 @@ mod api;
 mod checks;
 mod columns;
 mod command;
+mod definitions;
 mod delayed;
 mod describe;
 mod features;

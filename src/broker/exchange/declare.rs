@@ -2,7 +2,7 @@
 
 use super::matcher::Matcher;
 use super::router::{Exchange, Router};
-use super::{ExchangeId, ExchangeKind};
+use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
 use crate::broker::deduplication::{Bounds, SeenByExchange};
 use crate::broker::equivalence::{
     Subject, assert_same_argument, assert_same_attribute, integer, invalid_argument_type, value_term,
@@ -82,6 +82,23 @@ impl ExchangeKind {
     /// 406.
     pub fn check_arguments(self, arguments: &FieldTable, subject: Subject<'_>) -> Result<(), AmqpError> {
         Matcher::new(self, arguments, subject).map(|_| ())
+    }
+
+    /// Whether something may be bound so to an exchange of this type that was declared with these arguments.
+    ///
+    /// # Errors
+    /// 406.
+    pub fn check_binding(
+        self,
+        declared_with: &FieldTable,
+        to_queue: bool,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+        subject: Subject<'_>,
+    ) -> Result<(), AmqpError> {
+        // Only which of the two it is counts.
+        let to = if to_queue { Destination::Queue(QueueId(0)) } else { Destination::Exchange(DEFAULT_EXCHANGE) };
+        Matcher::new(self, declared_with, subject)?.compile(to, routing_key, arguments).map(|_| ())
     }
 }
 

@@ -24,6 +24,11 @@ const PREDECLARED: [(&str, ExchangeKind, bool); 7] = [
     ("amq.rabbitmq.trace", ExchangeKind::Topic, true),
 ];
 
+/// The kind of an exchange that every vhost is born with.
+pub fn predeclared(name: &[u8]) -> Option<ExchangeKind> {
+    PREDECLARED.into_iter().find(|(of, ..)| of.as_bytes() == name).map(|(_, kind, _)| kind)
+}
+
 /// Index of a binding in the router's slab.
 pub(super) type BindingId = usize;
 

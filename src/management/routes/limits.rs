@@ -47,12 +47,12 @@ pub fn user_limits(of: &UserLimits) -> Value {
     limits(&[(MAX_CONNECTIONS, of.connections_max), (MAX_CHANNELS, of.channels_max)])
 }
 
-fn vhost_limits(vhost: &VhostSnapshot) -> Value {
+pub fn vhost_limits(vhost: &VhostSnapshot) -> Value {
     let attributes = &vhost.attributes;
     limits(&[(MAX_CONNECTIONS, attributes.connections_max), (MAX_QUEUES, attributes.queues_max)])
 }
 
-fn is_set(limits: &Value) -> bool {
+pub fn is_set(limits: &Value) -> bool {
     limits.as_object().is_some_and(|limits| !limits.is_empty())
 }
 
@@ -137,7 +137,8 @@ pub fn user_limit_change(limits: &Value) -> Result<UserLimitChange, ApiError> {
     Ok(change)
 }
 
-fn vhost_limit_change(name: &str, value: &Value) -> Result<VhostLimitChange, ApiError> {
+/// A limit of a virtual host as one entry says it.
+pub fn vhost_limit_change(name: &str, value: &Value) -> Result<VhostLimitChange, ApiError> {
     // RabbitMQ frames the reasons of parameters like this.
     let failed = |reason: String| ApiError::BadRequest(format!("Validation failed\n\n{reason}\n"));
     let limit = || limit(name, value).map(Some).map_err(failed);

@@ -2,19 +2,20 @@
 
 mod bindings;
 mod clients;
+mod definitions;
 mod delayed;
 mod exchanges;
 mod health;
-mod limits;
+pub mod limits;
 mod messages;
 mod node;
-mod permissions;
-mod policies;
+pub mod permissions;
+pub mod policies;
 mod queues;
 mod resources;
-mod topic_permissions;
-mod users;
-mod vhosts;
+pub mod topic_permissions;
+pub mod users;
+pub mod vhosts;
 
 use super::admission::authenticate;
 use super::http::{ApiError, tell_methods};
@@ -40,6 +41,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(exchanges::routes())
         .merge(bindings::routes())
         .merge(clients::routes())
+        .merge(definitions::routes())
         .merge(delayed::routes())
         .merge(health::routes())
         .merge(users::routes())
@@ -82,7 +84,7 @@ fn object(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// A text field of a body. Absent is empty.
-fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+pub fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
     match &body[name] {
         Value::Null => Ok(""),
         Value::String(text) => Ok(text),
@@ -91,7 +93,7 @@ fn text_field<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
 }
 
 /// A text field of a body that must be there.
-fn required_text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+pub fn required_text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
     if body[name].is_null() {
         return Err(key_missing(name));
     }
@@ -105,7 +107,7 @@ fn key_missing(name: &str) -> ApiError {
 
 /// # Errors
 /// 400 that names every key that is not there.
-fn require_keys(body: &Value, keys: &[&str]) -> Result<(), ApiError> {
+pub fn require_keys(body: &Value, keys: &[&str]) -> Result<(), ApiError> {
     let missing = keys.iter().filter(|key| body[**key].is_null()).map(|key| format!("{{key_missing,{key}}}"));
     let missing: Vec<String> = missing.collect();
     if missing.is_empty() { Ok(()) } else { Err(ApiError::BadRequest(format!("[{}]", missing.join(",")))) }

@@ -28,7 +28,8 @@ pub fn routes() -> Router<Arc<App>> {
 
 type Parameters = Query<HashMap<String, String>>;
 
-fn shape(permissions: &PermissionsSnapshot) -> Value {
+/// Permissions, as lists and definitions have them.
+pub fn shape(permissions: &PermissionsSnapshot) -> Value {
     let PermissionsSnapshot { user, vhost, configure, write, read } = permissions;
     json!({"user": &**user, "vhost": &**vhost, "configure": configure, "write": write, "read": read})
 }
@@ -91,7 +92,7 @@ pub fn invalid_pattern(pattern: &str, error: &impl std::fmt::Display) -> ApiErro
     ApiError::Term(json!(["invalid_regexp", pattern, error.to_string()]))
 }
 
-fn pattern(body: &Value, key: &str) -> Result<Pattern, ApiError> {
+pub fn pattern(body: &Value, key: &str) -> Result<Pattern, ApiError> {
     let text = text_field(body, key)?;
     Pattern::new(text).map_err(|error| invalid_pattern(text, &error))
 }

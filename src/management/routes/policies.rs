@@ -42,7 +42,8 @@ fn definition(policy: &Policy) -> Value {
     json::table(&policy.definition)
 }
 
-fn shape(PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
+/// A policy, as lists and definitions have it.
+pub fn shape(PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
     json!({
         "vhost": &**vhost,
         "name": json::text(&policy.name),
@@ -105,8 +106,7 @@ async fn show_theirs(visit: Administrator, Path((_, policy)): Path<(String, Stri
 }
 
 /// What a body says of a policy. Nobody has looked at it yet but for what is missing.
-fn said(body: &Bytes) -> Result<SaidPolicy, ApiError> {
-    let body = object(body)?;
+pub fn said(body: &Value) -> Result<SaidPolicy, ApiError> {
     let is_missing = |key: &&str| body.get(*key).is_none();
     let missing: Vec<&str> = ["pattern", "definition"].into_iter().filter(is_missing).collect();
     require_keys(&json!({}), &missing)?;
@@ -131,7 +131,7 @@ async fn put(
         other => other,
     })?;
     let name = json::short_string(name, "the name")?;
-    let policy = Arc::new(Policy::read(kind, name, said(body)?).map_err(ApiError::BadRequest)?);
+    let policy = Arc::new(Policy::read(kind, name, said(&object(body)?)?).map_err(ApiError::BadRequest)?);
     let put = visit
         .change(|reply| Change::Policy { vhost, kind, change: PolicyChange::Put { policy, reply } })
         .await?
@@ -176,7 +176,8 @@ fn component(name: &str) -> Option<PolicyKind> {
     }
 }
 
-fn parameter_shape(component: &str, PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
+/// A policy, as lists of parameters and definitions have it.
+pub fn parameter_shape(component: &str, PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
     json!({
         "value": {
             "pattern": policy.pattern.as_str(),

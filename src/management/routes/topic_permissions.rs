@@ -31,7 +31,8 @@ pub fn routes() -> Router<Arc<App>> {
 
 type Parameters = Query<HashMap<String, String>>;
 
-fn shape(permissions: &TopicPermissionsSnapshot) -> Value {
+/// The same, as lists and definitions have it.
+pub fn shape(permissions: &TopicPermissionsSnapshot) -> Value {
     let TopicPermissionsSnapshot { user, vhost, exchange, write, read } = permissions;
     json!({"user": &**user, "vhost": &**vhost, "exchange": json::text(exchange), "write": write, "read": read})
 }

@@ -42,7 +42,8 @@ async fn whoami(visit: Visit) -> ApiResult {
     ok(&json!({"name": &*visit.visitor.name, "tags": tags}))
 }
 
-fn shape(user: &UserSnapshot) -> Value {
+/// A user, as lists and definitions have it.
+pub fn shape(user: &UserSnapshot) -> Value {
     let (password_hash, hashing_algorithm) = user.password.rabbitmq_form();
     json!({
         "name": &*user.name,
@@ -86,20 +87,20 @@ async fn user(visit: Administrator, Path(user): Path<String>, Query(parameters):
 
 /// What a body says of a user.
 #[derive(PartialEq, Debug)]
-struct UserBody {
-    password: Password,
-    tags: Tags,
-    limits: UserLimitChange,
+pub struct UserBody {
+    pub password: Password,
+    pub tags: Tags,
+    pub limits: UserLimitChange,
 }
 
 #[derive(PartialEq, Debug)]
-enum Password {
+pub enum Password {
     Plain(String),
     Hashed(PasswordHash),
 }
 
 impl UserBody {
-    fn parse(body: &Value) -> Result<Self, ApiError> {
+    pub fn parse(body: &Value) -> Result<Self, ApiError> {
         // In RabbitMQ's order.
         if body["tags"].is_null() {
             return Err(ApiError::BadRequest("tags_not_present".to_owned()));

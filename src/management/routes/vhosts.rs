@@ -78,15 +78,15 @@ async fn show(visit: Administrator, Query(parameters): Parameters) -> ApiResult 
 
 /// What a body says of a virtual host. What it doesn't say of description, tags and type is taken back.
 #[derive(PartialEq, Debug)]
-struct VhostBody {
-    description: Box<str>,
-    tags: Vec<Box<str>>,
-    default_queue_type: Option<Box<str>>,
-    tracing: Option<bool>,
+pub struct VhostBody {
+    pub description: Box<str>,
+    pub tags: Vec<Box<str>>,
+    pub default_queue_type: Option<Box<str>>,
+    pub tracing: Option<bool>,
 }
 
 impl VhostBody {
-    fn parse(body: &Value) -> Result<Self, ApiError> {
+    pub fn parse(body: &Value) -> Result<Self, ApiError> {
         Ok(Self {
             description: bounded(text_field(body, "description")?, "description", TEXT_MAX_BYTES)?,
             tags: tags(&body["tags"])?,

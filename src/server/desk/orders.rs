@@ -88,6 +88,15 @@ fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
                 broker.set_topic_permissions(user, vhost, exchange, permissions).map(|_| are_first)
             })
         }
+        Order::Import { .. } => unreachable!("it takes several turns"),
+        Order::PutGlobalParameter { name, value, reply } => match hub.broker_mut().put_global_parameter(name, value) {
+            Ok(put) => answered(reply, put.map(Ok)),
+            Err(error) => refused(reply, error),
+        },
+        Order::DeleteGlobalParameter { name, reply } => {
+            let deleted = hub.broker_mut().delete_global_parameter(&name);
+            if deleted.value { answered(reply, deleted) } else { unchanged(reply, false) }
+        }
         Order::ForbidTopics { place, exchange, reply } => {
             clear(&place, reply, hub.broker_mut(), |broker, user, vhost| {
                 broker.clear_topic_permissions(user, vhost, exchange.as_deref())

@@ -17,6 +17,7 @@ pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub
     let broker = hub.broker();
     match question {
         Question::Overview(reply) => send(reply, overview(hub)),
+        Question::GlobalParameters(reply) => send(reply, broker.snapshot_global_parameters()),
         Question::InVhost { .. } => unreachable!("asked in its virtual host"),
         Question::LogIn(_) => unreachable!("asked of the doorkeeper"),
         Question::Queues { from, reply } => {

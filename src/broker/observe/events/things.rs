@@ -4,7 +4,7 @@ use super::{Field, Fields, erlang_terms, field, flag, told};
 use crate::broker::exchange::{BindingInfo, Destination, ExchangeId, LostBinding, QueueId, Router, canonical};
 use crate::broker::queue::QueueKind;
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller, UserId, VhostId};
+use crate::broker::{Broker, UserId, VhostId};
 use crate::protocol::{FieldTable, FieldValue};
 
 fn binding_fields(vhost: Field, by: Field, binding: &BindingInfo<'_>) -> Fields {
@@ -28,11 +28,11 @@ pub(super) fn lost_binding_fields(vhost: &FieldValue, by: &FieldValue, binding: 
 }
 
 impl<S: Store> Broker<S> {
-    pub(in crate::broker) fn tell_queue_created(&mut self, id: QueueId, caller: Caller) {
+    pub(in crate::broker) fn tell_queue_created(&mut self, id: QueueId, by: Option<UserId>) {
         self.tell("queue.created", |broker| {
             let queue = broker.queue(id);
             let (kind, properties) = (queue.arguments.kind, &queue.properties);
-            let (by, kind_told) = (broker.by(Some(caller.user)), told("type", kind.module()));
+            let (by, kind_told) = (broker.by(by), told("type", kind.module()));
             let arguments = field("arguments", erlang_terms(&properties.arguments));
             let exclusive = flag("exclusive", properties.exclusive_owner.is_some());
             let mut fields = match kind {
@@ -53,7 +53,7 @@ impl<S: Store> Broker<S> {
                 // As with RabbitMQ, an exclusive queue is not durable whatever was asked for.
                 flag("durable", properties.durable && properties.exclusive_owner.is_none()),
                 told("name", &*properties.name),
-                told("vhost", broker.vhost_name(caller.vhost)),
+                told("vhost", broker.vhost_name(properties.vhost)),
             ]);
             fields
         });
@@ -98,14 +98,14 @@ impl<S: Store> Broker<S> {
 
     pub(in crate::broker) fn tell_binding_created(
         &mut self,
-        caller: Caller,
+        (vhost, by): (VhostId, Option<UserId>),
         source: ExchangeId,
         destination: Destination,
         routing_key: &[u8],
         arguments: &FieldTable,
     ) {
         self.tell("binding.created", |broker| {
-            let router = broker.router(caller.vhost);
+            let router = broker.router(vhost);
             let destination_name = match destination {
                 Destination::Queue(id) => &broker.queue(id).properties.name,
                 Destination::Exchange(id) => &router.exchange(id).name,
@@ -113,8 +113,8 @@ impl<S: Store> Broker<S> {
             let source = &router.exchange(source).name;
             let binding =
                 BindingInfo { source, destination, destination_name, routing_key, arguments: Some(arguments) };
-            let vhost = told("vhost", broker.vhost_name(caller.vhost));
-            binding_fields(vhost, broker.by(Some(caller.user)), &binding)
+            let vhost = told("vhost", broker.vhost_name(vhost));
+            binding_fields(vhost, broker.by(by), &binding)
         });
     }
 

@@ -1,0 +1,138 @@
+//! `/api/definitions`: all that is there as one file, and what a file says made. For administrators.
+
+use super::super::definitions::{self, Scope};
+use super::super::http::{ApiError, ApiResult, empty, json_text};
+use super::super::order::Order;
+use super::super::visit::Administrator;
+use super::App;
+use crate::access::PasswordHash;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Query;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/definitions", get(export_all).post(import_all))
+        // What they were called before.
+        .route("/all-configuration", get(export_all).post(import_all))
+        .route("/definitions/{vhost}", get(export_vhost).post(import_vhost))
+}
+
+type Parameters = Query<HashMap<String, String>>;
+
+async fn export_all(visit: Administrator, Query(parameters): Parameters, headers: HeaderMap) -> ApiResult {
+    export(&visit, None, &parameters, &headers).await
+}
+
+async fn export_vhost(visit: Administrator, Query(parameters): Parameters, headers: HeaderMap) -> ApiResult {
+    let vhost = visit.vhost(true).map_err(|_| ApiError::BadRequest("vhost_not_found".to_owned()))?;
+    export(&visit, Some(&vhost), &parameters, &headers).await
+}
+
+async fn export(
+    visit: &Administrator,
+    vhost: Option<&str>,
+    parameters: &HashMap<String, String>,
+    headers: &HeaderMap,
+) -> ApiResult {
+    let download = parameters.get("download").map(|name| disposition(name)).transpose()?;
+    let text = definitions::export(visit, vhost).await?.to_string();
+    let tag = tag(&text);
+    let mut response = match headers.get(header::IF_NONE_MATCH) {
+        Some(known) if names_tag(known, &tag) => StatusCode::NOT_MODIFIED.into_response(),
+        _ => json_text(StatusCode::OK, text),
+    };
+    response.headers_mut().insert(header::ETAG, tag);
+    if let Some(download) = download {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, download);
+    }
+    Ok(response)
+}
+
+/// A download's name is a token (RFC 9110), so that it says nothing else.
+fn disposition(name: &str) -> Result<HeaderValue, ApiError> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let wrong =
+        || ApiError::BadRequest("download must be a file's name of letters, digits and !#$%&'*+-.^_`|~".to_owned());
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(wrong());
+    }
+    HeaderValue::from_str(&format!("attachment; filename={name}")).map_err(|_| wrong())
+}
+
+/// The same for the same text, whenever it is asked for.
+fn tag(text: &str) -> HeaderValue {
+    let digest = |seed: u8| {
+        let mut hasher = DefaultHasher::new();
+        (seed, text).hash(&mut hasher);
+        hasher.finish()
+    };
+    let tag = format!("\"{:016x}{:016x}\"", digest(0), digest(1));
+    HeaderValue::from_str(&tag).expect("digits in quotes")
+}
+
+fn names_tag(known: &HeaderValue, tag: &HeaderValue) -> bool {
+    let known = known.to_str().unwrap_or_default();
+    let known = known.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+    known.into_iter().any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
+}
+
+/// Others are not taken, as with RabbitMQ.
+fn check_is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(ApiError::UnsupportedType) }
+}
+
+async fn import_all(visit: Administrator, headers: HeaderMap, body: Bytes) -> ApiResult {
+    import(&visit, Scope::Cluster, &headers, body).await
+}
+
+async fn import_vhost(visit: Administrator, headers: HeaderMap, body: Bytes) -> ApiResult {
+    let vhost = visit.vhost(true).map_err(|_| ApiError::Missing("vhost_not_found".to_owned()))?;
+    import(&visit, Scope::Vhost(super::super::http::name(&vhost)?), &headers, body).await
+}
+
+async fn import(visit: &Administrator, scope: Scope, headers: &HeaderMap, body: Bytes) -> ApiResult {
+    check_is_json(headers)?;
+    let app = visit.app.clone();
+    // It takes as long as the file is large, and others ask for something meanwhile.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut hash = |password: String| Ok(PasswordHash::argon2id(password.as_bytes(), app.chance()?));
+        definitions::read(&body, &scope, &mut hash)
+    });
+    let import = read.await.map_err(|_| ApiError::Unavailable)??;
+    let imported = visit.order(|reply| Order::Import { import: Box::new(import), reply }).await?;
+    imported.map_err(ApiError::BadRequest)?;
+    empty(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_those_of_what_was_sent() {
+        let (one, other) = (tag("one"), tag("other"));
+        assert_ne!(one, other);
+        assert_eq!(one, tag("one"));
+        let names = |known: &str| names_tag(&HeaderValue::from_str(known).unwrap(), &one);
+        let one = one.to_str().unwrap();
+        assert!(names(one) && names("*") && names(&format!("\"x\", W/{one}")));
+        assert!(!names(other.to_str().unwrap()) && !names(""));
+    }
+
+    #[test]
+    fn downloads_have_the_names_of_files() {
+        assert_eq!(disposition("rabbit_2.json").unwrap(), "attachment; filename=rabbit_2.json");
+        for wrong in ["", "a b", "a\r\nset-cookie: x", "\"a\"", "a;b", "é"] {
+            assert!(disposition(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
