@@ -69,19 +69,12 @@ impl DeduplicationKey {
         let integer = |number: i128| Self::of_bytes(1, &number.to_be_bytes()[4..]);
         Some(match value {
             FieldValueRef::LongString(text) | FieldValueRef::Bytes(text) => Self::of_bytes(2, text),
-            FieldValueRef::I8(number) => integer(number.into()),
-            FieldValueRef::U8(number) => integer(number.into()),
-            FieldValueRef::I16(number) => integer(number.into()),
-            FieldValueRef::U16(number) => integer(number.into()),
-            FieldValueRef::I32(number) => integer(number.into()),
-            FieldValueRef::U32(number) => integer(number.into()),
-            FieldValueRef::I64(number) => integer(number.into()),
             FieldValueRef::Timestamp(number) => integer(number.into()),
             FieldValueRef::F32(number) => Self::of_bytes(3, &f64::from(number).to_be_bytes()),
             FieldValueRef::F64(number) => Self::of_bytes(3, &number.to_be_bytes()),
             FieldValueRef::Boolean(truth) => Self::of_bytes(4, &[truth.into()]),
             FieldValueRef::Void => Self::of_bytes(5, &[]),
-            FieldValueRef::Decimal { .. } | FieldValueRef::Array(_) | FieldValueRef::Table(_) => return None,
+            number => integer(number.integer()?.into()),
         })
     }
 

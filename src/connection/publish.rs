@@ -201,13 +201,7 @@ impl Connection {
     pub(super) fn receive_whole_content<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
         let Channel { number, caller, state, incoming, last_publish, .. } = &mut **channel;
-        if *state != ChannelState::Open
-            || !matches!(incoming, Incoming::Header)
-            || context.alarm.is_some()
-            || !allows_all_small(context.settings)
-            || last_publish.immediate
-            || context.broker.is_transactional(caller.channel)
-        {
+        if !matches!(incoming, Incoming::Header) || !takes_whole_contents(*state, last_publish, *caller, context) {
             return 0;
         }
         let Some(content) = whole_content(input, *number) else { return 0 };
@@ -251,6 +245,22 @@ impl Connection {
         }
         last.address.push(FRAME_END);
     }
+}
+
+/// Whether contents that are all there may be published without being assembled: neither the channel nor the time asks for
+/// more than a look at them.
+#[inline(always)]
+pub(super) fn takes_whole_contents<S: Store>(
+    state: ChannelState,
+    last: &LastPublish,
+    caller: Caller,
+    context: &Context<'_, S>,
+) -> bool {
+    state == ChannelState::Open
+        && context.alarm.is_none()
+        && allows_all_small(context.settings)
+        && !last.immediate
+        && !context.broker.is_transactional(caller.channel)
 }
 
 /// A content without its address.

@@ -2,8 +2,8 @@
 //! same method frame but for the key. When the content is there, too, the message goes to the broker without decoding a
 //! method. Everything else goes the long way, and finds there what it would have found anyway.
 
-use super::channel::{Channel, ChannelState, Incoming, LastPublish};
-use super::publish::{Framed, allows_all_small, route_and_publish, same_short, whole_content};
+use super::channel::{Channel, Incoming, LastPublish};
+use super::publish::{Framed, route_and_publish, same_short, takes_whole_contents, whole_content};
 use super::{Connection, Context};
 use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD};
@@ -51,13 +51,7 @@ impl Connection {
     ) -> usize {
         let Some(channel) = self.channels.get_mut(self.last_channel) else { return 0 };
         let Channel { number, caller, state, incoming, last_publish, .. } = &mut **channel;
-        if *state != ChannelState::Open
-            || !matches!(incoming, Incoming::Method)
-            || context.alarm.is_some()
-            || !allows_all_small(context.settings)
-            || last_publish.immediate
-            || context.broker.is_transactional(caller.channel)
-        {
+        if !matches!(incoming, Incoming::Method) || !takes_whole_contents(*state, last_publish, *caller, context) {
             return 0;
         }
         let mut position = 0;

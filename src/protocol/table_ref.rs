@@ -104,6 +104,20 @@ impl<'a> ArrayRef<'a> {
 }
 
 impl FieldValueRef<'_> {
+    /// The value of any of the integer types; a time is none of them.
+    pub fn integer(self) -> Option<i64> {
+        Some(match self {
+            Self::I8(value) => value.into(),
+            Self::U8(value) => value.into(),
+            Self::I16(value) => value.into(),
+            Self::U16(value) => value.into(),
+            Self::I32(value) => value.into(),
+            Self::U32(value) => value.into(),
+            Self::I64(value) => value,
+            _ => return None,
+        })
+    }
+
     pub fn to_owned(&self) -> FieldValue {
         match *self {
             Self::Boolean(value) => FieldValue::Boolean(value),

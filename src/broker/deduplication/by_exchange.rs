@@ -124,7 +124,7 @@ impl SeenByExchange {
     pub fn look_at(&self, properties: &PropertiesRef<'_>, now_ms: u64) -> Verdict {
         let Some(headers) = properties.headers else { return Verdict::Unmarked };
         let Some(key) = headers.get(HEADER).and_then(DeduplicationKey::of_value) else { return Verdict::Unmarked };
-        let own_ttl = headers.get(b"x-cache-ttl").and_then(|value| milliseconds(&value));
+        let own_ttl = headers.get(b"x-cache-ttl").and_then(FieldValueRef::integer);
         let Bounds { size, ttl_ms } = self.bounds.get();
         let until_ms = match (own_ttl, ttl_ms) {
             (Some(own_ms), _) => now_ms.saturating_add_signed(own_ms),
@@ -307,19 +307,6 @@ impl Remembered {
             None => self.line.push(key),
         }
         place.is_some()
-    }
-}
-
-fn milliseconds(value: &FieldValueRef<'_>) -> Option<i64> {
-    match *value {
-        FieldValueRef::I8(number) => Some(number.into()),
-        FieldValueRef::U8(number) => Some(number.into()),
-        FieldValueRef::I16(number) => Some(number.into()),
-        FieldValueRef::U16(number) => Some(number.into()),
-        FieldValueRef::I32(number) => Some(number.into()),
-        FieldValueRef::U32(number) => Some(number.into()),
-        FieldValueRef::I64(number) => Some(number),
-        _ => None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! How long a message asks an exchange of the type `x-delayed-message` to wait with it.
 
-use crate::broker::equivalence::integer;
 use crate::protocol::{FieldValueRef, TableRef};
 
 /// The header that says so.
@@ -15,8 +14,7 @@ pub fn delay_ms(headers: TableRef<'_>) -> Option<u64> {
         FieldValueRef::LongString(text) | FieldValueRef::Bytes(text) => std::str::from_utf8(text).ok()?.parse().ok()?,
         FieldValueRef::F32(number) => f64::from(number) as i64,
         FieldValueRef::F64(number) => number as i64,
-        FieldValueRef::Array(_) | FieldValueRef::Table(_) => return None,
-        number => integer(&number.to_owned())?,
+        number => number.integer()?,
     };
     (1..=DELAY_MAX_MS).contains(&delay_ms).then_some(delay_ms.cast_unsigned())
 }

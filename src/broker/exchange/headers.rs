@@ -1,6 +1,6 @@
 //! What a binding of a headers exchange asks for, and when a header is what it asks for.
 
-use crate::broker::equivalence::{binary_term, integer, same_number_or_value, type_name, value_text};
+use crate::broker::equivalence::{binary_term, same_number_or_value, type_name, value_text};
 use crate::protocol::{AmqpError, FieldTable, FieldValue, FieldValueRef, ReplyCode, ShortString};
 use std::hash::Hash;
 
@@ -70,7 +70,7 @@ pub(super) fn hash_header(value: &FieldValueRef<'_>, state: &mut impl std::hash:
         FieldValueRef::Array(array) if array.iter().next().is_some() => hash_exactly(value, state),
         FieldValueRef::Table(table) if table.iter().next().is_some() => hash_exactly(value, state),
         FieldValueRef::Array(_) | FieldValueRef::Table(_) => Class::Empty.hash(state),
-        scalar => match integer(&scalar.to_owned()) {
+        scalar => match scalar.integer() {
             Some(integer) => (Class::Whole, i128::from(integer)).hash(state),
             None => hash_exactly(scalar, state),
         },
@@ -110,7 +110,7 @@ fn hash_exactly(value: &FieldValueRef<'_>, state: &mut impl std::hash::Hasher) {
         FieldValueRef::Decimal { scale, value } => (scale, value).hash(state),
         FieldValueRef::Timestamp(seconds) => seconds.hash(state),
         FieldValueRef::Void => {}
-        integers => integer(&integers.to_owned()).hash(state),
+        integers => integers.integer().hash(state),
     }
 }
 

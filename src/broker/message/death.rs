@@ -330,15 +330,8 @@ fn long_strings(array: ArrayRef<'_>) -> impl Iterator<Item = &[u8]> {
 /// A number of whichever width a client gave it.
 fn integer(value: FieldValueRef<'_>) -> Option<i64> {
     match value {
-        FieldValueRef::I8(value) => Some(value.into()),
-        FieldValueRef::U8(value) => Some(value.into()),
-        FieldValueRef::I16(value) => Some(value.into()),
-        FieldValueRef::U16(value) => Some(value.into()),
-        FieldValueRef::I32(value) => Some(value.into()),
-        FieldValueRef::U32(value) => Some(value.into()),
-        FieldValueRef::I64(value) => Some(value),
         FieldValueRef::Timestamp(value) => Some(value.cast_signed()),
-        _ => None,
+        value => value.integer(),
     }
 }
 
