@@ -1,8 +1,9 @@
 //! Program `leveret`: arguments, configuration, logging, run.
 
 use clap::Parser;
-use leveret::config::{self, Config, LogLevel, MetricsAddress, Overrides};
+use leveret::config::{self, Config, Loaded, LogLevel, MetricsAddress, Overrides};
 use leveret::logging;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,11 +19,16 @@ static ALLOCATOR: leveret::allocator::Allocator = leveret::allocator::Allocator;
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100, after_help = SEE_ALSO, after_long_help = DETAILS)]
 struct Arguments {
-    /// Read settings from this TOML file
+    /// Read settings from this file
     ///
-    /// leveret.example.toml holds every setting with its default and an explanation.
-    #[arg(long, value_name = "FILE")]
+    /// leveret.example.toml holds every setting with its default and an explanation. A file whose name ends in .conf is
+    /// one of RabbitMQ's (rabbitmq.conf), and those of the folder conf.d beside it follow it.
+    #[arg(long, value_name = "FILE", env = "LEVERET_CONFIG")]
     config: Option<PathBuf>,
+
+    /// Say which settings would hold and where they come from, and what is wrong, and end
+    #[arg(long)]
+    check_config: bool,
 
     /// Serve AMQP at this IP:PORT; may be given several times [default: 0.0.0.0:5672 and
     /// [::]:5672]
@@ -62,7 +68,10 @@ Settings:
   The command line wins over the environment, the environment over the file, the file over the
   defaults. A setting that is misspelt or out of range is refused, with its place and the reason.
 
-Environment variables (those of RabbitMQ's container images):
+Environment variables:
+  LEVERET_CONFIG           the file to read settings from
+  LEVERET_SECTION_KEY      any setting: LEVERET_LIMITS_CHANNEL_MAX is limits.channel_max
+  and those of RabbitMQ's container images:
   RABBITMQ_DEFAULT_USER    the user that a new data folder gets [default: guest]
   RABBITMQ_DEFAULT_PASS    its password [default: guest]
   RABBITMQ_DEFAULT_VHOST   the virtual host that it gets [default: /]
@@ -100,11 +109,13 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         log_level: arguments.log_level,
     };
     let load = || Config::load(arguments.config.as_deref(), overrides.clone(), environment);
-    let config = load()?;
+    let Loaded { config, warnings, .. } = if arguments.check_config { return check(&load()?) } else { load()? };
     logging::start(&log_settings(&config.log))?;
+    tell(&warnings);
     let reload = || match load() {
-        Ok(config) => {
+        Ok(Loaded { config, warnings, .. }) => {
             logging::reload(&log_settings(&config.log));
+            tell(&warnings);
             Some(config)
         }
         Err(error) => {
@@ -114,6 +125,26 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     };
     leveret::server::run(&config, arguments.salvage, reload)?;
     Ok(())
+}
+
+/// What `--check-config` says.
+fn check(loaded: &Loaded) -> Result<(), Box<dyn std::error::Error>> {
+    loaded.warnings.iter().for_each(|warning| eprintln!("leveret: {warning}"));
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if let Some(nearest) = config::nearest_variable(&name).filter(|_| name != "LEVERET_CONFIG") {
+            eprintln!("leveret: {name} is no setting; the nearest one is {nearest}");
+        }
+    }
+    std::io::stdout().write_all(loaded.told().as_bytes())?;
+    Ok(())
+}
+
+fn tell(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(target: "general", "{warning}");
+    }
 }
 
 fn log_settings(log: &config::Log) -> logging::Settings {

@@ -1,5 +1,6 @@
 //! Why a configuration is refused, in one line that says where to look.
 
+use super::layers::nearest;
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ pub enum ConfigError {
     /// A value is of the right type but makes no sense.
     OutOfRange { key: &'static str, value: String, expected: String },
     /// An environment variable's value makes no sense.
-    Environment { variable: &'static str, value: String },
+    Environment { variable: String, value: String, reason: String },
 }
 
 impl ConfigError {
@@ -24,11 +25,32 @@ impl ConfigError {
         let line = line_number.and_then(|number| text.lines().nth(number - 1)).unwrap_or_default().trim();
         // A password belongs in no log, not even a mistyped one.
         let line = if line.contains("pass") { "(secret)" } else { line }.to_owned();
-        Self::Malformed { path: path.to_owned(), line_number, line, reason: error.message().replace('\n', "; ") }
+        let reason = with_nearest(error.message().replace('\n', "; "));
+        Self::Malformed { path: path.to_owned(), line_number, line, reason }
+    }
+
+    /// A line of another format than TOML.
+    pub(super) fn line(path: &Path, line_number: usize, line: &str, reason: String) -> Self {
+        let line = if line.contains("pass") { "(secret)" } else { line.trim() }.to_owned();
+        Self::Malformed { path: path.to_owned(), line_number: Some(line_number), line, reason }
+    }
+
+    pub(super) fn variable(variable: &str, value: String, reason: String) -> Self {
+        Self::Environment { variable: variable.to_owned(), value, reason }
     }
 
     pub(super) fn out_of_range(key: &'static str, value: impl Display, expected: impl Into<String>) -> Self {
         Self::OutOfRange { key, value: value.to_string(), expected: expected.into() }
+    }
+}
+
+/// "unknown field `x`, expected one of `a`, `b`" with the one that was probably meant.
+fn with_nearest(message: String) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let unknown = if message.starts_with("unknown field") { names.next() } else { None };
+    match unknown.and_then(|unknown| nearest(unknown, names)) {
+        Some(nearest) => format!("{message}; the nearest one is `{nearest}`"),
+        None => message,
     }
 }
 
@@ -41,8 +63,8 @@ impl Display for ConfigError {
             }
             Self::Malformed { path, line_number: None, reason, .. } => write!(f, "{}: {reason}", path.display()),
             Self::OutOfRange { key, value, expected } => write!(f, "{key} is {value}, but must be {expected}"),
-            Self::Environment { variable, value } => {
-                write!(f, "the environment variable {variable} is {value:?}, but must be a port number")
+            Self::Environment { variable, value, reason } => {
+                write!(f, "the environment variable {variable} is {value:?}, but {reason}")
             }
         }
     }

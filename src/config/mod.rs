@@ -1,24 +1,31 @@
 //! Settings, their defaults and their limits.
 //!
 //! A setting comes from the command line, else from the environment, else from the configuration file, else from the
-//! default here. [`Config::load`] reads nothing but the file it is given: the environment is a function argument. A
-//! file that misspells a key or leaves a value's range is refused with the place and the reason; nothing is ignored.
+//! default here. [`Config::load`] reads nothing but the file it is given, and those of RabbitMQ's beside it: the environment
+//! is a function argument. A file that misspells a key or leaves a value's range is refused with the place and the reason;
+//! what of RabbitMQ's settings means nothing here is told.
 
 mod error;
+mod layers;
 mod limits;
 mod log;
 mod prometheus;
+mod rabbitmq_conf;
+mod rabbitmq_keys;
 mod tls;
 mod values;
 
 pub use error::ConfigError;
+pub use layers::{Origin, nearest_variable};
 pub use limits::Limits;
 pub use log::{CategoryLevel, CategoryLevels, Log, LogFormat};
 pub use prometheus::{MetricsAddress, Prometheus};
 pub use tls::{CertLoginFrom, CertLoginSanType, CertificateFiles, Tls, TlsVersion, Verify};
 pub use values::{AuthMechanism, DefaultQueueType, Durability, Identity, LogLevel, MemoryWatermark, Secret};
 
+use layers::Assignment;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -130,27 +137,51 @@ impl Default for Config {
 
 impl Config {
     /// The settings that hold when all sources have been asked: `overrides`, then `environment`, then `file`, then
-    /// the defaults. `environment` looks a variable up by its name.
+    /// the defaults. `environment` looks a variable up by its name. A file whose name ends in `.conf` is RabbitMQ's, and
+    /// those of the folder `conf.d` beside it come after it, in the order of their names.
     pub fn load(
         file: Option<&Path>,
         overrides: Overrides,
         environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
-        let mut config = match file {
-            Some(path) => Self::read(path)?,
-            None => Self::default(),
+    ) -> Result<Loaded, ConfigError> {
+        let mut loaded = match file {
+            Some(path) if path.extension().is_some_and(|ending| ending == "conf") => {
+                Self::read_rabbitmqs(path, &environment)?
+            }
+            Some(path) => {
+                let text = read(path)?;
+                let config = Self::parse(&text, path)?;
+                Loaded { config, origins: layers::lines_of(&text, path), warnings: Vec::new() }
+            }
+            None => Loaded::default(),
         };
-        config.apply_environment(environment)?;
-        config.apply_overrides(overrides);
-        config.validate()?;
-        Ok(config)
+        let before = layers::flat(&loaded.config);
+        loaded.config.apply_environment(&environment)?;
+        loaded.note_changes(&before, &Origin::Variable("RABBITMQ_…".to_owned()));
+        layers::apply_variables(&mut loaded.config, &environment, &mut loaded.origins)?;
+        let before = layers::flat(&loaded.config);
+        loaded.config.apply_overrides(overrides);
+        loaded.note_changes(&before, &Origin::CommandLine);
+        loaded.config.validate()?;
+        Ok(loaded)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the one file this room reads")]
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
-        Self::parse(&text, path)
+    fn read_rabbitmqs(path: &Path, environment: &impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+        let mut reader = rabbitmq_conf::Reader::default();
+        for file in [path.to_owned()].into_iter().chain(files_beside(path)?) {
+            reader.read(&read(&file)?, &file, environment)?;
+        }
+        let (assignments, warnings) = reader.finish();
+        let mut loaded = Loaded { warnings, ..Loaded::default() };
+        for Assignment { key, value, origin } in assignments {
+            let text = layers::shown(&key, &value.to_string());
+            loaded.config = layers::assign(&loaded.config, &key, value).map_err(|reason| match &origin {
+                Origin::File { path, line_number } => ConfigError::line(path, *line_number, &text, reason),
+                other => ConfigError::variable(&other.to_string(), text.clone(), reason),
+            })?;
+            loaded.origins.insert(key, origin);
+        }
+        Ok(loaded)
     }
 
     /// The settings of a file's text; `path` only serves to name it in errors. The values are not checked yet.
@@ -172,8 +203,8 @@ impl Config {
         }
         const NODE_PORT: &str = "RABBITMQ_NODE_PORT";
         if let Some(value) = lookup(NODE_PORT) {
-            let port: u16 =
-                value.parse().map_err(|_| ConfigError::Environment { variable: NODE_PORT, value: value.clone() })?;
+            let wrong = |_| ConfigError::variable(NODE_PORT, value.clone(), "must be a port number".to_owned());
+            let port: u16 = value.parse().map_err(wrong)?;
             let mut listen = Vec::new();
             for &(mut address) in &self.listen {
                 address.set_port(port);
@@ -241,6 +272,63 @@ impl Config {
         self.log.validate()?;
         self.limits.validate()
     }
+}
+
+/// The settings that hold, where each of them comes from, and what is to be said about them.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// By key; the others have their defaults.
+    pub origins: BTreeMap<String, Origin>,
+    /// What of a file of RabbitMQ's means nothing here, and why.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    fn note_changes(&mut self, before: &BTreeMap<String, toml::Value>, origin: &Origin) {
+        for (key, value) in layers::flat(&self.config) {
+            if before.get(&key) != Some(&value) {
+                self.origins.insert(key, origin.clone());
+            }
+        }
+    }
+
+    /// A line for each setting: the key, its value as in TOML, and where it comes from.
+    pub fn told(&self) -> String {
+        let mut told = String::new();
+        for (key, value) in layers::flat(&self.config) {
+            let origin = self.origins.get(&key).unwrap_or(&Origin::Default);
+            let setting = format!("{key} = {}", layers::shown(&key, &value.to_string()));
+            told += &format!("{setting:<60} # {origin}\n");
+        }
+        told
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the files that this room is given")]
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), reason: error.to_string() })
+}
+
+/// The files of the folder `conf.d` beside one of RabbitMQ's, in the order in which it reads them.
+fn files_beside(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let folder = path.with_file_name("conf.d");
+    let unreadable =
+        |error: std::io::Error| ConfigError::Unreadable { path: folder.clone(), reason: error.to_string() };
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(unreadable)?.path();
+        if file.extension().is_some_and(|ending| ending == "conf") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn every_key_of_the_example_file_is_explained() {
 #[test]
 fn an_empty_file_is_the_defaults() {
     assert_eq!(parse(""), Ok(Config::default()));
-    assert_eq!(Config::load(None, Overrides::default(), |_| None), Ok(Config::default()));
+    assert_eq!(Config::load(None, Overrides::default(), |_| None), Ok(Loaded::default()));
 }
 
 #[test]
@@ -211,4 +211,156 @@ fn passwords_do_not_reach_the_log() {
     assert_eq!(&*config.default_pass, "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
     assert!(!refusal("default_pass = 'hunter2").contains("hunter2"));
+}
+
+fn load(file: &Path, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+    let environment =
+        |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
+    Config::load(Some(file), Overrides::default(), environment).map_err(|error| error.to_string())
+}
+
+/// A file of RabbitMQ's alone.
+fn rabbitmqs(text: &str) -> Result<Loaded, String> {
+    let mut reader = rabbitmq_conf::Reader::default();
+    let path = Path::new("rabbitmq.conf");
+    let environment = |name: &str| (name == "USER_NAME").then(|| "ann".to_owned());
+    reader.read(text, path, &environment).map_err(|error| error.to_string())?;
+    let (assignments, warnings) = reader.finish();
+    let mut loaded = Loaded { warnings, ..Loaded::default() };
+    for Assignment { key, value, origin } in assignments {
+        loaded.config = layers::assign(&loaded.config, &key, value).map_err(|reason| format!("{key}: {reason}"))?;
+        loaded.origins.insert(key, origin);
+    }
+    loaded.config.validate().map_err(|error| error.to_string())?;
+    Ok(loaded)
+}
+
+#[test]
+fn every_setting_is_an_environment_variable_of_its_own() {
+    let variables = [
+        ("LEVERET_LIMITS_CHANNEL_MAX", "100"),
+        ("LEVERET_LIMITS_MEMORY_WATERMARK", "0.4"),
+        ("LEVERET_LISTEN", "127.0.0.1:1, [::1]:1"),
+        ("LEVERET_LOOPBACK_USERS", "[]"),
+        ("LEVERET_LOG_LEVELS_AUTH", "debug"),
+        ("LEVERET_EVENT_EXCHANGE", "true"),
+        ("LEVERET_DEFAULT_USER", "bob"),
+        ("RABBITMQ_DEFAULT_USER", "alice"),
+        ("RABBITMQ_DEFAULT_PASS", "hunter2"),
+        ("LEVERET_DATA_DIR", ""),
+    ];
+    let environment =
+        |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
+    let loaded = Config::load(None, Overrides::default(), environment).unwrap();
+    let config = &loaded.config;
+    assert_eq!((config.limits.channel_max, config.limits.memory_watermark), (100, MemoryWatermark::Fraction(0.4)));
+    assert_eq!(config.listen, [address("127.0.0.1:1"), address("[::1]:1")]);
+    assert_eq!((config.loopback_users.len(), config.event_exchange), (0, true));
+    assert_eq!(config.log.level_of("auth"), LogLevel::Debug);
+    assert_eq!((&config.default_user[..], &config.data_dir), ("bob", &Config::default().data_dir));
+    assert_eq!(loaded.origins["limits.channel_max"], Origin::Variable("LEVERET_LIMITS_CHANNEL_MAX".to_owned()));
+    let told = loaded.told();
+    assert!(told.contains("limits.channel_max = 100 ") && told.contains("# LEVERET_LIMITS_CHANNEL_MAX\n"), "{told}");
+    assert!(told.contains("default_pass = (secret)") && !told.contains("hunter2"), "{told}");
+    for (variable, value, reason) in [
+        ("LEVERET_LIMITS_CHANNEL_MAX", "many", "must be a whole number"),
+        ("LEVERET_IDENTITY", "kafka", "unknown variant `kafka`"),
+        ("LEVERET_EVENT_EXCHANGE", "si", "must be true or false"),
+    ] {
+        let wrong = Config::load(None, Overrides::default(), |wanted| (wanted == variable).then(|| value.to_owned()));
+        let told = wrong.unwrap_err().to_string();
+        assert!(
+            told.starts_with(&format!("the environment variable {variable} is \"{value}\", but {reason}")),
+            "{told}"
+        );
+    }
+    assert_eq!(nearest_variable("LEVERET_LIMIT_CHANNEL_MAX").as_deref(), Some("LEVERET_LIMITS_CHANNEL_MAX"));
+    assert_eq!(nearest_variable("LEVERET_DATA_DIR"), None);
+}
+
+#[test]
+fn a_file_of_rabbitmqs_means_what_it_says() {
+    let loaded = rabbitmqs(
+        "# a broker\nlisteners.tcp.default = 5673 # and no other\nlisteners.ssl.1 = 127.0.0.1:5671\n\
+         default_user = $(USER_NAME)\ndefault_pass = 'a # b'\nloopback_users.guest = false\n\
+         vm_memory_high_watermark.absolute = 2GiB\ndisk_free_limit.absolute = 1GB\nheartbeat = 30\n\
+         channel_max = 128\nframe_max = 65536\nmax_message_size = 300000000\nconsumer_timeout = 1800000\n\
+         ssl_options.certfile = /etc/c.pem\nssl_options.keyfile = /etc/k.pem\nssl_options.verify = verify_peer\n\
+         ssl_options.versions.1 = tlsv1.2\nssl_options.versions.2 = tlsv1.1\nssl_options.fail_if_no_peer_cert = true\n\
+         management.tcp.port = 8080\nmanagement.tcp.ip = 0.0.0.0\nauth_mechanisms.1 = PLAIN\n\
+         log.file = rabbit.log\nlog.dir = /var/log/rabbitmq\nlog.file.level = warning\nlog.connection.level = none\n\
+         queue_master_locator = min-masters\ncluster_formation.peer_discovery_backend = k8s\nhipe_compile = true\n",
+    )
+    .unwrap();
+    let Loaded { config, origins, warnings } = loaded;
+    assert_eq!(config.listen, [address("0.0.0.0:5673"), address("[::]:5673")]);
+    assert_eq!(config.tls_listen, [address("127.0.0.1:5671")]);
+    assert_eq!((&config.default_user[..], &config.default_pass[..]), ("ann", "a # b"));
+    assert_eq!(config.loopback_users, Vec::<String>::new());
+    let limits = &config.limits;
+    assert_eq!(limits.memory_watermark, MemoryWatermark::Bytes(2 << 30));
+    assert_eq!((limits.disk_free_limit_bytes, limits.heartbeat_s, limits.channel_max), (1_000_000_000, 30, 128));
+    assert_eq!((limits.frame_max_bytes, limits.message_size_max_bytes), (65_536, 300_000_000));
+    assert_eq!(config.consumer_timeout_ms, 1_800_000);
+    assert_eq!((config.tls.verify, config.tls.fail_if_no_peer_cert), (Verify::Peer, true));
+    assert_eq!(config.tls.versions, [TlsVersion::V1_2]);
+    assert_eq!(config.management_listen, address("0.0.0.0:8080"));
+    assert_eq!(config.auth_mechanisms, [AuthMechanism::Plain]);
+    assert_eq!(config.log.output, "/var/log/rabbitmq/rabbit.log");
+    assert_eq!((config.log.level_of("auth"), config.log.level_of("connection")), (LogLevel::Warn, LogLevel::Off));
+    let place = Origin::File { path: "rabbitmq.conf".into(), line_number: 2 };
+    assert_eq!(origins["listen"], place);
+    let expected = [
+        "rabbitmq.conf, line 18: tlsv1.1 is ignored: it is not spoken here",
+        "rabbitmq.conf, line 27: queue_master_locator is ignored: there is one node, and no cluster to form",
+        "rabbitmq.conf, line 28: cluster_formation.peer_discovery_backend is ignored: there is one node, and no cluster to form",
+        "rabbitmq.conf, line 29: hipe_compile is ignored: it is about Erlang's virtual machine, which is not used",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn what_rabbitmq_would_not_take_is_refused_with_its_line() {
+    for (text, reason) in [
+        (
+            "\nvm_memory_high_watermrk.relative = 0.5",
+            "line 2: RabbitMQ has no setting vm_memory_high_watermrk.relative; the nearest one is vm_memory_high_watermark.relative",
+        ),
+        ("heartbeat", "line 1: must be KEY = VALUE"),
+        ("heartbeat = often", "line 1: must be a whole number"),
+        ("listeners.tcp.default = here", "line 1: must be a port, or IP:PORT"),
+        ("disk_free_limit.absolute = 5 apples", "line 1: must be a number of bytes such as 50000000, 50MB or 2GiB"),
+        ("default_pass = encrypted:abc", "line 1: values can't be encrypted here: set it with an environment variable"),
+        ("default_user = $(NOBODY)", "line 1: there is no environment variable NOBODY"),
+        ("log.console.level = loud", "line 1: must be debug, info, notice, warning, error, critical or none"),
+    ] {
+        let told = rabbitmqs(text).unwrap_err();
+        assert!(told.starts_with(&format!("rabbitmq.conf, {reason}")), "{told}");
+        assert!(!told.contains("encrypted:abc"), "{told}");
+    }
+}
+
+#[test]
+fn files_of_conf_d_follow_in_the_order_of_their_names() {
+    let folder = std::env::temp_dir().join(format!("leveret-conf-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("conf.d")).unwrap();
+    #[allow(clippy::disallowed_methods, reason = "this test writes files")]
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("rabbitmq.conf", "heartbeat = 1\nchannel_max = 1\nlisteners.tcp.default = 1\n");
+    write("conf.d/20-b.conf", "heartbeat = 3\n");
+    write("conf.d/10-a.conf", "heartbeat = 2\nchannel_max = 2\nlisteners.tcp.other = 127.0.0.1:2\n");
+    write("conf.d/30.txt", "nonsense");
+    let loaded = load(&folder.join("rabbitmq.conf"), &[("LEVERET_LIMITS_HEARTBEAT_S", "")]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let Loaded { config, origins, .. } = loaded.unwrap();
+    assert_eq!((config.limits.heartbeat_s, config.limits.channel_max), (3, 2));
+    assert_eq!(config.listen.len(), 3, "listeners add up");
+    let last = folder.join("conf.d/20-b.conf");
+    assert_eq!(origins["limits.heartbeat_s"], Origin::File { path: last, line_number: 1 });
+}
+
+#[test]
+fn a_misspelt_key_of_ours_is_told_the_nearest_one() {
+    let message = refusal("[limits]\nframe_max = 131072\n");
+    assert!(message.contains("; the nearest one is `frame_max_bytes`"), "{message}");
 }

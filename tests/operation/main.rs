@@ -5,6 +5,7 @@
     reason = "these tests start programs, read and write files, and wait for what no program tells"
 )]
 
+mod check_config;
 mod logs;
 mod process;
 #[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
