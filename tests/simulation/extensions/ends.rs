@@ -382,6 +382,8 @@ impl Story<'_> {
                     (self.hub, self.durable) = (hub, durable);
                     self.is_founded &= !found.is_razed;
                     self.shadow.restart(found, self.now_ms);
+                    // The log may hear of dead letters before the client does of anything.
+                    self.shadow.turn(self.now_ms);
                     if !self.is_founded {
                         return self.found();
                     }

@@ -12,7 +12,7 @@ pub const EXCHANGES: [(&str, &str, &[usize]); 8] = [
     ("late", "x-delayed-message", &[0, 2]),
     ("once", "x-message-deduplication", &[1, 3]),
     ("lately", "x-message-deduplication", &[0, 4]),
-    ("ring", "x-consistent-hash", &[1, 2, 4]),
+    ("ring", "x-consistent-hash", &[4, 1, 2]),
     ("recent", "x-recent-history", &[2, 3]),
 ];
 
@@ -23,7 +23,7 @@ const LATELY: usize = 5;
 /// Keeps what it was published last for queues that are bound later.
 pub const RECENT: usize = 7;
 /// So many messages of it.
-pub const HISTORY: usize = 3;
+pub const HISTORY: usize = 2;
 
 /// Gives every message to one queue, by its routing key.
 pub const RING: usize = 6;

@@ -189,7 +189,7 @@ impl Spec {
             wants_at_least_once: is_quorum && random.percent(60),
             // In which order queues drop what is ready again is nobody's promise.
             retry_ms: (is_quorum && !(is_limited && overflow.is_none()) && random.percent(40))
-                .then(|| *random.pick(&[(5, 5), (50, 120), (900, 1000)])),
+                .then(|| *random.pick(&[(5, 5), (4, 9), (900, 1000)])),
             // Whether a queue or a message of another one goes first when both are over is nobody's promise.
             expires_ms: (dying == Dying::IsTooMuch && index == 4 && random.percent(50))
                 .then(|| *random.pick(&[50, 1000])),
