@@ -144,27 +144,27 @@ impl Api {
 
     /// What is at a path of the API.
     pub fn get(&self, path: &str) -> Result<Value, Failure> {
-        let (status, text) = self.send("GET", path, None, "")?;
+        let (status, text) = self.exchange("GET", path, None, "")?;
         Self::check(status, &text)?;
         serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
     }
 
     /// The text that is at a path of the API.
     pub fn get_text(&self, path: &str) -> Result<String, Failure> {
-        let (status, text) = self.send("GET", path, None, "")?;
+        let (status, text) = self.exchange("GET", path, None, "")?;
         Self::check(status, &text)?;
         Ok(text)
     }
 
     /// Posts a body that is JSON.
     pub fn upload(&self, path: &str, text: String) -> Result<(), Failure> {
-        let (status, text) = self.send("POST", path, None, &text)?;
+        let (status, text) = self.exchange("POST", path, None, &text)?;
         Self::check(status, &text)
     }
 
     /// What a health check says, whether well or not.
     pub fn check_health(&self, path: &str) -> Result<Value, Failure> {
-        let (status, text) = self.send("GET", path, None, "")?;
+        let (status, text) = self.exchange("GET", path, None, "")?;
         if status != 503 {
             Self::check(status, &text)?;
         }
@@ -172,23 +172,30 @@ impl Api {
     }
 
     pub fn delete(&self, path: &str, reason: Option<&str>) -> Result<(), Failure> {
-        let (status, text) = self.send("DELETE", path, reason, "")?;
+        let (status, text) = self.exchange("DELETE", path, reason, "")?;
         Self::check(status, &text)
     }
 
     pub fn put(&self, path: &str, body: &Value) -> Result<(), Failure> {
-        let (status, text) = self.send("PUT", path, None, &body.to_string())?;
+        let (status, text) = self.exchange("PUT", path, None, &body.to_string())?;
         Self::check(status, &text)
     }
 
     /// What is answered to a body.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        let (status, text) = self.send("POST", path, None, &body.to_string())?;
+        let (status, text) = self.exchange("POST", path, None, &body.to_string())?;
         Self::check(status, &text)?;
         serde_json::from_str(&text).map_err(|error| Failure::Unreachable(format!("no JSON in the answer: {error}")))
     }
 
-    fn send(&self, method: &str, path: &str, reason: Option<&str>, body: &str) -> Result<(u16, String), Failure> {
+    /// The status and the text of an answer, whatever they are.
+    pub fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        reason: Option<&str>,
+        body: &str,
+    ) -> Result<(u16, String), Failure> {
         if self.is_dry && path != WHICH_NODE {
             return Err(Failure::DryRun);
         }

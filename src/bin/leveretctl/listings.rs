@@ -7,7 +7,7 @@ use crate::output::Output;
 use clap::Args;
 use std::time::Duration;
 
-const QUEUES: [Column; 25] = [
+const QUEUES: &[Column] = &[
     ("name", Field("name")),
     ("messages", Field("messages")),
     ("messages_ready", Field("messages_ready")),
@@ -31,6 +31,21 @@ const QUEUES: [Column; 25] = [
     ("exclusive_consumer_tag", Field("exclusive_consumer_tag")),
     ("slave_pids", Nothing),
     ("synchronised_slave_pids", Nothing),
+    ("mirror_pids", Nothing),
+    ("synchronised_mirror_pids", Nothing),
+    ("consumer_utilisation", Field("consumer_utilisation")),
+    ("consumer_capacity", Field("consumer_capacity")),
+    ("messages_persistent", Field("messages_persistent")),
+    ("messages_ram", Field("messages_ram")),
+    ("messages_ready_ram", Field("messages_ready_ram")),
+    ("messages_unacknowledged_ram", Field("messages_unacknowledged_ram")),
+    ("message_bytes", Field("message_bytes")),
+    ("message_bytes_ready", Field("message_bytes_ready")),
+    ("message_bytes_unacknowledged", Field("message_bytes_unacknowledged")),
+    ("message_bytes_ram", Field("message_bytes_ram")),
+    ("message_bytes_persistent", Field("message_bytes_persistent")),
+    ("disk_reads", Field("disk_reads")),
+    ("disk_writes", Field("disk_writes")),
     ("members", Field("node")),
     ("online", Field("node")),
 ];
@@ -55,7 +70,7 @@ const BINDINGS: [Column; 6] = [
     ("arguments", Field("arguments")),
 ];
 
-const CONNECTIONS: [Column; 23] = [
+const CONNECTIONS: &[Column] = &[
     ("pid", Field("name")),
     ("name", Field("name")),
     ("user", Field("user")),
@@ -65,6 +80,13 @@ const CONNECTIONS: [Column; 23] = [
     ("host", Field("host")),
     ("port", Field("port")),
     ("ssl", Field("ssl")),
+    ("ssl_protocol", Field("ssl_protocol")),
+    ("ssl_key_exchange", Field("ssl_key_exchange")),
+    ("ssl_cipher", Field("ssl_cipher")),
+    ("ssl_hash", Field("ssl_hash")),
+    ("peer_cert_subject", Field("peer_cert_subject")),
+    ("peer_cert_issuer", Field("peer_cert_issuer")),
+    ("peer_cert_validity", Field("peer_cert_validity")),
     ("channels", Field("channels")),
     ("protocol", Field("protocol")),
     ("vhost", Field("vhost")),
@@ -74,7 +96,9 @@ const CONNECTIONS: [Column; 23] = [
     ("client_properties", Field("client_properties")),
     ("connected_at", Field("connected_at")),
     ("recv_oct", Field("recv_oct")),
+    ("recv_cnt", Field("recv_cnt")),
     ("send_oct", Field("send_oct")),
+    ("send_cnt", Field("send_cnt")),
     ("auth_mechanism", Field("auth_mechanism")),
     ("send_pend", Field("send_pend")),
     ("user_provided_name", Field("user_provided_name")),
@@ -135,7 +159,7 @@ pub fn queues(
     whose: &WhoseQueues,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let columns = choose(&QUEUES, &["name", "messages"], columns)?;
+    let columns = choose(QUEUES, &["name", "messages"], columns)?;
     output.announce(format_args!("Timeout: {}.0 seconds ...", timeout.as_secs()));
     output.announce(format_args!("Listing queues for vhost {vhost} ..."));
     if whose.offline {
@@ -158,7 +182,7 @@ pub fn bindings(api: &Api, output: &Output, vhost: &str, columns: &[String]) -> 
 }
 
 pub fn connections(api: &Api, output: &Output, columns: &[String]) -> Result<(), Failure> {
-    let columns = choose(&CONNECTIONS, &["user", "peer_host", "peer_port", "state"], columns)?;
+    let columns = choose(CONNECTIONS, &["user", "peer_host", "peer_port", "state"], columns)?;
     output.announce(format_args!("Listing connections ..."));
     list(api, output, "connections", &columns)
 }

@@ -6,6 +6,7 @@
 mod absent;
 mod access;
 mod actions;
+mod admin;
 mod api;
 mod checks;
 mod columns;
@@ -44,6 +45,9 @@ const UNAVAILABLE: u8 = 69;
 
 fn main() -> ExitCode {
     let tool = Tool::called(std::env::args_os().next().as_deref());
+    if tool == Tool::Rabbitmqadmin {
+        return admin::run(std::env::args_os());
+    }
     let matches =
         Arguments::command().name(tool.name()).bin_name(tool.name()).version(tool.version()).try_get_matches();
     let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {

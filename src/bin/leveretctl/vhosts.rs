@@ -7,12 +7,13 @@ use crate::output::{Output, words};
 use clap::Args;
 use serde_json::{Value, json};
 
-const VHOSTS: [Column; 5] = [
+const VHOSTS: [Column; 6] = [
     ("name", Field("name")),
     ("tracing", Field("tracing")),
     ("description", Field("description")),
     ("tags", Field("tags")),
     ("default_queue_type", Field("default_queue_type")),
+    ("cluster_state", Field("cluster_state")),
 ];
 
 /// What is said of a virtual host.
