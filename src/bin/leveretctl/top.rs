@@ -71,7 +71,7 @@ pub fn run(api: &Api, output: &Output, options: &TopOptions) -> Result<(), Failu
             Err(failure @ (Failure::Unreachable(_) | Failure::TimedOut(_))) => failure.to_string(),
             Err(failure) => return Err(failure),
         };
-        print!("{CLEAR}{text}\n");
+        println!("{CLEAR}{text}");
         if io::stdout().flush().is_err() {
             return Ok(());
         }

@@ -92,7 +92,7 @@ mod tests {
             assert_eq!(shelves.get(*slot), None);
         }
         let others: Vec<usize> = (0..THINGS / 3).map(|thing| shelves.insert(thing)).collect();
-        assert!(others.iter().all(|slot| slots[*slot] % 3 == 0), "in the slots of those that went");
+        assert!(others.iter().all(|slot| slots[*slot].is_multiple_of(3)), "in the slots of those that went");
         assert_eq!((shelves.len(), shelves.slots()), (THINGS, THINGS));
         assert!((0..THINGS).filter(|thing| thing % 3 != 0).all(|thing| shelves[slots[thing]] == thing));
         let last = shelves.insert(7);
