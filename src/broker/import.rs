@@ -206,7 +206,7 @@ impl<S: Store> Broker<S> {
             return Some(Err(wrong));
         }
         let outcome = ImportOutcome { bindings_passed_over: import.passed_over };
-        (import.things.len() == 0).then(|| Ok(Done { value: outcome, durable_at: import.durable_at }))
+        (import.things.len() == 0).then_some(Ok(Done { value: outcome, durable_at: import.durable_at }))
     }
 
     fn make_imported(&mut self, import: &mut Import, by: Option<UserId>, most: usize) -> Result<(), String> {
