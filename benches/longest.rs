@@ -82,7 +82,7 @@ impl Turns {
     }
 
     /// Turns until there is nothing to do any more.
-    fn to_the_end(&mut self, turns: &mut Loop) {
+    fn go_to_the_end(&mut self, turns: &mut Loop) {
         while turns.hub.next_deadline_ms().is_some_and(|due_ms| due_ms <= turns.now_ms) {
             self.measure(|| idle_turn(turns));
         }
@@ -139,7 +139,7 @@ fn expiry(count: usize, into_queue: bool) -> Turns {
     fill(&mut turns, publisher, count, &[0, 0]);
     turns.now_ms = TTL_MS as u64;
     let mut measured = Turns(Vec::new());
-    measured.to_the_end(&mut turns);
+    measured.go_to_the_end(&mut turns);
     measured
 }
 
@@ -189,7 +189,7 @@ fn says(turns: &mut Loop, client: ConnectionId, method: Method<'_>) -> Turns {
     let (mut measured, mut wire) = (Turns(Vec::new()), Vec::new());
     method.encode_frame(1, &mut wire);
     measured.measure(|| turns.turn(client, &wire));
-    measured.to_the_end(turns);
+    measured.go_to_the_end(turns);
     measured
 }
 
@@ -218,7 +218,7 @@ fn limit(count: usize) -> Turns {
         turns.hub.broker_mut().put_policy(vhost, PolicyKind::User, policy.into()).expect("it can be set");
         idle_turn(&mut turns);
     });
-    measured.to_the_end(&mut turns);
+    measured.go_to_the_end(&mut turns);
     measured
 }
 
