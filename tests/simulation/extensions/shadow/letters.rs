@@ -132,7 +132,7 @@ impl Shadow {
         });
         if targets.is_empty() {
             let is_wanting = letter.taken_by.is_empty();
-            if !has_come && !(is_wanting && letter.is_sure) {
+            if !(has_come || is_wanting && letter.is_sure) {
                 self.remember(place, value, remembered_ms, &mut 0);
             }
             return self.has_gone(letter, is_wanting);
