@@ -5,8 +5,10 @@ use crate::extensions::Arguments;
 use crate::options::ArgumentValue;
 use crate::target::Target;
 use crate::wire::{CHANNEL, FRAME_BODY, FRAME_END, FRAME_HEAD, FRAME_HEADER, FRAME_METHOD, FRAME_OVERHEAD};
+use crate::wire_stream::WireStream;
 use leveret::protocol::method::{Method, basic, channel, confirm, connection, exchange, queue};
 use leveret::protocol::{FieldTable, FieldValue, ShortString};
+use leveret::tls::Connector;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 pub struct Broker {
     pub target: Target,
     pub address: SocketAddr,
+    /// What connections over TLS are made with.
+    pub connector: Option<Connector>,
 }
 
 /// One frame's type and payload, as a range of what was received.
@@ -47,7 +51,7 @@ pub struct Message {
 }
 
 pub struct Client {
-    stream: TcpStream,
+    stream: WireStream,
     received: Vec<u8>,
     /// Bytes of `received` already taken.
     taken: usize,
@@ -76,20 +80,25 @@ impl Client {
         Ok(client)
     }
 
-    fn socket(broker: &Broker) -> io::Result<TcpStream> {
+    fn socket(broker: &Broker) -> io::Result<WireStream> {
         let stream = TcpStream::connect_timeout(&broker.address, CONNECT_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        Ok(stream)
+        match &broker.connector {
+            None => Ok(WireStream::plain(stream)),
+            Some(connector) => {
+                WireStream::encrypted(stream, connector.connect(&broker.target.host).map_err(io::Error::other)?)
+            }
+        }
     }
 
-    fn over(stream: TcpStream) -> Self {
+    fn over(stream: WireStream) -> Self {
         Self { stream, received: Vec::new(), taken: 0, outgoing: Vec::new(), frame_max: FRAME_MAX }
     }
 
     fn handshake(&mut self, target: &Target) -> io::Result<()> {
-        self.stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+        (&self.stream).write_all(b"AMQP\x00\x00\x09\x01")?;
         self.wait_for(|answer| matches!(answer, Method::ConnectionStart(_)).then_some(()))?;
         let response = format!("\0{}\0{}", target.user, target.password);
         let tune = self.call(
@@ -326,14 +335,14 @@ impl Client {
         for mut client in clients {
             client.wait_for(|answer| matches!(answer, Method::ConnectionCloseOk(_)).then_some(()))?;
             // Whoever closes a connection first keeps its port for a minute, and there are few ports.
-            socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO))?;
+            socket2::SockRef::from(client.stream.socket()).set_linger(Some(Duration::ZERO))?;
         }
         Ok(())
     }
 
     /// Closes the channel. The answer means that the broker has dealt with everything sent before.
     pub fn close_channel(&mut self) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        self.stream.socket().set_read_timeout(Some(ANSWER_TIMEOUT))?;
         let close = channel::Close { reply_code: 200, ..channel::Close::default() };
         self.call(CHANNEL, &Method::ChannelClose(close), |answer| {
             matches!(answer, Method::ChannelCloseOk(_)).then_some(())
@@ -342,7 +351,7 @@ impl Client {
 
     /// Closes the connection in good order.
     pub fn close(mut self) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        self.stream.socket().set_read_timeout(Some(ANSWER_TIMEOUT))?;
         let close = connection::Close { reply_code: 200, ..connection::Close::default() };
         self.call(0, &Method::ConnectionClose(close), |answer| {
             matches!(answer, Method::ConnectionCloseOk(_)).then_some(())
@@ -350,7 +359,7 @@ impl Client {
     }
 
     /// The socket, for the hot path.
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &WireStream {
         &self.stream
     }
 
@@ -445,7 +454,7 @@ impl Client {
         self.taken = 0;
         let len = self.received.len();
         self.received.resize(len + RECEIVE_CHUNK, 0);
-        let result = self.stream.read(&mut self.received[len..]);
+        let result = (&self.stream).read(&mut self.received[len..]);
         self.received.truncate(len + result.as_ref().map_or(0, |&read| read));
         match result {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker hung up")),

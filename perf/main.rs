@@ -21,8 +21,10 @@ mod target;
 mod unit;
 mod walker;
 mod wire;
+mod wire_stream;
 
 use clap::Parser;
+use leveret::tls::{Connector, Trust};
 use options::{Options, Scenario};
 use report::Report;
 use scenario::{Context, Prepared};
@@ -42,6 +44,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// What connections over TLS are made with, where they are asked for.
+fn connector(target: &target::Target, common: &options::Common) -> io::Result<Option<Connector>> {
+    if target.scheme != target::Scheme::Amqps {
+        return Ok(None);
+    }
+    let trust = match &common.cacert {
+        Some(path) => Trust::Authorities(path),
+        None if common.insecure => Trust::Anybody,
+        None => return Err(io::Error::other("amqps:// needs --cacert FILE, or --insecure to take any certificate")),
+    };
+    Connector::load(trust, &|path| std::fs::read(path)).map(Some).map_err(io::Error::other)
+}
+
 fn run(options: Options) -> io::Result<()> {
     let prepared = Prepared::new(&options.scenario)?;
     let default_uri = if matches!(options.scenario, Scenario::NatsThroughput(_)) { NATS_URI } else { AMQP_URI };
@@ -50,7 +65,7 @@ fn run(options: Options) -> io::Result<()> {
     let address = target.resolve(options.common.allow_remote)?;
     let context = Context {
         run: measure::Run::new(options.common.pid, options.common.live)?,
-        broker: client::Broker { target, address },
+        broker: client::Broker { connector: connector(&target, &options.common)?, target, address },
         common: options.common,
     };
     let mut report = Report {

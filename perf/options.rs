@@ -22,9 +22,15 @@ pub struct Options {
 /// What every scenario understands.
 #[derive(Args, Clone, Debug)]
 pub struct Common {
-    /// The broker to load (default: amqp://guest:guest@127.0.0.1:5672/%2f, or nats://127.0.0.1:4222)
+    /// The broker to load (default: amqp://guest:guest@127.0.0.1:5672/%2f; also amqps://, or nats://127.0.0.1:4222)
     #[arg(long, global = true, value_name = "URI")]
     pub uri: Option<String>,
+    /// The authorities, as PEM, behind the certificate of a broker at amqps://
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+    /// Take any certificate of a broker at amqps://
+    #[arg(long, global = true)]
+    pub insecure: bool,
     /// Load a broker that is not on this machine
     #[arg(long, global = true)]
     pub allow_remote: bool,

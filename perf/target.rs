@@ -1,16 +1,20 @@
-//! Where the load goes: a parsed `amqp://` or `nats://` URI. Owns parsing and the loopback check; opens no connection.
+//! Where the load goes: a parsed `amqp://`, `amqps://` or `nats://` URI. Owns parsing and the loopback check; opens no connection.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 /// The port of `amqp://` when none is written.
 const AMQP_PORT: u16 = 5672;
+/// The port of `amqps://` when none is written.
+const AMQPS_PORT: u16 = 5671;
 /// The port of `nats://` when none is written.
 const NATS_PORT: u16 = 4222;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
     Amqp,
+    /// AMQP over TLS.
+    Amqps,
     Nats,
 }
 
@@ -31,8 +35,9 @@ impl Target {
         let (scheme, rest) = uri.split_once("://").ok_or_else(|| format!("'{uri}' has no scheme, such as amqp://"))?;
         let (scheme, default_port) = match scheme {
             "amqp" => (Scheme::Amqp, AMQP_PORT),
+            "amqps" => (Scheme::Amqps, AMQPS_PORT),
             "nats" => (Scheme::Nats, NATS_PORT),
-            other => return Err(format!("scheme '{other}' is not amqp or nats")),
+            other => return Err(format!("scheme '{other}' is not amqp, amqps or nats")),
         };
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
         let (authority, path) = rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
@@ -123,6 +128,7 @@ mod tests {
         assert_eq!((target.user.as_str(), target.password.as_str()), ("guest", "guest"));
         assert_eq!((target.port, target.vhost.as_str()), (5672, "/"));
         assert_eq!(Target::parse("nats://localhost/").unwrap().port, 4222);
+        assert_eq!(Target::parse("amqps://localhost").unwrap().port, 5671);
         assert_eq!(Target::parse("amqp://localhost/work").unwrap().vhost, "work");
         assert_eq!(Target::parse("amqp://[::1]:1").unwrap().host, "::1");
     }

@@ -4,7 +4,7 @@ use super::producer::STOP_CHECK;
 use crate::client::{Client, interruption};
 use crate::measure::Counter;
 use crate::report::latency_histogram;
-use crate::socket::{is_pause, send_now, wait_ready};
+use crate::socket::is_pause;
 use crate::walker::{FrameWalker, Visitor};
 use crate::wire::{ACK_FRAME_BYTES, BASIC_DELIVER, append_ack};
 use hdrhistogram::Histogram;
@@ -39,7 +39,7 @@ impl Consumer<'_> {
     ///
     /// Acknowledgements never block: a broker that waits for us to read before it reads would wait forever.
     pub fn run(mut self) -> io::Result<Consumed> {
-        self.client.stream().set_read_timeout(Some(STOP_CHECK))?;
+        self.client.stream().socket().set_read_timeout(Some(STOP_CHECK))?;
         let mut walker = FrameWalker::new(BASIC_DELIVER, &self.client.take_received());
         let mut tally = Tally {
             ack_every: self.ack_every,
@@ -50,7 +50,7 @@ impl Consumer<'_> {
         walker.walk(&mut tally)?;
         while !self.stop.load(Ordering::Relaxed) {
             self.send_acks(&mut tally)?;
-            if tally.acks.is_empty() || wait_ready(self.client.stream(), true, STOP_CHECK)? {
+            if tally.acks.is_empty() || self.client.stream().wait_ready(true, STOP_CHECK)? {
                 self.receive(&mut walker, &mut tally)?;
                 if !self.pause.is_zero() {
                     std::thread::sleep(self.pause);
@@ -89,7 +89,7 @@ impl Consumer<'_> {
             let left = tally.acks.len() - sent;
             // What a full socket left of one goes by itself.
             let write_bytes = if self.lone_acks { (left - 1) % ACK_FRAME_BYTES + 1 } else { left };
-            let count = send_now(self.client.stream(), &tally.acks[sent..sent + write_bytes])?;
+            let count = self.client.stream().send_now(&tally.acks[sent..sent + write_bytes])?;
             sent += count;
             if count < write_bytes {
                 break;

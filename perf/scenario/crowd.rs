@@ -51,7 +51,7 @@ pub fn run(context: &Context, crowd: &Crowd) -> io::Result<Outcome> {
     let begun = Instant::now();
     let clients = open_many(context, crowd.connections, &opening, |index, client| {
         client.consume(&names[index], 0, true)?;
-        client.stream().set_nonblocking(true)
+        client.stream().as_plain()?.set_nonblocking(true)
     })?;
     let opened = begun.elapsed();
     let mut outcome = Outcome::default();
@@ -224,7 +224,7 @@ trait End: Send {
 
 impl End for Client {
     fn stream(&self) -> &TcpStream {
-        self.stream()
+        self.stream().socket()
     }
 
     fn take_received(&mut self) -> Vec<u8> {

@@ -74,7 +74,7 @@ pub fn run(context: &Context, guessing: &Guessing) -> io::Result<Outcome> {
 /// Tries a password that nobody has.
 fn guess(broker: &Broker, password: &str) -> io::Result<()> {
     let target = Target { password: format!("not it: {password}"), ..broker.target.clone() };
-    match Client::connect(&Broker { target, address: broker.address }) {
+    match Client::connect(&Broker { target, address: broker.address, connector: broker.connector.clone() }) {
         Err(error) if error.to_string().contains(ACCESS_REFUSED) => Ok(()),
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::other("somebody has a password that was guessed")),

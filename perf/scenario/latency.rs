@@ -95,8 +95,8 @@ pub fn run(context: &Context, paced: &Paced) -> io::Result<Outcome> {
         ..PublishShape::default()
     };
     let ends = Ends {
-        sender: producer.stream().try_clone()?,
-        receiver: consumer.stream().try_clone()?,
+        sender: producer.stream().as_plain()?.try_clone()?,
+        receiver: consumer.stream().as_plain()?.try_clone()?,
         already_received: consumer.take_received(),
         shape,
         method: BASIC_DELIVER,

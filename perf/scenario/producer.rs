@@ -4,7 +4,7 @@ use crate::client::{Client, interruption};
 use crate::confirms::Confirms;
 use crate::measure::Counter;
 use crate::process::sharpen_sleep;
-use crate::socket::{is_pause, wait_ready};
+use crate::socket::is_pause;
 use crate::walker::{FrameWalker, Visitor};
 use crate::wire::{BASIC_ACK, BASIC_DELIVER, BASIC_NACK, PublishBlock, PublishShape};
 use std::io::{self, Read, Write};
@@ -150,7 +150,7 @@ impl Producer<'_> {
 
     /// Says, too, whether the last write ended at a message's end, so that the connection can be used further.
     fn publish(&self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
-        self.client.stream().set_write_timeout(Some(STOP_CHECK))?;
+        self.client.stream().socket().set_write_timeout(Some(STOP_CHECK))?;
         let pace = self.pace();
         let mut published = 0;
         while !self.stopped() && self.left(published) > 0 {
@@ -197,7 +197,7 @@ impl Producer<'_> {
     }
 
     fn publish_confirmed(&mut self, block: &mut PublishBlock) -> io::Result<(Produced, bool)> {
-        self.client.stream().set_nonblocking(true)?;
+        self.client.stream().socket().set_nonblocking(true)?;
         let mut walker = FrameWalker::new(BASIC_DELIVER, &self.client.take_received());
         let mut confirms = Confirms::default();
         let pace = self.pace();
@@ -243,13 +243,13 @@ impl Producer<'_> {
                 let full = confirms.outstanding() >= self.confirm_window;
                 let unfinished = written < batch_len;
                 if unfinished || full || self.stopped() || self.left(published) == 0 {
-                    wait_ready(self.client.stream(), unfinished, STOP_CHECK)?;
+                    self.client.stream().wait_ready(unfinished, STOP_CHECK)?;
                 } else if pace.allowance(published) == 0 {
-                    wait_ready(self.client.stream(), false, pace.pause(published))?;
+                    self.client.stream().wait_ready(false, pace.pause(published))?;
                 }
             }
         }
-        self.client.stream().set_nonblocking(false)?;
+        self.client.stream().socket().set_nonblocking(false)?;
         let produced =
             Produced { published, unconfirmed: confirms.outstanding(), rejected: confirms.rejected, settled: false };
         Ok((produced, written == batch_len && walker.is_empty()))

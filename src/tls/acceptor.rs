@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// How files are read: whoever may touch the disk gives this.
 pub type Files<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
@@ -59,6 +59,24 @@ impl Acceptor {
     }
 }
 
+/// What handshakes are made with from now on, by however many threads.
+#[derive(Debug)]
+pub struct Renewable(RwLock<Acceptor>);
+
+impl Renewable {
+    pub fn new(acceptor: Acceptor) -> Self {
+        Self(RwLock::new(acceptor))
+    }
+
+    pub fn current(&self) -> Acceptor {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn renew(&self, acceptor: Acceptor) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+    }
+}
+
 fn versions(configured: &[TlsVersion]) -> Vec<&'static SupportedProtocolVersion> {
     let version = |version: &TlsVersion| match version {
         TlsVersion::V1_2 => &rustls::version::TLS12,
@@ -71,7 +89,7 @@ fn read(path: &Path, files: Files<'_>) -> Result<Vec<u8>, TlsError> {
     files(path).map_err(|error| TlsError::Unreadable { path: path.to_owned(), reason: error.to_string() })
 }
 
-fn certificates(path: &Path, files: Files<'_>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path, files: Files<'_>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path, files)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let certificates = certificates.map_err(|error| TlsError::useless(path, format!("is no PEM file: {error}")))?;

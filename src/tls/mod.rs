@@ -9,20 +9,21 @@
 //! | `resolver` | which of several certificates a client gets |
 //! | `certificate` | names and dates out of a certificate |
 //! | `session` | one connection: bytes of the wire to plain ones and back |
+//! | `client` | the other end, for those who connect |
 //! | `encryption` | how a connection is encrypted, and who is at its other end |
 //! | `error` | why files are refused |
 
 mod acceptor;
 mod certificate;
+mod client;
 mod encryption;
 mod error;
 mod resolver;
 mod session;
-#[cfg(test)]
-mod tests;
 
-pub use acceptor::{Acceptor, Files};
+pub use acceptor::{Acceptor, Files, Renewable};
 pub use certificate::{LoginName, SanType};
+pub use client::{ClientSession, Connector, Trust};
 pub use encryption::Encryption;
 pub use error::TlsError;
-pub use session::{MESSAGE_MAX_BYTES, Opened, Outgoing, RECORD_MAX_BYTES, Session};
+pub use session::{MESSAGE_MAX_BYTES, Opened, Outgoing, RECORD_MAX_BYTES, Session, Side};

@@ -5,9 +5,13 @@
 //! happens holds no buffer.
 
 use super::Encryption;
-use rustls::ServerConfig;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError};
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{CommonState, ServerConfig};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The largest record on the wire, with its head and what encryption may add to it.
@@ -55,11 +59,35 @@ pub struct Opened {
     pub ended: bool,
 }
 
-pub struct Session {
-    connection: UnbufferedServerConnection,
+/// What rustls has for one side of a connection.
+pub trait Side: Deref<Target: Deref<Target = CommonState>> {
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
-impl std::fmt::Debug for Session {
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// A connection that somebody accepted, or, with another [`Side`], made.
+pub struct Session<S = UnbufferedServerConnection> {
+    connection: S,
+}
+
+impl<S> std::fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").finish_non_exhaustive()
     }
@@ -68,6 +96,12 @@ impl std::fmt::Debug for Session {
 impl Session {
     pub(super) fn new(config: Arc<ServerConfig>) -> Self {
         let connection = UnbufferedServerConnection::new(config).expect("a configuration without limits on records");
+        Self { connection }
+    }
+}
+
+impl<S: Side> Session<S> {
+    pub(super) fn of(connection: S) -> Self {
         Self { connection }
     }
 
@@ -93,7 +127,7 @@ impl Session {
     ) -> Result<Opened, rustls::Error> {
         let mut consumed = 0;
         loop {
-            let status = self.connection.process_tls_records(&mut incoming[consumed..]);
+            let status = self.connection.process(&mut incoming[consumed..]);
             let mut discard = status.discard;
             let done = match status.state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -169,10 +203,10 @@ impl Session {
         &mut self,
         held: &mut [u8],
         outgoing: &mut Outgoing,
-        write: impl FnOnce(&mut WriteTraffic<'_>, &mut Outgoing) -> Result<(), rustls::Error>,
+        write: impl FnOnce(&mut WriteTraffic<'_, S::Data>, &mut Outgoing) -> Result<(), rustls::Error>,
     ) -> Result<(), rustls::Error> {
         loop {
-            match self.connection.process_tls_records(held).state? {
+            match self.connection.process(held).state? {
                 ConnectionState::WriteTraffic(mut traffic) => return write(&mut traffic, outgoing),
                 ConnectionState::EncodeTlsData(data) => encode(data, outgoing),
                 ConnectionState::TransmitTlsData(data) => data.done(),
@@ -185,13 +219,11 @@ impl Session {
     /// What is said of a broken rule, if anything. It waits before all that came, and rustls must not be asked for more: it
     /// would look at what came behind, and break over a second mistake.
     fn tell_alert(&mut self, rest: &mut [u8], outgoing: &mut Outgoing) {
-        if let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(rest).state {
+        if let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process(rest).state {
             encode(data, outgoing);
         }
     }
 }
-
-type WriteTraffic<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
 
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Outgoing) {
     // It tells its size when asked for too much, and keeps what it has.

@@ -129,8 +129,8 @@ pub const WALLS: [Wall; 16] = [
     },
     Wall {
         room: "perf",
-        // To log in and to declare. What it measures with is bytes of its own.
-        rooms: &["protocol"],
+        // To log in and to declare, and the records of TLS. What it measures with is bytes of its own.
+        rooms: &["protocol", "tls"],
         crates: &["clap", "hdrhistogram", "libc", "memchr", "mio", "serde_json", "signal_hook", "socket2"],
     },
 ];

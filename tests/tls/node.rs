@@ -84,7 +84,7 @@ impl Node {
         );
         folder.write("leveret.toml", &config);
         let mut child = Command::new(env!("CARGO_BIN_EXE_leveret"))
-            .args(["--config", "leveret.toml"])
+            .args(["--config", "leveret.toml", "--prometheus-listen", "off"])
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
