@@ -35,6 +35,8 @@ pub const AMQP_PORT: u16 = 5672;
 pub const AMQPS_PORT: u16 = 5671;
 /// The port of RabbitMQ's management plugin.
 pub const MANAGEMENT_PORT: u16 = 15672;
+/// The same over TLS.
+pub const MANAGEMENT_TLS_PORT: u16 = 15671;
 
 /// The port of RabbitMQ's Prometheus plugin.
 pub const PROMETHEUS_PORT: u16 = 15692;
@@ -49,6 +51,8 @@ pub struct Config {
     pub tls_listen: Vec<SocketAddr>,
     /// Where the management interface listens.
     pub management_listen: SocketAddr,
+    /// Where it listens over TLS, if there is a certificate for it.
+    pub management_tls_listen: SocketAddr,
     /// The folder of everything that is kept.
     pub data_dir: PathBuf,
     /// What a publisher confirm waits for.
@@ -83,6 +87,8 @@ pub struct Config {
     pub ssl_cert_login_san_index: usize,
     /// AMQP over TLS.
     pub tls: Tls,
+    /// The management interface over TLS.
+    pub management_tls: Tls,
     /// What Prometheus scrapes.
     pub prometheus: Prometheus,
     /// What is logged, how and where.
@@ -111,6 +117,7 @@ impl Default for Config {
             listen: vec![(Ipv4Addr::UNSPECIFIED, AMQP_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQP_PORT).into()],
             tls_listen: vec![(Ipv4Addr::UNSPECIFIED, AMQPS_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQPS_PORT).into()],
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
+            management_tls_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_TLS_PORT),
             data_dir: PathBuf::from("./leveret-data"),
             durability: Durability::Always,
             identity: Identity::Leveret,
@@ -128,6 +135,7 @@ impl Default for Config {
             ssl_cert_login_san_type: CertLoginSanType::Dns,
             ssl_cert_login_san_index: 0,
             tls: Tls::default(),
+            management_tls: Tls::default(),
             prometheus: Prometheus::default(),
             log: Log::default(),
             limits: Limits::default(),
@@ -255,6 +263,7 @@ impl Config {
             }
         }
         self.tls.validate("tls.versions")?;
+        self.management_tls.validate("management_tls.versions")?;
         for (key, name) in [("default_user", &self.default_user), ("default_vhost", &self.default_vhost)] {
             if name.is_empty() || name.len() > NAME_MAX_BYTES {
                 return Err(ConfigError::out_of_range(key, format!("{name:?}"), "1 to 255 bytes long"));

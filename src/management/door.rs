@@ -4,6 +4,7 @@
 //! a request says is none of this module's business, but for the one slash too many that a path may end with.
 
 use super::places::Places;
+use crate::tls::Renewable;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -16,11 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
 /// The longest head of a request, in bytes: the longest path there is, of names that are percent-encoded, is a tenth of it.
@@ -38,8 +41,14 @@ pub struct Limits {
     pub timeout: Duration,
 }
 
-/// Accepts clients and answers them, as long as the runtime runs.
-pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io::Result<()> {
+/// Accepts clients and answers them, as long as the runtime runs; over TLS, if it is told what handshakes are made with. They
+/// are made on this thread, which the loop does not wait for, and each has the time that the head of a request has.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Renewable>>,
+    routes: Router,
+    limits: Limits,
+) -> io::Result<()> {
     let places = Places::new(limits.connections_max);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.timeout).max_buf_size(HEAD_MAX_BYTES);
@@ -60,10 +69,26 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> io:
         let routes = routes.clone();
         let answer = service_fn(move |request| routes.clone().call(prepared(request, peer)));
         let stream = Patient { stream, patience: limits.timeout, gives_up: None };
-        let connection = http.serve_connection(TokioIo::new(stream), answer);
+        let Some(tls) = &tls else {
+            let connection = http.serve_connection(TokioIo::new(stream), answer);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(target: "management", "{peer}: {error}");
+                }
+                drop(place);
+            });
+            continue;
+        };
+        let (acceptor, http) = (TlsAcceptor::from(tls.current().config()), http.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(target: "management", "{peer}: {error}");
+            let shaken = tokio::time::timeout(limits.timeout, acceptor.accept(stream)).await;
+            match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => {
+                    if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
+                        tracing::debug!(target: "management", "{peer}: {error}");
+                    }
+                }
+                Err(error) => tracing::warn!(target: "management", "{peer}: TLS handshake failed: {error}"),
             }
             drop(place);
         });

@@ -63,6 +63,7 @@ pub use question::{
 use crate::access::PasswordHash;
 use crate::broker::import::Import;
 use crate::reactor::Clock;
+use crate::tls::Renewable;
 use rates::Rates;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -98,6 +99,8 @@ struct App {
     line: Line,
     settings: Settings,
     address: SocketAddr,
+    /// Where the same is served over TLS, if it is.
+    tls_address: Option<SocketAddr>,
     /// Where metrics are served, if they have a port of their own.
     metrics_address: Option<SocketAddr>,
     rates: Mutex<Rates>,
@@ -135,12 +138,14 @@ pub fn read_definitions(file: &[u8], chance: &dyn Fn() -> io::Result<[u8; 16]>) 
     definitions::read(file, &definitions::Scope::Cluster, &mut hash).map_err(|error| error.reason())
 }
 
-/// Serves the API, and metrics at a port of their own if they have one, on a thread of its own until the process ends.
+/// Serves the API, over TLS too if that has a listener, and metrics at a port of their own if they have one, on a thread of
+/// its own until the process ends.
 ///
 /// # Errors
 /// When the system refuses the thread or its runtime.
 pub fn start(
     listener: TcpListener,
+    tls: Option<(TcpListener, Arc<Renewable>)>,
     metrics_listener: Option<TcpListener>,
     line: Line,
     settings: Settings,
@@ -149,11 +154,13 @@ pub fn start(
     // One thread beside it hashes passwords that are set.
     let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).build()?;
     listener.set_nonblocking(true)?;
+    tls.iter().try_for_each(|(listener, _)| listener.set_nonblocking(true))?;
     metrics_listener.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
     let limits = settings.limits;
     let app = Arc::new(App {
         line,
         address: listener.local_addr()?,
+        tls_address: tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
         metrics_address: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
         rates: Mutex::new(Rates::new()),
         bodies: bodies::Room::new(limits.body_max_bytes),
@@ -167,9 +174,13 @@ pub fn start(
             tokio::spawn(sampler::run(app.clone()));
             if let Some(listener) = metrics_listener {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::spawn(door::serve(listener, metrics::all(app.clone()), limits));
+                tokio::spawn(door::serve(listener, None, metrics::all(app.clone()), limits));
             }
-            door::serve(listener, routes::all(app), limits).await
+            if let Some((listener, acceptor)) = tls {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::spawn(door::serve(listener, Some(acceptor), routes::all(app.clone()), limits));
+            }
+            door::serve(listener, None, routes::all(app), limits).await
         });
         if let Err(error) = served {
             tracing::error!(target: "management", "management stopped: {error}");

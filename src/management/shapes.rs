@@ -360,6 +360,7 @@ fn listeners(app: &App) -> Value {
     };
     let amqp = app.settings.amqp_addresses.iter().map(|address| listener("amqp", address));
     let amqps = app.settings.amqps_addresses.iter().map(|address| listener("amqp/ssl", address));
+    let https = app.tls_address.iter().map(|address| listener("https", address));
     let metrics = app.metrics_address.iter().map(|address| listener("http/prometheus", address));
-    amqp.chain(amqps).chain([listener("http", &app.address)]).chain(metrics).collect()
+    amqp.chain(amqps).chain([listener("http", &app.address)]).chain(https).chain(metrics).collect()
 }

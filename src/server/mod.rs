@@ -58,13 +58,14 @@ use crate::management::{self, Amount};
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::{FolderIds, PagerOptions};
-use crate::tls::{Acceptor, LoginName, SanType};
+use crate::tls::{Acceptor, LoginName, Renewable, SanType};
 use desk::Desk;
 use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread};
 use huge_pages::HugePages;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
 use vestibule::Vestibule;
@@ -96,8 +97,16 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     };
     let waker = Waker::new(&poller, WAKE_TOKEN)?;
     let (line, commands) = management::line(waker.clone());
-    let management = bind_http("management", config.management_listen)?;
-    let metrics = config.prometheus.listen.0.map(|address| bind_http("metrics", address)).transpose()?;
+    let management = bind_http("management", "http", config.management_listen)?;
+    let management_acceptor =
+        load_acceptor(&config.management_tls, clock)?.map(|acceptor| Arc::new(Renewable::new(acceptor)));
+    let management_tls = match &management_acceptor {
+        Some(acceptor) => {
+            Some((bind_http("management over TLS", "https", config.management_tls_listen)?, Arc::clone(acceptor)))
+        }
+        None => None,
+    };
+    let metrics = config.prometheus.listen.0.map(|address| bind_http("metrics", "http", address)).transpose()?;
     let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
@@ -135,6 +144,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let addresses = listeners.iter().map(Listener::local_address).collect();
     management::start(
         management,
+        management_tls,
         metrics,
         line,
         management::Settings {
@@ -163,10 +173,10 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
-        let acceptor = load_acceptor(&config.tls, clock).unwrap_or_else(|error| {
-            tracing::error!(target: "general", "certificates not read again, those from before are shown on: {error}");
-            None
-        });
+        let acceptor = reload_acceptor(&config.tls, clock);
+        if let (Some(shown), Some(acceptor)) = (&management_acceptor, reload_acceptor(&config.management_tls, clock)) {
+            shown.renew(acceptor);
+        }
         let slow_turn_ms = config.log.slow_turn_ms;
         Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, slow_turn_ms, acceptor })
     })
@@ -190,6 +200,14 @@ fn load_acceptor(settings: &config::Tls, clock: Clock) -> io::Result<Option<Acce
     let files = |path: &Path| std::fs::read(path);
     let acceptor = Acceptor::load(settings, &files, clock.unix_ms() / 1000);
     acceptor.map(Some).map_err(|error| io::Error::other(format!("TLS: {error}")))
+}
+
+/// The same, while clients are there. `None`: what they are shown stays as it is.
+fn reload_acceptor(settings: &config::Tls, clock: Clock) -> Option<Acceptor> {
+    load_acceptor(settings, clock).unwrap_or_else(|error| {
+        tracing::error!(target: "general", "certificates not read again, those from before are shown on: {error}");
+        None
+    })
 }
 
 /// What nobody can guess: the seed of the program's names, and who a new data folder is.
@@ -229,10 +247,10 @@ fn is_dispensable(address: SocketAddr, addresses: &[SocketAddr], error: &io::Err
 
 /// Listens for what HTTP is for before anything is served: half a broker is worse than none.
 #[allow(clippy::disallowed_methods, reason = "the management thread's runtime takes a plain listener")]
-fn bind_http(purpose: &str, address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_http(purpose: &str, scheme: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)
         .map_err(|error| io::Error::new(error.kind(), format!("can't listen for {purpose} at {address}: {error}")))?;
-    tracing::info!(target: "general", "listening for {purpose} at http://{}", listener.local_addr()?);
+    tracing::info!(target: "general", "listening for {purpose} at {scheme}://{}", listener.local_addr()?);
     Ok(listener)
 }
 

@@ -80,8 +80,9 @@ pub const WALLS: [Wall; 16] = [
             "reactor::Clock",
             "reactor::process",
             "reactor::origin_of",
-            // How connections are encrypted.
+            // How connections are encrypted, and what HTTPS is spoken with.
             "tls::Encryption",
+            "tls::Renewable",
         ],
         // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern.
         crates: &[
@@ -94,6 +95,7 @@ pub const WALLS: [Wall; 16] = [
             "serde",
             "serde_json",
             "tokio",
+            "tokio_rustls",
             "tower_service",
             "tracing",
         ],
@@ -125,7 +127,17 @@ pub const WALLS: [Wall; 16] = [
     Wall {
         room: "leveretctl",
         rooms: &["access"],
-        crates: &["base64", "clap", "clap_complete", "clap_mangen", "getrandom", "serde_json", "toml", "ureq"],
+        crates: &[
+            "base64",
+            "clap",
+            "clap_complete",
+            "clap_mangen",
+            "getrandom",
+            "rustls",
+            "serde_json",
+            "toml",
+            "ureq",
+        ],
     },
     Wall {
         room: "perf",

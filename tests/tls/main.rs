@@ -10,6 +10,7 @@ mod certificates;
 mod external;
 mod handshakes;
 mod hostile;
+mod https;
 mod loading;
 mod node;
 mod records;

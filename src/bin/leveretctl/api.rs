@@ -5,9 +5,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Request, Response};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// The largest answer that is read, in bytes: a listing of a million queues.
 const ANSWER_BYTES_MAX: u64 = 4 << 30;
@@ -99,7 +101,7 @@ impl fmt::Display for Failure {
 
 pub struct Api {
     agent: Agent,
-    /// `http://host:port`
+    /// `http://host:port`, or `https://host:port`
     base: String,
     host: String,
     user: String,
@@ -113,17 +115,28 @@ pub struct Api {
 pub const WHICH_NODE: &str = "overview?columns=node";
 
 impl Api {
-    pub fn new(whereabouts: &Whereabouts, timeout: Duration, is_dry: bool) -> Self {
-        let Whereabouts { host, port, user, password } = whereabouts;
+    /// `authorities` are those that are trusted to stand behind the certificate of a broker at `https://`.
+    pub fn new(
+        whereabouts: &Whereabouts,
+        authorities: &[Certificate<'static>],
+        timeout: Duration,
+        is_dry: bool,
+    ) -> Self {
+        let Whereabouts { scheme, host, port, user, password } = whereabouts;
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::new_with_certs(authorities))
+            .build();
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
+            .tls_config(tls)
             .build();
         Self {
             agent: config.into(),
-            base: format!("http://{host}:{port}"),
+            base: format!("{scheme}://{host}:{port}"),
             host: host.trim_matches(['[', ']']).to_owned(),
             user: user.to_owned(),
             authorization: format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
@@ -262,6 +275,8 @@ fn term(reason: &Value) -> String {
 /// A URI of `http://[user[:password]@]host[:port][/]`. In user and password `%40` and the like stand for what would end them.
 #[derive(PartialEq, Debug)]
 pub struct Parts {
+    /// `http` or `https`.
+    pub scheme: &'static str,
     pub user: Option<String>,
     pub password: Option<String>,
     pub host: String,
@@ -271,7 +286,12 @@ pub struct Parts {
 impl Parts {
     pub fn of(uri: &str) -> Option<Self> {
         const PORT: u16 = 15672;
-        let rest = uri.strip_prefix("http://")?.trim_end_matches('/');
+        const TLS_PORT: u16 = 15671;
+        let (scheme, default_port, rest) = match (uri.strip_prefix("http://"), uri.strip_prefix("https://")) {
+            (Some(rest), _) => ("http", PORT, rest),
+            (None, rest) => ("https", TLS_PORT, rest?),
+        };
+        let rest = rest.trim_end_matches('/');
         let (credentials, address) = match rest.rsplit_once('@') {
             Some((credentials, address)) => (Some(credentials), address),
             None => (None, rest),
@@ -287,10 +307,10 @@ impl Parts {
         let port_at = address.rfind(':').filter(|at| !address[*at..].contains(']'));
         let (host, port) = match port_at {
             Some(at) => (&address[..at], address[at + 1..].parse().ok()?),
-            None => (address, PORT),
+            None => (address, default_port),
         };
         let host = host.to_owned();
-        (!host.is_empty() && !host.contains('/')).then_some(Self { user, password, host, port })
+        (!host.is_empty() && !host.contains('/')).then_some(Self { scheme, user, password, host, port })
     }
 }
 

@@ -8,6 +8,7 @@ mod access;
 mod actions;
 mod admin;
 mod api;
+mod authorities;
 mod checks;
 mod columns;
 mod command;

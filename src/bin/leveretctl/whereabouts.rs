@@ -45,6 +45,8 @@ pub struct Said {
 /// What has been found.
 #[derive(PartialEq, Debug)]
 pub struct Whereabouts {
+    /// `http` or `https`.
+    pub scheme: &'static str,
     pub host: String,
     pub port: u16,
     pub user: String,
@@ -83,8 +85,8 @@ fn choose(
 ) -> Result<Whereabouts, Failure> {
     let uri = said.uri.or(file.uri).or(broker_uri).unwrap_or_else(|| DEFAULT_URI.to_owned());
     // What it is is not said: it may hold a password.
-    let no_uri = || Failure::Usage("the URI is not one of http://[USER:PASSWORD@]HOST[:PORT]".to_owned());
-    let Parts { user, password, host, port } = Parts::of(&uri).ok_or_else(no_uri)?;
+    let no_uri = || Failure::Usage("the URI is not one of http[s]://[USER:PASSWORD@]HOST[:PORT]".to_owned());
+    let Parts { scheme, user, password, host, port } = Parts::of(&uri).ok_or_else(no_uri)?;
     let default = Credentials { user: Some(DEFAULT_USER.to_owned()), password: Some(DEFAULT_PASSWORD.to_owned()) };
     let sources = [
         Credentials { user: said.user, password: said.password },
@@ -100,7 +102,7 @@ fn choose(
     let password = password.ok_or_else(|| {
         Failure::Usage(format!("no password for the user '{user}': say it with LEVERET_PASSWORD, or in a file"))
     })?;
-    Ok(Whereabouts { host: said.host.unwrap_or(host), port, user, password })
+    Ok(Whereabouts { scheme, host: said.host.unwrap_or(host), port, user, password })
 }
 
 /// The file that was asked for, or else the first that there is.
@@ -176,7 +178,7 @@ mod tests {
     }
 
     fn found(said: Said, file: OwnFile, containers: Credentials) -> (String, u16, String, String) {
-        let Whereabouts { host, port, user, password } =
+        let Whereabouts { host, port, user, password, .. } =
             choose(said, file, containers, (None, Credentials::default())).unwrap();
         (host, port, user, password)
     }

@@ -80,7 +80,8 @@ async fn node(visit: Visit, Path(node): Path<String>) -> ApiResult {
 async fn port_listener(visit: Visit, Path(port): Path<u16>) -> ApiResult {
     let settings = &visit.app.settings;
     let amqp = settings.amqp_addresses.iter().chain(&settings.amqps_addresses).map(std::net::SocketAddr::port);
-    let ports: Vec<u16> = amqp.chain([visit.app.address.port()]).collect();
+    let http = [Some(visit.app.address), visit.app.tls_address].into_iter().flatten();
+    let ports: Vec<u16> = amqp.chain(http.map(|address| address.port())).collect();
     if ports.contains(&port) {
         return ok(&json!({"status": "ok", "port": port}));
     }
@@ -91,7 +92,8 @@ async fn protocol_listener(visit: Visit, Path(protocol): Path<String>) -> ApiRes
     let settings = &visit.app.settings;
     let addresses = [("amqp", &settings.amqp_addresses), ("amqp/ssl", &settings.amqps_addresses)];
     let served = addresses.into_iter().filter(|(_, addresses)| !addresses.is_empty());
-    let protocols: Vec<_> = served.map(|(protocol, _)| protocol).chain(["http"]).collect();
+    let https = visit.app.tls_address.map(|_| "https");
+    let protocols: Vec<_> = served.map(|(protocol, _)| protocol).chain(["http"]).chain(https).collect();
     let asked = match protocol.as_str() {
         "amqp" | "amqp091" | "amqp0-9-1" => "amqp",
         "amqps" => "amqp/ssl",
