@@ -79,12 +79,12 @@ impl Node {
         let [management, _] = free_addresses();
         let config = format!(
             "listen = ['{plain}']\ntls_listen = ['{tls_address}']\nmanagement_listen = '{management}'\n\
-             data_dir = 'data'\nlog_level = 'debug'\n{settings}\n\
+             data_dir = 'data'\n{settings}\n\
              [tls]\ncertfile = 'server.pem'\nkeyfile = 'server.key'\n{tls}\n"
         );
         folder.write("leveret.toml", &config);
         let mut child = Command::new(env!("CARGO_BIN_EXE_leveret"))
-            .args(["--config", "leveret.toml", "--prometheus-listen", "off"])
+            .args(["--config", "leveret.toml", "--prometheus-listen", "off", "--log-level", "debug"])
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
