@@ -1,6 +1,7 @@
 //! Whom this tool trusts to stand behind the certificate of a broker at `https://`.
 
 use crate::api::Failure;
+use crate::whereabouts::Whereabouts;
 use std::fs;
 use std::path::Path;
 use ureq::tls::{Certificate, PemItem, parse_pem};
@@ -13,11 +14,14 @@ const OF_THE_SYSTEM: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Those of a file, or of the system.
+/// Those of a file, or of the system; none where there is no TLS.
 ///
 /// # Errors
 /// When the file can't be read or holds no certificate. A system without any trusts nobody.
-pub fn trusted(file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
+pub fn needed(whereabouts: &Whereabouts, file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
+    if whereabouts.scheme != "https" {
+        return Ok(Vec::new());
+    }
     let Some(path) = file else {
         let of_the_system = OF_THE_SYSTEM.iter().find_map(|path| fs::read(path).ok());
         return Ok(of_the_system.map_or_else(Vec::new, |text| certificates(&text)));

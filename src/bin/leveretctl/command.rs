@@ -207,10 +207,7 @@ pub fn run(tool: Tool, arguments: Arguments) -> Result<(), Failure> {
     let timeout = |default_s: u64| Duration::from_secs(options.timeout.unwrap_or(default_s));
     let said = Said { uri, host, user, password, file: config };
     let whereabouts = whereabouts::find(said, |name| std::env::var(name).ok())?;
-    let authorities = match whereabouts.scheme {
-        "https" => authorities::trusted(options.cacert.as_deref())?,
-        _ => Vec::new(),
-    };
+    let authorities = authorities::needed(&whereabouts, options.cacert.as_deref())?;
     let api = Api::new(&whereabouts, &authorities, timeout(TIMEOUT_S), options.dry_run);
     let outcome = carry_out(&api, &output, &vhost, command, timeout);
     match outcome {

@@ -10,6 +10,7 @@ mod objects;
 mod tables;
 
 use crate::api::{Api, Failure};
+use crate::authorities;
 use crate::whereabouts::{self, Said};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -234,7 +235,9 @@ impl Admin {
         };
         let whereabouts = whereabouts::find(said, |name| std::env::var(name).ok());
         let whereabouts = whereabouts.map_err(|failure| Trouble::Failed(failure.to_string()))?;
-        let api = Api::new(&whereabouts, Duration::from_secs(options.request_timeout), false);
+        let authorities = authorities::needed(&whereabouts, None);
+        let authorities = authorities.map_err(|failure| Trouble::Failed(failure.to_string()))?;
+        let api = Api::new(&whereabouts, &authorities, Duration::from_secs(options.request_timeout), false);
         Ok(Self { api, options })
     }
 
