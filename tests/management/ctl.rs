@@ -196,6 +196,28 @@ fn failures_have_rabbitmqctls_exit_codes() {
 }
 
 #[test]
+fn whoever_does_not_answer_in_time_exits_with_75() {
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("its address");
+    let ask = |uri: &str, command: &str| {
+        let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_leveretctl"));
+        crate::server::run(ctl.args(["--uri", uri, "--timeout", "1", command]), "")
+    };
+    let uri = format!("http://{address}");
+    let (code, _, error) = ask(&uri, "list_queues");
+    assert_eq!(
+        (code, error.as_str()),
+        (75, &*format!("Error: operation at {uri} timed out. Timeout value used: 1000\n"))
+    );
+    drop(silent);
+    let (code, _, error) = ask(&uri, "await_startup");
+    let expected = "Error: operation await_startup on node 127.0.0.1 timed out. Timeout value used: 1000\n";
+    assert_eq!((code, error.as_str()), (75, expected));
+    assert_eq!(ask(&uri, "list_queues").0, 69);
+}
+
+#[test]
 fn users_as_rabbitmqctl_has_them() {
     play(include_str!("transcripts/ctl_users.txt"));
 }

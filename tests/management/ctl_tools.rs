@@ -9,6 +9,30 @@ fn limits_of_resources_as_rabbitmqctl_has_them() {
     play(include_str!("transcripts/ctl_resources.txt"));
 }
 
+/// Of which type RabbitMQ's fields are: what is here has one of its names and that type.
+#[test]
+fn the_status_in_json_is_of_rabbitmqs_shape() {
+    let server = Server::start();
+    let status = r#"{"active_plugins":[],"alarms":[],"config_files":[],"crypto_lib_version":"","data_directory":"",
+        "disk_free":0,"disk_free_limit":0,"enabled_plugin_file":"","erlang_version":"","file_descriptors":{},
+        "is_under_maintenance":false,"listeners":[],"log_files":[],"memory":{},"net_ticktime":0,"os":"","pid":0,
+        "processes":{},"product_name":"","product_version":"","rabbitmq_version":"","raft_data_directory":"",
+        "release_series_support_status":"","run_queue":0,"totals":{},"uptime":0,"vm_memory_calculation_strategy":"",
+        "vm_memory_high_watermark_limit":0,"vm_memory_high_watermark_setting":{}}"#;
+    let cluster_status = r#"{"alarms":[],"cluster_name":"","cpu_cores":{},"disk_nodes":[],"feature_flags":[],
+        "listeners":{},"maintenance_status":{},"partitions":{},"ram_nodes":[],"running_nodes":[],"versions":{}}"#;
+    for (command, reference) in [("status", status), ("cluster_status", cluster_status)] {
+        let (code, output, error) = server.ctl(&[command, "--formatter", "json"]);
+        assert_eq!((code, error.as_str()), (0, ""));
+        let [answer, reference]: [serde_json::Value; 2] =
+            [&output, reference].map(|text| serde_json::from_str(text).expect("JSON"));
+        for (key, value) in answer.as_object().expect("an object") {
+            let kind = |value: &serde_json::Value| std::mem::discriminant(value);
+            assert!(reference.get(key).is_some_and(|known| kind(known) == kind(value)), "{command}: {key} {value}");
+        }
+    }
+}
+
 #[test]
 fn rabbitmqadmin_as_python_has_it() {
     play(include_str!("transcripts/ctl_admin.txt"));

@@ -3,7 +3,7 @@
 use crate::server::{Server, run};
 
 /// Lines that end well where the broker is well, whatever they print.
-const PROBES: [&str; 29] = [
+const PROBES: [&str; 34] = [
     // The README of the official image, and compose files everywhere.
     "rabbitmq-diagnostics -q ping",
     "rabbitmq-diagnostics ping -q",
@@ -37,6 +37,12 @@ const PROBES: [&str; 29] = [
     "rabbitmq-queues check_if_node_is_mirror_sync_critical",
     "rabbitmqctl enable_feature_flag all",
     "rabbitmqctl -n rabbit@here list_users | grep -q '^guest'",
+    "rabbitmq-queues rebalance all",
+    "rabbitmq-upgrade await_online_quorum_plus_one -t 604800 && rabbitmq-upgrade await_online_synchronized_mirror -t 604800",
+    // Recipes of images, where no broker runs yet.
+    "rabbitmq-plugins enable --offline rabbitmq_management rabbitmq_prometheus",
+    "rabbitmq-plugins list -e -m | grep -q rabbitmq_management",
+    "rabbitmqadmin -q -f bash list users | grep -q guest",
 ];
 
 #[test]
@@ -55,7 +61,7 @@ fn and_fail_where_there_is_no_broker() {
     let mut lines = PROBES.map(|line| server.shell(line));
     // Whoever awaits a broker does so for as long as was said.
     let waits = |line: &str| line.contains("await_startup") || line.contains("wait --pid");
-    let without_question = ["node_health_check", "list_feature_flags"];
+    let without_question = ["node_health_check", "list_feature_flags", "rabbitmq-plugins"];
     server.kill();
     assert!(std::net::TcpStream::connect(address).is_err());
     for (line, command) in PROBES.iter().zip(&mut lines) {

@@ -150,7 +150,14 @@ impl Server {
 
     /// A shell on the broker's machine, where RabbitMQ's tools are links to leveretctl.
     pub fn shell(&self, line: &str) -> Command {
-        for name in ["rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-queues", "rabbitmqadmin"] {
+        for name in [
+            "rabbitmqctl",
+            "rabbitmq-diagnostics",
+            "rabbitmq-queues",
+            "rabbitmq-upgrade",
+            "rabbitmq-plugins",
+            "rabbitmqadmin",
+        ] {
             self.link(name);
         }
         let mut command = command("sh");

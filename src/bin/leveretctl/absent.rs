@@ -3,7 +3,7 @@
 const NO_ERLANG: &str = "there is no Erlang in this broker";
 const NO_CLUSTER: &str = "this broker is one node and no cluster";
 const NO_MIRRORS: &str = "there are no mirrored queues";
-const NO_PARAMETERS: &str = "there are no runtime parameters: no shovel, no federation";
+const NO_PARAMETERS: &str = "there is nothing that a global parameter would change";
 const ITS_SUPERVISOR: &str = "the broker is started and stopped by what runs it: systemd, a container, a shell";
 const ITS_SETTINGS: &str = "that is for the broker's configuration file to say";
 const ITS_LOG: &str = "the log goes to standard error, and from there to where what runs the broker puts it";
@@ -43,7 +43,6 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "delete_member"
         | "grow"
         | "shrink"
-        | "rebalance"
         | "quorum_status"
         | "transfer_leadership"
         | "reclaim_quorum_memory"
@@ -56,15 +55,9 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "list_operator_policies_with_classic_queue_mirroring"
         | "remove_classic_queue_mirroring_from_policies"
         | "check_if_cluster_has_classic_queue_mirroring_policy" => NO_MIRRORS,
-        "set_parameter"
-        | "clear_parameter"
-        | "list_parameters"
-        | "set_global_parameter"
-        | "clear_global_parameter"
-        | "list_global_parameters" => NO_PARAMETERS,
-        "stop" | "shutdown" | "stop_app" | "start_app" | "suspend_listeners" | "resume_listeners" | "restart_vhost" => {
-            ITS_SUPERVISOR
-        }
+        "set_global_parameter" | "clear_global_parameter" => NO_PARAMETERS,
+        "stop" | "shutdown" | "stop_app" | "start_app" | "suspend_listeners" | "resume_listeners" | "restart_vhost"
+        | "drain" | "revive" => ITS_SUPERVISOR,
         "environment"
         | "set_log_level"
         | "set_permissions_globally"

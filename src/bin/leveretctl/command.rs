@@ -9,6 +9,7 @@ use crate::definitions::{self, DefinitionsCommand};
 use crate::delayed::{self, DelayedCommand};
 use crate::node::{self, NodeCommand};
 use crate::output::{Format, Output};
+use crate::parameters::{self, ParameterCommand};
 use crate::policies::{self, PolicyCommand};
 use crate::tool::Tool;
 use crate::whereabouts::{self, Said};
@@ -33,7 +34,7 @@ pub struct Arguments {
 const TIMEOUT_S: u64 = 60;
 
 #[derive(Args)]
-struct Options {
+pub struct Options {
     /// Where the management interface is; may hold user and password [default: http://127.0.0.1:15672]
     #[arg(long, global = true, env = "LEVERET_URI", hide_env_values = true)]
     uri: Option<String>,
@@ -128,6 +129,13 @@ struct OfErlang {
     print_stacktrace: bool,
 }
 
+impl Options {
+    /// How to print.
+    pub fn output(&self, tool: Tool) -> Output {
+        Output::new(tool, self.formatter, [self.quiet, self.silent, self.no_table_headers])
+    }
+}
+
 #[derive(Subcommand)]
 #[command(rename_all = "snake_case")]
 enum Command {
@@ -155,6 +163,8 @@ enum Command {
     Access(AccessCommand),
     #[command(flatten)]
     Policies(PolicyCommand),
+    #[command(flatten)]
+    Parameters(ParameterCommand),
     #[command(flatten)]
     Definitions(DefinitionsCommand),
     /// Drop the waiting messages of a queue
@@ -194,8 +204,8 @@ enum Command {
 
 pub fn run(tool: Tool, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { options, command } = arguments;
-    let Options { uri, host, user, password, config, vhost, quiet, silent, .. } = options;
-    let output = Output::new(tool, options.formatter, [quiet, silent, options.no_table_headers]);
+    let output = options.output(tool);
+    let Options { uri, host, user, password, config, vhost, .. } = options;
     match command {
         Command::Completions { shell } => {
             manual::completions(&output, shell);
@@ -238,6 +248,7 @@ fn carry_out(
         Command::Access(command) => access::run(api, output, vhost, command),
         Command::Definitions(command) => definitions::run(api, output, command),
         Command::Policies(command) => policies::run(api, output, vhost, command),
+        Command::Parameters(command) => parameters::run(api, output, vhost, command),
         Command::PurgeQueue { queue } => actions::purge_queue(api, output, vhost, &queue),
         Command::DeleteQueue { queue, if_empty, if_unused } => {
             actions::delete_queue(api, output, vhost, &queue, if_empty, if_unused)

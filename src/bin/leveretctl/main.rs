@@ -22,8 +22,10 @@ mod listings;
 mod manual;
 mod node;
 mod output;
+mod parameters;
 mod password;
 mod permissions;
+mod plugins;
 mod policies;
 mod report;
 mod resources;
@@ -38,6 +40,7 @@ use api::Failure;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 use command::Arguments;
+use plugins::PluginArguments;
 use std::process::ExitCode;
 use tool::Tool;
 
@@ -46,24 +49,27 @@ const UNAVAILABLE: u8 = 69;
 
 fn main() -> ExitCode {
     let tool = Tool::called(std::env::args_os().next().as_deref());
-    if tool == Tool::Rabbitmqadmin {
-        return admin::run(std::env::args_os());
-    }
-    let matches =
-        Arguments::command().name(tool.name()).bin_name(tool.name()).version(tool.version()).try_get_matches();
-    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
-        Ok(arguments) => arguments,
-        Err(error) => return refuse(tool, &error),
+    let outcome = match tool {
+        Tool::Rabbitmqadmin => return admin::run(std::env::args_os()),
+        Tool::Plugins => parse::<PluginArguments>(tool).map(|arguments| plugins::run(tool, arguments)),
+        _ => parse::<Arguments>(tool).map(|arguments| command::run(tool, arguments)),
     };
-    match command::run(tool, arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => {
             if !matches!(failure, Failure::Silently) {
                 eprintln!("{failure}");
             }
             ExitCode::from(failure.exit_code())
         }
+        Err(error) => refuse(tool, &error),
     }
+}
+
+/// The command line, under the name that the program was called by.
+fn parse<T: CommandFactory + FromArgMatches>(tool: Tool) -> Result<T, clap::Error> {
+    let command = T::command().name(tool.name()).bin_name(tool.name()).version(tool.version());
+    command.try_get_matches().and_then(|matches| T::from_arg_matches(&matches))
 }
 
 /// Says what is wrong with the command line, in rabbitmqctl's words and then in clap's. What was given is not said again: it

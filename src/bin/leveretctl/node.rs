@@ -25,6 +25,21 @@ pub enum NodeCommand {
     AwaitStartup,
     /// Wait until so many nodes are there; more than one never will
     AwaitOnlineNodes { count: u32 },
+    /// Spread the leaders of queues over nodes; there is one
+    #[command(hide = true)]
+    Rebalance {
+        kind: String,
+        #[arg(long)]
+        vhost_pattern: Option<String>,
+        #[arg(long)]
+        queue_pattern: Option<String>,
+    },
+    /// Wait until queues would do without the broker; it is alone, so the question does not arise
+    #[command(hide = true)]
+    AwaitOnlineQuorumPlusOne,
+    /// The same of mirrored queues, which there are not
+    #[command(hide = true)]
+    AwaitOnlineSynchronizedMirror,
     /// Wait for the process of a file, and until the broker answers
     Wait {
         pidfile: Option<PathBuf>,
@@ -89,6 +104,13 @@ pub fn run(
         Command::Ping => startup::ping(api, output, timeout(60)),
         Command::AwaitStartup => startup::await_startup(api, timeout(300)),
         Command::AwaitOnlineNodes { count } => startup::await_online_nodes(api, output, count, timeout(300)),
+        Command::Rebalance { .. } => {
+            checks::node(api)?;
+            output.announce(format_args!("Re-balancing leaders of all queues..."));
+            Ok(())
+        }
+        Command::AwaitOnlineQuorumPlusOne => startup::await_others(api, output, "a quorum + 1 of nodes", timeout(120)),
+        Command::AwaitOnlineSynchronizedMirror => startup::await_others(api, output, "a mirror", timeout(120)),
         Command::Wait { pidfile, pid } => startup::wait(api, output, pidfile.as_deref(), pid, timeout(10)),
         Command::IsRunning => startup::is_running(api, output),
         Command::IsBooting => startup::is_booting(api, output),

@@ -43,6 +43,16 @@ pub fn await_online_nodes(api: &Api, output: &Output, count: u32, timeout: Durat
     Ok(())
 }
 
+/// What is awaited of nodes beside this one.
+pub fn await_others(api: &Api, output: &Output, whom: &str, timeout: Duration) -> Result<(), Failure> {
+    const ALONE: &str = "Target node seems to be the only one in a single node cluster, the command does not apply";
+    let timeout_s = timeout.as_secs();
+    output.announce(format_args!("Will wait for {whom} to be online for all queues for {timeout_s} seconds..."));
+    node(api)?;
+    output.say(ALONE);
+    Ok(())
+}
+
 fn timed_out(operation: &str, api: &Api, timeout: Duration) -> Failure {
     let (host, ms) = (api.host(), timeout.as_millis());
     Failure::TimedOut(format!("operation {operation} on node {host} timed out. Timeout value used: {ms}"))

@@ -12,6 +12,9 @@ pub enum Tool {
     Rabbitmqctl,
     Diagnostics,
     Queues,
+    Upgrade,
+    /// Another set of commands: [`crate::plugins`].
+    Plugins,
     /// Another language altogether: [`crate::admin`].
     Rabbitmqadmin,
 }
@@ -23,6 +26,8 @@ impl Tool {
             Some("rabbitmqctl") => Self::Rabbitmqctl,
             Some("rabbitmq-diagnostics") => Self::Diagnostics,
             Some("rabbitmq-queues") => Self::Queues,
+            Some("rabbitmq-upgrade") => Self::Upgrade,
+            Some("rabbitmq-plugins") => Self::Plugins,
             Some("rabbitmqadmin") => Self::Rabbitmqadmin,
             _ => Self::Leveretctl,
         }
@@ -34,6 +39,8 @@ impl Tool {
             Self::Rabbitmqctl => "rabbitmqctl",
             Self::Diagnostics => "rabbitmq-diagnostics",
             Self::Queues => "rabbitmq-queues",
+            Self::Upgrade => "rabbitmq-upgrade",
+            Self::Plugins => "rabbitmq-plugins",
             Self::Rabbitmqadmin => "rabbitmqadmin",
         }
     }
@@ -41,7 +48,7 @@ impl Tool {
     pub fn version(self) -> &'static str {
         match self {
             Self::Leveretctl => env!("CARGO_PKG_VERSION"),
-            Self::Rabbitmqctl | Self::Diagnostics | Self::Queues | Self::Rabbitmqadmin => COMPATIBLE_VERSION,
+            _ => COMPATIBLE_VERSION,
         }
     }
 
@@ -49,7 +56,7 @@ impl Tool {
     pub fn product(self) -> &'static str {
         match self {
             Self::Leveretctl => "Leveret",
-            Self::Rabbitmqctl | Self::Diagnostics | Self::Queues | Self::Rabbitmqadmin => "RabbitMQ",
+            _ => "RabbitMQ",
         }
     }
 }
