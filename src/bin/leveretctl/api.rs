@@ -272,7 +272,7 @@ fn term(reason: &Value) -> String {
     }
 }
 
-/// A URI of `http://[user[:password]@]host[:port][/]`. In user and password `%40` and the like stand for what would end them.
+/// A URI of `http[s]://[user[:password]@]host[:port][/]`. In user and password `%40` and the like stand for what would end them.
 #[derive(PartialEq, Debug)]
 pub struct Parts {
     /// `http` or `https`.
@@ -345,7 +345,7 @@ mod tests {
     fn uris_hold_what_they_hold() {
         let parts = |user: Option<&str>, password: Option<&str>, host: &str, port| {
             let [user, password] = [user, password].map(|text| text.map(str::to_owned));
-            Some(Parts { user, password, host: host.to_owned(), port })
+            Some(Parts { scheme: "http", user, password, host: host.to_owned(), port })
         };
         assert_eq!(Parts::of("http://localhost"), parts(None, None, "localhost", 15672));
         assert_eq!(Parts::of("http://a:b@h:1/"), parts(Some("a"), Some("b"), "h", 1));
@@ -353,8 +353,19 @@ mod tests {
         assert_eq!(Parts::of("http://a@h"), parts(Some("a"), None, "h", 15672));
         assert_eq!(Parts::of("http://[::1]"), parts(None, None, "[::1]", 15672));
         assert_eq!(Parts::of("http://[::1]:9"), parts(None, None, "[::1]", 9));
-        let wrong =
-            ["", "localhost", "https://h", "http://", "http://h:x", "http://h/path", "http://a:%4@h", "http://%zz@h"];
+        let over_tls = parts(Some("a"), Some("b"), "h", 15671).map(|parts| Parts { scheme: "https", ..parts });
+        assert_eq!(Parts::of("https://a:b@h"), over_tls);
+        let wrong = [
+            "",
+            "localhost",
+            "amqp://h",
+            "http://",
+            "https://",
+            "http://h:x",
+            "http://h/path",
+            "http://a:%4@h",
+            "http://%zz@h",
+        ];
         for wrong in wrong {
             assert_eq!(Parts::of(wrong), None, "{wrong}");
         }
