@@ -14,6 +14,7 @@
 //! | [`logging`] | log lines: how they look, how many, who writes them | knows nothing of what they say |
 //! | [`allocator`] | mimalloc, for the programs | counts nothing |
 //! | [`varint`] | numbers of seven bits a byte, for pages and records | knows nothing of what they count |
+//! | [`meter`] | how long things take: histograms and samples | asks no clock, and knows nothing of what it measures |
 //! | [`config`] | settings, their defaults and limits | reads nothing but the file it is given |
 
 pub mod access;
@@ -23,6 +24,7 @@ pub mod config;
 pub mod connection;
 pub mod logging;
 pub mod management;
+pub mod meter;
 pub mod protocol;
 pub mod reactor;
 pub mod server;

@@ -99,6 +99,7 @@ impl<S: Log> Loop<S> {
             self.hub.broker_mut().store_mut().write();
             self.pump_and_flush();
             assert!(!self.hub.update_alarm(self.hub.condition().resources));
+            self.hub.end_turn(self.now_ms * 1000, self.now_ms * 1000);
         }
     }
 

@@ -95,6 +95,11 @@ impl Confirms {
         self.published - self.settled
     }
 
+    /// The tag up to which publishers were told.
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
     /// Whether something still waits for the log.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -278,6 +278,7 @@ impl<S: Store> Broker<S> {
         let mut tables = Tables { consumers, channels, connections, moves_left };
         queue.gate.line.rotate();
         taken.sequence = books.handed_over(queue);
+        books.lately.consumer = Some(consumer);
         tables.deliver_manual_ack(consumer, id, taken, effects);
     }
 
@@ -447,6 +448,9 @@ impl<S: Store> Broker<S> {
                 queue.gate.line.rotate();
             }
             books.delivered(queue, &given);
+            if !given.no_ack {
+                books.lately.consumer = Some(consumer);
+            }
             if let Some(expired) = expired {
                 left -= 1;
                 self.dropped(id, expired, Departure::Expired);

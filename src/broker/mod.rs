@@ -50,6 +50,7 @@
 //! | `pressure` | how hard publishers press on queues, and so how they are read |
 //! | [`store`] | the seam to storage |
 //! | `census` | counts of everything, for tests |
+//! | `metering` | how long messages wait for a consumer, for an acknowledgement, for a confirm |
 //! | [`snapshot`], [`access_snapshot`] | listings for management: plain owned copies |
 //! | [`sums`] | what many queues and channels come to together, for metrics |
 
@@ -84,6 +85,7 @@ mod leaving;
 mod lifecycle;
 pub mod memory;
 pub mod message;
+mod metering;
 mod names;
 mod observe;
 mod overdue;
@@ -134,6 +136,7 @@ pub use flow::{DeadLetterCounters, QueueCounters};
 pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
+pub use metering::Durations;
 pub use observe::ClientDetails;
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
@@ -160,6 +163,7 @@ use hashbrown::HashMap;
 use keys::{ChannelKey, ConnectionKey};
 use leaving::Leaving;
 use lifecycle::ConnectionState;
+use metering::Metering;
 use names::NameGenerator;
 use observe::Events;
 use overdue::Sweep;
@@ -299,6 +303,7 @@ pub struct Broker<S: Store> {
     route_scratch: Vec<QueueId>,
     histories: Histories,
     books: Books,
+    metering: Metering,
     /// Some virtual host is watched.
     is_tracing: bool,
     /// Deliveries that are still heard in this turn, or a few more.
@@ -348,6 +353,7 @@ impl<S: Store> Broker<S> {
             route_scratch: Vec::new(),
             histories: Histories::default(),
             books: Books::default(),
+            metering: Metering::default(),
             is_tracing: false,
             heard_left: observe::HEARD_PER_TURN,
             events: Events::default(),
@@ -456,6 +462,7 @@ impl<S: Store> Broker<S> {
                     self.books.totals.confirmed += count;
                 }
             });
+            self.books.lately.publisher = Some(key);
             if confirms.is_waiting() {
                 channel.confirms_touched = true;
                 still_waiting.push(key);

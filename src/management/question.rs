@@ -11,7 +11,7 @@ use crate::broker::snapshot::{
     QueueFigures, QueueSnapshot, TotalsSnapshot,
 };
 use crate::broker::sums::{ChannelSums, QueueSums};
-use crate::broker::{Totals, UserKey};
+use crate::broker::{Durations, Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
 use crate::tls::Encryption;
@@ -37,6 +37,8 @@ pub enum Question {
         from: PageStart,
         reply: Reply<Page<QueueFigures>>,
     },
+    /// How long turns and messages took.
+    Durations(Reply<Durations>),
     /// What queues come to together, those of a page in one item; the same of channels, and of connections.
     SumOfQueues {
         from: PageStart,

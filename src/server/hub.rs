@@ -205,6 +205,11 @@ impl<S: Store> Hub<S> {
         TurnStart { over, unblocked: std::mem::take(&mut self.connections.unblocked) }
     }
 
+    /// A turn that began at `began_us` ends, on a clock of its own.
+    pub fn end_turn(&mut self, began_us: u64, now_us: u64) {
+        self.ground.broker.end_turn(began_us, now_us);
+    }
+
     /// When the next turn must start even if nothing else happens: now, if somebody may be read again, or there is more to
     /// do than a turn does.
     pub fn next_deadline_ms(&self) -> Option<u64> {

@@ -5,7 +5,8 @@
 //! 3. Sockets that have room again: send what waits; answer a few of management's commands; deliver into the room.
 //! 4. Sockets with bytes: receive, each under its budget; who has more goes to the back of the line.
 //! 5. Hand what was logged to its writer.
-//! 6. Deliver, confirm, and flush every outbox that was written to, once; pages that are to leave memory go.
+//! 6. Deliver, confirm, and flush every outbox that was written to, once; pages that are to leave memory go. Read the clock
+//!    again: how long did it take?
 //!
 //! Outputs go first: publishers are read only after consumers were served.
 
@@ -46,6 +47,8 @@ pub(super) const WAKE_TOKEN: usize = usize::MAX - 2;
 
 /// How soon clients that wait for a queue to drain are asked again, and those for whom a turn had no time, in milliseconds.
 const ASK_AGAIN_MS: u64 = 1;
+
+const US_PER_MS: u64 = 1000;
 
 pub(super) struct Server {
     poller: Poller,
@@ -153,7 +156,8 @@ impl Server {
             // Whoever logs may keep this thread's lines back until here.
             logging::flush();
             let is_quiet = self.wait()?;
-            self.now_ms = self.clock.now_ms();
+            let began_us = self.clock.now_us();
+            self.now_ms = began_us / US_PER_MS;
             self.begin_watch();
             let TurnStart { over, unblocked } = self.hub.start_turn(self.now_ms);
             over.into_iter().for_each(|id| self.close_late(id));
@@ -186,6 +190,7 @@ impl Server {
             self.huge_pages.follow(message_bytes, self.now_ms);
             self.freed_memory.follow(held_memory_bytes(), self.now_ms);
             self.journal.hand_over_pages(&mut self.hub);
+            self.hub.end_turn(began_us, self.clock.now_us());
             self.end_watch();
             if self.is_shut_down() {
                 self.journal.finish(&mut self.hub).map_err(stop::log_failed)?;

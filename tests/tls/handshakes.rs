@@ -162,6 +162,7 @@ fn a_broker_whose_certificate_will_not_do_does_not_start() {
     folder.write("leveret.toml", "[tls]\ncertfile = 'server.pem'\nkeyfile = 'server.key'\n");
     let ended = Command::new(env!("CARGO_BIN_EXE_leveret"))
         .args(["--config", "leveret.toml", "--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"])
+        .args(["--prometheus-listen", "off"])
         .current_dir(folder.path())
         .output()
         .expect("the leveret program");

@@ -97,6 +97,7 @@ impl<S: Store> Broker<S> {
             false => backlog.push(message(), expires_at_ms),
         };
         self.books.ready += 1;
+        self.books.lately.entered = Some((id, level));
         if !queue.touched && queue.gate.line.front().is_some() {
             queue.touched = true;
             self.touched_queues.push_back(queue.key(id));

@@ -1,8 +1,10 @@
 //! What came into queues, what is in them, and how it went out. Written by `enter` and `leave` alone.
 
 use super::dead_letter_counters::DeadLetterCounters;
-use crate::broker::Totals;
+use crate::broker::exchange::QueueId;
+use crate::broker::keys::ChannelKey;
 use crate::broker::queue::QueueKind;
+use crate::broker::{ConsumerId, Totals};
 
 /// What happened to a queue's messages since it was declared.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -82,6 +84,18 @@ pub(in crate::broker) struct Books {
     /// Direct replies, which pass through no queue.
     pub(super) replies: u64,
     pub(super) dead_letters: DeadLetterCounters,
+    pub lately: Lately,
+}
+
+/// Who was last concerned: of these, samples are taken at the end of a turn.
+#[derive(Default)]
+pub(in crate::broker) struct Lately {
+    /// The queue, and its level, that a message began to wait in.
+    pub entered: Option<(QueueId, u8)>,
+    /// The consumer that was given messages that it is to acknowledge.
+    pub consumer: Option<ConsumerId>,
+    /// The channel whose publishes were confirmed, or wait for that.
+    pub publisher: Option<ChannelKey>,
 }
 
 impl QueueCounters {

@@ -42,6 +42,6 @@ pub use dead_letter_counters::DeadLetterCounters;
 pub(super) use discarded::Discards;
 pub(super) use enter::Kept;
 pub(super) use leave::{Departure, Given, tell_removed};
-pub(super) use ledger::Books;
+pub(super) use ledger::{Books, Lately};
 pub use ledger::{Ledger, QueueCounters};
 pub(super) use overflow::Overflowing;

@@ -185,6 +185,11 @@ impl Body {
         std::iter::once(&mut self.front).chain(others)
     }
 
+    /// A level, if it was ever used.
+    pub fn level(&self, level: u8) -> Option<&Backlog> {
+        self.levels().find(|backlog| backlog.level() == level)
+    }
+
     /// Empties it. What its levels held is to be [discarded](Backlog::discard_some).
     pub fn take_all(&mut self) -> Vec<Backlog> {
         let held = self.levels_mut().filter(|level| !level.is_empty() || level.is_paged()).map(Backlog::take).collect();

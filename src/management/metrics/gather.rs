@@ -5,6 +5,7 @@ use super::super::question::{ConnectionSums, Overview, Question};
 use super::super::sampler::BETWEEN_PAGES;
 use super::super::{App, Reply};
 use super::counted::Counted;
+use crate::broker::Durations;
 use crate::broker::snapshot::{Page, PageStart};
 use crate::broker::sums::{ChannelSums, QueueSums};
 use crate::reactor::process;
@@ -17,6 +18,7 @@ pub struct Node {
     pub channels: ChannelSums,
     pub connections: ConnectionSums,
     pub counted: Counted,
+    pub durations: Durations,
     /// Memory of the process, and its descriptors, as far as the system tells.
     pub resident_bytes: Option<u64>,
     pub open_descriptors: Option<u64>,
@@ -28,6 +30,7 @@ pub struct Node {
 pub async fn node(app: &App) -> Result<Node, Declined> {
     // Before the sums: see `counted`.
     let overview = app.line.ask(Asker::Management, Question::Overview).await?;
+    let durations = app.line.ask(Asker::Management, Question::Durations).await?;
     let (mut queues, mut channels) = (QueueSums::default(), ChannelSums::default());
     let mut connections = overview.gone_connections;
     each_page(app, |from, reply| Question::SumOfQueues { from, reply }, |sums| queues.add(&sums)).await?;
@@ -40,6 +43,7 @@ pub async fn node(app: &App) -> Result<Node, Declined> {
         channels,
         connections,
         counted,
+        durations,
         resident_bytes: process::resident_bytes(),
         open_descriptors: process::open_descriptors(),
         descriptors_max: app.settings.descriptors,

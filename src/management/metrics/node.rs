@@ -3,6 +3,7 @@
 use super::super::{App, COMPATIBLE_VERSION};
 use super::gather::Node;
 use super::text::{Kind, Text, labels};
+use crate::broker::Durations;
 
 /// Writes the families of a group.
 type Group = fn(&mut Text, &Node);
@@ -39,6 +40,7 @@ fn limits(text: &mut Text, node: &Node) {
     let overview = &node.overview;
     let mut gauge = |name, help, value: u64| text.alone(name, Kind::Gauge, help, value);
     gauge("process_max_fds", "Open file descriptors limit", node.descriptors_max);
+    gauge("process_max_tcp_sockets", "Open TCP sockets limit", node.descriptors_max);
     gauge("resident_memory_limit_bytes", "Memory high watermark in bytes", overview.memory_watermark_bytes as u64);
     gauge("disk_space_available_limit_bytes", "Free disk space low watermark in bytes", overview.disk_free_limit_bytes);
     // There is no Erlang here, but this is what dashboards know the time since the start by.
@@ -103,7 +105,24 @@ fn of_the_process(text: &mut Text, node: &Node) {
         "Total number of messages that were nacked to publishers, because a queue refused them",
         overview.events().nacked,
     );
+    durations(text, &node.durations);
     text.prefixed(super::PREFIX);
+}
+
+fn durations(text: &mut Text, durations: &Durations) {
+    let Durations { turns, in_queue, to_acknowledgement, to_confirm } = durations;
+    text.histogram("turn_seconds", "Time that a turn of the loop took", turns);
+    text.histogram(
+        "message_time_in_queue_seconds",
+        "Time that a message waited in its queue, of one in some 1024; those that went straight to a consumer didn't wait",
+        in_queue,
+    );
+    text.histogram(
+        "delivery_to_acknowledgement_seconds",
+        "Time from a delivery to its acknowledgement or rejection, of one in some 1024",
+        to_acknowledgement,
+    );
+    text.histogram("publish_to_confirm_seconds", "Time from a publish to its confirm, of one in some 1024", to_confirm);
 }
 
 /// Which product, which node, and what the page is about. Its names begin alike on every page.

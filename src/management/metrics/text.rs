@@ -1,5 +1,6 @@
 //! Prometheus' text format, version 0.0.4.
 
+use crate::meter::Histogram;
 use std::fmt::Write;
 
 /// What a family is.
@@ -8,6 +9,7 @@ pub enum Kind {
     /// Rises until the broker ends.
     Counter,
     Gauge,
+    Histogram,
     /// Neither, in RabbitMQ's opinion.
     Untyped,
 }
@@ -17,6 +19,7 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
             Self::Untyped => "untyped",
         }
     }
@@ -65,12 +68,28 @@ impl Text {
         self.value(name, "", value);
     }
 
+    /// A family of one histogram, in seconds.
+    pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.family(name, Kind::Histogram, help);
+        let bucket = format!("{name}_bucket");
+        for (bound_us, count) in histogram.up_to_each() {
+            self.value(&bucket, &format!("le=\"{}\"", seconds(bound_us)), count);
+        }
+        self.value(&bucket, "le=\"+Inf\"", histogram.count());
+        self.value(&format!("{name}_sum"), "", seconds(histogram.sum_us()));
+        self.value(&format!("{name}_count"), "", histogram.count());
+    }
+
     /// As [`alone`](Self::alone), where the value is known.
     pub fn known(&mut self, name: &str, kind: Kind, help: &str, value: Option<impl std::fmt::Display>) {
         if let Some(value) = value {
             self.alone(name, kind, help, value);
         }
     }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1_000_000.0
 }
 
 /// `name="value",…`, with the values escaped.
@@ -111,6 +130,25 @@ mod tests {
                         # HELP rabbitmq_global_publishers Current number of publishers\n\
                         rabbitmq_global_publishers{protocol=\"amqp091\"} 1\n";
         assert_eq!(text.into_string(), expected);
+    }
+
+    #[test]
+    fn a_histogram_adds_its_buckets_up() {
+        let mut histogram = Histogram::default();
+        [5, 20, 20, u64::MAX / 2].into_iter().for_each(|us| histogram.record(us));
+        let mut text = Text::new("leveret_");
+        text.histogram("turn_seconds", "How long", &histogram);
+        let text = text.into_string();
+        for line in [
+            "# TYPE leveret_turn_seconds histogram",
+            "leveret_turn_seconds_bucket{le=\"0.00001\"} 1",
+            "leveret_turn_seconds_bucket{le=\"0.000025\"} 3",
+            "leveret_turn_seconds_bucket{le=\"3600\"} 3",
+            "leveret_turn_seconds_bucket{le=\"+Inf\"} 4",
+            "leveret_turn_seconds_count 4",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} in {text}");
+        }
     }
 
     #[test]
