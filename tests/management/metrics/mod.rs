@@ -3,6 +3,7 @@
 //! With `LEVERET_TEST_URI=127.0.0.1:5672` and `LEVERET_TEST_METRICS_URI=127.0.0.1:15692` the counters are those of the
 //! RabbitMQ there.
 
+mod operations;
 mod page;
 
 use crate::server::{Answer, Server, ask_at, basic};
