@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn erlang_is_terms_that_erlang_reads() {
-        let expected = "[[{name,<<\"q\">>},{arguments,[{<<\"a\">>,1}]}],[{name,<<\"é\"/utf8>>},{arguments,[]}]]\n";
+        let expected = "[[{name,<<\"q\">>},{arguments,[{<<\"a\">>,1}]}],\n [{name,<<\"é\"/utf8>>},{arguments,[]}]]\n";
         let rows = [vec![json!("q"), json!({"a": 1})], vec![json!("é"), json!({})]];
         assert_eq!(text(Format::Erlang, true, &rows), expected);
         let long = "x".repeat(70);
