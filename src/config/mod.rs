@@ -9,6 +9,7 @@ mod error;
 mod layers;
 mod limits;
 mod log;
+mod network;
 mod prometheus;
 mod rabbitmq_conf;
 mod rabbitmq_keys;
@@ -19,6 +20,7 @@ pub use error::ConfigError;
 pub use layers::{Origin, nearest_variable};
 pub use limits::Limits;
 pub use log::{CategoryLevel, CategoryLevels, Log, LogFormat};
+pub use network::Network;
 pub use prometheus::{MetricsAddress, Prometheus};
 pub use tls::{CertLoginFrom, CertLoginSanType, CertificateFiles, Tls, TlsVersion, Verify};
 pub use values::{AuthMechanism, DefaultQueueType, Durability, Identity, LogLevel, MemoryWatermark, Secret};
@@ -49,6 +51,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where AMQP clients connect over TLS, if there is a certificate.
     pub tls_listen: Vec<SocketAddr>,
+    /// Proxies that say before anything else, in a header of the PROXY protocol, who their clients are.
+    pub proxy_protocol_from: Vec<Network>,
     /// Where the management interface listens.
     pub management_listen: SocketAddr,
     /// Where it listens over TLS, if there is a certificate for it.
@@ -116,6 +120,7 @@ impl Default for Config {
             // Both families: `localhost` is ::1 first to many clients.
             listen: vec![(Ipv4Addr::UNSPECIFIED, AMQP_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQP_PORT).into()],
             tls_listen: vec![(Ipv4Addr::UNSPECIFIED, AMQPS_PORT).into(), (Ipv6Addr::UNSPECIFIED, AMQPS_PORT).into()],
+            proxy_protocol_from: Vec::new(),
             management_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_PORT),
             management_tls_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), MANAGEMENT_TLS_PORT),
             data_dir: PathBuf::from("./leveret-data"),

@@ -11,6 +11,7 @@
 //! | [`socket`] | one client's connection: receive, send, close |
 //! | [`transport`] | how its bytes cross the wire, and when that can do no more |
 //! | [`encrypted`] | the same over TLS |
+//! | [`proxy_header`] | what a proxy says of the client behind it |
 //! | [`timer_wheel`] | deadlines, without a clock of its own |
 //! | [`clock`] | the only place that asks what time it is |
 //! | [`waker`] | waking the poll from another thread |
@@ -24,6 +25,7 @@ pub mod event_loop;
 pub mod listener;
 pub mod origin;
 pub mod process;
+pub mod proxy_header;
 pub mod signals;
 pub mod socket;
 pub mod timer_wheel;

@@ -5,10 +5,11 @@
 
 use super::encrypted::Handshake;
 use super::event_loop::delegate_source;
+use super::proxy_header::{self, PROXY_HEADER_MAX_BYTES, ProxyHeader};
 use super::transport::{Received, Sent, Transport};
 use crate::tls::{Encryption, Session};
 use mio::net::TcpStream;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 
 /// A connected client.
@@ -30,6 +31,34 @@ impl Socket {
     /// The same client, spoken to over TLS from the next byte on: [`shake_hands`](Self::shake_hands) comes first.
     pub fn encrypt(self, session: Session) -> Self {
         Self { transport: self.transport.encrypt(session), ..self }
+    }
+
+    /// Takes what a proxy says of the client off the front of the stream: its addresses are the socket's from then on. To be
+    /// called again at every edge until it is done, and before anything else is received.
+    pub fn take_proxy_header(&mut self) -> Handshake {
+        let mut bytes = [0; PROXY_HEADER_MAX_BYTES];
+        let stream = self.transport.stream_mut();
+        let seen = match stream.peek(&mut bytes) {
+            Ok(0) => return Handshake::Failed("the client closed its socket".to_owned()),
+            Ok(seen) => seen,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Handshake::Waits;
+            }
+            Err(error) => return Handshake::Failed(error.to_string()),
+        };
+        match proxy_header::parse(&bytes[..seen]) {
+            ProxyHeader::Incomplete => Handshake::Waits,
+            ProxyHeader::Malformed(why) => Handshake::Failed(why.to_owned()),
+            ProxyHeader::Complete { length_bytes, addresses } => {
+                if let Err(error) = stream.read_exact(&mut bytes[..length_bytes]) {
+                    return Handshake::Failed(error.to_string());
+                }
+                if let Some((peer, local)) = addresses {
+                    (self.peer, self.local) = (peer, local);
+                }
+                Handshake::Done
+            }
+        }
     }
 
     /// Goes on with the handshake of TLS. To be called again at every edge until it is done.
@@ -90,7 +119,7 @@ impl Socket {
         self.transport.set_low_water(bytes)
     }
 
-    /// Who is at the other end.
+    /// Who is at the other end; behind a proxy that says so, the client.
     pub fn peer_address(&self) -> SocketAddr {
         self.peer
     }
@@ -107,7 +136,7 @@ mod tests {
     use super::*;
     use crate::reactor::{Accepted, Listener};
     use socket2::SockRef;
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::net::TcpStream as Client;
     use std::time::Duration;
 

@@ -8,7 +8,7 @@
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
 //! | `clients`, `rest` | sockets: who is to be read, who rests |
-//! | `vestibule` | the thread on which clients shake hands over TLS |
+//! | `vestibule` | the thread on which clients shake hands over TLS, and proxies say who is behind them |
 //! | `doorkeeper` | who may log in, and the thread that checks passwords |
 //! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
 //! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
@@ -68,7 +68,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
-use vestibule::Vestibule;
+use vestibule::{Gate, Terms, Vestibule};
 use workers::Threads;
 
 /// Memory to assume where the system doesn't tell, in bytes.
@@ -124,14 +124,11 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         allocator::give_back();
         Ok(Some(founding(config, password)))
     };
-    let tls_addresses = tls_listeners.iter().map(Listener::local_address).collect();
-    let vestibule = match acceptor {
-        Some(acceptor) => {
-            let timeout_ms = config.limits.handshake_timeout_ms;
-            Some(Vestibule::open(tls_listeners, acceptor, timeout_ms, clock, waker.clone())?)
-        }
-        None => None,
-    };
+    let addresses = |listeners: &[Listener]| listeners.iter().map(Listener::local_address).collect();
+    let (amqp_addresses, amqps_addresses) = (addresses(&listeners), addresses(&tls_listeners));
+    let terms =
+        Terms { acceptor, proxies: config.proxy_protocol_from.clone(), timeout_ms: config.limits.handshake_timeout_ms };
+    let (listeners, vestibule) = open_vestibule(listeners, tls_listeners, terms, clock, &waker)?;
     let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes, founding)?;
     if let Some(path) = config.definitions() {
         load_definitions::load(path, hub.broker_mut())?;
@@ -141,7 +138,6 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     tracing::info!(target: "general", "messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
-    let addresses = listeners.iter().map(Listener::local_address).collect();
     management::start(
         management,
         management_tls,
@@ -150,8 +146,8 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         management::Settings {
             node: NODE_NAME.to_owned(),
             chance: Box::new(random),
-            amqp_addresses: addresses,
-            amqps_addresses: tls_addresses,
+            amqp_addresses,
+            amqps_addresses,
             clock,
             descriptors,
             default_queue_type: default_queue_type(config).unwrap_or(QueueKind::Classic).name(),
@@ -189,6 +185,26 @@ fn doorkeeper(config: &Config, waker: Waker) -> io::Result<Box<PasswordDoorkeepe
         let _ = waker.wake();
     })?;
     Ok(Box::new(PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker))))
+}
+
+/// The listeners that the loop has, and the vestibule, if there is somebody who has to pass it.
+fn open_vestibule(
+    listeners: Vec<Listener>,
+    tls_listeners: Vec<Listener>,
+    terms: Terms,
+    clock: Clock,
+    loop_waker: &Waker,
+) -> io::Result<(Vec<Listener>, Option<Vestibule>)> {
+    let (own, behind_proxies) =
+        if terms.proxies.is_empty() { (listeners, Vec::new()) } else { (Vec::new(), listeners) };
+    let gate = |is_encrypted| move |listener| Gate { listener, is_encrypted };
+    let gates: Vec<Gate> =
+        behind_proxies.into_iter().map(gate(false)).chain(tls_listeners.into_iter().map(gate(true))).collect();
+    let vestibule = match gates.is_empty() {
+        true => None,
+        false => Some(Vestibule::open(gates, terms, clock, loop_waker.clone())?),
+    };
+    Ok((own, vestibule))
 }
 
 /// What clients are shown over TLS. `None` when that is off.

@@ -53,7 +53,7 @@ const US_PER_MS: u64 = 1000;
 pub(super) struct Server {
     poller: Poller,
     listeners: Vec<Listener>,
-    /// Where those shake hands who connect over TLS.
+    /// Where those wait who have something to say before they speak AMQP.
     vestibule: Option<Vestibule>,
     /// More may have come out of there than a turn took.
     more_arrivals: bool,

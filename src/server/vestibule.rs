@@ -1,14 +1,17 @@
-//! Where clients wait that have to shake hands before they speak AMQP, on a thread of its own.
+//! Where clients wait that have something to say before they speak AMQP, on a thread of its own.
 //!
 //! ```text
-//! listener ─► entrant ── TLS's handshake ──► arrival ─► the loop, which knows it from then on
+//! listener ─► entrant ── a proxy's header ── TLS's handshake ──► arrival ─► the loop, which knows it from then on
 //!                └── it fails, takes too long, or has been there longest when too many are: closed
 //! ```
+//! Which of the two there is depends on the listener, and on where the client comes from.
+//!
 //! A signature of RSA takes a thousand times what a message does, and whoever connects can have one made. So the whole
 //! handshake is made here, and the loop gets connections whose hands were shaken: a storm of clients, or of those who say
-//! half a handshake, takes time of this thread alone. It owns the listeners of TLS, and knows neither AMQP nor who is
-//! connected already.
+//! half a handshake, takes time of this thread alone. It owns the listeners of TLS, and all of them where there are proxies
+//! that are believed; and it knows neither AMQP nor who is connected already.
 
+use crate::config::Network;
 use crate::reactor::{Accepted, Clock, Handshake, Listener, Poller, Readiness, Socket, Waker};
 use crate::tls::Acceptor;
 use slab::Slab;
@@ -36,6 +39,21 @@ pub(super) struct Vestibule {
     waker: Waker,
 }
 
+/// A listener that is for this thread.
+pub(super) struct Gate {
+    pub listener: Listener,
+    pub is_encrypted: bool,
+}
+
+/// What is asked of those who enter.
+pub(super) struct Terms {
+    /// What handshakes are made with; there is one if a gate is encrypted.
+    pub acceptor: Option<Acceptor>,
+    /// Those who have to say who is behind them.
+    pub proxies: Vec<Network>,
+    pub timeout_ms: u64,
+}
+
 enum Order {
     /// Handshakes are made with this from now on.
     Accept(Acceptor),
@@ -44,14 +62,8 @@ enum Order {
 }
 
 impl Vestibule {
-    /// Opens it at these listeners. `loop_waker` tells the loop of arrivals.
-    pub fn open(
-        listeners: Vec<Listener>,
-        acceptor: Acceptor,
-        timeout_ms: u64,
-        clock: Clock,
-        loop_waker: Waker,
-    ) -> io::Result<Self> {
+    /// Opens it at these gates. `loop_waker` tells the loop of arrivals.
+    pub fn open(gates: Vec<Gate>, terms: Terms, clock: Clock, loop_waker: Waker) -> io::Result<Self> {
         let poller = Poller::new()?;
         let waker = Waker::new(&poller, WAKE_TOKEN)?;
         let (arrived, arrivals) = sync_channel(ARRIVALS_MAX);
@@ -59,11 +71,10 @@ impl Vestibule {
         let mut room = Room {
             poller,
             clock,
-            accepting: vec![true; listeners.len()],
-            listeners,
+            accepting: vec![true; gates.len()],
+            gates,
             accept_again_at_ms: None,
-            acceptor,
-            timeout_ms,
+            terms,
             entrants: Slab::new(),
             by_age: VecDeque::new(),
             next_serial: 0,
@@ -71,14 +82,14 @@ impl Vestibule {
             arrived,
             loop_waker,
         };
-        for (index, listener) in room.listeners.iter_mut().enumerate() {
-            room.poller.register_readable(listener, LISTENER_TOKENS + index)?;
+        for (index, gate) in room.gates.iter_mut().enumerate() {
+            room.poller.register_readable(&mut gate.listener, LISTENER_TOKENS + index)?;
         }
         std::thread::Builder::new().name("vestibule".to_owned()).spawn(move || room.run())?;
         Ok(Self { arrivals, orders, waker })
     }
 
-    /// The next client that shook hands, if there is one.
+    /// The next client that speaks AMQP, if there is one.
     pub fn next_arrival(&self) -> Option<Socket> {
         self.arrivals.try_recv().ok()
     }
@@ -101,9 +112,11 @@ impl Vestibule {
     }
 }
 
-/// Somebody who shakes hands.
+/// Somebody who says what comes before AMQP.
 struct Entrant {
     socket: Socket,
+    /// A proxy's header comes first, and has not come yet.
+    awaits_proxy: bool,
     /// Tells it from those who had its place before.
     serial: u64,
 }
@@ -119,12 +132,11 @@ struct Deadline {
 struct Room {
     poller: Poller,
     clock: Clock,
-    listeners: Vec<Listener>,
-    /// Listeners that may have clients waiting.
+    gates: Vec<Gate>,
+    /// Gates that may have clients waiting.
     accepting: Vec<bool>,
     accept_again_at_ms: Option<u64>,
-    acceptor: Acceptor,
-    timeout_ms: u64,
+    terms: Terms,
     entrants: Slab<Entrant>,
     /// All have the same time, so this is in the order in which it ends. The first is always somebody's.
     by_age: VecDeque<Deadline>,
@@ -146,7 +158,7 @@ impl Room {
             }
             while let Ok(order) = self.orders.try_recv() {
                 match order {
-                    Order::Accept(acceptor) => self.acceptor = acceptor,
+                    Order::Accept(acceptor) => self.terms.acceptor = Some(acceptor),
                     Order::Close => return,
                 }
             }
@@ -169,8 +181,7 @@ impl Room {
         while self.by_age.front().is_some_and(|deadline| deadline.at_ms <= now_ms) {
             self.turn_oldest_away("it takes too long");
         }
-        self.accept(now_ms);
-        Ok(())
+        self.accept(now_ms)
     }
 
     /// How long the poll may wait.
@@ -183,52 +194,71 @@ impl Room {
         Some(Duration::from_millis(at_ms.saturating_sub(self.clock.now_ms())))
     }
 
-    fn accept(&mut self, now_ms: u64) {
+    fn accept(&mut self, now_ms: u64) -> Result<(), LoopEnded> {
         if self.accept_again_at_ms.is_some_and(|at_ms| now_ms < at_ms) {
-            return;
+            return Ok(());
         }
         self.accept_again_at_ms = None;
-        for index in 0..self.listeners.len() {
+        for index in 0..self.gates.len() {
             for _ in 0..ACCEPTS_AT_ONCE {
                 if !self.accepting[index] {
                     break;
                 }
-                match self.listeners[index].accept() {
-                    Accepted::Client(socket) => self.let_in(socket, now_ms),
+                match self.gates[index].listener.accept() {
+                    Accepted::Client(socket) => self.let_in(socket, self.gates[index].is_encrypted, now_ms)?,
                     Accepted::WouldBlock => self.accepting[index] = false,
                     Accepted::OutOfDescriptors => {
                         tracing::warn!(target: "connection", "no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
                         self.accept_again_at_ms = Some(now_ms + ACCEPT_PAUSE_MS);
-                        return;
+                        return Ok(());
                     }
                     Accepted::Failed(error) => {
                         tracing::error!(target: "connection", "accepting failed: {error}");
                         self.accept_again_at_ms = Some(now_ms + ACCEPT_PAUSE_MS);
-                        return;
+                        return Ok(());
                     }
                 }
             }
         }
+        Ok(())
     }
 
-    fn let_in(&mut self, socket: Socket, now_ms: u64) {
+    fn let_in(&mut self, socket: Socket, is_encrypted: bool, now_ms: u64) -> Result<(), LoopEnded> {
+        let peer = socket.peer_address().ip();
+        let awaits_proxy = self.terms.proxies.iter().any(|network| network.contains(peer));
+        let mut socket = match &self.terms.acceptor {
+            Some(acceptor) if is_encrypted => socket.encrypt(acceptor.accept()),
+            _ if awaits_proxy => socket,
+            // There is nothing to wait for.
+            _ => return self.arrive(socket),
+        };
         if self.entrants.len() >= ENTRANTS_MAX {
             self.turn_oldest_away("too many others shake hands");
         }
-        let mut socket = socket.encrypt(self.acceptor.accept());
         let place = self.entrants.vacant_key();
         if let Err(error) = self.poller.register(&mut socket, place) {
             tracing::error!(target: "connection", "{}: can't be polled: {error}", socket.peer_address());
-            return;
+            return Ok(());
         }
         let serial = self.next_serial;
         self.next_serial += 1;
-        self.entrants.insert(Entrant { socket, serial });
-        self.by_age.push_back(Deadline { at_ms: now_ms + self.timeout_ms, place, serial });
+        self.entrants.insert(Entrant { socket, awaits_proxy, serial });
+        self.by_age.push_back(Deadline { at_ms: now_ms + self.terms.timeout_ms, place, serial });
+        Ok(())
     }
 
     fn go_on(&mut self, place: usize) -> Result<(), LoopEnded> {
         let Some(entrant) = self.entrants.get_mut(place) else { return Ok(()) };
+        if entrant.awaits_proxy {
+            match entrant.socket.take_proxy_header() {
+                Handshake::Done => entrant.awaits_proxy = false,
+                Handshake::Waits => return Ok(()),
+                Handshake::Failed(why) => {
+                    self.turn_away(place, &why);
+                    return Ok(());
+                }
+            }
+        }
         match entrant.socket.shake_hands() {
             Handshake::Waits => {}
             Handshake::Failed(why) => self.turn_away(place, &why),
@@ -238,11 +268,15 @@ impl Room {
                     tracing::error!(target: "connection", "{}: can't be polled any more: {error}", socket.peer_address());
                     return Ok(());
                 }
-                self.arrived.send(socket).map_err(|_| LoopEnded)?;
-                self.loop_waker.wake().map_err(|_| LoopEnded)?;
+                return self.arrive(socket);
             }
         }
         Ok(())
+    }
+
+    fn arrive(&mut self, socket: Socket) -> Result<(), LoopEnded> {
+        self.arrived.send(socket).map_err(|_| LoopEnded)?;
+        self.loop_waker.wake().map_err(|_| LoopEnded)
     }
 
     fn turn_oldest_away(&mut self, why: &str) {
@@ -252,8 +286,9 @@ impl Room {
     }
 
     fn turn_away(&mut self, place: usize, why: &str) {
-        let Entrant { socket, .. } = self.remove(place);
-        tracing::warn!(target: "connection", "{}: TLS handshake failed: {why}", socket.peer_address());
+        let Entrant { socket, awaits_proxy, .. } = self.remove(place);
+        let what = if awaits_proxy { "PROXY header refused" } else { "TLS handshake failed" };
+        tracing::warn!(target: "connection", "{}: {what}: {why}", socket.peer_address());
     }
 
     fn remove(&mut self, place: usize) -> Entrant {

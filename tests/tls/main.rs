@@ -13,4 +13,5 @@ mod hostile;
 mod https;
 mod loading;
 mod node;
+mod proxies;
 mod records;

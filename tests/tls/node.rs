@@ -130,11 +130,24 @@ impl Node {
     }
 
     pub fn stream_to(&self, name: &str, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
-        let name = ServerName::try_from(name.to_owned()).expect("a name");
-        let session = ClientConnection::new(Arc::clone(config), name).expect("a client");
         let socket = TcpStream::connect(self.tls).expect("the broker listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         socket.set_nodelay(true).expect("a TCP socket");
+        Self::over(socket, name, config)
+    }
+
+    /// Over a socket on which something was said already.
+    pub fn stream_over(
+        &self,
+        socket: TcpStream,
+        config: &Arc<ClientConfig>,
+    ) -> StreamOwned<ClientConnection, TcpStream> {
+        Self::over(socket, "localhost", config)
+    }
+
+    fn over(socket: TcpStream, name: &str, config: &Arc<ClientConfig>) -> StreamOwned<ClientConnection, TcpStream> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let session = ClientConnection::new(Arc::clone(config), name).expect("a client");
         StreamOwned::new(session, socket)
     }
 }
@@ -146,7 +159,7 @@ impl Drop for Node {
     }
 }
 
-struct Encrypted(StreamOwned<ClientConnection, TcpStream>);
+pub struct Encrypted(pub StreamOwned<ClientConnection, TcpStream>);
 
 impl std::io::Read for Encrypted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {

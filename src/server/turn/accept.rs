@@ -24,7 +24,7 @@ impl Server {
         }
     }
 
-    /// Lets some of those in who have shaken hands.
+    /// Lets some of those in who speak AMQP by now.
     fn take_arrivals(&mut self) {
         self.more_arrivals = false;
         for taken in 1..=ACCEPTS_PER_TURN {
