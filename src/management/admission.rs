@@ -11,7 +11,7 @@ use crate::access::PasswordHash;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -77,6 +77,11 @@ pub async fn authenticate(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
+    if let Some(reason) = ambiguity(&parts) {
+        let mut response = ApiError::BadRequest(reason.to_owned()).into_response();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     if is_of_a_foreign_page(&parts) {
         return turned_away(&parts, ApiError::Foreign);
     }
@@ -103,6 +108,17 @@ pub async fn authenticate(
     }
     parts.extensions.insert(visitor);
     next.run(Request::from_parts(parts, body)).await
+}
+
+/// Why a request may mean something else to a proxy in between: to whom it goes, or where it ends (RFC 9112, 3.2 and 6.1).
+fn ambiguity(request: &Parts) -> Option<&'static str> {
+    let count = |name| request.headers.get_all(name).iter().count();
+    match (count(header::HOST), request.version) {
+        (0, Version::HTTP_11) => Some("a request says to which host it goes"),
+        (2.., _) => Some("a request goes to one host"),
+        _ if count(header::TRANSFER_ENCODING) > 1 => Some("a body has one transfer encoding"),
+        _ => None,
+    }
 }
 
 /// Whether a page of somebody else's would change something: browsers send their user's password along, whoever wrote the page.

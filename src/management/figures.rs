@@ -5,16 +5,46 @@ use crate::broker::snapshot::QueueFigures;
 use crate::broker::{QueueCounters, Totals};
 use serde_json::{Value, json};
 
-pub const OVERVIEW_FIGURES: usize = 15;
+pub const OVERVIEW_FIGURES: usize = 22;
+/// Where those of an overview begin that say what came and went.
+pub const CHURN: usize = 15;
 pub const QUEUE_FIGURES: usize = 11;
 pub const CONNECTION_FIGURES: usize = 2;
 
 /// Puts figures into a shape, each with its rate beside it where that is known.
 pub fn put(shape: &mut Value, figures: &[(&'static str, u64)], rates: Option<&[f64]>) {
+    put_with_samples(shape, figures, rates, &[]);
+}
+
+/// Figures of one moment: when that was, in milliseconds since 1970, and those that are [put](put_with_samples).
+pub type Moment<'a> = (u64, &'a [u64]);
+
+/// The same with what the figures were at moments of the last while, the last one first.
+pub fn put_with_samples(
+    shape: &mut Value,
+    figures: &[(&'static str, u64)],
+    rates: Option<&[f64]>,
+    moments: &[Moment<'_>],
+) {
     for (index, (name, value)) in figures.iter().enumerate() {
         shape[*name] = json!(value);
+        if rates.is_none() && moments.is_empty() {
+            continue;
+        }
+        let details = &mut shape[format!("{name}_details")];
+        *details = json!({});
         if let Some(rates) = rates {
-            shape[format!("{name}_details")] = json!({"rate": rates[index]});
+            details["rate"] = json!(rates[index]);
+        }
+        if let (Some((newest_ms, newest)), Some((oldest_ms, oldest))) = (moments.first(), moments.last()) {
+            let sample = |(at_ms, figures): &Moment<'_>| json!({"sample": figures[index], "timestamp": at_ms});
+            details["samples"] = moments.iter().map(sample).collect();
+            let sum: u128 = moments.iter().map(|(_, figures)| u128::from(figures[index])).sum();
+            details["avg"] = json!(sum as f64 / moments.len() as f64);
+            // Lengths fall, too.
+            let rise = newest[index].wrapping_sub(oldest[index]) as i64;
+            let duration_ms = newest_ms - oldest_ms;
+            details["avg_rate"] = json!(if duration_ms > 0 { rise as f64 * 1000.0 / duration_ms as f64 } else { 0.0 });
         }
     }
 }
@@ -85,6 +115,13 @@ pub fn overview_figures(overview: &Overview) -> [(&'static str, u64); OVERVIEW_F
         ("deliver_get", delivered_manual_ack + delivered_auto_ack + got_manual_ack + got_auto_ack),
         ("redeliver", totals.redelivered),
         ("ack", totals.acknowledged),
+        ("connection_created", totals.connections_opened),
+        ("connection_closed", totals.connections_closed),
+        ("channel_created", totals.channels_opened),
+        ("channel_closed", totals.channels_closed),
+        ("queue_declared", totals.queues_declared),
+        ("queue_created", totals.queues_created),
+        ("queue_deleted", totals.queues_deleted),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Long lists: filtering by name, sorting, pages and columns, as RabbitMQ's query parameters ask for them.
 
 use super::http::{ApiError, ApiResult, json_response, json_text, ok};
+use super::rates::Range;
 use axum::http::StatusCode;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
@@ -92,6 +93,23 @@ impl Page {
             (false, false) => Some(matcher(&regex::escape(name))?),
         };
         Ok(Some(Self { number, size, names }))
+    }
+}
+
+/// Of what and how far back samples are asked for: `lengths_age` and `lengths_incr` in seconds, and their kin. What is no number
+/// asks for nothing, as with RabbitMQ.
+#[derive(Clone, Copy, Default)]
+pub struct Ranges {
+    pub lengths: Option<Range>,
+    pub messages: Option<Range>,
+    pub data: Option<Range>,
+}
+
+impl Ranges {
+    pub fn parse(parameters: &HashMap<String, String>) -> Self {
+        let number = |name: String| parameters.get(&name)?.parse().ok();
+        let range = |name: &str| Range::new(number(format!("{name}_age"))?, number(format!("{name}_incr"))?);
+        Self { lengths: range("lengths"), messages: range("msg_rates"), data: range("data_rates") }
     }
 }
 

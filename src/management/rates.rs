@@ -1,11 +1,12 @@
 //! How fast counters rise: from the last two looks at each of them.
 //!
-//! It owns what was seen, and no clock: time is an argument. A rate is the difference between the two looks over the time
+//! It owns what was seen, and no clock: time is an argument. Looks of the last minutes are kept, as many as there is room for,
+//! for those who ask how it was. A rate is the difference between the two looks over the time
 //! between them, as RabbitMQ gives it. There is none before the second look, and none when the last one was long ago.
 
 use super::figures::{CONNECTION_FIGURES, OVERVIEW_FIGURES, QUEUE_FIGURES};
 use super::question::ConnectionFigures;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::SocketAddr;
 
@@ -16,6 +17,12 @@ const STALE_AFTER_MS: u64 = 3 * SAMPLE_INTERVAL_MS;
 /// Queues and connections that are always looked at. More of them are looked at only while somebody asks: for 100,000 queues
 /// each look took the loop 5 ms in a hundred pieces and this thread 50 ms, and what was seen of them tens of megabytes.
 const ALWAYS_SAMPLED_MAX: usize = 10_000;
+/// Looks that are kept of each thing: ten minutes, as RabbitMQ keeps its finest ones.
+const LOOKS_MAX: usize = 121;
+/// What all looks of queues and connections may take together, in bytes: with more things fewer of each are kept.
+const LOOKS_MAX_BYTES: usize = 16 << 20;
+/// Samples that somebody may ask for.
+const SAMPLES_MAX: u64 = 1_000;
 /// Somebody who asks is taken to ask again within so long, in milliseconds: a monitor that comes every few minutes does.
 const ASKS_AGAIN_WITHIN_MS: u64 = 5 * 60 * 1000;
 
@@ -34,20 +41,41 @@ impl ConnectionKey {
     }
 }
 
+/// What somebody asks to be told of the last while: how far back, and how far apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    age_ms: u64,
+    step_ms: u64,
+}
+
+impl Range {
+    /// In seconds. `None`: that is none, or would be too many samples.
+    pub fn new(age_s: u64, step_s: u64) -> Option<Self> {
+        let is_one = step_s > 0 && age_s.checked_div(step_s)? <= SAMPLES_MAX;
+        let in_ms = |seconds: u64| seconds.checked_mul(1000);
+        is_one.then(|| Some(Self { age_ms: in_ms(age_s)?, step_ms: in_ms(step_s)? })).flatten()
+    }
+}
+
+/// Figures at moments of the last while, on the loop's clock, the last one first.
+pub type Samples<const N: usize> = Vec<(u64, [u64; N])>;
+
 /// What was seen of one thing.
 struct Series<const N: usize> {
     at_ms: u64,
     figures: [u64; N],
+    /// The last looks, this one among them.
+    looks: VecDeque<(u64, [u64; N])>,
     /// Per second, between that look and the one before it.
     rates: Option<[f64; N]>,
 }
 
 impl<const N: usize> Series<N> {
     fn new(at_ms: u64, figures: [u64; N]) -> Self {
-        Self { at_ms, figures, rates: None }
+        Self { at_ms, figures, looks: VecDeque::from([(at_ms, figures)]), rates: None }
     }
 
-    fn add(&mut self, at_ms: u64, figures: [u64; N]) {
+    fn add(&mut self, at_ms: u64, figures: [u64; N], looks_max: usize) {
         let duration_ms = at_ms.saturating_sub(self.at_ms);
         if duration_ms > 0 {
             let rate = |index: usize| {
@@ -58,6 +86,28 @@ impl<const N: usize> Series<N> {
             self.rates = (duration_ms < STALE_AFTER_MS).then(|| std::array::from_fn(rate));
             self.at_ms = at_ms;
             self.figures = figures;
+            while self.looks.len() >= looks_max.max(1) {
+                self.looks.pop_front();
+            }
+            self.looks.push_back((at_ms, figures));
+        }
+    }
+
+    /// At each moment what was seen last by then. Before the first look there is nothing to tell.
+    fn samples(&self, range: Range, now_ms: u64) -> Samples<N> {
+        let newest = now_ms - now_ms % range.step_ms;
+        let oldest = newest.saturating_sub(range.age_ms);
+        let (mut samples, mut looks, mut at_ms) = (Vec::new(), self.looks.iter().rev().peekable(), newest);
+        loop {
+            while looks.next_if(|(seen_ms, _)| *seen_ms > at_ms).is_some() {}
+            match looks.peek() {
+                Some((_, figures)) if at_ms >= oldest => samples.push((at_ms, *figures)),
+                _ => return samples,
+            }
+            match at_ms.checked_sub(range.step_ms) {
+                Some(before) => at_ms = before,
+                None => return samples,
+            }
         }
     }
 
@@ -76,10 +126,10 @@ impl<K: Eq + Hash, const N: usize> Table<K, N> {
         Self { series: HashMap::new() }
     }
 
-    fn add(&mut self, key: K, at_ms: u64, figures: [u64; N]) {
+    fn add(&mut self, key: K, at_ms: u64, figures: [u64; N], looks_max: usize) {
         self.series
             .entry(key)
-            .and_modify(|series| series.add(at_ms, figures))
+            .and_modify(|series| series.add(at_ms, figures, looks_max))
             .or_insert_with(|| Series::new(at_ms, figures));
     }
 
@@ -93,6 +143,11 @@ impl<K: Eq + Hash, const N: usize> Table<K, N> {
 
     fn rates(&self, key: &K, now_ms: u64) -> Option<[f64; N]> {
         self.series.get(key)?.rates(now_ms)
+    }
+
+    fn samples(&self, key: &K, range: Option<Range>, now_ms: u64) -> Samples<N> {
+        let series = self.series.get(key).zip(range);
+        series.map(|(series, range)| series.samples(range, now_ms)).unwrap_or_default()
     }
 }
 
@@ -112,17 +167,49 @@ impl Rates {
 
     pub fn add_overview(&mut self, at_ms: u64, figures: [u64; OVERVIEW_FIGURES]) {
         match &mut self.overview {
-            Some(series) => series.add(at_ms, figures),
+            Some(series) => series.add(at_ms, figures, LOOKS_MAX),
             None => self.overview = Some(Series::new(at_ms, figures)),
         }
     }
 
     pub fn add_queue(&mut self, serial: u64, at_ms: u64, figures: [u64; QUEUE_FIGURES]) {
-        self.queues.add(serial, at_ms, figures);
+        let looks_max = self.looks_max();
+        self.queues.add(serial, at_ms, figures, looks_max);
     }
 
     pub fn add_connection(&mut self, key: ConnectionKey, at_ms: u64, figures: [u64; CONNECTION_FIGURES]) {
-        self.connections.add(key, at_ms, figures);
+        let looks_max = self.looks_max();
+        self.connections.add(key, at_ms, figures, looks_max);
+    }
+
+    /// How many looks there is room for of each thing.
+    fn looks_max(&self) -> usize {
+        const LOOK_BYTES: usize = size_of::<(u64, [u64; QUEUE_FIGURES])>();
+        let things = self.queues.series.len() + self.connections.series.len();
+        (LOOKS_MAX_BYTES / (things + 1) / LOOK_BYTES).min(LOOKS_MAX)
+    }
+
+    /// Forgets all of it, as after a start.
+    pub fn forget(&mut self) {
+        *self = Self { asked_at_ms: self.asked_at_ms, ..Self::new() };
+    }
+
+    pub fn samples_of_overview(&self, range: Option<Range>, now_ms: u64) -> Samples<OVERVIEW_FIGURES> {
+        let series = self.overview.as_ref().zip(range);
+        series.map(|(series, range)| series.samples(range, now_ms)).unwrap_or_default()
+    }
+
+    pub fn samples_of_queue(&self, serial: u64, range: Option<Range>, now_ms: u64) -> Samples<QUEUE_FIGURES> {
+        self.queues.samples(&serial, range, now_ms)
+    }
+
+    pub fn samples_of_connection(
+        &self,
+        key: ConnectionKey,
+        range: Option<Range>,
+        now_ms: u64,
+    ) -> Samples<CONNECTION_FIGURES> {
+        self.connections.samples(&key, range, now_ms)
     }
 
     /// Whether so many queues and connections are to be looked at now.
@@ -208,6 +295,39 @@ mod tests {
         assert_eq!(rates.of_connection(key(1), 5_000), Some([100.0, 10.0]));
         let again = ConnectionKey { connected_at_ms: 4_000, ..key(1) };
         assert_eq!(rates.of_connection(again, 5_000), None, "another from the same port");
+    }
+
+    #[test]
+    fn samples_are_what_was_seen_last_by_then_and_nothing_before_the_first_look() {
+        let mut rates = Rates::new();
+        for (at_ms, published) in [(11_000, 1), (16_000, 5), (21_000, 5), (26_000, 9)] {
+            rates.add_queue(7, at_ms, figures(published, 0));
+        }
+        let samples = |age_s, step_s, now_ms| -> Vec<(u64, u64)> {
+            let samples = rates.samples_of_queue(7, Range::new(age_s, step_s), now_ms);
+            samples.into_iter().map(|(at_ms, figures)| (at_ms, figures[0])).collect()
+        };
+        assert_eq!(samples(60, 5, 27_000), [(25_000, 5), (20_000, 5), (15_000, 1)]);
+        assert_eq!(samples(10, 5, 31_000), [(30_000, 9), (25_000, 5), (20_000, 5)]);
+        assert_eq!(samples(10, 10, 100_000), [(100_000, 9), (90_000, 9)], "nothing was seen since");
+        assert!(samples(60, 5, 4_000).is_empty());
+        assert!(
+            Range::new(60, 0).is_none() && Range::new(1_001, 1).is_none() && Range::new(u64::MAX, u64::MAX).is_none()
+        );
+    }
+
+    #[test]
+    fn of_many_things_fewer_looks_are_kept() {
+        let mut rates = Rates::new();
+        for at_ms in 0..200 {
+            rates.add_queue(0, at_ms, figures(1, 1));
+        }
+        assert_eq!(rates.queues.series[&0].looks.len(), LOOKS_MAX);
+        for serial in 1..100_000 {
+            rates.add_queue(serial, 200, figures(1, 1));
+        }
+        rates.add_queue(0, 201, figures(1, 1));
+        assert!(rates.queues.series[&0].looks.len() <= 2);
     }
 
     #[test]

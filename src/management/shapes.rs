@@ -6,10 +6,14 @@
 
 use super::App;
 use super::change::GotMessage;
-use super::figures::{LENGTHS, QueueSums, connection_figures, overview_figures, put, queue_figures};
+use super::figures::{
+    CHURN, LENGTHS, Moment, OVERVIEW_FIGURES, QueueSums, connection_figures, overview_figures, put, put_with_samples,
+    queue_figures,
+};
 use super::json;
+use super::listing::Ranges;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
-use super::rates::ConnectionKey;
+use super::rates::{ConnectionKey, Samples};
 use crate::broker::DelayedMessage;
 use crate::broker::policy::Policy;
 use crate::broker::snapshot::{
@@ -19,10 +23,33 @@ use crate::protocol::FieldValue;
 use crate::tls::Encryption;
 use serde_json::{Value, json};
 
-pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
+/// Of what everybody is told who asks for no statistics, and of lengths if they are asked for.
+pub fn queue_without_stats(app: &App, queue: &QueueSnapshot, with_lengths: bool) -> Value {
+    let mut shape = queue_definition(queue);
+    shape["exclusive"] = json!(queue.exclusive_owner.is_some());
+    shape["node"] = json!(app.settings.node);
+    shape["state"] = json!("running");
+    if with_lengths {
+        put(&mut shape, &queue_figures(&queue.figures)[..LENGTHS], None);
+    }
+    shape
+}
+
+/// Moments for people, of some of the figures.
+fn moments<'a, const N: usize>(app: &App, samples: &'a Samples<N>, of: std::ops::Range<usize>) -> Vec<Moment<'a>> {
+    samples.iter().map(|(at_ms, figures)| (app.unix_ms(*at_ms), &figures[of.clone()])).collect()
+}
+
+pub fn queue(app: &App, held: &Held<QueueSnapshot>, ranges: Ranges) -> Value {
     let Held { item: queue, holder } = held;
     let figures = queue_figures(&queue.figures);
-    let rates = app.rates().of_queue(queue.figures.serial, app.now_ms());
+    let (serial, now_ms) = (queue.figures.serial, app.now_ms());
+    let (rates, of_lengths, of_messages) = {
+        let mut seen = app.rates();
+        let samples = |range| seen.samples_of_queue(serial, range, now_ms);
+        let (of_lengths, of_messages) = (samples(ranges.lengths), samples(ranges.messages));
+        (seen.of_queue(serial, now_ms), of_lengths, of_messages)
+    };
     let (lengths, stats) = figures.split_at(LENGTHS);
     let mut shape = json!({
         "name": json::text(&queue.name),
@@ -44,8 +71,10 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>) -> Value {
         "operator_policy": policy_name(queue.policies.operator.as_deref()),
         "effective_policy_definition": json::table(&queue.policies.definition()),
     });
-    put(&mut shape, lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
-    put(&mut shape["message_stats"], stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
+    let seen = moments(app, &of_lengths, 0..LENGTHS);
+    put_with_samples(&mut shape, lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]), &seen);
+    let seen = moments(app, &of_messages, LENGTHS..figures.len());
+    put_with_samples(&mut shape["message_stats"], stats, rates.as_ref().map(|rates| &rates[LENGTHS..]), &seen);
     if queue.kind == QueueKind::Quorum {
         // Who has a copy, who of them is there, and who leads them: this node.
         shape["leader"] = json!(app.settings.node);
@@ -125,7 +154,7 @@ fn connection_details(label: &ConnectionLabel) -> Value {
     })
 }
 
-pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
+pub fn connection(app: &App, connection: &ConnectionSnapshot, ranges: Ranges) -> Value {
     let ConnectionLabel { peer, local, user } = &connection.label;
     let properties = &connection.client_properties;
     let mut shape = json!({
@@ -156,8 +185,15 @@ pub fn connection(app: &App, connection: &ConnectionSnapshot) -> Value {
         "client_properties": json::table(properties),
     });
     put_encryption(&mut shape, connection.encryption.as_deref());
-    let rates = app.rates().of_connection(ConnectionKey::of(&connection.figures), app.now_ms());
-    put(&mut shape, &connection_figures(&connection.figures), rates.as_ref().map(|rates| &rates[..]));
+    let (key, now_ms) = (ConnectionKey::of(&connection.figures), app.now_ms());
+    let (rates, samples) = {
+        let mut seen = app.rates();
+        let samples = seen.samples_of_connection(key, ranges.data, now_ms);
+        (seen.of_connection(key, now_ms), samples)
+    };
+    let figures = connection_figures(&connection.figures);
+    let seen = moments(app, &samples, 0..figures.len());
+    put_with_samples(&mut shape, &figures, rates.as_ref().map(|rates| &rates[..]), &seen);
     if let Some(FieldValue::LongString(name)) = properties.get(b"connection_name") {
         shape["user_provided_name"] = json::text(name);
     }
@@ -252,19 +288,25 @@ pub fn message(message: &GotMessage, always_base64: bool) -> Value {
 }
 
 /// The whole of the broker.
-pub fn overview(app: &App, overview: &Overview) -> Value {
+pub fn overview(app: &App, overview: &Overview, ranges: Ranges) -> Value {
     let now = &overview.totals;
     let figures = overview_figures(overview);
-    let rates = app.rates().of_overview(app.now_ms());
-    let (lengths, stats) = figures.split_at(LENGTHS);
-    let with_rates = |figures: &[(&'static str, u64)], rates: Option<&[f64]>| {
+    let now_ms = app.now_ms();
+    let (rates, of_lengths, of_messages) = {
+        let seen = app.rates();
+        let samples = |range| seen.samples_of_overview(range, now_ms);
+        (seen.of_overview(now_ms), samples(ranges.lengths), samples(ranges.messages))
+    };
+    let part = |of: std::ops::Range<usize>, samples: &Samples<OVERVIEW_FIGURES>| {
         let mut shape = json!({});
-        put(&mut shape, figures, rates);
+        let rates = rates.as_ref().map(|rates| &rates[of.clone()]);
+        put_with_samples(&mut shape, &figures[of.clone()], rates, &moments(app, samples, of));
         shape
     };
     let mut shape = of_everybody(app);
-    shape["message_stats"] = with_rates(stats, rates.as_ref().map(|rates| &rates[LENGTHS..]));
-    shape["queue_totals"] = with_rates(lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]));
+    shape["queue_totals"] = part(0..LENGTHS, &of_lengths);
+    shape["message_stats"] = part(LENGTHS..CHURN, &of_messages);
+    shape["churn_rates"] = part(CHURN..OVERVIEW_FIGURES, &of_messages);
     shape["object_totals"] = json!({
         "channels": now.channels,
         "connections": overview.connections,
@@ -274,14 +316,19 @@ pub fn overview(app: &App, overview: &Overview) -> Value {
     });
     shape["node"] = json!(app.settings.node);
     shape["listeners"] = listeners(app);
-    shape["contexts"] = json!([{
+    shape["contexts"] = contexts(app);
+    shape
+}
+
+/// Where the API is.
+pub fn contexts(app: &App) -> Value {
+    json!([{
         "node": app.settings.node,
         "description": "Leveret Management",
         "path": "/",
         "ip": app.address.ip().to_string(),
         "port": app.address.port().to_string(),
-    }]);
-    shape
+    }])
 }
 
 /// What somebody sees of the broker who is no monitor.
@@ -330,10 +377,11 @@ fn of_everybody(app: &App) -> Value {
         "default_queue_type": app.settings.default_queue_type,
         "exchange_types": exchange_types(),
         "statistics_db_event_queue": 0,
+        "sample_retention_policies": {"global": [600], "basic": [600], "detailed": [600]},
     })
 }
 
-fn exchange_types() -> Value {
+pub fn exchange_types() -> Value {
     let named = |name: &str, what: &str| json!({"name": name, "description": what, "enabled": true});
     json!([
         named("direct", "routes by the whole routing key"),

@@ -12,12 +12,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SHORT_TIMEOUT: &str = "management_timeout_ms = 2_000\n";
 
 /// A client that writes its requests by hand.
-struct Raw {
+pub struct Raw {
     stream: TcpStream,
 }
 
 impl Raw {
-    fn connect(server: &Server) -> Self {
+    pub fn connect(server: &Server) -> Self {
         Self::over(TcpStream::connect(server.management).expect("a connection"))
     }
 
@@ -27,12 +27,12 @@ impl Raw {
         Self { stream }
     }
 
-    fn send(&mut self, text: &str) {
+    pub fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).expect("room for a request");
     }
 
     /// The status of the next answer, which has no body or a small one that nobody reads.
-    fn status(&mut self) -> u16 {
+    pub fn status(&mut self) -> u16 {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n") {
             let mut byte = [0];
@@ -55,7 +55,7 @@ impl Raw {
     }
 
     /// Reads until the server ends the connection, in whichever way.
-    fn ends(mut self) {
+    pub fn ends(mut self) {
         if let Err(error) = io::copy(&mut self.stream, &mut io::sink()) {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "it is still open");
         }

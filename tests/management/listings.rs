@@ -515,7 +515,7 @@ fn a_list_longer_than_a_page_of_the_loop_is_whole() {
 #[test]
 fn health_checks_say_what_is_missing() {
     let server = Server::start();
-    for check in ["alarms", "local-alarms", "virtual-hosts", "node-is-quorum-critical", "ready-to-serve-clients"] {
+    for check in ["alarms", "local-alarms", "virtual-hosts", "ready-to-serve-clients"] {
         let answer = server.get(&format!("/api/health/checks/{check}"));
         assert_eq!((answer.status, answer.json()), (200, json!({"status": "ok"})), "{check}");
     }
@@ -530,4 +530,48 @@ fn health_checks_say_what_is_missing() {
     assert_eq!((certificates.status, certificates.json()), (200, json!({"status": "ok"})));
     let alive = server.get("/api/aliveness-test/%2F");
     assert_eq!((alive.status, alive.json()), (200, json!({"status": "ok"})));
+}
+
+#[test]
+fn paths_that_change_little_are_as_rabbitmq_has_them() {
+    crate::transcript::play(include_str!("transcripts/shapes.txt"));
+}
+
+#[test]
+fn samples_are_told_to_who_asks_for_them() {
+    let server = Server::start();
+    let asked = "lengths_age=60&lengths_incr=5&msg_rates_age=60&msg_rates_incr=5";
+    // The first look at the counters is taken at the start.
+    let overview = loop {
+        let overview = server.get(&format!("/api/overview?{asked}")).json();
+        if overview["queue_totals"]["messages_details"]["samples"].is_array() {
+            break overview;
+        }
+        std::thread::yield_now();
+    };
+    for (part, figure) in [("queue_totals", "messages"), ("message_stats", "publish"), ("churn_rates", "queue_created")]
+    {
+        let details = &overview[part][format!("{figure}_details")];
+        assert_eq!(details["samples"][0]["sample"], 0, "{part}");
+        assert!(details["samples"][0]["timestamp"].as_u64() > Some(1_700_000_000_000), "{part}");
+        assert_eq!((&details["avg"], &details["avg_rate"]), (&json!(0.0), &json!(0.0)), "{part}");
+    }
+    let unasked = server.get("/api/overview?lengths_age=x&lengths_incr=5").json();
+    assert!(unasked["queue_totals"]["messages_details"]["samples"].is_null());
+}
+
+#[test]
+fn queues_are_listed_without_statistics() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/q", r#"{"durable":true}"#);
+    let listed = |query: &str| {
+        let queues = server.get(&format!("/api/queues?{query}")).json();
+        let names = queues[0].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        names.join(" ")
+    };
+    let basic = "arguments auto_delete durable exclusive name node state type vhost";
+    assert_eq!(listed("disable_stats=true"), basic);
+    let with_totals = "arguments auto_delete durable exclusive messages messages_ready messages_unacknowledged name node state type vhost";
+    assert_eq!(listed("disable_stats=true&enable_queue_totals=true"), with_totals);
+    assert!(listed("").contains("message_stats"));
 }

@@ -40,6 +40,11 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
+    /// All of the headers of a name.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
     }

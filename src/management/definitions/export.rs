@@ -5,7 +5,8 @@
 use super::super::json;
 use super::super::line::Declined;
 use super::super::question::{Held, Question, VhostQuestion};
-use super::super::routes::limits::{is_set, vhost_limits};
+use super::super::routes::limits::vhost_limits;
+use super::super::routes::parameters::limits_parameter;
 use super::super::routes::{permissions, policies, topic_permissions, users};
 use super::super::visit::Visit;
 use super::super::{COMPATIBLE_VERSION, shapes};
@@ -100,12 +101,6 @@ fn vhost_shape(vhost: &VhostSnapshot) -> Value {
     shape["metadata"] = metadata(vhost);
     shape["limits"] = vhost_limits(vhost);
     shape
-}
-
-fn limits_parameter(vhost: &VhostSnapshot) -> Option<Value> {
-    let value = vhost_limits(vhost);
-    let parameter = || json!({"component": "vhost-limits", "name": "limits", "vhost": &*vhost.name, "value": value});
-    is_set(&value).then(parameter)
 }
 
 /// Exchanges, queues and bindings.

@@ -292,7 +292,20 @@ fn global_parameter(value: &Value) -> Result<Imported, ApiError> {
 }
 
 fn read_policy(kind: PolicyKind, name: ShortString, value: &Value) -> Result<Arc<Policy>, ApiError> {
-    Policy::read(kind, name, policies::said(value)?).map(Arc::new).map_err(ApiError::BadRequest)
+    let mut value = value.clone();
+    if let Some(definition) = of_pairs(&value["definition"]) {
+        value["definition"] = definition;
+    }
+    Policy::read(kind, name, policies::said(&value)?).map(Arc::new).map_err(ApiError::BadRequest)
+}
+
+/// An object that was written as a list of its pairs: so rabbitmqctl of 3.10 exports the definitions of operators' policies.
+fn of_pairs(value: &Value) -> Option<Value> {
+    let pair = |pair: &Value| match pair.as_array()?.as_slice() {
+        [Value::String(key), value] => Some((key.clone(), value.clone())),
+        _ => None,
+    };
+    value.as_array()?.iter().map(pair).collect()
 }
 
 /// Those that there are from now on: what is not said is no limit.
@@ -360,6 +373,16 @@ mod tests {
         ] {
             assert_eq!(reason(&file), said, "{file}");
         }
+    }
+
+    #[test]
+    fn definitions_may_be_lists_of_pairs() {
+        let with = |definition: Value| {
+            let value = json!({"pattern": ".*", "definition": definition});
+            json!({"parameters": [{"vhost": "/", "component": "operator_policy", "name": "p", "value": value}]})
+        };
+        assert_eq!(reason(&with(json!([["max-length", 5000], ["expires", 5]]))), "it was read");
+        assert!(reason(&with(json!([["max-length"]]))).contains("definition must be a dictionary"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::super::change::Change;
 use super::super::http::{ApiError, ApiResult, empty};
-use super::super::listing::{ListQuery, RowName, one};
+use super::super::listing::{ListQuery, Ranges, RowName, one};
 use super::super::question::{ConnectionLabel, ConnectionSnapshot, Held, Question};
 use super::super::visit::{VhostVisit, Visit, not_yours};
 use super::super::{App, shapes};
@@ -46,13 +46,13 @@ async fn list(
     parameters: &HashMap<String, String>,
     is_wanted: impl Fn(&ConnectionSnapshot) -> bool,
 ) -> ApiResult {
-    let query = ListQuery::parse(parameters)?;
+    let (query, ranges) = (ListQuery::parse(parameters)?, Ranges::parse(parameters));
     let mut connections = all_connections(visit).await?;
     connections.retain(|connection| visit.sees_user(&connection.label.user) && is_wanted(connection));
     query.answer(
         connections,
         |connection| RowName::plain(connection.label.name()),
-        |connection| shapes::connection(&visit.app, connection),
+        |connection| shapes::connection(&visit.app, connection, ranges),
     )
 }
 
@@ -70,7 +70,7 @@ async fn connections_of_user(visit: Visit, Path(user): Path<String>, Query(param
 async fn connection(visit: Visit, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
     let connection = named_connection(&visit, &name).await?;
     visit.check_user(&connection.label.user)?;
-    one(&parameters, shapes::connection(&visit.app, &connection))
+    one(&parameters, shapes::connection(&visit.app, &connection, Ranges::parse(&parameters)))
 }
 
 async fn named_connection(visit: &Visit, name: &str) -> Result<ConnectionSnapshot, ApiError> {

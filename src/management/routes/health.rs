@@ -1,7 +1,7 @@
 //! Health checks: 200 with `ok`, or 503 with what is wrong.
 
 use super::super::App;
-use super::super::http::{ApiResult, json_response, ok};
+use super::super::http::{ApiError, ApiResult, json_response, ok};
 use super::super::question::{Overview, Question};
 use super::super::visit::Visit;
 use super::check_node;
@@ -19,11 +19,23 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/health/checks/port-listener/{port}", get(port_listener))
         .route("/health/checks/protocol-listener/{protocol}", get(protocol_listener))
         .route("/health/checks/virtual-hosts", get(answering))
-        // No listener speaks TLS, so no certificate expires.
-        .route("/health/checks/certificate-expiration/{within}/{unit}", get(answering))
-        .route("/health/checks/node-is-mirror-sync-critical", get(answering))
-        .route("/health/checks/node-is-quorum-critical", get(answering))
+        .route("/health/checks/certificate-expiration/{within}/{unit}", get(certificate_expiration))
+        .route("/health/checks/node-is-mirror-sync-critical", get(alone))
+        .route("/health/checks/node-is-quorum-critical", get(alone))
         .route("/health/checks/ready-to-serve-clients", get(answering))
+        // Those of RabbitMQ 4.
+        .route("/health/checks/is-in-service", get(answering))
+        .route("/health/checks/below-node-connection-limit", get(answering))
+        .route("/health/checks/reached-target-cluster-size", get(answering))
+        .route("/health/checks/metadata-store/initialized", get(answering))
+        .route("/health/checks/metadata-store/initialized/with-data", get(answering))
+        .route("/health/checks/quorum-queues-without-elected-leaders/all-vhosts", get(answering))
+        .route("/health/checks/quorum-queues-without-elected-leaders/all-vhosts/pattern/{pattern}", get(answering))
+        .route("/health/checks/quorum-queues-without-elected-leaders/vhost/{vhost}", get(answering_in))
+        .route(
+            "/health/checks/quorum-queues-without-elected-leaders/vhost/{vhost}/pattern/{pattern}",
+            get(answering_in),
+        )
         .route("/healthchecks/node", get(this_node))
         .route("/healthchecks/node/{node}", get(node))
 }
@@ -32,6 +44,31 @@ pub fn routes() -> Router<Arc<App>> {
 async fn answering(visit: Visit) -> ApiResult {
     visit.ask(Question::Overview).await?;
     ok(&json!({ "status": "ok" }))
+}
+
+/// The same of a virtual host that is there.
+async fn answering_in(visit: Visit) -> ApiResult {
+    visit.vhost(true)?;
+    answering(visit).await
+}
+
+/// Nobody depends on the one node but itself.
+async fn alone(visit: Visit) -> ApiResult {
+    visit.ask(Question::Overview).await?;
+    ok(&json!({"status": "ok", "reason": "single node cluster"}))
+}
+
+/// Whether no certificate expires within so many of a unit.
+async fn certificate_expiration(visit: Visit, Path((within, unit)): Path<(String, String)>) -> ApiResult {
+    const UNITS: [&str; 4] = ["days", "weeks", "months", "years"];
+    if !UNITS.contains(&unit.as_str()) {
+        let reason = format!("Time unit not recognised. Supported units: {}.", UNITS.join(", "));
+        return Err(ApiError::BadRequest(reason));
+    }
+    if within.parse::<u64>().is_err() {
+        return Err(ApiError::BadRequest("Invalid expiration value.".to_owned()));
+    }
+    answering(visit).await
 }
 
 /// A node is a cluster of one: what is wrong with one is wrong with the other, and only the words differ.
@@ -77,7 +114,8 @@ async fn node(visit: Visit, Path(node): Path<String>) -> ApiResult {
     this_node(visit).await
 }
 
-async fn port_listener(visit: Visit, Path(port): Path<u16>) -> ApiResult {
+async fn port_listener(visit: Visit, Path(port): Path<String>) -> ApiResult {
+    let port: u16 = port.parse().map_err(|_| ApiError::BadRequest("Invalid port".to_owned()))?;
     let settings = &visit.app.settings;
     let amqp = settings.amqp_addresses.iter().chain(&settings.amqps_addresses).map(std::net::SocketAddr::port);
     let http = [Some(visit.app.address), visit.app.tls_address].into_iter().flatten();

@@ -9,6 +9,7 @@ mod health;
 pub mod limits;
 mod messages;
 mod node;
+pub mod parameters;
 pub mod permissions;
 pub mod policies;
 mod queues;
@@ -48,6 +49,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(vhosts::routes())
         .merge(permissions::routes())
         .merge(policies::routes())
+        .merge(parameters::routes())
         .merge(topic_permissions::routes())
         .merge(limits::routes())
         .merge(resources::routes())

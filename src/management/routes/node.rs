@@ -1,7 +1,8 @@
 //! The node as a whole: overview, nodes, and the lists that are always the same here.
 
+use super::super::figures::{self, CHURN, overview_figures};
 use super::super::http::{ApiError, ApiResult, empty, ok};
-use super::super::listing::{one, only};
+use super::super::listing::{Ranges, one, only};
 use super::super::question::Question;
 use super::super::shapes::Share;
 use super::super::visit::{Administrator, Monitor, Visit};
@@ -12,7 +13,7 @@ use crate::reactor::process;
 use axum::Router;
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
+use axum::routing::{delete, get, put};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,13 +32,18 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/feature-flags", get(feature_flags))
         .route("/feature-flags/{feature}/enable", put(enable_feature))
         .route("/deprecated-features", nothing())
+        .route("/deprecated-features/used", nothing())
+        .route("/nodes/{node}/memory/relative", get(memory_relative))
+        .route("/reset", delete(reset))
+        .route("/reset/{node}", delete(reset_node))
         .route("/extensions", nothing())
 }
 
 async fn overview(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let overview = visit.ask(Question::Overview).await?;
     if visit.is_monitor() {
-        return one(&parameters, shapes::overview(&visit.app, &overview));
+        let ranges = Ranges::parse(&parameters);
+        return one(&parameters, shapes::overview(&visit.app, &overview, ranges));
     }
     one(&parameters, shapes::overview_of_some(&visit.app, &share(&visit).await?))
 }
@@ -114,10 +120,27 @@ async fn memory(visit: Monitor, Path(node): Path<String>) -> ApiResult {
     ok(&json!({"memory": process::resident_bytes().map_or_else(|| json!("not_available"), known)}))
 }
 
+/// In parts of a hundred, of which none is known.
+async fn memory_relative(visit: Monitor, Path(node): Path<String>) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    ok(&json!({"memory": {"total": 100}}))
+}
+
+/// What was seen of counters is forgotten, with their rates; what they count goes on.
+async fn reset(visit: Administrator) -> ApiResult {
+    visit.app.rates().forget();
+    empty(StatusCode::NO_CONTENT)
+}
+
+async fn reset_node(visit: Administrator, Path(node): Path<String>) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    reset(visit).await
+}
+
 async fn describe_node(visit: &Visit) -> Result<Value, ApiError> {
     let overview = visit.ask(Question::Overview).await?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(json!({
+    let mut shape = json!({
         "name": visit.app.settings.node,
         "type": "disc",
         "running": true,
@@ -136,10 +159,16 @@ async fn describe_node(visit: &Visit) -> Result<Value, ApiError> {
         "fd_total": visit.app.settings.descriptors,
         "sockets_used": overview.connections,
         "sockets_total": visit.app.settings.descriptors,
+        "exchange_types": shapes::exchange_types(),
+        "contexts": shapes::contexts(&visit.app),
+        "mem_calculation_strategy": "rss",
         "partitions": [],
         "applications": [],
         "auth_mechanisms": [],
         "cluster_links": [],
         "enabled_plugins": [],
-    }))
+    });
+    let rates = visit.app.rates().of_overview(visit.app.now_ms());
+    figures::put(&mut shape, &overview_figures(&overview)[CHURN..], rates.as_ref().map(|rates| &rates[CHURN..]));
+    Ok(shape)
 }

@@ -1,14 +1,12 @@
 //! `/api/policies` and `/api/operator-policies`: what is asked of queues and exchanges by their names. Policymakers set
 //! policies where they may enter, administrators both kinds everywhere; who sees a virtual host sees the lists of its.
-//!
-//! `/api/parameters` has them too, to be read.
 
 use super::super::change::{Change, PolicyChange};
 use super::super::http::{ApiError, ApiResult, empty, name, ok};
 use super::super::json;
 use super::super::listing::{ListQuery, RowName};
 use super::super::question::{Question, VhostQuestion};
-use super::super::visit::{Administrator, Policymaker, VhostVisit, Visit, not_yours};
+use super::super::visit::{Administrator, Policymaker, VhostVisit, Visit};
 use super::{App, object, require_keys};
 use crate::broker::policy::{Policy, PolicyKind, SaidPolicy};
 use crate::broker::snapshot::PolicySnapshot;
@@ -29,11 +27,6 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/operator-policies", get(all_of_operators))
         .route("/operator-policies/{vhost}", get(of_operators))
         .route("/operator-policies/{vhost}/{policy}", get(show_theirs).put(set_theirs).delete(clear_theirs))
-        .route("/parameters", get(no_parameters))
-        .route("/parameters/{component}", get(parameters))
-        .route("/parameters/{component}/{vhost}", get(parameters_in_vhost))
-        .route("/parameters/{component}/{vhost}/{name}", get(parameter).put(refuse_parameter).delete(refuse_parameter))
-        .route("/global-parameters", get(no_parameters))
 }
 
 type Parameters = Query<HashMap<String, String>>;
@@ -91,7 +84,9 @@ async fn of_operators(visit: VhostVisit, Query(parameters): Parameters) -> ApiRe
     list(&visit, PolicyKind::Operator, &parameters, |policy| *policy.vhost == *visit.vhost).await
 }
 
-async fn find(visit: &Visit, kind: PolicyKind, vhost: &str, policy: &str) -> Result<PolicySnapshot, ApiError> {
+/// # Errors
+/// 404 when there is none of that name.
+pub async fn find(visit: &Visit, kind: PolicyKind, vhost: &str, policy: &str) -> Result<PolicySnapshot, ApiError> {
     let name = name(policy)?;
     let policy = visit.ask_in(vhost, |reply| VhostQuestion::Policy { kind, name, reply }).await?;
     policy.ok_or(ApiError::NotFound)
@@ -163,19 +158,6 @@ async fn clear_theirs(visit: Administrator, Path((_, policy)): Path<(String, Str
     delete(&visit, PolicyKind::Operator, visit.vhost(true)?, &policy).await
 }
 
-/// Policymakers alone ask for parameters. Those that have paths of their own are not among them unless asked for by name.
-async fn no_parameters(visit: Visit) -> ApiResult {
-    if visit.visitor.tags.is_policymaker() { ok(&json!([])) } else { Err(not_yours()) }
-}
-
-fn component(name: &str) -> Option<PolicyKind> {
-    match name {
-        "policy" => Some(PolicyKind::User),
-        "operator_policy" => Some(PolicyKind::Operator),
-        _ => None,
-    }
-}
-
 /// A policy, as lists of parameters and definitions have it.
 pub fn parameter_shape(component: &str, PolicySnapshot { vhost, policy }: &PolicySnapshot) -> Value {
     json!({
@@ -189,51 +171,4 @@ pub fn parameter_shape(component: &str, PolicySnapshot { vhost, policy }: &Polic
         "component": component,
         "name": json::text(&policy.name),
     })
-}
-
-async fn list_parameters(
-    visit: &Visit,
-    name: &str,
-    parameters: &HashMap<String, String>,
-    is_wanted: impl Fn(&PolicySnapshot) -> bool,
-) -> ApiResult {
-    let query = ListQuery::parse(parameters)?;
-    let Some(kind) = component(name) else { return ok(&json!([])) };
-    let mut policies = visit.ask_all(|from, reply| Question::Policies { kind, from, reply }).await?;
-    policies.retain(is_wanted);
-    query.answer(policies, row_name, |policy| parameter_shape(name, policy))
-}
-
-async fn parameters(visit: Visit, Path(component): Path<String>, Query(parameters): Parameters) -> ApiResult {
-    if !visit.visitor.tags.is_policymaker() {
-        return Err(not_yours());
-    }
-    let listed = visit.listed().await?;
-    list_parameters(&visit, &component, &parameters, |policy| listed.holds(&policy.vhost)).await
-}
-
-async fn parameters_in_vhost(
-    visit: Visit,
-    Path((component, _)): Path<(String, String)>,
-    Query(parameters): Parameters,
-) -> ApiResult {
-    if !visit.visitor.tags.is_policymaker() {
-        return Err(not_yours());
-    }
-    let vhost = visit.vhost(false)?;
-    list_parameters(&visit, &component, &parameters, |policy| *policy.vhost == *vhost).await
-}
-
-async fn parameter(visit: Policymaker, Path((named, _, policy)): Path<(String, String, String)>) -> ApiResult {
-    let kind = component(&named).ok_or(ApiError::NotFound)?;
-    ok(&parameter_shape(&named, &find(&visit, kind, &visit.vhost()?, &policy).await?))
-}
-
-/// They have paths of their own, and there are no others.
-async fn refuse_parameter(visit: Policymaker, Path((named, _, _)): Path<(String, String, String)>) -> ApiResult {
-    visit.vhost()?;
-    match component(&named) {
-        Some(_) => Err(ApiError::BadRequest("policies may not be set using this method".to_owned())),
-        None => Err(ApiError::BadRequest(format!("Validation failed\n\ncomponent {named} not found\n"))),
-    }
 }

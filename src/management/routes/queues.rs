@@ -2,27 +2,31 @@
 
 use super::super::change::{QueueAttributes, VhostChange};
 use super::super::http::{ApiError, ApiResult, empty, name};
-use super::super::listing::{ListQuery, RowName, one};
+use super::super::listing::{ListQuery, Ranges, RowName, one};
 use super::super::question::{Held, Question, VhostQuestion};
-use super::super::visit::{VhostVisit, Visit};
+use super::super::visit::{Administrator, VhostVisit, Visit};
 use super::super::{App, json, shapes};
-use super::object;
+use super::{object, required_text};
 use crate::broker::snapshot::QueueSnapshot;
 use crate::protocol::ShortString;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
+use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/queues", get(list_all))
+        .route("/queues/detailed", get(list_all))
         .route("/queues/{vhost}", get(list))
         .route("/queues/{vhost}/{queue}", get(show).put(declare).delete(remove))
         .route("/queues/{vhost}/{queue}/contents", delete(purge))
+        .route("/queues/{vhost}/{queue}/actions", post(act))
+        .route("/rebalance/queues", post(rebalance))
 }
 
 type Parameters = Query<HashMap<String, String>>;
@@ -44,10 +48,16 @@ async fn answer(
     let query = ListQuery::parse(parameters)?;
     let mut queues = visit.ask_all(|from, reply| Question::Queues { from, reply }).await?;
     queues.retain(is_wanted);
+    let is_said = |name: &str| parameters.get(name).is_some_and(|text| text == "true");
+    let (without_stats, with_lengths) = (is_said("disable_stats"), is_said("enable_queue_totals"));
+    let ranges = Ranges::parse(parameters);
     query.answer(
         queues,
         |queue| RowName::in_vhost(&queue.item.vhost, queue.item.name.to_string()),
-        |queue| shapes::queue(&visit.app, queue),
+        |queue| match without_stats {
+            true => shapes::queue_without_stats(&visit.app, &queue.item, with_lengths),
+            false => shapes::queue(&visit.app, queue, ranges),
+        },
     )
 }
 
@@ -59,7 +69,7 @@ async fn show(visit: VhostVisit, Path((_, queue)): Path<(String, String)>, Query
         let queue = held.item.name.clone();
         VhostQuestion::ConsumersOfQueue { queue, from, reply }
     });
-    let mut shape = shapes::queue(&visit.app, &held);
+    let mut shape = shapes::queue(&visit.app, &held, Ranges::parse(&parameters));
     shape["consumer_details"] =
         consumers.await?.iter().map(|consumer| shapes::consumer(&visit.app, consumer)).collect();
     one(&parameters, shape)
@@ -101,5 +111,20 @@ async fn remove(
 async fn purge(visit: VhostVisit, Path((_, queue)): Path<(String, String)>) -> ApiResult {
     let name = existing(&visit, &queue).await?;
     visit.change_here(|reply| VhostChange::PurgeQueue { name, reply }).await?.map_err(ApiError::of_definition)?;
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// There are no mirrors to bring up to date, so that both actions are done at once.
+async fn act(visit: VhostVisit, Path((_, queue)): Path<(String, String)>, body: Bytes) -> ApiResult {
+    existing(&visit, &queue).await?;
+    let body = object(&body)?;
+    match required_text(&body, "action")? {
+        "sync" | "cancel_sync" => empty(StatusCode::NO_CONTENT),
+        other => Err(ApiError::Term(json!(["unknown", other]))),
+    }
+}
+
+/// All queues are on the one node.
+async fn rebalance(_: Administrator) -> ApiResult {
     empty(StatusCode::NO_CONTENT)
 }
