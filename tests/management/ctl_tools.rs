@@ -179,6 +179,14 @@ fn the_broker_and_who_asks_are_found_and_no_password_is_shown() {
     std::fs::write(home.join("leveretctl.toml"), format!("uri = \"http://{}\"\n", server.management)).expect("a file");
     let container = [("RABBITMQ_DEFAULT_USER", "ann"), ("RABBITMQ_DEFAULT_PASS", "of ann")];
     assert_eq!(ask(&container, &["ping", "-q"]).0, 0);
+    std::fs::remove_file(home.join("leveretctl.toml")).expect("the file");
+    let address = server.management.to_string();
+    let broker = [("LEVERET_DEFAULT_USER", "ann"), ("LEVERET_DEFAULT_PASS", "of ann")];
+    assert_eq!(ask(&[&broker[..], &[("LEVERET_MANAGEMENT_LISTEN", &address)]].concat(), &["ping", "-q"]).0, 0);
+    let config = home.join("leveret.toml");
+    let text = format!("management_listen = \"{address}\"\ndefault_user = \"ann\"\ndefault_pass = \"of ann\"\n");
+    std::fs::write(&config, text).expect("a temporary file");
+    assert_eq!(ask(&[("LEVERET_CONFIG", config.to_str().expect("text"))], &["ping", "-q"]).0, 0);
     let uri = format!("http://ann:hidden@{}", server.management);
     for arguments in [&["--help"][..], &["ping"], &["nonsense"], &["add_user"], &["status"]] {
         let told = [("LEVERET_URI", uri.as_str()), ("LEVERET_PASSWORD", "hidden")];

@@ -208,8 +208,21 @@ pub fn ask_at(address: SocketAddr, method: &str, path: &str, body: &str, headers
 /// A program without what the tester's environment would tell it.
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    let told = ["LEVERET_URI", "LEVERET_USER", "LEVERET_PASSWORD", "LEVERETCTL_CONFIG", "HOME", "XDG_CONFIG_HOME"];
-    for variable in told.into_iter().chain(["RABBITMQ_DEFAULT_USER", "RABBITMQ_DEFAULT_PASS"]) {
+    let told = [
+        "LEVERET_URI",
+        "LEVERET_USER",
+        "LEVERET_PASSWORD",
+        "LEVERETCTL_CONFIG",
+        "LEVERET_CONFIG",
+        "HOME",
+        "XDG_CONFIG_HOME",
+    ];
+    for variable in told.into_iter().chain([
+        "RABBITMQ_DEFAULT_USER",
+        "RABBITMQ_DEFAULT_PASS",
+        "LEVERET_DEFAULT_USER",
+        "LEVERET_DEFAULT_PASS",
+    ]) {
         command.env_remove(variable);
     }
     command

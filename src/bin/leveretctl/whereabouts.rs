@@ -8,8 +8,8 @@
 //! | 2 | the environment | `LEVERET_URI`, `LEVERET_USER`, `LEVERET_PASSWORD` |
 //! | 3 | the user and password in the URI | |
 //! | 4 | a file of this tool's | `uri`, `user`, `password` |
-//! | 5 | the environment that the broker's containers have | `RABBITMQ_DEFAULT_USER`, `RABBITMQ_DEFAULT_PASS` |
-//! | 6 | the broker's own file, if it may be read | `management_listen`, `default_user`, `default_pass` |
+//! | 5 | the broker's environment, as its containers have it | `LEVERET_` or `RABBITMQ_DEFAULT_USER`, `…_PASS`; `LEVERET_MANAGEMENT_LISTEN` |
+//! | 6 | the broker's own file (`LEVERET_CONFIG`), if it may be read | `management_listen`, `default_user`, `default_pass` |
 //! | 7 | what a default install has | `http://127.0.0.1:15672`, guest, guest |
 //!
 //! A password is taken from where nobody else is named than the user who asks. None is ever printed.
@@ -71,9 +71,13 @@ struct OwnFile {
 pub fn find(said: Said, environment: impl Fn(&str) -> Option<String>) -> Result<Whereabouts, Failure> {
     let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
     let file = own_file(said.file.as_deref(), &variable)?;
-    let broker = broker_file(Path::new(BROKER_FILE));
-    let containers =
-        Credentials { user: variable("RABBITMQ_DEFAULT_USER"), password: variable("RABBITMQ_DEFAULT_PASS") };
+    let mut broker = broker_file(&variable("LEVERET_CONFIG").map_or_else(|| PathBuf::from(BROKER_FILE), PathBuf::from));
+    broker.0 = variable("LEVERET_MANAGEMENT_LISTEN").and_then(|address| uri_of(&address)).or(broker.0);
+    let either = |ours: &str, theirs: &str| variable(ours).or_else(|| variable(theirs));
+    let containers = Credentials {
+        user: either("LEVERET_DEFAULT_USER", "RABBITMQ_DEFAULT_USER"),
+        password: either("LEVERET_DEFAULT_PASS", "RABBITMQ_DEFAULT_PASS"),
+    };
     choose(said, file, containers, broker)
 }
 
@@ -155,9 +159,12 @@ fn parse(path: &Path, text: &str) -> Result<OwnFile, Failure> {
 fn broker_file(path: &Path) -> (Option<String>, Credentials) {
     let table = fs::read_to_string(path).ok().and_then(|text| text.parse::<Table>().ok()).unwrap_or_default();
     let text = |key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_owned);
-    let address: Option<SocketAddr> = text("management_listen").and_then(|address| address.parse().ok());
     let credentials = Credentials { user: text("default_user"), password: text("default_pass") };
-    (address.map(|address| format!("http://{}", to_connect_to(address))), credentials)
+    (text("management_listen").and_then(|address| uri_of(&address)), credentials)
+}
+
+fn uri_of(address: &str) -> Option<String> {
+    Some(format!("http://{}", to_connect_to(address.parse().ok()?)))
 }
 
 /// Where to find who listens at an address: everywhere is also here.
