@@ -6,6 +6,7 @@
 //! | [`broker`] | what AMQP means: exchanges, queues, consumers, channels, as one state machine | sees no frame but those that a message is kept as, no socket, clock or OS randomness |
 //! | [`access`] | what permissions are made of: hashes of passwords, patterns of names, tags | knows no user, vhost or queue |
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
+//! | [`token`] | signed tokens: whether to believe one, and what it says | fetches no key, and knows no user, vhost or queue |
 //! | [`storage`] | the log: what is durable, and its recovery; pages: scratch files for queues longer than memory | knows no socket, no routing and, but for one file, no clock and no I/O |
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
 //! | [`tls`] | certificates, and the records of one encrypted connection | knows no socket, file or clock |
@@ -30,4 +31,5 @@ pub mod reactor;
 pub mod server;
 pub mod storage;
 pub mod tls;
+pub mod token;
 pub mod varint;

@@ -1,8 +1,9 @@
 //! Who may do what with which names.
 //!
 //! It owns the permissions of users: a set of three patterns for each vhost that a user may enter, and patterns of routing
-//! keys for exchanges of type topic. It is asked in `resolve` alone, before a name is looked for, and knows nothing of what
-//! exists. What a pattern matches is [`crate::access`]'s.
+//! keys for exchanges of type topic. Whoever showed a token has none, and may do what its [scopes](crate::access::Scopes)
+//! say. It is asked in `resolve` alone, before a name is looked for, and knows nothing of what exists. What a pattern
+//! matches is [`crate::access`]'s.
 //!
 //! A vhost's permissions are gone with it: each is given for one [serial](super::vhost::Vhost::serial) of a vhost, which no
 //! other has.
@@ -10,31 +11,11 @@
 use super::store::{Definition, Store};
 use super::vhost::VhostKey;
 use super::{Broker, Done, UserId, VhostId};
-use crate::access::Pattern;
+pub use crate::access::Right;
+
+use crate::access::{Pattern, Scopes};
 use crate::protocol::ShortString;
 use std::collections::BTreeMap;
-use std::fmt;
-
-/// What a command does with a queue or an exchange.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Right {
-    /// Declare or delete it.
-    Configure,
-    /// Publish to it, or bind it to something.
-    Write,
-    /// Consume, get or purge what is in it, or bind something to it.
-    Read,
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Configure => "configure",
-            Self::Write => "write",
-            Self::Read => "read",
-        })
-    }
-}
 
 /// Whether a name is one of those that a test means.
 #[cfg(test)]
@@ -103,6 +84,30 @@ impl TopicPermissions {
             Right::Configure => false,
             Right::Write => self.write.matches(key),
             Right::Read => self.read.matches(key),
+        }
+    }
+}
+
+/// What restricts the routing keys that somebody may use with one exchange.
+pub(super) enum KeyRules<'a> {
+    Patterns(&'a TopicPermissions),
+    Scopes { scopes: &'a Scopes, vhost: &'a str, exchange: &'a [u8] },
+}
+
+impl KeyRules<'_> {
+    /// Whether they let a key be used so.
+    pub fn allow(&self, right: Right, key: &[u8]) -> bool {
+        match self {
+            Self::Patterns(permissions) => permissions.allow(right, key),
+            Self::Scopes { scopes, vhost, exchange } => scopes.allow_key(right, vhost, exchange, key),
+        }
+    }
+
+    /// Whether any key may be used so.
+    pub fn allow_every_key(&self, right: Right) -> bool {
+        match self {
+            Self::Patterns(_) => false,
+            Self::Scopes { scopes, vhost, exchange } => scopes.allow_every_key(right, vhost, exchange),
         }
     }
 }
@@ -275,6 +280,20 @@ impl<S: Store> Broker<S> {
         self.access.permissions(user, self.vhost_key(vhost))
     }
 
+    /// Whether a user may do this with what has this name in a vhost, or would have it.
+    pub(super) fn user_may(&self, user: UserId, right: Right, vhost: VhostId, name: &[u8]) -> bool {
+        self.access.may(user, right, self.vhost_key(vhost), name)
+            || self.users.get(user).scopes().is_some_and(|scopes| scopes.allow(right, self.vhost_name(vhost), name))
+    }
+
+    /// What restricts the keys that a user uses with an exchange of type topic, if anything does.
+    pub(super) fn key_rules<'a>(&'a self, user: UserId, vhost: VhostId, exchange: &'a [u8]) -> Option<KeyRules<'a>> {
+        match self.users.get(user).scopes() {
+            None => self.access.topic_permissions(user, self.vhost_key(vhost), exchange).map(KeyRules::Patterns),
+            Some(scopes) => Some(KeyRules::Scopes { scopes, vhost: self.vhost_name(vhost), exchange }),
+        }
+    }
+
     /// Whether anything restricts a user's routing keys in a vhost.
     pub fn has_topic_permissions(&self, user: UserId, vhost: VhostId) -> bool {
         self.access.all_topic_permissions(user, self.vhost_key(vhost)).next().is_some()
@@ -282,7 +301,8 @@ impl<S: Store> Broker<S> {
 
     /// Whether a user has any permissions in a vhost.
     pub fn may_enter(&self, user: UserId, vhost: VhostId) -> bool {
-        self.permissions(user, vhost).is_some()
+        let by_scopes = |scopes: &Scopes| scopes.allow_to_enter(self.vhost_name(vhost));
+        self.permissions(user, vhost).is_some() || self.users.get(user).scopes().is_some_and(by_scopes)
     }
 
     /// Puts permissions back.

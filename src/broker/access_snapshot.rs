@@ -56,7 +56,8 @@ pub struct TopicPermissionsSnapshot {
 impl<S: Store> Broker<S> {
     pub fn snapshot_users(&self, from: PageStart) -> Page<UserSnapshot> {
         Page::of_slots(from, self.users.slots(), |slots| {
-            slots.filter_map(|slot| self.users.in_slot(slot)).map(|(id, user)| self.copy_user(id, user)).collect()
+            let users = slots.filter_map(|slot| self.users.in_slot(slot)).filter(|(_, user)| !user.is_bearer());
+            users.map(|(id, user)| self.copy_user(id, user)).collect()
         })
     }
 

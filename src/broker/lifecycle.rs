@@ -67,6 +67,15 @@ pub struct ConnectionClosed {
     pub exclusive_queues: u32,
 }
 
+fn not_allowed(explanation: String) -> AmqpError {
+    AmqpError::connection(ReplyCode::NotAllowed, explanation)
+}
+
+/// What somebody is told who may not be in a vhost.
+pub(super) fn not_admitted(user_name: &str, vhost_name: &str) -> AmqpError {
+    not_allowed(format!("access to vhost '{vhost_name}' refused for user '{user_name}'"))
+}
+
 impl<S: Store> Broker<S> {
     /// Whether a user may open a connection to the vhost of that name. Whoever has one more keeps it, when limits shrink.
     /// The user's name is needed when the user is gone.
@@ -75,23 +84,16 @@ impl<S: Store> Broker<S> {
     /// 530: there is no such vhost, or it has as many connections as it may have, or the user has, or the user has no
     /// permissions there.
     pub fn admit(&self, user: UserKey, user_name: &str, vhost_name: &[u8]) -> Result<(UserId, VhostId), AmqpError> {
-        let refuse = |explanation| Err(AmqpError::connection(ReplyCode::NotAllowed, explanation));
-        let name = String::from_utf8_lossy(vhost_name);
-        let Some(id) = self.vhost_named(vhost_name) else {
-            return refuse(format!("vhost {name} not found"));
-        };
-        let refused = || format!("access to vhost '{name}' refused for user '{user_name}'");
+        let id = self.vhost_to_enter(vhost_name)?;
         // It may have been deleted since it logged in.
-        let Some(user) = self.user_of(user) else { return refuse(refused()) };
-        let (vhost, User { limits, connections, .. }) = (&self.vhosts[id], self.users.get(user));
-        match (vhost.attributes.connections_max, limits.connections_max) {
-            (Some(most), _) if vhost.connections as u64 >= most => {
-                refuse(format!("{}: connection limit ({most}) is reached", refused()))
-            }
-            (_, Some(most)) if *connections as u64 >= most => {
-                refuse(format!("connection refused for user '{user_name}': user connection limit ({most}) is reached"))
-            }
-            _ if !self.may_enter(user, id) => refuse(refused()),
+        let user = self.user_of(user).ok_or_else(|| not_admitted(user_name, self.vhost_name(id)))?;
+        self.assert_room_for_connection(user_name, id)?;
+        let User { limits, connections, .. } = self.users.get(user);
+        match limits.connections_max {
+            Some(most) if *connections as u64 >= most => Err(not_allowed(format!(
+                "connection refused for user '{user_name}': user connection limit ({most}) is reached"
+            ))),
+            _ if !self.may_enter(user, id) => Err(not_admitted(user_name, self.vhost_name(id))),
             _ => Ok((user, id)),
         }
     }
@@ -100,6 +102,26 @@ impl<S: Store> Broker<S> {
     pub fn count_login(&mut self, is_right: bool) {
         let totals = &mut self.books.totals;
         *(if is_right { &mut totals.logins_succeeded } else { &mut totals.logins_failed }) += 1;
+    }
+
+    /// # Errors
+    /// 530 when there is none of that name.
+    pub(super) fn vhost_to_enter(&self, name: &[u8]) -> Result<VhostId, AmqpError> {
+        let not_found = || not_allowed(format!("vhost {} not found", String::from_utf8_lossy(name)));
+        self.vhost_named(name).ok_or_else(not_found)
+    }
+
+    /// # Errors
+    /// 530 when a vhost has as many connections as it may have.
+    pub(super) fn assert_room_for_connection(&self, user_name: &str, id: VhostId) -> Result<(), AmqpError> {
+        let vhost = &self.vhosts[id];
+        match vhost.attributes.connections_max {
+            Some(most) if vhost.connections as u64 >= most => {
+                let refused = not_admitted(user_name, &vhost.name).explanation;
+                Err(not_allowed(format!("{refused}: connection limit ({most}) is reached")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A client finished its handshake, or one of the broker's own interfaces has something to ask for. The id must not

@@ -10,6 +10,7 @@
 //! | `caller`, `keys` | who asks, and which thing is meant |
 //! | `resolve` | from the names that a caller says to things: the one place that looks for names |
 //! | `users` | users: names, password hashes, tags, limits |
+//! | `bearers` | users who showed a token |
 //! | `access` | what users may do with which names |
 //! | `vhost`, `vhost_commands` | virtual hosts: names, exchanges and limits of their own; how they come and go |
 //! | `founding` | the first virtual host and the first user |
@@ -56,6 +57,7 @@
 
 mod access;
 pub mod access_snapshot;
+mod bearers;
 mod binding_commands;
 mod caller;
 mod census;

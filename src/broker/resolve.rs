@@ -358,7 +358,7 @@ impl<S: Store> Broker<S> {
             return Err(refused(ReplyCode::AccessRefused, format!("cannot publish to internal {subject}")));
         }
         self.may_publish_with(caller, id, routing_key)?;
-        Ok(ExchangeToPublish { id, with_any_key: self.topic_permissions(caller, id).is_none() })
+        Ok(ExchangeToPublish { id, with_any_key: self.may_publish_with_any_key(caller, id) })
     }
 
     /// Whether an exchange is one whose delayed messages the caller may see, or cancel.

@@ -3,10 +3,11 @@
 //! It owns their names, password hashes, tags and limits. What they may do is [`access`](super::access)'s; a password is
 //! checked elsewhere. A user that is deleted has no name and no permission from that moment on, and keeps its slot until its
 //! connections are closed.
+//! The [bearers](super::bearers) of tokens are users who have neither.
 
 use super::store::{Definition, Store, UserDefinition};
 use super::{Broker, ConnectionId, Done, UserId};
-use crate::access::{PasswordHash, Tags};
+use crate::access::{Bearer, PasswordHash, Scopes, Tags};
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -30,8 +31,17 @@ pub struct User {
     serial: u64,
     /// Nobody can log in as it any more.
     deleted: bool,
+    pub(super) by_token: Option<ByToken>,
     pub(super) connections: usize,
     pub(super) channels: usize,
+}
+
+/// What a user is besides, who showed a token.
+#[derive(Debug)]
+pub(super) struct ByToken {
+    pub scopes: Scopes,
+    /// It is there without connections: until it is [dismissed](Broker::dismiss).
+    pub stays: bool,
 }
 
 /// Whether whoever has these can make users and virtual hosts: without a password nobody logs in to do it.
@@ -47,6 +57,16 @@ impl User {
     /// Nobody can log in as it any more, and whoever did is to go.
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted
+    }
+
+    /// It showed a token.
+    pub(super) fn is_bearer(&self) -> bool {
+        self.by_token.is_some()
+    }
+
+    /// What the token lets it do that it showed, if it showed one.
+    pub(super) fn scopes(&self) -> Option<&Scopes> {
+        self.by_token.as_ref().map(|by_token| &by_token.scopes)
     }
 }
 
@@ -90,7 +110,7 @@ impl Users {
         self.slots.len()
     }
 
-    /// The user in a slot that can be named.
+    /// The user in a slot that is not deleted. It may be the bearer of a token.
     pub fn in_slot(&self, slot: usize) -> Option<(UserId, &User)> {
         let user = self.slots.get(slot)?.as_ref().filter(|user| !user.deleted)?;
         Some((UserId(slot as u32), user))
@@ -98,23 +118,43 @@ impl Users {
 
     fn add(&mut self, serial: u64, name: &str, password: PasswordHash, tags: Tags, limits: UserLimits) -> UserId {
         let name: Arc<str> = name.into();
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            UserId(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 users"))
-        });
-        let previous = self.by_name.insert(Arc::clone(&name), id);
-        assert!(previous.is_none(), "there is one user of a name");
         self.administrators += usize::from(can_administer(&password, &tags));
-        self.slots[id.0 as usize] = Some(User {
-            name,
+        let id = self.take_slot(User {
+            name: Arc::clone(&name),
             password: Arc::new(password),
             tags: Arc::new(tags),
             limits,
             serial,
             deleted: false,
+            by_token: None,
             connections: 0,
             channels: 0,
         });
+        let previous = self.by_name.insert(name, id);
+        assert!(previous.is_none(), "there is one user of a name");
+        id
+    }
+
+    pub fn add_bearer(&mut self, serial: u64, bearer: &Bearer, by_token: ByToken) -> UserId {
+        self.take_slot(User {
+            name: Arc::clone(&bearer.name),
+            password: Arc::new(PasswordHash::Absent),
+            tags: Arc::clone(&bearer.tags),
+            limits: UserLimits::default(),
+            serial,
+            deleted: false,
+            by_token: Some(by_token),
+            connections: 0,
+            channels: 0,
+        })
+    }
+
+    fn take_slot(&mut self, user: User) -> UserId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            UserId(u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 users"))
+        });
+        self.slots[id.0 as usize] = Some(user);
         id
     }
 
@@ -139,10 +179,11 @@ impl Users {
         self.slots[id.0 as usize].as_ref().map_or((0, 0), |user| (user.connections, user.channels))
     }
 
-    /// Gives the slot of a deleted user back, when nobody is connected as it.
+    /// Gives the slot of a deleted user back, or of a bearer that is to go, when nobody is connected as it.
     pub fn free_if_unused(&mut self, id: UserId) {
         let user = self.get(id);
-        if user.deleted && user.connections == 0 {
+        let is_to_go = user.deleted || user.by_token.as_ref().is_some_and(|by_token| !by_token.stays);
+        if is_to_go && user.connections == 0 {
             self.slots[id.0 as usize] = None;
             self.free.push(id);
         }

@@ -5,6 +5,7 @@
 //! is a function argument. A file that misspells a key or leaves a value's range is refused with the place and the reason;
 //! what of RabbitMQ's settings means nothing here is told.
 
+mod auth;
 mod error;
 mod layers;
 mod limits;
@@ -16,6 +17,7 @@ mod rabbitmq_keys;
 mod tls;
 mod values;
 
+pub use auth::{Auth, AuthBackend, Oauth};
 pub use error::ConfigError;
 pub use layers::{Origin, nearest_variable};
 pub use limits::Limits;
@@ -97,6 +99,10 @@ pub struct Config {
     pub prometheus: Prometheus,
     /// What is logged, how and where.
     pub log: Log,
+    /// Who says who somebody is.
+    pub auth: Auth,
+    /// Which tokens are good.
+    pub oauth: Oauth,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -143,6 +149,8 @@ impl Default for Config {
             management_tls: Tls::default(),
             prometheus: Prometheus::default(),
             log: Log::default(),
+            auth: Auth::default(),
+            oauth: Oauth::default(),
             limits: Limits::default(),
         }
     }
@@ -284,6 +292,7 @@ impl Config {
             return Err(ConfigError::out_of_range("busy_poll_us", self.busy_poll_us, reason));
         }
         self.log.validate()?;
+        self.auth.validate(&self.oauth)?;
         self.limits.validate()
     }
 }

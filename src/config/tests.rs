@@ -364,3 +364,17 @@ fn a_misspelt_key_of_ours_is_told_the_nearest_one() {
     let message = refusal("[limits]\nframe_max = 131072\n");
     assert!(message.contains("; the nearest one is `frame_max_bytes`"), "{message}");
 }
+
+#[test]
+fn tokens_want_somebody_whom_they_are_for_and_keys() {
+    let with = |oauth: &str| refusal(&format!("[auth]\nbackends = ['internal', 'oauth']\n[oauth]\n{oauth}"));
+    assert!(with("").contains("oauth.resource_server_id"));
+    assert!(with("resource_server_id = 'r'").contains("oauth.jwks_uri"));
+    assert!(with("resource_server_id = 'r'\njwks_uri = 'ftp://x'").contains("https:, http: or file:"));
+    assert!(with("resource_server_id = 'r'\njwks_uri = 'file:///x'\nalgorithms = ['none']").contains("RS256"));
+    assert!(with("resource_server_id = 'r'\njwks_uri = 'file:///x'\njwks_min_interval_s = 0").contains("1 and 3600"));
+    assert!(refusal("[auth]\nbackends = []").contains("auth.backends"));
+    assert!(refusal("[auth]\nbackends = ['oauth', 'oauth']").contains("auth.backends"));
+    assert!(refusal("[auth]\nbackends = ['ldap']").contains("ldap"));
+    assert!(parse("[oauth]\nresource_server_id = ''").is_ok(), "nobody asks for tokens");
+}

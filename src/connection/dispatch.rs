@@ -20,10 +20,7 @@ impl Connection {
     pub(super) fn method_on_connection<S: Store>(&mut self, method: Method<'_>, context: &mut Context<'_, S>) {
         match method {
             Method::ConnectionClose(_) => self.close_received(context),
-            Method::ConnectionUpdateSecret(_) => {
-                let answer = Method::ConnectionUpdateSecretOk(connection::UpdateSecretOk);
-                context.outboxes.method(self.id, 0, &answer);
-            }
+            Method::ConnectionUpdateSecret(update) => self.update_secret(&update, context),
             method => {
                 let error =
                     AmqpError::connection(ReplyCode::ChannelError, "unexpected method in connection state running");

@@ -8,6 +8,7 @@
 //! As RabbitMQ does, a client that breaks the order or asks for more than was offered is dropped without a word, after
 //! the delay that makes guessing slow; once it is tuned it is told.
 
+use super::login::Who;
 use super::sasl::{Mechanism, Response};
 use super::settings::{Identity, Settings};
 use super::{Capabilities, Connection, Context, Phase, sasl};
@@ -15,6 +16,7 @@ use crate::broker::store::Store;
 use crate::protocol::frame::{FRAME_MIN_SIZE, PROTOCOL_HEADER};
 use crate::protocol::method::connection;
 use crate::protocol::{AmqpError, FieldTable, FieldValue, Method, ReplyCode, ShortString};
+use std::sync::Arc;
 
 /// The version that we give where RabbitMQ's is wanted: one that clients know, of the series that we follow.
 pub const COMPATIBLE_VERSION: &str = "3.13.7";
@@ -196,7 +198,11 @@ impl Connection {
             return self.raise_on_connection(&error, (10, 40), context);
         };
         let logged_in = self.user.as_ref().expect("whoever may open has logged in");
-        let (user, vhost) = match context.broker.admit(logged_in.user, &logged_in.name, open.virtual_host) {
+        let entered = match &logged_in.who {
+            Who::User(user) => context.broker.admit(*user, &logged_in.name, open.virtual_host),
+            Who::Bearer(bearer) => self.enter_as(&Arc::clone(bearer), open.virtual_host, context),
+        };
+        let (user, vhost) = match entered {
             Ok(entered) => entered,
             Err(error) => return self.raise_on_connection(&error, (10, 40), context),
         };

@@ -1,10 +1,11 @@
-//! A connection's deadlines: handshake, close, and heartbeats in both directions (AMQP 0-9-1 §4.2.7).
+//! A connection's deadlines: handshake, close, the end of its token, and heartbeats in both directions (AMQP 0-9-1 §4.2.7).
 //!
 //! A heartbeat is sent when nothing else was for half the interval. As RabbitMQ does, we look once an interval whether
 //! the client sent anything; the second look in a row that finds nothing drops it without a close, as it is presumed
 //! gone: two to three intervals after its last byte. Nobody looks while we don't read it.
 
 use super::close::CloseReason;
+use super::renewal::NEVER_MS;
 use super::{Connection, Context, Phase};
 use crate::broker::store::Store;
 
@@ -17,6 +18,8 @@ pub enum TimerOutcome {
     Idle,
     /// The connection is over: close its socket now.
     Over,
+    /// The token that let it in has expired: close it.
+    Expired,
 }
 
 /// Looks in a row that find nothing after which a client is presumed gone.
@@ -28,11 +31,15 @@ impl Connection {
         if let Some(deadline_ms) = self.deadline_ms {
             return Some(deadline_ms);
         }
+        if self.phase != Phase::Running {
+            return None;
+        }
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
-        (heartbeat_ms > 0 && self.phase == Phase::Running).then(|| {
-            let send_at = self.last_sent_ms + heartbeat_ms / 2;
-            send_at.min(self.presumed_gone_ms(heartbeat_ms))
-        })
+        if heartbeat_ms == 0 {
+            return (self.expires_ms != NEVER_MS).then_some(self.expires_ms);
+        }
+        let send_at = self.last_sent_ms + heartbeat_ms / 2;
+        Some(send_at.min(self.presumed_gone_ms(heartbeat_ms)).min(self.expires_ms))
     }
 
     /// When a client that sends nothing more is dropped: the look after its last byte still finds that.
@@ -81,6 +88,9 @@ impl Connection {
             }
             self.end(CloseReason::HandshakeTimeout, context);
             return TimerOutcome::Over;
+        }
+        if self.phase == Phase::Running && self.expires_ms <= now_ms {
+            return TimerOutcome::Expired;
         }
         let heartbeat_ms = u64::from(self.heartbeat_s) * 1000;
         if heartbeat_ms > 0 && self.phase == Phase::Running {

@@ -5,7 +5,7 @@
 
 use super::sasl::{self, Credentials, Mechanism};
 use super::{CloseReason, Connection, Context, Phase};
-use crate::access::PasswordHash;
+use crate::access::{Bearer, PasswordHash};
 use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId, UserKey};
 use crate::protocol::method::connection;
@@ -37,9 +37,11 @@ pub struct LoginTicket {
     pub serial: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     Allowed,
+    /// The password is a token: its bearer is who that says, whoever it said to be.
+    Bearer(Arc<Bearer>),
     Refused(Refusal),
 }
 
@@ -136,6 +138,8 @@ pub(super) enum Login {
     Challenged { user: Box<[u8]> },
     /// The doorkeeper was asked.
     Pending(PendingLogin),
+    /// It was asked about the token that is to follow one that let the client in.
+    Renewal { serial: u64, verdict: Option<Verdict> },
 }
 
 /// A login that is being checked.
@@ -150,8 +154,14 @@ pub(super) struct PendingLogin {
 
 /// Whom a connection acts for, once that is known.
 pub(super) struct LoggedIn {
-    pub user: UserKey,
+    pub who: Who,
     pub name: Arc<str>,
+}
+
+pub(super) enum Who {
+    User(UserKey),
+    /// Who becomes a user of the broker's when it enters a virtual host.
+    Bearer(Arc<Bearer>),
 }
 
 impl Connection {
@@ -191,8 +201,7 @@ impl Connection {
 
     /// Asks whether the credentials let the client in.
     pub(super) fn ask_for_login<S: Store>(&mut self, credentials: Credentials, context: &mut Context<'_, S>) {
-        *context.logins += 1;
-        let ticket = LoginTicket { connection: Some(self.id), serial: *context.logins };
+        let ticket = self.next_ticket(context);
         let claim = Claim::of(&credentials.user, context.broker);
         let password = claim.as_ref().map(Claim::password);
         let (mechanism, name) = (credentials.mechanism, credentials.user.clone());
@@ -204,21 +213,31 @@ impl Connection {
         }
     }
 
+    pub(super) fn next_ticket<S: Store>(&self, context: &mut Context<'_, S>) -> LoginTicket {
+        *context.logins += 1;
+        LoginTicket { connection: Some(self.id), serial: *context.logins }
+    }
+
     /// The client is gone, or its time is up: whatever the doorkeeper finds out is for nobody.
     pub(super) fn withdraw_login<S: Store>(&mut self, context: &mut Context<'_, S>) {
-        if let Some(Login::Pending(PendingLogin { serial, .. })) = self.login.take().map(|login| *login) {
-            context.settings.doorkeeper.forget(LoginTicket { connection: Some(self.id), serial });
-        }
+        let serial = match self.login.take().map(|login| *login) {
+            Some(Login::Pending(PendingLogin { serial, .. }) | Login::Renewal { serial, verdict: None }) => serial,
+            _ => return,
+        };
+        context.settings.doorkeeper.forget(LoginTicket { connection: Some(self.id), serial });
     }
 
     /// The doorkeeper's answer. False when nobody waits for it any more. What was kept can be handled then: see
-    /// [`take_kept`](Self::take_kept).
+    /// [`take_kept`](Self::take_kept), and [`resume`](Self::resume) for the answer to a renewal.
     pub fn login_answered<S: Store>(
         &mut self,
         ticket: LoginTicket,
         verdict: Verdict,
         context: &mut Context<'_, S>,
     ) -> bool {
+        if self.note_renewal(ticket, &verdict) {
+            return true;
+        }
         // It may have run out of time or been closed since, and another may have its id.
         let is_awaited =
             |login: &mut Box<Login>| matches!(&**login, Login::Pending(pending) if pending.serial == ticket.serial);
@@ -227,7 +246,12 @@ impl Connection {
         let PendingLogin { mechanism, name, claim, .. } = login;
         match (verdict, claim) {
             (Verdict::Allowed, Some(claim)) if claim.holds(context.broker) => {
-                self.offer_tuning(mechanism, claim, context);
+                let logged_in = LoggedIn { who: Who::User(claim.key), name: claim.name };
+                self.offer_tuning(mechanism, logged_in, context);
+            }
+            (Verdict::Bearer(bearer), _) => {
+                let name = Arc::clone(&bearer.name);
+                self.offer_tuning(mechanism, LoggedIn { who: Who::Bearer(bearer), name }, context);
             }
             (Verdict::Allowed, _) => self.refuse_login(mechanism, &name, Refusal::InvalidCredentials, context),
             (Verdict::Refused(why), _) => self.refuse_login(mechanism, &name, why, context),
@@ -235,13 +259,13 @@ impl Connection {
         true
     }
 
-    fn offer_tuning<S: Store>(&mut self, mechanism: Mechanism, claim: Claim, context: &mut Context<'_, S>) {
+    fn offer_tuning<S: Store>(&mut self, mechanism: Mechanism, logged_in: LoggedIn, context: &mut Context<'_, S>) {
         self.auth_mechanism = mechanism.name();
         context.broker.count_login(true);
         if context.broker.hears_events() {
-            context.broker.tell_login(&self.details(), claim.name.as_bytes(), None);
+            context.broker.tell_login(&self.details(), logged_in.name.as_bytes(), None);
         }
-        self.user = Some(LoggedIn { user: claim.key, name: claim.name });
+        self.user = Some(logged_in);
         let tune = Method::ConnectionTune(connection::Tune {
             channel_max: context.settings.channel_max,
             frame_max: context.settings.frame_max,

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `receive` | frames: where they end, whose they are, what is left over |
 //! | `handshake`, `sasl`, `login` | from the protocol header to an open virtual host |
+//! | `renewal` | a token that follows another one |
 //! | `dispatch`, `dispatch_basic` | methods to the broker's commands and their answers |
 //! | `assemble` | the contents of publishes that come in pieces |
 //! | `publish` | the shortest way of a publish from receive buffer to broker |
@@ -33,6 +34,7 @@ mod outbox;
 mod publish;
 mod readdress;
 mod receive;
+mod renewal;
 mod sasl;
 mod scarcity;
 mod settings;
@@ -51,7 +53,6 @@ use crate::broker::memory::ClientHolding;
 use crate::broker::store::Store;
 use crate::broker::{Broker, ClientDetails, ConnectionId, ExchangeId, QueueKey, UserKey, VhostId};
 use crate::protocol::FieldTable;
-use crate::protocol::frame::FRAME_MIN_SIZE;
 use crate::tls::Encryption;
 use channel::{Channel, ChannelState};
 // From `core`, which has addresses and no sockets.
@@ -192,6 +193,8 @@ pub struct Connection {
     watched_from_ms: u64,
     /// When a handshake, a close or a doom runs out.
     deadline_ms: Option<u64>,
+    /// When the token that let it in expires.
+    expires_ms: u64,
     /// It published during an alarm: its socket is not read.
     blocked: bool,
     /// It was told so by `connection.blocked`.
@@ -221,6 +224,8 @@ enum Awaited {
     LeftBehind,
     /// All to be gone that was deleted up to this number.
     Leavers(u64),
+    /// The doorkeeper to say what it makes of a token.
+    Verdict,
 }
 
 /// What the client announced that it understands.
@@ -231,9 +236,6 @@ struct Capabilities {
     /// It takes us, by our product, for a broker of the specification's `basic.qos`: see the handshake.
     reads_qos_as_specified: bool,
 }
-
-/// The largest frame before another size is agreed on, as with RabbitMQ up to 4.0.
-const INITIAL_FRAME_MAX: u32 = FRAME_MIN_SIZE;
 
 /// Channels that a connection is given room for at first.
 const CHANNELS_AT_FIRST: usize = 1;
@@ -254,7 +256,7 @@ impl Connection {
             has_closed_channels: false,
             last_channel: 0,
             channel_max: settings.channel_max,
-            frame_max: INITIAL_FRAME_MAX,
+            frame_max: settings.first_frame_max,
             heartbeat_s: 0,
             login: None,
             user: None,
@@ -267,6 +269,7 @@ impl Connection {
             last_sent_ms: now_ms,
             watched_from_ms: now_ms,
             deadline_ms: Some(now_ms + settings.handshake_timeout_ms),
+            expires_ms: renewal::NEVER_MS,
             blocked: false,
             told_blocked: false,
             published: false,
@@ -308,9 +311,12 @@ impl Connection {
         self.user.as_ref().map(|user| &*user.name)
     }
 
-    /// The user that it logged in as, and that may be deleted since.
+    /// The user that it logged in as, and that may be deleted since; with a token, once it is in a virtual host.
     pub fn user_key(&self) -> Option<UserKey> {
-        self.user.as_ref().map(|user| user.user)
+        match self.user.as_ref()?.who {
+            login::Who::User(user) => Some(user),
+            login::Who::Bearer(_) => None,
+        }
     }
 
     /// The SASL mechanism that the user logged in with; empty before.

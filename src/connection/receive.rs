@@ -95,6 +95,7 @@ impl Connection {
             Awaited::NextTurn => context.broker.can_settle(),
             Awaited::LeftBehind => !context.broker.has_left_behind(self.id),
             Awaited::Leavers(number) => context.broker.has_left(*number),
+            Awaited::Verdict => Self::has_verdict(self.login.as_deref()),
         };
         self.awaits.take_if(comes).is_some()
     }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub channel_max: u16,
     /// Frame size to offer, in bytes.
     pub frame_max: u32,
+    /// The largest frame before another size is agreed on, in bytes.
+    pub first_frame_max: u32,
     /// Largest body, in bytes.
     pub message_size_max: usize,
     /// Heartbeat to offer, in seconds.

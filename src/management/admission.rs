@@ -1,4 +1,4 @@
-//! Who is let in, and as whom: every request says user and password.
+//! Who is let in, and as whom: every request says user and password, or shows a token.
 //!
 //! The loop's doorkeeper says whether it is them, as it does for AMQP. What a visitor may have is
 //! [`visit`](super::visit)'s. Passwords that are set are hashed here, as the loop has no time for it.
@@ -19,8 +19,8 @@ use base64::engine::general_purpose::STANDARD;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// The longest user name and the longest password that are looked at, in bytes.
-const CREDENTIAL_BYTES_MAX: usize = 4096;
+/// The longest user name and the longest password that are looked at, in bytes. A password may be a token.
+const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 
 /// What somebody says to be let in.
 pub struct Credentials {
@@ -151,7 +151,8 @@ async fn log_in(
     vhost: Option<Box<str>>,
     peer: SocketAddr,
 ) -> Result<Visitor, ApiError> {
-    let credentials = basic_credentials(authorization).ok_or(ApiError::LoginFailed)?;
+    let credentials = basic_credentials(authorization).or_else(|| bearer_credentials(authorization));
+    let credentials = credentials.ok_or(ApiError::LoginFailed)?;
     let visitor = app.check(credentials, peer.ip(), vhost).await?.map_err(|why| match why {
         NotLetIn::Unknown => ApiError::LoginFailed,
         NotLetIn::NotFromThere => ApiError::NotAuthorised("User can only log in via localhost".to_owned()),
@@ -173,6 +174,13 @@ fn basic_credentials(authorization: &[u8]) -> Option<Credentials> {
     let password = decoded.split_off(colon + 1);
     decoded.pop();
     Some(Credentials { name: decoded, password })
+}
+
+/// The token of `Bearer` authorization (RFC 6750): a password that says whose it is.
+fn bearer_credentials(authorization: &[u8]) -> Option<Credentials> {
+    let (scheme, token) = authorization.split_at_checked("Bearer ".len())?;
+    let is_one = scheme.eq_ignore_ascii_case(b"Bearer ");
+    is_one.then(|| Credentials { name: Vec::new(), password: token.trim_ascii().to_vec() })
 }
 
 #[cfg(test)]

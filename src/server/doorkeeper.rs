@@ -1,4 +1,5 @@
-//! Who may log in, over AMQP and over HTTP: those who know their user's password and come from where it may come from.
+//! Who may log in, over AMQP and over HTTP: those who know their user's password and come from where it may come from; and
+//! those whose password is a [token](tokens), where that is set.
 //!
 //! A hash of RabbitMQ's is checked at once. One of argon2id takes a [checker](checker::Checker) of its own some 20 ms, so
 //! whoever asks waits for it in a [line](waiting), and what was found right is [known](known) for a while:
@@ -16,9 +17,11 @@ mod checker;
 mod known;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod waiting;
 
 pub use checker::{AtOnce, Checker, PasswordThread};
+pub use tokens::TokenDoorkeeper;
 
 use crate::access::{Fingerprint, FingerprintKey, PasswordHash};
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
@@ -93,8 +96,8 @@ impl Doorkeeper for PasswordDoorkeeper {
             hash => {
                 if hash.is_some_and(|hash| hash.is_of(&credentials.password)) {
                     match if_right {
-                        Verdict::Allowed => return Some(Verdict::Allowed),
                         Verdict::Refused(refusal) => if_wrong = refusal,
+                        allowed => return Some(allowed),
                     }
                 }
                 if_right = Verdict::Refused(if_wrong);
@@ -103,7 +106,7 @@ impl Doorkeeper for PasswordDoorkeeper {
         };
         let asker = Asker { ticket, origin: origin_of(peer), if_right, if_wrong };
         let fingerprint = self.key.fingerprint(&credentials.user, &hash, &credentials.password);
-        if if_right == Verdict::Allowed && state.known.holds(&credentials.user, fingerprint, now_ms) {
+        if asker.if_right == Verdict::Allowed && state.known.holds(&credentials.user, fingerprint, now_ms) {
             return Some(Verdict::Allowed);
         }
         let question = || Question::new(hash, credentials.user, credentials.password);
@@ -111,7 +114,7 @@ impl Doorkeeper for PasswordDoorkeeper {
         state.go_on(now_ms);
         match state.verdicts.back() {
             Some((answered, verdict)) if *answered == ticket => {
-                let verdict = *verdict;
+                let verdict = verdict.clone();
                 state.verdicts.pop_back();
                 Some(verdict)
             }

@@ -199,6 +199,12 @@ impl<S: Store> Hub<S> {
                     member.timer = Some((self.timers.insert(deadline_ms, id), deadline_ms))
                 }
                 TimerOutcome::Idle => {}
+                TimerOutcome::Expired => {
+                    let connection = &member.connection;
+                    let user = connection.user().unwrap_or_default();
+                    tracing::warn!(target: "auth", "{}: the token of user '{user}' has expired", connection.name());
+                    self.force_close(id, "credential expired");
+                }
             }
         }
         self.expired_timers = expired;
@@ -304,7 +310,7 @@ impl<S: Store> Hub<S> {
         let now_ms = self.ground.now_ms;
         let Some((ticket, verdict)) = self.ground.settings.doorkeeper.next_verdict(now_ms) else { return false };
         let Some(id) = ticket.connection else {
-            self.visitors.answered(ticket, verdict, &self.ground.broker);
+            self.visitors.answered(ticket, verdict, now_ms, &mut self.ground.broker);
             return true;
         };
         let mut context = self.ground.context();
@@ -313,7 +319,11 @@ impl<S: Store> Hub<S> {
             .find(id)
             .is_some_and(|member| member.connection.login_answered(ticket, verdict, &mut context))
         {
-            self.receive_kept(id);
+            // A token that follows another one is a command that waited.
+            match self.connection_mut(id).has_command_waiting() {
+                true => _ = self.resume(id),
+                false => self.receive_kept(id),
+            }
             self.connections.unblocked.push(id);
         }
         true

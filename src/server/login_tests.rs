@@ -139,12 +139,12 @@ fn an_answer_for_somebody_who_hung_up_lets_nobody_else_in() {
     world.hub.disconnect(gone);
     slow.assert_forgotten();
     let late = slow.asked.take();
-    late.iter().for_each(|answer| slow.answer(&mut world, *answer));
+    late.iter().for_each(|answer| slow.answer(&mut world, answer.clone()));
     // Another has its id, waits for its own answer, and is not let in by that.
     let id = world.connect(HERE);
     assert_eq!(id, gone);
     world.send(id, &conversation(NOBODY, 0));
-    late.iter().for_each(|answer| slow.answer(&mut world, *answer));
+    late.iter().for_each(|answer| slow.answer(&mut world, answer.clone()));
     assert_eq!(world.heard(id), ["connection.start"]);
     assert_eq!(phase(&world, id), Phase::AwaitingLogin);
     slow.answer_all(&mut world);
@@ -156,7 +156,8 @@ fn only_the_first_answer_counts() {
     let (mut world, slow) = Slow::world();
     let id = world.connect(HERE);
     world.send(id, &conversation(NOBODY, 0));
-    let [(ticket, verdict)] = slow.asked.take()[..] else { panic!("one question") };
+    let [(ticket, verdict)] = &slow.asked.take()[..] else { panic!("one question") };
+    let (ticket, verdict) = (*ticket, verdict.clone());
     slow.answer(&mut world, (ticket, verdict));
     slow.answer(&mut world, (ticket, Verdict::Allowed));
     assert_eq!(world.heard(id), ["connection.start", REFUSED]);

@@ -41,6 +41,8 @@ mod memory_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod token_tests;
+#[cfg(test)]
 mod waiting_tests;
 
 pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart, WhoIsIt};
@@ -52,15 +54,19 @@ use crate::allocator;
 use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
-use crate::config::{self, AuthMechanism, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity};
-use crate::connection::{self, Mechanism};
+use crate::config::{
+    self, AuthBackend, AuthMechanism, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity,
+};
+use crate::connection::{self, Doorkeeper, Mechanism};
 use crate::management::{self, Amount};
+use crate::protocol::frame::FRAME_MIN_SIZE;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
 use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
 use crate::storage::{FolderIds, PagerOptions};
 use crate::tls::{Acceptor, LoginName, Renewable, SanType};
+use crate::token::TOKEN_BYTES_MAX;
 use desk::Desk;
-use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread};
+use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper};
 use huge_pages::HugePages;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -110,7 +116,7 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
-    settings.connection.doorkeeper = doorkeeper(config, waker.clone())?;
+    settings.connection.doorkeeper = doorkeeper(config, clock, waker.clone())?;
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
     let founding = || {
@@ -178,13 +184,25 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
     })
 }
 
-/// A doorkeeper with a thread for hashes that take their time.
-fn doorkeeper(config: &Config, waker: Waker) -> io::Result<Box<PasswordDoorkeeper>> {
-    let checker = PasswordThread::start(move || {
+/// A doorkeeper with a thread for hashes that take their time, and others for tokens where those are taken.
+fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<Box<dyn Doorkeeper>> {
+    let wake = move || {
         // A loop that can't be woken still finds the outcome in its next turn.
         let _ = waker.wake();
-    })?;
-    Ok(Box::new(PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker))))
+    };
+    let checker = PasswordThread::start(wake.clone())?;
+    let passwords = PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker));
+    match config.auth.backends.contains(&AuthBackend::Oauth) {
+        false => Ok(Box::new(passwords)),
+        true => Ok(Box::new(TokenDoorkeeper::open(config, passwords, random()?, clock, wake)?)),
+    }
+}
+
+/// The largest frame of a client that has not logged in, in bytes: as with RabbitMQ up to 4.0, or one that holds a token.
+fn first_frame_max(config: &Config) -> u32 {
+    let takes_tokens = config.auth.backends.contains(&AuthBackend::Oauth);
+    let for_tokens = if takes_tokens { TOKEN_BYTES_MAX as u32 } else { 0 };
+    (FRAME_MIN_SIZE + for_tokens).min(config.limits.frame_max_bytes)
 }
 
 /// The listeners that the loop has, and the vestibule, if there is somebody who has to pass it.
@@ -365,6 +383,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             certificate_name: certificate_name(config),
             doorkeeper: Box::new(PasswordDoorkeeper::new(&config.loopback_users, seed, Box::new(AtOnce::default()))),
             channel_max: limits.channel_max,
+            first_frame_max: first_frame_max(config),
             frame_max: limits.frame_max_bytes,
             message_size_max: limits.message_size_max_bytes,
             heartbeat_s: limits.heartbeat_s,

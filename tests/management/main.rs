@@ -22,5 +22,6 @@ mod metrics;
 mod openapi;
 mod probes;
 mod server;
+mod tokens;
 mod transcript;
 mod who_may;

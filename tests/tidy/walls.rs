@@ -23,12 +23,14 @@ pub const WALLS: [Wall; 17] = [
         // base64 and rand_chacha make the names that the broker gives to queues and consumers; sha2 tells duplicates.
         crates: &["base64", "bytes", "hashbrown", "memchr", "rand_chacha", "sha2", "slab"],
     },
+    // It says who shows a token.
+    Wall { room: "token", rooms: &["access"], crates: &["base64", "ring", "serde_json"] },
     // It reads no file and knows no socket: of the settings it takes what they name.
     Wall { room: "tls", rooms: &["config"], crates: &["rustls", "x509_cert"] },
     Wall {
         room: "connection",
         // What the doorkeeper is to compare with; who is at the other end.
-        rooms: &["access::PasswordHash", "broker", "protocol", "tls"],
+        rooms: &["access::Bearer", "access::PasswordHash", "broker", "protocol", "tls"],
         crates: &["bytes", "tracing"],
     },
     Wall {
@@ -120,10 +122,11 @@ pub const WALLS: [Wall; 17] = [
             "reactor",
             "storage",
             "tls",
+            "token",
         ],
-        // libc names the errors by which a machine without IPv6 is known. tokio is there for its tests alone, which hold the
-        // receiving end of the management's answers.
-        crates: &["getrandom", "libc", "slab", "tokio", "tracing"],
+        // ureq fetches the keys that tokens are signed with. libc names the errors by which a machine without IPv6 is known.
+        // tokio is there for its tests alone, which hold the receiving end of the management's answers.
+        crates: &["getrandom", "libc", "slab", "tokio", "tracing", "ureq"],
     },
     Wall { room: "main", rooms: &["allocator", "config", "logging", "server"], crates: &["clap", "tracing"] },
     // It knows a broker only over HTTP, as a stranger would; it hashes passwords itself.

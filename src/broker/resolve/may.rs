@@ -1,7 +1,7 @@
 //! Whether a caller may: the questions that are asked of [access](crate::broker::access), and what a refusal says.
 
 use super::refused;
-use crate::broker::access::{Right, TopicPermissions};
+use crate::broker::access::{KeyRules, Right};
 use crate::broker::exchange::{ExchangeId, ExchangeKind};
 use crate::broker::store::Store;
 use crate::broker::{Broker, Caller};
@@ -26,7 +26,7 @@ impl<S: Store> Broker<S> {
 
     fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
         let Caller { user, vhost, .. } = caller;
-        if self.access.may(user, right, self.vhost_key(vhost), name) {
+        if self.user_may(user, right, vhost, name) {
             return Ok(());
         }
         let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
@@ -39,19 +39,18 @@ impl<S: Store> Broker<S> {
     /// 403.
     pub(super) fn may_somehow(&self, caller: Caller, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
         let Caller { user, vhost, .. } = caller;
-        let key = self.vhost_key(vhost);
-        match [Right::Read, Right::Write].iter().any(|right| self.access.may(user, *right, key, name)) {
+        match [Right::Read, Right::Write].iter().any(|right| self.user_may(user, *right, vhost, name)) {
             true => Ok(()),
             false => self.may(caller, Right::Configure, kind, name),
         }
     }
 
     /// What restricts the keys that the caller may use with an exchange: only those of type topic can be restricted.
-    pub(super) fn topic_permissions(&self, caller: Caller, id: ExchangeId) -> Option<&TopicPermissions> {
+    fn key_rules_for(&self, caller: Caller, id: ExchangeId) -> Option<KeyRules<'_>> {
         let Caller { user, vhost, .. } = caller;
         let exchange = self.router(vhost).exchange(id);
         match exchange.kind {
-            ExchangeKind::Topic => self.access.topic_permissions(user, self.vhost_key(vhost), &exchange.name),
+            ExchangeKind::Topic => self.key_rules(user, vhost, &exchange.name),
             _ => None,
         }
     }
@@ -59,7 +58,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 403 when the caller may not use this key so.
     fn may_with_key(&self, caller: Caller, right: Right, id: ExchangeId, key: &[u8]) -> Result<(), AmqpError> {
-        if self.topic_permissions(caller, id).is_none_or(|permissions| permissions.allow(right, key)) {
+        if self.key_rules_for(caller, id).is_none_or(|rules| rules.allow(right, key)) {
             return Ok(());
         }
         let exchange = &self.router(caller.vhost).exchange(id).name;
@@ -74,6 +73,11 @@ impl<S: Store> Broker<S> {
     pub(super) fn may_bind_with(&self, caller: Caller, source: &[u8], routing_key: &[u8]) -> Result<(), AmqpError> {
         let source = self.exchange_in(caller.vhost, source);
         source.map_or(Ok(()), |id| self.may_with_key(caller, Right::Read, id, routing_key))
+    }
+
+    /// Whether the caller may publish to an exchange with whatever key.
+    pub(super) fn may_publish_with_any_key(&self, caller: Caller, id: ExchangeId) -> bool {
+        self.key_rules_for(caller, id).is_none_or(|rules| rules.allow_every_key(Right::Write))
     }
 
     /// Whether the caller, who may publish to this exchange, may do so with this key.

@@ -1,11 +1,18 @@
 //! Logins of those who are no AMQP clients: who waits for the doorkeeper, and who was answered.
+//!
+//! Whoever shows a token is a user of the broker's for a while, the same one each time that it shows it.
 
 use super::Hub;
+use crate::access::Bearer;
 use crate::broker::store::Store;
 use crate::broker::{Broker, UserKey};
 use crate::connection::{Claim, Credentials, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Bearers of tokens who are remembered; those beyond replace the ones who came first.
+const BEARERS_MAX: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Visitors {
@@ -13,21 +20,65 @@ pub(super) struct Visitors {
     waiting: HashMap<u64, Option<Claim>>,
     /// Those who don't wait any more, and whom they were found to be.
     answered: VecDeque<(u64, Result<UserKey, Refusal>)>,
+    bearers: Bearers,
 }
 
-impl Visitors {
-    pub fn answered<S: Store>(&mut self, ticket: LoginTicket, verdict: Verdict, broker: &Broker<S>) {
-        let Some(claim) = self.waiting.remove(&ticket.serial) else { return };
-        self.answered.push_back((ticket.serial, found(claim, verdict, broker)));
+/// Those who showed a token that is good, in the order in which they first did.
+#[derive(Default)]
+struct Bearers {
+    users: HashMap<*const Bearer, UserKey>,
+    /// The doorkeeper says who shows a token again by the same bearer: while it is held here, no other has its address.
+    in_order: VecDeque<Arc<Bearer>>,
+}
+
+impl Bearers {
+    /// The user that a bearer is, for now.
+    fn user<S: Store>(&mut self, bearer: Arc<Bearer>, now_unix_ms: u64, broker: &mut Broker<S>) -> UserKey {
+        if let Some(user) = self.users.get(&Arc::as_ptr(&bearer)) {
+            return *user;
+        }
+        let has_expired = |bearer: &Arc<Bearer>| bearer.expires_unix_ms.is_some_and(|until_ms| until_ms <= now_unix_ms);
+        while self.in_order.len() >= BEARERS_MAX || self.in_order.front().is_some_and(has_expired) {
+            self.dismiss_first(broker);
+        }
+        let user = broker.receive_visitor(&bearer);
+        self.users.insert(Arc::as_ptr(&bearer), user);
+        self.in_order.push_back(bearer);
+        user
+    }
+
+    fn dismiss_first<S: Store>(&mut self, broker: &mut Broker<S>) {
+        let Some(first) = self.in_order.pop_front() else { return };
+        if let Some(user) = self.users.remove(&Arc::as_ptr(&first)) {
+            broker.dismiss(user);
+        }
     }
 }
 
-/// Whom somebody was found to be.
-fn found<S: Store>(claim: Option<Claim>, verdict: Verdict, broker: &Broker<S>) -> Result<UserKey, Refusal> {
-    match (verdict, claim) {
-        (Verdict::Refused(refusal), _) => Err(refusal),
-        (Verdict::Allowed, Some(claim)) if claim.holds(broker) => Ok(claim.user()),
-        (Verdict::Allowed, _) => Err(Refusal::InvalidCredentials),
+impl Visitors {
+    pub fn answered<S: Store>(&mut self, ticket: LoginTicket, verdict: Verdict, now_ms: u64, broker: &mut Broker<S>) {
+        let Some(claim) = self.waiting.remove(&ticket.serial) else { return };
+        let found = self.found(claim, verdict, now_ms, broker);
+        self.answered.push_back((ticket.serial, found));
+    }
+
+    /// Whom somebody was found to be.
+    fn found<S: Store>(
+        &mut self,
+        claim: Option<Claim>,
+        verdict: Verdict,
+        now_ms: u64,
+        broker: &mut Broker<S>,
+    ) -> Result<UserKey, Refusal> {
+        match (verdict, claim) {
+            (Verdict::Refused(refusal), _) => Err(refusal),
+            (Verdict::Bearer(bearer), _) => {
+                let now_unix_ms = broker.unix_start_ms() + now_ms;
+                Ok(self.bearers.user(bearer, now_unix_ms, broker))
+            }
+            (Verdict::Allowed, Some(claim)) if claim.holds(broker) => Ok(claim.user()),
+            (Verdict::Allowed, _) => Err(Refusal::InvalidCredentials),
+        }
     }
 }
 
@@ -50,7 +101,7 @@ impl<S: Store> Hub<S> {
         let credentials = Credentials { mechanism: Mechanism::Plain, user: user.into(), password: password.into() };
         let request = LoginRequest { ticket, credentials, password: password_hash, peer, now_ms: ground.now_ms };
         match ground.settings.doorkeeper.ask(request) {
-            Some(verdict) => WhoIsIt::Known(found(claim, verdict, &ground.broker)),
+            Some(verdict) => WhoIsIt::Known(self.visitors.found(claim, verdict, ground.now_ms, &mut ground.broker)),
             None => {
                 self.visitors.waiting.insert(ticket.serial, claim);
                 WhoIsIt::Later(ticket.serial)

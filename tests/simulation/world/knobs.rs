@@ -108,6 +108,7 @@ pub fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             certificate_name: LoginName::DistinguishedName,
             doorkeeper: Box::new(Quick::default()),
             channel_max: 2047,
+            first_frame_max: 4096,
             frame_max: FRAME_MAX,
             message_size_max: 1 << 20,
             heartbeat_s: 60,
