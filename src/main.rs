@@ -3,6 +3,7 @@
 use clap::Parser;
 use leveret::config::{self, Config, Loaded, LogLevel, MetricsAddress, Overrides};
 use leveret::logging;
+use leveret::reactor::Supervisor;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -123,7 +124,11 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             None
         }
     };
-    leveret::server::run(&config, arguments.salvage, reload)?;
+    let supervisor = Supervisor::of(environment).unwrap_or_else(|error| {
+        tracing::warn!(target: "general", "nobody listens at NOTIFY_SOCKET: {error}");
+        None
+    });
+    leveret::server::run(&config, arguments.salvage, supervisor, reload)?;
     Ok(())
 }
 

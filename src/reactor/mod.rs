@@ -16,6 +16,7 @@
 //! | [`clock`] | the only place that asks what time it is |
 //! | [`waker`] | waking the poll from another thread |
 //! | [`signals`] | SIGTERM, SIGINT and SIGHUP as readiness |
+//! | [`supervisor`] | telling systemd, or who speaks like it, how the program is |
 //! | [`origin`] | who comes from the same place |
 //! | [`process`] | what the process may use and does use: descriptors, memory, CPU time |
 
@@ -28,6 +29,7 @@ pub mod process;
 pub mod proxy_header;
 pub mod signals;
 pub mod socket;
+pub mod supervisor;
 pub mod timer_wheel;
 pub mod transport;
 pub mod waker;
@@ -39,6 +41,7 @@ pub use listener::{Accepted, Listener};
 pub use origin::origin_of;
 pub use signals::{Signal, Signals};
 pub use socket::Socket;
+pub use supervisor::Supervisor;
 pub use timer_wheel::{TimerKey, TimerWheel};
 pub use transport::{Received, Sent};
 pub use waker::Waker;

@@ -61,7 +61,7 @@ use crate::connection::{self, Doorkeeper, Mechanism};
 use crate::management::{self, Amount};
 use crate::protocol::frame::FRAME_MIN_SIZE;
 use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
-use crate::reactor::{Clock, Listener, Poller, Signals, Waker};
+use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor, Waker};
 use crate::storage::{FolderIds, PagerOptions};
 use crate::tls::{Acceptor, LoginName, Renewable, SanType};
 use crate::token::TOKEN_BYTES_MAX;
@@ -85,12 +85,17 @@ const PAGING_SHARE_OF_MEMORY: usize = 3;
 const DEDUPLICATION_SHARE: usize = 4;
 
 /// Runs the broker until SIGTERM or SIGINT. `salvage` keeps what is whole of a damaged data folder instead of refusing
-/// it. `reload` reads the configuration again, for SIGHUP.
+/// it. `supervisor` is told how it goes. `reload` reads the configuration again, for SIGHUP.
 ///
 /// # Errors
 /// When an address can't be listened at, the data folder can't be used, or the system refuses something else that is
 /// needed; and when the log fails while the broker runs.
-pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
+pub fn run(
+    config: &Config,
+    salvage: bool,
+    supervisor: Option<Supervisor>,
+    reload: impl Fn() -> Option<Config>,
+) -> io::Result<()> {
     let descriptors = raise_descriptor_limit()?;
     let clock = Clock::start();
     let poller = Poller::new()?;
@@ -169,9 +174,10 @@ pub fn run(config: &Config, salvage: bool, reload: impl Fn() -> Option<Config>) 
         },
     )?;
     tracing::info!(target: "general", "Leveret {} is ready", env!("CARGO_PKG_VERSION"));
+    supervisor.iter().for_each(Supervisor::ready);
     // Only now: what was read from the disk is the better for them.
     let huge_pages = HugePages::forbidden();
-    let sources = Sources { poller, listeners, vestibule, signals, clock, huge_pages };
+    let sources = Sources { poller, listeners, vestibule, signals, clock, huge_pages, supervisor };
     Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
         let config = reload()?;
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;

@@ -32,7 +32,7 @@ use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::logging;
 use crate::management::ResourceLimitChange;
-use crate::reactor::{Clock, Listener, Poller, Signals};
+use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor};
 use crate::storage::{FileDisk, LogStore, StorageError};
 use crate::tls::Acceptor;
 use rest::Resting;
@@ -82,6 +82,7 @@ pub(super) struct Server {
     signalled: bool,
     now_ms: u64,
     watch: TurnWatch,
+    supervisor: Option<Supervisor>,
 }
 
 /// What the loop gets from the operating system.
@@ -92,6 +93,7 @@ pub(super) struct Sources {
     pub signals: Signals,
     pub clock: Clock,
     pub huge_pages: HugePages,
+    pub supervisor: Option<Supervisor>,
 }
 
 /// What can be set anew while the broker runs.
@@ -111,7 +113,7 @@ impl Server {
         desk: Desk,
         config: &Config,
     ) -> io::Result<Self> {
-        let Sources { mut poller, mut listeners, vestibule, mut signals, clock, huge_pages } = sources;
+        let Sources { mut poller, mut listeners, vestibule, mut signals, clock, huge_pages, supervisor } = sources;
         for (index, listener) in listeners.iter_mut().enumerate() {
             poller.register_readable(listener, LISTENER_TOKENS + index)?;
         }
@@ -147,6 +149,7 @@ impl Server {
             failed: None,
             signalled: false,
             watch: TurnWatch::new(config.log.slow_turn_ms),
+            supervisor,
         })
     }
 
@@ -159,6 +162,9 @@ impl Server {
             let began_us = self.clock.now_us();
             self.now_ms = began_us / US_PER_MS;
             self.begin_watch();
+            if let Some(supervisor) = &mut self.supervisor {
+                supervisor.turn(self.now_ms);
+            }
             let TurnStart { over, unblocked } = self.hub.start_turn(self.now_ms);
             over.into_iter().for_each(|id| self.close_late(id));
             unblocked.into_iter().for_each(|id| self.clients.let_go_on(id));
@@ -229,6 +235,7 @@ impl Server {
             self.resting.next_deadline_ms(),
             self.accept_again_at_ms,
             self.shutdown_at_ms,
+            self.supervisor.as_ref().and_then(Supervisor::next_deadline_ms),
         ];
         let deadline_ms = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(deadline_ms.saturating_sub(self.now_ms)))

@@ -8,6 +8,7 @@
 mod check_config;
 mod logs;
 mod process;
+mod supervised;
 #[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
 #[path = "../support/mod.rs"]
 mod support;

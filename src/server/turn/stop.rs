@@ -1,7 +1,7 @@
 //! Signals, and how the broker stops: because somebody wants it, or because it must.
 
 use super::{Reloaded, Server};
-use crate::reactor::Signal;
+use crate::reactor::{Signal, Supervisor};
 use crate::server::journal::Failure;
 use crate::storage::StorageError;
 use std::io;
@@ -33,7 +33,10 @@ impl Server {
         for signal in self.signals.take() {
             match signal {
                 Signal::Reload => {
-                    if let Some(reloaded) = reload() {
+                    self.supervisor.iter().for_each(Supervisor::reloading);
+                    let reloaded = reload();
+                    self.supervisor.iter().for_each(Supervisor::ready);
+                    if let Some(reloaded) = reloaded {
                         let Reloaded { message_memory, disk_free_limit_bytes, slow_turn_ms, acceptor } = reloaded;
                         self.watch.set_limit(slow_turn_ms);
                         self.message_memory = message_memory;
@@ -52,6 +55,7 @@ impl Server {
 
     fn begin_shutdown(&mut self) {
         tracing::info!(target: "general", "stopping: closing {} connections", self.hub.connections().count());
+        self.supervisor.iter().for_each(Supervisor::stopping);
         self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         self.listeners.clear();
         self.accepting.clear();
