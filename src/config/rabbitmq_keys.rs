@@ -161,7 +161,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("queue_index_embed_msgs_below", Ignored(OWN_LOG)),
     ("background_gc_enabled", Ignored(ERLANG)),
     ("background_gc_target_interval", Ignored(ERLANG)),
-    ("proxy_protocol", Only("false", "who may speak for others has to be said: see proxy in leveret.example.toml")),
+    ("proxy_protocol", Only("false", "the protocol of proxies is not spoken yet")),
     ("vhost_restart_strategy", Ignored(ITS_OWN_WAY)),
     ("consumer_timeout", Is("consumer_timeout_ms", OffOrNumber)),
     ("consumer_disconnected_timeout", Ignored(ITS_OWN_WAY)),
@@ -216,11 +216,14 @@ pub const RULES: &[(&str, Rule)] = &[
     ("management.tcp.max_connections", Is("limits.management_connections_max", Number)),
     ("management.tcp.*", Ignored(HTTP_LIMITS)),
     ("management.listener.*", Ignored(HTTP_LIMITS)),
-    ("management.ssl.port", Port("management.tls_listen")),
-    ("management.ssl.ip", Ip("management.tls_listen")),
-    ("management.ssl.certfile", Is("management.tls.certfile", Text)),
-    ("management.ssl.keyfile", Is("management.tls.keyfile", Text)),
-    ("management.ssl.cacertfile", Is("management.tls.cacertfile", Text)),
+    ("management.ssl.port", Port("management_tls_listen")),
+    ("management.ssl.ip", Ip("management_tls_listen")),
+    ("management.ssl.certfile", Is("management_tls.certfile", Text)),
+    ("management.ssl.keyfile", Is("management_tls.keyfile", Text)),
+    ("management.ssl.cacertfile", Is("management_tls.cacertfile", Text)),
+    ("management.ssl.verify", Is("management_tls.verify", Text)),
+    ("management.ssl.fail_if_no_peer_cert", Is("management_tls.fail_if_no_peer_cert", Boolean)),
+    ("management.ssl.versions.$version", Item("management_tls.versions", &["tlsv1", "tlsv1.1"])),
     ("management.ssl.*", Ignored(HTTP_LIMITS)),
     ("management.rates_mode", Ignored(COUNTED)),
     ("management.sample_retention_policies.*", Ignored(COUNTED)),
@@ -246,3 +249,18 @@ pub const RULES: &[(&str, Rule)] = &[
     ("trust_store.*", Ignored(PLUGIN)),
     ("peer_discovery.*", Ignored(ONE_NODE)),
 ];
+
+/// The keys of ours that RabbitMQ's lead to.
+#[cfg(test)]
+pub fn targets() -> impl Iterator<Item = &'static str> {
+    RULES.iter().filter_map(|(_, rule)| match *rule {
+        Is(target, _)
+        | Listener(target)
+        | NoneOf(target)
+        | Member(target)
+        | Item(target, _)
+        | Port(target)
+        | Ip(target) => Some(target),
+        Console | LogFile | LogDir | Only(..) | Ignored(_) => None,
+    })
+}

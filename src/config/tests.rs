@@ -378,3 +378,10 @@ fn tokens_want_somebody_whom_they_are_for_and_keys() {
     assert!(refusal("[auth]\nbackends = ['ldap']").contains("ldap"));
     assert!(parse("[oauth]\nresource_server_id = ''").is_ok(), "nobody asks for tokens");
 }
+
+#[test]
+fn what_rabbitmqs_settings_lead_to_is_there() {
+    let known = layers::flat(&Config::default());
+    let missing: Vec<_> = rabbitmq_keys::targets().filter(|target| !known.contains_key(*target)).collect();
+    assert_eq!(missing, [""; 0]);
+}

@@ -7,6 +7,7 @@
 
 mod check_config;
 mod logs;
+mod packaging;
 mod process;
 mod supervised;
 #[expect(dead_code, reason = "shared with the suites that play transcripts, which these tests don't")]
