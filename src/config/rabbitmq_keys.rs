@@ -161,7 +161,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("queue_index_embed_msgs_below", Ignored(OWN_LOG)),
     ("background_gc_enabled", Ignored(ERLANG)),
     ("background_gc_target_interval", Ignored(ERLANG)),
-    ("proxy_protocol", Only("false", "the protocol of proxies is not spoken yet")),
+    ("proxy_protocol", Only("false", "proxy_protocol_from says which proxies may speak for their clients")),
     ("vhost_restart_strategy", Ignored(ITS_OWN_WAY)),
     ("consumer_timeout", Is("consumer_timeout_ms", OffOrNumber)),
     ("consumer_disconnected_timeout", Ignored(ITS_OWN_WAY)),
