@@ -280,12 +280,6 @@ impl<S: Store> Broker<S> {
         self.access.permissions(user, self.vhost_key(vhost))
     }
 
-    /// Whether a user may do this with what has this name in a vhost, or would have it.
-    pub(super) fn user_may(&self, user: UserId, right: Right, vhost: VhostId, name: &[u8]) -> bool {
-        self.access.may(user, right, self.vhost_key(vhost), name)
-            || self.users.get(user).scopes().is_some_and(|scopes| scopes.allow(right, self.vhost_name(vhost), name))
-    }
-
     /// What restricts the keys that a user uses with an exchange of type topic, if anything does.
     pub(super) fn key_rules<'a>(&'a self, user: UserId, vhost: VhostId, exchange: &'a [u8]) -> Option<KeyRules<'a>> {
         match self.users.get(user).scopes() {

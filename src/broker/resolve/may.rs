@@ -4,7 +4,7 @@ use super::refused;
 use crate::broker::access::{KeyRules, Right};
 use crate::broker::exchange::{ExchangeId, ExchangeKind};
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller};
+use crate::broker::{Broker, Caller, UserId, VhostId};
 use crate::protocol::{AmqpError, ReplyCode};
 
 /// What the default exchange is called where permissions are given.
@@ -22,6 +22,12 @@ impl<S: Store> Broker<S> {
     pub(super) fn may_with_exchange(&self, caller: Caller, right: Right, name: &[u8]) -> Result<(), AmqpError> {
         let name = if name.is_empty() { DEFAULT_EXCHANGE_NAME } else { name };
         self.may(caller, right, "exchange", name)
+    }
+
+    /// Whether a user may do this with what has this name in a vhost, or would have it.
+    fn user_may(&self, user: UserId, right: Right, vhost: VhostId, name: &[u8]) -> bool {
+        self.access.may(user, right, self.vhost_key(vhost), name)
+            || self.users.get(user).scopes().is_some_and(|scopes| scopes.allow(right, self.vhost_name(vhost), name))
     }
 
     fn may(&self, caller: Caller, right: Right, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
