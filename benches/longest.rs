@@ -7,14 +7,13 @@
 //! the thread is, and most of that is to find memory when it is touched for the first time: how often it did in the longest
 //! turn is printed, too. Without a name every scenario is played once, and small, which shows that they all work.
 
-#[allow(dead_code, reason = "others need more of it")]
 #[path = "hub/mod.rs"]
 mod hub;
 
-use hub::{Loop, publishes_with};
+use hub::{Loop, acknowledge, publishes, publishes_with};
 use leveret::broker::ConnectionId;
 use leveret::broker::policy::{Policy, PolicyKind, SaidPolicy};
-use leveret::protocol::method::{exchange, queue};
+use leveret::protocol::method::{basic, exchange, queue};
 use leveret::protocol::{BasicProperties, FieldTable, FieldValue, Method};
 use std::process::ExitCode;
 
@@ -29,7 +28,7 @@ const BODY_BYTES: usize = 16;
 /// Plays what there is of everything divided by the scale, and measures.
 type Scenario = fn(scale: usize) -> Turns;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: [(&str, Scenario); 9] = [
     ("a million messages expire", |scale| expiry(1_000_000 / scale, false)),
     ("a million messages expire into a dead-letter queue", |scale| expiry(1_000_000 / scale, true)),
     ("a queue with 300,000 bindings is deleted", |scale| deletion(300_000 / scale, delete_queue())),
@@ -38,6 +37,7 @@ const SCENARIOS: [(&str, Scenario); 8] = [
     ("a queue that knows duplicates is filled to a million", |scale| deduplication(1_000_000 / scale)),
     ("a limit of bytes comes upon a queue of a million", |scale| limit(1_000_000 / scale)),
     ("a queue is bound 300,000 times", |scale| bindings(300_000 / scale)),
+    ("30,000 deliveries are acknowledged together", |scale| acknowledgement(30_000 / scale)),
 ];
 
 fn main() -> ExitCode {
@@ -123,9 +123,11 @@ fn declare(name: &'static [u8], arguments: Vec<(&'static str, FieldValue)>) -> M
 }
 
 /// Fills the queue `q`.
-fn fill(turns: &mut Loop, publisher: ConnectionId, count: usize, properties: &[u8]) {
-    let wire = publishes_with(b"", (0..500).map(|_| &b"q"[..]), BODY_BYTES, properties);
-    (0..count / 500).for_each(|_| turns.turn(publisher, &wire));
+fn fill(turns: &mut Loop, publisher: ConnectionId, count: usize) {
+    const TURN: usize = 100;
+    let wire = publishes(b"", (0..TURN).map(|_| &b"q"[..]), BODY_BYTES);
+    (0..count / TURN).for_each(|_| turns.turn(publisher, &wire));
+    assert_eq!(turns.totals().received, count as u64, "all of them are there");
 }
 
 fn expiry(count: usize, into_queue: bool) -> Turns {
@@ -136,7 +138,7 @@ fn expiry(count: usize, into_queue: bool) -> Turns {
         arguments.extend([("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))]);
     }
     let publisher = turns.client(&[declare(b"q", arguments), declare(b"dead", Vec::new())]);
-    fill(&mut turns, publisher, count, &[0, 0]);
+    fill(&mut turns, publisher, count);
     turns.now_ms = TTL_MS as u64;
     let mut measured = Turns(Vec::new());
     measured.go_to_the_end(&mut turns);
@@ -196,7 +198,7 @@ fn says(turns: &mut Loop, client: ConnectionId, method: Method<'_>) -> Turns {
 fn purge(count: usize) -> Turns {
     let mut turns = Loop::new();
     let client = turns.client(&[declare(b"q", Vec::new())]);
-    fill(&mut turns, client, count, &[0, 0]);
+    fill(&mut turns, client, count);
     says(&mut turns, client, Method::QueuePurge(queue::Purge { queue: b"q", nowait: true }))
 }
 
@@ -206,7 +208,7 @@ fn limit(count: usize) -> Turns {
     let bind = |queue| Method::QueueBind(queue::Bind { queue, exchange: b"amq.fanout", ..queue::Bind::default() });
     let says = [declare(b"q", Vec::new()), declare(b"other", Vec::new()), bind(b"q"), bind(b"other")];
     let publisher = turns.client(&says);
-    let wire = publishes_with(b"amq.fanout", (0..500).map(|_| &b""[..]), BODY_BYTES, &[0, 0]);
+    let wire = publishes(b"amq.fanout", (0..500).map(|_| &b""[..]), BODY_BYTES);
     (0..count / 500).for_each(|_| turns.turn(publisher, &wire));
     let settings = FieldTable(vec![("max-length-bytes".into(), FieldValue::I64(1 << 40))]);
     let (pattern, definition) = (text("^q$"), FieldValue::Table(settings));
@@ -236,5 +238,20 @@ fn deduplication(count: usize) -> Turns {
         let wire: Vec<u8> = (first..first + 500).flat_map(publish).collect();
         measured.measure(|| turns.turn(client, &wire));
     }
+    measured
+}
+
+/// As many as one command may settle in a turn, or a few less.
+fn acknowledgement(count: usize) -> Turns {
+    let mut turns = Loop::new();
+    let consume = basic::Consume { queue: b"q", ..basic::Consume::default() };
+    let consumer = turns.client(&[declare(b"q", Vec::new()), Method::BasicConsume(consume)]);
+    let publisher = turns.client(&[]);
+    fill(&mut turns, publisher, count);
+    assert!(turns.take_sent(consumer) > count * BODY_BYTES, "all of them were delivered");
+    let (mut measured, mut wire) = (Turns(Vec::new()), Vec::new());
+    acknowledge(&mut wire, 0, count as u64, count as u64);
+    measured.measure(|| turns.turn(consumer, &wire));
+    assert_eq!(turns.totals().acknowledged, count as u64);
     measured
 }
