@@ -33,7 +33,7 @@ fn tells(page: &Page, series: &str) -> bool {
 
 fn expressions_of(panels: &Value) -> Vec<&str> {
     let panels = panels.as_array().expect("panels").iter();
-    panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten()).map(|target| expr(target)).collect()
+    panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten()).map(expr).collect()
 }
 
 fn expr(target: &Value) -> &str {
