@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 103] = [
+const PATHS: [(&str, &str, &str, Need); 129] = [
     ("GET", "/overview", "", Any),
     ("GET", "/version", "", Any),
     ("GET", "/whoami", "", Any),
@@ -71,6 +71,29 @@ const PATHS: [(&str, &str, &str, Need); 103] = [
     ("GET", "/health/checks/virtual-hosts", "", Any),
     ("GET", "/healthchecks/node", "", Any),
     ("GET", "/healthchecks/node/{node}", "", Any),
+    ("GET", "/definitions", "", Administrator),
+    ("GET", "/all-configuration", "", Administrator),
+    ("GET", "/definitions/{vhost}", "", Administrator),
+    ("GET", "/deprecated-features/used", "", Any),
+    ("GET", "/global-parameters/{name}", "", Policymaker),
+    ("GET", "/health/checks/below-node-connection-limit", "", Any),
+    ("GET", "/health/checks/is-in-service", "", Any),
+    ("GET", "/health/checks/metadata-store/initialized", "", Any),
+    ("GET", "/health/checks/metadata-store/initialized/with-data", "", Any),
+    ("GET", "/health/checks/quorum-queues-without-elected-leaders/all-vhosts", "", Any),
+    ("GET", "/health/checks/quorum-queues-without-elected-leaders/all-vhosts/pattern/{pattern}", "", Any),
+    ("GET", "/health/checks/quorum-queues-without-elected-leaders/vhost/{vhost}", "", Visible),
+    ("GET", "/health/checks/quorum-queues-without-elected-leaders/vhost/{vhost}/pattern/{pattern}", "", Visible),
+    ("GET", "/health/checks/reached-target-cluster-size", "", Any),
+    ("GET", "/nodes/{node}/memory/relative", "", Monitor),
+    ("GET", "/queues/detailed", "", Any),
+    ("POST", "/definitions", "{}", Administrator),
+    ("POST", "/all-configuration", "{}", Administrator),
+    ("POST", "/definitions/{vhost}", "{}", Administrator),
+    ("POST", "/queues/{vhost}/{queue}/actions", r#"{"action":"sync"}"#, Vhost),
+    ("POST", "/rebalance/queues", "", Administrator),
+    ("PUT", "/global-parameters/{name}", r#"{"value":2}"#, Administrator),
+    ("PUT", "/nodes/{node}/resource-limits", r#"{"memory_watermark":0.5}"#, Administrator),
     ("GET", "/policies", "", Any),
     ("GET", "/policies/{vhost}", "", Vhost),
     ("GET", "/policies/{vhost}/{policy}", "", PolicymakerOf),
@@ -150,6 +173,9 @@ const PATHS: [(&str, &str, &str, Need); 103] = [
     ("GET", "/aliveness-test/{vhost}", "", Permissions),
     ("DELETE", "/bindings/{vhost}/e/{source}/{kind}/{destination}/{properties_key}", "", Permissions),
     ("DELETE", "/parameters/{component}/{vhost}/{name}", "", Refused),
+    ("DELETE", "/global-parameters/{name}", "", Administrator),
+    ("DELETE", "/reset", "", Administrator),
+    ("DELETE", "/reset/{node}", "", Administrator),
     ("DELETE", "/policies/{vhost}/{policy}", "", PolicymakerOf),
     ("DELETE", "/operator-policies/{vhost}/{policy}", "", Administrator),
     ("DELETE", "/queues/{vhost}/{queue}", "", Permissions),
@@ -226,6 +252,7 @@ impl Broker {
             ("PUT", "/user-limits/victim/max-channels", r#"{"value":50}"#),
             ("PUT", "/policies/theirs/p", r#"{"pattern":"^q","definition":{"max-length":40}}"#),
             ("PUT", "/operator-policies/theirs/p", r#"{"pattern":"^q","definition":{"max-length":40}}"#),
+            ("PUT", "/global-parameters/g", r#"{"value":1}"#),
             ("PUT", "/queues/theirs/q", "{}"),
             ("PUT", "/exchanges/theirs/x", r#"{"type":"topic"}"#),
             ("POST", "/bindings/theirs/e/x/q/q", r#"{"routing_key":"k"}"#),
@@ -251,7 +278,9 @@ impl Broker {
         let user_limit = if template.contains("user-limits") { "max-channels" } else { "max-queues" };
         template
             .replace("/parameters/{component}/{vhost}/{name}", "/parameters/policy/theirs/p")
+            .replace("/global-parameters/{name}", "/global-parameters/g")
             .replace("{policy}", "p")
+            .replace("{pattern}", "q")
             .replace("/channels/{name}", &format!("/channels/{channel}"))
             .replace("{name}", &name)
             .replace("username/{user}", "username/guest")
@@ -278,7 +307,8 @@ impl Broker {
 
     fn ask(&self, who: &str, method: &str, template: &str, body: &str) -> Answer {
         let path = format!("/api{}", self.path(template));
-        self.server.ask_with(method, &path, body, &[("authorization", &basic(who))])
+        let headers = [("authorization", &*basic(who)), ("content-type", "application/json")];
+        self.server.ask_with(method, &path, body, &headers)
     }
 
     /// All that could have been changed.
@@ -292,6 +322,7 @@ impl Broker {
             "permissions",
             "topic-permissions",
             "vhost-limits",
+            "global-parameters",
             "policies",
             "operator-policies",
             "user-limits",
@@ -346,19 +377,22 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 15] = [
+    const ROUTES: [&str; 18] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),
+        include_str!("../../src/management/routes/definitions.rs"),
         include_str!("../../src/management/routes/delayed.rs"),
         include_str!("../../src/management/routes/exchanges.rs"),
         include_str!("../../src/management/routes/health.rs"),
         include_str!("../../src/management/routes/limits.rs"),
         include_str!("../../src/management/routes/messages.rs"),
         include_str!("../../src/management/routes/node.rs"),
+        include_str!("../../src/management/routes/parameters.rs"),
         include_str!("../../src/management/routes/permissions.rs"),
         include_str!("../../src/management/routes/policies.rs"),
         include_str!("../../src/management/routes/queues.rs"),
+        include_str!("../../src/management/routes/resources.rs"),
         include_str!("../../src/management/routes/topic_permissions.rs"),
         include_str!("../../src/management/routes/users.rs"),
         include_str!("../../src/management/routes/vhosts.rs"),
@@ -369,7 +403,7 @@ fn every_path_is_in_the_table() {
     for line in ROUTES.iter().flat_map(|file| file.split(".route(").skip(1)) {
         let (_, rest) = line.split_once('"').expect("a path");
         let (path, rest) = rest.split_once('"').expect("its end");
-        let handlers = rest.split([';', '\n']).next().unwrap_or_default();
+        let handlers = rest.trim_start_matches([',', '\n', ' ']).split([';', '\n']).next().unwrap_or_default();
         for (method, name) in [("GET", "get("), ("PUT", "put("), ("POST", "post("), ("DELETE", "delete(")] {
             if handlers.contains(name) || method == "GET" && handlers.contains("nothing") {
                 served.insert((method, path.to_owned()));
