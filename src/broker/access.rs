@@ -199,6 +199,7 @@ impl<S: Store> Broker<S> {
     /// From now on a user may do this in a vhost, and enter it. Says whether it could not enter it before. The epoch ends,
     /// as what a publisher was allowed before it may not be any more.
     pub fn set_permissions(&mut self, user: UserId, vhost: VhostId, permissions: Permissions) -> Done<bool> {
+        debug_assert!(!self.users.get(user).is_bearer(), "nothing lasts of who showed a token");
         let definition = Definition::Permitted {
             user: ShortString::truncated(self.user_name(user).as_bytes()),
             vhost,
@@ -210,6 +211,15 @@ impl<S: Store> Broker<S> {
         let previous = self.permit(user, vhost, permissions);
         self.define(&definition);
         self.done(previous.is_none())
+    }
+
+    /// Who made a vhost may do everything in it. The bearer of a token may what its scopes say, there as well: what is given
+    /// lasts, and nothing of a bearer does.
+    pub fn set_permissions_of_maker(&mut self, maker: UserId, vhost: VhostId) -> Done<()> {
+        match self.users.get(maker).is_bearer() {
+            true => self.done(()),
+            false => self.set_permissions(maker, vhost, Permissions::all()).map(|_| ()),
+        }
     }
 
     fn permit(&mut self, user: UserId, vhost: VhostId, permissions: Permissions) -> Option<Permissions> {

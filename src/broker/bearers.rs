@@ -86,7 +86,7 @@ mod tests {
     use crate::broker::snapshot::PageStart;
     use crate::broker::store::MemoryStore;
     use crate::broker::testing::{self, Nobody, VHOST};
-    use crate::broker::{DeclareRequest, ExchangeRequest};
+    use crate::broker::{DeclareRequest, ExchangeRequest, VhostAttributes};
     use crate::protocol::FieldTable;
 
     const CLIENT: ConnectionId = ConnectionId(0);
@@ -216,5 +216,19 @@ mod tests {
         broker.dismiss(key);
         assert_eq!(broker.user_of(key), None);
         broker.census();
+    }
+
+    /// The vhost lasts, and a permission in it would: for another of the name, and whoever has the slot next.
+    #[test]
+    fn who_makes_a_vhost_with_a_token_gets_no_permission_in_it() {
+        let mut broker = testing::broker();
+        let visitor = broker.receive_visitor(&guest(&["read:*/q"]));
+        let id = broker.user_of(visitor).unwrap();
+        broker.put_vhost("made", VhostAttributes::default());
+        let made = broker.vhost_named(b"made").unwrap();
+        broker.set_permissions_of_maker(id, made);
+        assert!(broker.permissions(id, made).is_none());
+        broker.set_permissions_of_maker(testing::USER, made);
+        assert!(broker.permissions(testing::USER, made).is_some());
     }
 }

@@ -288,7 +288,7 @@ impl<S: Store> Broker<S> {
         let attributes = VhostAttributes { description, tags, default_queue_type, tracing, ..before };
         let is_new = self.put_vhost(text(&name)?, attributes).value;
         if let (true, Some(by), Some(id)) = (is_new, by, self.vhost_named(&name)) {
-            self.set_permissions(by, id, Permissions::all());
+            self.set_permissions_of_maker(by, id);
         }
         Ok(())
     }

@@ -98,6 +98,8 @@ impl Reader {
                 "none" => self.put(target, Value::Array(Vec::new()), origin),
                 port => self.append(target, addresses(port)?.into_iter().map(Value::String), origin),
             },
+            Rule::NoMembers(target) if text == "none" => self.append(target, std::iter::empty(), origin),
+            Rule::NoMembers(_) => return Err(format!("must be none, or say {key}.NAME = true")),
             Rule::Member(target) => {
                 let is_in = value_of(Kind::Boolean, text)? == Some(Value::Boolean(true));
                 self.append(target, is_in.then(|| Value::String(last.to_owned())).into_iter(), origin);

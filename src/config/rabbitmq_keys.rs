@@ -25,6 +25,8 @@ pub enum Rule {
     NoneOf(&'static str),
     /// Its last part is in a list if the value says so.
     Member(&'static str),
+    /// `none` empties a list of such.
+    NoMembers(&'static str),
     /// One more item in a list, but for those that mean nothing here.
     Item(&'static str, &'static [&'static str]),
     /// Half of an address.
@@ -39,7 +41,7 @@ pub enum Rule {
 }
 
 use Kind::{Boolean, Bytes, Formatter, Fraction, Level, Number, OffOrNumber, Text};
-use Rule::{Console, Ignored, Ip, Is, Item, Listener, LogDir, LogFile, Member, NoneOf, Only, Port};
+use Rule::{Console, Ignored, Ip, Is, Item, Listener, LogDir, LogFile, Member, NoMembers, NoneOf, Only, Port};
 
 const ONE_NODE: &str = "there is one node, and no cluster to form";
 const ERLANG: &str = "it is about Erlang's virtual machine, which is not used";
@@ -50,6 +52,7 @@ const OWN_USERS: &str = "a new data folder gets one user, who may do everything;
 const CIPHERS: &str = "it is chosen by the TLS library, which offers nothing weak";
 const NO_CRL: &str = "lists of revoked certificates are not read";
 const COUNTED: &str = "counting is always on, and costs no configuration";
+const OWN_BACKENDS: &str = "say it in a TOML file: backends of [auth], and [oauth], which has the plugin's names";
 const PLUGIN: &str = "that plugin is not here";
 const HTTP_LIMITS: &str = "limits.management_timeout_ms and its kin bound what clients may take";
 const ITS_OWN_WAY: &str = "it is done in another way here, without a setting";
@@ -69,7 +72,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("management.load_definitions", Is("load_definitions", Text)),
     ("definitions.local.path", Is("load_definitions", Text)),
     ("definitions.*", Ignored("definitions are loaded from the file of load_definitions")),
-    ("loopback_users", Only("none", "say loopback_users.NAME = true")),
+    ("loopback_users", NoMembers("loopback_users")),
     ("loopback_users.$user", Member("loopback_users")),
     ("ssl_options.certfile", Is("tls.certfile", Text)),
     ("ssl_options.keyfile", Is("tls.keyfile", Text)),
@@ -94,9 +97,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("ssl_allow_poodle_attack", Only("false", CIPHERS)),
     ("metadata_store.*", Ignored(OWN_LOG)),
     ("auth_mechanisms.$name", Item("auth_mechanisms", &["ANONYMOUS"])),
-    ("auth_backends.$num", Only("internal", "users are those of the broker")),
-    ("auth_backends.$num.authn", Only("internal", "users are those of the broker")),
-    ("auth_backends.$num.authz", Only("internal", "users are those of the broker")),
+    ("auth_backends.$num", Only("internal", OWN_BACKENDS)),
+    ("auth_backends.$num.authn", Only("internal", OWN_BACKENDS)),
+    ("auth_backends.$num.authz", Only("internal", OWN_BACKENDS)),
     ("ssl_cert_login_from", Is("ssl_cert_login_from", Text)),
     ("ssl_cert_login_san_type", Is("ssl_cert_login_san_type", Text)),
     ("ssl_cert_login_san_index", Is("ssl_cert_login_san_index", Number)),
@@ -242,7 +245,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("stream.*", Ignored(PLUGIN)),
     ("auth_ldap.*", Ignored(PLUGIN)),
     ("auth_http.*", Ignored(PLUGIN)),
-    ("auth_oauth2.*", Ignored(PLUGIN)),
+    ("auth_oauth2.*", Ignored(OWN_BACKENDS)),
     ("auth_cache.*", Ignored(PLUGIN)),
     ("federation.*", Ignored(PLUGIN)),
     ("shovel.*", Ignored(PLUGIN)),
@@ -258,6 +261,7 @@ pub fn targets() -> impl Iterator<Item = &'static str> {
         | Listener(target)
         | NoneOf(target)
         | Member(target)
+        | NoMembers(target)
         | Item(target, _)
         | Port(target)
         | Ip(target) => Some(target),

@@ -279,6 +279,15 @@ fn every_setting_is_an_environment_variable_of_its_own() {
 }
 
 #[test]
+fn nobody_is_kept_to_the_loopback_where_rabbitmqs_file_says_none() {
+    assert_eq!(rabbitmqs("").unwrap().config.loopback_users, ["guest"]);
+    assert_eq!(rabbitmqs("loopback_users = none\n").unwrap().config.loopback_users, Vec::<String>::new());
+    let some = rabbitmqs("loopback_users = none\nloopback_users.ann = true\n").unwrap();
+    assert_eq!(some.config.loopback_users, ["ann"]);
+    assert!(rabbitmqs("loopback_users = ann\n").is_err());
+}
+
+#[test]
 fn a_file_of_rabbitmqs_means_what_it_says() {
     let loaded = rabbitmqs(
         "# a broker\nlisteners.tcp.default = 5673 # and no other\nlisteners.ssl.1 = 127.0.0.1:5671\n\

@@ -4,7 +4,7 @@ use crate::api::{Api, Failure};
 use crate::output::Output;
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
@@ -57,7 +57,7 @@ fn export(api: &Api, output: &Output, file: &str, format: &str) -> Result<(), Fa
     }
     output.announce(format_args!("Exporting definitions in JSON to a file at \"{file}\" ..."));
     let text = api.get_text("definitions")?;
-    std::fs::write(file, text).map_err(|error| {
+    write_for_the_owner(file, &text).map_err(|error| {
         Failure::Refused(match error.kind() {
             ErrorKind::IsADirectory => format!("Path {file} is a directory"),
             ErrorKind::NotADirectory => format!("Parent directory of file {file} is not a directory"),
@@ -66,6 +66,15 @@ fn export(api: &Api, output: &Output, file: &str, format: &str) -> Result<(), Fa
             _ => format!("Could not write to file {file}: {error}"),
         })
     })
+}
+
+/// There are hashes of passwords in it: a file that is made now is for who made it alone.
+fn write_for_the_owner(file: &str, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)?.write_all(text.as_bytes())
 }
 
 fn import(api: &Api, output: &Output, file: Option<&str>, format: &str) -> Result<(), Failure> {

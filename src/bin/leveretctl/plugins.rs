@@ -8,7 +8,8 @@ use crate::tool::Tool;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
-const BUILT_IN: [&str; 11] = [
+const BUILT_IN: [&str; 12] = [
+    "rabbitmq_auth_backend_oauth2",
     "rabbitmq_auth_mechanism_ssl",
     "rabbitmq_consistent_hash_exchange",
     "rabbitmq_delayed_message_exchange",

@@ -197,5 +197,5 @@ fn put_vhost<S: Store>(
         return answered(reply, put);
     }
     let vhost = broker.vhost_named(name).expect("just made");
-    answered(reply, broker.set_permissions(asker, vhost, Permissions::all()).map(|_| true))
+    answered(reply, broker.set_permissions_of_maker(asker, vhost).map(|()| true))
 }
