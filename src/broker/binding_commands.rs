@@ -1,11 +1,23 @@
 //! `queue.bind`, `queue.unbind`, `exchange.bind` and `exchange.unbind`.
 
-use super::exchange::{Destination, ExchangeId, ExchangeKind, QueueId, Router};
+use super::exchange::{Destination, ExchangeId, ExchangeKind, Router};
 use super::queue::QueueKind;
 use super::resolve::meant_key;
 use super::store::{Definition, DurableBinding, DurableDestination, Store};
 use super::{Broker, Caller, Done, UserId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ReplyCode, ShortString};
+
+/// # Errors
+/// 406 for a queue that may be on several nodes, to the exchange that routes to those of its own.
+pub(super) fn assert_local(kind: QueueKind) -> Result<(), AmqpError> {
+    match kind {
+        QueueKind::Classic => Ok(()),
+        QueueKind::Quorum => {
+            let explanation = "Queue type rabbit_quorum_queue not valid for this exchange type";
+            Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
+        }
+    }
+}
 
 impl<S: Store> Broker<S> {
     /// `queue.bind`. True when the binding is new. [`tell_history`](Self::tell_history) follows.
@@ -29,24 +41,12 @@ impl<S: Store> Broker<S> {
             self.router(caller.vhost).check_bind(source, destination, routing_key, &arguments)?;
         }
         if is_local {
-            self.assert_local(id)?;
+            assert_local(self.queue(id).arguments.kind)?;
         }
         if is_locked {
             return Err(self.locked(id));
         }
         self.bind((caller.vhost, Some(caller.user)), source, destination, routing_key, &arguments)
-    }
-
-    /// # Errors
-    /// 406 for a queue that may be on several nodes, to the exchange that routes to those of its own.
-    pub(super) fn assert_local(&self, id: QueueId) -> Result<(), AmqpError> {
-        match self.queue(id).arguments.kind {
-            QueueKind::Classic => Ok(()),
-            QueueKind::Quorum => {
-                let explanation = "Queue type rabbit_quorum_queue not valid for this exchange type";
-                Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation))
-            }
-        }
     }
 
     /// `queue.unbind`. Unbinding what isn't bound, or doesn't exist, is fine, whoever owns the queue.

@@ -16,6 +16,7 @@
 
 mod check;
 
+use super::binding_commands::assert_local;
 use super::exchange::{Declaration, Destination, ExchangeKind, alternate_exchange};
 use super::names::without_line_breaks;
 use super::policy::{Policy, PolicyKind};
@@ -345,7 +346,7 @@ impl<S: Store> Broker<S> {
         };
         let Some((from, to)) = self.exchange_in(id, source).zip(to) else { return Ok(false) };
         if let (Destination::Queue(queue), ExchangeKind::LocalRandom) = (to, self.router(id).exchange(from).kind) {
-            self.assert_local(queue).map_err(said)?;
+            assert_local(self.queue(queue).arguments.kind).map_err(said)?;
         }
         self.bind((id, None), from, to, routing_key, arguments).map_err(said)?;
         Ok(true)

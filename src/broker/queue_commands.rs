@@ -128,15 +128,11 @@ impl<S: Store> Broker<S> {
         Ok(self.declared(caller, id, effects))
     }
 
-    /// A queue that doesn't say of which type it is gets the default, if there is one, and says so from then on.
-    /// As with RabbitMQ it is classic where it could not be of that type: transient, exclusive or deleted by itself.
+    /// With the type that a queue [gets](arguments::add_default_type) that doesn't say one, if there is a default.
     pub(super) fn of_default_type<'a>(&self, vhost: VhostId, mut request: DeclareRequest<'a>) -> DeclareRequest<'a> {
-        let Some(default) = self.default_queue_type(vhost) else { return request };
-        let DeclareRequest { durable, exclusive, auto_delete, arguments, .. } = &mut request;
-        if arguments.get(QUEUE_TYPE.as_bytes()).is_none() {
-            let is_possible = *durable && !*exclusive && !*auto_delete;
-            let name = if is_possible { default } else { QueueKind::Classic.name() };
-            arguments.0.push((QUEUE_TYPE.into(), FieldValue::LongString(name.as_bytes().into())));
+        if let Some(default) = self.default_queue_type(vhost) {
+            let properties = (request.durable, request.exclusive, request.auto_delete);
+            arguments::add_default_type(&mut request.arguments, default, properties);
         }
         request
     }

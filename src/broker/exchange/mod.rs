@@ -56,7 +56,7 @@ pub use binding::{BindingInfo, LostBinding, canonical, properties_key};
 pub use declare::{Declaration, alternate_exchange};
 pub use delay::{DELAY_HEADER, delay_ms};
 pub use leave::Detached;
-pub use router::{Exchange, Router, predeclared};
+pub use router::{Exchange, PREDECLARED_COUNT, Router, predeclared};
 pub use walks::Walks;
 
 pub use super::keys::{ExchangeId, QueueId};

@@ -24,6 +24,9 @@ const PREDECLARED: [(&str, ExchangeKind, bool); 7] = [
     ("amq.rabbitmq.trace", ExchangeKind::Topic, true),
 ];
 
+/// How many exchanges every vhost is born with.
+pub const PREDECLARED_COUNT: usize = PREDECLARED.len();
+
 /// The kind of an exchange that every vhost is born with.
 pub fn predeclared(name: &[u8]) -> Option<ExchangeKind> {
     PREDECLARED.into_iter().find(|(of, ..)| of.as_bytes() == name).map(|(_, kind, _)| kind)

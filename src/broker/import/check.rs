@@ -3,8 +3,9 @@
 use super::{
     Imported, ImportedBinding, ImportedExchange, ImportedQueue, has_line_breaks, is_passed_over, no_vhost, said, text,
 };
+use crate::broker::binding_commands::assert_local;
 use crate::broker::equivalence::Subject;
-use crate::broker::exchange::{Destination, ExchangeKind, alternate_exchange, predeclared};
+use crate::broker::exchange::{Destination, ExchangeKind, PREDECLARED_COUNT, alternate_exchange, predeclared};
 use crate::broker::parameters::GLOBAL_PARAMETERS_MAX;
 use crate::broker::policy::{PATTERNS_BYTES_MAX, POLICIES_MAX, Policies, Policy, PolicyKind, TooManyPolicies};
 use crate::broker::queue::{QueueKind, arguments};
@@ -129,17 +130,17 @@ impl<S: Store> Broker<S> {
         if name.is_empty() || has_line_breaks(name) {
             return Err(format!("the name of queue {name:?} in virtual host '{vhost}' is empty or has line breaks"));
         }
-        let settings = arguments::parse(arguments, &name.to_string(), vhost_name).map_err(said)?;
         let coming = known.vhost(vhost);
-        let mut kind = settings.kind;
-        if arguments.get(arguments::QUEUE_TYPE.as_bytes()).is_none() && *durable && !auto_delete {
-            let of_vhost = match &coming.declared {
-                Some(declared) => declared.as_deref().or(self.settings.default_queue_type.map(QueueKind::name)),
-                None => id.and_then(|id| self.default_queue_type(id)),
-            };
-            kind = of_vhost.and_then(|name| QueueKind::from_name(name.as_bytes())).unwrap_or(kind);
+        let default = match &coming.declared {
+            Some(declared) => declared.as_deref().or(self.settings.default_queue_type.map(QueueKind::name)),
+            None => id.and_then(|id| self.default_queue_type(id)),
+        };
+        let (mut arguments, properties) = (arguments.clone(), (*durable, false, *auto_delete));
+        if let Some(default) = default {
+            arguments::add_default_type(&mut arguments, default, properties);
         }
-        arguments::assert_fits(kind, (*durable, false, *auto_delete), &name.to_string(), vhost_name).map_err(said)?;
+        let kind = arguments::parse(&arguments, &name.to_string(), vhost_name).map_err(said)?.kind;
+        arguments::assert_fits(kind, properties, &name.to_string(), vhost_name).map_err(said)?;
         coming.queues.entry(name.clone()).or_insert(kind);
         Ok(())
     }
@@ -153,8 +154,10 @@ impl<S: Store> Broker<S> {
         let coming = known.vhost(vhost);
         let exchange = |name: &ShortString| id.and_then(|id| self.exchange_in(id, name));
         let queue = id.and_then(|id| self.queue_in(id, destination));
+        let kind_there = queue.map(|queue| self.queue(queue).arguments.kind);
+        let queue_kind = kind_there.or_else(|| coming.queues.get(destination).copied()).filter(|_| *to_queue);
         let is_there = match to_queue {
-            true => queue.is_some() || coming.queues.contains_key(destination),
+            true => queue_kind.is_some(),
             false => {
                 let is_coming = coming.exchanges.contains_key(destination);
                 is_coming || exchange(destination).is_some() || id.is_none() && predeclared(destination).is_some()
@@ -178,6 +181,9 @@ impl<S: Store> Broker<S> {
         };
         let subject = Subject { kind: "exchange", name: source, vhost };
         kind.check_binding(declared_with, *to_queue, routing_key, arguments, subject).map_err(said)?;
+        if let (ExchangeKind::LocalRandom, Some(queue_kind)) = (kind, queue_kind) {
+            assert_local(queue_kind).map_err(said)?;
+        }
         let to =
             if *to_queue { queue.map(Destination::Queue) } else { exchange(destination).map(Destination::Exchange) };
         let is_bound = |((from, to), id)| self.router(id).is_bound(from, to, routing_key, arguments);
@@ -213,11 +219,15 @@ impl<S: Store> Broker<S> {
                  This virtual host currently has {queues_there} queue(s) defined.\n\nImport aborted!"
             ));
         }
-        let born_with = |router: Option<&_>, count: fn(&_) -> usize| router.map_or(0, count);
+        let (exchanges_there, bindings_there) = match router {
+            Some(router) => (router.exchange_count(), router.binding_count()),
+            // What it will be born with counts as well.
+            None => (PREDECLARED_COUNT + usize::from(self.is_to_have_events(name)), 0),
+        };
         for (what, adding, there, most) in [
             ("queue", adding, queues_there, limits.queues_max),
-            ("exchange", coming.exchanges.len(), born_with(router, |it| it.exchange_count()), limits.exchanges_max),
-            ("binding", coming.new_bindings, born_with(router, |it| it.binding_count()), limits.bindings_max),
+            ("exchange", coming.exchanges.len(), exchanges_there, limits.exchanges_max),
+            ("binding", coming.new_bindings, bindings_there, limits.bindings_max),
         ] {
             if most > 0 && adding > 0 && there + adding > most {
                 return Err(format!("cannot add {adding}: {what} limit in vhost '{name}' ({most}) is reached"));

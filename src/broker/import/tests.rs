@@ -4,6 +4,8 @@ use super::*;
 use crate::broker::message::Content;
 use crate::broker::store::{Definition, DurableQueueId, Log, MemoryStore, PageId, Pages, Returns, Route};
 use crate::broker::testing::{self, USER, VHOST, settings};
+use crate::broker::{Settings, VhostLimits};
+use crate::protocol::FieldValue;
 
 /// Keeps what it was told, and what of it belongs together.
 #[derive(Default)]
@@ -64,10 +66,47 @@ fn queue(name: &str) -> Imported {
     Imported::Queue(ImportedQueue { vhost: "/".into(), name, durable: true, auto_delete: false, arguments })
 }
 
+/// A queue, durable or not, with an argument.
+fn queue_with(name: &'static str, durable: bool, (argument, value): (&'static str, FieldValue)) -> Imported {
+    let arguments = FieldTable(vec![(argument.into(), value)]);
+    Imported::Queue(ImportedQueue { vhost: "/".into(), name: name.into(), durable, auto_delete: false, arguments })
+}
+
+fn exchange(name: &'static str, kind: &'static str) -> Imported {
+    let (durable, auto_delete, internal, arguments) = (true, false, false, FieldTable::default());
+    let (vhost, name, kind) = ("/".into(), name.into(), kind.into());
+    Imported::Exchange(ImportedExchange { vhost, name, kind, durable, auto_delete, internal, arguments })
+}
+
+fn vhost(name: &'static str, default_queue_type: Option<&str>) -> Imported {
+    let (name, default_queue_type) = (name.into(), default_queue_type.map(Box::from));
+    let (description, tags, tracing) = ("".into(), Vec::new(), None);
+    Imported::Vhost(ImportedVhost { name, description, tags, default_queue_type, tracing })
+}
+
+/// The same thing in another virtual host.
+fn within(name: &'static str, thing: Imported) -> Imported {
+    let vhost = name.into();
+    match thing {
+        Imported::Exchange(exchange) => Imported::Exchange(ImportedExchange { vhost, ..exchange }),
+        Imported::Queue(queue) => Imported::Queue(ImportedQueue { vhost, ..queue }),
+        Imported::Binding(binding) => Imported::Binding(ImportedBinding { vhost, ..binding }),
+        other => other,
+    }
+}
+
 fn binding(source: &'static str, queue: &'static str, key: &'static str) -> Imported {
     let (source, destination, routing_key) = (source.into(), queue.into(), key.into());
     let (vhost, arguments) = ("/".into(), FieldTable::default());
     Imported::Binding(ImportedBinding { vhost, source, destination, to_queue: true, routing_key, arguments })
+}
+
+/// Why it is refused, which it is before anything is made.
+fn refused(broker: &mut Broker<Told>, things: impl Fn() -> Vec<Imported>) -> String {
+    let whys = [1, 2, 100].map(|most| import(broker, things(), most).1.unwrap_err());
+    assert!(broker.store.batches.is_empty(), "refused for {whys:?} after {:?}", broker.store.batches);
+    let [why, ..] = whys;
+    why
 }
 
 /// In how many parts of so many things it is done, and how it ends.
@@ -98,16 +137,8 @@ fn what_fits_into_one_part_is_one_batch_and_what_does_not_is_several() {
 fn what_is_wrong_with_the_last_thing_keeps_the_first_from_being_made() {
     for most in [1, 2, 100] {
         let mut broker = broker();
-        let hash = ImportedExchange {
-            vhost: "/".into(),
-            name: "hash".into(),
-            kind: "x-consistent-hash".into(),
-            durable: true,
-            auto_delete: false,
-            internal: false,
-            arguments: FieldTable::default(),
-        };
-        let things = vec![Imported::Exchange(hash), queue("q"), binding("hash", "q", "no number")];
+        let hash = exchange("hash", "x-consistent-hash");
+        let things = vec![hash, queue("q"), binding("hash", "q", "no number")];
         assert!(import(&mut broker, things, most).1.is_err());
         assert!(broker.store.batches.is_empty() && broker.queue_in(VHOST, b"q").is_none());
     }
@@ -116,20 +147,9 @@ fn what_is_wrong_with_the_last_thing_keeps_the_first_from_being_made() {
 #[test]
 fn a_virtual_host_of_the_import_has_what_all_are_born_with() {
     let mut broker = broker();
-    let vhost = ImportedVhost {
-        name: "new".into(),
-        description: "".into(),
-        tags: Vec::new(),
-        default_queue_type: Some("quorum".into()),
-        tracing: None,
-    };
-    let in_it = |thing| match thing {
-        Imported::Queue(queue) => Imported::Queue(ImportedQueue { vhost: "new".into(), ..queue }),
-        Imported::Binding(binding) => Imported::Binding(ImportedBinding { vhost: "new".into(), ..binding }),
-        other => other,
-    };
+    let in_it = |thing| within("new", thing);
     let things = vec![
-        Imported::Vhost(vhost),
+        vhost("new", Some("quorum")),
         in_it(queue("q")),
         in_it(binding("amq.topic", "q", "k")),
         in_it(binding("amq.rabbitmq.log", "q", "k")),
@@ -158,4 +178,53 @@ fn what_is_too_much_together_is_refused() {
     };
     let alone = vec![guest()];
     assert_eq!(import(&mut broker, alone, 100).1, Err("nobody could log in and administer any more".to_owned()));
+}
+
+#[test]
+fn arguments_are_looked_at_as_those_of_the_default_type() {
+    let mut broker = broker();
+    let lazy = || queue_with("lazy", true, ("x-queue-mode", FieldValue::LongString(b"lazy".as_slice().into())));
+    let things = || vec![vhost("new", Some("quorum")), within("new", queue("q")), within("new", lazy())];
+    let why = refused(&mut broker, things);
+    assert!(why.contains("x-queue-mode"), "{why}");
+    let streams = || vec![vhost("new", Some("stream")), within("new", queue("q"))];
+    let why = refused(&mut broker, streams);
+    assert!(why.contains("queue type 'stream'"), "{why}");
+
+    let limited = |durable| within("new", queue_with("limited", durable, ("x-delivery-limit", FieldValue::I64(3))));
+    let why = refused(&mut broker, || vec![vhost("new", Some("quorum")), limited(false)]);
+    assert!(why.contains("x-delivery-limit"), "what is transient is classic: {why}");
+    let outcome = import(&mut broker, vec![vhost("new", Some("quorum")), limited(true)], 100).1;
+    assert_eq!(outcome, Ok(ImportOutcome { bindings_passed_over: 0 }));
+}
+
+#[test]
+fn no_queue_of_type_quorum_is_bound_to_an_exchange_of_local_ones() {
+    let mut broker = broker();
+    let quorum = || queue_with("quorum", true, ("x-queue-type", FieldValue::LongString(b"quorum".as_slice().into())));
+    let local = || exchange("local", "x-local-random");
+    let expected = "precondition_failed: Queue type rabbit_quorum_queue not valid for this exchange type";
+    let both_come = || vec![local(), queue("classic"), quorum(), binding("local", "quorum", "")];
+    assert_eq!(refused(&mut broker, both_come), expected);
+    import(&mut broker, vec![local(), quorum()], 100).1.unwrap();
+    broker.store.batches.clear();
+    let both_are_there = || vec![queue("classic"), binding("local", "quorum", "")];
+    assert_eq!(refused(&mut broker, both_are_there), expected);
+    let classic = vec![queue("classic"), binding("local", "classic", "")];
+    assert_eq!(import(&mut broker, classic, 100).1, Ok(ImportOutcome { bindings_passed_over: 0 }));
+}
+
+#[test]
+fn what_a_virtual_host_is_born_with_counts_among_its_exchanges() {
+    let vhost_limits = VhostLimits { exchanges_max: 8, ..VhostLimits::default() };
+    let settings = Settings { vhost_limits, event_vhost: Some("with events".into()), ..settings() };
+    let mut broker = testing::broker_with(settings, Told::default());
+    broker.store.batches.clear();
+    let fanout = |vhost, name| within(vhost, exchange(name, "fanout"));
+    let two = || vec![vhost("new", None), fanout("new", "x"), fanout("new", "y")];
+    assert_eq!(refused(&mut broker, two), "cannot add 2: exchange limit in vhost 'new' (8) is reached");
+    let with_events = || vec![vhost("with events", None), fanout("with events", "x")];
+    assert_eq!(refused(&mut broker, with_events), "cannot add 1: exchange limit in vhost 'with events' (8) is reached");
+    let outcome = import(&mut broker, vec![vhost("new", None), fanout("new", "x")], 100).1;
+    assert_eq!(outcome, Ok(ImportOutcome { bindings_passed_over: 0 }));
 }

@@ -172,9 +172,14 @@ fn properties(at_ms: u64, mut fields: Fields) -> Box<[u8]> {
 }
 
 impl<S: Store> Broker<S> {
+    /// Whether a virtual host of this name has the exchange from when it is made.
+    pub(in crate::broker) fn is_to_have_events(&self, vhost: &[u8]) -> bool {
+        self.settings.event_vhost.as_deref().is_some_and(|name| name.as_bytes() == vhost)
+    }
+
     /// Gives a virtual host that was just made the exchange, if it is the one that has it.
     pub(in crate::broker) fn found_events(&mut self, vhost: VhostId) {
-        if self.settings.event_vhost.as_deref() != Some(self.vhost_name(vhost)) {
+        if !self.is_to_have_events(self.vhost_name(vhost).as_bytes()) {
             return;
         }
         let arguments = &FieldTable::default();

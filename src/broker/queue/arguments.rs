@@ -204,6 +204,20 @@ fn unsupported_type(kind: &str, queue: &str, vhost: &str) -> AmqpError {
     AmqpError::channel(ReplyCode::PreconditionFailed, explanation)
 }
 
+/// A queue that doesn't say of which type it is gets the default, and says so from then on. As with RabbitMQ it is classic
+/// where it could not be of that type: transient, exclusive or deleted by itself.
+pub fn add_default_type(
+    arguments: &mut FieldTable,
+    default: &str,
+    (durable, exclusive, auto_delete): (bool, bool, bool),
+) {
+    if arguments.get(QUEUE_TYPE.as_bytes()).is_none() {
+        let is_possible = durable && !exclusive && !auto_delete;
+        let name = if is_possible { default } else { QueueKind::Classic.name() };
+        arguments.0.push((QUEUE_TYPE.into(), FieldValue::LongString(name.as_bytes().into())));
+    }
+}
+
 /// The broker makes up no names for queues that are to last.
 ///
 /// # Errors
