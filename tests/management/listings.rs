@@ -348,6 +348,8 @@ fn the_node_tells_its_memory() {
     let memory = server.get("/api/nodes/leveret@localhost/memory").json();
     assert_eq!(memory["memory"]["strategy"], "rss");
     assert!(memory["memory"]["total"]["rss"].as_u64().is_some_and(|bytes| bytes > 0), "{memory}");
+    let relative = server.get("/api/nodes/leveret@localhost/memory/relative").json();
+    assert_eq!(relative, json!({"memory": "not_available"}), "its parts are not measured");
 }
 
 #[test]
