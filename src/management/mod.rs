@@ -85,6 +85,8 @@ pub struct Settings {
     pub amqp_addresses: Vec<SocketAddr>,
     /// Where AMQP is spoken over TLS.
     pub amqps_addresses: Vec<SocketAddr>,
+    /// What handshakes there are made with, if TLS is on.
+    pub amqps_acceptor: Option<Arc<Renewable>>,
     pub clock: Clock,
     /// Descriptors that the process may open.
     pub descriptors: u64,
@@ -101,6 +103,8 @@ struct App {
     address: SocketAddr,
     /// Where the same is served over TLS, if it is.
     tls_address: Option<SocketAddr>,
+    /// What handshakes there are made with.
+    tls_acceptor: Option<Arc<Renewable>>,
     /// Where metrics are served, if they have a port of their own.
     metrics_address: Option<SocketAddr>,
     rates: Mutex<Rates>,
@@ -161,6 +165,7 @@ pub fn start(
         line,
         address: listener.local_addr()?,
         tls_address: tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
+        tls_acceptor: tls.as_ref().map(|(_, acceptor)| Arc::clone(acceptor)),
         metrics_address: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
         rates: Mutex::new(Rates::new()),
         bodies: bodies::Room::new(limits.body_max_bytes),

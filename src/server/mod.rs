@@ -101,6 +101,7 @@ pub fn run(
     let poller = Poller::new()?;
     let signals = Signals::install()?;
     let acceptor = load_acceptor(&config.tls, clock)?;
+    let amqps_acceptor = acceptor.clone().map(|acceptor| Arc::new(Renewable::new(acceptor)));
     let listeners = bind_listeners("AMQP", &config.listen)?;
     let tls_listeners = match acceptor {
         Some(_) => bind_listeners("AMQP over TLS", &config.tls_listen)?,
@@ -159,6 +160,7 @@ pub fn run(
             chance: Box::new(random),
             amqp_addresses,
             amqps_addresses,
+            amqps_acceptor: amqps_acceptor.clone(),
             clock,
             descriptors,
             default_queue_type: default_queue_type(config).unwrap_or(QueueKind::Classic).name(),
@@ -182,6 +184,9 @@ pub fn run(
         let config = reload()?;
         let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
         let acceptor = reload_acceptor(&config.tls, clock);
+        if let (Some(told), Some(acceptor)) = (&amqps_acceptor, &acceptor) {
+            told.renew(acceptor.clone());
+        }
         if let (Some(shown), Some(acceptor)) = (&management_acceptor, reload_acceptor(&config.management_tls, clock)) {
             shown.renew(acceptor);
         }

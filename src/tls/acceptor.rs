@@ -4,6 +4,7 @@
 //! over, a list of authorities with nobody in it.
 
 use super::certificate;
+use super::expiry::{DatedFile, Expiries};
 use super::resolver::Resolver;
 use super::{Session, TlsError};
 use crate::config::{Tls, TlsVersion, Verify};
@@ -25,6 +26,7 @@ pub type Files<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
+    expiries: Arc<Expiries>,
 }
 
 impl Acceptor {
@@ -35,17 +37,22 @@ impl Acceptor {
     pub fn load(settings: &Tls, files: Files<'_>, now_unix_s: u64) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let first = certified_key(&settings.certfile, &settings.keyfile, &provider, files, now_unix_s)?;
+        let mut certfiles = vec![DatedFile::new(&settings.certfile, &first.cert)];
         let mut resolver = Resolver::new(first);
         for more in &settings.certificates {
-            resolver.add(certified_key(&more.certfile, &more.keyfile, &provider, files, now_unix_s)?);
+            let key = certified_key(&more.certfile, &more.keyfile, &provider, files, now_unix_s)?;
+            certfiles.push(DatedFile::new(&more.certfile, &key.cert));
+            resolver.add(key);
         }
-        let verifier = client_verifier(settings, &provider, files)?;
+        let authorities = authorities(settings, files)?;
+        let cacertfile = DatedFile::new(&settings.cacertfile, &authorities);
+        let verifier = client_verifier(settings, authorities, &provider)?;
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(&settings.versions))
             .map_err(|_| TlsError::Contradiction("no cipher suite is left for these versions"))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(resolver));
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), expiries: Arc::new(Expiries { certfiles, cacertfile }) })
     }
 
     /// The state of a connection whose client has said nothing yet.
@@ -56,6 +63,10 @@ impl Acceptor {
     /// For those who speak TLS by other means than a [`Session`].
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+
+    pub fn expiries(&self) -> &Expiries {
+        &self.expiries
     }
 }
 
@@ -148,30 +159,36 @@ fn certified_key(
     }
 }
 
-fn client_verifier(
-    settings: &Tls,
-    provider: &Arc<CryptoProvider>,
-    files: Files<'_>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+/// Those behind clients' certificates: nobody, where no client is asked for one.
+fn authorities(settings: &Tls, files: Files<'_>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     match settings.verify {
         Verify::None if settings.fail_if_no_peer_cert => {
             Err(TlsError::Contradiction("fail_if_no_peer_cert needs verify = \"verify_peer\""))
         }
-        Verify::None => Ok(WebPkiClientVerifier::no_client_auth()),
+        Verify::None => Ok(Vec::new()),
         Verify::Peer if settings.cacertfile.as_os_str().is_empty() => {
             Err(TlsError::Contradiction("verify = \"verify_peer\" needs a cacertfile"))
         }
-        Verify::Peer => {
-            let path = &settings.cacertfile;
-            let mut roots = RootCertStore::empty();
-            for authority in certificates(path, files)? {
-                roots
-                    .add(authority)
-                    .map_err(|error| TlsError::useless(path, format!("holds an authority of no use: {error}")))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-            let verifier = if settings.fail_if_no_peer_cert { verifier } else { verifier.allow_unauthenticated() };
-            verifier.build().map_err(|error| TlsError::useless(path, error.to_string()))
-        }
+        Verify::Peer => certificates(&settings.cacertfile, files),
     }
+}
+
+fn client_verifier(
+    settings: &Tls,
+    authorities: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    if settings.verify == Verify::None {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    }
+    let path = &settings.cacertfile;
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots
+            .add(authority)
+            .map_err(|error| TlsError::useless(path, format!("holds an authority of no use: {error}")))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let verifier = if settings.fail_if_no_peer_cert { verifier } else { verifier.allow_unauthenticated() };
+    verifier.build().map_err(|error| TlsError::useless(path, error.to_string()))
 }

@@ -65,6 +65,14 @@ pub(super) struct Moment {
     pub text: String,
 }
 
+/// When a certificate expires.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expiry {
+    pub unix_s: u64,
+    /// `2026-01-01 0:00:00`, as RabbitMQ writes it where it warns of it.
+    pub text: String,
+}
+
 impl Moment {
     fn of(time: &Time) -> Self {
         Self { unix_s: time.to_unix_duration().as_secs(), text: time.to_date_time().to_string() }
@@ -75,6 +83,15 @@ impl Moment {
 pub(super) fn validity(der: &[u8]) -> Option<(Moment, Moment)> {
     let validity = Certificate::from_der(der).ok()?.tbs_certificate.validity;
     Some((Moment::of(&validity.not_before), Moment::of(&validity.not_after)))
+}
+
+/// `None` for what is no certificate.
+pub(super) fn expiry(der: &[u8]) -> Option<Expiry> {
+    let until = Certificate::from_der(der).ok()?.tbs_certificate.validity.not_after;
+    let at = until.to_date_time();
+    let (year, month, day) = (at.year(), at.month(), at.day());
+    let text = format!("{year}-{month:02}-{day:02} {}:{:02}:{:02}", at.hour(), at.minutes(), at.seconds());
+    Some(Expiry { unix_s: until.to_unix_duration().as_secs(), text })
 }
 
 pub(super) fn subject_and_issuer(der: &[u8]) -> Option<(String, String)> {
@@ -194,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_no_certificate_has_no_names() {
         for bytes in [&b""[..], b"\x30", b"\x30\x82\xff\xff", &[0x30; 300]] {
-            assert!(validity(bytes).is_none() && dns_names(bytes).is_empty());
+            assert!(validity(bytes).is_none() && expiry(bytes).is_none() && dns_names(bytes).is_empty());
             assert_eq!(login_name(bytes, LoginName::CommonName), None);
         }
     }

@@ -11,6 +11,7 @@
 //! | `session` | one connection: bytes of the wire to plain ones and back |
 //! | `client` | the other end, for those who connect |
 //! | `encryption` | how a connection is encrypted, and who is at its other end |
+//! | `expiry` | when what was loaded expires |
 //! | `error` | why files are refused |
 
 mod acceptor;
@@ -18,12 +19,14 @@ mod certificate;
 mod client;
 mod encryption;
 mod error;
+mod expiry;
 mod resolver;
 mod session;
 
 pub use acceptor::{Acceptor, Files, Renewable};
-pub use certificate::{LoginName, SanType};
+pub use certificate::{Expiry, LoginName, SanType};
 pub use client::{ClientSession, Connector, Trust};
 pub use encryption::Encryption;
 pub use error::TlsError;
+pub use expiry::{DatedFile, Expiries};
 pub use session::{MESSAGE_MAX_BYTES, Opened, Outgoing, RECORD_MAX_BYTES, Session, Side};

@@ -87,6 +87,8 @@ pub const WALLS: [Wall; 18] = [
             "reactor::origin_of",
             // How connections are encrypted, and what HTTPS is spoken with.
             "tls::Encryption",
+            "tls::DatedFile",
+            "tls::Expiries",
             "tls::Renewable",
         ],
         // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern.

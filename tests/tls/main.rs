@@ -7,6 +7,7 @@
 mod support;
 
 mod certificates;
+mod expiry;
 mod external;
 mod handshakes;
 mod hostile;

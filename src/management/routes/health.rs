@@ -5,12 +5,18 @@ use super::super::http::{ApiError, ApiResult, json_response, ok};
 use super::super::question::{Overview, Question};
 use super::super::visit::Visit;
 use super::check_node;
+use crate::tls::{DatedFile, Expiries, Renewable};
 use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// Units of time, and the seconds in each. A month is the twelfth part of 365 days.
+const UNITS_S: [(&str, u64); 4] =
+    [("days", 86_400), ("weeks", 7 * 86_400), ("months", 365 * 86_400 / 12), ("years", 365 * 86_400)];
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -58,17 +64,59 @@ async fn alone(visit: Visit) -> ApiResult {
     ok(&json!({"status": "ok", "reason": "single node cluster"}))
 }
 
-/// Whether no certificate expires within so many of a unit.
+/// Whether no certificate expires within so many of a unit: none of those that clients of a listener are shown, with what leads
+/// to their authorities, and none of the authorities behind clients, all as they were last loaded. Files that have changed
+/// since then and wait for SIGHUP are not looked at.
 async fn certificate_expiration(visit: Visit, Path((within, unit)): Path<(String, String)>) -> ApiResult {
-    const UNITS: [&str; 4] = ["days", "weeks", "months", "years"];
-    if !UNITS.contains(&unit.as_str()) {
-        let reason = format!("Time unit not recognised. Supported units: {}.", UNITS.join(", "));
-        return Err(ApiError::BadRequest(reason));
+    let within: i64 = within.parse().map_err(|_| ApiError::BadRequest("Invalid expiration value.".to_owned()))?;
+    let unit = unit.to_lowercase();
+    let Some((_, unit_s)) = UNITS_S.iter().find(|(name, _)| *name == unit) else {
+        let units = UNITS_S.map(|(name, _)| name).join(", ");
+        return Err(ApiError::BadRequest(format!("Time unit not recognised. Supported units: {units}.")));
+    };
+    visit.ask(Question::Overview).await?;
+    let settings = &visit.app.settings;
+    let now_s = i128::from(settings.clock.unix_ms() / 1000);
+    let before_s = now_s + i128::from(within) * i128::from(*unit_s);
+    let mut expired = Vec::new();
+    let mut look = |protocol: &str, addresses: &[SocketAddr], acceptor: Option<&Arc<Renewable>>| {
+        let Some(acceptor) = acceptor.map(|acceptor| acceptor.current()) else { return };
+        for address in addresses {
+            for mut files in expiring(acceptor.expiries(), before_s) {
+                files["node"] = json!(settings.node);
+                files["protocol"] = json!(protocol);
+                files["interface"] = json!(address.ip());
+                files["port"] = json!(address.port());
+                expired.push(files);
+            }
+        }
+    };
+    look("amqp/ssl", &settings.amqps_addresses, settings.amqps_acceptor.as_ref());
+    look("https", visit.app.tls_address.as_slice(), visit.app.tls_acceptor.as_ref());
+    match expired.is_empty() {
+        true => ok(&json!({ "status": "ok" })),
+        false => failed("Certificates expiring", &[("expired", json!(expired))]),
     }
-    if within.parse::<u64>().is_err() {
-        return Err(ApiError::BadRequest("Invalid expiration value.".to_owned()));
-    }
-    answering(visit).await
+}
+
+/// The certificates of a listener of which one expires before a moment, or an authority does.
+fn expiring(all: &Expiries, before_s: i128) -> impl Iterator<Item = Value> {
+    let expiring = move |file: &DatedFile| -> Vec<String> {
+        let soon = file.expiries.iter().filter(|expiry| i128::from(expiry.unix_s) < before_s);
+        soon.map(|expiry| expiry.text.clone()).collect()
+    };
+    let authorities = expiring(&all.cacertfile);
+    all.certfiles.iter().filter_map(move |certfile| {
+        let certificates = expiring(certfile);
+        (!certificates.is_empty() || !authorities.is_empty()).then(|| {
+            json!({
+                "certfile": certfile.path.to_string_lossy(),
+                "certfile_expires_on": certificates,
+                "cacertfile": all.cacertfile.path.to_string_lossy(),
+                "cacertfile_expires_on": authorities,
+            })
+        })
+    })
 }
 
 /// A node is a cluster of one: what is wrong with one is wrong with the other, and only the words differ.
