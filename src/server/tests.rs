@@ -113,6 +113,9 @@ impl<S: Store> World<S> {
                     Method::ConnectionClose(close) => {
                         format!("connection.close {} {}", close.reply_code, String::from_utf8_lossy(close.reply_text))
                     }
+                    Method::ChannelClose(close) => {
+                        format!("channel.close {} {}", close.reply_code, String::from_utf8_lossy(close.reply_text))
+                    }
                     method => method.name().to_owned(),
                 },
             });
@@ -417,7 +420,8 @@ fn a_publisher_that_loses_its_permission_is_refused_however_often_it_has_publish
         world.hub.broker_mut().set_permissions(user, vhost, permissions);
         world.heard(publisher);
         world.send(publisher, &message);
-        assert_eq!(world.heard(publisher), ["channel.close"]);
+        let refused = "write access to exchange 'amq.default' in vhost '/' refused for user 'guest'";
+        assert_eq!(world.heard(publisher), [format!("channel.close 403 ACCESS_REFUSED - {refused}")]);
         assert_eq!(ready(&world), before + repeats + 1);
         let mut close_ok = Vec::new();
         Method::ChannelCloseOk(channel::CloseOk).encode_frame(1, &mut close_ok);

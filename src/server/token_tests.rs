@@ -97,7 +97,9 @@ fn a_client_is_who_its_token_says_and_may_what_that_says() {
     door.world.send(id, &declare(b"a"));
     assert_eq!(door.world.heard(id), ["queue.declare-ok"]);
     door.world.send(id, &declare(b"b"));
-    assert_eq!(door.world.heard(id), ["channel.close"]);
+    let refused =
+        "channel.close 403 ACCESS_REFUSED - configure access to queue 'b' in vhost '/' refused for user 'bob'";
+    assert_eq!(door.world.heard(id), [refused]);
     let id = door.world.connect(HERE);
     door.world.send(id, &conversation(b"\0guest\0guest", 0));
     door.answer(bearer("bob", &["configure:other/a"], None));

@@ -261,13 +261,14 @@ fn whoever_gives_much_back_is_heard_again_when_it_is_back() {
     let close = channel::Close { reply_code: 200, reply_text: b"", class_id: 0, method_id: 0 };
     let nack = |delivery_tag| basic::Nack { delivery_tag, multiple: true, requeue: true };
     let got = ["basic.get-ok", "content"];
+    let mistake = "channel.close 406 PRECONDITION_FAILED - unknown delivery tag 1099511627776";
     let no_such = basic::Ack { delivery_tag: 1 << 40, multiple: false };
     for (first, answer, tells_at_once) in [
         (Method::ChannelClose(close), Some("channel.close-ok"), false),
         (Method::BasicNack(nack(0)), None, false),
         (Method::BasicRecover(basic::Recover { requeue: true }), Some("basic.recover-ok"), false),
         // A client hears of its mistake at once.
-        (Method::BasicAck(no_such), Some("channel.close"), true),
+        (Method::BasicAck(no_such), Some(mistake), true),
     ] {
         let (mut world, client) = with_much_to_give_back(&[first, get()]);
         let mut heard = Vec::new();
