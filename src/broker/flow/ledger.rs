@@ -100,6 +100,12 @@ pub(in crate::broker) struct Lately {
 
 impl QueueCounters {
     pub fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        self.figures().into_iter().zip(other.figures()).for_each(|(sum, one)| *sum += *one);
+    }
+
+    /// Each of them.
+    pub fn figures(&mut self) -> [&mut u64; 9] {
         let Self {
             published,
             delivered_auto_ack,
@@ -111,15 +117,17 @@ impl QueueCounters {
             get_empty,
             expired,
         } = self;
-        *published += other.published;
-        *delivered_auto_ack += other.delivered_auto_ack;
-        *delivered_manual_ack += other.delivered_manual_ack;
-        *got_auto_ack += other.got_auto_ack;
-        *got_manual_ack += other.got_manual_ack;
-        *redelivered += other.redelivered;
-        *acknowledged += other.acknowledged;
-        *get_empty += other.get_empty;
-        *expired += other.expired;
+        [
+            published,
+            delivered_auto_ack,
+            delivered_manual_ack,
+            got_auto_ack,
+            got_manual_ack,
+            redelivered,
+            acknowledged,
+            get_empty,
+            expired,
+        ]
     }
 }
 

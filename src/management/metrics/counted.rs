@@ -45,30 +45,7 @@ impl Counted {
 
     fn figures(&mut self) -> impl Iterator<Item = &mut u64> {
         let Self { kinds, received_bytes, sent_bytes, received_confirm } = self;
-        let of_kinds = kinds.iter_mut().flat_map(|kind| {
-            let QueueCounters {
-                published,
-                delivered_auto_ack,
-                delivered_manual_ack,
-                got_auto_ack,
-                got_manual_ack,
-                redelivered,
-                acknowledged,
-                get_empty,
-                expired,
-            } = kind;
-            [
-                published,
-                delivered_auto_ack,
-                delivered_manual_ack,
-                got_auto_ack,
-                got_manual_ack,
-                redelivered,
-                acknowledged,
-                get_empty,
-                expired,
-            ]
-        });
+        let of_kinds = kinds.iter_mut().flat_map(QueueCounters::figures);
         of_kinds.chain([received_bytes, sent_bytes, received_confirm])
     }
 }
