@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listener ─► entrant ── a proxy's header ── TLS's handshake ──► arrival ─► the loop, which knows it from then on
-//!                └── it fails, takes too long, or has been there longest when too many are: closed
+//!                └── it fails, takes too long, or has to go when too many are in: closed
 //! ```
 //! Which of the two there is depends on the listener, and on where the client comes from.
 //!
@@ -11,16 +11,18 @@
 //! half a handshake, takes time of this thread alone. It owns the listeners of TLS, and all of them where there are proxies
 //! that are believed; and it knows neither AMQP nor who is connected already.
 
+mod entrants;
+
 use crate::config::Network;
-use crate::reactor::{Accepted, Clock, Handshake, Listener, Poller, Readiness, Socket, Waker};
+use crate::reactor::{Accepted, Clock, Handshake, Listener, Poller, Readiness, Socket, Waker, origin_of};
 use crate::tls::Acceptor;
-use slab::Slab;
-use std::collections::VecDeque;
+use entrants::Entrants;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
-/// Those who shake hands at a time. One more, and whoever has been at it longest goes: an honest client needs a moment.
+/// Those who shake hands at a time. One more, and whoever has been at it longest goes, of the origin with the most of them:
+/// an honest client needs a moment.
 const ENTRANTS_MAX: usize = 4096;
 /// Those who shook hands and that the loop did not take yet; then this thread waits for it.
 const ARRIVALS_MAX: usize = 1024;
@@ -75,9 +77,7 @@ impl Vestibule {
             gates,
             accept_again_at_ms: None,
             terms,
-            entrants: Slab::new(),
-            by_age: VecDeque::new(),
-            next_serial: 0,
+            entrants: Entrants::new(ENTRANTS_MAX),
             orders: ordered,
             arrived,
             loop_waker,
@@ -117,15 +117,6 @@ struct Entrant {
     socket: Socket,
     /// A proxy's header comes first, and has not come yet.
     awaits_proxy: bool,
-    /// Tells it from those who had its place before.
-    serial: u64,
-}
-
-/// When somebody's time is up. Nobody's, if the place has another or none.
-struct Deadline {
-    at_ms: u64,
-    place: usize,
-    serial: u64,
 }
 
 /// The thread's side.
@@ -137,10 +128,7 @@ struct Room {
     accepting: Vec<bool>,
     accept_again_at_ms: Option<u64>,
     terms: Terms,
-    entrants: Slab<Entrant>,
-    /// All have the same time, so this is in the order in which it ends. The first is always somebody's.
-    by_age: VecDeque<Deadline>,
-    next_serial: u64,
+    entrants: Entrants<Entrant>,
     orders: Receiver<Order>,
     arrived: SyncSender<Socket>,
     loop_waker: Waker,
@@ -178,8 +166,8 @@ impl Room {
             }
         }
         let now_ms = self.clock.now_ms();
-        while self.by_age.front().is_some_and(|deadline| deadline.at_ms <= now_ms) {
-            self.turn_oldest_away("it takes too long");
+        while let Some(place) = self.entrants.overdue(now_ms) {
+            self.turn_away(place, "it takes too long");
         }
         self.accept(now_ms)
     }
@@ -189,7 +177,7 @@ impl Room {
         if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.by_age.front().map(|deadline| deadline.at_ms), self.accept_again_at_ms];
+        let deadlines = [self.entrants.next_deadline_ms(), self.accept_again_at_ms];
         let at_ms = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(at_ms.saturating_sub(self.clock.now_ms())))
     }
@@ -232,18 +220,16 @@ impl Room {
             // There is nothing to wait for.
             _ => return self.arrive(socket),
         };
-        if self.entrants.len() >= ENTRANTS_MAX {
-            self.turn_oldest_away("too many others shake hands");
+        let origin = origin_of(peer);
+        if let Some(place) = self.entrants.in_the_way_of(origin) {
+            self.turn_away(place, "too many others shake hands");
         }
-        let place = self.entrants.vacant_key();
+        let place = self.entrants.next_place();
         if let Err(error) = self.poller.register(&mut socket, place) {
             tracing::error!(target: "connection", "{}: can't be polled: {error}", socket.peer_address());
             return Ok(());
         }
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        self.entrants.insert(Entrant { socket, awaits_proxy, serial });
-        self.by_age.push_back(Deadline { at_ms: now_ms + self.terms.timeout_ms, place, serial });
+        self.entrants.insert(Entrant { socket, awaits_proxy }, origin, now_ms + self.terms.timeout_ms);
         Ok(())
     }
 
@@ -251,7 +237,11 @@ impl Room {
         let Some(entrant) = self.entrants.get_mut(place) else { return Ok(()) };
         if entrant.awaits_proxy {
             match entrant.socket.take_proxy_header() {
-                Handshake::Done => entrant.awaits_proxy = false,
+                Handshake::Done => {
+                    entrant.awaits_proxy = false;
+                    let origin = origin_of(entrant.socket.peer_address().ip());
+                    self.entrants.move_to(place, origin);
+                }
                 Handshake::Waits => return Ok(()),
                 Handshake::Failed(why) => {
                     self.turn_away(place, &why);
@@ -259,11 +249,12 @@ impl Room {
                 }
             }
         }
+        let Some(entrant) = self.entrants.get_mut(place) else { return Ok(()) };
         match entrant.socket.shake_hands() {
             Handshake::Waits => {}
             Handshake::Failed(why) => self.turn_away(place, &why),
             Handshake::Done => {
-                let mut socket = self.remove(place).socket;
+                let mut socket = self.entrants.remove(place).socket;
                 if let Err(error) = self.poller.deregister(&mut socket) {
                     tracing::error!(target: "connection", "{}: can't be polled any more: {error}", socket.peer_address());
                     return Ok(());
@@ -279,26 +270,9 @@ impl Room {
         self.loop_waker.wake().map_err(|_| LoopEnded)
     }
 
-    fn turn_oldest_away(&mut self, why: &str) {
-        if let Some(Deadline { place, .. }) = self.by_age.front() {
-            self.turn_away(*place, why);
-        }
-    }
-
     fn turn_away(&mut self, place: usize, why: &str) {
-        let Entrant { socket, awaits_proxy, .. } = self.remove(place);
+        let Entrant { socket, awaits_proxy } = self.entrants.remove(place);
         let what = if awaits_proxy { "PROXY header refused" } else { "TLS handshake failed" };
         tracing::warn!(target: "connection", "{}: {what}: {why}", socket.peer_address());
-    }
-
-    fn remove(&mut self, place: usize) -> Entrant {
-        let entrant = self.entrants.remove(place);
-        let is_somebodys = |Deadline { place, serial, .. }: &Deadline| {
-            self.entrants.get(*place).is_some_and(|one| one.serial == *serial)
-        };
-        while self.by_age.front().is_some_and(|deadline| !is_somebodys(deadline)) {
-            self.by_age.pop_front();
-        }
-        entrant
     }
 }
