@@ -22,6 +22,8 @@ const MANAGEMENT_BODY_MOST_BYTES: usize = 1024 * MIB;
 const MESSAGE_MEMORY_LEAST_BYTES: usize = MIB;
 /// Timeouts of more than an hour are mistakes of unit.
 const TIMEOUT_MOST_MS: u64 = 60 * 60 * 1000;
+/// Who stays away for more than a month logs in again.
+const SESSION_MOST_S: u64 = 31 * 24 * 60 * 60;
 
 /// Bounds on what clients may take. Where 0 means "no limit", the field says so.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -78,6 +80,8 @@ pub struct Limits {
     /// How long a client of the management interface may take to send the head of a request, to send its body, and to take
     /// a part of the answer.
     pub management_timeout_ms: u64,
+    /// How long a login at the page of the management interface lasts.
+    pub management_session_s: u64,
 }
 
 impl Default for Limits {
@@ -108,6 +112,7 @@ impl Default for Limits {
             management_connections_max: 1024,
             management_body_max_bytes: 32 * MIB,
             management_timeout_ms: 30_000,
+            management_session_s: 8 * 60 * 60,
         }
     }
 }
@@ -159,7 +164,8 @@ impl Limits {
             self.management_body_max_bytes,
             BUFFER_LEAST_BYTES..=MANAGEMENT_BODY_MOST_BYTES,
         )?;
-        in_range("limits.management_timeout_ms", self.management_timeout_ms, 1..=TIMEOUT_MOST_MS)
+        in_range("limits.management_timeout_ms", self.management_timeout_ms, 1..=TIMEOUT_MOST_MS)?;
+        in_range("limits.management_session_s", self.management_session_s, 1..=SESSION_MOST_S)
     }
 }
 

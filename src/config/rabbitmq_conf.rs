@@ -225,6 +225,7 @@ fn value_of(kind: Kind, text: &str) -> Result<Option<Value>, String> {
         Kind::Text => Value::String(text.to_owned()),
         Kind::Number if text == "infinity" => return Ok(None),
         Kind::Number => Value::Integer(number(text)?),
+        Kind::Minutes => Value::Integer(number(text)?.saturating_mul(60)),
         Kind::OffOrNumber if ["infinity", "false", "undefined"].contains(&text) => Value::Integer(0),
         Kind::OffOrNumber => Value::Integer(number(text)?),
         Kind::Fraction => Value::Float(text.parse().map_err(|_| "must be a number such as 0.6".to_owned())?),

@@ -5,6 +5,8 @@
 pub enum Kind {
     Text,
     Number,
+    /// In minutes, where ours is in seconds.
+    Minutes,
     /// `infinity` and `false` are 0.
     OffOrNumber,
     Fraction,
@@ -40,7 +42,7 @@ pub enum Rule {
     Ignored(&'static str),
 }
 
-use Kind::{Boolean, Bytes, Formatter, Fraction, Level, Number, OffOrNumber, Text};
+use Kind::{Boolean, Bytes, Formatter, Fraction, Level, Minutes, Number, OffOrNumber, Text};
 use Rule::{Console, Ignored, Ip, Is, Item, Listener, LogDir, LogFile, Member, NoMembers, NoneOf, Only, Port};
 
 const ONE_NODE: &str = "there is one node, and no cluster to form";
@@ -228,6 +230,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("management.ssl.fail_if_no_peer_cert", Is("management_tls.fail_if_no_peer_cert", Boolean)),
     ("management.ssl.versions.$version", Item("management_tls.versions", &["tlsv1", "tlsv1.1"])),
     ("management.ssl.*", Ignored(HTTP_LIMITS)),
+    ("management.login_session_timeout", Is("limits.management_session_s", Minutes)),
     ("management.rates_mode", Ignored(COUNTED)),
     ("management.sample_retention_policies.*", Ignored(COUNTED)),
     ("management.*", Ignored("the HTTP API has no such setting")),

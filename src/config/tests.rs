@@ -296,7 +296,7 @@ fn a_file_of_rabbitmqs_means_what_it_says() {
          channel_max = 128\nframe_max = 65536\nmax_message_size = 300000000\nconsumer_timeout = 1800000\n\
          ssl_options.certfile = /etc/c.pem\nssl_options.keyfile = /etc/k.pem\nssl_options.verify = verify_peer\n\
          ssl_options.versions.1 = tlsv1.2\nssl_options.versions.2 = tlsv1.1\nssl_options.fail_if_no_peer_cert = true\n\
-         management.tcp.port = 8080\nmanagement.tcp.ip = 0.0.0.0\nauth_mechanisms.1 = PLAIN\n\
+         management.tcp.port = 8080\nmanagement.tcp.ip = 0.0.0.0\nmanagement.login_session_timeout = 90\nauth_mechanisms.1 = PLAIN\n\
          log.file = rabbit.log\nlog.dir = /var/log/rabbitmq\nlog.file.level = warning\nlog.connection.level = none\n\
          queue_master_locator = min-masters\ncluster_formation.peer_discovery_backend = k8s\nhipe_compile = true\n",
     )
@@ -314,6 +314,7 @@ fn a_file_of_rabbitmqs_means_what_it_says() {
     assert_eq!((config.tls.verify, config.tls.fail_if_no_peer_cert), (Verify::Peer, true));
     assert_eq!(config.tls.versions, [TlsVersion::V1_2]);
     assert_eq!(config.management_listen, address("0.0.0.0:8080"));
+    assert_eq!(limits.management_session_s, 90 * 60);
     assert_eq!(config.auth_mechanisms, [AuthMechanism::Plain]);
     assert_eq!(config.log.output, "/var/log/rabbitmq/rabbit.log");
     assert_eq!((config.log.level_of("auth"), config.log.level_of("connection")), (LogLevel::Warn, LogLevel::Off));
@@ -321,9 +322,9 @@ fn a_file_of_rabbitmqs_means_what_it_says() {
     assert_eq!(origins["listen"], place);
     let expected = [
         "rabbitmq.conf, line 18: tlsv1.1 is ignored: it is not spoken here",
-        "rabbitmq.conf, line 27: queue_master_locator is ignored: there is one node, and no cluster to form",
-        "rabbitmq.conf, line 28: cluster_formation.peer_discovery_backend is ignored: there is one node, and no cluster to form",
-        "rabbitmq.conf, line 29: hipe_compile is ignored: it is about Erlang's virtual machine, which is not used",
+        "rabbitmq.conf, line 28: queue_master_locator is ignored: there is one node, and no cluster to form",
+        "rabbitmq.conf, line 29: cluster_formation.peer_discovery_backend is ignored: there is one node, and no cluster to form",
+        "rabbitmq.conf, line 30: hipe_compile is ignored: it is about Erlang's virtual machine, which is not used",
     ];
     assert_eq!(warnings, expected);
 }

@@ -1,17 +1,21 @@
-//! Who is let in, and as whom: every request says user and password, or shows a token.
+//! Who is let in, and as whom: every request says user and password, shows a token, or the cookie of a session.
+//!
+//! Browsers show cookies, and passwords that they remember, whoever wrote the page that asks. So a page of another origin
+//! changes nothing; and by cookie it reads nothing either, and only who says [`BY_PAGE`], which browsers have no page say to
+//! another origin that doesn't agree to it, changes anything.
 //!
 //! The loop's doorkeeper says whether it is them, as it does for AMQP. What a visitor may have is
 //! [`visit`](super::visit)'s. Passwords that are set are hashed here, as the loop has no time for it.
 
-use super::App;
 use super::http::ApiError;
 use super::line::{Asker, Declined};
 use super::question::{Login, NotLetIn, Question, Visitor};
+use super::{App, cookie};
 use crate::access::PasswordHash;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, Version, header};
+use axum::http::{HeaderName, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -22,7 +26,13 @@ use std::sync::Arc;
 /// The longest user name and the longest password that are looked at, in bytes. A password may be a token.
 const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
 
+/// What a page says that asks with a script, as those of most libraries do.
+const BY_PAGE: HeaderName = HeaderName::from_static("x-requested-with");
+const FOREIGN: &str = "asked for by a page of another origin";
+pub const BY_COOKIE_ALONE: &str = "a cookie changes nothing without the header x-requested-with";
+
 /// What somebody says to be let in.
+#[derive(Clone)]
 pub struct Credentials {
     pub name: Vec<u8>,
     pub password: Vec<u8>,
@@ -69,6 +79,26 @@ impl App {
     }
 }
 
+/// Answers nobody whose request may be meant otherwise than it is taken, or is another's than who sends it.
+pub async fn examine(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Some(reason) = ambiguity(&parts) {
+        let mut response = ApiError::BadRequest(reason.to_owned()).into_response();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
+    if changes(&parts) && is_of_a_foreign_page(&parts) {
+        return turned_away(&parts, ApiError::Forbidden(FOREIGN));
+    }
+    let by_page = is_asked_by_the_page(&parts);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if by_page {
+        // The browser would ask for a password itself, and the page never hear of it.
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
+    }
+    response
+}
+
 /// Lets only those in who know a user's password, and may come from where they are.
 pub async fn authenticate(
     State(app): State<Arc<App>>,
@@ -77,31 +107,23 @@ pub async fn authenticate(
     next: Next,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    if let Some(reason) = ambiguity(&parts) {
-        let mut response = ApiError::BadRequest(reason.to_owned()).into_response();
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        return response;
-    }
-    if is_of_a_foreign_page(&parts) {
-        return turned_away(&parts, ApiError::Foreign);
-    }
     let (vhost, wrong_path) = match RawPathParams::from_request_parts(&mut parts, &app).await {
         Ok(params) => (params.iter().find(|(name, _)| *name == "vhost").map(|(_, vhost)| vhost.into()), None),
         Err(RawPathParamsRejection::InvalidUtf8InPathParam(error)) => (None, Some(error.body_text())),
         // A path without parameters.
         Err(_) => (None, None),
     };
-    let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
-        return turned_away(&parts, ApiError::LoginFailed);
+    let credentials = match parts.headers.get(header::AUTHORIZATION) {
+        Some(authorization) => stated(authorization.as_bytes(), peer),
+        None => of_session(&app, &parts),
     };
-    let visitor = match log_in(&app, authorization.as_bytes(), vhost, peer).await {
+    let let_in = match credentials {
+        Ok(credentials) => let_in(&app, credentials, vhost, peer).await,
+        Err(error) => Err(error),
+    };
+    let visitor = match let_in {
         Ok(visitor) => visitor,
-        Err(error) => {
-            if let ApiError::LoginFailed | ApiError::NotAuthorised(_) = error {
-                tracing::warn!(target: "auth", peer = %peer, "HTTP login from {peer} refused");
-            }
-            return turned_away(&parts, error);
-        }
+        Err(error) => return turned_away(&parts, error),
     };
     if let Some(reason) = wrong_path {
         return turned_away(&parts, ApiError::BadRequest(reason));
@@ -121,12 +143,16 @@ fn ambiguity(request: &Parts) -> Option<&'static str> {
     }
 }
 
-/// Whether a page of somebody else's would change something: browsers send their user's password along, whoever wrote the page.
-/// They say where a request comes from, and other clients don't.
+fn changes(request: &Parts) -> bool {
+    !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+pub fn is_asked_by_the_page(request: &Parts) -> bool {
+    request.headers.contains_key(BY_PAGE)
+}
+
+/// Whether a page of somebody else's asks. Browsers say where a request comes from, and other clients don't.
 fn is_of_a_foreign_page(request: &Parts) -> bool {
-    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return false;
-    }
     let text = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     match (text("sec-fetch-site"), text("origin")) {
         (Some(site), _) => !matches!(site, "same-origin" | "none"),
@@ -145,22 +171,51 @@ fn turned_away(request: &Parts, error: ApiError) -> Response {
     response
 }
 
-async fn log_in(
+/// Lets somebody in who says this.
+///
+/// # Errors
+/// 401, which the log tells, too.
+pub async fn let_in(
     app: &App,
-    authorization: &[u8],
+    credentials: Credentials,
     vhost: Option<Box<str>>,
     peer: SocketAddr,
 ) -> Result<Visitor, ApiError> {
-    let credentials = basic_credentials(authorization).or_else(|| bearer_credentials(authorization));
-    let credentials = credentials.ok_or(ApiError::LoginFailed)?;
     let visitor = app.check(credentials, peer.ip(), vhost).await?.map_err(|why| match why {
-        NotLetIn::Unknown => ApiError::LoginFailed,
-        NotLetIn::NotFromThere => ApiError::NotAuthorised("User can only log in via localhost".to_owned()),
+        NotLetIn::Unknown => refused(peer, ApiError::LoginFailed),
+        NotLetIn::NotFromThere => refused(peer, not_authorised("User can only log in via localhost")),
     })?;
     if !visitor.tags.is_management_user() {
-        return Err(ApiError::NotAuthorised("Not management user".to_owned()));
+        return Err(refused(peer, not_authorised("Not management user")));
     }
     Ok(visitor)
+}
+
+fn not_authorised(reason: &str) -> ApiError {
+    ApiError::NotAuthorised(reason.to_owned())
+}
+
+fn refused(peer: SocketAddr, why: ApiError) -> ApiError {
+    tracing::warn!(target: "auth", peer = %peer, "HTTP login from {peer} refused");
+    why
+}
+
+/// What somebody says with the request itself.
+fn stated(authorization: &[u8], peer: SocketAddr) -> Result<Credentials, ApiError> {
+    let credentials = basic_credentials(authorization).or_else(|| bearer_credentials(authorization));
+    credentials.ok_or_else(|| refused(peer, ApiError::LoginFailed))
+}
+
+/// What somebody logged in with whose session the request is in.
+fn of_session(app: &App, request: &Parts) -> Result<Credentials, ApiError> {
+    let secret = cookie::shown(app, &request.headers).ok_or(ApiError::LoginFailed)?;
+    if is_of_a_foreign_page(request) {
+        return Err(ApiError::Forbidden(FOREIGN));
+    }
+    if changes(request) && !is_asked_by_the_page(request) {
+        return Err(ApiError::Forbidden(BY_COOKIE_ALONE));
+    }
+    app.sessions().credentials(&secret, app.now_ms()).ok_or(ApiError::LoginFailed)
 }
 
 /// User and password of `Basic` authorization (RFC 7617).
@@ -188,30 +243,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_of_others_change_nothing() {
-        let is_foreign = |method: &str, headers: &[(&str, &str)]| {
-            let mut request = axum::http::Request::builder().method(method).header("host", "broker:15672");
+    fn a_page_of_somebody_elses_is_told_from_ones_own() {
+        let is_foreign = |headers: &[(&str, &str)]| {
+            let mut request = axum::http::Request::builder().header("host", "broker:15672");
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             is_of_a_foreign_page(&request.body(()).unwrap().into_parts().0)
         };
-        for method in ["POST", "PUT", "DELETE", "PATCH"] {
-            assert!(!is_foreign(method, &[]), "no browser");
-            assert!(!is_foreign(method, &[("origin", "http://broker:15672")]));
-            assert!(
-                !is_foreign(method, &[("sec-fetch-site", "same-origin"), ("origin", "https://outside")]),
-                "a proxy"
-            );
-            assert!(!is_foreign(method, &[("sec-fetch-site", "none")]), "typed by the user");
-            for origin in ["http://evil", "http://broker", "http://broker:15673", "null", ""] {
-                assert!(is_foreign(method, &[("origin", origin)]), "{origin}");
-            }
-            for site in ["cross-site", "same-site", ""] {
-                assert!(is_foreign(method, &[("sec-fetch-site", site), ("origin", "http://broker:15672")]), "{site}");
-            }
+        assert!(!is_foreign(&[]), "no browser");
+        assert!(!is_foreign(&[("origin", "http://broker:15672")]));
+        assert!(!is_foreign(&[("sec-fetch-site", "same-origin"), ("origin", "https://outside")]), "a proxy");
+        assert!(!is_foreign(&[("sec-fetch-site", "none")]), "typed by the user");
+        for origin in ["http://evil", "http://broker", "http://broker:15673", "null", ""] {
+            assert!(is_foreign(&[("origin", origin)]), "{origin}");
         }
-        assert!(!is_foreign("GET", &[("origin", "http://evil")]), "it is not shown what is answered");
+        for site in ["cross-site", "same-site", ""] {
+            assert!(is_foreign(&[("sec-fetch-site", site), ("origin", "http://broker:15672")]), "{site}");
+        }
+        for (method, does) in [("GET", false), ("HEAD", false), ("OPTIONS", false), ("POST", true), ("PATCH", true)] {
+            let request = axum::http::Request::builder().method(method).body(()).unwrap();
+            assert_eq!(changes(&request.into_parts().0), does, "{method}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::App;
 use super::http::ApiError;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
@@ -16,6 +16,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The largest body that takes no room, in bytes.
 const SMALL_MAX_BYTES: usize = 64 << 10;
+/// The largest body that is read before it is known whose it is, in bytes: a user's name and a token, and some.
+const STRANGERS_MAX_BYTES: usize = 40 << 10;
 /// How many of the largest there are at a time.
 const LARGEST_MAX: usize = 4;
 /// What room is counted in, in bytes.
@@ -59,10 +61,23 @@ pub async fn receive(State(app): State<Arc<App>>, request: Request, next: Next) 
     };
     match tokio::time::timeout(app.settings.limits.timeout, received).await {
         Err(_) => ApiError::TooSlow.into_response(),
-        Ok((Err(error), _)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::BadRequest("Exceeded HTTP request body size limit".to_owned()).into_response()
-        }
+        Ok((Err(error), _)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         Ok((Err(error), _)) => ApiError::BadRequest(error.body_text()).into_response(),
         Ok((Ok(body), _room)) => next.run(Request::from_parts(head, Body::from(body))).await,
     }
+}
+
+/// Takes in the body of a request of somebody who is not known yet: there is no room to be taken from others.
+pub async fn receive_small(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    match tokio::time::timeout(app.settings.limits.timeout, to_bytes(body, STRANGERS_MAX_BYTES)).await {
+        Err(_) => ApiError::TooSlow.into_response(),
+        Ok(Err(_)) => too_large(),
+        Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
+    }
+}
+
+/// The rest of it is not read.
+fn too_large() -> Response {
+    ApiError::BadRequest("Exceeded HTTP request body size limit".to_owned()).into_response()
 }

@@ -39,7 +39,13 @@ pub struct Limits {
     pub body_max_bytes: usize,
     /// For the head of a request, for its body, and for any part of the answer to be taken.
     pub timeout: Duration,
+    /// How long somebody who logged in at the page is let in by the cookie.
+    pub session: Duration,
 }
+
+/// What a request came over that came over TLS.
+#[derive(Clone, Copy)]
+pub struct OverTls;
 
 /// Accepts clients and answers them, as long as the runtime runs; over TLS, if it is told what handshakes are made with. They
 /// are made on this thread, which the loop does not wait for, and each has the time that the head of a request has.
@@ -67,7 +73,8 @@ pub async fn serve(
             continue;
         };
         let routes = routes.clone();
-        let answer = service_fn(move |request| routes.clone().call(prepared(request, peer)));
+        let over_tls = tls.as_ref().map(|_| OverTls);
+        let answer = service_fn(move |request| routes.clone().call(prepared(request, peer, over_tls)));
         let stream = Patient { stream, patience: limits.timeout, gives_up: None };
         let Some(tls) = &tls else {
             let connection = http.serve_connection(TokioIo::new(stream), answer);
@@ -96,12 +103,13 @@ pub async fn serve(
 }
 
 /// A request as the routes take it.
-fn prepared(request: hyper::Request<Incoming>, peer: SocketAddr) -> hyper::Request<Body> {
+fn prepared(request: hyper::Request<Incoming>, peer: SocketAddr, over_tls: Option<OverTls>) -> hyper::Request<Body> {
     let mut request = request.map(Body::new);
     if let Some(uri) = without_last_slash(request.uri()) {
         *request.uri_mut() = uri;
     }
     request.extensions_mut().insert(ConnectInfo(peer));
+    over_tls.map(|over_tls| request.extensions_mut().insert(over_tls));
     request
 }
 

@@ -28,8 +28,8 @@ pub enum ApiError {
     LoginFailed,
     /// 401: somebody, who may not have this.
     NotAuthorised(String),
-    /// 403: a page of another origin asks, in its reader's name.
-    Foreign,
+    /// 403: a browser asks in somebody's name who may know nothing of it.
+    Forbidden(&'static str),
     /// 415: the body of the request is of a type that is not taken.
     UnsupportedType,
     /// The body of the request was too long in coming.
@@ -103,7 +103,7 @@ impl IntoResponse for ApiError {
             Self::Term(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
             Self::LoginFailed => (StatusCode::UNAUTHORIZED, "not_authorized", json!("Login failed")),
             Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", json!(reason)),
-            Self::Foreign => (StatusCode::FORBIDDEN, "forbidden", json!("asked for by a page of another origin")),
+            Self::Forbidden(reason) => (StatusCode::FORBIDDEN, "forbidden", json!(reason)),
             Self::UnsupportedType => return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout", json!("the body did not come in time")),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", json!("the broker is busy")),

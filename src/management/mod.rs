@@ -12,6 +12,7 @@
 //! | `door` | connections, and how long they may take |
 //! | `places` | how many connections, and how many of them from one origin |
 //! | `admission` | who is let in, and as whom |
+//! | `sessions`, `cookie` | who logged in at the page |
 //! | `bodies` | bodies of requests: how large, for how long, and how many at a time |
 //! | `visit` | what a visitor may have |
 //! | `http` | errors and answers in RabbitMQ's form |
@@ -27,6 +28,7 @@
 mod admission;
 mod bodies;
 mod change;
+mod cookie;
 mod definitions;
 mod door;
 mod figures;
@@ -42,6 +44,7 @@ mod question;
 mod rates;
 mod routes;
 mod sampler;
+mod sessions;
 mod shapes;
 mod visit;
 
@@ -65,6 +68,7 @@ use crate::broker::import::Import;
 use crate::reactor::Clock;
 use crate::tls::Renewable;
 use rates::Rates;
+use sessions::Sessions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -108,6 +112,7 @@ struct App {
     /// Where metrics are served, if they have a port of their own.
     metrics_address: Option<SocketAddr>,
     rates: Mutex<Rates>,
+    sessions: Mutex<Sessions>,
     bodies: bodies::Room,
     metrics_floor: metrics::Floor,
     metrics_room: Arc<Semaphore>,
@@ -121,6 +126,10 @@ impl App {
 
     fn rates(&self) -> MutexGuard<'_, Rates> {
         self.rates.lock().expect("nobody panics with it")
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().expect("nobody panics with it")
     }
 
     /// The calendar time of a moment of the loop's clock, in milliseconds since 1970.
@@ -168,6 +177,7 @@ pub fn start(
         tls_acceptor: tls.as_ref().map(|(_, acceptor)| Arc::clone(acceptor)),
         metrics_address: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
         rates: Mutex::new(Rates::new()),
+        sessions: Mutex::new(Sessions::new(limits.session)),
         bodies: bodies::Room::new(limits.body_max_bytes),
         metrics_floor: metrics::Floor::default(),
         metrics_room: metrics::room(),

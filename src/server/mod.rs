@@ -168,6 +168,7 @@ pub fn run(
                 connections_max: config.limits.management_connections_max,
                 body_max_bytes: config.limits.management_body_max_bytes,
                 timeout: Duration::from_millis(config.limits.management_timeout_ms),
+                session: Duration::from_secs(config.limits.management_session_s),
             },
             metrics: management::MetricsSettings {
                 authentication: config.prometheus.authentication,

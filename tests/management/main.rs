@@ -22,6 +22,7 @@ mod metrics;
 mod openapi;
 mod probes;
 mod server;
+mod session;
 mod tokens;
 mod transcript;
 mod who_may;

@@ -377,7 +377,7 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 18] = [
+    const ROUTES: [&str; 19] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),
@@ -386,6 +386,7 @@ fn every_path_is_in_the_table() {
         include_str!("../../src/management/routes/exchanges.rs"),
         include_str!("../../src/management/routes/health.rs"),
         include_str!("../../src/management/routes/limits.rs"),
+        include_str!("../../src/management/routes/login.rs"),
         include_str!("../../src/management/routes/messages.rs"),
         include_str!("../../src/management/routes/node.rs"),
         include_str!("../../src/management/routes/parameters.rs"),
@@ -410,8 +411,10 @@ fn every_path_is_in_the_table() {
             }
         }
     }
-    // The page for people, which everybody sees who sees anything.
-    served.remove(&("GET", "/".to_owned()));
+    // The page for people, and where they log in, are for everybody.
+    for (method, path) in [("GET", "/"), ("POST", "/login"), ("DELETE", "/login")] {
+        served.remove(&(method, path.to_owned()));
+    }
     let listed: BTreeSet<_> =
         PATHS.into_iter().chain(ENDS).map(|(method, path, ..)| (method, path.to_owned())).collect();
     assert_eq!(served, listed);

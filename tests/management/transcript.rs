@@ -3,6 +3,7 @@
 //! ```text
 //! == a name
 //! > guest PUT /api/users/wf.u {"tags":""}     who asks for what, with which body; `-` says no password
+//! > - POST /api/login form username=guest      a body that is a form and not JSON
 //! < 204                                       the status, and the body where it matters
 //! < 200 {"name":"wf.u","limits":"(any)"}      `(any)` stands for whatever is there
 //! | 201                                       or this
@@ -94,9 +95,14 @@ fn send(stage: &Stage, request: &str) -> Answer {
         who => format!("{who}:pw"),
     };
     let authorization = basic(&credentials);
-    let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
+    let body = parts.next().unwrap_or_default();
+    let (content_type, body) = match body.strip_prefix("form ") {
+        Some(form) => ("application/x-www-form-urlencoded", form),
+        None => ("application/json", body),
+    };
+    let headers = [("content-type", content_type), ("authorization", authorization.as_str())];
     let headers = if who == "-" { &headers[..1] } else { &headers[..] };
-    ask_at(stage.address(), method, path, parts.next().unwrap_or_default(), headers)
+    ask_at(stage.address(), method, path, body, headers)
 }
 
 /// Whether an answer is what was expected.

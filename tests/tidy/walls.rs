@@ -91,7 +91,8 @@ pub const WALLS: [Wall; 18] = [
             "tls::Expiries",
             "tls::Renewable",
         ],
-        // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern.
+        // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern;
+        // ring to seal what sessions keep.
         crates: &[
             "axum",
             "base64",
@@ -99,6 +100,7 @@ pub const WALLS: [Wall; 18] = [
             "hyper",
             "hyper_util",
             "regex",
+            "ring",
             "serde",
             "serde_json",
             "tokio",

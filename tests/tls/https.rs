@@ -50,6 +50,25 @@ fn the_api_is_served_over_tls_and_leveretctl_speaks_it() {
 }
 
 #[test]
+fn the_cookie_of_a_session_that_was_opened_over_tls_goes_over_nothing_else() {
+    let (node, address) = node();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let session = ClientConnection::new(node.authority.client_config(&BOTH, None), name).expect("a client");
+    let mut stream = StreamOwned::new(session, TcpStream::connect(address).expect("it listens"));
+    let form = "username=guest&password=guest";
+    let request = format!(
+        "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{form}",
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).expect("a socket");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and an orderly end");
+    let cookie = answer.lines().find(|line| line.starts_with("set-cookie: ")).expect("a cookie");
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
+}
+
+#[test]
 fn leveretctl_trusts_nobody_whom_it_was_not_told_to_trust() {
     let (node, address) = node();
     node.folder.write("others.pem", &crate::certificates::Authority::new().pem);

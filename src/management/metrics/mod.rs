@@ -36,14 +36,14 @@ mod together;
 pub use counted::Floor;
 
 use super::App;
-use super::admission::authenticate;
+use super::admission::{authenticate, examine};
 use super::http::ApiError;
 use super::visit::Monitor;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{from_extractor_with_state, from_fn_with_state};
+use axum::middleware::{from_extractor_with_state, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chosen::Chosen;
@@ -81,7 +81,8 @@ pub fn room() -> Arc<Semaphore> {
 pub fn all(app: Arc<App>) -> Router {
     let mut routes = routes();
     if app.settings.metrics.authentication {
-        routes = behind_login(routes, &app).layer(from_fn_with_state(app.clone(), authenticate));
+        routes =
+            behind_login(routes, &app).layer(from_fn_with_state(app.clone(), authenticate)).layer(from_fn(examine));
     }
     routes.fallback(|| async { StatusCode::NOT_FOUND }).with_state(app)
 }

@@ -7,6 +7,7 @@ mod delayed;
 mod exchanges;
 mod health;
 pub mod limits;
+mod login;
 mod messages;
 mod node;
 pub mod parameters;
@@ -18,7 +19,7 @@ pub mod topic_permissions;
 pub mod users;
 pub mod vhosts;
 
-use super::admission::authenticate;
+use super::admission::{authenticate, examine};
 use super::http::{ApiError, tell_methods};
 use super::{App, bodies, metrics, page};
 use axum::Router;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 const JSON_IN_JSON: &str =
     "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?";
 
-/// Every path, behind the login.
+/// Every path, behind the login but for the page and the login itself.
 pub fn all(app: Arc<App>) -> Router {
     let api = Router::new()
         .merge(node::routes())
@@ -55,15 +56,21 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(resources::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;
+    let open = Router::new()
+        .nest("/api", login::routes())
+        .route("/", get(page::page))
+        .layer(from_fn(tell_methods))
+        .layer(from_fn_with_state(app.clone(), bodies::receive_small));
     Router::new()
         .nest("/api", api)
         .merge(metrics::for_monitors(&app))
-        .route("/", get(page::page))
         .fallback(|| async { ApiError::NotFound.into_response() })
         .layer(from_fn(tell_methods))
         .layer(from_fn_with_state(app.clone(), bodies::receive))
         .layer(from_fn_with_state(app.clone(), authenticate))
         .layer(DefaultBodyLimit::max(body_max_bytes))
+        .merge(open)
+        .layer(from_fn(examine))
         .with_state(app)
 }
 

@@ -172,6 +172,7 @@ async fn put(visit: Administrator, Path(user): Path<String>, Query(parameters): 
     };
     let force = force(&parameters);
     let put = visit.order(|reply| Order::PutUser { name, password, tags, limits, force, reply }).await?;
+    visit.app.sessions().forget(&user);
     let new = put.map_err(|LastAdministrator| last_administrator(&user))?;
     empty(if new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
 }
@@ -187,6 +188,7 @@ async fn remove(visit: Administrator, Path(user): Path<String>, Query(parameters
 async fn delete(visit: &Administrator, user: &str, force: bool) -> Result<bool, ApiError> {
     let name = name(user)?;
     let deleted = visit.order(|reply| Order::DeleteUser { name, force, reply }).await?;
+    visit.app.sessions().forget(user);
     deleted.map_err(|LastAdministrator| last_administrator(user))
 }
 
