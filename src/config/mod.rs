@@ -44,6 +44,8 @@ pub const MANAGEMENT_TLS_PORT: u16 = 15671;
 
 /// The port of RabbitMQ's Prometheus plugin.
 pub const PROMETHEUS_PORT: u16 = 15692;
+/// The same over TLS.
+pub const PROMETHEUS_TLS_PORT: u16 = 15691;
 
 /// Everything that can be set.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -277,6 +279,7 @@ impl Config {
         }
         self.tls.validate("tls.versions")?;
         self.management_tls.validate("management_tls.versions")?;
+        self.prometheus.tls.validate("prometheus.tls.versions")?;
         for (key, name) in [("default_user", &self.default_user), ("default_vhost", &self.default_vhost)] {
             if name.is_empty() || name.len() > NAME_MAX_BYTES {
                 return Err(ConfigError::out_of_range(key, format!("{name:?}"), "1 to 255 bytes long"));

@@ -1,6 +1,6 @@
 //! What Prometheus scrapes, and where.
 
-use super::PROMETHEUS_PORT;
+use super::{PROMETHEUS_PORT, PROMETHEUS_TLS_PORT, Tls};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -10,16 +10,26 @@ use std::str::FromStr;
 pub struct Prometheus {
     /// Where metrics are served.
     pub listen: MetricsAddress,
+    /// Where the same is served over TLS, if that is on.
+    pub tls_listen: SocketAddr,
     /// Whether whoever asks there has to log in as somebody who may monitor.
     pub authentication: bool,
     /// Whether `/metrics` tells of each queue, channel and connection.
     pub return_per_object_metrics: bool,
+    /// What those who scrape over TLS are shown.
+    pub tls: Tls,
 }
 
 impl Default for Prometheus {
     fn default() -> Self {
-        let listen = MetricsAddress(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PROMETHEUS_PORT)));
-        Self { listen, authentication: false, return_per_object_metrics: false }
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            listen: MetricsAddress(Some(loopback(PROMETHEUS_PORT))),
+            tls_listen: loopback(PROMETHEUS_TLS_PORT),
+            authentication: false,
+            return_per_object_metrics: false,
+            tls: Tls::default(),
+        }
     }
 }
 

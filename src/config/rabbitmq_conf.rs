@@ -55,6 +55,12 @@ impl Reader {
         {
             *file = format!("{}/{file}", dir.trim_end_matches('/'));
         }
+        // As its plugin has it: who says how metrics are served over TLS, and nothing of the other port, wants that alone.
+        let over_tls = self.values.range("prometheus.tls".to_owned()..).next();
+        if let Some((_, (_, origin))) = over_tls.filter(|(key, _)| key.starts_with("prometheus.tls")) {
+            let (off, origin) = (Value::String("off".to_owned()), origin.clone());
+            self.values.entry("prometheus.listen".to_owned()).or_insert((off, origin));
+        }
         let known = layers::flat(&Config::default());
         let mut assignments = Vec::new();
         for (key, (value, origin)) in self.values {

@@ -244,6 +244,8 @@ fn every_setting_is_an_environment_variable_of_its_own() {
         ("LEVERET_LOOPBACK_USERS", "[]"),
         ("LEVERET_LOG_LEVELS_AUTH", "debug"),
         ("LEVERET_EVENT_EXCHANGE", "true"),
+        ("LEVERET_PROMETHEUS_TLS_LISTEN", "127.0.0.1:2"),
+        ("LEVERET_PROMETHEUS_TLS_CERTFILE", "server.pem"),
         ("LEVERET_DEFAULT_USER", "bob"),
         ("RABBITMQ_DEFAULT_USER", "alice"),
         ("RABBITMQ_DEFAULT_PASS", "hunter2"),
@@ -257,6 +259,8 @@ fn every_setting_is_an_environment_variable_of_its_own() {
     assert_eq!(config.listen, [address("127.0.0.1:1"), address("[::1]:1")]);
     assert_eq!((config.loopback_users.len(), config.event_exchange), (0, true));
     assert_eq!(config.log.level_of("auth"), LogLevel::Debug);
+    assert_eq!(config.prometheus.tls_listen, address("127.0.0.1:2"));
+    assert_eq!(&*config.prometheus.tls.certfile, Path::new("server.pem"));
     assert_eq!((&config.default_user[..], &config.data_dir), ("bob", &Config::default().data_dir));
     assert_eq!(loaded.origins["limits.channel_max"], Origin::Variable("LEVERET_LIMITS_CHANNEL_MAX".to_owned()));
     let told = loaded.told();
@@ -327,6 +331,26 @@ fn a_file_of_rabbitmqs_means_what_it_says() {
         "rabbitmq.conf, line 30: hipe_compile is ignored: it is about Erlang's virtual machine, which is not used",
     ];
     assert_eq!(warnings, expected);
+}
+
+#[test]
+fn metrics_over_tls_are_alone_unless_the_other_port_is_named_too() {
+    let keys = "prometheus.ssl.port = 15691\nprometheus.ssl.ip = 10.0.0.1\nprometheus.ssl.certfile = /etc/server.pem\n\
+                prometheus.ssl.keyfile = /etc/server.key\nprometheus.ssl.cacertfile = /etc/ca.pem\n\
+                prometheus.ssl.verify = verify_peer\nprometheus.ssl.fail_if_no_peer_cert = true\n\
+                prometheus.ssl.versions.1 = tlsv1.3\n";
+    let alone = rabbitmqs(keys).unwrap();
+    assert_eq!(alone.warnings, Vec::<String>::new());
+    let Prometheus { listen, tls_listen, tls, .. } = alone.config.prometheus;
+    assert_eq!((listen, tls_listen), (MetricsAddress(None), address("10.0.0.1:15691")));
+    assert_eq!((&*tls.certfile, &*tls.keyfile), (Path::new("/etc/server.pem"), Path::new("/etc/server.key")));
+    assert_eq!(
+        (&*tls.cacertfile, tls.verify, tls.fail_if_no_peer_cert),
+        (Path::new("/etc/ca.pem"), Verify::Peer, true)
+    );
+    assert_eq!(tls.versions, [TlsVersion::V1_3]);
+    let both = rabbitmqs(&format!("prometheus.tcp.port = 9000\n{keys}")).unwrap();
+    assert_eq!(both.config.prometheus.listen, MetricsAddress(Some(address("127.0.0.1:9000"))));
 }
 
 #[test]

@@ -104,13 +104,12 @@ pub struct Settings {
 struct App {
     line: Line,
     settings: Settings,
+    /// Where the API is served without TLS.
     address: SocketAddr,
-    /// Where the same is served over TLS, if it is.
-    tls_address: Option<SocketAddr>,
-    /// What handshakes there are made with.
-    tls_acceptor: Option<Arc<Renewable>>,
-    /// Where metrics are served, if they have a port of their own.
-    metrics_address: Option<SocketAddr>,
+    /// All places where HTTP is spoken without TLS, under the names that RabbitMQ has for what is served there.
+    http: Vec<(&'static str, SocketAddr)>,
+    /// Where it is spoken over TLS, and what handshakes there are made with.
+    https: Vec<(&'static str, SocketAddr, Arc<Renewable>)>,
     rates: Mutex<Rates>,
     sessions: Mutex<Sessions>,
     bodies: bodies::Room,
@@ -122,6 +121,14 @@ impl App {
     /// The time on the loop's clock, in milliseconds.
     fn now_ms(&self) -> u64 {
         self.settings.clock.now_ms()
+    }
+
+    /// All that the broker listens to, with RabbitMQ's names of what is spoken there.
+    fn listeners(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let amqp = self.settings.amqp_addresses.iter().map(|address| ("amqp", *address));
+        let amqps = self.settings.amqps_addresses.iter().map(|address| ("amqp/ssl", *address));
+        let https = self.https.iter().map(|(protocol, address, _)| (*protocol, *address));
+        amqp.chain(amqps).chain(self.http.iter().copied()).chain(https)
     }
 
     fn rates(&self) -> MutexGuard<'_, Rates> {
@@ -151,31 +158,42 @@ pub fn read_definitions(file: &[u8], chance: &dyn Fn() -> io::Result<[u8; 16]>) 
     definitions::read(file, &definitions::Scope::Cluster, &mut hash).map_err(|error| error.reason())
 }
 
-/// Serves the API, over TLS too if that has a listener, and metrics at a port of their own if they have one, on a thread of
-/// its own until the process ends.
+/// Where HTTP is spoken.
+pub struct Doors {
+    pub management: TcpListener,
+    pub management_tls: Option<HttpsDoor>,
+    /// Where nothing but metrics is served.
+    pub metrics: Option<TcpListener>,
+    pub metrics_tls: Option<HttpsDoor>,
+}
+
+/// Where it is spoken over TLS.
+pub struct HttpsDoor {
+    pub listener: TcpListener,
+    /// What handshakes are made with.
+    pub acceptor: Arc<Renewable>,
+}
+
+/// Serves the API, and metrics at ports of their own if they have any, on a thread of its own until the process ends.
 ///
 /// # Errors
 /// When the system refuses the thread or its runtime.
-pub fn start(
-    listener: TcpListener,
-    tls: Option<(TcpListener, Arc<Renewable>)>,
-    metrics_listener: Option<TcpListener>,
-    line: Line,
-    settings: Settings,
-) -> io::Result<()> {
+pub fn start(doors: Doors, line: Line, settings: Settings) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     // One thread beside it hashes passwords that are set.
     let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).build()?;
-    listener.set_nonblocking(true)?;
-    tls.iter().try_for_each(|(listener, _)| listener.set_nonblocking(true))?;
-    metrics_listener.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+    let (mut http, mut https) = (Vec::new(), Vec::new());
+    let Doors { management, management_tls, metrics, metrics_tls } = doors;
+    let management = opened(management, "http", &mut http)?;
+    let metrics = metrics.map(|listener| opened(listener, "http/prometheus", &mut http)).transpose()?;
+    let management_tls = management_tls.map(|door| opened_tls(door, "https", &mut https)).transpose()?;
+    let metrics_tls = metrics_tls.map(|door| opened_tls(door, "https/prometheus", &mut https)).transpose()?;
     let limits = settings.limits;
     let app = Arc::new(App {
         line,
-        address: listener.local_addr()?,
-        tls_address: tls.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
-        tls_acceptor: tls.as_ref().map(|(_, acceptor)| Arc::clone(acceptor)),
-        metrics_address: metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?,
+        address: management.local_addr()?,
+        http,
+        https,
         rates: Mutex::new(Rates::new()),
         sessions: Mutex::new(Sessions::new(limits.session)),
         bodies: bodies::Room::new(limits.body_max_bytes),
@@ -185,16 +203,20 @@ pub fn start(
     });
     let serve = move || {
         let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::spawn(sampler::run(app.clone()));
-            if let Some(listener) = metrics_listener {
+            if let Some(listener) = metrics {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tokio::spawn(door::serve(listener, None, metrics::all(app.clone()), limits));
             }
-            if let Some((listener, acceptor)) = tls {
+            if let Some(HttpsDoor { listener, acceptor }) = metrics_tls {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                tokio::spawn(door::serve(listener, Some(acceptor), metrics::all(app.clone()), limits));
+            }
+            if let Some(HttpsDoor { listener, acceptor }) = management_tls {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tokio::spawn(door::serve(listener, Some(acceptor), routes::all(app.clone()), limits));
             }
+            let listener = tokio::net::TcpListener::from_std(management)?;
             door::serve(listener, None, routes::all(app), limits).await
         });
         if let Err(error) = served {
@@ -203,4 +225,25 @@ pub fn start(
     };
     std::thread::Builder::new().name("management".to_owned()).spawn(serve)?;
     Ok(())
+}
+
+/// A listener for the runtime, whose address is noted.
+fn opened(
+    listener: TcpListener,
+    protocol: &'static str,
+    noted: &mut Vec<(&'static str, SocketAddr)>,
+) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    noted.push((protocol, listener.local_addr()?));
+    Ok(listener)
+}
+
+fn opened_tls(
+    door: HttpsDoor,
+    protocol: &'static str,
+    noted: &mut Vec<(&'static str, SocketAddr, Arc<Renewable>)>,
+) -> io::Result<HttpsDoor> {
+    door.listener.set_nonblocking(true)?;
+    noted.push((protocol, door.listener.local_addr()?, Arc::clone(&door.acceptor)));
+    Ok(door)
 }

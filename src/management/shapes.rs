@@ -22,6 +22,7 @@ use crate::broker::snapshot::{
 use crate::protocol::FieldValue;
 use crate::tls::Encryption;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 
 /// Of what everybody is told who asks for no statistics, and of lengths if they are asked for.
 pub fn queue_without_stats(app: &App, queue: &QueueSnapshot, with_lengths: bool) -> Value {
@@ -397,7 +398,7 @@ pub fn exchange_types() -> Value {
 }
 
 fn listeners(app: &App) -> Value {
-    let listener = |protocol: &str, address: &std::net::SocketAddr| {
+    let listener = |(protocol, address): (&str, SocketAddr)| {
         json!({
             "node": app.settings.node,
             "protocol": protocol,
@@ -406,9 +407,5 @@ fn listeners(app: &App) -> Value {
             "socket_opts": {},
         })
     };
-    let amqp = app.settings.amqp_addresses.iter().map(|address| listener("amqp", address));
-    let amqps = app.settings.amqps_addresses.iter().map(|address| listener("amqp/ssl", address));
-    let https = app.tls_address.iter().map(|address| listener("https", address));
-    let metrics = app.metrics_address.iter().map(|address| listener("http/prometheus", address));
-    amqp.chain(amqps).chain([listener("http", &app.address)]).chain(https).chain(metrics).collect()
+    app.listeners().map(listener).collect()
 }

@@ -110,15 +110,11 @@ pub fn run(
     let waker = Waker::new(&poller, WAKE_TOKEN)?;
     let (line, commands) = management::line(waker.clone());
     let management = bind_http("management", "http", config.management_listen)?;
-    let management_acceptor =
-        load_acceptor(&config.management_tls, clock)?.map(|acceptor| Arc::new(Renewable::new(acceptor)));
-    let management_tls = match &management_acceptor {
-        Some(acceptor) => {
-            Some((bind_http("management over TLS", "https", config.management_tls_listen)?, Arc::clone(acceptor)))
-        }
-        None => None,
-    };
+    let management_tls =
+        bind_https("management over TLS", config.management_tls_listen, &config.management_tls, clock)?;
     let metrics = config.prometheus.listen.0.map(|address| bind_http("metrics", "http", address)).transpose()?;
+    let metrics_tls = bind_https("metrics over TLS", config.prometheus.tls_listen, &config.prometheus.tls, clock)?;
+    let shown_over_https = [&management_tls, &metrics_tls].map(|one| one.as_ref().map(|one| Arc::clone(&one.acceptor)));
     let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
@@ -151,9 +147,7 @@ pub fn run(
     let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
     tracing::info!(target: "general", "messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
     management::start(
-        management,
-        management_tls,
-        metrics,
+        management::Doors { management, management_tls, metrics, metrics_tls },
         line,
         management::Settings {
             node: NODE_NAME.to_owned(),
@@ -188,8 +182,10 @@ pub fn run(
         if let (Some(told), Some(acceptor)) = (&amqps_acceptor, &acceptor) {
             told.renew(acceptor.clone());
         }
-        if let (Some(shown), Some(acceptor)) = (&management_acceptor, reload_acceptor(&config.management_tls, clock)) {
-            shown.renew(acceptor);
+        for (shown, settings) in shown_over_https.iter().zip([&config.management_tls, &config.prometheus.tls]) {
+            if let (Some(shown), Some(acceptor)) = (shown, reload_acceptor(settings, clock)) {
+                shown.renew(acceptor);
+            }
         }
         let slow_turn_ms = config.log.slow_turn_ms;
         Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, slow_turn_ms, acceptor })
@@ -298,6 +294,18 @@ fn bind_http(purpose: &str, scheme: &str, address: SocketAddr) -> io::Result<Tcp
         .map_err(|error| io::Error::new(error.kind(), format!("can't listen for {purpose} at {address}: {error}")))?;
     tracing::info!(target: "general", "listening for {purpose} at {scheme}://{}", listener.local_addr()?);
     Ok(listener)
+}
+
+/// The same over TLS, if there are certificates for it.
+fn bind_https(
+    purpose: &str,
+    address: SocketAddr,
+    settings: &config::Tls,
+    clock: Clock,
+) -> io::Result<Option<management::HttpsDoor>> {
+    let Some(acceptor) = load_acceptor(settings, clock)? else { return Ok(None) };
+    let listener = bind_http(purpose, "https", address)?;
+    Ok(Some(management::HttpsDoor { listener, acceptor: Arc::new(Renewable::new(acceptor)) }))
 }
 
 /// The memory that the process can have.

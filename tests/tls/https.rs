@@ -1,10 +1,12 @@
 //! The management interface over TLS, and the tool that asks it.
 
+use crate::certificates::Authority;
 use crate::node::{BOTH, Node};
 use crate::support::broker::free_addresses;
 use crate::support::http::Api;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
@@ -16,6 +18,20 @@ fn node() -> (Node, SocketAddr) {
     let [address, _] = free_addresses();
     let tls = "[management_tls]\ncertfile = 'server.pem'\nkeyfile = 'server.key'";
     (Node::start(&format!("management_tls_listen = '{address}'"), tls), address)
+}
+
+fn stream(node: &Node, address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let session = ClientConnection::new(node.authority.client_config(&BOTH, None), name).expect("a client");
+    StreamOwned::new(session, TcpStream::connect(address).expect("it listens"))
+}
+
+fn ask(node: &Node, address: SocketAddr, request: &str) -> String {
+    let mut stream = stream(node, address);
+    stream.write_all(request.as_bytes()).expect("a socket");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer and an orderly end");
+    answer
 }
 
 fn list_users(node: &Node, port: u16, cacert: &str) -> Output {
@@ -30,14 +46,9 @@ fn list_users(node: &Node, port: u16, cacert: &str) -> Output {
 #[test]
 fn the_api_is_served_over_tls_and_leveretctl_speaks_it() {
     let (node, address) = node();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(node.authority.client_config(&BOTH, None), name).expect("a client");
-    let mut stream = StreamOwned::new(session, TcpStream::connect(address).expect("it listens"));
     let request =
         "GET /api/whoami HTTP/1.1\r\nhost: x\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("a socket");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer and an orderly end");
+    let answer = ask(&node, address, request);
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"name\":\"guest\""), "{answer}");
 
     let listed = list_users(&node, address.port(), "ca.pem");
@@ -52,26 +63,59 @@ fn the_api_is_served_over_tls_and_leveretctl_speaks_it() {
 #[test]
 fn the_cookie_of_a_session_that_was_opened_over_tls_goes_over_nothing_else() {
     let (node, address) = node();
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(node.authority.client_config(&BOTH, None), name).expect("a client");
-    let mut stream = StreamOwned::new(session, TcpStream::connect(address).expect("it listens"));
     let form = "username=guest&password=guest";
     let request = format!(
         "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{form}",
         form.len()
     );
-    stream.write_all(request.as_bytes()).expect("a socket");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer and an orderly end");
+    let answer = ask(&node, address, &request);
     let cookie = answer.lines().find(|line| line.starts_with("set-cookie: ")).expect("a cookie");
     assert!(cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{cookie}");
 }
 
 #[test]
+fn metrics_are_served_over_tls_at_a_port_of_their_own() {
+    let [address, _] = free_addresses();
+    let node = Node::start(
+        "",
+        &format!(
+            "[prometheus]\ntls_listen = '{address}'\n[prometheus.tls]\ncertfile = 'server.pem'\nkeyfile = 'server.key'"
+        ),
+    );
+    let answer = ask(&node, address, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\nrabbitmq_connections 0\n"), "{answer}");
+    let api = ask(&node, address, "GET /api/overview HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(api.starts_with("HTTP/1.1 404"), "{api}");
+
+    let overview = Api(node.management).get("/overview");
+    let listeners = overview["listeners"].as_array().expect("a list");
+    let port = u64::from(address.port());
+    assert!(listeners.iter().any(|one| one["protocol"] == "https/prometheus" && one["port"] == port), "{listeners:?}");
+    let check = |path: &str| Api(node.management).get(&format!("/health/checks/{path}"))["status"].clone();
+    assert_eq!(check(&format!("port-listener/{port}")), "ok");
+    let (status, expiring) = Api(node.management).ask_as(
+        "guest:guest",
+        "GET",
+        "/health/checks/certificate-expiration/9999/years",
+        &Value::Null,
+    );
+    assert!(status == 503 && expiring.contains("\"https/prometheus\""), "{status} {expiring}");
+
+    let successor = Authority::new();
+    node.folder.write_certificate("server", &successor.host(&["localhost"]));
+    let sent = Command::new("kill").args(["-HUP", &node.pid().to_string()]).status();
+    assert!(sent.expect("kill").success());
+    node.wait_for_line("configuration read again");
+    let mut refused = stream(&node, address);
+    let error = refused.write_all(b"GET").expect_err("another authority stands behind the new certificate");
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[test]
 fn leveretctl_trusts_nobody_whom_it_was_not_told_to_trust() {
     let (node, address) = node();
-    node.folder.write("others.pem", &crate::certificates::Authority::new().pem);
+    node.folder.write("others.pem", &Authority::new().pem);
     let refused = list_users(&node, address.port(), "others.pem");
     assert_eq!(refused.status.code(), Some(69), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("certificate"), "{refused:?}");

@@ -79,20 +79,21 @@ async fn certificate_expiration(visit: Visit, Path((within, unit)): Path<(String
     let now_s = i128::from(settings.clock.unix_ms() / 1000);
     let before_s = now_s + i128::from(within) * i128::from(*unit_s);
     let mut expired = Vec::new();
-    let mut look = |protocol: &str, addresses: &[SocketAddr], acceptor: Option<&Arc<Renewable>>| {
-        let Some(acceptor) = acceptor.map(|acceptor| acceptor.current()) else { return };
-        for address in addresses {
-            for mut files in expiring(acceptor.expiries(), before_s) {
-                files["node"] = json!(settings.node);
-                files["protocol"] = json!(protocol);
-                files["interface"] = json!(address.ip());
-                files["port"] = json!(address.port());
-                expired.push(files);
-            }
+    let mut look = |protocol: &str, address: &SocketAddr, acceptor: &Renewable| {
+        for mut files in expiring(acceptor.current().expiries(), before_s) {
+            files["node"] = json!(settings.node);
+            files["protocol"] = json!(protocol);
+            files["interface"] = json!(address.ip());
+            files["port"] = json!(address.port());
+            expired.push(files);
         }
     };
-    look("amqp/ssl", &settings.amqps_addresses, settings.amqps_acceptor.as_ref());
-    look("https", visit.app.tls_address.as_slice(), visit.app.tls_acceptor.as_ref());
+    if let Some(acceptor) = &settings.amqps_acceptor {
+        settings.amqps_addresses.iter().for_each(|address| look("amqp/ssl", address, acceptor));
+    }
+    for (protocol, address, acceptor) in &visit.app.https {
+        look(protocol, address, acceptor);
+    }
     match expired.is_empty() {
         true => ok(&json!({ "status": "ok" })),
         false => failed("Certificates expiring", &[("expired", json!(expired))]),
@@ -164,10 +165,7 @@ async fn node(visit: Visit, Path(node): Path<String>) -> ApiResult {
 
 async fn port_listener(visit: Visit, Path(port): Path<String>) -> ApiResult {
     let port: u16 = port.parse().map_err(|_| ApiError::BadRequest("Invalid port".to_owned()))?;
-    let settings = &visit.app.settings;
-    let amqp = settings.amqp_addresses.iter().chain(&settings.amqps_addresses).map(std::net::SocketAddr::port);
-    let http = [Some(visit.app.address), visit.app.tls_address].into_iter().flatten();
-    let ports: Vec<u16> = amqp.chain(http.map(|address| address.port())).collect();
+    let ports: Vec<u16> = visit.app.listeners().map(|(_, address)| address.port()).collect();
     if ports.contains(&port) {
         return ok(&json!({"status": "ok", "port": port}));
     }
@@ -175,11 +173,8 @@ async fn port_listener(visit: Visit, Path(port): Path<String>) -> ApiResult {
 }
 
 async fn protocol_listener(visit: Visit, Path(protocol): Path<String>) -> ApiResult {
-    let settings = &visit.app.settings;
-    let addresses = [("amqp", &settings.amqp_addresses), ("amqp/ssl", &settings.amqps_addresses)];
-    let served = addresses.into_iter().filter(|(_, addresses)| !addresses.is_empty());
-    let https = visit.app.tls_address.map(|_| "https");
-    let protocols: Vec<_> = served.map(|(protocol, _)| protocol).chain(["http"]).chain(https).collect();
+    let mut protocols: Vec<_> = visit.app.listeners().map(|(protocol, _)| protocol).collect();
+    protocols.dedup();
     let asked = match protocol.as_str() {
         "amqp" | "amqp091" | "amqp0-9-1" => "amqp",
         "amqps" => "amqp/ssl",
