@@ -16,7 +16,7 @@
 use super::edit::PROPERTIES_OFFSET;
 use super::properties::Attributes;
 use crate::broker::memory::{add_message, remove_message};
-use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FrameType};
+use crate::protocol::frame::{FRAME_END, FRAME_HEADER_LENGTH, FRAME_OVERHEAD, FrameType};
 use crate::protocol::properties::flag;
 use bytes::Bytes;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -218,8 +218,14 @@ impl MessageRef {
     }
 
     /// Bytes of its body.
+    #[inline]
     pub fn body_bytes(&self) -> u64 {
-        self.content().body_size() as u64
+        let header = self.header();
+        match &header.shared_body {
+            Some(body) => body.len() as u64,
+            // Of a frame what is neither its header nor its end; no frame is an empty body.
+            None => u64::from(header.frames_length - header.header_frame_length).saturating_sub(FRAME_OVERHEAD as u64),
+        }
     }
 
     /// What this message holds, in bytes, however many queues share it.

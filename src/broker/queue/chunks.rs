@@ -16,13 +16,17 @@ const PAGE_CAPACITY_BYTES: usize = 32 << 10;
 /// Messages for which a ring keeps room that is empty for longer.
 const FEW_MESSAGES: usize = 16;
 
+/// As many chunks of messages as such don't know what their bodies come to, and are walked over by who asks: queues that are
+/// not that long never pay for a sum that only limits of bytes ask for.
+const CHUNKS_WALKED_OVER: usize = 8;
+
 /// Messages as such.
 #[derive(Default)]
 pub(super) struct Loose {
     waiting: VecDeque<Waiting>,
     /// What all its messages took when they came, those among them that have left since.
     memory_bytes: usize,
-    /// Its first and its last sequence when another chunk began behind it, and the bytes of the bodies between.
+    /// Its first and its last sequence when it was summed up, and the bytes of the bodies between.
     closed: Option<(u64, u64, u64)>,
 }
 
@@ -43,7 +47,7 @@ impl Loose {
         Some((self.waiting.front()?.sequence, self.waiting.back()?.sequence))
     }
 
-    /// It walks over its messages, unless they are those that it was closed with.
+    /// It walks over its messages, unless they are those that it was summed up with.
     fn body_bytes(&self) -> u64 {
         match (self.closed, self.range()) {
             (Some((first, last, bytes)), Some(range)) if range == (first, last) => bytes,
@@ -51,8 +55,8 @@ impl Loose {
         }
     }
 
-    /// Another one begins behind it.
-    fn close(&mut self) {
+    /// It takes no more messages.
+    fn sum_up(&mut self) {
         let bytes = self.body_bytes();
         self.closed = self.range().map(|(first, last)| (first, last, bytes));
     }
@@ -133,10 +137,11 @@ impl Chunk {
         }
     }
 
-    /// Another one begins behind it.
-    fn close(&mut self) {
+    /// Another one begins behind it; so many were before it.
+    fn close(&mut self, before: usize) {
         match self {
-            Self::Loose(loose) => loose.close(),
+            Self::Loose(loose) if before >= CHUNKS_WALKED_OVER => loose.sum_up(),
+            Self::Loose(_) => {}
             Self::Packed(packed) => packed.close(),
         }
     }
@@ -324,8 +329,9 @@ impl Chunks {
 
     pub fn push_chunk(&mut self, chunk: Chunk) {
         self.drop_empty();
+        let before = self.chunks.len().saturating_sub(1);
         if let Some(last) = self.chunks.back_mut() {
-            last.close();
+            last.close(before);
         }
         self.chunks.push_back(chunk);
     }
@@ -399,9 +405,9 @@ mod tests {
     }
 
     #[test]
-    fn chunks_know_their_bodies_sums_but_for_the_last_and_one_that_is_being_emptied() {
+    fn chunks_know_their_bodies_sums_but_for_a_few_the_last_and_one_that_is_being_emptied() {
         let mut chunks = Chunks::default();
-        (0..10 * CHUNK_LENGTH as u64).for_each(|sequence| _ = push(&mut chunks, sequence, false));
+        (0..20 * CHUNK_LENGTH as u64).for_each(|sequence| _ = push(&mut chunks, sequence, false));
         let unknown = |chunks: &Chunks| {
             let is_known = |chunk: &Chunk| match chunk {
                 Chunk::Loose(loose) => {
@@ -411,9 +417,11 @@ mod tests {
             };
             chunks.chunks.iter().filter(|chunk| !is_known(chunk)).count()
         };
-        assert_eq!((unknown(&chunks), chunks.body_bytes()), (1, 80 * CHUNK_LENGTH as u64));
+        assert_eq!((unknown(&chunks), chunks.body_bytes()), (CHUNKS_WALKED_OVER + 1, 160 * CHUNK_LENGTH as u64));
+        (0..CHUNKS_WALKED_OVER * CHUNK_LENGTH).for_each(|_| _ = chunks.pop());
+        assert_eq!(unknown(&chunks), 1, "the last");
         chunks.pop();
-        assert_eq!((unknown(&chunks), chunks.body_bytes()), (2, 80 * CHUNK_LENGTH as u64 - 8));
+        assert_eq!((unknown(&chunks), chunks.body_bytes()), (2, 96 * CHUNK_LENGTH as u64 - 8), "the first as well");
     }
 
     #[test]
