@@ -45,6 +45,13 @@ need() {
     return 1
 }
 
+# need_tls <client>: true when the broker speaks TLS; prints SKIP otherwise.
+need_tls() {
+    [ -n "${AMQPS_PORT:-}" ] && return 0
+    echo "SKIP $1: the broker has no port for TLS, or there is no openssl to make certificates with"
+    return 1
+}
+
 # prepare <client> <seconds> <command...>: downloads or compiles; a failure is the client's verdict.
 prepare() {
     prepare_client=$1 prepare_seconds=$2

@@ -32,6 +32,9 @@ SUITES = {
     "nservicebus": ["frameworks/nservicebus.py"],
     "dramatiq": ["frameworks/dramatiq_checks.py"],
     "masstransit": ["frameworks/masstransit.py"],
+    "pika-tls": ["checklist/tls.py", "pika"],
+    "aio-pika-tls": ["checklist/tls.py", "aio-pika"],
+    "kombu-tls": ["checklist/tls.py", "kombu"],
 }
 
 printing = threading.Lock()
