@@ -21,13 +21,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
 /// The longest head of a request, in bytes: the longest path there is, of names that are percent-encoded, is a tenth of it.
 const HEAD_MAX_BYTES: usize = 64 << 10;
+/// What a client has to take of an answer in the time that it has for a part of it, in bytes: one that takes less holds what
+/// it was to be sent for no good.
+const TAKEN_AT_LEAST: usize = 16 << 10;
 /// How long accepting rests when the system refuses it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -75,7 +78,7 @@ pub async fn serve(
         let routes = routes.clone();
         let over_tls = tls.as_ref().map(|_| OverTls);
         let answer = service_fn(move |request| routes.clone().call(prepared(request, peer, over_tls)));
-        let stream = Patient { stream, patience: limits.timeout, gives_up: None };
+        let stream = Patient::new(stream, limits.timeout);
         let Some(tls) = &tls else {
             let connection = http.serve_connection(TokioIo::new(stream), answer);
             tokio::spawn(async move {
@@ -122,27 +125,46 @@ fn without_last_slash(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// A client's stream, which fails when the client takes nothing of what is sent for too long.
-struct Patient {
-    stream: TcpStream,
+/// A client's stream, which fails when the client takes too little of what is sent for too long.
+struct Patient<S> {
+    stream: S,
     patience: Duration,
-    /// When, while the client is to take something.
+    /// When, from the first time that the client was waited for.
     gives_up: Option<Pin<Box<Sleep>>>,
+    /// What it has taken since, in bytes.
+    taken: usize,
 }
 
-impl Patient {
-    fn wait<T>(&mut self, sent: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if sent.is_ready() {
-            self.gives_up = None;
-            return sent;
+impl<S> Patient<S> {
+    fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, gives_up: None, taken: 0 }
+    }
+
+    fn wait(&mut self, sent: Poll<io::Result<usize>>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match sent {
+            Poll::Ready(Ok(count)) => {
+                self.taken += count;
+                if self.taken >= TAKEN_AT_LEAST {
+                    self.rest();
+                }
+                sent
+            }
+            Poll::Ready(Err(_)) => sent,
+            Poll::Pending => {
+                let patience = self.patience;
+                let gives_up = self.gives_up.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+                gives_up.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
         }
-        let patience = self.patience;
-        let gives_up = self.gives_up.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        gives_up.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Nothing is waited for.
+    fn rest(&mut self) {
+        (self.gives_up, self.taken) = (None, 0);
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -152,7 +174,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wait(sent, context)
@@ -172,6 +194,8 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // All that there was to send is with the system.
+        self.rest();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -183,6 +207,47 @@ impl AsyncWrite for Patient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::poll_fn;
+
+    /// A client that takes a byte whenever it was waited for.
+    #[derive(Default)]
+    struct Dripping {
+        was_waited_for: bool,
+    }
+
+    impl AsyncWrite for Dripping {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            self.was_waited_for = !self.was_waited_for;
+            if self.was_waited_for {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(1))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_an_answer_in_drops_is_given_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut stream = Patient::new(Dripping::default(), Duration::ZERO);
+            for _ in 0..TAKEN_AT_LEAST {
+                let written = poll_fn(|context| Pin::new(&mut stream).poll_write(context, b"an answer")).await;
+                if let Err(error) = written {
+                    return assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                }
+            }
+            panic!("it may go on for ever");
+        });
+    }
 
     #[test]
     fn a_path_may_end_with_one_slash_too_many() {

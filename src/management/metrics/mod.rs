@@ -49,12 +49,16 @@ use axum::routing::get;
 use chosen::Chosen;
 use chunks::Chunks;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use text::Text;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Pages about each thing that are underway at a time: each holds what was gathered until its last line is sent.
 const PAGES_MAX: usize = 4;
+
+/// How long the client may take over such a page. Prometheus waits for ten seconds unless it is told otherwise.
+const PAGE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The version of the text format that is spoken.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -156,7 +160,7 @@ async fn each(app: Arc<App>, chosen: Chosen, endpoint: &'static str) -> Result<R
     node::identity(&mut last, &app, endpoint);
     let pieces = std::iter::once(text.into_string()).chain(of_each.pieces(prefix, chosen));
     let pieces = pieces.chain(std::iter::once(last.into_string()));
-    Ok(page(Body::new(Chunks::new(pieces, permit))))
+    Ok(page(Body::new(Chunks::new(pieces, Instant::now() + PAGE_PATIENCE, permit))))
 }
 
 fn page(body: Body) -> Response {
