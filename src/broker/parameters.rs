@@ -1,6 +1,6 @@
 //! Global parameters: names with values that are JSON, of no virtual host's.
 //!
-//! They mean nothing to the broker. It keeps them for tools that ask for them, and so that definitions that come from elsewhere
+//! They mean nothing to the broker, but that clients are told the one that says what the cluster is called. It keeps them for tools that ask for them, and so that definitions that come from elsewhere
 //! are whole when they go on.
 
 use super::store::{Definition, Store};
@@ -65,6 +65,11 @@ impl<S: Store> Broker<S> {
     /// All of them by name: they are few.
     pub fn snapshot_global_parameters(&self) -> Vec<(ShortString, Arc<str>)> {
         self.global_parameters.0.iter().map(|(name, value)| (name.clone(), Arc::clone(value))).collect()
+    }
+
+    /// The value of a parameter.
+    pub fn global_parameter(&self, name: &[u8]) -> Option<&Arc<str>> {
+        self.global_parameters.0.get(name)
     }
 
     pub(super) fn has_global_parameter(&self, name: &[u8]) -> bool {

@@ -105,7 +105,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("ssl_cert_login_from", Is("ssl_cert_login_from", Text)),
     ("ssl_cert_login_san_type", Is("ssl_cert_login_san_type", Text)),
     ("ssl_cert_login_san_index", Is("ssl_cert_login_san_index", Number)),
-    ("cluster_name", Ignored(ONE_NODE)),
+    ("cluster_name", Ignored("leveretctl set_cluster_name says it, and it lasts")),
     ("default_worker_pool_size", Ignored(ERLANG)),
     ("password_hashing_module", Ignored("passwords are hashed with argon2id; RabbitMQ's hashes are taken as they are")),
     ("credential_validator.*", Ignored("passwords are not looked at")),

@@ -60,15 +60,16 @@ fn server_properties(identity: Identity, cluster_name: &str) -> FieldTable {
     ])
 }
 
-/// The whole frames of `connection.start`: the same for every client without TLS, and for every one with it.
+/// The whole frames of `connection.start`: the same for every client without TLS, and for every one with it, as long as the
+/// cluster is called the same.
 pub struct Greeting {
     plain: Vec<u8>,
     encrypted: Vec<u8>,
 }
 
 impl Greeting {
-    pub fn new(settings: &Settings) -> Self {
-        Self { plain: start(settings, false), encrypted: start(settings, true) }
+    pub fn new(settings: &Settings, cluster_name: &str) -> Self {
+        Self { plain: start(settings, cluster_name, false), encrypted: start(settings, cluster_name, true) }
     }
 
     fn of(&self, is_encrypted: bool) -> &[u8] {
@@ -81,14 +82,14 @@ fn is_offered(mechanism: Mechanism, is_encrypted: bool) -> bool {
     is_encrypted || mechanism != Mechanism::External
 }
 
-fn start(settings: &Settings, is_encrypted: bool) -> Vec<u8> {
+fn start(settings: &Settings, cluster_name: &str, is_encrypted: bool) -> Vec<u8> {
     let mechanisms = settings.mechanisms.iter().filter(|mechanism| is_offered(**mechanism, is_encrypted));
     let mechanisms: Vec<_> = mechanisms.map(|mechanism| mechanism.name()).collect();
     let mechanisms = mechanisms.join(" ");
     let start = Method::ConnectionStart(connection::Start {
         version_major: 0,
         version_minor: 9,
-        server_properties: server_properties(settings.identity, &settings.cluster_name),
+        server_properties: server_properties(settings.identity, cluster_name),
         mechanisms: mechanisms.as_bytes(),
         locales: b"en_US",
     });

@@ -15,6 +15,7 @@ pub enum Identity {
 
 pub struct Settings {
     pub identity: Identity,
+    /// What the cluster is called if nobody gave it a name.
     pub cluster_name: String,
     /// How clients may log in, in the order in which that is offered.
     pub mechanisms: Vec<Mechanism>,

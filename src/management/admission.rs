@@ -181,7 +181,9 @@ pub async fn let_in(
     vhost: Option<Box<str>>,
     peer: SocketAddr,
 ) -> Result<Visitor, ApiError> {
-    let visitor = app.check(credentials, peer.ip(), vhost).await?.map_err(|why| match why {
+    let found = app.check(credentials, peer.ip(), vhost).await?;
+    app.attempts().count(found.is_ok());
+    let visitor = found.map_err(|why| match why {
         NotLetIn::Unknown => refused(peer, ApiError::LoginFailed),
         NotLetIn::NotFromThere => refused(peer, not_authorised("User can only log in via localhost")),
     })?;

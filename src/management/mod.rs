@@ -12,6 +12,7 @@
 //! | `door` | connections, and how long they may take |
 //! | `places` | how many connections, and how many of them from one origin |
 //! | `admission` | who is let in, and as whom |
+//! | `attempts` | how often somebody wanted to be let in |
 //! | `sessions`, `cookie` | who logged in at the page |
 //! | `bodies` | bodies of requests: how large, for how long, and how many at a time |
 //! | `visit` | what a visitor may have |
@@ -22,12 +23,15 @@
 //! | `definitions` | files of all that is there |
 //! | `figures`, `rates`, `sampler` | counters, and how fast they rise |
 //! | `routes` | the paths of the API |
+//! | `cluster_name` | what the cluster is called |
 //! | `metrics` | what Prometheus scrapes |
 //! | `page` | the page for people at `/` |
 
 mod admission;
+mod attempts;
 mod bodies;
 mod change;
+mod cluster_name;
 mod cookie;
 mod definitions;
 mod door;
@@ -52,6 +56,7 @@ pub use change::{
     BindingSpec, Change, ExchangeAttributes, GetMode, GetSpec, GotMessage, PolicyChange, PublishOutcome, PublishSpec,
     QueueAttributes, VhostChange,
 };
+pub use cluster_name::{CLUSTER_NAME, cluster_name_of};
 pub use door::Limits;
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use metrics::Settings as MetricsSettings;
@@ -67,6 +72,7 @@ use crate::access::PasswordHash;
 use crate::broker::import::Import;
 use crate::reactor::Clock;
 use crate::tls::Renewable;
+use attempts::Attempts;
 use rates::Rates;
 use sessions::Sessions;
 use std::io;
@@ -112,6 +118,7 @@ struct App {
     https: Vec<(&'static str, SocketAddr, Arc<Renewable>)>,
     rates: Mutex<Rates>,
     sessions: Mutex<Sessions>,
+    attempts: Mutex<Attempts>,
     bodies: bodies::Room,
     metrics_floor: metrics::Floor,
     metrics_room: Arc<Semaphore>,
@@ -133,6 +140,10 @@ impl App {
 
     fn rates(&self) -> MutexGuard<'_, Rates> {
         self.rates.lock().expect("nobody panics with it")
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().expect("nobody panics with it")
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -195,6 +206,7 @@ pub fn start(doors: Doors, line: Line, settings: Settings) -> io::Result<()> {
         http,
         https,
         rates: Mutex::new(Rates::new()),
+        attempts: Mutex::default(),
         sessions: Mutex::new(Sessions::new(limits.session)),
         bodies: bodies::Room::new(limits.body_max_bytes),
         metrics_floor: metrics::Floor::default(),

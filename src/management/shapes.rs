@@ -289,7 +289,7 @@ pub fn message(message: &GotMessage, always_base64: bool) -> Value {
 }
 
 /// The whole of the broker.
-pub fn overview(app: &App, overview: &Overview, ranges: Ranges) -> Value {
+pub fn overview(app: &App, cluster_name: &str, overview: &Overview, ranges: Ranges) -> Value {
     let now = &overview.totals;
     let figures = overview_figures(overview);
     let now_ms = app.now_ms();
@@ -304,7 +304,7 @@ pub fn overview(app: &App, overview: &Overview, ranges: Ranges) -> Value {
         put_with_samples(&mut shape, &figures[of.clone()], rates, &moments(app, samples, of));
         shape
     };
-    let mut shape = of_everybody(app);
+    let mut shape = of_everybody(app, cluster_name);
     shape["queue_totals"] = part(0..LENGTHS, &of_lengths);
     shape["message_stats"] = part(LENGTHS..CHURN, &of_messages);
     shape["churn_rates"] = part(CHURN..OVERVIEW_FIGURES, &of_messages);
@@ -343,10 +343,10 @@ pub struct Share {
 }
 
 /// As much of an overview.
-pub fn overview_of_some(app: &App, share: &Share) -> Value {
+pub fn overview_of_some(app: &App, cluster_name: &str, share: &Share) -> Value {
     let mut totals = json!({});
     share.sums.put(&mut totals);
-    let mut shape = of_everybody(app);
+    let mut shape = of_everybody(app, cluster_name);
     shape["message_stats"] = totals["message_stats"].take();
     if let Some(totals) = totals.as_object_mut() {
         totals.remove("message_stats");
@@ -362,7 +362,7 @@ pub fn overview_of_some(app: &App, share: &Share) -> Value {
 }
 
 /// What everybody may know.
-fn of_everybody(app: &App) -> Value {
+fn of_everybody(app: &App, cluster_name: &str) -> Value {
     json!({
         "management_version": super::COMPATIBLE_VERSION,
         "rabbitmq_version": super::COMPATIBLE_VERSION,
@@ -371,7 +371,7 @@ fn of_everybody(app: &App) -> Value {
         // There is no Erlang here, but clients of typed languages expect the field.
         "erlang_version": "none",
         "erlang_full_version": "none",
-        "cluster_name": app.settings.node,
+        "cluster_name": cluster_name,
         "rates_mode": "basic",
         "disable_stats": false,
         "enable_queue_totals": true,

@@ -4,6 +4,7 @@
 
 mod connections;
 mod evictions;
+mod greeter;
 mod low_memory;
 mod overdue;
 mod visitors;
@@ -14,12 +15,13 @@ use crate::broker::store::Store;
 use crate::broker::{
     self, Broker, ConnectionId, Founding, MessageMemory, NODE_NAME, PressureLimits, QueuePressure, UserId, VhostId,
 };
-use crate::connection::{Alarm, Connection, Context, Greeting, Outboxes, Phase, Settings, TimerOutcome};
+use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
 use crate::management::ResourceLimitChange;
 use crate::reactor::TimerWheel;
 pub use connections::Connections;
 use connections::Member;
 use evictions::Evictions;
+use greeter::Greeter;
 use low_memory::LowMemory;
 use std::net::SocketAddr;
 use visitors::Visitors;
@@ -105,7 +107,7 @@ struct Ground<S: Store> {
     broker: Broker<S>,
     outboxes: Outboxes,
     settings: Settings,
-    greeting: Greeting,
+    greeter: Greeter,
     logins: u64,
     alarm: Option<Alarm>,
     now_ms: u64,
@@ -118,8 +120,8 @@ impl<S: Store> Ground<S> {
 
     #[inline]
     fn context(&mut self) -> Context<'_, S> {
-        let Self { broker, outboxes, settings, greeting, logins, alarm, now_ms } = self;
-        Context { broker, outboxes, settings, greeting, logins, now_ms: *now_ms, alarm: *alarm }
+        let Self { broker, outboxes, settings, greeter, logins, alarm, now_ms } = self;
+        Context { broker, outboxes, settings, greeting: &greeter.greeting, logins, now_ms: *now_ms, alarm: *alarm }
     }
 }
 
@@ -129,7 +131,7 @@ impl<S: Store> Hub<S> {
         let ground = Ground {
             broker: Broker::new(settings.broker, store, now_ms),
             outboxes: Outboxes::new(settings.outbox_high_water_bytes, message_memory.most_bytes),
-            greeting: Greeting::new(&settings.connection),
+            greeter: Greeter::new(&settings.connection),
             settings: settings.connection,
             logins: 0,
             alarm: None,
@@ -236,6 +238,7 @@ impl<S: Store> Hub<S> {
 
     /// A client connected.
     pub fn connect(&mut self, peer: SocketAddr, local: SocketAddr) -> ConnectionId {
+        self.ground.greeter.renew(&self.ground.settings, &self.ground.broker);
         let id = self.connections.next_id();
         let connection = Connection::new(id, peer, local, &self.ground.settings, self.ground.now_ms);
         let timer = connection.next_timer_ms().map(|deadline_ms| (self.timers.insert(deadline_ms, id), deadline_ms));

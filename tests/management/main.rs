@@ -8,6 +8,7 @@ mod support;
 
 mod alarms;
 mod changes;
+mod cluster;
 mod ctl;
 mod ctl_tools;
 mod ctl_transcript;

@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 129] = [
+const PATHS: [(&str, &str, &str, Need); 134] = [
     ("GET", "/overview", "", Any),
     ("GET", "/version", "", Any),
     ("GET", "/whoami", "", Any),
@@ -57,6 +57,8 @@ const PATHS: [(&str, &str, &str, Need); 129] = [
     ("GET", "/extensions", "", Any),
     ("GET", "/feature-flags", "", Any),
     ("GET", "/deprecated-features", "", Any),
+    ("GET", "/auth/attempts/{node}", "", Monitor),
+    ("GET", "/auth/attempts/{node}/source", "", Monitor),
     ("GET", "/nodes", "", Monitor),
     ("GET", "/nodes/{node}", "", Monitor),
     ("GET", "/nodes/{node}/memory", "", Monitor),
@@ -92,6 +94,7 @@ const PATHS: [(&str, &str, &str, Need); 129] = [
     ("POST", "/definitions/{vhost}", "{}", Administrator),
     ("POST", "/queues/{vhost}/{queue}/actions", r#"{"action":"sync"}"#, Vhost),
     ("POST", "/rebalance/queues", "", Administrator),
+    ("PUT", "/cluster-name", r#"{"name":"c"}"#, Administrator),
     ("PUT", "/global-parameters/{name}", r#"{"value":2}"#, Administrator),
     ("PUT", "/nodes/{node}/resource-limits", r#"{"memory_watermark":0.5}"#, Administrator),
     ("GET", "/policies", "", Any),
@@ -174,6 +177,8 @@ const PATHS: [(&str, &str, &str, Need); 129] = [
     ("DELETE", "/bindings/{vhost}/e/{source}/{kind}/{destination}/{properties_key}", "", Permissions),
     ("DELETE", "/parameters/{component}/{vhost}/{name}", "", Refused),
     ("DELETE", "/global-parameters/{name}", "", Administrator),
+    ("DELETE", "/auth/attempts/{node}", "", Administrator),
+    ("DELETE", "/auth/attempts/{node}/source", "", Administrator),
     ("DELETE", "/reset", "", Administrator),
     ("DELETE", "/reset/{node}", "", Administrator),
     ("DELETE", "/policies/{vhost}/{policy}", "", PolicymakerOf),

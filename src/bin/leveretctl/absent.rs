@@ -3,7 +3,6 @@
 const NO_ERLANG: &str = "there is no Erlang in this broker";
 const NO_CLUSTER: &str = "this broker is one node and no cluster";
 const NO_MIRRORS: &str = "there are no mirrored queues";
-const NO_PARAMETERS: &str = "there is nothing that a global parameter would change";
 const ITS_SUPERVISOR: &str = "the broker is started and stopped by what runs it: systemd, a container, a shell";
 const ITS_SETTINGS: &str = "that is for the broker's configuration file to say";
 const ITS_LOG: &str = "the log goes to standard error, and from there to where what runs the broker puts it";
@@ -47,15 +46,13 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "transfer_leadership"
         | "reclaim_quorum_memory"
         | "peek"
-        | "check_if_new_quorum_queue_replicas_have_finished_initial_sync"
-        | "set_cluster_name" => NO_CLUSTER,
+        | "check_if_new_quorum_queue_replicas_have_finished_initial_sync" => NO_CLUSTER,
         "sync_queue"
         | "cancel_sync_queue"
         | "list_policies_with_classic_queue_mirroring"
         | "list_operator_policies_with_classic_queue_mirroring"
         | "remove_classic_queue_mirroring_from_policies"
         | "check_if_cluster_has_classic_queue_mirroring_policy" => NO_MIRRORS,
-        "set_global_parameter" | "clear_global_parameter" => NO_PARAMETERS,
         "stop" | "shutdown" | "stop_app" | "start_app" | "suspend_listeners" | "resume_listeners" | "restart_vhost"
         | "drain" | "revive" => ITS_SUPERVISOR,
         "environment"

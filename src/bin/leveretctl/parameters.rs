@@ -16,6 +16,12 @@ pub enum ParameterCommand {
     ClearParameter { component: String, name: String },
     /// List global runtime parameters
     ListGlobalParameters,
+    /// Set a global runtime parameter to a value that is JSON
+    SetGlobalParameter { name: String, value: String },
+    /// Clear a global runtime parameter
+    ClearGlobalParameter { name: String },
+    /// Say what the cluster is called
+    SetClusterName { name: String },
 }
 
 pub fn run(api: &Api, output: &Output, vhost: &str, command: ParameterCommand) -> Result<(), Failure> {
@@ -37,8 +43,7 @@ pub fn run(api: &Api, output: &Output, vhost: &str, command: ParameterCommand) -
             output.announce(format_args!(
                 "Setting runtime parameter \"{name}\" for component \"{component}\" to \"{value}\" in vhost \"{vhost}\" ..."
             ));
-            let value: Value = serde_json::from_str(&value)
-                .map_err(|_| Failure::Unreachable("JSON decoding error. Reason: badarg".to_owned()))?;
+            let value = decoded(&value)?;
             let set = api.put(&path(vhost, &component, &name), &json!({ "value": value }));
             set.map_err(|failure| match failure {
                 Failure::Refused(reason) => Failure::Unreachable(reason),
@@ -49,14 +54,36 @@ pub fn run(api: &Api, output: &Output, vhost: &str, command: ParameterCommand) -
             output.announce(format_args!(
                 "Clearing runtime parameter \"{name}\" for component \"{component}\" on vhost \"{vhost}\" ..."
             ));
-            api.delete(&path(vhost, &component, &name), None).map_err(|failure| match failure {
-                Failure::NotFound(_) | Failure::Refused(_) => {
-                    Failure::Unreachable("Parameter does not exist".to_owned())
-                }
-                other => other,
-            })
+            api.delete(&path(vhost, &component, &name), None).map_err(missing)
+        }
+        ParameterCommand::SetGlobalParameter { name, value } => {
+            output.announce(format_args!("Setting global runtime parameter \"{name}\" to \"{value}\" ..."));
+            api.put(&global_path(&name), &json!({ "value": decoded(&value)? }))
+        }
+        ParameterCommand::ClearGlobalParameter { name } => {
+            output.announce(format_args!("Clearing global runtime parameter \"{name}\" ..."));
+            api.delete(&global_path(&name), None).map_err(missing)
+        }
+        ParameterCommand::SetClusterName { name } => {
+            output.announce(format_args!("Setting cluster name to {name} ..."));
+            api.put("cluster-name", &json!({ "name": name }))
         }
     }
+}
+
+fn decoded(value: &str) -> Result<Value, Failure> {
+    serde_json::from_str(value).map_err(|_| Failure::Unreachable("JSON decoding error. Reason: badarg".to_owned()))
+}
+
+fn missing(failure: Failure) -> Failure {
+    match failure {
+        Failure::NotFound(_) | Failure::Refused(_) => Failure::Unreachable("Parameter does not exist".to_owned()),
+        other => other,
+    }
+}
+
+fn global_path(name: &str) -> String {
+    format!("global-parameters/{}", segment(name))
 }
 
 fn path(vhost: &str, component: &str, name: &str) -> String {

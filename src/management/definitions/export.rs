@@ -42,10 +42,10 @@ pub async fn export(visit: &Visit, vhost: Option<&str>) -> Result<Value, Decline
             file["limits"] = vhost_limits(there);
         }
         _ => {
-            let node = &visit.app.settings.node;
+            let name = visit.app.cluster_name().await?;
             file["rabbitmq_definition_format"] = json!("cluster");
-            file["original_cluster_name"] = json!(node);
-            file["explanation"] = json!(format!("Definitions of cluster '{node}'"));
+            file["original_cluster_name"] = json!(name);
+            file["explanation"] = json!(format!("Definitions of cluster '{name}'"));
             add_what_is_of_the_cluster(visit, &vhosts, &mut file).await?;
         }
     }

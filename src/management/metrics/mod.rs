@@ -136,7 +136,7 @@ async fn aggregated(app: &App) -> Result<Response, ApiError> {
     node::always(&mut text, &node);
     global::messages(&mut text, &node);
     together::all(&mut text, &node);
-    node::identity(&mut text, app, "aggregated");
+    node::identity(&mut text, app, &app.cluster_name().await?, "aggregated");
     Ok(page(Body::from(text.into_string())))
 }
 
@@ -157,7 +157,7 @@ async fn each(app: Arc<App>, chosen: Chosen, endpoint: &'static str) -> Result<R
     }
     let of_each = objects::gather(&app, &chosen).await?;
     let mut last = Text::new(PREFIX);
-    node::identity(&mut last, &app, endpoint);
+    node::identity(&mut last, &app, &app.cluster_name().await?, endpoint);
     let pieces = std::iter::once(text.into_string()).chain(of_each.pieces(prefix, chosen));
     let pieces = pieces.chain(std::iter::once(last.into_string()));
     Ok(page(Body::new(Chunks::new(pieces, Instant::now() + PAGE_PATIENCE, permit))))

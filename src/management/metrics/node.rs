@@ -126,7 +126,7 @@ fn durations(text: &mut Text, durations: &Durations) {
 }
 
 /// Which product, which node, and what the page is about. Its names begin alike on every page.
-pub fn identity(text: &mut Text, app: &App, endpoint: &str) {
+pub fn identity(text: &mut Text, app: &App, cluster_name: &str, endpoint: &str) {
     let build = [
         ("rabbitmq_version", COMPATIBLE_VERSION),
         ("product_name", "Leveret"),
@@ -135,7 +135,7 @@ pub fn identity(text: &mut Text, app: &App, endpoint: &str) {
     text.family("build_info", Kind::Untyped, "RabbitMQ & Erlang/OTP version info");
     text.value("build_info", &labels(&build), 1);
     let node = app.settings.node.as_str();
-    let identity = [("rabbitmq_node", node), ("rabbitmq_cluster", node), ("rabbitmq_endpoint", endpoint)];
+    let identity = [("rabbitmq_node", node), ("rabbitmq_cluster", cluster_name), ("rabbitmq_endpoint", endpoint)];
     text.family("identity_info", Kind::Untyped, "RabbitMQ node & cluster identity info");
     text.value("identity_info", &labels(&identity), 1);
 }

@@ -1,16 +1,20 @@
 //! The node as a whole: overview, nodes, and the lists that are always the same here.
 
+use super::super::attempts::Count;
+use super::super::cluster_name::{CLUSTER_NAME, is_cluster_name};
 use super::super::figures::{self, CHURN, overview_figures};
 use super::super::http::{ApiError, ApiResult, empty, ok};
 use super::super::listing::{Ranges, one, only};
+use super::super::order::Order;
 use super::super::question::Question;
 use super::super::shapes::Share;
 use super::super::visit::{Administrator, Monitor, Visit};
 use super::super::{App, shapes};
-use super::check_node;
 use super::vhosts::sums;
+use super::{check_node, object, required_text};
 use crate::reactor::process;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, put};
@@ -25,7 +29,9 @@ pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/overview", get(overview))
         .route("/version", get(async || ok(&json!(super::super::COMPATIBLE_VERSION))))
-        .route("/cluster-name", get(cluster_name))
+        .route("/cluster-name", get(cluster_name).put(set_cluster_name))
+        .route("/auth/attempts/{node}", get(attempts).delete(forget_attempts))
+        .route("/auth/attempts/{node}/source", get(attempts_by_source).delete(forget_attempts))
         .route("/nodes", get(nodes))
         .route("/nodes/{node}", get(node))
         .route("/nodes/{node}/memory", get(memory))
@@ -41,11 +47,12 @@ pub fn routes() -> Router<Arc<App>> {
 
 async fn overview(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let overview = visit.ask(Question::Overview).await?;
+    let cluster_name = visit.app.cluster_name().await?;
     if visit.is_monitor() {
         let ranges = Ranges::parse(&parameters);
-        return one(&parameters, shapes::overview(&visit.app, &overview, ranges));
+        return one(&parameters, shapes::overview(&visit.app, &cluster_name, &overview, ranges));
     }
-    one(&parameters, shapes::overview_of_some(&visit.app, &share(&visit).await?))
+    one(&parameters, shapes::overview_of_some(&visit.app, &cluster_name, &share(&visit).await?))
 }
 
 /// What of the broker is for somebody to see who is no monitor: what is in the virtual hosts that it may enter, and its own
@@ -101,7 +108,45 @@ async fn enable_feature(_: Administrator, Path(feature): Path<String>) -> ApiRes
 }
 
 async fn cluster_name(visit: Visit) -> ApiResult {
-    ok(&json!({ "name": visit.app.settings.node }))
+    ok(&json!({ "name": visit.app.cluster_name().await? }))
+}
+
+async fn set_cluster_name(visit: Administrator, body: Bytes) -> ApiResult {
+    let body = object(&body)?;
+    let name = required_text(&body, "name")?;
+    if !is_cluster_name(name) {
+        return Err(ApiError::BadRequest("name is too long".to_owned()));
+    }
+    let (name, value) = (CLUSTER_NAME.into(), json!(name).to_string().into());
+    let put = visit.order(|reply| Order::PutGlobalParameter { name, value, reply }).await?;
+    put.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// What the loop has counted of those who wanted to be let in over AMQP.
+async fn attempts_over_amqp(visit: &Visit) -> Result<Count, ApiError> {
+    let overview = visit.ask(Question::Overview).await?;
+    let events = overview.events();
+    Ok(Count { succeeded: events.logins_succeeded, failed: events.logins_failed })
+}
+
+async fn attempts(visit: Monitor, Path(node): Path<String>) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    let amqp = attempts_over_amqp(&visit).await?;
+    ok(&visit.app.attempts().shape(amqp))
+}
+
+/// Where they came from is not kept, as with RabbitMQ unless it is told to.
+async fn attempts_by_source(visit: Monitor, Path(node): Path<String>) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    ok(&json!([]))
+}
+
+async fn forget_attempts(visit: Administrator, Path(node): Path<String>) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    let amqp = attempts_over_amqp(&visit).await?;
+    visit.app.attempts().forget(amqp);
+    empty(StatusCode::NO_CONTENT)
 }
 
 async fn nodes(visit: Monitor, Query(parameters): Parameters) -> ApiResult {
