@@ -7,14 +7,19 @@
 //!
 //! Messages that go straight to a consumer never wait in a queue, and are none of those that do.
 
+mod of_queues;
+
+pub use of_queues::{QueueDurations, QueueDurationsSnapshot};
+
 use super::channel::ChannelMode;
 use super::exchange::QueueId;
 use super::flow::Lately;
 use super::keys::ChannelKey;
 use super::queue::Backlog;
 use super::store::Store;
-use super::{Broker, Channel, ConsumerId, QueueKey, Totals};
+use super::{Broker, Channel, ConsumerId, Queue, QueueKey, Totals};
 use crate::meter::{Fate, Histogram, Marks, Pace};
+use of_queues::OfQueues;
 use slab::Slab;
 
 /// What was measured since the start.
@@ -37,6 +42,12 @@ struct Waiting {
     sequence: u64,
 }
 
+/// A delivery of a queue's message.
+struct Delivered {
+    queue: QueueKey,
+    delivery: Tagged,
+}
+
 /// A delivery, or a publish, by its tag.
 struct Tagged {
     channel: ChannelKey,
@@ -46,8 +57,9 @@ struct Tagged {
 #[derive(Default)]
 pub(super) struct Metering {
     durations: Durations,
+    of_queues: OfQueues,
     waiting: Marks<Waiting>,
-    delivered: Marks<Tagged>,
+    delivered: Marks<Delivered>,
     published: Marks<Tagged>,
     waiting_pace: Pace,
     delivered_pace: Pace,
@@ -97,8 +109,9 @@ impl<S: Store> Broker<S> {
     fn mark_delivered(&mut self, id: ConsumerId, now_us: u64) {
         let Some(consumer) = self.consumers.get(id.0 as usize) else { return };
         let Some(channel) = self.channels.get(consumer.channel.0 as usize) else { return };
-        let mark = Tagged { channel: channel.key(consumer.channel), tag: channel.last_delivery_tag };
-        self.metering.delivered.mark(mark, now_us);
+        let Some(queue) = self.queues.get(consumer.queue.0 as usize) else { return };
+        let delivery = Tagged { channel: channel.key(consumer.channel), tag: channel.last_delivery_tag };
+        self.metering.delivered.mark(Delivered { queue: queue.key(consumer.queue), delivery }, now_us);
     }
 
     /// The last publish of a channel came in this turn, or an earlier one. It may be confirmed by now.
@@ -111,26 +124,33 @@ impl<S: Store> Broker<S> {
     }
 
     fn look_at_waiting(&mut self, now_us: u64) {
-        let Self { queues, metering: Metering { waiting, durations, .. }, .. } = self;
+        let Self { queues, metering: Metering { waiting, durations, of_queues, .. }, .. } = self;
         let fate = |mark: &Waiting| {
-            let queue = queues.get(mark.queue.id.0 as usize);
-            let Some(queue) = queue.filter(|queue| queue.serial == mark.queue.serial && !queue.deleted) else {
-                return Fate::Lost;
-            };
+            let Some(queue) = queue_of(queues, mark.queue) else { return Fate::Lost };
             let first = queue.backlog.level(mark.level).and_then(Backlog::ring_range).map(|(first, _)| first);
             if first.is_some_and(|first| first <= mark.sequence) { Fate::Waits } else { Fate::Over }
         };
-        waiting.look(now_us, fate, |us| durations.in_queue.record(us));
+        waiting.look(now_us, fate, |mark, us| {
+            durations.in_queue.record(us);
+            if let Some(of_queue) = of_queues.of(mark.queue, |key| queue_of(queues, key).is_some()) {
+                of_queue.in_queue.record(us);
+            }
+        });
     }
 
     fn look_at_delivered(&mut self, now_us: u64) {
-        let Self { channels, metering: Metering { delivered, durations, .. }, .. } = self;
-        let fate = |mark: &Tagged| match channel_of(channels, mark.channel) {
+        let Self { queues, channels, metering: Metering { delivered, durations, of_queues, .. }, .. } = self;
+        let fate = |Delivered { delivery, .. }: &Delivered| match channel_of(channels, delivery.channel) {
             None => Fate::Lost,
-            Some(channel) if channel.unacknowledged.contains(mark.tag) => Fate::Waits,
+            Some(channel) if channel.unacknowledged.contains(delivery.tag) => Fate::Waits,
             Some(_) => Fate::Over,
         };
-        delivered.look(now_us, fate, |us| durations.to_acknowledgement.record(us));
+        delivered.look(now_us, fate, |mark, us| {
+            durations.to_acknowledgement.record(us);
+            if let Some(of_queue) = of_queues.of(mark.queue, |key| queue_of(queues, key).is_some()) {
+                of_queue.to_acknowledgement.record(us);
+            }
+        });
     }
 
     fn look_at_published(&mut self, now_us: u64) {
@@ -140,8 +160,12 @@ impl<S: Store> Broker<S> {
             Some(ChannelMode::Confirm(_)) => Fate::Over,
             _ => Fate::Lost,
         };
-        published.look(now_us, fate, |us| durations.to_confirm.record(us));
+        published.look(now_us, fate, |_, us| durations.to_confirm.record(us));
     }
+}
+
+fn queue_of(queues: &Slab<Queue>, key: QueueKey) -> Option<&Queue> {
+    queues.get(key.id.0 as usize).filter(|queue| queue.serial == key.serial && !queue.deleted)
 }
 
 fn channel_of(channels: &Slab<Channel>, key: ChannelKey) -> Option<&Channel> {
@@ -155,6 +179,7 @@ mod tests {
     use super::*;
     use crate::broker::publish::Publication;
     use crate::broker::queue_commands::DeclareRequest;
+    use crate::broker::snapshot::PageStart;
     use crate::broker::{ChannelId, ConnectionId, ConsumeRequest, Settlement};
     use crate::meter::pace::{AT_LEAST_EVERY_US, ONE_OF};
     use crate::protocol::FieldTable;
@@ -205,6 +230,9 @@ mod tests {
         broker.settle(channel, 1, false, Settlement::Acknowledged).unwrap();
         broker.end_turn(start_us + 900, start_us + 1_000);
         assert_eq!(measured(&broker), [(3, 330), (1, 700), (1, 300), (1, 30)], "it was acknowledged");
+        let [of_queue] = &broker.snapshot_queue_durations(PageStart::default()).items[..] else { panic!("one queue") };
+        let QueueDurations { in_queue, to_acknowledgement } = of_queue.durations;
+        assert_eq!((&*of_queue.name, in_queue.sum_us(), to_acknowledgement.sum_us()), (&b"q"[..], 700, 300));
     }
 
     #[test]

@@ -138,7 +138,7 @@ pub use flow::{DeadLetterCounters, QueueCounters};
 pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
-pub use metering::Durations;
+pub use metering::{Durations, QueueDurations, QueueDurationsSnapshot};
 pub use observe::ClientDetails;
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};

@@ -11,7 +11,7 @@ use crate::broker::snapshot::{
     QueueFigures, QueueSnapshot, TotalsSnapshot,
 };
 use crate::broker::sums::{ChannelSums, QueueSums};
-use crate::broker::{Durations, Totals, UserKey};
+use crate::broker::{Durations, QueueDurationsSnapshot, Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
 use crate::tls::Encryption;
@@ -39,6 +39,11 @@ pub enum Question {
     },
     /// How long turns and messages took.
     Durations(Reply<Durations>),
+    /// The same of messages of single queues, of those that were measured.
+    QueueDurations {
+        from: PageStart,
+        reply: Reply<Page<QueueDurationsSnapshot>>,
+    },
     /// What queues come to together, those of a page in one item; the same of channels, and of connections.
     SumOfQueues {
         from: PageStart,

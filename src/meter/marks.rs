@@ -50,19 +50,19 @@ impl<T> Marks<T> {
         }
     }
 
-    /// Looks at some of them: `over` is told how long those took that are over, in microseconds.
+    /// Looks at some of them: `over` is told of those that are over, and how long they took, in microseconds.
     #[inline]
-    pub fn look(&mut self, now_us: u64, fate: impl Fn(&T) -> Fate, over: impl FnMut(u64)) {
+    pub fn look(&mut self, now_us: u64, fate: impl Fn(&T) -> Fate, over: impl FnMut(&T, u64)) {
         if !self.young.is_empty() || now_us >= self.old_due_us && !self.old.is_empty() {
             self.look_at_some(now_us, fate, over);
         }
     }
 
-    fn look_at_some(&mut self, now_us: u64, fate: impl Fn(&T) -> Fate, mut over: impl FnMut(u64)) {
+    fn look_at_some(&mut self, now_us: u64, fate: impl Fn(&T) -> Fate, mut over: impl FnMut(&T, u64)) {
         let mut waits = |mark: &Mark<T>| {
             let fate = fate(&mark.thing);
             if fate == Fate::Over {
-                over(now_us.saturating_sub(mark.at_us));
+                over(&mark.thing, now_us.saturating_sub(mark.at_us));
             }
             fate == Fate::Waits
         };
@@ -91,7 +91,7 @@ mod tests {
 
     fn over(marks: &mut Marks<u64>, now_us: u64, reached: u64) -> Vec<u64> {
         let mut all = Vec::new();
-        marks.look(now_us, |thing| if *thing <= reached { Fate::Over } else { Fate::Waits }, |us| all.push(us));
+        marks.look(now_us, |thing| if *thing <= reached { Fate::Over } else { Fate::Waits }, |_, us| all.push(us));
         all
     }
 
@@ -129,8 +129,8 @@ mod tests {
     fn what_is_lost_is_not_told() {
         let mut marks = Marks::default();
         marks.mark(1, 0);
-        marks.look(5, |_| Fate::Lost, |_| panic!("nobody knows"));
-        marks.look(6, |_| panic!("it is gone"), |_| {});
+        marks.look(5, |_| Fate::Lost, |_, _| panic!("nobody knows"));
+        marks.look(6, |_| panic!("it is gone"), |_, _| {});
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn can_be(kind: QueueKind, strategy: &str, reason: &str) -> bool {
 
 /// RabbitMQ counts these only as dead letters.
 fn expired(text: &mut Text, node: &Node) {
-    text.prefixed("leveret_");
+    text.prefixed(super::LEVERET_PREFIX);
     text.family(
         "messages_expired_total",
         Kind::Counter,

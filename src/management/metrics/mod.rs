@@ -20,12 +20,14 @@
 //! | `global` | counts of messages |
 //! | `together` | families of queues, channels and connections as sums |
 //! | `objects` | the same, of each |
+//! | `durations` | how long messages of single queues take |
 //! | `chosen` | what a scraper asks for |
 //! | `chunks` | a long text, a piece at a time |
 
 mod chosen;
 mod chunks;
 mod counted;
+mod durations;
 mod gather;
 mod global;
 mod node;
@@ -66,6 +68,8 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PREFIX: &str = "rabbitmq_";
 const DETAILED_PREFIX: &str = "rabbitmq_detailed_";
 const CLUSTER_PREFIX: &str = "rabbitmq_cluster_";
+/// Of what RabbitMQ does not tell.
+const LEVERET_PREFIX: &str = "leveret_";
 
 /// How metrics are served.
 #[derive(Clone, Copy, Debug)]
@@ -156,10 +160,11 @@ async fn each(app: Arc<App>, chosen: Chosen, endpoint: &'static str) -> Result<R
         global::messages(&mut text, &node);
     }
     let of_each = objects::gather(&app, &chosen).await?;
+    let durations = durations::gather(&app, &chosen).await?;
     let mut last = Text::new(PREFIX);
     node::identity(&mut last, &app, &app.cluster_name().await?, endpoint);
     let pieces = std::iter::once(text.into_string()).chain(of_each.pieces(prefix, chosen));
-    let pieces = pieces.chain(std::iter::once(last.into_string()));
+    let pieces = pieces.chain(durations::pieces(durations)).chain(std::iter::once(last.into_string()));
     Ok(page(Body::new(Chunks::new(pieces, Instant::now() + PAGE_PATIENCE, permit))))
 }
 

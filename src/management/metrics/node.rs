@@ -90,7 +90,7 @@ fn of_the_process(text: &mut Text, node: &Node) {
         "Start time of the process since unix epoch in seconds.",
         node.started_at_s,
     );
-    text.prefixed("leveret_");
+    text.prefixed(super::LEVERET_PREFIX);
     text.alone("exchanges", Kind::Gauge, "Exchanges, predeclared ones included", overview.totals.exchanges);
     text.alone(
         "held_memory_bytes",

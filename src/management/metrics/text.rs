@@ -71,13 +71,19 @@ impl Text {
     /// A family of one histogram, in seconds.
     pub fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.family(name, Kind::Histogram, help);
+        self.times(name, "", histogram);
+    }
+
+    /// A histogram of the family that was begun last, in seconds. `labels` as [`labels`] makes them.
+    pub fn times(&mut self, name: &str, labels: &str, histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
+        let comma = if labels.is_empty() { "" } else { "," };
         for (bound_us, count) in histogram.up_to_each() {
-            self.value(&bucket, &format!("le=\"{}\"", seconds(bound_us)), count);
+            self.value(&bucket, &format!("{labels}{comma}le=\"{}\"", seconds(bound_us)), count);
         }
-        self.value(&bucket, "le=\"+Inf\"", histogram.count());
-        self.value(&format!("{name}_sum"), "", seconds(histogram.sum_us()));
-        self.value(&format!("{name}_count"), "", histogram.count());
+        self.value(&bucket, &format!("{labels}{comma}le=\"+Inf\""), histogram.count());
+        self.value(&format!("{name}_sum"), labels, seconds(histogram.sum_us()));
+        self.value(&format!("{name}_count"), labels, histogram.count());
     }
 
     /// As [`alone`](Self::alone), where the value is known.

@@ -29,6 +29,7 @@ pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub
         }
         Question::QueueFigures { from, reply } => send(reply, broker.snapshot_queue_figures(from)),
         Question::Durations(reply) => send(reply, *broker.durations()),
+        Question::QueueDurations { from, reply } => send(reply, broker.snapshot_queue_durations(from)),
         Question::SumOfQueues { from, reply } => send(reply, broker.sum_queues(from)),
         Question::SumOfChannels { from, reply } => send(reply, broker.sum_channels(from)),
         Question::SumOfConnections { from, reply } => send(reply, sum_connections(hub, from)),

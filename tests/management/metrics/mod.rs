@@ -237,6 +237,34 @@ fn families_virtual_hosts_and_queues_are_chosen() {
 }
 
 #[test]
+fn the_times_of_a_queues_messages_are_told_on_request() {
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=waits ; queue.declare queue=other ; confirm.select");
+    client.expects("queue.declare-ok(queue='waits', message_count=0, consumer_count=0)");
+    client.expects("queue.declare-ok(queue='other', message_count=0, consumer_count=0)");
+    client.expects("confirm.select-ok");
+    // One of a thousand is measured, or more where little happens.
+    client.send("2000x publish routing_key=waits body=m");
+    client.expects("acks 2000");
+    client.send("queue.purge queue=waits");
+    client.expects("queue.purge-ok(message_count=2000)");
+    let times = |path: &str| {
+        let page = scrape(server.metrics, path);
+        page.samples.into_iter().filter(|(name, _)| name.starts_with("leveret_queue_")).collect::<Vec<_>>()
+    };
+    let of_waits = times("/metrics/detailed?family=queue_durations&queue=waits");
+    let value = |name: &str| of_waits.iter().find(|(sample, _)| sample == name).map(|(_, value)| *value);
+    let labels = "vhost=\"/\",queue=\"waits\"";
+    let count = value(&format!("leveret_queue_message_time_in_queue_seconds_count{{{labels}}}"));
+    assert!(count.is_some_and(|count| count >= 1.0), "{of_waits:?}");
+    assert_eq!(count, value(&format!("leveret_queue_message_time_in_queue_seconds_bucket{{{labels},le=\"+Inf\"}}")));
+    assert_eq!(value(&format!("leveret_queue_delivery_to_acknowledgement_seconds_count{{{labels}}}")), Some(0.0));
+    assert_eq!(times("/metrics/detailed?family=queue_durations&queue=other"), []);
+    assert_eq!(times("/metrics/per-object"), [], "unasked");
+}
+
+#[test]
 fn the_port_of_metrics_asks_nobody_who_they_are_and_that_of_management_does() {
     let server = Server::start();
     for path in ["/metrics", "/metrics/", "/metrics/per-object", "/metrics/detailed?family=queue_metrics"] {
