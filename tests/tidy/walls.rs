@@ -91,14 +91,15 @@ pub const WALLS: [Wall; 18] = [
             "tls::Expiries",
             "tls::Renewable",
         ],
-        // hyper below axum, for the limits that axum has no switch for; regex for names that are asked for by a pattern;
-        // ring to seal what sessions keep.
+        // hyper below axum, for the limits that axum has no switch for; miniz_oxide for the files of the page; regex for names
+        // that are asked for by a pattern; ring to seal what sessions keep.
         crates: &[
             "axum",
             "base64",
             "bytes",
             "hyper",
             "hyper_util",
+            "miniz_oxide",
             "regex",
             "ring",
             "serde",

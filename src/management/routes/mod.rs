@@ -26,7 +26,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -58,7 +57,7 @@ pub fn all(app: Arc<App>) -> Router {
     let body_max_bytes = app.settings.limits.body_max_bytes;
     let open = Router::new()
         .nest("/api", login::routes())
-        .route("/", get(page::page))
+        .merge(page::routes())
         .layer(from_fn(tell_methods))
         .layer(from_fn_with_state(app.clone(), bodies::receive_small));
     Router::new()

@@ -1,0 +1,162 @@
+// What the broker does right now, and what somebody should do about it.
+
+import { h, link } from "../dom.js";
+import { byteRate, bytes, count, duration, percent, plural, rate, rateOf } from "../format.js";
+import { badge, card, facts, queueLink } from "../parts.js";
+import { heat, lines, meter } from "../charts.js";
+import { may, record, session } from "../store.js";
+import { look } from "../metrics.js";
+import { warnings } from "../warnings.js";
+import { tutorials } from "../learn.js";
+import * as api from "../api.js";
+
+const HISTORY = { lengths_age: 600, lengths_incr: 5, msg_rates_age: 600, msg_rates_incr: 5 };
+/** The longest queues, among which those are that nobody reads. */
+const LONGEST = { page: 1, page_size: 10, sort: "messages", sort_reverse: "true" };
+
+const HEATS = [
+  ["leveret_message_time_in_queue_seconds", "Time in queue", "From a publish until a consumer is sent the message"],
+  ["leveret_delivery_to_acknowledgement_seconds", "Delivery to acknowledgement", "How long consumers work on a message"],
+  ["leveret_publish_to_confirm_seconds", "Publish to confirm", "How long publishers wait: the disk is in it"],
+  ["leveret_turn_seconds", "Turns of the loop", "How long the broker is busy before it looks up again"],
+];
+
+async function load({ signal }) {
+  const ask = (where, query) => api.get(where, query, signal);
+  const monitors = may("monitoring");
+  const [overview, longest, nodes, metrics, blocked] = await Promise.all([
+    ask("/overview", monitors ? HISTORY : {}),
+    ask("/queues", LONGEST),
+    monitors ? ask("/nodes") : [],
+    monitors ? look(signal) : null,
+    ask("/connections", { page: 1, page_size: 100, sort: "state", columns: "name,state,user" }),
+  ]);
+  session.overview = overview;
+  return { overview, longest: longest.items, nodes, metrics, connections: blocked.items };
+}
+
+/** Counters of the past as rates, the oldest first. */
+export function rates(details) {
+  const samples = [...details?.samples ?? []].reverse();
+  return samples.slice(1).map(({ sample, timestamp }, index) => {
+    const before = samples[index];
+    return [timestamp, Math.max(0, (sample - before.sample) * 1000 / (timestamp - before.timestamp))];
+  });
+}
+
+export const levels = details => [...details?.samples ?? []].reverse().map(({ sample, timestamp }) => [timestamp, sample]);
+
+export function messageCharts(stats, totals) {
+  return [
+    lines({ title: "Messages per second", unit: rate, series: [
+      { label: "in", color: "a", points: rates(stats?.publish_details), fills: true },
+      { label: "out", color: "b", points: rates(stats?.deliver_get_details) },
+      { label: "acknowledged", color: "c", points: rates(stats?.ack_details) },
+    ] }),
+    lines({ title: "Messages queued", series: [
+      { label: "ready", color: "a", points: levels(totals?.messages_ready_details), fills: true },
+      { label: "unacknowledged", color: "d", points: levels(totals?.messages_unacknowledged_details) },
+    ] }),
+  ];
+}
+
+function tile(label, figure, beside, path) {
+  const content = [h("span", { class: "label" }, label), h("b", {}, figure), beside && h("small", {}, beside)];
+  return path ? link(path, content, { class: "tile" }) : h("div", { class: "tile" }, content);
+}
+
+function tiles({ overview, nodes }) {
+  const { message_stats: stats, queue_totals: totals, object_totals: objects } = overview, node = nodes[0];
+  return h("div", { class: "tiles" },
+    tile("In", rate(rateOf(stats, "publish")), `${count(stats?.publish)} in all`),
+    tile("Out", rate(rateOf(stats, "deliver_get")), `${count(stats?.deliver_get)} in all`),
+    tile("Ready", count(totals.messages_ready), "wait for a consumer", "/queues?sort=messages_ready&reverse=true"),
+    tile("Unacknowledged", count(totals.messages_unacknowledged), "consumers have them", "/queues?sort=messages_unacknowledged&reverse=true"),
+    tile("Connections", count(objects.connections), plural(objects.channels ?? 0, "channel"), "/connections"),
+    tile("Queues", count(objects.queues), objects.consumers === undefined ? null : plural(objects.consumers, "consumer"), "/queues"),
+    node && tile("Memory", bytes(node.mem_used), [meter("Memory", node.mem_used / node.mem_limit, node.mem_alarm ? "bad" : ""), ` of ${bytes(node.mem_limit)}`]),
+    node && tile("Disk free", bytes(node.disk_free), [`stops at ${bytes(node.disk_free_limit)}`]));
+}
+
+/** Shortest first: what is wrong, or that nothing is. */
+const attention = all => h("section", { class: "attention", "aria-label": "What needs you" }, all.length === 0
+  ? h("p", { class: "calm" }, badge("all well", "good"), " No alarm is on, no queue is left alone, and nobody is blocked.")
+  : h("ul", {}, all.map(one => h("li", { class: one.kind, key: one.id },
+    h("strong", {}, one.what), h("span", {}, one.advice), one.link && h("span", { class: "go" }, one.link)))));
+
+const longest = queues => card("Longest queues", queues.some(queue => queue.messages > 0)
+  ? h("table", { class: "small" },
+    h("thead", {}, h("tr", {}, ["Queue", "Messages", "In", "Out", "Consumers"].map((label, index) =>
+      h("th", { scope: "col", class: index ? "number" : null }, label)))),
+    h("tbody", {}, queues.filter(queue => queue.messages > 0).slice(0, 6).map(queue => h("tr", { key: queue.vhost + "/" + queue.name },
+      h("th", { scope: "row" }, queueLink(queue.vhost, queue.name)),
+      h("td", { class: "number" }, count(queue.messages)),
+      h("td", { class: "number" }, rate(rateOf(queue.message_stats, "publish"))),
+      h("td", { class: "number" }, rate(rateOf(queue.message_stats, "deliver_get"))),
+      h("td", { class: `number ${queue.consumers ? "" : "bad"}` }, count(queue.consumers))))))
+  : h("p", { class: "dim" }, "All queues are empty."));
+
+function nodeCard(node, metrics, overview) {
+  const figures = metrics?.figures ?? {};
+  const memory = record("memory", node.mem_used), disk = record("disk", node.disk_free);
+  return [
+    lines({ title: "Memory", unit: bytes, limit: node.mem_limit, series: [
+      { label: "resident", color: "a", points: memory, fills: true },
+      { label: "of messages", color: "b", points: record("messages", figures.leveret_message_memory_bytes ?? 0) },
+    ] }),
+    lines({ title: "Free disk", unit: bytes, limit: node.disk_free_limit, series: [{ label: "free", color: "c", points: disk, fills: true }] }),
+    trafficChart(metrics),
+    card(`Node ${node.name}`, facts([
+      ["State", badge(node.running ? "running" : "down", node.running ? "good" : "bad")],
+      ["Up for", duration(node.uptime)],
+      ["Process", node.os_pid],
+      ["Processors", node.processors],
+      ["Descriptors", `${count(node.fd_used)} of ${count(node.fd_total)} (${percent(node.fd_used / node.fd_total)})`],
+      ["Version", `${overview.product_name} ${overview.product_version}, as RabbitMQ ${overview.rabbitmq_version}`],
+      ["Listens", h("ul", { class: "plain" }, overview.listeners?.map(one =>
+        h("li", {}, h("code", {}, `${one.protocol} ${one.ip_address}:${one.port}`))))],
+    ])),
+  ];
+}
+
+/** How fast a counter of Prometheus's page rises. */
+function rising(metrics, name) {
+  const value = metrics?.figures[name];
+  if (value === undefined) return null;
+  const raw = record("raw " + name, value, metrics.at);
+  return raw.slice(1).map(([at, figure], index) => [at, Math.max(0, (figure - raw[index][1]) * 1000 / (at - raw[index][0]))]);
+}
+
+function trafficChart(metrics) {
+  const to = rising(metrics, "rabbitmq_connection_incoming_bytes_total");
+  const from = rising(metrics, "rabbitmq_connection_outgoing_bytes_total");
+  return to && from && lines({ title: "Bytes of clients", unit: byteRate, series: [
+    { label: "in", color: "a", points: to }, { label: "out", color: "b", points: from },
+  ] });
+}
+
+function heats(metrics) {
+  if (!metrics) return null;
+  return HEATS.filter(([name]) => metrics.histograms[name]).map(([name, title, hint]) => heat({
+    title, hint, unit: duration, bounds: metrics.histograms[name].bounds.map(bound => bound === Infinity ? 7200 : bound),
+    history: metrics.histories.get(name) ?? [],
+  }));
+}
+
+function render(data) {
+  const { overview, longest: queues, nodes, metrics } = data;
+  const isNew = overview.object_totals.queues === 0 && overview.object_totals.connections === 0;
+  return [
+    h("h1", { class: "hidden" }, "Overview"),
+    attention(warnings(data)),
+    tiles(data),
+    isNew && tutorials(overview),
+    h("div", { class: "charts" }, may("monitoring") && messageCharts(overview.message_stats, overview.queue_totals)),
+    h("div", { class: "two" }, longest(queues)),
+    metrics && [h("h2", {}, "How long things take"), h("p", { class: "dim" }, "Since this page is open, a column each time it looks; the brighter, the more often. Of messages one in some is timed."),
+      h("div", { class: "charts" }, heats(metrics))],
+    nodes.map(node => [h("h2", {}, "Node"), h("div", { class: "charts" }, nodeCard(node, metrics, overview))]),
+  ];
+}
+
+export const overview = { title: "Overview", load, render: (data, context) => h("div", {}, render(data, context)) };
