@@ -34,9 +34,10 @@ const DEFAULTS = { sort: "name" };
 
 /** What a queue is doing, of its figures. */
 export function state(queue) {
-  const speedOf = name => rateOf(queue.message_stats, name) ?? 0;
+  const going = rateOf(queue.message_stats, "deliver_get");
   if (queue.messages_ready > 0 && queue.consumers === 0) return badge("nobody reads", "warn");
-  if (speedOf("deliver_get") > 0) return badge("flowing", "good");
+  if (going === undefined) return badge("unknown", "", "The broker has not looked at it twice yet");
+  if (going > 0) return badge("flowing", "good");
   if (queue.messages_ready > 0) return badge("stuck", "warn", "There are messages and consumers, and nothing goes out");
   if (queue.messages_unacknowledged > 0) return badge("held", "warn", "Consumers have messages, and no more come");
   return badge("idle");
