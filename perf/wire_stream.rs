@@ -25,7 +25,7 @@ struct Tls {
     /// What came over the wire, of which `held` bytes are no whole record yet.
     incoming: Vec<u8>,
     held: usize,
-    /// What was in records, and how much of it was taken.
+    /// What was in records and nobody had room for, and how much of it was taken.
     plain: Vec<u8>,
     taken: usize,
     /// Records to write, and how much of them was written.
@@ -52,10 +52,10 @@ impl WireStream {
             ended: false,
         };
         // What is said first needs nothing to have come.
-        tls.open(0)?;
+        tls.open(0, &mut [])?;
         while tls.session.is_handshaking() {
             tls.flush(&socket)?;
-            if tls.read(&socket)? == 0 {
+            if tls.read(&socket, &mut [])?.is_none() {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker hung up in the handshake of TLS"));
             }
         }
@@ -127,8 +127,11 @@ impl Read for &WireStream {
                 return Ok(0);
             }
             tls.flush_with(|bytes| send_now(&self.socket, bytes))?;
-            if tls.read(&self.socket)? == 0 {
-                return Ok(0);
+            match tls.read(&self.socket, buffer)? {
+                None => return Ok(0),
+                // What came was TLS's own, or no whole record.
+                Some(0) => {}
+                Some(count) => return Ok(count),
             }
         }
     }
@@ -155,30 +158,35 @@ impl Write for &WireStream {
 }
 
 impl Tls {
-    fn read(&mut self, mut socket: &TcpStream) -> io::Result<usize> {
-        let count = socket.read(&mut self.incoming[self.held..][..READ_BYTES])?;
-        self.open(count)?;
-        Ok(count)
+    /// How much of what the wire had was put into `buffer`; nothing where the wire has ended.
+    fn read(&mut self, mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match socket.read(&mut self.incoming[self.held..][..READ_BYTES])? {
+            0 => Ok(None),
+            count => self.open(count, buffer).map(Some),
+        }
     }
 
-    /// So many bytes more have come.
-    fn open(&mut self, count: usize) -> io::Result<()> {
+    /// So many bytes more have come. Says how much of what is in them was put into `buffer`.
+    fn open(&mut self, count: usize, buffer: &mut [u8]) -> io::Result<usize> {
         let filled = self.held + count;
-        let plain = &mut self.plain;
-        let opened = self
-            .session
-            .open(&mut self.incoming[..filled], |bytes| plain.extend_from_slice(bytes), &mut self.outgoing)
-            .map_err(io::Error::other)?;
+        let (plain, mut put) = (&mut self.plain, 0);
+        let take = |bytes: &[u8]| {
+            let count = bytes.len().min(buffer.len() - put);
+            buffer[put..put + count].copy_from_slice(&bytes[..count]);
+            put += count;
+            plain.extend_from_slice(&bytes[count..]);
+        };
+        let opened =
+            self.session.open(&mut self.incoming[..filled], take, &mut self.outgoing).map_err(io::Error::other)?;
         self.ended |= opened.ended;
         self.incoming.copy_within(opened.consumed..filled, 0);
         self.held = filled - opened.consumed;
-        if self.held > READ_BYTES { Err(io::Error::other("the broker sent a record without an end")) } else { Ok(()) }
+        if self.held > READ_BYTES { Err(io::Error::other("the broker sent a record without an end")) } else { Ok(put) }
     }
 
     fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(WRITE_BYTES);
-        let held = &mut self.incoming[..self.held];
-        self.session.seal(held, &bytes[..count], &mut self.outgoing).map_err(io::Error::other)?;
+        self.session.seal(&[&bytes[..count]], &mut self.outgoing).map_err(io::Error::other)?;
         Ok(count)
     }
 

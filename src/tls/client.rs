@@ -46,12 +46,13 @@ impl Connector {
                     .map_err(|error| TlsError::useless(path, error.to_string()))?
             }
         };
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| TlsError::Contradiction("no cipher suite is left for these versions"))?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
+        config.enable_secret_extraction = true;
         Ok(Self { config: Arc::new(config) })
     }
 

@@ -1,54 +1,28 @@
-//! One connection: the bytes of the wire to plain ones and back, through rustls's unbuffered interface.
+//! One connection: the bytes of the wire to plain ones and back.
 //!
-//! It keeps nothing of either: bytes that are not whole records stay with the caller, who brings them again with those
-//! that follow, and what is to be sent is written to an [`Outgoing`] of the caller's. So a connection on which nothing
-//! happens holds no buffer.
+//! rustls's unbuffered interface shakes hands; after that, [`Records`] goes on with the secrets. Neither keeps bytes: those
+//! that are not whole records stay with the caller, who brings them again with those that follow, and what is to be sent is
+//! written to an [`Outgoing`] of the caller's. So a connection on which nothing happens holds no buffer.
 
 use super::Encryption;
+use super::outgoing::Outgoing;
+use super::records::{End, Records};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
-};
-use rustls::{CommonState, ServerConfig};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus};
+use rustls::{CommonState, ExtractedSecrets, ServerConfig};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The largest record on the wire, with its head and what encryption may add to it.
-pub const RECORD_MAX_BYTES: usize = 5 + 16_384 + 2048;
-/// The most that a record of ours adds to what is in it.
-const RECORD_OVERHEAD_BYTES: usize = 64;
+/// What a record begins with: kind, version and length.
+pub const RECORD_HEAD_BYTES: usize = 5;
 /// What goes into one record.
-const RECORD_PLAIN_BYTES: usize = 16_384;
+pub const RECORD_PLAIN_BYTES: usize = 16_384;
+/// The largest record on the wire, with its head and what encryption may add to it.
+pub const RECORD_MAX_BYTES: usize = RECORD_HEAD_BYTES + RECORD_PLAIN_BYTES + 2048;
 /// The most that a message of the handshake may hold back, in records of its own: a client's certificates are the largest.
 pub const MESSAGE_MAX_BYTES: usize = 64 << 10;
-
-/// Bytes for the wire.
-#[derive(Default, Debug)]
-pub struct Outgoing {
-    /// Grows to the most that was ever written, and never shrinks: its unused part needs no clearing.
-    buffer: Vec<u8>,
-    filled: usize,
-}
-
-impl Outgoing {
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.filled]
-    }
-
-    pub fn clear(&mut self) {
-        self.filled = 0;
-    }
-
-    /// Room for so many bytes more.
-    fn room(&mut self, bytes: usize) -> &mut [u8] {
-        let needed = self.filled + bytes;
-        if self.buffer.len() < needed {
-            self.buffer.resize(needed, 0);
-        }
-        &mut self.buffer[self.filled..]
-    }
-}
 
 /// What became of bytes of the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,32 +36,56 @@ pub struct Opened {
 /// What rustls has for one side of a connection.
 pub trait Side: Deref<Target: Deref<Target = CommonState>> {
     type Data;
+    const END: End;
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// What goes on when the handshake is done.
+    fn into_secrets(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), rustls::Error>;
 }
 
 impl Side for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+    const END: End = End::Server;
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
+    }
+
+    fn into_secrets(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), rustls::Error> {
+        self.dangerous_into_kernel_connection()
     }
 }
 
 impl Side for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+    const END: End = End::Client;
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
     }
+
+    fn into_secrets(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), rustls::Error> {
+        self.dangerous_into_kernel_connection()
+    }
 }
 
 /// A connection that somebody accepted, or, with another [`Side`], made.
-pub struct Session<S = UnbufferedServerConnection> {
-    connection: S,
+pub struct Session<S: Side = UnbufferedServerConnection> {
+    stage: Stage<S>,
 }
 
-impl<S> std::fmt::Debug for Session<S> {
+/// ```text
+/// Handshake ── it is done ──► Records
+///         └─── it failed ──► Failed
+/// ```
+enum Stage<S: Side> {
+    Handshake(Box<S>),
+    Records(Box<Records<S::Data>>, Encryption),
+    Failed(rustls::Error),
+}
+
+impl<S: Side> std::fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").finish_non_exhaustive()
     }
@@ -95,23 +93,33 @@ impl<S> std::fmt::Debug for Session<S> {
 
 impl Session {
     pub(super) fn new(config: Arc<ServerConfig>) -> Self {
-        let connection = UnbufferedServerConnection::new(config).expect("a configuration without limits on records");
-        Self { connection }
+        Self::of(UnbufferedServerConnection::new(config).expect("a configuration without limits on records"))
     }
 }
 
 impl<S: Side> Session<S> {
     pub(super) fn of(connection: S) -> Self {
-        Self { connection }
+        Self { stage: Stage::Handshake(Box::new(connection)) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn into_records(self) -> Box<Records<S::Data>> {
+        match self.stage {
+            Stage::Records(records, _) => records,
+            Stage::Handshake(_) | Stage::Failed(_) => panic!("hands are not shaken"),
+        }
     }
 
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        matches!(self.stage, Stage::Handshake(_))
     }
 
     /// How it is encrypted, once the handshake is done.
-    pub fn encryption(&self) -> Encryption {
-        Encryption::of(&self.connection)
+    pub fn encryption(&self) -> Option<&Encryption> {
+        match &self.stage {
+            Stage::Records(_, encryption) => Some(encryption),
+            Stage::Handshake(_) | Stage::Failed(_) => None,
+        }
     }
 
     /// Takes what came over the wire: `plain` is given what was in it, and the answers that TLS itself has are written to
@@ -122,105 +130,99 @@ impl<S: Side> Session<S> {
     pub fn open(
         &mut self,
         incoming: &mut [u8],
-        mut plain: impl FnMut(&[u8]),
+        plain: impl FnMut(&[u8]),
         outgoing: &mut Outgoing,
     ) -> Result<Opened, rustls::Error> {
-        let mut consumed = 0;
-        loop {
-            let status = self.connection.process(&mut incoming[consumed..]);
-            let mut discard = status.discard;
-            let done = match status.state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        discard += record.discard;
-                        plain(record.payload);
-                    }
-                    None
-                }
-                Ok(ConnectionState::EncodeTlsData(data)) => {
-                    encode(data, outgoing);
-                    None
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    None
-                }
-                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Some(true),
-                // More must come, be it of the handshake or not. Early data is not asked for.
-                Ok(_) => Some(false),
-                Err(error) => {
-                    self.tell_alert(&mut incoming[consumed + discard..], outgoing);
-                    return Err(error);
-                }
-            };
-            consumed += discard;
-            if let Some(ended) = done {
-                return Ok(Opened { consumed, ended });
+        match &mut self.stage {
+            Stage::Records(records, _) => records.open(incoming, plain, outgoing),
+            Stage::Failed(error) => Err(error.clone()),
+            Stage::Handshake(connection) => {
+                let opened = shake_hands(&mut **connection, incoming, plain, outgoing)
+                    .inspect_err(|error| self.stage = Stage::Failed(error.clone()))?;
+                self.go_on()?;
+                Ok(opened)
             }
         }
     }
 
-    /// Encrypts `bytes` to `outgoing`. `held` is what the last [`open`](Self::open) left over.
+    /// Leaves the handshake behind, if it is done.
+    fn go_on(&mut self) -> Result<(), rustls::Error> {
+        match std::mem::replace(&mut self.stage, Stage::Failed(rustls::Error::HandshakeNotComplete)) {
+            Stage::Handshake(connection) if !connection.is_handshaking() => {
+                let encryption = Encryption::of(&connection);
+                let (secrets, keys) = connection.into_secrets()?;
+                self.stage = Stage::Records(Box::new(Records::new(S::END, secrets, keys)?), encryption);
+            }
+            stage => self.stage = stage,
+        }
+        Ok(())
+    }
+
+    /// Encrypts the bytes of all `parts`.
     ///
     /// # Errors
-    /// When nothing more can be sent.
-    pub fn seal(&mut self, held: &mut [u8], bytes: &[u8], outgoing: &mut Outgoing) -> Result<(), rustls::Error> {
-        let records = bytes.len().div_ceil(RECORD_PLAIN_BYTES);
-        let mut room = bytes.len() + records * RECORD_OVERHEAD_BYTES;
-        self.write(held, outgoing, |traffic, outgoing| {
-            loop {
-                match traffic.encrypt(bytes, outgoing.room(room)) {
-                    Ok(count) => {
-                        outgoing.filled += count;
-                        return Ok(());
-                    }
-                    Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
-                        debug_assert!(required_size > room);
-                        room = required_size;
-                    }
-                    Err(EncryptError::EncryptExhausted) => return Err(rustls::Error::EncryptError),
-                }
-            }
-        })
+    /// When nothing more can be sent, or nothing yet.
+    pub fn seal(&mut self, parts: &[&[u8]], outgoing: &mut Outgoing) -> Result<(), rustls::Error> {
+        match &mut self.stage {
+            Stage::Records(records, _) => records.seal(parts, outgoing),
+            Stage::Handshake(_) => Err(rustls::Error::HandshakeNotComplete),
+            Stage::Failed(error) => Err(error.clone()),
+        }
     }
 
     /// Says to the client that nothing more will be sent.
-    pub fn seal_end(&mut self, held: &mut [u8], outgoing: &mut Outgoing) {
-        const END_ROOM_BYTES: usize = 1024;
-        // A stream that broke has no orderly end.
-        let _ = self.write(held, outgoing, |traffic, outgoing| {
-            if let Ok(count) = traffic.queue_close_notify(outgoing.room(END_ROOM_BYTES)) {
-                outgoing.filled += count;
-            }
-            Ok(())
-        });
-    }
-
-    /// Has `write` do its work in the state in which that may be done. What is left over of the incoming bytes is shown to
-    /// rustls again, which counts on it.
-    fn write(
-        &mut self,
-        held: &mut [u8],
-        outgoing: &mut Outgoing,
-        write: impl FnOnce(&mut WriteTraffic<'_, S::Data>, &mut Outgoing) -> Result<(), rustls::Error>,
-    ) -> Result<(), rustls::Error> {
-        loop {
-            match self.connection.process(held).state? {
-                ConnectionState::WriteTraffic(mut traffic) => return write(&mut traffic, outgoing),
-                ConnectionState::EncodeTlsData(data) => encode(data, outgoing),
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::PeerClosed => {}
-                _ => return Err(rustls::Error::HandshakeNotComplete),
-            }
+    pub fn seal_end(&mut self, outgoing: &mut Outgoing) {
+        if let Stage::Records(records, _) = &mut self.stage {
+            records.seal_end(outgoing);
         }
     }
+}
 
-    /// What is said of a broken rule, if anything. It waits before all that came, and rustls must not be asked for more: it
-    /// would look at what came behind, and break over a second mistake.
-    fn tell_alert(&mut self, rest: &mut [u8], outgoing: &mut Outgoing) {
-        if let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process(rest).state {
-            encode(data, outgoing);
+/// Goes on with the handshake. What comes behind it is seen to as well.
+fn shake_hands<S: Side>(
+    connection: &mut S,
+    incoming: &mut [u8],
+    mut plain: impl FnMut(&[u8]),
+    outgoing: &mut Outgoing,
+) -> Result<Opened, rustls::Error> {
+    let mut consumed = 0;
+    loop {
+        let status = connection.process(&mut incoming[consumed..]);
+        let mut discard = status.discard;
+        let done = match status.state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record?;
+                    discard += record.discard;
+                    plain(record.payload);
+                }
+                None
+            }
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                encode(data, outgoing);
+                None
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Some(true),
+            // More must come, be it of the handshake or not. Early data is not asked for.
+            Ok(_) => Some(false),
+            Err(error) => {
+                // What is said of it waits before all that came, and rustls must not be asked for more: it would look at
+                // what came behind, and break over a second mistake.
+                if let Ok(ConnectionState::EncodeTlsData(data)) =
+                    connection.process(&mut incoming[consumed + discard..]).state
+                {
+                    encode(data, outgoing);
+                }
+                return Err(error);
+            }
+        };
+        consumed += discard;
+        if let Some(ended) = done {
+            return Ok(Opened { consumed, ended });
         }
     }
 }
@@ -231,6 +233,6 @@ fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Outgoing) {
         return;
     };
     if let Ok(count) = data.encode(outgoing.room(required_size)) {
-        outgoing.filled += count;
+        outgoing.fill(count);
     }
 }

@@ -3,9 +3,11 @@
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
 /// A certificate and its key, as PEM.
@@ -63,17 +65,28 @@ impl Authority {
         Certificate { pem: certificate.pem(), key_pem: key.serialize_pem() }
     }
 
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM")).expect("an authority");
+        roots
+    }
+
+    /// That of a client that knows one cipher alone.
+    pub fn client_config_of_cipher(&self, cipher: SupportedCipherSuite) -> Arc<ClientConfig> {
+        let provider = CryptoProvider { cipher_suites: vec![cipher], ..default_provider() };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider));
+        let config = config.with_protocol_versions(&[cipher.version()]).expect("its version");
+        Arc::new(config.with_root_certificates(self.roots()).with_no_client_auth())
+    }
+
     /// What a client is to know who trusts this authority, and shows this certificate if any.
     pub fn client_config(
         &self,
         versions: &[&'static SupportedProtocolVersion],
         certificate: Option<&Certificate>,
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM")).expect("an authority");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).expect("versions");
-        let config = config.with_root_certificates(roots);
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_protocol_versions(versions).expect("versions").with_root_certificates(self.roots());
         Arc::new(match certificate {
             None => config.with_no_client_auth(),
             Some(Certificate { pem, key_pem }) => {

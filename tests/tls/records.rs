@@ -3,13 +3,18 @@
 use crate::certificates::Authority;
 use crate::node::{BOTH, Folder};
 use leveret::config::Tls;
-use leveret::tls::{Acceptor, Outgoing, Session};
+use leveret::tls::{Acceptor, Connector, Outgoing, Session, Trust};
 use proptest::prelude::*;
-use rustls::pki_types::ServerName;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConnection, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A session of the broker's, and the client at its other end; what comes in pieces waits in `held`.
 struct Pair {
@@ -22,6 +27,10 @@ struct Pair {
 
 impl Pair {
     fn new(versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::with(|authority| authority.client_config(versions, None))
+    }
+
+    fn with(client_config: impl FnOnce(&Authority) -> Arc<ClientConfig>) -> Self {
         let (folder, authority) = (Folder::new(), Authority::new());
         folder.write_certificate("server", &authority.host(&["localhost"]));
         let settings = Tls {
@@ -32,7 +41,7 @@ impl Pair {
         let acceptor =
             Acceptor::load(&settings, &|path: &Path| std::fs::read(path), 1_780_272_000).expect("good files");
         let name = ServerName::try_from("localhost").expect("a name");
-        let client = ClientConnection::new(authority.client_config(versions, None), name).expect("a client");
+        let client = ClientConnection::new(client_config(&authority), name).expect("a client");
         Self {
             client,
             session: acceptor.accept(),
@@ -84,31 +93,37 @@ impl Pair {
     }
 }
 
+/// Those that a broker with a key of ECDSA can have.
+fn ciphers() -> Vec<SupportedCipherSuite> {
+    let is_possible = |cipher: &SupportedCipherSuite| !format!("{:?}", cipher.suite()).contains("RSA");
+    default_provider().cipher_suites.into_iter().filter(is_possible).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn pieces_of_any_size_come_to_the_same(
-        version in prop::sample::select(vec![&TLS12, &TLS13]),
+        cipher in prop::sample::select(ciphers()),
         piece in 1_usize..3000,
         bodies in prop::collection::vec(0_usize..40_000, 1..5),
     ) {
-        let mut pair = Pair::new(&[version]);
+        let mut pair = Pair::with(|authority| authority.client_config_of_cipher(cipher));
         pair.shake_hands(piece);
         let mut sent = Vec::new();
         for (number, size) in bodies.into_iter().enumerate() {
             let body = vec![number as u8; size];
             pair.client.writer().write_all(&body).expect("memory");
             sent.extend(body);
-            if number == 1 && version.version == rustls::ProtocolVersion::TLSv1_3 {
+            if number == 1 && cipher.version() == &TLS13 {
                 pair.client.refresh_traffic_keys().expect("open");
             }
             let said = pair.said();
             for piece in said.chunks(piece) {
                 pair.hears(piece).expect("a client's words");
                 // Between any two pieces of what comes something may be said.
-                let Pair { session, held, outgoing, .. } = &mut pair;
-                session.seal(held, &[number as u8; 7], outgoing).expect("open");
+                let Pair { session, outgoing, .. } = &mut pair;
+                session.seal(&[&[number as u8; 4], &[number as u8; 3]], outgoing).expect("open");
             }
             let answered = pair.answer();
             prop_assert_eq!(answered.len(), 7 * said.len().div_ceil(piece));
@@ -118,8 +133,8 @@ proptest! {
         pair.client.send_close_notify();
         let said = pair.said();
         prop_assert_eq!(pair.hears(&said), Ok(true));
-        let Pair { session, held, outgoing, .. } = &mut pair;
-        session.seal_end(held, outgoing);
+        let Pair { session, outgoing, .. } = &mut pair;
+        session.seal_end(outgoing);
         prop_assert!(!pair.outgoing.bytes().is_empty());
     }
 
@@ -149,9 +164,61 @@ fn what_is_said_in_the_middle_of_a_message_of_tls_breaks_nothing() {
     let message = &hello[5..];
     for byte in message {
         pair.hears(&[22, 3, 1, 0, 1, *byte]).expect("a client's words");
-        let Pair { session, held, outgoing, .. } = &mut pair;
-        assert!(session.seal(held, b"early", outgoing).is_err() || !session.is_handshaking());
+        let Pair { session, outgoing, .. } = &mut pair;
+        assert!(session.seal(&[b"early"], outgoing).is_err() || !session.is_handshaking());
     }
     pair.answer();
     pair.shake_hands(100);
+}
+
+/// A session that was made, and not accepted, with a server that changes its key and sends tickets.
+#[test]
+fn the_other_end_understands_what_a_server_says() {
+    let authority = Authority::new();
+    let host = authority.host(&["localhost"]);
+    let folder = Folder::new();
+    let cacert = folder.write("ca.pem", &authority.pem);
+    for version in [&TLS12, &TLS13] {
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let chain = vec![CertificateDer::from_pem_slice(host.pem.as_bytes()).expect("PEM")];
+        let key = PrivateKeyDer::from_pem_slice(host.key_pem.as_bytes()).expect("PEM");
+        let config = config.with_protocol_versions(&[version]).expect("a version").with_no_client_auth();
+        let config = config.with_single_cert(chain, key).expect("a certificate");
+        let mut server = ServerConnection::new(Arc::new(config)).expect("a server");
+        let connector = Connector::load(Trust::Authorities(&cacert), &|path: &Path| std::fs::read(path));
+        let mut client = connector.expect("an authority").connect("localhost").expect("a name");
+
+        let (mut held, mut received, mut outgoing) = (Vec::new(), Vec::new(), Outgoing::default());
+        let mut hears = |server: &mut ServerConnection, session_says: &[&[u8]]| {
+            let opened = client.open(&mut held, |plain| received.extend_from_slice(plain), &mut outgoing);
+            held.drain(..opened.expect("a server's words").consumed);
+            if !client.is_handshaking() {
+                client.seal(session_says, &mut outgoing).expect("open");
+            }
+            let mut said = outgoing.bytes();
+            while !said.is_empty() {
+                server.read_tls(&mut said).expect("memory");
+                server.process_new_packets().expect("a client's words");
+            }
+            outgoing.clear();
+            while server.wants_write() {
+                server.write_tls(&mut held).expect("memory");
+            }
+            client.is_handshaking()
+        };
+        while hears(&mut server, &[]) || server.is_handshaking() {}
+        let mut heard = [0; 11];
+        for word in [b"first", b"other"] {
+            server.writer().write_all(word).expect("memory");
+            if version == &TLS13 {
+                server.refresh_traffic_keys().expect("open");
+            }
+            hears(&mut server, &[b"hello ", b"", word]);
+            hears(&mut server, &[]);
+            server.reader().read_exact(&mut heard).expect("what was said");
+            assert_eq!(&heard, &[b"hello ", &word[..]].concat()[..]);
+        }
+        hears(&mut server, &[]);
+        assert_eq!(received, b"firstother");
+    }
 }
