@@ -139,7 +139,7 @@ pub use founding::Founding;
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use metering::{Durations, QueueDurations, QueueDurationsSnapshot};
-pub use observe::ClientDetails;
+pub use observe::{ClientDetails, TailCounts, TailFilter, TailId, TailListener, TailOf, TailSpec, TailedMessage};
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
 pub use policy_commands::PutPolicy;
@@ -167,7 +167,7 @@ use leaving::Leaving;
 use lifecycle::ConnectionState;
 use metering::Metering;
 use names::NameGenerator;
-use observe::Events;
+use observe::{Events, Tails};
 use overdue::Sweep;
 use paging::Paging;
 use parameters::GlobalParameters;
@@ -311,6 +311,7 @@ pub struct Broker<S: Store> {
     /// Deliveries that are still heard in this turn, or a few more.
     heard_left: usize,
     events: Events,
+    tails: Tails,
 }
 
 impl<S: Store> Broker<S> {
@@ -359,6 +360,7 @@ impl<S: Store> Broker<S> {
             is_tracing: false,
             heard_left: observe::HEARD_PER_TURN,
             events: Events::default(),
+            tails: Tails::default(),
         };
         consumer_timeout_ms.into_iter().for_each(|timeout_ms| broker.note_timeout(timeout_ms));
         broker

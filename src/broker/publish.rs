@@ -379,13 +379,22 @@ impl<S: Store> Broker<S> {
             let routing_keys: Vec<&[u8]> = std::iter::once(routing_key).chain(copies).collect();
             self.vhosts.route_with_copies(vhost, exchange, &routing_keys, properties, queues)
         };
-        if !by_key_alone && !self.vhosts.historians().is_empty() {
-            self.keep_history(vhost, publication);
+        if !by_key_alone && self.vhosts.found_listeners() {
+            self.tell_listeners(vhost, publication, queues);
         }
         let reply_channel = if queues.is_empty() { self.reply_channel(vhost, exchange, routing_key) } else { None };
         let delays = !by_key_alone && self.vhosts.walks_mut().found_delays();
         let is_noted = !by_key_alone && !self.vhosts.walks_mut().noted().is_empty();
         Routing { cacheable: extra_keys.is_empty() && by_key_alone, reply_channel, delays, is_noted }
+    }
+
+    /// Tells exchanges on the way of a publish that keep it for those who are bound later, and those who watch one.
+    #[cold]
+    fn tell_listeners(&mut self, vhost: VhostId, publication: &Publication<'_>, queues: &[QueueId]) {
+        self.tail_routed(vhost, &publication.content, queues);
+        if !self.vhosts.historians().is_empty() {
+            self.keep_history(vhost, publication);
+        }
     }
 
     /// Publishes to `queues` on a channel that is not in a transaction, and counts it for the channel's confirms.

@@ -361,6 +361,15 @@ impl<S: Store> Broker<S> {
         Ok(ExchangeToPublish { id, with_any_key: self.may_publish_with_any_key(caller, id) })
     }
 
+    /// An exchange whose messages the caller may see.
+    ///
+    /// # Errors
+    /// 403, 404.
+    pub(super) fn exchange_to_read(&self, caller: Caller, name: &[u8]) -> Result<ExchangeId, AmqpError> {
+        self.may_with_exchange(caller, Right::Read, name)?;
+        self.existing_exchange(caller.vhost, name)
+    }
+
     /// Whether an exchange is one whose delayed messages the caller may see, or cancel.
     ///
     /// # Errors

@@ -191,6 +191,12 @@ impl Vhosts {
         self.walks.set_now(now_ms);
     }
 
+    /// [`Walks::found_listeners`].
+    #[inline]
+    pub fn found_listeners(&self) -> bool {
+        self.walks.found_listeners()
+    }
+
     /// [`Walks::historians`].
     pub fn historians(&self) -> &[ExchangeId] {
         self.walks.historians()

@@ -6,7 +6,7 @@
 
 use super::Reply;
 use crate::broker::policy::{Policy, PolicyKind, TooManyPolicies};
-use crate::broker::{DelayedId, DelayedPage};
+use crate::broker::{DelayedId, DelayedPage, TailCounts, TailId, TailListener, TailSpec};
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -93,6 +93,21 @@ pub enum VhostChange {
     Get {
         get: GetSpec,
         reply: Reply<Result<Vec<GotMessage>, AmqpError>>,
+    },
+    /// Follows a queue or an exchange: whoever asks needs to be let read it.
+    StartTail {
+        tail: Box<TailSpec>,
+        listener: Box<dyn TailListener + Send>,
+        reply: Reply<Result<TailId, AmqpError>>,
+    },
+    /// Answers what it has told so far, and nothing when what it follows is gone.
+    CountTail {
+        id: TailId,
+        reply: Reply<Result<Option<TailCounts>, AmqpError>>,
+    },
+    EndTail {
+        id: TailId,
+        reply: Reply<Result<(), AmqpError>>,
     },
 }
 

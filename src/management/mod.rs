@@ -19,6 +19,7 @@
 //! | `http` | errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
 //! | `json` | AMQP's tables and properties as JSON and back |
+//! | `tail` | messages that somebody follows, as events |
 //! | `shapes` | what a queue, exchange, … looks like in JSON |
 //! | `definitions` | files of all that is there |
 //! | `figures`, `rates`, `sampler` | counters, and how fast they rise |
@@ -50,6 +51,7 @@ mod routes;
 mod sampler;
 mod sessions;
 mod shapes;
+mod tail;
 mod visit;
 
 pub use change::{

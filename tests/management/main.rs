@@ -24,6 +24,7 @@ mod openapi;
 mod probes;
 mod server;
 mod session;
+mod tail;
 mod tokens;
 mod transcript;
 mod who_may;

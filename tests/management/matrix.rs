@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 134] = [
+const PATHS: [(&str, &str, &str, Need); 136] = [
     ("GET", "/overview", "", Any),
     ("GET", "/version", "", Any),
     ("GET", "/whoami", "", Any),
@@ -169,6 +169,8 @@ const PATHS: [(&str, &str, &str, Need); 134] = [
     ("POST", "/exchanges/{vhost}/{exchange}/publish", PUBLISH, Permissions),
     ("POST", "/queues/{vhost}/{queue}/get", GET, Permissions),
     ("DELETE", "/queues/{vhost}/{queue}/contents", "", Permissions),
+    ("GET", "/queues/{vhost}/{queue}/tail", "", Permissions),
+    ("GET", "/exchanges/{vhost}/{exchange}/tail", "", Permissions),
     ("GET", "/delayed/{vhost}/{exchange}", "", Permissions),
     ("GET", "/delayed/{vhost}/{exchange}/count", "", Permissions),
     ("DELETE", "/delayed/{vhost}/{exchange}/{id}", "", Permissions),
@@ -291,6 +293,8 @@ impl Broker {
             .replace("username/{user}", "username/guest")
             .replace("{user}", "victim")
             .replace("{queue}", "q")
+            // As long as it takes to say so.
+            .replace("/tail", "/tail?seconds=0")
             .replace("/delayed/{vhost}/{exchange}", "/delayed/{vhost}/d")
             .replace("{id}", &self.delayed)
             .replace("{exchange}", if template.starts_with("/topic") { "amq.topic" } else { "x" })
@@ -382,7 +386,7 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 19] = [
+    const ROUTES: [&str; 20] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),
@@ -399,6 +403,7 @@ fn every_path_is_in_the_table() {
         include_str!("../../src/management/routes/policies.rs"),
         include_str!("../../src/management/routes/queues.rs"),
         include_str!("../../src/management/routes/resources.rs"),
+        include_str!("../../src/management/routes/tail.rs"),
         include_str!("../../src/management/routes/topic_permissions.rs"),
         include_str!("../../src/management/routes/users.rs"),
         include_str!("../../src/management/routes/vhosts.rs"),

@@ -76,6 +76,14 @@ pub const WALLS: [Wall; 18] = [
             "broker::DelayedId",
             "broker::DelayedMessage",
             "broker::DelayedPage",
+            // What somebody follows of a queue or an exchange.
+            "broker::TailCounts",
+            "broker::TailFilter",
+            "broker::TailId",
+            "broker::TailListener",
+            "broker::TailOf",
+            "broker::TailSpec",
+            "broker::TailedMessage",
             // Which resource is low, in the words that clients are told.
             "connection::Alarm",
             // Names, tables and properties, which HTTP's JSON is turned into.

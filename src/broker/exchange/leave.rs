@@ -30,7 +30,7 @@ impl Router {
             Destination::Exchange(id) => {
                 let exchange = &mut self.exchanges[id.0 as usize];
                 self.by_name.remove(&*exchange.name);
-                if matches!(exchange.matcher, Matcher::RecentHistory(..)) {
+                if matches!(exchange.matcher.unwatched(), Matcher::RecentHistory(..)) {
                     self.lost_histories.push(id);
                 }
                 let matcher = std::mem::replace(&mut exchange.matcher, Matcher::Fanout(Destinations::None));

@@ -67,7 +67,7 @@ impl Router {
     }
 
     pub fn queue_count(&self) -> usize {
-        match &self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
+        match self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher.unwatched() {
             Matcher::Direct(keys) => keys.len(),
             _ => unreachable!("the default exchange is direct"),
         }

@@ -32,6 +32,8 @@ pub(super) enum Matcher {
     Delayed(Box<Matcher>),
     /// As `fanout`, for what was not published before.
     Deduplication(Destinations, SeenByExchange),
+    /// How messages are matched while somebody [watches](super::Router::watch).
+    Watched(Box<Matcher>),
 }
 
 /// A binding's own share of a matcher, checked before anything changes.
@@ -68,8 +70,24 @@ impl Matcher {
     pub(super) fn cache(&self) -> Option<&SeenByExchange> {
         match self {
             Self::Deduplication(_, cache) => Some(cache),
-            Self::Delayed(matcher) => matcher.cache(),
+            Self::Delayed(matcher) | Self::Watched(matcher) => matcher.cache(),
             _ => None,
+        }
+    }
+
+    /// How messages are matched, watched or not.
+    pub(super) fn unwatched(&self) -> &Self {
+        match self {
+            Self::Watched(matcher) => matcher,
+            matcher => matcher,
+        }
+    }
+
+    /// As [`unwatched`](Self::unwatched).
+    pub(super) fn unwatched_mut(&mut self) -> &mut Self {
+        match self {
+            Self::Watched(matcher) => matcher,
+            matcher => matcher,
         }
     }
 
@@ -90,7 +108,7 @@ impl Matcher {
             Self::LocalRandom if matches!(destination, Destination::Exchange(_)) => {
                 Err(refused("Destination not found".to_owned()))
             }
-            Self::Delayed(matcher) => matcher.compile(destination, routing_key, arguments),
+            Self::Delayed(matcher) | Self::Watched(matcher) => matcher.compile(destination, routing_key, arguments),
             _ => Ok(Compiled::Key),
         }
     }
@@ -116,7 +134,9 @@ impl Matcher {
             (Self::ConsistentHash(ring), Compiled::Weight(weight)) => ring.insert(destination, weight),
             (Self::ModulusHash(ordered), _) => ordered.insert(destination, destination_name),
             (Self::Random | Self::LocalRandom, _) => {}
-            (Self::Delayed(matcher), compiled) => matcher.insert(routing_key, destination, destination_name, compiled),
+            (Self::Delayed(matcher) | Self::Watched(matcher), compiled) => {
+                matcher.insert(routing_key, destination, destination_name, compiled);
+            }
             (Self::Headers(_) | Self::ConsistentHash(_), _) => unreachable!("it was compiled by the same matcher"),
         }
     }
@@ -133,7 +153,7 @@ impl Matcher {
             Self::ConsistentHash(ring) => ring.remove(binding),
             Self::ModulusHash(ordered) => ordered.remove(binding.destination),
             Self::Random | Self::LocalRandom => {}
-            Self::Delayed(matcher) => matcher.remove(binding),
+            Self::Delayed(matcher) | Self::Watched(matcher) => matcher.remove(binding),
         }
     }
 }

@@ -110,6 +110,7 @@ impl Router {
         let mut publish =
             Publish { routing_keys, properties: Properties::Unread(Some(properties)), by_key_alone: true };
         walks.historians.clear();
+        walks.witnesses.clear();
         walks.delayed_by.clear();
         walks.noted.clear();
         walks.graph.start(exchange);
@@ -184,6 +185,11 @@ impl Router {
             }
             Matcher::Delayed(_) if !walks.is_due && walks.delays(id, publish.headers()) => return true,
             Matcher::Delayed(matcher) => return self.visit(id, matcher, publish, walks, out),
+            Matcher::Watched(matcher) => {
+                walks.witnesses.push(id);
+                publish.by_key_alone = false;
+                return self.visit(id, matcher, publish, walks, out);
+            }
         };
         match one {
             None => return false,

@@ -162,7 +162,7 @@ impl Router {
 
     /// How many messages an exchange keeps for those who are bound later.
     pub fn history_length(&self, id: ExchangeId) -> usize {
-        match self.exchange(id).matcher {
+        match *self.exchange(id).matcher.unwatched() {
             Matcher::RecentHistory(_, length) => length,
             _ => 0,
         }
@@ -171,6 +171,25 @@ impl Router {
     /// What an exchange remembers, if it is there and does.
     pub fn cache(&self, id: ExchangeId) -> Option<&SeenByExchange> {
         self.exchanges.get(id.0 as usize)?.matcher.cache()
+    }
+
+    /// From now on an exchange is one of the [witnesses](super::Walks::take_witnesses) of what it routes, or no longer.
+    pub fn watch(&mut self, id: ExchangeId, watched: bool) {
+        let Some(exchange) = self.exchanges.get_mut(id.0 as usize) else { return };
+        if exchange.leaves_with.is_some() || watched == matches!(exchange.matcher, Matcher::Watched(_)) {
+            return;
+        }
+        let matcher = std::mem::replace(&mut exchange.matcher, Matcher::Random);
+        exchange.matcher = match matcher {
+            Matcher::Watched(matcher) => *matcher,
+            matcher => Matcher::Watched(Box::new(matcher)),
+        };
+        self.generation += 1;
+    }
+
+    /// Whether somebody watches what an exchange routes.
+    pub fn is_watched(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id.0 as usize).is_some_and(|exchange| matches!(exchange.matcher, Matcher::Watched(_)))
     }
 
     /// The exchanges with a history that went since this was asked.
@@ -204,7 +223,7 @@ impl Router {
 
     /// The queue of that name.
     pub fn queue_named(&self, name: &[u8]) -> Option<QueueId> {
-        match &self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
+        match self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher.unwatched() {
             Matcher::Direct(keys) => keys.get(name)?.queues().first().copied(),
             _ => unreachable!("the default exchange is direct"),
         }
@@ -252,7 +271,7 @@ impl Router {
     }
 
     pub(super) fn default_keys(&mut self) -> &mut HashMap<ShortString, Destinations> {
-        match &mut self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher {
+        match self.exchanges[DEFAULT_EXCHANGE.0 as usize].matcher.unwatched_mut() {
             Matcher::Direct(keys) => keys,
             _ => unreachable!("the default exchange is direct"),
         }

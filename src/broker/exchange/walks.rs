@@ -21,6 +21,8 @@ pub struct Walks {
     pub(super) now_ms: u64,
     /// The exchanges that keep what was routed last.
     pub(super) historians: Vec<ExchangeId>,
+    /// Those that somebody watches, of the ones on its way.
+    pub(super) witnesses: Vec<ExchangeId>,
     /// Those that keep it for later, …
     pub(super) delayed_by: Vec<ExchangeId>,
     /// … and for how long, in milliseconds.
@@ -100,6 +102,22 @@ impl Walks {
     /// The exchanges on the way of the last publish that are to keep it, if its route depended on more than its keys.
     pub fn historians(&self) -> &[ExchangeId] {
         &self.historians
+    }
+
+    /// Whether an exchange on the way of the last publish has to be told of it, if its route depended on more than its keys.
+    #[inline]
+    pub fn found_listeners(&self) -> bool {
+        !self.historians.is_empty() | !self.witnesses.is_empty()
+    }
+
+    /// The exchanges on the way of the last publish that somebody [watches](super::Router::watch), under the same condition.
+    pub fn take_witnesses(&mut self) -> Vec<ExchangeId> {
+        std::mem::take(&mut self.witnesses)
+    }
+
+    /// Gives the room back that [`take_witnesses`](Self::take_witnesses) took.
+    pub fn give_back_witnesses(&mut self, witnesses: Vec<ExchangeId>) {
+        self.witnesses = witnesses;
     }
 }
 

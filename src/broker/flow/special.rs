@@ -38,6 +38,10 @@ impl<S: Store> Broker<S> {
         {
             return self.refuse_duplicate(id, publication, kept);
         }
+        if queue.behaviour.is_tailed() {
+            self.tail_entering(id, publication);
+        }
+        let queue = &mut self.queues[id.0 as usize];
         queue.ledger.counters.published += 1;
         let handed_over = match queue.backlog.is_empty() {
             true if !queue.behaviour.is_held() => {

@@ -5,6 +5,7 @@
 //! | `observe` | which virtual hosts are watched, and the ear on deliveries |
 //! | `events` | what the exchange of events says of what comes, goes and changes |
 //! | `trace` | what the firehose says of a publish and of a delivery |
+//! | `tail` | who follows a queue or an exchange without taking anything from it |
 //!
 //! While nobody is watched, all of this but events, which no message causes, is one flag, asked where routes are found and where a round of deliveries begins,
 //! and nowhere on the way of a message. In a virtual host that is watched no route is known, so that every publish is seen,
@@ -12,12 +13,15 @@
 //! heard by no ear, so nobody hears of hearing.
 
 mod events;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trace;
 
 pub use events::ClientDetails;
 pub(super) use events::{Events, Farewell, PolicyChange};
+pub(super) use tail::Tails;
+pub use tail::{TailCounts, TailFilter, TailId, TailListener, TailOf, TailSpec, TailedMessage};
 
 use super::effects::{Effects, Recipient, Room};
 use super::flow::Kept;

@@ -61,8 +61,10 @@ pub struct Behaviour {
     has_lanes: bool,
     /// It may not always deliver.
     may_pause: bool,
-    /// Of a queue that [is held](Self::hold): what the four would be otherwise.
-    unheld: Option<[bool; 4]>,
+    /// Of a queue that [is held](Self::hold), or [tailed](Self::tail): what the four would be otherwise.
+    own: Option<[bool; 4]>,
+    is_held: bool,
+    is_tailed: bool,
     pub kind: QueueKind,
     /// How long a message may wait, in milliseconds.
     message_ttl_ms: Option<u64>,
@@ -118,7 +120,9 @@ impl Behaviour {
             is_plain_but_for_levels,
             has_lanes: !refuses && !deduplicates,
             may_pause: dead_letters.is_some(),
-            unheld: None,
+            own: None,
+            is_held: false,
+            is_tailed: false,
             deduplicates,
             kind,
             message_ttl_ms,
@@ -167,15 +171,33 @@ impl Behaviour {
     /// Messages are on their way back to the queue that belong before those that it has: it delivers nothing, and what comes
     /// waits.
     pub fn is_held(&self) -> bool {
-        self.unheld.is_some()
+        self.is_held
     }
 
     /// Begins or ends to be [held](Self::is_held). Nobody who publishes to a queue that is not, or delivers, has more to ask.
     pub fn hold(&mut self, held: bool) {
+        self.is_held = held;
+        self.refrain();
+    }
+
+    /// Somebody looks at every message that enters: see [`observe`](crate::broker::observe).
+    pub fn is_tailed(&self) -> bool {
+        self.is_tailed
+    }
+
+    /// Begins or ends to be [tailed](Self::is_tailed). Nobody who publishes to a queue that is not has more to ask.
+    pub fn tail(&mut self, tailed: bool) {
+        self.is_tailed = tailed;
+        self.refrain();
+    }
+
+    /// A queue that is held or tailed is not plain.
+    fn refrain(&mut self) {
         let now = [self.is_plain, self.is_plain_but_for_levels, self.has_lanes, self.may_pause];
-        let own = self.unheld.take().unwrap_or(now);
-        self.unheld = held.then_some(own);
-        let now = if held { [false, false, false, true] } else { own };
+        let own = self.own.take().unwrap_or(now);
+        let refrains = self.is_held || self.is_tailed;
+        self.own = refrains.then_some(own);
+        let now = if refrains { [false, false, false, own[3] || self.is_held] } else { own };
         [self.is_plain, self.is_plain_but_for_levels, self.has_lanes, self.may_pause] = now;
     }
 

@@ -183,8 +183,10 @@ impl Queue {
     /// Other policies apply to it.
     pub fn apply(&mut self, policies: Applied) {
         let [policy, operator] = policies.wishes();
+        let is_tailed = self.behaviour.is_tailed();
         self.behaviour = Behaviour::of(&self.arguments, &policy, &operator);
         self.behaviour.hold(self.holders > 0);
+        self.behaviour.tail(is_tailed);
         self.policies = policies;
     }
 

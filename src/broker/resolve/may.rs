@@ -25,7 +25,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// Whether a user may do this with what has this name in a vhost, or would have it.
-    fn user_may(&self, user: UserId, right: Right, vhost: VhostId, name: &[u8]) -> bool {
+    pub(in crate::broker) fn user_may(&self, user: UserId, right: Right, vhost: VhostId, name: &[u8]) -> bool {
         self.access.may(user, right, self.vhost_key(vhost), name)
             || self.users.get(user).scopes().is_some_and(|scopes| scopes.allow(right, self.vhost_name(vhost), name))
     }
@@ -79,6 +79,11 @@ impl<S: Store> Broker<S> {
     pub(super) fn may_bind_with(&self, caller: Caller, source: &[u8], routing_key: &[u8]) -> Result<(), AmqpError> {
         let source = self.exchange_in(caller.vhost, source);
         source.map_or(Ok(()), |id| self.may_with_key(caller, Right::Read, id, routing_key))
+    }
+
+    /// Whether the caller may read what an exchange routes with whatever key.
+    pub(in crate::broker) fn may_read_every_key(&self, caller: Caller, id: ExchangeId) -> bool {
+        self.key_rules_for(caller, id).is_none_or(|rules| rules.allow_every_key(Right::Read))
     }
 
     /// Whether the caller may publish to an exchange with whatever key.

@@ -15,6 +15,7 @@ pub mod permissions;
 pub mod policies;
 mod queues;
 mod resources;
+mod tail;
 pub mod topic_permissions;
 pub mod users;
 pub mod vhosts;
@@ -53,6 +54,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(topic_permissions::routes())
         .merge(limits::routes())
         .merge(resources::routes())
+        .merge(tail::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;
     let open = Router::new()

@@ -71,6 +71,23 @@ pub(super) fn carry_out<S: Store>(user: UserId, vhost: VhostId, change: VhostCha
         VhostChange::CancelDelayed { exchange, id, reply } => {
             later(reply, hub.directly(user, vhost, |direct| direct.broker.cancel_delayed(direct.caller, &exchange, id)))
         }
+        VhostChange::StartTail { tail, listener, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| {
+                direct.broker.start_tail(direct.caller, *tail, listener).map(Done::at_once)
+            }),
+        ),
+        VhostChange::CountTail { id, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| direct.broker.tail_counts(direct.caller, id).map(Done::at_once)),
+        ),
+        VhostChange::EndTail { id, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| {
+                direct.broker.end_tail(direct.caller, id);
+                Ok(Done::at_once(()))
+            }),
+        ),
         VhostChange::Get { get, reply } => later(reply, hub.directly(user, vhost, |direct| self::get(direct, &get))),
     }
 }
