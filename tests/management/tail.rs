@@ -4,6 +4,7 @@ use crate::server::{Server, basic};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
 
 /// Somebody who follows.
 struct Follower {
@@ -102,6 +103,40 @@ fn an_exchange_tells_where_messages_go_until_the_time_is_over() {
     assert_eq!(server.get("/api/exchanges/%2F/none/tail").status, 404);
     assert_eq!(server.get("/api/queues/%2F/none/tail").status, 404);
     assert_eq!(server.get("/api/exchanges/%2F/amq.default/tail?seconds=0").status, 200);
+}
+
+#[test]
+fn leveretctl_prints_what_comes_until_its_time_is_over() {
+    let server = Server::start();
+    server.ask("PUT", "/api/queues/%2F/a%20queue", "{}");
+    let spawn = |arguments: &[&str]| {
+        let mut command = server.ctl_command();
+        command.args(["tail", "queue", "a queue"]).args(arguments).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
+        (child, lines)
+    };
+    let (mut child, mut lines) = spawn(&["--for", "2s", "--text", "needle"]);
+    assert_eq!(lines.next().unwrap(), "Following queue 'a queue' in vhost '/' ...");
+    // It follows from when the broker says so, which this does not show: one of these is told.
+    let line = std::thread::scope(|scope| {
+        let line = scope.spawn(|| lines.next().unwrap());
+        while !line.is_finished() {
+            publish(&server, "amq.default", "a queue", "a needle");
+        }
+        line.join().unwrap()
+    });
+    assert!(line.ends_with("   a queue  8 B  a needle"), "{line}");
+    let last = lines.last().unwrap();
+    assert!(last.contains(" seen, ") && last.contains(" told"), "{last}");
+    assert!(child.wait().unwrap().success());
+
+    let (code, output, error) = server.ctl(&["-q", "tail", "queue", "a queue", "--for", "0", "--formatter", "csv"]);
+    assert_eq!((code, output.as_str(), error.as_str()), (0, "", ""));
+    let (code, _, error) = server.ctl(&["tail", "exchange", "none"]);
+    assert_eq!((code, error.as_str()), (69, "Error:\nno exchange 'none' in vhost '/'\n"));
+    let (code, ..) = server.ctl(&["tail", "exchange", "amq.topic", "--for", "1h"]);
+    assert_eq!(code, 64);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::fmt;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
@@ -169,6 +170,16 @@ impl Api {
         Ok(text)
     }
 
+    /// What comes from a path of the API little by little, for so long at most.
+    pub fn follow(&self, path: &str, lasts: Duration) -> Result<impl Read + use<>, Failure> {
+        let (status, mut body) = self.open("GET", path, None, "", lasts)?;
+        if status != 200 {
+            let text = body.with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+            Self::check(status, &text.map_err(|error| self.unanswered(error))?)?;
+        }
+        Ok(body.into_reader())
+    }
+
     /// Posts a body that is JSON.
     pub fn upload(&self, path: &str, text: String) -> Result<(), Failure> {
         let (status, text) = self.exchange("POST", path, None, &text)?;
@@ -209,6 +220,20 @@ impl Api {
         reason: Option<&str>,
         body: &str,
     ) -> Result<(u16, String), Failure> {
+        let (status, mut body) = self.open(method, path, reason, body, self.timeout)?;
+        let text = body.with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        Ok((status, text.map_err(|error| self.unanswered(error))?))
+    }
+
+    /// The status and the body of an answer, which is to be there whole after so long.
+    fn open(
+        &self,
+        method: &str,
+        path: &str,
+        reason: Option<&str>,
+        body: &str,
+        timeout: Duration,
+    ) -> Result<(u16, ureq::Body), Failure> {
         if self.is_dry && path != WHICH_NODE {
             return Err(Failure::DryRun);
         }
@@ -226,17 +251,20 @@ impl Api {
             request = request.header("content-type", "application/json");
         }
         let request = request.body(body.to_owned()).map_err(|error| Failure::Usage(error.to_string()))?;
-        let unreachable = |error: ureq::Error| match error {
+        let request = self.agent.configure_request(request).allow_non_standard_methods(true);
+        let request = request.timeout_global(Some(timeout)).build();
+        let response: Response<ureq::Body> = self.agent.run(request).map_err(|error| self.unanswered(error))?;
+        Ok((response.status().as_u16(), response.into_body()))
+    }
+
+    fn unanswered(&self, error: ureq::Error) -> Failure {
+        match error {
             ureq::Error::Timeout(_) => {
                 let (base, ms) = (&self.base, self.timeout.as_millis());
                 Failure::TimedOut(format!("operation at {base} timed out. Timeout value used: {ms}"))
             }
             error => Failure::Unreachable(format!("no answer from {}: {error}", self.base)),
-        };
-        let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
-        let mut response: Response<ureq::Body> = self.agent.run(request).map_err(unreachable)?;
-        let text = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(unreachable)?;
-        Ok((response.status().as_u16(), text))
+        }
     }
 
     fn check(status: u16, text: &str) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ use crate::node::{self, NodeCommand};
 use crate::output::{Format, Output};
 use crate::parameters::{self, ParameterCommand};
 use crate::policies::{self, PolicyCommand};
+use crate::tail::{self, TailOptions};
 use crate::tool::Tool;
 use crate::whereabouts::{self, Said};
 use crate::{features, listings, manual};
@@ -182,6 +183,8 @@ enum Command {
     /// Messages that exchanges of the type x-delayed-message keep until they are due
     #[command(subcommand)]
     Delayed(DelayedCommand),
+    /// Print what enters a queue, or what an exchange routes, as it comes and without taking it away
+    Tail(TailOptions),
     /// Close a connection, by the name or pid that list_connections shows
     CloseConnection { name: String, explanation: String },
     /// Close all connections of the virtual host
@@ -254,6 +257,7 @@ fn carry_out(
             actions::delete_queue(api, output, vhost, &queue, if_empty, if_unused)
         }
         Command::Delayed(command) => delayed::run(api, output, vhost, command),
+        Command::Tail(options) => tail::run(api, output, vhost, &options),
         Command::CloseConnection { name, explanation } => actions::close_connection(api, output, &name, &explanation),
         Command::CloseAllConnections { which, explanation } => {
             actions::close_all_connections(api, output, vhost, &which, &explanation)

@@ -30,6 +30,7 @@ mod policies;
 mod report;
 mod resources;
 mod startup;
+mod tail;
 mod tool;
 mod top;
 mod users;

@@ -78,6 +78,11 @@ impl Output {
         self.conclude(line, || json!({ "message": line }));
     }
 
+    /// Something was printed another way.
+    pub fn note_printed(&self) {
+        self.has_printed.set(true);
+    }
+
     /// Prints a text of lines.
     pub fn print(&self, text: &str) {
         self.has_printed.set(true);
