@@ -25,7 +25,7 @@ macro_rules! files {
 }
 
 /// Every file of the folder.
-const FILES: [(&str, &[u8]); 27] = files![
+const FILES: [(&str, &[u8]); 34] = files![
     "index.html",
     "icon.svg",
     "css/base.css",
@@ -34,6 +34,7 @@ const FILES: [(&str, &[u8]); 27] = files![
     "js/api.js",
     "js/app.js",
     "js/charts.js",
+    "js/delayed.js",
     "js/dialog.js",
     "js/dom.js",
     "js/format.js",
@@ -49,10 +50,16 @@ const FILES: [(&str, &[u8]); 27] = files![
     "js/warnings.js",
     "js/views/channels.js",
     "js/views/connections.js",
+    "js/views/definitions.js",
+    "js/views/exchanges.js",
+    "js/views/limits.js",
     "js/views/login.js",
     "js/views/overview.js",
+    "js/views/policies.js",
     "js/views/queue.js",
     "js/views/queues.js",
+    "js/views/users.js",
+    "js/views/vhosts.js",
 ];
 
 /// A file as it is sent.

@@ -3,6 +3,7 @@
 import { count, plural } from "./format.js";
 import { confirmLoss, openForm } from "./dialog.js";
 import { go } from "./router.js";
+import { session } from "./store.js";
 import * as api from "./api.js";
 
 const { path } = api;
@@ -130,3 +131,42 @@ export function publishMessage({ vhost, exchange, key, isFixed }) {
   });
 }
 
+
+const EXCHANGE_TYPES_HIDDEN = ["x-delayed-message", "x-message-deduplication"];
+
+export function declareExchange(vhosts, vhost) {
+  const types = [...new Set([...(session.overview?.exchange_types ?? []).map(type => type.name), ...EXCHANGE_TYPES_HIDDEN])];
+  openForm({
+    title: "New exchange", verb: "Declare", done: "The exchange is there.",
+    fields: [
+      { name: "vhost", label: "Virtual host", kind: "select", options: vhosts, value: vhost ?? "/" },
+      { name: "name", label: "Name", required: true },
+      { name: "type", label: "Type", kind: "select", value: "topic", options: types.map(name =>
+        [name, [name, session.overview?.exchange_types?.find(type => type.name === name)?.description].filter(Boolean).join(": ")]) },
+      { name: "durable", label: "Durable: it survives a restart of the broker", kind: "check", value: true },
+      { name: "auto_delete", label: "Auto-delete: it goes with its last binding", kind: "check" },
+      { name: "internal", label: "Internal: only exchanges send to it", kind: "check" },
+      { name: "arguments", label: "Arguments", kind: "arguments", options: [
+        ["alternate-exchange", "text", "Where what has no binding goes"], ["x-delayed-type", "text", "How an x-delayed-message exchange routes: direct, topic, …"],
+      ] },
+    ],
+    action: async ({ vhost: where, name, ...exchange }) => {
+      await api.put(path`/exchanges/${where}/${name}`, exchange);
+      go(path`/exchanges/${where}/${name}`);
+    },
+  });
+}
+
+export function deleteExchange(exchange, bindings, then) {
+  confirmLoss({
+    title: `Delete ${exchange.name}?`,
+    lost: [`The exchange ${exchange.name} of virtual host ${exchange.vhost}`, `${plural(bindings.length, "binding")} from it`,
+      exchange.messages_delayed > 0 && `${plural(exchange.messages_delayed, "message")} that it keeps for later`,
+      "Publishers to it are refused from then on: their channels are closed."],
+    verb: "Delete", done: `${exchange.name} is deleted.`, type: bindings.length > 0 || exchange.messages_delayed > 0 ? exchange.name : undefined,
+    action: async () => {
+      await api.remove(path`/exchanges/${exchange.vhost}/${exchange.name}`);
+      then?.();
+    },
+  });
+}

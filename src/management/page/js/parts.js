@@ -6,7 +6,7 @@ import { path } from "./api.js";
 
 /** Names and values, one under the other; what is unknown is left out. */
 export const facts = entries => h("dl", { class: "facts" }, entries.filter(entry => entry && entry[1] !== undefined
-  && entry[1] !== null && entry[1] !== "").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  && entry[1] !== null && entry[1] !== false && entry[1] !== "").map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 
 export const badge = (text, kind = "", title) => h("span", { class: `badge ${kind}`, title }, text);
 

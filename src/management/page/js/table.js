@@ -46,13 +46,13 @@ function chosenColumns(columns) {
 }
 
 /** The bar over a list: search, virtual host, columns, and what else there is to press. */
-export function listBar({ noun, page, columns, vhosts, search = true, actions = [] }) {
+export function listBar({ noun, nouns = noun + "s", page, columns, vhosts, search = true, actions = [] }) {
   const { query } = here();
   let typing;
   return h("div", { class: "bar", role: "search" },
-    search && h("label", { class: "search" }, hidden(`Search ${noun}s by name`),
+    search && h("label", { class: "search" }, hidden(`Search ${nouns} by name`),
       h("input", {
-        type: "search", id: "search", placeholder: `Search ${noun}s`, value: query.name ?? "", autocomplete: "off",
+        type: "search", id: "search", placeholder: `Search ${nouns}`, value: query.name ?? "", autocomplete: "off",
         spellcheck: "false",
         oninput: event => {
           clearTimeout(typing);
@@ -71,14 +71,14 @@ export function listBar({ noun, page, columns, vhosts, search = true, actions = 
         h("option", { value: "" }, "all virtual hosts"),
         vhosts.map(name => h("option", { value: name, selected: name === query.vhost }, name)))),
     h("span", { class: "grow" }),
-    page && h("span", { class: "count", "aria-live": "polite" }, counted(page, noun)),
+    page && h("span", { class: "count", "aria-live": "polite" }, counted(page, noun, nouns)),
     columns && h("button", { class: "quiet", type: "button", onclick: () => chooseColumns(columns) }, "Columns"),
     actions);
 }
 
-const counted = (page, noun) => page.filtered_count === page.total_count
-  ? plural(page.total_count, noun)
-  : `${count(page.filtered_count)} of ${plural(page.total_count, noun)}`;
+const counted = (page, noun, nouns) => page.filtered_count === page.total_count
+  ? plural(page.total_count, noun, nouns)
+  : `${count(page.filtered_count)} of ${plural(page.total_count, noun, nouns)}`;
 
 function chooseColumns(columns) {
   const shown = new Set(chosenColumns(columns).map(column => column.id));
