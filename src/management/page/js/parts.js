@@ -12,7 +12,7 @@ export const badge = (text, kind = "", title) => h("span", { class: `badge ${kin
 
 /** Arguments as RabbitMQ abbreviates the usual ones. */
 export function features(thing) {
-  const named = { "x-message-ttl": "TTL", "x-expires": "expires", "x-max-length": "max length", "x-max-length-bytes": "max bytes",
+  const named = { __proto__: null, "x-message-ttl": "TTL", "x-expires": "expires", "x-max-length": "max length", "x-max-length-bytes": "max bytes",
     "x-dead-letter-exchange": "DLX", "x-dead-letter-routing-key": "DLK", "x-max-priority": "priorities",
     "x-single-active-consumer": "single active", "x-overflow": "overflow", "alternate-exchange": "alternate" };
   const known = Object.entries(thing.arguments ?? {}).filter(([name]) => name !== "x-queue-type");

@@ -33,9 +33,10 @@ export const PLACES = [
   ] },
 ];
 
-const VIEWS = { queues, exchanges, connections, channels, consumers, policies, users, vhosts, limits, definitions };
+const VIEWS = { __proto__: null, queues, exchanges, connections, channels, consumers, policies, users, vhosts, limits, definitions };
 /** Those of one thing: how many names there are in its path. */
 const DETAILS = {
+  __proto__: null,
   queues: [2, queue], exchanges: [2, exchange], connections: [1, connection], channels: [1, channel], policies: [2, policy],
   users: [1, user], vhosts: [1, vhost],
 };

@@ -82,7 +82,7 @@ export const exchange = {
   },
   render(data, context) {
     const { one } = data, isDefault = one.name === "", tab = context.query.tab ?? "overview";
-    const parts = { overview: () => overviewTab(one), bindings: () => bindingsTab(data, one), delayed: () => delayedPart(one, data.delayed) };
+    const parts = { __proto__: null, overview: () => overviewTab(one), bindings: () => bindingsTab(data, one), delayed: () => delayedPart(one, data.delayed) };
     return h("div", {},
       heading(isDefault ? "(default)" : one.name, [badge(one.type, "a"), features(one)], [
         !one.internal && button("Publish", () => publishMessage({ vhost: one.vhost, exchange: one.name })),

@@ -101,7 +101,7 @@ function bindingsTab({ queue, bindings }) {
 function render(data, context) {
   const { queue } = data, tab = context.query.tab ?? "overview";
   const content = {
-    overview: overviewTab, consumers: consumersTab, bindings: bindingsTab, messages: () => messagesPart(queue, context),
+    __proto__: null, overview: overviewTab, consumers: consumersTab, bindings: bindingsTab, messages: () => messagesPart(queue, context),
   }[tab] ?? overviewTab;
   return h("div", {},
     heading(queue.name || "(no name)", [state(queue), features(queue)], [
