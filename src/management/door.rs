@@ -4,7 +4,7 @@
 //! a request says is none of this module's business, but for the one slash too many that a path may end with.
 
 use super::places::Places;
-use crate::tls::Renewable;
+use crate::tls::{Renewable, handshake_failure};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -98,7 +98,10 @@ pub async fn serve(
                         tracing::debug!(target: "management", "{peer}: {error}");
                     }
                 }
-                Err(error) => tracing::warn!(target: "management", "{peer}: TLS handshake failed: {error}"),
+                Err(error) => {
+                    let why = handshake_failure(&error);
+                    tracing::warn!(target: "management", "{peer}: TLS handshake failed: {why}");
+                }
             }
             drop(place);
         });

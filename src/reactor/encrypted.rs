@@ -14,7 +14,9 @@
 //! and offers them again, as with a plain stream. So what waits for a client is counted in one place.
 
 use super::transport::{Received, Sent, received, sent};
-use crate::tls::{Encryption, MESSAGE_MAX_BYTES, Outgoing, RECORD_MAX_BYTES, RECORD_PLAIN_BYTES, Session};
+use crate::tls::{
+    Encryption, MESSAGE_MAX_BYTES, Outgoing, RECORD_MAX_BYTES, RECORD_PLAIN_BYTES, Session, handshake_failure,
+};
 use mio::net::TcpStream;
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
@@ -139,7 +141,7 @@ impl Encrypted {
                     Err(error) => {
                         // The client is told why, if it is there to hear it.
                         let _ = self.stream.write(shared.outgoing.bytes());
-                        return Handshake::Failed(error.to_string());
+                        return Handshake::Failed(handshake_failure(&error));
                     }
                 }
             }

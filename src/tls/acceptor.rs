@@ -10,7 +10,7 @@ use super::{Session, TlsError};
 use crate::config::{Tls, TlsVersion, Verify};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
@@ -152,12 +152,12 @@ fn certified_key(
     let key = provider.key_provider.load_private_key(key);
     let key = key.map_err(|error| TlsError::useless(keyfile, format!("holds a key of no known kind: {error}")))?;
     let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(TlsError::Mismatch { certfile: certfile.to_owned(), keyfile: keyfile.to_owned() })
-        }
-        Err(error) => Err(useless(format!("its certificate is of no use: {error}"))),
+    // rustls compares them for certificates of version 3 alone, and a host may show an older one.
+    let is_of_key =
+        |public: SubjectPublicKeyInfoDer<'_>| certificate::public_key(&certified.cert[0]).as_deref() == Some(&*public);
+    match certified.key.public_key().is_none_or(is_of_key) {
+        true => Ok(certified),
+        false => Err(TlsError::Mismatch { certfile: certfile.to_owned(), keyfile: keyfile.to_owned() }),
     }
 }
 

@@ -99,6 +99,11 @@ pub(super) fn subject_and_issuer(der: &[u8]) -> Option<(String, String)> {
     Some((written(&certificate.subject), written(&certificate.issuer)))
 }
 
+/// A certificate's public key, with what kind of key it is, as DER.
+pub(super) fn public_key(der: &[u8]) -> Option<Vec<u8>> {
+    Certificate::from_der(der).ok()?.tbs_certificate.subject_public_key_info.to_der().ok()
+}
+
 /// The names of hosts that a certificate is for.
 pub(super) fn dns_names(der: &[u8]) -> Vec<String> {
     let is_dns = |name| match name {

@@ -1,4 +1,4 @@
-//! Why certificates and keys are refused, in one line that names the file.
+//! Why certificates and keys are refused, in one line that names the file; and why clients are.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -36,3 +36,12 @@ impl fmt::Display for TlsError {
 }
 
 impl std::error::Error for TlsError {}
+
+/// Why a handshake failed, where rustls has no words for it that somebody understands.
+pub fn handshake_failure(error: &dyn fmt::Display) -> String {
+    let said = error.to_string();
+    match said.contains("UnsupportedCertVersion") {
+        true => "the client's certificate is of version 1 of X.509, and only version 3 is taken".to_owned(),
+        false => said,
+    }
+}

@@ -15,7 +15,7 @@
 //! | `client` | the other end, for those who connect |
 //! | `encryption` | how a connection is encrypted, and who is at its other end |
 //! | `expiry` | when what was loaded expires |
-//! | `error` | why files are refused |
+//! | `error` | why files and clients are refused |
 
 mod acceptor;
 mod certificate;
@@ -33,7 +33,7 @@ pub use acceptor::{Acceptor, Files, Renewable};
 pub use certificate::{Expiry, LoginName, SanType};
 pub use client::{ClientSession, Connector, Trust};
 pub use encryption::Encryption;
-pub use error::TlsError;
+pub use error::{TlsError, handshake_failure};
 pub use expiry::{DatedFile, Expiries};
 pub use outgoing::Outgoing;
 pub use session::{MESSAGE_MAX_BYTES, Opened, RECORD_MAX_BYTES, RECORD_PLAIN_BYTES, Session, Side};

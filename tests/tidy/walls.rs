@@ -98,6 +98,7 @@ pub const WALLS: [Wall; 18] = [
             "tls::DatedFile",
             "tls::Expiries",
             "tls::Renewable",
+            "tls::handshake_failure",
         ],
         // hyper below axum, for the limits that axum has no switch for; miniz_oxide for the files of the page; regex for names
         // that are asked for by a pattern; ring to seal what sessions keep.

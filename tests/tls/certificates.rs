@@ -7,6 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 use std::sync::Arc;
 
@@ -92,7 +93,9 @@ impl Authority {
             Some(Certificate { pem, key_pem }) => {
                 let chain = vec![CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")];
                 let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).expect("PEM");
-                config.with_client_auth_cert(chain, key).expect("a certificate and its key")
+                // Whatever the certificate is: a broker is to say what it thinks of it.
+                let key = default_provider().key_provider.load_private_key(key).expect("a key");
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key))))
             }
         })
     }

@@ -92,6 +92,18 @@ fn or_by_one_of_its_alternative_names() {
     assert_refused(&node, Some(&node.authority.client("ann", too_few)), "no name found");
 }
 
+/// Where RabbitMQ takes the four bytes of the address for the name.
+#[test]
+fn or_by_an_address_as_people_write_it() {
+    let node = node("ssl_cert_login_from = 'subject_alternative_name'\nssl_cert_login_san_type = 'ip'");
+    add_user(&node, "10.0.0.1");
+    let address = SanType::IpAddress("10.0.0.1".parse().expect("an address"));
+    assert_is(&node, &node.authority.client("ann", vec![address]), "10.0.0.1");
+    let elsewhere = SanType::IpAddress("2001:db8::7".parse().expect("an address"));
+    let stranger = node.authority.client("ann", vec![elsewhere]);
+    assert_refused(&node, Some(&stranger), "user '2001:db8::7' - invalid credentials");
+}
+
 #[test]
 fn it_is_offered_over_tls_alone_and_where_it_is_configured() {
     let node = node("");

@@ -126,6 +126,21 @@ fn clients_without_a_certificate_are_turned_away_where_one_is_wanted() {
 }
 
 #[test]
+fn a_client_is_told_in_the_log_that_its_certificate_is_too_old_a_kind() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    folder.write_certificate("server", &authority.host(&["localhost"]));
+    folder.write("old.pem", include_str!("version1.pem"));
+    let node = Node::start_in(folder, authority, "", "cacertfile = 'old.pem'\nverify = 'verify_peer'");
+    let certificate =
+        Certificate { pem: include_str!("version1.pem").to_owned(), key_pem: include_str!("version1.key").to_owned() };
+    let mut refused = node.stream(&node.authority.client_config(&[&TLS12], Some(&certificate)));
+    refused.write_all(b"AMQP").and_then(|()| refused.flush()).expect_err("version 1");
+    node.wait_for_line(
+        "TLS handshake failed: the client's certificate is of version 1 of X.509, and only version 3 is taken",
+    );
+}
+
+#[test]
 fn certificates_are_read_again_and_nobody_is_dropped() {
     let node = Node::start("", "");
     let mut from_before = node.any_client().open("");

@@ -81,6 +81,21 @@ fn a_key_of_another_certificate_is_refused() {
 }
 
 #[test]
+fn a_certificate_of_version_1_loads_with_its_own_key() {
+    let (folder, _, settings) = world();
+    folder.write("version1.pem", include_str!("version1.pem"));
+    folder.write("version1.key", include_str!("version1.key"));
+    let load = |keyfile: &str| {
+        // 2033: it was made later than the others.
+        let files = |path: &Path| std::fs::read(path);
+        let loaded = Acceptor::load(&settings(&folder, "version1.pem", keyfile), &files, 2_000_000_000);
+        loaded.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(load("version1.key"), Ok(()));
+    assert!(load("good.key").expect_err("another key").contains("good.key is not that of the certificate in "));
+}
+
+#[test]
 fn certificates_whose_time_is_over_or_to_come_are_refused() {
     let (folder, authority, settings) = world();
     for (name, from, until, why) in [
