@@ -15,6 +15,7 @@
 //! | `attempts` | how often somebody wanted to be let in |
 //! | `sessions`, `cookie` | who logged in at the page |
 //! | `bodies` | bodies of requests: how large, for how long, and how many at a time |
+//! | `multipart` | forms with files |
 //! | `visit` | what a visitor may have |
 //! | `http` | errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
@@ -42,6 +43,7 @@ mod json;
 mod line;
 mod listing;
 mod metrics;
+mod multipart;
 mod order;
 mod page;
 mod places;

@@ -18,6 +18,39 @@ fn import(server: &Server, path: &str, file: &str) -> Answer {
     server.ask_with("POST", path, file, &headers)
 }
 
+#[test]
+fn a_file_comes_in_a_form_as_browsers_send_it() {
+    let server = Server::start();
+    let upload = |form: &str| {
+        let kind = "multipart/form-data; boundary=----WebKitFormBoundaryX";
+        let form = form.replace('\n', "\r\n").replace("--B", "------WebKitFormBoundaryX");
+        let headers = [("authorization", &*basic("guest:guest")), ("content-type", kind)];
+        server.ask_with("POST", "/api/definitions", &form, &headers)
+    };
+    let file = |vhost: &str, more: &str| {
+        format!(
+            "--B\nContent-Disposition: form-data; name=\"file\"; filename=\"d.json\"\nContent-Type: application/json\n\n\
+             {{\"vhosts\":[{{\"name\":\"{vhost}\"}}]}}\n{more}--B--\n"
+        )
+    };
+    let redirect = "--B\nContent-Disposition: form-data; name=\"redirect\"\n\n/#/import-succeeded\n";
+    assert_eq!(upload(&file("one", "")).status, 204);
+    let led_on = upload(&file("two", redirect));
+    assert_eq!((led_on.status, led_on.named("location")), (303, Some("/#/import-succeeded")));
+    for wrong in [
+        file("three", "").replace("--B--", "--"),
+        file("three", "").replace("\"file\"", "\"files\""),
+        file("three", &redirect.replace("/#/", "//elsewhere/")),
+        "x".to_owned(),
+    ] {
+        let refused = upload(&wrong);
+        assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("bad_request")), "{wrong}");
+    }
+    let mut names = server.get("/api/vhosts?columns=name").json();
+    names.as_array_mut().expect("a list").retain(|vhost| vhost["name"] != "/");
+    assert_eq!(names, json!([{"name": "one"}, {"name": "two"}]));
+}
+
 fn export(server: &Server, path: &str) -> Value {
     let answer = server.get(path);
     assert_eq!(answer.status, 200, "{}", answer.text);

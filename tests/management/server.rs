@@ -186,7 +186,7 @@ pub fn run(command: &mut Command, input: &str) -> (i32, String, String) {
 
 /// Asks whoever serves the HTTP API at an address.
 pub fn ask_at(address: SocketAddr, method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None).build();
+    let config = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).proxy(None).build();
     let url = format!("http://{address}{path}");
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {

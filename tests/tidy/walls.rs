@@ -108,6 +108,7 @@ pub const WALLS: [Wall; 18] = [
             "bytes",
             "hyper",
             "hyper_util",
+            "memchr",
             "miniz_oxide",
             "regex",
             "ring",

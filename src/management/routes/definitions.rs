@@ -2,6 +2,7 @@
 
 use super::super::definitions::{self, Scope};
 use super::super::http::{ApiError, ApiResult, empty, json_text};
+use super::super::multipart;
 use super::super::order::Order;
 use super::super::visit::Administrator;
 use super::App;
@@ -83,11 +84,40 @@ fn names_tag(known: &HeaderValue, tag: &HeaderValue) -> bool {
     known.into_iter().any(|known| known == "*" || known.as_bytes() == tag.as_bytes())
 }
 
-/// Others are not taken, as with RabbitMQ.
-fn check_is_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if kind.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(ApiError::UnsupportedType) }
+/// How a file comes. Others are not taken, as with RabbitMQ.
+enum Sent {
+    Json,
+    /// In the field `file` of a form of this content type, as a browser sends it.
+    Form(String),
+}
+
+impl Sent {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        match kind.eq_ignore_ascii_case("application/json") {
+            true => Ok(Self::Json),
+            false if multipart::is_form(content_type) => Ok(Self::Form(content_type.to_owned())),
+            false => Err(ApiError::UnsupportedType),
+        }
+    }
+
+    /// The file, and where a browser goes on when it is imported.
+    fn file<'a>(&self, body: &'a [u8]) -> Result<(&'a [u8], Option<HeaderValue>), ApiError> {
+        let Self::Form(content_type) = self else { return Ok((body, None)) };
+        let fields = multipart::fields(content_type, body);
+        let fields = fields.map_err(|reason| ApiError::BadRequest(reason.to_owned()))?;
+        let field = |of: &str| fields.iter().find(|(name, _)| *name == of).map(|(_, value)| *value);
+        let file = field("file").ok_or_else(|| ApiError::BadRequest("failed_to_parse_json".to_owned()))?;
+        Ok((file, field("redirect").map(redirect).transpose()?))
+    }
+}
+
+/// A browser is sent to no other origin.
+fn redirect(to: &[u8]) -> Result<HeaderValue, ApiError> {
+    let is_a_path = to.starts_with(b"/") && !matches!(to.get(1), Some(b'/' | b'\\'));
+    let wrong = || ApiError::BadRequest("redirect must be a path".to_owned());
+    if is_a_path { HeaderValue::from_bytes(to).map_err(|_| wrong()) } else { Err(wrong()) }
 }
 
 async fn import_all(visit: Administrator, headers: HeaderMap, body: Bytes) -> ApiResult {
@@ -100,17 +130,21 @@ async fn import_vhost(visit: Administrator, headers: HeaderMap, body: Bytes) -> 
 }
 
 async fn import(visit: &Administrator, scope: Scope, headers: &HeaderMap, body: Bytes) -> ApiResult {
-    check_is_json(headers)?;
+    let sent = Sent::of(headers)?;
     let app = visit.app.clone();
     // It takes as long as the file is large, and others ask for something meanwhile.
     let read = tokio::task::spawn_blocking(move || {
         let mut hash = |password: String| Ok(PasswordHash::argon2id(password.as_bytes(), app.chance()?));
-        definitions::read(&body, &scope, &mut hash)
+        let (file, redirect) = sent.file(&body)?;
+        Ok::<_, ApiError>((definitions::read(file, &scope, &mut hash)?, redirect))
     });
-    let import = read.await.map_err(|_| ApiError::Unavailable)??;
+    let (import, redirect) = read.await.map_err(|_| ApiError::Unavailable)??;
     let imported = visit.order(|reply| Order::Import { import: Box::new(import), reply }).await?;
     imported.map_err(ApiError::BadRequest)?;
-    empty(StatusCode::NO_CONTENT)
+    match redirect {
+        Some(to) => Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response()),
+        None => empty(StatusCode::NO_CONTENT),
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +160,14 @@ mod tests {
         let one = one.to_str().unwrap();
         assert!(names(one) && names("*") && names(&format!("\"x\", W/{one}")));
         assert!(!names(other.to_str().unwrap()) && !names(""));
+    }
+
+    #[test]
+    fn browsers_are_sent_to_paths_alone() {
+        assert_eq!(redirect(b"/#/import").unwrap(), "/#/import");
+        for wrong in ["", "import", "//elsewhere", "/\\elsewhere", "http://elsewhere", "/a\r\nb: c"] {
+            assert!(redirect(wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
