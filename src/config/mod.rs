@@ -159,6 +159,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// A line for each setting: the key, and its value as in TOML, but for secrets.
+    pub fn told(&self) -> String {
+        let line = |(key, value): (String, toml::Value)| {
+            let value = layers::shown(&key, &value.to_string());
+            format!("{key} = {value}\n")
+        };
+        layers::flat(self).into_iter().map(line).collect()
+    }
+
     /// The settings that hold when all sources have been asked: `overrides`, then `environment`, then `file`, then
     /// the defaults. `environment` looks a variable up by its name. A file whose name ends in `.conf` is RabbitMQ's, and
     /// those of the folder `conf.d` beside it come after it, in the order of their names.

@@ -108,6 +108,8 @@ pub struct Settings {
     pub default_queue_type: &'static str,
     pub limits: Limits,
     pub metrics: metrics::Settings,
+    /// What the broker started with, for people to read.
+    pub configuration: String,
 }
 
 /// What all requests share.

@@ -168,6 +168,7 @@ pub fn run(
                 authentication: config.prometheus.authentication,
                 per_object: config.prometheus.return_per_object_metrics,
             },
+            configuration: config.told(),
         },
     )?;
     tracing::info!(target: "general", "Leveret {} is ready", env!("CARGO_PKG_VERSION"));

@@ -29,6 +29,22 @@ fn nobody_gets_in_without_the_password() {
 }
 
 #[test]
+fn the_version_is_told_to_everybody() {
+    let server = Server::start();
+    let answer = server.ask_with("GET", "/api/version", "", &[]);
+    assert_eq!((answer.status, answer.json()), (200, json!("3.13.7")));
+}
+
+#[test]
+fn administrators_read_what_the_broker_is_configured_with_and_no_secret() {
+    let server = Server::start_with("default_pass = 'sesame'\n[limits]\nheartbeat_s = 17\n");
+    let answer = server.ask_with("GET", "/api/config/effective", "", &[("authorization", &basic("guest:sesame"))]);
+    assert_eq!((answer.status, answer.named("content-type")), (200, Some("text/plain; charset=utf-8")));
+    assert!(answer.text.contains("\nlimits.heartbeat_s = 17\n"), "{}", answer.text);
+    assert!(answer.text.contains("\ndefault_pass = (secret)\n") && !answer.text.contains("sesame"));
+}
+
+#[test]
 fn the_default_user_gets_in() {
     let server = Server::start();
     let answer = server.get("/api/whoami");

@@ -51,7 +51,7 @@ const LIMIT: &str = r#"{"value":40}"#;
 /// Method, path as the routes have it, body. What deletes comes last.
 const PATHS: [(&str, &str, &str, Need); 136] = [
     ("GET", "/overview", "", Any),
-    ("GET", "/version", "", Any),
+    ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
     ("GET", "/cluster-name", "", Any),
     ("GET", "/extensions", "", Any),
@@ -421,8 +421,8 @@ fn every_path_is_in_the_table() {
             }
         }
     }
-    // Where people log in is for everybody.
-    for (method, path) in [("POST", "/login"), ("DELETE", "/login")] {
+    // Where people log in, and what is asked whom one speaks to, is for everybody.
+    for (method, path) in [("POST", "/login"), ("DELETE", "/login"), ("GET", "/version")] {
         served.remove(&(method, path.to_owned()));
     }
     let listed: BTreeSet<_> =

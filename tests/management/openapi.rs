@@ -182,6 +182,10 @@ fn answers_are_as_the_document_says() {
                 Some(reference) => document.pointer(&reference[1..]).expect("a response"),
                 None => response,
             };
+            if response["content"]["text/plain"].is_object() {
+                assert!(answer.named("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{path}");
+                continue;
+            }
             let schema = &response["content"]["application/json"]["schema"];
             if let Err(wrong) = check(&answer.json(), schema, &document, path) {
                 panic!("{wrong}\n of {}", answer.text);

@@ -34,7 +34,7 @@ use std::sync::Arc;
 const JSON_IN_JSON: &str =
     "invalid payload: the request body JSON-decoded to a string. Is the input doubly-JSON-encoded?";
 
-/// Every path, behind the login but for the page and the login itself.
+/// Every path, behind the login but for the page, the login itself and the version.
 pub fn all(app: Arc<App>) -> Router {
     let api = Router::new()
         .merge(node::routes())
@@ -58,7 +58,7 @@ pub fn all(app: Arc<App>) -> Router {
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;
     let open = Router::new()
-        .nest("/api", login::routes())
+        .nest("/api", login::routes().merge(node::open_routes()))
         .merge(page::routes())
         .layer(from_fn(tell_methods))
         .layer(from_fn_with_state(app.clone(), bodies::receive_small));

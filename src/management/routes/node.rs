@@ -16,7 +16,8 @@ use crate::reactor::process;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::{delete, get, put};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -24,11 +25,16 @@ use std::sync::Arc;
 
 type Parameters = Query<HashMap<String, String>>;
 
+/// For whom nobody knows.
+pub fn open_routes() -> Router<Arc<App>> {
+    Router::new().route("/version", get(async || ok(&json!(super::super::COMPATIBLE_VERSION))))
+}
+
 pub fn routes() -> Router<Arc<App>> {
     let nothing = || get(async |_: Visit| ok(&json!([])));
     Router::new()
         .route("/overview", get(overview))
-        .route("/version", get(async || ok(&json!(super::super::COMPATIBLE_VERSION))))
+        .route("/config/effective", get(configuration))
         .route("/cluster-name", get(cluster_name).put(set_cluster_name))
         .route("/auth/attempts/{node}", get(attempts).delete(forget_attempts))
         .route("/auth/attempts/{node}/source", get(attempts_by_source).delete(forget_attempts))
@@ -121,6 +127,12 @@ async fn set_cluster_name(visit: Administrator, body: Bytes) -> ApiResult {
     let put = visit.order(|reply| Order::PutGlobalParameter { name, value, reply }).await?;
     put.map_err(|error| ApiError::BadRequest(error.to_string()))?;
     empty(StatusCode::NO_CONTENT)
+}
+
+/// The settings that hold, in the notation of this broker's file.
+async fn configuration(visit: Administrator) -> ApiResult {
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, visit.app.settings.configuration.clone()).into_response())
 }
 
 /// What the loop has counted of those who wanted to be let in over AMQP.
