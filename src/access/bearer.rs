@@ -1,6 +1,9 @@
-//! Somebody who showed a token: all that the broker knows of such a user is what the token says.
+//! Somebody for whom others vouch: an issuer who signed its token, or a server that knows its password. All that the broker
+//! knows of such a user is what those say.
 
 use super::{Scopes, Tags};
+// From `core`, which has addresses and no sockets.
+use core::net::IpAddr;
 use std::sync::Arc;
 
 /// Who it is, what it may do, and for how long.
@@ -8,7 +11,19 @@ use std::sync::Arc;
 pub struct Bearer {
     pub name: Arc<str>,
     pub tags: Arc<Tags>,
-    pub scopes: Scopes,
+    pub powers: Powers,
     /// Until then, in milliseconds since 1970; `None` for as long as it likes.
     pub expires_unix_ms: Option<u64>,
+}
+
+/// Where what it may do is said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Powers {
+    /// In the token that it showed.
+    Scopes(Scopes),
+    /// By a server that is [asked](super::Inquiry) each time.
+    Elsewhere {
+        /// Where it comes from.
+        peer: IpAddr,
+    },
 }

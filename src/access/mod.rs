@@ -8,6 +8,7 @@
 
 mod bearer;
 mod fingerprint;
+mod inquiry;
 mod password;
 mod pattern;
 mod right;
@@ -16,8 +17,9 @@ mod syntax;
 mod tags;
 mod wildcard;
 
-pub use bearer::Bearer;
+pub use bearer::{Bearer, Powers};
 pub use fingerprint::{Fingerprint, FingerprintKey};
+pub use inquiry::{About, Answer, Inquiry, key as inquiry_key};
 pub use password::PasswordHash;
 pub use pattern::{BadPattern, PATTERN_BYTES_MAX, Pattern};
 pub use right::Right;

@@ -13,7 +13,7 @@ use super::vhost::VhostKey;
 use super::{Broker, Done, UserId, VhostId};
 pub use crate::access::Right;
 
-use crate::access::{Pattern, Scopes};
+use crate::access::{About, Pattern, Powers, Scopes};
 use crate::protocol::ShortString;
 use std::collections::BTreeMap;
 
@@ -91,7 +91,13 @@ impl TopicPermissions {
 /// What restricts the routing keys that somebody may use with one exchange.
 pub(super) enum KeyRules<'a> {
     Patterns(&'a TopicPermissions),
-    Scopes { scopes: &'a Scopes, vhost: &'a str, exchange: &'a [u8] },
+    Scopes {
+        scopes: &'a Scopes,
+        vhost: &'a str,
+        exchange: &'a [u8],
+    },
+    /// Somebody else is asked for each.
+    Elsewhere,
 }
 
 impl KeyRules<'_> {
@@ -100,13 +106,14 @@ impl KeyRules<'_> {
         match self {
             Self::Patterns(permissions) => permissions.allow(right, key),
             Self::Scopes { scopes, vhost, exchange } => scopes.allow_key(right, vhost, exchange, key),
+            Self::Elsewhere => false,
         }
     }
 
     /// Whether any key may be used so.
     pub fn allow_every_key(&self, right: Right) -> bool {
         match self {
-            Self::Patterns(_) => false,
+            Self::Patterns(_) | Self::Elsewhere => false,
             Self::Scopes { scopes, vhost, exchange } => scopes.allow_every_key(right, vhost, exchange),
         }
     }
@@ -292,9 +299,10 @@ impl<S: Store> Broker<S> {
 
     /// What restricts the keys that a user uses with an exchange of type topic, if anything does.
     pub(super) fn key_rules<'a>(&'a self, user: UserId, vhost: VhostId, exchange: &'a [u8]) -> Option<KeyRules<'a>> {
-        match self.users.get(user).scopes() {
+        match self.users.get(user).powers() {
             None => self.access.topic_permissions(user, self.vhost_key(vhost), exchange).map(KeyRules::Patterns),
-            Some(scopes) => Some(KeyRules::Scopes { scopes, vhost: self.vhost_name(vhost), exchange }),
+            Some(Powers::Scopes(scopes)) => Some(KeyRules::Scopes { scopes, vhost: self.vhost_name(vhost), exchange }),
+            Some(Powers::Elsewhere { .. }) => Some(KeyRules::Elsewhere),
         }
     }
 
@@ -303,10 +311,13 @@ impl<S: Store> Broker<S> {
         self.access.all_topic_permissions(user, self.vhost_key(vhost)).next().is_some()
     }
 
-    /// Whether a user has any permissions in a vhost.
+    /// Whether a user has any permissions in a vhost. See [`take_inquiry`](Self::take_inquiry).
     pub fn may_enter(&self, user: UserId, vhost: VhostId) -> bool {
-        let by_scopes = |scopes: &Scopes| scopes.allow_to_enter(self.vhost_name(vhost));
-        self.permissions(user, vhost).is_some() || self.users.get(user).scopes().is_some_and(by_scopes)
+        match self.users.get(user).powers() {
+            None => self.permissions(user, vhost).is_some(),
+            Some(Powers::Scopes(scopes)) => scopes.allow_to_enter(self.vhost_name(vhost)),
+            Some(Powers::Elsewhere { peer }) => self.elsewhere(user, vhost, About::Vhost(*peer)).is_ok(),
+        }
     }
 
     /// Puts permissions back.

@@ -1,13 +1,14 @@
-//! Users who showed a token: what they are and may do is what the token says.
+//! Users for whom others vouch: what they are and may do is what the token says that they showed, or the server that is
+//! [asked](super::answers) about them.
 //!
 //! Each has a slot among the users, for one connection or one visitor. Nobody finds it by its name, which may be another's,
 //! too; it is in no list and no log; it has no permission, limit or password, and goes with whom it is for.
 
 use super::lifecycle::not_admitted;
 use super::store::Store;
-use super::users::{ByToken, UserKey};
+use super::users::{UserKey, Vouched};
 use super::{Broker, ConnectionId, UserId, VhostId};
-use crate::access::Bearer;
+use crate::access::{About, Bearer, Powers};
 use crate::protocol::AmqpError;
 use std::sync::Arc;
 
@@ -16,46 +17,66 @@ impl<S: Store> Broker<S> {
     ///
     /// # Errors
     /// 530: there is no such vhost, or it has as many connections as it may have, or the token opens nothing there, or has
-    /// expired.
+    /// expired. See [`take_inquiry`](Self::take_inquiry).
     pub fn admit_bearer(&self, bearer: &Bearer, vhost_name: &[u8]) -> Result<VhostId, AmqpError> {
         let id = self.vhost_to_enter(vhost_name)?;
         self.assert_room_for_connection(&bearer.name, id)?;
         let now_unix_ms = self.settings.unix_start_ms + self.now_ms;
         let is_valid = bearer.expires_unix_ms.is_none_or(|expires_unix_ms| now_unix_ms < expires_unix_ms);
-        match is_valid && bearer.scopes.allow_to_enter(self.vhost_name(id)) {
-            true => Ok(id),
-            false => Err(not_admitted(&bearer.name, self.vhost_name(id))),
+        let vhost_name = self.vhost_name(id);
+        let is_admitted = match &bearer.powers {
+            Powers::Scopes(scopes) if scopes.allow_to_enter(vhost_name) => Ok(()),
+            Powers::Scopes(_) => Err(""),
+            Powers::Elsewhere { peer } => {
+                self.answered(&bearer.name, &bearer.tags, vhost_name, About::<&[u8]>::Vhost(*peer))
+            }
+        };
+        match is_admitted {
+            Ok(()) if is_valid => Ok(id),
+            Ok(()) => Err(not_admitted(&bearer.name, vhost_name)),
+            Err(told) => {
+                let mut error = not_admitted(&bearer.name, vhost_name);
+                error.explanation.push_str(told);
+                Err(error)
+            }
         }
     }
 
-    /// A connection is about to be [opened](Self::open_connection) to a vhost by who showed a token: a user that goes with
-    /// it, and may do nothing elsewhere.
+    /// A connection is about to be [opened](Self::open_connection) to a vhost by somebody for whom others vouch: a user that
+    /// goes with it, and may do nothing elsewhere.
     pub fn welcome(&mut self, bearer: &Bearer, vhost: VhostId) -> UserId {
-        let scopes = bearer.scopes.within(self.vhost_name(vhost));
+        let powers = self.powers_within(vhost, bearer);
         let serial = self.next_serial();
-        self.users.add_bearer(serial, bearer, ByToken { scopes, stays: false })
+        self.users.add_bearer(serial, bearer, Vouched { powers, stays: false })
     }
 
-    /// Somebody showed a token who comes and goes without a connection: a user until it is [dismissed](Self::dismiss).
+    fn powers_within(&self, vhost: VhostId, bearer: &Bearer) -> Powers {
+        match &bearer.powers {
+            Powers::Scopes(scopes) => Powers::Scopes(scopes.within(self.vhost_name(vhost))),
+            elsewhere => elsewhere.clone(),
+        }
+    }
+
+    /// Others vouch for somebody who comes and goes without a connection: a user until it is [dismissed](Self::dismiss).
     pub fn receive_visitor(&mut self, bearer: &Bearer) -> UserKey {
         let serial = self.next_serial();
-        let id = self.users.add_bearer(serial, bearer, ByToken { scopes: bearer.scopes.clone(), stays: true });
+        let id = self.users.add_bearer(serial, bearer, Vouched { powers: bearer.powers.clone(), stays: true });
         self.user_key(id)
     }
 
     /// A visitor is not one any more.
     pub fn dismiss(&mut self, visitor: UserKey) {
         let Some(id) = self.user_of(visitor) else { return };
-        if let Some(by_token) = &mut self.users.get_mut(id).by_token {
-            by_token.stays = false;
+        if let Some(vouched) = &mut self.users.get_mut(id).vouched {
+            vouched.stays = false;
             self.users.free_if_unused(id);
         }
     }
 
     /// Whether whoever is on an open connection showed a token.
-    pub fn is_of_bearer(&self, connection: ConnectionId) -> bool {
+    pub fn showed_token(&self, connection: ConnectionId) -> bool {
         let connection = self.connections.get(connection.0 as usize).and_then(Option::as_ref);
-        connection.is_some_and(|connection| self.users.get(connection.user).is_bearer())
+        connection.is_some_and(|connection| self.users.get(connection.user).scopes().is_some())
     }
 
     /// The bearer on an open connection showed another token: from now on that one says what it may. The epoch ends, as what
@@ -66,11 +87,11 @@ impl<S: Store> Broker<S> {
     pub fn renew(&mut self, connection: ConnectionId, bearer: &Bearer) -> Result<(), AmqpError> {
         let Some(Some(state)) = self.connections.get(connection.0 as usize) else { return Ok(()) };
         let (id, vhost) = (state.user, state.vhost);
-        let scopes = bearer.scopes.within(self.vhost_name(vhost));
+        let powers = self.powers_within(vhost, bearer);
         let user = self.users.get_mut(id);
         debug_assert!(user.is_bearer() && user.name == bearer.name, "a token is renewed by one of the same user");
         user.tags = Arc::clone(&bearer.tags);
-        user.by_token = Some(ByToken { scopes, stays: false });
+        user.vouched = Some(Vouched { powers, stays: false });
         self.epoch.end();
         match self.may_enter(id, vhost) {
             true => Ok(()),
@@ -96,7 +117,7 @@ mod tests {
         Bearer {
             name: "guest".into(),
             tags: Arc::new(Tags::new(["impersonator"]).unwrap()),
-            scopes: Scopes::read(scopes.iter().copied(), |_| None),
+            powers: Powers::Scopes(Scopes::read(scopes.iter().copied(), |_| None)),
             expires_unix_ms: None,
         }
     }
@@ -161,7 +182,7 @@ mod tests {
     fn another_token_says_what_its_bearer_may_from_then_on() {
         let mut broker = testing::broker();
         connect(&mut broker, &["configure:%2F/a"]);
-        assert!(broker.is_of_bearer(CLIENT));
+        assert!(broker.showed_token(CLIENT));
         let before = broker.epoch();
         broker.renew(CLIENT, &guest(&["configure:{vhost}/b"])).unwrap();
         assert_ne!(broker.epoch(), before, "what publishers remember is no more");

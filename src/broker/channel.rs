@@ -54,6 +54,8 @@ pub struct Channel {
     pub reply_consumer: Option<ReplyConsumer>,
     /// What an empty queue name in a method means.
     pub last_queue: Option<ShortString>,
+    /// A name that was made up for a queue, while somebody [elsewhere](super::answers) is asked about it.
+    pub made_up: Option<Box<ShortString>>,
     /// How old deliveries are.
     pub marks: Marks,
     /// The tag up to which a command settles deliveries that is [unfinished](super::settling).
@@ -89,6 +91,7 @@ impl Channel {
             confirms_touched: false,
             reply_consumer: None,
             last_queue: None,
+            made_up: None,
             marks: Marks::default(),
             settles_up_to: None,
             holds: Vec::new(),

@@ -10,7 +10,7 @@
 //! | `caller`, `keys` | who asks, and which thing is meant |
 //! | `resolve` | from the names that a caller says to things: the one place that looks for names |
 //! | `users` | users: names, password hashes, tags, limits |
-//! | `bearers` | users who showed a token |
+//! | `bearers`, `answers` | users for whom others vouch, and what those answer about them |
 //! | `access` | what users may do with which names |
 //! | `vhost`, `vhost_commands` | virtual hosts: names, exchanges and limits of their own; how they come and go |
 //! | `founding` | the first virtual host and the first user |
@@ -57,6 +57,7 @@
 
 mod access;
 pub mod access_snapshot;
+mod answers;
 mod bearers;
 mod binding_commands;
 mod caller;
@@ -122,6 +123,7 @@ mod vhost;
 mod vhost_commands;
 
 pub use access::{Names, Permissions, Right, TopicPermissions};
+pub use answers::Judging;
 pub use caller::Caller;
 pub use census::Census;
 pub use channel::{Channel, ChannelMode, Settlement};
@@ -147,12 +149,13 @@ pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue::QueueKind;
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
-pub use resolve::ExchangeToPublish;
+pub use resolve::{Ahead, ExchangeToPublish};
 pub use settling::Progress;
 pub use users::{User, UserKey, UserLimits};
 pub use vhost::{VhostAttributes, VhostKey, VhostLimits};
 
 use access::Access;
+use answers::Answers;
 use confirms::{Confirms, Said};
 use consumer::Consumer;
 use dead_letter::DeadLetters;
@@ -262,6 +265,7 @@ pub struct Broker<S: Store> {
     vhosts: Vhosts,
     users: Users,
     access: Access,
+    answers: Answers,
     /// See [`Epoch`].
     epoch: Epoch,
     queues: Slab<Queue>,
@@ -323,6 +327,7 @@ impl<S: Store> Broker<S> {
             vhosts: Vhosts::new(names::seed_of_routes(settings.seed)),
             users: Users::default(),
             access: Access::default(),
+            answers: Answers::default(),
             epoch: Epoch::default(),
             settings,
             store,
@@ -405,6 +410,9 @@ impl<S: Store> Broker<S> {
         self.replenish();
         self.sweep();
         self.clean_values();
+        if self.answers.have_lapsed(self.now_ms) {
+            self.epoch.end();
+        }
         deduplication::free_gone(FREED_PER_TURN);
     }
 

@@ -115,8 +115,13 @@ impl<S: Store> Broker<S> {
         if name.is_empty() {
             arguments::assert_may_be_nameless(&request.arguments)?;
         }
-        let made_up = name.is_empty().then(|| self.names.queue_name());
-        let (name, found) = self.queue_to_declare(caller, &name, made_up, &request.arguments)?;
+        let made_up = name.is_empty().then(|| self.name_for_queue(caller));
+        let resolved = self.queue_to_declare(caller, &name, made_up.clone(), &request.arguments);
+        if resolved.is_err() && self.answers.lack_one() {
+            // It is asked about this name elsewhere.
+            self.channel_mut(caller.channel).made_up = made_up.map(Box::new);
+        }
+        let (name, found) = resolved?;
         let id = match found {
             Some(id) => {
                 self.assert_equivalent(caller, id, &request)?;
@@ -126,6 +131,14 @@ impl<S: Store> Broker<S> {
         };
         self.books.totals.queues_declared += 1;
         Ok(self.declared(caller, id, effects))
+    }
+
+    /// A name for a queue that has none: that which others are asked about already, if there is one.
+    fn name_for_queue(&mut self, caller: Caller) -> ShortString {
+        match self.channel_mut(caller.channel).made_up.take() {
+            Some(name) => *name,
+            None => self.names.queue_name(),
+        }
     }
 
     /// With the type that a queue [gets](arguments::add_default_type) that doesn't say one, if there is a default.

@@ -19,7 +19,10 @@
 //! Whether the caller may comes before whether the thing is there, and that before whether it belongs to another
 //! connection. Nothing is changed here.
 
+mod ahead;
 mod may;
+
+pub use ahead::Ahead;
 
 use super::access::Right;
 use super::equivalence::Subject;

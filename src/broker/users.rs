@@ -3,11 +3,11 @@
 //! It owns their names, password hashes, tags and limits. What they may do is [`access`](super::access)'s; a password is
 //! checked elsewhere. A user that is deleted has no name and no permission from that moment on, and keeps its slot until its
 //! connections are closed.
-//! The [bearers](super::bearers) of tokens are users who have neither.
+//! The [bearers](super::bearers), for whom others vouch, are users who have neither.
 
 use super::store::{Definition, Store, UserDefinition};
 use super::{Broker, ConnectionId, Done, UserId};
-use crate::access::{Bearer, PasswordHash, Scopes, Tags};
+use crate::access::{Bearer, PasswordHash, Powers, Scopes, Tags};
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -31,15 +31,15 @@ pub struct User {
     serial: u64,
     /// Nobody can log in as it any more.
     deleted: bool,
-    pub(super) by_token: Option<ByToken>,
+    pub(super) vouched: Option<Vouched>,
     pub(super) connections: usize,
     pub(super) channels: usize,
 }
 
-/// What a user is besides, who showed a token.
+/// What a user is besides, for whom others vouch.
 #[derive(Debug)]
-pub(super) struct ByToken {
-    pub scopes: Scopes,
+pub(super) struct Vouched {
+    pub powers: Powers,
     /// It is there without connections: until it is [dismissed](Broker::dismiss).
     pub stays: bool,
 }
@@ -59,14 +59,22 @@ impl User {
         self.deleted
     }
 
-    /// It showed a token.
+    /// Others vouch for it.
     pub(super) fn is_bearer(&self) -> bool {
-        self.by_token.is_some()
+        self.vouched.is_some()
+    }
+
+    /// What others say that it may, where they vouch for it.
+    pub(super) fn powers(&self) -> Option<&Powers> {
+        self.vouched.as_ref().map(|vouched| &vouched.powers)
     }
 
     /// What the token lets it do that it showed, if it showed one.
     pub(super) fn scopes(&self) -> Option<&Scopes> {
-        self.by_token.as_ref().map(|by_token| &by_token.scopes)
+        match self.powers() {
+            Some(Powers::Scopes(scopes)) => Some(scopes),
+            _ => None,
+        }
     }
 }
 
@@ -110,7 +118,7 @@ impl Users {
         self.slots.len()
     }
 
-    /// The user in a slot that is not deleted. It may be the bearer of a token.
+    /// The user in a slot that is not deleted. Others may vouch for it.
     pub fn in_slot(&self, slot: usize) -> Option<(UserId, &User)> {
         let user = self.slots.get(slot)?.as_ref().filter(|user| !user.deleted)?;
         Some((UserId(slot as u32), user))
@@ -126,7 +134,7 @@ impl Users {
             limits,
             serial,
             deleted: false,
-            by_token: None,
+            vouched: None,
             connections: 0,
             channels: 0,
         });
@@ -135,7 +143,7 @@ impl Users {
         id
     }
 
-    pub fn add_bearer(&mut self, serial: u64, bearer: &Bearer, by_token: ByToken) -> UserId {
+    pub fn add_bearer(&mut self, serial: u64, bearer: &Bearer, vouched: Vouched) -> UserId {
         self.take_slot(User {
             name: Arc::clone(&bearer.name),
             password: Arc::new(PasswordHash::Absent),
@@ -143,7 +151,7 @@ impl Users {
             limits: UserLimits::default(),
             serial,
             deleted: false,
-            by_token: Some(by_token),
+            vouched: Some(vouched),
             connections: 0,
             channels: 0,
         })
@@ -182,7 +190,7 @@ impl Users {
     /// Gives the slot of a deleted user back, or of a bearer that is to go, when nobody is connected as it.
     pub fn free_if_unused(&mut self, id: UserId) {
         let user = self.get(id);
-        let is_to_go = user.deleted || user.by_token.as_ref().is_some_and(|by_token| !by_token.stays);
+        let is_to_go = user.deleted || user.vouched.as_ref().is_some_and(|vouched| !vouched.stays);
         if is_to_go && user.connections == 0 {
             self.slots[id.0 as usize] = None;
             self.free.push(id);

@@ -17,7 +17,7 @@ mod rabbitmq_keys;
 mod tls;
 mod values;
 
-pub use auth::{Auth, AuthBackend, Oauth};
+pub use auth::{Auth, AuthBackend, AuthMethod, HttpAuth, HttpMethod, Oauth};
 pub use error::ConfigError;
 pub use layers::{Origin, nearest_variable};
 pub use limits::Limits;

@@ -66,6 +66,9 @@ impl Connection {
             let error = unexpected(format!("one for class {}", header.class_id));
             return self.raise_on_connection(&error, BASIC_PUBLISH, context);
         }
+        if self.channels[index].judged.is_some() && self.waits_to_publish(index, context) {
+            return;
+        }
         let oversized = header.body_size > context.settings.message_size_max as u64;
         let mut body = IncomingBody {
             body_size: header.body_size,
@@ -148,7 +151,6 @@ impl Connection {
 
 /// Publishes an assembled content.
 fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Context<'_, S>) -> Result<(), AmqpError> {
-    let broker = &mut *context.broker;
     let last = &mut channel.last_publish;
     let mut frames = body.frames;
     let mut header_frame_length = body.header_frame_length;
@@ -158,12 +160,16 @@ fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Con
     if last.immediate {
         return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
     }
-    let exchange = last.resolve_exchange(channel.caller, broker)?;
+    let mut resolve = |context: &mut Context<'_, S>| last.resolve_exchange(channel.caller, context.broker);
+    let exchange = match &mut channel.judged {
+        None => resolve(context),
+        Some(judged) => judged.resolved(context, resolve),
+    }?;
 
     let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
     let (attributes, extra_keys) = match last.known_attributes(properties_bytes) {
         Some(attributes) => (attributes, Vec::new()),
-        None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, exchange, broker)?,
+        None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, exchange, context.broker)?,
     };
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let shared_body = shared_body.as_ref();

@@ -1,5 +1,6 @@
 //! A channel as its connection sees it: what is expected next, and the last publish.
 
+use super::judged::Judged;
 use super::lane::Template;
 use crate::broker::exchange::ExchangeId;
 use crate::broker::memory::ClientHolding;
@@ -83,6 +84,8 @@ pub struct Channel {
     pub last_publish: LastPublish,
     /// What it has deleted, and will be told when that has left.
     pub deleted: Option<Box<Deleted>>,
+    /// Of a client whose permissions somebody else has.
+    pub judged: Option<Box<Judged>>,
 }
 
 /// Something that was deleted, and what to answer.
@@ -94,7 +97,7 @@ pub struct Deleted {
 impl Channel {
     pub fn new(number: u16, caller: Caller) -> Self {
         let (incoming, last_publish) = (Incoming::Method, LastPublish::default());
-        Self { number, caller, state: ChannelState::Open, incoming, last_publish, deleted: None }
+        Self { number, caller, state: ChannelState::Open, incoming, last_publish, deleted: None, judged: None }
     }
 
     /// Nothing that comes on it is a command or a content any more.

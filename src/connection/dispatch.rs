@@ -43,7 +43,8 @@ impl Connection {
             return self.raise_on_connection(&error, (0, 0), context);
         }
         let id = context.broker.open_channel(self.id, number);
-        let channel = Channel::new(number, context.broker.caller(id));
+        let mut channel = Channel::new(number, context.broker.caller(id));
+        channel.judged = context.broker.is_judged_elsewhere(channel.caller.user).then(Box::default);
         let index = self.channels.partition_point(|open| open.number < number);
         if self.channels.len() == self.channels.capacity() && self.channels.len() < 4 {
             // Most connections have one or a few channels: grow by what is needed.
@@ -67,7 +68,9 @@ impl Connection {
     ) {
         let number = self.channels[index].number;
         let ids = (method.class_id(), method.method_id());
-        if let Err(error) = self.command(index, method, context) {
+        if let Err(error) = self.command(index, method, context)
+            && !self.waits_for_answer(context)
+        {
             self.raise(number, &error, ids, context);
         }
     }

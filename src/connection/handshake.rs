@@ -205,6 +205,7 @@ impl Connection {
         };
         let (user, vhost) = match entered {
             Ok(entered) => entered,
+            Err(_) if self.waits_for_answer(context) => return,
             Err(error) => return self.raise_on_connection(&error, (10, 40), context),
         };
         context.broker.open_connection(self.id, user, vhost);

@@ -5,7 +5,7 @@
 
 use super::sasl::{self, Credentials, Mechanism};
 use super::{CloseReason, Connection, Context, Phase};
-use crate::access::{Bearer, PasswordHash};
+use crate::access::{Answer, Bearer, Inquiry, PasswordHash, Tags};
 use crate::broker::store::Store;
 use crate::broker::{Broker, ConnectionId, UserKey};
 use crate::protocol::method::connection;
@@ -19,11 +19,16 @@ use std::sync::Arc;
 const TOLD_NAME_CHARS_MAX: usize = 255;
 
 /// What somebody wants to be let in with.
+#[derive(Clone)]
 pub struct LoginRequest {
     pub ticket: LoginTicket,
     pub credentials: Credentials,
     /// What is kept of the user's password. `None` when nobody has that name.
     pub password: Option<Arc<PasswordHash>>,
+    /// The user's, if there is one of that name.
+    pub tags: Option<Arc<Tags>>,
+    /// The virtual host that it wants to see, where it says that at once.
+    pub vhost: Option<Box<str>>,
     pub peer: IpAddr,
     /// The caller's clock, in milliseconds.
     pub now_ms: u64,
@@ -40,9 +45,11 @@ pub struct LoginTicket {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
     Allowed,
-    /// The password is a token: its bearer is who that says, whoever it said to be.
+    /// Others vouch for it: it is who they say, whoever it said to be.
     Bearer(Arc<Bearer>),
     Refused(Refusal),
+    /// What somebody elsewhere says to an [inquiry](Doorkeeper::inquire).
+    Answered(Arc<Inquiry>, Answer),
 }
 
 /// Why somebody is not let in. The log says it, and nobody else.
@@ -87,6 +94,11 @@ pub trait Doorkeeper {
     /// once, by the request's ticket. The client may be gone by then.
     fn ask(&self, request: LoginRequest) -> Option<Verdict>;
 
+    /// Has somebody elsewhere asked about a user for whom that vouched. Its answer is a verdict.
+    fn inquire(&self, _ticket: LoginTicket, _inquiry: Inquiry) {
+        unreachable!("nobody's permissions are kept elsewhere");
+    }
+
     /// Nobody waits for the answer to this any more.
     fn forget(&self, _ticket: LoginTicket) {}
 
@@ -106,6 +118,7 @@ pub struct Claim {
     key: UserKey,
     name: Arc<str>,
     password: Arc<PasswordHash>,
+    tags: Arc<Tags>,
 }
 
 impl Claim {
@@ -113,12 +126,17 @@ impl Claim {
     pub fn of<S: Store>(name: &[u8], broker: &Broker<S>) -> Option<Self> {
         let key = broker.find_user(name)?;
         let user = broker.user(key)?;
-        Some(Self { key, name: Arc::clone(&user.name), password: Arc::clone(&user.password) })
+        let (name, password, tags) = (Arc::clone(&user.name), Arc::clone(&user.password), Arc::clone(&user.tags));
+        Some(Self { key, name, password, tags })
     }
 
     /// What the doorkeeper is to compare with.
     pub fn password(&self) -> Arc<PasswordHash> {
         Arc::clone(&self.password)
+    }
+
+    pub fn tags(&self) -> Arc<Tags> {
+        Arc::clone(&self.tags)
     }
 
     /// Whether the user is still there, with the password that was compared. A password that was changed while it was
@@ -140,6 +158,10 @@ pub(super) enum Login {
     Pending(PendingLogin),
     /// It was asked about the token that is to follow one that let the client in.
     Renewal { serial: u64, verdict: Option<Verdict> },
+    /// Somebody elsewhere is asked about what a command needs that [waits](super::judged) since then.
+    Inquiry { serial: u64, since_ms: u64 },
+    /// It was, and the command is given again.
+    Judged { since_ms: u64 },
 }
 
 /// A login that is being checked.
@@ -203,11 +225,12 @@ impl Connection {
     pub(super) fn ask_for_login<S: Store>(&mut self, credentials: Credentials, context: &mut Context<'_, S>) {
         let ticket = self.next_ticket(context);
         let claim = Claim::of(&credentials.user, context.broker);
-        let password = claim.as_ref().map(Claim::password);
+        let (password, tags) = (claim.as_ref().map(Claim::password), claim.as_ref().map(Claim::tags));
         let (mechanism, name) = (credentials.mechanism, credentials.user.clone());
         self.login = Some(Box::new(Login::Pending(PendingLogin { serial: ticket.serial, mechanism, name, claim })));
         self.phase = Phase::AwaitingLogin;
-        let request = LoginRequest { ticket, credentials, password, peer: self.peer.ip(), now_ms: context.now_ms };
+        let (peer, now_ms) = (self.peer.ip(), context.now_ms);
+        let request = LoginRequest { ticket, credentials, password, tags, vhost: None, peer, now_ms };
         if let Some(verdict) = context.settings.doorkeeper.ask(request) {
             self.login_answered(ticket, verdict, context);
         }
@@ -221,7 +244,11 @@ impl Connection {
     /// The client is gone, or its time is up: whatever the doorkeeper finds out is for nobody.
     pub(super) fn withdraw_login<S: Store>(&mut self, context: &mut Context<'_, S>) {
         let serial = match self.login.take().map(|login| *login) {
-            Some(Login::Pending(PendingLogin { serial, .. }) | Login::Renewal { serial, verdict: None }) => serial,
+            Some(
+                Login::Pending(PendingLogin { serial, .. })
+                | Login::Renewal { serial, verdict: None }
+                | Login::Inquiry { serial, .. },
+            ) => serial,
             _ => return,
         };
         context.settings.doorkeeper.forget(LoginTicket { connection: Some(self.id), serial });
@@ -235,7 +262,7 @@ impl Connection {
         verdict: Verdict,
         context: &mut Context<'_, S>,
     ) -> bool {
-        if self.note_renewal(ticket, &verdict) {
+        if self.note_renewal(ticket, &verdict) || self.note_answer(ticket) {
             return true;
         }
         // It may have run out of time or been closed since, and another may have its id.
@@ -253,7 +280,9 @@ impl Connection {
                 let name = Arc::clone(&bearer.name);
                 self.offer_tuning(mechanism, LoggedIn { who: Who::Bearer(bearer), name }, context);
             }
-            (Verdict::Allowed, _) => self.refuse_login(mechanism, &name, Refusal::InvalidCredentials, context),
+            (Verdict::Allowed | Verdict::Answered(..), _) => {
+                self.refuse_login(mechanism, &name, Refusal::InvalidCredentials, context);
+            }
             (Verdict::Refused(why), _) => self.refuse_login(mechanism, &name, why, context),
         }
         true

@@ -28,6 +28,7 @@ mod dispatch;
 mod dispatch_basic;
 mod handshake;
 mod heartbeat;
+mod judged;
 mod lane;
 mod login;
 mod outbox;
@@ -224,7 +225,7 @@ enum Awaited {
     LeftBehind,
     /// All to be gone that was deleted up to this number.
     Leavers(u64),
-    /// The doorkeeper to say what it makes of a token.
+    /// The doorkeeper to say what it makes of a token, or whether the command may be given.
     Verdict,
 }
 

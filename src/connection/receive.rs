@@ -97,7 +97,13 @@ impl Connection {
             Awaited::Leavers(number) => context.broker.has_left(*number),
             Awaited::Verdict => Self::has_verdict(self.login.as_deref()),
         };
-        self.awaits.take_if(comes).is_some()
+        let goes_on = self.awaits.take_if(comes).is_some();
+        match &self.awaits {
+            // Nobody reads what it sends meanwhile.
+            Some(Awaited::Verdict) => self.note_unread(context.now_ms),
+            _ => self.begin_judging(context),
+        }
+        goes_on
     }
 
     /// `count` bytes were received into [`stream_target`](Self::stream_target).
@@ -216,7 +222,12 @@ impl Connection {
             }
             (Phase::Closing, Some(Ok(Method::ConnectionClose(_)))) => self.close_received(context),
             (Phase::Closing, _) => {}
-            (_, Some(Ok(method))) => self.handshake_method(method, context),
+            (_, Some(Ok(method))) => {
+                self.handshake_method(method, context);
+                if self.awaits.is_some() {
+                    return 0;
+                }
+            }
             _ if frame.frame_type == FrameType::Heartbeat => {}
             _ => self.doom("it sent a frame out of turn", context),
         }

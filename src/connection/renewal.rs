@@ -26,7 +26,7 @@ impl Connection {
         update: &connection::UpdateSecret<'_>,
         context: &mut Context<'_, S>,
     ) {
-        if !context.broker.is_of_bearer(self.id) {
+        if !context.broker.showed_token(self.id) {
             return self.secret_updated(context);
         }
         match self.login.take().map(|login| *login) {
@@ -40,8 +40,8 @@ impl Connection {
         let user = self.user().unwrap_or_default().as_bytes().into();
         let credentials = Credentials { mechanism: Mechanism::Plain, user, password: token.into() };
         // Nobody's password will do.
-        let request =
-            LoginRequest { ticket, credentials, password: None, peer: self.peer.ip(), now_ms: context.now_ms };
+        let (peer, now_ms) = (self.peer.ip(), context.now_ms);
+        let request = LoginRequest { ticket, credentials, password: None, tags: None, vhost: None, peer, now_ms };
         match context.settings.doorkeeper.ask(request) {
             Some(verdict) => self.renewed(verdict, context),
             None => {
@@ -64,7 +64,7 @@ impl Connection {
 
     /// Whether the command that waits for the doorkeeper need not wait any more.
     pub(super) fn has_verdict(login: Option<&Login>) -> bool {
-        !matches!(login, Some(Login::Renewal { verdict: None, .. }))
+        !matches!(login, Some(Login::Renewal { verdict: None, .. } | Login::Inquiry { .. }))
     }
 
     fn renewed<S: Store>(&mut self, verdict: Verdict, context: &mut Context<'_, S>) {

@@ -11,9 +11,11 @@
 //! | `changes` | what AMQP has, too |
 //! | `orders` | what administrators alone may have |
 //! | `imports` | what they bring as a whole |
+//! | `judged` | commands that wait until somebody elsewhere says whether they may be given |
 
 mod changes;
 mod imports;
+mod judged;
 mod logins;
 mod orders;
 mod questions;
@@ -21,11 +23,12 @@ mod questions;
 use super::hub::Hub;
 use crate::broker::policy::PolicyKind;
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{Done, UserId, VhostId};
+use crate::broker::{Done, Judging, UserId, VhostId};
 use crate::management::{Asker, Change, Command, Order, Question, Refusal, Reply, Request, VhostChange};
 use crate::protocol::AmqpError;
 use imports::Imports;
 pub use imports::import_at_once;
+use judged::Judged;
 use logins::Logins;
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
@@ -44,6 +47,7 @@ pub struct Desk {
     held: VecDeque<(LogPosition, Answer)>,
     logins: Logins,
     imports: Imports,
+    judged: Judged,
 }
 
 /// Answers whoever asked.
@@ -58,6 +62,7 @@ impl Desk {
             held: VecDeque::new(),
             logins: Logins::default(),
             imports: Imports::default(),
+            judged: Judged::default(),
         }
     }
 
@@ -78,6 +83,7 @@ impl Desk {
         let due = self.held.iter().take_while(|(position, _)| *position <= durable).count();
         self.held.drain(..due).for_each(|(_, answer)| answer());
         self.logins.answer(hub);
+        self.go_on_judging(hub);
         if !self.more {
             return;
         }
@@ -99,6 +105,7 @@ impl Desk {
                 self.more = true;
                 continue;
             }
+            let Some(command) = self.judged.unless_it_waits(command, hub) else { continue };
             if waits_for_messages(&command, hub) {
                 self.share.push_front(command);
                 self.more = true;
@@ -107,6 +114,25 @@ impl Desk {
             if let Some(held) = answer(command, hub) {
                 self.held.push_back(held);
             }
+        }
+    }
+}
+
+impl Desk {
+    /// Goes on with commands and logins for which somebody elsewhere was asked.
+    fn go_on_judging<S: Store>(&mut self, hub: &mut Hub<S>) {
+        while let Some(number) = hub.next_judged() {
+            if let Some(command) = self.judged.go_on(number, hub) {
+                // It waits for nothing else: what is away is asked for, and looked at again with the next command.
+                if waits_for_messages(&command, hub) {
+                    self.share.push_front(command);
+                    self.more = true;
+                } else {
+                    self.held.extend(answer(command, hub));
+                }
+            }
+            self.logins.go_on(number, hub);
+            hub.broker_mut().judge(Judging::Now);
         }
     }
 }

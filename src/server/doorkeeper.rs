@@ -1,5 +1,5 @@
 //! Who may log in, over AMQP and over HTTP: those who know their user's password and come from where it may come from; and
-//! those whose password is a [token](tokens), where that is set.
+//! those whose password is a [token](tokens), or for whom a server vouches that is asked over [HTTP](http), where that is set.
 //!
 //! A hash of RabbitMQ's is checked at once. One of argon2id takes a [checker](checker::Checker) of its own some 20 ms, so
 //! whoever asks waits for it in a [line](waiting), and what was found right is [known](known) for a while:
@@ -14,13 +14,17 @@
 //! share a check, whether or not there is such a user. It never says a password, a hash or a fingerprint in a log line.
 
 mod checker;
+mod http;
 mod known;
+mod lately;
+mod outward;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod waiting;
 
 pub use checker::{AtOnce, Checker, PasswordThread};
+pub use http::HttpDoorkeeper;
 pub use tokens::TokenDoorkeeper;
 
 use crate::access::{Fingerprint, FingerprintKey, PasswordHash};
@@ -74,14 +78,19 @@ impl PasswordDoorkeeper {
 
     /// Whether a user may come from there.
     fn may_come(&self, user: &[u8], peer: IpAddr) -> bool {
-        peer.to_canonical().is_loopback() || !self.loopback_users.iter().any(|name| name.as_bytes() == user)
+        may_come(&self.loopback_users, user, peer)
     }
+}
+
+/// Whether a user may come from there, if these may come from this machine only.
+fn may_come(loopback_users: &[String], user: &[u8], peer: IpAddr) -> bool {
+    peer.to_canonical().is_loopback() || !loopback_users.iter().any(|name| name.as_bytes() == user)
 }
 
 impl Doorkeeper for PasswordDoorkeeper {
     fn ask(&self, request: LoginRequest) -> Option<Verdict> {
         let mut state = self.state.borrow_mut();
-        let LoginRequest { ticket, credentials, password: hash, peer, now_ms } = request;
+        let LoginRequest { ticket, credentials, password: hash, peer, now_ms, .. } = request;
         let mut if_right = match self.may_come(&credentials.user, peer) {
             true => Verdict::Allowed,
             false => Verdict::Refused(Refusal::NotFromThere),

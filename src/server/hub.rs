@@ -15,7 +15,7 @@ use crate::broker::store::Store;
 use crate::broker::{
     self, Broker, ConnectionId, Founding, MessageMemory, NODE_NAME, PressureLimits, QueuePressure, UserId, VhostId,
 };
-use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome};
+use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, Verdict};
 use crate::management::ResourceLimitChange;
 use crate::reactor::TimerWheel;
 pub use connections::Connections;
@@ -300,6 +300,7 @@ impl<S: Store> Hub<S> {
             return false;
         }
         self.receive_kept(id);
+        self.connections.member(id).connection.end_judging(&mut self.ground.context());
         !self.connection_mut(id).has_command_waiting()
     }
 
@@ -312,6 +313,9 @@ impl<S: Store> Hub<S> {
     fn take_verdict(&mut self) -> bool {
         let now_ms = self.ground.now_ms;
         let Some((ticket, verdict)) = self.ground.settings.doorkeeper.next_verdict(now_ms) else { return false };
+        if let Verdict::Answered(inquiry, answer) = &verdict {
+            self.ground.broker.note_answer(inquiry, answer.clone());
+        }
         let Some(id) = ticket.connection else {
             self.visitors.answered(ticket, verdict, now_ms, &mut self.ground.broker);
             return true;
@@ -322,7 +326,7 @@ impl<S: Store> Hub<S> {
             .find(id)
             .is_some_and(|member| member.connection.login_answered(ticket, verdict, &mut context))
         {
-            // A token that follows another one is a command that waited.
+            // A token that follows another one is a command that waited, as is what needs a permission.
             match self.connection_mut(id).has_command_waiting() {
                 true => _ = self.resume(id),
                 false => self.receive_kept(id),

@@ -231,7 +231,7 @@ fn somebody_without_a_connection_is_answered_by_number() {
     let (mut world, slow, id) = waiting();
     let here = HERE.parse::<std::net::SocketAddr>().unwrap().ip();
     let guest = world.hub.broker().find_user(b"guest");
-    let numbers = [&b"guest"[..], b"wrong"].map(|password| match world.hub.ask_who(b"guest", password, here) {
+    let numbers = [&b"guest"[..], b"wrong"].map(|password| match world.hub.ask_who(b"guest", password, None, here) {
         WhoIsIt::Later(number) => number,
         WhoIsIt::Known(_) => panic!("it takes its time"),
     });
@@ -253,7 +253,7 @@ fn somebody_without_a_connection_is_answered_by_number() {
         ("guest", "guest", elsewhere, Err(Refusal::NotFromThere)),
         ("guest", "wrong", elsewhere, Err(UNKNOWN)),
     ] {
-        let known = world.hub.ask_who(name.as_bytes(), password.as_bytes(), peer);
+        let known = world.hub.ask_who(name.as_bytes(), password.as_bytes(), None, peer);
         assert_eq!(known, WhoIsIt::Known(found), "{name} {password} {peer}");
     }
 }

@@ -35,6 +35,8 @@ mod deadline_tests;
 #[cfg(test)]
 mod eviction_tests;
 #[cfg(test)]
+mod judged_tests;
+#[cfg(test)]
 mod login_tests;
 #[cfg(test)]
 mod memory_tests;
@@ -55,7 +57,7 @@ use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
 use crate::config::{
-    self, AuthBackend, AuthMechanism, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity,
+    self, AuthMechanism, AuthMethod, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity,
 };
 use crate::connection::{self, Doorkeeper, Mechanism};
 use crate::management::{self, Amount};
@@ -66,7 +68,7 @@ use crate::storage::{FolderIds, PagerOptions};
 use crate::tls::{Acceptor, LoginName, Renewable, SanType};
 use crate::token::TOKEN_BYTES_MAX;
 use desk::Desk;
-use doorkeeper::{AtOnce, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper};
+use doorkeeper::{AtOnce, HttpDoorkeeper, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper};
 use huge_pages::HugePages;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -193,7 +195,8 @@ pub fn run(
     })
 }
 
-/// A doorkeeper with a thread for hashes that take their time, and others for tokens where those are taken.
+/// A doorkeeper with a thread for hashes that take their time, and others for tokens and for a server that is asked over HTTP,
+/// where those are.
 fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<Box<dyn Doorkeeper>> {
     let wake = move || {
         // A loop that can't be woken still finds the outcome in its next turn.
@@ -201,15 +204,20 @@ fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<Box<dyn
     };
     let checker = PasswordThread::start(wake.clone())?;
     let passwords = PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker));
-    match config.auth.backends.contains(&AuthBackend::Oauth) {
-        false => Ok(Box::new(passwords)),
-        true => Ok(Box::new(TokenDoorkeeper::open(config, passwords, random()?, clock, wake)?)),
+    let own: Box<dyn Doorkeeper> = match config.auth.asks(AuthMethod::Oauth) {
+        false => Box::new(passwords),
+        true => Box::new(TokenDoorkeeper::open(config, passwords, random()?, clock, wake.clone())?),
+    };
+    if !config.auth.asks(AuthMethod::Http) {
+        return Ok(own);
     }
+    let asks_own = config.auth.backends.iter().any(|backend| backend.authn != AuthMethod::Http);
+    Ok(Box::new(HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, wake)?))
 }
 
 /// The largest frame of a client that has not logged in, in bytes: as with RabbitMQ up to 4.0, or one that holds a token.
 fn first_frame_max(config: &Config) -> u32 {
-    let takes_tokens = config.auth.backends.contains(&AuthBackend::Oauth);
+    let takes_tokens = config.auth.asks(AuthMethod::Oauth);
     let for_tokens = if takes_tokens { TOKEN_BYTES_MAX as u32 } else { 0 };
     (FRAME_MIN_SIZE + for_tokens).min(config.limits.frame_max_bytes)
 }

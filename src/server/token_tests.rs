@@ -2,7 +2,7 @@
 
 use super::tests::{HERE, World, conversation};
 use super::{MayRead, WhoIsIt, hub_settings};
-use crate::access::{Bearer, Scopes, Tags};
+use crate::access::{Bearer, Powers, Scopes, Tags};
 use crate::broker::{ConnectionId, UserKey};
 use crate::config::Config;
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
@@ -39,8 +39,8 @@ impl Doorkeeper for Issuer {
 }
 
 fn bearer(name: &str, scopes: &[&str], expires_unix_ms: Option<u64>) -> Verdict {
-    let scopes = Scopes::read(scopes.iter().copied(), |_| None);
-    Verdict::Bearer(Arc::new(Bearer { name: name.into(), tags: Arc::new(Tags::default()), scopes, expires_unix_ms }))
+    let powers = Powers::Scopes(Scopes::read(scopes.iter().copied(), |_| None));
+    Verdict::Bearer(Arc::new(Bearer { name: name.into(), tags: Arc::new(Tags::default()), powers, expires_unix_ms }))
 }
 
 struct Door {
@@ -177,7 +177,7 @@ fn a_connection_ends_with_its_token_unless_another_follows() {
 
 fn visit(door: &mut Door, verdict: &Verdict) -> (UserKey, String) {
     let here = HERE.parse::<std::net::SocketAddr>().unwrap().ip();
-    let WhoIsIt::Later(number) = door.world.hub.ask_who(b"", b"token", here) else { panic!("it takes its time") };
+    let WhoIsIt::Later(number) = door.world.hub.ask_who(b"", b"token", None, here) else { panic!("it takes its time") };
     door.answer(verdict.clone());
     let (answered, found) = door.world.hub.next_visitor().unwrap();
     assert_eq!(answered, number);

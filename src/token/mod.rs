@@ -26,7 +26,7 @@ mod tests;
 pub use algorithm::{Algorithm, Key, UnknownAlgorithm};
 pub use keys::{JWKS_BYTES_MAX, KEY_FILE_BYTES_MAX, Keys};
 
-use crate::access::Bearer;
+use crate::access::{Bearer, Powers};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use claims::Claims;
@@ -127,7 +127,8 @@ impl Rules {
             return Err(BadToken::Issuer);
         }
         let (scopes, tags) = claims::powers(&claims, self)?;
-        Ok(Bearer { name: claims::name(&claims, self)?.into(), tags: Arc::new(tags), scopes, expires_unix_ms })
+        let (name, powers) = (claims::name(&claims, self)?.into(), Powers::Scopes(scopes));
+        Ok(Bearer { name, tags: Arc::new(tags), powers, expires_unix_ms })
     }
 
     /// What a token says that is signed.

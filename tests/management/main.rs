@@ -15,6 +15,7 @@ mod ctl_transcript;
 mod definitions;
 mod delayed;
 mod hostile;
+mod http_auth;
 mod limits;
 mod listings;
 mod login;

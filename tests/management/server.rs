@@ -105,6 +105,17 @@ impl Server {
         }
     }
 
+    /// The next line of the log in which this is said.
+    pub fn next_line_with(&self, text: &str) -> String {
+        let lines = self.log.lock().expect("nobody failed here");
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("a line of the log");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
     }

@@ -29,8 +29,17 @@ pub const WALLS: [Wall; 18] = [
     Wall { room: "tls", rooms: &["config"], crates: &["ring", "rustls", "x509_cert"] },
     Wall {
         room: "connection",
-        // What the doorkeeper is to compare with; who is at the other end.
-        rooms: &["access::Bearer", "access::PasswordHash", "broker", "protocol", "tls"],
+        // What the doorkeeper is to compare with, and what it is asked; who is at the other end.
+        rooms: &[
+            "access::Answer",
+            "access::Bearer",
+            "access::Inquiry",
+            "access::PasswordHash",
+            "access::Tags",
+            "broker",
+            "protocol",
+            "tls",
+        ],
         crates: &["bytes", "tracing"],
     },
     Wall {

@@ -1,6 +1,10 @@
 //! Whether a caller may: the questions that are asked of [access](crate::broker::access), and what a refusal says.
+//!
+//! What somebody elsewhere has to be asked for first is refused, too, and there is an
+//! [inquiry](Broker::take_inquiry) then: whoever gives the command puts it aside until that is answered.
 
 use super::refused;
+use crate::access::About;
 use crate::broker::access::{KeyRules, Right};
 use crate::broker::exchange::{ExchangeId, ExchangeKind};
 use crate::broker::store::Store;
@@ -35,16 +39,21 @@ impl<S: Store> Broker<S> {
         if self.user_may(user, right, vhost, name) {
             return Ok(());
         }
+        let Err(told) = self.elsewhere(user, vhost, About::Resource { kind, name, right }) else { return Ok(()) };
         let (subject, user) = (self.subject(kind, vhost, name), self.user_name(user));
-        Err(refused(ReplyCode::AccessRefused, format!("{right} access to {subject} refused for user '{user}'")))
+        Err(refused(ReplyCode::AccessRefused, format!("{right} access to {subject} refused for user '{user}'{told}")))
     }
 
-    /// Whether the caller may do anything with what has this name. It is told that it may not configure it.
+    /// Whether the caller may do anything with what has this name. It is told that it may not configure it. Nobody elsewhere
+    /// is asked that, as with RabbitMQ: it may.
     ///
     /// # Errors
     /// 403.
     pub(super) fn may_somehow(&self, caller: Caller, kind: &'static str, name: &[u8]) -> Result<(), AmqpError> {
         let Caller { user, vhost, .. } = caller;
+        if self.is_judged_elsewhere(user) {
+            return Ok(());
+        }
         match [Right::Read, Right::Write].iter().any(|right| self.user_may(user, *right, vhost, name)) {
             true => Ok(()),
             false => self.may(caller, Right::Configure, kind, name),
@@ -67,10 +76,13 @@ impl<S: Store> Broker<S> {
         if self.key_rules_for(caller, id).is_none_or(|rules| rules.allow(right, key)) {
             return Ok(());
         }
-        let exchange = &self.router(caller.vhost).exchange(id).name;
+        let exchange = &*self.router(caller.vhost).exchange(id).name;
+        let Err(told) = self.elsewhere(caller.user, caller.vhost, About::Key { exchange, right, key }) else {
+            return Ok(());
+        };
         let subject = self.subject("exchange", caller.vhost, exchange);
         let (key, user) = (String::from_utf8_lossy(key), self.user_name(caller.user));
-        let explanation = format!("{right} access to topic '{key}' in {subject} refused for user '{user}'");
+        let explanation = format!("{right} access to topic '{key}' in {subject} refused for user '{user}'{told}");
         Err(refused(ReplyCode::AccessRefused, explanation))
     }
 

@@ -2,8 +2,9 @@
 
 use super::super::hub::{Hub, WhoIsIt};
 use super::send;
+use crate::access::Inquiry;
 use crate::broker::store::Store;
-use crate::broker::{Broker, UserKey};
+use crate::broker::{Broker, Judging, UserKey};
 use crate::connection::Refusal;
 use crate::management::{Login, NotLetIn, Reply, Sight, Visitor};
 use std::collections::HashMap;
@@ -12,6 +13,9 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(super) struct Logins {
     waiting: HashMap<u64, Pending>,
+    /// Those of whom it is known, while somebody elsewhere is asked whether they may enter the virtual host that they want to
+    /// see, by the numbers of the inquiries.
+    judged: HashMap<u64, (Pending, UserKey, u64)>,
 }
 
 struct Pending {
@@ -23,8 +27,8 @@ impl Logins {
     pub fn ask<S: Store>(&mut self, login: Login, hub: &mut Hub<S>) {
         let Login { name, password, peer, vhost, reply } = login;
         let pending = Pending { vhost, reply };
-        match hub.ask_who(&name, &password, peer) {
-            WhoIsIt::Known(found) => pending.answer(found, hub.broker()),
+        match hub.ask_who(&name, &password, pending.vhost.as_deref(), peer) {
+            WhoIsIt::Known(found) => self.found(pending, found, hub),
             WhoIsIt::Later(number) => drop(self.waiting.insert(number, pending)),
         }
     }
@@ -33,13 +37,39 @@ impl Logins {
     pub fn answer<S: Store>(&mut self, hub: &mut Hub<S>) {
         while let Some((number, found)) = hub.next_visitor() {
             if let Some(pending) = self.waiting.remove(&number) {
-                pending.answer(found, hub.broker());
+                self.found(pending, found, hub);
             }
         }
+    }
+
+    /// Goes on with a login whose inquiry was answered, if it is one's.
+    pub fn go_on<S: Store>(&mut self, number: u64, hub: &mut Hub<S>) {
+        let Some((pending, user, since_ms)) = self.judged.remove(&number) else { return };
+        hub.broker_mut().judge(Judging::AsOf(since_ms));
+        pending.answer(Ok(user), hub.broker());
+    }
+
+    fn found<S: Store>(&mut self, pending: Pending, found: Result<UserKey, Refusal>, hub: &mut Hub<S>) {
+        if let Ok(user) = found
+            && let Some(inquiry) = pending.lacks(user, hub)
+        {
+            let since_ms = hub.condition().now_ms;
+            self.judged.insert(hub.inquire(inquiry), (pending, user, since_ms));
+            return;
+        }
+        pending.answer(found, hub.broker());
     }
 }
 
 impl Pending {
+    /// What has to be asked elsewhere before it is known whether the virtual host may be entered.
+    fn lacks<S: Store>(&self, user: UserKey, hub: &mut Hub<S>) -> Option<Inquiry> {
+        let broker = hub.broker_mut();
+        let (user, vhost) = (broker.user_of(user)?, broker.vhost_named(self.vhost.as_ref()?.as_bytes())?);
+        broker.may_enter(user, vhost);
+        broker.take_inquiry()
+    }
+
     fn answer<S: Store>(self, found: Result<UserKey, Refusal>, broker: &Broker<S>) {
         let visitor = found
             .map_err(|refusal| match refusal {

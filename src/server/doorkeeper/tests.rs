@@ -58,7 +58,8 @@ impl Door {
         let (user, password) = (user.as_bytes().into(), password.as_bytes().into());
         let credentials = Credentials { mechanism: Mechanism::Plain, user, password };
         let peer: IpAddr = from.parse().unwrap();
-        self.keeper.ask(LoginRequest { ticket, credentials, password: hash, peer, now_ms: self.now_ms })
+        let now_ms = self.now_ms;
+        self.keeper.ask(LoginRequest { ticket, credentials, password: hash, tags: None, vhost: None, peer, now_ms })
     }
 
     /// Asks for a user whose hash takes its time.

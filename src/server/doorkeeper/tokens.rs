@@ -12,7 +12,6 @@
 
 mod checking;
 mod jwks;
-mod known;
 mod opening;
 #[cfg(test)]
 mod tests;
@@ -22,10 +21,10 @@ pub use jwks::Source;
 pub use thread::TokenThread;
 
 use super::PasswordDoorkeeper;
+use super::lately::Lately;
 use crate::access::{Bearer, Fingerprint, FingerprintKey, PasswordHash};
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
 use crate::token::{BadToken, is_like_a_token};
-use known::KnownTokens;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -58,7 +57,8 @@ struct State {
     checker: Box<dyn TokenChecker>,
     /// Those whose tokens are being checked, by their tickets' serials.
     asked: HashMap<u64, (Fingerprint, LoginRequest)>,
-    known: KnownTokens,
+    known: Lately<Arc<Bearer>>,
+    unix_start_ms: u64,
     /// Verdicts that nobody took yet.
     verdicts: VecDeque<(LoginTicket, Verdict)>,
 }
@@ -77,7 +77,8 @@ impl TokenDoorkeeper {
         let state = State {
             checker,
             asked: HashMap::new(),
-            known: KnownTokens::new(known_for_ms, unix_start_ms),
+            known: Lately::new(known_for_ms),
+            unix_start_ms,
             verdicts: VecDeque::new(),
         };
         Self { passwords, users_log_in, key: FingerprintKey::new(key), state: RefCell::new(state) }
@@ -97,7 +98,8 @@ impl TokenDoorkeeper {
             let (ticket, peer) = (request.ticket, request.peer);
             let verdict = match outcome {
                 Ok(bearer) if self.passwords.may_come(bearer.name.as_bytes(), peer) => {
-                    state.known.note(fingerprint, Arc::clone(&bearer), now_ms);
+                    let expires_ms = bearer.expires_unix_ms.map(|unix_ms| unix_ms.saturating_sub(state.unix_start_ms));
+                    state.known.note(fingerprint, Arc::clone(&bearer), expires_ms, now_ms);
                     Some(Verdict::Bearer(bearer))
                 }
                 Ok(_) => {

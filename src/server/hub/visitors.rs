@@ -1,9 +1,9 @@
 //! Logins of those who are no AMQP clients: who waits for the doorkeeper, and who was answered.
 //!
-//! Whoever shows a token is a user of the broker's for a while, the same one each time that it shows it.
+//! For whom others vouch is a user of the broker's for a while, the same one each time that it comes.
 
 use super::Hub;
-use crate::access::Bearer;
+use crate::access::{Bearer, Inquiry};
 use crate::broker::store::Store;
 use crate::broker::{Broker, UserKey};
 use crate::connection::{Claim, Credentials, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Bearers of tokens who are remembered; those beyond replace the ones who came first.
+/// Those for whom others vouch who are remembered; those beyond replace the ones who came first.
 const BEARERS_MAX: usize = 1024;
 
 #[derive(Default)]
@@ -21,13 +21,15 @@ pub(super) struct Visitors {
     /// Those who don't wait any more, and whom they were found to be.
     answered: VecDeque<(u64, Result<UserKey, Refusal>)>,
     bearers: Bearers,
+    /// Inquiries of theirs that were answered, by their tickets' serials.
+    judged: VecDeque<u64>,
 }
 
-/// Those who showed a token that is good, in the order in which they first did.
+/// Those for whom others vouch, in the order in which they first came.
 #[derive(Default)]
 struct Bearers {
     users: HashMap<*const Bearer, UserKey>,
-    /// The doorkeeper says who shows a token again by the same bearer: while it is held here, no other has its address.
+    /// The doorkeeper says who comes again by the same bearer: while it is held here, no other has its address.
     in_order: VecDeque<Arc<Bearer>>,
 }
 
@@ -57,6 +59,10 @@ impl Bearers {
 
 impl Visitors {
     pub fn answered<S: Store>(&mut self, ticket: LoginTicket, verdict: Verdict, now_ms: u64, broker: &mut Broker<S>) {
+        if let Verdict::Answered(..) = verdict {
+            self.judged.push_back(ticket.serial);
+            return;
+        }
         let Some(claim) = self.waiting.remove(&ticket.serial) else { return };
         let found = self.found(claim, verdict, now_ms, broker);
         self.answered.push_back((ticket.serial, found));
@@ -77,7 +83,7 @@ impl Visitors {
                 Ok(self.bearers.user(bearer, now_unix_ms, broker))
             }
             (Verdict::Allowed, Some(claim)) if claim.holds(broker) => Ok(claim.user()),
-            (Verdict::Allowed, _) => Err(Refusal::InvalidCredentials),
+            (Verdict::Allowed | Verdict::Answered(..), _) => Err(Refusal::InvalidCredentials),
         }
     }
 }
@@ -91,15 +97,16 @@ pub enum WhoIsIt {
 }
 
 impl<S: Store> Hub<S> {
-    /// Finds out which user somebody is who comes from there and says this.
-    pub fn ask_who(&mut self, user: &[u8], password: &[u8], peer: IpAddr) -> WhoIsIt {
+    /// Finds out which user somebody is who comes from there and says this, and wants to see that virtual host.
+    pub fn ask_who(&mut self, user: &[u8], password: &[u8], vhost: Option<&str>, peer: IpAddr) -> WhoIsIt {
         let ground = &mut self.ground;
         ground.logins += 1;
         let ticket = LoginTicket { connection: None, serial: ground.logins };
         let claim = Claim::of(user, &ground.broker);
-        let password_hash = claim.as_ref().map(Claim::password);
+        let (hash, tags) = (claim.as_ref().map(Claim::password), claim.as_ref().map(Claim::tags));
         let credentials = Credentials { mechanism: Mechanism::Plain, user: user.into(), password: password.into() };
-        let request = LoginRequest { ticket, credentials, password: password_hash, peer, now_ms: ground.now_ms };
+        let (vhost, now_ms) = (vhost.map(Box::from), ground.now_ms);
+        let request = LoginRequest { ticket, credentials, password: hash, tags, vhost, peer, now_ms };
         match ground.settings.doorkeeper.ask(request) {
             Some(verdict) => WhoIsIt::Known(self.visitors.found(claim, verdict, ground.now_ms, &mut ground.broker)),
             None => {
@@ -107,6 +114,19 @@ impl<S: Store> Hub<S> {
                 WhoIsIt::Later(ticket.serial)
             }
         }
+    }
+
+    /// Has somebody elsewhere asked. [It is answered](Self::next_judged) by this number.
+    pub fn inquire(&mut self, inquiry: Inquiry) -> u64 {
+        let ground = &mut self.ground;
+        ground.logins += 1;
+        ground.settings.doorkeeper.inquire(LoginTicket { connection: None, serial: ground.logins }, inquiry);
+        ground.logins
+    }
+
+    /// An inquiry that was answered.
+    pub fn next_judged(&mut self) -> Option<u64> {
+        self.visitors.judged.pop_front()
     }
 
     /// Somebody whose login took its time, and whom they were found to be.

@@ -1,7 +1,7 @@
 //! What a token says of its bearer, wherever it says it.
 
 use super::*;
-use crate::access::{Right, SCOPES_MAX};
+use crate::access::{Powers, Right, SCOPES_MAX};
 
 /// What somebody is found to be who shows these claims.
 fn found(rules: &Rules, claims: &Value) -> Result<Bearer, BadToken> {
@@ -30,7 +30,8 @@ fn the_name_is_the_first_that_is_found() {
 /// The virtual hosts, of `a` to `f`, that claims let read, and the tags that they give.
 fn powers(rules: &Rules, changes: Value) -> (String, String) {
     let bearer = found(rules, &with(changes)).unwrap();
-    let may_read = |vhost: &char| bearer.scopes.allow(Right::Read, &vhost.to_string(), b"q");
+    let Powers::Scopes(scopes) = &bearer.powers else { panic!("a token has scopes") };
+    let may_read = |vhost: &char| scopes.allow(Right::Read, &vhost.to_string(), b"q");
     (('a'..='f').filter(may_read).collect(), bearer.tags.iter().collect::<Vec<_>>().join(" "))
 }
 

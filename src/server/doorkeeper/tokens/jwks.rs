@@ -4,6 +4,7 @@ use crate::token::{JWKS_BYTES_MAX, Keys};
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
+use ureq::tls::TlsConfig;
 
 /// Places that one answer may send to, one after the other.
 const REDIRECTS_MAX: u32 = 3;
@@ -15,36 +16,19 @@ pub enum Source {
 }
 
 impl Source {
-    /// `file:`, `http:` or `https:`, where those who are in `ca_pem` are trusted, or everybody whom everybody trusts. Nobody
-    /// who is asked in secret sends to where it is not.
-    ///
-    /// # Errors
-    /// There is no certificate in `ca_pem`.
-    pub fn new(uri: &str, ca_pem: Option<&[u8]>, timeout: Duration) -> Result<Self, String> {
+    /// `file:`, `http:` or `https:`. Nobody who is asked in secret sends to where it is not.
+    pub fn new(uri: &str, tls: TlsConfig, timeout: Duration) -> Self {
         if let Some(path) = uri.strip_prefix("file://") {
-            return Ok(Self::File(path.into()));
-        }
-        let mut tls = ureq::tls::TlsConfig::builder();
-        if let Some(pem) = ca_pem {
-            let certificates: Vec<_> = ureq::tls::parse_pem(pem)
-                .filter_map(|item| match item {
-                    Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
-                    _ => None,
-                })
-                .collect();
-            if certificates.is_empty() {
-                return Err("there is no certificate in it".to_owned());
-            }
-            tls = tls.root_certs(ureq::tls::RootCerts::from(certificates));
+            return Self::File(path.into());
         }
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(timeout))
             .max_redirects(REDIRECTS_MAX)
             .https_only(uri.starts_with("https://"))
             .proxy(None)
-            .tls_config(tls.build())
+            .tls_config(tls)
             .build();
-        Ok(Self::Url { agent: config.new_agent(), url: uri.to_owned() })
+        Self::Url { agent: config.new_agent(), url: uri.to_owned() }
     }
 
     /// Fetches the keys.

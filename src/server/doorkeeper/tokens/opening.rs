@@ -1,16 +1,13 @@
 //! From the settings to a doorkeeper that takes tokens.
 
+use super::super::outward::{self, Trust, read};
 use super::checking::{Checking, Intervals};
 use super::{PasswordDoorkeeper, Source, TokenDoorkeeper, TokenThread};
-use crate::config::{AuthBackend, Config, Oauth};
+use crate::config::{AuthMethod, Config, Oauth};
 use crate::reactor::Clock;
 use crate::token::{KEY_FILE_BYTES_MAX, Keys, Rules};
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 use std::time::Duration;
-
-/// The longest file with certificates to trust, in bytes.
-const CA_FILE_BYTES_MAX: usize = 4 << 20;
 
 impl TokenDoorkeeper {
     /// With threads of its own. `key` is what nobody can guess. `wake` is called when something was found out.
@@ -31,8 +28,8 @@ impl TokenDoorkeeper {
         });
         let checking = Checking::new(rules(settings), signing_keys(settings)?, intervals);
         let thread = TokenThread::start(checking, source(settings)?, clock, wake)?;
-        let users_log_in = config.auth.backends.contains(&AuthBackend::Internal);
-        let known_for_ms = config.auth.cache_ttl_s * 1000;
+        let users_log_in = config.auth.asks(AuthMethod::Internal);
+        let known_for_ms = config.auth.cache_ttl_ms;
         let unix_start_ms = clock.unix_ms() - clock.now_ms();
         Ok(Self::new(passwords, users_log_in, key, Box::new(thread), known_for_ms, unix_start_ms))
     }
@@ -63,10 +60,10 @@ fn given(text: &str) -> Option<String> {
 fn signing_keys(settings: &Oauth) -> io::Result<Keys> {
     let mut keys = Keys::default();
     for (name, path) in &settings.signing_keys {
-        let what = format!("signing key '{name}' ({})", path.display());
+        let what = format!("signing key '{name}'");
         let text = read(path, KEY_FILE_BYTES_MAX, &what)?;
         let added = std::str::from_utf8(&text).map_err(|_| "it is no text").and_then(|text| keys.add(name, text));
-        added.map_err(|reason| io::Error::other(format!("{what}: {reason}")))?;
+        added.map_err(|reason| io::Error::other(format!("{what}: {}: {reason}", path.display())))?;
     }
     Ok(keys)
 }
@@ -79,20 +76,7 @@ fn source(settings: &Oauth) -> io::Result<Option<Source>> {
     if uri.starts_with("http://") {
         tracing::warn!(target: "auth", "{uri}: whoever is on the way can publish keys, too");
     }
-    let ca_file = Some(&*settings.jwks_ca_file).filter(|path| !path.as_os_str().is_empty());
-    let ca_pem = ca_file.map(|path| read(path, CA_FILE_BYTES_MAX, "oauth.jwks_ca_file")).transpose()?;
-    let timeout = Duration::from_millis(settings.jwks_timeout_ms);
-    let source = Source::new(uri, ca_pem.as_deref(), timeout);
-    source.map(Some).map_err(|reason| io::Error::other(format!("oauth.jwks_ca_file: {reason}")))
-}
-
-#[allow(clippy::disallowed_methods, reason = "keys, at the start")]
-fn read(path: &Path, bytes_max: usize, what: &str) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut text));
-    match read {
-        Ok(length) if length <= bytes_max => Ok(text),
-        Ok(_) => Err(io::Error::other(format!("{what}: it has more than {bytes_max} bytes"))),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{what}: {error}"))),
-    }
+    let what = "oauth.jwks_ca_file";
+    let trust = Trust { what, ca_file: &settings.jwks_ca_file, certificate: None, verifies: true };
+    Ok(Some(Source::new(uri, outward::tls(&trust)?, Duration::from_millis(settings.jwks_timeout_ms))))
 }

@@ -1,12 +1,12 @@
 //! Who is let in by a token, who waits, and when keys are fetched: on a clock that the test moves.
 
 use super::checking::{Checking, Intervals, Now, PARKED_MAX};
-use super::known::KNOWN_MAX;
 use super::*;
-use crate::access::{Scopes, Tags};
+use crate::access::{Powers, Scopes, Tags};
 use crate::broker::ConnectionId;
 use crate::connection::{Credentials, Mechanism};
 use crate::server::doorkeeper::AtOnce;
+use crate::server::doorkeeper::lately::KNOWN_MAX;
 use crate::token::{Keys, Rules};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -31,7 +31,8 @@ impl TokenChecker for Stepped {
 }
 
 fn bearer(name: &str, expires_unix_ms: Option<u64>) -> Arc<Bearer> {
-    Arc::new(Bearer { name: name.into(), tags: Arc::new(Tags::default()), scopes: Scopes::default(), expires_unix_ms })
+    let powers = Powers::Scopes(Scopes::default());
+    Arc::new(Bearer { name: name.into(), tags: Arc::new(Tags::default()), powers, expires_unix_ms })
 }
 
 struct Door {
@@ -56,7 +57,8 @@ impl Door {
             Credentials { mechanism: Mechanism::Plain, user: (*b"u").into(), password: password.as_bytes().into() };
         let hash = Some(Arc::new(PasswordHash::salted_sha256(b"eyJ.right.x", [1; 4])));
         let peer = from.parse().unwrap();
-        self.keeper.ask(LoginRequest { ticket, credentials, password: hash, peer, now_ms: self.now_ms })
+        let now_ms = self.now_ms;
+        self.keeper.ask(LoginRequest { ticket, credentials, password: hash, tags: None, vhost: None, peer, now_ms })
     }
 
     /// All tokens are looked at. Says which those were, and who was answered then.
@@ -78,7 +80,7 @@ fn who(verdict: &Verdict) -> Option<String> {
     match verdict {
         Verdict::Allowed => Some("a user".to_owned()),
         Verdict::Bearer(bearer) => Some(bearer.name.to_string()),
-        Verdict::Refused(_) => None,
+        Verdict::Refused(_) | Verdict::Answered(..) => None,
     }
 }
 
@@ -147,11 +149,11 @@ fn whoever_is_gone_is_not_answered_and_too_many_are_refused_at_once() {
 
 #[test]
 fn no_more_tokens_are_known_than_there_is_room_for() {
-    let mut known = KnownTokens::new(KNOWN_FOR_MS, 0);
+    let mut known = Lately::new(KNOWN_FOR_MS);
     let key = FingerprintKey::new([7; 32]);
     let fingerprint = |number: usize| key.fingerprint(&[], &PasswordHash::Absent, number.to_string().as_bytes());
     for number in 0..KNOWN_MAX * 2 {
-        known.note(fingerprint(number), bearer("x", None), 0);
+        known.note(fingerprint(number), bearer("x", None), None, 0);
         assert!(known.find(fingerprint(number), 0).is_some());
     }
     assert_eq!(known.len(), KNOWN_MAX);

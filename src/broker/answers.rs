@@ -1,0 +1,172 @@
+//! What somebody elsewhere answered about users whose permissions are kept there, for as long as that holds.
+//!
+//! Commands are resolved without waiting. What is not known is refused, and noted as an [`Inquiry`]: whoever gives the
+//! command takes that, puts the command aside, has somebody asked, and gives it again. What it was allowed while it waited it
+//! stays allowed, however short a time answers are known for, so that a command that asks several things comes to an end.
+//!
+//! Nothing of it is asked on the path of a message: a publisher's exchange is looked for once an epoch, and an epoch ends
+//! when an answer that let somebody publish does.
+
+use super::store::Store;
+use super::{Broker, UserId, VhostId};
+use crate::access::{About, Answer, Inquiry, Powers, Tags, inquiry_key};
+use hashbrown::HashMap;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Answers that are kept; those beyond replace the ones that came first.
+const ANSWERS_MAX: usize = 16_384;
+/// How long an answer that holds no more is kept, in milliseconds, for commands that wait for another one.
+const KEPT_FOR_MS: u64 = 60_000;
+/// What lets somebody publish holds until the next whole one of these, so that few epochs end for many answers.
+const LAPSE_INTERVAL_MS: u64 = 1_000;
+
+/// Which answers hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Judging {
+    /// Those that hold now.
+    #[default]
+    Now,
+    /// Those that held at that time, or came since: for a command that waits since then.
+    AsOf(u64),
+    /// It was asked for before, and allowed: for a message, when all of it is there.
+    Trusting,
+}
+
+struct Known {
+    answer: Answer,
+    noted_ms: u64,
+    until_ms: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Answers {
+    known: HashMap<Arc<[u8]>, Known>,
+    /// Which came when, and are to go when, in the order in which they came. Some came again since.
+    noted: VecDeque<(u64, u64, Arc<[u8]>)>,
+    /// When answers end that let somebody publish, each time once.
+    lapses: VecDeque<u64>,
+    judging: Judging,
+    unknown: RefCell<Option<Inquiry>>,
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Answers {
+    fn find(&self, key: &[u8], now_ms: u64) -> Option<&Answer> {
+        let known = self.known.get(key)?;
+        let holds = match self.judging {
+            Judging::Now => known.until_ms >= now_ms,
+            Judging::AsOf(since_ms) => known.until_ms >= since_ms,
+            Judging::Trusting => false,
+        };
+        holds.then_some(&known.answer)
+    }
+
+    fn note(&mut self, inquiry: &Inquiry, answer: Answer, now_ms: u64) {
+        while self.noted.len() >= ANSWERS_MAX || self.noted.front().is_some_and(|(_, gone_ms, _)| *gone_ms <= now_ms) {
+            self.forget_first();
+        }
+        let mut until_ms = now_ms + answer.known_for_ms;
+        if answer.is_allowed && inquiry.is_of_publish() {
+            until_ms = until_ms.next_multiple_of(LAPSE_INTERVAL_MS);
+            if self.lapses.back().is_none_or(|last_ms| *last_ms < until_ms) {
+                self.lapses.push_back(until_ms);
+            }
+        }
+        let key: Arc<[u8]> = inquiry.key().into();
+        self.noted.push_back((now_ms, until_ms + KEPT_FOR_MS, Arc::clone(&key)));
+        self.known.insert(key, Known { answer, noted_ms: now_ms, until_ms });
+    }
+
+    fn forget_first(&mut self) {
+        let Some((noted_ms, _, key)) = self.noted.pop_front() else { return };
+        if self.known.get(&key).is_some_and(|known| known.noted_ms == noted_ms) {
+            self.known.remove(&key);
+        }
+    }
+
+    /// Whether an answer has ended that let somebody publish.
+    pub fn have_lapsed(&mut self, now_ms: u64) -> bool {
+        let mut have_lapsed = false;
+        while self.lapses.front().is_some_and(|until_ms| *until_ms < now_ms) {
+            self.lapses.pop_front();
+            have_lapsed = true;
+        }
+        have_lapsed
+    }
+
+    /// Whether something was asked that is not known.
+    pub fn lack_one(&self) -> bool {
+        self.unknown.borrow().is_some()
+    }
+}
+
+impl<S: Store> Broker<S> {
+    /// Whether a user may do that according to others; else what it is told besides. Of those about whom nobody else is
+    /// asked the answer is no.
+    pub(super) fn elsewhere(&self, user: UserId, vhost: VhostId, about: About<&[u8]>) -> Result<(), &str> {
+        if !self.is_judged_elsewhere(user) {
+            return Err("");
+        }
+        let user = self.users.get(user);
+        self.answered(&user.name, &user.tags, self.vhost_name(vhost), about)
+    }
+
+    /// The same, of one who is no user yet.
+    pub(super) fn answered(
+        &self,
+        user: &Arc<str>,
+        tags: &Arc<Tags>,
+        vhost: &str,
+        about: About<&[u8]>,
+    ) -> Result<(), &str> {
+        if self.answers.judging == Judging::Trusting {
+            return Ok(());
+        }
+        let mut key = self.answers.scratch.borrow_mut();
+        inquiry_key(user, tags, vhost, &about, &mut key);
+        match self.answers.find(&key, self.now_ms) {
+            Some(Answer { is_allowed: true, .. }) => Ok(()),
+            Some(Answer { told, .. }) => Err(told),
+            None => {
+                let about = match about {
+                    About::Vhost(peer) => About::Vhost(peer),
+                    About::Resource { kind, name, right } => About::Resource { kind, name: name.into(), right },
+                    About::Key { exchange, right, key } => {
+                        About::Key { exchange: exchange.into(), right, key: key.into() }
+                    }
+                };
+                let (user, tags, vhost) = (Arc::clone(user), Arc::clone(tags), vhost.into());
+                *self.answers.unknown.borrow_mut() = Some(Inquiry { user, tags, vhost, about });
+                Err("")
+            }
+        }
+    }
+
+    /// Whether somebody else is asked what a user may.
+    pub fn is_judged_elsewhere(&self, user: UserId) -> bool {
+        matches!(self.users.get(user).powers(), Some(Powers::Elsewhere { .. }))
+    }
+
+    /// What has to be asked elsewhere before the command can be given that was just refused; `None` when it is refused.
+    pub fn take_inquiry(&mut self) -> Option<Inquiry> {
+        self.answers.unknown.get_mut().take()
+    }
+
+    /// Somebody answered an inquiry.
+    pub fn note_answer(&mut self, inquiry: &Inquiry, answer: Answer) {
+        self.answers.note(inquiry, answer, self.now_ms);
+    }
+
+    /// Says which answers hold from now on.
+    pub fn judge(&mut self, judging: Judging) {
+        self.answers.judging = judging;
+    }
+
+    /// All answers are forgotten, so that everything is asked again.
+    pub fn forget_answers(&mut self) {
+        self.answers = Answers::default();
+        self.epoch.end();
+    }
+}

@@ -1,0 +1,191 @@
+//! Who asks the server: a few threads `auth-http`, each one question at a time, over connections that are kept.
+
+use super::asking::{HttpServer, Outcome};
+use super::forms::{Form, Page};
+use crate::reactor::process::step_back;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// The longest answer that is read, in bytes: as many tags as a user may have, and more.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024;
+
+/// Where and how the server is asked.
+pub struct Client {
+    pub agent: ureq::Agent,
+    /// By [`Page`].
+    pub addresses: [String; 4],
+    /// A body, or a query.
+    pub posts: bool,
+}
+
+struct Question {
+    number: u64,
+    form: Form,
+    /// It is not asked after that.
+    deadline: Instant,
+}
+
+#[derive(Default)]
+struct Line {
+    urgent: VecDeque<Question>,
+    others: VecDeque<Question>,
+    /// Nobody asks any more.
+    has_ended: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    line: Mutex<Line>,
+    comes: Condvar,
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().expect("nobody panics with it")
+    }
+
+    /// Waits for a question; `None` when no more will come.
+    fn next(&self) -> Option<Question> {
+        let mut line = self.line();
+        loop {
+            if line.has_ended {
+                return None;
+            }
+            if let Some(question) = line.urgent.pop_front() {
+                return Some(question);
+            }
+            if let Some(question) = line.others.pop_front() {
+                return Some(question);
+            }
+            line = self.comes.wait(line).expect("nobody panics with it");
+        }
+    }
+}
+
+/// The loop's end of the threads, which end when this is dropped.
+pub struct HttpThreads {
+    shared: Arc<Shared>,
+    outcomes: Receiver<Outcome>,
+    waits_at_most: Duration,
+}
+
+impl HttpThreads {
+    /// Starts so many threads. A question that waits for longer than `waits_at_most` is not asked. `wake` is called there
+    /// after every outcome.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(
+        client: Client,
+        threads: usize,
+        waits_at_most: Duration,
+        wake: impl Fn() + Clone + Send + 'static,
+    ) -> io::Result<Self> {
+        let (shared, client) = (Arc::new(Shared::default()), Arc::new(client));
+        let (outbox, outcomes) = channel();
+        for _ in 0..threads {
+            let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
+            let (outbox, wake) = (outbox.clone(), wake.clone());
+            let run = move || serve(&shared, &client, &outbox, &wake);
+            std::thread::Builder::new().name("auth-http".into()).spawn(run)?;
+        }
+        Ok(Self { shared, outcomes, waits_at_most })
+    }
+}
+
+fn serve(shared: &Shared, client: &Client, outbox: &Sender<Outcome>, wake: &impl Fn()) {
+    // Who logs in can wait; who has work for the loop can't.
+    step_back();
+    while let Some(Question { number, form, deadline }) = shared.next() {
+        let said = match Instant::now() < deadline {
+            true => client.ask(&form),
+            false => Err("it was busy with others".to_owned()),
+        };
+        // The loop is gone only when the program ends.
+        let _ = outbox.send((number, said));
+        wake();
+    }
+}
+
+impl HttpServer for HttpThreads {
+    fn begin(&mut self, number: u64, form: Form, urgent: bool) {
+        let question = Question { number, form, deadline: Instant::now() + self.waits_at_most };
+        let mut line = self.shared.line();
+        match urgent {
+            true => line.urgent.push_back(question),
+            false => line.others.push_back(question),
+        }
+        self.shared.comes.notify_one();
+    }
+
+    fn cancel(&mut self, number: u64) {
+        let mut line = self.shared.line();
+        line.urgent.retain(|question| question.number != number);
+        line.others.retain(|question| question.number != number);
+    }
+
+    fn next_outcome(&mut self) -> Option<Outcome> {
+        self.outcomes.try_recv().ok()
+    }
+}
+
+impl Drop for HttpThreads {
+    fn drop(&mut self) {
+        self.shared.line().has_ended = true;
+        self.shared.comes.notify_all();
+    }
+}
+
+impl Client {
+    fn ask(&self, form: &Form) -> Result<String, String> {
+        let first = self.ask_once(form);
+        match first {
+            // The server may hang up whenever nobody asks it, also while the next question is on its way.
+            Err(ureq::Error::Io(error)) if has_hung_up(&error) => self.ask_once(form),
+            said => said,
+        }
+        .unwrap_or_else(|error| Err(explained(&error)))
+    }
+
+    fn ask_once(&self, form: &Form) -> Result<Result<String, String>, ureq::Error> {
+        let address = &self.addresses[form.page as usize];
+        let answer = match self.posts {
+            true => self.agent.post(address).content_type("application/x-www-form-urlencoded").send(&form.parameters),
+            false => {
+                let joint = if address.contains('?') { '&' } else { '?' };
+                self.agent.get(format!("{address}{joint}{}", form.parameters)).call()
+            }
+        };
+        let mut answer = answer?;
+        match answer.status().as_u16() {
+            200 | 201 => {
+                let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
+                Ok(Ok(String::from_utf8_lossy(&body).into_owned()))
+            }
+            status => Ok(Err(format!("it answered {status}"))),
+        }
+    }
+}
+
+fn has_hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+/// Without the address, whose query has a password in it.
+fn explained(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::BadUri(_) => "its address is none".to_owned(),
+        ureq::Error::Timeout(_) => "it takes too long".to_owned(),
+        ureq::Error::BodyExceedsLimit(_) => "its answer is too long".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// The addresses of all pages, in their order.
+pub fn addresses(of: impl Fn(Page) -> String) -> [String; 4] {
+    [Page::User, Page::Vhost, Page::Resource, Page::Topic].map(of)
+}
