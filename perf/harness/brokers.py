@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 
-from . import machine
+from . import machine, scenarios
 
 READY_LIMIT_S = 60
 STOP_LIMIT_S = 20
@@ -23,6 +23,9 @@ REST_LIMIT_S = 15
 REST_LOOK_S = 0.4
 # Processor time in one look up to which a broker counts as at rest, in hundredths of a second.
 REST_TICKS = 3
+OPENSSL = shutil.which("openssl")
+# Brokers that speak TLS do so where there is something to make a certificate with.
+TLS = frozenset({scenarios.TLS} if OPENSSL else ())
 
 
 def free_port():
@@ -58,6 +61,7 @@ class Broker:
         self.folder = pathlib.Path(scratch) / self.name.replace(" ", "-").replace(",", "")
         self.folder.mkdir(parents=True)
         self.port = free_port()
+        self.tls_port = free_port()
         self.process = None
         self.listening_pid = None
         self.helpers = []
@@ -79,6 +83,19 @@ class Broker:
         if self.scheme == "nats":
             return f"nats://127.0.0.1:{self.port}"
         return f"amqp://guest:guest@127.0.0.1:{self.port}/%2f"
+
+    @property
+    def tls_uri(self):
+        return f"amqps://guest:guest@localhost:{self.tls_port}/%2f"
+
+    def certificate(self):
+        """Makes a certificate and its key, `server.pem` and `server.key` in the broker's folder. False where that can't be done."""
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"]
+        files = ["-keyout", self.folder / "server.key", "-out", self.folder / "server.pem"]
+        if OPENSSL:
+            subprocess.run([OPENSSL, "req", "-x509", *kind, *names, *files], capture_output=True, check=True)
+        return bool(OPENSSL)
 
     def start(self):
         arguments, env = self.command()
@@ -156,7 +173,7 @@ RABBITMQ_FEATURES = frozenset({
 
 class Leveret(Broker):
     name = "leveret"
-    features = RABBITMQ_FEATURES | {"delayed messages", "deduplication"}
+    features = RABBITMQ_FEATURES | TLS | {"delayed messages", "deduplication"}
     promise = "on disk: fdatasync before the confirm"
     source = "README, Durability"
     durability = "always"
@@ -167,7 +184,10 @@ class Leveret(Broker):
 
     def command(self):
         settings = self.folder / "leveret.toml"
-        settings.write_text(f'durability = "{self.durability}"\n')
+        text = f'durability = "{self.durability}"\ntls_listen = ["127.0.0.1:{self.tls_port}"]\n'
+        if self.certificate():
+            text += '[tls]\ncertfile = "server.pem"\nkeyfile = "server.key"\n'
+        settings.write_text(text)
         arguments = [
             self.programs / "leveret", "--config", settings, "--listen", f"127.0.0.1:{self.port}",
             "--management-listen", f"127.0.0.1:{free_port()}", "--prometheus-listen", "off", "--data-dir", self.folder / "data", "--log-level", "error",
@@ -184,7 +204,7 @@ class LeveretOs(Leveret):
 
 class RabbitMq(Broker):
     name = "rabbitmq"
-    features = RABBITMQ_FEATURES
+    features = RABBITMQ_FEATURES | TLS
     # Of version 1 of its classic queues, which 3.10 has by default.
     promise = "on disk, or acknowledged: in batches, a few hundred milliseconds apart or when a queue is idle"
     quorum_promise = "on disk: its write-ahead log is synced before the confirm (rabbitmq.com/docs/quorum-queues)"
@@ -231,7 +251,11 @@ class RabbitMq(Broker):
             RABBITMQ_ENABLED_PLUGINS_FILE=self.data / "enabled_plugins",
             RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=f"-kernel inet_dist_use_interface {{127,0,0,1}} {self.runtime}",
         )
-        (self.folder / "rabbitmq.conf").write_text(self.configuration)
+        text = self.configuration
+        if self.certificate():
+            text += f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            text += f"ssl_options.certfile = {self.data}/server.pem\nssl_options.keyfile = {self.data}/server.key\n"
+        (self.folder / "rabbitmq.conf").write_text(text)
         (self.folder / "enabled_plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
         return [*self.enter(), self.launcher], env
 
@@ -361,7 +385,7 @@ class RabbitMqImage(Container):
 class LavinMqImage(Container):
     name = "lavinmq"
     image = "cloudamqp/lavinmq:latest"
-    features = Leveret.features - {"quorum queues"}
+    features = Leveret.features - {"quorum queues"} - TLS
     promise = "on disk: syncfs before the confirm, since 2.9.0"
     source = "lavinmq.com/documentation/publisher-confirms; github.com/cloudamqp/lavinmq/pull/1891"
 

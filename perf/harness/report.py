@@ -17,6 +17,10 @@ CHARTS = {
         ("RabbitMQ's extensions: throughput", "messages per second", lambda run: load.rate_of(run)[1]),
         ("Broker's processor time", "microseconds per message", load.processor_time_of),
     ],
+    scenarios.ENCRYPTED: [
+        ("Over TLS: throughput", "messages per second", lambda run: load.rate_of(run)[1]),
+        ("Broker's processor time", "microseconds per message", load.processor_time_of),
+    ],
     scenarios.LATENCY: [("Latency, 99th percentile", "microseconds", lambda run: load.latency_of(run, "p99"))],
     scenarios.SCALE: [("Memory", "bytes for each connection or queue", lambda run: load.thing_of(run)[1])],
     scenarios.CHURN: [("Made and unmade", "per second", lambda run: load.rate_of(run)[1])],

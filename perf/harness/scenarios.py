@@ -31,9 +31,11 @@ class Scenario:
     plain: str = ""
 
 
-RATE, DISK, EXTENSIONS, LATENCY, SCALE, CHURN, START = (
-    "Throughput", "Durable", "Extensions", "Latency", "Memory and many clients", "Coming and going", "Start"
+RATE, DISK, EXTENSIONS, ENCRYPTED, LATENCY, SCALE, CHURN, START = (
+    "Throughput", "Durable", "Extensions", "Over TLS", "Latency", "Memory and many clients", "Coming and going", "Start"
 )
+# What a broker has that speaks it, as one of its `features`: its scenarios go there.
+TLS = "TLS"
 
 
 def automatic(size, label):
@@ -97,6 +99,21 @@ OF_EXTENSIONS = [
 ]
 
 
+def encrypted(label, arguments):
+    """The same without TLS and with it."""
+    plain = f"{label}, without"
+    return [Scenario(ENCRYPTED, plain, arguments), Scenario(ENCRYPTED, label, arguments, feature=TLS, plain=plain)]
+
+
+OF_TLS = [
+    *encrypted("16 B, automatic acknowledgement", "throughput"),
+    *encrypted("1 KiB, automatic acknowledgement", "throughput --size 1024"),
+    *encrypted("64 KiB, automatic acknowledgement", "throughput --size 65536"),
+    *encrypted("16 B, confirmed (1000), acknowledged every 100", "confirmed --ack-every 100 --prefetch 1000"),
+    *encrypted("requests, one at a time", "rpc"),
+    *encrypted("connections, one after the other", "connection-churn"),
+]
+
 ALL = [
     automatic(16, "16 B"),
     automatic(100, "100 B"),
@@ -124,6 +141,7 @@ ALL = [
     persistent("16 B, confirmed one by one, nobody consumes", "confirmed --confirm-window 1 --consumers 0",
                bare="fsync --size 128"),
     *OF_EXTENSIONS,
+    *OF_TLS,
     Scenario(LATENCY, "1,000/s", "latency --rate 1000", bare="latency --bare --rate 1000"),
     Scenario(LATENCY, "10,000/s", "latency --rate 10000", bare="latency --bare --rate 10000"),
     Scenario(LATENCY, "50,000/s", "latency --rate 50000", bare="latency --bare --rate 50000"),
