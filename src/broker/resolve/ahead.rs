@@ -9,6 +9,7 @@ pub enum Ahead<'a> {
     DeclareQueue { name: &'a [u8], arguments: &'a FieldTable },
     DeleteQueue(&'a [u8]),
     ReadQueue(&'a [u8]),
+    ReadExchange(&'a [u8]),
     DeclareExchange { name: &'a [u8], kind: &'a [u8], arguments: &'a FieldTable },
     DeleteExchange(&'a [u8]),
     BindQueue { queue: &'a [u8], exchange: &'a [u8], routing_key: &'a [u8] },
@@ -24,6 +25,7 @@ impl<S: Store> Broker<S> {
             Ahead::DeclareQueue { name, arguments } => self.queue_to_declare(caller, name, None, arguments).map(drop),
             Ahead::DeleteQueue(name) => self.queue_to_delete(caller, name).map(drop),
             Ahead::ReadQueue(name) => self.queue_to_read(caller, name).map(drop),
+            Ahead::ReadExchange(name) => self.exchange_to_read(caller, name).map(drop),
             Ahead::DeclareExchange { name, kind, arguments } => {
                 self.exchange_to_declare(caller, name, kind, arguments).map(drop)
             }

@@ -4,7 +4,7 @@
 use super::super::hub::Hub;
 use crate::access::Inquiry;
 use crate::broker::store::Store;
-use crate::broker::{Ahead, Judging, UserId, VhostId};
+use crate::broker::{Ahead, Judging, TailOf, UserId, VhostId};
 use crate::management::{Asker, BindingSpec, Change, Command, Question, Request, VhostChange};
 use std::collections::HashMap;
 
@@ -87,6 +87,12 @@ fn look_ahead<S: Store>(user: UserId, vhost: VhostId, change: &VhostChange, hub:
             Ahead::WatchDelayed { exchange, cancels: false }
         }
         VhostChange::CancelDelayed { exchange, .. } => Ahead::WatchDelayed { exchange, cancels: true },
+        VhostChange::StartTail { tail, .. } => match &tail.of {
+            TailOf::Queue(name) => Ahead::ReadQueue(name),
+            TailOf::Exchange(name) => Ahead::ReadExchange(name),
+        },
+        // Of what somebody was let follow.
+        VhostChange::CountTail { .. } | VhostChange::EndTail { .. } => return,
     };
     hub.directly(user, vhost, |direct| direct.broker.look_ahead(direct.caller, &ahead));
 }
