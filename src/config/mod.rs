@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod network;
 mod prometheus;
+mod rabbitmq_auth;
 mod rabbitmq_conf;
 mod rabbitmq_keys;
 mod tls;
@@ -203,7 +204,9 @@ impl Config {
         for file in [path.to_owned()].into_iter().chain(files_beside(path)?) {
             reader.read(&read(&file)?, &file, environment)?;
         }
-        let (assignments, warnings) = reader.finish();
+        let (assignments, warnings) = reader.finish().map_err(|absent| {
+            ConfigError::out_of_range("auth_backends", absent, "internal, http, oauth2 or cache, one of them at least")
+        })?;
         let mut loaded = Loaded { warnings, ..Loaded::default() };
         for Assignment { key, value, origin } in assignments {
             let text = layers::shown(&key, &value.to_string());

@@ -4,6 +4,7 @@
 //! RabbitMQ knows: nothing is dropped silently. `$(NAME)` is the environment variable's value.
 
 use super::layers::{Assignment, Origin, nearest};
+use super::rabbitmq_auth;
 use super::rabbitmq_keys::{Kind, RULES, Rule};
 use super::{Config, ConfigError, layers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ pub struct Reader {
     begun: BTreeSet<&'static str>,
     has_console: bool,
     log_dir: Option<String>,
+    auth: rabbitmq_auth::Lines,
     pub warnings: Vec<String>,
 }
 
@@ -47,7 +49,10 @@ impl Reader {
     }
 
     /// What was set, in the end.
-    pub fn finish(mut self) -> (Vec<Assignment>, Vec<String>) {
+    ///
+    /// # Errors
+    /// The backends that it names, none of which is here.
+    pub fn finish(mut self) -> Result<(Vec<Assignment>, Vec<String>), String> {
         if let Some((Value::String(file), _)) = self.values.get_mut("log.output")
             && let Some(dir) = &self.log_dir
             && !file.starts_with('/')
@@ -80,7 +85,8 @@ impl Reader {
                     .insert(0, Assignment { key: key.to_owned(), value: Value::Integer(room), origin: origin.clone() });
             }
         }
-        (assignments, self.warnings)
+        assignments.extend(self.auth.finish(&mut self.warnings)?);
+        Ok((assignments, self.warnings))
     }
 
     fn set(&mut self, key: &str, text: &str, origin: &Origin) -> Result<(), String> {
@@ -135,6 +141,11 @@ impl Reader {
                     .push(format!("{origin}: log.file is ignored: lines go to one place, and that is the console"));
             }
             Rule::LogFile => self.put("log.output", Value::String(text.to_owned()), origin),
+            Rule::Backend(half) => self.auth.backend(key, half, text, origin)?,
+            Rule::Cached(half) => self.auth.cached(half, text, origin),
+            Rule::SigningKey => self.auth.signing_key(last, text, origin),
+            Rule::Alias => self.auth.alias(last, text, origin),
+            Rule::NumberedAlias => self.auth.numbered_alias(key, text, origin),
             Rule::LogDir => self.log_dir = Some(text.to_owned()),
             Rule::Only(accepted, why) => {
                 if text != accepted {

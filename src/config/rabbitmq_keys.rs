@@ -1,5 +1,7 @@
 //! The keys of `rabbitmq.conf`, and what each of them is here. The first pattern that matches counts.
 
+use super::rabbitmq_auth::Half;
+
 /// How the text of a value is meant.
 #[derive(Clone, Copy)]
 pub enum Kind {
@@ -37,13 +39,25 @@ pub enum Rule {
     Console,
     LogFile,
     LogDir,
+    /// Who is asked whether to let somebody in, and what that may.
+    Backend(Half),
+    /// The same, for the backend that is a cache in front of them.
+    Cached(Half),
+    /// The file of a key that has its name.
+    SigningKey,
+    /// What stands for scopes.
+    Alias,
+    NumberedAlias,
     /// Means nothing but with another value than this, and then this is why it is ignored.
     Only(&'static str, &'static str),
     Ignored(&'static str),
 }
 
 use Kind::{Boolean, Bytes, Formatter, Fraction, Level, Minutes, Number, OffOrNumber, Text};
-use Rule::{Console, Ignored, Ip, Is, Item, Listener, LogDir, LogFile, Member, NoMembers, NoneOf, Only, Port};
+use Rule::{
+    Alias, Backend, Cached, Console, Ignored, Ip, Is, Item, Listener, LogDir, LogFile, Member, NoMembers, NoneOf,
+    NumberedAlias, Only, Port, SigningKey,
+};
 
 const ONE_NODE: &str = "there is one node, and no cluster to form";
 const ERLANG: &str = "it is about Erlang's virtual machine, which is not used";
@@ -54,7 +68,9 @@ const OWN_USERS: &str = "a new data folder gets one user, who may do everything;
 const CIPHERS: &str = "it is chosen by the TLS library, which offers nothing weak";
 const NO_CRL: &str = "lists of revoked certificates are not read";
 const COUNTED: &str = "counting is always on, and costs no configuration";
-const OWN_BACKENDS: &str = "say it in a TOML file: backends of [auth], and [oauth], which has the plugin's names";
+const VERIFIED: &str = "whom keys are fetched from is always verified";
+const NO_DISCOVERY: &str = "keys are fetched from jwks_uri, and nothing else is asked of the issuer";
+const ONE_ISSUER: &str = "there is one issuer, and one resource_server_id";
 const PLUGIN: &str = "that plugin is not here";
 const HTTP_LIMITS: &str = "limits.management_timeout_ms and its kin bound what clients may take";
 const ITS_OWN_WAY: &str = "it is done in another way here, without a setting";
@@ -99,9 +115,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("ssl_allow_poodle_attack", Only("false", CIPHERS)),
     ("metadata_store.*", Ignored(OWN_LOG)),
     ("auth_mechanisms.$name", Item("auth_mechanisms", &["ANONYMOUS"])),
-    ("auth_backends.$num", Only("internal", OWN_BACKENDS)),
-    ("auth_backends.$num.authn", Only("internal", OWN_BACKENDS)),
-    ("auth_backends.$num.authz", Only("internal", OWN_BACKENDS)),
+    ("auth_backends.$num", Backend(Half::Both)),
+    ("auth_backends.$num.authn", Backend(Half::Authn)),
+    ("auth_backends.$num.authz", Backend(Half::Authz)),
     ("ssl_cert_login_from", Is("ssl_cert_login_from", Text)),
     ("ssl_cert_login_san_type", Is("ssl_cert_login_san_type", Text)),
     ("ssl_cert_login_san_index", Is("ssl_cert_login_san_index", Number)),
@@ -256,9 +272,55 @@ pub const RULES: &[(&str, Rule)] = &[
     ("web_stomp.*", Ignored(PLUGIN)),
     ("stream.*", Ignored(PLUGIN)),
     ("auth_ldap.*", Ignored(PLUGIN)),
-    ("auth_http.*", Ignored(PLUGIN)),
-    ("auth_oauth2.*", Ignored(OWN_BACKENDS)),
-    ("auth_cache.*", Ignored(PLUGIN)),
+    ("auth_http.http_method", Is("auth.http.method", Text)),
+    ("auth_http.user_path", Is("auth.http.user_path", Text)),
+    ("auth_http.vhost_path", Is("auth.http.vhost_path", Text)),
+    ("auth_http.resource_path", Is("auth.http.resource_path", Text)),
+    ("auth_http.topic_path", Is("auth.http.topic_path", Text)),
+    ("auth_http.request_timeout", Is("auth.http.request_timeout_ms", Number)),
+    ("auth_http.connection_timeout", Is("auth.http.connection_timeout_ms", Number)),
+    ("auth_http.authorization_failure_disclosure", Is("auth.http.authorization_failure_disclosure", Boolean)),
+    ("auth_http.ssl_options.cacertfile", Is("auth.http.cacertfile", Text)),
+    ("auth_http.ssl_options.certfile", Is("auth.http.certfile", Text)),
+    ("auth_http.ssl_options.keyfile", Is("auth.http.keyfile", Text)),
+    ("auth_http.ssl_options.verify", Is("auth.http.verify", Text)),
+    ("auth_http.ssl_options.hostname_verification", Ignored("the server's name is checked, and may be a wildcard's")),
+    ("auth_http.ssl_options.*", Ignored(CIPHERS)),
+    ("auth_cache.cached_backend", Cached(Half::Both)),
+    ("auth_cache.cached_backend.authn", Cached(Half::Authn)),
+    ("auth_cache.cached_backend.authz", Cached(Half::Authz)),
+    ("auth_cache.cache_ttl", Is("auth.cache_ttl_ms", Number)),
+    ("auth_cache.cache_refusals", Is("auth.cache_refusals", Boolean)),
+    ("auth_cache.cache_module", Ignored(ERLANG)),
+    ("auth_oauth2.resource_server_id", Is("oauth.resource_server_id", Text)),
+    ("auth_oauth2.resource_server_type", Ignored("rich authorization requests are not read")),
+    ("auth_oauth2.scope_prefix", Is("oauth.scope_prefix", Text)),
+    ("auth_oauth2.scope_pattern_syntax", Only("wildcard", "scopes have wildcards")),
+    ("auth_oauth2.additional_scopes_key", Is("oauth.additional_scopes_key", Text)),
+    ("auth_oauth2.scope_aliases.$alias", Alias),
+    ("auth_oauth2.scope_aliases.$index.alias", NumberedAlias),
+    ("auth_oauth2.scope_aliases.$index.scope", NumberedAlias),
+    ("auth_oauth2.preferred_username_claims.$claim", Item("oauth.preferred_username_claims", &[])),
+    ("auth_oauth2.verify_aud", Is("oauth.verify_aud", Boolean)),
+    ("auth_oauth2.require_exp", Is("oauth.require_exp", Boolean)),
+    ("auth_oauth2.default_key", Is("oauth.default_key", Text)),
+    ("auth_oauth2.signing_keys.$name", SigningKey),
+    ("auth_oauth2.jwks_url", Is("oauth.jwks_uri", Text)),
+    ("auth_oauth2.jwks_uri", Is("oauth.jwks_uri", Text)),
+    ("auth_oauth2.algorithms.$algorithm", Item("oauth.algorithms", &["HS384", "HS512", "ES512", "ES256K"])),
+    ("auth_oauth2.issuer", Is("oauth.issuer", Text)),
+    ("auth_oauth2.token_endpoint", Ignored(NO_DISCOVERY)),
+    ("auth_oauth2.authorization_endpoint", Ignored(NO_DISCOVERY)),
+    ("auth_oauth2.end_session_endpoint", Ignored(NO_DISCOVERY)),
+    ("auth_oauth2.discovery_endpoint_path", Ignored(NO_DISCOVERY)),
+    ("auth_oauth2.discovery_endpoint_params.*", Ignored(NO_DISCOVERY)),
+    ("auth_oauth2.https.cacertfile", Is("oauth.jwks_ca_file", Text)),
+    ("auth_oauth2.https.verify", Only("verify_peer", VERIFIED)),
+    ("auth_oauth2.https.peer_verification", Only("verify_peer", VERIFIED)),
+    ("auth_oauth2.https.*", Ignored(CIPHERS)),
+    ("auth_oauth2.default_oauth_provider", Ignored(ONE_ISSUER)),
+    ("auth_oauth2.oauth_providers.*", Ignored(ONE_ISSUER)),
+    ("auth_oauth2.resource_servers.*", Ignored(ONE_ISSUER)),
     ("federation.*", Ignored(PLUGIN)),
     ("shovel.*", Ignored(PLUGIN)),
     ("trust_store.*", Ignored(PLUGIN)),
@@ -278,5 +340,8 @@ pub fn targets() -> impl Iterator<Item = &'static str> {
         | Port(target)
         | Ip(target) => Some(target),
         Console | LogFile | LogDir | Only(..) | Ignored(_) => None,
+        Backend(_) | Cached(_) => Some("auth.backends"),
+        // Tables have no value of their own.
+        SigningKey | Alias | NumberedAlias => None,
     })
 }

@@ -225,7 +225,7 @@ fn rabbitmqs(text: &str) -> Result<Loaded, String> {
     let path = Path::new("rabbitmq.conf");
     let environment = |name: &str| (name == "USER_NAME").then(|| "ann".to_owned());
     reader.read(text, path, &environment).map_err(|error| error.to_string())?;
-    let (assignments, warnings) = reader.finish();
+    let (assignments, warnings) = reader.finish()?;
     let mut loaded = Loaded { warnings, ..Loaded::default() };
     for Assignment { key, value, origin } in assignments {
         loaded.config = layers::assign(&loaded.config, &key, value).map_err(|reason| format!("{key}: {reason}"))?;
@@ -353,6 +353,107 @@ fn metrics_over_tls_are_alone_unless_the_other_port_is_named_too() {
     assert_eq!(both.config.prometheus.listen, MetricsAddress(Some(address("127.0.0.1:9000"))));
 }
 
+fn backends(text: &str) -> Result<(Vec<(AuthMethod, AuthMethod)>, Vec<String>), String> {
+    let loaded = rabbitmqs(text)?;
+    let backends = loaded.config.auth.backends.iter().map(|backend| (backend.authn, backend.authz));
+    Ok((backends.collect(), loaded.warnings))
+}
+
+#[test]
+fn rabbitmqs_backends_are_asked_in_their_order_and_its_cache_is_in_front_of_them_anyway() {
+    use AuthMethod::{Http, Internal};
+    let both = |method| (method, method);
+    for (text, expected) in [
+        ("", vec![both(Internal)]),
+        ("auth_backends.1 = http\n", vec![both(Http)]),
+        ("auth_backends.2 = internal\nauth_backends.1 = rabbit_auth_backend_http\n", vec![both(Http), both(Internal)]),
+        ("auth_backends.10 = internal\nauth_backends.9 = http\n", vec![both(Http), both(Internal)]),
+        ("auth_backends.1.authn = http\nauth_backends.1.authz = internal\n", vec![(Http, Internal)]),
+        ("auth_backends.1.authz = http\n", vec![both(Http)]),
+        ("auth_backends.1 = cache\nauth_cache.cached_backend = http\n", vec![both(Http)]),
+        (
+            "auth_backends.1 = cache\nauth_backends.2 = http\nauth_cache.cached_backend.authn = internal\n\
+             auth_cache.cached_backend.authz = http\n",
+            vec![(Internal, Http), both(Http)],
+        ),
+    ] {
+        assert_eq!(backends(text), Ok((expected, Vec::new())), "{text}");
+    }
+    let (some, warnings) =
+        backends("auth_backends.1 = ldap\nauth_backends.2 = internal\nauth_backends.3 = cache\n").unwrap();
+    assert_eq!(some, [both(Internal)]);
+    let ignored = [
+        "rabbitmq.conf, line 1: ldap is ignored: there is no such backend here",
+        "rabbitmq.conf, line 3: cache is ignored: auth_cache.cached_backend says no backend",
+    ];
+    assert_eq!(warnings, ignored);
+    assert_eq!(backends("auth_backends.1 = ldap\n"), Err("ldap".to_owned()), "nobody is let in by another");
+    assert!(backends("auth_backends.one = http\n").unwrap_err().contains("its number is none"));
+}
+
+#[test]
+fn rabbitmqs_keys_of_its_backends_are_settings_here() {
+    let loaded = rabbitmqs(
+        "auth_backends.1 = oauth2\nauth_backends.2 = http\nauth_http.http_method = post\n\
+         auth_http.user_path = https://auth.example/user\nauth_http.request_timeout = 3000\n\
+         auth_http.authorization_failure_disclosure = true\nauth_http.ssl_options.cacertfile = /etc/ca.pem\n\
+         auth_http.ssl_options.verify = verify_none\nauth_cache.cache_ttl = 5000\nauth_cache.cache_refusals = true\n\
+         auth_oauth2.resource_server_id = rabbit\nauth_oauth2.additional_scopes_key = extra.scope\n\
+         auth_oauth2.preferred_username_claims.1 = user_name\nauth_oauth2.preferred_username_claims.2 = email\n\
+         auth_oauth2.default_key = one\nauth_oauth2.signing_keys.one = /etc/one.pem\n\
+         auth_oauth2.signing_keys.two = /etc/two.pem\nauth_oauth2.jwks_url = https://issuer.example/keys\n\
+         auth_oauth2.https.cacertfile = /etc/issuer.pem\nauth_oauth2.algorithms.1 = RS256\nauth_oauth2.algorithms.2 = ES512\n\
+         auth_oauth2.verify_aud = false\nauth_oauth2.scope_aliases.admin = rabbit.tag:administrator rabbit.read:*/*\n\
+         auth_oauth2.scope_aliases.1.alias = a.dotted.one\nauth_oauth2.scope_aliases.1.scope = rabbit.write:*/*\n\
+         auth_oauth2.issuer = https://issuer.example\nauth_oauth2.token_endpoint = https://issuer.example/token\n",
+    )
+    .unwrap();
+    let Loaded { config, warnings, .. } = loaded;
+    let (auth, http, oauth) = (&config.auth, &config.auth.http, &config.oauth);
+    assert!(auth.asks(AuthMethod::Oauth) && auth.asks(AuthMethod::Http) && !auth.asks(AuthMethod::Internal));
+    assert_eq!((auth.cache_ttl_ms, auth.cache_refusals), (5_000, true));
+    assert_eq!((http.method, &http.user_path[..]), (HttpMethod::Post, "https://auth.example/user"));
+    assert_eq!((http.request_timeout_ms, http.connection_timeout_ms), (3_000, 15_000));
+    assert_eq!((http.authorization_failure_disclosure, http.verify), (true, Verify::None));
+    assert_eq!(http.cacertfile, Path::new("/etc/ca.pem"));
+    assert_eq!((&oauth.resource_server_id[..], &oauth.default_key[..], oauth.verify_aud), ("rabbit", "one", false));
+    assert_eq!(oauth.preferred_username_claims, ["user_name", "email"]);
+    let keys: Vec<_> = oauth.signing_keys.iter().map(|(name, path)| (&name[..], path.to_str().unwrap())).collect();
+    assert_eq!(keys, [("one", "/etc/one.pem"), ("two", "/etc/two.pem")]);
+    assert_eq!((&oauth.jwks_uri[..], &oauth.issuer[..]), ("https://issuer.example/keys", "https://issuer.example"));
+    assert_eq!(oauth.jwks_ca_file, Path::new("/etc/issuer.pem"));
+    assert_eq!(oauth.algorithms, ["RS256"]);
+    assert_eq!(oauth.scope_aliases["admin"], ["rabbit.tag:administrator", "rabbit.read:*/*"]);
+    assert_eq!(oauth.scope_aliases["a.dotted.one"], ["rabbit.write:*/*"]);
+    let ignored = [
+        "rabbitmq.conf, line 21: ES512 is ignored: it is not spoken here",
+        "rabbitmq.conf, line 27: auth_oauth2.token_endpoint is ignored: keys are fetched from jwks_uri, and nothing else is \
+         asked of the issuer",
+    ];
+    assert_eq!(warnings, ignored);
+}
+
+#[test]
+fn every_setting_of_one_value_about_who_is_let_in_is_a_variable_too() {
+    let environment = [
+        ("LEVERET_AUTH_BACKENDS", "http, internal"),
+        ("LEVERET_AUTH_CACHE_TTL_MS", "1000"),
+        ("LEVERET_AUTH_HTTP_USER_PATH", "http://localhost/user"),
+        ("LEVERET_AUTH_HTTP_METHOD", "post"),
+        ("LEVERET_OAUTH_JWKS_URI", "https://issuer.example/keys"),
+        ("LEVERET_OAUTH_ALGORITHMS", "RS256,ES256"),
+    ];
+    let lookup =
+        |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let config = Config::load(None, Overrides::default(), lookup).unwrap().config;
+    let names: Vec<_> = config.auth.backends.iter().map(|backend| backend.authn).collect();
+    assert_eq!(names, [AuthMethod::Http, AuthMethod::Internal]);
+    assert_eq!((config.auth.cache_ttl_ms, config.auth.http.method), (1000, HttpMethod::Post));
+    assert_eq!(config.auth.http.user_path, "http://localhost/user");
+    assert_eq!(config.oauth.jwks_uri, "https://issuer.example/keys");
+    assert_eq!(config.oauth.algorithms, ["RS256", "ES256"]);
+}
+
 #[test]
 fn what_rabbitmq_would_not_take_is_refused_with_its_line() {
     for (text, reason) in [
@@ -409,7 +510,17 @@ fn tokens_want_somebody_whom_they_are_for_and_keys() {
     assert!(with("resource_server_id = 'r'\njwks_uri = 'file:///x'\njwks_min_interval_s = 0").contains("1 and 3600"));
     assert!(refusal("[auth]\nbackends = []").contains("auth.backends"));
     assert!(refusal("[auth]\nbackends = ['oauth', 'oauth']").contains("auth.backends"));
-    assert!(refusal("[auth]\nbackends = ['ldap']").contains("ldap"));
+    assert!(refusal("[auth]\nbackends = ['ldap']").contains("a backend is internal, oauth or http"));
+    let pair = "[auth]\nbackends = [{ authn = 'internal', authz = 'http' }]";
+    assert_eq!(
+        parse(pair).unwrap().auth.backends,
+        [AuthBackend { authn: AuthMethod::Internal, authz: AuthMethod::Http }]
+    );
+    assert!(refusal("[auth]\nbackends = [{ authn = 'oauth', authz = 'http' }]").contains("both oauth, or neither"));
+    let http = |more: &str| refusal(&format!("[auth]\nbackends = ['http']\n[auth.http]\n{more}"));
+    assert!(http("user_path = 'auth/user'").contains("auth.http.user_path"));
+    assert!(http("certfile = 'c.pem'").contains("auth.http.keyfile"));
+    assert!(http("connections = 0").contains("auth.http.connections"));
     assert!(parse("[oauth]\nresource_server_id = ''").is_ok(), "nobody asks for tokens");
 }
 
