@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 136] = [
+const PATHS: [(&str, &str, &str, Need); 140] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
@@ -148,6 +148,10 @@ const PATHS: [(&str, &str, &str, Need); 136] = [
     ("GET", "/vhosts/{vhost}/topic-permissions", "", Administrator),
     ("GET", "/vhost-limits", "", Any),
     ("GET", "/vhost-limits/{vhost}", "", Visible),
+    ("GET", "/federation-links", "", Monitor),
+    ("GET", "/federation-links/{vhost}", "", Monitor),
+    ("GET", "/shovels", "", Monitor),
+    ("GET", "/shovels/{vhost}", "", Monitor),
     ("GET", "/user-limits", "", Administrator),
     ("GET", "/user-limits/{user}", "", Own),
     // Changes.

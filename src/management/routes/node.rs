@@ -49,6 +49,20 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/reset", delete(reset))
         .route("/reset/{node}", delete(reset_node))
         .route("/extensions", nothing())
+        .route("/federation-links", get(no_links))
+        .route("/federation-links/{vhost}", get(no_links_of_vhost))
+        .route("/shovels", get(no_links))
+        .route("/shovels/{vhost}", get(no_links_of_vhost))
+}
+
+/// There are no federation and no shovels, and monitoring tools ask for both.
+async fn no_links(_: Monitor) -> ApiResult {
+    ok(&json!([]))
+}
+
+async fn no_links_of_vhost(visit: Monitor) -> ApiResult {
+    visit.vhost(true)?;
+    ok(&json!([]))
 }
 
 async fn overview(visit: Visit, Query(parameters): Parameters) -> ApiResult {
