@@ -149,8 +149,22 @@ pub fn vhost_limit_change(name: &str, value: &Value) -> Result<VhostLimitChange,
     }
 }
 
-/// The value of a limit in a body.
-fn value(body: &[u8]) -> Result<Value, ApiError> {
+pub const NO_VHOST_LIMITS: VhostLimitChange = VhostLimitChange { connections_max: Some(None), queues_max: Some(None) };
+
+/// All limits of a virtual host as one object says them: those that it doesn't name are none.
+pub fn all_vhost_limits(limits: &Value) -> Result<VhostLimitChange, ApiError> {
+    let wrong = || ApiError::BadRequest(format!("Validation failed\n\nlimits not a list {}\n", term(limits)));
+    let mut all = NO_VHOST_LIMITS;
+    for (name, value) in limits.as_object().ok_or_else(wrong)? {
+        let VhostLimitChange { connections_max, queues_max } = vhost_limit_change(name, value)?;
+        all.connections_max = connections_max.or(all.connections_max);
+        all.queues_max = queues_max.or(all.queues_max);
+    }
+    Ok(all)
+}
+
+/// What a body holds as its value.
+pub fn value(body: &[u8]) -> Result<Value, ApiError> {
     match object(body)? {
         Value::Object(mut body) => body.remove("value").ok_or_else(|| key_missing("value")),
         _ => Err(key_missing("value")),

@@ -1,13 +1,13 @@
-//! `/api/parameters`, to be read: policies of operators and limits of virtual hosts, which are set at paths of their own, and of
-//! users if asked for by name. `/api/global-parameters`: what tools keep here.
+//! `/api/parameters`: limits of virtual hosts; and, to be read, policies of operators, and of users if asked for by name.
+//! `/api/global-parameters`: what tools keep here.
 
 use super::super::http::{ApiError, ApiResult, empty, name, ok};
 use super::super::json;
 use super::super::listing::{ListQuery, RowName, one};
-use super::super::order::Order;
+use super::super::order::{Order, VhostLimitChange};
 use super::super::question::{Question, VhostQuestion};
 use super::super::visit::{Administrator, Policymaker, Visit, not_yours};
-use super::limits::{is_set, vhost_limits};
+use super::limits::{self, is_set, vhost_limits};
 use super::policies::{find, parameter_shape};
 use super::{App, key_missing, object};
 use crate::broker::access_snapshot::VhostSnapshot;
@@ -28,7 +28,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/parameters", get(all))
         .route("/parameters/{component}", get(of_component))
         .route("/parameters/{component}/{vhost}", get(of_vhost))
-        .route("/parameters/{component}/{vhost}/{name}", get(show).put(refuse).delete(refuse))
+        .route("/parameters/{component}/{vhost}/{name}", get(show).put(set).delete(clear))
         .route("/global-parameters", get(all_global))
         .route("/global-parameters/{name}", get(show_global).put(set_global).delete(clear_global))
 }
@@ -38,6 +38,8 @@ type Parameters = Query<HashMap<String, String>>;
 const POLICY: &str = "policy";
 const OPERATOR_POLICY: &str = "operator_policy";
 const VHOST_LIMITS: &str = "vhost-limits";
+/// The one parameter of that component.
+const LIMITS: &str = "limits";
 
 /// Policymakers alone ask for parameters.
 fn check(visit: &Visit) -> Result<(), ApiError> {
@@ -47,7 +49,7 @@ fn check(visit: &Visit) -> Result<(), ApiError> {
 /// The limits of a virtual host as a parameter, if it has any.
 pub fn limits_parameter(vhost: &VhostSnapshot) -> Option<Value> {
     let value = vhost_limits(vhost);
-    let parameter = || json!({"component": VHOST_LIMITS, "name": "limits", "vhost": &*vhost.name, "value": value});
+    let parameter = || json!({"component": VHOST_LIMITS, "name": LIMITS, "vhost": &*vhost.name, "value": value});
     is_set(&value).then(parameter)
 }
 
@@ -107,25 +109,67 @@ async fn of_vhost(
 }
 
 async fn show(visit: Policymaker, Path((component, _, named)): Path<(String, String, String)>) -> ApiResult {
-    let vhost = visit.vhost()?;
-    let kind = match &*component {
+    ok(&parameter(&visit, &visit.vhost()?, &component, &named).await?)
+}
+
+async fn parameter(visit: &Visit, vhost: &str, component: &str, named: &str) -> Result<Value, ApiError> {
+    let kind = match component {
         POLICY => PolicyKind::User,
         OPERATOR_POLICY => PolicyKind::Operator,
-        VHOST_LIMITS if named == "limits" => {
-            let vhost = visit.ask_in(&vhost, VhostQuestion::Itself).await?;
-            return ok(&limits_parameter(&vhost).ok_or(ApiError::NotFound)?);
+        VHOST_LIMITS if named == LIMITS => {
+            let vhost = visit.ask_in(vhost, VhostQuestion::Itself).await?;
+            return limits_parameter(&vhost).ok_or(ApiError::NotFound);
         }
         _ => return Err(ApiError::NotFound),
     };
-    ok(&parameter_shape(&component, &find(&visit, kind, &vhost, &named).await?))
+    Ok(parameter_shape(component, &find(visit, kind, vhost, named).await?))
 }
 
-/// They have paths of their own, and there are no others.
-async fn refuse(visit: Policymaker, Path((component, _, _)): Path<(String, String, String)>) -> ApiResult {
-    visit.vhost()?;
+type MaybeAdministrator = Result<Administrator, ApiError>;
+
+/// Policies have paths of their own, and there are no others than limits. Those are for administrators, as at their path.
+async fn set(
+    visit: Policymaker,
+    administrator: MaybeAdministrator,
+    Path((component, vhost, named)): Path<(String, String, String)>,
+    body: Bytes,
+) -> ApiResult {
+    visit.vhost().map_err(|_| ApiError::Missing("vhost_not_found".to_owned()))?;
+    let value = limits::value(&body)?;
+    let failed = |reason: &str| ApiError::BadRequest(format!("Validation failed\n\n{reason}\n"));
     match &*component {
         POLICY | OPERATOR_POLICY => Err(ApiError::BadRequest("policies may not be set using this method".to_owned())),
-        _ => Err(ApiError::BadRequest(format!("Validation failed\n\ncomponent {component} not found\n"))),
+        VHOST_LIMITS if named == LIMITS => {
+            let (administrator, limits) = (administrator?, limits::all_vhost_limits(&value)?);
+            let is_new = parameter(&visit, &vhost, &component, &named).await.is_err();
+            limit(&administrator, &vhost, limits).await?;
+            empty(if is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
+        }
+        VHOST_LIMITS => Err(failed("the limits of a virtual host are the parameter named limits")),
+        _ => Err(failed(&format!("component {component} not found"))),
+    }
+}
+
+async fn clear(
+    visit: Policymaker,
+    administrator: MaybeAdministrator,
+    Path((component, vhost, named)): Path<(String, String, String)>,
+) -> ApiResult {
+    parameter(&visit, &visit.vhost()?, &component, &named).await?;
+    match &*component {
+        VHOST_LIMITS => {
+            limit(&administrator?, &vhost, limits::NO_VHOST_LIMITS).await?;
+            empty(StatusCode::NO_CONTENT)
+        }
+        _ => Err(ApiError::BadRequest("policies may not be cleared using this method".to_owned())),
+    }
+}
+
+async fn limit(administrator: &Administrator, vhost: &str, limits: VhostLimitChange) -> Result<(), ApiError> {
+    let name = name(vhost)?;
+    match administrator.order(|reply| Order::LimitVhost { name, limits, reply }).await? {
+        true => Ok(()),
+        false => Err(ApiError::NotFound),
     }
 }
 
