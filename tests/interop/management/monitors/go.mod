@@ -1,0 +1,3 @@
+module leveret/interop/monitors
+
+go 1.21
