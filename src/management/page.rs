@@ -25,7 +25,7 @@ macro_rules! files {
 }
 
 /// Every file of the folder.
-const FILES: [(&str, &[u8]); 34] = files![
+const FILES: [(&str, &[u8]); 37] = files![
     "index.html",
     "icon.svg",
     "css/base.css",
@@ -38,6 +38,7 @@ const FILES: [(&str, &[u8]); 34] = files![
     "js/dialog.js",
     "js/dom.js",
     "js/format.js",
+    "js/graph.js",
     "js/keys.js",
     "js/learn.js",
     "js/messages.js",
@@ -47,6 +48,7 @@ const FILES: [(&str, &[u8]); 34] = files![
     "js/router.js",
     "js/store.js",
     "js/table.js",
+    "js/tail.js",
     "js/warnings.js",
     "js/views/channels.js",
     "js/views/connections.js",
@@ -58,6 +60,7 @@ const FILES: [(&str, &[u8]); 34] = files![
     "js/views/policies.js",
     "js/views/queue.js",
     "js/views/queues.js",
+    "js/views/topology.js",
     "js/views/users.js",
     "js/views/vhosts.js",
 ];

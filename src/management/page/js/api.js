@@ -59,11 +59,13 @@ function reason(status, text) {
   return text.slice(0, 300) || `The broker answered with status ${status}.`;
 }
 
-export async function get(where, query, signal) {
+/** The whole address of a path of the API, with what is asked behind it. */
+export function address(where, query) {
   const known = Object.entries(query ?? {}).filter(([, value]) => value !== undefined && value !== "" && value !== null);
-  const asked = known.length ? "?" + new URLSearchParams(known) : "";
-  return JSON.parse(await send("GET", ROOT + where + asked, { signal }));
+  return ROOT + where + (known.length ? "?" + new URLSearchParams(known) : "");
 }
+
+export const get = async (where, query, signal) => JSON.parse(await send("GET", address(where, query), { signal }));
 
 /** Sends something; what is answered, if that is anything. */
 async function change(method, where, body, headers) {

@@ -85,7 +85,7 @@ function draw() {
   const name = shown.view.name?.(context()) ?? shown.view.title;
   document.title = `${name} · Leveret`;
   morph(frame, h("div", { id: "frame", class: frame.className || null }, header(), places(),
-    h("main", { id: "main", tabindex: "-1", key: shown.key, "aria-busy": String(shown.data === undefined) },
+    h("main", { id: "main", tabindex: "-1", key: shown.key, "aria-busy": String(shown.data === undefined && !shown.failed) },
       problem && h("div", { class: "banner bad", role: "alert" }, problem.message,
         updatedAt && ` What you see is from ${clock(updatedAt)}.`),
       shown.failed && shown.data && h("div", { class: "banner bad", role: "alert" }, shown.failed.message),

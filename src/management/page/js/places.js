@@ -9,6 +9,7 @@ import { channels, channel, consumers } from "./views/channels.js";
 import { policies, policy } from "./views/policies.js";
 import { users, user } from "./views/users.js";
 import { vhosts, vhost } from "./views/vhosts.js";
+import { topology } from "./views/topology.js";
 import { limits } from "./views/limits.js";
 import { definitions } from "./views/definitions.js";
 
@@ -19,6 +20,7 @@ export const PLACES = [
     { path: "/queues", label: "Queues", key: "q" },
     { path: "/exchanges", label: "Exchanges", key: "e" },
     { path: "/policies", label: "Policies", key: "p", needs: "policymaker" },
+    { path: "/topology", label: "Topology", key: "t" },
   ] },
   { group: "Clients", items: [
     { path: "/connections", label: "Connections", key: "c" },
@@ -33,7 +35,7 @@ export const PLACES = [
   ] },
 ];
 
-const VIEWS = { __proto__: null, queues, exchanges, connections, channels, consumers, policies, users, vhosts, limits, definitions };
+const VIEWS = { __proto__: null, queues, exchanges, connections, channels, consumers, policies, users, vhosts, limits, definitions, topology };
 /** Those of one thing: how many names there are in its path. */
 const DETAILS = {
   __proto__: null,

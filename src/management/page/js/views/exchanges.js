@@ -6,6 +6,7 @@ import { listBar, loadPage, pager, table, vhostNames } from "../table.js";
 import { badge, button, card, exchangeLink, facts, features, heading, queueLink, tabs, tree } from "../parts.js";
 import { bindExchange, deleteExchange, declareExchange, publishMessage, unbind } from "../actions.js";
 import { delayedPart, loadDelayed } from "../delayed.js";
+import { leaveTail, tailPart } from "../tail.js";
 import { choose, go } from "../router.js";
 import * as api from "../api.js";
 
@@ -71,6 +72,7 @@ const overviewTab = exchange => h("div", { class: "two" },
 export const exchange = {
   title: "Exchange",
   name: ({ parts }) => parts[2],
+  leave: leaveTail,
   async load({ parts: [, vhost, name], query, signal }) {
     const where = path`/exchanges/${vhost}/${name}`, tab = query.tab;
     const [one, from, to] = await Promise.all([
@@ -82,14 +84,15 @@ export const exchange = {
   },
   render(data, context) {
     const { one } = data, isDefault = one.name === "", tab = context.query.tab ?? "overview";
-    const parts = { __proto__: null, overview: () => overviewTab(one), bindings: () => bindingsTab(data, one), delayed: () => delayedPart(one, data.delayed) };
+    const parts = { __proto__: null, overview: () => overviewTab(one), bindings: () => bindingsTab(data, one), delayed: () => delayedPart(one, data.delayed),
+      tail: () => tailPart(path`/exchanges/${one.vhost}/${one.name || "amq.default"}/tail`, context) };
     return h("div", {},
       heading(isDefault ? "(default)" : one.name, [badge(one.type, "a"), features(one)], [
         !one.internal && button("Publish", () => publishMessage({ vhost: one.vhost, exchange: one.name })),
         !isDefault && !one.name.startsWith("amq.") && button("Delete", () => deleteExchange(one, data.from, () => go("/exchanges")), "danger"),
       ]),
       tabs([["overview", "Overview"], ["bindings", `Bindings (${count(data.from.length + data.to.length)})`],
-        one.messages_delayed !== undefined && ["delayed", `Delayed (${count(one.messages_delayed)})`]], tab, choose),
+        one.messages_delayed !== undefined && ["delayed", `Delayed (${count(one.messages_delayed)})`], ["tail", "Live tail"]], tab, choose),
       (parts[tab] ?? parts.overview)());
   },
 };

@@ -26,7 +26,7 @@ function change(node) {
 const rows = all => all.flatMap(one => Object.entries(one.value).map(([name, value]) => ({ of: one.user ?? one.vhost, name, value })));
 
 const limitTable = (label, all, place) => card(label, table({ label, sorts: false, rows: rows(all), key: row => `${row.of} ${row.name}`, columns: [
-  { id: "of", label: "Of", cell: row => link("/" + place + path`/${row.of}`, row.of) },
+  { id: "of", label: "Of", cell: row => may("administrator") ? link("/" + place + path`/${row.of}`, row.of) : row.of },
   { id: "name", label: "Limit", cell: row => row.name },
   { id: "value", label: "At most", number: true, cell: row => row.value < 0 ? "no limit" : count(row.value) },
 ], empty: `None. One is set on the page of a ${place === "users" ? "user" : "virtual host"}.` }));
@@ -34,7 +34,7 @@ const limitTable = (label, all, place) => card(label, table({ label, sorts: fals
 export const limits = {
   title: "Limits",
   async load({ signal }) {
-    const [users, vhosts, nodes] = await Promise.all([api.get("/user-limits", {}, signal), api.get("/vhost-limits", {}, signal), api.get("/nodes", {}, signal)]);
+    const [users, vhosts, nodes] = await Promise.all([may("administrator") ? api.get("/user-limits", {}, signal) : [], api.get("/vhost-limits", {}, signal), api.get("/nodes", {}, signal)]);
     return { users, vhosts, nodes };
   },
   render: ({ users, vhosts, nodes }) => h("div", {},
@@ -51,5 +51,5 @@ export const limits = {
       ] }),
       may("administrator") && h("p", {}, button("Change memory and disk", () => change(node))),
     ])),
-    limitTable("Of users", users, "users"), limitTable("Of virtual hosts", vhosts, "vhosts")),
+    may("administrator") && limitTable("Of users", users, "users"), limitTable("Of virtual hosts", vhosts, "vhosts")),
 };

@@ -6,10 +6,12 @@ import { table } from "../table.js";
 import { badge, button, card, exchangeLink, facts, features, heading, tabs, tree } from "../parts.js";
 import { messageCharts, rates } from "./overview.js";
 import { lines } from "../charts.js";
+import { deadLettersOf } from "../graph.js";
 import { state } from "./queues.js";
 import { CONSUMER_COLUMNS } from "./channels.js";
 import { bindQueue, deleteQueue, publishMessage, purgeQueue, unbind } from "../actions.js";
 import { messagesPart } from "../messages.js";
+import { leaveTail, tailPart } from "../tail.js";
 import { choose, go } from "../router.js";
 import * as api from "../api.js";
 
@@ -72,11 +74,8 @@ function overviewTab({ queue }) {
 
 /** Where what is rejected, expires or is too much goes. */
 function deadLetters(queue) {
-  const policy = queue.effective_policy_definition ?? {};
-  const exchange = queue.arguments["x-dead-letter-exchange"] ?? policy["dead-letter-exchange"];
-  const key = queue.arguments["x-dead-letter-routing-key"] ?? policy["dead-letter-routing-key"];
-  if (exchange === undefined) return null;
-  return [exchangeLink(queue.vhost, exchange), key !== undefined ? [" with the key ", h("code", {}, key)] : " with their own key"];
+  const dead = deadLettersOf(queue);
+  return dead && [exchangeLink(queue.vhost, dead.exchange), dead.key !== undefined ? [" with the key ", h("code", {}, dead.key)] : " with their own key"];
 }
 
 const consumersTab = ({ queue }) => card("Consumers", table({
@@ -102,6 +101,7 @@ function render(data, context) {
   const { queue } = data, tab = context.query.tab ?? "overview";
   const content = {
     __proto__: null, overview: overviewTab, consumers: consumersTab, bindings: bindingsTab, messages: () => messagesPart(queue, context),
+    tail: () => tailPart(path`/queues/${queue.vhost}/${queue.name}/tail`, context),
   }[tab] ?? overviewTab;
   return h("div", {},
     heading(queue.name || "(no name)", [state(queue), features(queue)], [
@@ -110,8 +110,8 @@ function render(data, context) {
       button("Delete", () => deleteQueue(queue, () => go("/queues")), "danger"),
     ]),
     tabs([["overview", "Overview"], ["messages", "Messages"], ["consumers", `Consumers (${count(queue.consumers)})`],
-      ["bindings", `Bindings (${count(data.bindings.length)})`]], tab, choose),
+      ["bindings", `Bindings (${count(data.bindings.length)})`], ["tail", "Live tail"]], tab, choose),
     content(data, context));
 }
 
-export const queue = { title: "Queue", name: ({ parts }) => parts[2], load, render };
+export const queue = { title: "Queue", name: ({ parts }) => parts[2], load, render, leave: leaveTail };
