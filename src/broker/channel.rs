@@ -56,6 +56,8 @@ pub struct Channel {
     pub last_queue: Option<ShortString>,
     /// A name that was made up for a queue, while somebody [elsewhere](super::answers) is asked about it.
     pub made_up: Option<Box<ShortString>>,
+    /// Deliveries that [somebody else](super::held) settled, of which it has said nothing.
+    pub settled_for: BTreeSet<u64>,
     /// How old deliveries are.
     pub marks: Marks,
     /// The tag up to which a command settles deliveries that is [unfinished](super::settling).
@@ -92,6 +94,7 @@ impl Channel {
             reply_consumer: None,
             last_queue: None,
             made_up: None,
+            settled_for: BTreeSet::new(),
             marks: Marks::default(),
             settles_up_to: None,
             holds: Vec::new(),

@@ -35,6 +35,8 @@
 //! | `pace`, `replenish` | when a consumer that had all it may have is given more |
 //! | `single_active` | who follows the single active consumer |
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
+//! | `held`, `peek` | who holds which delivery of a queue; messages where they lie |
+//! | `moving` | from one queue to another: back to where dead letters came from |
 //! | `settling` | how much of that a turn does, and what closed channels left behind |
 //! | `dead_letter` | messages on their way to a dead-letter exchange |
 //! | `effects` | what the broker tells the outside |
@@ -82,6 +84,7 @@ mod expiration;
 mod expiry;
 mod flow;
 mod founding;
+mod held;
 pub mod import;
 mod keys;
 mod leaving;
@@ -89,6 +92,7 @@ mod lifecycle;
 pub mod memory;
 pub mod message;
 mod metering;
+mod moving;
 mod names;
 mod observe;
 mod overdue;
@@ -96,6 +100,7 @@ mod pace;
 pub mod page;
 mod paging;
 pub mod parameters;
+mod peek;
 pub mod policy;
 mod policy_commands;
 mod pressure;
@@ -138,12 +143,15 @@ pub use epoch::Epoch;
 pub use exchange_commands::ExchangeRequest;
 pub use flow::{DeadLetterCounters, QueueCounters};
 pub use founding::Founding;
+pub use held::{CopiedHead, HeldId, HeldMessage, HeldPage};
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
 pub use metering::{Durations, QueueDurations, QueueDurationsSnapshot};
+pub use moving::{Move, MoveSpec, MoveTo, Moved};
 pub use observe::{ClientDetails, TailCounts, TailFilter, TailId, TailListener, TailOf, TailSpec, TailedMessage};
 pub use overdue::Overdue;
 pub use paging::{MessageMemory, UNWRITTEN_PAGES_MAX_BYTES};
+pub use peek::{PeekSpec, Peeked, PeekedMessage};
 pub use policy_commands::PutPolicy;
 pub use pressure::{PressureLimits, QueuePressure, ShortQueue};
 pub use publish::{KnownRoute, Origin, Publication, Target, oversized};

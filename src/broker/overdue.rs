@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 const SWEEP_MOST_MS: u64 = 60_000;
 /// … and at least, however short somebody's time is.
 const SWEEP_LEAST_MS: u64 = 250;
+/// From one to the next at most where somebody wants to know how old deliveries are.
+const AGES_MS: u64 = 10_000;
 /// Sweeps in the shortest time that is asked for.
 const SWEEPS_PER_TIMEOUT: u64 = 4;
 /// Slots of channels that one turn looks at.
@@ -35,6 +37,11 @@ struct Mark {
 }
 
 impl Marks {
+    /// Since when a delivery is there at least; `None` when no sweep came by since.
+    pub fn since_ms(&self, delivery_tag: u64) -> Option<u64> {
+        self.0.iter().find(|mark| mark.delivery_tag >= delivery_tag).map(|mark| mark.at_ms)
+    }
+
     /// A sweep comes by: `oldest` is the lowest tag that is unacknowledged, `last` the highest that was given. Says since
     /// when the oldest was seen.
     fn sweep(&mut self, now_ms: u64, oldest: u64, last: u64) -> u64 {
@@ -68,6 +75,8 @@ pub struct Overdue {
 pub(super) struct Sweep {
     /// The shortest time that anybody ever asked for.
     shortest_ms: Option<u64>,
+    /// Somebody wants to know how old deliveries are.
+    watches_ages: bool,
     /// When there is something to look at; [`NEVER`] as long as nobody asks.
     due_ms: u64,
     /// When the sweep that is under way began.
@@ -79,14 +88,22 @@ pub(super) struct Sweep {
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { shortest_ms: None, due_ms: NEVER, began_ms: 0, next_slot: 0, found: VecDeque::new() }
+        Self {
+            shortest_ms: None,
+            watches_ages: false,
+            due_ms: NEVER,
+            began_ms: 0,
+            next_slot: 0,
+            found: VecDeque::new(),
+        }
     }
 }
 
 impl Sweep {
     fn interval_ms(&self) -> u64 {
         let shortest_ms = self.shortest_ms.unwrap_or(u64::MAX);
-        (shortest_ms / SWEEPS_PER_TIMEOUT).clamp(SWEEP_LEAST_MS, SWEEP_MOST_MS)
+        let most_ms = if self.watches_ages { AGES_MS } else { SWEEP_MOST_MS };
+        (shortest_ms / SWEEPS_PER_TIMEOUT).clamp(SWEEP_LEAST_MS, most_ms)
     }
 }
 
@@ -99,6 +116,14 @@ impl<S: Store> Broker<S> {
             sweep.shortest_ms = Some(timeout_ms);
             sweep.due_ms = sweep.due_ms.min(now_ms.saturating_add(sweep.interval_ms()));
         }
+    }
+
+    /// Somebody wants to know how old deliveries are, whether or not anybody limits that: from now on there are sweeps.
+    pub fn watch_ages(&mut self) {
+        let now_ms = self.now_ms;
+        let sweep = &mut self.sweep;
+        sweep.watches_ages = true;
+        sweep.due_ms = sweep.due_ms.min(now_ms.saturating_add(sweep.interval_ms()));
     }
 
     /// When [`sweep`](Self::sweep) has something to do next, or somebody was found; `None` while nobody asks.

@@ -59,9 +59,13 @@ impl<'a> Entry<'a> {
 
     /// Property flags and property list, as in [`Content`].
     pub fn properties(&self) -> &'a [u8] {
+        self.head().properties()
+    }
+
+    /// All of the message but its body.
+    pub fn head(&self) -> Content<'a> {
         let header_frame_length = self.header_frame.len();
         Content { address: self.address, frames: self.header_frame, header_frame_length, shared_body: None }
-            .properties()
     }
 
     /// The most that it takes in a page, in bytes.

@@ -207,15 +207,49 @@ impl<S: Store> Broker<S> {
         if self.is_traced(caller.vhost) {
             self.trace_publish(caller, target.extra_keys, publication, &queues, effects);
         }
-        let kept = match routing {
-            Routing { is_noted: true, .. } => {
-                self.publish_noted(caller, target, &routing, &queues, publication, effects)
-            }
-            Routing { delays: true, .. } => self.publish_delayed(caller, target, &queues, publication, effects),
-            _ => self.send(caller.channel, routing.reply_channel, &queues, publication, Kept::default(), effects),
-        };
+        let kept = self.publish_routed(caller, target, &routing, &queues, publication, effects);
         self.route_scratch = queues;
         kept
+    }
+
+    /// The same, unless nobody would take it, or one of its queues would not, or there is no other queue for it than `not_to`:
+    /// then nothing has happened. Says why not.
+    #[cold]
+    pub(super) fn publish_if_taken(
+        &mut self,
+        caller: Caller,
+        target: Target<'_>,
+        publication: &Publication<'_>,
+        not_to: QueueId,
+        effects: &mut impl Effects,
+    ) -> Result<Kept, &'static str> {
+        let mut queues = std::mem::take(&mut self.route_scratch);
+        let routing = self.route(caller.vhost, target, publication, &mut queues);
+        let is_kept_elsewhere = routing.delays || routing.reply_channel.is_some();
+        let outcome = match &queues[..] {
+            [] if !is_kept_elsewhere => Err("no queue is bound for it"),
+            [queue] if *queue == not_to => Err("it would come back to where it is"),
+            all if all.iter().any(|queue| self.would_refuse(*queue, &publication.content)) => Err("a queue refuses it"),
+            all => Ok(self.publish_routed(caller, target, &routing, all, publication, effects)),
+        };
+        self.route_scratch = queues;
+        outcome
+    }
+
+    fn publish_routed(
+        &mut self,
+        caller: Caller,
+        target: Target<'_>,
+        routing: &Routing,
+        queues: &[QueueId],
+        publication: &Publication<'_>,
+        effects: &mut impl Effects,
+    ) -> Kept {
+        match routing {
+            Routing { is_noted: true, .. } => self.publish_noted(caller, target, routing, queues, publication, effects),
+            Routing { delays: true, .. } => self.publish_delayed(caller, target, queues, publication, effects),
+            _ => self.send(caller.channel, routing.reply_channel, queues, publication, Kept::default(), effects),
+        }
     }
 
     /// Publishes what exchanges on its way remember. What a queue refuses they forget: its publisher is told, and tries again.

@@ -184,6 +184,16 @@ impl<S: Store> Broker<S> {
         Ok(id)
     }
 
+    /// The queue out of which messages are to go to other queues, as by the default exchange.
+    ///
+    /// # Errors
+    /// 403, 404, 405.
+    pub(super) fn queue_to_move_from(&self, caller: Caller, name: &[u8]) -> Result<QueueId, AmqpError> {
+        let id = self.queue_to_read(caller, name)?;
+        self.may_with_exchange(caller, Right::Write, b"")?;
+        Ok(id)
+    }
+
     /// Whether who consumes from a queue of this name consumes the replies to its channel.
     ///
     /// # Errors

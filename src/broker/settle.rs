@@ -29,15 +29,45 @@ impl<S: Store> Broker<S> {
         if multiple {
             // The last one goes last, so that it is there as long as the command is unfinished.
             if delivery_tag != 0 && !channel.unacknowledged.contains(delivery_tag) {
-                return Err(unknown_delivery_tag(delivery_tag));
+                return self.settle_up_to_settled(id, delivery_tag, outcome);
             }
             let up_to = if delivery_tag == 0 { channel.all_tags() } else { delivery_tag };
             return Ok(self.settle_up_to(id, up_to, outcome));
         }
-        let delivered = channel.unacknowledged.take(delivery_tag).ok_or_else(|| unknown_delivery_tag(delivery_tag))?;
+        let Some(delivered) = channel.unacknowledged.take(delivery_tag) else {
+            return self.take_settled(id, delivery_tag);
+        };
         self.settle_or_keep(id, delivery_tag, delivered, outcome, Said::OfOne);
         self.await_turns(id);
         Ok(Progress::Finished)
+    }
+
+    /// What a delivery that is not there was settled for its holder, who says it once more.
+    #[cold]
+    fn take_settled(&mut self, id: ChannelId, delivery_tag: u64) -> Result<Progress, AmqpError> {
+        match self.channel_mut(id).settled_for.remove(&delivery_tag) {
+            true => Ok(Progress::Finished),
+            false => Err(unknown_delivery_tag(delivery_tag)),
+        }
+    }
+
+    /// The same, of one up to which all are meant.
+    #[cold]
+    fn settle_up_to_settled(
+        &mut self,
+        id: ChannelId,
+        delivery_tag: u64,
+        outcome: Settlement,
+    ) -> Result<Progress, AmqpError> {
+        if !self.channel(id).settled_for.contains(&delivery_tag) {
+            return Err(unknown_delivery_tag(delivery_tag));
+        }
+        let progress = self.settle_up_to(id, delivery_tag, outcome);
+        if progress == Progress::Finished {
+            let settled_for = &mut self.channel_mut(id).settled_for;
+            *settled_for = settled_for.split_off(&(delivery_tag + 1));
+        }
+        Ok(progress)
     }
 
     /// As [`settle`](Self::settle) for all that a channel holds, in this turn: for the broker's own interfaces, who hold
@@ -112,7 +142,7 @@ impl<S: Store> Broker<S> {
     }
 
     #[inline]
-    fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement, said: Said) {
+    pub(super) fn settle_delivery(&mut self, id: ChannelId, delivered: Delivered, outcome: Settlement, said: Said) {
         if delivered.consumer.is_some() {
             self.channels[id.0 as usize].consumer_deliveries -= 1;
         }

@@ -106,6 +106,14 @@ impl Unacknowledged {
         }
     }
 
+    /// One delivery.
+    pub fn get(&self, delivery_tag: u64) -> Option<&Delivered> {
+        match self.index(delivery_tag) {
+            Some(index) => self.ring[index].as_ref(),
+            None => self.stragglers.get(&delivery_tag),
+        }
+    }
+
     /// Takes one delivery out.
     #[inline]
     pub fn take(&mut self, delivery_tag: u64) -> Option<Delivered> {
@@ -270,10 +278,17 @@ impl Unacknowledged {
 
     /// Entries by tag, for listings.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Delivered)> {
-        let ring = self.ring.iter().enumerate();
-        let ring = ring.filter_map(|(index, slot)| Some((self.base + index as u64, slot.as_ref()?)));
-        let below = self.stragglers.range(..self.base).map(|(tag, delivered)| (*tag, delivered));
-        let above = self.stragglers.range(self.base..).map(|(tag, delivered)| (*tag, delivered));
+        self.iter_after(0)
+    }
+
+    /// The same, behind a tag.
+    pub fn iter_after(&self, delivery_tag: u64) -> impl Iterator<Item = (u64, &Delivered)> {
+        let first = delivery_tag.saturating_add(1);
+        let skipped = usize::try_from(first.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.ring.len());
+        let ring = self.ring.range(skipped..).enumerate();
+        let ring = ring.filter_map(move |(index, slot)| Some((self.base + (skipped + index) as u64, slot.as_ref()?)));
+        let below = self.stragglers.range(first.min(self.base)..self.base).map(|(tag, delivered)| (*tag, delivered));
+        let above = self.stragglers.range(first.max(self.base)..).map(|(tag, delivered)| (*tag, delivered));
         below.chain(ring).chain(above)
     }
 }
@@ -379,7 +394,12 @@ mod tests {
                 prop_assert_eq!(unacknowledged.len(), model.len());
             }
             let listed: Vec<u64> = unacknowledged.iter().map(|(tag, _)| tag).collect();
-            prop_assert_eq!(listed, model.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(&listed, &model.keys().copied().collect::<Vec<_>>());
+            for after in listed.iter().flat_map(|tag| [tag - 1, *tag]).chain([0, u64::MAX]).step_by(7) {
+                let behind: Vec<u64> = unacknowledged.iter_after(after).map(|(tag, _)| tag).collect();
+                prop_assert!(behind.iter().eq(listed.iter().filter(|tag| **tag > after)), "after {}", after);
+                prop_assert_eq!(unacknowledged.get(after).is_some(), model.contains_key(&after));
+            }
         }
     }
 

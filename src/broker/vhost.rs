@@ -337,6 +337,11 @@ impl<S: Store> Broker<S> {
         VhostKey { id, serial: self.vhosts[id].serial }
     }
 
+    /// A vhost, unless it was deleted meanwhile.
+    pub fn vhost_meant(&self, key: VhostKey) -> Option<VhostId> {
+        (self.has_vhost(key.id) && self.vhost_key(key.id) == key).then_some(key.id)
+    }
+
     /// What leads where in a vhost.
     pub(super) fn router(&self, id: VhostId) -> &Router {
         &self.vhosts[id].router

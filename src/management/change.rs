@@ -5,8 +5,12 @@
 //! asked by the path, before it comes here.
 
 use super::Reply;
+use super::question::Held;
 use crate::broker::policy::{Policy, PolicyKind, TooManyPolicies};
-use crate::broker::{DelayedId, DelayedPage, TailCounts, TailId, TailListener, TailSpec};
+use crate::broker::{
+    DelayedId, DelayedPage, HeldId, HeldMessage, HeldPage, MoveSpec, Moved, PeekSpec, Peeked, TailCounts, TailId,
+    TailListener, TailSpec,
+};
 use crate::protocol::{AmqpError, BasicProperties, FieldTable, ShortString};
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -93,6 +97,31 @@ pub enum VhostChange {
     Get {
         get: GetSpec,
         reply: Reply<Result<Vec<GotMessage>, AmqpError>>,
+    },
+    /// Looks at messages of a queue, and leaves them as they are.
+    Peek {
+        queue: ShortString,
+        peek: PeekSpec,
+        reply: Reply<Result<Peeked, AmqpError>>,
+    },
+    /// Some of a queue's messages that clients hold: up to `most`, behind that one.
+    ListHeld {
+        queue: ShortString,
+        after: Option<HeldId>,
+        most: usize,
+        reply: Reply<Result<HeldPage<Held<HeldMessage>>, AmqpError>>,
+    },
+    /// Takes a message away from its holder: back to its place, or rejected. Answers whether it was still held.
+    SettleHeld {
+        queue: ShortString,
+        id: HeldId,
+        requeue: bool,
+        reply: Reply<Result<bool, AmqpError>>,
+    },
+    /// Moves messages of a queue elsewhere. It may take several turns.
+    Move {
+        spec: Box<MoveSpec>,
+        reply: Reply<Result<Moved, AmqpError>>,
     },
     /// Follows a queue or an exchange: whoever asks needs to be let read it.
     StartTail {

@@ -2,7 +2,7 @@
 
 use super::http::ApiError;
 use crate::protocol::field_table::TABLE_DEPTH_MAX;
-use crate::protocol::{BasicProperties, FieldTable, FieldValue, ShortString};
+use crate::protocol::{BasicProperties, FieldTable, FieldValue, PropertiesRef, ShortString};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value, json};
@@ -134,6 +134,11 @@ pub fn properties(properties: &BasicProperties) -> Value {
         }
     }
     Value::Object(object)
+}
+
+/// Properties in wire form.
+pub fn wire_properties(bytes: &[u8]) -> Value {
+    properties(&PropertiesRef::parse(bytes).map(|properties| properties.to_owned()).unwrap_or_default())
 }
 
 /// Properties out of a JSON object; unknown names are refused.

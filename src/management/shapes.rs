@@ -14,11 +14,11 @@ use super::json;
 use super::listing::Ranges;
 use super::question::{ConnectionLabel, ConnectionSnapshot, ConnectionState, Held, Overview};
 use super::rates::{ConnectionKey, Samples};
-use crate::broker::DelayedMessage;
 use crate::broker::policy::Policy;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueKind, QueueSnapshot,
 };
+use crate::broker::{CopiedHead, DelayedMessage, HeldMessage, PeekedMessage};
 use crate::protocol::FieldValue;
 use crate::tls::Encryption;
 use serde_json::{Value, json};
@@ -285,6 +285,48 @@ pub fn message(message: &GotMessage, always_base64: bool) -> Value {
         "properties": json::properties(&message.properties),
         "payload": payload,
         "payload_encoding": encoding,
+    })
+}
+
+/// A message that waits, as it lies there.
+pub fn peeked_message(message: &PeekedMessage) -> Value {
+    let PeekedMessage { position, redelivered, head, body } = message;
+    let (payload, encoding) = json::payload(body, false);
+    let mut shape = copied_head(head);
+    shape["position"] = json!(position);
+    shape["redelivered"] = json!(redelivered);
+    shape["payload"] = json!(payload);
+    shape["payload_encoding"] = json!(encoding);
+    shape["truncated"] = json!(body.len() < head.body_size);
+    shape
+}
+
+/// A message that a client holds.
+pub fn held_message(held: &Held<HeldMessage>) -> Value {
+    let Held { item: message, holder } = held;
+    let mut shape = copied_head(&message.message);
+    shape["id"] = json!(message.id.to_string());
+    shape["consumer_tag"] = message.consumer_tag.as_ref().map_or(Value::Null, |tag| json::text(tag));
+    shape["delivery_tag"] = json!(message.delivery_tag);
+    shape["held_ms"] = json!(message.held_ms);
+    shape["redelivered"] = json!(message.redelivered);
+    shape["channel_details"] = json!({
+        "name": channel_name(holder.as_ref(), message.channel_number),
+        "number": message.channel_number,
+        "connection_name": holder.as_ref().map(ConnectionLabel::name),
+        "peer_host": holder.as_ref().map(|label| label.peer.ip().to_string()),
+        "peer_port": holder.as_ref().map(|label| label.peer.port()),
+        "user": holder.as_ref().map(|label| &label.user),
+    });
+    shape
+}
+
+fn copied_head(head: &CopiedHead) -> Value {
+    json!({
+        "exchange": json::text(&head.exchange),
+        "routing_key": json::text(&head.routing_key),
+        "properties": head.properties.as_deref().map(json::wire_properties),
+        "payload_bytes": head.body_size,
     })
 }
 

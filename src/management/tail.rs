@@ -7,7 +7,6 @@ use super::change::VhostChange;
 use super::json;
 use super::visit::VhostVisit;
 use crate::broker::{TailCounts, TailId, TailListener, TailedMessage};
-use crate::protocol::PropertiesRef;
 use axum::body::{Body, HttpBody};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -116,10 +115,7 @@ impl Tail {
 
 fn shape(message: &TailedMessage) -> Value {
     let TailedMessage { unix_ms, exchange, routing_key, properties, body, body_size, queues } = message;
-    let properties = properties.as_ref().map(|properties| {
-        let properties = PropertiesRef::parse(properties).map(|properties| properties.to_owned());
-        json::properties(&properties.unwrap_or_default())
-    });
+    let properties = properties.as_deref().map(json::wire_properties);
     let (payload, encoding) = json::payload(body, false);
     json!({
         "time": unix_ms,

@@ -12,11 +12,13 @@
 //! | `orders` | what administrators alone may have |
 //! | `imports` | what they bring as a whole |
 //! | `judged` | commands that wait until somebody elsewhere says whether they may be given |
+//! | `moves` | messages that go from one queue elsewhere |
 
 mod changes;
 mod imports;
 mod judged;
 mod logins;
+mod moves;
 mod orders;
 mod questions;
 
@@ -24,12 +26,13 @@ use super::hub::Hub;
 use crate::broker::policy::PolicyKind;
 use crate::broker::store::{LogPosition, Store};
 use crate::broker::{Done, Judging, UserId, VhostId};
-use crate::management::{Asker, Change, Command, Order, Question, Refusal, Reply, Request, VhostChange};
+use crate::management::{Asker, Change, Command, GetSpec, Order, Question, Refusal, Reply, Request, VhostChange};
 use crate::protocol::AmqpError;
 use imports::Imports;
 pub use imports::import_at_once;
 use judged::Judged;
 use logins::Logins;
+use moves::Moves;
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 
@@ -48,6 +51,7 @@ pub struct Desk {
     logins: Logins,
     imports: Imports,
     judged: Judged,
+    moves: Moves,
 }
 
 /// Answers whoever asked.
@@ -63,6 +67,7 @@ impl Desk {
             logins: Logins::default(),
             imports: Imports::default(),
             judged: Judged::default(),
+            moves: Moves::default(),
         }
     }
 
@@ -89,9 +94,11 @@ impl Desk {
         }
         let imported = self.imports.go_on(hub);
         self.held.extend(imported);
+        let moved = self.moves.go_on(hub);
+        self.held.extend(moved);
         let missing = COMMANDS_PER_TURN - self.share.len();
         self.share.extend(self.commands.try_iter().take(missing));
-        self.more = self.share.len() == COMMANDS_PER_TURN || self.imports.are_waiting();
+        self.more = self.share.len() == COMMANDS_PER_TURN || self.imports.are_waiting() || self.moves.are_waiting();
         while let Some(command) = self.share.pop_front() {
             if let Request::Question(Question::LogIn(login)) = command.request {
                 self.logins.ask(login, hub);
@@ -106,30 +113,40 @@ impl Desk {
                 continue;
             }
             let Some(command) = self.judged.unless_it_waits(command, hub) else { continue };
-            if waits_for_messages(&command, hub) {
-                self.share.push_front(command);
-                self.more = true;
+            if !self.carry_on(command, hub) {
                 return;
-            }
-            if let Some(held) = answer(command, hub) {
-                self.held.push_back(held);
             }
         }
     }
 }
 
 impl Desk {
+    /// Carries out a command that has to ask nobody, or begins with one that takes several turns. False when it waits for
+    /// messages that are on their way back to memory.
+    fn carry_on<S: Store>(&mut self, command: Command, hub: &mut Hub<S>) -> bool {
+        if let Request::Change(Change::InVhost { vhost, change: VhostChange::Move { spec, reply } }) = command.request {
+            match caller(command.asker, &vhost, hub) {
+                Ok(by) => self.moves.add(by, *spec, reply, hub),
+                Err(refusal) => send(command.refused, refusal),
+            }
+            self.more = true;
+            return true;
+        }
+        if waits_for_messages(&command, hub) {
+            self.share.push_front(command);
+            self.more = true;
+            return false;
+        }
+        self.held.extend(answer(command, hub));
+        true
+    }
+
     /// Goes on with commands and logins for which somebody elsewhere was asked.
     fn go_on_judging<S: Store>(&mut self, hub: &mut Hub<S>) {
         while let Some(number) = hub.next_judged() {
             if let Some(command) = self.judged.go_on(number, hub) {
                 // It waits for nothing else: what is away is asked for, and looked at again with the next command.
-                if waits_for_messages(&command, hub) {
-                    self.share.push_front(command);
-                    self.more = true;
-                } else {
-                    self.held.extend(answer(command, hub));
-                }
+                self.carry_on(command, hub);
             }
             self.logins.go_on(number, hub);
             hub.broker_mut().judge(Judging::Now);
@@ -145,16 +162,21 @@ fn send<T>(reply: Reply<T>, answer: T) {
 /// Whether it asks for messages that are on their way back to memory. If they are not, they are asked for.
 fn waits_for_messages<S: Store>(command: &Command, hub: &mut Hub<S>) -> bool {
     let Request::Change(Change::InVhost { vhost, change }) = &command.request else { return false };
-    if !matches!(change, VhostChange::Get { .. } | VhostChange::ListDelayed { .. } | VhostChange::CancelDelayed { .. })
-    {
+    if !matches!(
+        change,
+        VhostChange::Get { .. }
+            | VhostChange::Peek { .. }
+            | VhostChange::ListDelayed { .. }
+            | VhostChange::CancelDelayed { .. }
+    ) {
         return false;
     }
     // Nobody has messages fetched that are not for them.
     let Ok((_, vhost)) = caller(command.asker, vhost, hub) else { return false };
     let broker = hub.broker_mut();
     match change {
-        VhostChange::Get { get, .. } => {
-            let queue = broker.queue_in(vhost, &get.queue);
+        VhostChange::Get { get: GetSpec { queue, .. }, .. } | VhostChange::Peek { queue, .. } => {
+            let queue = broker.queue_in(vhost, queue);
             queue.is_some_and(|id| broker.head_is_away(broker.queue_key(id)))
         }
         VhostChange::ListDelayed { exchange, skipped, most, .. } => {

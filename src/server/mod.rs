@@ -122,6 +122,7 @@ pub fn run(
     let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
     settings.connection.doorkeeper = doorkeeper(config, clock, waker.clone())?;
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
+    hub.broker_mut().watch_ages();
     let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
     let founding = || {
         // As with RabbitMQ: there is what the file has, and nobody whose password is known.

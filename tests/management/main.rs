@@ -28,4 +28,5 @@ mod session;
 mod tail;
 mod tokens;
 mod transcript;
+mod waiting;
 mod who_may;

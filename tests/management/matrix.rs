@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 140] = [
+const PATHS: [(&str, &str, &str, Need); 145] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
@@ -175,6 +175,11 @@ const PATHS: [(&str, &str, &str, Need); 140] = [
     ("DELETE", "/queues/{vhost}/{queue}/contents", "", Permissions),
     ("GET", "/queues/{vhost}/{queue}/tail", "", Permissions),
     ("GET", "/exchanges/{vhost}/{exchange}/tail", "", Permissions),
+    ("GET", "/queues/{vhost}/{queue}/peek", "", Permissions),
+    ("GET", "/queues/{vhost}/{queue}/unacked", "", Permissions),
+    ("POST", "/queues/{vhost}/{queue}/unacked/{id}", r#"{"action":"requeue"}"#, Permissions),
+    ("POST", "/queues/{vhost}/{queue}/redrive", "", Permissions),
+    ("POST", "/queues/{vhost}/{queue}/move", r#"{"destination":"q"}"#, Permissions),
     ("GET", "/delayed/{vhost}/{exchange}", "", Permissions),
     ("GET", "/delayed/{vhost}/{exchange}/count", "", Permissions),
     ("DELETE", "/delayed/{vhost}/{exchange}/{id}", "", Permissions),
@@ -242,6 +247,9 @@ struct Broker {
     connection: String,
     /// The id of a message that waits to be due.
     delayed: String,
+    /// The id of a message that a client holds, and the client.
+    held: String,
+    _holder: Option<Client>,
 }
 
 impl Broker {
@@ -252,7 +260,7 @@ impl Broker {
         client.send("queue.declare queue=held exclusive");
         client.read_like(1, "queue.declare-ok");
         let connection = server.get("/api/connections?columns=name").json()[0]["name"].as_str().unwrap().to_owned();
-        let mut broker = Self { server, connection, delayed: String::new() };
+        let mut broker = Self { server, connection, delayed: String::new(), held: String::new(), _holder: None };
         for (method, path, body) in [
             ("PUT", "/users/victim", r#"{"password":"pw","tags":"management"}"#),
             ("PUT", "/vhosts/theirs", "{}"),
@@ -275,6 +283,12 @@ impl Broker {
         }
         let delayed = broker.ask("guest:guest", "GET", "/delayed/theirs/d", "").json();
         broker.delayed = delayed["items"][0]["id"].as_str().expect("a delayed message").to_owned();
+        let mut holder = Client::connect(broker.server.amqp, "vhost=theirs");
+        holder.send("basic.get queue=q");
+        holder.read_like(1, "deliveries get#1=p");
+        let held = broker.ask("guest:guest", "GET", "/queues/theirs/q/unacked", "").json();
+        broker.held = held["items"][0]["id"].as_str().expect("a message that is held").to_owned();
+        broker._holder = Some(holder);
         for tag in TAGS {
             let body = json!({"password": "pw", "tags": tag}).to_string();
             assert_eq!(broker.ask("guest:guest", "PUT", &format!("/users/{tag}"), &body).status, 201);
@@ -300,6 +314,7 @@ impl Broker {
             // As long as it takes to say so.
             .replace("/tail", "/tail?seconds=0")
             .replace("/delayed/{vhost}/{exchange}", "/delayed/{vhost}/d")
+            .replace("/unacked/{id}", &format!("/unacked/{}", self.held))
             .replace("{id}", &self.delayed)
             .replace("{exchange}", if template.starts_with("/topic") { "amq.topic" } else { "x" })
             .replace("{vhost}", "theirs")
@@ -390,7 +405,7 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 20] = [
+    const ROUTES: [&str; 21] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),
@@ -411,6 +426,7 @@ fn every_path_is_in_the_table() {
         include_str!("../../src/management/routes/topic_permissions.rs"),
         include_str!("../../src/management/routes/users.rs"),
         include_str!("../../src/management/routes/vhosts.rs"),
+        include_str!("../../src/management/routes/waiting.rs"),
     ];
     let rooms = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/management/routes")).expect("the folder");
     assert_eq!(rooms.count(), ROUTES.len(), "a file of routes is not read here");

@@ -31,6 +31,7 @@ mod kills;
 mod ledger;
 mod long;
 mod message;
+mod moving;
 mod node;
 mod priorities;
 mod quorum;

@@ -108,7 +108,7 @@ impl Client {
     }
 
     /// A connection with channel 1 open. `options`: frame_max, channel_max, heartbeat as the client answers tune;
-    /// `without=` a client capability; `user=` and `password=` if it isn't guest.
+    /// `without=` a client capability; `user=` and `password=` if it isn't guest; `vhost=` another than the first.
     pub fn connect(address: SocketAddr, options: &str) -> Self {
         Self::socket(address).open(options)
     }
@@ -126,6 +126,7 @@ impl Client {
         let [frame_max, channel_max, heartbeat] = [("frame_max", 131072), ("channel_max", 2047), ("heartbeat", 0)]
             .map(|(name, default)| options.take_number(name).unwrap_or(default));
         let [user, password] = ["user", "password"].map(|name| options.take(name).unwrap_or("guest".to_owned()));
+        let vhost = options.take("vhost").unwrap_or("/".to_owned());
         options.finish();
         client.send("bytes 'AMQP\\0\\0\\x09\\x01'");
         client.receives("connection.start");
@@ -137,7 +138,7 @@ impl Client {
         client.receives("connection.tune");
         client.send(&format!(
             "connection.tune-ok channel_max={channel_max} frame_max={frame_max} heartbeat={heartbeat} ; \
-             connection.open virtual_host=/"
+             connection.open virtual_host={vhost}"
         ));
         client.receives("connection.open-ok");
         client.frame_max = frame_max as usize;

@@ -85,6 +85,17 @@ pub const WALLS: [Wall; 18] = [
             "broker::DelayedId",
             "broker::DelayedMessage",
             "broker::DelayedPage",
+            // Messages where they wait, who holds which, and moving them.
+            "broker::CopiedHead",
+            "broker::HeldId",
+            "broker::HeldMessage",
+            "broker::HeldPage",
+            "broker::MoveSpec",
+            "broker::MoveTo",
+            "broker::Moved",
+            "broker::PeekSpec",
+            "broker::Peeked",
+            "broker::PeekedMessage",
             // What somebody follows of a queue or an exchange.
             "broker::TailCounts",
             "broker::TailFilter",

@@ -23,6 +23,9 @@ impl<S: Store> Broker<S> {
         kept: &mut Kept,
         effects: &mut impl Effects,
     ) {
+        if self.queues[id.0 as usize].behaviour.is_tailed() {
+            self.tail_entering(id, publication);
+        }
         let content = &publication.content;
         if self.refuses(id, content) {
             self.refuse(id, publication, kept);
@@ -38,10 +41,6 @@ impl<S: Store> Broker<S> {
         {
             return self.refuse_duplicate(id, publication, kept);
         }
-        if queue.behaviour.is_tailed() {
-            self.tail_entering(id, publication);
-        }
-        let queue = &mut self.queues[id.0 as usize];
         queue.ledger.counters.published += 1;
         let handed_over = match queue.backlog.is_empty() {
             true if !queue.behaviour.is_held() => {
@@ -72,6 +71,14 @@ impl<S: Store> Broker<S> {
             }
             self.drop_overflow(id);
         }
+    }
+
+    /// Whether a message would not be taken if it came now.
+    pub(in crate::broker) fn would_refuse(&self, id: QueueId, content: &Content<'_>) -> bool {
+        let is_there = self.queue(id).seen.as_ref().is_some_and(|seen| {
+            DeduplicationKey::of(content.properties()).is_some_and(|value| seen.has(value, self.now_ms))
+        });
+        is_there || self.refuses(id, content)
     }
 
     /// The queue would have more than it may have, and takes no more then: not even what a consumer waits for.

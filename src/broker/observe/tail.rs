@@ -292,11 +292,6 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// A vhost, unless it was deleted meanwhile.
-    fn vhost_meant(&self, key: VhostKey) -> Option<VhostId> {
-        (self.has_vhost(key.id) && self.vhost_key(key.id) == key).then_some(key.id)
-    }
-
     /// Whether there are keys at an exchange that its user may not read: those of topics, and the names of queues.
     fn is_tail_restricted(&self, caller: Caller, place: Place) -> bool {
         match place {
@@ -306,9 +301,12 @@ impl<S: Store> Broker<S> {
         }
     }
 
-    /// A message enters a queue that is tailed.
+    /// A message comes to a queue that is tailed, and enters unless it is refused.
     #[cold]
     pub(in crate::broker) fn tail_entering(&mut self, id: QueueId, publication: &Publication<'_>) {
+        if self.would_refuse(id, &publication.content) {
+            return;
+        }
         let place = Place::Queue(self.queue_key(id));
         let vhost = self.queue(id).properties.vhost;
         self.tell_tails(vhost, place, &publication.content, &[]);

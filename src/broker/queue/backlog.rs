@@ -40,6 +40,24 @@ pub struct Taken {
     pub level: u8,
 }
 
+/// A message that is looked at where it lies.
+pub struct Seen<'a> {
+    pub entry: Entry<'a>,
+    /// It was given to somebody before.
+    pub redelivered: bool,
+}
+
+/// Why nothing more is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Looked {
+    /// It was enough.
+    Enough,
+    /// That was all.
+    All,
+    /// What comes next is not in memory.
+    Away,
+}
+
 /// Which messages may leave memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageOut {
@@ -261,6 +279,27 @@ impl Backlog {
         match self.returned.first_key_value() {
             Some((_, first)) => Some(Entry::of(&first.message, first.sequence, first.expires_at_ms)),
             None => self.head.front_entry(),
+        }
+    }
+
+    /// Shows messages in the order in which they leave but for the first `skip`, until `look` has enough.
+    pub fn look(&self, skip: &mut usize, look: &mut impl FnMut(Seen<'_>) -> bool) -> Looked {
+        let returned = self.returned.values().skip(*skip);
+        *skip = skip.saturating_sub(self.returned.len());
+        for taken in returned {
+            let entry = Entry::of(&taken.message, taken.sequence, taken.expires_at_ms);
+            if !look(Seen { entry, redelivered: true }) {
+                return Looked::Enough;
+            }
+        }
+        let goes_on = self.head.look(skip, |entry| {
+            let redelivered = entry.sequence < self.redelivered_below;
+            look(Seen { entry, redelivered })
+        });
+        match goes_on {
+            false => Looked::Enough,
+            true if self.is_paged() => Looked::Away,
+            true => Looked::All,
         }
     }
 

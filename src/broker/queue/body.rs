@@ -11,7 +11,7 @@
 //! What happens at the head of a queue, expiry and making room among it, happens at the front and nowhere else, as in
 //! RabbitMQ: what has expired in a level waits until those above it are empty.
 
-use super::backlog::{Backlog, PageOut, Taken};
+use super::backlog::{Backlog, Looked, PageOut, Seen, Taken};
 use super::paged::AskedFor;
 use crate::broker::message::Content;
 use crate::broker::page::{Entry, Page};
@@ -173,6 +173,13 @@ impl Body {
     /// The message at the head, as it lies there; `None` when there is none, or when it is not in memory.
     pub fn head_entry(&self) -> Option<Entry<'_>> {
         self.front.head_entry()
+    }
+
+    /// Shows messages in the order in which they leave but for the first `skip`, until `look` has enough or they are not in
+    /// memory.
+    pub fn look(&self, mut skip: usize, look: &mut impl FnMut(Seen<'_>) -> bool) -> Looked {
+        let looks = self.levels().map(|level| level.look(&mut skip, look));
+        looks.into_iter().find(|looked| *looked != Looked::All).unwrap_or(Looked::All)
     }
 
     /// Every level that was used, the highest first but for the front.

@@ -297,6 +297,29 @@ impl Chunks {
         self.chunks.front()?.first_entry()
     }
 
+    /// Shows messages as they lie there but for the first `skip`, which is lowered by those that were passed, until `look` has
+    /// enough. Says whether it has not.
+    pub fn look(&self, skip: &mut usize, mut look: impl FnMut(Entry<'_>) -> bool) -> bool {
+        for chunk in &self.chunks {
+            if *skip >= chunk.len() {
+                *skip -= chunk.len();
+                continue;
+            }
+            let skipped = std::mem::take(skip);
+            let goes_on = match chunk {
+                Chunk::Loose(loose) => loose
+                    .waiting
+                    .range(skipped..)
+                    .all(|waiting| look(Entry::of(&waiting.message, waiting.sequence, waiting.expires_at_ms))),
+                Chunk::Packed(packed) => packed.entries().skip(skipped).all(&mut look),
+            };
+            if !goes_on {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Chunks with messages in them.
     #[inline]
     pub fn count(&self) -> usize {

@@ -132,6 +132,12 @@ impl Packed {
         self.reader.clone().next(self.page.bytes())
     }
 
+    /// All that were not read, as they lie there.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut reader = self.reader.clone();
+        std::iter::from_fn(move || reader.next(self.page.bytes()))
+    }
+
     /// What was not read, as a page; `None` for nothing.
     pub fn into_page(mut self) -> Option<Page> {
         if self.read == 0 {

@@ -6,16 +6,39 @@ use crate::protocol::FieldTable;
 
 /// A command, with the names in it.
 pub enum Ahead<'a> {
-    DeclareQueue { name: &'a [u8], arguments: &'a FieldTable },
+    DeclareQueue {
+        name: &'a [u8],
+        arguments: &'a FieldTable,
+    },
     DeleteQueue(&'a [u8]),
     ReadQueue(&'a [u8]),
+    /// Out of it, and to other queues.
+    MoveFromQueue(&'a [u8]),
     ReadExchange(&'a [u8]),
-    DeclareExchange { name: &'a [u8], kind: &'a [u8], arguments: &'a FieldTable },
+    DeclareExchange {
+        name: &'a [u8],
+        kind: &'a [u8],
+        arguments: &'a FieldTable,
+    },
     DeleteExchange(&'a [u8]),
-    BindQueue { queue: &'a [u8], exchange: &'a [u8], routing_key: &'a [u8] },
-    BindExchange { source: &'a [u8], destination: &'a [u8], routing_key: &'a [u8] },
-    Publish { exchange: &'a [u8], routing_key: &'a [u8] },
-    WatchDelayed { exchange: &'a [u8], cancels: bool },
+    BindQueue {
+        queue: &'a [u8],
+        exchange: &'a [u8],
+        routing_key: &'a [u8],
+    },
+    BindExchange {
+        source: &'a [u8],
+        destination: &'a [u8],
+        routing_key: &'a [u8],
+    },
+    Publish {
+        exchange: &'a [u8],
+        routing_key: &'a [u8],
+    },
+    WatchDelayed {
+        exchange: &'a [u8],
+        cancels: bool,
+    },
 }
 
 impl<S: Store> Broker<S> {
@@ -25,6 +48,7 @@ impl<S: Store> Broker<S> {
             Ahead::DeclareQueue { name, arguments } => self.queue_to_declare(caller, name, None, arguments).map(drop),
             Ahead::DeleteQueue(name) => self.queue_to_delete(caller, name).map(drop),
             Ahead::ReadQueue(name) => self.queue_to_read(caller, name).map(drop),
+            Ahead::MoveFromQueue(name) => self.queue_to_move_from(caller, name).map(drop),
             Ahead::ReadExchange(name) => self.exchange_to_read(caller, name).map(drop),
             Ahead::DeclareExchange { name, kind, arguments } => {
                 self.exchange_to_declare(caller, name, kind, arguments).map(drop)

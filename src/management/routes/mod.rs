@@ -19,6 +19,7 @@ mod tail;
 pub mod topic_permissions;
 pub mod users;
 pub mod vhosts;
+mod waiting;
 
 use super::admission::{authenticate, examine};
 use super::http::{ApiError, tell_methods};
@@ -55,6 +56,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(limits::routes())
         .merge(resources::routes())
         .merge(tail::routes())
+        .merge(waiting::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;
     let open = Router::new()

@@ -1,14 +1,18 @@
 //! Changes in a virtual host: the commands that AMQP has, given on a channel of no client's.
 
 use super::super::direct::Direct;
+use super::questions::label;
 use super::{Answer, Hub, later, send};
 use crate::broker::message::ComposedMessage;
 use crate::broker::policy::PolicyKind;
 use crate::broker::store::{LogPosition, Store};
-use crate::broker::{DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, PutPolicy, Settlement, UserId, VhostId};
+use crate::broker::{
+    DeclareRequest, Done, ExchangeRequest, GetOutcome, Got, HeldMessage, HeldPage, PutPolicy, Settlement, UserId,
+    VhostId,
+};
 use crate::connection::Connection;
 use crate::management::{
-    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, PolicyChange, PublishOutcome, PublishSpec,
+    BindingSpec, ExchangeAttributes, GetMode, GetSpec, GotMessage, Held, PolicyChange, PublishOutcome, PublishSpec,
     QueueAttributes, Reply, VhostChange,
 };
 use crate::protocol::properties::DELIVERY_MODE_PERSISTENT;
@@ -71,6 +75,29 @@ pub(super) fn carry_out<S: Store>(user: UserId, vhost: VhostId, change: VhostCha
         VhostChange::CancelDelayed { exchange, id, reply } => {
             later(reply, hub.directly(user, vhost, |direct| direct.broker.cancel_delayed(direct.caller, &exchange, id)))
         }
+        VhostChange::Peek { queue, peek, reply } => later(
+            reply,
+            hub.directly(user, vhost, |direct| direct.broker.peek(direct.caller, &queue, peek).map(Done::at_once)),
+        ),
+        VhostChange::ListHeld { queue, after, most, reply } => {
+            let listed =
+                hub.directly(user, vhost, |direct| direct.broker.list_held(direct.caller, &queue, after, most));
+            let labelled = listed.map(|HeldPage { items, next, total }| {
+                let with_holder = |item: HeldMessage| Held { holder: label(hub, item.connection), item };
+                Done::at_once(HeldPage { items: items.into_iter().map(with_holder).collect(), next, total })
+            });
+            later(reply, labelled)
+        }
+        VhostChange::SettleHeld { queue, id, requeue, reply } => {
+            let outcome = if requeue { Settlement::Requeued } else { Settlement::Discarded };
+            later(
+                reply,
+                hub.directly(user, vhost, |direct| {
+                    direct.broker.settle_held(direct.caller, &queue, id, outcome).map(Done::at_once)
+                }),
+            )
+        }
+        VhostChange::Move { .. } => unreachable!("it takes several turns"),
         VhostChange::StartTail { tail, listener, reply } => later(
             reply,
             hub.directly(user, vhost, |direct| {

@@ -4,7 +4,7 @@
 use super::super::hub::Hub;
 use crate::access::Inquiry;
 use crate::broker::store::Store;
-use crate::broker::{Ahead, Judging, TailOf, UserId, VhostId};
+use crate::broker::{Ahead, Judging, MoveTo, TailOf, UserId, VhostId};
 use crate::management::{Asker, BindingSpec, Change, Command, Question, Request, VhostChange};
 use std::collections::HashMap;
 
@@ -69,6 +69,14 @@ fn look_ahead<S: Store>(user: UserId, vhost: VhostId, change: &VhostChange, hub:
         VhostChange::DeleteQueue { name, .. } => Ahead::DeleteQueue(name),
         VhostChange::PurgeQueue { name, .. } => Ahead::ReadQueue(name),
         VhostChange::Get { get, .. } => Ahead::ReadQueue(&get.queue),
+        VhostChange::Peek { queue, .. }
+        | VhostChange::ListHeld { queue, .. }
+        | VhostChange::SettleHeld { queue, .. } => Ahead::ReadQueue(queue),
+        VhostChange::Move { spec, .. } => match spec.to {
+            // Each message by itself is asked of its own exchange.
+            MoveTo::ItsExchange => Ahead::ReadQueue(&spec.queue),
+            MoveTo::WhereItDied | MoveTo::Queue(_) => Ahead::MoveFromQueue(&spec.queue),
+        },
         VhostChange::DeclareExchange { name, attributes, .. } => {
             Ahead::DeclareExchange { name, kind: &attributes.kind, arguments: &attributes.arguments }
         }

@@ -109,7 +109,7 @@ fn overview<S: Store>(hub: &Hub<S>) -> Overview {
     }
 }
 
-fn label<S: Store>(hub: &Hub<S>, id: ConnectionId) -> Option<ConnectionLabel> {
+pub(super) fn label<S: Store>(hub: &Hub<S>, id: ConnectionId) -> Option<ConnectionLabel> {
     hub.connections().get(id).map(label_of)
 }
 
