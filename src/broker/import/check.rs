@@ -160,7 +160,8 @@ impl<S: Store> Broker<S> {
             true => queue_kind.is_some(),
             false => {
                 let is_coming = coming.exchanges.contains_key(destination);
-                is_coming || exchange(destination).is_some() || id.is_none() && predeclared(destination).is_some()
+                let is_born = || predeclared(destination).or_else(|| self.events_kind(vhost, destination)).is_some();
+                is_coming || exchange(destination).is_some() || id.is_none() && is_born()
             }
         };
         let none = FieldTable::default();
@@ -171,8 +172,10 @@ impl<S: Store> Broker<S> {
                 Some((exchange.kind, &exchange.arguments))
             }
             (.., Some((kind, arguments))) => Some((*kind, arguments)),
-            // Every virtual host is born with the same.
-            (_, None, None) => predeclared(source).map(|kind| (kind, &none)),
+            // What it will be born with.
+            (_, None, None) => {
+                predeclared(source).or_else(|| self.events_kind(vhost, source)).map(|kind| (kind, &none))
+            }
             (_, Some(_), None) => None,
         };
         let Some((kind, declared_with)) = declared.filter(|_| is_there) else {

@@ -228,3 +228,21 @@ fn what_a_virtual_host_is_born_with_counts_among_its_exchanges() {
     let outcome = import(&mut broker, vec![vhost("new", None), fanout("new", "x")], 100).1;
     assert_eq!(outcome, Ok(ImportOutcome { bindings_passed_over: 0 }));
 }
+
+#[test]
+fn bindings_of_the_exchange_of_events_count_before_there_is_one() {
+    let vhost_limits = VhostLimits { bindings_max: 2, ..VhostLimits::default() };
+    let settings = Settings { vhost_limits, event_vhost: Some("with events".into()), ..settings() };
+    let mut broker = testing::broker_with(settings, Told::default());
+    broker.store.batches.clear();
+    let bound = |vhost_name: &'static str, keys: &[&'static str]| {
+        let bindings = keys.iter().map(|key| within(vhost_name, binding("amq.rabbitmq.event", "q", key)));
+        [vhost(vhost_name, None), within(vhost_name, queue("q"))].into_iter().chain(bindings).collect::<Vec<_>>()
+    };
+    let three = || bound("with events", &["user.#", "queue.*", "vhost.created"]);
+    assert_eq!(refused(&mut broker, three), "cannot add 3: binding limit in vhost 'with events' (2) is reached");
+    let outcome = import(&mut broker, bound("with events", &["user.#", "queue.*"]), 100).1;
+    assert_eq!(outcome, Ok(ImportOutcome { bindings_passed_over: 0 }));
+    let outcome = import(&mut broker, bound("new", &["user.#", "queue.*"]), 100).1;
+    assert_eq!(outcome, Ok(ImportOutcome { bindings_passed_over: 2 }), "no other has one");
+}

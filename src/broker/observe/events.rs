@@ -177,6 +177,11 @@ impl<S: Store> Broker<S> {
         self.settings.event_vhost.as_deref().is_some_and(|name| name.as_bytes() == vhost)
     }
 
+    /// The kind of that exchange, if this is its name in a virtual host that is to have it.
+    pub(in crate::broker) fn events_kind(&self, vhost: &[u8], exchange: &[u8]) -> Option<ExchangeKind> {
+        (exchange == EVENT_EXCHANGE && self.is_to_have_events(vhost)).then_some(ExchangeKind::Topic)
+    }
+
     /// Gives a virtual host that was just made the exchange, if it is the one that has it.
     pub(in crate::broker) fn found_events(&mut self, vhost: VhostId) {
         if !self.is_to_have_events(self.vhost_name(vhost).as_bytes()) {
