@@ -73,6 +73,8 @@ pub const WALLS: [Wall; 18] = [
             // Figures that the snapshots carry.
             "broker::sums",
             "broker::Durations",
+            "broker::QueueDurations",
+            "broker::QueueDurationsSnapshot",
             "meter",
             "broker::Totals",
             "broker::QueueCounters",
