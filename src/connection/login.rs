@@ -102,6 +102,9 @@ pub trait Doorkeeper {
     /// Nobody waits for the answer to this any more.
     fn forget(&self, _ticket: LoginTicket) {}
 
+    /// Whatever was found out of anybody is found out again.
+    fn forget_known(&self) {}
+
     /// A verdict that was not there when it was asked for. Each turn takes some.
     fn next_verdict(&self, _now_ms: u64) -> Option<(LoginTicket, Verdict)> {
         None

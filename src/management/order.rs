@@ -68,6 +68,8 @@ pub enum Order {
     LimitResources { limits: ResourceLimitChange, reply: Reply<()> },
     /// Clears those of an exchange, or all. Answers whether there was something to clear.
     ForbidTopics { place: UserPlace, exchange: Option<ShortString>, reply: Reply<Result<bool, NowhereToBe>> },
+    /// Has everything asked again that is known of logins and permissions.
+    ForgetAnswers { reply: Reply<()> },
     /// Makes all of it or nothing. Answers what is wrong with it. It may take several turns.
     Import { import: Box<Import>, reply: Reply<Result<(), String>> },
     /// Sets a global parameter, to a value that is JSON. Answers whether there was none of that name.
@@ -114,6 +116,7 @@ impl fmt::Display for Order {
                 write!(f, "cleared topic permissions for exchange '{exchange}' of {place}")
             }
             Self::ForbidTopics { place, exchange: None, .. } => write!(f, "cleared topic permissions of {place}"),
+            Self::ForgetAnswers { .. } => f.write_str("cleared what is known of logins and permissions"),
             Self::Import { import, .. } => write!(f, "imported {} definitions", import.len()),
             Self::PutGlobalParameter { name, .. } => write!(f, "set global parameter '{name}'"),
             Self::DeleteGlobalParameter { name, .. } => write!(f, "cleared global parameter '{name}'"),

@@ -25,7 +25,7 @@ mod waiting;
 
 pub use checker::{AtOnce, Checker, PasswordThread};
 pub use http::HttpDoorkeeper;
-pub use tokens::TokenDoorkeeper;
+pub use tokens::{KeyRenewer, TokenDoorkeeper, signing_keys};
 
 use crate::access::{Fingerprint, FingerprintKey, PasswordHash};
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};
@@ -137,6 +137,10 @@ impl Doorkeeper for PasswordDoorkeeper {
             question.askers.remove(&ticket.serial);
         }
         state.waiting.forget(ticket);
+    }
+
+    fn forget_known(&self) {
+        self.state.borrow_mut().known = Known::default();
     }
 
     fn next_verdict(&self, now_ms: u64) -> Option<(LoginTicket, Verdict)> {

@@ -68,7 +68,9 @@ use crate::storage::{FolderIds, PagerOptions};
 use crate::tls::{Acceptor, LoginName, Renewable, SanType};
 use crate::token::TOKEN_BYTES_MAX;
 use desk::Desk;
-use doorkeeper::{AtOnce, HttpDoorkeeper, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper};
+use doorkeeper::{
+    AtOnce, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper, signing_keys,
+};
 use huge_pages::HugePages;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -120,7 +122,8 @@ pub fn run(
     let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
     let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
     let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
-    settings.connection.doorkeeper = doorkeeper(config, clock, waker.clone())?;
+    let (doorkeeper, key_renewer) = doorkeeper(config, clock, waker.clone())?;
+    settings.connection.doorkeeper = doorkeeper;
     let mut hub = Hub::new(settings, log.store(), clock.now_ms());
     hub.broker_mut().watch_ages();
     let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
@@ -191,29 +194,34 @@ pub fn run(
                 shown.renew(acceptor);
             }
         }
+        key_renewer.iter().for_each(|renewer| reload_keys(renewer, &config));
         let slow_turn_ms = config.log.slow_turn_ms;
         Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, slow_turn_ms, acceptor })
     })
 }
 
 /// A doorkeeper with a thread for hashes that take their time, and others for tokens and for a server that is asked over HTTP,
-/// where those are.
-fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<Box<dyn Doorkeeper>> {
+/// where those are. Says what gives it other keys of tokens.
+fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<(Box<dyn Doorkeeper>, Option<KeyRenewer>)> {
     let wake = move || {
         // A loop that can't be woken still finds the outcome in its next turn.
         let _ = waker.wake();
     };
     let checker = PasswordThread::start(wake.clone())?;
     let passwords = PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker));
-    let own: Box<dyn Doorkeeper> = match config.auth.asks(AuthMethod::Oauth) {
-        false => Box::new(passwords),
-        true => Box::new(TokenDoorkeeper::open(config, passwords, random()?, clock, wake.clone())?),
+    let (own, renewer): (Box<dyn Doorkeeper>, _) = match config.auth.asks(AuthMethod::Oauth) {
+        false => (Box::new(passwords), None),
+        true => {
+            let (tokens, renewer) = TokenDoorkeeper::open(config, passwords, random()?, clock, wake.clone())?;
+            (Box::new(tokens), Some(renewer))
+        }
     };
     if !config.auth.asks(AuthMethod::Http) {
-        return Ok(own);
+        return Ok((own, renewer));
     }
     let asks_own = config.auth.backends.iter().any(|backend| backend.authn != AuthMethod::Http);
-    Ok(Box::new(HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, wake)?))
+    let keeper = HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, wake)?;
+    Ok((Box::new(keeper), renewer))
 }
 
 /// The largest frame of a client that has not logged in, in bytes: as with RabbitMQ up to 4.0, or one that holds a token.
@@ -260,6 +268,16 @@ fn reload_acceptor(settings: &config::Tls, clock: Clock) -> Option<Acceptor> {
         tracing::error!(target: "general", "certificates not read again, those from before are shown on: {error}");
         None
     })
+}
+
+/// Has tokens checked with the keys that are in the files now, and with those that are published now.
+fn reload_keys(renewer: &KeyRenewer, config: &Config) {
+    match signing_keys(&config.oauth) {
+        Ok(keys) => renewer.renew(keys),
+        Err(error) => {
+            tracing::error!(target: "auth", "keys not read again, those from before are good on: {error}");
+        }
+    }
 }
 
 /// What nobody can guess: the seed of the program's names, and who a new data folder is.

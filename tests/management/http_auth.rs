@@ -203,6 +203,31 @@ fn a_server_is_asked_for_those_who_come_over_http_too() {
     authority.nothing_more();
 }
 
+#[test]
+fn what_is_known_is_asked_again_when_somebody_clears_it() {
+    let authority = Authority::saying(of_bob);
+    let server = Server::start_with(&authority.settings("cache_refusals = true"));
+    let asked = || std::iter::from_fn(|| authority.asked.lock().unwrap().try_recv().ok()).count();
+    let mut client = Client::connect(server.amqp, &login("pw"));
+    let mut declare = || {
+        client.send("queue.declare queue=q");
+        client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    };
+    declare();
+    assert_eq!(refusal(&server, "wrong"), REFUSED);
+    assert_eq!(asked(), 4, "the user, the virtual host, the queue, and another password");
+    declare();
+    assert_eq!(refusal(&server, "wrong"), REFUSED);
+    Client::connect(server.amqp, &login("pw"));
+    assert_eq!(asked(), 0);
+    let (code, _, error) = server.ctl(&["clear_auth_backend_cache"]);
+    assert_eq!((code, &error[..]), (0, ""));
+    declare();
+    assert_eq!(refusal(&server, "wrong"), REFUSED);
+    Client::connect(server.amqp, &login("pw"));
+    assert_eq!(asked(), 4);
+}
+
 /// Whatever the server does instead of answering, the login is refused, and others go on.
 #[test]
 fn a_server_that_answers_badly_refuses() {

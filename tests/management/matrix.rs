@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 145] = [
+const PATHS: [(&str, &str, &str, Need); 146] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
@@ -190,6 +190,7 @@ const PATHS: [(&str, &str, &str, Need); 145] = [
     ("DELETE", "/global-parameters/{name}", "", Administrator),
     ("DELETE", "/auth/attempts/{node}", "", Administrator),
     ("DELETE", "/auth/attempts/{node}/source", "", Administrator),
+    ("DELETE", "/auth/cache", "", Administrator),
     ("DELETE", "/reset", "", Administrator),
     ("DELETE", "/reset/{node}", "", Administrator),
     ("DELETE", "/policies/{vhost}/{policy}", "", PolicymakerOf),

@@ -116,6 +116,14 @@ impl Server {
         }
     }
 
+    /// Has it read its settings again, and waits until it has.
+    pub fn reload(&self) {
+        let pid = libc::pid_t::try_from(self.child.id()).expect("a process id");
+        // SAFETY: it sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGHUP) }, 0, "our own child");
+        self.next_line_with("configuration read again");
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")
     }

@@ -206,3 +206,33 @@ fn keys_are_fetched_again_when_a_token_names_another() {
     Client::connect(server.amqp, &login);
     assert_eq!(ask(&server, &issuer.token(json!({"scope": "rabbitmq.tag:management"})), "/api/whoami").0, 401);
 }
+
+/// A key in a file takes another's place while the broker runs, and published ones are fetched again.
+#[test]
+fn keys_are_read_again_when_the_broker_is_told_so() {
+    let [first, second] = [ed25519(), ed25519()];
+    let folder = std::env::temp_dir().join(format!("leveret-keys-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("key.jwk");
+    let write = |key: &Ed25519KeyPair| std::fs::write(&file, jwks("file", key)["keys"][0].to_string()).unwrap();
+    write(&first);
+    let issuer = Issuer::start();
+    let settings = issuer.settings().replace("jwks_min_interval_s = 1", "jwks_min_interval_s = 3600");
+    let server = Server::start_with(&format!("{settings}signing_keys = {{ file = '{}' }}\n", file.display()));
+    let whoami = |key: &Ed25519KeyPair, name| {
+        ask(&server, &sign(key, name, json!({"scope": "rabbitmq.tag:management"})), "/api/whoami").0
+    };
+    assert_eq!([whoami(&first, "file"), whoami(&second, "file"), whoami(&issuer.key, "first")], [200, 401, 200]);
+    let published = ed25519();
+    *issuer.published.lock().unwrap() = jwks("next", &published);
+    write(&second);
+    server.reload();
+    assert_eq!([whoami(&first, "file"), whoami(&second, "file")], [401, 200], "though the first was known");
+    server.next_line_with("the issuer publishes");
+    assert_eq!([whoami(&issuer.key, "first"), whoami(&published, "next")], [401, 200]);
+    // What can't be used changes nothing.
+    std::fs::write(&file, "no key").unwrap();
+    server.reload();
+    assert_eq!([whoami(&second, "file"), whoami(&published, "next")], [200, 200]);
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -137,6 +137,8 @@ pub enum AccessCommand {
         #[arg(long)]
         global: bool,
     },
+    /// Have whatever is known of logins and permissions asked again
+    ClearAuthBackendCache,
     /// Limit a user: {"max-connections": N, "max-channels": N}
     SetUserLimits {
         username: String,
@@ -166,6 +168,7 @@ pub fn run(api: &Api, output: &Output, vhost: &str, command: AccessCommand) -> R
         }
         Command::ClearPassword { username, force } => users::clear_password(api, output, &username, force),
         Command::AuthenticateUser { username, cleartext } => authenticate_user(api, output, &username, cleartext),
+        Command::ClearAuthBackendCache => users::clear_auth_backend_cache(api, output),
         Command::SetUserTags { username, tags, force } => users::set_user_tags(api, output, &username, &tags, force),
         Command::ListUsers => users::list_users(api, output),
         Command::HashPassword { cleartext, algorithm } => hash_password(output, cleartext, algorithm),

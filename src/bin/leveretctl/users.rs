@@ -103,6 +103,11 @@ pub fn clear_password(api: &Api, output: &Output, user: &str, force: bool) -> Re
     put(api, user, force, &json!({"password_hash": "", "tags": known["tags"]}))
 }
 
+pub fn clear_auth_backend_cache(api: &Api, output: &Output) -> Result<(), Failure> {
+    output.announce(format_args!("Will clear rabbitmq_auth_backend_cache plugin's cache on the target node..."));
+    api.delete("auth/cache", None)
+}
+
 /// Says `Success` however quiet it is to be.
 pub fn authenticate_user(api: &Api, output: &Output, user: &str, password: Option<String>) -> Result<(), Failure> {
     output.announce(format_args!("Authenticating user \"{user}\" ..."));

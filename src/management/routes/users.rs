@@ -33,6 +33,7 @@ pub fn routes() -> Router<Arc<super::App>> {
         .route("/users/{user}", get(user).put(put).delete(remove))
         .route("/users/{user}/authenticate", post(authenticate))
         .route("/auth/hash_password/{password}", get(hash_password))
+        .route("/auth/cache", axum::routing::delete(forget_answers))
 }
 
 type Parameters = Query<HashMap<String, String>>;
@@ -224,6 +225,12 @@ async fn hash_password(visit: Administrator, Path(password): Path<String>) -> Ap
     let [a, b, c, d, ..] = visit.app.chance()?;
     let (hash, _) = PasswordHash::salted_sha256(password.as_bytes(), [a, b, c, d]).rabbitmq_form();
     ok(&json!({ "ok": hash }))
+}
+
+/// What RabbitMQ's tool has nodes do one by one: whatever is known of logins and permissions is asked again.
+async fn forget_answers(visit: Administrator) -> ApiResult {
+    visit.order(|reply| Order::ForgetAnswers { reply }).await?;
+    empty(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

@@ -74,6 +74,10 @@ fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
             hub.limit_resources(limits);
             answered(reply, Done::at_once(()))
         }
+        Order::ForgetAnswers { reply } => {
+            hub.forget_answers();
+            answered(reply, Done::at_once(()))
+        }
         Order::Permit { place, configure, write, read, reply } => {
             let permissions = Permissions { configure: configure.into(), write: write.into(), read: read.into() };
             at(&place, reply, hub.broker_mut(), |broker, user, vhost| broker.set_permissions(user, vhost, permissions))

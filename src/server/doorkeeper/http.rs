@@ -343,6 +343,11 @@ impl Doorkeeper for HttpDoorkeeper {
         state.asking.forget(ticket);
     }
 
+    fn forget_known(&self) {
+        self.state.borrow_mut().known.forget_all();
+        self.own.iter().for_each(|own| own.forget_known());
+    }
+
     fn next_verdict(&self, now_ms: u64) -> Option<(LoginTicket, Verdict)> {
         let state = &mut *self.state.borrow_mut();
         self.go_on(state, now_ms);

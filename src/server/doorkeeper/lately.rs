@@ -40,6 +40,12 @@ impl<Found: Clone> Lately<Found> {
         self.noted.push_back((known_until_ms, fingerprint));
     }
 
+    /// Nothing is known any more.
+    pub fn forget_all(&mut self) {
+        self.logins.clear();
+        self.noted.clear();
+    }
+
     fn forget_first(&mut self) {
         let Some((known_until_ms, fingerprint)) = self.noted.pop_front() else { return };
         // It may have been noted again since.

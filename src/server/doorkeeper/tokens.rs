@@ -18,7 +18,8 @@ mod tests;
 mod thread;
 
 pub use jwks::Source;
-pub use thread::TokenThread;
+pub use opening::signing_keys;
+pub use thread::{KeyRenewer, TokenThread};
 
 use super::PasswordDoorkeeper;
 use super::lately::Lately;
@@ -145,6 +146,11 @@ impl Doorkeeper for TokenDoorkeeper {
     fn forget(&self, ticket: LoginTicket) {
         self.state.borrow_mut().asked.remove(&ticket.serial);
         self.passwords.forget(ticket);
+    }
+
+    fn forget_known(&self) {
+        self.state.borrow_mut().known.forget_all();
+        self.passwords.forget_known();
     }
 
     fn next_verdict(&self, now_ms: u64) -> Option<(LoginTicket, Verdict)> {

@@ -124,6 +124,12 @@ impl<S: Store> Hub<S> {
         ground.logins
     }
 
+    /// Forgets what was found out of logins and permissions, so that everything is asked again. Who is let in stays so.
+    pub fn forget_answers(&mut self) {
+        self.ground.settings.doorkeeper.forget_known();
+        self.ground.broker.forget_answers();
+    }
+
     /// An inquiry that was answered.
     pub fn next_judged(&mut self) -> Option<u64> {
         self.visitors.judged.pop_front()

@@ -41,6 +41,8 @@ impl Server {
                         self.watch.set_limit(slow_turn_ms);
                         self.message_memory = message_memory;
                         self.journal.set_disk_free_limit(disk_free_limit_bytes);
+                        // Keys may be others.
+                        self.hub.forget_answers();
                         if let (Some(vestibule), Some(acceptor)) = (&self.vestibule, acceptor) {
                             vestibule.accept_with(acceptor);
                         }

@@ -30,7 +30,9 @@ pub struct Now {
 pub struct Checking {
     rules: Rules,
     configured: Keys,
-    /// Those, and what was published when it was last fetched.
+    /// What was published when it was last fetched.
+    published: Keys,
+    /// Both.
     keys: Keys,
     /// `None` when there is nowhere to fetch them.
     intervals: Option<Intervals>,
@@ -43,8 +45,17 @@ pub struct Checking {
 
 impl Checking {
     pub fn new(rules: Rules, configured: Keys, intervals: Option<Intervals>) -> Self {
-        let keys = configured.clone();
-        Self { rules, configured, keys, intervals, is_fetching: false, fetched_ms: None, parked: VecDeque::new() }
+        let (keys, published) = (configured.clone(), Keys::default());
+        Self {
+            rules,
+            configured,
+            published,
+            keys,
+            intervals,
+            is_fetching: false,
+            fetched_ms: None,
+            parked: VecDeque::new(),
+        }
     }
 
     /// Checks a token. `None` when it has to wait for keys: see [`wants_keys`](Self::wants_keys).
@@ -83,11 +94,20 @@ impl Checking {
         Some(self.fetched_ms.map_or(0, |fetched_ms| fetched_ms + refresh_ms))
     }
 
+    /// Other keys are configured from now on, and those that are published are to be fetched, however short a time ago they
+    /// were: somebody wants that.
+    pub fn renew(&mut self, configured: Keys) {
+        self.keys = configured.and(&self.published);
+        self.configured = configured;
+        self.fetched_ms = None;
+    }
+
     /// Keys were fetched, or could not be: then those that there were stay. Whoever waited is answered.
     pub fn take_keys(&mut self, published: Option<Keys>, now: Now) -> Vec<Outcome> {
         self.is_fetching = false;
         if let Some(published) = published {
-            self.keys = self.configured.and(&published);
+            self.published = published;
+            self.keys = self.configured.and(&self.published);
         }
         let check = |(serial, token): (u64, Box<[u8]>)| {
             (serial, self.rules.check(&token, &self.keys, now.unix_ms).map(Arc::new))

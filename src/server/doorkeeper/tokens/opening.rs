@@ -2,7 +2,7 @@
 
 use super::super::outward::{self, Trust, read};
 use super::checking::{Checking, Intervals};
-use super::{PasswordDoorkeeper, Source, TokenDoorkeeper, TokenThread};
+use super::{KeyRenewer, PasswordDoorkeeper, Source, TokenDoorkeeper, TokenThread};
 use crate::config::{AuthMethod, Config, Oauth};
 use crate::reactor::Clock;
 use crate::token::{KEY_FILE_BYTES_MAX, Keys, Rules};
@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 impl TokenDoorkeeper {
-    /// With threads of its own. `key` is what nobody can guess. `wake` is called when something was found out.
+    /// With threads of its own, and what gives those other keys. `key` is what nobody can guess. `wake` is called when something was found out.
     ///
     /// # Errors
     /// A file that the settings name can't be used, or the system has no thread to give.
@@ -20,7 +20,7 @@ impl TokenDoorkeeper {
         key: [u8; 32],
         clock: Clock,
         wake: impl Fn() + Send + 'static,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, KeyRenewer)> {
         let settings = &config.oauth;
         let intervals = (!settings.jwks_uri.is_empty()).then_some(Intervals {
             refresh_ms: settings.jwks_refresh_s * 1000,
@@ -28,10 +28,12 @@ impl TokenDoorkeeper {
         });
         let checking = Checking::new(rules(settings), signing_keys(settings)?, intervals);
         let thread = TokenThread::start(checking, source(settings)?, clock, wake)?;
+        let renewer = thread.renewer();
         let users_log_in = config.auth.asks(AuthMethod::Internal);
         let known_for_ms = config.auth.cache_ttl_ms;
         let unix_start_ms = clock.unix_ms() - clock.now_ms();
-        Ok(Self::new(passwords, users_log_in, key, Box::new(thread), known_for_ms, unix_start_ms))
+        let keeper = Self::new(passwords, users_log_in, key, Box::new(thread), known_for_ms, unix_start_ms);
+        Ok((keeper, renewer))
     }
 }
 
@@ -57,7 +59,11 @@ fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn signing_keys(settings: &Oauth) -> io::Result<Keys> {
+/// The keys in the files that the settings name.
+///
+/// # Errors
+/// One can't be used.
+pub fn signing_keys(settings: &Oauth) -> io::Result<Keys> {
     let mut keys = Keys::default();
     for (name, path) in &settings.signing_keys {
         let what = format!("signing key '{name}'");

@@ -240,3 +240,18 @@ fn a_key_that_is_not_known_is_waited_for_and_fetched_once_in_a_while_whatever_to
     assert_eq!(checking.check(1002, token("published"), at(200_001)), Some(unknown(1002)));
     assert_eq!(checking.check(1003, token("configured"), at(200_001)), Some(bad(1003)));
 }
+
+#[test]
+fn keys_that_are_read_again_count_at_once_and_published_ones_are_fetched_anew() {
+    let mut checking = checking();
+    assert!(checking.wants_keys(at(0)));
+    let bad = |serial| (serial, Err(BadToken::Signature));
+    // While they are on their way, too: they may be those from before.
+    checking.renew(Keys::default());
+    assert_eq!(checking.take_keys(published(), at(1)), []);
+    assert!(checking.wants_keys(at(2)), "however short a time ago that was");
+    assert_eq!(checking.check(1, token("published"), at(3)), Some(bad(1)));
+    assert_eq!(checking.check(2, token("configured"), at(3)), None, "there is no such key any more");
+    assert_eq!(checking.take_keys(None, at(4)), [(2, Err(BadToken::UnknownKey))]);
+    assert_eq!(checking.check(3, token("published"), at(5)), Some(bad(3)), "those from before stay");
+}

@@ -13,6 +13,8 @@ enum Message {
     Check(u64, Box<[u8]>),
     /// Keys, or that they could not be fetched.
     Fetched(Option<Keys>),
+    /// The configured keys were read again.
+    Renew(Keys),
     /// Nobody asks any more.
     End,
 }
@@ -95,10 +97,28 @@ fn check(
         };
         match message {
             Ok(Message::Check(serial, token)) => checking.check(serial, token, now()).into_iter().for_each(&tell),
+            Ok(Message::Renew(keys)) => checking.renew(keys),
             Ok(Message::Fetched(keys)) => checking.take_keys(keys, now()).into_iter().for_each(&tell),
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Gives the threads other keys.
+pub struct KeyRenewer(Sender<Message>);
+
+impl KeyRenewer {
+    /// These are configured from now on, and those that are published are fetched again.
+    pub fn renew(&self, configured: Keys) {
+        // The threads are gone only when the program ends.
+        let _ = self.0.send(Message::Renew(configured));
+    }
+}
+
+impl TokenThread {
+    pub fn renewer(&self) -> KeyRenewer {
+        KeyRenewer(self.messages.clone())
     }
 }
 
