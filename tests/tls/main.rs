@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod auth_server;
 mod certificates;
 mod expiry;
 mod external;

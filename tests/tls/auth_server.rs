@@ -1,0 +1,104 @@
+//! A server that says over HTTPS who may log in: whom the broker trusts to be it, and what the broker shows it.
+
+use crate::certificates::{Authority, Certificate};
+use crate::node::{Folder, Node};
+use crate::support::client::Client;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+/// Shows this certificate, wants one of clients if `wants_one`, and lets in whoever asks.
+fn serve(authority: &Authority, certificate: &Certificate, wants_one: bool) -> SocketAddr {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).expect("PEM")).expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let config = match wants_one {
+        true => config.with_client_cert_verifier(verifier.expect("a verifier")),
+        false => config.with_no_client_auth(),
+    };
+    let chain = vec![CertificateDer::from_pem_slice(certificate.pem.as_bytes()).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).expect("PEM");
+    let config = Arc::new(config.with_single_cert(chain, key).expect("a certificate"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            std::thread::spawn(move || let_in(StreamOwned::new(connection, socket)));
+        }
+    });
+    address
+}
+
+fn let_in(stream: StreamOwned<ServerConnection, TcpStream>) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a number");
+            }
+        }
+        let mut body = vec![0; length];
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nallow";
+        if stream.read_exact(&mut body).is_err() || stream.get_mut().write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether bob is let in, by a broker with these settings of `[auth.http]`.
+fn is_let_in(name: &str, wants_one: bool, settings: &str) -> bool {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    folder.write_certificate("server", &authority.host(&["localhost"]));
+    folder.write_certificate("client", &authority.client("broker", Vec::new()));
+    let port = serve(&authority, &authority.host(&[name]), wants_one).port();
+    let at = |page: &str| format!("{page}_path = 'https://localhost:{port}/{page}'\n");
+    let paths = ["user", "vhost", "resource", "topic"].map(at).concat();
+    let settings = format!("[auth]\nbackends = ['http']\n[auth.http]\nmethod = 'post'\n{paths}{settings}\n");
+    let node = Node::start_in(folder, authority, &settings, "");
+    let mut client = Client::socket(node.plain);
+    client.send("bytes 'AMQP\\0\\0\\x09\\x01'");
+    client.expects_on(0, "connection.start(…");
+    client.send(
+        "connection.start-ok mechanism=PLAIN response='\\0bob\\0pw' locale=en_US \
+         client_properties={capabilities=F:{authentication_failure_close=t:true}}",
+    );
+    match client.arrives_within(0, std::time::Duration::from_secs(30)).expect("an answer") {
+        answer if answer.starts_with("connection.tune(") => true,
+        answer => {
+            assert!(answer.starts_with("connection.close 403 "), "{answer}");
+            node.wait_for_line("user 'bob' can't be authenticated over HTTP");
+            false
+        }
+    }
+}
+
+#[test]
+fn it_is_believed_if_somebody_stands_behind_it_who_is_trusted_or_nobody_has_to() {
+    const TRUSTING: &str = "cacertfile = 'ca.pem'\n";
+    const SHOWING: &str = "cacertfile = 'ca.pem'\ncertfile = 'client.pem'\nkeyfile = 'client.key'\n";
+    for (name, wants_one, settings, expected) in [
+        ("localhost", false, TRUSTING, true),
+        ("localhost", false, "", false),
+        ("localhost", false, "verify = 'verify_none'\n", true),
+        ("elsewhere.example", false, TRUSTING, false),
+        ("localhost", true, TRUSTING, false),
+        ("localhost", true, SHOWING, true),
+    ] {
+        assert_eq!(is_let_in(name, wants_one, settings), expected, "{name} {wants_one} {settings}");
+    }
+}
