@@ -124,7 +124,8 @@ impl<S: Store> Broker<S> {
     }
 
     fn look_at_waiting(&mut self, now_us: u64) {
-        let Self { queues, metering: Metering { waiting, durations, of_queues, .. }, .. } = self;
+        let Self { queues, books, metering: Metering { waiting, durations, of_queues, .. }, .. } = self;
+        let gone = books.totals.queues_deleted;
         let fate = |mark: &Waiting| {
             let Some(queue) = queue_of(queues, mark.queue) else { return Fate::Lost };
             let first = queue.backlog.level(mark.level).and_then(Backlog::ring_range).map(|(first, _)| first);
@@ -132,14 +133,15 @@ impl<S: Store> Broker<S> {
         };
         waiting.look(now_us, fate, |mark, us| {
             durations.in_queue.record(us);
-            if let Some(of_queue) = of_queues.of(mark.queue, |key| queue_of(queues, key).is_some()) {
+            if let Some(of_queue) = of_queues.of(mark.queue, gone, |key| queue_of(queues, key).is_some()) {
                 of_queue.in_queue.record(us);
             }
         });
     }
 
     fn look_at_delivered(&mut self, now_us: u64) {
-        let Self { queues, channels, metering: Metering { delivered, durations, of_queues, .. }, .. } = self;
+        let Self { queues, channels, books, metering: Metering { delivered, durations, of_queues, .. }, .. } = self;
+        let gone = books.totals.queues_deleted;
         let fate = |Delivered { delivery, .. }: &Delivered| match channel_of(channels, delivery.channel) {
             None => Fate::Lost,
             Some(channel) if channel.unacknowledged.contains(delivery.tag) => Fate::Waits,
@@ -147,7 +149,7 @@ impl<S: Store> Broker<S> {
         };
         delivered.look(now_us, fate, |mark, us| {
             durations.to_acknowledgement.record(us);
-            if let Some(of_queue) = of_queues.of(mark.queue, |key| queue_of(queues, key).is_some()) {
+            if let Some(of_queue) = of_queues.of(mark.queue, gone, |key| queue_of(queues, key).is_some()) {
                 of_queue.to_acknowledgement.record(us);
             }
         });

@@ -158,10 +158,26 @@ fn collect(
     }
 }
 
-/// A value as others may see it.
+/// A value as others may see it: without passwords and secrets, and those that an address holds.
 pub fn shown(key: &str, value: &str) -> String {
     let is_secret = key.split(['.', '_']).any(|word| matches!(word, "pass" | "password" | "secret"));
-    if is_secret { SECRET.to_owned() } else { value.to_owned() }
+    if is_secret { SECRET.to_owned() } else { without_secrets_of_addresses(value) }
+}
+
+/// `https://user:password@host/path?token=…` is `https://(secret)@host/path?(secret)`.
+fn without_secrets_of_addresses(value: &str) -> String {
+    /// What ends an address in a text.
+    const ENDS: [char; 4] = ['"', '\'', ' ', ','];
+    let mut parts = value.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (address, rest) = part.split_at(part.find(ENDS).unwrap_or(part.len()));
+        let (authority, path) = address.split_at(address.find(['/', '?']).unwrap_or(address.len()));
+        let host = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("{SECRET}@{host}"));
+        let path = path.split_once('?').map_or(path.to_owned(), |(path, _)| format!("{path}?{SECRET}"));
+        shown += &format!("://{host}{path}{rest}");
+    }
+    shown
 }
 
 /// The name that is most like this one, if one is like it at all.
@@ -191,6 +207,16 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown_wherever_they_stand() {
+        assert_eq!(shown("default_pass", "\"hare\""), "(secret)");
+        assert_eq!(shown("listen", "\"127.0.0.1:5672\""), "\"127.0.0.1:5672\"");
+        let address = "\"https://me:hare@host:8443/user?token=burrow\"";
+        assert_eq!(shown("auth.http.user_path", address), "\"https://(secret)@host:8443/user?(secret)\"");
+        let two = "[\"http://a@b\", \"http://host/path\"]";
+        assert_eq!(shown("addresses", two), "[\"http://(secret)@b\", \"http://host/path\"]");
+    }
 
     #[test]
     fn the_nearest_name_is_the_one_with_the_fewest_mistakes() {

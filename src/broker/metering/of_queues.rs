@@ -36,6 +36,8 @@ pub struct QueueDurationsSnapshot {
 pub(super) struct OfQueues {
     /// By slot, with the serial number of the queue that it was measured for.
     durations: HashMap<QueueId, (u64, Box<QueueDurations>)>,
+    /// How many queues had gone when there was no room: until more have, there is none.
+    full_when_gone: Option<u64>,
 }
 
 impl OfQueues {
@@ -44,12 +46,21 @@ impl OfQueues {
         (*serial == queue.serial).then_some(&**durations)
     }
 
-    /// Those of a queue, if there is room. `is_there` is asked of others when there is none.
-    pub fn of(&mut self, queue: QueueKey, is_there: impl Fn(QueueKey) -> bool) -> Option<&mut QueueDurations> {
-        let is_known = self.durations.contains_key(&queue.id);
-        if !is_known && self.durations.len() >= QUEUES_MAX {
+    /// Those of a queue, if there is room. When there is none, `is_there` is asked of the others, once for each time that
+    /// there are more `gone`: queues that have gone until now.
+    pub fn of(
+        &mut self,
+        queue: QueueKey,
+        gone: u64,
+        is_there: impl Fn(QueueKey) -> bool,
+    ) -> Option<&mut QueueDurations> {
+        if self.durations.len() >= QUEUES_MAX && !self.durations.contains_key(&queue.id) {
+            if self.full_when_gone == Some(gone) {
+                return None;
+            }
             self.durations.retain(|id, (serial, _)| is_there(QueueKey { id: *id, serial: *serial }));
             if self.durations.len() >= QUEUES_MAX {
+                self.full_when_gone = Some(gone);
                 return None;
             }
         }
@@ -87,10 +98,10 @@ mod tests {
     #[test]
     fn a_queue_is_not_taken_for_the_one_that_had_its_slot() {
         let mut of_queues = OfQueues::default();
-        of_queues.of(key(1, 1), |_| true).unwrap().in_queue.record(5);
+        of_queues.of(key(1, 1), 0, |_| true).unwrap().in_queue.record(5);
         assert_eq!(of_queues.get(key(1, 1)).unwrap().in_queue.count(), 1);
         assert_eq!(of_queues.get(key(1, 2)), None);
-        assert_eq!(of_queues.of(key(1, 2), |_| true).unwrap().in_queue.count(), 0);
+        assert_eq!(of_queues.of(key(1, 2), 0, |_| true).unwrap().in_queue.count(), 0);
         assert_eq!(of_queues.get(key(1, 1)), None);
     }
 
@@ -98,11 +109,12 @@ mod tests {
     fn queues_that_are_gone_make_room() {
         let mut of_queues = OfQueues::default();
         for slot in 0..QUEUES_MAX as u32 {
-            assert!(of_queues.of(key(slot, 1), |_| true).is_some());
+            assert!(of_queues.of(key(slot, 1), 0, |_| true).is_some());
         }
-        assert!(of_queues.of(key(u32::MAX, 1), |_| true).is_none(), "there is no room");
-        assert!(of_queues.of(key(7, 1), |_| false).is_some(), "a known one needs none");
-        assert!(of_queues.of(key(u32::MAX, 1), |queue| queue.id != QueueId(7)).is_some());
+        assert!(of_queues.of(key(u32::MAX, 1), 0, |_| true).is_none(), "there is no room");
+        assert!(of_queues.of(key(u32::MAX, 1), 0, |_| panic!("none has gone since")).is_none());
+        assert!(of_queues.of(key(7, 1), 1, |_| false).is_some(), "a known one needs none");
+        assert!(of_queues.of(key(u32::MAX, 1), 1, |queue| queue.id != QueueId(7)).is_some());
         assert_eq!(of_queues.get(key(7, 1)), None);
     }
 }

@@ -4,8 +4,8 @@ use hyper::body::{Body, Bytes, Frame};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 pub struct Chunks<I> {
     pieces: I,

@@ -51,10 +51,10 @@ use axum::routing::get;
 use chosen::Chosen;
 use chunks::Chunks;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use text::Text;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Pages about each thing that are underway at a time: each holds what was gathered until its last line is sent.
 const PAGES_MAX: usize = 4;

@@ -143,7 +143,8 @@ async fn set_cluster_name(visit: Administrator, body: Bytes) -> ApiResult {
     empty(StatusCode::NO_CONTENT)
 }
 
-/// The settings that hold, in the notation of this broker's file.
+/// The settings that the broker began with, in the notation of its file. Of those that SIGHUP and commands change the
+/// overview tells what holds.
 async fn configuration(visit: Administrator) -> ApiResult {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, visit.app.settings.configuration.clone()).into_response())

@@ -65,7 +65,10 @@ export function address(where, query) {
   return ROOT + where + (known.length ? "?" + new URLSearchParams(known) : "");
 }
 
-export const get = async (where, query, signal) => JSON.parse(await send("GET", address(where, query), { signal }));
+export const get = async (where, query, signal) => JSON.parse(await getText(where, query, signal));
+
+/** As it was sent: numbers that a script can't hold are not rounded. */
+export const getText = (where, query, signal) => send("GET", address(where, query), { signal });
 
 /** Sends something; what is answered, if that is anything. */
 async function change(method, where, body, headers) {

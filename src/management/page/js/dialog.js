@@ -112,7 +112,6 @@ export function control({ name, label, kind = "text", value, options, hint, requ
       ...common, type: kind, value: value ?? "", autocomplete: kind === "password" ? "new-password" : "off",
       spellcheck: "false", list: list && `${id}-list`,
     });
-    if (list) input.after(list);
     return { name, input, row: field(id, label, [input, list], hint, described), read: reader(kind, input, label) };
   }
   return { name, input, row: field(id, label, input, hint, described), read: reader(kind, input, label) };
