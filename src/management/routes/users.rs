@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 /// What RabbitMQ takes a hash to be made with if nothing is said.
 const DEFAULT_ALGORITHM: &str = "rabbit_password_hashing_sha256";
+/// What it may be told to take it for instead.
+const OTHER_ALGORITHM: &str = "rabbit_password_hashing_sha512";
 
 pub fn routes() -> Router<Arc<super::App>> {
     Router::new()
@@ -122,16 +124,17 @@ impl UserBody {
 
 fn password_hash(body: &Value) -> Result<PasswordHash, ApiError> {
     let hash = text_field(body, "password_hash")?;
-    let algorithm = match text_field(body, "hashing_algorithm")? {
-        "" => DEFAULT_ALGORITHM,
-        algorithm => algorithm,
+    // Tools send hashes of either kind of RabbitMQ's without a word, and their lengths tell them apart.
+    let algorithms = match text_field(body, "hashing_algorithm")? {
+        "" => &[DEFAULT_ALGORITHM, OTHER_ALGORITHM][..],
+        algorithm => &[algorithm],
     };
     if !json::is_base64(hash) {
         return Err(ApiError::Term(json!(["not_base64", hash])));
     }
     // RabbitMQ keeps what nobody could ever log in with.
-    let wrong = || ApiError::BadRequest(format!("password_hash is not one of hashing_algorithm '{algorithm}'"));
-    PasswordHash::of_rabbitmq(hash, algorithm).ok_or_else(wrong)
+    let wrong = || ApiError::BadRequest(format!("password_hash is not one of hashing_algorithm '{}'", algorithms[0]));
+    algorithms.iter().find_map(|algorithm| PasswordHash::of_rabbitmq(hash, algorithm)).ok_or_else(wrong)
 }
 
 /// Tags as a list, or as text with commas between them.
@@ -280,12 +283,16 @@ mod tests {
             let body = json!({"tags": "", "password_hash": HASH, "hashing_algorithm": algorithm});
             assert_eq!(password(body), Ok(Password::Hashed(hash.clone())));
         }
+        let long = PasswordHash::salted_sha512(b"x", [1, 2, 3, 4]);
+        let (base64, _) = long.rabbitmq_form();
+        assert_eq!(password(json!({"tags": "", "password_hash": base64})), Ok(Password::Hashed(long)));
         let both = json!({"tags": "", "password": "x", "password_hash": HASH});
         assert_eq!(refused(both), "both_password_and_password_hash_are_provided");
         assert_eq!(refused(json!({"tags": "", "password_hash": "!!!"})), json!(["not_base64", "!!!"]));
         for body in [
             json!({"tags": "", "password_hash": "AAAA"}),
             json!({"tags": "", "password_hash": HASH, "hashing_algorithm": "nonsense"}),
+            json!({"tags": "", "password_hash": base64, "hashing_algorithm": DEFAULT_ALGORITHM}),
             json!({"tags": "", "password_hash": 5}),
             json!({"tags": "", "password": 5}),
         ] {
