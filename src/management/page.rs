@@ -25,7 +25,7 @@ macro_rules! files {
 }
 
 /// Every file of the folder.
-const FILES: [(&str, &[u8]); 37] = files![
+const FILES: [(&str, &[u8]); 38] = files![
     "index.html",
     "icon.svg",
     "css/base.css",
@@ -39,6 +39,7 @@ const FILES: [(&str, &[u8]); 37] = files![
     "js/dom.js",
     "js/format.js",
     "js/graph.js",
+    "js/held.js",
     "js/keys.js",
     "js/learn.js",
     "js/messages.js",

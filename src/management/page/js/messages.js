@@ -1,4 +1,4 @@
-// The messages of a queue: getting them, and what they look like.
+// The messages of a queue: looking at them where they are, taking them out, and what they look like.
 
 import { h, tell } from "./dom.js";
 import { bytes, count, moment, plural } from "./format.js";
@@ -7,10 +7,7 @@ import { confirmLoss } from "./dialog.js";
 import * as api from "./api.js";
 
 const { path } = api;
-const MODES = [
-  ["ack_requeue_true", "Look, and put back"], ["ack_requeue_false", "Take out for good"],
-  ["reject_requeue_false", "Reject: to the dead letters"],
-];
+const MODES = [["ack_requeue_false", "take it out for good"], ["reject_requeue_false", "reject it: to the dead letters"]];
 const TRUNCATE_BYTES = 50000, GET_MAX = 100;
 
 /** A body as text, or as what it is where it is none. */
@@ -55,41 +52,66 @@ export function messageCard(message, index, actions) {
       tree({ ...properties, ...(headers && { headers }) })));
 }
 
-/** Getting messages. What was got stays on the page until somebody leaves it. */
-export function messagesPart(queue, { state, redraw }) {
-  const number = h("input", { type: "number", id: "get-count", min: 1, max: GET_MAX, value: 1 });
-  const mode = h("select", { id: "get-mode" }, MODES.map(([id, label]) => h("option", { value: id }, label)));
-  const fetchThem = async (wanted, ackmode) => {
-    state.got = await api.post(path`/queues/${queue.vhost}/${queue.name}/get`,
-      { count: wanted, ackmode, encoding: "auto", truncate: TRUNCATE_BYTES });
-    if (state.got.length === 0) tell("The queue has no message that is ready.");
+const LOOK_MAX = 100;
+const number = id => Number(document.getElementById(id).value);
+
+/** Looking: nothing is moved, marked or counted by it. */
+function lookPart(queue, { state, redraw }) {
+  const look = async from => {
+    try {
+      state.seen = await api.get(path`/queues/${queue.vhost}/${queue.name}/peek`,
+        { from, count: Math.min(LOOK_MAX, number("look-count") || 20), truncate: TRUNCATE_BYTES });
+      if (state.seen.items.length === 0) tell("No message is ready there.");
+    } catch (error) {
+      tell(error.message, "bad");
+    }
     redraw();
   };
-  const press = async event => {
-    event.preventDefault();
-    const wanted = Math.min(GET_MAX, Number(document.getElementById("get-count").value) || 1);
-    const ackmode = document.getElementById("get-mode").value;
-    try {
-      if (ackmode === "ack_requeue_true") return await fetchThem(wanted, ackmode);
-    } catch (error) {
-      return tell(error.message, "bad");
-    }
-    confirmLoss({
-      title: ackmode === "ack_requeue_false" ? "Take messages out?" : "Reject messages?",
-      lost: [`${plural(Math.min(wanted, queue.messages_ready), "message")} of ${queue.name}, the oldest first`,
-        ackmode === "ack_requeue_false" ? "They are shown here once, and are gone."
-          : "They go to the queue's dead letters, and are gone if it has none."],
-      verb: "Go on", done: "Done.", action: () => fetchThem(wanted, ackmode),
-    });
-  };
-  return card("Get messages", [
-    h("form", { class: "bar", onsubmit: press },
-      h("label", {}, "How many ", number), h("label", {}, "and then ", mode), h("button", { type: "submit", class: "primary" }, "Get"),
-      h("span", { class: "dim" }, "What is put back is redelivered, and at its place again.")),
-    state.got?.map((message, index) => messageCard(message, index)),
-    state.got?.length > 0 && button("Clear", () => {
-      state.got = null;
-      redraw();
-    }, "quiet"),
+  const { items, next, away } = state.seen ?? {};
+  return card("Look at messages", [
+    h("form", { class: "bar", onsubmit: event => {
+      event.preventDefault();
+      look(Math.max(0, number("look-from") - 1 || 0));
+    } },
+    h("label", {}, "From ", h("input", { type: "number", id: "look-from", min: 1, value: 1 })),
+    h("label", {}, "how many ", h("input", { type: "number", id: "look-count", min: 1, max: LOOK_MAX, value: 20 })),
+    h("button", { type: "submit", class: "primary" }, "Look"),
+    h("span", { class: "dim" }, `Of ${plural(queue.messages_ready, "message")} that are ready, the next one first. They stay as they are.`)),
+    items?.map(message => messageCard(message, message.position)),
+    away && h("p", { class: "dim" }, "What comes after these waits on disk, and cannot be looked at from here."),
+    items?.length > 0 && h("p", { class: "actions" }, next !== null && button("Later ›", () => look(next)),
+      button("Clear", () => {
+        state.seen = null;
+        redraw();
+      }, "quiet")),
   ]);
 }
+
+/** Taking out. What was taken stays on the page until somebody leaves it. */
+function takePart(queue, { state, redraw }) {
+  const press = event => {
+    event.preventDefault();
+    const wanted = Math.min(GET_MAX, number("get-count") || 1), ackmode = document.getElementById("get-mode").value;
+    confirmLoss({
+      title: ackmode === "ack_requeue_false" ? "Take messages out?" : "Reject messages?",
+      lost: [`${plural(Math.min(wanted, queue.messages_ready), "message")} of ${queue.name}, the next ones first`,
+        ackmode === "ack_requeue_false" ? "They are shown here once, and are gone."
+          : "They go to the queue's dead letters, and are gone if it has none."],
+      verb: "Go on", done: "Done.",
+      action: async () => {
+        state.got = await api.post(path`/queues/${queue.vhost}/${queue.name}/get`,
+          { count: wanted, ackmode, encoding: "auto", truncate: TRUNCATE_BYTES });
+        redraw();
+      },
+    });
+  };
+  return card("Take messages", [
+    h("form", { class: "bar", onsubmit: press },
+      h("label", {}, "Get ", h("input", { type: "number", id: "get-count", min: 1, max: GET_MAX, value: 1 })),
+      h("label", {}, "and ", h("select", { id: "get-mode" }, MODES.map(([id, label]) => h("option", { value: id }, label)))),
+      h("button", { type: "submit" }, "Get")),
+    state.got?.map((message, index) => messageCard(message, index)),
+  ]);
+}
+
+export const messagesPart = (queue, context) => [lookPart(queue, context), takePart(queue, context)];

@@ -112,7 +112,7 @@ export function table({ label, columns, rows, key, defaults = {}, sorts = true, 
       onclick: () => choose({
         sort: column.id, page: undefined, reverse: String(is ? !reverse : Boolean(column.number)),
       }),
-    }, column.label, h("span", { class: "arrow", "aria-hidden": "true" }, is ? (reverse ? "▾" : "▴") : "")) : column.label);
+    }, column.label, h("span", { class: "arrow", "aria-hidden": "true" }, is ? (reverse ? "▾" : "▴") : "")) : column.label || hidden("What can be done"));
   };
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
     h("table", { class: className },

@@ -39,7 +39,8 @@ export const exchanges = {
 
 /** Where a binding leads. */
 const target = binding => binding.destination_type === "queue"
-  ? queueLink(binding.vhost, binding.destination) : [exchangeLink(binding.vhost, binding.destination), " ", badge("exchange")];
+  ? queueLink(binding.vhost, binding.destination)
+  : h("span", { class: "beside" }, exchangeLink(binding.vhost, binding.destination), " ", badge("exchange"));
 
 const bindingColumns = (label, end) => [
   { id: "end", label, cell: end },
@@ -65,7 +66,6 @@ const overviewTab = exchange => h("div", { class: "two" },
     ["Auto-delete", exchange.auto_delete ? "yes, with its last binding" : "no"],
     ["Internal", exchange.internal ? "yes: clients can't publish to it" : "no"], ["Policy", exchange.policy],
     ["Keeps for later", exchange.messages_delayed !== undefined && count(exchange.messages_delayed)],
-    ["In all", exchange.message_stats && `${count(exchange.message_stats.publish_in)} in, ${count(exchange.message_stats.publish_out)} out`],
   ])),
   card("Arguments", tree(exchange.arguments)));
 

@@ -43,7 +43,7 @@ export const limits = {
       table({ label: "Limits of the node", sorts: false, key: row => row[0], columns: [
         { id: "of", label: "Of", cell: row => row[0] }, { id: "used", label: "Used", number: true, cell: row => row[1] },
         { id: "most", label: "Limit", number: true, cell: row => row[2] },
-        { id: "share", label: "", cell: row => row[3] !== null && meter(row[0], row[3], row[3] > 0.9 ? "bad" : "") },
+        { id: "share", label: "Share", cell: row => row[3] !== null && meter(row[0], row[3], row[3] > 0.9 ? "bad" : "") },
       ], rows: [
         ["Memory: publishers are stopped at it", bytes(node.mem_used), bytes(node.mem_limit), node.mem_used / node.mem_limit],
         ["Disk: publishers are stopped when less is free", `${bytes(node.disk_free)} free`, bytes(node.disk_free_limit), null],

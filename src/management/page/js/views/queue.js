@@ -11,6 +11,7 @@ import { state } from "./queues.js";
 import { CONSUMER_COLUMNS } from "./channels.js";
 import { bindQueue, deleteQueue, publishMessage, purgeQueue, unbind } from "../actions.js";
 import { messagesPart } from "../messages.js";
+import { heldPart, loadHeld, move, redrive } from "../held.js";
 import { leaveTail, tailPart } from "../tail.js";
 import { choose, go } from "../router.js";
 import * as api from "../api.js";
@@ -18,10 +19,13 @@ import * as api from "../api.js";
 const { path } = api;
 const HISTORY = { lengths_age: 600, lengths_incr: 5, msg_rates_age: 600, msg_rates_incr: 5 };
 
-async function load({ parts: [, vhost, name], signal }) {
+async function load({ parts: [, vhost, name], query, signal }) {
   const where = path`/queues/${vhost}/${name}`;
-  const [queue, bindings] = await Promise.all([api.get(where, HISTORY, signal), api.get(where + "/bindings", {}, signal)]);
-  return { queue, bindings };
+  const [queue, bindings, held] = await Promise.all([
+    api.get(where, HISTORY, signal), api.get(where + "/bindings", {}, signal),
+    query.tab === "unacked" ? loadHeld(vhost, name, query, signal) : null,
+  ]);
+  return { queue, bindings, held };
 }
 
 /** Who reads, at what pace. */
@@ -101,15 +105,19 @@ function render(data, context) {
   const { queue } = data, tab = context.query.tab ?? "overview";
   const content = {
     __proto__: null, overview: overviewTab, consumers: consumersTab, bindings: bindingsTab, messages: () => messagesPart(queue, context),
+    unacked: () => heldPart(queue, data.held, context.query),
     tail: () => tailPart(path`/queues/${queue.vhost}/${queue.name}/tail`, context),
   }[tab] ?? overviewTab;
   return h("div", {},
     heading(queue.name || "(no name)", [state(queue), features(queue)], [
       button("Publish", () => publishMessage({ vhost: queue.vhost, exchange: "", key: queue.name, isFixed: true })),
+      queue.messages_ready > 0 && button("Move", () => move(queue)),
+      queue.messages_ready > 0 && button("Redrive", () => redrive(queue)),
       button("Purge", () => purgeQueue(queue)),
       button("Delete", () => deleteQueue(queue, () => go("/queues")), "danger"),
     ]),
-    tabs([["overview", "Overview"], ["messages", "Messages"], ["consumers", `Consumers (${count(queue.consumers)})`],
+    tabs([["overview", "Overview"], ["messages", "Messages"],
+      ["unacked", `Held (${count(queue.messages_unacknowledged)})`], ["consumers", `Consumers (${count(queue.consumers)})`],
       ["bindings", `Bindings (${count(data.bindings.length)})`], ["tail", "Live tail"]], tab, choose),
     content(data, context));
 }

@@ -32,7 +32,7 @@ const x = node => EDGE + node.column * STEP_X;
 
 function beside({ kind, of }) {
   if (kind === "queue") return `${count(of.messages ?? 0)} · ${rate(rateOf(of.message_stats, "publish"))}`;
-  return of.message_stats ? rate(rateOf(of.message_stats, "publish_in")) : of.type;
+  return of.type;
 }
 
 function drawNode(node, y, isOn, chosen) {
@@ -41,14 +41,14 @@ function drawNode(node, y, isOn, chosen) {
   return h("g", {
     key: node.id, class: `vertex ${node.kind} ${alone ? "alone" : ""} ${isOn ? "" : "off"} ${node.id === chosen ? "chosen" : ""}`,
     transform: `translate(${x(node)} ${y})`, tabindex: "0", role: "button", "aria-pressed": String(node.id === chosen),
-    "aria-label": `${node.kind} ${node.name}, ${beside(node)}`, onclick: press,
+    onclick: press,
     onkeydown: event => {
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
       press();
     },
   },
-  h("title", {}, node.name),
+  h("title", {}, `${node.kind} ${node.name}`),
   h("rect", { width: WIDTH, height: HEIGHT, rx: node.kind === "exchange" ? 15 : 5 }),
   h("text", { x: 10, y: 13, class: "name" }, short(node.name)),
   h("text", { x: 10, y: 25, class: "figure" }, beside(node)));
