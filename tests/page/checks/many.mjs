@@ -1,0 +1,117 @@
+// Very many queues and connections, and a tab that is left open: lists come at once, and memory stays.
+
+import { connect as open } from "node:net";
+import { api, assert, broker, check, go, logIn, openTab } from "../harness.mjs";
+
+const QUEUES = Number(process.env.PAGE_QUEUES ?? 100_000), CONNECTIONS = Number(process.env.PAGE_CONNECTIONS ?? 10_000);
+const LIST_MAX_MS = Number(process.env.PAGE_LIST_MS ?? 300), SOAK_S = Number(process.env.PAGE_SOAK_S ?? 20);
+/** How much more memory a tab may have in the end than in the beginning. */
+const GROWTH_MAX = 1.3;
+const AT_A_TIME = 200;
+
+const text = (bytes, long) => {
+  const length = Buffer.alloc(long ? 4 : 1);
+  if (long) length.writeUInt32BE(bytes.length);
+  else length.writeUInt8(bytes.length);
+  return Buffer.concat([length, Buffer.from(bytes, "latin1")]);
+};
+
+function frame(payload) {
+  const head = Buffer.from([1, 0, 0, 0, 0, 0, 0]);
+  head.writeUInt32BE(payload.length, 3);
+  return Buffer.concat([head, payload, Buffer.from([0xce])]);
+}
+
+const START_OK = frame(Buffer.concat([Buffer.from([0, 10, 0, 11, 0, 0, 0, 0]), text("PLAIN"), text("\0guest\0guest", true), text("en_US")]));
+const TUNE_OK = frame(Buffer.from([0, 10, 0, 31, 0, 0, 0, 2, 0, 0, 0, 0]));
+const OPEN = frame(Buffer.concat([Buffer.from([0, 10, 0, 40]), text("/"), text(""), Buffer.from([0])]));
+
+/** A connection that does nothing: each of a client library's would cost this process more than the broker. */
+const idle = () => new Promise((resolve, reject) => {
+  const socket = open(broker.port, "127.0.0.1", () => socket.write("AMQP\0\0\x09\x01"));
+  let waitsForStart = true;
+  socket.on("error", reject);
+  socket.on("data", data => {
+    if (waitsForStart) {
+      waitsForStart = false;
+      socket.write(Buffer.concat([START_OK, TUNE_OK, OPEN]));
+    } else if (data.includes(Buffer.from([0, 10, 0, 41]))) {
+      socket.on("error", () => {});
+      resolve(socket);
+    }
+  });
+});
+
+/** From when somebody wants a place until its lines are there. */
+async function timed(tab, hash, rows) {
+  return await tab.evaluate(async ([to, wanted]) => {
+    const began = performance.now();
+    location.hash = to;
+    while (document.querySelector("main")?.getAttribute("aria-busy") !== "false" || document.querySelectorAll("tbody tr").length < wanted
+      || !location.hash.startsWith(to) || document.querySelector("main h1")?.textContent === "Limits") {
+      await new Promise(resolve => requestAnimationFrame(resolve));
+    }
+    return Math.round(performance.now() - began);
+  }, [hash, rows]);
+}
+
+async function fastest(tab, hash, times = 5) {
+  const all = [];
+  for (let time = 0; time < times; time++) {
+    await go(tab, "#/limits");
+    all.push(await timed(tab, hash, 50));
+  }
+  console.error(`page: ${hash} came after ${all} ms`);
+  return Math.min(...all);
+}
+
+export default async function () {
+  const tab = await openTab();
+  await logIn(tab);
+
+  await check(`${QUEUES} queues: a page of them within ${LIST_MAX_MS} ms`, async () => {
+    for (let from = 0; from < QUEUES; from += 20_000) {
+      const queues = Array.from({ length: Math.min(20_000, QUEUES - from) }, (_, index) =>
+        ({ name: `queue-${String(from + index).padStart(6, "0")}`, vhost: "/", durable: false, auto_delete: false, arguments: {} }));
+      await api("POST", "/definitions", { queues });
+    }
+    const ms = await fastest(tab, "#/queues");
+    assert(ms < LIST_MAX_MS, `the first list came after ${ms} ms`);
+    await go(tab, "#/queues?name=099999&page_size=500");
+    await tab.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
+  });
+
+  const sockets = [];
+  await check(`${CONNECTIONS} connections: a page of them within ${LIST_MAX_MS} ms`, async () => {
+    while (sockets.length < CONNECTIONS) {
+      const some = Array.from({ length: Math.min(AT_A_TIME, CONNECTIONS - sockets.length) }, idle);
+      sockets.push(...await Promise.all(some));
+    }
+    const ms = await fastest(tab, "#/connections");
+    assert(ms < LIST_MAX_MS, `the first list came after ${ms} ms`);
+  });
+  for (const socket of sockets) socket.destroy();
+
+  await check(`the tab's memory is flat for ${SOAK_S} s`, async () => {
+    await tab.selectOption("#pace", "1000");
+    await go(tab, "#/");
+    const devtools = await tab.context().newCDPSession(tab);
+    await devtools.send("Performance.enable");
+    const memory = async () => {
+      await devtools.send("HeapProfiler.collectGarbage");
+      const { metrics } = await devtools.send("Performance.getMetrics");
+      const of = name => metrics.find(metric => metric.name === name).value;
+      return [of("JSHeapUsedSize"), of("Nodes")];
+    };
+    const looks = [];
+    for (let second = 0; second < SOAK_S; second += SOAK_S / 10) {
+      await new Promise(resolve => setTimeout(resolve, SOAK_S * 100));
+      looks.push(await memory());
+    }
+    console.error(`page: heap and nodes over time: ${looks.map(([bytes, nodes]) => `${Math.round(bytes / 1024)} KiB, ${nodes}`).join("; ")}`);
+    // Charts fill up in the beginning.
+    const [first, last] = [looks[Math.floor(looks.length / 3)], looks.at(-1)];
+    for (const index of [0, 1]) assert(last[index] < first[index] * GROWTH_MAX, `from ${first[index]} to ${last[index]}`);
+  });
+  await tab.context().close();
+}
