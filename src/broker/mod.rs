@@ -37,6 +37,7 @@
 //! | `settle` | acknowledge, reject, requeue, recover, transactions |
 //! | `held`, `peek` | who holds which delivery of a queue; messages where they lie |
 //! | `moving` | from one queue to another: back to where dead letters came from |
+//! | `route_test` | where a message would go, and why |
 //! | `settling` | how much of that a turn does, and what closed channels left behind |
 //! | `dead_letter` | messages on their way to a dead-letter exchange |
 //! | `effects` | what the broker tells the outside |
@@ -112,6 +113,7 @@ mod recent_history;
 mod replenish;
 mod resolve;
 mod returns;
+mod route_test;
 mod settle;
 mod settling;
 mod single_active;
@@ -158,6 +160,7 @@ pub use publish::{KnownRoute, Origin, Publication, Target, oversized};
 pub use queue::QueueKind;
 pub use queue_commands::{DeclareRequest, Declared, DeletedQueue};
 pub use resolve::{Ahead, ExchangeToPublish};
+pub use route_test::{RouteStep, RouteTest};
 pub use settling::Progress;
 pub use users::{User, UserKey, UserLimits};
 pub use vhost::{VhostAttributes, VhostKey, VhostLimits};

@@ -451,7 +451,7 @@ fn copy_policy(vhost: &Vhost, policy: &Arc<Policy>) -> PolicySnapshot {
     PolicySnapshot { vhost: Arc::clone(&vhost.name), policy: Arc::clone(policy) }
 }
 
-fn copy_binding(vhost: &Vhost, binding: BindingInfo<'_>) -> BindingSnapshot {
+pub(super) fn copy_binding(vhost: &Vhost, binding: BindingInfo<'_>) -> BindingSnapshot {
     BindingSnapshot {
         vhost: Arc::clone(&vhost.name),
         source: ShortString::truncated(binding.source),

@@ -11,7 +11,7 @@ use crate::broker::snapshot::{
     QueueFigures, QueueSnapshot, TotalsSnapshot,
 };
 use crate::broker::sums::{ChannelSums, QueueSums};
-use crate::broker::{Durations, QueueDurationsSnapshot, Totals, UserKey};
+use crate::broker::{Durations, QueueDurationsSnapshot, RouteTest, Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
 use crate::tls::Encryption;
@@ -126,6 +126,13 @@ pub enum VhostQuestion {
     Exchange {
         name: ShortString,
         reply: Reply<Option<ExchangeSnapshot>>,
+    },
+    /// What would become of a message, with properties in wire form.
+    TestRoute {
+        exchange: ShortString,
+        routing_key: ShortString,
+        properties: Box<[u8]>,
+        reply: Reply<Option<RouteTest>>,
     },
     BindingsToQueue {
         name: ShortString,

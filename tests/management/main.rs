@@ -27,6 +27,7 @@ mod server;
 mod session;
 mod tail;
 mod tokens;
+mod topology;
 mod transcript;
 mod waiting;
 mod who_may;

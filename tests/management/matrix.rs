@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 146] = [
+const PATHS: [(&str, &str, &str, Need); 148] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
@@ -175,6 +175,8 @@ const PATHS: [(&str, &str, &str, Need); 146] = [
     ("DELETE", "/queues/{vhost}/{queue}/contents", "", Permissions),
     ("GET", "/queues/{vhost}/{queue}/tail", "", Permissions),
     ("GET", "/exchanges/{vhost}/{exchange}/tail", "", Permissions),
+    ("GET", "/topology/{vhost}", "", Vhost),
+    ("POST", "/exchanges/{vhost}/{exchange}/route", r#"{"routing_key":"k"}"#, Vhost),
     ("GET", "/queues/{vhost}/{queue}/peek", "", Permissions),
     ("GET", "/queues/{vhost}/{queue}/unacked", "", Permissions),
     ("POST", "/queues/{vhost}/{queue}/unacked/{id}", r#"{"action":"requeue"}"#, Permissions),
@@ -317,7 +319,7 @@ impl Broker {
             .replace("/delayed/{vhost}/{exchange}", "/delayed/{vhost}/d")
             .replace("/unacked/{id}", &format!("/unacked/{}", self.held))
             .replace("{id}", &self.delayed)
-            .replace("{exchange}", if template.starts_with("/topic") { "amq.topic" } else { "x" })
+            .replace("{exchange}", if template.starts_with("/topic-") { "amq.topic" } else { "x" })
             .replace("{vhost}", "theirs")
             .replace("{source}", "x")
             .replace("{kind}", "q")
@@ -406,7 +408,7 @@ fn whoever_may_gets_what_was_asked_for() {
 
 #[test]
 fn every_path_is_in_the_table() {
-    const ROUTES: [&str; 21] = [
+    const ROUTES: [&str; 22] = [
         include_str!("../../src/management/routes/mod.rs"),
         include_str!("../../src/management/routes/bindings.rs"),
         include_str!("../../src/management/routes/clients.rs"),
@@ -425,6 +427,7 @@ fn every_path_is_in_the_table() {
         include_str!("../../src/management/routes/resources.rs"),
         include_str!("../../src/management/routes/tail.rs"),
         include_str!("../../src/management/routes/topic_permissions.rs"),
+        include_str!("../../src/management/routes/topology.rs"),
         include_str!("../../src/management/routes/users.rs"),
         include_str!("../../src/management/routes/vhosts.rs"),
         include_str!("../../src/management/routes/waiting.rs"),

@@ -98,6 +98,10 @@ pub const WALLS: [Wall; 18] = [
             "broker::PeekSpec",
             "broker::Peeked",
             "broker::PeekedMessage",
+            // Where a message would go.
+            "broker::RouteStep",
+            "broker::RouteTest",
+            "broker::exchange::Way",
             // What somebody follows of a queue or an exchange.
             "broker::TailCounts",
             "broker::TailFilter",

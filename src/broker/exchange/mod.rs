@@ -8,6 +8,7 @@
 //! | `leave` | queues and exchanges that go, and their bindings after them |
 //! | `binding` | what makes two bindings the same, and the key that names one in listings |
 //! | `route` | the walk from an exchange to queues, through exchange bindings and alternates |
+//! | `explain`, `likeness` | why a message goes where it goes, binding by binding |
 //! | `route_cache` | remembered results of topic routes |
 //! | `walks`, `stamps` | scratch space of walks: where one has been, what it has reached |
 //! | `destinations` | where a key leads: a counted set of queues and exchanges |
@@ -29,11 +30,13 @@ mod binding;
 mod declare;
 mod delay;
 mod destinations;
+mod explain;
 mod hash_ring;
 mod header_index;
 mod headers;
 mod jump;
 mod leave;
+mod likeness;
 mod listing;
 mod matcher;
 mod ordered;
@@ -55,7 +58,9 @@ pub use bind::{Bound, Unbound};
 pub use binding::{BindingInfo, LostBinding, canonical, properties_key};
 pub use declare::{Declaration, alternate_exchange};
 pub use delay::{DELAY_HEADER, delay_ms};
+pub use explain::{Explained, Step, Way};
 pub use leave::Detached;
+pub use likeness::is_like;
 pub use router::{Exchange, PREDECLARED_COUNT, Router, predeclared};
 pub use walks::Walks;
 

@@ -17,6 +17,7 @@ mod queues;
 mod resources;
 mod tail;
 pub mod topic_permissions;
+mod topology;
 pub mod users;
 pub mod vhosts;
 mod waiting;
@@ -56,6 +57,7 @@ pub fn all(app: Arc<App>) -> Router {
         .merge(limits::routes())
         .merge(resources::routes())
         .merge(tail::routes())
+        .merge(topology::routes())
         .merge(waiting::routes())
         .fallback(|| async { ApiError::NotFound.into_response() });
     let body_max_bytes = app.settings.limits.body_max_bytes;

@@ -71,6 +71,9 @@ pub(super) fn tell_in<S: Store>(vhost: VhostId, question: VhostQuestion, hub: &H
             );
         }
         VhostQuestion::Exchange { name, reply } => send(reply, broker.snapshot_exchange(vhost, &name)),
+        VhostQuestion::TestRoute { exchange, routing_key, properties, reply } => {
+            send(reply, broker.test_route(vhost, &exchange, &routing_key, &properties));
+        }
         VhostQuestion::BindingsToQueue { name, reply } => {
             send(reply, broker.snapshot_bindings_to_queue(vhost, &name));
         }
