@@ -96,6 +96,7 @@ impl Desk {
         self.held.extend(imported);
         let moved = self.moves.go_on(hub);
         self.held.extend(moved);
+        ask_for_what_lacked(hub);
         let missing = COMMANDS_PER_TURN - self.share.len();
         self.share.extend(self.commands.try_iter().take(missing));
         self.more = self.share.len() == COMMANDS_PER_TURN || self.imports.are_waiting() || self.moves.are_waiting();
@@ -151,6 +152,14 @@ impl Desk {
             self.logins.go_on(number, hub);
             hub.broker_mut().judge(Judging::Now);
         }
+    }
+}
+
+/// What was found to be unknown in the middle of a command, which was refused it, is asked for: it is known when the command is
+/// given again. A message that is moved to its own exchange is such a command.
+fn ask_for_what_lacked<S: Store>(hub: &mut Hub<S>) {
+    if let Some(inquiry) = hub.broker_mut().take_inquiry() {
+        hub.inquire(inquiry);
     }
 }
 

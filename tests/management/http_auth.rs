@@ -203,6 +203,34 @@ fn a_server_is_asked_for_those_who_come_over_http_too() {
     authority.nothing_more();
 }
 
+/// Which exchanges those are shows as they are moved: what is not known is refused, and asked for.
+#[test]
+fn messages_are_moved_to_their_exchanges_once_it_is_known_that_they_may() {
+    let authority = Authority::saying(of_bob);
+    let server = Server::start_with(&authority.settings(""));
+    let dead_letters = r#"{"arguments":{"x-dead-letter-exchange":"","x-dead-letter-routing-key":"dead"}}"#;
+    assert_eq!(server.ask("PUT", "/api/queues/%2F/dead", "{}").status, 201);
+    assert_eq!(server.ask("PUT", "/api/queues/%2F/work", dead_letters).status, 201);
+    assert_eq!(server.ask("POST", "/api/bindings/%2F/e/amq.direct/q/work", r#"{"routing_key":"k"}"#).status, 201);
+    let publish = r#"{"properties":{},"routing_key":"k","payload":"x","payload_encoding":"string"}"#;
+    assert_eq!(server.ask("POST", "/api/exchanges/%2F/amq.direct/publish", publish).status, 200);
+    let get = r#"{"count":1,"ackmode":"reject_requeue_false","encoding":"auto"}"#;
+    assert_eq!(server.ask("POST", "/api/queues/%2F/work/get", get).status, 200);
+    let redrive = || {
+        let authorization = basic("bob:pw");
+        let headers = [("authorization", &authorization[..])];
+        server.ask_with("POST", "/api/queues/%2F/dead/redrive", r#"{"target":"exchange"}"#, &headers).json()
+    };
+    let first = redrive();
+    let reason = "write access to exchange 'amq.direct' in vhost '/' refused for user 'bob'";
+    assert_eq!((&first["moved"], &first["skipped"][0]["reason"]), (&0.into(), &reason.into()), "{first}");
+    while !authority.next().contains("name=amq.direct&permission=write") {}
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while redrive()["moved"] != 1 {
+        assert!(std::time::Instant::now() < deadline, "it is never moved");
+    }
+}
+
 #[test]
 fn what_is_known_is_asked_again_when_somebody_clears_it() {
     let authority = Authority::saying(of_bob);
