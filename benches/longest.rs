@@ -1,5 +1,5 @@
 //! How long a turn of the loop takes at most where there is very much to do at once: a million messages expire, a queue with
-//! a million bindings is deleted.
+//! a million bindings is deleted, a hundred thousand queues are listed.
 //!
 //! `cargo bench --profile ci --bench longest -- NAME RUNS` plays a scenario, or `all` of them, so many times and prints, run
 //! by run, the processor time of its turns: half of them, all but one in a hundred, the two longest. It is counted by the
@@ -13,9 +13,13 @@ mod hub;
 use hub::{Loop, acknowledge, publishes, publishes_with};
 use leveret::broker::ConnectionId;
 use leveret::broker::policy::{Policy, PolicyKind, SaidPolicy};
+use leveret::broker::snapshot::{Page, PageStart};
+use leveret::management::{Asker, Command, Question, Reply, Request};
 use leveret::protocol::method::{basic, exchange, queue};
 use leveret::protocol::{BasicProperties, FieldTable, FieldValue, Method};
+use leveret::server::Desk;
 use std::process::ExitCode;
+use tokio::sync::oneshot;
 
 /// As in the program.
 #[global_allocator]
@@ -28,7 +32,7 @@ const BODY_BYTES: usize = 16;
 /// Plays what there is of everything divided by the scale, and measures.
 type Scenario = fn(scale: usize) -> Turns;
 
-const SCENARIOS: [(&str, Scenario); 9] = [
+const SCENARIOS: [(&str, Scenario); 14] = [
     ("a million messages expire", |scale| expiry(1_000_000 / scale, false)),
     ("a million messages expire into a dead-letter queue", |scale| expiry(1_000_000 / scale, true)),
     ("a queue with 300,000 bindings is deleted", |scale| deletion(300_000 / scale, delete_queue())),
@@ -38,6 +42,21 @@ const SCENARIOS: [(&str, Scenario); 9] = [
     ("a limit of bytes comes upon a queue of a million", |scale| limit(1_000_000 / scale)),
     ("a queue is bound 300,000 times", |scale| bindings(300_000 / scale)),
     ("30,000 deliveries are acknowledged together", |scale| acknowledgement(30_000 / scale)),
+    ("100,000 queues are listed", |scale| {
+        listing(&mut queues(100_000 / scale), 1, |from, reply| Question::Queues { from, reply })
+    }),
+    ("100,000 queues are listed by four at once", |scale| {
+        listing(&mut queues(100_000 / scale), 4, |from, reply| Question::Queues { from, reply })
+    }),
+    ("100,000 queues are looked at for their rates", |scale| {
+        listing(&mut queues(100_000 / scale), 1, |from, reply| Question::QueueFigures { from, reply })
+    }),
+    ("10,000 connections are listed by four at once", |scale| {
+        listing(&mut clients(10_000 / scale), 4, |from, reply| Question::Connections { from, reply })
+    }),
+    ("10,000 channels are listed by four at once", |scale| {
+        listing(&mut clients(10_000 / scale), 4, |from, reply| Question::Channels { from, reply })
+    }),
 ];
 
 fn main() -> ExitCode {
@@ -120,6 +139,66 @@ fn text(value: &str) -> FieldValue {
 fn declare(name: &'static [u8], arguments: Vec<(&'static str, FieldValue)>) -> Method<'static> {
     let arguments = arguments.into_iter().map(|(name, value)| (name.into(), value)).collect();
     Method::QueueDeclare(queue::Declare { queue: name, arguments: FieldTable(arguments), ..queue::Declare::default() })
+}
+
+/// A loop with so many queues.
+fn queues(count: usize) -> Loop {
+    let mut turns = Loop::new();
+    let client = turns.client(&[]);
+    let names: Vec<String> = (0..count).map(|number| format!("orders.of.customer.{number}")).collect();
+    for names in names.chunks(500) {
+        let mut wire = Vec::new();
+        for name in names {
+            let declare = queue::Declare { queue: name.as_bytes(), nowait: true, ..queue::Declare::default() };
+            Method::QueueDeclare(declare).encode_frame(1, &mut wire);
+        }
+        turns.turn(client, &wire);
+    }
+    turns
+}
+
+/// A loop with so many clients, who say of themselves what those of a common library say.
+fn clients(count: usize) -> Loop {
+    let mut turns = Loop::new();
+    let capabilities = ["authentication_failure_close", "basic.nack", "connection.blocked", "consumer_cancel_notify"];
+    let capabilities = capabilities.into_iter().chain(["publisher_confirms"]);
+    let capabilities = capabilities.map(|name| (name.into(), FieldValue::Boolean(true))).collect();
+    turns.client_properties = FieldTable(vec![
+        ("product".into(), text("Pika Python Client Library")),
+        ("platform".into(), text("Python 3.11.2")),
+        ("capabilities".into(), FieldValue::Table(FieldTable(capabilities))),
+        ("information".into(), text("See http://pika.rtfd.org")),
+        ("version".into(), text("1.2.0")),
+    ]);
+    for _ in 0..count {
+        turns.client(&[]);
+    }
+    turns
+}
+
+/// So many ask for all pages of a list, all of them in the same turns.
+fn listing<T>(turns: &mut Loop, askers: usize, make: impl Fn(PageStart, Reply<Page<T>>) -> Question) -> Turns {
+    let (commands, received) = std::sync::mpsc::sync_channel(askers);
+    let (mut desk, mut measured) = (Desk::new(received), Turns(Vec::new()));
+    let mut from = Some(PageStart::default());
+    while let Some(start) = from.take() {
+        let mut answers: Vec<_> = (0..askers)
+            .map(|_| {
+                let ((reply, answer), (refused, _)) = (oneshot::channel(), oneshot::channel());
+                let request = Request::Question(make(start, reply));
+                commands.send(Command { asker: Asker::Management, request, refused }).expect("there is room");
+                answer
+            })
+            .collect();
+        desk.ring();
+        while desk.has_work() {
+            measured.measure(|| desk.answer(&mut turns.hub));
+        }
+        for answer in &mut answers {
+            from = answer.try_recv().expect("all of them are answered").next;
+        }
+    }
+    measured
 }
 
 /// Fills the queue `q`.

@@ -10,7 +10,7 @@ use leveret::config::Config;
 use leveret::protocol::frame::{PROTOCOL_HEADER, write_body_frame};
 use leveret::protocol::method::{basic, channel, connection};
 use leveret::protocol::properties::BASIC_CLASS_ID;
-use leveret::protocol::{ContentHeader, Method};
+use leveret::protocol::{ContentHeader, FieldTable, Method};
 use leveret::server::{Hub, MayRead, hub_settings, quick_founding};
 use leveret::storage::{BatchDone, LogStore, Written};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,6 +52,8 @@ pub struct Loop<S: Log = MemoryStore> {
     /// As whom clients log in, as PLAIN has it, and where.
     pub login: &'static [u8],
     pub virtual_host: &'static [u8],
+    /// What clients say of themselves.
+    pub client_properties: FieldTable,
 }
 
 impl Loop {
@@ -64,7 +66,15 @@ impl<S: Log> Loop<S> {
     pub fn with_store(store: S) -> Self {
         let config = Config::default();
         let hub = Hub::founded(hub_settings(&config, [0; 32], 0), store, 0, quick_founding(&config));
-        Self { hub, joined: Vec::new(), sent: Vec::new(), now_ms: 0, login: b"\0guest\0guest", virtual_host: b"/" }
+        Self {
+            hub,
+            joined: Vec::new(),
+            sent: Vec::new(),
+            now_ms: 0,
+            login: b"\0guest\0guest",
+            virtual_host: b"/",
+            client_properties: FieldTable::default(),
+        }
     }
 
     /// A client with one open channel, on which it called these methods.
@@ -73,8 +83,13 @@ impl<S: Log> Loop<S> {
         let id = self.hub.connect(address(50_000), address(5672));
         self.sent.push(0);
         let mut wire = PROTOCOL_HEADER.to_vec();
-        let start_ok =
-            connection::StartOk { mechanism: b"PLAIN", response: self.login, ..connection::StartOk::default() };
+        let client_properties = self.client_properties.clone();
+        let start_ok = connection::StartOk {
+            client_properties,
+            mechanism: b"PLAIN",
+            response: self.login,
+            ..connection::StartOk::default()
+        };
         Method::ConnectionStartOk(start_ok).encode_frame(0, &mut wire);
         let tune_ok = connection::TuneOk { channel_max: 2047, frame_max: 131_072, heartbeat: 0 };
         Method::ConnectionTuneOk(tune_ok).encode_frame(0, &mut wire);

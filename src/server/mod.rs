@@ -47,6 +47,7 @@ mod token_tests;
 #[cfg(test)]
 mod waiting_tests;
 
+pub use desk::Desk;
 pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart, WhoIsIt};
 pub use journal::{Failure, Journal, OpenedLog};
 pub use workers::Workers;
@@ -67,7 +68,6 @@ use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor, Waker};
 use crate::storage::{FolderIds, PagerOptions};
 use crate::tls::{Acceptor, LoginName, Renewable, SanType};
 use crate::token::TOKEN_BYTES_MAX;
-use desk::Desk;
 use doorkeeper::{
     AtOnce, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper, signing_keys,
 };

@@ -12,6 +12,10 @@ use crate::management::{
     VhostQuestion,
 };
 
+/// Connections that one page looks at with all that is told of each: what a client says of itself is read for that. Of four
+/// pages in a turn those of 1024 took four milliseconds.
+const CONNECTION_PAGE_SLOTS: usize = 128;
+
 /// Answers a question that is not about what is in one virtual host. Without a user, it is management itself that asks.
 pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub<S>) {
     let broker = hub.broker();
@@ -123,7 +127,7 @@ fn label_of(connection: &Connection) -> ConnectionLabel {
 
 /// Connections that came as far as an open virtual host.
 fn connections<S: Store>(hub: &Hub<S>, from: PageStart) -> Page<ConnectionSnapshot> {
-    let (connections, next) = hub.connections().page(from.slot(), PAGE_SLOTS);
+    let (connections, next) = hub.connections().page(from.slot(), CONNECTION_PAGE_SLOTS);
     let items = connections.filter_map(|connection| {
         let state = match connection.phase() {
             Phase::Running if connection.is_blocked() => ConnectionState::Blocked,
