@@ -1,6 +1,7 @@
 //! Long lists: filtering by name, sorting, pages and columns, as RabbitMQ's query parameters ask for them.
 
-use super::http::{ApiError, ApiResult, json_response, json_text, ok};
+use super::http::{ApiError, ApiResult, json_response, ok};
+use super::long_list::{Breather, Permit, Text};
 use super::rates::Range;
 use axum::http::StatusCode;
 use regex::{Regex, RegexBuilder};
@@ -152,35 +153,44 @@ impl ListQuery {
         self
     }
 
-    /// The answer for `rows`, of which each is made JSON by `shape` only when it is needed: there may be very many.
-    pub fn answer<T>(&self, mut rows: Vec<T>, name: impl Fn(&T) -> RowName, shape: impl Fn(&T) -> Value) -> ApiResult {
+    /// The answer for `rows`, of which each is made JSON by `shape` only when it is needed: there may be very many, and then
+    /// they have `room`.
+    pub async fn answer<T>(
+        &self,
+        room: Option<Permit>,
+        mut rows: Vec<T>,
+        name: impl Fn(&T) -> RowName,
+        shape: impl Fn(&T) -> Value,
+    ) -> ApiResult {
         let total = rows.len();
+        let mut breather = Breather::default();
         if let Some(Page { names: Some(names), .. }) = &self.page {
             rows.retain(|row| names.is_match(&name(row).name));
         }
         match &self.sort {
-            Some(column) => rows.sort_by_cached_key(|row| SortKey(value_at(&shape(row), column).clone())),
+            Some(column) => {
+                let mut keyed = Vec::with_capacity(rows.len());
+                for row in rows {
+                    keyed.push((SortKey(value_at(&shape(&row), column).clone()), row));
+                    breather.row().await;
+                }
+                keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
+                rows = keyed.into_iter().map(|(_, row)| row).collect();
+            }
             None => rows.sort_by_cached_key(|row| name(row)),
         }
         if self.sort_reverse {
             rows.reverse();
         }
-        match &self.page {
-            None => Ok(json_text(StatusCode::OK, self.text(&rows, shape))),
-            Some(page) => self.one_page(page, total, &rows, shape),
+        if let Some(page) = &self.page {
+            return self.one_page(page, total, &rows, shape);
         }
-    }
-
-    fn text<T>(&self, rows: &[T], shape: impl Fn(&T) -> Value) -> String {
-        let mut text = String::from("[");
-        for (index, row) in rows.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            text.push_str(&self.columns_of(shape(row)).to_string());
+        let mut text = Text::default();
+        for row in rows {
+            text.push(&self.columns_of(shape(&row)).to_string());
+            breather.row().await;
         }
-        text.push(']');
-        text
+        Ok(text.answer(room))
     }
 
     fn one_page<T>(&self, page: &Page, total: usize, rows: &[T], shape: impl Fn(&T) -> Value) -> ApiResult {
@@ -301,14 +311,17 @@ mod tests {
 
     fn page_of(rows: &[&'static str], parameters: &[(&str, &str)]) -> Result<Vec<&'static str>, ApiError> {
         let shaped = RefCell::new(Vec::new());
-        query(parameters)?.answer(
+        let query = query(parameters)?;
+        let answer = query.answer(
+            None,
             rows.to_vec(),
             |row| RowName::plain(*row),
             |row| {
                 shaped.borrow_mut().push(*row);
                 json!(row)
             },
-        )?;
+        );
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(answer)?;
         Ok(shaped.into_inner())
     }
 

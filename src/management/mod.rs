@@ -19,6 +19,7 @@
 //! | `visit` | what a visitor may have |
 //! | `http` | errors and answers in RabbitMQ's form |
 //! | `listing` | pages, sorting and columns of long lists |
+//! | `long_list`, `chunks` | how many of the longest at a time, and their text in pieces |
 //! | `json` | AMQP's tables and properties as JSON and back |
 //! | `tail` | messages that somebody follows, as events |
 //! | `shapes` | what a queue, exchange, … looks like in JSON |
@@ -33,6 +34,7 @@ mod admission;
 mod attempts;
 mod bodies;
 mod change;
+mod chunks;
 mod cluster_name;
 mod cookie;
 mod definitions;
@@ -42,6 +44,7 @@ mod http;
 mod json;
 mod line;
 mod listing;
+mod long_list;
 mod metrics;
 mod multipart;
 mod order;
@@ -126,6 +129,7 @@ struct App {
     sessions: Mutex<Sessions>,
     attempts: Mutex<Attempts>,
     bodies: bodies::Room,
+    long_lists: long_list::Room,
     metrics_floor: metrics::Floor,
     metrics_room: Arc<Semaphore>,
 }
@@ -215,6 +219,7 @@ pub fn start(doors: Doors, line: Line, settings: Settings) -> io::Result<()> {
         attempts: Mutex::default(),
         sessions: Mutex::new(Sessions::new(limits.session)),
         bodies: bodies::Room::new(limits.body_max_bytes),
+        long_lists: long_list::Room::new(limits.timeout),
         metrics_floor: metrics::Floor::default(),
         metrics_room: metrics::room(),
         settings,

@@ -13,6 +13,7 @@
 use super::change::{Change, VhostChange};
 use super::http::ApiError;
 use super::line::{Asker, Declined};
+use super::long_list::{LONG_ROWS, Permit};
 use super::order::Order;
 use super::question::{Question, Sight, VhostQuestion, Visitor};
 use super::{App, Reply};
@@ -22,12 +23,14 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use std::collections::HashSet;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Somebody with a tag of management.
 pub struct Visit {
     pub app: Arc<App>,
     pub visitor: Visitor,
+    /// What a long list has that the visitor is told.
+    room: Mutex<Option<Permit>>,
 }
 
 /// Somebody who may see what is in the virtual host that the path names.
@@ -101,8 +104,29 @@ impl Visit {
         self.app.line.ask(self.asker(), make).await
     }
 
+    /// Asks for all pages of a list. One that becomes long waits for room.
     pub async fn ask_all<T>(&self, make: impl Fn(PageStart, Reply<Page<T>>) -> Question) -> Result<Vec<T>, Declined> {
-        self.app.line.ask_all(self.asker(), make).await
+        let mut items = Vec::new();
+        let mut from = Some(PageStart::default());
+        while let Some(start) = from {
+            let page = self.ask(|reply| make(start, reply)).await?;
+            items.extend(page.items);
+            from = page.next;
+            if items.len() > LONG_ROWS && self.room().is_none() {
+                let permit = self.app.long_lists.take().await?;
+                *self.room() = Some(permit);
+            }
+        }
+        Ok(items)
+    }
+
+    fn room(&self) -> MutexGuard<'_, Option<Permit>> {
+        self.room.lock().expect("nobody panics with it")
+    }
+
+    /// The room that a long list has, for its answer to keep.
+    pub fn take_room(&self) -> Option<Permit> {
+        self.room().take()
     }
 
     pub async fn ask_in<T>(&self, vhost: &str, make: impl FnOnce(Reply<T>) -> VhostQuestion) -> Result<T, Declined> {
@@ -212,7 +236,7 @@ impl FromRequestParts<Arc<App>> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let visitor = parts.extensions.get::<Visitor>().cloned().ok_or(ApiError::LoginFailed)?;
-        Ok(Self { app: app.clone(), visitor })
+        Ok(Self { app: app.clone(), visitor, room: Mutex::default() })
     }
 }
 

@@ -577,3 +577,35 @@ fn queues_are_listed_without_statistics() {
     assert_eq!(listed("disable_stats=true&enable_queue_totals=true"), with_totals);
     assert!(listed("").contains("message_stats"));
 }
+
+#[test]
+fn a_long_list_is_whole_in_pieces_and_in_order_and_others_are_answered_meanwhile() {
+    const QUEUES: usize = 2_500;
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    for first in (0..QUEUES).step_by(100) {
+        let declare = |number| format!("queue.declare queue=q{number:05} nowait");
+        client.send(&(first..first + 100).map(declare).collect::<Vec<_>>().join(" ; "));
+    }
+    client.send("queue.declare queue=last");
+    client.expects("queue.declare-ok(queue='last', message_count=0, consumer_count=0)");
+    let names = |answer: &Value| -> Vec<String> {
+        let rows = answer.as_array().expect("a list").iter();
+        rows.map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let mut expected: Vec<String> = (0..QUEUES).map(|number| format!("q{number:05}")).collect();
+    expected.insert(0, "last".to_owned());
+    std::thread::scope(|scope| {
+        let lists: Vec<_> = (0..6).map(|_| scope.spawn(|| server.get("/api/queues"))).collect();
+        assert_eq!(server.get("/api/whoami").status, 200);
+        for list in lists {
+            let list = list.join().expect("an answer");
+            assert_eq!(names(&list.json()), expected);
+            assert_eq!(list.named("content-length"), None, "it goes as it is written");
+        }
+    });
+    expected.reverse();
+    assert_eq!(names(&server.get("/api/queues?sort=name&sort_reverse=true&columns=name").json()), expected);
+    let page = server.get("/api/queues?page=26&page_size=100&sort=name").json();
+    assert_eq!((&page["item_count"], &page["items"][0]["name"]), (&json!(1), &json!("q02499")));
+}

@@ -22,10 +22,8 @@
 //! | `objects` | the same, of each |
 //! | `durations` | how long messages of single queues take |
 //! | `chosen` | what a scraper asks for |
-//! | `chunks` | a long text, a piece at a time |
 
 mod chosen;
-mod chunks;
 mod counted;
 mod durations;
 mod gather;
@@ -39,6 +37,7 @@ pub use counted::Floor;
 
 use super::App;
 use super::admission::{authenticate, examine};
+use super::chunks::Chunks;
 use super::http::ApiError;
 use super::visit::Monitor;
 use axum::Router;
@@ -49,7 +48,6 @@ use axum::middleware::{from_extractor_with_state, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use chosen::Chosen;
-use chunks::Chunks;
 use std::sync::Arc;
 use std::time::Duration;
 use text::Text;

@@ -38,15 +38,15 @@ fn order(binding: &BindingSnapshot) -> RowName {
     RowName::in_vhost(&binding.vhost, name)
 }
 
-fn answer(parameters: &HashMap<String, String>, bindings: Vec<BindingSnapshot>) -> ApiResult {
-    ListQuery::parse(parameters)?.answer(bindings, order, shapes::binding)
+async fn answer(visit: &Visit, parameters: &HashMap<String, String>, bindings: Vec<BindingSnapshot>) -> ApiResult {
+    ListQuery::parse(parameters)?.answer(visit.take_room(), bindings, order, shapes::binding).await
 }
 
 async fn list_all(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let listed = visit.listed().await?;
     let mut bindings = all(&visit).await?;
     bindings.retain(|binding| listed.holds(&binding.vhost));
-    answer(&parameters, bindings)
+    answer(&visit, &parameters, bindings).await
 }
 
 async fn all(visit: &Visit) -> Result<Vec<BindingSnapshot>, ApiError> {
@@ -56,7 +56,7 @@ async fn all(visit: &Visit) -> Result<Vec<BindingSnapshot>, ApiError> {
 async fn list(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
     let mut bindings = all(&visit).await?;
     bindings.retain(|binding| *binding.vhost == *visit.vhost);
-    answer(&parameters, bindings)
+    answer(&visit, &parameters, bindings).await
 }
 
 async fn to_queue(
@@ -66,7 +66,7 @@ async fn to_queue(
 ) -> ApiResult {
     let name = name(&queue)?;
     let bindings = visit.ask_here(|reply| VhostQuestion::BindingsToQueue { name, reply }).await?;
-    answer(&parameters, bindings)
+    answer(&visit, &parameters, bindings).await
 }
 
 async fn to_exchange(
@@ -76,7 +76,7 @@ async fn to_exchange(
 ) -> ApiResult {
     let name = exchange_name(&exchange)?;
     let bindings = visit.ask_here(|reply| VhostQuestion::BindingsToExchange { name, reply }).await?;
-    answer(&parameters, bindings)
+    answer(&visit, &parameters, bindings).await
 }
 
 async fn from_exchange(
@@ -87,7 +87,7 @@ async fn from_exchange(
     let source = exchange_name(&exchange)?;
     let mut bindings = all(&visit).await?;
     bindings.retain(|binding| *binding.vhost == *visit.vhost && binding.source == source);
-    answer(&parameters, bindings)
+    answer(&visit, &parameters, bindings).await
 }
 
 /// The two ends of a binding, as a path names them.
@@ -146,7 +146,7 @@ async fn between(
 ) -> ApiResult {
     let ends = Ends::parse(&source, &kind, &destination)?;
     let bindings = ends.bindings(&visit).await?;
-    answer(&parameters, bindings)
+    answer(&visit, &parameters, bindings).await
 }
 
 async fn bind(

@@ -49,11 +49,14 @@ async fn list(
     let (query, ranges) = (ListQuery::parse(parameters)?, Ranges::parse(parameters));
     let mut connections = all_connections(visit).await?;
     connections.retain(|connection| visit.sees_user(&connection.label.user) && is_wanted(connection));
-    query.answer(
-        connections,
-        |connection| RowName::plain(connection.label.name()),
-        |connection| shapes::connection(&visit.app, connection, ranges),
-    )
+    query
+        .answer(
+            visit.take_room(),
+            connections,
+            |connection| RowName::plain(connection.label.name()),
+            |connection| shapes::connection(&visit.app, connection, ranges),
+        )
+        .await
 }
 
 async fn connections_of_vhost(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
@@ -123,27 +126,30 @@ async fn all_channels(visit: &Visit) -> Result<Vec<Held<ChannelSnapshot>>, ApiEr
     Ok(channels)
 }
 
-fn answer_channels(
+async fn answer_channels(
     visit: &Visit,
     parameters: &HashMap<String, String>,
     channels: Vec<Held<ChannelSnapshot>>,
 ) -> ApiResult {
-    ListQuery::parse(parameters)?.answer(
-        channels,
-        |channel| RowName::plain(shapes::channel_name(channel.holder.as_ref(), channel.item.number)),
-        |channel| shapes::channel(&visit.app, channel),
-    )
+    ListQuery::parse(parameters)?
+        .answer(
+            visit.take_room(),
+            channels,
+            |channel| RowName::plain(shapes::channel_name(channel.holder.as_ref(), channel.item.number)),
+            |channel| shapes::channel(&visit.app, channel),
+        )
+        .await
 }
 
 async fn channels(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let channels = all_channels(&visit).await?;
-    answer_channels(&visit, &parameters, channels)
+    answer_channels(&visit, &parameters, channels).await
 }
 
 async fn channels_of_vhost(visit: VhostVisit, Query(parameters): Parameters) -> ApiResult {
     let mut channels = all_channels(&visit).await?;
     channels.retain(|channel| *channel.item.vhost == *visit.vhost);
-    answer_channels(&visit, &parameters, channels)
+    answer_channels(&visit, &parameters, channels).await
 }
 
 async fn channels_of(visit: Visit, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
@@ -152,11 +158,14 @@ async fn channels_of(visit: Visit, Path(name): Path<String>, Query(parameters): 
     visit.check_user(&connection.label.user)?;
     let mut channels = all_channels(&visit).await?;
     channels.retain(|channel| channel.holder.as_ref().is_some_and(|holder| holder.name() == name));
-    query.answer(
-        channels,
-        |channel| RowName::plain(format!("{:05}", channel.item.number)),
-        |channel| shapes::channel(&visit.app, channel),
-    )
+    query
+        .answer(
+            visit.take_room(),
+            channels,
+            |channel| RowName::plain(format!("{:05}", channel.item.number)),
+            |channel| shapes::channel(&visit.app, channel),
+        )
+        .await
 }
 
 async fn channel(visit: Visit, Path(name): Path<String>, Query(parameters): Parameters) -> ApiResult {
@@ -180,14 +189,17 @@ async fn list_consumers(
     let query = ListQuery::parse(parameters)?;
     let mut consumers = visit.ask_all(|from, reply| Question::Consumers { from, reply }).await?;
     consumers.retain(|consumer| visit.sees_user(holder_of(consumer)) && is_wanted(&consumer.item));
-    query.answer(
-        consumers,
-        |consumer| {
-            let ConsumerSnapshot { vhost, queue, consumer_tag, .. } = &consumer.item;
-            RowName::in_vhost(vhost, format!("{queue}\0{consumer_tag}"))
-        },
-        |consumer| shapes::consumer(&visit.app, consumer),
-    )
+    query
+        .answer(
+            visit.take_room(),
+            consumers,
+            |consumer| {
+                let ConsumerSnapshot { vhost, queue, consumer_tag, .. } = &consumer.item;
+                RowName::in_vhost(vhost, format!("{queue}\0{consumer_tag}"))
+            },
+            |consumer| shapes::consumer(&visit.app, consumer),
+        )
+        .await
 }
 
 async fn consumers_of_vhost(visit: Visit, Query(parameters): Parameters) -> ApiResult {

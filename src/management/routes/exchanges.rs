@@ -43,7 +43,8 @@ async fn answer(
     let query = ListQuery::parse(parameters)?;
     let mut exchanges = visit.ask_all(|from, reply| Question::Exchanges { from, reply }).await?;
     exchanges.retain(is_wanted);
-    query.answer(exchanges, |exchange| RowName::in_vhost(&exchange.vhost, exchange.name.to_string()), shapes::exchange)
+    let name = |exchange: &ExchangeSnapshot| RowName::in_vhost(&exchange.vhost, exchange.name.to_string());
+    query.answer(visit.take_room(), exchanges, name, shapes::exchange).await
 }
 
 async fn show(

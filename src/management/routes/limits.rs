@@ -57,37 +57,39 @@ pub fn is_set(limits: &Value) -> bool {
 }
 
 /// Only those that have limits are listed.
-fn list_vhosts(parameters: &HashMap<String, String>, mut vhosts: Vec<VhostSnapshot>) -> ApiResult {
+async fn list_vhosts(visit: &Visit, parameters: &HashMap<String, String>, mut vhosts: Vec<VhostSnapshot>) -> ApiResult {
     vhosts.retain(|vhost| is_set(&vhost_limits(vhost)));
     let shape = |vhost: &VhostSnapshot| json!({"vhost": &*vhost.name, "value": vhost_limits(vhost)});
-    ListQuery::parse(parameters)?.answer(vhosts, |vhost| RowName::plain(&*vhost.name), shape)
+    let query = ListQuery::parse(parameters)?;
+    query.answer(visit.take_room(), vhosts, |vhost| RowName::plain(&*vhost.name), shape).await
 }
 
 async fn all_of_vhosts(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let visible = visit.visible().await?;
     let mut vhosts = visit.ask_all(|from, reply| Question::Vhosts { from, reply }).await?;
     vhosts.retain(|vhost| visible.holds(&vhost.name));
-    list_vhosts(&parameters, vhosts)
+    list_vhosts(&visit, &parameters, vhosts).await
 }
 
 async fn of_vhost(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let vhost = visit.vhost(true)?;
-    list_vhosts(&parameters, vec![visit.ask_in(&vhost, VhostQuestion::Itself).await?])
+    list_vhosts(&visit, &parameters, vec![visit.ask_in(&vhost, VhostQuestion::Itself).await?]).await
 }
 
-fn list_users(parameters: &HashMap<String, String>, mut users: Vec<UserSnapshot>) -> ApiResult {
+async fn list_users(visit: &Visit, parameters: &HashMap<String, String>, mut users: Vec<UserSnapshot>) -> ApiResult {
     users.retain(|user| is_set(&user_limits(&user.limits)));
     let shape = |user: &UserSnapshot| json!({"user": &*user.name, "value": user_limits(&user.limits)});
-    ListQuery::parse(parameters)?.answer(users, |user| RowName::plain(&*user.name), shape)
+    let query = ListQuery::parse(parameters)?;
+    query.answer(visit.take_room(), users, |user| RowName::plain(&*user.name), shape).await
 }
 
 async fn all_of_users(visit: Administrator, Query(parameters): Parameters) -> ApiResult {
-    list_users(&parameters, visit.ask_all(|from, reply| Question::Users { from, reply }).await?)
+    list_users(&visit, &parameters, visit.ask_all(|from, reply| Question::Users { from, reply }).await?).await
 }
 
 async fn of_user(visit: Visit, Path(user): Path<String>, Query(parameters): Parameters) -> ApiResult {
     visit.check_user(&user)?;
-    list_users(&parameters, vec![super::users::named(&visit, &user).await?])
+    list_users(&visit, &parameters, vec![super::users::named(&visit, &user).await?]).await
 }
 
 /// A JSON value in Erlang's writing, as RabbitMQ quotes what is wrong.

@@ -83,7 +83,7 @@ async fn list(
     }
     all.retain(|(vhost, _)| is_wanted(vhost));
     let row = |(vhost, shape): &(Arc<str>, Value)| RowName::in_vhost(vhost, shape["name"].as_str().unwrap_or_default());
-    query.answer(all, row, |(_, shape)| shape.clone())
+    query.answer(visit.take_room(), all, row, |(_, shape)| shape.clone()).await
 }
 
 async fn all(visit: Visit, Query(parameters): Parameters) -> ApiResult {
@@ -182,7 +182,7 @@ async fn all_global(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let query = ListQuery::parse(&parameters)?;
     let all = visit.ask(Question::GlobalParameters).await?;
     let row = |(name, _): &(ShortString, Arc<str>)| RowName::plain(name.to_string());
-    query.answer(all, row, |(name, value)| global_shape(&name.to_string(), value))
+    query.answer(visit.take_room(), all, row, |(name, value)| global_shape(&name.to_string(), value)).await
 }
 
 async fn show_global(visit: Visit, Path(named): Path<String>, Query(parameters): Parameters) -> ApiResult {

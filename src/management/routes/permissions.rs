@@ -42,7 +42,8 @@ async fn list(
     let query = ListQuery::parse(parameters)?;
     let mut permissions = visit.ask_all(|from, reply| Question::Permissions { from, reply }).await?;
     permissions.retain(is_wanted);
-    query.answer(permissions, |permissions| RowName::in_vhost(&permissions.vhost, &*permissions.user), shape)
+    let name = |of: &PermissionsSnapshot| RowName::in_vhost(&of.vhost, &*of.user);
+    query.answer(visit.take_room(), permissions, name, shape).await
 }
 
 async fn all(visit: Administrator, Query(parameters): Parameters) -> ApiResult {

@@ -60,7 +60,7 @@ async fn list(
     let query = ListQuery::parse(parameters)?.or_sorted_by("priority");
     let mut policies = visit.ask_all(|from, reply| Question::Policies { kind, from, reply }).await?;
     policies.retain(is_wanted);
-    query.answer(policies, row_name, shape)
+    query.answer(visit.take_room(), policies, row_name, shape).await
 }
 
 async fn list_all(visit: &Visit, kind: PolicyKind, parameters: &HashMap<String, String>) -> ApiResult {

@@ -51,14 +51,12 @@ async fn answer(
     let is_said = |name: &str| parameters.get(name).is_some_and(|text| text == "true");
     let (without_stats, with_lengths) = (is_said("disable_stats"), is_said("enable_queue_totals"));
     let ranges = Ranges::parse(parameters);
-    query.answer(
-        queues,
-        |queue| RowName::in_vhost(&queue.item.vhost, queue.item.name.to_string()),
-        |queue| match without_stats {
-            true => shapes::queue_without_stats(&visit.app, &queue.item, with_lengths),
-            false => shapes::queue(&visit.app, queue, ranges),
-        },
-    )
+    let name = |queue: &Held<QueueSnapshot>| RowName::in_vhost(&queue.item.vhost, queue.item.name.to_string());
+    let shape = |queue: &Held<QueueSnapshot>| match without_stats {
+        true => shapes::queue_without_stats(&visit.app, &queue.item, with_lengths),
+        false => shapes::queue(&visit.app, queue, ranges),
+    };
+    query.answer(visit.take_room(), queues, name, shape).await
 }
 
 async fn show(visit: VhostVisit, Path((_, queue)): Path<(String, String)>, Query(parameters): Parameters) -> ApiResult {

@@ -45,11 +45,16 @@ async fn list(
     let query = ListQuery::parse(parameters)?;
     let mut permissions = visit.ask_all(|from, reply| Question::TopicPermissions { from, reply }).await?;
     permissions.retain(is_wanted);
-    query.answer(
-        permissions,
-        |permissions| RowName::in_vhost(&permissions.vhost, format!("{}\0{}", permissions.user, permissions.exchange)),
-        shape,
-    )
+    query
+        .answer(
+            visit.take_room(),
+            permissions,
+            |permissions| {
+                RowName::in_vhost(&permissions.vhost, format!("{}\0{}", permissions.user, permissions.exchange))
+            },
+            shape,
+        )
+        .await
 }
 
 async fn all(visit: Administrator, Query(parameters): Parameters) -> ApiResult {

@@ -61,12 +61,13 @@ async fn all(visit: &Visit) -> Result<Vec<UserSnapshot>, ApiError> {
     Ok(visit.ask_all(|from, reply| Question::Users { from, reply }).await?)
 }
 
-fn list(parameters: &HashMap<String, String>, users: Vec<UserSnapshot>) -> ApiResult {
-    ListQuery::parse(parameters)?.answer(users, |user| RowName::plain(&*user.name), shape)
+async fn list(visit: &Visit, parameters: &HashMap<String, String>, users: Vec<UserSnapshot>) -> ApiResult {
+    let query = ListQuery::parse(parameters)?;
+    query.answer(visit.take_room(), users, |user| RowName::plain(&*user.name), shape).await
 }
 
 async fn users(visit: Administrator, Query(parameters): Parameters) -> ApiResult {
-    list(&parameters, all(&visit).await?)
+    list(&visit, &parameters, all(&visit).await?).await
 }
 
 async fn without_permissions(visit: Administrator, Query(parameters): Parameters) -> ApiResult {
@@ -74,7 +75,7 @@ async fn without_permissions(visit: Administrator, Query(parameters): Parameters
     let permissions = visit.ask_all(|from, reply| Question::Permissions { from, reply }).await?;
     let with_some: HashSet<Arc<str>> = permissions.into_iter().map(|permissions| permissions.user).collect();
     users.retain(|user| !with_some.contains(&user.name));
-    list(&parameters, users)
+    list(&visit, &parameters, users).await
 }
 
 /// # Errors

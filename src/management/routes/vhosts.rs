@@ -66,7 +66,8 @@ async fn all(visit: Visit, Query(parameters): Parameters) -> ApiResult {
     let mut vhosts = visit.ask_all(|from, reply| Question::Vhosts { from, reply }).await?;
     vhosts.retain(|vhost| visible.holds(&vhost.name));
     let sums = sums(&visit).await?;
-    query.answer(vhosts, |vhost| RowName::plain(&*vhost.name), |vhost| shape(&visit, vhost, sums.get(&vhost.id.0)))
+    let shape = |vhost: &VhostSnapshot| shape(&visit, vhost, sums.get(&vhost.id.0));
+    query.answer(visit.take_room(), vhosts, |vhost| RowName::plain(&*vhost.name), shape).await
 }
 
 async fn show(visit: Administrator, Query(parameters): Parameters) -> ApiResult {
