@@ -353,7 +353,10 @@ fn metrics_over_tls_are_alone_unless_the_other_port_is_named_too() {
     assert_eq!(both.config.prometheus.listen, MetricsAddress(Some(address("127.0.0.1:9000"))));
 }
 
-fn backends(text: &str) -> Result<(Vec<(AuthMethod, AuthMethod)>, Vec<String>), String> {
+/// Who says who somebody is, and what they may.
+type Backends = Vec<(AuthMethod, AuthMethod)>;
+
+fn backends(text: &str) -> Result<(Backends, Vec<String>), String> {
     let loaded = rabbitmqs(text)?;
     let backends = loaded.config.auth.backends.iter().map(|backend| (backend.authn, backend.authz));
     Ok((backends.collect(), loaded.warnings))

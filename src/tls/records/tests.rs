@@ -82,10 +82,13 @@ const NEW_KEYS: &[u8] = &[KEY_UPDATE, 0, 0, 1, 1];
 const USER_CANCELLED: &[u8] = &[WARNING, 90];
 const HELLO: &[u8] = &[CLIENT_HELLO, 0, 0, 2, 3, 3];
 
+/// In which version, which records, and what the client is told.
+type Wrong<'a> = (&'a SupportedProtocolVersion, &'a [(ContentType, &'a [u8])], Option<AlertDescription>);
+
 #[test]
 fn what_breaks_the_rules_is_told_so_and_ends_the_connection() {
     let unexpected = AlertDescription::UnexpectedMessage;
-    let wrong: &[(&SupportedProtocolVersion, &[(ContentType, &[u8])], Option<AlertDescription>)] = &[
+    let wrong: &[Wrong<'_>] = &[
         (&TLS13, &[(ALERT, &[1])], Some(AlertDescription::DecodeError)),
         (&TLS13, &[(ALERT, &[FATAL, 40])], None),
         (&TLS13, &[(ALERT, &[WARNING, 100])], None),

@@ -16,7 +16,7 @@ const CLIENT: ConnectionId = ConnectionId(0);
 
 #[derive(Default)]
 struct Heard {
-    messages: Vec<Box<TailedMessage>>,
+    messages: Vec<TailedMessage>,
     room: usize,
     is_gone: bool,
 }
@@ -27,7 +27,7 @@ impl TailListener for Listener {
     fn tell(&mut self, message: Box<TailedMessage>) -> bool {
         let mut heard = self.0.borrow_mut();
         let has_room = heard.messages.len() < heard.room && !heard.is_gone;
-        heard.messages.extend(has_room.then_some(message));
+        heard.messages.extend(has_room.then_some(*message));
         has_room
     }
 
