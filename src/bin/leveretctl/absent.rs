@@ -67,6 +67,7 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "certificates" => ITS_SETTINGS,
         "rotate_logs" | "log_location" | "log_tail" | "log_tail_stream" => ITS_LOG,
         "stream_status" | "add_replica" | "delete_replica" | "restart_stream" => "there are no streams yet",
+        "add_signing_key" | "add_uaa_key" => "keys of tokens are files that [oauth] names, and SIGHUP reads them again",
         "consume_event_stream" => "what happens is told by the exchange amq.rabbitmq.event, with event_exchange = true",
         _ => return None,
     };
@@ -81,6 +82,7 @@ mod tests {
     fn what_there_is_not_is_refused_with_a_reason() {
         assert_eq!(reason("eval"), Some(NO_ERLANG));
         assert_eq!(reason("join_cluster"), Some(NO_CLUSTER));
+        assert!(reason("add_signing_key").is_some_and(|reason| reason.contains("SIGHUP")));
         assert_eq!(reason("list_queues"), None);
         assert_eq!(reason("nonsense"), None);
     }
