@@ -177,7 +177,7 @@ impl<S: Store> Broker<S> {
         else {
             return Ok(false);
         };
-        if !channel.unacknowledged.get(delivery_tag).is_some_and(|delivered| delivered.queue == queue) {
+        if channel.unacknowledged.get(delivery_tag).is_none_or(|delivered| delivered.queue != queue) {
             return Ok(false);
         }
         if channel.settles_up_to.is_some() {
