@@ -46,6 +46,8 @@ const HELLO_REQUEST: u8 = 0;
 const CLIENT_HELLO: u8 = 1;
 const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
+/// What such a message holds.
+const KEY_UPDATE_BYTES: usize = 1;
 /// A message that says: what follows is encrypted with the next key, and yours may stay.
 const OWN_KEY_UPDATE: [u8; 5] = [KEY_UPDATE, 0, 0, 1, 0];
 
@@ -54,6 +56,15 @@ const OWN_KEY_UPDATE: [u8; 5] = [KEY_UPDATE, 0, 0, 1, 0];
 pub enum End {
     Server,
     Client,
+}
+
+/// A message of the handshake that may come when it is done.
+#[derive(Clone, Copy)]
+enum Message {
+    KeyUpdate,
+    Ticket,
+    /// Somebody wants to begin again, as TLS 1.2 lets them ask.
+    SecondHandshake,
 }
 
 pub struct Records<Data> {
@@ -141,8 +152,8 @@ impl<Data> Records<Data> {
             }
             match record.typ {
                 ContentType::ApplicationData => {
-                    self.idle_key_updates = 0;
                     if !record.payload.is_empty() {
+                        self.idle_key_updates = 0;
                         plain(record.payload);
                     }
                 }
@@ -204,24 +215,49 @@ impl<Data> Records<Data> {
     fn hear_messages(&mut self, bytes: &[u8], outgoing: &mut Outgoing) -> Result<(), Error> {
         let mut messages = std::mem::take(&mut self.message);
         messages.extend_from_slice(bytes);
-        let mut rest = &messages[..];
-        while let Some((&[kind, high, middle, low], behind)) = rest.split_first_chunk() {
+        let mut heard = 0;
+        while let Some((&[kind, high, middle, low], behind)) = messages[heard..].split_first_chunk() {
             let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-            if length > MESSAGE_MAX_BYTES {
-                return Err(InvalidMessage::HandshakePayloadTooLarge.into());
-            }
+            let kind = self.check_message(kind, length)?;
             let Some((message, behind)) = behind.split_at_checked(length) else { break };
             self.hear_message(kind, message, behind.is_empty(), outgoing)?;
-            rest = behind;
+            heard = messages.len() - behind.len();
         }
-        self.message = rest.to_vec();
+        // Who says nothing more of the kind holds no room.
+        if heard < messages.len() {
+            messages.drain(..heard);
+            self.message = messages;
+        }
         Ok(())
     }
 
-    /// `is_last`: nothing follows it in its record.
-    fn hear_message(&mut self, kind: u8, message: &[u8], is_last: bool, outgoing: &mut Outgoing) -> Result<(), Error> {
+    /// What a message's head may say before its body came.
+    fn check_message(&self, kind: u8, length: usize) -> Result<Message, Error> {
+        if length > MESSAGE_MAX_BYTES {
+            return Err(InvalidMessage::HandshakePayloadTooLarge.into());
+        }
         match (kind, self.end, self.is_tls_1_3()) {
-            (KEY_UPDATE, _, true) => {
+            (KEY_UPDATE, _, true) if length == KEY_UPDATE_BYTES => Ok(Message::KeyUpdate),
+            (KEY_UPDATE, _, true) => Err(InvalidMessage::InvalidKeyUpdate.into()),
+            (NEW_SESSION_TICKET, End::Client, true) => Ok(Message::Ticket),
+            (CLIENT_HELLO, End::Server, false) | (HELLO_REQUEST, End::Client, false) => Ok(Message::SecondHandshake),
+            _ => {
+                let expect_types = vec![ContentType::ApplicationData];
+                Err(Error::InappropriateMessage { expect_types, got_type: ContentType::Handshake })
+            }
+        }
+    }
+
+    /// `is_last`: nothing follows it in its record.
+    fn hear_message(
+        &mut self,
+        kind: Message,
+        message: &[u8],
+        is_last: bool,
+        outgoing: &mut Outgoing,
+    ) -> Result<(), Error> {
+        match kind {
+            Message::KeyUpdate => {
                 if !is_last {
                     return Err(PeerMisbehaved::KeyEpochWithPendingFragment.into());
                 }
@@ -232,21 +268,22 @@ impl<Data> Records<Data> {
                 }
                 let (number, secrets) = self.keys.update_rx_secret()?;
                 (self.decrypter, self.decrypted) = (decrypter(self.keys.negotiated_cipher_suite(), secrets)?, number);
-                if is_wanted == 1 { self.change_own_key(outgoing) } else { Ok(()) }
+                // A key that the other end has seen enough of is as good as worn out: it is changed before the next data.
+                // So one change answers all who ask until then, and none waits for a client that does not read.
+                if is_wanted == 1 {
+                    self.encrypted_blocks = self.encrypted_blocks_max;
+                }
+                Ok(())
             }
             // Nobody who asks here comes back to an earlier session.
-            (NEW_SESSION_TICKET, End::Client, true) => Ok(()),
-            (CLIENT_HELLO, End::Server, false) | (HELLO_REQUEST, End::Client, false) => {
+            Message::Ticket => Ok(()),
+            Message::SecondHandshake => {
                 self.renegotiations += 1;
                 if self.renegotiations > RENEGOTIATIONS_MAX {
                     return Err(PeerMisbehaved::TooManyRenegotiationRequests.into());
                 }
                 let no = [WARNING, AlertDescription::NoRenegotiation.into()];
                 self.put(ContentType::Alert, &no, outgoing)
-            }
-            _ => {
-                let expect_types = vec![ContentType::ApplicationData];
-                Err(Error::InappropriateMessage { expect_types, got_type: ContentType::Handshake })
             }
         }
     }
@@ -295,7 +332,8 @@ impl<Data> Records<Data> {
         let number = self.encrypted;
         // More than 2^64 records of one key.
         self.encrypted = number.checked_add(1).ok_or(Error::EncryptError)?;
-        self.encrypted_blocks += (plain_bytes / BLOCK_BYTES) as u64 + RECORD_OWN_BLOCKS;
+        let blocks = (plain_bytes / BLOCK_BYTES) as u64 + RECORD_OWN_BLOCKS;
+        self.encrypted_blocks = self.encrypted_blocks.saturating_add(blocks);
         self.sealer.seal(kind, number, plain_bytes, write_plain, outgoing)
     }
 

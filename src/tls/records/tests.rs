@@ -63,6 +63,12 @@ impl Pair {
         (heard.map(|_| plain), answers)
     }
 
+    /// The client said that it goes on with another key.
+    fn client_keys_changed(&mut self) {
+        let (number, secrets) = self.client.keys.update_tx_secret().unwrap();
+        (self.client.sealer, self.client.encrypted) = (Sealer::new(ProtocolVersion::TLSv1_3, secrets).unwrap(), number);
+    }
+
     fn client_hears(&mut self, records: &Outgoing) -> Result<Vec<u8>, Error> {
         let mut plain = Vec::new();
         let opened = self.client.open(
@@ -72,6 +78,17 @@ impl Pair {
         );
         opened.map(|_| plain)
     }
+}
+
+/// How many there are.
+fn records(outgoing: &Outgoing) -> usize {
+    let mut rest = outgoing.bytes();
+    let mut count = 0;
+    while let Some((&[_, _, _, high, low], body)) = rest.split_first_chunk() {
+        rest = &body[usize::from(u16::from_be_bytes([high, low]))..];
+        count += 1;
+    }
+    count
 }
 
 const DATA: ContentType = ContentType::ApplicationData;
@@ -105,6 +122,10 @@ fn what_breaks_the_rules_is_told_so_and_ends_the_connection() {
         (&TLS13, &[(HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0, KEY_UPDATE])], Some(unexpected)),
         (&TLS13, &[(HANDSHAKE, &NEW_KEY[..3]), (DATA, b"between")], Some(unexpected)),
         (&TLS13, &[(HANDSHAKE, &[CLIENT_HELLO, 1, 0, 1])], Some(AlertDescription::DecodeError)),
+        // As soon as the head is there.
+        (&TLS13, &[(HANDSHAKE, &[KEY_UPDATE, 0, 255, 255])], Some(AlertDescription::IllegalParameter)),
+        (&TLS13, &[(HANDSHAKE, &[NEW_SESSION_TICKET, 0, 255]), (HANDSHAKE, &[255])], Some(unexpected)),
+        (&TLS12, &[(HANDSHAKE, &[HELLO_REQUEST, 0, 255, 255])], Some(unexpected)),
     ];
     for (version, records, alert) in wrong {
         let mut pair = pair(if version.version == TLS13.version { &TLS13 } else { &TLS12 });
@@ -145,19 +166,48 @@ fn a_second_handshake_is_turned_down_once() {
 }
 
 #[test]
+fn a_message_in_many_pieces_is_put_together_where_it_lies() {
+    let mut pair = pair(&TLS12);
+    pair.server_hears(&[(HANDSHAKE, &[CLIENT_HELLO, 0, 255, 255])]).0.unwrap();
+    let (mut room, mut moves) = (0, 0);
+    for _ in 0..5000 {
+        pair.server_hears(&[(HANDSHAKE, &[0])]).0.unwrap();
+        moves += u32::from(std::mem::replace(&mut room, pair.server.message.capacity()) != room);
+    }
+    assert!(moves < 20, "{moves}");
+    assert_eq!(pair.server.message.len(), 5004);
+}
+
+#[test]
 fn keys_change_in_the_middle_and_both_ends_follow() {
     let mut pair = pair(&TLS13);
     for wanted in [NEW_KEY, NEW_KEYS] {
         let (heard, mut answers) =
             pair.server_hears(&[(DATA, b"old"), (HANDSHAKE, &wanted[..2]), (HANDSHAKE, &wanted[2..])]);
         assert_eq!(heard, Ok(b"old".to_vec()));
-        let (number, secrets) = pair.client.keys.update_tx_secret().unwrap();
-        (pair.client.sealer, pair.client.encrypted) = (Sealer::new(ProtocolVersion::TLSv1_3, secrets).unwrap(), number);
+        pair.client_keys_changed();
         assert_eq!(pair.server_hears(&[(DATA, b"new")]).0, Ok(b"new".to_vec()));
-        assert_eq!(answers.bytes().is_empty(), wanted == NEW_KEY, "an own one where it is wanted");
+        assert!(answers.bytes().is_empty(), "with the next data");
         pair.server.seal(&[b"ans", b"", b"wer"], &mut answers).unwrap();
+        assert_eq!(records(&answers), if wanted == NEW_KEY { 1 } else { 2 }, "an own one where it is wanted");
         assert_eq!(pair.client_hears(&answers), Ok(b"answer".to_vec()));
     }
+}
+
+#[test]
+fn who_asks_for_keys_again_and_again_is_given_one() {
+    let mut pair = pair(&TLS13);
+    let mut answers = Outgoing::default();
+    for _ in 0..IDLE_KEY_UPDATES_MAX {
+        let (heard, answer) = pair.server_hears(&[(HANDSHAKE, NEW_KEYS)]);
+        assert_eq!((heard, answer.bytes().len()), (Ok(Vec::new()), 0));
+        pair.client_keys_changed();
+    }
+    for word in [&b"first"[..], b"other"] {
+        pair.server.seal(&[word], &mut answers).unwrap();
+    }
+    assert_eq!(records(&answers), 3, "one of them with a new key");
+    assert_eq!(pair.client_hears(&answers), Ok(b"firstother".to_vec()));
 }
 
 #[test]
@@ -173,6 +223,7 @@ fn whoever_changes_keys_and_says_nothing_is_turned_away() {
         assert_eq!(pair.server_hears(&[(DATA, b"something")]).0, Ok(b"something".to_vec()));
     }
     (0..IDLE_KEY_UPDATES_MAX).for_each(|_| change_key(&mut pair).unwrap());
+    assert_eq!(pair.server_hears(&[(DATA, b"")]).0, Ok(Vec::new()), "that is nothing");
     assert_eq!(change_key(&mut pair), Err(PeerMisbehaved::TooManyKeyUpdateRequests.into()));
 }
 
