@@ -80,7 +80,8 @@ pub struct Session<S: Side = UnbufferedServerConnection> {
 ///         └─── it failed ──► Failed
 /// ```
 enum Stage<S: Side> {
-    Handshake(Box<S>),
+    /// And how many bytes of whole records rustls has seen that it wants to see again.
+    Handshake(Box<S>, usize),
     Records(Box<Records<S::Data>>, Encryption),
     Failed(rustls::Error),
 }
@@ -99,26 +100,26 @@ impl Session {
 
 impl<S: Side> Session<S> {
     pub(super) fn of(connection: S) -> Self {
-        Self { stage: Stage::Handshake(Box::new(connection)) }
+        Self { stage: Stage::Handshake(Box::new(connection), 0) }
     }
 
     #[cfg(test)]
     pub(super) fn into_records(self) -> Box<Records<S::Data>> {
         match self.stage {
             Stage::Records(records, _) => records,
-            Stage::Handshake(_) | Stage::Failed(_) => panic!("hands are not shaken"),
+            Stage::Handshake(..) | Stage::Failed(_) => panic!("hands are not shaken"),
         }
     }
 
     pub fn is_handshaking(&self) -> bool {
-        matches!(self.stage, Stage::Handshake(_))
+        matches!(self.stage, Stage::Handshake(..))
     }
 
     /// How it is encrypted, once the handshake is done.
     pub fn encryption(&self) -> Option<&Encryption> {
         match &self.stage {
             Stage::Records(_, encryption) => Some(encryption),
-            Stage::Handshake(_) | Stage::Failed(_) => None,
+            Stage::Handshake(..) | Stage::Failed(_) => None,
         }
     }
 
@@ -136,11 +137,17 @@ impl<S: Side> Session<S> {
         match &mut self.stage {
             Stage::Records(records, _) => records.open(incoming, plain, outgoing),
             Stage::Failed(error) => Err(error.clone()),
-            Stage::Handshake(connection) => {
-                let opened = shake_hands(&mut **connection, incoming, plain, outgoing)
+            Stage::Handshake(connection, shown) => {
+                let opened = shake_hands(&mut **connection, shown, incoming, outgoing)
                     .inspect_err(|error| self.stage = Stage::Failed(error.clone()))?;
                 self.go_on()?;
-                Ok(opened)
+                match &mut self.stage {
+                    Stage::Records(records, _) if !opened.ended => {
+                        let behind = records.open(&mut incoming[opened.consumed..], plain, outgoing)?;
+                        Ok(Opened { consumed: opened.consumed + behind.consumed, ended: behind.ended })
+                    }
+                    _ => Ok(opened),
+                }
             }
         }
     }
@@ -148,7 +155,7 @@ impl<S: Side> Session<S> {
     /// Leaves the handshake behind, if it is done.
     fn go_on(&mut self) -> Result<(), rustls::Error> {
         match std::mem::replace(&mut self.stage, Stage::Failed(rustls::Error::HandshakeNotComplete)) {
-            Stage::Handshake(connection) if !connection.is_handshaking() => {
+            Stage::Handshake(connection, _) if !connection.is_handshaking() => {
                 let encryption = Encryption::of(&connection);
                 let (secrets, keys) = connection.into_secrets()?;
                 self.stage = Stage::Records(Box::new(Records::new(S::END, secrets, keys)?), encryption);
@@ -165,7 +172,7 @@ impl<S: Side> Session<S> {
     pub fn seal(&mut self, parts: &[&[u8]], outgoing: &mut Outgoing) -> Result<(), rustls::Error> {
         match &mut self.stage {
             Stage::Records(records, _) => records.seal(parts, outgoing),
-            Stage::Handshake(_) => Err(rustls::Error::HandshakeNotComplete),
+            Stage::Handshake(..) => Err(rustls::Error::HandshakeNotComplete),
             Stage::Failed(error) => Err(error.clone()),
         }
     }
@@ -178,26 +185,21 @@ impl<S: Side> Session<S> {
     }
 }
 
-/// Goes on with the handshake. What comes behind it is seen to as well.
+/// Goes on with the handshake, and stops where it is done: what comes behind it is for [`Records`]. If rustls took it, it would
+/// have answers that go with it. So it is shown one record more only when it does not know enough, and `shown` counts what it
+/// saw of whole records and did not let go of.
 fn shake_hands<S: Side>(
     connection: &mut S,
+    shown: &mut usize,
     incoming: &mut [u8],
-    mut plain: impl FnMut(&[u8]),
     outgoing: &mut Outgoing,
 ) -> Result<Opened, rustls::Error> {
     let mut consumed = 0;
+    let mut visible = *shown;
     loop {
-        let status = connection.process(&mut incoming[consumed..]);
-        let mut discard = status.discard;
-        let done = match status.state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    plain(record.payload);
-                }
-                None
-            }
+        let status = connection.process(&mut incoming[consumed..visible]);
+        let discard = status.discard;
+        let ended = match status.state {
             Ok(ConnectionState::EncodeTlsData(data)) => {
                 encode(data, outgoing);
                 None
@@ -207,13 +209,13 @@ fn shake_hands<S: Side>(
                 None
             }
             Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Some(true),
-            // More must come, be it of the handshake or not. Early data is not asked for.
+            // It has said all, and must hear more or is done. Early data is not asked for.
             Ok(_) => Some(false),
             Err(error) => {
                 // What is said of it waits before all that came, and rustls must not be asked for more: it would look at
                 // what came behind, and break over a second mistake.
                 if let Ok(ConnectionState::EncodeTlsData(data)) =
-                    connection.process(&mut incoming[consumed + discard..]).state
+                    connection.process(&mut incoming[consumed + discard..visible]).state
                 {
                     encode(data, outgoing);
                 }
@@ -221,10 +223,27 @@ fn shake_hands<S: Side>(
             }
         };
         consumed += discard;
-        if let Some(ended) = done {
+        *shown -= discard;
+        let Some(ended) = ended else { continue };
+        if ended || !connection.is_handshaking() || visible == incoming.len() {
             return Ok(Opened { consumed, ended });
         }
+        match first_record_bytes(&incoming[visible..]) {
+            Some(bytes) => {
+                visible += bytes;
+                *shown += bytes;
+            }
+            // What is wrong with a head is said before its record is whole.
+            None => visible = incoming.len(),
+        }
     }
+}
+
+/// How long the first record is, if all of it is there.
+fn first_record_bytes(bytes: &[u8]) -> Option<usize> {
+    let &[_, _, _, high, low] = bytes.first_chunk::<RECORD_HEAD_BYTES>()?;
+    let length = RECORD_HEAD_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    (length <= bytes.len()).then_some(length)
 }
 
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Outgoing) {

@@ -199,6 +199,31 @@ fn what_is_said_in_the_middle_of_a_message_of_tls_breaks_nothing() {
     pair.shake_hands(100);
 }
 
+/// Whatever the pieces: the client's last words of the handshake, a new key, a wish for another and data, all at once.
+#[test]
+fn a_key_that_changes_with_the_end_of_the_handshake_is_followed() {
+    for piece in [1, 7, 100, 100_000] {
+        let mut pair = Pair::new(&[&TLS13]);
+        while pair.client.is_handshaking() {
+            for piece in pair.said().chunks(piece) {
+                pair.hears(piece).expect("a client's words");
+            }
+            pair.answer();
+        }
+        assert!(pair.session.is_handshaking());
+        pair.client.writer().write_all(b"old").expect("memory");
+        pair.client.refresh_traffic_keys().expect("open");
+        pair.client.writer().write_all(b"new").expect("memory");
+        for piece in pair.said().chunks(piece) {
+            pair.hears(piece).expect("a client's words");
+        }
+        assert_eq!((&pair.received[..], pair.held.len()), (&b"oldnew"[..], 0));
+        let Pair { session, outgoing, .. } = &mut pair;
+        session.seal(&[b"answer"], outgoing).expect("open");
+        assert_eq!(pair.answer(), b"answer");
+    }
+}
+
 /// A session that was made, and not accepted, with a server that changes its key and sends tickets.
 #[test]
 fn the_other_end_understands_what_a_server_says() {
