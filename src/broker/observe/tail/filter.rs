@@ -1,7 +1,7 @@
 //! Which messages somebody wants to see of those that pass: by routing key, by a header, by text in the body.
 //!
-//! Looking takes time that belongs to others. So what is read of bodies and headers in one second is bounded; when that is
-//! used up, messages pass unread.
+//! Looking takes time that belongs to others. So what is read of keys, bodies and headers in one second is bounded; when that
+//! is used up, messages pass unread.
 
 use crate::broker::exchange::is_like;
 use crate::broker::message::Content;
@@ -12,6 +12,8 @@ use memchr::memmem::Finder;
 const SEARCHED_MAX_BYTES: usize = 64 << 10;
 /// What is read of messages in one second, in bytes.
 const READ_PER_WINDOW_BYTES: usize = 32 << 20;
+/// As how many of them it counts to compare one word of a key: most words are short, and it is the steps that take time.
+const WORD_BYTES: usize = 16;
 
 /// What may still be read in this second.
 pub(super) struct Budget {
@@ -32,10 +34,32 @@ impl Budget {
     }
 }
 
+/// A pattern of words, and what it takes to compare it.
+struct KeyPattern {
+    pattern: Box<[u8]>,
+    words: usize,
+    /// Words behind the first `#`: they are compared again wherever they may begin.
+    words_behind_any: usize,
+}
+
+impl KeyPattern {
+    fn new(pattern: &[u8]) -> Self {
+        let words = pattern.split(|byte| *byte == b'.');
+        let words_behind_any = words.clone().skip_while(|word| *word != b"#").skip(1).count();
+        Self { pattern: pattern.into(), words: words.count(), words_behind_any }
+    }
+
+    /// No more words than these are compared to find out whether a key is like it.
+    fn words_compared_with(&self, key: &[u8]) -> usize {
+        let words = 1 + memchr::memchr_iter(b'.', key).count();
+        self.words + words * (1 + self.words_behind_any)
+    }
+}
+
 /// All that is asked for must hold; what is not asked for always does.
 #[derive(Default)]
 pub struct TailFilter {
-    routing_key: Option<Box<[u8]>>,
+    routing_key: Option<KeyPattern>,
     header: Option<(ShortString, Option<Box<[u8]>>)>,
     text: Option<Finder<'static>>,
 }
@@ -43,7 +67,7 @@ pub struct TailFilter {
 impl TailFilter {
     /// Only messages whose key is like this pattern of words, as a topic exchange's bindings have it.
     pub fn with_key(mut self, pattern: &[u8]) -> Self {
-        self.routing_key = Some(pattern.into());
+        self.routing_key = Some(KeyPattern::new(pattern));
         self
     }
 
@@ -61,10 +85,14 @@ impl TailFilter {
 
     /// Whether a message is one of those; `None` when that is not looked at, as there is too much to look at.
     pub(super) fn matches(&self, content: &Content<'_>, budget: &mut Budget) -> Option<bool> {
-        if let Some(pattern) = &self.routing_key
-            && !is_like(pattern, content.routing_key())
-        {
-            return Some(false);
+        if let Some(pattern) = &self.routing_key {
+            let key = content.routing_key();
+            if !budget.take(pattern.words_compared_with(key) * WORD_BYTES) {
+                return None;
+            }
+            if !is_like(&pattern.pattern, key) {
+                return Some(false);
+            }
         }
         if let Some((name, wanted)) = &self.header {
             if !budget.take(content.properties().len()) {

@@ -286,6 +286,26 @@ fn looking_at_too_much_leaves_messages_unread_until_the_next_second() {
     assert_eq!(world.counts(id).unwrap().matched, 513);
 }
 
+/// A pattern that fits nearly everywhere in a key, and a client chooses both.
+#[test]
+fn comparing_too_many_words_leaves_messages_unread_until_the_next_second() {
+    let mut world = World::new();
+    world.bind("q", "amq.topic", "#");
+    let pattern = [&b"#.a"[..], &b".a".repeat(60), b".b"].concat();
+    let (hard, _) = world.tail(TailSpec { filter: TailFilter::default().with_key(&pattern), ..queue("q") });
+    let (easy, _) = world.tail(TailSpec { filter: TailFilter::default().with_key(b"#.a"), ..queue("q") });
+    let key: &'static str = String::leak("a.".repeat(127) + "a");
+    for _ in 0..1000 {
+        world.publish("amq.topic", key);
+    }
+    let counts = world.counts(hard).unwrap();
+    assert!(counts.unread > 0 && counts.seen == 1000, "{counts:?}");
+    assert_eq!(world.counts(easy).unwrap().unread, 0);
+    world.broker.set_now(1000);
+    world.publish("amq.topic", key);
+    assert_eq!(world.counts(hard).unwrap().unread, counts.unread);
+}
+
 #[test]
 fn a_tail_ends_with_what_it_follows_and_does_not_go_on_with_another_of_its_name() {
     let mut world = World::new();
