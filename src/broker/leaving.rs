@@ -77,6 +77,9 @@ impl<S: Store> Broker<S> {
 
     /// A queue or an exchange was deleted: it leaves, now as far as a turn does that.
     pub(super) fn let_leave(&mut self, vhost: VhostId, id: Destination, by: Option<UserId>) {
+        if let Destination::Exchange(id) = id {
+            self.end_tails_of_exchange(vhost, id);
+        }
         self.change_routes(vhost, |router| router.let_leave(id));
         self.leaving.last_number += 1;
         let by = by.map(|user| Arc::clone(&self.user_at(user).name)).or_else(|| self.actor());
@@ -105,6 +108,7 @@ impl<S: Store> Broker<S> {
         }
         for emptied in detached.emptied {
             self.define_auto_deleted(vhost, emptied, None);
+            self.end_tails_of_exchange(vhost, emptied);
             let id = Destination::Exchange(emptied);
             self.change_routes(vhost, |router| router.let_leave(id));
             let (by, bindings_by) = (self.actor(), bindings_by.clone());

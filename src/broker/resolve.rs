@@ -466,6 +466,13 @@ impl<S: Store> Broker<S> {
         (self.caller(channel).vhost == vhost).then_some(channel)
     }
 
+    /// Whether the default exchange gives messages with this key to a single connection's consumers: they are replies, or for
+    /// an exclusive queue.
+    pub(super) fn is_for_one_connection(&self, vhost: VhostId, routing_key: &[u8]) -> bool {
+        let is_exclusive = |id| self.queue(id).properties.exclusive_owner.is_some();
+        routing_key.starts_with(REPLY_ADDRESS_PREFIX) || self.queue_in(vhost, routing_key).is_some_and(is_exclusive)
+    }
+
     /// Whether a queue of this name is a reply consumer's address that is in use.
     fn is_reply_address(&self, vhost: VhostId, name: &[u8]) -> bool {
         self.reply_channel(vhost, DEFAULT_EXCHANGE, name).is_some()

@@ -261,6 +261,12 @@ impl<S: Store> Broker<S> {
         self.end_tails_where(|tail| tail.id == id && tail.user == user);
     }
 
+    /// An exchange leaves, and its id may be another's afterwards.
+    pub(in crate::broker) fn end_tails_of_exchange(&mut self, vhost: VhostId, id: ExchangeId) {
+        let place = Place::Exchange(self.vhost_key(vhost), id);
+        self.end_tails_where(|tail| tail.place == place);
+    }
+
     fn end_tails_where(&mut self, is_meant: impl Fn(&Tail) -> bool) {
         let ended: Vec<Tail> = self.tails.tails.extract_if(.., |tail| is_meant(tail)).collect();
         ended.iter().for_each(|tail| self.note_tailed(tail.place));
@@ -346,7 +352,8 @@ impl<S: Store> Broker<S> {
     fn may_tail(&self, user: UserKey, vhost: VhostId, exchange: &[u8], key: &[u8]) -> bool {
         let Some(user) = self.user_of(user) else { return false };
         match exchange.is_empty() {
-            true => self.user_may(user, Right::Read, vhost, key),
+            // What goes to one connection alone is for nobody else, whatever they may read.
+            true => !self.is_for_one_connection(vhost, key) && self.user_may(user, Right::Read, vhost, key),
             false => self.key_rules(user, vhost, exchange).is_none_or(|rules| rules.allow(Right::Read, key)),
         }
     }

@@ -307,6 +307,33 @@ fn comparing_too_many_words_leaves_messages_unread_until_the_next_second() {
 }
 
 #[test]
+fn a_tail_of_an_exchange_is_not_of_the_next_with_its_id() {
+    let mut world = World::new();
+    world.exchange("x", "fanout", FieldTable::default());
+    let (_, heard_of_first) = world.tail(exchange("x"));
+    world.broker.delete_exchange(caller(&world.broker, CLIENT), b"x", false).unwrap();
+    world.exchange("y", "fanout", FieldTable::default());
+    let (_, heard_of_next) = world.tail(exchange("y"));
+    world.publish("y", "k");
+    assert_eq!(keys(&heard_of_next), ["k"]);
+    assert!(keys(&heard_of_first).is_empty());
+}
+
+#[test]
+fn what_goes_to_one_connection_alone_is_told_to_nobody() {
+    let mut world = World::new();
+    let (name, arguments) = (&b"locked"[..], FieldTable::default());
+    let request = DeclareRequest { name, durable: false, exclusive: true, auto_delete: false, arguments };
+    world.broker.declare_queue(caller(&world.broker, CLIENT), request, &mut Nobody).unwrap();
+    let (id, heard) = world.tail(exchange(""));
+    for key in ["q", "locked", "amq.rabbitmq.reply-to.an-address", "none"] {
+        world.publish("", key);
+    }
+    assert_eq!(keys(&heard), ["q", "none"]);
+    assert_eq!(world.counts(id).unwrap().matched, 2);
+}
+
+#[test]
 fn a_tail_ends_with_what_it_follows_and_does_not_go_on_with_another_of_its_name() {
     let mut world = World::new();
     world.exchange("x", "fanout", FieldTable::default());
