@@ -79,7 +79,7 @@ impl User {
 }
 
 /// A user that may be deleted when it is asked for again, and its slot another one's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct UserKey {
     pub(super) id: UserId,
     serial: u64,

@@ -3,7 +3,7 @@
 use super::tests::{HERE, World, conversation};
 use super::{MayRead, WhoIsIt, hub_settings};
 use crate::access::{Bearer, Powers, Scopes, Tags};
-use crate::broker::{ConnectionId, UserKey};
+use crate::broker::{ConnectionId, TailFilter, TailListener, TailOf, TailSpec, TailedMessage, UserKey};
 use crate::config::Config;
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Refusal, Verdict};
 use crate::protocol::Method;
@@ -199,4 +199,52 @@ fn a_visitor_is_one_user_as_long_as_it_shows_the_same_token() {
     }
     assert_eq!(door.world.hub.broker().user_of(first.0), None, "there were others since");
     assert_ne!(visit(&mut door, &bob).0, first.0);
+}
+
+struct NobodyListens;
+
+impl TailListener for NobodyListens {
+    fn tell(&mut self, _: Box<TailedMessage>) -> bool {
+        false
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_visitor_of_whom_something_is_under_way_stays_though_many_come() {
+    let mut door = Door::new();
+    let bearers = [bearer("bob", &["read:*/*"], None), bearer("ann", &["read:*/*"], None)];
+    let [follower, waiting] = bearers.each_ref().map(|bearer| visit(&mut door, bearer).0);
+    let hub = &mut door.world.hub;
+    let (user, vhost) = (hub.broker().user_of(follower).unwrap(), hub.broker().vhost_named(b"/").unwrap());
+    let of = TailOf::Exchange("amq.topic".into());
+    let spec = TailSpec { of, filter: TailFilter::default(), rate: 1, body_max_bytes: 1 };
+    let tail = hub.directly(user, vhost, |direct| {
+        direct.broker.start_tail(direct.caller, spec, Box::new(NobodyListens)).unwrap()
+    });
+    hub.waits(waiting);
+    hub.waits(waiting);
+    hub.does_not_wait(waiting);
+    let many_come = |door: &mut Door| {
+        (0..1200).for_each(|number| drop(visit(door, &bearer(&number.to_string(), &[], None))));
+        [follower, waiting].map(|user| door.world.hub.broker().user_of(user).is_some())
+    };
+    assert_eq!(many_come(&mut door), [true, true]);
+    door.world.hub.does_not_wait(waiting);
+    assert_eq!(many_come(&mut door), [true, false]);
+    door.world.hub.directly(user, vhost, |direct| direct.broker.end_tail(direct.caller, tail));
+    assert_eq!(many_come(&mut door), [false, false]);
+}
+
+#[test]
+fn a_visitor_goes_when_its_token_expires_whatever_is_under_way() {
+    let mut door = Door::new();
+    let (waiting, _) = visit(&mut door, &bearer("bob", &["read:*/*"], Some(1000)));
+    door.world.hub.waits(waiting);
+    door.world.pass(2000);
+    visit(&mut door, &bearer("ann", &[], None));
+    assert_eq!(door.world.hub.broker().user_of(waiting), None);
 }

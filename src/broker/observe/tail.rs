@@ -18,6 +18,7 @@ mod tests;
 
 pub use filter::TailFilter;
 
+use crate::access::Powers;
 use crate::broker::access::Right;
 use crate::broker::exchange::{DEFAULT_EXCHANGE, ExchangeId, QueueId};
 use crate::broker::message::Content;
@@ -26,6 +27,8 @@ use crate::broker::store::Store;
 use crate::broker::{Broker, Caller, QueueKey, UserKey, VhostId, VhostKey};
 use crate::protocol::{AmqpError, ReplyCode, ShortString};
 use filter::Budget;
+use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
 
 /// Tails that there may be, and those of one user.
 const TAILS_MAX: usize = 32;
@@ -100,9 +103,17 @@ enum Place {
     Exchange(VhostKey, ExchangeId),
 }
 
+/// Whom a limit is for: somebody for whom others vouch is another user with every token, virtual host and address.
+#[derive(PartialEq, Eq)]
+struct Follower {
+    name: Arc<str>,
+    vouched: Option<Discriminant<Powers>>,
+}
+
 struct Tail {
     id: TailId,
     user: UserKey,
+    follower: Follower,
     place: Place,
     name: ShortString,
     /// Its user may not read every key there.
@@ -199,8 +210,11 @@ impl<S: Store> Broker<S> {
         };
         self.end_tails_where(|tail| tail.listener.is_gone());
         let user = self.user_key(caller.user);
+        let of_user = self.users.get(caller.user);
+        let follower = Follower { name: of_user.name.clone(), vouched: of_user.powers().map(discriminant) };
         let tails = &self.tails.tails;
-        if tails.len() >= TAILS_MAX || tails.iter().filter(|tail| tail.user == user).count() >= TAILS_OF_USER_MAX {
+        let has_most = tails.iter().filter(|tail| tail.follower == follower).count() >= TAILS_OF_USER_MAX;
+        if tails.len() >= TAILS_MAX || has_most {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "too many queues and exchanges are tailed"));
         }
         self.tails.last += 1;
@@ -208,6 +222,7 @@ impl<S: Store> Broker<S> {
         self.tails.tails.push(Tail {
             id,
             user,
+            follower,
             place,
             name,
             is_restricted: self.is_tail_restricted(caller, place),
@@ -265,6 +280,11 @@ impl<S: Store> Broker<S> {
     pub(in crate::broker) fn end_tails_of_exchange(&mut self, vhost: VhostId, id: ExchangeId) {
         let place = Place::Exchange(self.vhost_key(vhost), id);
         self.end_tails_where(|tail| tail.place == place);
+    }
+
+    /// Whether a user follows anything.
+    pub fn has_tail(&self, user: UserKey) -> bool {
+        self.tails.tails.iter().any(|tail| tail.user == user)
     }
 
     fn end_tails_where(&mut self, is_meant: impl Fn(&Tail) -> bool) {

@@ -23,6 +23,9 @@ impl Judged {
     /// been at first.
     pub fn go_on<S: Store>(&mut self, number: u64, hub: &mut Hub<S>) -> Option<Command> {
         let (command, since_ms) = self.0.remove(&number)?;
+        if let Asker::User(user) = command.asker {
+            hub.does_not_wait(user);
+        }
         hub.broker_mut().judge(Judging::AsOf(since_ms));
         self.look(command, since_ms, hub)
     }
@@ -31,6 +34,9 @@ impl Judged {
         match lacked(&command, hub) {
             None => Some(command),
             Some(inquiry) => {
+                if let Asker::User(user) = command.asker {
+                    hub.waits(user);
+                }
                 self.0.insert(hub.inquire(inquiry), (command, since_ms));
                 None
             }

@@ -45,6 +45,7 @@ impl Logins {
     /// Goes on with a login whose inquiry was answered, if it is one's.
     pub fn go_on<S: Store>(&mut self, number: u64, hub: &mut Hub<S>) {
         let Some((pending, user, since_ms)) = self.judged.remove(&number) else { return };
+        hub.does_not_wait(user);
         hub.broker_mut().judge(Judging::AsOf(since_ms));
         pending.answer(Ok(user), hub.broker());
     }
@@ -54,6 +55,7 @@ impl Logins {
             && let Some(inquiry) = pending.lacks(user, hub)
         {
             let since_ms = hub.condition().now_ms;
+            hub.waits(user);
             self.judged.insert(hub.inquire(inquiry), (pending, user, since_ms));
             return;
         }

@@ -46,6 +46,7 @@ impl Moves {
             Err(refused) => send(reply, Err(refused)),
             Ok(begun) => {
                 let (user, vhost) = (hub.broker().user_key(user), hub.broker().vhost_key(vhost));
+                hub.waits(user);
                 self.waiting.push_back(Waiting { user, vhost, begun, reply });
             }
         }
@@ -59,7 +60,8 @@ impl Moves {
         {
             return None;
         }
-        let Waiting { begun, reply, .. } = self.waiting.pop_front()?;
+        let Waiting { user, begun, reply, .. } = self.waiting.pop_front()?;
+        hub.does_not_wait(user);
         let (moved, durable_at) = hub.broker_mut().end_move(begun);
         match hub.broker_mut().await_durable(durable_at) {
             Some(position) => Some((position, Box::new(|| send(reply, Ok(moved))))),

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Those for whom others vouch who are remembered; those beyond replace the ones who came first.
+/// Those for whom others vouch who are remembered; those beyond replace the ones who came first, of whom nothing is under way.
 const BEARERS_MAX: usize = 1024;
 
 #[derive(Default)]
@@ -31,6 +31,8 @@ struct Bearers {
     users: HashMap<*const Bearer, UserKey>,
     /// The doorkeeper says who comes again by the same bearer: while it is held here, no other has its address.
     in_order: VecDeque<Arc<Bearer>>,
+    /// Of whom a command or a login waits, and how many.
+    busy: HashMap<UserKey, usize>,
 }
 
 impl Bearers {
@@ -40,8 +42,16 @@ impl Bearers {
             return *user;
         }
         let has_expired = |bearer: &Arc<Bearer>| bearer.expires_unix_ms.is_some_and(|until_ms| until_ms <= now_unix_ms);
-        while self.in_order.len() >= BEARERS_MAX || self.in_order.front().is_some_and(has_expired) {
-            self.dismiss_first(broker);
+        while self.in_order.front().is_some_and(has_expired) {
+            self.dismiss(0, broker);
+        }
+        if self.in_order.len() >= BEARERS_MAX {
+            let is_idle = |bearer: &Arc<Bearer>| {
+                let user = self.users.get(&Arc::as_ptr(bearer));
+                user.is_none_or(|user| !self.busy.contains_key(user) && !broker.has_tail(*user))
+            };
+            let at = self.in_order.iter().position(is_idle).unwrap_or(0);
+            self.dismiss(at, broker);
         }
         let user = broker.receive_visitor(&bearer);
         self.users.insert(Arc::as_ptr(&bearer), user);
@@ -49,9 +59,9 @@ impl Bearers {
         user
     }
 
-    fn dismiss_first<S: Store>(&mut self, broker: &mut Broker<S>) {
-        let Some(first) = self.in_order.pop_front() else { return };
-        if let Some(user) = self.users.remove(&Arc::as_ptr(&first)) {
+    fn dismiss<S: Store>(&mut self, at: usize, broker: &mut Broker<S>) {
+        let Some(bearer) = self.in_order.remove(at) else { return };
+        if let Some(user) = self.users.remove(&Arc::as_ptr(&bearer)) {
             broker.dismiss(user);
         }
     }
@@ -122,6 +132,21 @@ impl<S: Store> Hub<S> {
         ground.logins += 1;
         ground.settings.doorkeeper.inquire(LoginTicket { connection: None, serial: ground.logins }, inquiry);
         ground.logins
+    }
+
+    /// Something that this user asked for waits: until [it does not](Self::does_not_wait), others are forgotten before it.
+    pub fn waits(&mut self, user: UserKey) {
+        *self.visitors.bearers.busy.entry(user).or_default() += 1;
+    }
+
+    pub fn does_not_wait(&mut self, user: UserKey) {
+        let busy = &mut self.visitors.bearers.busy;
+        if let Some(waiting) = busy.get_mut(&user) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                busy.remove(&user);
+            }
+        }
     }
 
     /// Forgets what was found out of logins and permissions, so that everything is asked again. Who is let in stays so.

@@ -1,7 +1,7 @@
 //! Who follows what, and that nobody else notices.
 
 use super::*;
-use crate::access::Pattern;
+use crate::access::{Bearer, Pattern, Scopes};
 use crate::broker::message::ComposedMessage;
 use crate::broker::policy::{Policy, PolicyKind, SaidPolicy};
 use crate::broker::store::MemoryStore;
@@ -408,4 +408,28 @@ fn there_are_no_more_tails_than_there_may_be() {
     tails[0].1.borrow_mut().is_gone = true;
     world.tail(queue("q"));
     assert!(world.try_tail(queue("q")).is_err());
+}
+
+/// Somebody for whom others vouch is another user with every token.
+#[test]
+fn who_comes_with_many_tokens_has_no_more_tails() {
+    let mut world = World::new();
+    let bearer = |name: &str| Bearer {
+        name: name.into(),
+        tags: Arc::default(),
+        powers: Powers::Scopes(Scopes::read(["read:*/*"], |_| None)),
+        expires_unix_ms: None,
+    };
+    let mut tail_as = |name: &str| {
+        let user = world.broker.receive_visitor(&bearer(name));
+        let caller = Caller { user: world.broker.user_of(user).unwrap(), ..caller(&world.broker, CLIENT) };
+        let listener = Box::new(Listener(Rc::default()));
+        world.broker.start_tail(caller, queue("q"), listener).map(|_| world.broker.has_tail(user))
+    };
+    for _ in 0..TAILS_OF_USER_MAX {
+        assert_eq!(tail_as("guest"), Ok(true));
+    }
+    assert!(tail_as("guest").is_err_and(|error| error.code == ReplyCode::PreconditionFailed));
+    assert_eq!(tail_as("alice"), Ok(true));
+    world.tail(queue("q"));
 }
