@@ -69,9 +69,14 @@ def all_queues(broker):
 
 
 def settled(broker):
-    """What list_queues says once as many messages are counted as were sent: RabbitMQ counts those of quorum queues later."""
-    poll_until(lambda: estate.count(broker) == sum(estate.MESSAGES.values()), "all messages are counted", deadline_s=60)
-    return all_queues(broker)
+    """What list_queues says once it counts as many messages as were sent: RabbitMQ's looks at quorum queues every 5 s."""
+
+    def counted():
+        queues = all_queues(broker)
+        messages = sum(int(line.split("\t")[1]) for lines in queues.values() for line in lines)
+        return queues if messages == sum(estate.MESSAGES.values()) else None
+
+    return poll_until(counted, "all messages are counted", deadline_s=90)
 
 
 rabbitmq = RabbitMQ(FOLDER / "rabbitmq")

@@ -163,17 +163,6 @@ def queues_of(broker):
     return queues
 
 
-def count(broker):
-    """How many messages there are, as those hear who declare the queues."""
-    messages = 0
-    for vhost, names in queues_of(broker).items():
-        connection = connect(broker, vhost)
-        channel = connection.channel()
-        messages += sum(channel.queue_declare(name, passive=True).method.message_count for name in names)
-        connection.close()
-    return messages
-
-
 def empty(broker):
     for vhost, names in queues_of(broker).items():
         for name in names:
