@@ -39,6 +39,27 @@ fn rabbitmqadmin_as_python_has_it() {
 }
 
 #[test]
+fn rabbitmqadmin_takes_the_words_of_the_later_one_as_well() {
+    let server = Server::start();
+    let admin = |line: &str| {
+        let (code, output, error) = run(server.tool("rabbitmqadmin").args(line.split(' ')), "");
+        assert_eq!((code, error.as_str()), (0, ""), "{line}");
+        output
+    };
+    assert_eq!(admin("vhosts declare --name v --description d"), "vhost declared\n");
+    assert_eq!(
+        admin("--vhost v permissions declare --user guest --configure .* --read .* --write .*"),
+        "permission declared\n"
+    );
+    assert_eq!(admin("--vhost v declare queue --name q --type quorum --durable true"), "queue declared\n");
+    assert_eq!(admin("-V v messages publish --routing-key q --payload hello"), "Message published\n");
+    assert_eq!(admin("-V v -f tsv queues list --columns name,type"), "name\ttype\nq\tquorum\n");
+    assert!(admin("-V v get messages --queue q --ack-mode ack_requeue_false").contains("hello"));
+    assert_eq!(admin("--vhost v queues delete --name q"), "queue deleted\n");
+    assert_eq!(admin("vhosts delete --name v"), "vhost deleted\n");
+}
+
+#[test]
 fn limits_of_resources_raise_and_clear_alarms() {
     let server = Server::start();
     server.ask("PUT", "/api/queues/%2F/q", "{}");

@@ -61,6 +61,44 @@ fn the_api_is_served_over_tls_and_leveretctl_speaks_it() {
 }
 
 #[test]
+fn the_tools_take_the_options_for_tls_of_rabbitmqadmin() {
+    let (node, address) = node();
+    let port = address.port().to_string();
+    let admin = node.folder.path().join("rabbitmqadmin");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_leveretctl"), &admin).expect("a link");
+    let run = |program: &std::path::Path, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(node.folder.path())
+            .env("HOME", node.folder.path())
+            .env_remove("LEVERET_URI");
+        command.output().expect("leveretctl")
+    };
+    let listed = ["-P", &port, "-f", "tsv", "list", "vhosts", "name"];
+    for (options, works) in [
+        (&["--ssl", "--ssl-ca-cert-file", "ca.pem"][..], true),
+        (&["-s", "--ssl-ca-cert-file=ca.pem", "--ssl-cert-file=server.pem", "--ssl-key-file=server.key"], true),
+        (&["--use-tls", "--tls-ca-cert-file", "ca.pem"], true),
+        (&["--ssl", "-k"], true),
+        (&["--ssl", "--ssl-insecure"], true),
+        (&["--ssl"], false),
+        (&["--ssl", "--ssl-ca-cert-file", "server.key"], false),
+        (&["--ssl", "--ssl-ca-cert-file", "ca.pem", "--ssl-cert-file", "ca.pem"], false),
+        (&["--ssl", "--ssl-ca-cert-file", "ca.pem", "--ssl-disable-hostname-verification"], false),
+        (&[], false),
+    ] {
+        let output = run(&admin, &[options, &listed[..]].concat());
+        assert_eq!(output.status.success(), works, "{options:?}: {output:?}");
+        assert!(!works || String::from_utf8_lossy(&output.stdout).starts_with("name\n/"), "{options:?}: {output:?}");
+    }
+    let uri = format!("https://localhost:{port}");
+    let ctl = std::path::Path::new(env!("CARGO_BIN_EXE_leveretctl"));
+    assert!(run(ctl, &["--uri", &uri, "--ssl-insecure", "list_users"]).status.success());
+    assert!(!run(ctl, &["--uri", &uri, "list_users"]).status.success());
+}
+
+#[test]
 fn the_cookie_of_a_session_that_was_opened_over_tls_goes_over_nothing_else() {
     let (node, address) = node();
     let form = "username=guest&password=guest";

@@ -1,5 +1,6 @@
 //! The HTTP API, as a client.
 
+use crate::authorities::Trust;
 use crate::whereabouts::Whereabouts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Request, Response};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// The largest answer that is read, in bytes: a listing of a million queues.
 const ANSWER_BYTES_MAX: u64 = 4 << 30;
@@ -116,17 +117,14 @@ pub struct Api {
 pub const WHICH_NODE: &str = "overview?columns=node";
 
 impl Api {
-    /// `authorities` are those that are trusted to stand behind the certificate of a broker at `https://`.
-    pub fn new(
-        whereabouts: &Whereabouts,
-        authorities: &[Certificate<'static>],
-        timeout: Duration,
-        is_dry: bool,
-    ) -> Self {
+    /// `trust` is for a broker at `https://`.
+    pub fn new(whereabouts: &Whereabouts, trust: Trust, timeout: Duration, is_dry: bool) -> Self {
         let Whereabouts { scheme, host, port, user, password } = whereabouts;
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .root_certs(RootCerts::new_with_certs(authorities))
+            .root_certs(RootCerts::new_with_certs(&trust.authorities))
+            .client_cert(trust.certificate)
+            .disable_verification(trust.is_blind)
             .build();
         let config = Agent::config_builder()
             .timeout_global(Some(timeout))

@@ -3,7 +3,7 @@
 use crate::access::{self, AccessCommand};
 use crate::actions::{self, WhichConnections};
 use crate::api::{Api, Failure};
-use crate::authorities;
+use crate::authorities::{self, TlsOptions};
 use crate::checks::{self, CheckCommand};
 use crate::definitions::{self, DefinitionsCommand};
 use crate::delayed::{self, DelayedCommand};
@@ -81,9 +81,8 @@ pub struct Options {
     #[arg(long, global = true)]
     no_table_headers: bool,
 
-    /// The authorities, as PEM, behind the certificate of a broker at https:// [default: those of the system]
-    #[arg(long, global = true, value_name = "FILE")]
-    cacert: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsOptions,
 
     /// Say what would be done, and don't do it
     #[arg(long, global = true)]
@@ -220,8 +219,8 @@ pub fn run(tool: Tool, arguments: Arguments) -> Result<(), Failure> {
     let timeout = |default_s: u64| Duration::from_secs(options.timeout.unwrap_or(default_s));
     let said = Said { uri, host, user, password, file: config };
     let whereabouts = whereabouts::find(said, |name| std::env::var(name).ok())?;
-    let authorities = authorities::needed(&whereabouts, options.cacert.as_deref())?;
-    let api = Api::new(&whereabouts, &authorities, timeout(TIMEOUT_S), options.dry_run);
+    let trust = authorities::needed(&whereabouts, &options.tls)?;
+    let api = Api::new(&whereabouts, trust, timeout(TIMEOUT_S), options.dry_run);
     let outcome = carry_out(&api, &output, &vhost, command, timeout);
     match outcome {
         Err(Failure::DryRun) => return Ok(()),

@@ -1,16 +1,18 @@
 //! What `leveretctl` is where it is called `rabbitmqadmin`: the Python program of RabbitMQ's management plugin, with its
-//! options, verbs, words and exit codes.
+//! options, verbs, words and exit codes. It takes the words of the later one in Rust, too.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `objects` | what can be declared, deleted, closed, purged and listed |
+//! | `second` | what another program of that name says otherwise |
 //! | `tables` | lists as tables, and its other formats |
 
 mod objects;
+mod second;
 mod tables;
 
 use crate::api::{Api, Failure};
-use crate::authorities;
+use crate::authorities::{self, TlsOptions};
 use crate::whereabouts::{self, Said};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -54,6 +56,14 @@ struct Options {
     /// Connect to where this URI says
     #[arg(short = 'U', long)]
     base_uri: Option<String>,
+    /// Connect over TLS
+    #[arg(short, long, alias = "use-tls", global = true)]
+    ssl: bool,
+    #[command(flatten)]
+    tls: TlsOptions,
+    /// Trust whoever answers: as --ssl-insecure
+    #[arg(short = 'k', hide = true)]
+    insecure: bool,
     /// Print no lines that say what was done
     #[arg(short, long)]
     quiet: bool,
@@ -113,7 +123,8 @@ impl fmt::Display for Trouble {
 }
 
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let options = Options::parse_from(arguments);
+    let arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    let options = Options::parse_from(second::translated(arguments));
     match carry_out(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
@@ -137,6 +148,7 @@ fn carry_out(mut options: Options) -> Result<(), Trouble> {
         );
         return Ok(());
     }
+    options.tls.trusts_anybody |= options.insecure;
     read_configuration(&mut options)?;
     let arguments = std::mem::take(&mut options.arguments);
     let Some((verb, rest)) = arguments.split_first() else {
@@ -181,13 +193,18 @@ fn read_configuration(options: &mut Options) -> Result<(), Trouble> {
         let (node, path) = (&options.node, path.display());
         return Err(Trouble::usage(format!("Could not read section '{node}' in config file '{path}'")));
     };
-    for (key, value) in section {
-        let value = || Some(value.to_owned());
+    for (key, said) in section {
+        let value = || Some(said.to_owned());
         match key {
             "hostname" => options.host = options.host.take().or_else(value),
             "port" => options.port = options.port.or_else(|| value()?.parse().ok()),
             "username" => options.username = options.username.take().or_else(value),
             "password" => options.password = options.password.take().or_else(value),
+            "ssl" => options.ssl |= said.eq_ignore_ascii_case("true"),
+            "ssl_key_file" => options.tls.key = options.tls.key.take().or_else(|| Some(said.into())),
+            "ssl_cert_file" => options.tls.certificate = options.tls.certificate.take().or_else(|| Some(said.into())),
+            "ssl_ca_cert_file" => options.tls.cacert = options.tls.cacert.take().or_else(|| Some(said.into())),
+            "ssl_insecure" => options.tls.trusts_anybody |= said.eq_ignore_ascii_case("true"),
             "vhost" | "declare_vhost" => options.vhost = options.vhost.take().or_else(value),
             _ => {}
         }
@@ -222,8 +239,12 @@ impl Admin {
         let (host, port) = (options.host.take(), options.port);
         let uri = match (options.base_uri.take(), port) {
             (Some(uri), _) => Some(uri),
-            (None, Some(port)) => Some(format!("http://{}:{port}", host.as_deref().unwrap_or("localhost"))),
-            (None, None) => std::env::var("LEVERET_URI").ok(),
+            (None, _) if options.ssl || port.is_some() => {
+                let (scheme, usual) = if options.ssl { ("https", 15671) } else { ("http", 15672) };
+                let (host, port) = (host.as_deref().unwrap_or("localhost"), port.unwrap_or(usual));
+                Some(format!("{scheme}://{host}:{port}"))
+            }
+            (None, _) => std::env::var("LEVERET_URI").ok(),
         };
         let variable = |said: Option<String>, name: &str| said.or_else(|| std::env::var(name).ok());
         let said = Said {
@@ -235,9 +256,9 @@ impl Admin {
         };
         let whereabouts = whereabouts::find(said, |name| std::env::var(name).ok());
         let whereabouts = whereabouts.map_err(|failure| Trouble::Failed(failure.to_string()))?;
-        let authorities = authorities::needed(&whereabouts, None);
-        let authorities = authorities.map_err(|failure| Trouble::Failed(failure.to_string()))?;
-        let api = Api::new(&whereabouts, &authorities, Duration::from_secs(options.request_timeout), false);
+        let trust = authorities::needed(&whereabouts, &options.tls);
+        let trust = trust.map_err(|failure| Trouble::Failed(failure.to_string()))?;
+        let api = Api::new(&whereabouts, trust, Duration::from_secs(options.request_timeout), false);
         Ok(Self { api, options })
     }
 

@@ -53,7 +53,10 @@ pub const DECLARABLE: [Kind; 10] = [
         json: &["arguments"],
         ..kind("binding", &[&["source"], &["destination"]], BINDING)
     },
-    Kind { optional: &[("tracing", "")], ..kind("vhost", &[&["name"]], "vhosts/{name}") },
+    Kind {
+        optional: &[("tracing", ""), ("description", ""), ("tags", ""), ("default_queue_type", "")],
+        ..kind("vhost", &[&["name"]], "vhosts/{name}")
+    },
     Kind {
         optional: &[("hashing_algorithm", "")],
         ..kind("user", &[&["name"], &["password", "password_hash"], &["tags"]], "users/{name}")
