@@ -9,8 +9,9 @@ use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 /// The longest list that takes no room: of queues with all that is told of them, two megabytes.
 pub const LONG_ROWS: usize = 2_000;
