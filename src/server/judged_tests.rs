@@ -1,17 +1,19 @@
 //! Clients whose permissions somebody else has: what is asked, what waits for it, and for how long an answer holds.
 
 use super::tests::{HERE, World, conversation, message_in_frames};
-use super::{MayRead, hub_settings};
+use super::{Desk, MayRead, WhoIsIt, hub_settings};
 use crate::access::{About, Answer, Bearer, Inquiry, Powers, Tags};
 use crate::broker::ConnectionId;
 use crate::config::Config;
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Verdict};
+use crate::management::{Asker, Change, Command, Request, VhostChange};
 use crate::protocol::method::{basic, exchange, queue};
-use crate::protocol::{FieldTable, FieldValue, Method};
+use crate::protocol::{FieldTable, FieldValue, Method, ReplyCode};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 const KNOWN_FOR_MS: u64 = 10_000;
 
@@ -318,4 +320,30 @@ fn a_passive_declaration_asks_nobody() {
     door.send(id, &Method::QueueDeclare(queue::Declare { queue: b"q", passive: true, ..queue::Declare::default() }));
     assert_eq!(door.allow(), [""; 0]);
     assert_eq!(door.world.heard(id), ["channel.close 404 NOT_FOUND - no queue 'q' in vhost '/'"]);
+}
+
+#[test]
+fn a_command_that_waits_is_not_nobodys_though_many_come_meanwhile() {
+    let mut door = Door::new();
+    let here = HERE.parse::<std::net::SocketAddr>().unwrap().ip();
+    let come = |door: &mut Door| match door.world.hub.ask_who(b"bob", b"pw", None, here) {
+        WhoIsIt::Known(Ok(user)) => user,
+        _ => panic!("everybody is let in"),
+    };
+    let asker = Asker::User(come(&mut door));
+    let ((commands, receiver), (reply, mut answer)) = (std::sync::mpsc::sync_channel(1), oneshot::channel());
+    let mut desk = Desk::new(receiver);
+    let change = Change::InVhost { vhost: "/".into(), change: VhostChange::PurgeQueue { name: "none".into(), reply } };
+    let request = Request::Change(change);
+    commands.send(Command { asker, request, refused: oneshot::channel().0 }).unwrap();
+    desk.ring();
+    desk.answer(&mut door.world.hub);
+    for what in [&format!("enter / from {here}"), "read queue none"] {
+        for _ in 0..1200 {
+            come(&mut door);
+        }
+        assert_eq!(door.answer(true), what);
+        desk.answer(&mut door.world.hub);
+    }
+    assert_eq!(answer.try_recv().unwrap().unwrap_err().code, ReplyCode::NotFound);
 }
