@@ -44,8 +44,11 @@ pub struct Desk {
     commands: Receiver<Command>,
     /// The last turn's share was used up: more may wait.
     more: bool,
-    /// This turn's share: the first may ask for messages that are on their way back to memory, and waits for them.
+    /// This turn's share, and what was left of the last one: the first may ask for messages that are on their way back to
+    /// memory, and waits for them.
     share: VecDeque<Command>,
+    /// So many answers of somebody elsewhere were taken in the last turn that there may be more of them.
+    judged_may_wait: bool,
     /// Answers that wait for the log to be durable up to there.
     held: VecDeque<(LogPosition, Answer)>,
     logins: Logins,
@@ -63,6 +66,7 @@ impl Desk {
             commands,
             more: false,
             share: VecDeque::new(),
+            judged_may_wait: false,
             held: VecDeque::new(),
             logins: Logins::default(),
             imports: Imports::default(),
@@ -97,10 +101,15 @@ impl Desk {
         let moved = self.moves.go_on(hub);
         self.held.extend(moved);
         ask_for_what_lacked(hub);
-        let missing = COMMANDS_PER_TURN - self.share.len();
+        // Commands that were judged came besides.
+        let missing = COMMANDS_PER_TURN.saturating_sub(self.share.len());
         self.share.extend(self.commands.try_iter().take(missing));
-        self.more = self.share.len() == COMMANDS_PER_TURN || self.imports.are_waiting() || self.moves.are_waiting();
-        while let Some(command) = self.share.pop_front() {
+        self.more = self.share.len() >= COMMANDS_PER_TURN
+            || self.judged_may_wait
+            || self.imports.are_waiting()
+            || self.moves.are_waiting();
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.share.pop_front() else { return };
             if let Request::Question(Question::LogIn(login)) = command.request {
                 self.logins.ask(login, hub);
                 continue;
@@ -144,7 +153,12 @@ impl Desk {
 
     /// Goes on with commands and logins for which somebody elsewhere was asked.
     fn go_on_judging<S: Store>(&mut self, hub: &mut Hub<S>) {
-        while let Some(number) = hub.next_judged() {
+        self.judged_may_wait = true;
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(number) = hub.next_judged() else {
+                self.judged_may_wait = false;
+                return;
+            };
             if let Some(command) = self.judged.go_on(number, hub) {
                 // It waits for nothing else: what is away is asked for, and looked at again with the next command.
                 self.carry_on(command, hub);
@@ -152,6 +166,7 @@ impl Desk {
             self.logins.go_on(number, hub);
             hub.broker_mut().judge(Judging::Now);
         }
+        self.more = true;
     }
 }
 

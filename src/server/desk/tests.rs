@@ -145,3 +145,26 @@ fn who_is_answered_and_asks_again_waits_until_the_turn_has_pumped() {
     office.desk.answer(&mut office.world.hub);
     assert_eq!(next_answer.try_recv(), Ok(true));
 }
+
+/// Commands that were judged come besides those of the turn's share, and may wait for messages.
+#[test]
+fn a_turn_has_its_share_however_many_commands_were_left_by_the_last_one() {
+    let mut office = Office::open();
+    let admin = office.user("admin", "administrator");
+    let (mut answers, _): (Vec<_>, Vec<_>) = (0..=COMMANDS_PER_TURN)
+        .map(|_| {
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Order(Order::DeleteVhost { name: "nowhere".into(), reply });
+            let (refused, refusal) = oneshot::channel();
+            office.desk.share.push_back(Command { asker: Asker::User(admin), request, refused });
+            (answer, refusal)
+        })
+        .unzip();
+    for left in [1, 0] {
+        office.desk.ring();
+        office.desk.answer(&mut office.world.hub);
+        answers.retain_mut(|answer| answer.try_recv().is_err());
+        assert_eq!(answers.len(), left);
+    }
+    assert!(!office.desk.has_work());
+}
