@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Answers that are kept; those beyond replace the ones that came first.
 const ANSWERS_MAX: usize = 16_384;
+/// Inquiries that a list leaves at a time.
+const INQUIRIES_MAX: usize = 64;
 /// How long an answer that holds no more is kept, in milliseconds, for commands that wait for another one.
 const KEPT_FOR_MS: u64 = 60_000;
 /// What lets somebody publish holds until the next whole one of these, so that few epochs end for many answers.
@@ -47,8 +49,11 @@ pub(super) struct Answers {
     noted: VecDeque<(u64, u64, Arc<[u8]>)>,
     /// When answers end that let somebody publish, each time once.
     lapses: VecDeque<u64>,
+    /// Those that came since then stay, whether they hold or not.
+    kept_since_ms: Option<u64>,
     judging: Judging,
-    unknown: RefCell<Option<Inquiry>>,
+    /// Of a command one, as it is refused then; of a list several.
+    unknown: RefCell<Vec<Inquiry>>,
     scratch: RefCell<Vec<u8>>,
 }
 
@@ -64,7 +69,11 @@ impl Answers {
     }
 
     fn note(&mut self, inquiry: &Inquiry, answer: Answer, now_ms: u64) {
-        while self.noted.len() >= ANSWERS_MAX || self.noted.front().is_some_and(|(_, gone_ms, _)| *gone_ms <= now_ms) {
+        let kept_since_ms = self.kept_since_ms;
+        let may_go = |(noted_ms, gone_ms, _): &(u64, u64, _)| {
+            *gone_ms <= now_ms && kept_since_ms.is_none_or(|since_ms| *noted_ms < since_ms)
+        };
+        while self.noted.len() >= ANSWERS_MAX || self.noted.front().is_some_and(may_go) {
             self.forget_first();
         }
         let mut until_ms = now_ms + answer.known_for_ms;
@@ -98,7 +107,7 @@ impl Answers {
 
     /// Whether something was asked that is not known.
     pub fn lack_one(&self) -> bool {
-        self.unknown.borrow().is_some()
+        !self.unknown.borrow().is_empty()
     }
 }
 
@@ -138,7 +147,10 @@ impl<S: Store> Broker<S> {
                     }
                 };
                 let (user, tags, vhost) = (Arc::clone(user), Arc::clone(tags), vhost.into());
-                *self.answers.unknown.borrow_mut() = Some(Inquiry { user, tags, vhost, about });
+                let mut unknown = self.answers.unknown.borrow_mut();
+                if unknown.len() < INQUIRIES_MAX {
+                    unknown.push(Inquiry { user, tags, vhost, about });
+                }
                 Err("")
             }
         }
@@ -151,7 +163,22 @@ impl<S: Store> Broker<S> {
 
     /// What has to be asked elsewhere before the command can be given that was just refused; `None` when it is refused.
     pub fn take_inquiry(&mut self) -> Option<Inquiry> {
-        self.answers.unknown.get_mut().take()
+        self.take_inquiries().pop()
+    }
+
+    /// The same of a list: so many of those that it lacks as are asked together.
+    pub fn take_inquiries(&mut self) -> Vec<Inquiry> {
+        std::mem::take(self.answers.unknown.get_mut())
+    }
+
+    /// What another command left, which was refused for good, is nobody's: a command begins that may lack answers of its own.
+    pub fn drop_inquiries(&mut self) {
+        self.answers.unknown.get_mut().clear();
+    }
+
+    /// Answers that came since then stay: a command waits since then, and may need many. `None`: no such command waits.
+    pub fn keep_answers_since(&mut self, since_ms: Option<u64>) {
+        self.answers.kept_since_ms = since_ms;
     }
 
     /// Somebody answered an inquiry.

@@ -66,7 +66,7 @@ impl Connection {
             let error = unexpected(format!("one for class {}", header.class_id));
             return self.raise_on_connection(&error, BASIC_PUBLISH, context);
         }
-        if self.channels[index].judged.is_some() && self.waits_to_publish(index, context) {
+        if self.channels[index].judged.is_some() && self.waits_to_publish(index, header.properties, context) {
             return;
         }
         let oversized = header.body_size > context.settings.message_size_max as u64;
@@ -160,17 +160,19 @@ fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Con
     if last.immediate {
         return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
     }
-    let mut resolve = |context: &mut Context<'_, S>| last.resolve_exchange(channel.caller, context.broker);
-    let exchange = match &mut channel.judged {
+    let mut resolve = |context: &mut Context<'_, S>| {
+        let exchange = last.resolve_exchange(channel.caller, context.broker)?;
+        let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
+        let (attributes, extra_keys) = match last.known_attributes(properties_bytes) {
+            Some(attributes) => (attributes, Vec::new()),
+            None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, exchange, context.broker)?,
+        };
+        Ok((exchange, attributes, extra_keys))
+    };
+    let (exchange, attributes, extra_keys) = match &mut channel.judged {
         None => resolve(context),
         Some(judged) => judged.resolved(context, resolve),
     }?;
-
-    let properties_bytes = &frames[PROPERTIES_OFFSET..header_frame_length - 1];
-    let (attributes, extra_keys) = match last.known_attributes(properties_bytes) {
-        Some(attributes) => (attributes, Vec::new()),
-        None => apply_rules(&mut frames, &mut header_frame_length, channel.caller, exchange, context.broker)?,
-    };
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let shared_body = shared_body.as_ref();
     let content = Framed { frames: &frames, header_frame_length, shared_body, attributes, extra_keys: &extra_keys };

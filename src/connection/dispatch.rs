@@ -187,6 +187,7 @@ impl Connection {
     }
 
     fn queue_command<S: Store>(&mut self, index: usize, method: Method<'_>, context: &mut Context<'_, S>) -> Outcome {
+        context.broker.drop_inquiries();
         let Channel { number, caller, .. } = *self.channels[index];
         match method {
             Method::QueueDeclare(declare) => self.declare_queue(index, declare, context),
@@ -261,6 +262,7 @@ impl Connection {
         method: Method<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
+        context.broker.drop_inquiries();
         let Channel { number, caller, .. } = *self.channels[index];
         match method {
             Method::ExchangeDeclare(declare) => {

@@ -90,6 +90,7 @@ impl Connection {
         consume: basic::Consume<'_>,
         context: &mut Context<'_, S>,
     ) -> Outcome {
+        context.broker.drop_inquiries();
         let Channel { number, caller, .. } = *self.channels[index];
         // no_local is ignored, as RabbitMQ does.
         let request = ConsumeRequest {

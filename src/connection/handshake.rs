@@ -198,6 +198,7 @@ impl Connection {
             let error = AmqpError::connection(ReplyCode::FrameError, "Malformed UTF-8 in shortstr");
             return self.raise_on_connection(&error, (10, 40), context);
         };
+        context.broker.drop_inquiries();
         let logged_in = self.user.as_ref().expect("whoever may open has logged in");
         let entered = match &logged_in.who {
             Who::User(user) => context.broker.admit(*user, &logged_in.name, open.virtual_host),

@@ -3,10 +3,12 @@
 //!
 //! A publish waits at its content header, before anything of it is kept: whether it may is known when all of it is there.
 
-use super::login::{Login, LoginTicket};
+use super::login::{Login, LoginTicket, Who};
 use super::{Awaited, Connection, Context};
-use crate::broker::Judging;
+use crate::access::Powers;
+use crate::broker::message::may_copy;
 use crate::broker::store::Store;
+use crate::broker::{Broker, Judging};
 use crate::protocol::AmqpError;
 
 /// Of a channel of such a client.
@@ -19,6 +21,9 @@ pub struct Judged {
 impl Connection {
     /// Whether the command that was just refused only has to wait until somebody else is asked.
     pub(super) fn waits_for_answer<S: Store>(&mut self, context: &mut Context<'_, S>) -> bool {
+        if !self.is_judged(context.broker) {
+            return false;
+        }
         let Some(inquiry) = context.broker.take_inquiry() else { return false };
         let since_ms = match self.login.as_deref() {
             Some(Login::Judged { since_ms }) => *since_ms,
@@ -29,6 +34,15 @@ impl Connection {
         self.login = Some(Box::new(Login::Inquiry { serial: ticket.serial, since_ms }));
         self.awaits = Some(Awaited::Verdict);
         true
+    }
+
+    /// Whether somebody else has the permissions of whoever is here.
+    fn is_judged<S: Store>(&self, broker: &Broker<S>) -> bool {
+        match self.user.as_ref().map(|logged_in| &logged_in.who) {
+            Some(Who::Bearer(bearer)) => matches!(bearer.powers, Powers::Elsewhere { .. }),
+            Some(Who::User(user)) => broker.user_of(*user).is_some_and(|user| broker.is_judged_elsewhere(user)),
+            None => false,
+        }
     }
 
     /// Whether somebody else's answer is for the command that waits here.
@@ -56,10 +70,18 @@ impl Connection {
     }
 
     /// Whether the publish whose content header came has to wait until somebody is asked.
-    pub(super) fn waits_to_publish<S: Store>(&mut self, index: usize, context: &mut Context<'_, S>) -> bool {
+    pub(super) fn waits_to_publish<S: Store>(
+        &mut self,
+        index: usize,
+        properties: &[u8],
+        context: &mut Context<'_, S>,
+    ) -> bool {
+        context.broker.drop_inquiries();
         let channel = &mut *self.channels[index];
         let Some(judged) = &mut channel.judged else { return false };
-        judged.refusal = channel.last_publish.resolve_exchange(channel.caller, context.broker).err();
+        let exchange = channel.last_publish.resolve_exchange(channel.caller, context.broker);
+        let may = exchange.and_then(|exchange| may_copy(properties, channel.caller, exchange, context.broker));
+        judged.refusal = may.err();
         judged.refusal.is_some() && self.waits_for_answer(context)
     }
 }

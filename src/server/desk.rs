@@ -173,7 +173,7 @@ impl Desk {
 /// What was found to be unknown in the middle of a command, which was refused it, is asked for: it is known when the command is
 /// given again. A message that is moved to its own exchange is such a command.
 fn ask_for_what_lacked<S: Store>(hub: &mut Hub<S>) {
-    if let Some(inquiry) = hub.broker_mut().take_inquiry() {
+    for inquiry in hub.broker_mut().take_inquiries() {
         hub.inquire(inquiry);
     }
 }

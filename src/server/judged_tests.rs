@@ -3,21 +3,25 @@
 use super::tests::{HERE, World, conversation, message_in_frames};
 use super::{Desk, MayRead, WhoIsIt, hub_settings};
 use crate::access::{About, Answer, Bearer, Inquiry, Powers, Tags};
-use crate::broker::ConnectionId;
+use crate::broker::snapshot::{Page, PageStart};
+use crate::broker::{
+    ConnectionId, TailCounts, TailFilter, TailListener, TailOf, TailSpec, TailedMessage, UserKey, VhostAttributes,
+};
 use crate::config::Config;
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Verdict};
-use crate::management::{Asker, Change, Command, Request, VhostChange};
+use crate::management::{Asker, Change, Command, Question, Refusal, Reply, Request, VhostChange};
 use crate::protocol::method::{basic, exchange, queue};
-use crate::protocol::{FieldTable, FieldValue, Method, ReplyCode};
+use crate::protocol::{BasicProperties, ContentHeader, FieldTable, FieldValue, Method, ReplyCode};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::oneshot;
 
 const KNOWN_FOR_MS: u64 = 10_000;
 
-/// Lets everybody in, and says what they may when the test does.
+/// Lets everybody in, the broker's own users as those, and says what they may when the test does.
 #[derive(Clone, Default)]
 struct Elsewhere {
     asked: Rc<RefCell<VecDeque<(LoginTicket, Inquiry)>>>,
@@ -26,7 +30,10 @@ struct Elsewhere {
 }
 
 impl Doorkeeper for Elsewhere {
-    fn ask(&self, LoginRequest { peer, .. }: LoginRequest) -> Option<Verdict> {
+    fn ask(&self, LoginRequest { peer, password, .. }: LoginRequest) -> Option<Verdict> {
+        if password.is_some() {
+            return Some(Verdict::Allowed);
+        }
         let (tags, powers) = (Arc::new(Tags::default()), Powers::Elsewhere { peer });
         Some(Verdict::Bearer(Arc::new(Bearer { name: "bob".into(), tags, powers, expires_unix_ms: None })))
     }
@@ -335,7 +342,8 @@ fn a_command_that_waits_is_not_nobodys_though_many_come_meanwhile() {
     let mut desk = Desk::new(receiver);
     let change = Change::InVhost { vhost: "/".into(), change: VhostChange::PurgeQueue { name: "none".into(), reply } };
     let request = Request::Change(change);
-    commands.send(Command { asker, request, refused: oneshot::channel().0 }).unwrap();
+    let (refused, _refusal) = oneshot::channel();
+    commands.send(Command { asker, request, refused }).unwrap();
     desk.ring();
     desk.answer(&mut door.world.hub);
     for what in [&format!("enter / from {here}"), "read queue none"] {
@@ -346,4 +354,203 @@ fn a_command_that_waits_is_not_nobodys_though_many_come_meanwhile() {
         desk.answer(&mut door.world.hub);
     }
     assert_eq!(answer.try_recv().unwrap().unwrap_err().code, ReplyCode::NotFound);
+}
+
+/// A message in frames, of three bytes, with these routing keys besides.
+fn publish_copies(exchange: &[u8], routing_key: &[u8], cc: &[&[u8]], bcc: &[&[u8]]) -> Vec<u8> {
+    let keys =
+        |keys: &[&[u8]]| FieldValue::Array(keys.iter().map(|key| FieldValue::LongString((*key).into())).collect());
+    let headers = FieldTable(vec![("CC".into(), keys(cc)), ("BCC".into(), keys(bcc))]);
+    let mut properties = Vec::new();
+    BasicProperties { headers: Some(headers), ..BasicProperties::default() }.encode(&mut properties);
+    let mut bytes = frame(&Method::BasicPublish(basic::Publish { exchange, routing_key, ..basic::Publish::default() }));
+    ContentHeader { class_id: 60, weight: 0, body_size: 3, properties: &properties }.encode_frame(1, &mut bytes);
+    bytes.extend_from_slice(&[3, 0, 1, 0, 0, 0, 3, 7, 7, 7, 0xce]);
+    bytes
+}
+
+#[test]
+fn keys_of_copies_are_asked_for_before_a_message_is_taken() {
+    let mut door = Door::new();
+    let id = door.connect();
+    door.send(id, &declare(b"q"));
+    let bind = queue::Bind { queue: b"q", exchange: b"amq.topic", routing_key: b"#", ..queue::Bind::default() };
+    door.send(id, &Method::QueueBind(bind));
+    door.allow();
+    door.world.heard(id);
+    door.world.send(id, &publish_copies(b"amq.topic", b"a", &[b"c"], &[b"b"]));
+    assert_eq!(door.messages_in(b"q"), 0);
+    let asked = ["write exchange amq.topic", "write a at amq.topic", "write c at amq.topic", "write b at amq.topic"];
+    assert_eq!(door.allow(), asked);
+    assert_eq!(door.messages_in(b"q"), 1);
+    door.world.send(id, &publish_copies(b"amq.topic", b"a", &[b"c"], &[b"b"]));
+    assert_eq!((door.allow(), door.messages_in(b"q")), (Vec::new(), 2), "that is known");
+    door.world.send(id, &publish_copies(b"amq.topic", b"a", &[b"c"], &[b"no"]));
+    door.answer(false);
+    let refused = "channel.close 403 ACCESS_REFUSED - write access to topic 'no' in exchange 'amq.topic' in vhost '/' refused for user 'bob' by somebody";
+    assert_eq!(door.world.heard(id), [refused]);
+    assert_eq!(door.messages_in(b"q"), 2);
+    door.world.hub.broker().census();
+}
+
+#[test]
+fn what_one_command_left_unasked_is_not_asked_for_another() {
+    let mut door = Door::new();
+    let (bob, guest) = (door.connect(), door.world.open(0));
+    let user = door.visitor();
+    for id in [guest, bob] {
+        let broker = door.world.hub.broker_mut();
+        broker.forget_answers();
+        let vhost = broker.vhost_named(b"/").unwrap();
+        assert!(!broker.may_enter(broker.user_of(user).unwrap(), vhost));
+        let missing = queue::Declare { queue: b"none", passive: true, ..queue::Declare::default() };
+        door.send(id, &Method::QueueDeclare(missing));
+        assert_eq!(door.world.heard(id), ["channel.close 404 NOT_FOUND - no queue 'none' in vhost '/'"]);
+    }
+    assert_eq!(door.allow(), [""; 0]);
+}
+
+/// Where bob's commands are given that is no AMQP client.
+struct Counter {
+    desk: Desk,
+    commands: SyncSender<Command>,
+    bob: UserKey,
+}
+
+impl Door {
+    fn visitor(&mut self) -> UserKey {
+        match self.world.hub.ask_who(b"bob", b"pw", None, [127, 0, 0, 1].into()) {
+            WhoIsIt::Known(Ok(user)) => user,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn counter(&mut self) -> Counter {
+        let (commands, receiver) = sync_channel(1);
+        Counter { desk: Desk::new(receiver), commands, bob: self.visitor() }
+    }
+}
+
+/// What is given at a counter, and where it is told of it: if it is refused, too.
+type Given<T> = (oneshot::Receiver<T>, oneshot::Receiver<Refusal>);
+
+impl Counter {
+    fn give<T>(&mut self, door: &mut Door, request: impl FnOnce(Reply<T>) -> Request) -> Given<T> {
+        let ((reply, answer), (refused, refusal)) = (oneshot::channel(), oneshot::channel());
+        self.commands.send(Command { asker: Asker::User(self.bob), request: request(reply), refused }).unwrap();
+        self.desk.ring();
+        self.desk.answer(&mut door.world.hub);
+        (answer, refusal)
+    }
+
+    /// As many turns as it has something to do in.
+    fn go_on(&mut self, door: &mut Door) {
+        self.desk.answer(&mut door.world.hub);
+        while self.desk.has_work() {
+            self.desk.answer(&mut door.world.hub);
+        }
+    }
+
+    /// The answer to something in the first virtual host, with all allowed that is asked for, and what that was.
+    fn ask<T>(&mut self, door: &mut Door, change: impl FnOnce(Reply<T>) -> VhostChange) -> (T, Vec<String>) {
+        let (mut answer, _refusal) =
+            self.give(door, |reply| Request::Change(Change::InVhost { vhost: "/".into(), change: change(reply) }));
+        let mut asked = Vec::new();
+        while !door.elsewhere.asked.borrow().is_empty() {
+            asked.push(door.answer(true));
+            self.go_on(door);
+        }
+        (answer.try_recv().expect("it is answered"), asked)
+    }
+}
+
+/// More virtual hosts than are asked for together.
+const VHOSTS: usize = 101;
+
+fn many_vhosts() -> (Door, Counter) {
+    let mut door = Door::new();
+    for number in 1..VHOSTS {
+        door.world.hub.broker_mut().put_vhost(&format!("v{number}"), VhostAttributes::default());
+    }
+    let counter = door.counter();
+    (door, counter)
+}
+
+fn list(reply: Reply<Page<Arc<str>>>) -> Request {
+    Request::Question(Question::OpenVhosts { from: PageStart::default(), reply })
+}
+
+/// And it comes to its end, however long that takes.
+#[test]
+fn virtual_hosts_are_asked_for_together_when_they_are_listed() {
+    let (mut door, mut counter) = many_vhosts();
+    let (mut answer, _refusal) = counter.give(&mut door, list);
+    let mut together = Vec::new();
+    while !door.elsewhere.asked.borrow().is_empty() {
+        let count = door.elsewhere.asked.borrow().len();
+        together.push(count);
+        for number in 0..count {
+            door.world.pass(2_000);
+            door.answer(number % 2 == 0);
+        }
+        counter.go_on(&mut door);
+    }
+    assert_eq!(together, [64, VHOSTS - 64]);
+    assert_eq!(answer.try_recv().map(|page| page.items.len()), Ok(51));
+}
+
+#[test]
+fn nobody_is_asked_for_a_client_that_has_gone() {
+    let (mut door, mut counter) = many_vhosts();
+    drop(counter.give(&mut door, list));
+    door.answer(true);
+    counter.go_on(&mut door);
+    assert_eq!(door.elsewhere.forgotten.borrow().len(), 63);
+    door.allow();
+    counter.go_on(&mut door);
+    assert_eq!(door.allow(), [""; 0]);
+}
+
+struct Listener;
+
+impl TailListener for Listener {
+    fn tell(&mut self, _: Box<TailedMessage>) -> bool {
+        true
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_tail_goes_on_when_what_let_it_begin_is_asked_again() {
+    let mut door = Door::new();
+    let client = door.connect();
+    door.send(client, &declare(b"q"));
+    door.allow();
+    let mut counter = door.counter();
+    let tail = |of| {
+        move |reply| {
+            let tail = Box::new(TailSpec { of, filter: TailFilter::default(), rate: 1, body_max_bytes: 1 });
+            VhostChange::StartTail { tail, listener: Box::new(Listener), reply }
+        }
+    };
+    for (of, asked) in [
+        (TailOf::Queue("q".into()), "read queue q"),
+        (TailOf::Exchange("amq.direct".into()), "read exchange amq.direct"),
+    ] {
+        let (id, needed) = counter.ask(&mut door, tail(of));
+        assert_eq!(needed.last().map(String::as_str), Some(asked));
+        let id = id.unwrap();
+        door.world.pass(KNOWN_FOR_MS + 1);
+        let (counts, needed) = counter.ask(&mut door, |reply| VhostChange::CountTail { id, reply });
+        assert_eq!(counts, Ok(Some(TailCounts::default())));
+        assert_eq!(needed, ["enter / from 127.0.0.1", asked]);
+    }
+    for (exchange, said) in [("amq.topic", "exchange 'amq.topic' in vhost '/'"), ("", "exchange '' in vhost '/'")] {
+        let (refused, _) = counter.ask(&mut door, tail(TailOf::Exchange(exchange.into())));
+        let refused = refused.unwrap_err().explanation;
+        assert_eq!(refused, format!("{said} can't be tailed: others would have to be asked about every routing key"));
+    }
 }

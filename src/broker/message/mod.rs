@@ -21,4 +21,4 @@ pub use death::{Death, DeathWriter};
 pub use delivery_count::{with_delivery_count, without_delivery_count};
 pub use edit::PROPERTIES_OFFSET;
 pub use image::{Content, INLINE_BODY_MAX, MessageRef, NEVER, Parts, framed_body};
-pub use properties::{Attributes, apply_rules, plain_attributes, read_again};
+pub use properties::{Attributes, apply_rules, may_copy, plain_attributes, read_again};

@@ -84,6 +84,27 @@ pub fn apply_rules<S: Store>(
     Ok((attributes, extra_keys))
 }
 
+/// Whether the caller may publish with the routing keys of CC and BCC, too. What [the rules](apply_rules) refuse besides is
+/// let pass: they are applied when all of the content is there.
+///
+/// # Errors
+/// 403.
+pub fn may_copy<S: Store>(
+    properties: &[u8],
+    caller: Caller,
+    exchange: ExchangeId,
+    broker: &Broker<S>,
+) -> Result<(), AmqpError> {
+    let Ok(parsed) = PropertiesRef::parse(properties) else { return Ok(()) };
+    let mut keys = Vec::new();
+    let are_read =
+        extra_routing_keys(&parsed, b"CC", &mut keys).and_then(|()| extra_routing_keys(&parsed, BCC, &mut keys));
+    match are_read {
+        Ok(()) => keys.iter().try_for_each(|key| broker.may_publish_with(caller, exchange, key)),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Checks and changes what needs it.
 fn special_properties<S: Store>(
     properties: &[u8],

@@ -98,7 +98,7 @@ pub struct TailCounts {
 pub struct TailId(u64);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(in crate::broker) enum Place {
     Queue(QueueKey),
     Exchange(VhostKey, ExchangeId),
 }
@@ -208,6 +208,13 @@ impl<S: Store> Broker<S> {
                 (Place::Exchange(self.vhost_key(caller.vhost), id), name)
             }
         };
+        let is_restricted = self.is_tail_restricted(caller, place);
+        if is_restricted && self.is_judged_elsewhere(caller.user) {
+            let subject = self.subject("exchange", caller.vhost, &name);
+            let explanation =
+                format!("{subject} can't be tailed: others would have to be asked about every routing key");
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, explanation));
+        }
         self.end_tails_where(|tail| tail.listener.is_gone());
         let user = self.user_key(caller.user);
         let of_user = self.users.get(caller.user);
@@ -225,7 +232,7 @@ impl<S: Store> Broker<S> {
             follower,
             place,
             name,
-            is_restricted: self.is_tail_restricted(caller, place),
+            is_restricted,
             filter,
             rate,
             body_max_bytes,
@@ -244,30 +251,43 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 403 when that is not for the caller to read any more; then it has ended, too.
     pub fn tail_counts(&mut self, caller: Caller, id: TailId) -> Result<Option<TailCounts>, AmqpError> {
+        match self.tail_to_read(caller, id) {
+            Ok(Some((at, place))) if self.is_tailed(place) => {
+                let is_restricted = self.is_tail_restricted(caller, place);
+                let Tail { is_restricted: restricted, counts, .. } = &mut self.tails.tails[at];
+                *restricted = is_restricted;
+                Ok(Some(*counts))
+            }
+            Err(error) if error.code == ReplyCode::AccessRefused => {
+                self.end_tail(caller, id);
+                Err(error)
+            }
+            _ => {
+                self.end_tail(caller, id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Which tail of the caller's that is, and what it follows; `None` when what it followed is gone.
+    ///
+    /// # Errors
+    /// 403, 404 and 405, as that is not for the caller to read any more.
+    pub(in crate::broker) fn tail_to_read(
+        &self,
+        caller: Caller,
+        id: TailId,
+    ) -> Result<Option<(usize, Place)>, AmqpError> {
         let user = self.user_key(caller.user);
         let Some(at) = self.tails.tails.iter().position(|tail| tail.id == id && tail.user == user) else {
             return Ok(None);
         };
-        let Tail { place, ref name, counts, .. } = self.tails.tails[at];
+        let Tail { place, ref name, .. } = self.tails.tails[at];
         let found = match place {
-            Place::Queue(_) => self.queue_to_read(caller, name).map(|id| Place::Queue(self.queue_key(id))),
-            Place::Exchange(vhost, _) => self.exchange_to_read(caller, name).map(|id| Place::Exchange(vhost, id)),
+            Place::Queue(_) => Place::Queue(self.queue_key(self.queue_to_read(caller, name)?)),
+            Place::Exchange(vhost, _) => Place::Exchange(vhost, self.exchange_to_read(caller, name)?),
         };
-        let is_restricted = self.is_tail_restricted(caller, place);
-        match found {
-            Ok(found) if found == place && self.is_tailed(place) => {
-                self.tails.tails[at].is_restricted = is_restricted;
-                Ok(Some(counts))
-            }
-            Err(error) if error.code == ReplyCode::AccessRefused => {
-                self.end_tails_where(|tail| tail.id == id);
-                Err(error)
-            }
-            _ => {
-                self.end_tails_where(|tail| tail.id == id);
-                Ok(None)
-            }
-        }
+        Ok((found == place).then_some((at, place)))
     }
 
     /// Nobody wants a tail any more.

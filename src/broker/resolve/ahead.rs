@@ -1,7 +1,7 @@
 //! What a command would ask of permissions, without giving it: for commands that can't be given twice.
 
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller};
+use crate::broker::{Broker, Caller, TailId};
 use crate::protocol::FieldTable;
 
 /// A command, with the names in it.
@@ -39,6 +39,7 @@ pub enum Ahead<'a> {
         exchange: &'a [u8],
         cancels: bool,
     },
+    CountTail(TailId),
 }
 
 impl<S: Store> Broker<S> {
@@ -64,6 +65,7 @@ impl<S: Store> Broker<S> {
                 self.exchange_to_publish(caller, exchange, routing_key).map(drop)
             }
             Ahead::WatchDelayed { exchange, cancels } => self.delays_to_watch(caller, exchange, cancels).map(drop),
+            Ahead::CountTail(id) => self.tail_to_read(caller, id).map(drop),
         };
         // Why it is refused is said when it is given.
         drop(asked);

@@ -67,6 +67,7 @@ impl Pending {
     /// What has to be asked elsewhere before it is known whether the virtual host may be entered.
     fn lacks<S: Store>(&self, user: UserKey, hub: &mut Hub<S>) -> Option<Inquiry> {
         let broker = hub.broker_mut();
+        broker.drop_inquiries();
         let (user, vhost) = (broker.user_of(user)?, broker.vhost_named(self.vhost.as_ref()?.as_bytes())?);
         broker.may_enter(user, vhost);
         broker.take_inquiry()

@@ -149,6 +149,11 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    /// Nobody waits for the answer to an inquiry any more.
+    pub fn forget_inquiry(&self, number: u64) {
+        self.ground.settings.doorkeeper.forget(LoginTicket { connection: None, serial: number });
+    }
+
     /// Forgets what was found out of logins and permissions, so that everything is asked again. Who is let in stays so.
     pub fn forget_answers(&mut self) {
         self.ground.settings.doorkeeper.forget_known();
