@@ -169,6 +169,15 @@ mod tests {
     }
 
     #[test]
+    fn modules_are_asked_for_all_at_once() {
+        let (_, index) = FILES.iter().find(|(path, _)| *path == "index.html").unwrap();
+        let index = std::str::from_utf8(index).unwrap();
+        for (path, _) in FILES.iter().filter(|(path, _)| path.ends_with(".js")) {
+            assert!(index.contains(&format!("\"/{path}\"")), "{path} is asked for by a module before it");
+        }
+    }
+
+    #[test]
     fn nothing_in_the_page_makes_markup_of_text() {
         for (path, bytes) in FILES {
             let text = std::str::from_utf8(bytes).unwrap();

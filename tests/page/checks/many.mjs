@@ -1,5 +1,6 @@
 // Very many queues and connections, and a tab that is left open: lists come at once, and memory stays.
 
+import { createHash } from "node:crypto";
 import { connect as open } from "node:net";
 import { api, assert, broker, check, go, logIn, openTab } from "../harness.mjs";
 
@@ -22,7 +23,7 @@ function frame(payload) {
   return Buffer.concat([head, payload, Buffer.from([0xce])]);
 }
 
-const START_OK = frame(Buffer.concat([Buffer.from([0, 10, 0, 11, 0, 0, 0, 0]), text("PLAIN"), text("\0guest\0guest", true), text("en_US")]));
+const START_OK = frame(Buffer.concat([Buffer.from([0, 10, 0, 11, 0, 0, 0, 0]), text("PLAIN"), text("\0many\0many", true), text("en_US")]));
 const TUNE_OK = frame(Buffer.from([0, 10, 0, 31, 0, 0, 0, 2, 0, 0, 0, 0]));
 const OPEN = frame(Buffer.concat([Buffer.from([0, 10, 0, 40]), text("/"), text(""), Buffer.from([0])]));
 
@@ -77,16 +78,22 @@ export default async function () {
     }
     const ms = await fastest(tab, "#/queues");
     assert(ms < LIST_MAX_MS, `the first list came after ${ms} ms`);
-    await go(tab, "#/queues?name=099999&page_size=500");
+    await go(tab, `#/queues?name=${String(QUEUES - 1).padStart(6, "0")}&page_size=500`);
     await tab.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
   });
 
+  // With a salted hash of RabbitMQ's: that of a password set here would take the machine longer than all the rest.
+  const salt = Buffer.from("salt"), hash = Buffer.concat([salt, createHash("sha256").update("saltmany").digest()]);
+  await api("PUT", "/users/many", { password_hash: hash.toString("base64"), hashing_algorithm: "rabbit_password_hashing_sha256", tags: "" });
+  await api("PUT", "/permissions/%2F/many", { configure: "", write: "", read: "" });
   const sockets = [];
   await check(`${CONNECTIONS} connections: a page of them within ${LIST_MAX_MS} ms`, async () => {
+    const began = Date.now();
     while (sockets.length < CONNECTIONS) {
       const some = Array.from({ length: Math.min(AT_A_TIME, CONNECTIONS - sockets.length) }, idle);
       sockets.push(...await Promise.all(some));
     }
+    console.error(`page: ${CONNECTIONS} connections in ${Date.now() - began} ms`);
     const ms = await fastest(tab, "#/connections");
     assert(ms < LIST_MAX_MS, `the first list came after ${ms} ms`);
   });

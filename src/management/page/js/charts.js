@@ -1,13 +1,15 @@
 // Charts, drawn by hand: lines over time, and heat maps of how long things took.
 
 import { h } from "./dom.js";
-import { clock, count } from "./format.js";
+import { byteRate, bytes, clock, count } from "./format.js";
 
 const WIDTH = 600, HEIGHT = 120, LEFT = 0, BOTTOM = 2, TOP = 12;
 
-/** The next round number: 1, 2 or 5 times a power of ten. */
-function roundUp(value) {
+/** The next round number: 1, 2 or 5 times a power of ten, of bytes in the unit that they are told in. */
+function roundUp(value, areBytes) {
   if (!(value > 0)) return 1;
+  const whole = areBytes ? 1024 ** Math.floor(Math.log(value) / Math.log(1024)) : 1;
+  if (whole > 1) return roundUp(value / whole) * whole;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].find(step => step * power >= value) * power;
 }
@@ -21,7 +23,7 @@ export function lines({ title, series, unit = count, floor = 0, limit }) {
   const times = all.map(([at]) => at);
   const to = times.length ? Math.max(...times) : Date.now();
   const from = Math.min(to - 60000, times.length ? Math.min(...times) : to);
-  const most = roundUp(Math.max(floor, ...all.map(([, figure]) => figure)));
+  const most = roundUp(Math.max(floor, ...all.map(([, figure]) => figure)), unit === bytes || unit === byteRate);
   const x = at => LEFT + (at - from) / (to - from) * (WIDTH - LEFT);
   const y = figure => TOP + (1 - figure / most) * (HEIGHT - TOP - BOTTOM);
   const path = points => points.map(([at, figure], index) =>

@@ -18,7 +18,7 @@ function settle(queue, message, action) {
   const isBack = action === "requeue";
   confirmLoss({
     title: isBack ? "Put this message back?" : "Reject this message?",
-    lost: [`The message with the key ${message.routing_key || "(empty)"} that ${message.consumer_tag ?? "basic.get"} has held for ${duration(message.held_ms)}`,
+    lost: [`The message with the key ${message.routing_key || "(empty)"} that ${message.consumer_tag ?? "basic.get"} has`,
       isBack ? "It is ready again, and another consumer may get it while this one still works on it."
         : "It goes to the queue's dead letters, and is gone if the queue has none.",
       "Its consumer is not told. When it acknowledges the message later, that counts for nothing."],
@@ -32,7 +32,7 @@ export function heldPart(queue, held, query) {
   const columns = [
     { id: "who", label: "Held by", cell: one => [h("code", {}, one.consumer_tag ?? "basic.get"),
       h("small", { class: "block" }, link(path`/channels/${one.channel_details.name}`, one.channel_details.name))] },
-    { id: "for", label: "For", number: true, cell: one => h("span", { class: one.held_ms > LONG_MS ? "bad" : null }, duration(one.held_ms)) },
+    { id: "for", label: "For", number: true, title: "Known where a consumer timeout holds, as only then it is looked at", cell: one => h("span", { class: one.held_ms > LONG_MS ? "bad" : null }, duration(one.held_ms)) },
     { id: "key", label: "Routing key", cell: one => h("code", {}, one.routing_key || "(empty)") },
     { id: "id", label: "Message id", cell: one => one.properties?.message_id ?? "–" },
     { id: "tag", label: "Delivery tag", number: true, cell: one => count(one.delivery_tag) },

@@ -13,14 +13,15 @@ const TYPING_PAUSE_MS = 200;
 /** What the API is asked for, of what the address says. */
 export function asked(columns, defaults = {}) {
   const { query } = here();
-  const sorted = columns.find(column => column.id === (query.sort ?? defaults.sort));
+  // What nobody chose is the API's own order: by virtual host and name, without looking at what else there is of each.
+  const sorted = columns.find(column => column.id === query.sort);
   return {
     page: query.page ?? 1,
     page_size: query.page_size ?? defaults.page_size ?? 50,
     name: query.name,
     use_regex: query.regex === "true" ? "true" : undefined,
     sort: sorted?.sort,
-    sort_reverse: (query.sort ? query.reverse : defaults.reverse && "true") === "true" ? "true" : undefined,
+    sort_reverse: sorted && query.reverse === "true" ? "true" : undefined,
   };
 }
 

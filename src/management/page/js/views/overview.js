@@ -14,6 +14,9 @@ const HISTORY = { lengths_age: 600, lengths_incr: 5, msg_rates_age: 600, msg_rat
 /** The longest queues, among which those are that nobody reads. */
 const LONGEST = { page: 1, page_size: 10, sort: "messages", sort_reverse: "true" };
 
+/** With so many queues, finding the longest is work for the broker: then it is asked less often. */
+const MANY_QUEUES = 10_000, LONGEST_EVERY_MS = 30_000;
+
 const HEATS = [
   ["leveret_message_time_in_queue_seconds", "Time in queue", "From a publish until a consumer is sent the message"],
   ["leveret_delivery_to_acknowledgement_seconds", "Delivery to acknowledgement", "How long consumers work on a message"],
@@ -21,18 +24,27 @@ const HEATS = [
   ["leveret_turn_seconds", "Turns of the loop", "How long the broker is busy before it looks up again"],
 ];
 
-async function load({ signal }) {
+async function longestQueues(state, ask) {
+  const areMany = (session.overview?.object_totals.queues ?? 0) > MANY_QUEUES;
+  if (!areMany || Date.now() - (state.longestAt ?? 0) > LONGEST_EVERY_MS) {
+    state.longest = (await ask("/queues", LONGEST)).items;
+    state.longestAt = Date.now();
+  }
+  return state.longest;
+}
+
+async function load({ state, signal }) {
   const ask = (where, query) => api.get(where, query, signal);
   const monitors = may("monitoring");
   const [overview, longest, nodes, metrics, blocked] = await Promise.all([
     ask("/overview", monitors ? HISTORY : {}),
-    ask("/queues", LONGEST),
+    longestQueues(state, ask),
     monitors ? ask("/nodes") : [],
     monitors ? look(signal) : null,
     ask("/connections", { page: 1, page_size: 100, sort: "state", columns: "name,state,user" }),
   ]);
   session.overview = overview;
-  return { overview, longest: longest.items, nodes, metrics, connections: blocked.items };
+  return { overview, longest, nodes, metrics, connections: blocked.items };
 }
 
 /** Counters of the past as rates, the oldest first. */
