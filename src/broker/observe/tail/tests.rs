@@ -308,15 +308,31 @@ fn comparing_too_many_words_leaves_messages_unread_until_the_next_second() {
 
 #[test]
 fn a_tail_of_an_exchange_is_not_of_the_next_with_its_id() {
-    let mut world = World::new();
-    world.exchange("x", "fanout", FieldTable::default());
-    let (_, heard_of_first) = world.tail(exchange("x"));
-    world.broker.delete_exchange(caller(&world.broker, CLIENT), b"x", false).unwrap();
-    world.exchange("y", "fanout", FieldTable::default());
-    let (_, heard_of_next) = world.tail(exchange("y"));
-    world.publish("y", "k");
-    assert_eq!(keys(&heard_of_next), ["k"]);
-    assert!(keys(&heard_of_first).is_empty());
+    for goes_with_its_queue in [false, true] {
+        let mut world = World::new();
+        let caller = caller(&world.broker, CLIENT);
+        let request = ExchangeRequest {
+            name: b"x",
+            kind: b"fanout",
+            durable: false,
+            auto_delete: goes_with_its_queue,
+            internal: false,
+            arguments: FieldTable::default(),
+        };
+        world.broker.declare_exchange(caller, request).unwrap();
+        world.bind("q", "x", "");
+        let (id, heard_of_first) = world.tail(exchange("x"));
+        match goes_with_its_queue {
+            true => drop(world.broker.delete_queue(caller, b"q", false, false, &mut Nobody).unwrap()),
+            false => drop(world.broker.delete_exchange(caller, b"x", false).unwrap()),
+        }
+        world.exchange("y", "fanout", FieldTable::default());
+        let (_, heard_of_next) = world.tail(exchange("y"));
+        world.publish("y", "k");
+        assert_eq!(keys(&heard_of_next), ["k"]);
+        assert!(keys(&heard_of_first).is_empty());
+        assert_eq!(world.counts(id), None);
+    }
 }
 
 #[test]
