@@ -180,11 +180,12 @@ impl HttpDoorkeeper {
 
     /// What the server's answer is kept by: it may depend on all that it is told.
     fn fingerprint(&self, request: &LoginRequest, step: Step) -> Fingerprint {
-        let LoginRequest { credentials, vhost, peer, .. } = request;
+        let LoginRequest { credentials, tags, vhost, peer, .. } = request;
         let by = match (step, credentials.mechanism) {
-            (Step::Vouch, _) => "own",
-            (_, Mechanism::External) => "certificate",
-            _ => "password",
+            // It has the tags that it has here: with others it is somebody else.
+            (Step::Vouch, _) => format!("own {:?}", tags.iter().flat_map(|tags| tags.iter()).collect::<Vec<_>>()),
+            (_, Mechanism::External) => "certificate".to_owned(),
+            _ => "password".to_owned(),
         };
         let who = [&format!("{by} {peer} {vhost:?} ").into_bytes(), &*credentials.user].concat();
         self.key.fingerprint(&who, &PasswordHash::Absent, &credentials.password)

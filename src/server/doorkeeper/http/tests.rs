@@ -37,6 +37,8 @@ struct Door {
     server: Stepped,
     asked: u64,
     now_ms: u64,
+    /// The tags that `u` has here.
+    own_tag: &'static str,
 }
 
 const AFTER: KnowsUsers = KnowsUsers { before_passwords: false, before_tokens: false, judges: true };
@@ -58,7 +60,7 @@ impl Door {
         let server = Stepped::default();
         let loopback_users = ["guest".to_owned()];
         let keeper = HttpDoorkeeper::new(own, &loopback_users, terms, [8; 32], Box::new(server.clone()));
-        Self { keeper, server, asked: 0, now_ms: 0 }
+        Self { keeper, server, asked: 0, now_ms: 0, own_tag: "own" }
     }
 
     fn ask_as(&mut self, from: &str, mechanism: Mechanism, user: &str, password: &str) -> Option<Verdict> {
@@ -67,7 +69,7 @@ impl Door {
         let credentials = Credentials { mechanism, user: user.as_bytes().into(), password: password.as_bytes().into() };
         let is_known = user == "u" || user == "guest";
         let hash = is_known.then(|| Arc::new(PasswordHash::salted_sha256(b"right", [1; 4])));
-        let tags = is_known.then(|| Arc::new(Tags::new(["own"]).unwrap()));
+        let tags = is_known.then(|| Arc::new(Tags::new([self.own_tag]).unwrap()));
         let (peer, now_ms) = (from.parse().unwrap(), self.now_ms);
         self.keeper.ask(LoginRequest { ticket, credentials, password: hash, tags, vhost: None, peer, now_ms })
     }
@@ -188,6 +190,10 @@ fn who_is_known_here_may_what_the_server_says() {
     assert_eq!(door.ask("bob", "right"), Some(REFUSED));
     assert_eq!(door.ask("u", "right"), None);
     assert_eq!(door.step("allow theirs"), (vec!["username=u&password=right".into()], vec![(3, "u [own]".into())]));
+    assert_eq!(door.ask("u", "right").as_ref().map(said).as_deref(), Some("u [own]"));
+    door.own_tag = "other";
+    assert_eq!(door.ask("u", "right"), None, "with other tags it is somebody else");
+    assert_eq!(door.heard("allow"), "u [other]");
     door.now_ms = KNOWN_FOR_MS;
     assert_eq!(door.ask("u", "right"), None);
     assert_eq!(door.heard("deny"), "invalid credentials");
