@@ -220,7 +220,7 @@ fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<(Box<dy
         return Ok((own, renewer));
     }
     let asks_own = config.auth.backends.iter().any(|backend| backend.authn != AuthMethod::Http);
-    let keeper = HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, wake)?;
+    let keeper = HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, clock, wake)?;
     Ok((Box::new(keeper), renewer))
 }
 

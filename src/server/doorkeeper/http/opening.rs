@@ -4,6 +4,7 @@ use super::threads::{Client, addresses};
 use super::{HttpDoorkeeper, HttpThreads, KnowsUsers, Page, Terms};
 use crate::config::{AuthMethod, Config, HttpAuth, HttpMethod, Verify};
 use crate::connection::Doorkeeper;
+use crate::reactor::Clock;
 use crate::server::doorkeeper::outward::{self, Trust};
 use std::io;
 use std::time::Duration;
@@ -18,12 +19,13 @@ impl HttpDoorkeeper {
         config: &Config,
         own: Option<Box<dyn Doorkeeper>>,
         key: [u8; 32],
+        clock: Clock,
         wake: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let settings = &config.auth.http;
         let client = client(settings)?;
         let waits_at_most = Duration::from_millis(settings.request_timeout_ms);
-        let threads = HttpThreads::start(client, settings.connections, waits_at_most, wake)?;
+        let threads = HttpThreads::start(client, settings.connections, waits_at_most, clock, wake)?;
         Ok(Self::new(own, &config.loopback_users, terms(config), key, Box::new(threads)))
     }
 }

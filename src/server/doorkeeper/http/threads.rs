@@ -2,15 +2,19 @@
 
 use super::asking::{HttpServer, Outcome};
 use super::forms::{Form, Page};
+use crate::reactor::Clock;
 use crate::reactor::process::step_back;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The longest answer that is read, in bytes: as many tags as a user may have, and more.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
+
+/// Urgent questions that are asked before one that is not has its turn.
+const URGENT_IN_A_ROW_MAX: u32 = 3;
 
 /// Where and how the server is asked.
 pub struct Client {
@@ -22,16 +26,18 @@ pub struct Client {
 }
 
 struct Question {
-    number: u64,
     form: Form,
     /// It is not asked after that.
-    deadline: Instant,
+    deadline_ms: u64,
 }
 
+/// Questions that wait, by their numbers: the lowest came first.
 #[derive(Default)]
 struct Line {
-    urgent: VecDeque<Question>,
-    others: VecDeque<Question>,
+    urgent: BTreeMap<u64, Question>,
+    others: BTreeMap<u64, Question>,
+    /// Urgent ones that were taken since the last other one.
+    urgent_in_a_row: u32,
     /// Nobody asks any more.
     has_ended: bool,
 }
@@ -42,22 +48,33 @@ struct Shared {
     comes: Condvar,
 }
 
+impl Line {
+    /// The question whose turn it is.
+    fn take(&mut self) -> Option<(u64, Question)> {
+        if self.urgent_in_a_row < URGENT_IN_A_ROW_MAX
+            && let Some(question) = self.urgent.pop_first()
+        {
+            self.urgent_in_a_row += 1;
+            return Some(question);
+        }
+        self.urgent_in_a_row = 0;
+        self.others.pop_first().or_else(|| self.urgent.pop_first())
+    }
+}
+
 impl Shared {
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().expect("nobody panics with it")
     }
 
     /// Waits for a question; `None` when no more will come.
-    fn next(&self) -> Option<Question> {
+    fn next(&self) -> Option<(u64, Question)> {
         let mut line = self.line();
         loop {
             if line.has_ended {
                 return None;
             }
-            if let Some(question) = line.urgent.pop_front() {
-                return Some(question);
-            }
-            if let Some(question) = line.others.pop_front() {
+            if let Some(question) = line.take() {
                 return Some(question);
             }
             line = self.comes.wait(line).expect("nobody panics with it");
@@ -70,6 +87,7 @@ pub struct HttpThreads {
     shared: Arc<Shared>,
     outcomes: Receiver<Outcome>,
     waits_at_most: Duration,
+    clock: Clock,
 }
 
 impl HttpThreads {
@@ -82,6 +100,7 @@ impl HttpThreads {
         client: Client,
         threads: usize,
         waits_at_most: Duration,
+        clock: Clock,
         wake: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let (shared, client) = (Arc::new(Shared::default()), Arc::new(client));
@@ -89,18 +108,18 @@ impl HttpThreads {
         for _ in 0..threads {
             let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
             let (outbox, wake) = (outbox.clone(), wake.clone());
-            let run = move || serve(&shared, &client, &outbox, &wake);
+            let run = move || serve(&shared, &client, clock, &outbox, &wake);
             std::thread::Builder::new().name("auth-http".into()).spawn(run)?;
         }
-        Ok(Self { shared, outcomes, waits_at_most })
+        Ok(Self { shared, outcomes, waits_at_most, clock })
     }
 }
 
-fn serve(shared: &Shared, client: &Client, outbox: &Sender<Outcome>, wake: &impl Fn()) {
+fn serve(shared: &Shared, client: &Client, clock: Clock, outbox: &Sender<Outcome>, wake: &impl Fn()) {
     // Who logs in can wait; who has work for the loop can't.
     step_back();
-    while let Some(Question { number, form, deadline }) = shared.next() {
-        let said = match Instant::now() < deadline {
+    while let Some((number, Question { form, deadline_ms })) = shared.next() {
+        let said = match clock.now_ms() < deadline_ms {
             true => client.ask(&form),
             false => Err("it was busy with others".to_owned()),
         };
@@ -112,19 +131,19 @@ fn serve(shared: &Shared, client: &Client, outbox: &Sender<Outcome>, wake: &impl
 
 impl HttpServer for HttpThreads {
     fn begin(&mut self, number: u64, form: Form, urgent: bool) {
-        let question = Question { number, form, deadline: Instant::now() + self.waits_at_most };
+        let waits_at_most_ms = u64::try_from(self.waits_at_most.as_millis()).unwrap_or(u64::MAX);
+        let question = Question { form, deadline_ms: self.clock.now_ms().saturating_add(waits_at_most_ms) };
         let mut line = self.shared.line();
-        match urgent {
-            true => line.urgent.push_back(question),
-            false => line.others.push_back(question),
-        }
+        let questions = if urgent { &mut line.urgent } else { &mut line.others };
+        questions.insert(number, question);
         self.shared.comes.notify_one();
     }
 
     fn cancel(&mut self, number: u64) {
         let mut line = self.shared.line();
-        line.urgent.retain(|question| question.number != number);
-        line.others.retain(|question| question.number != number);
+        if line.urgent.remove(&number).is_none() {
+            line.others.remove(&number);
+        }
     }
 
     fn next_outcome(&mut self) -> Option<Outcome> {
@@ -188,4 +207,29 @@ fn explained(error: &ureq::Error) -> String {
 /// The addresses of all pages, in their order.
 pub fn addresses(of: impl Fn(Page) -> String) -> [String; 4] {
     [Page::User, Page::Vhost, Page::Resource, Page::Topic].map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(line: &mut Line) -> Vec<u64> {
+        std::iter::from_fn(|| line.take()).map(|(number, _)| number).collect()
+    }
+
+    fn line(urgent: impl IntoIterator<Item = u64>, others: impl IntoIterator<Item = u64>) -> Line {
+        let question = |number| {
+            let form = Form { page: Page::User, parameters: String::new() };
+            (number, Question { form, deadline_ms: 0 })
+        };
+        let (urgent, others) = (urgent.into_iter().map(question), others.into_iter().map(question));
+        Line { urgent: urgent.collect(), others: others.collect(), ..Line::default() }
+    }
+
+    #[test]
+    fn logins_have_their_turns_however_many_permissions_are_asked_for() {
+        assert_eq!(numbers(&mut line(1..=8, 11..=13)), [1, 2, 3, 11, 4, 5, 6, 12, 7, 8, 13]);
+        assert_eq!(numbers(&mut line(1..=5, [])), [1, 2, 3, 4, 5]);
+        assert_eq!(numbers(&mut line([], 1..=2)), [1, 2]);
+    }
 }
