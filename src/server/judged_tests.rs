@@ -9,7 +9,9 @@ use crate::broker::{
 };
 use crate::config::Config;
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Verdict};
-use crate::management::{Asker, Change, Command, Question, Refusal, Reply, Request, VhostChange};
+use crate::management::{
+    Asker, Change, Command, Login, NotLetIn, Question, Refusal, Reply, Request, VhostChange, Visitor,
+};
 use crate::protocol::method::{basic, exchange, queue};
 use crate::protocol::{BasicProperties, ContentHeader, FieldTable, FieldValue, Method, ReplyCode};
 use std::cell::RefCell;
@@ -19,6 +21,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::oneshot;
 
+/// A user of whom it is not known at once who it is.
+const LATER: &[u8] = b"later";
 const KNOWN_FOR_MS: u64 = 10_000;
 
 /// Lets everybody in, the broker's own users as those, and says what they may when the test does.
@@ -30,7 +34,10 @@ struct Elsewhere {
 }
 
 impl Doorkeeper for Elsewhere {
-    fn ask(&self, LoginRequest { peer, password, .. }: LoginRequest) -> Option<Verdict> {
+    fn ask(&self, LoginRequest { peer, password, credentials, .. }: LoginRequest) -> Option<Verdict> {
+        if *credentials.user == *LATER {
+            return None;
+        }
         if password.is_some() {
             return Some(Verdict::Allowed);
         }
@@ -509,6 +516,24 @@ fn nobody_is_asked_for_a_client_that_has_gone() {
     door.allow();
     counter.go_on(&mut door);
     assert_eq!(door.allow(), [""; 0]);
+}
+
+fn log_in_later(reply: Reply<Result<Visitor, NotLetIn>>) -> Request {
+    let (name, password) = (LATER.to_vec(), b"pw".to_vec());
+    Request::Question(Question::LogIn(Login { name, password, peer: [127, 0, 0, 1].into(), vhost: None, reply }))
+}
+
+#[test]
+fn a_visitor_who_has_gone_does_not_wait_to_be_let_in() {
+    let mut door = Door::new();
+    let mut counter = door.counter();
+    let mut stay = counter.give(&mut door, log_in_later);
+    drop(counter.give(&mut door, log_in_later));
+    for _ in 0..3 {
+        drop(counter.give(&mut door, log_in_later));
+    }
+    assert_eq!(door.elsewhere.forgotten.borrow().len(), 3, "all but the last");
+    assert!(matches!(stay.0.try_recv(), Err(oneshot::error::TryRecvError::Empty)), "who is there waits");
 }
 
 struct Listener;

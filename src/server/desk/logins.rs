@@ -7,12 +7,17 @@ use crate::broker::store::Store;
 use crate::broker::{Broker, Judging, UserKey};
 use crate::connection::Refusal;
 use crate::management::{Login, NotLetIn, Reply, Sight, Visitor};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+
+/// Those who wait that are looked at with each login: more than one comes with it, so that all have their turns.
+const LOOKED_AT_PER_LOGIN: usize = 2;
 
 /// Those who wait for the doorkeeper, by its numbers. It bounds how many they are.
 #[derive(Default)]
 pub(super) struct Logins {
     waiting: HashMap<u64, Pending>,
+    /// Their numbers, each once, and those of some who don't wait any more: the first is looked at next.
+    in_turn: VecDeque<u64>,
     /// Those of whom it is known, while somebody elsewhere is asked whether they may enter the virtual host that they want to
     /// see, by the numbers of the inquiries.
     judged: HashMap<u64, (Pending, UserKey, u64)>,
@@ -25,11 +30,30 @@ struct Pending {
 
 impl Logins {
     pub fn ask<S: Store>(&mut self, login: Login, hub: &mut Hub<S>) {
+        self.forget_gone(hub);
         let Login { name, password, peer, vhost, reply } = login;
         let pending = Pending { vhost, reply };
         match hub.ask_who(&name, &password, pending.vhost.as_deref(), peer) {
             WhoIsIt::Known(found) => self.found(pending, found, hub),
-            WhoIsIt::Later(number) => drop(self.waiting.insert(number, pending)),
+            WhoIsIt::Later(number) => {
+                self.waiting.insert(number, pending);
+                self.in_turn.push_back(number);
+            }
+        }
+    }
+
+    /// Some of those whose clients have gone don't wait any more.
+    fn forget_gone<S: Store>(&mut self, hub: &mut Hub<S>) {
+        for _ in 0..LOOKED_AT_PER_LOGIN {
+            let Some(number) = self.in_turn.pop_front() else { return };
+            match self.waiting.get(&number) {
+                Some(pending) if pending.reply.is_closed() => {
+                    self.waiting.remove(&number);
+                    hub.forget_visitor(number);
+                }
+                Some(_) => self.in_turn.push_back(number),
+                None => {}
+            }
         }
     }
 

@@ -173,7 +173,7 @@ impl HttpDoorkeeper {
             Err(applicant) => {
                 let peer = applicant.request.peer;
                 tracing::warn!(target: "auth", "a login from {peer} is not asked over HTTP: too many wait for theirs");
-                self.server_said(state, None, applicant)
+                self.server_said(state, None, *applicant)
             }
         }
     }
@@ -216,7 +216,7 @@ impl HttpDoorkeeper {
         while let Some((task, body)) = state.asking.next() {
             match task {
                 Task::Login { fingerprint, applicants } => {
-                    let Some(Applicant { request, step }) = applicants.first() else { continue };
+                    let Some((_, Applicant { request, step })) = applicants.first_key_value() else { continue };
                     let found = self.login_answered(request, body).and_then(|tags| {
                         let found = tags.and_then(|tags| bearer(request, *step, tags)).map(Arc::new);
                         if found.is_some() || self.terms.refusals_are_known {
@@ -224,7 +224,7 @@ impl HttpDoorkeeper {
                         }
                         found
                     });
-                    for mut applicant in applicants {
+                    for mut applicant in applicants.into_values() {
                         let ticket = applicant.request.ticket;
                         applicant.request.now_ms = now_ms;
                         let verdict = self.server_said(state, found.clone(), applicant);
@@ -234,7 +234,7 @@ impl HttpDoorkeeper {
                 Task::Permission { inquiry, tickets } => {
                     let answer = self.permission_answered(&inquiry, body);
                     let verdicts = tickets
-                        .into_iter()
+                        .into_values()
                         .map(|ticket| (ticket, Verdict::Answered(Arc::clone(&inquiry), answer.clone())));
                     state.verdicts.extend(verdicts);
                 }

@@ -149,6 +149,13 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    /// Nobody waits any more for whom somebody [is](Self::ask_who).
+    pub fn forget_visitor(&mut self, number: u64) {
+        if self.visitors.waiting.remove(&number).is_some() {
+            self.ground.settings.doorkeeper.forget(LoginTicket { connection: None, serial: number });
+        }
+    }
+
     /// Nobody waits for the answer to an inquiry any more.
     pub fn forget_inquiry(&self, number: u64) {
         self.ground.settings.doorkeeper.forget(LoginTicket { connection: None, serial: number });

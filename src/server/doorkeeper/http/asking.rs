@@ -3,16 +3,23 @@
 use super::{Applicant, Form};
 use crate::access::{Fingerprint, Inquiry};
 use crate::connection::LoginTicket;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Logins that wait for the server, all together.
+/// Logins that the server is asked about at a time: of those who say the same from the same place it is asked once.
 pub const LOGINS_MAX: usize = 1024;
 /// Those of them that come from one place.
 pub const LOGINS_PER_ORIGIN_MAX: usize = 256;
-/// Permissions that are asked for at a time. Of clients there are no more than connections.
+/// Those who wait to be let in, all together, and from one place: as many clients of one machine as come back at once when
+/// a broker starts.
+pub const APPLICANTS_MAX: usize = 1 << 16;
+pub const APPLICANTS_PER_ORIGIN_MAX: usize = 1 << 14;
+/// Permissions that are asked for at a time, all together, and of one user.
 pub const PERMISSIONS_MAX: usize = 1 << 16;
+pub const PERMISSIONS_PER_USER_MAX: usize = 1 << 12;
+/// Those who wait for them: of clients there are no more than connections.
+const TICKETS_MAX: usize = 1 << 17;
 
 /// What the server said to the question of that number, or why it said nothing, as part of a sentence.
 pub type Outcome = (u64, Result<String, String>);
@@ -31,15 +38,22 @@ pub trait HttpServer {
 
 /// Who wants to know what.
 pub enum Task {
-    Login { fingerprint: Fingerprint, applicants: Vec<Applicant> },
-    Permission { inquiry: Arc<Inquiry>, tickets: Vec<LoginTicket> },
+    /// By their tickets' serials.
+    Login {
+        fingerprint: Fingerprint,
+        applicants: BTreeMap<u64, Applicant>,
+    },
+    Permission {
+        inquiry: Arc<Inquiry>,
+        tickets: BTreeMap<u64, LoginTicket>,
+    },
 }
 
 impl Task {
     fn forget(&mut self, ticket: LoginTicket) {
         match self {
-            Self::Login { applicants, .. } => applicants.retain(|applicant| applicant.request.ticket != ticket),
-            Self::Permission { tickets, .. } => tickets.retain(|waiting| *waiting != ticket),
+            Self::Login { applicants, .. } => drop(applicants.remove(&ticket.serial)),
+            Self::Permission { tickets, .. } => drop(tickets.remove(&ticket.serial)),
         }
     }
 
@@ -73,7 +87,17 @@ pub struct Asking {
     /// What is asked for whom, by their tickets' serials.
     by_ticket: HashMap<u64, u64>,
     logins: usize,
-    origins: HashMap<IpAddr, usize>,
+    applicants: usize,
+    origins: HashMap<IpAddr, FromThere>,
+    /// Open permissions by user; none is 0.
+    users: HashMap<Arc<str>, usize>,
+}
+
+/// What is open of one place.
+#[derive(Default)]
+struct FromThere {
+    logins: usize,
+    applicants: usize,
 }
 
 impl Asking {
@@ -85,7 +109,9 @@ impl Asking {
             numbers: HashMap::new(),
             by_ticket: HashMap::new(),
             logins: 0,
+            applicants: 0,
             origins: HashMap::new(),
+            users: HashMap::new(),
         }
     }
 
@@ -99,24 +125,39 @@ impl Asking {
         form: Form,
         origin: IpAddr,
         applicant: Applicant,
-    ) -> Result<(), Applicant> {
+    ) -> Result<(), Box<Applicant>> {
         let (key, serial) = (Key::Login(fingerprint), applicant.request.ticket.serial);
+        let from_there = self.origins.entry(origin).or_default();
+        if self.applicants >= APPLICANTS_MAX || from_there.applicants >= APPLICANTS_PER_ORIGIN_MAX {
+            self.forget_origin_if_empty(origin);
+            return Err(Box::new(applicant));
+        }
         if let Some(number) = self.numbers.get(&key)
             && let Some(Open { task: Task::Login { applicants, .. }, .. }) = self.open.get_mut(number)
         {
-            applicants.push(applicant);
+            applicants.insert(serial, applicant);
+            self.applicants += 1;
+            from_there.applicants += 1;
             self.by_ticket.insert(serial, *number);
             return Ok(());
         }
-        let from_there = self.origins.get(&origin).copied().unwrap_or(0);
-        if self.logins >= LOGINS_MAX || from_there >= LOGINS_PER_ORIGIN_MAX {
-            return Err(applicant);
+        if self.logins >= LOGINS_MAX || from_there.logins >= LOGINS_PER_ORIGIN_MAX {
+            self.forget_origin_if_empty(origin);
+            return Err(Box::new(applicant));
         }
         self.logins += 1;
-        *self.origins.entry(origin).or_insert(0) += 1;
-        let task = Task::Login { fingerprint, applicants: vec![applicant] };
+        self.applicants += 1;
+        from_there.logins += 1;
+        from_there.applicants += 1;
+        let task = Task::Login { fingerprint, applicants: BTreeMap::from([(serial, applicant)]) };
         self.begin(Open { key, task, origin: Some(origin) }, form, serial);
         Ok(())
+    }
+
+    fn forget_origin_if_empty(&mut self, origin: IpAddr) {
+        if self.origins.get(&origin).is_some_and(|from_there| from_there.logins == 0) {
+            self.origins.remove(&origin);
+        }
     }
 
     /// Asks for a permission.
@@ -125,19 +166,24 @@ impl Asking {
     /// Too many are asked for: it is given back.
     pub fn inquire(&mut self, inquiry: Inquiry, ticket: LoginTicket) -> Result<(), (Arc<Inquiry>, LoginTicket)> {
         let key = Key::Permission(inquiry.key().into());
+        if self.by_ticket.len() - self.applicants >= TICKETS_MAX {
+            return Err((Arc::new(inquiry), ticket));
+        }
         if let Some(number) = self.numbers.get(&key)
             && let Some(Open { task: Task::Permission { tickets, .. }, .. }) = self.open.get_mut(number)
         {
-            tickets.push(ticket);
+            tickets.insert(ticket.serial, ticket);
             self.by_ticket.insert(ticket.serial, *number);
             return Ok(());
         }
         let inquiry = Arc::new(inquiry);
-        if self.open.len() - self.logins >= PERMISSIONS_MAX {
+        let of_user = self.users.get(&inquiry.user).copied().unwrap_or(0);
+        if self.open.len() - self.logins >= PERMISSIONS_MAX || of_user >= PERMISSIONS_PER_USER_MAX {
             return Err((inquiry, ticket));
         }
+        self.users.insert(Arc::clone(&inquiry.user), of_user + 1);
         let form = Form::of_inquiry(&inquiry);
-        let task = Task::Permission { inquiry, tickets: vec![ticket] };
+        let task = Task::Permission { inquiry, tickets: BTreeMap::from([(ticket.serial, ticket)]) };
         self.begin(Open { key, task, origin: None }, form, ticket.serial);
         Ok(())
     }
@@ -156,7 +202,12 @@ impl Asking {
         let Some(number) = self.by_ticket.remove(&ticket.serial) else { return };
         let Some(open) = self.open.get_mut(&number) else { return };
         open.task.forget(ticket);
-        if open.task.is_nobodys() {
+        let (is_nobodys, origin) = (open.task.is_nobodys(), open.origin);
+        if let Some(from_there) = origin.and_then(|origin| self.origins.get_mut(&origin)) {
+            from_there.applicants -= 1;
+            self.applicants -= 1;
+        }
+        if is_nobodys {
             self.server.cancel(number);
             self.close(number);
         }
@@ -175,22 +226,34 @@ impl Asking {
     fn close(&mut self, number: u64) -> Option<Task> {
         let Open { key, task, origin } = self.open.remove(&number)?;
         self.numbers.remove(&key);
-        if let Some(origin) = origin {
-            self.logins -= 1;
-            if let Some(from_there) = self.origins.get_mut(&origin) {
-                *from_there -= 1;
-                if *from_there == 0 {
-                    self.origins.remove(&origin);
+        match &task {
+            Task::Login { applicants, .. } => {
+                for serial in applicants.keys() {
+                    self.by_ticket.remove(serial);
+                }
+                self.logins -= 1;
+                self.applicants -= applicants.len();
+            }
+            Task::Permission { inquiry, tickets } => {
+                for serial in tickets.keys() {
+                    self.by_ticket.remove(serial);
+                }
+                if let Some(of_user) = self.users.get_mut(&inquiry.user) {
+                    *of_user -= 1;
+                    if *of_user == 0 {
+                        self.users.remove(&inquiry.user);
+                    }
                 }
             }
         }
-        match &task {
-            Task::Login { applicants, .. } => applicants.iter().for_each(|applicant| {
-                self.by_ticket.remove(&applicant.request.ticket.serial);
-            }),
-            Task::Permission { tickets, .. } => tickets.iter().for_each(|ticket| {
-                self.by_ticket.remove(&ticket.serial);
-            }),
+        if let Some(origin) = origin
+            && let Some(from_there) = self.origins.get_mut(&origin)
+        {
+            from_there.logins -= 1;
+            if let Task::Login { applicants, .. } = &task {
+                from_there.applicants -= applicants.len();
+            }
+            self.forget_origin_if_empty(origin);
         }
         Some(task)
     }
@@ -198,7 +261,10 @@ impl Asking {
     #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize) {
         assert_eq!(self.numbers.len(), self.open.len());
-        assert_eq!(self.origins.values().sum::<usize>(), self.logins);
+        assert_eq!(self.origins.values().map(|from_there| from_there.logins).sum::<usize>(), self.logins);
+        assert_eq!(self.origins.values().map(|from_there| from_there.applicants).sum::<usize>(), self.applicants);
+        assert!(self.origins.values().all(|from_there| from_there.logins > 0));
+        assert_eq!(self.users.values().sum::<usize>(), self.open.len() - self.logins);
         (self.open.len(), self.by_ticket.len())
     }
 }

@@ -1,7 +1,7 @@
 //! Who is let in according to a server, who is asked in which order, and what is asked: on a clock that the test moves, with a
 //! server that it answers for.
 
-use super::asking::{LOGINS_MAX, LOGINS_PER_ORIGIN_MAX};
+use super::asking::{APPLICANTS_PER_ORIGIN_MAX, LOGINS_MAX, LOGINS_PER_ORIGIN_MAX, PERMISSIONS_PER_USER_MAX};
 use super::*;
 use crate::access::{About, Right};
 use crate::broker::ConnectionId;
@@ -306,4 +306,41 @@ fn a_permission_is_answered_for_all_who_wait_for_it() {
         assert_eq!(asked.len(), 1, "{answer}");
         assert_eq!(verdicts, [(1, heard.to_owned()), (2, heard.to_owned())], "{answer}");
     }
+}
+
+#[test]
+fn those_who_join_a_question_are_counted_too() {
+    let mut door = Door::with(terms(Some(BEFORE)), None);
+    for _ in 0..APPLICANTS_PER_ORIGIN_MAX {
+        assert_eq!(door.ask_as(ELSEWHERE, Mechanism::Plain, "bob", "pw"), None);
+    }
+    assert_eq!(door.ask_as(ELSEWHERE, Mechanism::Plain, "bob", "pw"), Some(REFUSED));
+    assert_eq!(door.ask("bob", "pw"), None, "others are not held up by that");
+    door.keeper.forget(ticket(1));
+    assert_eq!(door.ask_as(ELSEWHERE, Mechanism::Plain, "bob", "pw"), None, "one has gone");
+    assert_eq!(door.keeper.state.borrow().asking.sizes(), (2, APPLICANTS_PER_ORIGIN_MAX + 1));
+    assert_eq!(door.step("deny").1.len(), APPLICANTS_PER_ORIGIN_MAX + 1);
+    assert_eq!(door.keeper.state.borrow().asking.sizes(), (0, 0));
+}
+
+#[test]
+fn one_user_has_no_more_asked_than_its_share() {
+    let mut door = Door::with(terms(Some(BEFORE)), None);
+    let name = |number: usize| About::Key {
+        exchange: Box::default(),
+        right: Right::Write,
+        key: number.to_string().into_bytes().into(),
+    };
+    for number in 0..=PERMISSIONS_PER_USER_MAX {
+        door.keeper.inquire(ticket(number as u64), inquiry(name(number)));
+    }
+    assert_eq!(door.keeper.state.borrow().asking.sizes().0, PERMISSIONS_PER_USER_MAX);
+    let (refused, verdict) = door.keeper.next_verdict(0).unwrap();
+    assert_eq!(refused.serial, PERMISSIONS_PER_USER_MAX as u64);
+    assert!(said(&verdict).ends_with("too many wait for 0"), "{}", said(&verdict));
+    let another = ticket(PERMISSIONS_PER_USER_MAX as u64 + 1);
+    door.keeper.inquire(another, Inquiry { user: "alice".into(), ..inquiry(name(0)) });
+    assert_eq!(door.keeper.state.borrow().asking.sizes().0, PERMISSIONS_PER_USER_MAX + 1);
+    assert_eq!(door.step("allow").1.len(), PERMISSIONS_PER_USER_MAX + 1);
+    assert_eq!(door.keeper.state.borrow().asking.sizes(), (0, 0));
 }
