@@ -37,7 +37,7 @@ pub struct TlsOptions {
     pub key: Option<PathBuf>,
 
     /// Trust whoever answers, whatever certificate it shows
-    #[arg(long = "ssl-insecure", alias = "disable-tls-peer-verification", global = true)]
+    #[arg(long = "ssl-insecure", aliases = ["insecure", "disable-tls-peer-verification"], global = true)]
     pub trusts_anybody: bool,
 
     /// Not to be had by itself: see --ssl-insecure

@@ -24,7 +24,7 @@ const VALUED: [&str; 18] = [
 ];
 /// The same, those with names of their own here.
 const RENAMED: [(&str, &str); 2] = [("tls-key-file", "ssl-key-file"), ("timeout", "request-timeout")];
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 12] = [
     "quiet",
     "sort-reverse",
     "bash-completion",
@@ -34,12 +34,13 @@ const FLAGS: [&str; 11] = [
     "use-tls",
     "ssl-insecure",
     "disable-tls-peer-verification",
+    "insecure",
     "ssl-disable-hostname-verification",
     "verbose",
 ];
 const SHORT_VALUED: &str = "cNHPVupUtfSd";
 /// What means nothing here: tables have one style, and nobody is asked.
-const NOTHING: [&str; 2] = ["non-interactive", "idempotently"];
+const NOTHING: [&str; 4] = ["non-interactive", "idempotently", "approve", "strict"];
 const NOTHING_VALUED: [&str; 1] = ["table-style"];
 
 /// What there is many of, and what one of them is called.
@@ -112,10 +113,14 @@ pub fn translated(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 impl Said {
-    /// The name of an option that is about the command line as a whole. A user that is declared has a password of its own.
+    /// The name of an option that is about the command line as a whole. Users that are declared, and what they are permitted,
+    /// have names and passwords of their own, where the second one's words are said.
     fn global(&self, name: &str) -> Option<String> {
-        let is_user = self.words.iter().any(|word| matches!(word.as_str(), "user" | "users"));
-        if name == "password" && is_user && self.of_object.iter().any(|(name, _)| name == "name") {
+        let says = |wanted: &[&str]| self.words.iter().any(|word| wanted.contains(&&**word));
+        let is_of_user = says(&["user", "users", "permission", "permissions"]) && says(&["declare", "delete"]);
+        let is_first = self.words.iter().any(|word| word.contains('='));
+        let is_own = name == "username" || name == "password" && !self.of_object.is_empty();
+        if is_of_user && !is_first && is_own {
             return None;
         }
         let renamed = RENAMED.iter().find(|(before, _)| *before == name).map(|(_, after)| *after);
@@ -126,6 +131,12 @@ impl Said {
         let Self { mut words, of_object, vhost, .. } = self;
         if words.len() >= 2 && VERBS.contains(&&*words[1]) && !VERBS.contains(&&*words[0]) {
             words.swap(0, 1);
+        }
+        if let [first, second, ..] = &mut words[..]
+            && first == "exchanges"
+            && let Some(verb) = [("bind", "declare"), ("unbind", "delete")].iter().find(|(known, _)| known == second)
+        {
+            (*first, *second) = (verb.1.to_owned(), "binding".to_owned());
         }
         let value = |wanted: &str| of_object.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
         let all: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -151,6 +162,8 @@ impl Said {
         let has_vhost = words.iter().any(|word| word.starts_with("vhost="));
         words.extend(of_object.into_iter().map(|(name, value)| match name.as_str() {
             "type" if what == "queue" => format!("queue_type={value}"),
+            "username" if what == "permission" => format!("user={value}"),
+            "username" if what == "user" => format!("name={value}"),
             "ack-mode" => format!("ackmode={value}"),
             "apply-to" => format!("apply-to={value}"),
             name => format!("{}={value}", name.replace('-', "_")),
@@ -196,6 +209,18 @@ mod tests {
             (
                 "policies declare --name p --pattern ^q --apply-to queues --definition {}",
                 "declare policy name=p pattern=^q apply-to=queues definition={}",
+            ),
+            (
+                "permissions declare --username u --configure a --read b --write c",
+                "declare permission user=u configure=a read=b write=c vhost=/",
+            ),
+            (
+                "--username admin users declare --username u --password pw --tags t",
+                "--username admin declare user name=u password=pw tags=t",
+            ),
+            (
+                "exchanges bind --source x --destination-type queue --destination q",
+                "declare binding source=x destination_type=queue destination=q",
             ),
             ("queues purge --name q --idempotently", "purge queue name=q"),
             ("connections close --name c", "close connection name=c"),
