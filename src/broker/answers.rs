@@ -12,11 +12,13 @@ use super::{Broker, UserId, VhostId};
 use crate::access::{About, Answer, Inquiry, Powers, Tags, inquiry_key};
 use hashbrown::HashMap;
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Answers that are kept; those beyond replace the ones that came first.
 const ANSWERS_MAX: usize = 16_384;
+/// Those about one user, so that whoever uses ever new names forgets nothing but its own.
+const ANSWERS_OF_USER_MAX: usize = 4096;
 /// Inquiries that a list leaves at a time.
 const INQUIRIES_MAX: usize = 64;
 /// How long an answer that holds no more is kept, in milliseconds, for commands that wait for another one.
@@ -38,15 +40,26 @@ pub enum Judging {
 
 struct Known {
     answer: Answer,
-    noted_ms: u64,
     until_ms: u64,
+    /// Its number among those that were noted.
+    number: u64,
+}
+
+/// An answer that is known: when it came, and when it is to go.
+struct Noted {
+    noted_ms: u64,
+    gone_ms: u64,
+    user: Arc<str>,
+    key: Arc<[u8]>,
 }
 
 #[derive(Default)]
 pub(super) struct Answers {
     known: HashMap<Arc<[u8]>, Known>,
-    /// Which came when, and are to go when, in the order in which they came. Some came again since.
-    noted: VecDeque<(u64, u64, Arc<[u8]>)>,
+    /// Each that is known, in the order in which they came; and by user.
+    noted: BTreeMap<u64, Noted>,
+    of_users: HashMap<Arc<str>, BTreeSet<u64>>,
+    last: u64,
     /// When answers end that let somebody publish, each time once.
     lapses: VecDeque<u64>,
     /// Those that came since then stay, whether they hold or not.
@@ -70,11 +83,16 @@ impl Answers {
 
     fn note(&mut self, inquiry: &Inquiry, answer: Answer, now_ms: u64) {
         let kept_since_ms = self.kept_since_ms;
-        let may_go = |(noted_ms, gone_ms, _): &(u64, u64, _)| {
-            *gone_ms <= now_ms && kept_since_ms.is_none_or(|since_ms| *noted_ms < since_ms)
-        };
-        while self.noted.len() >= ANSWERS_MAX || self.noted.front().is_some_and(may_go) {
-            self.forget_first();
+        let may_go =
+            |noted: &Noted| noted.gone_ms <= now_ms && kept_since_ms.is_none_or(|since_ms| noted.noted_ms < since_ms);
+        while let Some((&first, noted)) = self.noted.first_key_value()
+            && (self.noted.len() >= ANSWERS_MAX || may_go(noted))
+        {
+            self.forget(first);
+        }
+        let of_user = self.of_users.get(&inquiry.user).filter(|numbers| numbers.len() >= ANSWERS_OF_USER_MAX);
+        if let Some(first) = of_user.and_then(BTreeSet::first).copied() {
+            self.forget(first);
         }
         let mut until_ms = now_ms + answer.known_for_ms;
         if answer.is_allowed && inquiry.is_of_publish() {
@@ -84,15 +102,31 @@ impl Answers {
             }
         }
         let key: Arc<[u8]> = inquiry.key().into();
-        self.noted.push_back((now_ms, until_ms + KEPT_FOR_MS, Arc::clone(&key)));
-        self.known.insert(key, Known { answer, noted_ms: now_ms, until_ms });
+        self.last += 1;
+        let number = self.last;
+        if let Some(known) = self.known.insert(Arc::clone(&key), Known { answer, until_ms, number }) {
+            self.forget_number(known.number);
+        }
+        let user = Arc::clone(&inquiry.user);
+        self.of_users.entry(Arc::clone(&user)).or_default().insert(number);
+        self.noted.insert(number, Noted { noted_ms: now_ms, gone_ms: until_ms + KEPT_FOR_MS, user, key });
     }
 
-    fn forget_first(&mut self) {
-        let Some((noted_ms, _, key)) = self.noted.pop_front() else { return };
-        if self.known.get(&key).is_some_and(|known| known.noted_ms == noted_ms) {
-            self.known.remove(&key);
+    fn forget(&mut self, number: u64) {
+        if let Some(noted) = self.forget_number(number) {
+            self.known.remove(&noted.key);
         }
+    }
+
+    fn forget_number(&mut self, number: u64) -> Option<Noted> {
+        let noted = self.noted.remove(&number)?;
+        if let Some(numbers) = self.of_users.get_mut(&noted.user) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.of_users.remove(&noted.user);
+            }
+        }
+        Some(noted)
     }
 
     /// Whether an answer has ended that let somebody publish.
@@ -195,5 +229,48 @@ impl<S: Store> Broker<S> {
     pub fn forget_answers(&mut self) {
         self.answers = Answers::default();
         self.epoch.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Right;
+
+    fn inquiry(user: &str, number: usize) -> Inquiry {
+        let about = About::Resource { kind: "queue", name: number.to_string().into_bytes().into(), right: Right::Read };
+        Inquiry { user: user.into(), tags: Arc::default(), vhost: "/".into(), about }
+    }
+
+    fn assert_sizes(answers: &Answers, size: usize) {
+        assert_eq!(answers.known.len(), size);
+        assert_eq!(answers.noted.len(), size);
+        assert_eq!(answers.of_users.values().map(BTreeSet::len).sum::<usize>(), size);
+        assert!(answers.of_users.values().all(|numbers| !numbers.is_empty()));
+    }
+
+    #[test]
+    fn whoever_asks_for_ever_new_things_forgets_nothing_but_its_own() {
+        let mut answers = Answers::default();
+        let note = |answers: &mut Answers, user: &str, number, now_ms| {
+            let answer = Answer { is_allowed: true, told: Box::default(), known_for_ms: 10 };
+            answers.note(&inquiry(user, number), answer, now_ms);
+        };
+        note(&mut answers, "alice", 0, 0);
+        for number in 0..=ANSWERS_OF_USER_MAX {
+            note(&mut answers, "bob", number, 0);
+        }
+        let knows = |answers: &Answers, user, number| answers.find(&inquiry(user, number).key(), 0).is_some();
+        assert!(knows(&answers, "alice", 0));
+        assert!(!knows(&answers, "bob", 0) && knows(&answers, "bob", 1));
+        assert_sizes(&answers, ANSWERS_OF_USER_MAX + 1);
+        note(&mut answers, "alice", 0, 5);
+        assert_sizes(&answers, ANSWERS_OF_USER_MAX + 1);
+        for user in 0..ANSWERS_MAX {
+            note(&mut answers, &user.to_string(), 0, 5);
+        }
+        assert_sizes(&answers, ANSWERS_MAX);
+        note(&mut answers, "last", 0, 15 + KEPT_FOR_MS);
+        assert_sizes(&answers, 1);
     }
 }
