@@ -25,7 +25,7 @@ macro_rules! files {
 }
 
 /// Every file of the folder.
-const FILES: [(&str, &[u8]); 38] = files![
+const FILES: [(&str, &[u8]); 39] = files![
     "index.html",
     "icon.svg",
     "css/base.css",
@@ -46,6 +46,7 @@ const FILES: [(&str, &[u8]); 38] = files![
     "js/metrics.js",
     "js/parts.js",
     "js/places.js",
+    "js/route.js",
     "js/router.js",
     "js/store.js",
     "js/table.js",

@@ -137,6 +137,19 @@ export default async function () {
     assertEqual([await ready("dead"), await ready("held")], [0, 3], "the others are moved");
   });
 
+  await check("where a message would go is told, and nothing is published", async () => {
+    await api("PUT", "/queues/%2F/asked", {});
+    await api("POST", "/bindings/%2F/e/amq.topic/q/asked", { routing_key: "kern.*" });
+    await go(tab, "#/exchanges/%2F/amq.topic?tab=route");
+    await tab.getByLabel("Routing key").fill("kern.critical");
+    await press(tab, "Where would it go?");
+    await tab.waitForFunction(() => document.querySelector("main [role=status]")?.textContent === "It goes to asked");
+    await tab.getByLabel("Routing key").fill("user.info");
+    await press(tab, "Where would it go?");
+    await tab.waitForFunction(() => document.querySelector("main [role=status]")?.textContent.startsWith("nowhere"));
+    assertEqual((await api("GET", "/queues/%2F/asked")).messages, 0, "messages");
+  });
+
   await check("a policy is made, changed and deleted", async () => {
     await go(tab, "#/policies");
     await press(tab, "New policy");

@@ -7,6 +7,7 @@ import { badge, button, card, exchangeLink, facts, features, heading, queueLink,
 import { bindExchange, deleteExchange, declareExchange, publishMessage, unbind } from "../actions.js";
 import { delayedPart, loadDelayed } from "../delayed.js";
 import { leaveTail, tailPart } from "../tail.js";
+import { routePart } from "../route.js";
 import { choose, go } from "../router.js";
 import * as api from "../api.js";
 
@@ -85,6 +86,7 @@ export const exchange = {
   render(data, context) {
     const { one } = data, isDefault = one.name === "", tab = context.query.tab ?? "overview";
     const parts = { __proto__: null, overview: () => overviewTab(one), bindings: () => bindingsTab(data, one), delayed: () => delayedPart(one, data.delayed),
+      route: () => routePart(one, context),
       tail: () => tailPart(path`/exchanges/${one.vhost}/${one.name || "amq.default"}/tail`, context) };
     return h("div", {},
       heading(isDefault ? "(default)" : one.name, [badge(one.type, "a"), features(one)], [
@@ -92,7 +94,7 @@ export const exchange = {
         !isDefault && !one.name.startsWith("amq.") && button("Delete", () => deleteExchange(one, data.from, () => go("/exchanges")), "danger"),
       ]),
       tabs([["overview", "Overview"], ["bindings", `Bindings (${count(data.from.length + data.to.length)})`],
-        one.messages_delayed !== undefined && ["delayed", `Delayed (${count(one.messages_delayed)})`], ["tail", "Live tail"]], tab, choose),
+        one.messages_delayed !== undefined && ["delayed", `Delayed (${count(one.messages_delayed)})`], ["route", "Route test"], ["tail", "Live tail"]], tab, choose),
       (parts[tab] ?? parts.overview)());
   },
 };
