@@ -27,3 +27,10 @@ pub enum Powers {
         peer: IpAddr,
     },
 }
+
+impl Bearer {
+    /// Whether somebody else is asked what it may.
+    pub fn is_judged_elsewhere(&self) -> bool {
+        matches!(self.powers, Powers::Elsewhere { .. })
+    }
+}

@@ -5,7 +5,6 @@
 
 use super::login::{Login, LoginTicket, Who};
 use super::{Awaited, Connection, Context};
-use crate::access::Powers;
 use crate::broker::message::may_copy;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Judging};
@@ -39,7 +38,7 @@ impl Connection {
     /// Whether somebody else has the permissions of whoever is here.
     fn is_judged<S: Store>(&self, broker: &Broker<S>) -> bool {
         match self.user.as_ref().map(|logged_in| &logged_in.who) {
-            Some(Who::Bearer(bearer)) => matches!(bearer.powers, Powers::Elsewhere { .. }),
+            Some(Who::Bearer(bearer)) => bearer.is_judged_elsewhere(),
             Some(Who::User(user)) => broker.user_of(*user).is_some_and(|user| broker.is_judged_elsewhere(user)),
             None => false,
         }
