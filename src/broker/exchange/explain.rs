@@ -59,7 +59,7 @@ impl Router {
         walks.set_now(now_ms);
         walks.set_due(true);
         let mut explained = Explained { queues: Vec::new(), steps: Vec::new(), is_cut: false };
-        self.route_with_copies(&mut walks, exchange, routing_keys, || properties.clone(), &mut explained.queues);
+        self.route_with_copies(&mut walks, exchange, routing_keys, || *properties, &mut explained.queues);
         let (mut left, mut named) = (LOOKED_AT_MAX, NAMED_MAX);
         let mut seen = HashSet::from([exchange]);
         let mut pending = VecDeque::from([(exchange, Way::Published)]);
