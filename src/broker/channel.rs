@@ -57,7 +57,7 @@ pub struct Channel {
     /// A name that was made up for a queue, while somebody [elsewhere](super::answers) is asked about it.
     pub made_up: Option<Box<ShortString>>,
     /// Deliveries that [somebody else](super::held) settled, of which it has said nothing.
-    pub settled_for: BTreeSet<u64>,
+    pub settled_for: Option<Box<BTreeSet<u64>>>,
     /// How old deliveries are.
     pub marks: Marks,
     /// The tag up to which a command settles deliveries that is [unfinished](super::settling).
@@ -94,7 +94,7 @@ impl Channel {
             reply_consumer: None,
             last_queue: None,
             made_up: None,
-            settled_for: BTreeSet::new(),
+            settled_for: None,
             marks: Marks::default(),
             settles_up_to: None,
             holds: Vec::new(),

@@ -184,10 +184,11 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "its channel is settling many deliveries"));
         }
         let Some(delivered) = channel.unacknowledged.take(delivery_tag) else { return Ok(false) };
-        channel.settled_for.insert(delivery_tag);
+        let settled_for = channel.settled_for.get_or_insert_default();
+        settled_for.insert(delivery_tag);
         // Its holder has settled what came before, most likely, and says no more of it.
-        if channel.settled_for.len() > SETTLED_FOR_MAX {
-            channel.settled_for.pop_first();
+        if settled_for.len() > SETTLED_FOR_MAX {
+            settled_for.pop_first();
         }
         self.settle_delivery(key.id, delivered, outcome, Said::OfOne);
         self.await_turns(key.id);

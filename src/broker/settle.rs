@@ -45,7 +45,8 @@ impl<S: Store> Broker<S> {
     /// What a delivery that is not there was settled for its holder, who says it once more.
     #[cold]
     fn take_settled(&mut self, id: ChannelId, delivery_tag: u64) -> Result<Progress, AmqpError> {
-        match self.channel_mut(id).settled_for.remove(&delivery_tag) {
+        let settled_for = &mut self.channel_mut(id).settled_for;
+        match settled_for.as_mut().is_some_and(|tags| tags.remove(&delivery_tag)) {
             true => Ok(Progress::Finished),
             false => Err(unknown_delivery_tag(delivery_tag)),
         }
@@ -59,13 +60,14 @@ impl<S: Store> Broker<S> {
         delivery_tag: u64,
         outcome: Settlement,
     ) -> Result<Progress, AmqpError> {
-        if !self.channel(id).settled_for.contains(&delivery_tag) {
+        if !self.channel(id).settled_for.as_ref().is_some_and(|tags| tags.contains(&delivery_tag)) {
             return Err(unknown_delivery_tag(delivery_tag));
         }
         let progress = self.settle_up_to(id, delivery_tag, outcome);
-        if progress == Progress::Finished {
-            let settled_for = &mut self.channel_mut(id).settled_for;
-            *settled_for = settled_for.split_off(&(delivery_tag + 1));
+        if progress == Progress::Finished
+            && let Some(tags) = &mut self.channel_mut(id).settled_for
+        {
+            **tags = tags.split_off(&(delivery_tag + 1));
         }
         Ok(progress)
     }
