@@ -1,11 +1,9 @@
 """pyrabbit2: users, virtual hosts and permissions, and what they let one do. It brings no tests of its own along."""
 
-import sys
-import time
-import traceback
 import urllib.parse
 from importlib.metadata import version
 
+import harness
 from pyrabbit2 import Client
 from pyrabbit2.api import PermissionError as Refused
 from pyrabbit2.http import HTTPError
@@ -32,10 +30,7 @@ def refused(call, *arguments):
 
 def eventually(condition):
     """A policy reaches what it is for a little later."""
-    deadline = time.time() + 5
-    while not condition():
-        assert time.time() < deadline, "not so within 5 s"
-        time.sleep(0.005)
+    harness.poll_until(condition, "its policy", 5)
 
 
 def users_come_and_go():
@@ -169,18 +164,4 @@ CHECKS = [
 ]
 
 
-def main():
-    started, failed = time.time(), 0
-    for check in CHECKS:
-        try:
-            check()
-        except Exception as error:
-            traceback.print_exc()
-            failed += 1
-            print(f"FAIL pyrabbit2: {check.__name__}: {type(error).__name__}: {error}"[:300])
-    if not failed:
-        print(f"ok pyrabbit2 {version('pyrabbit2')} ({len(CHECKS)} checks, {time.time() - started:.0f}s)")
-    sys.exit(bool(failed))
-
-
-main()
+harness.run("pyrabbit2", version("pyrabbit2"), CHECKS)

@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 from pathlib import Path
+
+import harness
+from harness import equal
 
 PROGRAM, PORT = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "15672"
 
@@ -36,14 +37,8 @@ def listed(*arguments):
     return json.loads(admin("-f", "raw_json", *arguments))
 
 
-def equal(got, expected):
-    assert got == expected, f"got {got!r}, expected {expected!r}"
-
-
 def eventually(condition):
-    deadline = time.time() + 10
-    while not condition():
-        assert time.time() < deadline, "not so within 10 s"
+    harness.poll_until(condition, "what a list tells", 10)
 
 
 class vhost:
@@ -156,19 +151,5 @@ CHECKS = [
 ]
 
 
-def main():
-    started, failed = time.time(), 0
-    for check in CHECKS:
-        try:
-            check()
-        except Exception as error:
-            traceback.print_exc()
-            failed += 1
-            print(f"FAIL rabbitmqadmin: {check.__name__}: {type(error).__name__}: {error}"[:400])
-    if not failed:
-        version = subprocess.run([sys.executable, PROGRAM, "--version"], capture_output=True, text=True).stdout.split()[-1]
-        print(f"ok rabbitmqadmin {version} ({len(CHECKS)} checks, {time.time() - started:.0f}s)")
-    sys.exit(bool(failed))
-
-
-main()
+version = subprocess.run([sys.executable, PROGRAM, "--version"], capture_output=True, text=True).stdout.split()[-1]
+harness.run("rabbitmqadmin", version, CHECKS)
