@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`record`], `definition_record`, [`batch`], [`segment`] | the format, from the inside out; all of it: docs/FORMAT.md |
 //! | [`sequences`] | the numbers of batches, physical and logical |
+//! | [`entry`] | what nodes that replicate a log agree on |
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
@@ -42,6 +43,7 @@ mod chunk;
 mod definition_record;
 pub mod disk;
 pub mod duty;
+pub mod entry;
 pub mod error;
 pub mod file_disk;
 #[cfg(test)]
