@@ -55,7 +55,8 @@ pub fn flat(config: &Config) -> BTreeMap<String, Value> {
 fn flatten(table: &Table, prefix: &str, all: &mut BTreeMap<String, Value>) {
     for (key, value) in table {
         match value {
-            Value::Table(inner) => flatten(inner, &format!("{prefix}{key}."), all),
+            // A table that has no keys of its own but those that somebody gives it.
+            Value::Table(inner) if !inner.is_empty() => flatten(inner, &format!("{prefix}{key}."), all),
             _ => drop(all.insert(format!("{prefix}{key}"), value.clone())),
         }
     }
@@ -94,8 +95,15 @@ fn value_like(kind: &Value, text: &str) -> Result<Value, &'static str> {
                 .map(|part| Value::String(part.to_owned()))
                 .collect(),
         ),
+        Value::Table(_) => table_of(text).ok_or("must be a list such as n1=10.0.0.1:25672,n2=10.0.0.2:25672")?,
         _ => Value::String(text.to_owned()),
     })
+}
+
+/// `one=text,other=text`
+fn table_of(text: &str) -> Option<Value> {
+    let pair = |part: &str| part.split_once('=').map(|(key, text)| (key.trim().to_owned(), text.trim().into()));
+    text.split(',').map(pair).collect::<Option<Table>>().map(Value::Table)
 }
 
 /// The environment variable of a key.
@@ -160,7 +168,8 @@ fn collect(
 
 /// A value as others may see it: without passwords and secrets, and those that an address holds.
 pub fn shown(key: &str, value: &str) -> String {
-    let is_secret = key.split(['.', '_']).any(|word| matches!(word, "pass" | "password" | "secret"));
+    let is_path = key.ends_with("_file");
+    let is_secret = !is_path && key.split(['.', '_']).any(|word| matches!(word, "pass" | "password" | "secret"));
     if is_secret { SECRET.to_owned() } else { without_secrets_of_addresses(value) }
 }
 

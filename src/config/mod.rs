@@ -6,6 +6,7 @@
 //! what of RabbitMQ's settings means nothing here is told.
 
 mod auth;
+mod cluster;
 mod error;
 mod layers;
 mod limits;
@@ -19,6 +20,7 @@ mod tls;
 mod values;
 
 pub use auth::{Auth, AuthBackend, AuthMethod, HttpAuth, HttpMethod, Oauth};
+pub use cluster::{CLUSTER_PORT, Cluster};
 pub use error::ConfigError;
 pub use layers::{Origin, nearest_variable};
 pub use limits::Limits;
@@ -106,6 +108,8 @@ pub struct Config {
     pub auth: Auth,
     /// Which tokens are good.
     pub oauth: Oauth,
+    /// The nodes that keep one log.
+    pub cluster: Cluster,
     /// Bounds on what clients may take.
     pub limits: Limits,
 }
@@ -154,6 +158,7 @@ impl Default for Config {
             log: Log::default(),
             auth: Auth::default(),
             oauth: Oauth::default(),
+            cluster: Cluster::default(),
             limits: Limits::default(),
         }
     }
@@ -308,6 +313,7 @@ impl Config {
         }
         self.log.validate()?;
         self.auth.validate(&self.oauth)?;
+        self.cluster.validate(self.durability)?;
         self.limits.validate()
     }
 }

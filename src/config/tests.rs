@@ -250,6 +250,10 @@ fn every_setting_is_an_environment_variable_of_its_own() {
         ("RABBITMQ_DEFAULT_USER", "alice"),
         ("RABBITMQ_DEFAULT_PASS", "hunter2"),
         ("LEVERET_DATA_DIR", ""),
+        ("LEVERET_CLUSTER_NAME", "c"),
+        ("LEVERET_CLUSTER_NODE", "n2"),
+        ("LEVERET_CLUSTER_NODES", "n1=10.0.0.1:1, n2=10.0.0.2:1, n3=10.0.0.3:1"),
+        ("LEVERET_CLUSTER_SECRET_FILE", "secret"),
     ];
     let environment =
         |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
@@ -259,6 +263,7 @@ fn every_setting_is_an_environment_variable_of_its_own() {
     assert_eq!(config.listen, [address("127.0.0.1:1"), address("[::1]:1")]);
     assert_eq!((config.loopback_users.len(), config.event_exchange), (0, true));
     assert_eq!(config.log.level_of("auth"), LogLevel::Debug);
+    assert_eq!((config.cluster.nodes.len(), &config.cluster.nodes["n3"][..]), (3, "10.0.0.3:1"));
     assert_eq!(config.prometheus.tls_listen, address("127.0.0.1:2"));
     assert_eq!(&*config.prometheus.tls.certfile, Path::new("server.pem"));
     assert_eq!((&config.default_user[..], &config.data_dir), ("bob", &Config::default().data_dir));
@@ -270,6 +275,7 @@ fn every_setting_is_an_environment_variable_of_its_own() {
         ("LEVERET_LIMITS_CHANNEL_MAX", "many", "must be a whole number"),
         ("LEVERET_IDENTITY", "kafka", "unknown variant `kafka`"),
         ("LEVERET_EVENT_EXCHANGE", "si", "must be true or false"),
+        ("LEVERET_CLUSTER_NODES", "n1", "must be a list such as n1="),
     ] {
         let wrong = Config::load(None, Overrides::default(), |wanted| (wanted == variable).then(|| value.to_owned()));
         let told = wrong.unwrap_err().to_string();

@@ -75,6 +75,16 @@ pub enum Durability {
     Os,
 }
 
+impl Durability {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Interval => "interval",
+            Self::Os => "os",
+        }
+    }
+}
+
 /// The least important lines that are logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
