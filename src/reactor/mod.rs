@@ -18,10 +18,12 @@
 //! | [`signals`] | SIGTERM, SIGINT and SIGHUP as readiness |
 //! | [`supervisor`] | telling systemd, or who speaks like it, how the program is |
 //! | [`origin`] | who comes from the same place |
+//! | [`entrants`] | who has to go when too many shake hands |
 //! | [`process`] | what the process may use and does use: descriptors, memory, CPU time |
 
 pub mod clock;
 pub mod encrypted;
+pub mod entrants;
 pub mod event_loop;
 pub mod listener;
 pub mod origin;
@@ -36,6 +38,7 @@ pub mod waker;
 
 pub use clock::Clock;
 pub use encrypted::Handshake;
+pub use entrants::Entrants;
 pub use event_loop::{Poller, Readiness};
 pub use listener::{Accepted, Listener};
 pub use origin::origin_of;

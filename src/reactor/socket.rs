@@ -28,6 +28,38 @@ impl Socket {
         Self { transport: Transport::Plain(stream), peer, local }
     }
 
+    /// Begins to connect to somebody: it is connected when it is writable and [has not failed](Self::take_error).
+    #[allow(clippy::disallowed_methods, reason = "the one place that connects without waiting")]
+    pub fn connect(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(to)?;
+        // Whoever has no address yet is told one when it matters.
+        let local = stream.local_addr().unwrap_or(to);
+        Ok(Self::new(stream, to, local))
+    }
+
+    /// What became of connecting, if it failed. Without Nagle's delay from then on.
+    pub fn take_error(&mut self) -> io::Result<()> {
+        let stream = self.transport.stream_mut();
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        stream.peer_addr()?;
+        stream.set_nodelay(true)
+    }
+
+    /// The client whose stream somebody else passes on: these are its own address and the one that it connected to.
+    pub fn of_client(self, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self { peer, local, ..self }
+    }
+
+    /// The stream alone, for who waits for it on a thread of its own. `None` when it is encrypted.
+    pub fn into_blocking(self) -> io::Result<Option<std::net::TcpStream>> {
+        let Transport::Plain(stream) = self.transport else { return Ok(None) };
+        let stream = std::net::TcpStream::from(stream);
+        stream.set_nonblocking(false)?;
+        Ok(Some(stream))
+    }
+
     /// The same client, spoken to over TLS from the next byte on: [`shake_hands`](Self::shake_hands) comes first.
     pub fn encrypt(self, session: Session) -> Self {
         Self { transport: self.transport.encrypt(session), ..self }

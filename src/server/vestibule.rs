@@ -11,12 +11,9 @@
 //! half a handshake, takes time of this thread alone. It owns the listeners of TLS, and all of them where there are proxies
 //! that are believed; and it knows neither AMQP nor who is connected already.
 
-mod entrants;
-
 use crate::config::Network;
-use crate::reactor::{Accepted, Clock, Handshake, Listener, Poller, Readiness, Socket, Waker, origin_of};
+use crate::reactor::{Accepted, Clock, Entrants, Handshake, Listener, Poller, Readiness, Socket, Waker, origin_of};
 use crate::tls::Acceptor;
-use entrants::Entrants;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;

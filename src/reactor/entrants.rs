@@ -1,4 +1,4 @@
-//! Those who shake hands: who has been at it longest, and who goes when there are too many.
+//! Those who shake hands, at whatever door: who has been at it longest, and who goes when there are too many.
 //!
 //! Whoever needs a place gets it from the origin that has the most of them, its own perhaps, and there from the one that
 //! came first. So who connects from one place over and over pushes only itself out, and as long as it is alone it may have
