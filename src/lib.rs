@@ -9,6 +9,7 @@
 //! | [`token`] | signed tokens: whether to believe one, and what it says | fetches no key, and knows no user, vhost or queue |
 //! | [`storage`] | the log: what is durable, and its recovery; pages: scratch files for queues longer than memory | knows no socket, no routing and, but for one file, no clock and no I/O |
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
+//! | [`peers`] | what nodes of a cluster say to each other: proofs, connections, clients that are passed on | knows not what it means, and who leads only by being told |
 //! | [`tls`] | certificates, and the records of one encrypted connection | knows no socket, file or clock |
 //! | [`reactor`] | mio: poll, listeners, sockets, timers, wake-ups | knows no AMQP |
 //! | [`server`] | the composition root: the turn of the loop | holds no AMQP rule |
@@ -26,6 +27,7 @@ pub mod connection;
 pub mod logging;
 pub mod management;
 pub mod meter;
+pub mod peers;
 pub mod protocol;
 pub mod reactor;
 pub mod server;
