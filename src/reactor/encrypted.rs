@@ -31,8 +31,6 @@ const SEND_PARTS_MAX: usize = 64;
 const HANDSHAKE_MAX_BYTES: usize = 2 * MESSAGE_MAX_BYTES;
 /// What a stream may hold of records that are not whole, or not whole messages of TLS.
 const HELD_MAX_BYTES: usize = MESSAGE_MAX_BYTES + RECORD_MAX_BYTES;
-/// What may wait for a client to read, in bytes of the wire: all that is sent at once, and what TLS itself has to say.
-const UNSENT_MAX_BYTES: usize = 2 * SEND_MAX_BYTES;
 
 /// What is said of a stream whose end TLS did not announce.
 const CUT_SHORT: &str = "its TLS stream was cut short";
@@ -216,13 +214,9 @@ impl Encrypted {
                 }
                 Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             };
-            // Answers of TLS itself. If they don't go now, they go with what is next sent.
+            // Answers of TLS itself, an alert or two in all. If they don't go now, they go with what is next sent.
             self.unsent.extend_from_slice(shared.outgoing.bytes());
-            let answered = match self.unsent.len() > UNSENT_MAX_BYTES {
-                true => Err(io::Error::other("it asks and does not read the answers")),
-                false => self.send_unsent(),
-            };
-            match outcome.and(answered.map(drop)) {
+            match outcome.and(self.send_unsent().map(drop)) {
                 Err(error) => Received::Failed(error),
                 Ok(()) if taken == 0 && self.ended => Received::Closed,
                 Ok(()) => {

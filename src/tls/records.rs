@@ -26,7 +26,8 @@ use rustls::{
     ProtocolVersion, SupportedCipherSuite,
 };
 
-/// Keys that a client may change without sending anything between.
+/// Keys that a client may change without sending anything between, and in what is [opened](Records::open) at once: another
+/// key takes as long as hundreds of small records.
 const IDLE_KEY_UPDATES_MAX: u8 = 32;
 /// Warnings that are passed over. TLS 1.3 has none.
 const WARNINGS_MAX: u8 = 4;
@@ -82,6 +83,8 @@ pub struct Records<Data> {
     /// The beginning of a message of the handshake, which came in records of its own.
     message: Vec<u8>,
     idle_key_updates: u8,
+    /// Since they were counted, something was sent.
+    data_was_heard: bool,
     warnings: u8,
     renegotiations: u8,
     /// A rule was broken, which its breaker was told: nothing more is received or sent.
@@ -103,6 +106,7 @@ impl<Data> Records<Data> {
             decrypted,
             message: Vec::new(),
             idle_key_updates: 0,
+            data_was_heard: false,
             warnings: 0,
             renegotiations: 0,
             broken: None,
@@ -134,6 +138,9 @@ impl<Data> Records<Data> {
         mut plain: impl FnMut(&[u8]),
         outgoing: &mut Outgoing,
     ) -> Result<Opened, Error> {
+        if std::mem::take(&mut self.data_was_heard) {
+            self.idle_key_updates = 0;
+        }
         let mut consumed = 0;
         loop {
             let rest = &mut incoming[consumed..];
@@ -153,7 +160,7 @@ impl<Data> Records<Data> {
             match record.typ {
                 ContentType::ApplicationData => {
                     if !record.payload.is_empty() {
-                        self.idle_key_updates = 0;
+                        self.data_was_heard = true;
                         plain(record.payload);
                     }
                 }

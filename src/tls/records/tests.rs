@@ -227,6 +227,21 @@ fn whoever_changes_keys_and_says_nothing_is_turned_away() {
     assert_eq!(change_key(&mut pair), Err(PeerMisbehaved::TooManyKeyUpdateRequests.into()));
 }
 
+/// A hundred thousand changes fit into what is read at once, and each takes microseconds.
+#[test]
+fn whoever_changes_keys_all_the_time_is_turned_away() {
+    let mut pair = pair(&TLS13);
+    let mut said = Outgoing::default();
+    for _ in 0..=IDLE_KEY_UPDATES_MAX {
+        pair.client.change_own_key(&mut said).unwrap();
+        pair.client.seal(&[b"something"], &mut said).unwrap();
+    }
+    let mut heard = 0;
+    let opened = pair.server.open(&mut said.bytes().to_vec(), |_| heard += 1, &mut Outgoing::default());
+    assert_eq!(opened, Err(PeerMisbehaved::TooManyKeyUpdateRequests.into()));
+    assert_eq!(heard, usize::from(IDLE_KEY_UPDATES_MAX));
+}
+
 #[test]
 fn a_key_that_is_worn_out_is_changed_where_that_can_be_done() {
     let body = [7; 50_000];
@@ -235,7 +250,7 @@ fn a_key_that_is_worn_out_is_changed_where_that_can_be_done() {
     let mut records = Outgoing::default();
     pair.server.seal(&[&body], &mut records).unwrap();
     assert_eq!(pair.client_hears(&records), Ok(body.to_vec()));
-    assert_eq!((pair.client.idle_key_updates, pair.client.decrypted), (0, 2), "a new key after two records of four");
+    assert_eq!((pair.client.idle_key_updates, pair.client.decrypted), (1, 2), "a new key after two records of four");
 
     let mut pair = super::tests::pair(&TLS12);
     pair.server.encrypted_blocks_max = 2 * RECORD_MAX_BLOCKS;
