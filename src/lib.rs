@@ -8,6 +8,7 @@
 //! | [`connection`] | one client without I/O: bytes to commands, effects to bytes | does no system call |
 //! | [`token`] | signed tokens: whether to believe one, and what it says | fetches no key, and knows no user, vhost or queue |
 //! | [`storage`] | the log: what is durable, and its recovery; pages: scratch files for queues longer than memory | knows no socket, no routing and, but for one file, no clock and no I/O |
+//! | [`cluster`] | brokers that keep one log: who leads, what is committed, what they say to each other | knows no AMQP, and in its state machines no socket, thread or clock |
 //! | [`management`] | RabbitMQ's HTTP API, on a thread of its own | holds no broker state: it asks the loop |
 //! | [`peers`] | what nodes of a cluster say to each other: proofs, connections, clients that are passed on | knows not what it means, and who leads only by being told |
 //! | [`tls`] | certificates, and the records of one encrypted connection | knows no socket, file or clock |
@@ -22,6 +23,7 @@
 pub mod access;
 pub mod allocator;
 pub mod broker;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod logging;

@@ -137,9 +137,13 @@ pub fn rooms_of_library() -> Vec<String> {
 /// The crates of others that the programs are built from.
 pub fn crates() -> Vec<String> {
     let manifest = fs::read_to_string(package().join("Cargo.toml")).expect("Cargo.toml");
-    let dependencies = manifest.split("\n[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
-    dependencies
-        .lines()
+    // Those of every machine, and those of some.
+    let is_ours =
+        |title: &str| title == "dependencies" || title.starts_with("target.") && title.ends_with("'.dependencies");
+    let sections = manifest.split("\n[").filter_map(|section| section.split_once("]\n"));
+    sections
+        .filter(|(title, _)| is_ours(title))
+        .flat_map(|(_, dependencies)| dependencies.lines())
         .filter_map(|line| line.split_once('='))
         .map(|(name, _)| name.trim().replace('-', "_"))
         .collect()

@@ -1,0 +1,557 @@
+//! The seam to the crate that makes members agree: what it says in numbers becomes entries, votes and messages here, and
+//! nothing of it is seen anywhere else.
+//!
+//! ```text
+//!   tick, step, propose ──► raft ──► Ready ──► Step { now, entries, vote, then, committed }
+//!                             ▲                   │ write, sync
+//!                             └─── persisted ◄────┘      then: messages that say what the disk must know first
+//! ```
+//! The order of things is the crate's:
+//!
+//! * A step is taken after every call, until there is none. A leader's messages go beside its own disk, anybody else's
+//!   after it; only that somebody is alive is said at once, unless the disk has yet to learn his vote.
+//! * Entries are readable by their numbers before they are on the disk, and count once they are.
+//! * A step with a snapshot is dealt with to the end before anything else: as long as it is [held](Consensus::is_held),
+//!   time stands still and whatever comes is passed over.
+//! * What is applied is committed and on this disk.
+//! * Nothing is proposed but by a leader, nor while it hands over.
+//!
+//! Entries have no content for the crate, only index and term: bodies stay in the [`Ledger`]. It is told nothing that would
+//! make it panic: [`is_credible`](Consensus::is_credible) looks at messages first.
+
+use super::super::membership::{Configuration, MemberRole};
+use super::super::message::{Point, RaftMessage, Says};
+use super::ledger::{Known, Ledger, conf_state};
+use crate::peers::Part;
+use crate::storage::MemberId;
+use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
+use raft::eraftpb::{self, ConfChangeSingle, ConfChangeType, ConfChangeV2, MessageType};
+use raft::{CAMPAIGN_TRANSFER, Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
+use std::num::NonZeroU64;
+
+/// Ticks without a word from the leader after which a member campaigns, at least; at most nearly twice as many.
+const ELECTION_TICKS: usize = 10;
+const HEARTBEAT_TICKS: usize = 2;
+/// Messages with entries that may be on the way to a member, one entry in each.
+const IN_FLIGHT_MAX: usize = 64;
+/// Committed entries in one step, counted in bytes that the crate takes an entry for: some thousands.
+const COMMITTED_MAX: u64 = 64 << 10;
+
+pub struct Consensus {
+    raw: RawNode<Ledger>,
+    me: MemberId,
+    /// As of what is applied.
+    configuration: Configuration,
+    /// Entries that were proposed or received, until a step takes them into the ledger.
+    coming: Vec<Entry>,
+    /// The step whose snapshot is being installed.
+    held: Option<Ready>,
+    /// The last step with a vote that is not on the disk yet.
+    unwritten_vote: Option<u64>,
+    /// What was last to be written.
+    vote: Vote,
+    /// Made of the caller's chance, so that two runs are the same.
+    chance: u64,
+}
+
+/// What is to be done, in this order.
+#[derive(Default)]
+pub struct Step {
+    /// Steps are on the disk in the order of their numbers.
+    pub number: u64,
+    /// To be sent at once.
+    pub now: Vec<(RaftMessage, Option<Part>)>,
+    /// To be written.
+    pub entries: Vec<Entry>,
+    pub vote: Option<Vote>,
+    /// To be sent when that is on the disk.
+    pub then: Vec<RaftMessage>,
+    /// To be applied up to here.
+    pub committed: Option<u64>,
+    /// The members are others now.
+    pub reconfigures: bool,
+    /// Who is too far behind and gets a snapshot.
+    pub needs_snapshot: Vec<MemberId>,
+    /// The snapshot that is to become the log; [`Consensus::installed`] says that it is.
+    pub snapshot: Option<Point>,
+}
+
+/// How far another member is, as the leader knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reach {
+    /// On its disk up to here.
+    pub matched: u64,
+    /// Heard of lately.
+    pub is_active: bool,
+    /// Waits for a snapshot.
+    pub needs_snapshot: bool,
+}
+
+fn id_of(number: u64) -> Option<MemberId> {
+    NonZeroU64::new(number).map(MemberId)
+}
+
+fn mix(hash: u64, value: u64) -> u64 {
+    let hash = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ (hash >> 29)
+}
+
+impl Consensus {
+    /// Goes on from what is known of the log. `chance` decides when it campaigns.
+    pub fn start(known: Known, chance: u64) -> Self {
+        let config = Config {
+            id: known.member.0.get(),
+            election_tick: ELECTION_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: known.applied,
+            max_size_per_msg: 0,
+            max_inflight_msgs: IN_FLIGHT_MAX,
+            check_quorum: true,
+            pre_vote: true,
+            max_committed_size_per_ready: COMMITTED_MAX,
+            ..Config::default()
+        };
+        let silent = slog::Logger::root(slog::Discard, slog::o!());
+        let (me, vote) = (known.member, known.vote);
+        let raw = RawNode::new(&config, Ledger::new(&known), &silent).expect("what a writer recovers is consistent");
+        let configuration = known.configuration;
+        Self { raw, me, configuration, coming: Vec::new(), held: None, unwritten_vote: None, vote, chance }
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        self.raw.store()
+    }
+
+    pub fn ledger_mut(&mut self) -> &mut Ledger {
+        self.raw.mut_store()
+    }
+
+    /// As of what is applied.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    pub fn term(&self) -> u64 {
+        self.raw.raft.term
+    }
+
+    pub fn leads(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    pub fn leader(&self) -> Option<MemberId> {
+        id_of(self.raw.raft.leader_id)
+    }
+
+    /// Up to here all is on the disks of most voters.
+    pub fn committed(&self) -> u64 {
+        self.raw.raft.raft_log.committed
+    }
+
+    /// Up to here all is on this disk.
+    pub fn persisted(&self) -> u64 {
+        self.raw.raft.raft_log.persisted
+    }
+
+    pub fn applied(&self) -> u64 {
+        self.raw.raft.raft_log.applied
+    }
+
+    /// Whether a snapshot is being installed.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// How far the others are; means something to a leader only.
+    pub fn reaches(&self) -> impl Iterator<Item = (MemberId, Reach)> {
+        let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != self.me.0.get());
+        others.filter_map(|(id, progress)| {
+            let needs_snapshot = progress.state == ProgressState::Snapshot;
+            let reach = Reach { matched: progress.matched, is_active: progress.recent_active, needs_snapshot };
+            Some((id_of(*id)?, reach))
+        })
+    }
+
+    pub fn reach(&self, member: MemberId) -> Option<Reach> {
+        self.reaches().find(|(id, _)| *id == member).map(|(_, reach)| reach)
+    }
+
+    /// A tick of time has passed.
+    pub fn tick(&mut self) {
+        if self.is_held() {
+            return;
+        }
+        // The crate would ask the system for chance.
+        let raft = &mut self.raw.raft;
+        let hash = mix(mix(mix(self.chance, raft.term), self.me.0.get()), raft.state as u64);
+        raft.set_randomized_election_timeout(ELECTION_TICKS + (hash % ELECTION_TICKS as u64) as usize);
+        self.raw.tick();
+    }
+
+    /// Takes what another member says. What is not for this one, or cannot be true, is passed over and told by `false`.
+    pub fn receive(&mut self, message: &RaftMessage, body: Option<EntryBody>) -> bool {
+        if self.is_held() {
+            return true;
+        }
+        if !self.is_credible(message) {
+            return false;
+        }
+        if let (Says::Append { entry: Some(label), .. }, Some(body)) = (message.says, body) {
+            self.coming.push(Entry { label, body });
+        }
+        // What comes from somebody who is no member is refused there.
+        let _ = self.raw.step(to_crate(message));
+        true
+    }
+
+    /// Whether a message can be one of a member that keeps to the rules and lost nothing.
+    fn is_credible(&self, message: &RaftMessage) -> bool {
+        let log = &self.raw.raft.raft_log;
+        let last = log.last_index();
+        if message.to != self.me || message.from == self.me {
+            return false;
+        }
+        let is_of_now = message.term >= self.term();
+        match message.says {
+            Says::Append { before, entry, .. } if is_of_now => {
+                let contradicts = |point: Point| {
+                    point.index <= log.committed
+                        && log.term(point.index).is_ok_and(|term| term != 0 && term != point.term)
+                };
+                let entry_contradicts =
+                    entry.is_some_and(|entry| contradicts(Point { index: entry.index, term: entry.term }));
+                !contradicts(before) && !entry_contradicts
+            }
+            Says::Heartbeat { commit } if is_of_now => commit <= last,
+            Says::Appended { index, .. } if message.term == self.term() && self.leads() => index <= last,
+            _ => true,
+        }
+    }
+
+    /// Proposes an entry of records, if this member leads and may; says its index.
+    pub fn propose(&mut self, body: EntryBody, first_position: u64, records: u32) -> Option<u64> {
+        if !self.may_propose() {
+            return None;
+        }
+        let index = self.raw.raft.raft_log.last_index() + 1;
+        self.raw.propose(Vec::new(), Vec::new()).ok()?;
+        let label = EntryLabel { term: self.term(), index, first_position, records, kind: EntryKind::Records };
+        self.coming.push(Entry { label, body });
+        Some(index)
+    }
+
+    pub fn may_propose(&self) -> bool {
+        self.leads() && !self.is_held() && self.raw.raft.lead_transferee.is_none()
+    }
+
+    /// Whether a change of members may be proposed: one at a time, and none before this term's first entry is applied.
+    pub fn may_configure(&self) -> bool {
+        self.may_propose() && !self.raw.raft.has_pending_conf() && self.raw.raft.apply_to_current_term()
+    }
+
+    /// Proposes other members, who differ by one change from those that there are.
+    pub fn propose_configuration(&mut self, next: &Configuration) -> Option<u64> {
+        if !self.may_configure() {
+            return None;
+        }
+        let last = self.raw.raft.raft_log.last_index();
+        let change = change(&self.configuration, next)?;
+        self.raw.propose_conf_change(Vec::new(), change).ok()?;
+        let first_position = self.last_position() + 1;
+        let kind = EntryKind::Configuration;
+        let label = EntryLabel { term: self.term(), index: last + 1, first_position, records: 0, kind };
+        self.coming.push(Entry { label, body: EntryBody::copied(&next.encode()) });
+        Some(last + 1)
+    }
+
+    /// The position of the last record of the log.
+    pub fn last_position(&self) -> u64 {
+        self.ledger().position_at(self.ledger().last().index)
+    }
+
+    /// The next step, if there is something to do.
+    pub fn take_step(&mut self) -> Option<Step> {
+        if self.is_held() || !self.raw.has_ready() {
+            return None;
+        }
+        let mut ready = self.raw.ready();
+        let mut step = Step { number: ready.number(), ..Step::default() };
+        self.take_entries(&mut ready, &mut step);
+        self.take_vote(&ready, &mut step);
+        for message in ready.take_messages() {
+            self.put_message(&message, &mut step);
+        }
+        for message in ready.take_persisted_messages() {
+            let Some(message) = from_crate(&message, None) else { continue };
+            let says_it_is_alive = matches!(message.says, Says::Alive { .. });
+            if says_it_is_alive && self.unwritten_vote.is_none() {
+                step.now.push((message, None));
+            } else {
+                step.then.push(message);
+            }
+        }
+        if !ready.snapshot().is_empty() {
+            let metadata = ready.snapshot().get_metadata();
+            step.snapshot = Some(Point { index: metadata.index, term: metadata.term });
+            self.held = Some(ready);
+            return Some(step);
+        }
+        let committed = ready.take_committed_entries();
+        self.raw.advance_append_async(ready);
+        for entry in &committed {
+            step.reconfigures |= self.commit(entry);
+        }
+        if let Some(last) = committed.last() {
+            step.committed = Some(last.index);
+            self.raw.advance_apply_to(last.index);
+        }
+        Some(step)
+    }
+
+    /// Takes the step's entries into the ledger.
+    fn take_entries(&mut self, ready: &mut Ready, step: &mut Step) {
+        for entry in ready.take_entries() {
+            let found = self
+                .coming
+                .iter()
+                .position(|coming| (coming.label.index, coming.label.term) == (entry.index, entry.term));
+            let entry = match found {
+                Some(at) => self.coming.swap_remove(at),
+                None => self.beginning_of_term(entry.index, entry.term),
+            };
+            self.ledger_mut().append(&entry);
+            step.entries.push(entry);
+        }
+        // What was not taken was there before, or is refused.
+        self.coming.clear();
+    }
+
+    /// The entry that a leader begins with: the crate makes it.
+    fn beginning_of_term(&self, index: u64, term: u64) -> Entry {
+        assert!(self.leads() && term == self.term(), "whatever else is to be written was proposed or received");
+        let first_position = self.ledger().position_at(index - 1) + 1;
+        let label = EntryLabel { term, index, first_position, records: 0, kind: EntryKind::Records };
+        Entry { label, body: EntryBody::copied(&[]) }
+    }
+
+    fn take_vote(&mut self, ready: &Ready, step: &mut Step) {
+        let Some(state) = ready.hs() else { return };
+        let vote = Vote { term: state.term, member: id_of(state.vote) };
+        if vote != self.vote {
+            self.vote = vote;
+            self.unwritten_vote = Some(step.number);
+            step.vote = Some(vote);
+        }
+    }
+
+    /// A leader's message, with an entry's body where there is one.
+    fn put_message(&self, message: &eraftpb::Message, step: &mut Step) {
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            step.needs_snapshot.extend(id_of(message.to));
+            return;
+        }
+        let entry = message.entries.first().map(|entry| Point { index: entry.index, term: entry.term });
+        let found = match entry {
+            Some(entry) => match self.ledger().to_send(entry, false) {
+                Some(found) => Some(found),
+                // Another entry stands there by now; the member asks again for what it needs.
+                None => return,
+            },
+            None => None,
+        };
+        let (label, part) = found.unzip();
+        step.now.extend(from_crate(message, label).map(|message| (message, part)));
+    }
+
+    /// An entry is to be applied; says whether it changed the members.
+    fn commit(&mut self, entry: &eraftpb::Entry) -> bool {
+        if entry.get_entry_type() != eraftpb::EntryType::EntryConfChangeV2 {
+            return false;
+        }
+        let body = self.ledger().body(entry.index).expect("configurations are kept until they are applied");
+        let next = Configuration::decode(body.bytes()).expect("what a member proposed");
+        let change = change(&self.configuration, &next).expect("configurations differ by one change");
+        let voters = self.raw.apply_conf_change(&change).expect("a change that was proposed as one");
+        debug_assert_eq!(voters.voters.len(), next.ids_of(MemberRole::Voter).count());
+        self.configuration = next;
+        true
+    }
+
+    /// Steps up to this one are on the disk, and so are these entries.
+    pub fn persisted_up_to(&mut self, number: u64, entries: impl IntoIterator<Item = (Point, Place)>) {
+        for (entry, place) in entries {
+            self.ledger_mut().placed(entry, place);
+        }
+        if self.unwritten_vote.is_some_and(|unwritten| unwritten <= number) {
+            self.unwritten_vote = None;
+        }
+        // A snapshot's own number comes after all that were before it.
+        if !self.is_held() {
+            self.raw.on_persist_ready(number);
+        }
+    }
+
+    /// Lets go of what is in memory and no longer needed.
+    pub fn trim(&mut self) {
+        let applied = self.applied();
+        self.ledger_mut().trim(applied);
+    }
+
+    /// Entries below this index are gone from the disk.
+    pub fn forget_below(&mut self, index: u64) {
+        let applied = self.applied();
+        self.ledger_mut().forget_below(index, applied);
+    }
+
+    /// A snapshot has arrived whole from the leader of `term`. Whether it is wanted says the next step.
+    pub fn receive_snapshot(&mut self, from: MemberId, term: u64, last: Point, configuration: &Configuration) {
+        if self.is_held() {
+            return;
+        }
+        let mut message = eraftpb::Message {
+            msg_type: MessageType::MsgSnapshot,
+            from: from.0.get(),
+            to: self.me.0.get(),
+            term,
+            ..eraftpb::Message::default()
+        };
+        let metadata = message.mut_snapshot().mut_metadata();
+        metadata.index = last.index;
+        metadata.term = last.term;
+        metadata.set_conf_state(conf_state(configuration));
+        let _ = self.raw.step(message);
+    }
+
+    /// The snapshot of the held step is the log now.
+    pub fn installed(&mut self, last: Point, position: u64, configuration: Configuration) {
+        let Some(ready) = self.held.take() else { return };
+        let number = ready.number();
+        self.ledger_mut().restart(last, position);
+        self.configuration = configuration;
+        self.unwritten_vote = None;
+        self.raw.advance_append_async(ready);
+        self.raw.on_persist_ready(number);
+        self.raw.advance_apply_to(last.index);
+    }
+
+    /// What became of the snapshot that a member got.
+    pub fn snapshot_ended(&mut self, member: MemberId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(member.0.get(), status);
+    }
+
+    /// Messages to this member were lost.
+    pub fn unreachable(&mut self, member: MemberId) {
+        if !self.is_held() {
+            self.raw.report_unreachable(member.0.get());
+        }
+    }
+
+    /// Gives the lead to this voter, as soon as it has everything; for the time of an election nothing is proposed.
+    pub fn hand_over_to(&mut self, member: MemberId) {
+        if self.leads() && !self.is_held() {
+            self.raw.transfer_leader(member.0.get());
+        }
+    }
+
+    pub fn is_handing_over(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
+    }
+}
+
+/// What leads from one configuration to the next, if that is one change.
+fn change(from: &Configuration, to: &Configuration) -> Option<ConfChangeV2> {
+    let mut changes = Vec::new();
+    for member in to.members() {
+        if from.member(member.id).map(|before| before.role) != Some(member.role) {
+            let change = match member.role {
+                MemberRole::Voter => ConfChangeType::AddNode,
+                MemberRole::Learner => ConfChangeType::AddLearnerNode,
+            };
+            changes.push((member.id, change));
+        }
+    }
+    let gone = from.members().iter().filter(|member| to.member(member.id).is_none());
+    changes.extend(gone.map(|member| (member.id, ConfChangeType::RemoveNode)));
+    let [(id, change_type)] = changes[..] else { return None };
+    let single = ConfChangeSingle { node_id: id.0.get(), change_type, ..ConfChangeSingle::default() };
+    let mut change = ConfChangeV2::default();
+    change.set_changes(vec![single].into());
+    Some(change)
+}
+
+fn to_crate(message: &RaftMessage) -> eraftpb::Message {
+    let mut out = eraftpb::Message {
+        from: message.from.0.get(),
+        to: message.to.0.get(),
+        term: message.term,
+        ..eraftpb::Message::default()
+    };
+    let kind = match message.says {
+        Says::Vote { only_asks, transfers, last, commit } => {
+            (out.index, out.log_term, out.commit, out.commit_term) = (last.index, last.term, commit.index, commit.term);
+            if transfers {
+                out.context = CAMPAIGN_TRANSFER.into();
+            }
+            if only_asks { MessageType::MsgRequestPreVote } else { MessageType::MsgRequestVote }
+        }
+        Says::Voted { only_asked, granted, commit } => {
+            (out.reject, out.commit, out.commit_term) = (!granted, commit.index, commit.term);
+            if only_asked { MessageType::MsgRequestPreVoteResponse } else { MessageType::MsgRequestVoteResponse }
+        }
+        Says::Append { before, commit, entry } => {
+            (out.index, out.log_term, out.commit) = (before.index, before.term, commit);
+            out.set_entries(entry.iter().map(Ledger::entry_of).collect::<Vec<_>>().into());
+            MessageType::MsgAppend
+        }
+        Says::Appended { index, commit } => {
+            (out.index, out.commit) = (index, commit);
+            MessageType::MsgAppendResponse
+        }
+        Says::Refused { index, hint, commit } => {
+            (out.index, out.commit, out.reject) = (index, commit, true);
+            (out.reject_hint, out.log_term) = (hint.index, hint.term);
+            MessageType::MsgAppendResponse
+        }
+        Says::Heartbeat { commit } => {
+            out.commit = commit;
+            MessageType::MsgHeartbeat
+        }
+        Says::Alive { commit } => {
+            out.commit = commit;
+            MessageType::MsgHeartbeatResponse
+        }
+        Says::Campaign => MessageType::MsgTimeoutNow,
+    };
+    out.set_msg_type(kind);
+    out
+}
+
+/// `None` for what members do not say to each other.
+fn from_crate(message: &eraftpb::Message, entry: Option<EntryLabel>) -> Option<RaftMessage> {
+    let point = Point { index: message.index, term: message.log_term };
+    let commit = Point { index: message.commit, term: message.commit_term };
+    let says = match message.get_msg_type() {
+        kind @ (MessageType::MsgRequestVote | MessageType::MsgRequestPreVote) => Says::Vote {
+            only_asks: kind == MessageType::MsgRequestPreVote,
+            transfers: message.context == CAMPAIGN_TRANSFER,
+            last: point,
+            commit,
+        },
+        kind @ (MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse) => {
+            Says::Voted { only_asked: kind == MessageType::MsgRequestPreVoteResponse, granted: !message.reject, commit }
+        }
+        MessageType::MsgAppend => Says::Append { before: point, commit: message.commit, entry },
+        MessageType::MsgAppendResponse if message.reject => Says::Refused {
+            index: message.index,
+            hint: Point { index: message.reject_hint, term: message.log_term },
+            commit: message.commit,
+        },
+        MessageType::MsgAppendResponse => Says::Appended { index: message.index, commit: message.commit },
+        MessageType::MsgHeartbeat => Says::Heartbeat { commit: message.commit },
+        MessageType::MsgHeartbeatResponse => Says::Alive { commit: message.commit },
+        MessageType::MsgTimeoutNow => Says::Campaign,
+        _ => return None,
+    };
+    Some(RaftMessage { from: id_of(message.from)?, to: id_of(message.to)?, term: message.term, says })
+}

@@ -1,0 +1,296 @@
+//! What of the log a member has at hand: every entry's label and where it lies, the bodies that are still on their way to
+//! somewhere, and the point before which it has nothing.
+//!
+//! ```text
+//!   before │ 41   42   43   44   45   46   47 │
+//!          │ label and place: on this disk    │ label and body: being written
+//!          │           body too, lately written ──────────────────│
+//! ```
+//! It is what consensus reads (`raft::Storage`), and says nothing of what is on the disk but by places that were reported.
+//! Bodies that have a place are let go, the oldest first, when there are too many bytes of them; labels, when there are too
+//! many entries, after which whoever needs them gets a snapshot instead.
+//!
+//! It never reads or writes anything.
+
+use super::super::membership::{Configuration, MemberRole};
+use super::super::message::Point;
+use crate::peers::Part;
+use crate::storage::MemberId;
+use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
+use raft::eraftpb::{self, ConfState, EntryType, HardState};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+/// Bodies kept for senders although they are on the disk, in bytes.
+const WRITTEN_BODIES_MAX_BYTES: usize = 16 << 20;
+/// Entries whose labels are kept: some 20 MiB.
+const ENTRIES_MAX: usize = 1 << 18;
+
+/// Everything that a member knows of its log when it starts.
+pub struct Known {
+    pub member: MemberId,
+    /// The last entry that is not in `entries`, and the position that it ended at.
+    pub before: Point,
+    pub position_before: u64,
+    pub entries: Vec<(EntryLabel, Place)>,
+    /// Bodies of configurations behind `applied`.
+    pub configurations: Vec<(u64, EntryBody)>,
+    pub vote: Vote,
+    /// Up to here the state holds what the entries say ...
+    pub applied: u64,
+    /// ... and up to here they are known to be committed.
+    pub commit: u64,
+    /// As of `applied`.
+    pub configuration: Configuration,
+}
+
+/// One entry.
+struct Kept {
+    label: EntryLabel,
+    /// Once it is on the disk.
+    place: Option<Place>,
+    body: Option<EntryBody>,
+    body_bytes: u32,
+}
+
+pub struct Ledger {
+    before: Point,
+    /// Where the entry `before` ended.
+    position_before: u64,
+    entries: VecDeque<Kept>,
+    /// The first entry from which on bodies may be in memory.
+    bodies_from: u64,
+    /// Of bodies from there on.
+    bodies_bytes: usize,
+    /// What it starts from.
+    hard_state: HardState,
+    voters: ConfState,
+    /// What to tell those who are too far behind.
+    snapshot: Option<(Point, ConfState)>,
+    /// Somebody is, and there is nothing to tell.
+    snapshot_is_wanted: Cell<bool>,
+}
+
+pub fn conf_state(configuration: &Configuration) -> ConfState {
+    let ids = |role| configuration.ids_of(role).map(|id| id.0.get()).collect::<Vec<_>>();
+    ConfState::from((ids(MemberRole::Voter), ids(MemberRole::Learner)))
+}
+
+impl Ledger {
+    pub fn new(known: &Known) -> Self {
+        let hard_state = HardState {
+            term: known.vote.term,
+            vote: known.vote.member.map_or(0, |member| member.0.get()),
+            commit: known.commit,
+            ..HardState::default()
+        };
+        let mut ledger = Self {
+            before: known.before,
+            position_before: known.position_before,
+            entries: VecDeque::with_capacity(known.entries.len()),
+            bodies_from: known.before.index + 1,
+            bodies_bytes: 0,
+            hard_state,
+            voters: conf_state(&known.configuration),
+            snapshot: None,
+            snapshot_is_wanted: Cell::new(false),
+        };
+        for (label, place) in &known.entries {
+            let body = known.configurations.iter().find(|(index, _)| *index == label.index);
+            ledger.push(*label, body.map(|(_, body)| body.clone()), place.length, Some(*place));
+        }
+        ledger.forget_too_many(known.applied);
+        ledger
+    }
+
+    fn push(&mut self, label: EntryLabel, body: Option<EntryBody>, body_bytes: u32, place: Option<Place>) {
+        assert_eq!(label.index, self.last().index + 1, "entries follow each other");
+        assert!(label.term >= self.last().term, "and terms do not go back");
+        self.bodies_bytes += body.as_ref().map_or(0, |_| body_bytes as usize);
+        self.entries.push_back(Kept { label, place, body, body_bytes });
+    }
+
+    fn kept(&self, index: u64) -> Option<&Kept> {
+        self.entries.get(index.checked_sub(self.before.index + 1)? as usize)
+    }
+
+    /// The last entry, if only by its number.
+    pub fn last(&self) -> Point {
+        self.entries.back().map_or(self.before, |kept| Point { index: kept.label.index, term: kept.label.term })
+    }
+
+    pub fn before(&self) -> Point {
+        self.before
+    }
+
+    pub fn label(&self, index: u64) -> Option<&EntryLabel> {
+        self.kept(index).map(|kept| &kept.label)
+    }
+
+    pub fn body(&self, index: u64) -> Option<&EntryBody> {
+        self.kept(index)?.body.as_ref()
+    }
+
+    pub fn body_bytes(&self, index: u64) -> u32 {
+        self.kept(index).map_or(0, |kept| kept.body_bytes)
+    }
+
+    /// The position of the last record up to this entry.
+    pub fn position_at(&self, index: u64) -> u64 {
+        self.label(index).map_or(self.position_before, |label| label.first_position + u64::from(label.records) - 1)
+    }
+
+    /// An entry and what to send of it; by its place when it has one and that is preferred. `None` when it is another one
+    /// by now.
+    pub fn to_send(&self, entry: Point, prefers_place: bool) -> Option<(EntryLabel, Part)> {
+        let kept = self.kept(entry.index).filter(|kept| kept.label.term == entry.term)?;
+        let part = match (&kept.body, kept.place) {
+            (_, Some(place)) if prefers_place => Part::Stored(place),
+            (Some(body), _) => Part::Body(body.clone()),
+            (None, Some(place)) => Part::Stored(place),
+            (None, None) => return None,
+        };
+        Some((kept.label, part))
+    }
+
+    /// Takes an entry in that is being written; those that were there from its index on are gone.
+    pub fn append(&mut self, entry: &Entry) {
+        let index = entry.label.index;
+        assert!(index > self.before.index, "what is behind the log is committed");
+        while self.last().index >= index {
+            let Some(gone) = self.entries.pop_back() else { break };
+            self.bodies_bytes -= gone.body.as_ref().map_or(0, |_| gone.body_bytes as usize);
+        }
+        self.bodies_from = self.bodies_from.min(index);
+        let body_bytes = u32::try_from(entry.body.bytes().len()).expect("batches are bounded below 4 GiB");
+        self.push(entry.label, Some(entry.body.clone()), body_bytes, None);
+    }
+
+    /// An entry is on the disk.
+    pub fn placed(&mut self, entry: Point, place: Place) {
+        let Some(at) = entry.index.checked_sub(self.before.index + 1) else { return };
+        if let Some(kept) = self.entries.get_mut(at as usize)
+            && kept.label.term == entry.term
+        {
+            kept.place = Some(place);
+        }
+    }
+
+    /// Lets go of what nobody needs: bodies up to `applied` if there are too many bytes, and labels.
+    pub fn trim(&mut self, applied: u64) {
+        while self.bodies_bytes > WRITTEN_BODIES_MAX_BYTES && self.bodies_from <= applied {
+            let at = (self.bodies_from - self.before.index - 1) as usize;
+            let Some(kept) = self.entries.get_mut(at).filter(|kept| kept.place.is_some()) else { break };
+            if kept.body.take().is_some() {
+                self.bodies_bytes -= kept.body_bytes as usize;
+            }
+            self.bodies_from += 1;
+        }
+        self.forget_too_many(applied);
+    }
+
+    fn forget_too_many(&mut self, applied: u64) {
+        if self.entries.len() > ENTRIES_MAX {
+            self.forget_below(self.last().index + 1 - ENTRIES_MAX as u64, applied);
+        }
+    }
+
+    /// Entries below this index are gone from the disk, or too many. What is not applied stays.
+    pub fn forget_below(&mut self, index: u64, applied: u64) {
+        while self.before.index + 1 < index && self.before.index < applied {
+            let Some(kept) = self.entries.pop_front() else { break };
+            self.bodies_bytes -= kept.body.as_ref().map_or(0, |_| kept.body_bytes as usize);
+            self.before = Point { index: kept.label.index, term: kept.label.term };
+            self.position_before = kept.label.first_position + u64::from(kept.label.records) - 1;
+        }
+        self.bodies_from = self.bodies_from.max(self.before.index + 1);
+    }
+
+    /// The log is a snapshot, and nothing of what it was.
+    pub fn restart(&mut self, last: Point, position: u64) {
+        self.before = last;
+        self.position_before = position;
+        self.entries.clear();
+        self.bodies_bytes = 0;
+        self.bodies_from = last.index + 1;
+    }
+
+    /// What those get who need an entry that is not here; none as long as there is no snapshot to give.
+    pub fn offer_snapshot(&mut self, last: Point, configuration: &Configuration) {
+        self.snapshot = Some((last, conf_state(configuration)));
+    }
+
+    pub fn withdraw_snapshot(&mut self) {
+        self.snapshot = None;
+    }
+
+    /// Whether somebody asked for a snapshot in vain.
+    pub fn take_snapshot_wanted(&mut self) -> bool {
+        self.snapshot_is_wanted.take()
+    }
+
+    pub fn entry_of(label: &EntryLabel) -> eraftpb::Entry {
+        let entry_type = match label.kind {
+            EntryKind::Records => EntryType::EntryNormal,
+            EntryKind::Configuration => EntryType::EntryConfChangeV2,
+        };
+        eraftpb::Entry { index: label.index, term: label.term, entry_type, ..eraftpb::Entry::default() }
+    }
+}
+
+/// As consensus sees it: entries have numbers and kinds and nothing in them.
+impl Storage for Ledger {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState { hard_state: self.hard_state.clone(), conf_state: self.voters.clone() })
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _: GetEntriesContext,
+    ) -> raft::Result<Vec<eraftpb::Entry>> {
+        if low <= self.before.index {
+            return Err(StorageError::Compacted.into());
+        }
+        assert!(high <= self.last().index + 1, "entries are asked for that are not there");
+        // Entries have no size here: none is asked for as the way to say one.
+        let most = if max_size.into() == Some(0) { 1 } else { high - low };
+        let from = (low - self.before.index - 1) as usize;
+        let entries = self.entries.range(from..).take((high - low).min(most) as usize);
+        Ok(entries.map(|kept| Self::entry_of(&kept.label)).collect())
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == self.before.index {
+            return Ok(self.before.term);
+        }
+        if index < self.before.index {
+            return Err(StorageError::Compacted.into());
+        }
+        self.label(index).map(|label| label.term).ok_or(StorageError::Unavailable.into())
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.before.index + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last().index)
+    }
+
+    fn snapshot(&self, request_index: u64, _: u64) -> raft::Result<eraftpb::Snapshot> {
+        let Some((last, voters)) = self.snapshot.as_ref().filter(|(last, _)| last.index >= request_index) else {
+            self.snapshot_is_wanted.set(true);
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        };
+        let mut snapshot = eraftpb::Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = last.index;
+        metadata.term = last.term;
+        metadata.set_conf_state(voters.clone());
+        Ok(snapshot)
+    }
+}

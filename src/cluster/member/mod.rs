@@ -1,0 +1,547 @@
+//! The state machine that a node of a cluster is: bytes of peers, words of the writer, time and batches come in, and what
+//! is to be sent, written, told and decided comes out.
+//!
+//! ```text
+//!   Forming ──founded──► Following ──elected, and the term's own entry applied──► Leading
+//!                            ▲                                                     │
+//!                            └────────── another term, or no quorum ◄──────────────┘
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`consensus`] | the seam to the crate that agrees |
+//! | [`ledger`] | the log as that crate reads it |
+//! | `writing` | what goes to the writer, one request at a time |
+//! | `leading` | what the leader's loop is told |
+//! | `peers`, `forming`, `joining` | who is there, how a cluster begins, who comes into it |
+//!
+//! The rule of the house holds: after each call all that came of it stands in [`Member::take_output`], in order. It never
+//! waits, never sends, never reads or writes a file, and asks no clock.
+
+pub mod consensus;
+mod forming;
+mod joining;
+mod leading;
+pub mod ledger;
+mod peers;
+mod writing;
+
+use super::membership::Configuration;
+use super::message::{Hello, Message, Point, RaftMessage, Says};
+use crate::peers::{Lane, Part};
+use crate::storage::entry::{EntryBody, Place};
+use crate::storage::{ClusterId, MemberId, SealedBatch};
+use consensus::{Consensus, Step};
+use leading::Leading;
+use ledger::Known;
+use peers::Peers;
+use std::collections::VecDeque;
+use writing::{Persisted, Writing};
+
+pub use leading::Told;
+pub use peers::NodeNumber;
+pub use writing::Append;
+
+/// Time from one tick to the next.
+pub const TICK_MS: u64 = 50;
+/// Bodies that wait for the disk, in bytes, beyond which a follower takes no more.
+const UNWRITTEN_MAX_BYTES: usize = 64 << 20;
+/// A leader whose disk is busy with one request for so long gives the lead to somebody whose is not.
+const STALL_MAX_MS: u64 = 2_000;
+/// Who this node is it says again so often, as a message may have been lost.
+const HELLO_MS: u64 = 1_000;
+/// How long a stop waits for somebody else to lead.
+const STOP_MAX_MS: u64 = 3_000;
+
+/// What a node is told of itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// All nodes' names, sorted.
+    pub nodes: Vec<String>,
+    pub me: NodeNumber,
+    /// Its data folder.
+    pub member: MemberId,
+    /// The cluster's id, if this node founds it.
+    pub new_cluster: ClusterId,
+    /// Decides when it campaigns: each node's is another.
+    pub chance: u64,
+}
+
+/// What the node is to its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It belongs to no cluster yet.
+    Forming,
+    /// Somebody else leads, or nobody.
+    Follow { leader: Option<NodeNumber> },
+    /// Everything up to this entry is applied: begin, with what the state says there, and propose in this term.
+    Lead { term: u64, index: u64 },
+}
+
+/// What is to be done, by whoever drives the member.
+#[derive(Debug)]
+pub enum Output {
+    /// One message, in parts.
+    Send {
+        to: NodeNumber,
+        lane: Lane,
+        parts: Vec<Part>,
+    },
+    /// For the writer; [`Member::persisted`] answers.
+    Append(Append),
+    /// For the writer: the state moves up to here.
+    Commit(u64),
+    /// For the leader's loop.
+    Told(Told),
+    Role(Role),
+    /// Write down that the cluster begins; [`Member::founded`] answers.
+    Found(Configuration),
+    /// Nothing more will come: the node may stop.
+    Stopped,
+}
+
+pub struct Member {
+    settings: Settings,
+    peers: Peers,
+    now_ms: u64,
+    /// When the next tick is due.
+    tick_at_ms: u64,
+    hello_at_ms: u64,
+    state: State,
+    role: Role,
+    /// By when it stops, whoever leads.
+    stops_by_ms: Option<u64>,
+    output: VecDeque<Output>,
+}
+
+enum State {
+    /// Without a log; `is_told` when the cluster's beginning is being written down.
+    Forming {
+        is_told: bool,
+    },
+    Founded(Box<Founded>),
+}
+
+/// A member with a log.
+struct Founded {
+    consensus: Consensus,
+    writing: Writing,
+    leading: Option<Leading>,
+}
+
+impl Member {
+    /// A node that starts; with what it knows of its log, unless it belongs to no cluster yet.
+    pub fn start(settings: Settings, known: Option<Known>, now_ms: u64) -> Self {
+        let peers = Peers::new(settings.me, settings.nodes.clone());
+        let mut member = Self {
+            settings,
+            peers,
+            now_ms,
+            tick_at_ms: now_ms + TICK_MS,
+            hello_at_ms: now_ms + HELLO_MS,
+            state: State::Forming { is_told: false },
+            role: Role::Forming,
+            stops_by_ms: None,
+            output: VecDeque::new(),
+        };
+        if let Some(known) = known {
+            member.begin(known);
+        }
+        member
+    }
+
+    fn begin(&mut self, known: Known) {
+        let consensus = Consensus::start(known, self.settings.chance);
+        self.state = State::Founded(Box::new(Founded { consensus, writing: Writing::default(), leading: None }));
+        self.settle();
+    }
+
+    /// The next thing to do.
+    pub fn take_output(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What it agrees by, for those who look at it.
+    pub fn consensus(&self) -> Option<&Consensus> {
+        match &self.state {
+            State::Forming { .. } => None,
+            State::Founded(founded) => Some(&founded.consensus),
+        }
+    }
+
+    fn founded_mut(&mut self) -> Option<&mut Founded> {
+        match &mut self.state {
+            State::Forming { .. } => None,
+            State::Founded(founded) => Some(founded),
+        }
+    }
+
+    /// Time has passed. After a pause it goes on as if there had been none: nothing is due twice.
+    pub fn tick(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+        if self.now_ms >= self.tick_at_ms {
+            self.tick_at_ms = self.now_ms + TICK_MS;
+            if let Some(founded) = self.founded_mut() {
+                founded.consensus.tick();
+            }
+            self.hand_over_if_stalled();
+            if self.now_ms >= self.hello_at_ms {
+                self.hello_at_ms = self.now_ms + HELLO_MS;
+                self.say_hello();
+            }
+        }
+        self.settle();
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn next_tick_ms(&self) -> u64 {
+        self.tick_at_ms
+    }
+
+    /// A peer can be talked to, on both connections.
+    pub fn connected(&mut self, node: NodeNumber) {
+        let Some(peer) = self.peers.peer_mut(node) else { return };
+        peer.disconnected();
+        peer.is_connected = true;
+        let hello = self.hello();
+        self.send(node, Lane::Control, vec![Part::Bytes(hello.encode())]);
+        self.settle();
+    }
+
+    pub fn disconnected(&mut self, node: NodeNumber) {
+        let member = self.peers.hello(node).map(|hello| hello.member);
+        let Some(peer) = self.peers.peer_mut(node) else { return };
+        peer.disconnected();
+        if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
+            founded.consensus.unreachable(member);
+        }
+        self.settle();
+    }
+
+    /// A part of a message to this peer could not be read; the message was not sent.
+    pub fn could_not_read(&mut self, node: NodeNumber) {
+        let member = self.peers.hello(node).map(|hello| hello.member);
+        if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
+            founded.consensus.unreachable(member);
+        }
+        self.settle();
+    }
+
+    fn hello(&self) -> Message {
+        let cluster = self.consensus().map(|consensus| consensus.configuration().cluster);
+        Message::Hello(Hello { member: self.settings.member, cluster, nodes: self.settings.nodes.clone() })
+    }
+
+    fn say_hello(&mut self) {
+        let hello = self.hello().encode();
+        for node in self.peers.others() {
+            self.send(node, Lane::Control, vec![Part::Bytes(hello.clone())]);
+        }
+    }
+
+    fn send(&mut self, to: NodeNumber, lane: Lane, parts: Vec<Part>) {
+        if self.peers.is_connected(to) {
+            self.output.push_back(Output::Send { to, lane, parts });
+        }
+    }
+
+    /// A peer said something. What nobody could have said is passed over.
+    pub fn received(&mut self, from: NodeNumber, bytes: Vec<u8>) {
+        let Some(message) = Message::decode(bytes) else {
+            tracing::warn!(target: "cluster", "node {} sent what is no message", self.peers.name(from));
+            return;
+        };
+        match message {
+            Message::Hello(hello) => self.greeted(from, hello),
+            Message::Founding(configuration) => self.told_of_founding(from, &configuration),
+            Message::Raft(message, body) => self.receive_raft(from, &message, body),
+            Message::Offer(_) | Message::Wanted(_) | Message::Chunk(_) => {}
+        }
+        self.settle();
+    }
+
+    fn greeted(&mut self, from: NodeNumber, hello: Hello) {
+        if hello.nodes != self.settings.nodes {
+            tracing::warn!(
+                target: "cluster",
+                "node {} was told of other nodes than this one: {:?}", self.peers.name(from), hello.nodes
+            );
+        }
+        let belongs_to_nothing = hello.cluster.is_none();
+        let member = hello.member;
+        if let Some(peer) = self.peers.peer_mut(from) {
+            peer.hello = Some(hello);
+        }
+        // Who is a member and does not know it lost its power in the moment that it was told, or is told now.
+        let configuration = self.consensus().map(Consensus::configuration);
+        if belongs_to_nothing && let Some(configuration) = configuration.filter(|all| all.member(member).is_some()) {
+            let founding = Message::Founding(configuration.clone());
+            self.send(from, Lane::Control, vec![Part::Bytes(founding.encode())]);
+        }
+    }
+
+    fn told_of_founding(&mut self, from: NodeNumber, configuration: &Configuration) {
+        if self.peers.hello(from).is_none_or(|hello| hello.cluster != Some(configuration.cluster)) {
+            return;
+        }
+        if let State::Forming { is_told: is_told @ false } = &mut self.state
+            && configuration.member(self.settings.member).is_some()
+        {
+            *is_told = true;
+            self.output.push_back(Output::Found(configuration.at_founding()));
+        }
+    }
+
+    /// The cluster's beginning is written down.
+    pub fn founded(&mut self, known: Known) {
+        if !matches!(self.state, State::Forming { .. }) {
+            return;
+        }
+        self.begin(known);
+        self.say_hello();
+        self.tell_of_founding();
+        self.settle();
+    }
+
+    /// Tells everybody who is a member and does not know it.
+    fn tell_of_founding(&mut self) {
+        let Some(configuration) = self.consensus().map(|consensus| consensus.configuration().clone()) else { return };
+        let outside = self.peers.known().filter(|(_, hello)| hello.cluster.is_none());
+        let members = outside.filter(|(_, hello)| configuration.member(hello.member).is_some());
+        let nodes: Vec<_> = members.map(|(node, _)| node).collect();
+        let founding = Message::Founding(configuration);
+        for node in nodes {
+            self.send(node, Lane::Control, vec![Part::Bytes(founding.encode())]);
+        }
+    }
+
+    fn receive_raft(&mut self, from: NodeNumber, message: &RaftMessage, body: Option<EntryBody>) {
+        let Some(hello) = self.peers.hello(from).filter(|hello| hello.member == message.from) else { return };
+        let theirs = hello.cluster;
+        let State::Founded(founded) = &mut self.state else { return };
+        if theirs != Some(founded.consensus.configuration().cluster) {
+            return;
+        }
+        // The disk is behind; what is dropped here is sent again.
+        let is_append = matches!(message.says, Says::Append { entry: Some(_), .. });
+        if is_append && founded.writing.unwritten_bytes() > UNWRITTEN_MAX_BYTES {
+            return;
+        }
+        if !founded.consensus.receive(message, body) {
+            let name = self.peers.name(from);
+            tracing::error!(target: "cluster", "node {name} says what cannot be, and is not heard: {message:?}");
+            return;
+        }
+        if let (Some(reach), Some(peer)) = (founded.consensus.reach(message.from), self.peers.peer_mut(from)) {
+            peer.has(reach.matched);
+        }
+    }
+
+    /// The writer wrote and synced a request.
+    pub fn persisted(&mut self, number: u64, places: &[(u64, Place)]) {
+        if let Some(founded) = self.founded_mut()
+            && let Some(persisted) = founded.writing.persisted(number, places)
+        {
+            self.take_persisted(persisted);
+        }
+        self.settle();
+    }
+
+    /// Entries below this index are gone from the disk.
+    pub fn forgotten(&mut self, below: u64) {
+        if let Some(founded) = self.founded_mut() {
+            founded.consensus.forget_below(below);
+        }
+    }
+
+    fn take_persisted(&mut self, persisted: Persisted) {
+        let Persisted { number, entries, then } = persisted;
+        if let Some(founded) = self.founded_mut() {
+            founded.consensus.persisted_up_to(number, entries);
+        }
+        for message in then {
+            self.send_raft(message, None);
+        }
+    }
+
+    /// The leader's loop hands over a batch. One of another term is of a loop that has yet to learn that it leads no more.
+    pub fn propose(&mut self, term: u64, batch: SealedBatch) {
+        if let Some(Founded { consensus, leading: Some(leading), .. }) = self.founded_mut()
+            && leading.is_announced
+            && leading.term == term
+        {
+            leading.propose(batch, consensus);
+        }
+        self.settle();
+    }
+
+    /// Gives the lead to another node, if this one has it: to the one that is asked for, or to whoever has most.
+    pub fn hand_over(&mut self, to: Option<NodeNumber>) {
+        let wanted = to.and_then(|node| self.peers.hello(node)).map(|hello| hello.member);
+        self.hand_over_to_best(wanted);
+        self.settle();
+    }
+
+    fn hand_over_to_best(&mut self, wanted: Option<MemberId>) {
+        let State::Founded(founded) = &mut self.state else { return };
+        let consensus = &mut founded.consensus;
+        if !consensus.leads() || consensus.is_handing_over() {
+            return;
+        }
+        let can = consensus.reaches().filter(|(id, reach)| {
+            reach.is_active && consensus.configuration().is_voter(*id) && self.peers.node_of(*id).is_some()
+        });
+        let wanted = can.filter(|(id, _)| wanted.is_none_or(|wanted| wanted == *id));
+        if let Some((best, _)) = wanted.max_by_key(|(id, reach)| (reach.matched, id.0)) {
+            consensus.hand_over_to(best);
+        }
+    }
+
+    /// This node's disk hangs while the others go on: one of them leads from now on.
+    fn hand_over_if_stalled(&mut self) {
+        let now_ms = self.now_ms;
+        let Some(founded) = self.founded_mut() else { return };
+        let since_ms = founded.writing.busy_since_ms();
+        let is_stalled = since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= STALL_MAX_MS);
+        if is_stalled && founded.consensus.committed() > founded.consensus.persisted() {
+            self.hand_over_to_best(None);
+        }
+    }
+
+    /// Stops in order: whoever leads gives the lead away first. [`Output::Stopped`] says that it may go.
+    pub fn stop(&mut self) {
+        self.stops_by_ms.get_or_insert(self.now_ms + STOP_MAX_MS);
+        self.settle();
+    }
+
+    /// Does everything that follows from what has just happened.
+    fn settle(&mut self) {
+        self.found_if_due();
+        self.stop_if_due();
+        self.take_steps();
+        self.propose_what_waits();
+        self.take_steps();
+        let now_ms = self.now_ms;
+        if let Some(append) = self.founded_mut().and_then(|founded| founded.writing.next(now_ms)) {
+            self.output.push_back(Output::Append(append));
+        }
+        self.settle_role();
+    }
+
+    fn take_steps(&mut self) {
+        while let Some(step) = self.founded_mut().and_then(|founded| founded.consensus.take_step()) {
+            self.take_step(step);
+        }
+    }
+
+    fn found_if_due(&mut self) {
+        if let State::Forming { is_told: is_told @ false } = &mut self.state
+            && let Some(founding) = forming::founding(&self.peers, self.settings.member, self.settings.new_cluster)
+        {
+            *is_told = true;
+            self.output.push_back(Output::Found(founding));
+        }
+    }
+
+    fn take_step(&mut self, mut step: Step) {
+        for (message, part) in std::mem::take(&mut step.now) {
+            self.send_raft(message, part);
+        }
+        let committed = step.committed;
+        let persisted = self.founded_mut().and_then(|founded| founded.writing.add(&mut step));
+        if let Some(persisted) = persisted {
+            self.take_persisted(persisted);
+        }
+        if step.reconfigures {
+            self.tell_of_founding();
+        }
+        if let Some(index) = committed {
+            self.output.push_back(Output::Commit(index));
+            if let Some(founded) = self.founded_mut() {
+                founded.consensus.trim();
+            }
+        }
+    }
+
+    fn send_raft(&mut self, message: RaftMessage, part: Option<Part>) {
+        let Some(node) = self.peers.node_of(message.to) else { return };
+        let mut parts = vec![Part::Bytes(message.head())];
+        let mut lane = Lane::Control;
+        if let Says::Append { entry, .. } = message.says {
+            lane = Lane::Bulk;
+            parts.extend(part.map(|part| match entry {
+                Some(entry) => self.held_up(node, Point { index: entry.index, term: entry.term }, part),
+                None => part,
+            }));
+        }
+        self.send(node, lane, parts);
+    }
+
+    /// A body for a peer; from the disk, when it holds up too much of the memory already.
+    fn held_up(&mut self, node: NodeNumber, entry: Point, part: Part) -> Part {
+        let State::Founded(founded) = &self.state else { return part };
+        let (Part::Body(body), Some(peer)) = (&part, self.peers.peer_mut(node)) else { return part };
+        if peer.holds_up_much()
+            && let Some((_, part @ Part::Stored(_))) = founded.consensus.ledger().to_send(entry, true)
+        {
+            return part;
+        }
+        peer.sent(entry.index, body.bytes().len());
+        part
+    }
+
+    /// A leader proposes what it could not before, and looks whether somebody is to become a member, or to vote.
+    fn propose_what_waits(&mut self) {
+        let State::Founded(founded) = &mut self.state else { return };
+        if let Founded { consensus, leading: Some(leading), .. } = &mut **founded {
+            leading.propose_held_back(consensus);
+        }
+        if let Some(next) = joining::next(&founded.consensus, &self.peers)
+            && founded.consensus.propose_configuration(&next).is_some()
+        {
+            tracing::info!(target: "cluster", "the members are to be {:?}", next.members());
+        }
+    }
+
+    fn settle_role(&mut self) {
+        let State::Founded(founded) = &mut self.state else { return };
+        let Founded { consensus, leading, .. } = &mut **founded;
+        if leading.as_ref().is_some_and(|leading| !consensus.leads() || leading.term != consensus.term()) {
+            *leading = None;
+        }
+        let mut role = Role::Follow { leader: consensus.leader().and_then(|leader| self.peers.node_of(leader)) };
+        if consensus.leads() {
+            let begins_at = consensus.ledger().last().index;
+            let leading = leading.get_or_insert_with(|| Leading::new(consensus.term(), begins_at));
+            if !leading.is_announced && consensus.applied() >= leading.begins_at {
+                leading.announce(consensus);
+            }
+            role = match leading.is_announced {
+                true => Role::Lead { term: leading.term, index: leading.begins_at },
+                false => Role::Follow { leader: None },
+            };
+        }
+        if role != self.role {
+            self.role = role;
+            self.output.push_back(Output::Role(role));
+        }
+        if let Some(told) = leading.as_mut().and_then(|leading| leading.look(consensus)) {
+            self.output.push_back(Output::Told(told));
+        }
+    }
+
+    fn stop_if_due(&mut self) {
+        let Some(by_ms) = self.stops_by_ms else { return };
+        let leads = self.consensus().is_some_and(Consensus::leads);
+        if leads && self.now_ms < by_ms {
+            self.hand_over_to_best(None);
+        } else {
+            self.output.push_back(Output::Stopped);
+            self.stops_by_ms = None;
+        }
+    }
+}

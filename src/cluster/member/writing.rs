@@ -1,0 +1,108 @@
+//! What a member gives its writer: one request at a time, and all that comes meanwhile together in the next one.
+//!
+//! ```text
+//!   steps ──► waiting ──► Append, one out ──► Persisted ──► messages that waited for it
+//! ```
+//! Steps are on the disk in the order of their numbers. What a later step cuts off before it was written is never written,
+//! and a step that has nothing to write is on the disk when those before it are.
+
+use super::super::message::{Point, RaftMessage};
+use super::consensus::Step;
+use crate::storage::entry::{Entry, Place, Vote};
+
+/// To be written and synced, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Append {
+    pub number: u64,
+    pub entries: Vec<Entry>,
+    pub vote: Option<Vote>,
+}
+
+#[derive(Default)]
+pub struct Writing {
+    waiting: Batch,
+    out: Option<Out>,
+}
+
+#[derive(Default)]
+struct Batch {
+    /// Of the last step.
+    number: Option<u64>,
+    entries: Vec<Entry>,
+    vote: Option<Vote>,
+    then: Vec<RaftMessage>,
+}
+
+struct Out {
+    number: u64,
+    entries: Vec<Point>,
+    bytes: usize,
+    then: Vec<RaftMessage>,
+    since_ms: u64,
+}
+
+/// What is on the disk now.
+pub struct Persisted {
+    pub number: u64,
+    pub entries: Vec<(Point, Place)>,
+    /// To be said now.
+    pub then: Vec<RaftMessage>,
+}
+
+fn bytes_of(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.body.bytes().len()).sum()
+}
+
+impl Writing {
+    /// Bodies that are not on the disk yet, in bytes.
+    pub fn unwritten_bytes(&self) -> usize {
+        bytes_of(&self.waiting.entries) + self.out.as_ref().map_or(0, |out| out.bytes)
+    }
+
+    /// Since when the writer has been busy with the same request.
+    pub fn busy_since_ms(&self) -> Option<u64> {
+        self.out.as_ref().map(|out| out.since_ms)
+    }
+
+    /// Takes what a step wants written. When it is on the disk already, as there is nothing to write, says so.
+    pub fn add(&mut self, step: &mut Step) -> Option<Persisted> {
+        let (entries, vote) = (std::mem::take(&mut step.entries), step.vote.take());
+        let then = std::mem::take(&mut step.then);
+        let is_idle = self.out.is_none() && self.waiting.number.is_none();
+        if is_idle && entries.is_empty() && vote.is_none() {
+            return Some(Persisted { number: step.number, entries: Vec::new(), then });
+        }
+        if let Some(first) = entries.first() {
+            let cut = self.waiting.entries.partition_point(|entry| entry.label.index < first.label.index);
+            self.waiting.entries.truncate(cut);
+        }
+        self.waiting.number = Some(step.number);
+        self.waiting.entries.extend(entries);
+        self.waiting.vote = vote.or(self.waiting.vote);
+        self.waiting.then.extend(then);
+        None
+    }
+
+    /// The next request, if the writer is idle.
+    pub fn next(&mut self, now_ms: u64) -> Option<Append> {
+        if self.out.is_some() {
+            return None;
+        }
+        let number = self.waiting.number?;
+        let Batch { entries, vote, then, .. } = std::mem::take(&mut self.waiting);
+        let points = entries.iter().map(|entry| Point { index: entry.label.index, term: entry.label.term });
+        let (points, bytes) = (points.collect(), bytes_of(&entries));
+        self.out = Some(Out { number, entries: points, bytes, then, since_ms: now_ms });
+        Some(Append { number, entries, vote })
+    }
+
+    /// The writer says that a request is on the disk, and where its entries lie.
+    pub fn persisted(&mut self, number: u64, places: &[(u64, Place)]) -> Option<Persisted> {
+        let out = self.out.take_if(|out| out.number == number)?;
+        let place = |point: &Point| {
+            let at = places.binary_search_by_key(&point.index, |(index, _)| *index).ok()?;
+            Some((*point, places[at].1))
+        };
+        Some(Persisted { number, entries: out.entries.iter().filter_map(place).collect(), then: out.then })
+    }
+}

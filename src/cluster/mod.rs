@@ -1,0 +1,33 @@
+//! Brokers that keep one log: what they say to each other, who they are, and who of them leads.
+//!
+//! Three brokers are one *cluster*, and one of them leads. What the leader's loop hands over to be written is an
+//! [entry](crate::storage::entry); it is *committed* when it is on the disks of most members, and only then anybody is
+//! told that it lasts. Without `[cluster]` in the settings nothing of this exists.
+//!
+//! ```text
+//!   the leader's loop            this room                      the writer
+//!   SealedBatch ───────────────► Member ── Append ────────────► write, sync
+//!   Done, Progress ◄──────────── │    ▲ ◄──────── Persisted ─── Commit moves the state
+//!                                ▼    │
+//!                              messages to and from peers
+//! ```
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`membership`] | who the members are, and how that is written down |
+//! | [`message`] | what nodes say to each other, as bytes |
+//! | [`member`] | the state machine that a node is: forming, following, leading, learning |
+//!
+//! It is driven by calls: no socket, no thread and no clock. Time and chance come in as arguments, what is to be done
+//! comes out as values, so that a simulation can be any network, any disk and any time.
+//!
+//! Where brokers agree by is a crate that is not made for every machine, see Cargo.toml. There [`member`] is left out, and
+//! [`IS_BUILT_IN`] says so.
+
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+pub mod member;
+pub mod membership;
+pub mod message;
+
+/// Whether this program can be a member of a cluster.
+pub const IS_BUILT_IN: bool = cfg!(not(all(target_os = "macos", target_arch = "aarch64")));
