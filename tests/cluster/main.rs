@@ -1,0 +1,98 @@
+//! Clusters in a simulation: three members, their disks and the network between them are values, and a seed is the fate.
+//! `LEVERET_SEED=n cargo test --test cluster` plays one seed again, `LEVERET_SEEDS=n` that many.
+#![cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+#![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
+
+mod chance;
+mod disk;
+mod fate;
+mod network;
+mod node;
+mod truth;
+mod world;
+
+use fate::{Fate, Mutation};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::{Outcome, World};
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 150;
+/// Seeds in which a fault must be found.
+const MUTATION_SEEDS: u64 = 60;
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    match number("LEVERET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("LEVERET_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+fn play(seed: u64, fate: Fate) -> Outcome {
+    match catch_unwind(AssertUnwindSafe(|| World::new(seed, fate).run())) {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            eprintln!("LEVERET_SEED={seed} plays this again");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn what_was_confirmed_is_never_lost() {
+    let mut all = Outcome::default();
+    for seed in seeds() {
+        all.add(&play(seed, Fate::hard(Mutation::None)));
+    }
+    println!("{all}");
+    assert!(all.confirmed > all.seeds * 100, "a cluster that confirms next to nothing shows nothing: {all}");
+}
+
+#[test]
+fn a_lost_leader_is_replaced_within_three_seconds() {
+    let mut all = Outcome::default();
+    for seed in seeds().take(40) {
+        all.add(&play(seed, Fate::leader_is_lost()));
+    }
+    println!("{all}");
+    assert!(all.longest_without_leader_ms < 3_000, "{all}");
+}
+
+#[test]
+fn runs_are_repeatable() {
+    let fate = || Fate::hard(Mutation::None);
+    assert_eq!(play(7, fate()).trace, play(7, fate()).trace);
+    assert_ne!(play(7, fate()).trace, play(8, fate()).trace);
+}
+
+/// What a simulation is worth: with a fault built in, it fails. Says by which seed.
+fn is_caught(mutation: Mutation) -> Option<u64> {
+    (0..MUTATION_SEEDS).find(|seed| {
+        // What fails here is to fail, and need not be told.
+        let world = World::new(*seed, Fate::hard(mutation));
+        let run = move || drop(world.run());
+        let thread = std::thread::Builder::new().name(EXPECTED_TO_FAIL.to_owned()).spawn(run);
+        thread.expect("a thread").join().is_err()
+    })
+}
+
+const EXPECTED_TO_FAIL: &str = "expected to fail";
+
+fn tell_of_unexpected_failures_only() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() != Some(EXPECTED_TO_FAIL) {
+            tell(panic);
+        }
+    }));
+}
+
+#[test]
+fn built_in_faults_are_caught() {
+    tell_of_unexpected_failures_only();
+    for mutation in [Mutation::ConfirmWritten, Mutation::KeepTail, Mutation::ForgetVote, Mutation::SayBeforeSync] {
+        let caught = is_caught(mutation);
+        println!("{mutation:?} is caught by seed {caught:?}");
+        assert!(caught.is_some(), "{mutation:?} goes unnoticed");
+    }
+}

@@ -1,0 +1,100 @@
+//! What an observer who sees all nodes at once knows, and what must hold of it.
+
+use leveret::cluster::message::Point;
+use leveret::storage::entry::EntryLabel;
+use std::collections::BTreeMap;
+
+/// What an entry is, whoever has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Applied {
+    pub label: EntryLabel,
+    pub body_hash: u64,
+}
+
+#[derive(Default)]
+pub struct Truth {
+    leaders: BTreeMap<u64, usize>,
+    /// What was applied anywhere, by index.
+    applied: BTreeMap<u64, Applied>,
+    /// What was handed over by a loop: by its first position, every body that there was.
+    proposed: BTreeMap<u64, Vec<u64>>,
+    /// What was confirmed: last position by first position, with the hash of the body.
+    confirmed: BTreeMap<u64, u64>,
+    pub confirmed_records: u64,
+    pub trace: u64,
+}
+
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+impl Truth {
+    pub fn note(&mut self, value: u64) {
+        self.trace = (self.trace ^ value).wrapping_mul(0x0100_0000_01B3).rotate_left(17);
+    }
+
+    /// A term has one leader.
+    pub fn leads(&mut self, term: u64, node: usize) {
+        let leader = *self.leaders.entry(term).or_insert(node);
+        assert_eq!(leader, node, "two leaders of term {term}");
+    }
+
+    pub fn terms_with_leader(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    /// A loop hands over a batch.
+    pub fn proposed(&mut self, first_position: u64, body: &[u8]) {
+        self.proposed.entry(first_position).or_default().push(hash(body));
+    }
+
+    /// A publisher was told that it lasts.
+    pub fn confirmed(&mut self, first_position: u64, body_hash: u64, records: u64) {
+        self.confirmed_records += records;
+        let known = *self.confirmed.entry(first_position).or_insert(body_hash);
+        assert_eq!(known, body_hash, "two batches at position {first_position} were confirmed");
+    }
+
+    /// A node's state took an entry in: the same as everybody's, in order, and one that somebody handed over.
+    pub fn applies(&mut self, node: usize, entry: Applied) {
+        let index = entry.label.index;
+        self.note(index ^ entry.body_hash << 20);
+        if let Some(known) = self.applied.get(&index) {
+            assert_eq!(*known, entry, "node {node} differs at entry {index}");
+            return;
+        }
+        let next = self.applied.last_key_value().map_or((1, 1), |(index, before)| {
+            (index + 1, before.label.first_position + u64::from(before.label.records))
+        });
+        assert_eq!((index, entry.label.first_position), next, "entries and their records follow each other");
+        if entry.label.records > 0 {
+            let handed_over = self.proposed.get(&entry.label.first_position);
+            let is_known = handed_over.is_some_and(|hashes| hashes.contains(&entry.body_hash));
+            assert!(is_known, "entry {index} was handed over by nobody");
+        }
+        self.applied.insert(index, entry);
+    }
+
+    pub fn last_applied(&self) -> Point {
+        self.applied
+            .last_key_value()
+            .map_or(Point::default(), |(index, entry)| Point { index: *index, term: entry.label.term })
+    }
+
+    /// Everything that was confirmed was applied where it was promised.
+    pub fn nothing_is_lost(&self) {
+        let by_position: BTreeMap<u64, u64> = self
+            .applied
+            .values()
+            .filter(|entry| entry.label.records > 0)
+            .map(|entry| (entry.label.first_position, entry.body_hash))
+            .collect();
+        for (first_position, body_hash) in &self.confirmed {
+            assert_eq!(
+                by_position.get(first_position),
+                Some(body_hash),
+                "what was confirmed at {first_position} is lost"
+            );
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! All of it: nodes, network, time, and what befalls them.
+
+use super::chance::Chance;
+use super::disk::Disk;
+use super::fate::Fate;
+use super::network::{NODES, Network, Packet};
+use super::node::{Node, Saying};
+use super::truth::Truth;
+use leveret::cluster::member::NodeNumber;
+use leveret::storage::MemberId;
+use std::fmt;
+use std::num::NonZeroU64;
+
+/// Something may happen so often.
+const FATE_MS: u64 = 50;
+/// In the last of a run nothing is published, so that everybody comes to the same.
+const SILENCE_MS: u64 = 2_000;
+
+pub struct World {
+    fate: Fate,
+    seed: u64,
+    chance: Chance,
+    now_ms: u64,
+    nodes: Vec<Node>,
+    network: Network,
+    truth: Truth,
+    no_leader_since_ms: Option<u64>,
+    outcome: Outcome,
+}
+
+/// What came of runs.
+#[derive(Default)]
+pub struct Outcome {
+    pub seeds: u64,
+    pub steps: u64,
+    pub confirmed: u64,
+    pub entries: u64,
+    pub leaders: u64,
+    pub crashes: u64,
+    pub longest_without_leader_ms: u64,
+    pub trace: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, fate: Fate) -> Self {
+        let mut chance = Chance::new(seed);
+        let percent = fate.clocks_differ_percent;
+        let nodes = (0..NODES).map(|number| {
+            let member = MemberId(NonZeroU64::new(chance.next() | 1).expect("odd"));
+            let clock_percent = chance.between(100 - percent, 100 + percent);
+            Node::new(number, Disk::new(member), clock_percent, fate.mutation)
+        });
+        Self {
+            nodes: nodes.collect(),
+            fate,
+            seed,
+            chance,
+            now_ms: 0,
+            network: Network::default(),
+            truth: Truth::default(),
+            no_leader_since_ms: None,
+            outcome: Outcome { seeds: 1, ..Outcome::default() },
+        }
+    }
+
+    pub fn run(mut self) -> Outcome {
+        (0..NODES).for_each(|node| self.start(node));
+        while self.now_ms < self.fate.run_ms {
+            self.now_ms += 1;
+            self.befall();
+            while let Some(packet) = self.network.arriving(self.now_ms) {
+                self.arrive(packet);
+            }
+            for node in 0..NODES {
+                if self.nodes[node].is_up(self.now_ms) {
+                    self.turn(node);
+                }
+            }
+            self.look_for_leader();
+        }
+        self.end()
+    }
+
+    fn turn(&mut self, node: usize) {
+        let publishes = self.now_ms + SILENCE_MS < self.fate.run_ms;
+        let said = self.nodes[node].turn(self.now_ms, publishes, &mut self.truth, &mut self.chance);
+        for Saying { to, lane, bytes } in said {
+            let lives = (self.nodes[node].life, self.nodes[to].life);
+            let packet = Packet { from: node, to, lives, bytes };
+            self.network.send(packet, lane, self.now_ms, &mut self.chance);
+        }
+    }
+
+    fn arrive(&mut self, packet: Packet) {
+        let Packet { from, to, lives, .. } = packet;
+        if lives != (self.nodes[from].life, self.nodes[to].life) || self.nodes[to].running.is_none() {
+            return;
+        }
+        if !self.nodes[to].is_up(self.now_ms) {
+            let at_ms = self.nodes[to].paused_until_ms;
+            self.network.put(packet, at_ms);
+            return;
+        }
+        self.outcome.steps += 1;
+        self.nodes[to].received(from, packet.bytes);
+    }
+
+    fn start(&mut self, node: usize) {
+        if self.nodes[node].running.is_some() || self.nodes[node].is_gone {
+            return;
+        }
+        self.nodes[node].start(self.seed, self.now_ms);
+        for other in (0..NODES).filter(|other| *other != node) {
+            self.with_member(other, |member| member.connected(NodeNumber(node as u8)));
+            if self.nodes[other].running.is_some() {
+                self.with_member(node, |member| member.connected(NodeNumber(other as u8)));
+            }
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        if self.nodes[node].running.is_none() {
+            return;
+        }
+        self.outcome.crashes += 1;
+        self.nodes[node].crash(&mut self.chance);
+        for other in (0..NODES).filter(|other| *other != node) {
+            self.with_member(other, |member| member.disconnected(NodeNumber(node as u8)));
+        }
+    }
+
+    fn with_member(&mut self, node: usize, call: impl FnOnce(&mut leveret::cluster::member::Member)) {
+        if let Some(running) = &mut self.nodes[node].running {
+            call(&mut running.member);
+        }
+    }
+
+    /// Something happens, or nothing.
+    fn befall(&mut self) {
+        if self.fate.leader_is_lost_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms)
+            && let Some(leader) = (0..NODES).find(|node| self.nodes[*node].leads())
+        {
+            self.fate.leader_is_lost_at_ms = None;
+            self.crash(leader);
+            self.nodes[leader].is_gone = true;
+        }
+        if self.now_ms == self.fate.calm_from_ms {
+            self.calm();
+        }
+        if self.now_ms >= self.fate.calm_from_ms || self.now_ms % FATE_MS != 0 {
+            return;
+        }
+        let node = self.chance.below(NODES as u64) as usize;
+        let other = self.chance.below(NODES as u64) as usize;
+        match self.chance.below(60) {
+            0..=2 if self.fate.crashes => match self.nodes[node].running {
+                Some(_) => self.crash(node),
+                None => self.start(node),
+            },
+            3..=6 => (0..NODES).for_each(|node| self.start(node)),
+            7 | 8 if self.fate.partitions => self.network.isolate(node),
+            9 | 10 if self.fate.partitions => self.network.cut(node, other),
+            11..=16 => self.network.heal(),
+            17 if self.fate.partitions => self.network.loses_one_in = Some(self.chance.between(3, 30)),
+            18 => self.network.loses_one_in = None,
+            19 | 20 if self.fate.pauses => {
+                self.nodes[node].paused_until_ms = self.now_ms + self.chance.between(100, 3_000);
+            }
+            21 if self.fate.slow_disks => {
+                let slow_ms = self.chance.below(2_500);
+                self.nodes[node].slow_disk(slow_ms);
+            }
+            22 | 23 => self.nodes.iter_mut().for_each(|node| node.slow_disk(0)),
+            24 if self.fate.crashes => {
+                // The power of all of them.
+                (0..NODES).for_each(|node| self.crash(node));
+                (0..NODES).for_each(|node| self.start(node));
+            }
+            _ => {}
+        }
+    }
+
+    fn calm(&mut self) {
+        self.network.heal();
+        self.network.loses_one_in = None;
+        for node in 0..NODES {
+            self.nodes[node].paused_until_ms = 0;
+            self.start(node);
+            self.nodes[node].slow_disk(0);
+        }
+    }
+
+    fn look_for_leader(&mut self) {
+        if self.now_ms <= self.fate.calm_from_ms {
+            return;
+        }
+        let has_leader = self.nodes.iter().any(|node| node.is_up(self.now_ms) && node.leads());
+        let longest_ms = &mut self.outcome.longest_without_leader_ms;
+        match (has_leader, self.no_leader_since_ms) {
+            (true, Some(since_ms)) => {
+                *longest_ms = (*longest_ms).max(self.now_ms - since_ms);
+                self.no_leader_since_ms = None;
+            }
+            (false, None) => self.no_leader_since_ms = Some(self.now_ms),
+            _ => {}
+        }
+    }
+
+    fn end(mut self) -> Outcome {
+        self.truth.nothing_is_lost();
+        let last = self.truth.last_applied();
+        for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
+            let applied = node.applied();
+            assert_eq!(applied, Some(last.index), "node {number} has everything in the end: {}", node.describe());
+        }
+        assert!(self.nodes.iter().any(Node::leads), "somebody leads in the end");
+        self.outcome.confirmed = self.truth.confirmed_records;
+        self.outcome.entries = last.index;
+        self.outcome.leaders = self.truth.terms_with_leader();
+        self.outcome.trace = self.truth.trace;
+        self.outcome
+    }
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.confirmed += other.confirmed;
+        self.entries += other.entries;
+        self.leaders += other.leaders;
+        self.crashes += other.crashes;
+        self.longest_without_leader_ms = self.longest_without_leader_ms.max(other.longest_without_leader_ms);
+        self.trace = self.trace.rotate_left(5) ^ other.trace;
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seeds, steps, confirmed, entries, leaders, crashes, longest_without_leader_ms, trace } = self;
+        write!(
+            f,
+            "{seeds} seeds, {steps} messages, {entries} entries, {confirmed} records confirmed, {leaders} leaders, \
+             {crashes} crashes, {longest_without_leader_ms} ms without a leader at most, trace {trace:016x}"
+        )
+    }
+}
