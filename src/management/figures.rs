@@ -1,8 +1,9 @@
 //! Figures that have rates: what they are called, in RabbitMQ's JSON and in the order in which they are sampled.
 
-use super::question::{ConnectionFigures, Overview};
+use super::question::{ConnectionFigures, LogWrites, Overview};
 use crate::broker::snapshot::QueueFigures;
-use crate::broker::{QueueCounters, Totals};
+use crate::broker::{Durations, QueueCounters, Totals};
+use crate::meter::histogram::BOUNDS_US;
 use serde_json::{Value, json};
 
 pub const OVERVIEW_FIGURES: usize = 22;
@@ -10,6 +11,10 @@ pub const OVERVIEW_FIGURES: usize = 22;
 pub const CHURN: usize = 15;
 pub const QUEUE_FIGURES: usize = 11;
 pub const CONNECTION_FIGURES: usize = 2;
+pub const NODE_FIGURES: usize = 7;
+/// Buckets of one histogram, and of all of them.
+pub const BUCKETS: usize = BOUNDS_US.len() + 1;
+pub const DURATION_FIGURES: usize = DURATION_NAMES.len() * BUCKETS;
 
 /// Puts figures into a shape, each with its rate beside it where that is known.
 pub fn put(shape: &mut Value, figures: &[(&'static str, u64)], rates: Option<&[f64]>) {
@@ -123,6 +128,31 @@ pub fn overview_figures(overview: &Overview) -> [(&'static str, u64); OVERVIEW_F
         ("queue_created", totals.queues_created),
         ("queue_deleted", totals.queues_deleted),
     ]
+}
+
+/// What the node uses and what its log did, as far as the system tells. Writes and syncs are the log's: what is moved out of
+/// memory, and checkpoints, are not counted.
+pub fn node_figures(overview: &Overview, resident_bytes: Option<u64>) -> [(&'static str, Option<u64>); NODE_FIGURES] {
+    let LogWrites { batches, bytes, syncs } = overview.log;
+    [
+        ("mem_used", resident_bytes),
+        ("message_memory", Some(overview.message_memory_bytes as u64)),
+        ("disk_free", overview.disk_free_bytes),
+        ("sockets_used", Some(overview.connections as u64)),
+        ("io_write_count", Some(batches)),
+        ("io_write_bytes", Some(bytes)),
+        ("io_sync_count", Some(syncs)),
+    ]
+}
+
+/// Histograms, in the order in which they are sampled, each with all of its buckets.
+pub const DURATION_NAMES: [&str; 4] = ["turn", "time_in_queue", "delivery_to_acknowledgement", "publish_to_confirm"];
+
+pub fn duration_figures(durations: &Durations) -> [u64; DURATION_FIGURES] {
+    let Durations { turns, in_queue, to_acknowledgement, to_confirm } = durations;
+    let mut buckets =
+        [turns, in_queue, to_acknowledgement, to_confirm].into_iter().flat_map(|histogram| histogram.buckets());
+    std::array::from_fn(|_| buckets.next().unwrap_or_default())
 }
 
 pub fn connection_figures(figures: &ConnectionFigures) -> [(&'static str, u64); CONNECTION_FIGURES] {

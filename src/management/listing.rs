@@ -86,14 +86,18 @@ impl Page {
             let reason = format!("Invalid pagination parameters: page number {number}, page size {size}");
             return Err(ApiError::Named("invalid_pagination_parameters", reason));
         }
-        let name = parameters.get("name").map(String::as_str).unwrap_or_default();
-        let is_pattern = parameters.get("use_regex").is_some_and(|text| text == "true");
-        let names = match (name.is_empty(), is_pattern) {
-            (true, _) => None,
-            (false, true) => Some(pattern(name)?),
-            (false, false) => Some(matcher(&regex::escape(name))?),
-        };
-        Ok(Some(Self { number, size, names }))
+        Ok(Some(Self { number, size, names: names(parameters)? }))
+    }
+}
+
+/// Which names are asked for, in whole or in part, or by a pattern; `None`: all of them.
+pub fn names(parameters: &HashMap<String, String>) -> Result<Option<Regex>, ApiError> {
+    let name = parameters.get("name").map(String::as_str).unwrap_or_default();
+    let is_pattern = parameters.get("use_regex").is_some_and(|text| text == "true");
+    match (name.is_empty(), is_pattern) {
+        (true, _) => Ok(None),
+        (false, true) => pattern(name).map(Some),
+        (false, false) => matcher(&regex::escape(name)).map(Some),
     }
 }
 
@@ -104,13 +108,19 @@ pub struct Ranges {
     pub lengths: Option<Range>,
     pub messages: Option<Range>,
     pub data: Option<Range>,
+    pub node: Option<Range>,
 }
 
 impl Ranges {
     pub fn parse(parameters: &HashMap<String, String>) -> Self {
         let number = |name: String| parameters.get(&name)?.parse().ok();
         let range = |name: &str| Range::new(number(format!("{name}_age"))?, number(format!("{name}_incr"))?);
-        Self { lengths: range("lengths"), messages: range("msg_rates"), data: range("data_rates") }
+        Self {
+            lengths: range("lengths"),
+            messages: range("msg_rates"),
+            data: range("data_rates"),
+            node: range("node_stats"),
+        }
     }
 }
 

@@ -71,8 +71,8 @@ pub use order::{
     Amount, LastAdministrator, NowhereToBe, Order, ResourceLimitChange, UserLimitChange, UserPlace, VhostLimitChange,
 };
 pub use question::{
-    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, Login, NotLetIn,
-    Overview, Question, Sight, VhostQuestion, Visitor,
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, LogWrites, Login,
+    NotLetIn, Overview, Question, Sight, VhostQuestion, Visitor,
 };
 
 use crate::access::PasswordHash;

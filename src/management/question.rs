@@ -218,10 +218,20 @@ pub struct Overview {
     /// Memory that messages take, and that messages and clients take, which is compared with that; in bytes.
     pub message_memory_bytes: usize,
     pub held_memory_bytes: usize,
+    pub log: LogWrites,
     /// Since the start, in milliseconds.
     pub uptime_ms: u64,
     /// What went over connections that are gone.
     pub gone_connections: ConnectionSums,
+}
+
+/// What the writer of the log had done by its last batch since the start.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct LogWrites {
+    /// Each is one write.
+    pub batches: u64,
+    pub bytes: u64,
+    pub syncs: u64,
 }
 
 /// What several connections come to together.

@@ -4,7 +4,7 @@
 //! for those who ask how it was. A rate is the difference between the two looks over the time
 //! between them, as RabbitMQ gives it. There is none before the second look, and none when the last one was long ago.
 
-use super::figures::{CONNECTION_FIGURES, OVERVIEW_FIGURES, QUEUE_FIGURES};
+use super::figures::{CONNECTION_FIGURES, DURATION_FIGURES, NODE_FIGURES, OVERVIEW_FIGURES, QUEUE_FIGURES};
 use super::question::ConnectionFigures;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -146,13 +146,27 @@ impl<K: Eq + Hash, const N: usize> Table<K, N> {
     }
 
     fn samples(&self, key: &K, range: Option<Range>, now_ms: u64) -> Samples<N> {
-        let series = self.series.get(key).zip(range);
-        series.map(|(series, range)| series.samples(range, now_ms)).unwrap_or_default()
+        samples_of(self.series.get(key), range, now_ms)
     }
+}
+
+/// Adds a look at the one thing of its kind.
+fn add_to<const N: usize>(one: &mut Option<Series<N>>, at_ms: u64, figures: [u64; N]) {
+    match one {
+        Some(series) => series.add(at_ms, figures, LOOKS_MAX),
+        None => *one = Some(Series::new(at_ms, figures)),
+    }
+}
+
+fn samples_of<const N: usize>(series: Option<&Series<N>>, range: Option<Range>, now_ms: u64) -> Samples<N> {
+    series.zip(range).map(|(series, range)| series.samples(range, now_ms)).unwrap_or_default()
 }
 
 pub struct Rates {
     overview: Option<Series<OVERVIEW_FIGURES>>,
+    node: Option<Series<NODE_FIGURES>>,
+    /// How many took how long: 90 kB when it is full.
+    durations: Option<Series<DURATION_FIGURES>>,
     /// By their serials: a queue that is declared again is another one.
     queues: Table<u64, QUEUE_FIGURES>,
     connections: Table<ConnectionKey, CONNECTION_FIGURES>,
@@ -162,14 +176,26 @@ pub struct Rates {
 
 impl Rates {
     pub fn new() -> Self {
-        Self { overview: None, queues: Table::new(), connections: Table::new(), asked_at_ms: None }
+        Self {
+            overview: None,
+            node: None,
+            durations: None,
+            queues: Table::new(),
+            connections: Table::new(),
+            asked_at_ms: None,
+        }
     }
 
     pub fn add_overview(&mut self, at_ms: u64, figures: [u64; OVERVIEW_FIGURES]) {
-        match &mut self.overview {
-            Some(series) => series.add(at_ms, figures, LOOKS_MAX),
-            None => self.overview = Some(Series::new(at_ms, figures)),
-        }
+        add_to(&mut self.overview, at_ms, figures);
+    }
+
+    pub fn add_node(&mut self, at_ms: u64, figures: [u64; NODE_FIGURES]) {
+        add_to(&mut self.node, at_ms, figures);
+    }
+
+    pub fn add_durations(&mut self, at_ms: u64, figures: [u64; DURATION_FIGURES]) {
+        add_to(&mut self.durations, at_ms, figures);
     }
 
     pub fn add_queue(&mut self, serial: u64, at_ms: u64, figures: [u64; QUEUE_FIGURES]) {
@@ -195,8 +221,15 @@ impl Rates {
     }
 
     pub fn samples_of_overview(&self, range: Option<Range>, now_ms: u64) -> Samples<OVERVIEW_FIGURES> {
-        let series = self.overview.as_ref().zip(range);
-        series.map(|(series, range)| series.samples(range, now_ms)).unwrap_or_default()
+        samples_of(self.overview.as_ref(), range, now_ms)
+    }
+
+    pub fn samples_of_node(&self, range: Option<Range>, now_ms: u64) -> Samples<NODE_FIGURES> {
+        samples_of(self.node.as_ref(), range, now_ms)
+    }
+
+    pub fn samples_of_durations(&self, range: Option<Range>, now_ms: u64) -> Samples<DURATION_FIGURES> {
+        samples_of(self.durations.as_ref(), range, now_ms)
     }
 
     pub fn samples_of_queue(&self, serial: u64, range: Option<Range>, now_ms: u64) -> Samples<QUEUE_FIGURES> {
@@ -227,6 +260,10 @@ impl Rates {
 
     pub fn of_overview(&self, now_ms: u64) -> Option<[f64; OVERVIEW_FIGURES]> {
         self.overview.as_ref()?.rates(now_ms)
+    }
+
+    pub fn of_node(&self, now_ms: u64) -> Option<[f64; NODE_FIGURES]> {
+        self.node.as_ref()?.rates(now_ms)
     }
 
     pub fn of_queue(&mut self, serial: u64, now_ms: u64) -> Option<[f64; QUEUE_FIGURES]> {

@@ -3,12 +3,13 @@
 //! It asks the loop like any other client of the line, a page at a time, and lets the loop do other things in between. A
 //! look that the loop has no time for is left out.
 
-use super::figures::{connection_figures, overview_figures, queue_figures};
+use super::figures::{connection_figures, duration_figures, node_figures, overview_figures, queue_figures};
 use super::line::{Asker, Declined};
 use super::question::Question;
 use super::rates::{ConnectionKey, Rates, SAMPLE_INTERVAL_MS};
 use super::{App, Reply};
 use crate::broker::snapshot::{Page, PageStart};
+use crate::reactor::process;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -31,7 +32,14 @@ pub async fn run(app: Arc<App>) {
 async fn look(app: &App) -> Result<(), Declined> {
     let overview = app.line.ask(Asker::Management, Question::Overview).await?;
     let began_ms = app.now_ms();
-    app.rates().add_overview(began_ms, values(overview_figures(&overview)));
+    let node = node_figures(&overview, process::resident_bytes()).map(|(_, figure)| figure.unwrap_or_default());
+    let durations = app.line.ask(Asker::Management, Question::Durations).await?;
+    {
+        let mut rates = app.rates();
+        rates.add_overview(began_ms, values(overview_figures(&overview)));
+        rates.add_node(began_ms, node);
+        rates.add_durations(began_ms, duration_figures(&durations));
+    }
     let things = overview.totals.queues + overview.connections;
     if app.rates().wants_each(things, began_ms) {
         let queues = |from, reply| Question::QueueFigures { from, reply };

@@ -37,7 +37,7 @@ pub fn queue_without_stats(app: &App, queue: &QueueSnapshot, with_lengths: bool)
 }
 
 /// Moments for people, of some of the figures.
-fn moments<'a, const N: usize>(app: &App, samples: &'a Samples<N>, of: std::ops::Range<usize>) -> Vec<Moment<'a>> {
+pub fn moments<'a, const N: usize>(app: &App, samples: &'a Samples<N>, of: std::ops::Range<usize>) -> Vec<Moment<'a>> {
     samples.iter().map(|(at_ms, figures)| (app.unix_ms(*at_ms), &figures[of.clone()])).collect()
 }
 

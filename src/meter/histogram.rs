@@ -50,6 +50,11 @@ impl Histogram {
         BOUNDS_US.into_iter().zip(counts)
     }
 
+    /// How many took longer than the bound before and no longer than each, and after those, how many took longer than all.
+    pub fn buckets(&self) -> impl Iterator<Item = u64> {
+        self.counts.into_iter().chain([self.longer])
+    }
+
     pub fn count(&self) -> u64 {
         self.counts.iter().sum::<u64>() + self.longer
     }
@@ -71,6 +76,7 @@ mod tests {
         }
         let up_to: Vec<(u64, u64)> = histogram.up_to_each().collect();
         assert_eq!((up_to[0], up_to[1], up_to[20]), ((10, 2), (25, 3), (600_000_000, 3)));
+        assert_eq!(histogram.buckets().collect::<Vec<u64>>()[19..], [0, 0, 1, 1]);
         assert_eq!((up_to[21].1, histogram.count(), histogram.sum_us()), (4, 5, 7_200_000_022));
     }
 

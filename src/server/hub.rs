@@ -18,6 +18,7 @@ use crate::broker::{
 use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, Verdict};
 use crate::management::ResourceLimitChange;
 use crate::reactor::TimerWheel;
+use crate::storage::LogTotals;
 pub use connections::Connections;
 use connections::Member;
 use evictions::Evictions;
@@ -98,6 +99,8 @@ pub struct Hub<S: Store> {
     visitors: Visitors,
     pressure: PressureLimits,
     resources: Resources,
+    /// What the log's writer had done when it reported last.
+    log_totals: LogTotals,
     /// What somebody wants the limits of resources to be, until the loop looks.
     wanted_limits: ResourceLimitChange,
 }
@@ -149,6 +152,7 @@ impl<S: Store> Hub<S> {
             visitors: Visitors::default(),
             pressure: settings.pressure,
             resources: Resources { message_memory, disk_room: DiskRoom::default() },
+            log_totals: LogTotals::default(),
             wanted_limits: ResourceLimitChange::default(),
         }
     }
@@ -162,6 +166,16 @@ impl<S: Store> Hub<S> {
 
     pub fn condition(&self) -> Condition {
         Condition { alarm: self.ground.alarm, resources: self.resources, now_ms: self.ground.now_ms }
+    }
+
+    /// What the log's writer had done by its last batch.
+    pub fn log_totals(&self) -> LogTotals {
+        self.log_totals
+    }
+
+    /// The log's writer reported a batch.
+    pub fn note_log_totals(&mut self, totals: LogTotals) {
+        self.log_totals = totals;
     }
 
     pub fn broker(&self) -> &Broker<S> {

@@ -201,7 +201,10 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     fn take_progress(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         while let Some(report) = self.workers.writer_report() {
             match report {
-                Report::Done(done) => hub.broker_mut().store_mut().batch_done(done)?,
+                Report::Done(done, totals) => {
+                    hub.note_log_totals(totals);
+                    hub.broker_mut().store_mut().batch_done(done)?;
+                }
                 Report::Failed(error) => return Err(error),
                 Report::NoRoom => {
                     self.next_segment_is_missing = true;
@@ -369,7 +372,7 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
 fn wait_for_batch<D: Disk>(workers: &mut impl Workers<D>, store: &mut LogStore) -> Result<(), StorageError> {
     loop {
         match workers.wait_writer_report() {
-            Some(Report::Done(done)) => return store.batch_done(done),
+            Some(Report::Done(done, _)) => return store.batch_done(done),
             Some(Report::Failed(error)) => return Err(error),
             Some(_) => {}
             None => return Err(StorageError::Poisoned),

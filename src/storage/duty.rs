@@ -11,7 +11,7 @@ use super::chore::{Chore, ChoreDone};
 use super::disk::Disk;
 use super::error::StorageError;
 use super::log_store::{BatchDone, SealedBatch};
-use super::log_writer::LogWriter;
+use super::log_writer::{LogWriter, Totals};
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub enum Request {
 /// What the writer says.
 #[derive(Debug)]
 pub enum Report {
-    /// To [`LogStore::batch_done`](super::LogStore::batch_done).
-    Done(BatchDone),
+    /// To [`LogStore::batch_done`](super::LogStore::batch_done), and what was done by then.
+    Done(BatchDone, Totals),
     /// A checkpoint that was asked for is on disk.
     Checkpointed,
     /// Something failed beside writing a batch. Nothing more will be written.
@@ -70,7 +70,7 @@ impl<D: Disk> WriterDuty<D> {
                 let recycled = self.writer.take_recycled();
                 let result = self.writer.write(batch);
                 // Who waits for it waits for nothing else.
-                report(Report::Done(BatchDone { result, recycled }));
+                report(Report::Done(BatchDone { result, recycled }, self.writer.totals()));
                 self.writer.absorb();
             }
             Some(Request::Checkpoint) => self.checkpoint_is_wanted = true,

@@ -76,7 +76,7 @@ pub use error::StorageError;
 pub use file_disk::FileDisk;
 pub use loader::{Loaded, Loader};
 pub use log_store::{BatchDone, LogStore, SealedBatch, SyncPolicy, Written};
-pub use log_writer::LogWriter;
+pub use log_writer::{LogWriter, Totals as LogTotals};
 pub use meta::{ClusterId, FolderIds, MemberId};
 pub use pager::{PageReport, Pager, PagerOptions};
 pub use recovery::{Recovered, RecoveredQueue, RecoveryMode, recover};

@@ -54,7 +54,7 @@ fn settle(store: &mut LogStore, writer: &WriterHandle) {
         writer.ask(Request::Write(batch));
         loop {
             match writer.wait_report().unwrap() {
-                Report::Done(done) => break store.batch_done(done).unwrap(),
+                Report::Done(done, _) => break store.batch_done(done).unwrap(),
                 Report::Failed(error) => panic!("{error}"),
                 Report::Checkpointed | Report::FreeBytes(_) | Report::NoRoom => {}
             }

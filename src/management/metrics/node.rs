@@ -1,5 +1,6 @@
 //! Families of the node itself: RabbitMQ's, and those that it lacks.
 
+use super::super::question::LogWrites;
 use super::super::{App, COMPATIBLE_VERSION};
 use super::gather::Node;
 use super::text::{Kind, Text, labels};
@@ -9,10 +10,11 @@ use crate::broker::Durations;
 type Group = fn(&mut Text, &Node);
 
 /// Groups that can be asked for by name.
-pub const NODE_GROUPS: [(&str, Group); 4] = [
+pub const NODE_GROUPS: [(&str, Group); 5] = [
     ("connection_churn_metrics", churn),
     ("node_coarse_metrics", used),
     ("node_metrics", limits),
+    ("node_persister_metrics", log),
     ("auth_attempt_metrics", logins),
 ];
 
@@ -46,6 +48,14 @@ fn limits(text: &mut Text, node: &Node) {
     // There is no Erlang here, but this is what dashboards know the time since the start by.
     let uptime_s = overview.uptime_ms as f64 / 1000.0;
     text.alone("erlang_uptime_seconds", Kind::Gauge, "Node uptime", uptime_s);
+}
+
+fn log(text: &mut Text, node: &Node) {
+    let LogWrites { batches, bytes, syncs } = node.overview.log;
+    let mut counter = |name, help, value: u64| text.alone(name, Kind::Counter, help, value);
+    counter("io_write_ops_total", "Total number of writes of batches to the log", batches);
+    counter("io_write_bytes_total", "Total number of bytes written to the log", bytes);
+    counter("io_sync_ops_total", "Total number of syncs of the log", syncs);
 }
 
 fn logins(text: &mut Text, node: &Node) {

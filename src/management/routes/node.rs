@@ -2,7 +2,9 @@
 
 use super::super::attempts::Count;
 use super::super::cluster_name::{CLUSTER_NAME, is_cluster_name};
-use super::super::figures::{self, CHURN, overview_figures};
+use super::super::figures::{
+    self, BUCKETS, CHURN, DURATION_FIGURES, DURATION_NAMES, OVERVIEW_FIGURES, node_figures, overview_figures,
+};
 use super::super::http::{ApiError, ApiResult, empty, ok};
 use super::super::listing::{Ranges, one, only};
 use super::super::order::Order;
@@ -12,6 +14,7 @@ use super::super::visit::{Administrator, Monitor, Visit};
 use super::super::{App, shapes};
 use super::vhosts::sums;
 use super::{check_node, object, required_text};
+use crate::meter::histogram::BOUNDS_US;
 use crate::reactor::process;
 use axum::Router;
 use axum::body::Bytes;
@@ -40,6 +43,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/auth/attempts/{node}/source", get(attempts_by_source).delete(forget_attempts))
         .route("/nodes", get(nodes))
         .route("/nodes/{node}", get(node))
+        .route("/nodes/{node}/durations", get(durations))
         .route("/nodes/{node}/memory", get(memory))
         .route("/feature-flags", get(feature_flags))
         .route("/feature-flags/{feature}/enable", put(enable_feature))
@@ -177,12 +181,28 @@ async fn forget_attempts(visit: Administrator, Path(node): Path<String>) -> ApiR
 }
 
 async fn nodes(visit: Monitor, Query(parameters): Parameters) -> ApiResult {
-    only(&parameters, describe_node(&visit).await?)
+    only(&parameters, describe_node(&visit, Ranges::parse(&parameters)).await?)
 }
 
 async fn node(visit: Monitor, Path(node): Path<String>, Query(parameters): Parameters) -> ApiResult {
     check_node(&visit.app, &node)?;
-    one(&parameters, describe_node(&visit).await?)
+    one(&parameters, describe_node(&visit, Ranges::parse(&parameters)).await?)
+}
+
+/// How long things took in the last while: of each moment, how many took how long since the moment before it.
+async fn durations(visit: Monitor, Path(node): Path<String>, Query(parameters): Parameters) -> ApiResult {
+    check_node(&visit.app, &node)?;
+    let samples = visit.app.rates().samples_of_durations(Ranges::parse(&parameters).node, visit.app.now_ms());
+    let moment = |pair: &[(u64, [u64; DURATION_FIGURES])], first: usize| {
+        let [(at_ms, now), (_, before)] = pair else { return Value::Null };
+        let buckets = first..first + BUCKETS;
+        let counts = now[buckets.clone()].iter().zip(&before[buckets]).map(|(now, before)| now.saturating_sub(*before));
+        json!({"timestamp": visit.app.unix_ms(*at_ms), "counts": counts.collect::<Vec<u64>>()})
+    };
+    let of_each = DURATION_NAMES.iter().enumerate().map(|(index, name)| {
+        ((*name).to_owned(), samples.windows(2).map(|pair| moment(pair, index * BUCKETS)).collect())
+    });
+    ok(&json!({"bounds_us": BOUNDS_US, "samples": Value::Object(of_each.collect())}))
 }
 
 /// The memory of the node. What part of it is for what is not counted; RabbitMQ has a word for memory that is not known.
@@ -209,7 +229,7 @@ async fn reset_node(visit: Administrator, Path(node): Path<String>) -> ApiResult
     reset(visit).await
 }
 
-async fn describe_node(visit: &Visit) -> Result<Value, ApiError> {
+async fn describe_node(visit: &Visit, ranges: Ranges) -> Result<Value, ApiError> {
     let overview = visit.ask(Question::Overview).await?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut shape = json!({
@@ -221,15 +241,12 @@ async fn describe_node(visit: &Visit) -> Result<Value, ApiError> {
         "uptime": overview.uptime_ms,
         "processors": processors,
         "rates_mode": "basic",
-        "mem_used": process::resident_bytes(),
         "mem_limit": overview.memory_watermark_bytes,
         "mem_alarm": overview.memory_alarm(),
-        "disk_free": overview.disk_free_bytes,
         "disk_free_limit": overview.disk_free_limit_bytes,
         "disk_free_alarm": overview.disk_alarm(),
         "fd_used": process::open_descriptors(),
         "fd_total": visit.app.settings.descriptors,
-        "sockets_used": overview.connections,
         "sockets_total": visit.app.settings.descriptors,
         "exchange_types": shapes::exchange_types(),
         "contexts": shapes::contexts(&visit.app),
@@ -240,7 +257,24 @@ async fn describe_node(visit: &Visit) -> Result<Value, ApiError> {
         "cluster_links": [],
         "enabled_plugins": [],
     });
-    let rates = visit.app.rates().of_overview(visit.app.now_ms());
-    figures::put(&mut shape, &overview_figures(&overview)[CHURN..], rates.as_ref().map(|rates| &rates[CHURN..]));
+    let now_ms = visit.app.now_ms();
+    let (rates, churn_rates, samples, churn_samples) = {
+        let seen = visit.app.rates();
+        let (samples, churn) =
+            (seen.samples_of_node(ranges.node, now_ms), seen.samples_of_overview(ranges.node, now_ms));
+        (seen.of_node(now_ms), seen.of_overview(now_ms), samples, churn)
+    };
+    let moments = shapes::moments(&visit.app, &churn_samples, CHURN..OVERVIEW_FIGURES);
+    let churn_rates = churn_rates.as_ref().map(|rates| &rates[CHURN..]);
+    figures::put_with_samples(&mut shape, &overview_figures(&overview)[CHURN..], churn_rates, &moments);
+    for (index, (name, figure)) in node_figures(&overview, process::resident_bytes()).into_iter().enumerate() {
+        let Some(figure) = figure else {
+            shape[name] = Value::Null;
+            continue;
+        };
+        let moments = shapes::moments(&visit.app, &samples, index..index + 1);
+        let rates = rates.as_ref().map(|rates| &rates[index..=index]);
+        figures::put_with_samples(&mut shape, &[(name, figure)], rates, &moments);
+    }
     Ok(shape)
 }

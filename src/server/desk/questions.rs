@@ -8,9 +8,10 @@ use crate::broker::store::Store;
 use crate::broker::{ConnectionId, UserId, VhostId};
 use crate::connection::{Connection, Phase, Traffic};
 use crate::management::{
-    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, Overview, Question,
-    VhostQuestion,
+    ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, LogWrites, Overview,
+    Question, VhostQuestion,
 };
+use crate::storage::LogTotals;
 
 /// Connections that one page looks at with all that is told of each: what a client says of itself is read for that. Of four
 /// pages in a turn those of 1024 took four milliseconds.
@@ -102,6 +103,7 @@ pub(super) fn tell_in<S: Store>(vhost: VhostId, question: VhostQuestion, hub: &H
 
 fn overview<S: Store>(hub: &Hub<S>) -> Overview {
     let Condition { alarm, resources: Resources { message_memory, disk_room }, now_ms } = hub.condition();
+    let LogTotals { batches, bytes, syncs, .. } = hub.log_totals();
     Overview {
         totals: hub.broker().snapshot_totals(),
         connections: hub.connections().count(),
@@ -111,6 +113,7 @@ fn overview<S: Store>(hub: &Hub<S>) -> Overview {
         memory_watermark_bytes: message_memory.most_bytes,
         message_memory_bytes: message_memory_bytes(),
         held_memory_bytes: held_memory_bytes(),
+        log: LogWrites { batches, bytes, syncs },
         uptime_ms: now_ms,
         gone_connections: hub.connections().gone(),
     }

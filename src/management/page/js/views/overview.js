@@ -11,6 +11,11 @@ import { tutorials } from "../learn.js";
 import * as api from "../api.js";
 
 const HISTORY = { lengths_age: 600, lengths_incr: 5, msg_rates_age: 600, msg_rates_incr: 5 };
+const HISTORY_OF_NODE = { node_stats_age: 600, node_stats_incr: 5 };
+/** As many moments as a heat map has columns. */
+const HISTORY_OF_DURATIONS = { node_stats_age: 300, node_stats_incr: 5 };
+/** What is drawn at the place of the bucket that has no end, in seconds. */
+const ENDLESS_S = 7200;
 /** The longest queues, among which those are that nobody reads. */
 const LONGEST = { page: 1, page_size: 10, sort: "messages", sort_reverse: "true" };
 
@@ -18,10 +23,10 @@ const LONGEST = { page: 1, page_size: 10, sort: "messages", sort_reverse: "true"
 const MANY_QUEUES = 10_000, LONGEST_EVERY_MS = 30_000;
 
 const HEATS = [
-  ["leveret_message_time_in_queue_seconds", "Time in queue", "From a publish until a consumer is sent the message"],
-  ["leveret_delivery_to_acknowledgement_seconds", "Delivery to acknowledgement", "How long consumers work on a message"],
-  ["leveret_publish_to_confirm_seconds", "Publish to confirm", "How long publishers wait: the disk is in it"],
-  ["leveret_turn_seconds", "Turns of the loop", "How long the broker is busy before it looks up again"],
+  ["time_in_queue", "Time in queue", "From a publish until a consumer is sent the message"],
+  ["delivery_to_acknowledgement", "Delivery to acknowledgement", "How long consumers work on a message"],
+  ["publish_to_confirm", "Publish to confirm", "How long publishers wait: the disk is in it"],
+  ["turn", "Turns of the loop", "How long the broker is busy before it looks up again"],
 ];
 
 async function longestQueues(state, ask) {
@@ -33,18 +38,24 @@ async function longestQueues(state, ask) {
   return state.longest;
 }
 
+/** The nodes, and how long things took on the first of them. */
+async function nodesAndDurations(ask) {
+  const nodes = await ask("/nodes", HISTORY_OF_NODE);
+  return [nodes, await ask(api.path`/nodes/${nodes[0].name}/durations`, HISTORY_OF_DURATIONS)];
+}
+
 async function load({ state, signal }) {
   const ask = (where, query) => api.get(where, query, signal);
   const monitors = may("monitoring");
-  const [overview, longest, nodes, metrics, blocked] = await Promise.all([
+  const [overview, longest, [nodes, durations], metrics, blocked] = await Promise.all([
     ask("/overview", monitors ? HISTORY : {}),
     longestQueues(state, ask),
-    monitors ? ask("/nodes") : [],
+    monitors ? nodesAndDurations(ask) : [[], null],
     monitors ? look(signal) : null,
     ask("/connections", { page: 1, page_size: 100, sort: "state", columns: "name,state,user" }),
   ]);
   session.overview = overview;
-  return { overview, longest, nodes, metrics, connections: blocked.items };
+  return { overview, longest, nodes, durations, metrics, connections: blocked.items };
 }
 
 /** Counters of the past as rates, the oldest first. */
@@ -109,14 +120,19 @@ const longest = queues => card("Longest queues", queues.some(queue => queue.mess
   : h("p", { class: "dim" }, "All queues are empty."));
 
 function nodeCard(node, metrics, overview) {
-  const figures = metrics?.figures ?? {};
-  const memory = record("memory", node.mem_used), disk = record("disk", node.disk_free);
   return [
     lines({ title: "Memory", unit: bytes, limit: node.mem_limit, series: [
-      { label: "resident", color: "a", points: memory, fills: true },
-      { label: "of messages", color: "b", points: record("messages", figures.leveret_message_memory_bytes ?? 0) },
+      { label: "resident", color: "a", points: levels(node.mem_used_details), fills: true },
+      { label: "of messages", color: "b", points: levels(node.message_memory_details) },
     ] }),
-    lines({ title: "Free disk", unit: bytes, limit: node.disk_free_limit, series: [{ label: "free", color: "c", points: disk, fills: true }] }),
+    lines({ title: "Free disk", unit: bytes, limit: node.disk_free_limit, series: [{ label: "free", color: "c", points: levels(node.disk_free_details), fills: true }] }),
+    lines({ title: "Written to the log", unit: byteRate, series: [
+      { label: "bytes", color: "a", points: rates(node.io_write_bytes_details), fills: true },
+    ] }),
+    lines({ title: "Writes and syncs of the log", unit: rate, series: [
+      { label: "writes", color: "a", points: rates(node.io_write_count_details) },
+      { label: "syncs", color: "d", points: rates(node.io_sync_count_details) },
+    ] }),
     trafficChart(metrics),
     card(`Node ${node.name}`, facts([
       ["State", badge(node.running ? "running" : "down", node.running ? "good" : "bad")],
@@ -147,16 +163,15 @@ function trafficChart(metrics) {
   ] });
 }
 
-function heats(metrics) {
-  if (!metrics) return null;
-  return HEATS.filter(([name]) => metrics.histograms[name]).map(([name, title, hint]) => heat({
-    title, hint, unit: duration, bounds: metrics.histograms[name].bounds.map(bound => bound === Infinity ? 7200 : bound),
-    history: metrics.histories.get(name) ?? [],
+function heats({ bounds_us: bounds, samples }) {
+  return HEATS.map(([name, title, hint]) => heat({
+    title, hint, unit: duration, bounds: [...bounds.map(bound => bound / 1e6), ENDLESS_S],
+    history: samples[name].map(({ timestamp, counts }) => [timestamp, counts]).reverse(),
   }));
 }
 
 function render(data) {
-  const { overview, longest: queues, nodes, metrics } = data;
+  const { overview, longest: queues, nodes, durations, metrics } = data;
   const isNew = overview.object_totals.queues === 0 && overview.object_totals.connections === 0;
   return [
     h("h1", { class: "hidden" }, "Overview"),
@@ -165,8 +180,8 @@ function render(data) {
     isNew && tutorials(overview),
     h("div", { class: "charts" }, may("monitoring") && messageCharts(overview.message_stats, overview.queue_totals)),
     h("div", { class: "two" }, longest(queues)),
-    metrics && [h("h2", {}, "How long things take"), h("p", { class: "dim" }, "Since this page is open, a column each time it looks; the brighter, the more often. Of messages one in some is timed."),
-      h("div", { class: "charts" }, heats(metrics))],
+    durations && [h("h2", {}, "How long things take"), h("p", { class: "dim" }, "In the last five minutes, a column for every five seconds; the brighter, the more often. Of messages one in some is timed."),
+      h("div", { class: "charts" }, heats(durations))],
     nodes.map(node => [h("h2", {}, "Node"), h("div", { class: "charts" }, nodeCard(node, metrics, overview))]),
   ];
 }
