@@ -81,6 +81,17 @@ fn a_topology_has_what_leads_where_up_to_a_bound() {
     for bound in ["exchange:first", "exchange:second", "exchange:last"] {
         assert!(ids.contains(&bound), "{ids:?}");
     }
+    // Of queues those are drawn that are asked for.
+    let named = server.get("/api/topology/%2F?name=DEA").json();
+    let queues: Vec<_> = named["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|node| node["kind"] == "queue")
+        .map(|node| &node["id"])
+        .collect();
+    assert_eq!((queues, &named["queues"]), (vec![&json!("queue:dead")], &json!(1)));
+    assert_eq!(server.get("/api/topology/%2F?name=(&use_regex=true").status, 400);
     assert_eq!(server.get("/api/topology/%2F?limit=x").status, 400);
     assert_eq!(server.get("/api/topology/none").status, 404);
 }

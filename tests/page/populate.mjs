@@ -8,7 +8,7 @@ export const PAGES = {
   tail: "#/queues/%2F/orders.new?tab=tail", tailOfExchange: "#/exchanges/%2F/orders?tab=tail",
   delayed: "#/exchanges/%2F/later?tab=delayed", connections: "#/connections", channels: "#/channels", consumers: "#/consumers",
   policies: "#/policies", policy: "#/policies/%2F/limits", vhosts: "#/vhosts", vhost: "#/vhosts/%2F", users: "#/users",
-  user: "#/users/alice", limits: "#/limits", topology: "#/topology", route: "#/exchanges/%2F/orders?tab=route", way: "#/topology?node=q%20orders.new", definitions: "#/definitions",
+  user: "#/users/alice", limits: "#/limits", topology: "#/topology", route: "#/exchanges/%2F/orders?tab=route", way: "#/topology?node=queue%3Aorders.new", definitions: "#/definitions",
 };
 
 /** Fills the broker and keeps it busy; what it gives ends that. */

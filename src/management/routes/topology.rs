@@ -2,7 +2,7 @@
 
 use super::super::App;
 use super::super::http::{ApiError, ApiResult, exchange_name, ok};
-use super::super::listing::Ranges;
+use super::super::listing::{Ranges, names};
 use super::super::question::{Held, Question, VhostQuestion};
 use super::super::visit::VhostVisit;
 use super::super::{json, shapes};
@@ -80,6 +80,9 @@ async fn draw(visit: VhostVisit, Query(parameters): Query<HashMap<String, String
     exchanges.retain(|exchange| *exchange.vhost == *vhost);
     let mut queues = visit.ask_all(|from, reply| Question::Queues { from, reply }).await?;
     queues.retain(|queue| *queue.item.vhost == *vhost);
+    if let Some(names) = names(&parameters)? {
+        queues.retain(|queue| names.is_match(&String::from_utf8_lossy(&queue.item.name)));
+    }
     let mut bindings = visit.ask_all(|from, reply| Question::Bindings { from, reply }).await?;
     // What the default exchange leads to everybody knows.
     bindings.retain(|binding| *binding.vhost == *vhost && !binding.source.is_empty());

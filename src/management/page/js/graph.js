@@ -1,5 +1,7 @@
 // A virtual host as a graph: what is where, from left to right as messages go.
 
+import { rateOf } from "./format.js";
+
 const SWEEPS = 6;
 
 /** Where a queue's dead letters go: { exchange, key }, or null. */
@@ -10,29 +12,41 @@ export function deadLettersOf(queue) {
   return { exchange, key: queue.arguments?.["x-dead-letter-routing-key"] ?? policy["dead-letter-routing-key"] };
 }
 
-/** { nodes: [{ id, kind, name, of }], edges: [{ from, to, kind, keys }] } of what the API lists. */
-export function graphOf({ exchanges, queues, bindings }) {
-  const nodes = new Map(), edges = new Map();
-  for (const one of exchanges) if (one.name !== "") nodes.set(`e ${one.name}`, { id: `e ${one.name}`, kind: "exchange", name: one.name, of: one });
-  for (const one of queues) nodes.set(`q ${one.name}`, { id: `q ${one.name}`, kind: "queue", name: one.name, of: one });
-  const add = (from, to, kind, key) => {
-    if (!nodes.has(from) || !nodes.has(to)) return;
-    const id = `${kind} ${from}\n${to}`, edge = edges.get(id) ?? { id, from, to, kind, keys: [] };
-    edges.set(id, edge);
-    if (key !== undefined) edge.keys.push(key);
-  };
-  for (const one of bindings) {
-    if (one.source !== "") add(`e ${one.source}`, `${one.destination_type === "queue" ? "q" : "e"} ${one.destination}`, "binding", one.routing_key);
+const DEFAULT_EXCHANGE = "exchange:";
+/** Kinds of exchanges that keep messages for later: what comes out of them does not come in at the time. */
+const KEEPING = "x-delayed-message";
+
+/**
+ * What `/api/topology` tells as { nodes: [{ id, kind, name, of }], edges: [{ id, from, to, kind, keys, count, rate }] },
+ * without the default exchange, which leads everywhere.
+ */
+export function graphOf(drawn, isWhole) {
+  const nodes = drawn.nodes.filter(node => node.id !== DEFAULT_EXCHANGE)
+    .map(node => ({ id: node.id, kind: node.kind, name: node.name, of: node }));
+  const edges = drawn.edges.filter(edge => edge.from !== DEFAULT_EXCHANGE && edge.to !== DEFAULT_EXCHANGE)
+    .map(edge => ({ ...edge, id: `${edge.kind} ${edge.from}\n${edge.to}`, keys: edge.routing_keys }));
+  if (isWhole) addRates(nodes, edges, drawn);
+  return { nodes, edges };
+}
+
+/**
+ * How many messages a second take an edge, where that follows from what is counted: what is published to each exchange, how
+ * much of it goes on to queues, and what comes to each queue. Where several ways come together it does not follow, and is
+ * not known.
+ */
+function addRates(nodes, edges, drawn) {
+  const byId = new Map(nodes.map(node => [node.id, node.of]));
+  const group = end => Map.groupBy(edges, edge => edge[end]), into = group("to"), outOf = group("from");
+  const unseen = drawn.nodes.find(node => node.id === DEFAULT_EXCHANGE);
+  // Whoever dies by the default exchange goes to queues that no edge leads to.
+  const isUnseenIdle = rateOf(unseen?.message_stats, "publish_in") === 0 && !drawn.edges.some(edge => edge.to === DEFAULT_EXCHANGE);
+  for (const edge of edges) {
+    const from = byId.get(edge.from), to = byId.get(edge.to);
+    const isFirst = from.kind === "exchange" && from.type !== KEEPING && !into.has(edge.from) && edge.kind === "binding";
+    if (isFirst && from.type === "fanout") edge.rate = rateOf(from.message_stats, "publish_in");
+    else if (isFirst && to.kind === "queue" && outOf.get(edge.from).length === 1) edge.rate = rateOf(from.message_stats, "publish_out");
+    else if (to.kind === "queue" && into.get(edge.to).length === 1 && isUnseenIdle) edge.rate = rateOf(to.message_stats, "publish");
   }
-  for (const one of exchanges) {
-    const alternate = one.arguments?.["alternate-exchange"];
-    if (alternate !== undefined) add(`e ${one.name}`, `e ${alternate}`, "alternate");
-  }
-  for (const one of queues) {
-    const dead = deadLettersOf(one);
-    if (dead) add(`q ${one.name}`, dead.exchange === "" ? `q ${dead.key ?? one.name}` : `e ${dead.exchange}`, "dead", dead.key);
-  }
-  return { nodes: [...nodes.values()], edges: [...edges.values()] };
 }
 
 /** Puts nodes into columns, and into an order in them in which few edges cross: each gets `column` and `row`. */
