@@ -58,6 +58,8 @@ pub struct HeldMessage {
     pub delivery_tag: u64,
     /// For so long at least, in milliseconds; `None` while that is too little to know.
     pub held_ms: Option<u64>,
+    /// And for so long at most.
+    pub held_at_most_ms: u64,
     pub redelivered: bool,
     pub message: CopiedHead,
 }
@@ -146,7 +148,7 @@ impl<S: Store> Broker<S> {
     }
 
     fn copy_held(&self, channel: &Channel, id: HeldId, delivered: &Delivered) -> HeldMessage {
-        let since_ms = channel.marks.since_ms(id.delivery_tag);
+        let (after_ms, by_ms) = self.delivered_between_ms(channel, id.delivery_tag);
         let content = delivered.taken.message.content();
         HeldMessage {
             id,
@@ -154,7 +156,8 @@ impl<S: Store> Broker<S> {
             channel_number: channel.number,
             consumer_tag: delivered.consumer.map(|consumer| self.consumers[consumer.0 as usize].tag.clone()),
             delivery_tag: id.delivery_tag,
-            held_ms: since_ms.map(|since_ms| self.now_ms.saturating_sub(since_ms)),
+            held_ms: by_ms.map(|by_ms| self.now_ms.saturating_sub(by_ms)),
+            held_at_most_ms: self.now_ms.saturating_sub(after_ms),
             redelivered: delivered.taken.redelivered,
             message: CopiedHead::of(&content, content.body_size()),
         }
@@ -312,16 +315,25 @@ mod tests {
     fn how_long_something_is_held_is_known_once_a_sweep_came_by() {
         let (mut broker, channel) = world(1);
         broker.watch_ages();
+        let wait = |broker: &mut Broker<_>, until_ms| {
+            while let Some(due_ms) = broker.next_due_ms()
+                && due_ms <= until_ms
+            {
+                broker.set_now(due_ms);
+                broker.come_due(&mut Nobody);
+            }
+            broker.set_now(until_ms);
+        };
+        let held = |broker: &Broker<_>| {
+            let held = &list(broker, 1)[0];
+            (held.held_ms, held.held_at_most_ms)
+        };
+        wait(&mut broker, 33_000);
         consume(&mut broker, channel, b"q");
-        assert_eq!(list(&broker, 1)[0].held_ms, None);
-        while let Some(due_ms) = broker.next_due_ms()
-            && due_ms <= 60_000
-        {
-            broker.set_now(due_ms);
-            broker.come_due(&mut Nobody);
-        }
-        broker.set_now(60_000);
-        let held_ms = list(&broker, 1)[0].held_ms.unwrap();
-        assert!((50_000..=60_000).contains(&held_ms), "{held_ms}");
+        assert_eq!(held(&broker), (None, 3_000), "a sweep came by at 30 s");
+        wait(&mut broker, 39_000);
+        assert_eq!(held(&broker), (None, 9_000));
+        wait(&mut broker, 93_000);
+        assert_eq!(held(&broker), (Some(53_000), 63_000), "and at 40 s");
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing is noted of a single delivery. From time to time a sweep goes over the channels, some in each turn, and leaves a
 //! [mark](Marks) in each of them that holds deliveries: by now everything up to this delivery tag was delivered. A delivery
 //! is as old as the first mark that names it, so that it is never thought older than it is, and younger by a sweep at
-//! most. As in RabbitMQ, only the oldest delivery of a channel is asked how long it may wait.
+//! most; and it came after the mark before that. As in RabbitMQ, only the oldest delivery of a channel is asked how long it may wait.
 
 use super::channel::Channel;
 use super::exchange::QueueId;
@@ -25,7 +25,8 @@ const CHANNELS_PER_TURN: usize = 1024;
 /// Marks of a channel; of more, every other one goes.
 const MARKS_MAX: usize = 64;
 
-/// When which of a channel's deliveries had been delivered.
+/// When which of a channel's deliveries had been delivered. The first mark names none of those that wait, but when all of
+/// them came later.
 #[derive(Default)]
 pub struct Marks(VecDeque<Mark>);
 
@@ -37,15 +38,21 @@ struct Mark {
 }
 
 impl Marks {
-    /// Since when a delivery is there at least; `None` when no sweep came by since.
-    pub fn since_ms(&self, delivery_tag: u64) -> Option<u64> {
-        self.0.iter().find(|mark| mark.delivery_tag >= delivery_tag).map(|mark| mark.at_ms)
+    /// Between when and when a delivery came: after a sweep that found nothing of it, and before another that did. `None`
+    /// for what no sweep of these tells.
+    fn around(&self, delivery_tag: u64) -> (Option<u64>, Option<u64>) {
+        let index = self.0.partition_point(|mark| mark.delivery_tag < delivery_tag);
+        let at_ms = |index: usize| self.0.get(index).map(|mark| mark.at_ms);
+        (index.checked_sub(1).and_then(at_ms), at_ms(index))
     }
 
-    /// A sweep comes by: `oldest` is the lowest tag that is unacknowledged, `last` the highest that was given. Says since
-    /// when the oldest was seen.
-    fn sweep(&mut self, now_ms: u64, oldest: u64, last: u64) -> u64 {
-        while self.0.front().is_some_and(|mark| mark.delivery_tag < oldest) {
+    /// A sweep comes by: `oldest` is the lowest tag that is unacknowledged, `last` the highest that was given; of a channel
+    /// without marks none was when the sweep `before_ms` came by. Says since when the oldest was seen.
+    fn sweep(&mut self, now_ms: u64, before_ms: u64, oldest: u64, last: u64) -> u64 {
+        if self.0.is_empty() {
+            self.0.push_back(Mark { at_ms: before_ms, delivery_tag: oldest - 1 });
+        }
+        while self.0.get(1).is_some_and(|second| second.delivery_tag < oldest) {
             self.0.pop_front();
         }
         if self.0.back().is_none_or(|mark| mark.delivery_tag < last) {
@@ -53,12 +60,13 @@ impl Marks {
                 let mut index = 0;
                 self.0.retain(|_| {
                     index += 1;
-                    index % 2 == 1
+                    // The first two are of the oldest delivery.
+                    index <= 2 || index % 2 == 1
                 });
             }
             self.0.push_back(Mark { at_ms: now_ms, delivery_tag: last });
         }
-        self.0.front().map_or(now_ms, |mark| mark.at_ms)
+        self.around(oldest).1.unwrap_or(now_ms)
     }
 }
 
@@ -79,8 +87,9 @@ pub(super) struct Sweep {
     watches_ages: bool,
     /// When there is something to look at; [`NEVER`] as long as nobody asks.
     due_ms: u64,
-    /// When the sweep that is under way began.
+    /// When the sweep that is under way began, and the one before it, which came by everywhere; 0 before the first one.
     began_ms: u64,
+    before_ms: u64,
     /// The slot of a channel that is looked at next.
     next_slot: usize,
     found: VecDeque<(ChannelKey, u64)>,
@@ -93,6 +102,7 @@ impl Default for Sweep {
             watches_ages: false,
             due_ms: NEVER,
             began_ms: 0,
+            before_ms: 0,
             next_slot: 0,
             found: VecDeque::new(),
         }
@@ -148,19 +158,28 @@ impl<S: Store> Broker<S> {
         let is_done = until == self.channels.capacity();
         self.sweep.next_slot = if is_done { 0 } else { until };
         if is_done {
+            self.sweep.before_ms = self.sweep.began_ms;
             self.sweep.due_ms = self.sweep.began_ms.saturating_add(self.sweep.interval_ms()).max(self.now_ms + 1);
         }
     }
 
+    /// Between when and when a delivery of a channel came, as far as sweeps tell: it is there for sure since the second, if
+    /// that is known.
+    pub(super) fn delivered_between_ms(&self, channel: &Channel, delivery_tag: u64) -> (u64, Option<u64>) {
+        let (after_ms, by_ms) = channel.marks.around(delivery_tag);
+        // Nothing was there when a sweep came by that left no mark, and nobody had a channel before the start.
+        (after_ms.unwrap_or(self.sweep.before_ms), by_ms)
+    }
+
     fn look_at(&mut self, slot: usize) {
-        let now_ms = self.now_ms;
+        let (now_ms, before_ms) = (self.now_ms, self.sweep.before_ms);
         let Some(channel) = self.channels.get_mut(slot) else { return };
         let Channel { unacknowledged, marks, last_delivery_tag, .. } = channel;
         let Some((oldest, delivered)) = unacknowledged.iter().next() else {
             marks.0.clear();
             return;
         };
-        let since_ms = marks.sweep(now_ms, oldest, *last_delivery_tag);
+        let since_ms = marks.sweep(now_ms, before_ms, oldest, *last_delivery_tag);
         let (queue, consumer) = (delivered.queue, delivered.consumer);
         let key = channel.key(ChannelId(slot as u32));
         if let Some(timeout_ms) = self.timeout_ms(queue, consumer)
@@ -321,12 +340,54 @@ mod tests {
     fn marks_are_few_and_never_make_a_delivery_older_than_it_is() {
         let mut marks = Marks::default();
         for at_ms in 0..10_000 {
-            let since_ms = marks.sweep(at_ms, 1, at_ms + 1);
+            let since_ms = marks.sweep(at_ms, 0, 1, at_ms + 1);
             assert!(marks.0.len() <= MARKS_MAX);
             assert_eq!(since_ms, 0, "the first mark stays");
         }
         // Delivered at 5000, and the oldest from now on.
-        let since_ms = marks.sweep(10_000, 5001, 10_001);
+        let since_ms = marks.sweep(10_000, 0, 5001, 10_001);
         assert!((5000..=10_000).contains(&since_ms), "since {since_ms}");
+        assert!(marks.around(5001).0 < Some(5000), "and it came after one that did not see it");
+    }
+    #[test]
+    fn a_delivery_came_between_two_sweeps_that_are_known() {
+        let mut test = Test::new(None, &[], &[]);
+        test.broker.watch_ages();
+        // When each of the deliveries that wait came.
+        let mut waiting = std::collections::BTreeMap::new();
+        let (mut tag, mut chance) = (0, 7_u64);
+        for step in 0..5000 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            match chance >> 61 {
+                0..4 => {
+                    test.deliver();
+                    tag += 1;
+                    waiting.insert(tag, test.broker.now_ms);
+                }
+                4 | 5 => {
+                    let one = waiting.keys().nth((chance >> 32) as usize % waiting.len().max(1)).copied();
+                    if let Some(one) = one {
+                        // All of them now and then, so that there is nothing to mark.
+                        let multiple = step % 50 == 0;
+                        let one = if multiple { tag } else { one };
+                        if waiting.contains_key(&one) {
+                            test.broker.settle(test.channel, one, multiple, Settlement::Acknowledged).unwrap();
+                            waiting.retain(|other, _| if multiple { *other > one } else { *other != one });
+                        }
+                    }
+                }
+                _ => {
+                    let until_ms = test.broker.now_ms + (chance >> 40) % AGES_MS;
+                    assert_eq!(test.overdue_by(until_ms), None);
+                    test.broker.set_now(until_ms);
+                }
+            }
+            let channel = &test.broker.channels[test.channel.0 as usize];
+            for (tag, came_ms) in &waiting {
+                let (after_ms, by_ms) = test.broker.delivered_between_ms(channel, *tag);
+                let by_ms = by_ms.unwrap_or(test.broker.now_ms);
+                assert!((after_ms..=by_ms).contains(came_ms), "{came_ms} in {after_ms}..={by_ms}, step {step}");
+            }
+        }
     }
 }

@@ -309,6 +309,7 @@ pub fn held_message(held: &Held<HeldMessage>) -> Value {
     shape["consumer_tag"] = message.consumer_tag.as_ref().map_or(Value::Null, |tag| json::text(tag));
     shape["delivery_tag"] = json!(message.delivery_tag);
     shape["held_ms"] = json!(message.held_ms);
+    shape["held_at_most_ms"] = json!(message.held_at_most_ms);
     shape["redelivered"] = json!(message.redelivered);
     shape["channel_details"] = json!({
         "name": channel_name(holder.as_ref(), message.channel_number),

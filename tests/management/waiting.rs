@@ -72,6 +72,7 @@ fn what_a_client_holds_is_listed_and_can_be_taken_away_from_it() {
     assert_eq!(items.len(), 2);
     assert_eq!((&items[0]["consumer_tag"], &items[0]["delivery_tag"]), (&json!("worker"), &json!(1)));
     assert_eq!((&items[0]["held_ms"], &items[0]["payload_bytes"]), (&Value::Null, &json!(1)));
+    assert!(items[0]["held_at_most_ms"].as_u64() < Some(60_000), "not longer than the broker runs: {}", items[0]);
     assert_eq!(items[1]["properties"]["message_id"], "b");
     assert_eq!(items[0]["channel_details"]["user"], "guest");
     let rest = format!("/api/queues/%2F/q/unacked?after={}", held["next"].as_str().unwrap());

@@ -1,7 +1,7 @@
 // Who holds which message, and for how long; dead letters, and where they go back to; moving.
 
 import { h, link } from "./dom.js";
-import { bytes, count, duration, plural } from "./format.js";
+import { bytes, clock, count, duration, plural } from "./format.js";
 import { table } from "./table.js";
 import { badge, button, card } from "./parts.js";
 import { choose } from "./router.js";
@@ -27,12 +27,21 @@ function settle(queue, message, action) {
   });
 }
 
+const howLong = ({ held_ms: least, held_at_most_ms: most }) =>
+  least === null ? `up to ${duration(most)}` : `${duration(least)} to ${duration(most)}`;
+
+function sinceWhen({ held_ms: least, held_at_most_ms: most }) {
+  const now = Date.now(), after = `after ${clock(now - most)}`;
+  return least === null ? `Since ${after}` : `Since before ${clock(now - least)}, and ${after}`;
+}
+
 export function heldPart(queue, held, query) {
   if (!held) return h("p", { class: "loading" }, "…");
   const columns = [
     { id: "who", label: "Held by", cell: one => [h("code", {}, one.consumer_tag ?? "basic.get"),
       h("small", { class: "block" }, link(path`/channels/${one.channel_details.name}`, one.channel_details.name))] },
-    { id: "for", label: "For", number: true, title: "Known where a consumer timeout holds, as only then it is looked at", cell: one => h("span", { class: one.held_ms > LONG_MS ? "bad" : null }, duration(one.held_ms)) },
+    { id: "for", label: "For", number: true, title: "At least and at most: every ten seconds it is looked which are there",
+      cell: one => h("span", { class: one.held_ms > LONG_MS ? "bad" : null, title: sinceWhen(one) }, howLong(one)) },
     { id: "key", label: "Routing key", cell: one => h("code", {}, one.routing_key || "(empty)") },
     { id: "id", label: "Message id", cell: one => one.properties?.message_id ?? "–" },
     { id: "tag", label: "Delivery tag", number: true, cell: one => count(one.delivery_tag) },
