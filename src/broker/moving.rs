@@ -8,6 +8,9 @@
 //! then. It keeps its properties, the history of its deaths among them. Of what dead letters come back they get exchange and
 //! routing key again with which they came to the queue in which they died.
 //!
+//! One that is not at the head is taken out of the middle, by its id, if it is not too far from the head. Those before it stay
+//! where they are, and are given to nobody by that.
+//!
 //! Whoever orders it needs to be let read the one queue, and to write to the default exchange, or to the exchange that is
 //! published to, as if a client did all this. What comes to the queue meanwhile is not looked at.
 
@@ -16,8 +19,9 @@ use super::exchange::QueueId;
 use super::flow::Kept;
 use super::message::{Attributes, Content, MessageRef};
 use super::pace::Said;
+use super::peek::QueuedId;
 use super::publish::{Publication, Target};
-use super::queue::Taken;
+use super::queue::{NotTaken, Taken};
 use super::store::{LogPosition, Store};
 use super::unacknowledged::Delivered;
 use super::{Broker, Caller, QueueKey, Settlement, expiration};
@@ -27,6 +31,8 @@ use std::collections::BTreeMap;
 
 /// Messages that are moved, or looked at, in one turn.
 const MOVED_PER_TURN: usize = 256;
+/// Messages before the one that is meant, of which it is taken out of the middle in one turn.
+const SOUGHT_MAX: usize = 4096;
 /// Messages that stay: when there are more, the rest is not looked at.
 const STAYING_MAX: usize = 10_000;
 /// Reasons that are told apart.
@@ -38,8 +44,18 @@ const OTHER_REASONS: &str = "other reasons";
 pub struct MoveSpec {
     pub queue: ShortString,
     pub to: MoveTo,
-    /// `None`: all that are ready.
-    pub most: Option<usize>,
+    pub what: MoveWhat,
+}
+
+/// Which messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MoveWhat {
+    /// All that are ready.
+    All,
+    /// So many, from the head on.
+    First(usize),
+    /// One, wherever it is.
+    One(QueuedId),
 }
 
 pub enum MoveTo {
@@ -65,6 +81,8 @@ pub struct Move {
     queue: QueueId,
     key: QueueKey,
     to: MoveTo,
+    /// The one that is to be moved, if it is no other.
+    one: Option<QueuedId>,
     /// How many are still to be looked at.
     left: usize,
     staying: Vec<Taken>,
@@ -75,13 +93,17 @@ pub struct Move {
 
 impl Move {
     fn stays(&mut self, taken: Taken, reason: String) {
-        let reasons = &mut self.moved.stay;
-        let is_known = reasons.len() < REASONS_MAX || reasons.contains_key(&reason);
-        *reasons.entry(if is_known { reason } else { OTHER_REASONS.to_owned() }).or_default() += 1;
+        self.count_staying(reason);
         self.staying.push(taken);
         if self.staying.len() >= STAYING_MAX {
             self.left = 0;
         }
+    }
+
+    fn count_staying(&mut self, reason: String) {
+        let reasons = &mut self.moved.stay;
+        let is_known = reasons.len() < REASONS_MAX || reasons.contains_key(&reason);
+        *reasons.entry(if is_known { reason } else { OTHER_REASONS.to_owned() }).or_default() += 1;
     }
 }
 
@@ -116,6 +138,14 @@ fn text_of<'a>(table: TableRef<'a>, name: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
+fn said_of(why: NotTaken) -> String {
+    match why {
+        NotTaken::Gone => "it is there no more".to_owned(),
+        NotTaken::TooFar => format!("there are more than {SOUGHT_MAX} before it"),
+        NotTaken::Away => "it is not in memory".to_owned(),
+    }
+}
+
 fn named(queue: &[u8]) -> String {
     format!("queue '{}'", String::from_utf8_lossy(queue))
 }
@@ -126,7 +156,7 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// 403, 404, 405.
     pub fn begin_move(&mut self, caller: Caller, spec: MoveSpec) -> Result<Move, AmqpError> {
-        let MoveSpec { queue, to, most } = spec;
+        let MoveSpec { queue, to, what } = spec;
         let id = match &to {
             MoveTo::ItsExchange => self.queue_to_read(caller, &queue)?,
             MoveTo::WhereItDied | MoveTo::Queue(_) => self.queue_to_move_from(caller, &queue)?,
@@ -134,9 +164,14 @@ impl<S: Store> Broker<S> {
         if let MoveTo::Queue(destination) = &to {
             self.existing_queue(caller.vhost, destination)?;
         }
-        let left = most.unwrap_or(usize::MAX).min(self.queue(id).backlog.len());
-        let (staying, moved) = (Vec::new(), Moved::default());
-        Ok(Move { queue: id, key: self.queue_key(id), to, left, staying, moved, durable_at: LogPosition::default() })
+        let (one, left) = match what {
+            MoveWhat::All => (None, usize::MAX),
+            MoveWhat::First(most) => (None, most),
+            MoveWhat::One(id) => (Some(id), 1),
+        };
+        let left = if one.is_none() { left.min(self.queue(id).backlog.len()) } else { left };
+        let (staying, moved, durable_at) = (Vec::new(), Moved::default(), LogPosition::default());
+        Ok(Move { queue: id, key: self.queue_key(id), to, one, left, staying, moved, durable_at })
     }
 
     /// Moves some. Says whether there is more to do.
@@ -148,6 +183,12 @@ impl<S: Store> Broker<S> {
     }
 
     fn move_some_unheard(&mut self, caller: Caller, this: &mut Move, effects: &mut impl Effects) -> bool {
+        if let Some(id) = this.one {
+            if self.queue_of(this.key).is_some() {
+                self.take_one_out(caller, this, id, effects);
+            }
+            return false;
+        }
         for _ in 0..MOVED_PER_TURN {
             if this.left == 0 || self.queue_of(this.key).is_none() {
                 return false;
@@ -164,21 +205,42 @@ impl<S: Store> Broker<S> {
             }
             let queue = &mut self.queues[this.queue.0 as usize];
             let Some(taken) = queue.backlog.pop() else { return false };
-            self.books.got(queue, false, taken.redelivered);
-            self.head_moved(this.queue);
             this.left -= 1;
-            match self.move_one(caller, this, &taken.message, effects) {
-                Ok(durable_at) => {
-                    this.moved.moved += 1;
-                    this.durable_at = this.durable_at.max(durable_at);
-                    // The other one has it by now, in the log as well.
-                    let delivered = Delivered { taken, queue: this.queue, consumer: None };
-                    self.settle_delivered(delivered, Settlement::Acknowledged, Said::OfSeveral);
-                }
-                Err(reason) => this.stays(taken, reason),
-            }
+            self.move_taken(caller, this, taken, effects);
         }
         this.left > 0
+    }
+
+    /// Looks for the one that is to be moved, in this turn.
+    fn take_one_out(&mut self, caller: Caller, this: &mut Move, id: QueuedId, effects: &mut impl Effects) {
+        let queue = &mut self.queues[this.queue.0 as usize];
+        let QueuedId { queue: serial, level, sequence } = id;
+        let found = match queue.serial == serial {
+            true => queue.backlog.take_out(level, sequence, SOUGHT_MAX, queue.behaviour.returns_behind()),
+            false => Err(NotTaken::Gone),
+        };
+        match found {
+            Ok(taken) => self.move_taken(caller, this, taken, effects),
+            Err(why) => {
+                this.count_staying(said_of(why));
+                self.head_moved(this.queue);
+            }
+        }
+    }
+
+    fn move_taken(&mut self, caller: Caller, this: &mut Move, taken: Taken, effects: &mut impl Effects) {
+        self.books.got(&mut self.queues[this.queue.0 as usize], false, taken.redelivered);
+        self.head_moved(this.queue);
+        match self.move_one(caller, this, &taken.message, effects) {
+            Ok(durable_at) => {
+                this.moved.moved += 1;
+                this.durable_at = this.durable_at.max(durable_at);
+                // The other one has it by now, in the log as well.
+                let delivered = Delivered { taken, queue: this.queue, consumer: None };
+                self.settle_delivered(delivered, Settlement::Acknowledged, Said::OfSeveral);
+            }
+            Err(reason) => this.stays(taken, reason),
+        }
     }
 
     /// Lets a message enter where it is to go, or says why it cannot.
@@ -245,12 +307,11 @@ impl<S: Store> Broker<S> {
         Ok(kept.position)
     }
 
-    /// What could not be moved returns to its place. Says what came of it, and when that lasts.
+    /// What could not be moved returns to its place, and nobody was given it: that counts towards no limit. Says what came of it, and when that lasts.
     pub fn end_move(&mut self, this: Move) -> (Moved, LogPosition) {
         let Move { queue, key, staying, mut moved, durable_at, .. } = this;
         for taken in staying {
-            let delivered = Delivered { taken, queue, consumer: None };
-            self.settle_delivered(delivered, Settlement::Requeued, Said::OfSeveral);
+            self.put_back_untouched(queue, taken);
         }
         moved.ready = self.queue_of(key).map_or(0, |id| self.queue(id).backlog.len());
         (moved, durable_at)

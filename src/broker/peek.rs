@@ -7,6 +7,8 @@ use super::queue::{Looked, Seen};
 use super::store::Store;
 use super::{Broker, Caller};
 use crate::protocol::{AmqpError, ReplyCode};
+use std::fmt;
+use std::str::FromStr;
 
 /// The last position that is looked at: what comes before it is walked over.
 const POSITION_MAX: usize = 100_000;
@@ -23,9 +25,35 @@ pub struct PeekSpec {
     pub body_max_bytes: usize,
 }
 
+/// Which of a queue's messages: as long as it waits there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueuedId {
+    /// The queue's serial: another queue of its name begins anew with its sequences.
+    pub(super) queue: u64,
+    pub(super) level: u8,
+    pub(super) sequence: u64,
+}
+
+impl fmt::Display for QueuedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.queue, self.level, self.sequence)
+    }
+}
+
+impl FromStr for QueuedId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut numbers = text.splitn(3, '-').map(|number| number.parse::<u64>().map_err(|_| ()));
+        let mut number = || numbers.next().ok_or(())?;
+        Ok(Self { queue: number()?, level: u8::try_from(number()?).map_err(|_| ())?, sequence: number()? })
+    }
+}
+
 /// A message that was looked at.
 pub struct PeekedMessage {
     pub position: usize,
+    pub id: QueuedId,
     /// It was given to somebody before.
     pub redelivered: bool,
     pub head: CopiedHead,
@@ -53,11 +81,13 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
         let (mut messages, mut bytes) = (Vec::new(), 0);
-        let mut look = |Seen { entry, redelivered }: Seen<'_>| {
+        let serial = queue.serial;
+        let mut look = |Seen { entry, redelivered, level }: Seen<'_>| {
             let body: Box<[u8]> = entry.body[..entry.body.len().min(body_max_bytes)].into();
             bytes += entry.header_frame.len() + body.len();
             let (position, head) = (from + messages.len(), CopiedHead::of(&entry.head(), entry.body.len()));
-            messages.push(PeekedMessage { position, redelivered, head, body });
+            let id = QueuedId { queue: serial, level, sequence: entry.sequence };
+            messages.push(PeekedMessage { position, id, redelivered, head, body });
             messages.len() < most && bytes < PEEKED_MAX_BYTES
         };
         let looked = if most == 0 { Looked::Enough } else { queue.backlog.look(from, &mut look) };

@@ -290,10 +290,11 @@ pub fn message(message: &GotMessage, always_base64: bool) -> Value {
 
 /// A message that waits, as it lies there.
 pub fn peeked_message(message: &PeekedMessage) -> Value {
-    let PeekedMessage { position, redelivered, head, body } = message;
+    let PeekedMessage { position, id, redelivered, head, body } = message;
     let (payload, encoding) = json::payload(body, false);
     let mut shape = copied_head(head);
     shape["position"] = json!(position);
+    shape["id"] = json!(id.to_string());
     shape["redelivered"] = json!(redelivered);
     shape["payload"] = json!(payload);
     shape["payload_encoding"] = json!(encoding);

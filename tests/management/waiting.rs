@@ -31,7 +31,7 @@ fn peeking_shows_messages_and_changes_nothing() {
         let peeked = server.get("/api/queues/%2F/q/peek?from=1&count=2&truncate=3").json();
         let item = |position: u64| {
             json!({
-                "position": position, "redelivered": false, "exchange": "", "routing_key": "q",
+                "position": position, "id": format!("1-0-{position}"), "redelivered": false, "exchange": "", "routing_key": "q",
                 "properties": {"message_id": format!("number {position}"), "delivery_mode": 2},
                 "payload": "num", "payload_encoding": "string", "payload_bytes": 8, "truncated": true,
             })
@@ -124,6 +124,29 @@ fn dead_letters_are_redriven_and_messages_moved() {
     let bodies = server.get("/api/queues/%2F/a/peek").json();
     let bodies: Vec<_> = bodies["items"].as_array().unwrap().iter().map(|item| item["payload"].clone()).collect();
     assert_eq!(bodies, ["1", "2", "3"]);
+
+    // One that is not the oldest, by its id.
+    assert_eq!(post(&server, "queues/%2F/a/get", &reject).json().as_array().unwrap().len(), 3);
+    while depth(&server, "dead").0 < 4 {}
+    let peeked = server.get("/api/queues/%2F/dead/peek").json();
+    let id = |payload: &str| {
+        let items = peeked["items"].as_array().unwrap();
+        items.iter().find(|item| item["payload"] == payload).unwrap()["id"].clone()
+    };
+    let redriven = post(&server, "queues/%2F/dead/redrive", &json!({"message": id("2")}));
+    assert_eq!(redriven.json(), json!({"moved": 1, "skipped": [], "left": 3}), "{}", redriven.text);
+    let redriven = post(&server, "queues/%2F/dead/redrive", &json!({"message": id("2")}));
+    let is_gone = json!([{"reason": "it is there no more", "count": 1}]);
+    assert_eq!(redriven.json(), json!({"moved": 0, "skipped": is_gone, "left": 3}));
+    let redriven = post(&server, "queues/%2F/dead/redrive", &json!({"message": id("no letter")}));
+    assert_eq!(redriven.json(), json!({"moved": 0, "skipped": one_stays, "left": 3}));
+    for (wrong, body) in [("dead", json!({"message": "1-2"})), ("dead", json!({"message": id("1"), "count": 1}))] {
+        assert_eq!(post(&server, &format!("queues/%2F/{wrong}/redrive"), &body).status, 400, "{body}");
+    }
+    assert_eq!(post(&server, "queues/%2F/dead/redrive", &json!({})).json()["moved"], 2);
+    let bodies = server.get("/api/queues/%2F/a/peek").json();
+    let bodies: Vec<_> = bodies["items"].as_array().unwrap().iter().map(|item| item["payload"].clone()).collect();
+    assert_eq!(bodies, ["2", "1", "3"]);
 
     let moved = post(&server, "queues/%2F/a/move", &json!({"destination": "b", "count": 2}));
     assert_eq!(moved.json(), json!({"moved": 2, "skipped": [], "left": 1}));

@@ -100,6 +100,7 @@ pub const WALLS: [Wall; 20] = [
             "broker::HeldPage",
             "broker::MoveSpec",
             "broker::MoveTo",
+            "broker::MoveWhat",
             "broker::Moved",
             "broker::PeekSpec",
             "broker::Peeked",

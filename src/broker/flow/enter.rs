@@ -8,7 +8,7 @@ use crate::broker::memory::message_memory_bytes;
 use crate::broker::message::{MessageRef, NEVER};
 use crate::broker::page::Page;
 use crate::broker::publish::Publication;
-use crate::broker::queue::{Queue, QueueKind, Taken};
+use crate::broker::queue::{Queue, Taken};
 use crate::broker::store::{LogPosition, Returns, Route, Store};
 use crate::broker::{Broker, QueueKey};
 
@@ -114,7 +114,7 @@ impl<S: Store> Broker<S> {
     #[inline]
     pub(in crate::broker) fn put_back(&mut self, id: QueueId, taken: Taken, failed: bool) {
         let queue = &mut self.queues[id.0 as usize];
-        if queue.behaviour.kind == QueueKind::Quorum {
+        if queue.behaviour.returns_behind() {
             return self.put_back_counted(id, taken, failed);
         }
         self.books.release(queue, 1);
@@ -126,6 +126,21 @@ impl<S: Store> Broker<S> {
         if !is_plain {
             self.drop_overflow(id);
         }
+    }
+
+    /// A message that was taken and given to nobody goes back to its place.
+    pub(in crate::broker) fn put_back_untouched(&mut self, id: QueueId, taken: Taken) {
+        if self.queue(id).deleted {
+            return self.settled_too_late(id);
+        }
+        let queue = &mut self.queues[id.0 as usize];
+        self.books.release(queue, 1);
+        let behind = queue.behaviour.returns_behind();
+        queue.backlog.put_back_untouched(taken, behind);
+        self.books.ready += 1;
+        self.touch(id);
+        self.schedule_expiry(id);
+        self.drop_overflow(id);
     }
 
     /// Messages of an earlier run will be loaded into a level of a queue that was just restored.

@@ -4,7 +4,7 @@ use super::*;
 use crate::broker::message::ComposedMessage;
 use crate::broker::store::{Definition, DurableQueueId, Log, MemoryStore, PageId, Pages, Returns, Route};
 use crate::broker::testing::{self, Nobody, VHOST, caller};
-use crate::broker::{ChannelId, ConnectionId, DeclareRequest, ExchangeRequest, GetOutcome};
+use crate::broker::{ChannelId, ConnectionId, DeclareRequest, ExchangeRequest, GetOutcome, PeekSpec};
 use crate::protocol::{BasicProperties, FieldTable, FieldValue};
 use bytes::Bytes;
 
@@ -120,8 +120,13 @@ impl World {
     }
 
     fn carry(&mut self, to: MoveTo, most: Option<usize>) -> (Moved, LogPosition) {
+        let what = most.map_or(MoveWhat::All, MoveWhat::First);
+        self.carry_what(to, what)
+    }
+
+    fn carry_what(&mut self, to: MoveTo, what: MoveWhat) -> (Moved, LogPosition) {
         let caller = caller(&self.broker, CLIENT);
-        let spec = MoveSpec { queue: "dead".into(), to, most };
+        let spec = MoveSpec { queue: "dead".into(), to, what };
         let mut this = self.broker.begin_move(caller, spec).unwrap();
         while self.broker.move_some(caller, &mut this, &mut Nobody) {
             self.broker.set_now(0);
@@ -254,7 +259,7 @@ fn a_queue_that_is_deleted_meanwhile_ends_it() {
     world.mortal("a");
     (0..2 * MOVED_PER_TURN).for_each(|number| world.publish("", "dead", &number.to_string()));
     let caller = caller(&world.broker, CLIENT);
-    let spec = MoveSpec { queue: "dead".into(), to: MoveTo::WhereItDied, most: None };
+    let spec = MoveSpec { queue: "dead".into(), to: MoveTo::WhereItDied, what: MoveWhat::All };
     let mut this = world.broker.begin_move(caller, spec).unwrap();
     assert!(world.broker.move_some(caller, &mut this, &mut Nobody));
     world.broker.delete_queue(caller, b"dead", false, false, &mut Nobody).unwrap();
@@ -262,4 +267,102 @@ fn a_queue_that_is_deleted_meanwhile_ends_it() {
     let (moved, _) = world.broker.end_move(this);
     assert_eq!((moved.moved, moved.ready), (0, 0));
     world.broker.census();
+}
+
+/// The messages that wait in the queue `dead`: their ids, and whether they were given to somebody.
+fn peek(world: &World) -> Vec<(QueuedId, bool)> {
+    let spec = PeekSpec { from: 0, most: 100_000, body_max_bytes: 0 };
+    let peeked = world.broker.peek(caller(&world.broker, CLIENT), b"dead", spec).unwrap();
+    peeked.messages.into_iter().map(|message| (message.id, message.redelivered)).collect()
+}
+
+#[test]
+fn one_that_is_not_the_oldest_comes_back_and_the_others_do_not_notice() {
+    for kind in ["classic", "quorum"] {
+        let mut world = World::new();
+        world.broker.delete_queue(caller(&world.broker, CLIENT), b"dead", false, false, &mut Nobody).unwrap();
+        world.declare("dead", &[("x-queue-type", FieldValue::LongString(kind.as_bytes().into()))]);
+        world.mortal("a");
+        (0..6).for_each(|number| world.publish("", "a", &number.to_string()));
+        world.reject_all("a");
+        let ids = peek(&world);
+        assert_eq!(ids.len(), 6);
+        world.broker.store.records.clear();
+        let (moved, durable_at) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(ids[3].0));
+        assert_eq!((moved.moved, moved.stay.len(), moved.ready), (1, 0, 5), "{kind}");
+        // In the log, it is in the other queue before it is gone from this one.
+        let [Record::Enqueued(to, _), Record::Removed(from, removed)] = world.broker.store.records[..] else {
+            panic!("{:?}", world.broker.store.records)
+        };
+        assert!(to != from && removed == ids[3].0.sequence);
+        assert_eq!(durable_at, LogPosition(world.broker.store.position));
+        let left: Vec<_> = ids.iter().filter(|(id, _)| *id != ids[3].0).copied().collect();
+        assert_eq!(peek(&world), left, "{kind}: in their places, and given to nobody");
+        // It is gone, whatever its place is now.
+        let (moved, _) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(ids[3].0));
+        assert_eq!((moved.moved, stay(&moved), moved.ready), (0, vec![("it is there no more", 1)], 5));
+        assert_eq!(world.take("a"), ["|a|3"]);
+        assert_eq!(world.take("dead"), ["|dead|0", "|dead|1", "|dead|2", "|dead|4", "|dead|5"]);
+        world.broker.census();
+    }
+}
+
+#[test]
+fn one_is_taken_out_of_any_level_of_priority() {
+    let mut world = World::new();
+    world.declare("levels", &[("x-max-priority", FieldValue::I64(5))]);
+    world.declare("there", &[]);
+    for (priority, body) in [(1, "a"), (4, "b"), (1, "c"), (4, "d"), (0, "e")] {
+        let properties = BasicProperties { priority: Some(priority), ..BasicProperties::default() };
+        let message =
+            ComposedMessage::new(&"".into(), &"levels".into(), &properties, Bytes::from_static(body.as_bytes()));
+        message.publish(caller(&world.broker, CLIENT), usize::MAX, &mut world.broker, &mut Nobody).unwrap();
+    }
+    let spec = PeekSpec { from: 0, most: 9, body_max_bytes: 9 };
+    let caller = caller(&world.broker, CLIENT);
+    let peeked = world.broker.peek(caller, b"levels", spec).unwrap().messages;
+    for body in ["c", "e", "b"] {
+        let id = peeked.iter().find(|message| *message.body == *body.as_bytes()).unwrap().id;
+        let spec = MoveSpec { queue: "levels".into(), to: MoveTo::Queue("there".into()), what: MoveWhat::One(id) };
+        let mut this = world.broker.begin_move(caller, spec).unwrap();
+        assert!(!world.broker.move_some(caller, &mut this, &mut Nobody));
+        assert_eq!(world.broker.end_move(this).0.moved, 1);
+        world.broker.census();
+    }
+    assert_eq!(world.take("there"), ["|levels|c", "|levels|e", "|levels|b"]);
+    assert_eq!(world.take("levels"), ["|levels|d", "|levels|a"]);
+}
+
+#[test]
+fn one_that_is_too_far_or_of_a_queue_before_this_one_stays() {
+    let mut world = World::new();
+    (0..SOUGHT_MAX + 2).for_each(|number| world.publish("", "dead", &number.to_string()));
+    let ids = peek(&world);
+    let (moved, _) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(ids[SOUGHT_MAX + 1].0));
+    assert_eq!(moved.moved, 0);
+    assert_eq!(stay(&moved), [(&*format!("there are more than {SOUGHT_MAX} before it"), 1)]);
+    let (moved, _) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(ids[SOUGHT_MAX].0));
+    assert_eq!(stay(&moved), [("it is no dead letter", 1)], "it is near enough");
+    assert_eq!(peek(&world), ids);
+    world.broker.delete_queue(caller(&world.broker, CLIENT), b"dead", false, false, &mut Nobody).unwrap();
+    world.declare("dead", &[]);
+    world.publish("", "dead", "another");
+    let (moved, _) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(ids[0].0));
+    assert_eq!((stay(&moved), moved.ready), (vec![("it is there no more", 1)], 1));
+    world.broker.census();
+}
+
+/// What stays was given to nobody: a limit of deliveries would take it away in the end.
+#[test]
+fn what_stays_may_stay_as_often_as_it_likes() {
+    let mut world = World::new();
+    world.broker.delete_queue(caller(&world.broker, CLIENT), b"dead", false, false, &mut Nobody).unwrap();
+    let quorum = FieldValue::LongString(b"quorum".as_slice().into());
+    world.declare("dead", &[("x-queue-type", quorum), ("x-delivery-limit", FieldValue::I64(1))]);
+    world.publish("", "dead", "alive");
+    for _ in 0..5 {
+        assert_eq!(stay(&world.redrive(None)), [("it is no dead letter", 1)]);
+    }
+    assert_eq!(peek(&world).iter().map(|(_, redelivered)| *redelivered).collect::<Vec<_>>(), [false]);
+    assert_eq!(world.take("dead"), ["|dead|alive"]);
 }

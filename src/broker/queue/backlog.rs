@@ -11,6 +11,7 @@ use super::waiting::Waiting;
 use crate::broker::message::{Attributes, Content, MessageRef, with_delivery_count};
 use crate::broker::page::{Entry, Page};
 use crate::broker::store::{PageId, Pages, Returns};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Chunks at the head that stay in memory while messages behind them leave it.
@@ -45,6 +46,18 @@ pub struct Seen<'a> {
     pub entry: Entry<'a>,
     /// It was given to somebody before.
     pub redelivered: bool,
+    pub level: u8,
+}
+
+/// Why a message is not [taken out](Backlog::take_out).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotTaken {
+    /// It is there no more.
+    Gone,
+    /// There are too many before it.
+    TooFar,
+    /// It is not in memory.
+    Away,
 }
 
 /// Why nothing more is looked at.
@@ -77,7 +90,7 @@ pub struct Backlog {
     /// The sequence that the next message gets.
     next_sequence: u64,
     /// Messages that came back, in the order in which they leave: by sequence, or by when they came. All of them are older
-    /// than the ring's.
+    /// than the ring's. A few may be here that nobody was given, as one behind them was [taken out](Self::take_out).
     returned: BTreeMap<u64, Taken>,
     /// Bytes of their bodies.
     returned_body_bytes: u64,
@@ -222,7 +235,64 @@ impl Backlog {
     fn pop_returned(&mut self) -> Option<Taken> {
         let (_, taken) = self.returned.pop_first()?;
         self.returned_body_bytes -= taken.message.body_bytes();
-        Some(Taken { redelivered: true, ..taken })
+        Some(taken)
+    }
+
+    /// Takes a message that need not be at the head, out of a level that [puts back behind](Self::put_back_behind) or one
+    /// that does not. Those of the ring before it, `most` at most, are among the returned ones then, in their places and
+    /// as untouched as they were.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn take_out(&mut self, sequence: u64, most: usize, behind: bool) -> Result<Taken, NotTaken> {
+        let mut first_returned = self.returned.iter().take(most);
+        let key = match behind {
+            true => first_returned.find(|(_, one)| one.sequence == sequence).map(|(key, _)| *key),
+            false => Some(sequence),
+        };
+        if let Some(taken) = key.and_then(|key| self.returned.remove(&key)) {
+            self.returned_body_bytes -= taken.message.body_bytes();
+            self.uncount(&taken);
+            return Ok(taken);
+        }
+        if self.ring_range().is_none_or(|(first, last)| !(first..=last).contains(&sequence)) {
+            return Err(if behind && self.returned.len() > most { NotTaken::TooFar } else { NotTaken::Gone });
+        }
+        let mut before = Vec::new();
+        let found = loop {
+            let Some(taken) = self.pop_from_ring() else { break Err(NotTaken::Away) };
+            self.uncount(&taken);
+            match taken.sequence.cmp(&sequence) {
+                Ordering::Less if before.len() < most => before.push(taken),
+                Ordering::Less => {
+                    before.push(taken);
+                    break Err(NotTaken::TooFar);
+                }
+                Ordering::Equal => break Ok(taken),
+                Ordering::Greater => {
+                    before.push(taken);
+                    break Err(NotTaken::Gone);
+                }
+            }
+        };
+        before.into_iter().for_each(|taken| self.put_back_untouched(taken, behind));
+        found
+    }
+
+    fn uncount(&mut self, taken: &Taken) {
+        if let Some(bytes) = &mut self.body_bytes {
+            *bytes -= taken.message.body_bytes();
+        }
+        self.note_care();
+    }
+
+    /// Returns a taken message that nobody was given to its place, or [behind](Self::put_back_behind) those that are back.
+    pub fn put_back_untouched(&mut self, taken: Taken, behind: bool) {
+        self.note_returned(&taken);
+        let key = if behind { self.put_back_behind } else { taken.sequence };
+        self.put_back_behind += u64::from(behind);
+        let previous = self.returned.insert(key, taken);
+        debug_assert!(previous.is_none(), "a sequence is in one place at a time");
     }
 
     #[cold]
@@ -248,19 +318,15 @@ impl Backlog {
         self.takes_with_care = !self.returned.is_empty() || self.body_bytes.is_some();
     }
 
-    /// Returns a taken message to its place.
+    /// Returns a taken message, which somebody was given, to its place.
     pub fn put_back(&mut self, taken: Taken) {
-        self.note_returned(&taken);
-        let previous = self.returned.insert(taken.sequence, taken);
-        debug_assert!(previous.is_none(), "a sequence is in one place at a time");
+        self.put_back_untouched(Taken { redelivered: true, ..taken }, false);
     }
 
     /// Returns a taken message to the front, behind those that came back before it. A backlog does this with all that come
     /// back, or with none.
     pub fn put_back_behind(&mut self, taken: Taken) {
-        self.note_returned(&taken);
-        self.returned.insert(self.put_back_behind, taken);
-        self.put_back_behind += 1;
+        self.put_back_untouched(Taken { redelivered: true, ..taken }, true);
     }
 
     /// When the head expires: [`NEVER`](crate::broker::message::NEVER) for an empty backlog, a head that doesn't, or one on its way back to memory.
@@ -288,13 +354,13 @@ impl Backlog {
         *skip = skip.saturating_sub(self.returned.len());
         for taken in returned {
             let entry = Entry::of(&taken.message, taken.sequence, taken.expires_at_ms);
-            if !look(Seen { entry, redelivered: true }) {
+            if !look(Seen { entry, redelivered: taken.redelivered, level: self.level }) {
                 return Looked::Enough;
             }
         }
         let goes_on = self.head.look(skip, |entry| {
             let redelivered = entry.sequence < self.redelivered_below;
-            look(Seen { entry, redelivered })
+            look(Seen { entry, redelivered, level: self.level })
         });
         match goes_on {
             false => Looked::Enough,

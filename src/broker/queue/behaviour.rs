@@ -156,6 +156,12 @@ impl Behaviour {
         self.has_lanes
     }
 
+    /// What comes back is behind what came back before it, and not where it was.
+    #[inline]
+    pub fn returns_behind(&self) -> bool {
+        self.kind == QueueKind::Quorum
+    }
+
     /// As [`is_plain`](Self::is_plain), within each of its levels of priority.
     #[inline]
     pub fn is_plain_but_for_levels(&self) -> bool {

@@ -11,7 +11,7 @@
 //! What happens at the head of a queue, expiry and making room among it, happens at the front and nowhere else, as in
 //! RabbitMQ: what has expired in a level waits until those above it are empty.
 
-use super::backlog::{Backlog, Looked, PageOut, Seen, Taken};
+use super::backlog::{Backlog, Looked, NotTaken, PageOut, Seen, Taken};
 use super::paged::AskedFor;
 use crate::broker::message::Content;
 use crate::broker::page::{Entry, Page};
@@ -162,6 +162,24 @@ impl Body {
     /// Returns a taken message to the front of its level, behind those that came back before it.
     pub fn put_back_behind(&mut self, taken: Taken) {
         self.gain(taken.level).put_back_behind(taken);
+    }
+
+    /// Returns a taken message that nobody was given, as [the level](Backlog::put_back_untouched) does.
+    pub fn put_back_untouched(&mut self, taken: Taken, behind: bool) {
+        self.gain(taken.level).put_back_untouched(taken, behind);
+    }
+
+    /// Takes a message that need not be at the head, as [its level](Backlog::take_out) does.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn take_out(&mut self, level: u8, sequence: u64, most: usize, behind: bool) -> Result<Taken, NotTaken> {
+        let mut taken = Err(NotTaken::Gone);
+        self.with_level(level, |backlog| {
+            taken = backlog.take_out(sequence, most, behind);
+            usize::from(taken.is_ok())
+        });
+        taken
     }
 
     /// When the head expires: [`NEVER`](crate::broker::message::NEVER) for an empty body, a head that doesn't, or one on
@@ -409,7 +427,9 @@ impl Body {
             return lost;
         }
         let Some(others) = &mut self.others else { return 0 };
-        let backlog = others.level(level);
+        let Some(backlog) = others.levels.get_mut(usize::from(level)).and_then(|level| level.as_deref_mut()) else {
+            return 0;
+        };
         let lost = change(backlog);
         let has_messages = !backlog.is_empty();
         others.mark(level, has_messages);

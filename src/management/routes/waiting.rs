@@ -6,7 +6,7 @@ use super::super::http::{ApiError, ApiResult, empty, name, ok};
 use super::super::visit::VhostVisit;
 use super::super::{App, json, shapes};
 use super::{object, required_text, text_field};
-use crate::broker::{HeldId, MoveSpec, MoveTo, PeekSpec};
+use crate::broker::{HeldId, MoveSpec, MoveTo, MoveWhat, PeekSpec};
 use crate::protocol::ShortString;
 use axum::Router;
 use axum::body::Bytes;
@@ -124,11 +124,15 @@ async fn move_messages(visit: VhostVisit, Path((_, queue)): Path<(String, String
 
 /// Answers when what was moved is where it was moved to, for good.
 async fn carry(visit: VhostVisit, queue: ShortString, to: MoveTo, body: &Value) -> ApiResult {
-    let most = match &body["count"] {
-        Value::Null => None,
-        count => Some(usize::try_from(json::unsigned("count", count)?).unwrap_or(usize::MAX)),
+    let what = match (&body["count"], text_field(body, "message")?) {
+        (Value::Null, "") => MoveWhat::All,
+        (Value::Null, id) => {
+            MoveWhat::One(id.parse().map_err(|()| ApiError::BadRequest("message must be an id".to_owned()))?)
+        }
+        (count, "") => MoveWhat::First(usize::try_from(json::unsigned("count", count)?).unwrap_or(usize::MAX)),
+        _ => return Err(ApiError::BadRequest("either count or message may be said".to_owned())),
     };
-    let spec = Box::new(MoveSpec { queue, to, most });
+    let spec = Box::new(MoveSpec { queue, to, what });
     let moved = visit.change_here(|reply| VhostChange::Move { spec, reply }).await?.map_err(ApiError::of_definition)?;
     let stay = moved.stay.iter().map(|(reason, count)| json!({ "reason": reason, "count": count }));
     ok(&json!({ "moved": moved.moved, "skipped": stay.collect::<Value>(), "left": moved.ready }))

@@ -125,16 +125,21 @@ export default async function () {
     await press(tab, "Look");
     await tab.waitForSelector(".deaths");
     assert((await tab.textContent(".deaths")).includes("rejected in live, 1 time"), "the way it was");
+    await tab.locator(".message").nth(1).getByRole("button", { name: "Redrive this" }).click();
+    await sure(tab, "Redrive it");
+    await tab.waitForFunction(() => document.querySelectorAll(".message").length === 2);
+    const bodies = async name => (await api("GET", `/queues/%2F/${name}/peek`)).items.map(item => item.payload);
+    assertEqual([await bodies("dead"), await bodies("live")], [["0", "2"], ["1"]], "one that is not the oldest is redriven");
     await press(tab, "Redrive");
     await fill(tab, { "How many": "1" });
     await press(tab, "Redrive", "dialog");
     await dialogGone();
-    assertEqual([await ready("dead"), await ready("live")], [2, 1], "one is redriven");
+    assertEqual([await ready("dead"), await ready("live")], [1, 2], "the oldest is redriven");
     await press(tab, "Move");
     await fill(tab, { "To the queue": "held" });
     await press(tab, "Move", "dialog");
     await dialogGone();
-    assertEqual([await ready("dead"), await ready("held")], [0, 3], "the others are moved");
+    assertEqual([await ready("dead"), await ready("held")], [0, 2], "the other is moved");
   });
 
   await check("where a message would go is told, and nothing is published", async () => {

@@ -26,6 +26,8 @@ fn message(sequence: u64, body: &Bytes) -> MessageRef {
     MessageRef::new(&content(&frames(sequence), Some(body)), Attributes::default())
 }
 
+const TAKEN_OUT_MAX: usize = 6;
+
 #[derive(Clone, Debug)]
 enum Step {
     Push,
@@ -34,6 +36,8 @@ enum Step {
     Pop,
     /// Return the taken message of this index.
     PutBack(prop::sample::Index),
+    /// Take the waiting message of this index, if it is not too far.
+    TakeOut(prop::sample::Index),
     PageOut(PageOut),
     Refill(usize),
     /// The store brings the next page.
@@ -49,6 +53,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         20 => Just(Step::PushSmall),
         20 => Just(Step::Pop),
         10 => any::<prop::sample::Index>().prop_map(Step::PutBack),
+        5 => any::<prop::sample::Index>().prop_map(Step::TakeOut),
         10 => page_out.prop_map(Step::PageOut),
         5 => (1..5_usize).prop_map(Step::Refill),
         10 => Just(Step::Arrive),
@@ -56,6 +61,23 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<bool>().prop_map(Step::CountBodyBytes),
     ];
     prop::collection::vec(step, 0..300)
+}
+
+#[test]
+fn one_is_taken_out_from_among_those_that_came_back_and_behind_them() {
+    let body = Bytes::from_static(b"body");
+    let mut backlog = Backlog::default();
+    (0..8).for_each(|sequence| _ = backlog.push(message(sequence, &body), NEVER));
+    let mut taken: Vec<Taken> = (0..3).filter_map(|_| backlog.pop()).collect();
+    // They leave in the order in which they came back: 2, 0, 1.
+    taken.rotate_right(1);
+    taken.into_iter().for_each(|one| backlog.put_back_behind(one));
+    assert_eq!(backlog.take_out(0, 8, true).map(|one| (one.sequence, one.redelivered)).ok(), Some((0, true)));
+    assert_eq!(backlog.take_out(5, 8, true).map(|one| (one.sequence, one.redelivered)).ok(), Some((5, false)));
+    assert_eq!(backlog.take_out(0, 8, true).err(), Some(NotTaken::Gone));
+    assert_eq!(backlog.take_out(7, 0, true).err(), Some(NotTaken::TooFar));
+    let left: Vec<_> = std::iter::from_fn(|| backlog.pop()).map(|one| (one.sequence, one.redelivered)).collect();
+    assert_eq!(left, [(2, true), (1, true), (3, false), (4, false), (6, false), (7, false)]);
 }
 
 #[test]
@@ -117,6 +139,26 @@ proptest! {
                     backlog.put_back(back);
                 }
                 Step::PutBack(_) => {}
+                Step::TakeOut(index) if !model.is_empty() => {
+                    let at = index.index(model.len());
+                    let sequence = *model.iter().nth(at).expect("one of them");
+                    match backlog.take_out(sequence, TAKEN_OUT_MAX, false) {
+                        Ok(one) => {
+                            model.remove(&sequence);
+                            prop_assert_eq!(one.sequence, sequence);
+                            prop_assert_eq!(one.redelivered, !ever_taken.insert(sequence));
+                            prop_assert_eq!(one.message.content().frames, frames(sequence));
+                            taken.push(one);
+                        }
+                        Err(NotTaken::TooFar) => prop_assert!(at > TAKEN_OUT_MAX),
+                        Err(NotTaken::Away) => prop_assert!(backlog.is_paged()),
+                        Err(NotTaken::Gone) => prop_assert!(false, "it is there"),
+                    }
+                }
+                Step::TakeOut(_) => {
+                    let none = backlog.take_out(backlog.next_sequence(), TAKEN_OUT_MAX, false);
+                    prop_assert_eq!(none.err(), Some(NotTaken::Gone));
+                }
                 Step::PageOut(which) => _ = backlog.page_out(which, &mut store),
                 Step::Refill(window) => _ = backlog.refill(window, &mut store),
                 Step::Arrive => {

@@ -55,6 +55,23 @@ export function messageCard(message, index, actions) {
 const LOOK_MAX = 100;
 const number = id => Number(document.getElementById(id).value);
 
+const isDead = message => Array.isArray(message.properties?.headers?.["x-death"]);
+
+/** Back to where it died, this one alone. */
+function redriveOne(queue, message, done) {
+  const [{ queue: died }] = message.properties.headers["x-death"];
+  confirmLoss({
+    title: "Redrive this message?",
+    lost: [`The message with the key ${message.routing_key || "(empty)"} leaves ${queue.name}`, `It goes back to ${died}, in which it died, and its consumers get it again.`],
+    verb: "Redrive it", done: "It is back.",
+    action: async () => {
+      const { moved, skipped: [why] } = await api.post(path`/queues/${queue.vhost}/${queue.name}/redrive`, { message: message.id });
+      if (moved === 0) throw new api.ApiError(409, `It stays: ${why.reason}.`);
+      done();
+    },
+  });
+}
+
 /** Looking: nothing is moved, marked or counted by it. */
 function lookPart(queue, { state, redraw }) {
   const look = async from => {
@@ -77,7 +94,10 @@ function lookPart(queue, { state, redraw }) {
     h("label", {}, "how many ", h("input", { type: "number", id: "look-count", min: 1, max: LOOK_MAX, value: 20 })),
     h("button", { type: "submit", class: "primary" }, "Look"),
     h("span", { class: "dim" }, `Of ${plural(queue.messages_ready, "message")} that are ready, the next one first. They stay as they are.`)),
-    items?.map(message => messageCard(message, message.position)),
+    items?.map(message => messageCard(message, message.position, isDead(message) && button("Redrive this", () => redriveOne(queue, message, () => {
+      state.seen.items = items.filter(other => other !== message);
+      redraw();
+    }), "quiet"))),
     away && h("p", { class: "dim" }, "What comes after these waits on disk, and cannot be looked at from here."),
     items?.length > 0 && h("p", { class: "actions" }, next !== null && button("Later ›", () => look(next)),
       button("Clear", () => {
