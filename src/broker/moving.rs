@@ -17,7 +17,7 @@
 use super::effects::Effects;
 use super::exchange::QueueId;
 use super::flow::Kept;
-use super::message::{Attributes, Content, MessageRef};
+use super::message::{Attributes, Content, MessageRef, without_delivery_count};
 use super::pace::Said;
 use super::peek::QueuedId;
 use super::publish::{Publication, Target};
@@ -231,7 +231,12 @@ impl<S: Store> Broker<S> {
     fn move_taken(&mut self, caller: Caller, this: &mut Move, taken: Taken, effects: &mut impl Effects) {
         self.books.got(&mut self.queues[this.queue.0 as usize], false, taken.redelivered);
         self.head_moved(this.queue);
-        match self.move_one(caller, this, &taken.message, effects) {
+        let message = match taken.returns.times() {
+            0 => taken.message.clone(),
+            // As with dead letters: how often it came back here the other one is not told.
+            _ => without_delivery_count(&taken.message),
+        };
+        match self.move_one(caller, this, &message, effects) {
             Ok(durable_at) => {
                 this.moved.moved += 1;
                 this.durable_at = this.durable_at.max(durable_at);

@@ -83,6 +83,9 @@ pub struct Death {
     pub queue: String,
     pub reason: String,
     pub count: u64,
+    /// How it came to that queue.
+    pub exchange: String,
+    pub routing_key: String,
 }
 
 /// What identifies a message and its history.
@@ -104,7 +107,7 @@ impl fmt::Debug for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, exchange, routing_key, deaths, ends, returns, has_expiration } = self;
         write!(f, "message {id} by '{exchange}' with '{routing_key}'")?;
-        for Death { queue, reason, count } in deaths {
+        for Death { queue, reason, count, .. } in deaths {
             write!(f, ", {reason} in {queue} {count}×")?;
         }
         if let [Some(first), Some(last)] = ends {
@@ -215,10 +218,18 @@ pub fn seen(content: &Content) -> Result<Seen, String> {
 fn death(field: &Field) -> Option<Death> {
     let Field::Table(fields) = field else { return None };
     let named = |name: &str| fields.iter().find(|(other, _)| other == name).map(|(_, field)| field);
-    let (Some(Field::Number(count)), Some(Field::Text(queue)), Some(Field::Text(reason))) =
-        (named("count"), named("queue"), named("reason"))
-    else {
+    let text = |field: Option<&Field>| match field {
+        Some(Field::Text(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let (Some(Field::Number(count)), Some(Field::Array(keys))) = (named("count"), named("routing-keys")) else {
         return None;
     };
-    Some(Death { queue: queue.clone(), reason: reason.clone(), count: *count })
+    Some(Death {
+        queue: text(named("queue"))?,
+        reason: text(named("reason"))?,
+        count: *count,
+        exchange: text(named("exchange"))?,
+        routing_key: text(keys.first())?,
+    })
 }

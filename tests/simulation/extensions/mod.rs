@@ -13,6 +13,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `acts` | what the client does |
+//! | `moving` | messages that an administrator moves |
 //! | `topology` | queues and what is asked of them |
 //! | `exchanges` | exchanges, and what they remember |
 //! | `shadow` | what becomes of every message |
@@ -23,6 +24,7 @@ mod acts;
 mod content;
 mod ends;
 mod exchanges;
+mod moving;
 mod shadow;
 mod topology;
 
@@ -85,6 +87,8 @@ pub struct Story<'a> {
     transcript: &'a mut Transcript,
     /// How often the broker ended.
     pub ends: usize,
+    /// How many messages were moved.
+    pub moved: usize,
 }
 
 impl<'a> Story<'a> {
@@ -119,6 +123,7 @@ impl<'a> Story<'a> {
             now_ms,
             transcript,
             ends: 0,
+            moved: 0,
         }
     }
 
@@ -147,7 +152,8 @@ impl<'a> Story<'a> {
 
     fn step(&mut self) -> Step {
         match self.random.below(100) {
-            0..42 => self.publish(),
+            0..39 => self.publish(),
+            39..42 => self.carry(),
             42..52 => self.get(),
             52..60 => self.consume_or_cancel(),
             60..78 => self.settle_one(),

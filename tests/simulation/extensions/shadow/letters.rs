@@ -114,8 +114,15 @@ impl Shadow {
         let name = self.specs[queue].name;
         let mut copy = letter.entry.clone();
         let known = copy.deaths.iter().position(|death| death.queue == name && death.reason == reason);
-        let count = known.map_or(0, |known| copy.deaths.remove(known).count);
-        copy.deaths.insert(0, Death { queue: name.to_owned(), reason: reason.to_owned(), count: count + 1 });
+        // One entry for each queue and reason: how it came there first stays.
+        let death = known.map(|known| copy.deaths.remove(known)).unwrap_or_else(|| Death {
+            queue: name.to_owned(),
+            reason: reason.to_owned(),
+            count: 0,
+            exchange: copy.exchange.clone(),
+            routing_key: copy.routing_key.clone(),
+        });
+        copy.deaths.insert(0, Death { count: death.count + 1, ..death });
         let end = [reason.to_owned(), name.to_owned(), std::mem::replace(&mut copy.exchange, exchange.to_owned())];
         copy.ends[0].get_or_insert_with(|| end.clone());
         copy.ends[1] = Some(end);

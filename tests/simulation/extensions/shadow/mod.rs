@@ -6,6 +6,7 @@
 //! | `mod` | messages on their way into queues; limits, times, policies; what is due in a turn |
 //! | `consumers` | who is given what, and what becomes of it |
 //! | `letters` | dead letters |
+//! | `moving` | messages that are moved, and letters that go back |
 //! | `topology` | queues and bindings, which come and go |
 //! | `ends` | ends of a broker, and of its virtual host |
 //! | `memories` | what exchanges remember |
@@ -16,11 +17,13 @@ mod ends;
 mod lasting;
 mod letters;
 mod memories;
+mod moving;
 mod topology;
 
 pub use consumers::{Given, HeldTag};
 pub use lasting::{Contents, Rules, Tick};
 pub use memories::remembered_at;
+pub use moving::Way;
 
 use super::content::{Death, Draft, Seen};
 use super::exchanges::{self, EXCHANGES, HISTORY, Memory, RECENT, RING, place_of};
