@@ -23,7 +23,7 @@
 
 use super::membership::{Configuration, MEMBERS_MAX, is_node_name};
 use crate::storage::batch::BATCH_HEADER_BYTES;
-use crate::storage::entry::{EntryBody, EntryKind, EntryLabel};
+use crate::storage::entry::{EntryBody, EntryKind, EntryLabel, Place};
 use crate::storage::{ClusterId, MemberId};
 use crate::varint::{Cursor, put_counted_bytes, put_varint};
 use std::num::NonZeroU64;
@@ -157,6 +157,30 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
 }
 
+/// Which of the two connections to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// What is short and must not wait.
+    Control,
+    /// What is long, in the order that it was given.
+    Bulk,
+}
+
+/// A piece of a message to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Part {
+    Bytes(Vec<u8>),
+    Body(EntryBody),
+    /// The body of the entry that lies here, which is read when its turn comes.
+    Stored(Place),
+    /// Bytes of a file of the log or of a checkpoint.
+    File {
+        name: String,
+        offset: u64,
+        length: u32,
+    },
+}
+
 impl Offer {
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|(_, bytes)| bytes).sum()
@@ -287,7 +311,7 @@ const FLAG_CONFIGURATION: u8 = 16;
 
 impl Message {
     /// The whole message. An entry's or a chunk's bytes are copied here; whoever has many of them sends them as
-    /// [parts](crate::peers::Part).
+    /// [parts](Part).
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Hello(Hello { member, cluster, nodes }) => {

@@ -12,8 +12,9 @@
 //! and not taken yet is bounded for each peer: then it is read no further.
 
 use super::frame;
-use super::queue::{Lane, Next, Outgoing, Part, Queue};
-use crate::storage::entry::{EntryBody, Place};
+use super::queue::{Lane, Next, Outgoing, Queue};
+use crate::cluster::message::Part;
+use crate::storage::entry::EntryBody;
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::{Shutdown, TcpStream};
@@ -68,13 +69,13 @@ impl Drop for Receipt {
     }
 }
 
-/// Reads an entry's body; `None` when it isn't there any more.
-pub type Reader = Box<dyn FnMut(Place) -> Option<EntryBody> + Send>;
+/// Reads a part of a message that lies on the disk; `None` when it isn't there any more.
+pub type Reader = Box<dyn FnMut(&Part) -> Option<EntryBody> + Send>;
 
 /// What links need of those around them.
 pub struct Around {
     pub tell: Box<dyn Fn(Event) + Send + Sync>,
-    /// Makes what reads entries' bodies: each thread that sends has its own.
+    /// Makes what reads parts of messages: each thread that sends has its own.
     pub reader: Box<dyn Fn() -> Reader + Send + Sync>,
 }
 
@@ -267,8 +268,8 @@ impl Peer {
 
 /// What is to be read for a message; `None` when it can't be any more.
 fn bodies_of(message: &Outgoing, read: &mut Reader) -> Option<Vec<Option<EntryBody>>> {
-    let mut body = |part: &Part| match part {
-        Part::Stored(place) => read(*place).map(Some),
+    let body = |part: &Part| match part {
+        Part::Stored(_) | Part::File { .. } => read(part).map(Some),
         Part::Bytes(_) | Part::Body(_) => Some(None),
     };
     message.0.iter().map(body).collect()
@@ -277,7 +278,7 @@ fn bodies_of(message: &Outgoing, read: &mut Reader) -> Option<Vec<Option<EntryBo
 fn bytes_of<'a>(part: &'a Part, body: &'a Option<EntryBody>) -> &'a [u8] {
     match (part, body) {
         (Part::Bytes(bytes), _) => bytes,
-        (Part::Body(body), _) | (Part::Stored(_), Some(body)) => body.bytes(),
-        (Part::Stored(_), None) => unreachable!("all were read"),
+        (Part::Body(body), _) | (_, Some(body)) => body.bytes(),
+        (_, None) => unreachable!("all were read"),
     }
 }

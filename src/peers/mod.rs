@@ -42,7 +42,7 @@ pub use link::{Event, Reader, Receipt};
 pub use passage::Passages;
 pub use porch::Passed;
 pub use preface::{Answer, ClientKind, Preface, Purpose};
-pub use queue::{Lane, Outgoing, Part};
+pub use queue::{Lane, Outgoing};
 pub use secret::ClusterSecret;
 pub use transport::{Settings, Transport};
 

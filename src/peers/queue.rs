@@ -2,19 +2,11 @@
 //!
 //! Whoever puts something in never waits. Whoever takes it out does, on a thread of its own.
 
-use crate::storage::entry::{EntryBody, Place};
+pub use crate::cluster::message::Lane;
+use crate::cluster::message::Part;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
-
-/// Which of a pair's two connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lane {
-    /// What is short and must not wait.
-    Control,
-    /// What is long.
-    Bulk,
-}
 
 impl Lane {
     pub const ALL: [Self; 2] = [Self::Control, Self::Bulk];
@@ -49,21 +41,13 @@ const MESSAGES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Outgoing(pub Vec<Part>);
 
-#[derive(Clone, Debug)]
-pub enum Part {
-    Bytes(Vec<u8>),
-    Body(EntryBody),
-    /// An entry's body, which is read when its turn comes.
-    Stored(Place),
-}
-
 impl Outgoing {
     /// What it holds of memory until it is sent.
     fn held_bytes(&self) -> usize {
         let held = |part: &Part| match part {
             Part::Bytes(bytes) => bytes.len(),
             Part::Body(body) => body.bytes().len(),
-            Part::Stored(_) => 0,
+            Part::Stored(_) | Part::File { .. } => 0,
         };
         self.0.iter().map(held).sum()
     }

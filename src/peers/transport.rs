@@ -27,7 +27,7 @@ pub struct Settings {
     pub leads: Arc<AtomicBool>,
     /// What happens to peers.
     pub tell: Box<dyn Fn(Event) + Send + Sync>,
-    /// Makes what reads entries' bodies.
+    /// Makes what reads parts of messages that lie on the disk.
     pub reader: Box<dyn Fn() -> Reader + Send + Sync>,
     /// Takes clients of others.
     pub client: Box<dyn Fn(Passed) + Send>,

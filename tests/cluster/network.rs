@@ -1,7 +1,7 @@
 //! The connections between nodes: two for each pair, in order within each; messages may be dropped, and a direction cut.
 
 use super::chance::Chance;
-use leveret::peers::Lane;
+use leveret::cluster::message::Lane;
 use std::collections::BTreeMap;
 
 pub const NODES: usize = 3;

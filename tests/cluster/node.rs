@@ -6,7 +6,7 @@ use super::fate::Mutation;
 use super::truth::{Truth, hash};
 use leveret::broker::store::{DurableQueueId, Log as _, LogPosition};
 use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings, Told};
-use leveret::peers::{Lane, Part};
+use leveret::cluster::message::{Lane, Part};
 use leveret::storage::batch::BATCH_HEADER_BYTES;
 use leveret::storage::{BatchDone, ClusterId, LogOptions, LogStore};
 use std::collections::VecDeque;
@@ -205,6 +205,7 @@ impl Running {
                 Part::Bytes(more) => bytes.extend(more),
                 Part::Body(body) => bytes.extend(body.bytes()),
                 Part::Stored(place) => bytes.extend(self.writer.disk.read(place)?),
+                Part::File { .. } => return None,
             }
         }
         Some(bytes)

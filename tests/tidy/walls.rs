@@ -57,11 +57,7 @@ pub const WALLS: [Wall; 20] = [
         crates: &["bytes", "crc32c", "hashbrown", "libc", "memchr", "slab", "tracing"],
     },
     // What makes members agree is told of no broker: entries are the log's, and positions what a broker waits for.
-    Wall {
-        room: "cluster",
-        rooms: &["broker::store", "peers::Lane", "peers::Part", "storage", "varint"],
-        crates: &["raft", "slog", "tracing"],
-    },
+    Wall { room: "cluster", rooms: &["broker::store", "storage", "varint"], crates: &["raft", "slog", "tracing"] },
     // A stream that is encrypted, to whoever moves its bytes, is a stream.
     Wall { room: "reactor", rooms: &["tls"], crates: &["libc", "mio", "rustls", "signal_hook", "slab", "socket2"] },
     Wall {
@@ -155,8 +151,8 @@ pub const WALLS: [Wall; 20] = [
     },
     Wall {
         room: "peers",
-        // Bodies of entries are shared with the log, and stored ones named by their places.
-        rooms: &["reactor", "storage::entry"],
+        // What a message lies in: bodies of entries, shared with the log, and places on the disk.
+        rooms: &["cluster::message", "reactor", "storage::entry"],
         crates: &["crc32c", "hmac", "sha2", "slab", "tracing"],
     },
     Wall { room: "config", rooms: &[], crates: &["serde", "toml", "tracing"] },

@@ -20,9 +20,8 @@
 //! make it panic: [`is_credible`](Consensus::is_credible) looks at messages first.
 
 use super::super::membership::{Configuration, MemberRole};
-use super::super::message::{Point, RaftMessage, Says};
+use super::super::message::{Part, Point, RaftMessage, Says};
 use super::ledger::{Known, Ledger, conf_state};
-use crate::peers::Part;
 use crate::storage::MemberId;
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
 use raft::eraftpb::{self, ConfChangeSingle, ConfChangeType, ConfChangeV2, MessageType};

@@ -13,8 +13,7 @@
 //! It never reads or writes anything.
 
 use super::super::membership::{Configuration, MemberRole};
-use super::super::message::Point;
-use crate::peers::Part;
+use super::super::message::{Part, Point};
 use crate::storage::MemberId;
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
 use raft::eraftpb::{self, ConfState, EntryType, HardState};

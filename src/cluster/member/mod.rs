@@ -27,8 +27,7 @@ mod peers;
 mod writing;
 
 use super::membership::Configuration;
-use super::message::{Hello, Message, Point, RaftMessage, Says};
-use crate::peers::{Lane, Part};
+use super::message::{Hello, Message, Part, Point, RaftMessage, Says};
 use crate::storage::entry::{EntryBody, Place};
 use crate::storage::{ClusterId, MemberId, SealedBatch};
 use consensus::{Consensus, Step};
@@ -38,6 +37,7 @@ use peers::Peers;
 use std::collections::VecDeque;
 use writing::{Persisted, Writing};
 
+pub use super::message::Lane;
 pub use leading::Told;
 pub use peers::NodeNumber;
 pub use writing::Append;

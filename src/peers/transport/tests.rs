@@ -3,9 +3,9 @@
 use super::super::call::CallError;
 use super::super::handshake::NONCE_BYTES;
 use super::super::preface::{Answer, ClientKind};
-use super::super::queue::Part;
 use super::super::secret::ClusterSecret;
 use super::*;
+use crate::cluster::message::Part;
 use crate::storage::entry::{EntryBody, Place};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -46,7 +46,12 @@ fn start(node: &str, listener: Listener, others: &[(&str, SocketAddr)]) -> Node 
         others: others.iter().map(|(name, address)| ((*name).to_owned(), address.to_string())).collect(),
         leads: Arc::clone(&leads),
         tell: Box::new(move |told| _ = event.send(told)),
-        reader: Box::new(|| Box::new(|place: Place| (place.offset < 100).then(|| EntryBody::copied(b"stored")))),
+        reader: Box::new(|| {
+            Box::new(|part| match part {
+                Part::Stored(place) if place.offset < 100 => Some(EntryBody::copied(b"stored")),
+                _ => None,
+            })
+        }),
         client: Box::new(move |client| _ = passed.send(client)),
     };
     Node { transport: Transport::start(listener, settings, Clock::start()).unwrap(), events, clients, leads }
