@@ -54,6 +54,18 @@ impl<F: DiskFile> Active<F> {
         Ok(())
     }
 
+    /// The same with a body that is elsewhere, and stays there.
+    pub fn append_apart(&mut self, body: &[u8], label: &BatchLabel) -> io::Result<()> {
+        let header = batch::header_of(body, label, &self.header, self.offset);
+        self.file.write_at(&header, self.offset)?;
+        let body_offset = self.offset + header.len() as u64;
+        if !body.is_empty() {
+            self.file.write_at(body, body_offset)?;
+        }
+        self.offset = body_offset + body.len() as u64;
+        Ok(())
+    }
+
     /// Makes everything appended survive; whether there was anything. `zeros` are written ahead when it is no more than
     /// `small_bytes`.
     pub fn sync(&mut self, zeros: &[u8], small_bytes: u64) -> io::Result<bool> {

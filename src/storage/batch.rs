@@ -10,7 +10,7 @@
 //! 40  first position u64     of its first record, or of the next one there will be
 //! 48  commit u64             index up to which all was known to be committed when this was written
 //! 56  records u32            how many positions the batch takes
-//! 60  flags u32              1 last of a clean stop, 2 moved records
+//! 60  flags u32              1 last of a clean stop, 2 moved records; of a cluster's node 4 configuration, 8 vote
 //! 64  crc of the body
 //! 68  crc of the 68 bytes before
 //! 72  records …
@@ -19,6 +19,7 @@
 //! and the offset of the batch. What the numbers mean, and which of them is of which sequence, says
 //! [`Sequences`](super::sequences::Sequences).
 
+use super::entry::{EntryKind, EntryLabel};
 use super::segment::SegmentHeader;
 
 /// Bytes before a batch's first record.
@@ -31,6 +32,10 @@ pub const MAGIC: [u8; 4] = *b"LvBt";
 pub const FLAG_CLEAN_STOP: u32 = 1;
 /// Copies of live messages out of segments that are to be freed.
 pub const FLAG_MOVED: u32 = 2;
+/// An entry whose body is who the members are from it on, instead of records.
+pub const FLAG_CONFIGURATION: u32 = 4;
+/// The body is a term and whom this node gave its vote in it, instead of records.
+pub const FLAG_VOTE: u32 = 8;
 
 /// What a batch is beside its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,16 +71,34 @@ impl BatchLabel {
         self.first_position + u64::from(self.records)
     }
 
+    /// Whether only a node of a cluster writes such a batch.
+    pub fn is_of_cluster(&self) -> bool {
+        matches!(self.flags, FLAG_CONFIGURATION | FLAG_VOTE)
+    }
+
     /// Whether it is an entry of the log that nodes would agree on, and no batch of this node's own.
     pub fn is_entry(&self) -> bool {
         self.index > 0
     }
 
+    /// What it says as an entry, if it is one.
+    pub fn entry(&self) -> Option<EntryLabel> {
+        let kind = match self.flags {
+            FLAG_CONFIGURATION => EntryKind::Configuration,
+            _ => EntryKind::Records,
+        };
+        let Self { term, index, first_position, records, .. } = *self;
+        self.is_entry().then_some(EntryLabel { term, index, first_position, records, kind })
+    }
+
     /// Whether its numbers can stand beside each other. No writer makes others.
     fn is_sound(&self) -> bool {
         let kind_is_sound = match self.is_entry() {
-            true => self.term > 0 && self.commit <= self.index && self.flags == 0,
-            false => self.term == 0 && self.records == 0 && matches!(self.flags, FLAG_CLEAN_STOP | FLAG_MOVED),
+            true => self.term > 0 && self.commit <= self.index && matches!(self.flags, 0 | FLAG_CONFIGURATION),
+            false => {
+                let is_local = matches!(self.flags, FLAG_CLEAN_STOP | FLAG_MOVED | FLAG_VOTE);
+                self.term == 0 && self.records == 0 && is_local
+            }
         };
         let numbers = [self.serial, self.term, self.index, self.commit, self.first_position];
         kind_is_sound
@@ -121,8 +144,19 @@ fn seed(segment: &SegmentHeader, offset: u64) -> u32 {
 
 /// Writes the header in front of the records that begin at [`BATCH_HEADER_BYTES`], for the place that they will have.
 pub fn seal(batch: &mut [u8], label: &BatchLabel, segment: &SegmentHeader, offset: u64) {
-    let seed = seed(segment, offset);
     let (header, body) = batch.split_at_mut(BATCH_HEADER_BYTES);
+    put_header(header, body, label, segment, offset);
+}
+
+/// The header of a batch whose body lies elsewhere, for the place that they will have together.
+pub fn header_of(body: &[u8], label: &BatchLabel, segment: &SegmentHeader, offset: u64) -> [u8; BATCH_HEADER_BYTES] {
+    let mut header = [0; BATCH_HEADER_BYTES];
+    put_header(&mut header, body, label, segment, offset);
+    header
+}
+
+fn put_header(header: &mut [u8], body: &[u8], label: &BatchLabel, segment: &SegmentHeader, offset: u64) {
+    let seed = seed(segment, offset);
     let body_length = u32::try_from(body.len()).expect("batches are bounded below 4 GiB");
     header[0..4].copy_from_slice(&MAGIC);
     header[4..8].copy_from_slice(&body_length.to_le_bytes());
@@ -137,7 +171,12 @@ pub fn seal(batch: &mut [u8], label: &BatchLabel, segment: &SegmentHeader, offse
     header[68..].copy_from_slice(&crc.to_le_bytes());
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    /// Its records; none where the body is something else.
+    pub fn records(&self) -> &'a [u8] {
+        if self.header.label.is_of_cluster() { &[] } else { self.body }
+    }
+
     /// Whether the body is the one that the header was written for.
     pub fn is_whole(&self, segment: &SegmentHeader, offset: u64) -> bool {
         crc32c::crc32c_append(seed(segment, offset), self.body) == self.header.body_crc
@@ -191,6 +230,12 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_is_apart_from_its_body_is_the_same() {
+        let batch = sealed(b"records", 100);
+        assert_eq!(batch[..BATCH_HEADER_BYTES], header_of(b"records", &LABEL, &SEGMENT, 100));
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let batch = sealed(b"some records", 0);
         for bit in 0..8 * batch.len() {
@@ -217,6 +262,8 @@ mod tests {
             BatchLabel { commit: 9, ..LABEL },
             BatchLabel { records: 0, ..LABEL },
             BatchLabel { flags: FLAG_CLEAN_STOP, ..LOCAL },
+            BatchLabel { flags: FLAG_VOTE, ..LOCAL },
+            BatchLabel { flags: FLAG_CONFIGURATION, ..LABEL },
         ];
         sound.into_iter().for_each(|label| assert_eq!(reads(label), Some(label)));
         for label in [
@@ -227,7 +274,10 @@ mod tests {
             BatchLabel { term: 2, ..LOCAL },
             BatchLabel { records: 1, ..LOCAL },
             BatchLabel { flags: 0, ..LOCAL },
-            BatchLabel { flags: 4, ..LOCAL },
+            BatchLabel { flags: 16, ..LOCAL },
+            BatchLabel { flags: FLAG_CONFIGURATION, ..LOCAL },
+            BatchLabel { flags: FLAG_VOTE, ..LABEL },
+            BatchLabel { flags: FLAG_VOTE | FLAG_MOVED, ..LOCAL },
             BatchLabel { first_position: 0, ..LABEL },
             BatchLabel { serial: u64::MAX, ..LABEL },
             BatchLabel { first_position: u64::MAX, ..LABEL },

@@ -14,7 +14,7 @@
 //! 104  body length u64
 //! 112  body crc u32
 //! 116  crc of the 116 bytes before
-//! 120  configuration │ highest queue number │ definitions │ segments │ queues: number, next sequence, runs of live messages
+//! 120  term of the vote, configuration (counted, and empty on one machine) │ highest queue number │ definitions │ segments │ queues: number, next sequence, runs of live messages
 //!     │ a record for each live message that came back
 //! ```
 //! The newest two are kept. A segment is freed only when neither needs it, so that the older one is worth as much when
@@ -26,13 +26,14 @@ use super::disk::Disk;
 use super::error::StorageError;
 use super::live_set::{LiveSet, Run};
 use super::log_writer::LogWriter;
+use super::membership::Membership;
 use super::record::{Record, put_returned, read_record};
 use super::segment::{FILE_NUMBER_MAX, FreeSegment, SEGMENT_HEADER_BYTES, SegmentNumber};
 use super::sequences::Sequences;
 use super::state::{SegmentUse, State};
 use super::{ClusterId, FORMAT_VERSION, MemberId};
 use crate::broker::store::DurableQueueId;
-use crate::varint::{Cursor, put_counted_bytes, put_varint};
+use crate::varint::{Cursor, put_varint};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
@@ -60,20 +61,19 @@ pub struct Checkpoint {
     pub state: State,
 }
 
-/// What this node is to others. Nothing, as long as it is alone; whatever it is, it is kept.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Membership {
-    /// Who got its vote in the term.
-    pub vote: Option<MemberId>,
-    /// Who the members are, in words of their own.
-    pub configuration: Vec<u8>,
-}
-
 /// Where the first batch after a checkpoint is, or will be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Start {
     pub segment: SegmentNumber,
     pub offset: u64,
+}
+
+/// The first batch that is not in the state yet, of a log that others have to agree on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unapplied {
+    /// Those of the state, and the serial of the batch before.
+    pub sequences: Sequences,
+    pub start: Start,
 }
 
 /// What must stay on disk for a checkpoint's sake.
@@ -96,7 +96,7 @@ impl Needed {
         Self { number, segments: alive.map(|(number, _)| *number).collect(), from: start.segment }
     }
 
-    fn needs(&self, number: SegmentNumber) -> bool {
+    pub(super) fn needs(&self, number: SegmentNumber) -> bool {
         number >= self.from || self.segments.contains(&number)
     }
 }
@@ -124,7 +124,7 @@ struct Label<'a> {
 fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
     let Label { cluster, number, sequences, membership, start } = *label;
     let mut out = vec![0; CHECKPOINT_HEADER_BYTES];
-    put_counted_bytes(&mut out, &membership.configuration);
+    membership.put(&mut out);
     put_varint(&mut out, state.max_queue_id);
     let mut definitions = Vec::new();
     let count = state.put_definitions(&mut definitions);
@@ -159,7 +159,7 @@ fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
     }
     let body_crc = crc32c::crc32c(&out[CHECKPOINT_HEADER_BYTES..]);
     let body_length = (out.len() - CHECKPOINT_HEADER_BYTES) as u64;
-    let vote = membership.vote.map_or(0, |member| member.0.get());
+    let vote = membership.vote.member.map_or(0, |member| member.0.get());
     let Sequences { serial, position, term, index, commit, .. } = sequences;
     let numbers = [number, serial, position, term, index, commit, vote, start.segment, start.offset, body_length];
     out[0..8].copy_from_slice(MAGIC);
@@ -203,7 +203,7 @@ impl Checkpoint {
         // It was written after everything before it was synced.
         let sequences = Sequences { serial, synced_serial: serial, term, index, position, commit };
         let mut cursor = Cursor::new(body);
-        let membership = Membership { vote, configuration: cursor.counted_bytes()?.to_vec() };
+        let membership = Membership::read(&mut cursor, vote)?;
         Some(Self { cluster, number, sequences, membership, start, state: decode_state(cursor)? })
     }
 }
@@ -269,7 +269,7 @@ impl<D: Disk> LogWriter<D> {
     fn dead_bytes(&self) -> u64 {
         let active = self.active.as_ref().map(|active| active.number());
         let is_alive = |number: SegmentNumber| self.state.segments.get(&number).is_some_and(|segment| segment.live > 0);
-        let is_dead = |number| Some(number) != active && !is_alive(number) && !self.unread.contains(number);
+        let is_dead = |number| Some(number) != active && !is_alive(number) && !self.is_held(number);
         self.file_bytes.iter().filter(|(number, _)| is_dead(**number)).map(|(_, bytes)| bytes).sum()
     }
 
@@ -318,16 +318,22 @@ impl<D: Disk> LogWriter<D> {
         self.sync()?;
         self.bytes_since_checkpoint = 0;
         self.checkpoint_is_out = true;
-        let start = match &self.active {
-            Some(active) => Start { segment: active.number(), offset: active.offset() },
-            None => Start { segment: self.next_number, offset: SEGMENT_HEADER_BYTES as u64 },
-        };
+        let Unapplied { sequences, start } = self.unapplied.unwrap_or_else(|| self.end());
         let number = self.checkpoint_number;
-        let (cluster, sequences, membership) = (self.meta.ids.cluster, self.sequences, &self.membership);
+        let (cluster, membership) = (self.meta.ids.cluster, &self.membership);
         let bytes = encode(&self.state, &Label { cluster, number, sequences, membership, start });
         let kept = (self.checkpoints.len() + 1).saturating_sub(KEPT);
         let keep_from = self.checkpoints.get(kept).map_or(number, |needed| needed.number);
         Ok(Chore(Work::Checkpoint { needed: Needed::new(number, &self.state, start), bytes, keep_from }))
+    }
+
+    /// Where the log ends, as a checkpoint of everything says it.
+    fn end(&self) -> Unapplied {
+        let start = match &self.active {
+            Some(active) => Start { segment: active.number(), offset: active.offset() },
+            None => Start { segment: self.next_number, offset: SEGMENT_HEADER_BYTES as u64 },
+        };
+        Unapplied { sequences: self.sequences, start }
     }
 
     /// A checkpoint is on disk, and old ones are not any more.
@@ -343,8 +349,7 @@ impl<D: Disk> LogWriter<D> {
 
     /// Gives up the segments that no checkpoint needs.
     fn free_segments(&mut self) {
-        let needed =
-            |number| self.checkpoints.iter().any(|needed| needed.needs(number)) || self.unread.contains(number);
+        let needed = |number| self.checkpoints.iter().any(|needed| needed.needs(number)) || self.is_held(number);
         let unneeded = |number: &SegmentNumber| !needed(*number);
         let freed: Vec<_> = self.file_bytes.keys().copied().filter(unneeded).collect();
         let mut removed = Vec::new();
@@ -366,6 +371,7 @@ impl<D: Disk> LogWriter<D> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::Vote;
     use super::*;
 
     const START: Start = Start { segment: 7, offset: 300 };
@@ -381,7 +387,8 @@ mod tests {
     #[test]
     fn what_a_cluster_would_make_of_this_node_comes_back() {
         let alone = Membership::default();
-        let member = Membership { vote: NonZeroU64::new(77).map(MemberId), configuration: b"three of us".to_vec() };
+        let vote = Vote { term: 3, member: NonZeroU64::new(77).map(MemberId) };
+        let member = Membership { vote, configuration: b"three of us".to_vec() };
         for membership in [alone, member] {
             let read = Checkpoint::decode(&encoded(sequences(), &membership, START)).unwrap();
             assert_eq!((read.cluster, read.number, read.start), (ClusterId([8; 16]), 3, START));

@@ -57,11 +57,18 @@ pub struct Place {
     pub length: u32,
 }
 
-/// Whom a member gave its vote in a term; of others it is asked in vain until a later term.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The latest term that a member knows of, and whom it gave its vote in that; others ask it in vain until a later one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Vote {
     pub term: u64,
     pub member: Option<MemberId>,
+}
+
+impl Vote {
+    /// Whether it may be said after the other one: terms do not go back, and in one of them there is one vote.
+    pub(super) fn may_follow(&self, before: &Self) -> bool {
+        self.term > before.term || self.term == before.term && (before.member.is_none() || self.member == before.member)
+    }
 }
 
 impl EntryBody {

@@ -15,6 +15,10 @@ pub enum StorageError {
     OtherFormat { found: u32 },
     /// The folder holds something that is not Leveret's data.
     NotOurs { file: String, reason: String },
+    /// The folder is that of a node of a cluster, and this broker is alone.
+    OfCluster,
+    /// The folder is that of a broker that was alone, and this one is a node of a cluster.
+    Alone,
     /// What was known to be on disk is not what was written.
     Corrupt { file: String, offset: u64, reason: String },
     /// An earlier write or sync failed; nothing is written after it.
@@ -52,6 +56,14 @@ impl fmt::Display for StorageError {
                 f,
                 "{file} is damaged at byte {offset}: {reason}. Start with --salvage to keep what is whole, or restore \
                  the data folder"
+            ),
+            Self::OfCluster => f.write_str(
+                "the data folder is that of a node of a cluster, and this broker is alone: give it the settings of its \
+                 cluster, or choose another data folder",
+            ),
+            Self::Alone => f.write_str(
+                "the data folder is that of a broker that was alone, and a node of a cluster begins with an empty one: \
+                 choose another data folder, or start without [cluster]",
             ),
             Self::Poisoned => f.write_str("the log stopped at an earlier failure"),
         }

@@ -228,7 +228,7 @@ impl<D: Disk> Loader<D> {
         match reader.next()? {
             Found::Batch { offset, batch } => {
                 self.bytes_read += batch.body.len() as u64;
-                match self.packer.pack(batch.body, number) {
+                match self.packer.pack(batch.records(), number) {
                     Ok(found) => self.expected = self.expected.saturating_sub(found),
                     Err(BadRecord) => self.damaged(number, offset, BAD_RECORD)?,
                 }

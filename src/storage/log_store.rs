@@ -34,6 +34,8 @@ pub enum SyncPolicy {
     Interval,
     /// Durable is what was written; the operating system syncs when it likes.
     Os,
+    /// Durable is what most nodes have; every batch is synced without being asked to.
+    Replicated,
 }
 
 /// A closed batch on its way to the writer.
@@ -148,7 +150,7 @@ impl LogStore {
 
     /// Whether everything appended was written, and synced where it must be.
     pub fn is_idle(&self) -> bool {
-        !self.in_flight && self.sealed.is_empty() && self.open_is_empty() && self.sync_wanted_by_ms().is_none()
+        !self.in_flight && self.sealed.is_empty() && self.open_is_empty() && self.unsynced_since_ms().is_none()
     }
 
     fn open_is_empty(&self) -> bool {
@@ -157,9 +159,14 @@ impl LogStore {
 
     /// When [`take_batch`](Self::take_batch) has a sync to do although nothing was appended, in the caller's clock.
     pub fn sync_wanted_by_ms(&self) -> Option<u64> {
-        let since = self.unsynced_since_ms.filter(|_| self.options.sync_policy != SyncPolicy::Os)?;
+        let since = self.unsynced_since_ms().filter(|_| self.options.sync_policy != SyncPolicy::Replicated)?;
         // Handed over at the end of time by a broker that stops.
         Some(since.saturating_add(self.options.sync_interval_ms))
+    }
+
+    /// Since when something is not synced that must be.
+    fn unsynced_since_ms(&self) -> Option<u64> {
+        self.unsynced_since_ms.filter(|_| self.options.sync_policy != SyncPolicy::Os)
     }
 
     /// The next batch for the writer, if it is idle and there is something to do.
@@ -243,6 +250,15 @@ impl LogStore {
                 self.failed = true;
                 Err(error)
             }
+        }
+    }
+
+    /// Takes the word that more of what was written is on the disks of most nodes.
+    pub fn committed(&mut self, position: LogPosition) {
+        debug_assert!(position <= self.progress.written);
+        self.progress.synced = self.progress.synced.max(position);
+        if self.progress.synced >= self.progress.written {
+            self.unsynced_since_ms = None;
         }
     }
 
@@ -407,7 +423,7 @@ impl Log for LogStore {
 
     fn durable(&self) -> LogPosition {
         match self.options.sync_policy {
-            SyncPolicy::Always => self.progress.synced,
+            SyncPolicy::Always | SyncPolicy::Replicated => self.progress.synced,
             SyncPolicy::Interval | SyncPolicy::Os => self.progress.written,
         }
     }

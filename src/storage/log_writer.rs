@@ -11,22 +11,25 @@
 
 use super::LogOptions;
 use super::active::Active;
-use super::batch::{self, BATCH_HEADER_BYTES};
-use super::checkpoint::{Membership, Needed};
+use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
+use super::checkpoint::{Needed, Unapplied};
 use super::chore::Chore;
 use super::disk::{Disk, Folder};
 use super::error::StorageError;
 use super::loader::Unread;
 use super::log_store::{SealedBatch, Written};
+use super::membership::Membership;
 use super::meta::Meta;
 use super::reclaim::Compaction;
 use super::recovery::Resume;
+use super::replica::Held;
 use super::scan::{self, BatchReader, Found};
 use super::segment::{FreeSegment, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::sequences::{Kind, Sequences};
 use super::state::{SegmentUse, State};
 use crate::broker::store::LogPosition;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 
 pub struct LogWriter<D: Disk> {
     pub(super) disk: D,
@@ -43,6 +46,11 @@ pub struct LogWriter<D: Disk> {
     pub(super) sequences: Sequences,
     /// What comes from the last checkpoint and goes into the next one.
     pub(super) membership: Membership,
+    /// Others commit what is written, and this is where the state is behind the log.
+    pub(super) is_replicated: bool,
+    pub(super) unapplied: Option<Unapplied>,
+    /// What is kept for others.
+    pub(super) held: Held,
     progress: Written,
     poisoned: bool,
     /// Written and not yet in the state.
@@ -107,6 +115,8 @@ impl<D: Disk> LogWriter<D> {
             state,
             mut sequences,
             membership,
+            is_replicated,
+            unapplied,
             next_number,
             segment_files,
             checkpoints,
@@ -118,7 +128,10 @@ impl<D: Disk> LogWriter<D> {
         if let Some(tail) = tail {
             tail.write_again(&disk)?;
         }
-        sequences.synced();
+        match is_replicated {
+            true => sequences.on_disk(),
+            false => sequences.synced(),
+        }
         meta.write(&disk)?;
         let last_position = LogPosition(sequences.position);
         let zeros = vec![0; options.zero_ahead_bytes];
@@ -133,6 +146,9 @@ impl<D: Disk> LogWriter<D> {
             file_bytes: segment_files,
             sequences,
             membership,
+            is_replicated,
+            unapplied,
+            held: Held::default(),
             progress: Written { written: last_position, synced: last_position },
             poisoned: false,
             unabsorbed: None,
@@ -179,6 +195,14 @@ impl<D: Disk> LogWriter<D> {
         self.poisoned
     }
 
+    /// Whether a segment must stay as it is whatever checkpoints need: somebody reads it, or has yet to say what of it is
+    /// committed.
+    pub(super) fn is_held(&self, number: SegmentNumber) -> bool {
+        self.unread.contains(number)
+            || self.held.contains(number)
+            || self.unapplied.is_some_and(|unapplied| number >= unapplied.start.segment)
+    }
+
     /// Whatever fails from here on leaves the disk in a state that nobody knows.
     pub(super) fn poison_on_error<T>(&mut self, result: Result<T, StorageError>) -> Result<T, StorageError> {
         self.poisoned |= result.is_err();
@@ -218,6 +242,16 @@ impl<D: Disk> LogWriter<D> {
     /// Seals a batch for the next place in the log and writes it there; says in which segment.
     fn append(&mut self, batch: &mut [u8], kind: Kind) -> Result<SegmentNumber, StorageError> {
         let length = batch.len() as u64;
+        self.append_by(length, kind, |active, label| active.append(batch, label))
+    }
+
+    /// Gives a batch of so many bytes the next place in the log, and lets it be written there; says in which segment.
+    pub(super) fn append_by(
+        &mut self,
+        length: u64,
+        kind: Kind,
+        append: impl FnOnce(&mut Active<D::File>, &BatchLabel) -> io::Result<()>,
+    ) -> Result<SegmentNumber, StorageError> {
         if !self.active.as_ref().is_some_and(|active| active.has_room(length)) {
             self.rotate(length)?;
         }
@@ -225,7 +259,7 @@ impl<D: Disk> LogWriter<D> {
         let active = self.active.as_mut().expect("rotation leaves an active segment");
         let number = active.number();
         let writing = || format!("write {length} bytes to {}", Folder::Log.display(&file_name(number)));
-        active.append(batch, &label).map_err(|error| StorageError::Io { doing: writing(), error })?;
+        append(active, &label).map_err(|error| StorageError::Io { doing: writing(), error })?;
         self.sequences.follow(&label);
         self.bytes_since_checkpoint += length;
         self.totals.batches += 1;
@@ -240,13 +274,16 @@ impl<D: Disk> LogWriter<D> {
             let synced = active.sync(&self.zeros, self.options.small_sync_bytes);
             self.totals.syncs += u64::from(synced.map_err(StorageError::io("sync the log"))?);
         }
-        self.sequences.synced();
+        match self.is_replicated {
+            true => self.sequences.on_disk(),
+            false => self.sequences.synced(),
+        }
         self.progress.synced = self.progress.written;
         Ok(())
     }
 
     /// Begins a segment with room for `batch_bytes`.
-    fn rotate(&mut self, batch_bytes: u64) -> Result<(), StorageError> {
+    pub(super) fn rotate(&mut self, batch_bytes: u64) -> Result<(), StorageError> {
         // A segment's batches must not be on disk without those of the segment before it.
         self.sync()?;
         let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
@@ -344,7 +381,7 @@ impl<D: Disk> LogWriter<D> {
             let Found::Batch { batch, .. } = reader.next()? else { break };
             buffer.clear();
             buffer.resize(BATCH_HEADER_BYTES, 0);
-            scan::put_live(&mut buffer, &self.state, batch.body, number);
+            scan::put_live(&mut buffer, &self.state, batch.records(), number);
             self.append_moved(&mut buffer)?;
         }
         Ok(())

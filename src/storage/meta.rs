@@ -31,6 +31,15 @@ const CRC_AT: usize = META_BYTES - size_of::<u32>();
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClusterId(pub [u8; 16]);
 
+impl ClusterId {
+    /// That of a folder which is to belong to a cluster and does not yet.
+    pub const NONE: Self = Self([0; 16]);
+
+    pub fn is_any(self) -> bool {
+        self != Self::NONE
+    }
+}
+
 /// Who of those that keep it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MemberId(pub NonZeroU64);

@@ -18,10 +18,12 @@
 //! | [`sequences`] | the numbers of batches, physical and logical |
 //! | [`entry`] | what nodes that replicate a log agree on |
 //! | [`disk`], [`file_disk`] | what a disk can do, and the real one: the only file with I/O |
+//! | [`membership`] | what a node is to others |
+//! | [`replica`] | the writer's half where several nodes agree on one log |
 //! | [`meta`] | whose data this is, and which format |
 //! | [`log_store`] | the loop's half: appending, positions, who waits |
 //! | [`log_writer`], `active` | the writer's half: placing, writing, syncing |
-//! | [`duty`], [`spawn`] | in which order it does what it is asked and what it has to; its thread |
+//! | [`duty`], [`spawn`] | in which order it does what it is asked and what it has to; its thread, and that of a replica |
 //! | [`state`], `who_may`, [`live_set`], `chunk` | what replaying the log leads to |
 //! | [`checkpoint`] | the state on disk, so that recovery is bounded |
 //! | [`chore`] | what the writer leaves to another thread: checkpoints' files, the next segment's |
@@ -53,6 +55,7 @@ pub mod loader;
 pub mod loader_thread;
 pub mod log_store;
 pub mod log_writer;
+pub mod membership;
 pub mod meta;
 mod page_files;
 pub mod page_queue;
@@ -62,6 +65,7 @@ pub mod reclaim;
 pub mod record;
 pub mod recovery;
 mod replay;
+pub mod replica;
 mod scan;
 pub mod segment;
 pub mod sequences;

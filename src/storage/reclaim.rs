@@ -62,7 +62,7 @@ impl<D: Disk> LogWriter<D> {
             match reader.next()? {
                 Found::Batch { batch, .. } => {
                     read += batch.body.len();
-                    put_live(&mut moved, &self.state, batch.body, number);
+                    put_live(&mut moved, &self.state, batch.records(), number);
                 }
                 Found::Damage { offset } => {
                     let unreadable = reader.pass_damage()?;
@@ -90,7 +90,7 @@ impl<D: Disk> LogWriter<D> {
         let active = self.active.as_ref().map(|active| active.number());
         let closed = || {
             let segments = self.state.segments.iter();
-            let is_closed = move |number| Some(number) != active && !self.unread.contains(number);
+            let is_closed = move |number| Some(number) != active && !self.is_held(number);
             segments.filter(move |(number, segment)| segment.live > 0 && is_closed(**number))
         };
         let used: u64 = closed().map(|(_, segment)| segment.end).sum();

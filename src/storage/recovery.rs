@@ -9,13 +9,15 @@
 //! ```
 //! What there is where replay finds no further whole batch, `replay` says.
 
-use super::checkpoint::{Checkpoint, Membership, Needed, checkpoint_number_of};
+use super::checkpoint::{Checkpoint, Needed, Unapplied, checkpoint_number_of};
 use super::disk::{Disk, DiskFile, Folder, is_unreadable, read_file};
 use super::error::StorageError;
 use super::loader::{Loader, Unread};
 use super::log_store::LogStore;
+use super::membership::Membership;
 use super::meta::Meta;
 use super::replay::Replay;
+use super::replica::ReplicaReplay;
 use super::scan::read_segment_header;
 use super::segment::{SegmentNumber, file_name, number_of};
 use super::sequences::Sequences;
@@ -85,6 +87,9 @@ pub struct Resume {
     /// Of what was read.
     pub(super) sequences: Sequences,
     pub(super) membership: Membership,
+    /// See [`LogWriter`](super::LogWriter).
+    pub(super) is_replicated: bool,
+    pub(super) unapplied: Option<Unapplied>,
     pub(super) next_number: SegmentNumber,
     /// All segment files and their sizes.
     pub(super) segment_files: BTreeMap<SegmentNumber, u64>,
@@ -98,11 +103,29 @@ pub struct Resume {
     pub(super) unread: Unread,
 }
 
-/// Reads a data folder. `new_ids` are for an empty one.
-///
-/// # Errors
-/// The disk's, another program's or another format's files, or, unless salvaging, damage.
-pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Result<Recovered<D>, StorageError> {
+/// A data folder before its log is read.
+pub(super) struct Looked {
+    /// Of the generation to come.
+    pub meta: Meta,
+    /// The generation of the broker that opened the folder last, 0 when none did.
+    pub opened_last: u64,
+    pub checkpoints: Checkpoints,
+    segment_files: BTreeMap<SegmentNumber, u64>,
+    highest_number: Option<SegmentNumber>,
+    warnings: Vec<String>,
+}
+
+/// What files are called that are to come, and those that are there.
+pub(super) struct Files {
+    meta: Meta,
+    next_number: SegmentNumber,
+    segment_files: BTreeMap<SegmentNumber, u64>,
+    checkpoints: Vec<Needed>,
+    checkpoint_number: u64,
+}
+
+/// Looks at everything but segments' batches. `new_ids` are for an empty folder.
+pub(super) fn look(disk: &impl Disk, mode: RecoveryMode, new_ids: FolderIds) -> Result<Looked, StorageError> {
     let mut warnings = Vec::new();
     let (segment_files, highest_number) = segment_files(disk, mode, &mut warnings)?;
     let (meta, opened_last) = match read_meta(disk, highest_number.is_some()) {
@@ -124,6 +147,17 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
         Err(error) => return Err(error),
     };
     let checkpoints = read_checkpoints(disk, meta.ids.cluster, &mut warnings)?;
+    Ok(Looked { meta, opened_last, checkpoints, segment_files, highest_number, warnings })
+}
+
+/// Replays the log of a folder, as one that several nodes agree on if `replica` is there.
+pub(super) fn replay<D: Disk>(
+    disk: &D,
+    mode: RecoveryMode,
+    looked: Looked,
+    replica: Option<ReplicaReplay>,
+) -> Result<(Files, Replay<'_, D>), StorageError> {
+    let Looked { meta, opened_last, checkpoints, segment_files, highest_number, warnings } = looked;
     // A broker that wrote nothing leaves a checkpoint and no segment, and what it removed may have had higher numbers. A
     // replay from that checkpoint must come to what is written now.
     let after_checkpoint = checkpoints.newest.as_ref().map_or(1, |checkpoint| checkpoint.start.segment);
@@ -131,8 +165,18 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
     let checkpoint_number = checkpoints.highest_number + 1;
     let numbers = segment_files.keys().copied().collect();
     let mut replay = Replay::new(disk, mode, numbers, opened_last, warnings);
-    let kept: Vec<_> = checkpoints.newest.iter().map(Needed::of).collect();
+    replay.replica = replica;
+    let kept = checkpoints.newest.iter().map(Needed::of).collect();
     replay.run(checkpoints.newest, checkpoints.any_damaged)?;
+    Ok((Files { meta, next_number, segment_files, checkpoints: kept, checkpoint_number }, replay))
+}
+
+/// Reads a data folder. `new_ids` are for an empty one.
+///
+/// # Errors
+/// The disk's, another program's or another format's files, or, unless salvaging, damage.
+pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Result<Recovered<D>, StorageError> {
+    let (files, mut replay) = replay(disk, mode, look(disk, mode, new_ids)?, None)?;
     if mode == RecoveryMode::Salvage {
         let mended = replay.state.mend();
         replay.warnings.extend(mended);
@@ -143,41 +187,61 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
     loader.look()?;
     let loader = loader.values_first(&replay.state);
     let clean = replay.stopped_in_order() && replay.damaged.is_empty();
-    let Replay { state, sequences, membership, delivered, warnings, damaged, tail, .. } = replay;
-    let queues = state.queues_in_order();
-    let queue = |(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
-        id: *id,
-        next_sequence: queue.next_sequence,
-        messages: queue.live.len(),
-        delivered_below: if clean { delivered.get(id).copied().unwrap_or(0) } else { queue.next_sequence },
-        returns: queue.returns.clone(),
-    };
-    let queues = queues.iter().map(queue).collect();
-    let definitions = state.definitions().collect();
-    let last_position = LogPosition(sequences.position);
+    let delivered = std::mem::take(&mut replay.delivered);
+    let state = &replay.state;
+    let queues = recovered_queues(state, |id, queue| match clean {
+        true => delivered.get(&id).copied().unwrap_or(0),
+        false => queue.next_sequence,
+    });
     Ok(Recovered {
-        definitions,
+        definitions: state.definitions().collect(),
         queues,
         max_queue_id: state.max_queue_id,
         clean,
-        last_position,
-        warnings,
-        resume: Resume {
+        last_position: LogPosition(replay.sequences.position),
+        warnings: std::mem::take(&mut replay.warnings),
+        resume: files.resume(replay, loader.unread()),
+        loader: Some(loader).filter(|loader| !loader.is_done()),
+    })
+}
+
+impl Files {
+    /// What the writer goes on from.
+    pub fn resume<D: Disk>(self, replay: Replay<'_, D>, unread: Unread) -> Resume {
+        let Replay { state, sequences, membership, damaged, tail, .. } = replay;
+        let Self { meta, next_number, segment_files, checkpoints, checkpoint_number } = self;
+        Resume {
             meta,
             sequences,
             membership,
+            is_replicated: false,
+            unapplied: None,
             next_number: next_number.max(state.segments.keys().next_back().map_or(1, |highest| highest + 1)),
             state,
             segment_files,
-            checkpoints: kept,
+            checkpoints,
             checkpoint_number,
             // What is whole in a damaged one is appended again elsewhere.
             tail: tail.filter(|tail| !damaged.contains(&tail.segment())),
             damaged,
-            unread: loader.unread(),
-        },
-        loader: Some(loader).filter(|loader| !loader.is_done()),
-    })
+            unread,
+        }
+    }
+}
+
+/// The queues of a state, by number; below which sequence messages may have been delivered is for the caller to say.
+pub(super) fn recovered_queues(
+    state: &State,
+    delivered_below: impl Fn(DurableQueueId, &QueueState) -> u64,
+) -> Vec<RecoveredQueue> {
+    let queue = |(id, queue): (DurableQueueId, &QueueState)| RecoveredQueue {
+        id,
+        next_sequence: queue.next_sequence,
+        messages: queue.live.len(),
+        delivered_below: delivered_below(id, queue),
+        returns: queue.returns.clone(),
+    };
+    state.queues_in_order().into_iter().map(queue).collect()
 }
 
 /// `None` for an empty folder.
@@ -237,8 +301,8 @@ fn segment_files(
     Ok((sizes, numbers.max()))
 }
 
-struct Checkpoints {
-    newest: Option<Checkpoint>,
+pub(super) struct Checkpoints {
+    pub newest: Option<Checkpoint>,
     highest_number: u64,
     any_damaged: bool,
 }

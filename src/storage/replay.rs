@@ -15,13 +15,16 @@
 //!
 //! What was read last may not be on the disk, whatever the system shows: see [`Tail`].
 
-use super::batch::{BATCH_HEADER_BYTES, Batch, FLAG_CLEAN_STOP};
-use super::checkpoint::{Checkpoint, Membership, Start};
+use super::batch::{BATCH_HEADER_BYTES, Batch, BatchLabel, FLAG_CLEAN_STOP};
+use super::checkpoint::{Checkpoint, Start};
 use super::disk::{Disk, DiskFile, Folder};
+use super::entry;
 use super::error::StorageError;
 use super::loader::{Loader, Unread, Verified};
+use super::membership::Membership;
 use super::record::{BadRecord, Record, read_record};
 use super::recovery::{self, RecoveryMode};
+use super::replica::ReplicaReplay;
 use super::scan::{BAD_RECORD, BatchReader, Found, read_segment_header};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber, file_name};
 use super::sequences::Sequences;
@@ -46,6 +49,8 @@ pub(super) struct Replay<'d, D: Disk> {
     /// Batches are missing before the next one, so that nobody knows its other numbers.
     is_after_hole: bool,
     pub membership: Membership,
+    /// Of a node of a cluster.
+    pub replica: Option<ReplicaReplay>,
     /// The last batch said so, …
     clean: bool,
     /// … and was of this generation, …
@@ -87,6 +92,7 @@ impl<'d, D: Disk> Replay<'d, D> {
             sequences: Sequences::default(),
             is_after_hole: false,
             membership: Membership::default(),
+            replica: None,
             clean: false,
             last_generation: 0,
             opened_last,
@@ -108,6 +114,11 @@ impl<'d, D: Disk> Replay<'d, D> {
                 self.sequences = checkpoint.sequences;
                 self.membership = checkpoint.membership;
                 start = checkpoint.start;
+                match &mut self.replica {
+                    Some(replica) => replica.begin(&self.sequences),
+                    None if !self.membership.is_empty() => return Err(StorageError::OfCluster),
+                    None => {}
+                }
             }
             None if any_damaged => {
                 self.damage(Folder::Checkpoint.path(), 0, "no checkpoint is whole")?;
@@ -233,20 +244,22 @@ impl<'d, D: Disk> Replay<'d, D> {
             if label.serial != self.expected() {
                 return Ok(offset);
             }
+            if label.is_of_cluster() && self.replica.is_none() {
+                return Err(StorageError::OfCluster);
+            }
             if !std::mem::take(&mut self.is_after_hole)
-                && let Some(reason) = self.sequences.contradiction(&label)
+                && let Some(reason) = self.contradiction(&label)
             {
                 self.damage(&Folder::Log.display(&file_name(number)), offset, &reason)?;
                 self.damaged.push(number);
             }
-            self.sequences.follow(&label);
             let end = offset + BATCH_HEADER_BYTES as u64 + u64::from(batch.header.body_length);
             if let Some(tail) = &mut self.tail {
                 tail.extend(&label, end);
             }
             self.clean = label.flags & FLAG_CLEAN_STOP != 0;
             self.last_generation = generation;
-            if let Err(BadRecord) = self.apply(&batch, number) {
+            if let Err(BadRecord) = self.apply(&batch, number, offset) {
                 self.damage(&Folder::Log.display(&file_name(number)), offset, BAD_RECORD)?;
                 self.damaged.push(number);
             }
@@ -254,8 +267,21 @@ impl<'d, D: Disk> Replay<'d, D> {
         }
     }
 
-    fn apply(&mut self, batch: &Batch<'_>, number: SegmentNumber) -> Result<(), BadRecord> {
-        self.state.apply(batch.body, number)?;
+    /// What of the numbers of the batch that comes next by its serial does not fit those before it, in words.
+    fn contradiction(&self, label: &BatchLabel) -> Option<String> {
+        match &self.replica {
+            None => self.sequences.contradiction(label),
+            Some(replica) => replica.pending.contradiction(label),
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>, segment: SegmentNumber, offset: u64) -> Result<(), BadRecord> {
+        if let Some(replica) = &mut self.replica {
+            let place = entry::Place { segment, offset, length: batch.header.body_length };
+            return replica.take(batch, place, &mut self.state, &mut self.sequences, &mut self.membership);
+        }
+        self.sequences.follow(&batch.header.label);
+        self.state.apply(batch.body, segment)?;
         if self.clean {
             self.delivered = delivered(batch.body)?;
         }

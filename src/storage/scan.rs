@@ -40,9 +40,9 @@ pub fn read_segment_header(
 /// A batch with a record that is none: this is no accident of the disk.
 pub const BAD_RECORD: &str = "a record cannot be read although its checksum is right";
 
-/// Copies the records of a batch's `body` that hold live messages of segment `number`, with their live routes only.
-pub fn put_live(out: &mut Vec<u8>, state: &State, body: &[u8], number: SegmentNumber) {
-    let mut records = Cursor::new(body);
+/// Copies those of a batch's `records` that hold live messages of segment `number`, with their live routes only.
+pub fn put_live(out: &mut Vec<u8>, state: &State, records: &[u8], number: SegmentNumber) {
+    let mut records = Cursor::new(records);
     while !records.is_empty() {
         let Ok(record) = read_record(&mut records) else { return };
         let Record::Enqueue(enqueue) = record else { continue };

@@ -14,9 +14,11 @@
 //!             entry    entry    moved    entry    clean stop
 //! ```
 //! On one machine there is nobody to agree with: the term is always [`STANDALONE_TERM`], and index and commit follow the
-//! writer. What is synced is committed.
+//! writer. What is synced is committed. Where several nodes keep the log, a leader gives the numbers and most of them
+//! commit; index and positions go back when a tail that was never committed is [cut off](super::replica).
 
-use super::batch::BatchLabel;
+use super::batch::{BatchLabel, FLAG_CONFIGURATION};
+use super::entry::{EntryKind, EntryLabel};
 
 /// The term of a broker that is alone: the first one there is, as if it had been elected once and for ever.
 pub const STANDALONE_TERM: u64 = 1;
@@ -37,6 +39,14 @@ pub struct Sequences {
     pub commit: u64,
 }
 
+/// How far a log is, or a state, in the numbers that nodes agree on: those of the last entry and its last record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    pub term: u64,
+    pub index: u64,
+    pub position: u64,
+}
+
 /// What kind of batch comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -44,6 +54,8 @@ pub(super) enum Kind {
     Entry { records: u32 },
     /// With such flags.
     Local { flags: u32 },
+    /// An entry to which its leader gave the numbers.
+    Agreed(EntryLabel),
 }
 
 impl Sequences {
@@ -59,6 +71,10 @@ impl Sequences {
         match kind {
             Kind::Entry { records } => BatchLabel { term: STANDALONE_TERM, index: self.index + 1, records, ..local },
             Kind::Local { flags } => BatchLabel { flags, ..local },
+            Kind::Agreed(EntryLabel { term, index, first_position, records, kind }) => {
+                let flags = if kind == EntryKind::Configuration { FLAG_CONFIGURATION } else { 0 };
+                BatchLabel { term, index, first_position, records, flags, ..local }
+            }
         }
     }
 
@@ -89,10 +105,25 @@ impl Sequences {
         self.commit = self.commit.max(label.commit.min(self.index));
     }
 
-    /// All that was written is on the disk, which on one machine commits it.
-    pub(super) fn synced(&mut self) {
+    /// All that was written is on the disk.
+    pub(super) fn on_disk(&mut self) {
         self.synced_serial = self.serial;
+    }
+
+    /// The same where that commits it: on one machine.
+    pub(super) fn synced(&mut self) {
+        self.on_disk();
         self.commit = self.index;
+    }
+
+    /// How far the log is.
+    pub(super) fn reached(&self) -> Reached {
+        Reached { term: self.term, index: self.index, position: self.position }
+    }
+
+    /// The log ends there: what was behind it is cut off.
+    pub(super) fn end_at(&mut self, reached: Reached) {
+        (self.term, self.index, self.position) = (reached.term, reached.index, reached.position);
     }
 }
 

@@ -1,45 +1,130 @@
-//! The writer's thread: batches in through a channel, answers out through another and a wake-up. A second thread does the
+//! The writer's thread: requests in through a channel, answers out through another and a wake-up. A second thread does the
 //! writer's chores, so that no batch waits for them.
 
-use super::chore::Chore;
+use super::chore::{Chore, ChoreDone};
 use super::disk::Disk;
 use super::duty::{Report, Request, WriterDuty};
 use super::log_writer::LogWriter;
+use super::replica::{ReplicaDuty, ReplicaReport, ReplicaRequest, ReplicaWriter};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
-enum Message {
-    Asked(Request),
+/// What a writer's thread does.
+pub trait Duty: Send + 'static {
+    type Request: Send + 'static;
+    type Report: Send + 'static;
+    type Disk: Disk;
+
+    fn disk(&self) -> &Self::Disk;
+    fn has_work(&self) -> bool;
+    fn turn(&mut self, request: Option<Self::Request>, report: impl FnMut(Self::Report));
+    fn take_chore(&mut self) -> Option<Chore>;
+    /// How it is told what came of a chore.
+    fn chore_done(done: ChoreDone) -> Self::Request;
+}
+
+impl<D: Disk> Duty for WriterDuty<D> {
+    type Request = Request;
+    type Report = Report;
+    type Disk = D;
+
+    fn disk(&self) -> &D {
+        self.disk()
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_work()
+    }
+
+    fn turn(&mut self, request: Option<Request>, report: impl FnMut(Report)) {
+        self.turn(request, report);
+    }
+
+    fn take_chore(&mut self) -> Option<Chore> {
+        self.take_chore()
+    }
+
+    fn chore_done(done: ChoreDone) -> Request {
+        Request::ChoreDone(done)
+    }
+}
+
+impl<D: Disk> Duty for ReplicaDuty<D> {
+    type Request = ReplicaRequest;
+    type Report = ReplicaReport<D>;
+    type Disk = D;
+
+    fn disk(&self) -> &D {
+        self.disk()
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_work()
+    }
+
+    fn turn(&mut self, request: Option<ReplicaRequest>, report: impl FnMut(ReplicaReport<D>)) {
+        self.turn(request, report);
+    }
+
+    fn take_chore(&mut self) -> Option<Chore> {
+        self.take_chore()
+    }
+
+    fn chore_done(done: ChoreDone) -> ReplicaRequest {
+        ReplicaRequest::ChoreDone(done)
+    }
+}
+
+enum Message<Q> {
+    Asked(Q),
     /// Nothing comes after this.
     End,
 }
 
-/// The loop's end of a running writer. The thread ends when it is dropped.
-pub struct WriterHandle {
-    requests: Sender<Message>,
-    reports: Receiver<Report>,
+/// The other end of a running writer: the loop's, or of a node of a cluster its cluster thread's. The thread ends when it
+/// is dropped.
+pub struct WriterHandle<Q = Request, R = Report> {
+    requests: Sender<Message<Q>>,
+    reports: Receiver<R>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// The other end of a replicated log's writer.
+pub type ReplicaHandle<D> = WriterHandle<ReplicaRequest, ReplicaReport<D>>;
 
 /// Gives `writer` a thread. `wake` is called there after every report.
 ///
 /// # Errors
 /// The system has no thread to give.
 pub fn spawn<D: Disk>(writer: LogWriter<D>, wake: impl Fn() + Send + 'static) -> io::Result<WriterHandle> {
+    spawn_duty(WriterDuty::new(writer), wake)
+}
+
+/// The same for a replicated log's writer.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn spawn_replica<D: Disk>(
+    writer: ReplicaWriter<D>,
+    wake: impl Fn() + Send + 'static,
+) -> io::Result<ReplicaHandle<D>> {
+    spawn_duty(ReplicaDuty::new(writer), wake)
+}
+
+fn spawn_duty<W: Duty>(duty: W, wake: impl Fn() + Send + 'static) -> io::Result<WriterHandle<W::Request, W::Report>> {
     let (requests, inbox) = channel();
     let (outbox, reports) = channel();
     let report = move |report| {
-        // The loop is gone only when the program ends.
+        // Who asked is gone only when the program ends.
         let _ = outbox.send(report);
         wake();
     };
     let (chores, waiting) = channel();
-    let duty = WriterDuty::new(writer);
     let disk = duty.disk().clone();
     let done = requests.clone();
     let builder = std::thread::Builder::new().name("log-chores".into());
-    let helper = builder.spawn(move || run_chores(&disk, &waiting, &done))?;
+    let helper = builder.spawn(move || run_chores::<W>(&disk, &waiting, &done))?;
     let builder = std::thread::Builder::new().name("log-writer".into());
     let thread = builder.spawn(move || {
         run(duty, &inbox, &chores, &report);
@@ -50,36 +135,37 @@ pub fn spawn<D: Disk>(writer: LogWriter<D>, wake: impl Fn() + Send + 'static) ->
     Ok(WriterHandle { requests, reports, thread: Some(thread) })
 }
 
-fn run_chores(disk: &impl Disk, waiting: &Receiver<Chore>, done: &Sender<Message>) {
+fn run_chores<W: Duty>(disk: &W::Disk, waiting: &Receiver<Chore>, done: &Sender<Message<W::Request>>) {
     for chore in waiting {
         // A writer that is gone needs to know nothing any more.
-        let _ = done.send(Message::Asked(Request::ChoreDone(chore.run(disk))));
+        let _ = done.send(Message::Asked(W::chore_done(chore.run(disk))));
     }
 }
 
-impl WriterHandle {
-    /// Asks the writer for something. Batches one at a time: the next one after its [`Report::Done`].
-    pub fn ask(&self, request: Request) {
+impl<Q, R> WriterHandle<Q, R> {
+    /// Asks the writer for something. Of a broker that is alone batches one at a time: the next one after its
+    /// [`Report::Done`].
+    pub fn ask(&self, request: Q) {
         self.send(Message::Asked(request));
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: Message<Q>) {
         // A writer that is gone has said why in its last report.
         let _ = self.requests.send(message);
     }
 
     /// The next report, if there is one.
-    pub fn try_report(&self) -> Option<Report> {
+    pub fn try_report(&self) -> Option<R> {
         self.reports.try_recv().ok()
     }
 
     /// Waits for the next report; `None` when the writer is gone. For starts and stops, never in a turn of the loop.
-    pub fn wait_report(&self) -> Option<Report> {
+    pub fn wait_report(&self) -> Option<R> {
         self.reports.recv().ok()
     }
 }
 
-impl Drop for WriterHandle {
+impl<Q, R> Drop for WriterHandle<Q, R> {
     /// Lets the writer finish what it was given.
     fn drop(&mut self) {
         self.send(Message::End);
@@ -90,7 +176,12 @@ impl Drop for WriterHandle {
     }
 }
 
-fn run<D: Disk>(mut duty: WriterDuty<D>, inbox: &Receiver<Message>, chores: &Sender<Chore>, report: &impl Fn(Report)) {
+fn run<W: Duty>(
+    mut duty: W,
+    inbox: &Receiver<Message<W::Request>>,
+    chores: &Sender<Chore>,
+    report: &impl Fn(W::Report),
+) {
     loop {
         let message = match duty.has_work() {
             true => inbox.try_recv(),

@@ -175,7 +175,7 @@ impl State {
         placed
     }
 
-    fn count_placed(&mut self, segment: SegmentNumber, messages: u64) {
+    pub(super) fn count_placed(&mut self, segment: SegmentNumber, messages: u64) {
         if messages > 0 {
             let place = self.segments.entry(segment).or_default();
             place.total += messages;
@@ -502,7 +502,7 @@ fn release_all(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, mut gone: Que
 }
 
 /// Fewer messages are alive in a segment.
-fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber, count: u64) {
+pub(super) fn release(segments: &mut BTreeMap<SegmentNumber, SegmentUse>, segment: SegmentNumber, count: u64) {
     if let Some(place) = segments.get_mut(&segment) {
         debug_assert!(place.live >= count);
         place.live -= count;

@@ -20,5 +20,6 @@ mod pager;
 mod random;
 mod real_disk;
 mod reclaim;
+mod replica;
 mod unreadable;
 mod who_may;

@@ -1,0 +1,195 @@
+//! What a replicated log's writer is asked, what it says, and in which order it does what it has to: requests first, then
+//! one step of what is to be done beside them.
+//!
+//! ```text
+//! turn(request) ──► write, sync ──► Persisted ──► state ──► Applied ──► what waited for that ──► a step of upkeep
+//!                                                                       take_chore(): for another thread
+//! ```
+
+use super::super::chore::{Chore, ChoreDone};
+use super::super::disk::Disk;
+use super::super::entry::{Entry, Place, Vote};
+use super::super::{ClusterId, StorageError};
+use super::survey::Survey;
+use super::writer::ReplicaWriter;
+
+/// Entries and a vote, to be written with one sync.
+#[derive(Debug)]
+pub struct Append {
+    /// Comes back with [`ReplicaReport::Persisted`].
+    pub number: u64,
+    /// Each follows the one before, or cuts it off with all behind it. None that is committed is cut off.
+    pub entries: Vec<Entry>,
+    /// Said when the term or the vote in it has changed.
+    pub vote: Option<Vote>,
+}
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub enum ReplicaRequest {
+    Append(Append),
+    /// All up to this index is committed.
+    Commit(u64),
+    /// Say what there is, as soon as the state is as far as this index. Who asked before is not answered any more, and
+    /// must have done with the loader.
+    Survey {
+        index: u64,
+    },
+    /// The folder, in which there is no log yet, becomes one of a cluster, with those members.
+    Found {
+        cluster: ClusterId,
+        configuration: Vec<u8>,
+    },
+    /// Write a checkpoint, whether it is due or not.
+    Checkpoint,
+    /// Give back what the log can do without.
+    MakeRoom,
+    /// Something that was [left to others](ReplicaDuty::take_chore) is done.
+    ChoreDone(ChoreDone),
+}
+
+/// What the writer says.
+#[derive(Debug)]
+pub enum ReplicaReport<D: Disk> {
+    /// All of an [`Append`] is on the disk, and there are its entries by index.
+    Persisted {
+        number: u64,
+        places: Vec<(u64, Place)>,
+    },
+    /// The state is as far as this index.
+    Applied(u64),
+    Survey(Box<Survey<D>>),
+    Founded,
+    /// A checkpoint that was asked for is on disk.
+    Checkpointed,
+    /// Something failed. Nothing more will be written.
+    Failed(StorageError),
+    /// Room left on the disk, in bytes; said after every change of segments.
+    FreeBytes(u64),
+    /// There is none for the next segment, which will be needed when this one is full.
+    NoRoom,
+}
+
+/// A writer and what it has to do.
+pub struct ReplicaDuty<D: Disk> {
+    writer: ReplicaWriter<D>,
+    has_upkeep: bool,
+    checkpoint_is_wanted: bool,
+    survey_is_wanted_at: Option<u64>,
+    /// What was said to be applied.
+    applied: u64,
+    /// How many segments there had been when the room was looked at.
+    segments_begun: Option<u64>,
+}
+
+impl<D: Disk> ReplicaDuty<D> {
+    pub fn new(writer: ReplicaWriter<D>) -> Self {
+        Self {
+            applied: writer.applied().index,
+            writer,
+            has_upkeep: true,
+            checkpoint_is_wanted: false,
+            survey_is_wanted_at: None,
+            segments_begun: None,
+        }
+    }
+
+    pub fn writer(&self) -> &ReplicaWriter<D> {
+        &self.writer
+    }
+
+    pub fn disk(&self) -> &D {
+        self.writer.log.disk()
+    }
+
+    /// Whether a [turn](Self::turn) without a request does something.
+    pub fn has_work(&self) -> bool {
+        self.has_upkeep
+    }
+
+    /// Does what is asked, if anything is, and one step of upkeep.
+    pub fn turn(&mut self, request: Option<ReplicaRequest>, mut report: impl FnMut(ReplicaReport<D>)) {
+        if let Some(request) = request
+            && let Err(error) = self.answer(request, &mut report)
+        {
+            report(ReplicaReport::Failed(error));
+        }
+        if let Err(error) = self.look_after(&mut report) {
+            report(ReplicaReport::Failed(error));
+        }
+        self.has_upkeep = match self.writer.log.maintain() {
+            Ok(more) => more,
+            Err(StorageError::Poisoned) => false,
+            Err(error) => {
+                report(ReplicaReport::Failed(error));
+                false
+            }
+        };
+        self.look_at_room(report);
+    }
+
+    fn answer(
+        &mut self,
+        request: ReplicaRequest,
+        report: &mut impl FnMut(ReplicaReport<D>),
+    ) -> Result<(), StorageError> {
+        match request {
+            ReplicaRequest::Append(Append { number, entries, vote }) => {
+                let places = self.writer.append(entries, vote)?;
+                report(ReplicaReport::Persisted { number, places });
+            }
+            ReplicaRequest::Commit(index) => {
+                let applied = self.writer.commit(index)?.index;
+                if applied > self.applied {
+                    self.applied = applied;
+                    report(ReplicaReport::Applied(applied));
+                }
+            }
+            ReplicaRequest::Survey { index } => self.survey_is_wanted_at = Some(index),
+            ReplicaRequest::Found { cluster, configuration } => {
+                self.writer.found(cluster, configuration)?;
+                report(ReplicaReport::Founded);
+            }
+            ReplicaRequest::Checkpoint => self.checkpoint_is_wanted = true,
+            ReplicaRequest::MakeRoom => self.writer.log.make_room()?,
+            ReplicaRequest::ChoreDone(done) => {
+                self.writer.log.chore_done(done)?;
+                if self.writer.log.take_no_room() {
+                    report(ReplicaReport::NoRoom);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was asked for and had to wait.
+    fn look_after(&mut self, report: &mut impl FnMut(ReplicaReport<D>)) -> Result<(), StorageError> {
+        if self.survey_is_wanted_at.is_some_and(|index| index <= self.applied) {
+            self.survey_is_wanted_at = None;
+            report(ReplicaReport::Survey(Box::new(self.writer.survey()?)));
+        }
+        if self.checkpoint_is_wanted && !self.writer.log.is_checkpointing() {
+            self.checkpoint_is_wanted = false;
+            self.writer.log.checkpoint()?;
+            report(ReplicaReport::Checkpointed);
+        }
+        Ok(())
+    }
+
+    /// Something that is to be done elsewhere. What came of it is a [request](ReplicaRequest::ChoreDone) of its own.
+    pub fn take_chore(&mut self) -> Option<Chore> {
+        self.writer.log.take_chore()
+    }
+
+    fn look_at_room(&mut self, mut report: impl FnMut(ReplicaReport<D>)) {
+        let totals = self.writer.totals();
+        let begun = totals.segments_created + totals.segments_recycled;
+        if self.segments_begun.replace(begun) == Some(begun) {
+            return;
+        }
+        match self.writer.log.free_bytes() {
+            Ok(bytes) => report(ReplicaReport::FreeBytes(bytes)),
+            Err(error) => tracing::warn!(target: "storage", "{error}"),
+        }
+    }
+}

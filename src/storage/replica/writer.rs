@@ -1,0 +1,158 @@
+//! The writer of a log that several nodes agree on: a [`LogWriter`] whose state waits for commits.
+//!
+//! ```text
+//! append(entries, vote) ──► one sync ──► places        commit(index) ──► the state, in the order of indexes
+//! ```
+//! A vote is written before the entries that came with it: what is left of a torn write begins at the front, so no entry
+//! of a term is there without the term. Bodies are written from where they are and kept until they are applied.
+//!
+//! After a failed write or sync nobody knows what is on the disk, and it never writes, syncs or reports anything again.
+
+use super::super::batch::{BATCH_HEADER_BYTES, FLAG_VOTE};
+use super::super::disk::{Disk, Folder};
+use super::super::entry::{Entry, Place, Vote};
+use super::super::log_writer::{LogWriter, Totals};
+use super::super::membership::Membership;
+use super::super::scan::BAD_RECORD;
+use super::super::segment::file_name;
+use super::super::sequences::{Kind, Reached};
+use super::super::state::State;
+use super::super::{ClusterId, LogOptions, StorageError};
+use super::pending::{Pending, Uncommitted};
+use super::recovery::ReplicaResume;
+use super::replay::{apply, encode_vote};
+
+pub struct ReplicaWriter<D: Disk> {
+    pub(super) log: LogWriter<D>,
+    pub(super) pending: Pending,
+}
+
+impl<D: Disk> ReplicaWriter<D> {
+    /// Goes on where recovery ended. From then on the folder has this node's member id.
+    ///
+    /// # Errors
+    /// The disk's. Nothing that recovery read was changed then.
+    pub fn start(disk: D, options: LogOptions, resume: ReplicaResume) -> Result<Self, StorageError> {
+        let ReplicaResume { log, pending } = resume;
+        Ok(Self { log: LogWriter::start(disk, options, log)?, pending })
+    }
+
+    pub fn state(&self) -> &State {
+        self.log.state()
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.log.totals()
+    }
+
+    pub fn membership(&self) -> &Membership {
+        &self.log.membership
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.log.is_poisoned()
+    }
+
+    /// How far the state is.
+    pub fn applied(&self) -> Reached {
+        self.pending.applied()
+    }
+
+    /// Of the last entry that was written.
+    pub fn last(&self) -> Reached {
+        self.pending.last()
+    }
+
+    /// Makes this folder, in which nothing was written yet, one of a cluster. It is as soon as META says so.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    pub fn found(&mut self, cluster: ClusterId, configuration: Vec<u8>) -> Result<(), StorageError> {
+        assert!(cluster.is_any() && !self.log.meta.ids.cluster.is_any(), "a folder is founded once");
+        assert_eq!(self.log.sequences.serial, 0, "a folder with a log belongs to somebody");
+        self.log.meta.ids.cluster = cluster;
+        self.log.membership.configuration = configuration;
+        self.log.checkpoint()?;
+        let written = self.log.meta.write(self.log.disk());
+        self.log.poison_on_error(written)
+    }
+
+    /// Writes a vote and entries, each of which follows the one before or cuts it off, and syncs once; says where the
+    /// entries are.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    ///
+    /// # Panics
+    /// An entry does not follow any that is not committed, or the vote takes another one back.
+    pub fn append(&mut self, entries: Vec<Entry>, vote: Option<Vote>) -> Result<Vec<(u64, Place)>, StorageError> {
+        if self.is_poisoned() {
+            return Err(StorageError::Poisoned);
+        }
+        let appended = self.try_append(entries, vote);
+        self.log.unapplied = self.pending.unapplied();
+        self.log.poison_on_error(appended)
+    }
+
+    fn try_append(&mut self, entries: Vec<Entry>, vote: Option<Vote>) -> Result<Vec<(u64, Place)>, StorageError> {
+        if let Some(vote) = vote {
+            assert!(vote.may_follow(&self.log.membership.vote), "no vote is taken back");
+            let body = encode_vote(&vote);
+            self.write(&body, Kind::Local { flags: FLAG_VOTE })?;
+            self.log.membership.vote = vote;
+        }
+        let mut places = Vec::with_capacity(entries.len());
+        for entry in entries {
+            places.push((entry.label.index, self.write_entry(entry)?));
+        }
+        self.log.sync()?;
+        Ok(places)
+    }
+
+    fn write_entry(&mut self, entry: Entry) -> Result<Place, StorageError> {
+        let Entry { label, body } = entry;
+        let before =
+            self.pending.before(label.index).expect("an entry follows one that is there, and none that is applied");
+        assert_eq!(label.first_position, before.position + 1, "positions follow each other");
+        if label.index <= self.last().index {
+            // No segment has two entries of one index.
+            self.pending.cut_off(label.index);
+            self.log.sequences.end_at(before);
+            self.log.rotate((BATCH_HEADER_BYTES + body.bytes().len()) as u64)?;
+        }
+        let place = self.write(body.bytes(), Kind::Agreed(label))?;
+        self.pending.push(Uncommitted { label, place, serial: self.log.sequences.serial, body });
+        Ok(place)
+    }
+
+    fn write(&mut self, body: &[u8], kind: Kind) -> Result<Place, StorageError> {
+        let length = (BATCH_HEADER_BYTES + body.len()) as u64;
+        let mut offset = 0;
+        let segment = self.log.append_by(length, kind, |active, label| {
+            offset = active.offset();
+            active.append_apart(body, label)
+        })?;
+        let length = u32::try_from(body.len()).expect("batches are bounded below 4 GiB");
+        Ok(Place { segment, offset, length })
+    }
+
+    /// Lets the entries up to an index become state, as far as they were written; says how far it is now.
+    ///
+    /// # Errors
+    /// An entry holds what this version does not know; from then on nothing but [`StorageError::Poisoned`].
+    pub fn commit(&mut self, index: u64) -> Result<Reached, StorageError> {
+        if self.is_poisoned() {
+            return Err(StorageError::Poisoned);
+        }
+        while let Some(entry) = self.pending.take_committed(index) {
+            if apply(&entry, &mut self.log.state, &mut self.log.membership).is_err() {
+                let Place { segment, offset, .. } = entry.place;
+                let file = Folder::Log.display(&file_name(segment));
+                return self.log.poison_on_error(Err(StorageError::corrupt(file, offset, BAD_RECORD)));
+            }
+        }
+        self.log.sequences.commit = self.applied().index;
+        self.log.unapplied = self.pending.unapplied();
+        Ok(self.applied())
+    }
+}
