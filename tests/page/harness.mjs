@@ -109,8 +109,8 @@ export async function logIn(tab, user = "guest", password = user) {
   await settled(tab);
 }
 
-/** Until what is shown has been read. */
-export const settled = tab => tab.waitForSelector("main[aria-busy=false]");
+/** Until what is shown has been read. Nothing is held of it: what a test holds a tab cannot let go. */
+export const settled = tab => tab.waitForFunction(() => document.querySelector("main[aria-busy=false]") !== null);
 
 export async function go(tab, hash) {
   await tab.evaluate(to => location.hash = to, hash);

@@ -1,15 +1,11 @@
-// Very many queues and connections, and a tab that is left open: lists come at once, and memory stays.
+// Very many queues and connections: lists come at once.
 
 import { createHash } from "node:crypto";
 import { connect as open } from "node:net";
 import { api, assert, broker, check, go, logIn, openTab } from "../harness.mjs";
 
 const QUEUES = Number(process.env.PAGE_QUEUES ?? 100_000), CONNECTIONS = Number(process.env.PAGE_CONNECTIONS ?? 10_000);
-const LIST_MAX_MS = Number(process.env.PAGE_LIST_MS ?? 300), SOAK_S = Number(process.env.PAGE_SOAK_S ?? 20);
-/** Until charts are full at one look a second: a heat map has sixty columns. */
-const FULL_AFTER_S = 70;
-/** How much more memory a tab may have in the end than in the beginning. */
-const GROWTH_MAX = 1.3;
+const LIST_MAX_MS = Number(process.env.PAGE_LIST_MS ?? 300);
 const AT_A_TIME = 200;
 
 const text = (bytes, long) => {
@@ -59,14 +55,15 @@ async function timed(tab, hash, rows) {
   }, [hash, rows]);
 }
 
-async function fastest(tab, hash, times = 5) {
+/** The one in the middle of several. */
+async function usual(tab, hash, times = 7) {
   const all = [];
   for (let time = 0; time < times; time++) {
     await go(tab, "#/limits");
     all.push(await timed(tab, hash, 50));
   }
   console.error(`page: ${hash} came after ${all} ms`);
-  return Math.min(...all);
+  return all.sort((one, other) => one - other)[times >> 1];
 }
 
 export default async function () {
@@ -79,8 +76,8 @@ export default async function () {
         ({ name: `queue-${String(from + index).padStart(6, "0")}`, vhost: "/", durable: false, auto_delete: false, arguments: {} }));
       await api("POST", "/definitions", { queues });
     }
-    const ms = await fastest(tab, "#/queues");
-    assert(ms < LIST_MAX_MS, `the first list came after ${ms} ms`);
+    const ms = await usual(tab, "#/queues");
+    assert(ms < LIST_MAX_MS, `the list usually came after ${ms} ms`);
     await go(tab, `#/queues?name=${String(QUEUES - 1).padStart(6, "0")}&page_size=500`);
     await tab.waitForFunction(() => document.querySelectorAll("tbody tr").length === 1);
   });
@@ -97,31 +94,9 @@ export default async function () {
       sockets.push(...await Promise.all(some));
     }
     console.error(`page: ${CONNECTIONS} connections in ${Date.now() - began} ms`);
-    const ms = await fastest(tab, "#/connections");
-    assert(ms < LIST_MAX_MS, `the first list came after ${ms} ms`);
+    const ms = await usual(tab, "#/connections");
+    assert(ms < LIST_MAX_MS, `the list usually came after ${ms} ms`);
   });
   for (const socket of sockets) socket.destroy();
-
-  await check(`the tab's memory is flat for ${SOAK_S} s`, async () => {
-    await tab.selectOption("#pace", "1000");
-    await go(tab, "#/");
-    const devtools = await tab.context().newCDPSession(tab);
-    await devtools.send("Performance.enable");
-    const memory = async () => {
-      for (let time = 0; time < 2; time++) await devtools.send("HeapProfiler.collectGarbage");
-      const { metrics } = await devtools.send("Performance.getMetrics");
-      const of = name => metrics.find(metric => metric.name === name).value;
-      return [of("JSHeapUsedSize"), of("Nodes")];
-    };
-    const looks = [];
-    await new Promise(resolve => setTimeout(resolve, FULL_AFTER_S * 1000));
-    for (let second = 0; second < SOAK_S; second += SOAK_S / 10) {
-      await new Promise(resolve => setTimeout(resolve, SOAK_S * 100));
-      looks.push(await memory());
-    }
-    console.error(`page: heap and nodes over time: ${looks.map(([bytes, nodes]) => `${Math.round(bytes / 1024)} KiB, ${nodes}`).join("; ")}`);
-    const [first, last] = [looks[0], looks.at(-1)];
-    for (const index of [0, 1]) assert(last[index] < first[index] * GROWTH_MAX, `from ${first[index]} to ${last[index]}`);
-  });
   await tab.context().close();
 }
