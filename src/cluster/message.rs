@@ -212,11 +212,11 @@ impl RaftMessage {
     fn numbers(&self) -> (u8, u8, [u64; 5], u32) {
         match self.says {
             Says::Vote { only_asks, transfers, last, commit } => {
-                let flags = u8::from(only_asks) * FLAG_ONLY_ASKS | u8::from(transfers) * FLAG_TRANSFERS;
+                let flags = (u8::from(only_asks) * FLAG_ONLY_ASKS) | (u8::from(transfers) * FLAG_TRANSFERS);
                 (KIND_VOTE, flags, [last.index, last.term, commit.index, commit.term, 0], 0)
             }
             Says::Voted { only_asked, granted, commit } => {
-                let flags = u8::from(only_asked) * FLAG_ONLY_ASKS | u8::from(granted) * FLAG_GRANTED;
+                let flags = (u8::from(only_asked) * FLAG_ONLY_ASKS) | (u8::from(granted) * FLAG_GRANTED);
                 (KIND_VOTED, flags, [0, 0, commit.index, commit.term, 0], 0)
             }
             Says::Append { before, commit, entry: None } => {

@@ -324,7 +324,10 @@ fn fill<const BYTES: usize>(socket: &mut Socket, said: &mut Vec<u8>) -> Result<b
     while said.len() < BYTES {
         let mut buffer = [0; BYTES];
         match socket.receive(&mut buffer[said.len()..]) {
-            Received::Bytes { count, .. } => said.extend_from_slice(&buffer[said.len()..][..count].to_vec()),
+            Received::Bytes { count, .. } => {
+                let at = said.len();
+                said.extend_from_slice(&buffer[at..at + count]);
+            }
             Received::WouldBlock => return Ok(false),
             Received::Closed | Received::Failed(_) => return Err(Over("it went")),
         }

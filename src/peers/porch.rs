@@ -40,6 +40,9 @@ pub struct Passed {
     pub socket: Socket,
 }
 
+/// Takes one of a peer's two connections, by the node's name.
+pub type TakePeer = Box<dyn Fn(&str, Lane, TcpStream) + Send>;
+
 /// Who those are let in by.
 pub struct House {
     pub secret: ClusterSecret,
@@ -51,7 +54,7 @@ pub struct House {
     pub is_other: Box<dyn Fn(&str) -> bool + Send>,
     /// Whether clients of others are wanted here.
     pub leads: Arc<AtomicBool>,
-    pub peer: Box<dyn Fn(&str, Lane, TcpStream) + Send>,
+    pub peer: TakePeer,
     pub client: Box<dyn Fn(Passed) + Send>,
 }
 

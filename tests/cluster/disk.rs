@@ -110,11 +110,11 @@ impl Disk {
             Written::Vote(_) => None,
         });
         let applied = commits.max().unwrap_or(0).max(checkpoint.last.index).min(last);
-        let votes = self.written.iter().filter_map(|written| match written {
+        let mut votes = self.written.iter().filter_map(|written| match written {
             Written::Vote(vote) => Some(*vote),
             Written::Entry { .. } => None,
         });
-        let vote = votes.last().unwrap_or(Vote { term: 0, member: None });
+        let vote = votes.next_back().unwrap_or(Vote { term: 0, member: None });
         let mut configuration = checkpoint.configuration;
         let of_members = |(entry, _): &&(Entry, Place)| entry.label.kind == EntryKind::Configuration;
         for (entry, _) in log.iter().filter(of_members).filter(|(entry, _)| entry.label.index <= applied) {

@@ -70,7 +70,7 @@ fn is_caught(mutation: Mutation) -> Option<u64> {
     (0..MUTATION_SEEDS).find(|seed| {
         // What fails here is to fail, and need not be told.
         let world = World::new(*seed, Fate::hard(mutation));
-        let run = move || drop(world.run());
+        let run = move || _ = world.run();
         let thread = std::thread::Builder::new().name(EXPECTED_TO_FAIL.to_owned()).spawn(run);
         thread.expect("a thread").join().is_err()
     })

@@ -147,7 +147,7 @@ impl World {
         if self.now_ms == self.fate.calm_from_ms {
             self.calm();
         }
-        if self.now_ms >= self.fate.calm_from_ms || self.now_ms % FATE_MS != 0 {
+        if self.now_ms >= self.fate.calm_from_ms || !self.now_ms.is_multiple_of(FATE_MS) {
             return;
         }
         let node = self.chance.below(NODES as u64) as usize;
