@@ -11,7 +11,7 @@ import * as api from "../api.js";
 const { path } = api;
 /** What is drawn at most: more than that nobody reads. */
 const NODES_MAX = 500;
-const WIDTH = 190, HEIGHT = 30, STEP_X = 340, STEP_Y = 38, EDGE = 12, NAME_MAX = 26, KEY_MAX = 14;
+const WIDTH = 190, HEIGHT = 30, STEP_X = 300, STEP_Y = 38, EDGE = 12, NAME_MAX = 26, KEY_MAX = 17, KEY_MAX_BESIDE_RATE = 9;
 /** Ways into a node that have room for words. */
 const WORDS_MAX = 2;
 
@@ -53,8 +53,9 @@ function drawNode(node, y, isOn, chosen) {
 
 /** Keys and rate of an edge, as far as there is room. */
 function words(edge) {
-  const keys = edge.keys.filter(Boolean), more = edge.count > edge.keys.length ? `${count(edge.count)} keys` : null;
-  return [more ?? short(keys.length > 2 ? `${keys.length} keys` : keys.join(", "), KEY_MAX), edge.rate > 0 && rate(edge.rate)].filter(Boolean).join(" · ");
+  const keys = edge.keys.filter(Boolean), most = edge.rate > 0 ? KEY_MAX_BESIDE_RATE : KEY_MAX;
+  const named = keys.length > 2 ? `${count(edge.count)} keys` : short(keys.join(", "), most);
+  return [named, edge.rate > 0 && rate(edge.rate)].filter(Boolean).join(" · ");
 }
 
 /** `place`: the how manieth of those that have words, or -1. */
@@ -96,7 +97,7 @@ function about(node, graph, vhost) {
   const names = (way, here, there) => graph.edges.filter(edge => edge[here] === node.id).map(edge => {
     const other = graph.nodes.find(one => one.id === edge[there]);
     return h("li", {}, other.kind === "queue" ? queueLink(vhost, other.name) : exchangeLink(vhost, other.name), " ",
-      KINDS[edge.kind] && badge(KINDS[edge.kind], "warn"), " ", h("code", {}, edge.keys.join(", ")), edge.count > edge.keys.length && ` and ${count(edge.count - edge.keys.length)} more`,
+      KINDS[edge.kind] && badge(KINDS[edge.kind], "warn"), " ", h("code", {}, edge.keys.join(", ")), edge.kind === "binding" && edge.count > edge.keys.length && ` and ${count(edge.count - edge.keys.length)} more`,
       edge.rate !== undefined && ` · ${rate(edge.rate)}`);
   });
   return card("", facts([
