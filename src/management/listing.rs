@@ -223,6 +223,12 @@ impl ListQuery {
         Ok(json_response(StatusCode::OK, &answer))
     }
 
+    /// Whether nothing but these columns is asked for and sorted by.
+    pub fn is_only_of(&self, columns: &[&str]) -> bool {
+        !self.columns.is_empty()
+            && self.columns.iter().chain(&self.sort).all(|column| columns.contains(&column.as_str()))
+    }
+
     /// A row with only the columns that were asked for: `name`, or `message_stats.publish` for a part of a part.
     fn columns_of(&self, row: Value) -> Value {
         if self.columns.is_empty() {
@@ -294,6 +300,14 @@ mod tests {
     fn query(parameters: &[(&str, &str)]) -> Result<ListQuery, ApiError> {
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         ListQuery::parse(&parameters.collect())
+    }
+
+    #[test]
+    fn what_is_asked_for_may_be_little() {
+        let is_only_of = |parameters: &[(&str, &str)]| query(parameters).unwrap().is_only_of(&["name", "tags"]);
+        assert!(is_only_of(&[("columns", "name")]) && is_only_of(&[("columns", "tags,name"), ("sort", "name")]));
+        assert!(!is_only_of(&[]) && !is_only_of(&[("columns", "name,messages")]));
+        assert!(!is_only_of(&[("columns", "name"), ("sort", "messages")]));
     }
 
     #[test]
