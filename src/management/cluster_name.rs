@@ -29,7 +29,9 @@ impl App {
         let parameters = self.line.ask(Asker::Management, Question::GlobalParameters).await?;
         let said = parameters.iter().find(|(name, _)| **name == *CLUSTER_NAME.as_bytes());
         let said = said.and_then(|(_, value)| cluster_name_of(value));
-        Ok(said.unwrap_or_else(|| self.settings.node.clone()))
+        let by_settings =
+            || self.settings.cluster.as_ref().map_or(self.settings.node.clone(), |cluster| cluster.view().name);
+        Ok(said.unwrap_or_else(by_settings))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Those beyond the limit wait at the listener until another one ends; those beyond what one origin may have are closed. What
 //! a request says is none of this module's business, but for the one slash too many that a path may end with.
 
+use super::elsewhere::PassedClient;
 use super::places::Places;
 use crate::tls::{Renewable, handshake_failure};
 use axum::Router;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
@@ -50,22 +52,51 @@ pub struct Limits {
 #[derive(Clone, Copy)]
 pub struct OverTls;
 
+/// Where clients come from.
+pub enum Source {
+    Listener(TcpListener),
+    /// Other nodes.
+    Passed(mpsc::Receiver<PassedClient>),
+}
+
+impl From<TcpListener> for Source {
+    fn from(listener: TcpListener) -> Self {
+        Self::Listener(listener)
+    }
+}
+
+impl From<mpsc::Receiver<PassedClient>> for Source {
+    fn from(passed: mpsc::Receiver<PassedClient>) -> Self {
+        Self::Passed(passed)
+    }
+}
+
+impl Source {
+    /// The next client, and whether it came over TLS where it came from. `None`: there will be none any more.
+    async fn next(&mut self) -> Option<io::Result<(TcpStream, SocketAddr, Option<OverTls>)>> {
+        match self {
+            Self::Listener(listener) => Some(listener.accept().await.map(|(stream, peer)| (stream, peer, None))),
+            Self::Passed(passed) => {
+                let PassedClient { stream, peer, over_tls } = passed.recv().await?;
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                Some(stream.map(|stream| (stream, peer, over_tls.then_some(OverTls))))
+            }
+        }
+    }
+}
+
 /// Accepts clients and answers them, as long as the runtime runs; over TLS, if it is told what handshakes are made with. They
 /// are made on this thread, which the loop does not wait for, and each has the time that the head of a request has.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Arc<Renewable>>,
-    routes: Router,
-    limits: Limits,
-) -> io::Result<()> {
+pub async fn serve(mut source: Source, tls: Option<Arc<Renewable>>, routes: Router, limits: Limits) -> io::Result<()> {
     let places = Places::new(limits.connections_max);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.timeout).max_buf_size(HEAD_MAX_BYTES);
     loop {
         let place = places.vacant().await.map_err(io::Error::other)?;
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
+        let (stream, peer, over_tls) = match source.next().await {
+            None => return Ok(()),
+            Some(Ok(accepted)) => accepted,
+            Some(Err(error)) => {
                 tracing::warn!(target: "management", "accepting failed: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -76,7 +107,7 @@ pub async fn serve(
             continue;
         };
         let routes = routes.clone();
-        let over_tls = tls.as_ref().map(|_| OverTls);
+        let over_tls = over_tls.or(tls.as_ref().map(|_| OverTls));
         let answer = service_fn(move |request| routes.clone().call(prepared(request, peer, over_tls)));
         let stream = Patient::new(stream, limits.timeout);
         let Some(tls) = &tls else {

@@ -36,6 +36,8 @@ pub enum ApiError {
     TooSlow,
     /// The loop is too busy or is stopping.
     Unavailable,
+    /// No node of the cluster leads, or it can't be reached.
+    NotLeading,
 }
 
 impl ApiError {
@@ -107,6 +109,10 @@ impl IntoResponse for ApiError {
             Self::UnsupportedType => return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request_timeout", json!("the body did not come in time")),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", json!("the broker is busy")),
+            Self::NotLeading => {
+                let reason = json!("no node of the cluster leads, as far as this one knows");
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason)
+            }
         };
         let mut response = json_response(status, &json!({ "error": error, "reason": reason }));
         // Another password is asked for where this one was wrong, not where it was right.

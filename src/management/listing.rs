@@ -22,9 +22,9 @@ pub fn one(parameters: &HashMap<String, String>, row: Value) -> ApiResult {
     ok(&with_columns(parameters, row))
 }
 
-/// A list of which there is only one, with the columns that were asked for.
-pub fn only(parameters: &HashMap<String, String>, row: Value) -> ApiResult {
-    ok(&json!([with_columns(parameters, row)]))
+/// A list of few, with the columns that were asked for.
+pub fn few(parameters: &HashMap<String, String>, rows: Vec<Value>) -> ApiResult {
+    ok(&Value::Array(rows.into_iter().map(|row| with_columns(parameters, row)).collect()))
 }
 
 fn with_columns(parameters: &HashMap<String, String>, row: Value) -> Value {

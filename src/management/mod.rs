@@ -10,6 +10,7 @@
 //! | `change` | what may be changed, by whom the permissions of AMQP let |
 //! | `order` | what administrators may have changed: users, virtual hosts, permissions, limits |
 //! | `door` | connections, and how long they may take |
+//! | `elsewhere` | what a node answers that doesn't lead its cluster, and what it has another answer |
 //! | `places` | how many connections, and how many of them from one origin |
 //! | `admission` | who is let in, and as whom |
 //! | `attempts` | how often somebody wanted to be let in |
@@ -39,6 +40,7 @@ mod cluster_name;
 mod cookie;
 mod definitions;
 mod door;
+mod elsewhere;
 mod figures;
 mod http;
 mod json;
@@ -65,6 +67,7 @@ pub use change::{
 };
 pub use cluster_name::{CLUSTER_NAME, cluster_name_of};
 pub use door::Limits;
+pub use elsewhere::{Cluster, ClusterView, Hatch, NodeView, PassedClient, Role, hatch};
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use metrics::Settings as MetricsSettings;
 pub use order::{
@@ -93,6 +96,9 @@ pub type Reply<T> = oneshot::Sender<T>;
 /// The version of RabbitMQ whose API this is.
 const COMPATIBLE_VERSION: &str = "3.13.7";
 
+/// Requests that are on their way to the node that leads, before it has taken them.
+const CONNECTING_MAX: usize = 8;
+
 /// Bytes that nobody can guess.
 pub type Chance = Box<dyn Fn() -> io::Result<[u8; 16]> + Send + Sync>;
 
@@ -113,6 +119,8 @@ pub struct Settings {
     pub metrics: metrics::Settings,
     /// What the broker started with, for people to read.
     pub configuration: String,
+    /// The cluster that this node is of, if it is of one.
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 /// What all requests share.
@@ -186,6 +194,8 @@ pub struct Doors {
     /// Where nothing but metrics is served.
     pub metrics: Option<TcpListener>,
     pub metrics_tls: Option<HttpsDoor>,
+    /// Where clients of other nodes come in, in a cluster.
+    pub passed: Option<tokio::sync::mpsc::Receiver<PassedClient>>,
 }
 
 /// Where it is spoken over TLS.
@@ -201,10 +211,11 @@ pub struct HttpsDoor {
 /// When the system refuses the thread or its runtime.
 pub fn start(doors: Doors, line: Line, settings: Settings) -> io::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // One thread beside it hashes passwords that are set.
-    let runtime = runtime.enable_io().enable_time().max_blocking_threads(1).build()?;
+    // One thread beside it hashes passwords that are set; in a cluster some more connect to the node that leads.
+    let beside = if settings.cluster.is_some() { 1 + CONNECTING_MAX } else { 1 };
+    let runtime = runtime.enable_io().enable_time().max_blocking_threads(beside).build()?;
     let (mut http, mut https) = (Vec::new(), Vec::new());
-    let Doors { management, management_tls, metrics, metrics_tls } = doors;
+    let Doors { management, management_tls, metrics, metrics_tls, passed } = doors;
     let management = opened(management, "http", &mut http)?;
     let metrics = metrics.map(|listener| opened(listener, "http/prometheus", &mut http)).transpose()?;
     let management_tls = management_tls.map(|door| opened_tls(door, "https", &mut https)).transpose()?;
@@ -229,18 +240,21 @@ pub fn start(doors: Doors, line: Line, settings: Settings) -> io::Result<()> {
             tokio::spawn(sampler::run(app.clone()));
             if let Some(listener) = metrics {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::spawn(door::serve(listener, None, metrics::all(app.clone()), limits));
+                tokio::spawn(door::serve(listener.into(), None, metrics::all(app.clone()), limits));
             }
             if let Some(HttpsDoor { listener, acceptor }) = metrics_tls {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::spawn(door::serve(listener, Some(acceptor), metrics::all(app.clone()), limits));
+                tokio::spawn(door::serve(listener.into(), Some(acceptor), metrics::all(app.clone()), limits));
             }
             if let Some(HttpsDoor { listener, acceptor }) = management_tls {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tokio::spawn(door::serve(listener, Some(acceptor), routes::all(app.clone()), limits));
+                tokio::spawn(door::serve(listener.into(), Some(acceptor), routes::all(app.clone()), limits));
+            }
+            if let Some(passed) = passed {
+                tokio::spawn(door::serve(passed.into(), None, routes::all(app.clone()), limits));
             }
             let listener = tokio::net::TcpListener::from_std(management)?;
-            door::serve(listener, None, routes::all(app), limits).await
+            door::serve(listener.into(), None, routes::all(app), limits).await
         });
         if let Err(error) = served {
             tracing::error!(target: "management", "management stopped: {error}");

@@ -75,6 +75,11 @@ impl Desk {
         }
     }
 
+    /// The line to management, for who answers after this desk. Nobody is answered whom this one has not answered.
+    pub fn into_commands(self) -> Receiver<Command> {
+        self.commands
+    }
+
     /// Notes that a command came.
     pub fn ring(&mut self) {
         self.more = true;

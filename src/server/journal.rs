@@ -19,6 +19,7 @@ use crate::storage::loader_thread::LoadReport;
 use crate::storage::log_writer::LogWriter;
 use crate::storage::page_queue::PageRequest;
 use crate::storage::recovery::{Recovered, RecoveryMode, recover};
+use crate::storage::replica::Survey;
 use crate::storage::{
     FolderIds, Loader, LogOptions, LogStore, PageReport, Pager, PagerOptions, StorageError, SyncPolicy,
 };
@@ -26,6 +27,8 @@ use std::io;
 
 /// Pages of recovered messages taken in during one turn, so that clients get theirs: some MiB.
 const LOADED_PAGES_PER_TURN: usize = 32;
+/// Past every deadline: the last batch is synced whatever its age.
+const LATER: u64 = u64::MAX;
 /// How often the room on the disk is looked at, in milliseconds.
 const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
 
@@ -93,25 +96,27 @@ impl<D: Disk> OpenedLog<D> {
             let how = if clean { "an orderly" } else { "a sudden" };
             tracing::info!(target: "storage", "recovered {messages} messages after {how} stop");
         }
-        workers.start_pager(Pager::start(disk.clone(), pager_options).map_err(io::Error::other)?)?;
-        let loading = match loader {
-            Some(loader) => load(loader, loading, hub, &mut workers, options.load_before_ready_bytes)?,
-            None => None,
-        };
+        let loading = begin_loading(&disk, &options, loader, loading, pager_options, hub, &mut workers)?;
         let segment_bytes = options.segment_bytes;
         workers.start_writer(LogWriter::start(disk.clone(), options, resume).map_err(io::Error::other)?)?;
-        Ok(Journal {
-            workers,
-            pager_is_stalled: false,
-            loading,
-            loader_has_more: false,
-            disk,
-            disk_free_limit_bytes,
-            segment_bytes,
-            next_segment_is_missing: false,
-            disk_check_due_ms: 0,
-            disk_room: DiskRoom::default(),
-        })
+        Ok(Journal::new(disk, workers, loading, segment_bytes, disk_free_limit_bytes))
+    }
+}
+
+/// Starts those who have messages that are not in memory.
+fn begin_loading<D: Disk>(
+    disk: &D,
+    options: &LogOptions,
+    loader: Option<Loader<D>>,
+    loading: Loading,
+    pager_options: PagerOptions,
+    hub: &mut Hub<LogStore>,
+    workers: &mut impl Workers<D>,
+) -> io::Result<Option<Loading>> {
+    workers.start_pager(Pager::start(disk.clone(), pager_options).map_err(io::Error::other)?)?;
+    match loader {
+        Some(loader) => load(loader, loading, hub, workers, options.load_before_ready_bytes),
+        None => Ok(None),
     }
 }
 
@@ -159,6 +164,14 @@ pub enum Failure {
     Pages(StorageError),
     /// Messages of the earlier run can't be loaded. What is written to the log is durable all the same.
     Loading(StorageError),
+    /// Another node of the cluster is to lead: nothing that was not confirmed ever is.
+    Deposed,
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Log(error)
+    }
 }
 
 /// The running log.
@@ -181,6 +194,44 @@ pub struct Journal<D: Disk, W: Workers<D>> {
 }
 
 impl<D: Disk, W: Workers<D>> Journal<D, W> {
+    fn new(disk: D, workers: W, loading: Option<Loading>, segment_bytes: u64, disk_free_limit_bytes: u64) -> Self {
+        Self {
+            workers,
+            pager_is_stalled: false,
+            loading,
+            loader_has_more: false,
+            disk,
+            disk_free_limit_bytes,
+            segment_bytes,
+            next_segment_is_missing: false,
+            disk_check_due_ms: 0,
+            disk_room: DiskRoom::default(),
+        }
+    }
+
+    /// Puts what a node has that begins to lead into the broker, and starts the workers but for the writer, which is there. A
+    /// log that knows neither a vhost nor a user gets its first ones.
+    ///
+    /// # Errors
+    /// As [`OpenedLog::start`].
+    pub fn lead(
+        disk: D,
+        options: &LogOptions,
+        survey: Survey<D>,
+        hub: &mut Hub<LogStore>,
+        mut workers: W,
+        disk_free_limit_bytes: u64,
+        founding: impl FnOnce() -> io::Result<Option<Founding>>,
+    ) -> io::Result<Self> {
+        let Survey { definitions, queues, max_queue_id, loader, .. } = survey;
+        let messages: u64 = queues.iter().map(|queue| queue.messages).sum();
+        let loading = Loading::begin(hub, definitions, &queues, max_queue_id, founding)?;
+        tracing::info!(target: "cluster", "this node leads, with {messages} messages");
+        let pages = PagerOptions::default();
+        let loading = begin_loading(&disk, options, loader, loading, pages, hub, &mut workers)?;
+        Ok(Self::new(disk, workers, loading, options.segment_bytes, disk_free_limit_bytes))
+    }
+
     /// Those who do its work.
     pub fn workers_mut(&mut self) -> &mut W {
         &mut self.workers
@@ -193,19 +244,21 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     /// The writer's, the pager's or the loader's. The broker has to stop: its queues must not go on without messages that
     /// were confirmed and come back with the next start.
     pub fn take_reports(&mut self, hub: &mut Hub<LogStore>) -> Result<(), Failure> {
-        self.take_progress(hub).map_err(Failure::Log)?;
+        self.take_progress(hub)?;
         self.take_page_reports(hub).map_err(Failure::Pages)?;
         self.take_loaded(hub).map_err(Failure::Loading)
     }
 
-    fn take_progress(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+    fn take_progress(&mut self, hub: &mut Hub<LogStore>) -> Result<(), Failure> {
         while let Some(report) = self.workers.writer_report() {
             match report {
                 Report::Done(done, totals) => {
                     hub.note_log_totals(totals);
                     hub.broker_mut().store_mut().batch_done(done)?;
                 }
-                Report::Failed(error) => return Err(error),
+                Report::Committed(position) => hub.broker_mut().store_mut().committed(position),
+                Report::Deposed => return Err(Failure::Deposed),
+                Report::Failed(error) => return Err(error.into()),
                 Report::NoRoom => {
                     self.next_segment_is_missing = true;
                     self.disk_check_due_ms = 0;
@@ -340,8 +393,9 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     pub fn finish(mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
         // What is not loaded yet stays where it is.
         self.workers.end_loader();
-        /// Past every deadline: the last batch is synced whatever its age.
-        const LATER: u64 = u64::MAX;
+        if self.workers.are_of_a_cluster() {
+            return self.hand_over_last(hub);
+        }
         let store = hub.broker_mut().store_mut();
         loop {
             if let Some(batch) = store.take_batch(LATER) {
@@ -366,6 +420,27 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
         let batch = store.take_final_batch(delivered);
         self.workers.ask_writer(Request::Write(batch));
         wait_for_batch(&mut self.workers, store)
+    }
+}
+
+impl<D: Disk, W: Workers<D>> Journal<D, W> {
+    /// Hands over what there is, for the node that leads next: nobody waits for it here any more.
+    fn hand_over_last(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
+        let store = hub.broker_mut().store_mut();
+        while !store.is_idle() {
+            if let Some(batch) = store.take_batch(LATER) {
+                self.workers.ask_writer(Request::Write(batch));
+            }
+            match self.workers.wait_writer_report() {
+                Some(Report::Done(done, _)) => store.batch_done(done)?,
+                Some(Report::Committed(position)) => store.committed(position),
+                Some(Report::Failed(error)) => return Err(error),
+                // Most nodes don't answer, or another one leads already.
+                Some(Report::Deposed) | None => break,
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,9 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `house` | what stands as long as the process: listeners, certificates, management's thread |
+//! | `clustered`, `member`, `seat` | a node of a cluster: its life, the thread that agrees with others, and what that and the loop say |
+//! | `follower` | the loop while another node leads |
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
 //! | `clients`, `rest` | sockets: who is to be read, who rests |
@@ -16,16 +19,24 @@
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
 mod clients;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod clustered;
 mod desk;
 mod direct;
 mod doorkeeper;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod follower;
 mod freed_memory;
+mod house;
 mod hub;
 mod huge_pages;
 mod journal;
 mod load_definitions;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod member;
 mod rest;
 mod restore;
+mod seat;
 mod turn;
 mod vestibule;
 mod workers;
@@ -57,28 +68,19 @@ use crate::allocator;
 use crate::broker::NODE_NAME;
 use crate::broker::store::Store;
 use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, VhostLimits};
-use crate::config::{
-    self, AuthMechanism, AuthMethod, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity,
-};
+use crate::config::{AuthMechanism, AuthMethod, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity};
 use crate::connection::{self, Doorkeeper, Mechanism};
-use crate::management::{self, Amount};
+use crate::management::Amount;
 use crate::protocol::frame::FRAME_MIN_SIZE;
-use crate::reactor::process::{memory_limit_bytes, raise_descriptor_limit};
-use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor, Waker};
-use crate::storage::{FolderIds, PagerOptions};
-use crate::tls::{Acceptor, LoginName, Renewable, SanType};
+use crate::reactor::process::memory_limit_bytes;
+use crate::reactor::{Clock, Supervisor, Waker};
+use crate::storage::{FolderIds, LogStore, PagerOptions};
+use crate::tls::{LoginName, SanType};
 use crate::token::TOKEN_BYTES_MAX;
-use doorkeeper::{
-    AtOnce, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper, signing_keys,
-};
-use huge_pages::HugePages;
+use doorkeeper::{AtOnce, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper};
+use house::House;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-use turn::{Reloaded, Server, Sources, WAKE_TOKEN};
-use vestibule::{Gate, Terms, Vestibule};
+use turn::Server;
 use workers::Threads;
 
 /// Memory to assume where the system doesn't tell, in bytes.
@@ -100,104 +102,68 @@ pub fn run(
     supervisor: Option<Supervisor>,
     reload: impl Fn() -> Option<Config>,
 ) -> io::Result<()> {
-    let descriptors = raise_descriptor_limit()?;
-    let clock = Clock::start();
-    let poller = Poller::new()?;
-    let signals = Signals::install()?;
-    let acceptor = load_acceptor(&config.tls, clock)?;
-    let amqps_acceptor = acceptor.clone().map(|acceptor| Arc::new(Renewable::new(acceptor)));
-    let listeners = bind_listeners("AMQP", &config.listen)?;
-    let tls_listeners = match acceptor {
-        Some(_) => bind_listeners("AMQP over TLS", &config.tls_listen)?,
-        None => Vec::new(),
-    };
-    let waker = Waker::new(&poller, WAKE_TOKEN)?;
-    let (line, commands) = management::line(waker.clone());
-    let management = bind_http("management", "http", config.management_listen)?;
-    let management_tls =
-        bind_https("management over TLS", config.management_tls_listen, &config.management_tls, clock)?;
-    let metrics = config.prometheus.listen.0.map(|address| bind_http("metrics", "http", address)).transpose()?;
-    let metrics_tls = bind_https("metrics over TLS", config.prometheus.tls_listen, &config.prometheus.tls, clock)?;
-    let shown_over_https = [&management_tls, &metrics_tls].map(|one| one.as_ref().map(|one| Arc::clone(&one.acceptor)));
-    let (seed, new_ids) = (random()?, FolderIds::from_chance(random()?));
-    let log = OpenedLog::open(config, salvage, new_ids).map_err(io::Error::other)?;
-    let mut settings = hub_settings(config, seed, clock.unix_ms() - clock.now_ms());
-    let (doorkeeper, key_renewer) = doorkeeper(config, clock, waker.clone())?;
-    settings.connection.doorkeeper = doorkeeper;
-    let mut hub = Hub::new(settings, log.store(), clock.now_ms());
-    hub.broker_mut().watch_ages();
-    let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
-    let founding = || {
-        // As with RabbitMQ: there is what the file has, and nobody whose password is known.
-        if config.definitions().is_some() {
-            tracing::info!(target: "general", "creating neither virtual host nor user: definitions are loaded");
-            return Ok(None);
-        }
-        let password = PasswordHash::argon2id(config.default_pass.as_bytes(), random()?);
-        // That took 19 MiB, which nothing needs again.
-        allocator::give_back();
-        Ok(Some(founding(config, password)))
-    };
-    let addresses = |listeners: &[Listener]| listeners.iter().map(Listener::local_address).collect();
-    let (amqp_addresses, amqps_addresses) = (addresses(&listeners), addresses(&tls_listeners));
-    let terms =
-        Terms { acceptor, proxies: config.proxy_protocol_from.clone(), timeout_ms: config.limits.handshake_timeout_ms };
-    let (listeners, vestibule) = open_vestibule(listeners, tls_listeners, terms, clock, &waker)?;
-    let journal = log.start(&mut hub, Threads::new(waker), PagerOptions::default(), disk_free_limit_bytes, founding)?;
-    if let Some(path) = config.definitions() {
-        load_definitions::load(path, hub.broker_mut())?;
-    } else {
-        tell_unused_defaults(config, hub.broker());
+    let mut house = House::open(config)?;
+    #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+    if config.cluster.is_on() {
+        return clustered::run(house, config, salvage, supervisor, reload);
     }
-    let MessageMemory { paging_bytes, most_bytes } = message_memory(config);
-    let (paging, most) = (paging_bytes >> 20, most_bytes >> 20);
-    tracing::info!(target: "general", "messages beyond {paging} MiB wait on disk, memory watermark {most} MiB, {descriptors} descriptors");
-    management::start(
-        management::Doors { management, management_tls, metrics, metrics_tls },
-        line,
-        management::Settings {
-            node: NODE_NAME.to_owned(),
-            chance: Box::new(random),
-            amqp_addresses,
-            amqps_addresses,
-            amqps_acceptor: amqps_acceptor.clone(),
-            clock,
-            descriptors,
-            default_queue_type: default_queue_type(config).unwrap_or(QueueKind::Classic).name(),
-            limits: management::Limits {
-                connections_max: config.limits.management_connections_max,
-                body_max_bytes: config.limits.management_body_max_bytes,
-                timeout: Duration::from_millis(config.limits.management_timeout_ms),
-                session: Duration::from_secs(config.limits.management_session_s),
-            },
-            metrics: management::MetricsSettings {
-                authentication: config.prometheus.authentication,
-                per_object: config.prometheus.return_per_object_metrics,
-            },
-            configuration: config.told(),
-        },
-    )?;
+    let log = OpenedLog::open(config, salvage, new_ids()?).map_err(io::Error::other)?;
+    let (mut hub, key_renewer) = new_hub(config, house.clock, &house.waker, log.store())?;
+    let (doors, vestibule) = house.open_vestibule(config)?;
+    let (pages, disk_free_limit_bytes) = (PagerOptions::default(), config.limits.disk_free_limit_bytes);
+    let workers = Threads::new(house.waker.clone());
+    let journal = log.start(&mut hub, workers, pages, disk_free_limit_bytes, || first_of_all(config))?;
+    import_definitions(config, &mut hub)?;
+    let commands = house.start_management(config, None)?;
     tracing::info!(target: "general", "Leveret {} is ready", env!("CARGO_PKG_VERSION"));
     supervisor.iter().for_each(Supervisor::ready);
-    // Only now: what was read from the disk is the better for them.
-    let huge_pages = HugePages::forbidden();
-    let sources = Sources { poller, listeners, vestibule, signals, clock, huge_pages, supervisor };
-    Server::new(sources, hub, journal, Desk::new(commands), config)?.run(|| {
-        let config = reload()?;
-        let disk_free_limit_bytes = config.limits.disk_free_limit_bytes;
-        let acceptor = reload_acceptor(&config.tls, clock);
-        if let (Some(told), Some(acceptor)) = (&amqps_acceptor, &acceptor) {
-            told.renew(acceptor.clone());
+    let (sources, renewal) = house.into_sources(doors, vestibule, supervisor)?;
+    let server = Server::new(sources, hub, journal, Desk::new(commands), config);
+    server.run(|| Some(renewal.reloaded(&reload()?, key_renewer.as_ref())))?;
+    Ok(())
+}
+
+/// A hub that has nothing yet, with a doorkeeper; and what gives that other keys of tokens.
+fn new_hub(
+    config: &Config,
+    clock: Clock,
+    waker: &Waker,
+    store: LogStore,
+) -> io::Result<(Hub<LogStore>, Option<KeyRenewer>)> {
+    let mut settings = hub_settings(config, random()?, clock.unix_ms() - clock.now_ms());
+    let (doorkeeper, key_renewer) = doorkeeper(config, clock, waker.clone())?;
+    settings.connection.doorkeeper = doorkeeper;
+    let mut hub = Hub::new(settings, store, clock.now_ms());
+    hub.broker_mut().watch_ages();
+    Ok((hub, key_renewer))
+}
+
+/// Whose a data folder is that has nothing yet.
+fn new_ids() -> io::Result<FolderIds> {
+    Ok(FolderIds::from_chance(random()?))
+}
+
+/// What a log gets that has neither virtual host nor user.
+fn first_of_all(config: &Config) -> io::Result<Option<Founding>> {
+    // As with RabbitMQ: there is what the file has, and nobody whose password is known.
+    if config.definitions().is_some() {
+        tracing::info!(target: "general", "creating neither virtual host nor user: definitions are loaded");
+        return Ok(None);
+    }
+    let password = PasswordHash::argon2id(config.default_pass.as_bytes(), random()?);
+    // That took 19 MiB, which nothing needs again.
+    allocator::give_back();
+    Ok(Some(founding(config, password)))
+}
+
+fn import_definitions(config: &Config, hub: &mut Hub<LogStore>) -> io::Result<()> {
+    match config.definitions() {
+        Some(path) => load_definitions::load(path, hub.broker_mut()),
+        None => {
+            tell_unused_defaults(config, hub.broker());
+            Ok(())
         }
-        for (shown, settings) in shown_over_https.iter().zip([&config.management_tls, &config.prometheus.tls]) {
-            if let (Some(shown), Some(acceptor)) = (shown, reload_acceptor(settings, clock)) {
-                shown.renew(acceptor);
-            }
-        }
-        key_renewer.iter().for_each(|renewer| reload_keys(renewer, &config));
-        let slow_turn_ms = config.log.slow_turn_ms;
-        Some(Reloaded { message_memory: message_memory(&config), disk_free_limit_bytes, slow_turn_ms, acceptor })
-    })
+    }
 }
 
 /// A doorkeeper with a thread for hashes that take their time, and others for tokens and for a server that is asked over HTTP,
@@ -231,109 +197,12 @@ fn first_frame_max(config: &Config) -> u32 {
     (FRAME_MIN_SIZE + for_tokens).min(config.limits.frame_max_bytes)
 }
 
-/// The listeners that the loop has, and the vestibule, if there is somebody who has to pass it.
-fn open_vestibule(
-    listeners: Vec<Listener>,
-    tls_listeners: Vec<Listener>,
-    terms: Terms,
-    clock: Clock,
-    loop_waker: &Waker,
-) -> io::Result<(Vec<Listener>, Option<Vestibule>)> {
-    let (own, behind_proxies) =
-        if terms.proxies.is_empty() { (listeners, Vec::new()) } else { (Vec::new(), listeners) };
-    let gate = |is_encrypted| move |listener| Gate { listener, is_encrypted };
-    let gates: Vec<Gate> =
-        behind_proxies.into_iter().map(gate(false)).chain(tls_listeners.into_iter().map(gate(true))).collect();
-    let vestibule = match gates.is_empty() {
-        true => None,
-        false => Some(Vestibule::open(gates, terms, clock, loop_waker.clone())?),
-    };
-    Ok((own, vestibule))
-}
-
-/// What clients are shown over TLS. `None` when that is off.
-fn load_acceptor(settings: &config::Tls, clock: Clock) -> io::Result<Option<Acceptor>> {
-    if !settings.is_on() {
-        return Ok(None);
-    }
-    #[allow(clippy::disallowed_methods, reason = "certificates and keys, at the start and when they are read again")]
-    let files = |path: &Path| std::fs::read(path);
-    let acceptor = Acceptor::load(settings, &files, clock.unix_ms() / 1000);
-    acceptor.map(Some).map_err(|error| io::Error::other(format!("TLS: {error}")))
-}
-
-/// The same, while clients are there. `None`: what they are shown stays as it is.
-fn reload_acceptor(settings: &config::Tls, clock: Clock) -> Option<Acceptor> {
-    load_acceptor(settings, clock).unwrap_or_else(|error| {
-        tracing::error!(target: "general", "certificates not read again, those from before are shown on: {error}");
-        None
-    })
-}
-
-/// Has tokens checked with the keys that are in the files now, and with those that are published now.
-fn reload_keys(renewer: &KeyRenewer, config: &Config) {
-    match signing_keys(&config.oauth) {
-        Ok(keys) => renewer.renew(keys),
-        Err(error) => {
-            tracing::error!(target: "auth", "keys not read again, those from before are good on: {error}");
-        }
-    }
-}
-
 /// What nobody can guess: the seed of the program's names, and who a new data folder is.
 fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     #[allow(clippy::disallowed_methods, reason = "the one source of chance")]
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(format!("no randomness: {error}")))?;
     Ok(bytes)
-}
-
-/// Listens, at every address but those of a family that this machine lacks.
-fn bind_listeners(what_for: &str, addresses: &[SocketAddr]) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let listener = match Listener::bind(*address) {
-            Err(error) if is_dispensable(*address, addresses, &error) => {
-                tracing::info!(target: "general", "not listening at {address}: this machine has no IPv6");
-                continue;
-            }
-            bound => {
-                bound.map_err(|error| io::Error::new(error.kind(), format!("can't listen at {address}: {error}")))?
-            }
-        };
-        tracing::info!(target: "general", "listening for {what_for} at {}", listener.local_address());
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-/// Whether the others will do: `[::]` stands for all IPv6 addresses there are, and where there are none, those who
-/// connect come to an IPv4 one.
-fn is_dispensable(address: SocketAddr, addresses: &[SocketAddr], error: &io::Error) -> bool {
-    address.ip() == Ipv6Addr::UNSPECIFIED
-        && addresses.iter().any(SocketAddr::is_ipv4)
-        && matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
-}
-
-/// Listens for what HTTP is for before anything is served: half a broker is worse than none.
-#[allow(clippy::disallowed_methods, reason = "the management thread's runtime takes a plain listener")]
-fn bind_http(purpose: &str, scheme: &str, address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .map_err(|error| io::Error::new(error.kind(), format!("can't listen for {purpose} at {address}: {error}")))?;
-    tracing::info!(target: "general", "listening for {purpose} at {scheme}://{}", listener.local_addr()?);
-    Ok(listener)
-}
-
-/// The same over TLS, if there are certificates for it.
-fn bind_https(
-    purpose: &str,
-    address: SocketAddr,
-    settings: &config::Tls,
-    clock: Clock,
-) -> io::Result<Option<management::HttpsDoor>> {
-    let Some(acceptor) = load_acceptor(settings, clock)? else { return Ok(None) };
-    let listener = bind_http(purpose, "https", address)?;
-    Ok(Some(management::HttpsDoor { listener, acceptor: Arc::new(Renewable::new(acceptor)) }))
 }
 
 /// The memory that the process can have.
@@ -426,7 +295,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
                 Identity::Leveret => connection::Identity::Leveret,
                 Identity::Rabbitmq => connection::Identity::RabbitMq,
             },
-            cluster_name: NODE_NAME.to_owned(),
+            cluster_name: if config.cluster.is_on() { &config.cluster.name } else { NODE_NAME }.to_owned(),
             mechanisms: config.auth_mechanisms.iter().map(|mechanism| mechanism_of(*mechanism)).collect(),
             certificate_name: certificate_name(config),
             doorkeeper: Box::new(PasswordDoorkeeper::new(&config.loopback_users, seed, Box::new(AtOnce::default()))),

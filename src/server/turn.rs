@@ -31,18 +31,19 @@ use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
 use crate::logging;
-use crate::management::ResourceLimitChange;
+use crate::management::{Command, ResourceLimitChange};
 use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor};
 use crate::storage::{FileDisk, LogStore, StorageError};
 use crate::tls::Acceptor;
 use rest::Resting;
 use slow::{Phase, TurnWatch};
 use std::io;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// Tokens of clients are their connection ids; these lie above them.
-const LISTENER_TOKENS: usize = usize::MAX / 2;
-const SIGNAL_TOKEN: usize = usize::MAX - 1;
+pub(super) const LISTENER_TOKENS: usize = usize::MAX / 2;
+pub(super) const SIGNAL_TOKEN: usize = usize::MAX - 1;
 pub(super) const WAKE_TOKEN: usize = usize::MAX - 2;
 
 /// How soon clients that wait for a queue to drain are asked again, and those for whom a turn had no time, in milliseconds.
@@ -52,7 +53,7 @@ const US_PER_MS: u64 = 1000;
 
 pub(super) struct Server {
     poller: Poller,
-    listeners: Vec<Listener>,
+    doors: Vec<Door>,
     /// Where those wait who have something to say before they speak AMQP.
     vestibule: Option<Vestibule>,
     /// More may have come out of there than a turn took.
@@ -77,6 +78,8 @@ pub(super) struct Server {
     publishers: Vec<ConnectionId>,
     resting: Resting,
     shutdown_at_ms: Option<u64>,
+    /// Another node leads, or will: this one goes on without a hub, at these doors.
+    deposed: Option<Vec<Door>>,
     /// Why it is being shut down, if not because somebody wanted it.
     failed: Option<StorageError>,
     signalled: bool,
@@ -88,12 +91,42 @@ pub(super) struct Server {
 /// What the loop gets from the operating system.
 pub(super) struct Sources {
     pub poller: Poller,
-    pub listeners: Vec<Listener>,
+    pub doors: Vec<Door>,
     pub vestibule: Option<Vestibule>,
     pub signals: Signals,
     pub clock: Clock,
     pub huge_pages: HugePages,
     pub supervisor: Option<Supervisor>,
+}
+
+/// A listener, and where its clients go.
+pub(super) struct Door {
+    pub listener: Listener,
+    pub way: Way,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// They speak AMQP at once.
+    Straight,
+    /// They have something to say before.
+    ByVestibule { is_encrypted: bool },
+}
+
+/// What a loop that ends leaves to the next one of the same process.
+pub(super) struct Grounds {
+    pub sources: Sources,
+    pub commands: Receiver<Command>,
+}
+
+impl Sources {
+    /// Has the poll report what it is to report for as long as the process runs, whoever waits for it.
+    pub fn register(&mut self) -> io::Result<()> {
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            self.poller.register_readable(&mut door.listener, LISTENER_TOKENS + index)?;
+        }
+        self.poller.register_readable(&mut self.signals, SIGNAL_TOKEN)
+    }
 }
 
 /// What can be set anew while the broker runs.
@@ -112,20 +145,16 @@ impl Server {
         journal: Journal<FileDisk, Threads>,
         desk: Desk,
         config: &Config,
-    ) -> io::Result<Self> {
-        let Sources { mut poller, mut listeners, vestibule, mut signals, clock, huge_pages, supervisor } = sources;
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            poller.register_readable(listener, LISTENER_TOKENS + index)?;
-        }
-        poller.register_readable(&mut signals, SIGNAL_TOKEN)?;
+    ) -> Self {
+        let Sources { mut poller, doors, vestibule, signals, clock, huge_pages, supervisor } = sources;
         poller.set_busy(Duration::from_micros(config.busy_poll_us));
         let limits = &config.limits;
         // The largest partial frame and a budget's worth of new bytes fit.
         let buffer = limits.receive_buffer_bytes.max(limits.frame_max_bytes as usize + limits.read_budget_bytes + 64);
-        Ok(Self {
+        Self {
             poller,
-            accepting: vec![true; listeners.len()],
-            listeners,
+            accepting: vec![true; doors.len()],
+            doors,
             vestibule,
             more_arrivals: false,
             signals,
@@ -146,15 +175,17 @@ impl Server {
             publishers: Vec::new(),
             resting: Resting::default(),
             shutdown_at_ms: None,
+            deposed: None,
             failed: None,
             signalled: false,
             watch: TurnWatch::new(config.log.slow_turn_ms),
             supervisor,
-        })
+        }
     }
 
-    /// Turns until the broker is told to stop and its clients are gone. `reload` reads the settings again.
-    pub fn run(mut self, reload: impl Fn() -> Option<Reloaded>) -> io::Result<()> {
+    /// Turns until the broker is told to stop, or another node leads, and its clients are gone; then what the next loop needs
+    /// is left. `reload` reads the settings again.
+    pub fn run(mut self, reload: impl Fn() -> Option<Reloaded>) -> io::Result<Option<Grounds>> {
         loop {
             // Whoever logs may keep this thread's lines back until here.
             logging::flush();
@@ -199,10 +230,19 @@ impl Server {
             self.hub.end_turn(began_us, self.clock.now_us());
             self.end_watch();
             if self.is_shut_down() {
+                if let Some(doors) = self.deposed.take() {
+                    return Ok(Some(self.into_grounds(doors)));
+                }
                 self.journal.finish(&mut self.hub).map_err(stop::log_failed)?;
-                return self.failed.map_or(Ok(()), |error| Err(io::Error::other(error)));
+                return self.failed.map_or(Ok(None), |error| Err(io::Error::other(error)));
             }
         }
+    }
+
+    fn into_grounds(self, doors: Vec<Door>) -> Grounds {
+        let Self { poller, signals, clock, huge_pages, supervisor, desk, .. } = self;
+        let sources = Sources { poller, doors, vestibule: None, signals, clock, huge_pages, supervisor };
+        Grounds { sources, commands: desk.into_commands() }
     }
 
     /// Takes over the limits that somebody wanted in this turn.
@@ -247,7 +287,10 @@ impl Server {
             match readiness.token {
                 SIGNAL_TOKEN => self.signalled = true,
                 WAKE_TOKEN => self.desk.ring(),
-                token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
+                token if token >= LISTENER_TOKENS => {
+                    let accepting = self.accepting.get_mut(token - LISTENER_TOKENS);
+                    accepting.into_iter().for_each(|accepting| *accepting = true);
+                }
                 token => {
                     let id = ConnectionId(token as u32);
                     let Some(client) = self.clients.get_mut(id) else { continue };

@@ -34,8 +34,7 @@ const WAKE_TOKEN: usize = usize::MAX - 2;
 /// The loop's side.
 pub(super) struct Vestibule {
     arrivals: Receiver<Socket>,
-    orders: Sender<Order>,
-    waker: Waker,
+    entrance: Entrance,
 }
 
 /// A listener that is for this thread.
@@ -53,7 +52,16 @@ pub(super) struct Terms {
     pub timeout_ms: u64,
 }
 
+/// Where somebody else lets clients in whom no listener of this thread's accepted.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    orders: Sender<Order>,
+    waker: Waker,
+}
+
 enum Order {
+    /// Somebody comes in.
+    LetIn { socket: Socket, is_encrypted: bool },
     /// Handshakes are made with this from now on.
     Accept(Acceptor),
     /// Nobody is let in any more.
@@ -83,7 +91,7 @@ impl Vestibule {
             room.poller.register_readable(&mut gate.listener, LISTENER_TOKENS + index)?;
         }
         std::thread::Builder::new().name("vestibule".to_owned()).spawn(move || room.run())?;
-        Ok(Self { arrivals, orders, waker })
+        Ok(Self { arrivals, entrance: Entrance { orders, waker } })
     }
 
     /// The next client that speaks AMQP, if there is one.
@@ -99,6 +107,22 @@ impl Vestibule {
     /// Lets nobody in any more.
     pub fn close(&self) {
         self.order(Order::Close);
+    }
+
+    fn order(&self, order: Order) {
+        self.entrance.order(order);
+    }
+
+    /// Where clients can be let in from elsewhere.
+    pub fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+}
+
+impl Entrance {
+    /// Lets a client in, as if it had come to a gate.
+    pub fn let_in(&self, socket: Socket, is_encrypted: bool) {
+        self.order(Order::LetIn { socket, is_encrypted });
     }
 
     fn order(&self, order: Order) {
@@ -144,6 +168,11 @@ impl Room {
             while let Ok(order) = self.orders.try_recv() {
                 match order {
                     Order::Accept(acceptor) => self.terms.acceptor = Some(acceptor),
+                    Order::LetIn { socket, is_encrypted } => {
+                        if let Err(LoopEnded) = self.let_in(socket, is_encrypted, self.clock.now_ms()) {
+                            return;
+                        }
+                    }
                     Order::Close => return,
                 }
             }

@@ -3,6 +3,7 @@
 //! In a server each is a thread; a simulation steps them when its seed says so. What they are asked and what they report
 //! is the same, and so is what the [`Journal`](super::Journal) makes of it.
 
+use super::seat::Seat;
 use crate::reactor::Waker;
 use crate::storage::disk::Disk;
 use crate::storage::duty::{Report, Request};
@@ -32,6 +33,10 @@ pub trait Workers<D: Disk> {
     fn start_loader(&mut self, loader: Loader<D>) -> io::Result<()>;
 
     fn ask_writer(&mut self, request: Request);
+    /// Whether the log is a cluster's: then it goes on with another node when this one stops.
+    fn are_of_a_cluster(&self) -> bool {
+        false
+    }
     fn ask_pager(&mut self, request: PageRequest);
 
     /// The writer's next report, if there is one.
@@ -46,17 +51,30 @@ pub trait Workers<D: Disk> {
     fn end_loader(&mut self);
 }
 
+/// Who writes the log.
+enum Writer {
+    NotStarted,
+    Alone(WriterHandle),
+    /// The nodes of a cluster, which have to agree first.
+    Cluster(Seat),
+}
+
 /// Threads, which wake the loop after every report.
 pub struct Threads {
     waker: Waker,
-    writer: Option<WriterHandle>,
+    writer: Writer,
     pager: Option<PagerHandle>,
     loader: Option<LoaderHandle>,
 }
 
 impl Threads {
     pub fn new(waker: Waker) -> Self {
-        Self { waker, writer: None, pager: None, loader: None }
+        Self { waker, writer: Writer::NotStarted, pager: None, loader: None }
+    }
+
+    /// For a node that leads: the log is its cluster's.
+    pub fn of_member(waker: Waker, seat: Seat) -> Self {
+        Self { writer: Writer::Cluster(seat), ..Self::new(waker) }
     }
 
     fn wake(&self) -> impl Fn() + Send + 'static {
@@ -70,7 +88,7 @@ impl Threads {
 
 impl<D: Disk> Workers<D> for Threads {
     fn start_writer(&mut self, writer: LogWriter<D>) -> io::Result<()> {
-        self.writer = Some(spawn(writer, self.wake())?);
+        self.writer = Writer::Alone(spawn(writer, self.wake())?);
         Ok(())
     }
 
@@ -85,7 +103,15 @@ impl<D: Disk> Workers<D> for Threads {
     }
 
     fn ask_writer(&mut self, request: Request) {
-        self.writer.as_ref().expect("the writer was started").ask(request);
+        match &self.writer {
+            Writer::Alone(writer) => writer.ask(request),
+            Writer::Cluster(seat) => seat.ask(request),
+            Writer::NotStarted => unreachable!("the writer was started"),
+        }
+    }
+
+    fn are_of_a_cluster(&self) -> bool {
+        matches!(self.writer, Writer::Cluster(_))
     }
 
     fn ask_pager(&mut self, request: PageRequest) {
@@ -93,7 +119,11 @@ impl<D: Disk> Workers<D> for Threads {
     }
 
     fn writer_report(&mut self) -> Option<Report> {
-        self.writer.as_ref()?.try_report()
+        match &self.writer {
+            Writer::Alone(writer) => writer.try_report(),
+            Writer::Cluster(seat) => seat.report(),
+            Writer::NotStarted => None,
+        }
     }
 
     fn page_report(&mut self) -> Option<PageReport> {
@@ -105,7 +135,11 @@ impl<D: Disk> Workers<D> for Threads {
     }
 
     fn wait_writer_report(&mut self) -> Option<Report> {
-        self.writer.as_ref()?.wait_report()
+        match &self.writer {
+            Writer::Alone(writer) => writer.wait_report(),
+            Writer::Cluster(seat) => seat.wait_report(),
+            Writer::NotStarted => None,
+        }
     }
 
     fn end_loader(&mut self) {

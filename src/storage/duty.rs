@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::error::StorageError;
 use super::log_store::{BatchDone, SealedBatch};
 use super::log_writer::{LogWriter, Totals};
+use crate::broker::store::LogPosition;
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -36,6 +37,10 @@ pub enum Report {
     Failed(StorageError),
     /// Room left on the disk, in bytes; said after every change of segments.
     FreeBytes(u64),
+    /// Of a cluster: the disks of most nodes have all up to there.
+    Committed(LogPosition),
+    /// Of a cluster: this node leads no more, and nothing comes after this.
+    Deposed,
     /// There is none for the next segment, which will be needed when this one is full.
     NoRoom,
 }

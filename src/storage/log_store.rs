@@ -255,7 +255,6 @@ impl LogStore {
 
     /// Takes the word that more of what was written is on the disks of most nodes.
     pub fn committed(&mut self, position: LogPosition) {
-        debug_assert!(position <= self.progress.written);
         self.progress.synced = self.progress.synced.max(position);
         if self.progress.synced >= self.progress.written {
             self.unsynced_since_ms = None;

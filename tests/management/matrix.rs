@@ -49,10 +49,11 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 148] = [
+const PATHS: [(&str, &str, &str, Need); 150] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
+    ("GET", "/cluster", "", Monitor),
     ("GET", "/cluster-name", "", Any),
     ("GET", "/extensions", "", Any),
     ("GET", "/feature-flags", "", Any),
@@ -60,6 +61,7 @@ const PATHS: [(&str, &str, &str, Need); 148] = [
     ("GET", "/auth/attempts/{node}", "", Monitor),
     ("GET", "/auth/attempts/{node}/source", "", Monitor),
     ("GET", "/nodes", "", Monitor),
+    ("GET", "/nodes/{node}/durations", "", Monitor),
     ("GET", "/nodes/{node}", "", Monitor),
     ("GET", "/nodes/{node}/memory", "", Monitor),
     ("GET", "/health/checks/alarms", "", Any),

@@ -1,5 +1,6 @@
 //! What a page is made of: the loop is asked for a page of slots at a time, and left alone for a moment after each.
 
+use super::super::elsewhere::ClusterView;
 use super::super::line::{Asker, Declined};
 use super::super::question::{ConnectionSums, Overview, Question};
 use super::super::sampler::BETWEEN_PAGES;
@@ -25,6 +26,8 @@ pub struct Node {
     pub descriptors_max: u64,
     /// When the process began, in seconds since 1970.
     pub started_at_s: u64,
+    /// The cluster that it leads, if it is of one.
+    pub cluster: Option<ClusterView>,
 }
 
 pub async fn node(app: &App) -> Result<Node, Declined> {
@@ -48,6 +51,7 @@ pub async fn node(app: &App) -> Result<Node, Declined> {
         open_descriptors: process::open_descriptors(),
         descriptors_max: app.settings.descriptors,
         started_at_s: app.unix_ms(0) / 1000,
+        cluster: app.settings.cluster.as_ref().map(|cluster| cluster.view()),
     })
 }
 

@@ -24,6 +24,7 @@
 //! | `chosen` | what a scraper asks for |
 
 mod chosen;
+mod cluster;
 mod counted;
 mod durations;
 mod gather;
@@ -38,6 +39,7 @@ pub use counted::Floor;
 use super::App;
 use super::admission::{authenticate, examine};
 use super::chunks::Chunks;
+use super::elsewhere::{ClusterView, metrics_unless_it_leads};
 use super::http::ApiError;
 use super::visit::Monitor;
 use axum::Router;
@@ -50,7 +52,7 @@ use axum::routing::get;
 use chosen::Chosen;
 use std::sync::Arc;
 use std::time::Duration;
-use text::Text;
+use text::{Kind, Text};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -90,7 +92,8 @@ pub fn all(app: Arc<App>) -> Router {
         routes =
             behind_login(routes, &app).layer(from_fn_with_state(app.clone(), authenticate)).layer(from_fn(examine));
     }
-    routes.fallback(|| async { StatusCode::NOT_FOUND }).with_state(app)
+    let of_followers = from_fn_with_state(app.clone(), metrics_unless_it_leads);
+    routes.fallback(|| async { StatusCode::NOT_FOUND }).layer(of_followers).with_state(app)
 }
 
 /// The same at the port of management, where somebody has logged in: for those who may monitor.
@@ -140,6 +143,16 @@ async fn aggregated(app: &App) -> Result<Response, ApiError> {
     together::all(&mut text, &node);
     node::identity(&mut text, app, &app.cluster_name().await?, "aggregated");
     Ok(page(Body::from(text.into_string())))
+}
+
+/// What a node of a cluster tells that doesn't lead.
+pub fn of_follower(app: &App, view: &ClusterView) -> Response {
+    let mut text = Text::new(PREFIX);
+    let help = "Number of peers in the cluster the current node cannot reach.";
+    text.alone("unreachable_cluster_peers_count", Kind::Gauge, help, cluster::unreachable(Some(view)));
+    cluster::all(&mut text, view);
+    node::identity(&mut text, app, &view.name, "aggregated");
+    page(Body::from(text.into_string()))
 }
 
 /// A page about each thing of the chosen families.

@@ -2,6 +2,7 @@
 
 use super::super::question::LogWrites;
 use super::super::{App, COMPATIBLE_VERSION};
+use super::cluster;
 use super::gather::Node;
 use super::text::{Kind, Text, labels};
 use crate::broker::Durations;
@@ -79,7 +80,8 @@ pub fn always(text: &mut Text, node: &Node) {
     gauge("channels", "Channels currently open", overview.totals.channels as u64);
     gauge("consumers", "Consumers currently connected", overview.totals.consumers as u64);
     gauge("queues", "Queues available", overview.totals.queues as u64);
-    gauge("unreachable_cluster_peers_count", "Number of peers in the cluster the current node cannot reach.", 0);
+    let help = "Number of peers in the cluster the current node cannot reach.";
+    gauge("unreachable_cluster_peers_count", help, cluster::unreachable(node.cluster.as_ref()));
     let mut alarm = |name, help, is_in_effect| text.alone(name, Kind::Untyped, help, u8::from(is_in_effect));
     alarm(
         "alarms_free_disk_space_watermark",
@@ -117,6 +119,7 @@ fn of_the_process(text: &mut Text, node: &Node) {
     );
     durations(text, &node.durations);
     text.prefixed(super::PREFIX);
+    node.cluster.iter().for_each(|view| cluster::all(text, view));
 }
 
 fn durations(text: &mut Text, durations: &Durations) {

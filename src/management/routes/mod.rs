@@ -24,7 +24,7 @@ mod waiting;
 
 use super::admission::{authenticate, examine};
 use super::http::{ApiError, tell_methods};
-use super::{App, bodies, metrics, page};
+use super::{App, bodies, elsewhere, metrics, page};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -75,11 +75,12 @@ pub fn all(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), authenticate))
         .layer(DefaultBodyLimit::max(body_max_bytes))
         .merge(open)
+        .layer(from_fn_with_state(app.clone(), elsewhere::unless_it_leads))
         .layer(from_fn(examine))
         .with_state(app)
 }
 
-/// There is one node.
+/// There is one node that answers for itself.
 fn check_node(app: &App, node: &str) -> Result<(), ApiError> {
     if node == app.settings.node { Ok(()) } else { Err(ApiError::NotFound) }
 }

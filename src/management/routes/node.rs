@@ -2,11 +2,12 @@
 
 use super::super::attempts::Count;
 use super::super::cluster_name::{CLUSTER_NAME, is_cluster_name};
+use super::super::elsewhere::{self, NodeView};
 use super::super::figures::{
     self, BUCKETS, CHURN, DURATION_FIGURES, DURATION_NAMES, OVERVIEW_FIGURES, node_figures, overview_figures,
 };
 use super::super::http::{ApiError, ApiResult, empty, ok};
-use super::super::listing::{Ranges, one, only};
+use super::super::listing::{Ranges, few, one};
 use super::super::order::Order;
 use super::super::question::Question;
 use super::super::shapes::Share;
@@ -38,6 +39,7 @@ pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/overview", get(overview))
         .route("/config/effective", get(configuration))
+        .route("/cluster", get(elsewhere::cluster))
         .route("/cluster-name", get(cluster_name).put(set_cluster_name))
         .route("/auth/attempts/{node}", get(attempts).delete(forget_attempts))
         .route("/auth/attempts/{node}/source", get(attempts_by_source).delete(forget_attempts))
@@ -181,10 +183,32 @@ async fn forget_attempts(visit: Administrator, Path(node): Path<String>) -> ApiR
 }
 
 async fn nodes(visit: Monitor, Query(parameters): Parameters) -> ApiResult {
-    only(&parameters, describe_node(&visit, Ranges::parse(&parameters)).await?)
+    let own = describe_node(&visit, Ranges::parse(&parameters)).await?;
+    let Some(cluster) = &visit.app.settings.cluster else { return few(&parameters, vec![own]) };
+    let others = cluster.view().nodes.into_iter().filter(|node| node.name != visit.app.settings.node);
+    let mut all: Vec<Value> = std::iter::once(own).chain(others.map(|node| describe_other(&node))).collect();
+    all.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
+    few(&parameters, all)
+}
+
+/// What this node knows of another, as RabbitMQ shows one whose statistics it lacks.
+fn describe_other(node: &NodeView) -> Value {
+    json!({
+        "name": node.name,
+        "type": "disc",
+        "running": node.is_running,
+        "being_drained": false,
+        "partitions": [],
+    })
 }
 
 async fn node(visit: Monitor, Path(node): Path<String>, Query(parameters): Parameters) -> ApiResult {
+    if let Some(cluster) = &visit.app.settings.cluster
+        && let Some(other) = cluster.view().nodes.iter().find(|other| other.name == node)
+        && other.name != visit.app.settings.node
+    {
+        return one(&parameters, describe_other(other));
+    }
     check_node(&visit.app, &node)?;
     one(&parameters, describe_node(&visit, Ranges::parse(&parameters)).await?)
 }

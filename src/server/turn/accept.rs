@@ -1,6 +1,6 @@
 //! New clients: who is let in, and when nobody is.
 
-use super::Server;
+use super::{Door, Server, Way};
 use crate::reactor::{Accepted, Socket};
 use crate::server::vestibule::Vestibule;
 
@@ -17,7 +17,7 @@ impl Server {
             return;
         }
         self.accept_again_at_ms = None;
-        for index in 0..self.listeners.len() {
+        for index in 0..self.doors.len() {
             if self.accepting[index] {
                 self.accept_from(index);
             }
@@ -36,8 +36,14 @@ impl Server {
 
     fn accept_from(&mut self, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listeners[index].accept() {
-                Accepted::Client(socket) => self.welcome(socket),
+            let Door { listener, way } = &mut self.doors[index];
+            match listener.accept() {
+                Accepted::Client(socket) => match (*way, &self.vestibule) {
+                    (Way::ByVestibule { is_encrypted }, Some(vestibule)) => {
+                        vestibule.entrance().let_in(socket, is_encrypted);
+                    }
+                    _ => self.welcome(socket),
+                },
                 Accepted::WouldBlock => {
                     self.accepting[index] = false;
                     return;

@@ -1,6 +1,6 @@
 //! Signals, and how the broker stops: because somebody wants it, or because it must.
 
-use super::{Reloaded, Server};
+use super::{Door, Reloaded, Server};
 use crate::reactor::{Signal, Supervisor};
 use crate::server::journal::Failure;
 use crate::storage::StorageError;
@@ -8,6 +8,8 @@ use std::io;
 
 /// How long clients may take to answer when the broker stops, in milliseconds.
 const SHUTDOWN_MS: u64 = 2_000;
+/// How long they may take when another node leads, in milliseconds: those who come meanwhile wait for it.
+const DEPOSED_MS: u64 = 500;
 /// What RabbitMQ tells clients when it stops.
 const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason 'shutdown'";
 
@@ -49,6 +51,10 @@ impl Server {
                         tracing::info!(target: "general", "configuration read again");
                     }
                 }
+                Signal::Terminate | Signal::Interrupt if self.deposed.is_some() => {
+                    self.deposed = None;
+                    self.shutdown_at_ms = Some(self.now_ms);
+                }
                 Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => self.begin_shutdown(),
                 Signal::Terminate | Signal::Interrupt => self.shutdown_at_ms = Some(self.now_ms),
             }
@@ -59,18 +65,41 @@ impl Server {
         tracing::info!(target: "general", "stopping: closing {} connections", self.hub.connections().count());
         self.supervisor.iter().for_each(Supervisor::stopping);
         self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
-        self.listeners.clear();
+        drop(self.close_doors());
+        self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
+    }
+
+    /// Lets nobody in any more. Those who knock meanwhile wait at the doors.
+    fn close_doors(&mut self) -> Vec<Door> {
         self.accepting.clear();
         if let Some(vestibule) = self.vestibule.take() {
             vestibule.close();
         }
-        self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
+        std::mem::take(&mut self.doors)
+    }
+
+    /// Another node leads: what was not confirmed is its to say. Clients are closed, and come back through this node or
+    /// another.
+    fn be_deposed(&mut self) {
+        if self.deposed.is_some() {
+            return;
+        }
+        let count = self.hub.connections().count();
+        tracing::warn!(target: "cluster", "another node is to lead: closing {count} connections");
+        let doors = self.close_doors();
+        if self.shutdown_at_ms.is_none() {
+            // Somebody who stops has no use for them.
+            self.deposed = Some(doors);
+            self.shutdown_at_ms = Some(self.now_ms + DEPOSED_MS);
+            self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
+        }
     }
 
     pub(super) fn take_reports(&mut self) -> io::Result<()> {
         match self.journal.take_reports(&mut self.hub) {
             Ok(()) => {}
             Err(Failure::Log(error)) => return Err(log_failed(error)),
+            Err(Failure::Deposed) => self.be_deposed(),
             Err(Failure::Pages(error)) => {
                 tracing::error!(
                     target: "storage",

@@ -9,6 +9,7 @@
 use super::super::chore::{Chore, ChoreDone};
 use super::super::disk::Disk;
 use super::super::entry::{Entry, Place, Vote};
+use super::super::log_writer::Totals;
 use super::super::{ClusterId, StorageError};
 use super::survey::Survey;
 use super::writer::ReplicaWriter;
@@ -55,6 +56,8 @@ pub enum ReplicaReport<D: Disk> {
     Persisted {
         number: u64,
         places: Vec<(u64, Place)>,
+        /// What was written since the start.
+        totals: Totals,
     },
     /// The state is as far as this index.
     Applied(u64),
@@ -136,7 +139,7 @@ impl<D: Disk> ReplicaDuty<D> {
         match request {
             ReplicaRequest::Append(Append { number, entries, vote }) => {
                 let places = self.writer.append(entries, vote)?;
-                report(ReplicaReport::Persisted { number, places });
+                report(ReplicaReport::Persisted { number, places, totals: self.writer.totals() });
             }
             ReplicaRequest::Commit(index) => {
                 let applied = self.writer.commit(index)?.index;

@@ -106,7 +106,7 @@ impl Node {
         self.appends += 1;
         let number = self.appends;
         self.ask(ReplicaRequest::Append(Append { number, entries, vote })).into_iter().find_map(|report| match report {
-            ReplicaReport::Persisted { number: of, places } => {
+            ReplicaReport::Persisted { number: of, places, .. } => {
                 assert_eq!(of, number);
                 Some(places)
             }

@@ -1,0 +1,431 @@
+//! A broker that is a node of a cluster: its member, and one loop after the other, as long as the process runs.
+//!
+//! ```text
+//!   start ──► Follower ──── to lead: a hub is made of what the log holds ────► Server
+//!                ▲                                                              │
+//!                └───────────── deposed: clients are closed, the hub goes ──────┘
+//! ```
+//! Both loops have the same poll, the same doors and the same line to management, one after the other.
+
+use super::follower::{Follower, Next};
+use super::house::{House, Renewal};
+use super::member::{Crew, Driver};
+use super::seat::{Change, Input, Lead};
+use super::turn::{Grounds, Server};
+use super::vestibule::{Entrance, Vestibule};
+use super::workers::Threads;
+use super::{Desk, Journal, first_of_all, import_definitions, new_hub, random};
+use crate::cluster::member::ledger::Known;
+use crate::cluster::member::{Member, NodeNumber, Role, Settings};
+use crate::cluster::membership::{Configuration, MemberRole};
+use crate::cluster::message::{Part, Point};
+use crate::config::Config;
+use crate::management::{self, ClusterView, Hatch, NodeView, PassedClient};
+use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport, passage::Leader};
+use crate::reactor::{Clock, Listener, Supervisor, Waker};
+use crate::storage::entry::{EntryBody, Vote};
+use crate::storage::replica::{EntryReader, RecoveredReplica, ReplicaWriter, recover_replica};
+use crate::storage::spawn::spawn_replica;
+use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, SyncPolicy};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a process that stops waits for its member.
+const STOP: Duration = Duration::from_secs(20);
+
+/// The nodes of the settings, and where they are.
+pub struct Nodes(BTreeMap<String, String>);
+
+impl Nodes {
+    /// Where clients go while this node leads. `None` when its name has no address.
+    pub fn leader(&self, node: String) -> Option<Leader> {
+        // Names are mostly numbers; else whoever waits, waits for nothing but this.
+        let address = self.0.get(&node)?.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+        if address.is_none() {
+            tracing::error!(target: "cluster", "node {node} has no address: clients can't be passed on");
+        }
+        Some(Leader { node, address: address? })
+    }
+}
+
+/// What management sees of the cluster.
+#[derive(Clone)]
+pub struct View {
+    shown: Arc<Mutex<ClusterView>>,
+    /// Whether there is a loop that leads.
+    pub leads: Arc<AtomicBool>,
+}
+
+impl View {
+    fn new(config: &Config) -> Self {
+        let shown = ClusterView {
+            name: config.cluster.name.clone(),
+            node: config.cluster.node.clone(),
+            passes: config.cluster.pass_through,
+            ..ClusterView::default()
+        };
+        Self { shown: Arc::new(Mutex::new(shown)), leads: Arc::default() }
+    }
+
+    fn current(&self) -> ClusterView {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows how it is now.
+    pub fn renew(
+        &self,
+        member: &Member,
+        settings: &Settings,
+        is_up: impl Fn(&str) -> bool,
+        applied: u64,
+        elections: u64,
+    ) {
+        let name = |node: NodeNumber| settings.nodes[usize::from(node.0)].clone();
+        let own = name(settings.me);
+        let leads = self.leads.load(Ordering::Acquire);
+        let (role, leader) = match member.role() {
+            Role::Forming => (management::Role::Forming, None),
+            Role::Follow { leader } => (management::Role::Follower, leader.map(name)),
+            Role::Lead { .. } if leads => (management::Role::Leader, Some(own.clone())),
+            // The loop is still making a hub of what there is.
+            Role::Lead { .. } => (management::Role::Follower, None),
+        };
+        let consensus = member.consensus();
+        let node = |node: &String| {
+            let voters = consensus.map(|consensus| consensus.configuration().members()).unwrap_or_default();
+            let member = voters.iter().rev().find(|member| member.node == *node);
+            let reached = consensus.zip(member).and_then(|(consensus, member)| consensus.reach(member.id));
+            NodeView {
+                is_running: *node == own || is_up(node),
+                votes: member.is_some_and(|member| member.role == MemberRole::Voter),
+                has: reached.map(|reach| reach.matched),
+                name: node.clone(),
+            }
+        };
+        let nodes = settings.nodes.iter().map(node).collect();
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = ClusterView {
+            name: std::mem::take(&mut shown.name),
+            node: own,
+            role,
+            passes: shown.passes,
+            leader,
+            term: consensus.map_or(0, |consensus| consensus.term()),
+            commit: consensus.map_or(0, |consensus| consensus.committed()),
+            applied,
+            elections,
+            quorum: consensus.map_or(settings.nodes.len(), |consensus| consensus.configuration().quorum()),
+            nodes,
+        };
+    }
+}
+
+/// What management asks of the cluster.
+struct Connecting {
+    view: View,
+    caller: Caller,
+    addresses: BTreeMap<String, String>,
+    passes: bool,
+}
+
+impl management::Cluster for Connecting {
+    fn view(&self) -> ClusterView {
+        self.view.current()
+    }
+
+    fn connect(&self, peer: SocketAddr, local: SocketAddr, over_tls: bool) -> io::Result<TcpStream> {
+        let refused = |why: &str| io::Error::new(io::ErrorKind::NotConnected, why);
+        let leader = self.view.current().leader.filter(|_| self.passes).ok_or_else(|| refused("nobody leads"))?;
+        let address = self.addresses.get(&leader).ok_or_else(|| refused("who leads is no node of the settings"))?;
+        let kind = if over_tls { ClientKind::HttpOverTls } else { ClientKind::Http };
+        let called = self.caller.call(&leader, address, Purpose::Client { kind, peer, local });
+        called.map_err(|error| io::Error::other(error.to_string()))
+    }
+}
+
+/// Where clients of other nodes go: to the loop that leads, and to management.
+#[derive(Clone)]
+struct Reception {
+    entrance: Arc<Mutex<Option<Entrance>>>,
+    hatch: Hatch,
+}
+
+impl Reception {
+    fn receive(&self, Passed { kind, socket }: Passed) {
+        let is_http = matches!(kind, ClientKind::Http | ClientKind::HttpOverTls);
+        if !is_http {
+            if let Some(entrance) = &*self.entrance.lock().unwrap_or_else(PoisonError::into_inner) {
+                entrance.let_in(socket, kind == ClientKind::Amqps);
+            }
+            return;
+        }
+        let peer = socket.peer_address();
+        match socket.into_blocking() {
+            Ok(Some(stream)) => {
+                self.hatch.pass(PassedClient { stream, peer, over_tls: kind == ClientKind::HttpOverTls });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(target: "management", "{peer}: {error}"),
+        }
+    }
+
+    fn open(&self, entrance: Option<Entrance>) {
+        *self.entrance.lock().unwrap_or_else(PoisonError::into_inner) = entrance;
+    }
+}
+
+/// What a node knows of a log that begins.
+pub fn known_at_founding(member: MemberId, configuration: Configuration) -> Known {
+    Known {
+        member,
+        before: Point::default(),
+        position_before: 0,
+        entries: Vec::new(),
+        configurations: Vec::new(),
+        vote: Vote::default(),
+        applied: 0,
+        commit: 0,
+        configuration,
+    }
+}
+
+/// All that there is of this node, whoever leads.
+struct Node<'a> {
+    config: &'a Config,
+    clock: Clock,
+    waker: Waker,
+    disk: FileDisk,
+    options: LogOptions,
+    caller: Caller,
+    nodes: Nodes,
+    view: View,
+    reception: Reception,
+    changes: Receiver<Change>,
+    member: Sender<Input>,
+    renewal: Renewal,
+}
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`run`](super::run).
+pub fn run(
+    mut house: House,
+    config: &Config,
+    salvage: bool,
+    supervisor: Option<Supervisor>,
+    reload: impl Fn() -> Option<Config>,
+) -> io::Result<()> {
+    if salvage {
+        return Err(io::Error::other(
+            "--salvage is for a broker that is alone: start this node with an empty data folder, and it gets all from the others",
+        ));
+    }
+    let cluster = &config.cluster;
+    let caller = Caller {
+        secret: ClusterSecret::load(&cluster.secret_file)?,
+        cluster: cluster.name.clone(),
+        node: cluster.node.clone(),
+        chance: random,
+    };
+    let listener = Listener::bind(cluster.listen)
+        .map_err(|error| io::Error::new(error.kind(), format!("can't listen at {}: {error}", cluster.listen)))?;
+    tracing::info!(target: "cluster", "listening for other nodes at {}", listener.local_address());
+    let disk = FileDisk::open(&config.data_dir).map_err(io::Error::other)?;
+    let (view, (hatch, passed)) = (View::new(config), management::hatch());
+    let reception = Reception { entrance: Arc::default(), hatch };
+    let options = LogOptions { sync_policy: SyncPolicy::Replicated, ..LogOptions::default() };
+    let crew = Start { config, caller: &caller, view: &view, clock: house.clock, waker: house.waker.clone() };
+    let (member, changes) = crew.start(listener, &disk, &options, reception.clone())?;
+    let seen = Connecting {
+        view: view.clone(),
+        caller: caller.clone(),
+        addresses: cluster.nodes.clone(),
+        passes: cluster.pass_through,
+    };
+    let commands = house.start_management(config, Some((Arc::new(seen), passed)))?;
+    let node = Node {
+        config,
+        clock: house.clock,
+        waker: house.waker.clone(),
+        disk,
+        options,
+        caller,
+        nodes: Nodes(cluster.nodes.clone()),
+        view,
+        reception,
+        changes,
+        member,
+        renewal: house.renewal(),
+    };
+    tracing::info!(target: "general", "Leveret {} is node {} of cluster {}", env!("CARGO_PKG_VERSION"), cluster.node, cluster.name);
+    supervisor.iter().for_each(Supervisor::ready);
+    let doors = house.take_doors(config);
+    let (sources, _) = house.into_sources(doors, None, supervisor)?;
+    node.run(Grounds { sources, commands }, reload)
+}
+
+/// What a member is started with.
+struct Start<'a> {
+    config: &'a Config,
+    caller: &'a Caller,
+    view: &'a View,
+    clock: Clock,
+    waker: Waker,
+}
+
+impl Start<'_> {
+    /// Reads the data folder, connects to peers, and gives the member its thread.
+    fn start(
+        self,
+        listener: Listener,
+        disk: &FileDisk,
+        options: &LogOptions,
+        reception: Reception,
+    ) -> io::Result<(Sender<Input>, Receiver<Change>)> {
+        let Self { config, caller, view, clock, waker } = self;
+        let cluster = &config.cluster;
+        let new_member = MemberId(NonZeroU64::new(u64::from_le_bytes(random()?)).unwrap_or(NonZeroU64::MIN));
+        let recovered = recover_replica(disk, new_member).map_err(io::Error::other)?;
+        for warning in &recovered.warnings {
+            tracing::warn!(target: "storage", "{}: {warning}", config.data_dir.display());
+        }
+        let names: Vec<String> = cluster.nodes.keys().cloned().collect();
+        let me = names.iter().position(|name| *name == cluster.node).expect("settings are checked");
+        let settings = Settings {
+            nodes: names.clone(),
+            me: NodeNumber(me as u8),
+            member: recovered.ids.member,
+            new_cluster: ClusterId(random()?),
+            chance: u64::from_le_bytes(random()?),
+        };
+        let known = known(&recovered)?;
+        let (inputs, inbox) = channel();
+        let said = inputs.clone();
+        let writer = ReplicaWriter::start(disk.clone(), options.clone(), recovered.resume).map_err(io::Error::other)?;
+        let writer = spawn_replica(writer, move || _ = said.send(Input::WriterSaid))?;
+        let (events, disk) = (inputs.clone(), disk.clone());
+        let others = cluster.nodes.iter().filter(|(name, _)| **name != cluster.node);
+        let transport = peers::transport::Settings {
+            caller: caller.clone(),
+            others: others.map(|(name, address)| (name.clone(), address.clone())).collect(),
+            leads: Arc::clone(&view.leads),
+            tell: Box::new(move |event| _ = events.send(Input::Peer(event))),
+            reader: Box::new(move || reader(disk.clone())),
+            client: Box::new(move |passed| reception.receive(passed)),
+        };
+        let transport = Transport::start(listener, transport, clock)?;
+        let member = Member::start(settings.clone(), known, clock.now_ms());
+        let (changes, changed) = channel();
+        let inputs_of_loop = inputs.clone();
+        let crew =
+            Crew { member, settings, writer, transport, clock, inputs, inbox, changes, waker, view: view.clone() };
+        std::thread::Builder::new().name("member".to_owned()).spawn(move || Driver::new(crew).run())?;
+        Ok((inputs_of_loop, changed))
+    }
+}
+
+/// What a folder that was founded knows of its log; `None` when it was not.
+fn known(recovered: &RecoveredReplica) -> io::Result<Option<Known>> {
+    let RecoveredReplica { ids, membership, applied, log, configurations, .. } = recovered;
+    if !ids.cluster.is_any() {
+        return Ok(None);
+    }
+    let configuration = Configuration::decode(&membership.configuration)
+        .ok_or_else(|| io::Error::other("the members of the cluster that the data folder is of make no sense"))?;
+    // Of the entry before the first that there is only the end counts.
+    let (before, position_before, entries) = match log.split_first() {
+        Some(((first, _), rest)) if first.index > 1 && first.index <= applied.index => {
+            let ends_at = first.first_position + u64::from(first.records) - 1;
+            (Point { index: first.index, term: first.term }, ends_at, rest)
+        }
+        Some(((first, _), _)) if first.index == 1 => (Point::default(), 0, &log[..]),
+        _ => (Point { index: applied.index, term: applied.term }, applied.position, &log[..]),
+    };
+    let body = |(index, bytes): &(u64, Vec<u8>)| (*index, EntryBody::copied(bytes));
+    Ok(Some(Known {
+        member: ids.member,
+        before,
+        position_before,
+        entries: entries.to_vec(),
+        configurations: configurations.iter().map(body).collect(),
+        vote: membership.vote,
+        applied: applied.index,
+        commit: applied.index,
+        configuration,
+    }))
+}
+
+/// Reads bodies for a thread that sends them.
+fn reader(disk: FileDisk) -> peers::Reader {
+    let mut entries = EntryReader::new(disk);
+    Box::new(move |part| {
+        let Part::Stored(place) = part else { return None };
+        entries
+            .read(*place)
+            .unwrap_or_else(|error| {
+                tracing::error!(target: "storage", "{error}");
+                None
+            })
+            .map(|entry| entry.body)
+    })
+}
+
+impl Node<'_> {
+    fn run(self, mut grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
+        let cluster = &self.config.cluster;
+        loop {
+            let passages = Passages::new(self.caller.clone(), self.config.limits.connections_max);
+            let follower =
+                Follower::new(grounds, passages, &self.nodes, &self.changes, &self.member, cluster.pass_through);
+            let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, None)))?;
+            grounds = match next {
+                Next::Stop => return Ok(()),
+                Next::Lead(lead, grounds) => match self.lead(*lead, grounds, &reload)? {
+                    Some(grounds) => grounds,
+                    None => return self.stop(),
+                },
+            };
+        }
+    }
+
+    /// Serves clients until another node leads, or this one is to stop.
+    fn lead(&self, lead: Lead, grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<Option<Grounds>> {
+        let Lead { survey, seat } = lead;
+        let Grounds { mut sources, commands } = grounds;
+        let store = survey.store(self.options.clone());
+        let (mut hub, key_renewer) = new_hub(self.config, self.clock, &self.waker, store)?;
+        let workers = Threads::of_member(self.waker.clone(), seat);
+        let free_limit = self.config.limits.disk_free_limit_bytes;
+        let founding = || first_of_all(self.config);
+        let journal = Journal::lead(self.disk.clone(), &self.options, survey, &mut hub, workers, free_limit, founding)?;
+        import_definitions(self.config, &mut hub)?;
+        let vestibule = Vestibule::open(Vec::new(), self.renewal.terms(self.config), self.clock, self.waker.clone())?;
+        self.reception.open(Some(vestibule.entrance().clone()));
+        sources.vestibule = Some(vestibule);
+        self.view.leads.store(true, Ordering::Release);
+        let server = Server::new(sources, hub, journal, Desk::new(commands), self.config);
+        let outcome = server.run(|| Some(self.renewal.reloaded(&reload()?, key_renewer.as_ref())));
+        self.view.leads.store(false, Ordering::Release);
+        self.reception.open(None);
+        outcome
+    }
+
+    /// Gives the lead away, and lets the writer finish.
+    fn stop(self) -> io::Result<()> {
+        let _ = self.member.send(Input::Stop);
+        loop {
+            match self.changes.recv_timeout(STOP) {
+                Ok(Change::Stopped) | Err(_) => return Ok(()),
+                Ok(Change::Failed(error)) => return Err(io::Error::other(error)),
+                Ok(Change::Lead(_) | Change::Follow { .. }) => {}
+            }
+        }
+    }
+}

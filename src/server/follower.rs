@@ -1,0 +1,186 @@
+//! The loop of a node of a cluster that doesn't lead: signals, and clients that are passed to the node that does.
+//!
+//! There is no hub. It waits for its member to say that it is to lead; then it leaves all that it has to the loop that does.
+
+use super::clustered::Nodes;
+use super::seat::{Change, Input, Lead};
+use super::turn::{Door, Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, Sources, WAKE_TOKEN, Way};
+use crate::logging;
+use crate::peers::{ClientKind, Passages};
+use crate::reactor::{Accepted, Readiness, Signal, Supervisor};
+use crate::storage::StorageError;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+/// Clients accepted at once from one listener.
+const ACCEPTS_AT_ONCE: usize = 128;
+/// How long accepting rests when no descriptor is left, in milliseconds.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Why the loop ends.
+pub enum Next {
+    Lead(Box<Lead>, Grounds),
+    Stop,
+}
+
+pub struct Follower<'a> {
+    grounds: Grounds,
+    passages: Passages,
+    nodes: &'a Nodes,
+    changes: &'a Receiver<Change>,
+    member: &'a Sender<Input>,
+    /// Doors at which clients may wait.
+    accepting: Vec<bool>,
+    accept_again_at_ms: Option<u64>,
+    /// Clients are passed on, and not refused.
+    passes: bool,
+    now_ms: u64,
+    is_stopping: bool,
+}
+
+impl<'a> Follower<'a> {
+    pub fn new(
+        grounds: Grounds,
+        passages: Passages,
+        nodes: &'a Nodes,
+        changes: &'a Receiver<Change>,
+        member: &'a Sender<Input>,
+        passes: bool,
+    ) -> Self {
+        Self {
+            accepting: vec![true; grounds.sources.doors.len()],
+            now_ms: grounds.sources.clock.now_ms(),
+            grounds,
+            passages,
+            nodes,
+            changes,
+            member,
+            accept_again_at_ms: None,
+            passes,
+            is_stopping: false,
+        }
+    }
+
+    /// Turns until this node is to lead, or to stop.
+    ///
+    /// # Errors
+    /// The log fails, or the system does.
+    pub fn run(mut self, reload: impl Fn() -> Option<Reloaded>) -> io::Result<Next> {
+        loop {
+            logging::flush();
+            let timeout = self.timeout();
+            self.grounds.sources.poller.poll(timeout)?;
+            self.now_ms = self.grounds.sources.clock.now_ms();
+            if let Some(supervisor) = &mut self.grounds.sources.supervisor {
+                supervisor.turn(self.now_ms);
+            }
+            while let Ok(change) = self.changes.try_recv() {
+                match change {
+                    Change::Lead(lead) if !self.is_stopping => return Ok(Next::Lead(lead, self.grounds)),
+                    Change::Lead(_) => {}
+                    Change::Follow { leader } => {
+                        self.passages.lead_to(leader.and_then(|leader| self.nodes.leader(leader)))
+                    }
+                    Change::Failed(error) => return Err(log_failed(error)),
+                    Change::Stopped => return Ok(Next::Stop),
+                }
+            }
+            // Whoever asks a loop that has no hub is told that it doesn't answer.
+            while self.grounds.commands.try_recv().is_ok() {}
+            let ready: Vec<Readiness> = self.grounds.sources.poller.ready().collect();
+            for readiness in ready {
+                match readiness.token {
+                    WAKE_TOKEN => {}
+                    SIGNAL_TOKEN => self.handle_signals(&reload),
+                    token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
+                    _ => self.passages.go_on(readiness),
+                }
+            }
+            self.accept();
+            self.passages.go_on_with_more(self.now_ms);
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [
+            self.passages.next_deadline_ms(self.now_ms),
+            self.accept_again_at_ms,
+            self.grounds.sources.supervisor.as_ref().and_then(Supervisor::next_deadline_ms),
+        ];
+        let at_ms = deadlines.into_iter().flatten().min()?;
+        Some(Duration::from_millis(at_ms.saturating_sub(self.now_ms)))
+    }
+
+    fn accept(&mut self) {
+        if self.accept_again_at_ms.is_some_and(|at_ms| self.now_ms < at_ms) {
+            return;
+        }
+        self.accept_again_at_ms = None;
+        for index in 0..self.accepting.len() {
+            if self.accepting[index] {
+                self.accept_from(index);
+            }
+        }
+    }
+
+    fn accept_from(&mut self, index: usize) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            let Sources { doors, poller, .. } = &mut self.grounds.sources;
+            let Door { listener, way } = &mut doors[index];
+            let kind = match way {
+                Way::ByVestibule { is_encrypted: true } => ClientKind::Amqps,
+                Way::ByVestibule { is_encrypted: false } | Way::Straight => ClientKind::Amqp,
+            };
+            match listener.accept() {
+                Accepted::Client(client) if self.passes => self.passages.pass(client, kind, poller, self.now_ms),
+                Accepted::Client(client) => drop(client),
+                Accepted::WouldBlock => {
+                    self.accepting[index] = false;
+                    return;
+                }
+                Accepted::OutOfDescriptors => {
+                    tracing::warn!(target: "connection", "no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
+                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
+                    return;
+                }
+                Accepted::Failed(error) => {
+                    tracing::error!(target: "connection", "accepting failed: {error}");
+                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_signals(&mut self, reload: &impl Fn() -> Option<Reloaded>) {
+        for signal in self.grounds.sources.signals.take() {
+            let supervisor = &self.grounds.sources.supervisor;
+            match signal {
+                Signal::Reload => {
+                    supervisor.iter().for_each(Supervisor::reloading);
+                    if reload().is_some() {
+                        tracing::info!(target: "general", "configuration read again");
+                    }
+                    supervisor.iter().for_each(Supervisor::ready);
+                }
+                Signal::Terminate | Signal::Interrupt => {
+                    tracing::info!(target: "general", "stopping: {} clients are passed on", self.passages.count());
+                    supervisor.iter().for_each(Supervisor::stopping);
+                    self.is_stopping = true;
+                    self.passes = false;
+                    self.passages.lead_to(None);
+                    let _ = self.member.send(Input::Stop);
+                }
+            }
+        }
+    }
+}
+
+fn log_failed(error: StorageError) -> io::Error {
+    tracing::error!(target: "storage", "the log failed: {error}");
+    io::Error::other(error)
+}

@@ -1,0 +1,265 @@
+//! The thread of a node of a cluster: it drives the [`Member`], which decides, with what peers say, what the writer says and
+//! what the loop wants written.
+//!
+//! ```text
+//!   loop ──── batches ───► ┌────────┐ ──── Append, Commit ───► writer
+//!        ◄─── reports ──── │ member │ ◄─── Persisted ─────────
+//!        ◄─── role ─────── └────────┘ ──── messages ─────────► peers
+//! ```
+//! It owns the writer and the connections to peers, and waits for nothing but its inbox: what takes time is done by others,
+//! who say so there. The loop hears of it what it hears of a writer, and besides when it is to lead and when no more.
+
+use super::clustered::View;
+use super::seat::{Change, Input, Lead, Seat};
+use crate::cluster::member::{Append, Lane, Member, NodeNumber, Output, Role, Settings, Told};
+use crate::cluster::membership::Configuration;
+use crate::peers::{Event, Outgoing, Transport};
+use crate::reactor::{Clock, Waker};
+use crate::storage::duty::Report;
+use crate::storage::log_writer::Totals;
+use crate::storage::replica::{self, ReplicaReport, ReplicaRequest, Survey};
+use crate::storage::spawn::ReplicaHandle;
+use crate::storage::{BatchDone, FileDisk};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// What is taken in before what came of it is carried out.
+const TAKEN_AT_ONCE: usize = 256;
+/// How long a stop waits for the writer's checkpoint, in milliseconds.
+const CHECKPOINT_MS: u64 = 10_000;
+
+/// What the thread is started with.
+pub struct Crew {
+    pub member: Member,
+    pub settings: Settings,
+    pub writer: ReplicaHandle<FileDisk>,
+    pub transport: Transport,
+    pub clock: Clock,
+    pub inputs: Sender<Input>,
+    pub inbox: Receiver<Input>,
+    pub changes: Sender<Change>,
+    /// Wakes the loop.
+    pub waker: Waker,
+    pub view: View,
+}
+
+/// Leading, as far as the loop has to do with it.
+struct Leading {
+    reports: Sender<Report>,
+    /// Not taken yet by a loop that waits for the survey.
+    seat: Option<Seat>,
+}
+
+pub struct Driver {
+    crew: Crew,
+    leading: Option<Leading>,
+    founding: Option<Configuration>,
+    applied: u64,
+    totals: Totals,
+    elections: u64,
+    view_due_ms: u64,
+    is_over: bool,
+}
+
+impl Driver {
+    pub fn new(crew: Crew) -> Self {
+        Self {
+            crew,
+            leading: None,
+            founding: None,
+            applied: 0,
+            totals: Totals::default(),
+            elections: 0,
+            view_due_ms: 0,
+            is_over: false,
+        }
+    }
+
+    /// Goes on until it is told to stop, or can't.
+    pub fn run(mut self) {
+        self.carry_out();
+        while !self.is_over {
+            let due_ms = self.crew.member.next_tick_ms();
+            let timeout = Duration::from_millis(due_ms.saturating_sub(self.crew.clock.now_ms()));
+            match self.crew.inbox.recv_timeout(timeout) {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for _ in 1..TAKEN_AT_ONCE {
+                let Ok(input) = self.crew.inbox.try_recv() else { break };
+                self.take(input);
+            }
+            self.crew.member.tick(self.crew.clock.now_ms());
+            self.carry_out();
+            self.show();
+        }
+    }
+
+    fn number(&self, node: &str) -> NodeNumber {
+        let names = &self.crew.settings.nodes;
+        let place = names.iter().position(|name| name == node).expect("only nodes of the settings are let in");
+        NodeNumber(u8::try_from(place).expect("settings bound nodes"))
+    }
+
+    fn name(&self, node: NodeNumber) -> &str {
+        &self.crew.settings.nodes[usize::from(node.0)]
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Peer(Event::Connected { node }) => {
+                tracing::info!(target: "cluster", "node {node} is there");
+                self.crew.member.connected(self.number(&node));
+            }
+            Input::Peer(Event::Gone { node }) => {
+                tracing::warn!(target: "cluster", "node {node} is gone");
+                self.crew.member.disconnected(self.number(&node));
+            }
+            Input::Peer(Event::Message { node, bytes, receipt }) => {
+                self.crew.member.received(self.number(&node), bytes);
+                drop(receipt);
+            }
+            Input::Peer(Event::Unread { node }) => self.crew.member.could_not_read(self.number(&node)),
+            Input::WriterSaid => {
+                while let Some(report) = self.crew.writer.try_report() {
+                    self.take_report(report);
+                }
+            }
+            Input::Propose { term, batch } => self.crew.member.propose(term, batch),
+            Input::MakeRoom => self.crew.writer.ask(ReplicaRequest::MakeRoom),
+            Input::Stop => self.crew.member.stop(),
+        }
+    }
+
+    fn take_report(&mut self, report: ReplicaReport<FileDisk>) {
+        match report {
+            ReplicaReport::Persisted { number, places, totals } => {
+                self.totals = totals;
+                self.crew.member.persisted(number, &places);
+            }
+            ReplicaReport::Applied(index) => self.applied = index,
+            ReplicaReport::Survey(survey) => self.begin_to_lead(*survey),
+            ReplicaReport::Founded => {
+                let configuration = self.founding.take().expect("it was asked for");
+                tracing::info!(target: "cluster", "a cluster is founded");
+                self.crew.member.founded(super::clustered::known_at_founding(self.crew.settings.member, configuration));
+            }
+            ReplicaReport::FreeBytes(bytes) => self.tell_loop(Report::FreeBytes(bytes)),
+            ReplicaReport::NoRoom => self.tell_loop(Report::NoRoom),
+            ReplicaReport::Checkpointed => {}
+            ReplicaReport::Failed(error) => {
+                match &self.leading {
+                    Some(Leading { seat: None, .. }) => self.tell_loop(Report::Failed(error)),
+                    _ => self.change(Change::Failed(error)),
+                }
+                self.is_over = true;
+            }
+        }
+    }
+
+    fn begin_to_lead(&mut self, survey: Survey<FileDisk>) {
+        let Some(seat) = self.leading.as_mut().and_then(|leading| leading.seat.take()) else { return };
+        self.change(Change::Lead(Box::new(Lead { survey, seat })));
+    }
+
+    fn tell_loop(&self, report: Report) {
+        if let Some(Leading { reports, .. }) = &self.leading {
+            // A loop that is gone has nothing to do any more.
+            let _ = reports.send(report);
+            let _ = self.crew.waker.wake();
+        }
+    }
+
+    fn change(&self, change: Change) {
+        let _ = self.crew.changes.send(change);
+        let _ = self.crew.waker.wake();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.crew.member.take_output() {
+            match output {
+                Output::Send { to, lane, parts } => {
+                    let lane = match lane {
+                        Lane::Control => crate::peers::Lane::Control,
+                        Lane::Bulk => crate::peers::Lane::Bulk,
+                    };
+                    // What is dropped is said again, or the peer is gone.
+                    self.crew.transport.send(self.name(to), lane, Outgoing(parts));
+                }
+                Output::Append(Append { number, entries, vote }) => {
+                    let append = replica::Append { number, entries, vote };
+                    self.crew.writer.ask(ReplicaRequest::Append(append));
+                }
+                Output::Commit(index) => self.crew.writer.ask(ReplicaRequest::Commit(index)),
+                Output::Told(Told::Done(written)) => {
+                    let done = BatchDone { result: Ok(written), recycled: None };
+                    self.tell_loop(Report::Done(done, self.totals));
+                }
+                Output::Told(Told::Progress(written)) => self.tell_loop(Report::Committed(written.synced)),
+                Output::Role(role) => self.play(role),
+                Output::Found(configuration) => {
+                    let (cluster, bytes) = (configuration.cluster, configuration.encode());
+                    self.founding = Some(configuration);
+                    self.crew.writer.ask(ReplicaRequest::Found { cluster, configuration: bytes });
+                }
+                Output::Stopped => self.finish(),
+            }
+        }
+    }
+
+    fn play(&mut self, role: Role) {
+        self.view_due_ms = 0;
+        self.tell_loop(Report::Deposed);
+        self.leading = None;
+        self.crew.view.leads.store(false, std::sync::atomic::Ordering::Release);
+        match role {
+            Role::Forming => {}
+            Role::Follow { leader } => {
+                let leader = leader.map(|leader| self.name(leader).to_owned());
+                match &leader {
+                    Some(leader) => tracing::info!(target: "cluster", "node {leader} leads"),
+                    None => tracing::info!(target: "cluster", "nobody leads, as far as this node knows"),
+                }
+                self.change(Change::Follow { leader });
+            }
+            Role::Lead { term, index } => {
+                self.elections += 1;
+                let (reports, heard) = channel();
+                let seat = Seat::new(term, self.crew.inputs.clone(), heard);
+                self.leading = Some(Leading { reports, seat: Some(seat) });
+                self.crew.writer.ask(ReplicaRequest::Survey { index });
+            }
+        }
+    }
+
+    /// The next start finds a state that is as young as can be.
+    fn finish(&mut self) {
+        self.crew.writer.ask(ReplicaRequest::Checkpoint);
+        let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
+        while self.crew.clock.now_ms() < by_ms {
+            match self.crew.writer.wait_report() {
+                Some(ReplicaReport::Checkpointed) | None => break,
+                Some(ReplicaReport::Failed(error)) => {
+                    tracing::error!(target: "storage", "{error}");
+                    break;
+                }
+                Some(_) => {}
+            }
+        }
+        self.change(Change::Stopped);
+        self.is_over = true;
+    }
+
+    /// Lets management see how the cluster is, some times in a second.
+    fn show(&mut self) {
+        let now_ms = self.crew.clock.now_ms();
+        if now_ms < self.view_due_ms {
+            return;
+        }
+        const SHOWN_EACH_MS: u64 = 100;
+        self.view_due_ms = now_ms + SHOWN_EACH_MS;
+        let Crew { member, settings, transport, view, .. } = &self.crew;
+        view.renew(member, settings, |node| transport.is_up(node), self.applied, self.elections);
+    }
+}
