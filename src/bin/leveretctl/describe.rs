@@ -131,45 +131,114 @@ fn alarm_maps(lines: &[String], node: &str) -> Vec<Value> {
     lines.iter().map(map).collect()
 }
 
-/// The broker is a cluster of one.
+/// The nodes of a cluster that run and all of them, and who of them leads.
+struct Cluster {
+    running: Vec<String>,
+    all: Vec<String>,
+    leader: Option<String>,
+}
+
+impl Cluster {
+    /// As the answer of `/api/cluster` says.
+    fn of(answer: &Value) -> Self {
+        let nodes = answer["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+        let name = |node: &&Value| text(&node["name"]).to_owned();
+        Self {
+            running: nodes.iter().filter(|node| node["running"] == true).map(|node| name(&node)).collect(),
+            all: nodes.iter().map(|node| name(&node)).collect(),
+            leader: answer["leader"].as_str().map(str::to_owned),
+        }
+    }
+
+    /// It is nobody's question who leads a broker that is alone.
+    fn is_of_one(&self) -> bool {
+        self.all.len() == 1
+    }
+}
+
+/// What a node says of its cluster while nobody leads that.
+fn status_without_leader(answer: &Value, output: &Output) {
+    let (cluster, node) = (Cluster::of(answer), text(&answer["node"]));
+    if output.format == Format::Json {
+        let status = json!({
+            "cluster_name": answer["name"],
+            "disk_nodes": cluster.all,
+            "leader": null,
+            "partitions": {},
+            "ram_nodes": [],
+            "running_nodes": cluster.running,
+            "versions": {},
+        });
+        return output.print(&status.to_string());
+    }
+    let (all, running) = (cluster.all.join("\n"), cluster.running.join("\n"));
+    let name = text(&answer["name"]);
+    output.print(&format!(
+        "Basics\n\nCluster name: {name}\nLeader: none that node {node} knows of\n\nDisk Nodes\n\n{all}\n\nRunning Nodes\n\n{running}"
+    ));
+}
+
+/// How the cluster is, whichever of its nodes is asked.
 pub fn cluster_status(api: &Api, output: &Output) -> Result<(), Failure> {
-    let node = node(api)?;
+    let node = match node(api) {
+        Err(Failure::Unreachable(why)) => {
+            // There is nobody who could say more; the node itself says this to those who are on its machine.
+            let answer = api.get("cluster").map_err(|_| Failure::Unreachable(why))?;
+            output.announce(format_args!("Cluster status of node {} ...", text(&answer["node"])));
+            status_without_leader(&answer, output);
+            return Ok(());
+        }
+        node => node?,
+    };
+    let cluster = Cluster::of(&api.get("cluster")?);
     output.announce(format_args!("Cluster status of node {node} ..."));
     let (overview, nodes, flags) = (api.get("overview")?, api.get("nodes")?, api.get("feature-flags")?);
     let (alarms, listeners) = (alarms(api, &node)?, listeners(api)?);
     let cluster_name = text(&overview["cluster_name"]);
     let (product, version) = (text(&overview["product_name"]), text(&overview["product_version"]));
-    let processors = &nodes[0]["processors"];
+    let rows = nodes.as_array().map_or(&[][..], Vec::as_slice);
+    let processors =
+        rows.iter().find(|row| row["name"] == node.as_str()).map_or(&Value::Null, |row| &row["processors"]);
     let flags = flags.as_array().map_or(&[][..], Vec::as_slice);
     if output.format == Format::Json {
         let by_node = |value: Value| Value::Object(Map::from_iter([(node.clone(), value)]));
-        output.print(
-            &json!({
-                "alarms": alarm_maps(&alarms, &node),
-                "cluster_name": cluster_name,
-                "cpu_cores": by_node(processors.clone()),
-                "disk_nodes": [node],
-                "feature_flags": flags,
-                "listeners": by_node(Value::from(all_json(&listeners))),
-                "maintenance_status": by_node(json!("not under maintenance")),
-                "partitions": {},
-                "ram_nodes": [],
-                "running_nodes": [node],
-                "versions": by_node(json!({"rabbitmq_name": product, "rabbitmq_version": version})),
-            })
-            .to_string(),
-        );
+        let by_running = |value: Value| {
+            let pairs = cluster.running.iter().map(|node| (node.clone(), value.clone()));
+            Value::Object(pairs.collect())
+        };
+        let mut status = json!({
+            "alarms": alarm_maps(&alarms, &node),
+            "cluster_name": cluster_name,
+            "cpu_cores": by_node(processors.clone()),
+            "disk_nodes": cluster.all,
+            "feature_flags": flags,
+            "listeners": by_node(Value::from(all_json(&listeners))),
+            "maintenance_status": by_running(json!("not under maintenance")),
+            "partitions": {},
+            "ram_nodes": [],
+            "running_nodes": cluster.running,
+            "versions": by_running(json!({"rabbitmq_name": product, "rabbitmq_version": version})),
+        });
+        if !cluster.is_of_one() {
+            status["leader"] = json!(cluster.leader);
+        }
+        output.print(&status.to_string());
         return Ok(());
     }
+    let of_running =
+        |line: &dyn Fn(&str) -> String| cluster.running.iter().map(|node| line(node)).collect::<Vec<_>>().join("\n");
     let mut lines = vec![
         "Basics\n".to_owned(),
         format!("Cluster name: {cluster_name}"),
         format!("Total CPU cores available cluster-wide: {processors}"),
-        format!("\nDisk Nodes\n\n{node}"),
-        format!("\nRunning Nodes\n\n{node}"),
-        format!("\nVersions\n\n{node}: {product} {version}"),
+        format!("\nDisk Nodes\n\n{}", cluster.all.join("\n")),
+        format!("\nRunning Nodes\n\n{}", cluster.running.join("\n")),
+        format!("\nVersions\n\n{}", of_running(&|node| format!("{node}: {product} {version}"))),
         format!("\nCPU Cores\n\nNode: {node}, available CPU cores: {processors}"),
-        format!("\nMaintenance status\n\nNode: {node}, status: not under maintenance"),
+        format!(
+            "\nMaintenance status\n\n{}",
+            of_running(&|node| format!("Node: {node}, status: not under maintenance"))
+        ),
         "\nAlarms\n".to_owned(),
     ];
     lines.extend(or_none(alarms));
