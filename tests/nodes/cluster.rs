@@ -1,0 +1,240 @@
+//! Three nodes with folders of their own, and what clients do with them.
+
+use crate::support::broker::free_addresses;
+use crate::support::client::{Client, Event};
+use crate::support::http::Api;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that must come. Only waited for in full when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+pub const SECRET: &str = "a secret that three nodes share";
+pub const NODES: [usize; 3] = [0, 1, 2];
+
+/// Waits for what nobody tells us of.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+pub fn name(node: usize) -> String {
+    format!("n{}", node + 1)
+}
+
+pub struct Cluster {
+    folder: PathBuf,
+    /// For AMQP, HTTP and other nodes.
+    addresses: [[SocketAddr; 3]; 3],
+    settings: String,
+    children: [Option<Child>; 3],
+}
+
+impl Cluster {
+    /// Three nodes that have become a cluster, all on empty folders.
+    pub fn formed() -> Self {
+        Self::formed_with("")
+    }
+
+    /// With more settings for the section `cluster`.
+    pub fn formed_with(settings: &str) -> Self {
+        let mut cluster = Self::new(settings);
+        NODES.into_iter().for_each(|node| cluster.start(node));
+        cluster.wait_for_leader(NODES[0]);
+        cluster
+    }
+
+    /// Three nodes none of which runs.
+    pub fn new(settings: &str) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("leveret-nodes-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let mut secret = std::fs::File::create(folder.join("secret")).expect("a file");
+        secret.set_permissions(PermissionsExt::from_mode(0o600)).expect("our own file");
+        secret.write_all(SECRET.as_bytes()).expect("a file");
+        // Held at once, so that all differ.
+        let pairs = NODES.map(|_| (free_addresses(), free_addresses()));
+        let addresses = pairs.map(|([amqp, http], [cluster, _])| [amqp, http, cluster]);
+        Self { folder, addresses, settings: settings.to_owned(), children: [None, None, None] }
+    }
+
+    pub fn amqp(&self, node: usize) -> SocketAddr {
+        self.addresses[node][0]
+    }
+
+    pub fn http(&self, node: usize) -> Api {
+        Api(self.addresses[node][1])
+    }
+
+    pub fn for_nodes(&self, node: usize) -> SocketAddr {
+        self.addresses[node][2]
+    }
+
+    pub fn secret_file(&self) -> PathBuf {
+        self.folder.join("secret")
+    }
+
+    pub fn command(&self, node: usize) -> Command {
+        let of = |node: usize| format!("{} = \"{}\"", name(node), self.for_nodes(node));
+        let text = format!(
+            "[cluster]\nname = \"c\"\nnode = \"{}\"\nlisten = \"{}\"\nnodes = {{ {} }}\nsecret_file = \"{}\"\n{}\n[limits]\n\
+             authentication_failure_delay_ms = 10\n",
+            name(node),
+            self.for_nodes(node),
+            NODES.map(of).join(", "),
+            self.secret_file().display(),
+            self.settings,
+        );
+        let file = self.folder.join(format!("{}.toml", name(node)));
+        std::fs::write(&file, text).expect("a file");
+        let log = std::fs::File::options().append(true).create(true).open(self.log(node)).expect("a file");
+        let [amqp, http, _] = self.addresses[node];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
+        command
+            .args(["--listen", &amqp.to_string(), "--management-listen", &http.to_string()])
+            .args(["--prometheus-listen", "off", "--config"])
+            .arg(file)
+            .arg("--data-dir")
+            .arg(self.folder.join(name(node)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        command
+    }
+
+    fn log(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("{}.log", name(node)))
+    }
+
+    /// All that a node has said.
+    pub fn said(&self, node: usize) -> String {
+        std::fs::read_to_string(self.log(node)).unwrap_or_default()
+    }
+
+    pub fn start(&mut self, node: usize) {
+        let child = self.command(node).spawn().expect("the leveret program");
+        self.children[node] = Some(child);
+        let http = self.addresses[node][1];
+        wait_until("a node listens", || TcpStream::connect(http).is_ok() || panic_if_ended(self, node));
+    }
+
+    fn child(&mut self, node: usize) -> &mut Child {
+        self.children[node].as_mut().expect("it runs")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        let mut child = self.children[node].take().expect("it runs");
+        child.kill().expect("our own child");
+        child.wait().expect("our own child");
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self, node: usize) -> ExitStatus {
+        self.signal(node, libc::SIGTERM);
+        self.children[node].take().expect("it runs").wait().expect("our own child")
+    }
+
+    pub fn signal(&mut self, node: usize, signal: libc::c_int) {
+        let pid = libc::pid_t::try_from(self.child(node).id()).expect("a process id");
+        // SAFETY: kill takes two numbers; the process is our own child, and was not waited for, so the id is still its.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "our own child");
+    }
+
+    /// What a node says of the cluster; `None` while it can't.
+    pub fn view(&self, node: usize) -> Option<Value> {
+        TcpStream::connect(self.addresses[node][1]).ok()?;
+        let (status, text) = self.http(node).ask_as("guest:guest", "GET", "/cluster", &Value::Null);
+        (status == 200).then(|| serde_json::from_str(&text).expect("JSON"))
+    }
+
+    /// Which node leads, as this one says, once one does that serves.
+    #[track_caller]
+    pub fn wait_for_leader(&self, asked: usize) -> usize {
+        let mut leader = None;
+        wait_until("somebody leads", || {
+            let said = self.view(asked).and_then(|view| view["leader"].as_str().map(str::to_owned));
+            leader = NODES.into_iter().find(|node| Some(name(*node)) == said);
+            leader.is_some()
+        });
+        leader.expect("it was waited for")
+    }
+
+    /// A client that is served, by whichever node this one passes it to.
+    #[track_caller]
+    pub fn client(&self, node: usize) -> Client {
+        self.wait_for_leader(node);
+        Client::connect(self.amqp(node), "")
+    }
+
+    pub fn ctl(&self, node: usize, arguments: &[&str]) -> Output {
+        let uri = format!("http://guest:guest@{}", self.addresses[node][1]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leveretctl"));
+        command.args(["--uri", &uri]).args(arguments).stdin(Stdio::null()).output().expect("leveretctl")
+    }
+}
+
+fn panic_if_ended(cluster: &Cluster, node: usize) -> bool {
+    let said = cluster.said(node);
+    assert!(!said.contains("leveret: "), "node {} has ended:\n{said}", name(node));
+    false
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            NODES.into_iter().for_each(|node| eprintln!("--- {}\n{}", name(node), self.said(node)));
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Publishes messages with these numbers to the queue `q`, and says which were confirmed before the connection was lost.
+pub fn publish(client: &mut Client, numbers: std::ops::Range<usize>) -> BTreeSet<usize> {
+    let mut confirmed = BTreeSet::new();
+    client.send("confirm.select");
+    client.expects("confirm.select-ok");
+    for number in numbers {
+        client.send(&format!("publish exchange='' routing_key=q delivery_mode=2 body='{number}'"));
+        match client.next(1, PATIENCE) {
+            Event::Method(method) if method.name == "basic.ack" => _ = confirmed.insert(number),
+            Event::Closed => break,
+            Event::Method(method) if method.name == "connection.close" => break,
+            Event::Method(method) => panic!("{} in answer to a publish", method.render()),
+            _ => panic!("no answer to a publish"),
+        }
+    }
+    confirmed
+}
+
+/// Takes all messages out of the queue `q`.
+pub fn take_all(client: &mut Client) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    loop {
+        client.send("basic.get queue=q no_ack");
+        match client.next(1, PATIENCE) {
+            Event::Method(method) if method.name == "basic.get-empty" => return numbers,
+            Event::Method(method) if method.name == "basic.get-ok" => {}
+            _ => panic!("no answer to basic.get"),
+        }
+        let Event::Header(_) = client.next(1, PATIENCE) else { panic!("no header") };
+        let Event::Body(body) = client.next(1, PATIENCE) else { panic!("no body") };
+        numbers.push(String::from_utf8_lossy(&body).parse().expect("a number"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Whatever becomes of the node that leads, another takes over, and nothing that was confirmed is lost.
+
+use crate::cluster::{Cluster, NODES, PATIENCE, name, publish, take_all, wait_until};
+use crate::support::client::Event;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// The nodes but one.
+fn others(node: usize) -> [usize; 2] {
+    match node {
+        0 => [1, 2],
+        1 => [0, 2],
+        _ => [0, 1],
+    }
+}
+
+/// Waits until another node than this one leads.
+fn wait_for_another(cluster: &Cluster, than: usize) -> usize {
+    let [one, _] = others(than);
+    let mut leader = than;
+    wait_until("another leads", || {
+        leader = cluster.wait_for_leader(one);
+        leader != than
+    });
+    leader
+}
+
+fn assert_all_there(found: &[usize], confirmed: &BTreeSet<usize>, published: usize) {
+    let found_once: BTreeSet<usize> = found.iter().copied().collect();
+    assert_eq!(found.len(), found_once.len(), "each is there once");
+    assert!(found.is_sorted(), "in the order in which they were published");
+    let lost: Vec<_> = confirmed.difference(&found_once).collect();
+    assert!(lost.is_empty(), "{lost:?} were confirmed");
+    assert!(found_once.iter().all(|number| *number < published), "nobody published those");
+}
+
+#[test]
+fn what_any_node_confirmed_survives_the_leaders_end() {
+    let mut cluster = Cluster::formed();
+    let mut confirmed = BTreeSet::new();
+    cluster.client(0).send("queue.declare queue=q durable");
+    for (node, numbers) in NODES.into_iter().zip([0..40, 40..80, 80..120]) {
+        let mut client = cluster.client(node);
+        client.send("queue.declare queue=q durable");
+        client.expects(&format!("queue.declare-ok(queue='q', message_count={}, consumer_count=0)", numbers.start));
+        confirmed.extend(publish(&mut client, numbers));
+    }
+    assert_eq!(confirmed.len(), 120);
+    let leader = cluster.wait_for_leader(0);
+    // Somebody publishes on while it ends.
+    let [publishing, _] = others(leader);
+    let mut client = cluster.client(publishing);
+    let publisher = std::thread::spawn(move || publish(&mut client, 120..100_000));
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    cluster.kill(leader);
+    let began = Instant::now();
+    let next = wait_for_another(&cluster, leader);
+    let took = began.elapsed();
+    // Three seconds where nobody else wants the processors.
+    assert!(took.as_secs() < 10, "it took {took:?}");
+    confirmed.extend(publisher.join().expect("it only publishes"));
+    let mut client = cluster.client(publishing);
+    let found = take_all(&mut client);
+    assert_all_there(&found, &confirmed, 100_000);
+    cluster.start(leader);
+    wait_until("it is back", || {
+        let view = cluster.view(next).expect("it leads");
+        view["nodes"][leader]["running"] == true && view["nodes"][leader]["index"] == view["commit_index"]
+    });
+    // With it the other one may go.
+    let [gone] = others(leader).into_iter().filter(|node| *node != next).collect::<Vec<_>>()[..] else {
+        unreachable!()
+    };
+    cluster.kill(gone);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    assert_eq!(publish(&mut client, 0..5).len(), 5);
+}
+
+#[test]
+fn whoever_stops_in_order_gives_the_lead_away() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let confirmed = publish(&mut client, 0..50);
+    assert!(cluster.stop(leader).success(), "{}", cluster.said(leader));
+    assert!(matches!(client.next(0, PATIENCE), Event::Method(method) if method.name == "connection.close"));
+    let next = wait_for_another(&cluster, leader);
+    let found = take_all(&mut cluster.client(next));
+    assert_all_there(&found, &confirmed, 50);
+    cluster.start(leader);
+    assert_eq!(cluster.wait_for_leader(leader), next, "who comes back follows");
+    assert!(cluster.stop(leader).success(), "a follower stops, too");
+}
+
+#[test]
+fn a_leader_that_was_away_finds_another_and_follows_it() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    assert_eq!(publish(&mut client, 0..10).len(), 10);
+    cluster.signal(leader, libc::SIGSTOP);
+    let next = wait_for_another(&cluster, leader);
+    assert_eq!(publish(&mut cluster.client(next), 10..20).len(), 10);
+    cluster.signal(leader, libc::SIGCONT);
+    // What it was sent while it was away is confirmed by nobody.
+    client.send("publish exchange='' routing_key=q delivery_mode=2 body='99'");
+    loop {
+        match client.next(0, PATIENCE) {
+            Event::Closed => break,
+            Event::Method(method) if method.name == "connection.close" => break,
+            Event::Timeout => panic!("its clients are closed"),
+            _ => {}
+        }
+    }
+    assert_eq!(cluster.wait_for_leader(leader), next, "it passes clients to {}", name(next));
+    let found = take_all(&mut cluster.client(leader));
+    assert_eq!(found, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_most_nodes_nothing_is_confirmed() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    assert_eq!(publish(&mut client, 0..1).len(), 1);
+    others(leader).into_iter().for_each(|node| cluster.kill(node));
+    client.send("publish exchange='' routing_key=q delivery_mode=2 body='1'");
+    let end = client.next(1, PATIENCE);
+    assert!(!matches!(&end, Event::Method(method) if method.name == "basic.ack"), "it is confirmed to nobody");
+    wait_until("it leads no more", || cluster.view(leader).is_some_and(|view| view["leader"].is_null()));
+    others(leader).into_iter().for_each(|node| cluster.start(node));
+    let found = take_all(&mut cluster.client(leader));
+    assert!(found.starts_with(&[0]), "{found:?}");
+}
