@@ -104,7 +104,7 @@ export function heat({ title, history, bounds, unit, hint }) {
   const shown = history.slice(-HEAT_COLUMNS);
   const used = bounds.map((_, row) => shown.some(([, counts]) => counts[row] > 0));
   const first = Math.max(0, used.indexOf(true) - 1), last = Math.min(bounds.length, used.lastIndexOf(true) + 2);
-  const rows = last > first ? bounds.slice(first, last) : [];
+  const rows = used.includes(true) ? bounds.slice(first, last) : [];
   const most = Math.max(1, ...shown.flatMap(([, counts]) => counts));
   const width = WIDTH / HEAT_COLUMNS, height = rows.length ? HEIGHT / rows.length : HEIGHT;
   const cells = shown.flatMap(([at, counts], column) => rows.map((bound, row) => {
