@@ -62,6 +62,20 @@ async function look() {
     await tab.context().close();
   });
 
+  await check("of another node of a cluster it is shown whether it runs", async () => {
+    const tab = await openTab();
+    const other = { name: "another@host", type: "disc", running: false, being_drained: false, partitions: [] };
+    await tab.route(/\/api\/nodes\?/, async route => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, json: [other, ...await answer.json()] });
+    });
+    await logIn(tab);
+    const text = await tab.textContent("main");
+    assert(text.includes("Node another@host is down.") && text.includes("Written to the log"), "both are there");
+    assertEqual(tab.faults, [], "faults");
+    await tab.context().close();
+  });
+
   await check("the theme is kept", async () => {
     const tab = await openTab({ colorScheme: "light" });
     await logIn(tab);

@@ -38,9 +38,13 @@ async function longestQueues(state, ask) {
   return state.longest;
 }
 
-/** The nodes, and how long things took on the first of them. */
+/** Of others the node that is asked knows little more than whether they run. */
+const isAsked = node => node.os_pid !== undefined;
+
+/** The nodes, the one that is asked before others, and how long things took there. */
 async function nodesAndDurations(ask) {
   const nodes = await ask("/nodes", HISTORY_OF_NODE);
+  nodes.sort((one, other) => isAsked(other) - isAsked(one));
   return [nodes, await ask(api.path`/nodes/${nodes[0].name}/durations`, HISTORY_OF_DURATIONS)];
 }
 
@@ -119,6 +123,8 @@ const longest = queues => card("Longest queues", queues.some(queue => queue.mess
       h("td", { class: `number ${queue.consumers ? "" : "bad"}` }, count(queue.consumers))))))
   : h("p", { class: "dim" }, "All queues are empty."));
 
+const stateOf = node => badge(node.running ? "running" : "down", node.running ? "good" : "bad");
+
 function nodeCard(node, metrics, overview) {
   return [
     lines({ title: "Memory", unit: bytes, limit: node.mem_limit, series: [
@@ -135,7 +141,7 @@ function nodeCard(node, metrics, overview) {
     ] }),
     trafficChart(metrics),
     card(`Node ${node.name}`, facts([
-      ["State", badge(node.running ? "running" : "down", node.running ? "good" : "bad")],
+      ["State", stateOf(node)],
       ["Up for", duration(node.uptime)],
       ["Process", node.os_pid],
       ["Processors", node.processors],
@@ -182,7 +188,8 @@ function render(data) {
     h("div", { class: "two" }, longest(queues)),
     durations && [h("h2", {}, "How long things take"), h("p", { class: "dim" }, "In the last five minutes, a column for every five seconds; the brighter, the more often. Of messages one in some is timed."),
       h("div", { class: "charts" }, heats(durations))],
-    nodes.map(node => [h("h2", {}, "Node"), h("div", { class: "charts" }, nodeCard(node, metrics, overview))]),
+    nodes.filter(isAsked).map(node => [h("h2", {}, "Node"), h("div", { class: "charts" }, nodeCard(node, metrics, overview))]),
+    h("div", { class: "charts" }, nodes.filter(node => !isAsked(node)).map(node => card(`Node ${node.name}`, facts([["State", stateOf(node)]])))),
   ];
 }
 
