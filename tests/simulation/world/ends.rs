@@ -29,6 +29,7 @@ impl World<'_> {
         match failure {
             Failure::Log(error) => self.failed(error, Cleanness::None),
             Failure::Pages(error) | Failure::Loading(error) => Err(format!("messages are lost: {error}")),
+            Failure::Deposed => Err("a broker that is alone is deposed by nobody".to_owned()),
         }
     }
 
