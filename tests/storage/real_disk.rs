@@ -56,7 +56,7 @@ fn settle(store: &mut LogStore, writer: &WriterHandle) {
             match writer.wait_report().unwrap() {
                 Report::Done(done, _) => break store.batch_done(done).unwrap(),
                 Report::Failed(error) => panic!("{error}"),
-                Report::Checkpointed | Report::FreeBytes(_) | Report::NoRoom => {}
+                _ => {}
             }
         }
     }
