@@ -6,9 +6,16 @@
 //! that is when the bytes had come, so that a time is too long by the length of a turn at most.
 //!
 //! Messages that go straight to a consumer never wait in a queue, and are none of those that do.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `of_queues` | the same of single queues |
+//! | `of_exchanges` | how many messages came to each exchange, and went on from there |
 
+mod of_exchanges;
 mod of_queues;
 
+pub use of_exchanges::{ExchangeCounters, ExchangeFigures, ExchangeKey};
 pub use of_queues::{QueueDurations, QueueDurationsSnapshot};
 
 use super::channel::ChannelMode;
@@ -19,6 +26,7 @@ use super::queue::Backlog;
 use super::store::Store;
 use super::{Broker, Channel, ConsumerId, Queue, QueueKey, Totals};
 use crate::meter::{Fate, Histogram, Marks, Pace};
+use of_exchanges::OfExchanges;
 use of_queues::OfQueues;
 use slab::Slab;
 
@@ -58,6 +66,7 @@ struct Tagged {
 pub(super) struct Metering {
     durations: Durations,
     of_queues: OfQueues,
+    of_exchanges: OfExchanges,
     waiting: Marks<Waiting>,
     delivered: Marks<Delivered>,
     published: Marks<Tagged>,

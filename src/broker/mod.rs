@@ -54,7 +54,7 @@
 //! | `pressure` | how hard publishers press on queues, and so how they are read |
 //! | [`store`] | the seam to storage |
 //! | `census` | counts of everything, for tests |
-//! | `metering` | how long messages wait for a consumer, for an acknowledgement, for a confirm |
+//! | `metering` | how long messages wait for a consumer, for an acknowledgement, for a confirm; which exchange they came to |
 //! | [`snapshot`], [`access_snapshot`] | listings for management: plain owned copies |
 //! | [`sums`] | what many queues and channels come to together, for metrics |
 
@@ -148,7 +148,7 @@ pub use founding::Founding;
 pub use held::{CopiedHead, HeldId, HeldMessage, HeldPage};
 pub use keys::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueKey, UserId, VhostId};
 pub use lifecycle::ConnectionClosed;
-pub use metering::{Durations, QueueDurations, QueueDurationsSnapshot};
+pub use metering::{Durations, ExchangeCounters, ExchangeFigures, ExchangeKey, QueueDurations, QueueDurationsSnapshot};
 pub use moving::{Move, MoveSpec, MoveTo, MoveWhat, Moved};
 pub use observe::{ClientDetails, TailCounts, TailFilter, TailId, TailListener, TailOf, TailSpec, TailedMessage};
 pub use overdue::Overdue;

@@ -307,6 +307,7 @@ impl<S: Store> Broker<S> {
         }
         let publication = Publication { content, attributes: attributes_of(message), mandatory: false };
         let mut kept = Kept::default();
+        self.publishes_to_queues(caller.vhost);
         self.enter(id, &publication, true, &mut kept, effects);
         self.books.totals.received += 1;
         Ok(kept.position)

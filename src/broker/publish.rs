@@ -202,6 +202,7 @@ impl<S: Store> Broker<S> {
         publication: &Publication<'_>,
         effects: &mut impl Effects,
     ) -> Kept {
+        self.publishes_to(caller.vhost, target.exchange);
         let mut queues = std::mem::take(&mut self.route_scratch);
         let routing = self.route(caller.vhost, target, publication, &mut queues);
         if self.is_traced(caller.vhost) {
@@ -223,6 +224,7 @@ impl<S: Store> Broker<S> {
         not_to: QueueId,
         effects: &mut impl Effects,
     ) -> Result<Kept, &'static str> {
+        self.publishes_to(caller.vhost, target.exchange);
         let mut queues = std::mem::take(&mut self.route_scratch);
         let routing = self.route(caller.vhost, target, publication, &mut queues);
         let is_kept_elsewhere = routing.delays || routing.reply_channel.is_some();
@@ -270,8 +272,9 @@ impl<S: Store> Broker<S> {
             true => self.delay(vhost, publication, target.extra_keys),
             false => LogPosition::default(),
         };
-        if !routing.delays || publication.mandatory || !queues.is_empty() {
-            self.publish_to_many(channel, queues, publication, &mut kept, effects);
+        match !routing.delays || publication.mandatory || !queues.is_empty() {
+            true => self.publish_to_many(channel, queues, publication, &mut kept, effects),
+            false => self.books.copies -= 1,
         }
         kept.position = kept.position.max(delayed_at);
         self.settle_values(vhost, &noted, &mut kept);
@@ -335,8 +338,9 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Kept {
         let mut kept = Kept::default();
-        if publication.mandatory || !queues.is_empty() {
-            self.publish_to_many(channel, queues, publication, &mut kept, effects);
+        match publication.mandatory || !queues.is_empty() {
+            true => self.publish_to_many(channel, queues, publication, &mut kept, effects),
+            false => self.books.copies -= 1,
         }
         kept.position = kept.position.max(delayed_at);
         self.books.totals.received += 1;
@@ -497,6 +501,7 @@ impl<S: Store> Broker<S> {
         kept: &mut Kept,
         effects: &mut impl Effects,
     ) {
+        self.books.copies += queues.len() as i64 - 1;
         if queues.is_empty() {
             if publication.mandatory {
                 self.return_unroutable(channel, &publication.content, effects);

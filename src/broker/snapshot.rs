@@ -13,7 +13,7 @@ use super::queue::{Gate, Queue};
 use super::store::Store;
 use super::sums::{ChannelSums, memory_bytes_of};
 use super::vhost::{Vhost, Vhosts};
-use super::{Broker, Channel, ConnectionId, ConsumerId, Totals, VhostId};
+use super::{Broker, Channel, ConnectionId, ConsumerId, ExchangeFigures, Totals, VhostId};
 use crate::broker::consumer::{Consumer, ConsumerState};
 use crate::protocol::{FieldTable, PropertiesRef, ShortString};
 use slab::Slab;
@@ -83,6 +83,31 @@ impl<T> Page<T> {
         page
     }
 
+    /// The same, but that a page goes on from one vhost to the next, so that many small ones take few pages. A vhost counts as
+    /// one slot more.
+    pub(super) fn across_vhosts(
+        vhosts: &Vhosts,
+        from: PageStart,
+        end: impl Fn(&Vhost) -> usize,
+        add: impl Fn(VhostId, Range<usize>, &mut Vec<T>),
+    ) -> Self {
+        let (mut items, mut at, mut left) = (Vec::new(), from, PAGE_SLOTS);
+        while left > 0 && at.vhost < vhosts.slots() {
+            left -= 1;
+            let mut is_complete = true;
+            if let Some((id, vhost)) = vhosts.in_slot(at.vhost) {
+                let end = end(vhost);
+                let slots = at.slot.min(end)..at.slot.saturating_add(left).min(end);
+                (left, at.slot, is_complete) = (left - slots.len(), slots.end, slots.end == end);
+                add(id, slots, &mut items);
+            }
+            if is_complete {
+                at = PageStart { vhost: at.vhost + 1, slot: 0 };
+            }
+        }
+        Self { items, next: (at.vhost < vhosts.slots()).then_some(at) }
+    }
+
     /// The same page of what `change` makes of its items.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(change).collect(), next: self.next }
@@ -150,6 +175,7 @@ pub struct ExchangeSnapshot {
     pub policies: Applied,
     /// Messages that it keeps for later; `None` of one that delays nothing.
     pub messages_delayed: Option<usize>,
+    pub figures: ExchangeFigures,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -395,6 +421,7 @@ impl<S: Store> Broker<S> {
             arguments: exchange.arguments.clone(),
             policies: exchange.policies.clone(),
             messages_delayed: self.messages_delayed(id, &exchange.name),
+            figures: self.figures_of_exchange(id, exchange),
         }
     }
 

@@ -14,7 +14,7 @@ use super::observe::Farewell;
 use super::policy::Policies;
 use super::queue::QueueKind;
 use super::store::Store;
-use super::{Broker, VhostId};
+use super::{Broker, ExchangeCounters, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 use hashbrown::HashMap;
 use std::ops::{Index, IndexMut};
@@ -107,6 +107,11 @@ impl Vhost {
 
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// So much more went through an exchange.
+    pub fn count_published(&mut self, exchange: ExchangeId, counters: ExchangeCounters) {
+        self.router.count_published(exchange, counters);
     }
 
     /// # Errors
@@ -349,6 +354,7 @@ impl<S: Store> Broker<S> {
 
     /// Changes what leads where in a vhost. The epoch ends if anything did change.
     pub(super) fn change_routes<T>(&mut self, id: VhostId, change: impl FnOnce(&mut Router) -> T) -> T {
+        self.end_target();
         let router = &mut self.vhosts[id].router;
         let before = router.generation();
         let outcome = change(router);

@@ -130,6 +130,7 @@ impl<S: Store> Broker<S> {
             return false;
         }
         self.end_farewell(id);
+        self.end_target();
         self.vhosts.vacate(id);
         true
     }

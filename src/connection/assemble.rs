@@ -175,6 +175,7 @@ fn finish<S: Store>(channel: &mut Channel, body: IncomingBody, context: &mut Con
     }?;
     let shared_body = (!body.large_body.is_empty()).then(|| shared_body(body.large_body));
     let shared_body = shared_body.as_ref();
+    context.broker.publishes_to(channel.caller.vhost, exchange);
     let content = Framed { frames: &frames, header_frame_length, shared_body, attributes, extra_keys: &extra_keys };
     route_and_publish(channel.caller, last, exchange, content, context)
 }

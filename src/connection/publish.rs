@@ -120,6 +120,16 @@ impl LastPublish {
         }
     }
 
+    /// What is published next goes to the exchange of the last method, if it is known.
+    #[inline]
+    fn goes_on<S: Store>(&self, caller: Caller, broker: &mut Broker<S>) {
+        if let Some((epoch, exchange)) = self.exchange.or(self.restricted_exchange)
+            && epoch == broker.epoch()
+        {
+            broker.publishes_to(caller.vhost, exchange);
+        }
+    }
+
     #[inline(never)]
     fn look_for_exchange<S: Store>(&mut self, caller: Caller, broker: &Broker<S>) -> Result<ExchangeId, AmqpError> {
         let epoch = broker.epoch();
@@ -162,6 +172,7 @@ impl Connection {
         {
             return 0;
         }
+        last_publish.goes_on(*caller, context.broker);
         let frame_max = self.frame_max as usize;
         let mut position = 0;
         while let Some((content, attributes)) = next_repeated(&input[position..], *number, last_publish, frame_max) {
@@ -211,6 +222,7 @@ impl Connection {
         }
         let Some(attributes) = last_publish.attributes_of(content.properties()) else { return 0 };
         let Ok(exchange) = last_publish.resolve_exchange(*caller, context.broker) else { return 0 };
+        context.broker.publishes_to(caller.vhost, exchange);
         let content = Framed { frames, header_frame_length, shared_body: None, attributes, extra_keys: &[] };
         let published = route_and_publish(*caller, last_publish, exchange, content, context);
         debug_assert!(published.is_ok(), "only a transaction refuses a publish");

@@ -2,7 +2,7 @@
 
 use super::question::{ConnectionFigures, LogWrites, Overview};
 use crate::broker::snapshot::QueueFigures;
-use crate::broker::{Durations, QueueCounters, Totals};
+use crate::broker::{Durations, ExchangeCounters, QueueCounters, Totals};
 use crate::meter::histogram::BOUNDS_US;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ pub const OVERVIEW_FIGURES: usize = 22;
 pub const CHURN: usize = 15;
 pub const QUEUE_FIGURES: usize = 11;
 pub const CONNECTION_FIGURES: usize = 2;
+pub const EXCHANGE_FIGURES: usize = 2;
 pub const NODE_FIGURES: usize = 7;
 /// Buckets of one histogram, and of all of them.
 pub const BUCKETS: usize = BOUNDS_US.len() + 1;
@@ -157,6 +158,10 @@ pub fn duration_figures(durations: &Durations) -> [u64; DURATION_FIGURES] {
 
 pub fn connection_figures(figures: &ConnectionFigures) -> [(&'static str, u64); CONNECTION_FIGURES] {
     [("recv_oct", figures.received_bytes), ("send_oct", figures.sent_bytes)]
+}
+
+pub fn exchange_figures(counters: &ExchangeCounters) -> [(&'static str, u64); EXCHANGE_FIGURES] {
+    [("publish_in", counters.published_in), ("publish_out", counters.published_out)]
 }
 
 /// Figures by their names.

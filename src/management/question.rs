@@ -11,7 +11,7 @@ use crate::broker::snapshot::{
     QueueFigures, QueueSnapshot, TotalsSnapshot,
 };
 use crate::broker::sums::{ChannelSums, QueueSums};
-use crate::broker::{Durations, QueueDurationsSnapshot, RouteTest, Totals, UserKey};
+use crate::broker::{Durations, ExchangeFigures, QueueDurationsSnapshot, RouteTest, Totals, UserKey};
 use crate::connection::Alarm;
 use crate::protocol::{FieldTable, ShortString};
 use crate::tls::Encryption;
@@ -56,6 +56,11 @@ pub enum Question {
     SumOfConnections {
         from: PageStart,
         reply: Reply<Page<ConnectionSums>>,
+    },
+    /// What went through each exchange that was published to.
+    ExchangeFigures {
+        from: PageStart,
+        reply: Reply<Page<ExchangeFigures>>,
     },
     Exchanges {
         from: PageStart,

@@ -4,8 +4,11 @@
 //! for those who ask how it was. A rate is the difference between the two looks over the time
 //! between them, as RabbitMQ gives it. There is none before the second look, and none when the last one was long ago.
 
-use super::figures::{CONNECTION_FIGURES, DURATION_FIGURES, NODE_FIGURES, OVERVIEW_FIGURES, QUEUE_FIGURES};
+use super::figures::{
+    CONNECTION_FIGURES, DURATION_FIGURES, EXCHANGE_FIGURES, NODE_FIGURES, OVERVIEW_FIGURES, QUEUE_FIGURES,
+};
 use super::question::ConnectionFigures;
+use crate::broker::ExchangeKey;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -170,6 +173,8 @@ pub struct Rates {
     /// By their serials: a queue that is declared again is another one.
     queues: Table<u64, QUEUE_FIGURES>,
     connections: Table<ConnectionKey, CONNECTION_FIGURES>,
+    /// Those that were published to.
+    exchanges: Table<ExchangeKey, EXCHANGE_FIGURES>,
     /// When somebody last asked for any of them.
     asked_at_ms: Option<u64>,
 }
@@ -182,6 +187,7 @@ impl Rates {
             durations: None,
             queues: Table::new(),
             connections: Table::new(),
+            exchanges: Table::new(),
             asked_at_ms: None,
         }
     }
@@ -208,10 +214,15 @@ impl Rates {
         self.connections.add(key, at_ms, figures, looks_max);
     }
 
+    pub fn add_exchange(&mut self, key: ExchangeKey, at_ms: u64, figures: [u64; EXCHANGE_FIGURES]) {
+        let looks_max = self.looks_max();
+        self.exchanges.add(key, at_ms, figures, looks_max);
+    }
+
     /// How many looks there is room for of each thing.
     fn looks_max(&self) -> usize {
         const LOOK_BYTES: usize = size_of::<(u64, [u64; QUEUE_FIGURES])>();
-        let things = self.queues.series.len() + self.connections.series.len();
+        let things = self.queues.series.len() + self.connections.series.len() + self.exchanges.series.len();
         (LOOKS_MAX_BYTES / (things + 1) / LOOK_BYTES).min(LOOKS_MAX)
     }
 
@@ -245,6 +256,15 @@ impl Rates {
         self.connections.samples(&key, range, now_ms)
     }
 
+    pub fn samples_of_exchange(
+        &self,
+        key: ExchangeKey,
+        range: Option<Range>,
+        now_ms: u64,
+    ) -> Samples<EXCHANGE_FIGURES> {
+        self.exchanges.samples(&key, range, now_ms)
+    }
+
     /// Whether so many queues and connections are to be looked at now.
     pub fn wants_each(&self, things: usize, now_ms: u64) -> bool {
         let is_asked =
@@ -256,6 +276,7 @@ impl Rates {
     pub fn end_look(&mut self, began_ms: u64) {
         self.queues.forget_unseen_since(began_ms);
         self.connections.forget_unseen_since(began_ms);
+        self.exchanges.forget_unseen_since(began_ms);
     }
 
     pub fn of_overview(&self, now_ms: u64) -> Option<[f64; OVERVIEW_FIGURES]> {
@@ -269,6 +290,11 @@ impl Rates {
     pub fn of_queue(&mut self, serial: u64, now_ms: u64) -> Option<[f64; QUEUE_FIGURES]> {
         self.asked_at_ms = Some(now_ms);
         self.queues.rates(&serial, now_ms)
+    }
+
+    pub fn of_exchange(&mut self, key: ExchangeKey, now_ms: u64) -> Option<[f64; EXCHANGE_FIGURES]> {
+        self.asked_at_ms = Some(now_ms);
+        self.exchanges.rates(&key, now_ms)
     }
 
     pub fn of_connection(&mut self, key: ConnectionKey, now_ms: u64) -> Option<[f64; CONNECTION_FIGURES]> {

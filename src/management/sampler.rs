@@ -3,7 +3,9 @@
 //! It asks the loop like any other client of the line, a page at a time, and lets the loop do other things in between. A
 //! look that the loop has no time for is left out.
 
-use super::figures::{connection_figures, duration_figures, node_figures, overview_figures, queue_figures};
+use super::figures::{
+    connection_figures, duration_figures, exchange_figures, node_figures, overview_figures, queue_figures,
+};
 use super::line::{Asker, Declined};
 use super::question::Question;
 use super::rates::{ConnectionKey, Rates, SAMPLE_INTERVAL_MS};
@@ -50,6 +52,11 @@ async fn look(app: &App) -> Result<(), Declined> {
         let connections = |from, reply| Question::ConnectionFigures { from, reply };
         look_at_each(app, connections, |rates, now_ms, connection| {
             rates.add_connection(ConnectionKey::of(&connection), now_ms, values(connection_figures(&connection)));
+        })
+        .await?;
+        let exchanges = |from, reply| Question::ExchangeFigures { from, reply };
+        look_at_each(app, exchanges, |rates, now_ms, exchange| {
+            rates.add_exchange(exchange.key, now_ms, values(exchange_figures(&exchange.counters)));
         })
         .await?;
     }

@@ -7,8 +7,8 @@
 use super::App;
 use super::change::GotMessage;
 use super::figures::{
-    CHURN, LENGTHS, Moment, OVERVIEW_FIGURES, QueueSums, connection_figures, overview_figures, put, put_with_samples,
-    queue_figures,
+    CHURN, LENGTHS, Moment, OVERVIEW_FIGURES, QueueSums, connection_figures, exchange_figures, overview_figures, put,
+    put_with_samples, queue_figures,
 };
 use super::json;
 use super::listing::Ranges;
@@ -18,7 +18,7 @@ use crate::broker::policy::Policy;
 use crate::broker::snapshot::{
     BindingSnapshot, ChannelSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueKind, QueueSnapshot,
 };
-use crate::broker::{CopiedHead, DelayedMessage, HeldMessage, PeekedMessage};
+use crate::broker::{CopiedHead, DelayedMessage, ExchangeFigures, HeldMessage, PeekedMessage};
 use crate::protocol::FieldValue;
 use crate::tls::Encryption;
 use serde_json::{Value, json};
@@ -119,6 +119,24 @@ pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
     });
     if let Some(count) = exchange.messages_delayed {
         shape["messages_delayed"] = count.into();
+    }
+    shape
+}
+
+/// The same with what went through it, if anything did.
+pub fn exchange_with_stats(app: &App, snapshot: &ExchangeSnapshot, ranges: Ranges) -> Value {
+    let mut shape = exchange(snapshot);
+    let ExchangeFigures { key, counters } = snapshot.figures;
+    if counters.published_in > 0 {
+        let now_ms = app.now_ms();
+        let (rates, samples) = {
+            let mut seen = app.rates();
+            (seen.of_exchange(key, now_ms), seen.samples_of_exchange(key, ranges.messages, now_ms))
+        };
+        let figures = exchange_figures(&counters);
+        let seen = moments(app, &samples, 0..figures.len());
+        shape["message_stats"] = json!({});
+        put_with_samples(&mut shape["message_stats"], &figures, rates.as_ref().map(|rates| &rates[..]), &seen);
     }
     shape
 }

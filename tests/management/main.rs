@@ -14,6 +14,7 @@ mod ctl_tools;
 mod ctl_transcript;
 mod definitions;
 mod delayed;
+mod exchange_stats;
 mod history;
 mod hostile;
 mod http_auth;

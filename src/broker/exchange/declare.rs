@@ -3,6 +3,7 @@
 use super::matcher::Matcher;
 use super::router::{Exchange, Router};
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
+use crate::broker::ExchangeCounters;
 use crate::broker::deduplication::{Bounds, SeenByExchange};
 use crate::broker::equivalence::{
     Subject, assert_same_argument, assert_same_attribute, integer, invalid_argument_type, value_term,
@@ -218,6 +219,8 @@ impl Router {
             alternate,
             policies: Applied::default(),
             matcher,
+            serial: 0,
+            counters: ExchangeCounters::default(),
             leaves_with: None,
             outgoing: Vec::new(),
             incoming: Vec::new(),

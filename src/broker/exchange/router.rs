@@ -6,6 +6,7 @@ use super::matcher::{Matcher, insert_key};
 use super::route_cache::Sources;
 use super::shelves::Shelves;
 use super::{DEFAULT_EXCHANGE, Destination, ExchangeId, ExchangeKind, QueueId};
+use crate::broker::ExchangeCounters;
 use crate::broker::deduplication::{Allowance, SeenByExchange};
 use crate::broker::equivalence::Subject;
 use crate::broker::policy::Applied;
@@ -70,6 +71,10 @@ pub struct Exchange {
     /// Gets what no binding here matches. Resolved by name at every route: it may come and go.
     pub alternate: Option<ShortString>,
     pub policies: Applied,
+    /// No other exchange has had it in this router, whatever its name.
+    pub serial: u64,
+    /// Without what is counted [while it is published to](crate::broker::Broker::publishes_to).
+    pub counters: ExchangeCounters,
     pub(super) matcher: Matcher,
     /// It [leaves](Router::let_leave): what its bindings were compiled into, until they are gone.
     pub(super) leaves_with: Option<Box<Matcher>>,
@@ -124,6 +129,8 @@ impl Router {
                 arguments,
                 alternate,
                 policies: Applied::default(),
+                serial: 0,
+                counters: ExchangeCounters::default(),
                 matcher,
                 leaves_with: None,
                 outgoing: Vec::new(),
@@ -158,6 +165,11 @@ impl Router {
     #[inline]
     pub fn exchange(&self, id: ExchangeId) -> &Exchange {
         &self.exchanges[id.0 as usize]
+    }
+
+    /// So much more went through an exchange.
+    pub fn count_published(&mut self, id: ExchangeId, counters: ExchangeCounters) {
+        self.exchanges[id.0 as usize].counters.add(counters);
     }
 
     /// How many messages an exchange keeps for those who are bound later.
@@ -260,6 +272,7 @@ impl Router {
 
     pub(super) fn add_exchange(&mut self, exchange: Exchange) -> ExchangeId {
         let name = exchange.name.clone();
+        let exchange = Exchange { serial: self.generation, ..exchange };
         let id = ExchangeId(self.exchanges.insert(exchange) as u32);
         self.by_name.insert(name, id);
         self.generation += 1;

@@ -75,6 +75,8 @@ impl Ledger {
 pub(in crate::broker) struct Books {
     /// What of it clients and management are told. What concerns no message in a queue is counted where it happens.
     pub totals: Totals,
+    /// Queues that publishes went to which are counted as received, beyond one each: below 0 where many reached none.
+    pub copies: i64,
     /// Messages in all backlogs.
     pub(super) ready: usize,
     /// Messages given to clients and not settled.

@@ -72,6 +72,7 @@ impl<S: Store> Broker<S> {
         effects: &mut impl Effects,
     ) -> Kept {
         let Caller { channel, vhost, .. } = caller;
+        self.publishes_to_named(vhost, publication.content.exchange());
         let mut queues = std::mem::take(&mut self.route_scratch);
         queues.clear();
         queues.extend(pending.queues.iter().filter_map(|name| self.queue_in(vhost, name)));

@@ -33,6 +33,7 @@ impl<S: Store> Broker<S> {
     ) {
         self.deliver_reply(reply_channel, &publication.content, effects);
         self.books.totals.received += 1;
+        self.books.copies -= 1;
         if publication.mandatory {
             self.return_unroutable(channel, &publication.content, effects);
         }

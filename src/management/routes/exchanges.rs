@@ -2,7 +2,7 @@
 
 use super::super::change::{ExchangeAttributes, VhostChange};
 use super::super::http::{ApiError, ApiResult, empty, exchange_name};
-use super::super::listing::{ListQuery, RowName, one};
+use super::super::listing::{ListQuery, Ranges, RowName, one};
 use super::super::question::{Question, VhostQuestion};
 use super::super::visit::{VhostVisit, Visit};
 use super::super::{App, json, shapes};
@@ -44,7 +44,9 @@ async fn answer(
     let mut exchanges = visit.ask_all(|from, reply| Question::Exchanges { from, reply }).await?;
     exchanges.retain(is_wanted);
     let name = |exchange: &ExchangeSnapshot| RowName::in_vhost(&exchange.vhost, exchange.name.to_string());
-    query.answer(visit.take_room(), exchanges, name, shapes::exchange).await
+    let ranges = Ranges::parse(parameters);
+    let shape = |exchange: &ExchangeSnapshot| shapes::exchange_with_stats(&visit.app, exchange, ranges);
+    query.answer(visit.take_room(), exchanges, name, shape).await
 }
 
 async fn show(
@@ -54,7 +56,8 @@ async fn show(
 ) -> ApiResult {
     let name = exchange_name(&exchange)?;
     let exchange = visit.ask_here(|reply| VhostQuestion::Exchange { name, reply }).await?;
-    one(&parameters, shapes::exchange(&exchange.ok_or(ApiError::NotFound)?))
+    let exchange = exchange.ok_or(ApiError::NotFound)?;
+    one(&parameters, shapes::exchange_with_stats(&visit.app, &exchange, Ranges::parse(&parameters)))
 }
 
 async fn declare(visit: VhostVisit, Path((_, exchange)): Path<(String, String)>, body: Bytes) -> ApiResult {

@@ -99,7 +99,7 @@ async fn draw(visit: VhostVisit, Query(parameters): Query<HashMap<String, String
     exchanges.truncate(most);
     queues.truncate(most - exchanges.len());
     let drawing = Drawing::of(&exchanges, &queues, &bindings, most * EDGES_PER_NODE);
-    let nodes = exchanges.iter().map(exchange_node);
+    let nodes = exchanges.iter().map(|exchange| exchange_node(&visit.app, exchange));
     let nodes = nodes.chain(queues.iter().map(|queue| queue_node(&visit.app, queue)));
     ok(&json!({
         "nodes": nodes.collect::<Value>(),
@@ -111,8 +111,8 @@ async fn draw(visit: VhostVisit, Query(parameters): Query<HashMap<String, String
     }))
 }
 
-fn exchange_node(exchange: &ExchangeSnapshot) -> Value {
-    let mut node = shapes::exchange(exchange);
+fn exchange_node(app: &App, exchange: &ExchangeSnapshot) -> Value {
+    let mut node = shapes::exchange_with_stats(app, exchange, Ranges::default());
     node["id"] = json!(exchange_id(&exchange.name));
     node["kind"] = json!("exchange");
     node

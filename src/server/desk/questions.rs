@@ -38,6 +38,7 @@ pub(super) fn tell<S: Store>(user: Option<UserId>, question: Question, hub: &Hub
         Question::SumOfQueues { from, reply } => send(reply, broker.sum_queues(from)),
         Question::SumOfChannels { from, reply } => send(reply, broker.sum_channels(from)),
         Question::SumOfConnections { from, reply } => send(reply, sum_connections(hub, from)),
+        Question::ExchangeFigures { from, reply } => send(reply, broker.snapshot_exchange_figures(from)),
         Question::Exchanges { from, reply } => send(reply, broker.snapshot_exchanges(from)),
         Question::Bindings { from, reply } => send(reply, broker.snapshot_bindings(from)),
         Question::Connections { from, reply } => send(reply, connections(hub, from)),
