@@ -88,6 +88,7 @@ pub struct ImportedVhost {
     pub default_queue_type: Option<Box<str>>,
     /// `None`: as it is.
     pub tracing: Option<bool>,
+    pub is_protected: Option<bool>,
 }
 
 pub struct ImportedExchange {
@@ -283,10 +284,11 @@ impl<S: Store> Broker<S> {
     }
 
     fn import_vhost(&mut self, vhost: ImportedVhost, by: Option<UserId>) -> Result<(), String> {
-        let ImportedVhost { name, description, tags, default_queue_type, tracing } = vhost;
+        let ImportedVhost { name, description, tags, default_queue_type, tracing, is_protected } = vhost;
         let before = self.vhost_named(&name).map(|id| self.vhost_attributes(id).clone()).unwrap_or_default();
         let tracing = tracing.unwrap_or(before.tracing);
-        let attributes = VhostAttributes { description, tags, default_queue_type, tracing, ..before };
+        let is_protected = is_protected.unwrap_or(before.is_protected);
+        let attributes = VhostAttributes { description, tags, default_queue_type, tracing, is_protected, ..before };
         let is_new = self.put_vhost(text(&name)?, attributes).value;
         if let (true, Some(by), Some(id)) = (is_new, by, self.vhost_named(&name)) {
             self.set_permissions_of_maker(by, id);

@@ -188,6 +188,7 @@ pub struct VhostDefinition {
     pub tracing: bool,
     pub max_queues: Option<u64>,
     pub max_connections: Option<u64>,
+    pub is_protected: bool,
 }
 
 /// What is asked of queues and exchanges by their names.

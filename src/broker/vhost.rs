@@ -48,6 +48,8 @@ pub struct VhostAttributes {
     pub queues_max: Option<u64>,
     /// Most connections; `None` for no limit.
     pub connections_max: Option<u64>,
+    /// Who wants to delete it has to take this away first.
+    pub is_protected: bool,
 }
 
 pub(super) struct Vhost {

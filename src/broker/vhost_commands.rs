@@ -56,10 +56,27 @@ impl<S: Store> Broker<S> {
         self.done(())
     }
 
+    /// From now on a vhost can or can't be deleted.
+    pub fn protect_vhost(&mut self, id: VhostId, is_protected: bool) -> Done<()> {
+        if std::mem::replace(&mut self.vhosts[id].attributes.is_protected, is_protected) != is_protected {
+            self.tell_of_vhost(id, false);
+            let definition = self.vhost_definition(id);
+            self.define(&definition);
+        }
+        self.done(())
+    }
+
     fn vhost_definition(&self, id: VhostId) -> Definition {
         let vhost = &self.vhosts[id];
-        let VhostAttributes { description, tags, default_queue_type, tracing, queues_max, connections_max } =
-            vhost.attributes.clone();
+        let VhostAttributes {
+            description,
+            tags,
+            default_queue_type,
+            tracing,
+            queues_max,
+            connections_max,
+            is_protected,
+        } = vhost.attributes.clone();
         Definition::VhostDeclared(VhostDefinition {
             id,
             name: ShortString::truncated(vhost.name.as_bytes()),
@@ -69,10 +86,11 @@ impl<S: Store> Broker<S> {
             tracing,
             max_queues: queues_max,
             max_connections: connections_max,
+            is_protected,
         })
     }
 
-    /// Deletes a vhost: from now on nobody can name it, or do anything in it. Its connections are for the caller to close;
+    /// Deletes a vhost, whose [protection](Self::protect_vhost) is for the caller to ask: from now on nobody can name it, or do anything in it. Its connections are for the caller to close;
     /// then [`clear_vhost`](Self::clear_vhost) takes away what is in it.
     pub fn delete_vhost(&mut self, id: VhostId) -> Done<VhostKey> {
         self.begin_farewell(self.vhost_key(id));
@@ -162,8 +180,17 @@ impl<S: Store> Broker<S> {
     /// # Errors
     /// What is wrong with it, as a sentence.
     pub fn restore_vhost(&mut self, definition: VhostDefinition) -> Result<(), String> {
-        let VhostDefinition { id, name, description, tags, default_queue_type, tracing, max_queues, max_connections } =
-            definition;
+        let VhostDefinition {
+            id,
+            name,
+            description,
+            tags,
+            default_queue_type,
+            tracing,
+            max_queues,
+            max_connections,
+            is_protected,
+        } = definition;
         let text = std::str::from_utf8(&name).map_err(|_| format!("the name of virtual host {name} is not UTF-8"))?;
         if self.has_vhost(id) || self.vhosts.named(&name).is_some() {
             return Err(format!("there is a second virtual host {text}, or one of its number"));
@@ -175,6 +202,7 @@ impl<S: Store> Broker<S> {
             tracing,
             queues_max: max_queues,
             connections_max: max_connections,
+            is_protected,
         };
         let (serial, limits) = (self.next_serial(), self.settings.vhost_limits);
         self.vhosts.add_at(id, serial, text, limits, attributes);

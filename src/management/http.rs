@@ -24,6 +24,8 @@ pub enum ApiError {
     Named(&'static str, String),
     /// 400 with an Erlang term for a reason, as JSON.
     Term(Value),
+    /// 412: something else has to be done first.
+    PreconditionFailed(String),
     /// 401: nobody of that name and password.
     LoginFailed,
     /// 401: somebody, who may not have this.
@@ -72,9 +74,11 @@ impl ApiError {
     /// Why, as text.
     pub fn reason(self) -> String {
         match self {
-            Self::Missing(reason) | Self::BadRequest(reason) | Self::Named(_, reason) | Self::NotAuthorised(reason) => {
-                reason
-            }
+            Self::Missing(reason)
+            | Self::BadRequest(reason)
+            | Self::Named(_, reason)
+            | Self::PreconditionFailed(reason)
+            | Self::NotAuthorised(reason) => reason,
             Self::Term(term) => term.to_string(),
             other => format!("{other:?}"),
         }
@@ -103,6 +107,7 @@ impl IntoResponse for ApiError {
             Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, "bad_request", json!(reason)),
             Self::Named(error, reason) => (StatusCode::BAD_REQUEST, error, json!(reason)),
             Self::Term(reason) => (StatusCode::BAD_REQUEST, "bad_request", reason),
+            Self::PreconditionFailed(reason) => (StatusCode::PRECONDITION_FAILED, "precondition_failed", json!(reason)),
             Self::LoginFailed => (StatusCode::UNAUTHORIZED, "not_authorized", json!("Login failed")),
             Self::NotAuthorised(reason) => (StatusCode::UNAUTHORIZED, "not_authorised", json!(reason)),
             Self::Forbidden(reason) => (StatusCode::FORBIDDEN, "forbidden", json!(reason)),

@@ -71,7 +71,8 @@ pub use elsewhere::{Cluster, ClusterView, Hatch, NodeView, PassedClient, Role, h
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use metrics::Settings as MetricsSettings;
 pub use order::{
-    Amount, LastAdministrator, NowhereToBe, Order, ResourceLimitChange, UserLimitChange, UserPlace, VhostLimitChange,
+    Amount, LastAdministrator, NowhereToBe, Order, ProtectedVhost, ResourceLimitChange, UserLimitChange, UserPlace,
+    VhostLimitChange,
 };
 pub use question::{
     ConnectionFigures, ConnectionLabel, ConnectionSnapshot, ConnectionState, ConnectionSums, Held, LogWrites, Login,

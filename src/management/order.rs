@@ -43,7 +43,9 @@ pub enum Order {
         reply: Reply<bool>,
     },
     /// Answers whether there was such a virtual host.
-    DeleteVhost { name: ShortString, reply: Reply<bool> },
+    DeleteVhost { name: ShortString, reply: Reply<Result<bool, ProtectedVhost>> },
+    /// Has a virtual host not deleted, or deleted again when somebody wants that. Answers whether there is such a one.
+    ProtectVhost { name: ShortString, is_protected: bool, reply: Reply<bool> },
     /// Answers whether there is such a virtual host.
     LimitVhost { name: ShortString, limits: VhostLimitChange, reply: Reply<bool> },
     /// Answers whether the user could not enter the virtual host before.
@@ -93,6 +95,10 @@ impl fmt::Display for Order {
             }
             Self::PutVhost { name, .. } => write!(f, "put virtual host '{name}'"),
             Self::DeleteVhost { name, .. } => write!(f, "deleted virtual host '{name}'"),
+            Self::ProtectVhost { name, is_protected: true, .. } => write!(f, "protected virtual host '{name}' from deletion"),
+            Self::ProtectVhost { name, is_protected: false, .. } => {
+                write!(f, "took the protection from deletion from virtual host '{name}'")
+            }
             Self::LimitVhost { name, limits: VhostLimitChange { connections_max, queues_max }, .. } => {
                 write!(f, "changed limits of virtual host '{name}':")?;
                 limit(f, "connections", *connections_max)?;
@@ -179,6 +185,10 @@ pub struct NowhereToBe;
 /// Nobody would be an administrator any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LastAdministrator;
+
+/// It is not to be deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProtectedVhost;
 
 /// Limits that change; `None` for those that stay as they are. `Some(None)` is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

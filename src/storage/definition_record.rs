@@ -42,6 +42,7 @@ mod key {
     pub const MAX_CHANNELS: &[u8] = b"max-channels";
     pub const MAX_CONNECTIONS: &[u8] = b"max-connections";
     pub const MAX_QUEUES: &[u8] = b"max-queues";
+    pub const PROTECTED_FROM_DELETION: &[u8] = b"protected-from-deletion";
     pub const TAGS: &[u8] = b"tags";
     pub const TRACING: &[u8] = b"tracing";
 }
@@ -195,8 +196,17 @@ fn put_arguments(out: &mut Vec<u8>, arguments: &FieldTable) {
 }
 
 fn put_vhost_definition(out: &mut Vec<u8>, vhost: &VhostDefinition) {
-    let VhostDefinition { id, name, description, tags, default_queue_type, tracing, max_queues, max_connections } =
-        vhost;
+    let VhostDefinition {
+        id,
+        name,
+        description,
+        tags,
+        default_queue_type,
+        tracing,
+        max_queues,
+        max_connections,
+        is_protected,
+    } = vhost;
     put_vhost(out, *id);
     put_counted_bytes(out, name);
     put_attributes(
@@ -206,6 +216,7 @@ fn put_vhost_definition(out: &mut Vec<u8>, vhost: &VhostDefinition) {
             (key::DESCRIPTION, (!description.is_empty()).then(|| description.as_bytes().to_vec())),
             (key::MAX_CONNECTIONS, max_connections.map(number_value)),
             (key::MAX_QUEUES, max_queues.map(number_value)),
+            (key::PROTECTED_FROM_DELETION, is_protected.then(Vec::new)),
             (key::TAGS, texts_value(tags)),
             (key::TRACING, tracing.then(Vec::new)),
         ],
@@ -385,6 +396,7 @@ fn vhost_definition(cursor: &mut Cursor<'_>) -> Option<VhostDefinition> {
         tracing: false,
         max_queues: None,
         max_connections: None,
+        is_protected: false,
     };
     each_attribute(cursor, |key, value| {
         match key {
@@ -392,6 +404,7 @@ fn vhost_definition(cursor: &mut Cursor<'_>) -> Option<VhostDefinition> {
             key::DESCRIPTION => definition.description = text(value)?,
             key::MAX_CONNECTIONS => definition.max_connections = Some(value.varint()?),
             key::MAX_QUEUES => definition.max_queues = Some(value.varint()?),
+            key::PROTECTED_FROM_DELETION => definition.is_protected = true,
             key::TAGS => definition.tags = counted_texts(value)?,
             key::TRACING => definition.tracing = true,
             _ => return None,

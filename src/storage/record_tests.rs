@@ -143,6 +143,7 @@ fn definitions() -> Vec<Definition> {
             tracing: true,
             max_queues: Some(0),
             max_connections: Some(u64::MAX),
+            is_protected: true,
         }),
         Definition::VhostDeclared(plain_vhost()),
         Definition::VhostDeleted { vhost },
@@ -198,6 +199,7 @@ fn plain_vhost() -> VhostDefinition {
         tracing: false,
         max_queues: None,
         max_connections: None,
+        is_protected: false,
     }
 }
 

@@ -156,6 +156,7 @@ impl WhoMay {
                 tracing: false,
                 max_queues: None,
                 max_connections: None,
+                is_protected: false,
             });
         }
         said

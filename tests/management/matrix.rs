@@ -49,7 +49,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 150] = [
+const PATHS: [(&str, &str, &str, Need); 151] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
@@ -164,6 +164,7 @@ const PATHS: [(&str, &str, &str, Need); 150] = [
     ("PUT", "/feature-flags/{feature}/enable", "", Administrator),
     ("PUT", "/vhosts/{vhost}", r#"{"description":"changed"}"#, Administrator),
     ("POST", "/vhosts/{vhost}/start/{node}", "", Administrator),
+    ("POST", "/vhosts/{vhost}/deletion/protection", "", Administrator),
     ("PUT", "/vhost-limits/{vhost}/{limit}", LIMIT, Administrator),
     ("PUT", "/user-limits/{user}/{limit}", LIMIT, Administrator),
     ("PUT", "/policies/{vhost}/{policy}", POLICY, PolicymakerOf),
@@ -205,13 +206,14 @@ const PATHS: [(&str, &str, &str, Need); 150] = [
 ];
 
 /// The last of all, for they take away what others need.
-const ENDS: [(&str, &str, &str, Need); 9] = [
+const ENDS: [(&str, &str, &str, Need); 10] = [
     ("DELETE", "/vhost-limits/{vhost}/{limit}", "", Administrator),
     ("DELETE", "/user-limits/{user}/{limit}", "", Administrator),
     ("DELETE", "/topic-permissions/{vhost}/{user}", "", Administrator),
     ("DELETE", "/permissions/{vhost}/{user}", "", Administrator),
     ("DELETE", "/connections/{name}", "", OwnToEnd),
     ("DELETE", "/connections/username/{user}", "", OwnToEnd),
+    ("DELETE", "/vhosts/{vhost}/deletion/protection", "", Administrator),
     ("DELETE", "/vhosts/{vhost}", "", Administrator),
     ("DELETE", "/users/{user}", "", Administrator),
     ("POST", "/users/bulk-delete", r#"{"users":["victim"]}"#, Administrator),

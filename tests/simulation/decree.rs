@@ -176,6 +176,7 @@ fn attributes(random: &mut Random, is_first: bool) -> VhostAttributes {
         tracing: random.percent(30),
         queues_max: limit(random, &[0, 2, 5]),
         connections_max: limit(random, &[0, 1, 2]),
+        is_protected: random.percent(20),
     }
 }
 

@@ -25,6 +25,7 @@ pub fn vhost_of(id: u32, name: &str) -> VhostDefinition {
         tracing: false,
         max_queues: None,
         max_connections: None,
+        is_protected: false,
     }
 }
 
@@ -131,6 +132,7 @@ fn they_come_back_as_they_were_last_and_before_what_is_in_a_virtual_host() {
         tracing: true,
         max_queues: Some(0),
         max_connections: Some(1 << 40),
+        is_protected: true,
         ..vhost_of(1, "second")
     };
     let changed = UserDefinition {

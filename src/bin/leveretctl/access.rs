@@ -110,6 +110,10 @@ pub enum AccessCommand {
     },
     /// Delete a virtual host with all that is in it, and close its connections
     DeleteVhost { name: String },
+    /// Have a virtual host not deleted until somebody takes that back
+    EnableVhostDeletionProtection { name: String },
+    /// Let a virtual host be deleted again
+    DisableVhostDeletionProtection { name: String },
     /// Say something else of a virtual host
     UpdateVhostMetadata {
         name: String,
@@ -188,6 +192,8 @@ pub fn run(api: &Api, output: &Output, vhost: &str, command: AccessCommand) -> R
         Command::ListUserTopicPermissions { username } => permissions::list_topic_of_user(api, output, &username),
         Command::AddVhost { name, options } => vhosts::add(api, output, &name, &options),
         Command::DeleteVhost { name } => vhosts::delete(api, output, &name),
+        Command::EnableVhostDeletionProtection { name } => vhosts::protect(api, output, &name),
+        Command::DisableVhostDeletionProtection { name } => vhosts::unprotect(api, output, &name),
         Command::UpdateVhostMetadata { name, options } => vhosts::update(api, output, &name, &options),
         Command::SetVhostTags { name, tags } => vhosts::set_tags(api, output, &name, &tags),
         Command::ListVhosts { columns } => vhosts::list(api, output, &columns),

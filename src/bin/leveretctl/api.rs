@@ -203,6 +203,12 @@ impl Api {
         Self::check(status, &text)
     }
 
+    /// Has something done of which nothing is answered.
+    pub fn tell(&self, path: &str) -> Result<(), Failure> {
+        let (status, text) = self.exchange("POST", path, None, "")?;
+        Self::check(status, &text)
+    }
+
     /// What is answered to a body.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let (status, text) = self.exchange("POST", path, None, &body.to_string())?;

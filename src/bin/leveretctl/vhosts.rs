@@ -7,12 +7,13 @@ use crate::output::{Output, words};
 use clap::Args;
 use serde_json::{Value, json};
 
-const VHOSTS: [Column; 6] = [
+const VHOSTS: [Column; 7] = [
     ("name", Field("name")),
     ("tracing", Field("tracing")),
     ("description", Field("description")),
     ("tags", Field("tags")),
     ("default_queue_type", Field("default_queue_type")),
+    ("protected_from_deletion", Field("protected_from_deletion")),
     ("cluster_state", Field("cluster_state")),
 ];
 
@@ -73,6 +74,21 @@ pub fn add(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -> R
 pub fn delete(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
     output.announce(format_args!("Deleting vhost \"{vhost}\" ..."));
     api.delete(&path(vhost), None).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))
+}
+
+pub fn protect(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Protecting virtual host \"{vhost}\" from removal by updating its metadata..."));
+    api.tell(&protection(vhost)).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))
+}
+
+pub fn unprotect(api: &Api, output: &Output, vhost: &str) -> Result<(), Failure> {
+    let doing = "Removing deletion protection from virtual host";
+    output.announce(format_args!("{doing} \"{vhost}\" by updating its metadata..."));
+    api.delete(&protection(vhost), None).map_err(|failure| failure.or_missing(|| no_vhost(vhost)))
+}
+
+fn protection(vhost: &str) -> String {
+    format!("{}/deletion/protection", path(vhost))
 }
 
 pub fn update(api: &Api, output: &Output, vhost: &str, options: &VhostOptions) -> Result<(), Failure> {

@@ -81,7 +81,7 @@ fn exchange(name: &'static str, kind: &'static str) -> Imported {
 fn vhost(name: &'static str, default_queue_type: Option<&str>) -> Imported {
     let (name, default_queue_type) = (name.into(), default_queue_type.map(Box::from));
     let (description, tags, tracing) = ("".into(), Vec::new(), None);
-    Imported::Vhost(ImportedVhost { name, description, tags, default_queue_type, tracing })
+    Imported::Vhost(ImportedVhost { name, description, tags, default_queue_type, tracing, is_protected: None })
 }
 
 /// The same thing in another virtual host.

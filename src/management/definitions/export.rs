@@ -86,11 +86,14 @@ async fn add_what_is_of_the_cluster(visit: &Visit, vhosts: &[VhostSnapshot], fil
 }
 
 fn metadata(vhost: &VhostSnapshot) -> Value {
-    let VhostAttributes { description, tags, default_queue_type, .. } = &vhost.attributes;
+    let VhostAttributes { description, tags, default_queue_type, is_protected, .. } = &vhost.attributes;
     let mut metadata =
         Map::from_iter([("description".to_owned(), json!(description)), ("tags".to_owned(), json!(tags))]);
     if let Some(name) = default_queue_type {
         metadata.insert("default_queue_type".to_owned(), json!(name));
+    }
+    if *is_protected {
+        metadata.insert("protected_from_deletion".to_owned(), json!(true));
     }
     Value::Object(metadata)
 }

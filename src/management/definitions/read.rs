@@ -267,6 +267,9 @@ impl Reader<'_> {
     }
 }
 
+/// Stands in a virtual host's metadata alone.
+const PROTECTED: &str = "protected_from_deletion";
+
 fn vhost(value: &Value) -> Result<Imported, ApiError> {
     let name = name(value, "name")?;
     // What is said of one stands in its metadata, and in versions before that beside it.
@@ -277,7 +280,11 @@ fn vhost(value: &Value) -> Result<Imported, ApiError> {
     }
     let VhostBody { description, tags, default_queue_type, tracing } =
         VhostBody::parse(&said).map_err(|error| about(error, &[&name.to_string()]))?;
-    Ok(Imported::Vhost(ImportedVhost { name, description, tags, default_queue_type, tracing }))
+    let is_protected = match &value["metadata"][PROTECTED] {
+        Value::Null => None,
+        said => Some(boolean(PROTECTED, said)?),
+    };
+    Ok(Imported::Vhost(ImportedVhost { name, description, tags, default_queue_type, tracing, is_protected }))
 }
 
 fn global_parameter(value: &Value) -> Result<Imported, ApiError> {

@@ -5,7 +5,7 @@ use super::super::figures::QueueSums;
 use super::super::http::{ApiError, ApiResult, empty, name};
 use super::super::json;
 use super::super::listing::{ListQuery, RowName, one};
-use super::super::order::Order;
+use super::super::order::{Order, ProtectedVhost};
 use super::super::question::{Question, VhostQuestion};
 use super::super::visit::{Administrator, Visit};
 use super::{App, object, text_field};
@@ -32,13 +32,14 @@ pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/vhosts", get(all))
         .route("/vhosts/{vhost}", get(show).put(put).delete(remove))
+        .route("/vhosts/{vhost}/deletion/protection", post(protect).delete(unprotect))
         .route("/vhosts/{vhost}/start/{node}", post(start))
 }
 
 type Parameters = Query<HashMap<String, String>>;
 
 fn shape(visit: &Visit, vhost: &VhostSnapshot, sums: Option<&QueueSums>) -> Value {
-    let VhostAttributes { description, tags, default_queue_type, tracing, .. } = &vhost.attributes;
+    let VhostAttributes { description, tags, default_queue_type, tracing, is_protected, .. } = &vhost.attributes;
     let default_queue_type = default_queue_type.as_deref().unwrap_or("classic");
     let mut shape = json!({
         "name": &*vhost.name,
@@ -46,9 +47,13 @@ fn shape(visit: &Visit, vhost: &VhostSnapshot, sums: Option<&QueueSums>) -> Valu
         "tags": tags,
         "default_queue_type": default_queue_type,
         "metadata": {"description": description, "tags": tags, "default_queue_type": default_queue_type},
+        "protected_from_deletion": is_protected,
         "tracing": tracing,
         "cluster_state": {&visit.app.settings.node: "running"},
     });
+    if *is_protected {
+        shape["metadata"]["protected_from_deletion"] = json!(true);
+    }
     sums.unwrap_or(&QueueSums::default()).put(&mut shape);
     shape
 }
@@ -159,6 +164,29 @@ async fn put(visit: Administrator, Path(vhost): Path<String>, body: Bytes) -> Ap
 async fn remove(visit: Administrator, Path(vhost): Path<String>) -> ApiResult {
     let name = name(&vhost)?;
     match visit.order(|reply| Order::DeleteVhost { name, reply }).await? {
+        Ok(true) => empty(StatusCode::NO_CONTENT),
+        Ok(false) => Err(ApiError::NotFound),
+        Err(ProtectedVhost) => {
+            let reason = format!("Refusing to delete virtual host '{vhost}' because it is protected from deletion");
+            Err(ApiError::PreconditionFailed(reason))
+        }
+    }
+}
+
+async fn protect(visit: Administrator, Path(vhost): Path<String>) -> ApiResult {
+    let name = name(&vhost)?;
+    match visit.order(|reply| Order::ProtectVhost { name, is_protected: true, reply }).await? {
+        true => empty(StatusCode::NO_CONTENT),
+        false => {
+            let reason = "Cannot enable deletion protection of virtual host";
+            Err(ApiError::Missing(format!("{reason} '{vhost}' because it does not exist")))
+        }
+    }
+}
+
+async fn unprotect(visit: Administrator, Path(vhost): Path<String>) -> ApiResult {
+    let name = name(&vhost)?;
+    match visit.order(|reply| Order::ProtectVhost { name, is_protected: false, reply }).await? {
         true => empty(StatusCode::NO_CONTENT),
         false => Err(ApiError::NotFound),
     }

@@ -6,7 +6,9 @@ use super::super::hub::Hub;
 use super::{Answer, send};
 use crate::broker::store::Store;
 use crate::broker::{Broker, Done, Permissions, TopicPermissions, UserId, UserLimits, VhostAttributes, VhostId};
-use crate::management::{LastAdministrator, NowhereToBe, Order, Reply, UserLimitChange, UserPlace, VhostLimitChange};
+use crate::management::{
+    LastAdministrator, NowhereToBe, Order, ProtectedVhost, Reply, UserLimitChange, UserPlace, VhostLimitChange,
+};
 use crate::protocol::ShortString;
 
 /// Carries an order out, and says in the log who gave it.
@@ -63,8 +65,13 @@ fn change<S: Store>(asker: UserId, order: Order, hub: &mut Hub<S>) -> Outcome {
             put_vhost(asker, &name, said, tracing, reply, hub.broker_mut())
         }
         Order::DeleteVhost { name, reply } => match hub.broker().vhost_named(&name) {
+            None => unchanged(reply, Ok(false)),
+            Some(vhost) if hub.broker().vhost_attributes(vhost).is_protected => refused(reply, ProtectedVhost),
+            Some(vhost) => answered(reply, hub.delete_vhost(vhost).map(|()| Ok(true))),
+        },
+        Order::ProtectVhost { name, is_protected, reply } => match hub.broker().vhost_named(&name) {
             None => unchanged(reply, false),
-            Some(vhost) => answered(reply, hub.delete_vhost(vhost).map(|()| true)),
+            Some(vhost) => answered(reply, hub.broker_mut().protect_vhost(vhost, is_protected).map(|()| true)),
         },
         Order::LimitVhost { name, limits, reply } => match hub.broker().vhost_named(&name) {
             None => unchanged(reply, false),
@@ -193,6 +200,7 @@ fn put_vhost<S: Store>(
         tracing: tracing.unwrap_or(before.tracing),
         queues_max: before.queues_max,
         connections_max: before.connections_max,
+        is_protected: before.is_protected,
         ..said
     };
     let Some(text) = text(name) else { return unchanged(reply, false) };
