@@ -95,7 +95,9 @@ impl fmt::Display for Order {
             }
             Self::PutVhost { name, .. } => write!(f, "put virtual host '{name}'"),
             Self::DeleteVhost { name, .. } => write!(f, "deleted virtual host '{name}'"),
-            Self::ProtectVhost { name, is_protected: true, .. } => write!(f, "protected virtual host '{name}' from deletion"),
+            Self::ProtectVhost { name, is_protected: true, .. } => {
+                write!(f, "protected virtual host '{name}' from deletion")
+            }
             Self::ProtectVhost { name, is_protected: false, .. } => {
                 write!(f, "took the protection from deletion from virtual host '{name}'")
             }

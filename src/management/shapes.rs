@@ -1,7 +1,7 @@
 //! What queues, exchanges and the rest look like in RabbitMQ's JSON.
 //!
 //! A field of RabbitMQ's that this broker doesn't count is left out, never made up: what would cost something with every
-//! message (the bytes of a queue's messages, how many of them are persistent, since when it is idle, how busy its consumers
+//! message (the bytes of what clients hold, how many of them are persistent, since when it is idle, how busy its consumers
 //! are), and what there is only in Erlang (processes, run queues).
 
 use super::App;
@@ -72,6 +72,7 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>, ranges: Ranges) -> Value {
         "operator_policy": policy_name(queue.policies.operator.as_deref()),
         "effective_policy_definition": json::table(&queue.policies.definition()),
     });
+    put_body_bytes(&mut shape, queue);
     let seen = moments(app, &of_lengths, 0..LENGTHS);
     put_with_samples(&mut shape, lengths, rates.as_ref().map(|rates| &rates[..LENGTHS]), &seen);
     let seen = moments(app, &of_messages, LENGTHS..figures.len());
@@ -88,6 +89,20 @@ pub fn queue(app: &App, held: &Held<QueueSnapshot>, ranges: Ranges) -> Value {
         shape["owner_pid_details"] = connection_details(owner);
     }
     shape
+}
+
+/// How many bytes the bodies of messages have, as far as that is known. What clients hold the queue has no count of.
+fn put_body_bytes(shape: &mut Value, queue: &QueueSnapshot) {
+    let held = (queue.figures.messages_unacknowledged == 0).then_some(0);
+    let known = [
+        ("message_bytes_ready", queue.ready_body_bytes),
+        ("message_bytes_unacknowledged", held),
+        ("message_bytes", queue.ready_body_bytes.filter(|_| held.is_some())),
+    ];
+    known
+        .into_iter()
+        .filter_map(|(name, bytes)| Some((name, bytes?)))
+        .for_each(|(name, bytes)| shape[name] = json!(bytes));
 }
 
 /// What a queue is declared as.

@@ -59,6 +59,37 @@ fn a_queue_of_type_quorum_shows_that_it_is_and_where() {
 }
 
 #[test]
+fn a_queue_says_how_many_bytes_wait_where_that_is_known() {
+    const FIELDS: [&str; 3] = ["message_bytes", "message_bytes_ready", "message_bytes_unacknowledged"];
+    let server = Server::start();
+    let mut client = Client::connect(server.amqp, "");
+    client.send("queue.declare queue=q ; queue.declare queue=bounded arguments={x-max-length-bytes=I:1000}");
+    client.expects("queue.declare-ok(queue='q', …) → queue.declare-ok(queue='bounded', …)");
+    let alone = |name: &str| fields(&server.get(&format!("/api/queues/%2F/{name}")).json(), &FIELDS);
+    let listed = |name: &str| {
+        let queues = server.get("/api/queues").json();
+        fields(queues.as_array().unwrap().iter().find(|queue| queue["name"] == name).expect("it is listed"), &FIELDS)
+    };
+    let known =
+        |ready: u64| json!({"message_bytes": ready, "message_bytes_ready": ready, "message_bytes_unacknowledged": 0});
+    assert_eq!((alone("q"), listed("q")), (known(0), known(0)));
+    client.send("publish routing_key=q body=hare ; publish routing_key=q body=hounds");
+    client.expects("(nothing)");
+    assert_eq!((alone("q"), listed("q")), (known(10), known(10)));
+    // What a client holds the queue does not count.
+    client.send("basic.get queue=q");
+    client.expects("deliveries get#1=hare");
+    let of_ready = json!({"message_bytes": null, "message_bytes_ready": 6, "message_bytes_unacknowledged": null});
+    assert_eq!((alone("q"), listed("q")), (of_ready.clone(), of_ready));
+    client.send("basic.nack delivery_tag=1 requeue ; 20x publish routing_key=q body=leveret");
+    client.send("20x publish routing_key=bounded body=leveret");
+    client.expects("(nothing)");
+    assert_eq!(alone("q"), known(150));
+    assert_eq!(listed("q")["message_bytes_ready"], json!(null), "a list goes over few messages");
+    assert_eq!(listed("bounded"), known(140), "a limit of bytes wants them counted");
+}
+
+#[test]
 fn a_queue_shows_what_it_was_declared_with_and_holds() {
     let server = Server::start();
     let mut client = Client::connect(server.amqp, "");

@@ -444,6 +444,20 @@ impl Backlog {
         self.returned_body_bytes + self.head.body_bytes() + self.paged.as_ref().map_or(0, |paged| paged.body_bytes())
     }
 
+    /// Bytes of the bodies of all messages, counted or found in so many steps, which are lowered by those that it took. `None`:
+    /// it would take more, or some messages are still to be loaded.
+    pub fn body_bytes_within(&self, steps: &mut usize) -> Option<u64> {
+        if self.paged.as_ref().is_some_and(|paged| paged.is_loading()) {
+            return None;
+        }
+        if self.body_bytes.is_some() {
+            return self.body_bytes;
+        }
+        let in_head = self.head.body_bytes_within(steps)?;
+        let behind = self.paged.as_ref().map_or(Some(0), |paged| paged.body_bytes_within(steps))?;
+        Some(self.returned_body_bytes + in_head + behind)
+    }
+
     pub fn counts_body_bytes(&self) -> bool {
         self.body_bytes.is_some()
     }

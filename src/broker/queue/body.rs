@@ -362,6 +362,12 @@ impl Body {
         self.levels().map(Backlog::body_bytes).sum()
     }
 
+    /// Bytes of the bodies of all messages, where they are counted or there are few. `None`: to find out would take more steps
+    /// from message to message, or from one sum of many to the next.
+    pub fn body_bytes_within(&self, mut steps: usize) -> Option<u64> {
+        self.levels().map(|level| level.body_bytes_within(&mut steps)).sum()
+    }
+
     /// A message with a body of so many bytes was [pushed](Backlog::push) to a level.
     pub fn add_body_bytes(&mut self, level: u8, bytes: u64) {
         if level == self.front.level() {

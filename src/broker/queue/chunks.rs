@@ -55,6 +55,11 @@ impl Loose {
         }
     }
 
+    /// Whether its messages are those that it was summed up with.
+    fn knows_body_bytes(&self) -> bool {
+        self.closed.is_some_and(|(first, last, _)| self.range() == Some((first, last)))
+    }
+
     /// It takes no more messages.
     fn sum_up(&mut self) {
         let bytes = self.body_bytes();
@@ -118,6 +123,16 @@ impl Chunk {
             Self::Loose(loose) => loose.body_bytes(),
             Self::Packed(packed) => packed.body_bytes(),
         }
+    }
+
+    /// The same, in so many steps, which are lowered by those that it took. `None`: it would take more.
+    fn body_bytes_within(&self, steps: &mut usize) -> Option<u64> {
+        let is_known = match self {
+            Self::Loose(loose) => loose.knows_body_bytes(),
+            Self::Packed(packed) => packed.is_whole(),
+        };
+        *steps = steps.checked_sub(if is_known { 1 } else { self.len() })?;
+        Some(self.body_bytes())
     }
 
     /// Sequence and expiry of its first message.
@@ -342,6 +357,11 @@ impl Chunks {
     /// Bytes of the bodies of all messages. It walks over the chunks.
     pub fn body_bytes(&self) -> u64 {
         self.chunks.iter().map(Chunk::body_bytes).sum()
+    }
+
+    /// The same, in so many steps, which are lowered by those that it took. `None`: it would take more.
+    pub fn body_bytes_within(&self, steps: &mut usize) -> Option<u64> {
+        self.chunks.iter().map(|chunk| chunk.body_bytes_within(steps)).sum()
     }
 
     fn drop_empty(&mut self) {

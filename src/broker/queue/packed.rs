@@ -117,6 +117,11 @@ impl Packed {
         Some(Waiting { message, sequence: entry.sequence, expires_at_ms: entry.expires_at_ms })
     }
 
+    /// None of them was read.
+    pub fn is_whole(&self) -> bool {
+        self.read == 0
+    }
+
     /// Bytes of the bodies of those that were not read. It reads on when some were.
     pub fn body_bytes(&self) -> u64 {
         if self.read == 0 {

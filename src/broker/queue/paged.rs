@@ -219,6 +219,19 @@ impl Paged {
         self.pages.iter().map(|page| page.summary.body_bytes).sum::<u64>() + self.tail.body_bytes()
     }
 
+    /// Some messages of the log are still to come.
+    pub fn is_loading(&self) -> bool {
+        self.unloaded.is_some()
+    }
+
+    /// The same as [`body_bytes`](Self::body_bytes), in so many steps, which are lowered by those that it took. `None`: it would
+    /// take more.
+    pub fn body_bytes_within(&self, steps: &mut usize) -> Option<u64> {
+        *steps = steps.checked_sub(self.pages.len())?;
+        let in_pages: u64 = self.pages.iter().map(|page| page.summary.body_bytes).sum();
+        Some(in_pages + self.tail.body_bytes_within(steps)?)
+    }
+
     /// Gives up `most` pages, and when none is left what came behind them. Says how many pages and messages those were, 0
     /// when nothing is left.
     pub fn discard_some(&mut self, most: usize, store: &mut impl Pages) -> usize {

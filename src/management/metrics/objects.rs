@@ -51,6 +51,7 @@ struct Queue {
     consumers: usize,
     ready_in_memory: usize,
     memory_bytes: usize,
+    ready_body_bytes: Option<u64>,
     head_message_timestamp: Option<u64>,
 }
 
@@ -87,6 +88,9 @@ const QUEUE_GROUPS: &[Group<Queue>] = &[
             }),
             gauge("queue_messages_unacked_ram", "Unacknowledged messages stored in memory", |queue| {
                 Some(queue.figures.messages_unacknowledged as u64)
+            }),
+            gauge("queue_messages_ready_bytes", "Size in bytes of ready messages, where it is known", |queue| {
+                queue.ready_body_bytes
             }),
             gauge("queue_messages_paged_out", "Messages paged out to disk", |queue| {
                 Some((queue.figures.messages_ready - queue.ready_in_memory) as u64)
@@ -280,6 +284,7 @@ fn queue_thing(queue: &QueueSnapshot, chosen: &Chosen) -> Option<Thing<Queue>> {
         consumers: queue.consumers,
         ready_in_memory: queue.ready_in_memory,
         memory_bytes: queue.memory_bytes,
+        ready_body_bytes: queue.ready_body_bytes,
         head_message_timestamp: queue.head_message_timestamp,
     };
     Some(Thing { labels: labels(&[("vhost", &queue.vhost), ("queue", &name)]).into(), item })
