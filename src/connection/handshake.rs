@@ -114,6 +114,7 @@ impl Connection {
             self.refuse_protocol(input, context);
             return input.len();
         }
+        self.tell_accepted();
         context.outboxes.raw(self.id, context.greeting.of(self.encryption.is_some()));
         self.phase = Phase::AwaitingStartOk;
         header.len()
@@ -123,6 +124,7 @@ impl Connection {
     fn refuse_protocol<S: Store>(&mut self, input: &[u8], context: &mut Context<'_, S>) {
         /// How a record of TLS's handshake begins.
         const TLS_HEADER: &[u8] = b"\x16\x03";
+        self.tell_accepted();
         context.outboxes.raw(self.id, &PROTOCOL_HEADER);
         let why = match input.starts_with(TLS_HEADER) {
             true => "it speaks TLS: this port is for AMQP without it",

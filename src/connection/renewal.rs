@@ -27,23 +27,23 @@ impl Connection {
         context: &mut Context<'_, S>,
     ) {
         if !context.broker.showed_token(self.id) {
-            return self.secret_updated(context);
+            return self.secret_updated(update, context);
         }
         match self.login.take().map(|login| *login) {
-            Some(Login::Renewal { verdict: Some(verdict), .. }) => self.renewed(verdict, context),
-            _ => self.ask_for_renewal(update.new_secret, context),
+            Some(Login::Renewal { verdict: Some(verdict), .. }) => self.renewed(verdict, update, context),
+            _ => self.ask_for_renewal(update, context),
         }
     }
 
-    fn ask_for_renewal<S: Store>(&mut self, token: &[u8], context: &mut Context<'_, S>) {
+    fn ask_for_renewal<S: Store>(&mut self, update: &connection::UpdateSecret<'_>, context: &mut Context<'_, S>) {
         let ticket = self.next_ticket(context);
         let user = self.user().unwrap_or_default().as_bytes().into();
-        let credentials = Credentials { mechanism: Mechanism::Plain, user, password: token.into() };
+        let credentials = Credentials { mechanism: Mechanism::Plain, user, password: update.new_secret.into() };
         // Nobody's password will do.
         let (peer, now_ms) = (self.peer.ip(), context.now_ms);
         let request = LoginRequest { ticket, credentials, password: None, tags: None, vhost: None, peer, now_ms };
         match context.settings.doorkeeper.ask(request) {
-            Some(verdict) => self.renewed(verdict, context),
+            Some(verdict) => self.renewed(verdict, update, context),
             None => {
                 self.login = Some(Box::new(Login::Renewal { serial: ticket.serial, verdict: None }));
                 self.awaits = Some(Awaited::Verdict);
@@ -67,7 +67,12 @@ impl Connection {
         !matches!(login, Some(Login::Renewal { verdict: None, .. } | Login::Inquiry { .. }))
     }
 
-    fn renewed<S: Store>(&mut self, verdict: Verdict, context: &mut Context<'_, S>) {
+    fn renewed<S: Store>(
+        &mut self,
+        verdict: Verdict,
+        update: &connection::UpdateSecret<'_>,
+        context: &mut Context<'_, S>,
+    ) {
         const UPDATE_SECRET: (u16, u16) = (10, 70);
         let bearer = match verdict {
             Verdict::Bearer(bearer) if Some(&*bearer.name) == self.user() => bearer,
@@ -80,13 +85,14 @@ impl Connection {
         match context.broker.renew(self.id, &bearer) {
             Ok(()) => {
                 self.expires_ms = expires_ms(&bearer, context.broker);
-                self.secret_updated(context);
+                self.secret_updated(update, context);
             }
             Err(error) => self.raise_on_connection(&error, UPDATE_SECRET, context),
         }
     }
 
-    fn secret_updated<S: Store>(&mut self, context: &mut Context<'_, S>) {
+    fn secret_updated<S: Store>(&mut self, update: &connection::UpdateSecret<'_>, context: &mut Context<'_, S>) {
+        self.tell_secret_updated(update.reason);
         let answer = Method::ConnectionUpdateSecretOk(connection::UpdateSecretOk);
         context.outboxes.method(self.id, 0, &answer);
     }

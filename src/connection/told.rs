@@ -36,6 +36,31 @@ impl Connection {
         );
     }
 
+    /// The first bytes came. Who only looks whether anybody listens is told of when it goes.
+    pub(super) fn tell_accepted(&self) {
+        tracing::info!(
+            target: "connection",
+            connection = %self.name(),
+            peer = %self.peer,
+            protocol = PROTOCOL,
+            "accepting AMQP connection {}",
+            Label(self)
+        );
+    }
+
+    /// `reason` is the client's.
+    pub(super) fn tell_secret_updated(&self, reason: &[u8]) {
+        tracing::info!(
+            target: "connection",
+            connection = %self.name(),
+            user = self.user(),
+            "connection {}: user '{}' updated secret, reason: {}",
+            Label(self),
+            self.user().unwrap_or_default(),
+            String::from_utf8_lossy(reason)
+        );
+    }
+
     /// The client is gone, or is to go now. `how` says how it went where it didn't say so itself. A health check that says
     /// nothing and goes is worth a line only to who looks closely.
     pub fn tell_gone(&self, how: Option<&str>, now_ms: u64) {

@@ -60,7 +60,9 @@ fn connections_and_refused_logins_are_logged_and_secrets_never_are() {
     let (code, said) = running.stop();
     assert_eq!(code, Some(0), "{said}");
     for part in [
+        "accepting AMQP connection 127.0.0.1:",
         ": user 'ann' authenticated and granted access to vhost '/'",
+        ": user 'ann' updated secret, reason: renewed",
         ", vhost: '/', user: 'ann', duration: '",
         "(vhost: '/', user: 'ann'), channel 1: 404 NOT_FOUND - no queue 'missing'",
         "(state: starting): PLAIN login refused: user 'ann' - invalid credentials",
@@ -73,6 +75,31 @@ fn connections_and_refused_logins_are_logged_and_secrets_never_are() {
         for hidden in [secret.to_owned(), STANDARD.encode(secret), STANDARD.encode(format!("ann:{secret}"))] {
             assert!(!said.contains(&hidden), "{hidden} is in the log:\n{said}");
         }
+    }
+}
+
+/// Not even the fastest machine hands a million messages to queues within a tick of the clock that turns are timed by.
+#[test]
+fn a_turn_that_took_long_is_told_with_what_it_did() {
+    const QUEUES: usize = 1000;
+    let folder = Folder::new();
+    let running = Running::start(&folder, &settings("log.slow_turn_ms = 1"));
+    let mut client = running.client(&format!("user=root password={}", SECRETS[0]));
+    for number in 0..QUEUES {
+        let queue = format!("q{number}");
+        client
+            .send(&format!("queue.declare queue={queue} nowait ; queue.bind queue={queue} exchange=amq.fanout nowait"));
+    }
+    client.send("1000x publish exchange=amq.fanout body=x");
+    client.expects("(nothing)");
+    let (code, said) = running.stop();
+    assert_eq!(code, Some(0), "{said}");
+    let slow: Vec<&str> =
+        said.lines().filter(|line| line.contains("WARN  [general] a turn of the loop took ")).collect();
+    let of_publishes = slow.iter().find(|line| line.contains("receiving") && !line.contains("; 0 messages published"));
+    let told = of_publishes.unwrap_or_else(|| panic!("no slow turn:\n{said}"));
+    for part in [" ms: ", " %)", " messages published, ", " bytes read in ", ", the largest of ", " from 127.0.0.1:"] {
+        assert!(told.contains(part), "{part:?} is missing: {told}");
     }
 }
 

@@ -74,7 +74,6 @@ impl Server {
             self.hub.disconnect(id);
             return;
         }
-        tracing::debug!(target: "connection", "accepting AMQP connection from {peer}");
         let encryption = socket.encryption();
         self.clients.insert(id, socket);
         if let Some(encryption) = encryption {
