@@ -199,6 +199,7 @@ impl<S: Store> Hub<S> {
         self.ground.now_ms = now_ms;
         self.ground.broker.set_now(now_ms);
         self.ground.broker.come_due(&mut self.ground.outboxes);
+        self.visitors.start_turn(now_ms, &mut self.ground.broker);
         self.go_on_evicting();
         self.close_overdue();
         self.more_verdicts = (0..VERDICTS_PER_TURN).all(|_| self.take_verdict());
@@ -247,7 +248,8 @@ impl<S: Store> Hub<S> {
         }
         let timers = self.timers.next_deadline_ms();
         let low_memory = self.low_memory.next_deadline_ms(self.ground.now_ms);
-        timers.into_iter().chain(self.ground.broker.next_due_ms()).chain(low_memory).min()
+        let visitors = self.visitors.next_deadline_ms(self.ground.broker.unix_start_ms());
+        timers.into_iter().chain(self.ground.broker.next_due_ms()).chain(low_memory).chain(visitors).min()
     }
 
     /// A client connected.
@@ -331,7 +333,7 @@ impl<S: Store> Hub<S> {
             self.ground.broker.note_answer(inquiry, answer.clone());
         }
         let Some(id) = ticket.connection else {
-            self.visitors.answered(ticket, verdict, now_ms, &mut self.ground.broker);
+            self.visitors.answered(ticket, verdict, &mut self.ground.broker);
             return true;
         };
         let mut context = self.ground.context();

@@ -33,17 +33,15 @@ struct Bearers {
     in_order: VecDeque<Arc<Bearer>>,
     /// Of whom a command or a login waits, and how many.
     busy: HashMap<UserKey, usize>,
+    /// When the first of them expires, in milliseconds since 1970.
+    next_expiry_unix_ms: Option<u64>,
 }
 
 impl Bearers {
     /// The user that a bearer is, for now.
-    fn user<S: Store>(&mut self, bearer: Arc<Bearer>, now_unix_ms: u64, broker: &mut Broker<S>) -> UserKey {
+    fn user<S: Store>(&mut self, bearer: Arc<Bearer>, broker: &mut Broker<S>) -> UserKey {
         if let Some(user) = self.users.get(&Arc::as_ptr(&bearer)) {
             return *user;
-        }
-        let has_expired = |bearer: &Arc<Bearer>| bearer.expires_unix_ms.is_some_and(|until_ms| until_ms <= now_unix_ms);
-        while self.in_order.front().is_some_and(has_expired) {
-            self.dismiss(0, broker);
         }
         if self.in_order.len() >= BEARERS_MAX {
             let is_idle = |bearer: &Arc<Bearer>| {
@@ -55,8 +53,21 @@ impl Bearers {
         }
         let user = broker.receive_visitor(&bearer);
         self.users.insert(Arc::as_ptr(&bearer), user);
+        self.next_expiry_unix_ms = self.next_expiry_unix_ms.into_iter().chain(bearer.expires_unix_ms).min();
         self.in_order.push_back(bearer);
         user
+    }
+
+    /// Whoever has expired is nobody any more.
+    fn dismiss_expired<S: Store>(&mut self, now_unix_ms: u64, broker: &mut Broker<S>) {
+        if self.next_expiry_unix_ms.is_none_or(|next| now_unix_ms < next) {
+            return;
+        }
+        let has_expired = |bearer: &Arc<Bearer>| bearer.expires_unix_ms.is_some_and(|until_ms| until_ms <= now_unix_ms);
+        while let Some(at) = self.in_order.iter().position(has_expired) {
+            self.dismiss(at, broker);
+        }
+        self.next_expiry_unix_ms = self.in_order.iter().filter_map(|bearer| bearer.expires_unix_ms).min();
     }
 
     fn dismiss<S: Store>(&mut self, at: usize, broker: &mut Broker<S>) {
@@ -68,13 +79,23 @@ impl Bearers {
 }
 
 impl Visitors {
-    pub fn answered<S: Store>(&mut self, ticket: LoginTicket, verdict: Verdict, now_ms: u64, broker: &mut Broker<S>) {
+    /// Those who have expired since are forgotten.
+    pub fn start_turn<S: Store>(&mut self, now_ms: u64, broker: &mut Broker<S>) {
+        self.bearers.dismiss_expired(broker.unix_start_ms() + now_ms, broker);
+    }
+
+    /// When somebody expires next, of those who are not gone until then.
+    pub fn next_deadline_ms(&self, unix_start_ms: u64) -> Option<u64> {
+        self.bearers.next_expiry_unix_ms.map(|unix_ms| unix_ms.saturating_sub(unix_start_ms))
+    }
+
+    pub fn answered<S: Store>(&mut self, ticket: LoginTicket, verdict: Verdict, broker: &mut Broker<S>) {
         if let Verdict::Answered(..) = verdict {
             self.judged.push_back(ticket.serial);
             return;
         }
         let Some(claim) = self.waiting.remove(&ticket.serial) else { return };
-        let found = self.found(claim, verdict, now_ms, broker);
+        let found = self.found(claim, verdict, broker);
         self.answered.push_back((ticket.serial, found));
     }
 
@@ -83,15 +104,11 @@ impl Visitors {
         &mut self,
         claim: Option<Claim>,
         verdict: Verdict,
-        now_ms: u64,
         broker: &mut Broker<S>,
     ) -> Result<UserKey, Refusal> {
         match (verdict, claim) {
             (Verdict::Refused(refusal), _) => Err(refusal),
-            (Verdict::Bearer(bearer), _) => {
-                let now_unix_ms = broker.unix_start_ms() + now_ms;
-                Ok(self.bearers.user(bearer, now_unix_ms, broker))
-            }
+            (Verdict::Bearer(bearer), _) => Ok(self.bearers.user(bearer, broker)),
             (Verdict::Allowed, Some(claim)) if claim.holds(broker) => Ok(claim.user()),
             (Verdict::Allowed | Verdict::Answered(..), _) => Err(Refusal::InvalidCredentials),
         }
@@ -118,7 +135,7 @@ impl<S: Store> Hub<S> {
         let (vhost, now_ms) = (vhost.map(Box::from), ground.now_ms);
         let request = LoginRequest { ticket, credentials, password: hash, tags, vhost, peer, now_ms };
         match ground.settings.doorkeeper.ask(request) {
-            Some(verdict) => WhoIsIt::Known(self.visitors.found(claim, verdict, ground.now_ms, &mut ground.broker)),
+            Some(verdict) => WhoIsIt::Known(self.visitors.found(claim, verdict, &mut ground.broker)),
             None => {
                 self.visitors.waiting.insert(ticket.serial, claim);
                 WhoIsIt::Later(ticket.serial)
