@@ -80,7 +80,7 @@ impl<S: Store> Broker<S> {
     }
 
     /// The bearer on an open connection showed another token: from now on that one says what it may. The epoch ends, as what
-    /// a publisher was allowed before it may not be any more.
+    /// a publisher was allowed before it may not be any more, and consumers that it may not have any more [go](super::recheck).
     ///
     /// # Errors
     /// 530 when it may not be where it is any more.
@@ -93,6 +93,7 @@ impl<S: Store> Broker<S> {
         user.tags = Arc::clone(&bearer.tags);
         user.vouched = Some(Vouched { powers, stays: false });
         self.epoch.end();
+        self.recheck_consumers_of(connection);
         match self.may_enter(id, vhost) {
             true => Ok(()),
             false => Err(not_admitted(&bearer.name, self.vhost_name(vhost))),

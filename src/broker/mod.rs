@@ -10,6 +10,7 @@
 //! | `caller`, `keys` | who asks, and which thing is meant |
 //! | `resolve` | from the names that a caller says to things: the one place that looks for names |
 //! | `users` | users: names, password hashes, tags, limits |
+//! | `recheck` | consumers that another token does not allow |
 //! | `bearers`, `answers` | users for whom others vouch, and what those answer about them |
 //! | `access` | what users may do with which names |
 //! | `vhost`, `vhost_commands` | virtual hosts: names, exchanges and limits of their own; how they come and go |
@@ -110,6 +111,7 @@ pub mod queue;
 mod queue_commands;
 mod quorum;
 mod recent_history;
+mod recheck;
 mod replenish;
 mod resolve;
 mod returns;
@@ -188,6 +190,7 @@ use parameters::GlobalParameters;
 use policy_commands::PolicyRounds;
 use queue::Queue;
 use recent_history::Histories;
+use recheck::Rechecks;
 use replenish::Replenishing;
 use settling::Settling;
 use slab::Slab;
@@ -319,6 +322,7 @@ pub struct Broker<S: Store> {
     last_definition: LogPosition,
     route_scratch: Vec<QueueId>,
     histories: Histories,
+    rechecks: Rechecks,
     books: Books,
     metering: Metering,
     /// Some virtual host is watched.
@@ -371,6 +375,7 @@ impl<S: Store> Broker<S> {
             last_definition: LogPosition::default(),
             route_scratch: Vec::new(),
             histories: Histories::default(),
+            rechecks: Rechecks::default(),
             books: Books::default(),
             metering: Metering::default(),
             is_tracing: false,
@@ -400,7 +405,7 @@ impl<S: Store> Broker<S> {
     pub fn next_due_ms(&self) -> Option<u64> {
         let letters = self.dead_letters.next_due_ms();
         let due = [self.next_expiry_ms(), self.next_replenish_ms(), letters, self.next_sweep_ms()];
-        let gone = deduplication::has_gone().then_some(0);
+        let gone = (deduplication::has_gone() || !self.rechecks.is_empty()).then_some(0);
         let values = self.cleaning.next_due_ms().into_iter().chain(gone);
         due.into_iter().flatten().chain(self.delayed.next_due_ms()).chain(values).min()
     }
@@ -421,6 +426,9 @@ impl<S: Store> Broker<S> {
         self.replenish();
         self.sweep();
         self.clean_values();
+        if !self.rechecks.is_empty() {
+            self.recheck_some_consumers(effects);
+        }
         if self.answers.have_lapsed(self.now_ms) {
             self.epoch.end();
         }

@@ -1,0 +1,165 @@
+//! Consumers of a client that showed another token: those that it does not allow are cancelled, as with RabbitMQ 4.3, and the
+//! client is told. What they were given stays theirs.
+//!
+//! A client may have a million of them, so a turn asks about some; what comes before it has asked about all is delivered.
+
+use super::access::Right;
+use super::effects::{Effects, Recipient};
+use super::keys::ChannelKey;
+use super::store::Store;
+use super::{Broker, ConnectionId};
+use crate::protocol::ShortString;
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+/// Consumers that are asked about in one turn.
+const RECHECKED_PER_TURN: usize = 256;
+
+/// Channels whose consumers are to be asked about, with the tag of the last one that was.
+#[derive(Default)]
+pub(super) struct Rechecks(VecDeque<(ChannelKey, Option<ShortString>)>);
+
+impl Rechecks {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<S: Store> Broker<S> {
+    /// All consumers of a connection are to be asked about, from the first one on.
+    pub(super) fn recheck_consumers_of(&mut self, connection: ConnectionId) {
+        let Some(Some(state)) = self.connections.get(connection.0 as usize) else { return };
+        let keys: Vec<ChannelKey> = state.channels.iter().map(|id| self.channel(*id).key(*id)).collect();
+        self.rechecks.0.retain(|(key, _)| !keys.contains(key));
+        self.rechecks.0.extend(keys.into_iter().map(|key| (key, None)));
+    }
+
+    /// Goes on with those that are to be asked about.
+    #[cold]
+    pub(super) fn recheck_some_consumers(&mut self, effects: &mut impl Effects) {
+        let mut left = RECHECKED_PER_TURN;
+        while left > 0
+            && let Some((key, last)) = self.rechecks.0.pop_front()
+        {
+            let Some(channel) = self.channels.get(key.id.0 as usize).filter(|channel| channel.serial == key.serial)
+            else {
+                continue;
+            };
+            let after = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = channel.consumers.range::<ShortString, _>((after, Bound::Unbounded)).take(left);
+            let next: Vec<_> = next.map(|(tag, consumer)| (tag.clone(), *consumer)).collect();
+            if next.len() == left {
+                self.rechecks.0.push_front((key, next.last().map(|(tag, _)| tag.clone())));
+            }
+            left = left.saturating_sub(next.len() + 1);
+            let caller = self.caller(key.id);
+            for (tag, consumer) in next {
+                let queue = self.queue(self.consumers[consumer.0 as usize].queue).properties.name.clone();
+                if self.user_may(caller.user, Right::Read, caller.vhost, &queue) {
+                    continue;
+                }
+                let channel = self.channel(key.id);
+                let (connection, channel_number) = (channel.connection, channel.number);
+                self.cancel(caller, &tag);
+                effects.cancel_consumer(Recipient { connection, channel_number, consumer_tag: &tag });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Bearer, Powers, Scopes, Tags};
+    use crate::broker::effects::Room;
+    use crate::broker::message::Content;
+    use crate::broker::store::MemoryStore;
+    use crate::broker::testing::{self, Nobody};
+    use crate::broker::{ConsumeRequest, DeclareRequest};
+    use crate::protocol::FieldTable;
+    use std::sync::Arc;
+
+    const CLIENT: ConnectionId = ConnectionId(0);
+
+    /// Tags of consumers that were told they are cancelled.
+    #[derive(Default)]
+    struct Cancelled(Vec<String>);
+
+    impl Effects for Cancelled {
+        fn deliver(&mut self, _: Recipient<'_>, _: u64, _: bool, _: &Content<'_>) -> Room {
+            Room::Left
+        }
+        fn return_unroutable(&mut self, _: ConnectionId, _: u16, _: &Content<'_>) {}
+        fn confirm(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+        fn reject(&mut self, _: ConnectionId, _: u16, _: u64, _: bool) {}
+        fn cancel_consumer(&mut self, recipient: Recipient<'_>) {
+            self.0.push(String::from_utf8_lossy(recipient.consumer_tag).into_owned());
+        }
+    }
+
+    fn bearer(scopes: &[&str]) -> Bearer {
+        Bearer {
+            name: "bob".into(),
+            tags: Arc::new(Tags::default()),
+            powers: Powers::Scopes(Scopes::read(scopes.iter().copied(), |_| None)),
+            expires_unix_ms: None,
+        }
+    }
+
+    fn consume(broker: &mut Broker<MemoryStore>, number: u16, queue: &str, tag: &str) {
+        let channel = broker.connections[0].as_ref().unwrap().channels[usize::from(number - 1)];
+        let (queue, consumer_tag, arguments) = (queue.as_bytes(), tag.as_bytes(), FieldTable::default());
+        let request = ConsumeRequest { queue, consumer_tag, no_ack: true, exclusive: false, arguments };
+        broker.consume(broker.caller(channel), request).unwrap();
+    }
+
+    #[test]
+    fn consumers_that_another_token_does_not_allow_are_cancelled_some_in_each_turn() {
+        const MANY: usize = 2 * RECHECKED_PER_TURN;
+        let mut broker = testing::broker();
+        let before = bearer(&["configure:*/*", "read:*/*"]);
+        let vhost = broker.admit_bearer(&before, b"/").unwrap();
+        let user = broker.welcome(&before, vhost);
+        broker.open_connection(CLIENT, user, vhost);
+        broker.open_channel(CLIENT, 1);
+        broker.open_channel(CLIENT, 2);
+        for name in [&b"a"[..], b"b"] {
+            let arguments = FieldTable::default();
+            let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+            broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
+        }
+        (0..MANY).for_each(|number| consume(&mut broker, 1, "a", &format!("a{number}")));
+        consume(&mut broker, 1, "b", "stays");
+        consume(&mut broker, 2, "a", "on another channel");
+
+        broker.renew(CLIENT, &before).unwrap();
+        let mut cancelled = Cancelled::default();
+        while broker.next_due_ms().is_some() {
+            broker.come_due(&mut cancelled);
+        }
+        assert_eq!(cancelled.0, [""; 0], "the same is allowed");
+
+        broker.renew(CLIENT, &bearer(&["read:*/b"])).unwrap();
+        broker.come_due(&mut cancelled);
+        assert_eq!(cancelled.0.len(), RECHECKED_PER_TURN);
+        let mut turns = 1;
+        while broker.next_due_ms().is_some() {
+            broker.come_due(&mut cancelled);
+            turns += 1;
+        }
+        assert_eq!((cancelled.0.len(), turns), (MANY + 1, 3));
+        assert!(cancelled.0.contains(&"on another channel".to_owned()) && !cancelled.0.contains(&"stays".to_owned()));
+        assert_eq!(broker.snapshot_totals().consumers, 1);
+        broker.census();
+    }
+
+    #[test]
+    fn nobody_asks_about_consumers_of_a_channel_that_is_gone() {
+        let mut broker = testing::broker();
+        testing::connect(&mut broker, CLIENT);
+        broker.recheck_consumers_of(CLIENT);
+        broker.close_connection(CLIENT, &mut Nobody);
+        broker.come_due(&mut Nobody);
+        assert!(broker.rechecks.is_empty());
+    }
+}
