@@ -1,6 +1,6 @@
-// A virtual host of two hundred exchanges and queues, drawn: everything can be read.
+// A virtual host of two hundred exchanges and queues, drawn: everything can be read, and rates are those of the API.
 
-import { api, assert, assertEqual, check, go, logIn, openTab } from "../harness.mjs";
+import { api, assert, assertEqual, check, go, logIn, openTab, until } from "../harness.mjs";
 
 const FANOUTS = 20, QUEUES_OF_EACH = 9, NODES = FANOUTS + FANOUTS * QUEUES_OF_EACH;
 const DRAWN_MAX_MS = Number(process.env.PAGE_TOPOLOGY_MS ?? 1000);
@@ -13,6 +13,8 @@ const boxes = (tab, what) => tab.evaluate(selector => [...document.querySelector
 const meets = (one, other) => one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
 
 const pairs = all => all.flatMap((one, index) => all.slice(index + 1).filter(other => meets(one, other)).map(other => `${one.text} and ${other.text}`));
+
+const across = (ones, others) => ones.flatMap(one => others.filter(other => meets(one, other)).map(other => `${one.text} and ${other.text}`));
 
 export default async function () {
   const exchanges = [], queues = [], bindings = [];
@@ -54,7 +56,7 @@ export default async function () {
     const words = await boxes(tab, ".edge text");
     assert(words.length > NODES / 2, `${words.length} edges have words`);
     assertEqual(pairs(words), [], "words on words");
-    assertEqual(words.flatMap(word => nodes.filter(node => meets(word, node)).map(node => `${word.text} and ${node.text}`)), [], "words on nodes");
+    assertEqual(across(words, nodes), [], "words on nodes");
     const size = await tab.evaluate(() => Math.min(...[...document.querySelectorAll(".graph text")].map(text => parseFloat(getComputedStyle(text).fontSize))));
     assert(size >= 10, `letters of ${size} pixels`);
   });
@@ -65,6 +67,31 @@ export default async function () {
     const on = await tab.locator(".vertex:not(.off)").count();
     assert(on > 1 && on < NODES / 2, `${on} are on its way`);
     assertEqual(pairs(await boxes(tab, ".edge:not(.off) text")), [], "words on words");
+  });
+  await check("an edge has a rate only where it follows from what is counted", async () => {
+    const publishing = setInterval(() => {
+      for (const exchange of ["events.of.a.long.name.0", "events.of.a.long.name.1"]) {
+        api("POST", `/exchanges/%2F/${exchange}/publish`, { routing_key: "a.long.routing.key.3", payload: "x", payload_encoding: "string", properties: {} }).catch(() => {});
+      }
+    }, 50);
+    try {
+      await go(tab, "#/topology");
+      const titles = () => tab.evaluate(() => [...document.querySelectorAll(".edge title")].map(title => title.textContent));
+      const to = (all, from, queue) => all.find(title => title.startsWith(`events.of.a.long.name.${from} → queue.of.a.rather.long.name.${queue}: `));
+      await until("the fan-out's rate", async () => / [1-9][\d.]*\/s$/.test(to(await titles(), 0, "0.3") ?? ""));
+      const all = await titles(), rateOf = title => /, ([\d.,]+\/s|rate unknown)$/.exec(title)[1];
+      // All of a fan-out's ways have what comes to it, also those into queues that others lead to.
+      assertEqual(new Set([2, 3, 4, 0, 1].map(queue => rateOf(to(all, 0, `0.${queue}`)))).size, 1, "one rate for all of a fan-out");
+      // A topic exchange picks: what a queue gets tells, where no other way leads there.
+      assertEqual(rateOf(to(all, 1, "1.2")), "0/s", "a queue that gets nothing");
+      assert(rateOf(to(all, 1, "1.3")) !== "0/s", "a queue that gets something");
+      assertEqual(rateOf(to(all, 1, "1.1")), "rate unknown", "a queue that two lead to");
+      const words = await boxes(tab, ".edge text");
+      assert(words.some(word => word.text.endsWith("/s")), "rates are written");
+      assertEqual([...pairs(words), ...across(words, await boxes(tab, ".vertex rect"))], [], "words with rates on words and nodes");
+    } finally {
+      clearInterval(publishing);
+    }
   });
   assertEqual(tab.faults, [], "faults");
   await tab.context().close();

@@ -35,16 +35,18 @@ export function graphOf(drawn, isWhole) {
  * not known.
  */
 function addRates(nodes, edges, drawn) {
+  // Of an exchange that nothing was ever published to there are no figures.
+  const through = (exchange, name) => exchange?.message_stats === undefined ? 0 : rateOf(exchange.message_stats, name);
   const byId = new Map(nodes.map(node => [node.id, node.of]));
   const group = end => Map.groupBy(edges, edge => edge[end]), into = group("to"), outOf = group("from");
   const unseen = drawn.nodes.find(node => node.id === DEFAULT_EXCHANGE);
   // Whoever dies by the default exchange goes to queues that no edge leads to.
-  const isUnseenIdle = rateOf(unseen?.message_stats, "publish_in") === 0 && !drawn.edges.some(edge => edge.to === DEFAULT_EXCHANGE);
+  const isUnseenIdle = through(unseen, "publish_in") === 0 && !drawn.edges.some(edge => edge.to === DEFAULT_EXCHANGE);
   for (const edge of edges) {
     const from = byId.get(edge.from), to = byId.get(edge.to);
     const isFirst = from.kind === "exchange" && from.type !== KEEPING && !into.has(edge.from) && edge.kind === "binding";
-    if (isFirst && from.type === "fanout") edge.rate = rateOf(from.message_stats, "publish_in");
-    else if (isFirst && to.kind === "queue" && outOf.get(edge.from).length === 1) edge.rate = rateOf(from.message_stats, "publish_out");
+    if (isFirst && from.type === "fanout") edge.rate = through(from, "publish_in");
+    else if (isFirst && to.kind === "queue" && outOf.get(edge.from).length === 1) edge.rate = through(from, "publish_out");
     else if (to.kind === "queue" && into.get(edge.to).length === 1 && isUnseenIdle) edge.rate = rateOf(to.message_stats, "publish");
   }
 }
