@@ -47,6 +47,7 @@ pub fn options() -> LogOptions {
         free_segments_max: 1,
         zero_ahead_bytes: 300,
         small_sync_bytes: 400,
+        kept_for_followers_bytes: 4096,
         load_before_ready_bytes: u64::MAX,
     }
 }

@@ -80,6 +80,8 @@ pub(super) struct Unapplied {
 #[derive(Clone, Debug)]
 pub struct Needed {
     pub number: u64,
+    /// Of the last entry that is in it.
+    pub index: u64,
     /// With live messages.
     segments: BTreeSet<SegmentNumber>,
     /// From here on everything.
@@ -88,12 +90,12 @@ pub struct Needed {
 
 impl Needed {
     pub fn of(checkpoint: &Checkpoint) -> Self {
-        Self::new(checkpoint.number, &checkpoint.state, checkpoint.start)
+        Self::new(checkpoint.number, checkpoint.sequences.index, &checkpoint.state, checkpoint.start)
     }
 
-    fn new(number: u64, state: &State, start: Start) -> Self {
+    fn new(number: u64, index: u64, state: &State, start: Start) -> Self {
         let alive = state.segments.iter().filter(|(_, segment)| segment.live > 0);
-        Self { number, segments: alive.map(|(number, _)| *number).collect(), from: start.segment }
+        Self { number, index, segments: alive.map(|(number, _)| *number).collect(), from: start.segment }
     }
 
     pub(super) fn needs(&self, number: SegmentNumber) -> bool {
@@ -112,16 +114,16 @@ pub fn checkpoint_number_of(name: &str) -> Option<u64> {
 }
 
 /// What a checkpoint's header says that its state does not.
-struct Label<'a> {
-    cluster: ClusterId,
-    number: u64,
-    sequences: Sequences,
-    membership: &'a Membership,
-    start: Start,
+pub(super) struct Label<'a> {
+    pub cluster: ClusterId,
+    pub number: u64,
+    pub sequences: Sequences,
+    pub membership: &'a Membership,
+    pub start: Start,
 }
 
 /// The checkpoint's file.
-fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
+pub(super) fn encode(state: &State, label: &Label<'_>) -> Vec<u8> {
     let Label { cluster, number, sequences, membership, start } = *label;
     let mut out = vec![0; CHECKPOINT_HEADER_BYTES];
     membership.put(&mut out);
@@ -324,7 +326,8 @@ impl<D: Disk> LogWriter<D> {
         let bytes = encode(&self.state, &Label { cluster, number, sequences, membership, start });
         let kept = (self.checkpoints.len() + 1).saturating_sub(KEPT);
         let keep_from = self.checkpoints.get(kept).map_or(number, |needed| needed.number);
-        Ok(Chore(Work::Checkpoint { needed: Needed::new(number, &self.state, start), bytes, keep_from }))
+        let needed = Needed::new(number, sequences.index, &self.state, start);
+        Ok(Chore(Work::Checkpoint { needed, bytes, keep_from }))
     }
 
     /// Where the log ends, as a checkpoint of everything says it.

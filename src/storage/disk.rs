@@ -16,6 +16,8 @@ pub enum Folder {
     Checkpoint,
     /// Pages: scratch space, never synced.
     Paging,
+    /// What another node of the cluster sent, before it takes the place of the log. It is there once something is in it.
+    Incoming,
 }
 
 impl Folder {
@@ -26,6 +28,7 @@ impl Folder {
             Self::Log => "log",
             Self::Checkpoint => "checkpoint",
             Self::Paging => "paging",
+            Self::Incoming => "incoming",
         }
     }
 
@@ -39,7 +42,7 @@ impl Folder {
 pub trait Disk: Clone + Send + Sync + 'static {
     type File: DiskFile;
 
-    /// The names of the files in a folder, in no order.
+    /// The names of the files in a folder, in no order; none of one that is not there.
     fn list(&self, folder: Folder) -> io::Result<Vec<String>>;
 
     /// Creates a file, empty but for `preallocate` bytes of zeros, in place of one that may be there.
@@ -50,6 +53,10 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
     /// Gives a file another name, in place of one that may have it.
     fn rename(&self, folder: Folder, from: &str, to: &str) -> io::Result<()>;
+
+    /// Puts a file into another folder, in place of one that may have its name there. After a crash it is in one of them,
+    /// or in both.
+    fn move_file(&self, from: Folder, to: Folder, name: &str) -> io::Result<()>;
 
     fn remove(&self, folder: Folder, name: &str) -> io::Result<()>;
 

@@ -92,7 +92,11 @@ impl Disk for FileDisk {
 
     fn list(&self, folder: Folder) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(self.path(folder, ""))? {
+        let entries = match fs::read_dir(self.path(folder, "")) {
+            Err(error) if folder == Folder::Incoming && error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries?,
+        };
+        for entry in entries {
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
@@ -100,6 +104,10 @@ impl Disk for FileDisk {
 
     fn create(&self, folder: Folder, name: &str, preallocate: u64) -> io::Result<FileOnDisk> {
         let path = self.path(folder, name);
+        if folder == Folder::Incoming {
+            // A broker that is alone has none.
+            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.path(folder, ""))?;
+        }
         let file = options().create(true).truncate(true).open(&path)?;
         if preallocate > 0 {
             // A full disk may have given all that it had left, which nobody could use then.
@@ -115,6 +123,10 @@ impl Disk for FileDisk {
 
     fn rename(&self, folder: Folder, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.path(folder, from), self.path(folder, to))
+    }
+
+    fn move_file(&self, from: Folder, to: Folder, name: &str) -> io::Result<()> {
+        fs::rename(self.path(from, name), self.path(to, name))
     }
 
     fn remove(&self, folder: Folder, name: &str) -> io::Result<()> {

@@ -253,7 +253,7 @@ impl LogStore {
         }
     }
 
-    /// Takes the word that more of what was written is on the disks of most nodes.
+    /// Takes the word that more is on the disks of most nodes, of whom this one may be none.
     pub fn committed(&mut self, position: LogPosition) {
         self.progress.synced = self.progress.synced.max(position);
         if self.progress.synced >= self.progress.written {

@@ -106,6 +106,8 @@ pub struct LogOptions {
     pub zero_ahead_bytes: usize,
     /// A sync of at most this many bytes is a small one.
     pub small_sync_bytes: u64,
+    /// Bytes of the newest segments that a node of a cluster keeps for others that lag, whether it needs them or not.
+    pub kept_for_followers_bytes: u64,
     /// What is read of recovered messages before the broker serves, so that damage in an ordinary log stops the start: a
     /// fraction of a second.
     pub load_before_ready_bytes: u64,
@@ -123,6 +125,7 @@ impl Default for LogOptions {
             free_segments_max: 8,
             zero_ahead_bytes: 256 << 10,
             small_sync_bytes: 8 << 10,
+            kept_for_followers_bytes: replica::KEPT_FOR_FOLLOWERS_BYTES,
             load_before_ready_bytes: 96 << 20,
         }
     }

@@ -17,7 +17,7 @@ use super::log_store::LogStore;
 use super::membership::Membership;
 use super::meta::Meta;
 use super::replay::Replay;
-use super::replica::ReplicaReplay;
+use super::replica::{Held, ReplicaReplay, installation_is_begun};
 use super::scan::read_segment_header;
 use super::segment::{SegmentNumber, file_name, number_of};
 use super::sequences::Sequences;
@@ -90,6 +90,7 @@ pub struct Resume {
     /// See [`LogWriter`](super::LogWriter).
     pub(super) is_replicated: bool,
     pub(super) unapplied: Option<Unapplied>,
+    pub(super) held: Held,
     pub(super) next_number: SegmentNumber,
     /// All segment files and their sizes.
     pub(super) segment_files: BTreeMap<SegmentNumber, u64>,
@@ -176,6 +177,9 @@ pub(super) fn replay<D: Disk>(
 /// # Errors
 /// The disk's, another program's or another format's files, or, unless salvaging, damage.
 pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Result<Recovered<D>, StorageError> {
+    if installation_is_begun(disk)? {
+        return Err(StorageError::OfCluster);
+    }
     let (files, mut replay) = replay(disk, mode, look(disk, mode, new_ids)?, None)?;
     if mode == RecoveryMode::Salvage {
         let mended = replay.state.mend();
@@ -216,6 +220,7 @@ impl Files {
             membership,
             is_replicated: false,
             unapplied: None,
+            held: Held::default(),
             next_number: next_number.max(state.segments.keys().next_back().map_or(1, |highest| highest + 1)),
             state,
             segment_files,

@@ -115,7 +115,7 @@ impl<'d, D: Disk> Replay<'d, D> {
                 self.membership = checkpoint.membership;
                 start = checkpoint.start;
                 match &mut self.replica {
-                    Some(replica) => replica.begin(&self.sequences),
+                    Some(replica) => replica.begin(&self.sequences, start),
                     None if !self.membership.is_empty() => return Err(StorageError::OfCluster),
                     None => {}
                 }

@@ -33,6 +33,7 @@ pub fn small() -> LogOptions {
         free_segments_max: 2,
         zero_ahead_bytes: 300,
         small_sync_bytes: 250,
+        kept_for_followers_bytes: 4000,
         load_before_ready_bytes: u64::MAX,
     }
 }

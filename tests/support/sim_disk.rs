@@ -355,6 +355,18 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    /// Linked there first and taken away here then, so that a crash may leave it in both.
+    fn move_file(&self, from: Folder, to: Folder, name: &str) -> io::Result<()> {
+        let mut state = self.change()?;
+        let place = (from, name.to_owned());
+        let id = *state.contents.names.get(&place).ok_or(io::ErrorKind::NotFound)?;
+        for change in [NameChange::Set((to, name.to_owned()), id), NameChange::Remove(place)] {
+            apply_name(&mut state.contents.names, &change);
+            state.contents.unsynced_names.push(change);
+        }
+        Ok(())
+    }
+
     fn remove(&self, folder: Folder, name: &str) -> io::Result<()> {
         let mut state = self.change()?;
         let change = NameChange::Remove((folder, name.to_owned()));

@@ -10,7 +10,10 @@ use super::super::chore::{Chore, ChoreDone};
 use super::super::disk::Disk;
 use super::super::entry::{Entry, Place, Vote};
 use super::super::log_writer::Totals;
+use super::super::sequences::Reached;
 use super::super::{ClusterId, StorageError};
+use super::install::Install;
+use super::pin::{Pin, PinId};
 use super::survey::Survey;
 use super::writer::ReplicaWriter;
 
@@ -41,6 +44,14 @@ pub enum ReplicaRequest {
         cluster: ClusterId,
         configuration: Vec<u8>,
     },
+    /// Keep a checkpoint that holds the entry of this index, which is applied, and what belongs to it, so that it can be
+    /// sent.
+    Pin {
+        index: u64,
+    },
+    Unpin(PinId),
+    /// What lies whole in the folder of what is incoming becomes this node's log, in place of what there is.
+    Install(Install),
     /// Write a checkpoint, whether it is due or not.
     Checkpoint,
     /// Give back what the log can do without.
@@ -63,6 +74,15 @@ pub enum ReplicaReport<D: Disk> {
     Applied(u64),
     Survey(Box<Survey<D>>),
     Founded,
+    Pinned(Pin),
+    /// The log is another one's, up to there, and nothing is behind it.
+    Installed(Reached),
+    /// Something of it was missing or damaged; nothing was changed.
+    NotInstalled(StorageError),
+    /// No entry below this index can be read back any more.
+    Forgotten {
+        below: u64,
+    },
     /// A checkpoint that was asked for is on disk.
     Checkpointed,
     /// Something failed. Nothing more will be written.
@@ -79,6 +99,12 @@ pub struct ReplicaDuty<D: Disk> {
     has_upkeep: bool,
     checkpoint_is_wanted: bool,
     survey_is_wanted_at: Option<u64>,
+    /// The entries that what is to be pinned has to hold, and up to which one a checkpoint was begun for that.
+    pins_wanted: Vec<u64>,
+    pin_tried_at: Option<u64>,
+    install_is_wanted: Option<Install>,
+    /// Chores that were taken and are not done.
+    chores_out: usize,
     /// What was said to be applied.
     applied: u64,
     /// How many segments there had been when the room was looked at.
@@ -93,6 +119,10 @@ impl<D: Disk> ReplicaDuty<D> {
             has_upkeep: true,
             checkpoint_is_wanted: false,
             survey_is_wanted_at: None,
+            pins_wanted: Vec::new(),
+            pin_tried_at: None,
+            install_is_wanted: None,
+            chores_out: 0,
             segments_begun: None,
         }
     }
@@ -153,9 +183,13 @@ impl<D: Disk> ReplicaDuty<D> {
                 self.writer.found(cluster, configuration)?;
                 report(ReplicaReport::Founded);
             }
+            ReplicaRequest::Pin { index } => self.pins_wanted.push(index),
+            ReplicaRequest::Unpin(id) => self.writer.unpin(id),
+            ReplicaRequest::Install(install) => self.install_is_wanted = Some(install),
             ReplicaRequest::Checkpoint => self.checkpoint_is_wanted = true,
-            ReplicaRequest::MakeRoom => self.writer.log.make_room()?,
+            ReplicaRequest::MakeRoom => self.writer.make_room()?,
             ReplicaRequest::ChoreDone(done) => {
+                self.chores_out -= 1;
                 self.writer.log.chore_done(done)?;
                 if self.writer.log.take_no_room() {
                     report(ReplicaReport::NoRoom);
@@ -176,12 +210,60 @@ impl<D: Disk> ReplicaDuty<D> {
             self.writer.log.checkpoint()?;
             report(ReplicaReport::Checkpointed);
         }
+        self.pin(report)?;
+        self.install(report)?;
+        if let Some(below) = self.writer.take_forgotten() {
+            report(ReplicaReport::Forgotten { below });
+        }
         Ok(())
+    }
+
+    /// Pins the newest checkpoint, or one that is begun for it when that holds too little. A disk without room for another
+    /// one leaves the newest one there is.
+    fn pin(&mut self, report: &mut impl FnMut(ReplicaReport<D>)) -> Result<(), StorageError> {
+        if self.pins_wanted.is_empty() || self.writer.log.is_checkpointing() {
+            return Ok(());
+        }
+        let tried_at = self.pin_tried_at.take();
+        let has_enough = |index: &u64| tried_at >= Some(*index) || self.writer.is_checkpointed(*index);
+        let wanted = std::mem::take(&mut self.pins_wanted);
+        let (now, later): (Vec<_>, Vec<_>) = wanted.into_iter().partition(has_enough);
+        self.pins_wanted = later;
+        for _ in now {
+            report(ReplicaReport::Pinned(self.writer.pin()?));
+        }
+        if !self.pins_wanted.is_empty() {
+            self.pin_tried_at = Some(self.applied);
+            self.writer.begin_checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Installs what is to be, once nobody else is at the files.
+    fn install(&mut self, report: &mut impl FnMut(ReplicaReport<D>)) -> Result<(), StorageError> {
+        if self.chores_out > 0 {
+            return Ok(());
+        }
+        let Some(install) = self.install_is_wanted.take() else { return Ok(()) };
+        match self.writer.install(install) {
+            Ok(reached) => {
+                self.applied = reached.index;
+                report(ReplicaReport::Installed(reached));
+                Ok(())
+            }
+            Err(error) if self.writer.is_poisoned() => Err(error),
+            Err(error) => {
+                report(ReplicaReport::NotInstalled(error));
+                Ok(())
+            }
+        }
     }
 
     /// Something that is to be done elsewhere. What came of it is a [request](ReplicaRequest::ChoreDone) of its own.
     pub fn take_chore(&mut self) -> Option<Chore> {
-        self.writer.log.take_chore()
+        let chore = self.writer.log.take_chore();
+        self.chores_out += usize::from(chore.is_some());
+        chore
     }
 
     fn look_at_room(&mut self, mut report: impl FnMut(ReplicaReport<D>)) {

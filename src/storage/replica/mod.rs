@@ -31,11 +31,15 @@
 //! | [`recovery`], `replay`, `relocate` | from a folder to a state and the entries behind it |
 //! | [`reader`] | entries read back, for whoever sends them to others |
 //! | [`survey`] | what there is, for a node that begins to lead |
-//! | `held` | what of the log is kept for others |
+//! | [`pin`], [`install`] | what a node gives to one that cannot be caught up by entries, and how it becomes the other one's |
+//! | `held`, `kept` | what of the log is kept for others, and which entries can be read back |
 
 pub mod duty;
 mod held;
+pub mod install;
+mod kept;
 pub mod pending;
+pub mod pin;
 pub mod reader;
 pub mod recovery;
 mod relocate;
@@ -45,6 +49,10 @@ pub mod writer;
 
 pub use duty::{Append, ReplicaDuty, ReplicaReport, ReplicaRequest};
 pub(super) use held::Held;
+pub use held::KEPT_FOR_FOLLOWERS_BYTES;
+pub use install::Install;
+pub(super) use install::is_begun as installation_is_begun;
+pub use pin::{Pin, PinId};
 pub use reader::EntryReader;
 pub use recovery::{RecoveredReplica, ReplicaResume, recover_replica};
 pub(super) use replay::ReplicaReplay;

@@ -17,6 +17,8 @@ use super::super::membership::Membership;
 use super::super::meta::{ClusterId, FolderIds, MemberId};
 use super::super::recovery::{Looked, RecoveryMode, Resume, look, replay};
 use super::super::sequences::Reached;
+use super::install::finish;
+use super::kept::{Kept, entries_before};
 use super::pending::Pending;
 use super::replay::ReplicaReplay;
 
@@ -28,8 +30,8 @@ pub struct RecoveredReplica {
     pub membership: Membership,
     /// How far the state is: it is that of all entries that are known to be committed.
     pub applied: Reached,
-    /// The entries that can be read back and are not cut off, by index without a gap: at least all that are not in the
-    /// state.
+    /// The entries that can be read back and are not cut off, by index without a gap: all that are not in the state, and
+    /// of those before them what is in the newest segments.
     pub log: Vec<(EntryLabel, Place)>,
     /// Of those that are not in the state, the configurations by their index.
     pub configurations: Vec<(u64, Vec<u8>)>,
@@ -43,13 +45,16 @@ pub struct RecoveredReplica {
 pub struct ReplicaResume {
     pub(super) log: Resume,
     pub(super) pending: Pending,
+    pub(super) kept: Kept,
 }
 
-/// Reads a node's data folder; an empty one gets `new_member`.
+/// Reads a node's data folder; an empty one gets `new_member`. It changes nothing, but that it finishes an
+/// [installation](super::install) that was begun.
 ///
 /// # Errors
 /// The disk's, another program's or another format's files, damage, or the folder of a broker that was alone.
 pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<RecoveredReplica, StorageError> {
+    finish(disk)?;
     let new_ids = FolderIds { cluster: ClusterId::NONE, member: new_member };
     let looked = look(disk, RecoveryMode::Strict, new_ids)?;
     let ids = looked.meta.ids;
@@ -60,7 +65,7 @@ pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<Recove
     }
     replay.loader().look()?;
     let membership = replay.membership.clone();
-    let ReplicaReplay { pending, log } = replay.replica.take().unwrap_or_default();
+    let ReplicaReplay { pending, log: behind, begun } = replay.replica.take().unwrap_or_default();
     let is_configuration = |label: &EntryLabel| label.kind == EntryKind::Configuration;
     let configurations = pending.entries().filter(|entry| is_configuration(&entry.label));
     let configurations = configurations.map(|entry| (entry.label.index, entry.body.bytes().to_vec())).collect();
@@ -69,6 +74,12 @@ pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<Recove
     let mut resume = files.resume(replay, Unread::new(0));
     resume.is_replicated = true;
     resume.unapplied = pending.unapplied();
+    let mut log = match &begun {
+        Some(begun) => entries_before(disk, &resume.segment_files, begun)?,
+        None => Vec::new(),
+    };
+    log.extend(behind);
+    let kept = Kept::of(&log);
     let applied = pending.applied();
     Ok(RecoveredReplica {
         ids,
@@ -77,7 +88,7 @@ pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<Recove
         log,
         configurations,
         warnings,
-        resume: ReplicaResume { log: resume, pending },
+        resume: ReplicaResume { log: resume, pending, kept },
     })
 }
 

@@ -11,6 +11,7 @@
 
 use super::super::MemberId;
 use super::super::batch::{Batch, FLAG_MOVED, FLAG_VOTE};
+use super::super::checkpoint::{Start, Unapplied};
 use super::super::entry::{EntryBody, EntryKind, EntryLabel, Place, Vote};
 use super::super::membership::Membership;
 use super::super::record::BadRecord;
@@ -42,12 +43,15 @@ pub(in super::super) struct ReplicaReplay {
     pub pending: Pending,
     /// All entries that were read and not cut off, by index.
     pub log: Vec<(EntryLabel, Place)>,
+    /// The numbers that the checkpoint has, and where the next batch is.
+    pub begun: Option<Unapplied>,
 }
 
 impl ReplicaReplay {
     /// Behind a checkpoint with those numbers.
-    pub fn begin(&mut self, sequences: &Sequences) {
+    pub fn begin(&mut self, sequences: &Sequences, start: Start) {
         self.pending = Pending::new(sequences.reached());
+        self.begun = Some(Unapplied { sequences: *sequences, start });
     }
 
     /// Takes the next batch.

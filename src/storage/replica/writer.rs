@@ -14,10 +14,12 @@ use super::super::entry::{Entry, Place, Vote};
 use super::super::log_writer::{LogWriter, Totals};
 use super::super::membership::Membership;
 use super::super::scan::BAD_RECORD;
-use super::super::segment::file_name;
+use super::super::segment::{SegmentNumber, file_name};
 use super::super::sequences::{Kind, Reached};
 use super::super::state::State;
 use super::super::{ClusterId, LogOptions, StorageError};
+use super::held::newest_from;
+use super::kept::Kept;
 use super::pending::{Pending, Uncommitted};
 use super::recovery::ReplicaResume;
 use super::replay::{apply, encode_vote};
@@ -25,6 +27,12 @@ use super::replay::{apply, encode_vote};
 pub struct ReplicaWriter<D: Disk> {
     pub(super) log: LogWriter<D>,
     pub(super) pending: Pending,
+    kept: Kept,
+    /// What was freed is looked for when there is another checkpoint.
+    checkpoints_seen: u64,
+    /// The newest segment when it was looked how many are kept.
+    kept_up_to: Option<SegmentNumber>,
+    pub(super) pins_given: u64,
 }
 
 impl<D: Disk> ReplicaWriter<D> {
@@ -33,8 +41,10 @@ impl<D: Disk> ReplicaWriter<D> {
     /// # Errors
     /// The disk's. Nothing that recovery read was changed then.
     pub fn start(disk: D, options: LogOptions, resume: ReplicaResume) -> Result<Self, StorageError> {
-        let ReplicaResume { log, pending } = resume;
-        Ok(Self { log: LogWriter::start(disk, options, log)?, pending })
+        let ReplicaResume { mut log, pending, kept } = resume;
+        log.held.newest_from = newest_from(&log.segment_files, options.kept_for_followers_bytes);
+        let log = LogWriter::start(disk, options, log)?;
+        Ok(Self { log, pending, kept, checkpoints_seen: 0, kept_up_to: None, pins_given: 0 })
     }
 
     pub fn state(&self) -> &State {
@@ -91,6 +101,7 @@ impl<D: Disk> ReplicaWriter<D> {
         }
         let appended = self.try_append(entries, vote);
         self.log.unapplied = self.pending.unapplied();
+        self.keep_newest();
         self.log.poison_on_error(appended)
     }
 
@@ -117,12 +128,40 @@ impl<D: Disk> ReplicaWriter<D> {
         if label.index <= self.last().index {
             // No segment has two entries of one index.
             self.pending.cut_off(label.index);
+            self.kept.cut_off(label.index);
             self.log.sequences.end_at(before);
             self.log.rotate((BATCH_HEADER_BYTES + body.bytes().len()) as u64)?;
         }
         let place = self.write(body.bytes(), Kind::Agreed(label))?;
+        self.kept.note(place.segment, label.index);
         self.pending.push(Uncommitted { label, place, serial: self.log.sequences.serial, body });
         Ok(place)
+    }
+
+    /// Keeps the newest segments for followers that lag.
+    fn keep_newest(&mut self) {
+        let newest = self.log.file_bytes.keys().next_back().copied();
+        if std::mem::replace(&mut self.kept_up_to, newest) != newest {
+            self.log.held.newest_from = newest_from(&self.log.file_bytes, self.log.options.kept_for_followers_bytes);
+        }
+    }
+
+    /// The disk is nearly full: gives back what the log can do without, and followers that lag, too.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    pub fn make_room(&mut self) -> Result<(), StorageError> {
+        self.log.held.newest_from = SegmentNumber::MAX;
+        self.log.make_room()
+    }
+
+    /// Below which index no entry can be read back any more, if that has changed.
+    pub fn take_forgotten(&mut self) -> Option<u64> {
+        let checkpoints = self.log.totals().checkpoints;
+        if std::mem::replace(&mut self.checkpoints_seen, checkpoints) == checkpoints {
+            return None;
+        }
+        self.kept.forget(|number| self.log.file_bytes.contains_key(&number))
     }
 
     fn write(&mut self, body: &[u8], kind: Kind) -> Result<Place, StorageError> {

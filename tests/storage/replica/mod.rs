@@ -1,5 +1,8 @@
 //! A node's log where several nodes agree on one, on a simulated disk.
 
 mod basics;
+mod exhaustive;
+mod install;
+mod kept;
 mod model;
 mod random;

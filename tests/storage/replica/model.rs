@@ -251,6 +251,19 @@ impl Model {
         Effect::Enqueue { queue, sequence: self.next_sequence(queue), number: self.next_message, length }
     }
 
+    /// Several messages for a queue.
+    pub fn enqueue_many(&mut self, queue: u64, count: u64, length: usize) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for further in 0..count {
+            let mut effect = self.enqueue(queue, length);
+            if let Effect::Enqueue { sequence, .. } = &mut effect {
+                *sequence += further;
+            }
+            effects.push(effect);
+        }
+        effects
+    }
+
     /// The oldest message of a queue goes, if there is one.
     pub fn remove(&self, queue: u64) -> Vec<Effect> {
         let oldest = self.messages().get(&queue).and_then(|of| of.keys().next().copied());

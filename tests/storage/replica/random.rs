@@ -14,11 +14,12 @@ const LIVES: usize = 5;
 const STEPS_OF_A_LIFE: u32 = 200;
 
 fn knobs(random: &mut ChaCha8Rng) -> LogOptions {
-    let segment_bytes = [700, 1024, 2048][random.next_u32() as usize % 3];
+    let segment_bytes = [1024, 2048, 4096][random.next_u32() as usize % 3];
     LogOptions {
         segment_bytes,
         checkpoint_interval_bytes: [2, 4, 16][random.next_u32() as usize % 3] * segment_bytes,
         free_segments_max: [0, 2, 8][random.next_u32() as usize % 3],
+        kept_for_followers_bytes: [0, 0, 3000][random.next_u32() as usize % 3],
         ..options()
     }
 }
@@ -31,13 +32,17 @@ fn effects(model: &mut Model, random: &mut ChaCha8Rng) -> Vec<Effect> {
         return vec![Effect::Declare(fresh + 1)];
     };
     match random.next_u32() % 20 {
-        0..9 => vec![model.enqueue(queue, [5, 30, 200, 1500][random.next_u32() as usize % 4])],
+        0..9 => {
+            let (count, length) = [(1, 200), (1, 1500), (4, 5), (8, 5), (6, 20)][random.next_u32() as usize % 5];
+            model.enqueue_many(queue, count, length)
+        }
         9..12 => model.remove(queue),
         12..17 => {
             // One in the middle.
             let sequences: Vec<u64> = model.messages()[&queue].keys().copied().collect();
             let one = sequences.get(random.next_u32() as usize % sequences.len().max(1));
-            one.map(|&first| Effect::Remove { queue, first, last: first }).into_iter().collect()
+            let mut last = |first: u64| first + random.next_u64() % 6;
+            one.map(|&first| Effect::Remove { queue, first, last: last(first) }).into_iter().collect()
         }
         17 => vec![Effect::Purge { queue, up_to: random.next_u64() % 5 }],
         18 if queues.len() > 2 => vec![Effect::Delete(queue)],
@@ -85,7 +90,7 @@ fn step(node: &mut Node, model: &mut Model, random: &mut ChaCha8Rng) {
             let entry = model.configuration(format!("{} of us", random.next_u32() % 9).as_bytes(), applied);
             model.append(node, vec![entry], None);
         }
-        62..85 => model.commit(node, model.committed + random.next_u64() % 4),
+        62..85 => model.commit(node, model.committed + random.next_u64() % 10),
         85..88 => _ = node.ask(ReplicaRequest::Checkpoint),
         88..90 => _ = node.ask(ReplicaRequest::MakeRoom),
         90..94 => node.do_chores(),
