@@ -147,7 +147,12 @@ impl Driver {
             }
             ReplicaReport::FreeBytes(bytes) => self.tell_loop(Report::FreeBytes(bytes)),
             ReplicaReport::NoRoom => self.tell_loop(Report::NoRoom),
-            ReplicaReport::Checkpointed => {}
+            ReplicaReport::Forgotten { below } => self.crew.member.forgotten(below),
+            // Nobody asks for the others.
+            ReplicaReport::Checkpointed
+            | ReplicaReport::Pinned(_)
+            | ReplicaReport::Installed(_)
+            | ReplicaReport::NotInstalled(_) => {}
             ReplicaReport::Failed(error) => {
                 match &self.leading {
                     Some(Leading { seat: None, .. }) => self.tell_loop(Report::Failed(error)),
