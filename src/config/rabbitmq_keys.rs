@@ -59,7 +59,7 @@ use Rule::{
     NumberedAlias, Only, Port, SigningKey,
 };
 
-const ONE_NODE: &str = "there is one node, and no cluster to form";
+const ONE_NODE: &str = "a cluster is formed by what the section cluster of Leveret's own settings says";
 const ERLANG: &str = "it is about Erlang's virtual machine, which is not used";
 const OWN_LOG: &str = "all queues share one log, which has settings of its own";
 const ROTATION: &str = "the file is opened again on SIGHUP: let logrotate move it away";

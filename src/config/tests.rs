@@ -332,8 +332,8 @@ fn a_file_of_rabbitmqs_means_what_it_says() {
     assert_eq!(origins["listen"], place);
     let expected = [
         "rabbitmq.conf, line 18: tlsv1.1 is ignored: it is not spoken here",
-        "rabbitmq.conf, line 28: queue_master_locator is ignored: there is one node, and no cluster to form",
-        "rabbitmq.conf, line 29: cluster_formation.peer_discovery_backend is ignored: there is one node, and no cluster to form",
+        "rabbitmq.conf, line 28: queue_master_locator is ignored: a cluster is formed by what the section cluster of Leveret's own settings says",
+        "rabbitmq.conf, line 29: cluster_formation.peer_discovery_backend is ignored: a cluster is formed by what the section cluster of Leveret's own settings says",
         "rabbitmq.conf, line 30: hipe_compile is ignored: it is about Erlang's virtual machine, which is not used",
     ];
     assert_eq!(warnings, expected);

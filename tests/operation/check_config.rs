@@ -47,6 +47,27 @@ fn one_that_does_not_is_refused() {
 }
 
 #[test]
+fn a_cluster_is_told_and_one_that_is_none_is_refused() {
+    let folder = Folder::new();
+    let text = "[cluster]\nname = 'c'\nnode = 'n2'\nsecret_file = '/etc/leveret/secret'\n\
+                nodes = { n1 = 'a:1', n2 = 'b:1', n3 = 'c:1' }\n";
+    let (code, told, complaints) = check(&folder, "leveret.toml", text, &[]);
+    assert_eq!(code, Some(0), "{complaints}");
+    let line = |key: &str| told.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {told}"));
+    assert!(line("cluster.nodes.n3 = \"c:1\" ").ends_with("leveret.toml, line 5"), "{told}");
+    assert!(line("cluster.secret_file = \"/etc/leveret/secret\" ").ends_with("leveret.toml, line 4"), "{told}");
+    let (code, _, complaints) = check(&folder, "leveret.toml", text, &[("LEVERET_CLUSTER_NODE", "n4")]);
+    assert_eq!(code, Some(1));
+    assert!(
+        complaints.contains("cluster.node is \"n4\", but must be one of cluster.nodes: n1, n2, n3"),
+        "{complaints}"
+    );
+    let (code, _, complaints) = check(&folder, "leveret.toml", text, &[("LEVERET_DURABILITY", "os")]);
+    assert_eq!(code, Some(1));
+    assert!(complaints.contains("durability is \"os\", but must be \"always\" in a cluster"), "{complaints}");
+}
+
+#[test]
 fn a_file_of_rabbitmqs_is_chosen_by_its_name() {
     let folder = Folder::new();
     folder.write("conf.d/10-defaults.conf", "loopback_users.guest = false\nlog.console = true\n");
@@ -54,7 +75,7 @@ fn a_file_of_rabbitmqs_is_chosen_by_its_name() {
     assert_eq!(code, Some(0), "{complaints}");
     assert!(told.contains("limits.heartbeat_s = 9 ") && told.contains("log.output = \"stdout\" "), "{told}");
     assert!(
-        complaints.ends_with("line 2: net_ticktime is ignored: there is one node, and no cluster to form\n"),
+        complaints.ends_with("line 2: net_ticktime is ignored: a cluster is formed by what the section cluster of Leveret's own settings says\n"),
         "{complaints}"
     );
 }
