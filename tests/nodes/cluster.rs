@@ -35,9 +35,11 @@ pub fn name(node: usize) -> String {
 
 pub struct Cluster {
     folder: PathBuf,
-    /// For AMQP, HTTP and other nodes.
-    addresses: [[SocketAddr; 3]; 3],
+    /// For AMQP, HTTP and other nodes, and for the first two over TLS.
+    addresses: [[SocketAddr; 5]; 3],
     settings: String,
+    /// More sections of the settings.
+    sections: String,
     children: [Option<Child>; 3],
 }
 
@@ -65,9 +67,26 @@ impl Cluster {
         secret.set_permissions(PermissionsExt::from_mode(0o600)).expect("our own file");
         secret.write_all(SECRET.as_bytes()).expect("a file");
         // Held at once, so that all differ.
-        let pairs = NODES.map(|_| (free_addresses(), free_addresses()));
-        let addresses = pairs.map(|([amqp, http], [cluster, _])| [amqp, http, cluster]);
-        Self { folder, addresses, settings: settings.to_owned(), children: [None, None, None] }
+        let pairs = NODES.map(|_| [free_addresses(), free_addresses(), free_addresses()]);
+        let addresses = pairs.map(|[[amqp, http], [cluster, amqps], [https, _]]| [amqp, http, cluster, amqps, https]);
+        let (settings, sections) = (settings.to_owned(), String::new());
+        Self { folder, addresses, settings, sections, children: [None, None, None] }
+    }
+
+    /// Has every node show a certificate over TLS.
+    pub fn encrypt(&mut self, certificate: &str, key: &str) {
+        std::fs::write(self.folder.join("certificate.pem"), certificate).expect("a file");
+        std::fs::write(self.folder.join("key.pem"), key).expect("a file");
+        for section in ["tls", "management_tls"] {
+            let folder = self.folder.display();
+            self.sections +=
+                &format!("[{section}]\ncertfile = \"{folder}/certificate.pem\"\nkeyfile = \"{folder}/key.pem\"\n");
+        }
+    }
+
+    /// Where a node serves AMQP and HTTP over TLS.
+    pub fn over_tls(&self, node: usize) -> [SocketAddr; 2] {
+        [self.addresses[node][3], self.addresses[node][4]]
     }
 
     pub fn amqp(&self, node: usize) -> SocketAddr {
@@ -89,22 +108,24 @@ impl Cluster {
     pub fn command(&self, node: usize) -> Command {
         let of = |node: usize| format!("{} = \"{}\"", name(node), self.for_nodes(node));
         let text = format!(
-            "[cluster]\nname = \"c\"\nnode = \"{}\"\nlisten = \"{}\"\nnodes = {{ {} }}\nsecret_file = \"{}\"\n{}\n[limits]\n\
-             authentication_failure_delay_ms = 10\n",
+            "management_tls_listen = \"{}\"\n[cluster]\nname = \"c\"\nnode = \"{}\"\nlisten = \"{}\"\nnodes = {{ {} }}\nsecret_file = \"{}\"\n{}\n[limits]\n\
+             authentication_failure_delay_ms = 10\n{}",
+            self.addresses[node][4],
             name(node),
             self.for_nodes(node),
             NODES.map(of).join(", "),
             self.secret_file().display(),
             self.settings,
+            self.sections,
         );
         let file = self.folder.join(format!("{}.toml", name(node)));
         std::fs::write(&file, text).expect("a file");
         let log = std::fs::File::options().append(true).create(true).open(self.log(node)).expect("a file");
-        let [amqp, http, _] = self.addresses[node];
+        let [amqp, http, _, amqps, _] = self.addresses[node];
         let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
         command
             .args(["--listen", &amqp.to_string(), "--management-listen", &http.to_string()])
-            .args(["--prometheus-listen", "off", "--config"])
+            .args(["--tls-listen", &amqps.to_string(), "--prometheus-listen", "off", "--config"])
             .arg(file)
             .arg("--data-dir")
             .arg(self.folder.join(name(node)))

@@ -9,6 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[expect(dead_code, reason = "shared with the suite about TLS, which has all kinds of certificates")]
+#[path = "../tls/certificates.rs"]
+mod certificates;
+
 mod cluster;
 mod forming;
 mod passage;

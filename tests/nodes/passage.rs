@@ -1,11 +1,14 @@
 //! Clients of nodes that don't lead: passed to the one that does, and judged by where they come from in truth.
 
+use crate::certificates::Authority;
 use crate::cluster::{Cluster, NODES, PATIENCE, SECRET, name};
-use crate::support::client::{Client, Event};
+use crate::support::client::{Client, Event, Wire};
 use leveret::peers::{Caller, ClientKind, ClusterSecret, Purpose};
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 fn chance() -> std::io::Result<[u8; 32]> {
     Ok([7; 32])
@@ -101,4 +104,67 @@ fn a_node_that_passes_nobody_refuses_clients_and_says_so() {
         assert_eq!(cluster.http(node).ask_as("guest:guest", "GET", "/overview", &Value::Null).0, 503);
     }
     assert_eq!(served.len(), 1);
+}
+
+struct Encrypted(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Encrypted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Encrypted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Wire for Encrypted {
+    fn set_read_timeout(&self, timeout: Duration) {
+        self.0.sock.set_read_timeout(Some(timeout)).expect("a TCP socket");
+    }
+}
+
+/// A stream to an address at which TLS is spoken, by who trusts an authority.
+fn encrypted(to: SocketAddr, authority: &Authority) -> Encrypted {
+    let config = authority.client_config(rustls::ALL_VERSIONS, None);
+    let session = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let socket = TcpStream::connect(to).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    Encrypted(StreamOwned::new(session, socket))
+}
+
+#[test]
+fn clients_are_passed_over_tls_too() {
+    let authority = Authority::new();
+    let certificate = authority.host(&["localhost"]);
+    let mut cluster = Cluster::new("");
+    cluster.encrypt(&certificate.pem, &certificate.key_pem);
+    NODES.into_iter().for_each(|node| cluster.start(node));
+    for node in NODES {
+        cluster.wait_for_leader(node);
+        let [amqps, https] = cluster.over_tls(node);
+        let mut client = Client::over(encrypted(amqps, &authority)).open("");
+        client.send(&format!("queue.declare queue=over-{} durable", name(node)));
+        let declared = format!("queue.declare-ok(queue='over-{}', message_count=0, consumer_count=0)", name(node));
+        client.expects(&declared);
+        let listed = cluster.http(node).get("/connections");
+        let ssl: Vec<_> = listed.as_array().unwrap().iter().map(|row| row["ssl"].clone()).collect();
+        assert_eq!(ssl, [json!(true)]);
+        drop(client);
+        let mut stream = encrypted(https, &authority);
+        // A cookie that is given over TLS is for TLS alone, also when who leads gives it to another node's client.
+        let login = "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\nconnection: close\r\n\
+                     content-length: 29\r\n\r\nusername=guest&password=guest";
+        stream.write_all(login.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
+        assert!(answer.starts_with("http/1.1 2") && answer.contains("secure"), "{answer}");
+    }
 }
