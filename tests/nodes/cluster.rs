@@ -162,6 +162,12 @@ impl Cluster {
         child.wait().expect("our own child");
     }
 
+    /// Takes away all that a node keeps; it must not run.
+    pub fn wipe(&mut self, node: usize) {
+        assert!(self.children[node].is_none(), "it doesn't run");
+        std::fs::remove_dir_all(self.folder.join(name(node))).expect("its folder");
+    }
+
     /// SIGTERM, and how it ended.
     pub fn stop(&mut self, node: usize) -> ExitStatus {
         self.signal(node, libc::SIGTERM);

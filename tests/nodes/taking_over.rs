@@ -140,3 +140,29 @@ fn without_most_nodes_nothing_is_confirmed() {
     let found = take_all(&mut cluster.client(leader));
     assert!(found.starts_with(&[0]), "{found:?}");
 }
+
+#[test]
+fn a_node_that_lost_its_folder_comes_back_as_a_new_member() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [wiped, kept] = others(leader);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let mut confirmed = publish(&mut client, 0..50);
+    cluster.kill(wiped);
+    cluster.wipe(wiped);
+    cluster.start(wiped);
+    wait_until("it votes again and has all", || {
+        let Some(view) = cluster.view(leader) else { return false };
+        let row = &view["nodes"][wiped];
+        row["running"] == true && row["role"] == "voter" && row["index"] == view["commit_index"]
+    });
+    // The one that has everything from the beginning goes: what it alone would have is on the new one.
+    cluster.kill(kept);
+    confirmed.extend(publish(&mut client, 50..60));
+    cluster.kill(leader);
+    cluster.start(kept);
+    let found = take_all(&mut cluster.client(wiped));
+    assert_all_there(&found, &confirmed, 60);
+}
