@@ -14,7 +14,7 @@ use super::seat::{Change, Input, Lead};
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
-use super::{Desk, Journal, first_of_all, import_definitions, new_hub, random};
+use super::{Desk, Journal, cluster_id, first_of_all, import_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Member, NodeNumber, Role, Settings};
 use crate::cluster::membership::{Configuration, MemberRole};
@@ -387,7 +387,7 @@ impl Node<'_> {
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, None)))?;
             grounds = match next {
                 Next::Stop => return Ok(()),
-                Next::Lead(lead, grounds) => match self.lead(*lead, grounds, &reload)? {
+                Next::Lead(lead, grounds) => match self.lead(*lead, *grounds, &reload)? {
                     Some(grounds) => grounds,
                     None => return self.stop(),
                 },
@@ -397,7 +397,7 @@ impl Node<'_> {
 
     /// Serves clients until another node leads, or this one is to stop.
     fn lead(&self, lead: Lead, grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<Option<Grounds>> {
-        let Lead { survey, seat } = lead;
+        let Lead { cluster, survey, seat } = lead;
         let Grounds { mut sources, commands } = grounds;
         let store = survey.store(self.options.clone());
         let (mut hub, key_renewer) = new_hub(self.config, self.clock, &self.waker, store)?;
@@ -406,6 +406,7 @@ impl Node<'_> {
         let founding = || first_of_all(self.config);
         let journal = Journal::lead(self.disk.clone(), &self.options, survey, &mut hub, workers, free_limit, founding)?;
         import_definitions(self.config, &mut hub)?;
+        cluster_id::seed(hub.broker_mut(), cluster);
         let vestibule = Vestibule::open(Vec::new(), self.renewal.terms(self.config), self.clock, self.waker.clone())?;
         self.reception.open(Some(vestibule.entrance().clone()));
         sources.vestibule = Some(vestibule);

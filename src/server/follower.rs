@@ -20,7 +20,7 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Why the loop ends.
 pub enum Next {
-    Lead(Box<Lead>, Grounds),
+    Lead(Box<Lead>, Box<Grounds>),
     Stop,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Follower<'a> {
             }
             while let Ok(change) = self.changes.try_recv() {
                 match change {
-                    Change::Lead(lead) if !self.is_stopping => return Ok(Next::Lead(lead, self.grounds)),
+                    Change::Lead(lead) if !self.is_stopping => return Ok(Next::Lead(lead, Box::new(self.grounds))),
                     Change::Lead(_) => {}
                     Change::Follow { leader } => {
                         self.passages.lead_to(leader.and_then(|leader| self.nodes.leader(leader)))

@@ -165,7 +165,9 @@ impl Driver {
 
     fn begin_to_lead(&mut self, survey: Survey<FileDisk>) {
         let Some(seat) = self.leading.as_mut().and_then(|leading| leading.seat.take()) else { return };
-        self.change(Change::Lead(Box::new(Lead { survey, seat })));
+        let Some(consensus) = self.crew.member.consensus() else { return };
+        let cluster = consensus.configuration().cluster;
+        self.change(Change::Lead(Box::new(Lead { cluster, survey, seat })));
     }
 
     fn tell_loop(&self, report: Report) {

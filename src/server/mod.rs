@@ -19,6 +19,7 @@
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
 mod clients;
+mod cluster_id;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod clustered;
 mod desk;
@@ -112,8 +113,10 @@ pub fn run(
     let (doors, vestibule) = house.open_vestibule(config)?;
     let (pages, disk_free_limit_bytes) = (PagerOptions::default(), config.limits.disk_free_limit_bytes);
     let workers = Threads::new(house.waker.clone());
+    let cluster = log.recovered.cluster();
     let journal = log.start(&mut hub, workers, pages, disk_free_limit_bytes, || first_of_all(config))?;
     import_definitions(config, &mut hub)?;
+    cluster_id::seed(hub.broker_mut(), cluster);
     let commands = house.start_management(config, None)?;
     tracing::info!(target: "general", "Leveret {} is ready", env!("CARGO_PKG_VERSION"));
     supervisor.iter().for_each(Supervisor::ready);

@@ -5,7 +5,7 @@
 use crate::peers::Event;
 use crate::storage::duty::{Report, Request};
 use crate::storage::replica::Survey;
-use crate::storage::{FileDisk, SealedBatch, StorageError};
+use crate::storage::{ClusterId, FileDisk, SealedBatch, StorageError};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ pub enum Change {
 }
 
 pub struct Lead {
+    pub cluster: ClusterId,
     pub survey: Survey<FileDisk>,
     pub seat: Seat,
 }

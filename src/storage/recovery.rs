@@ -60,6 +60,11 @@ pub struct Recovered<D: Disk> {
 }
 
 impl<D: Disk> Recovered<D> {
+    /// Whose data it is.
+    pub fn cluster(&self) -> ClusterId {
+        self.resume.meta.ids.cluster
+    }
+
     /// The loop's half of the log that goes on here.
     pub fn store(&self, options: LogOptions) -> LogStore {
         LogStore::new(options, self.last_position)

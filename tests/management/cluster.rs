@@ -56,6 +56,23 @@ fn everybody_is_told_what_the_cluster_is_called() {
 }
 
 #[test]
+fn what_tells_the_cluster_from_others_goes_with_definitions() {
+    let server = Server::start();
+    let told = || server.get("/api/global-parameters/internal_cluster_id").json()["value"].clone();
+    let own = told();
+    let id = own.as_str().and_then(|value| value.strip_prefix("rabbitmq-cluster-id-")).expect("RabbitMQ's form");
+    assert_eq!(id.len(), 22, "sixteen bytes in base64: {id}");
+    let exported = server.get("/api/definitions").json();
+    let parameters = exported["global_parameters"].as_array().expect("a list");
+    assert!(parameters.contains(&json!({"name": "internal_cluster_id", "value": own})), "{exported}");
+    assert_ne!(Server::start().get("/api/global-parameters/internal_cluster_id").json()["value"], own);
+    let definitions = json!({"global_parameters": [{"name": "internal_cluster_id", "value": "imported"}]}).to_string();
+    let headers = [("authorization", &*basic("guest:guest")), ("content-type", "application/json")];
+    assert_eq!(server.ask_with("POST", "/api/definitions", &definitions, &headers).status, 204);
+    assert_eq!(told(), "imported");
+}
+
+#[test]
 fn who_wanted_to_be_let_in_is_counted_by_protocol_until_that_is_forgotten() {
     let server = Server::start();
     let path = "/api/auth/attempts/leveret@localhost";

@@ -41,11 +41,12 @@ fn a_fresh_folder_has_guest_and_later_defaults_change_nothing() {
     assert!(node.said.contains("creating virtual host '/'\n"), "{}", node.said);
     let created = "creating user 'guest' with tags [administrator], who may do everything there\n";
     assert!(node.said.contains(created), "{}", node.said);
+    assert!(node.said.contains("initialising internal cluster ID to 'rabbitmq-cluster-id-"), "{}", node.said);
     assert!(ask(&mut node.client(), "queue.declare queue=q durable", "queue.declare-ok"));
     assert!(node.stop().success());
     for environment in [&APP[..], &[("RABBITMQ_DEFAULT_PASS", "sesame")]] {
         let node = folder.start_in(environment, &[]);
-        assert!(!node.said.contains("creating"), "{}", node.said);
+        assert!(!node.said.contains("creating") && !node.said.contains("cluster ID"), "{}", node.said);
         // Whoever chose other names is told why nobody of that name gets in.
         let is_chosen = environment.len() > 1;
         for unused in ["there is no user 'app': ", "there is no virtual host 'prod': "] {

@@ -231,8 +231,8 @@ impl Model {
     }
 
     pub fn configuration_at(&self, index: u64) -> Vec<u8> {
-        let told = self.log.iter().take(index as usize);
-        let newest = told.filter(|told| told.label.kind == EntryKind::Configuration).next_back();
+        let mut told = self.log.iter().take(index as usize);
+        let newest = told.rfind(|told| told.label.kind == EntryKind::Configuration);
         newest.map_or(FIRST_CONFIGURATION.to_vec(), |told| told.configuration.clone())
     }
 
