@@ -14,7 +14,7 @@ use super::seat::{Change, Input, Lead};
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
-use super::{Desk, Journal, cluster_id, first_of_all, import_definitions, new_hub, random};
+use super::{Desk, Journal, Renewers, cluster_id, first_of_all, import_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Member, NodeNumber, Role, Settings};
 use crate::cluster::membership::{Configuration, MemberRole};
@@ -384,7 +384,7 @@ impl Node<'_> {
             let passages = Passages::new(self.caller.clone(), self.config.limits.connections_max);
             let follower =
                 Follower::new(grounds, passages, &self.nodes, &self.changes, &self.member, cluster.pass_through);
-            let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, None)))?;
+            let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;
             grounds = match next {
                 Next::Stop => return Ok(()),
                 Next::Lead(lead, grounds) => match self.lead(*lead, *grounds, &reload)? {
@@ -400,7 +400,7 @@ impl Node<'_> {
         let Lead { cluster, survey, seat } = lead;
         let Grounds { mut sources, commands } = grounds;
         let store = survey.store(self.options.clone());
-        let (mut hub, key_renewer) = new_hub(self.config, self.clock, &self.waker, store)?;
+        let (mut hub, renewers) = new_hub(self.config, self.clock, &self.waker, store)?;
         let workers = Threads::of_member(self.waker.clone(), seat);
         let free_limit = self.config.limits.disk_free_limit_bytes;
         let founding = || first_of_all(self.config);
@@ -412,7 +412,7 @@ impl Node<'_> {
         sources.vestibule = Some(vestibule);
         self.view.leads.store(true, Ordering::Release);
         let server = Server::new(sources, hub, journal, Desk::new(commands), self.config);
-        let outcome = server.run(|| Some(self.renewal.reloaded(&reload()?, key_renewer.as_ref())));
+        let outcome = server.run(|| Some(self.renewal.reloaded(&reload()?, &renewers)));
         self.view.leads.store(false, Ordering::Release);
         self.reception.open(None);
         outcome

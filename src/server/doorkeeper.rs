@@ -24,7 +24,7 @@ mod tokens;
 mod waiting;
 
 pub use checker::{AtOnce, Checker, PasswordThread};
-pub use http::HttpDoorkeeper;
+pub use http::{FilesRenewer, HttpDoorkeeper};
 pub use tokens::{KeyRenewer, TokenDoorkeeper, signing_keys};
 
 use crate::access::{Fingerprint, FingerprintKey, PasswordHash};

@@ -2,7 +2,8 @@
 //!
 //! It is opened before anything is served, so that half a broker is never there, and has no part in what is served.
 
-use super::doorkeeper::{KeyRenewer, signing_keys};
+use super::Renewers;
+use super::doorkeeper::{FilesRenewer, KeyRenewer, signing_keys};
 use super::huge_pages::HugePages;
 use super::turn::{Door, Reloaded, Sources, WAKE_TOKEN, Way};
 use super::vestibule::{Gate, Terms, Vestibule};
@@ -190,7 +191,7 @@ impl Renewal {
     }
 
     /// Takes over what of these settings can be taken over while clients are there. The rest is the loop's to do.
-    pub fn reloaded(&self, config: &Config, key_renewer: Option<&KeyRenewer>) -> Reloaded {
+    pub fn reloaded(&self, config: &Config, renewers: &Renewers) -> Reloaded {
         let acceptor = reload_acceptor(&config.tls, self.clock);
         if let (Some(told), Some(acceptor)) = (&self.amqps_acceptor, &acceptor) {
             told.renew(acceptor.clone());
@@ -200,7 +201,8 @@ impl Renewal {
                 shown.renew(acceptor);
             }
         }
-        key_renewer.iter().for_each(|renewer| reload_keys(renewer, config));
+        renewers.keys.iter().for_each(|renewer| reload_keys(renewer, config));
+        renewers.http.iter().for_each(reload_http);
         Reloaded {
             message_memory: message_memory(config),
             disk_free_limit_bytes: config.limits.disk_free_limit_bytes,
@@ -236,6 +238,13 @@ fn reload_keys(renewer: &KeyRenewer, config: &Config) {
         Err(error) => {
             tracing::error!(target: "auth", "keys not read again, those from before are good on: {error}");
         }
+    }
+}
+
+/// Has the server that says who may what asked with the certificates and authorities that are in the files now.
+fn reload_http(files: &FilesRenewer) {
+    if let Err(error) = files.read_again() {
+        tracing::error!(target: "auth", "files of auth.http not read again, those from before are good on: {error}");
     }
 }
 

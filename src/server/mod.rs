@@ -78,7 +78,9 @@ use crate::reactor::{Clock, Supervisor, Waker};
 use crate::storage::{FolderIds, LogStore, PagerOptions};
 use crate::tls::{LoginName, SanType};
 use crate::token::TOKEN_BYTES_MAX;
-use doorkeeper::{AtOnce, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper};
+use doorkeeper::{
+    AtOnce, FilesRenewer, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper,
+};
 use house::House;
 use std::io;
 use turn::Server;
@@ -109,7 +111,7 @@ pub fn run(
         return clustered::run(house, config, salvage, supervisor, reload);
     }
     let log = OpenedLog::open(config, salvage, new_ids()?).map_err(io::Error::other)?;
-    let (mut hub, key_renewer) = new_hub(config, house.clock, &house.waker, log.store())?;
+    let (mut hub, renewers) = new_hub(config, house.clock, &house.waker, log.store())?;
     let (doors, vestibule) = house.open_vestibule(config)?;
     let (pages, disk_free_limit_bytes) = (PagerOptions::default(), config.limits.disk_free_limit_bytes);
     let workers = Threads::new(house.waker.clone());
@@ -122,23 +124,18 @@ pub fn run(
     supervisor.iter().for_each(Supervisor::ready);
     let (sources, renewal) = house.into_sources(doors, vestibule, supervisor)?;
     let server = Server::new(sources, hub, journal, Desk::new(commands), config);
-    server.run(|| Some(renewal.reloaded(&reload()?, key_renewer.as_ref())))?;
+    server.run(|| Some(renewal.reloaded(&reload()?, &renewers)))?;
     Ok(())
 }
 
 /// A hub that has nothing yet, with a doorkeeper; and what gives that other keys of tokens.
-fn new_hub(
-    config: &Config,
-    clock: Clock,
-    waker: &Waker,
-    store: LogStore,
-) -> io::Result<(Hub<LogStore>, Option<KeyRenewer>)> {
+fn new_hub(config: &Config, clock: Clock, waker: &Waker, store: LogStore) -> io::Result<(Hub<LogStore>, Renewers)> {
     let mut settings = hub_settings(config, random()?, clock.unix_ms() - clock.now_ms());
-    let (doorkeeper, key_renewer) = doorkeeper(config, clock, waker.clone())?;
+    let (doorkeeper, renewers) = doorkeeper(config, clock, waker.clone())?;
     settings.connection.doorkeeper = doorkeeper;
     let mut hub = Hub::new(settings, store, clock.now_ms());
     hub.broker_mut().watch_ages();
-    Ok((hub, key_renewer))
+    Ok((hub, renewers))
 }
 
 /// Whose a data folder is that has nothing yet.
@@ -169,16 +166,23 @@ fn import_definitions(config: &Config, hub: &mut Hub<LogStore>) -> io::Result<()
     }
 }
 
+/// What reads again what doorkeepers know from files.
+#[derive(Default)]
+struct Renewers {
+    keys: Option<KeyRenewer>,
+    http: Option<FilesRenewer>,
+}
+
 /// A doorkeeper with a thread for hashes that take their time, and others for tokens and for a server that is asked over HTTP,
-/// where those are. Says what gives it other keys of tokens.
-fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<(Box<dyn Doorkeeper>, Option<KeyRenewer>)> {
+/// where those are. Says what gives it other keys of tokens, and what reads the files for that server again.
+fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<(Box<dyn Doorkeeper>, Renewers)> {
     let wake = move || {
         // A loop that can't be woken still finds the outcome in its next turn.
         let _ = waker.wake();
     };
     let checker = PasswordThread::start(wake.clone())?;
     let passwords = PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker));
-    let (own, renewer): (Box<dyn Doorkeeper>, _) = match config.auth.asks(AuthMethod::Oauth) {
+    let (own, keys): (Box<dyn Doorkeeper>, _) = match config.auth.asks(AuthMethod::Oauth) {
         false => (Box::new(passwords), None),
         true => {
             let (tokens, renewer) = TokenDoorkeeper::open(config, passwords, random()?, clock, wake.clone())?;
@@ -186,11 +190,11 @@ fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<(Box<dy
         }
     };
     if !config.auth.asks(AuthMethod::Http) {
-        return Ok((own, renewer));
+        return Ok((own, Renewers { keys, http: None }));
     }
     let asks_own = config.auth.backends.iter().any(|backend| backend.authn != AuthMethod::Http);
-    let keeper = HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, clock, wake)?;
-    Ok((Box::new(keeper), renewer))
+    let (keeper, files) = HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, clock, wake)?;
+    Ok((Box::new(keeper), Renewers { keys, http: Some(files) }))
 }
 
 /// The largest frame of a client that has not logged in, in bytes: as with RabbitMQ up to 4.0, or one that holds a token.

@@ -9,6 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 
 /// Shows this certificate, wants one of clients if `wants_one`, and lets in whoever asks.
@@ -70,6 +71,11 @@ fn is_let_in(name: &str, wants_one: bool, settings: &str) -> bool {
     let paths = ["user", "vhost", "resource", "topic"].map(at).concat();
     let settings = format!("[auth]\nbackends = ['http']\n[auth.http]\nmethod = 'post'\n{paths}{settings}\n");
     let node = Node::start_in(folder, authority, &settings, "");
+    lets_in(&node)
+}
+
+/// Whether bob is let in now.
+fn lets_in(node: &Node) -> bool {
     let mut client = Client::socket(node.plain);
     client.send("bytes 'AMQP\\0\\0\\x09\\x01'");
     client.expects_on(0, "connection.start(…");
@@ -101,4 +107,28 @@ fn it_is_believed_if_somebody_stands_behind_it_who_is_trusted_or_nobody_has_to()
     ] {
         assert_eq!(is_let_in(name, wants_one, settings), expected, "{name} {wants_one} {settings}");
     }
+}
+
+#[test]
+fn who_stands_behind_it_is_read_again() {
+    let (folder, authority, before) = (Folder::new(), Authority::new(), Authority::new());
+    folder.write_certificate("server", &authority.host(&["localhost"]));
+    folder.write("of-http.pem", &before.pem);
+    let port = serve(&authority, &authority.host(&["localhost"]), false).port();
+    let at = |page: &str| format!("{page}_path = 'https://localhost:{port}/{page}'\n");
+    let paths = ["user", "vhost", "resource", "topic"].map(at).concat();
+    let settings = format!("[auth]\nbackends = ['http']\n[auth.http]\ncacertfile = 'of-http.pem'\n{paths}");
+    let node = Node::start_in(folder, authority, &settings, "");
+    assert!(!lets_in(&node));
+    let read_again = |pem: &str| {
+        node.folder.write("of-http.pem", pem);
+        let sent = Command::new("kill").args(["-HUP", &node.pid().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    };
+    read_again("no certificate");
+    node.wait_for_line("files of auth.http not read again");
+    assert!(!lets_in(&node));
+    read_again(&node.authority.pem);
+    node.wait_for_line("configuration read again");
+    assert!(lets_in(&node));
 }

@@ -23,6 +23,7 @@ mod opening;
 mod tests;
 mod threads;
 
+pub use opening::FilesRenewer;
 pub use threads::HttpThreads;
 
 use super::lately::Lately;

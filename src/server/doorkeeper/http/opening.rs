@@ -1,6 +1,6 @@
 //! From the settings to a doorkeeper that asks over HTTP.
 
-use super::threads::{Client, addresses};
+use super::threads::{Client, ClientRenewer, addresses};
 use super::{HttpDoorkeeper, HttpThreads, KnowsUsers, Page, Terms};
 use crate::config::{AuthMethod, Config, HttpAuth, HttpMethod, Verify};
 use crate::connection::Doorkeeper;
@@ -9,8 +9,25 @@ use crate::server::doorkeeper::outward::{self, Trust};
 use std::io;
 use std::time::Duration;
 
+/// Has the server asked with certificates and authorities as they are in the files that the settings name.
+pub struct FilesRenewer {
+    settings: HttpAuth,
+    client: ClientRenewer,
+}
+
+impl FilesRenewer {
+    /// Reads the files again.
+    ///
+    /// # Errors
+    /// One of them can't be used: then nothing has changed.
+    pub fn read_again(&self) -> io::Result<()> {
+        self.client.renew(client(&self.settings)?);
+        Ok(())
+    }
+}
+
 impl HttpDoorkeeper {
-    /// With threads of its own. `own` asks the broker's own users, and tokens, if those are asked. `key` is what nobody can
+    /// With threads of its own. Says what reads its files again. `own` asks the broker's own users, and tokens, if those are asked. `key` is what nobody can
     /// guess. `wake` is called when something was found out.
     ///
     /// # Errors
@@ -21,12 +38,13 @@ impl HttpDoorkeeper {
         key: [u8; 32],
         clock: Clock,
         wake: impl Fn() + Clone + Send + 'static,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, FilesRenewer)> {
         let settings = &config.auth.http;
         let client = client(settings)?;
         let waits_at_most = Duration::from_millis(settings.request_timeout_ms);
         let threads = HttpThreads::start(client, settings.connections, waits_at_most, clock, wake)?;
-        Ok(Self::new(own, &config.loopback_users, terms(config), key, Box::new(threads)))
+        let renewer = FilesRenewer { settings: settings.clone(), client: threads.renewer() };
+        Ok((Self::new(own, &config.loopback_users, terms(config), key, Box::new(threads)), renewer))
     }
 }
 

@@ -42,10 +42,11 @@ struct Line {
     has_ended: bool,
 }
 
-#[derive(Default)]
 struct Shared {
     line: Mutex<Line>,
     comes: Condvar,
+    /// For the next question.
+    client: Mutex<Arc<Client>>,
 }
 
 impl Line {
@@ -67,6 +68,10 @@ impl Shared {
         self.line.lock().expect("nobody panics with it")
     }
 
+    fn client(&self) -> MutexGuard<'_, Arc<Client>> {
+        self.client.lock().expect("nobody panics with it")
+    }
+
     /// Waits for a question; `None` when no more will come.
     fn next(&self) -> Option<(u64, Question)> {
         let mut line = self.line();
@@ -79,6 +84,16 @@ impl Shared {
             }
             line = self.comes.wait(line).expect("nobody panics with it");
         }
+    }
+}
+
+/// Has the server asked otherwise.
+pub struct ClientRenewer(Arc<Shared>);
+
+impl ClientRenewer {
+    /// Questions that are being asked are not asked again.
+    pub fn renew(&self, client: Client) {
+        *self.0.client() = Arc::new(client);
     }
 }
 
@@ -103,24 +118,31 @@ impl HttpThreads {
         clock: Clock,
         wake: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<Self> {
-        let (shared, client) = (Arc::new(Shared::default()), Arc::new(client));
+        let (line, comes, client) = (Mutex::default(), Condvar::new(), Mutex::new(Arc::new(client)));
+        let shared = Arc::new(Shared { line, comes, client });
         let (outbox, outcomes) = channel();
         for _ in 0..threads {
-            let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
-            let (outbox, wake) = (outbox.clone(), wake.clone());
-            let run = move || serve(&shared, &client, clock, &outbox, &wake);
+            let (shared, outbox, wake) = (Arc::clone(&shared), outbox.clone(), wake.clone());
+            let run = move || serve(&shared, clock, &outbox, &wake);
             std::thread::Builder::new().name("auth-http".into()).spawn(run)?;
         }
         Ok(Self { shared, outcomes, waits_at_most, clock })
     }
+
+    pub fn renewer(&self) -> ClientRenewer {
+        ClientRenewer(Arc::clone(&self.shared))
+    }
 }
 
-fn serve(shared: &Shared, client: &Client, clock: Clock, outbox: &Sender<Outcome>, wake: &impl Fn()) {
+fn serve(shared: &Shared, clock: Clock, outbox: &Sender<Outcome>, wake: &impl Fn()) {
     // Who logs in can wait; who has work for the loop can't.
     step_back();
     while let Some((number, Question { form, deadline_ms })) = shared.next() {
         let said = match clock.now_ms() < deadline_ms {
-            true => client.ask(&form),
+            true => {
+                let client = Arc::clone(&shared.client());
+                client.ask(&form)
+            }
             false => Err("it was busy with others".to_owned()),
         };
         // The loop is gone only when the program ends.
