@@ -61,6 +61,7 @@ pub fn options(random: &mut Random, loads_late: bool) -> LogOptions {
         zero_ahead_bytes: 1000,
         small_sync_bytes: 400,
         load_before_ready_bytes: if loads_late { *random.pick(&[u64::MAX, 0, 3000]) } else { u64::MAX },
+        kept_for_followers_bytes: 0,
     }
 }
 
