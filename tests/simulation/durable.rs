@@ -60,6 +60,8 @@ pub fn options(random: &mut Random, loads_late: bool) -> LogOptions {
         free_segments_max: 2,
         zero_ahead_bytes: 1000,
         small_sync_bytes: 400,
+        // There is nobody to lag.
+        kept_for_followers_bytes: 0,
         load_before_ready_bytes: if loads_late { *random.pick(&[u64::MAX, 0, 3000]) } else { u64::MAX },
         kept_for_followers_bytes: 0,
     }
