@@ -284,13 +284,17 @@ impl RaftMessage {
 
     /// Whether its numbers can stand beside each other.
     fn is_sound(&self) -> bool {
-        match self.says {
-            Says::Append { before, entry: Some(entry), .. } => {
-                entry.first_position > 0 && entry.term >= before.term.max(1) && entry.term <= self.term
-            }
-            Says::Append { before, entry: None, .. } => before.term <= self.term,
-            _ => true,
+        // Without a term it would be taken for what a member says to itself.
+        if self.term == 0 {
+            return false;
         }
+        let Says::Append { before, entry, .. } = self.says else { return true };
+        // Only what is before the first entry has no term.
+        let before_is_sound = (before.index == 0) == (before.term == 0) && before.term <= self.term;
+        let is_sound = |entry: &EntryLabel| {
+            entry.first_position > 0 && entry.term >= before.term.max(1) && entry.term <= self.term
+        };
+        before_is_sound && entry.as_ref().is_none_or(is_sound)
     }
 }
 
@@ -407,6 +411,9 @@ fn read_offer(cursor: &mut Cursor<'_>) -> Option<Offer> {
     let mut number = || cursor.varint().filter(|number| *number < NUMBERS_END - 1);
     let (snapshot, term) = (number()?, number()?);
     let last = Point { index: number()?, term: number()? };
+    if last.index == 0 || last.term == 0 || last.term > term {
+        return None;
+    }
     let configuration = cursor.counted_bytes().filter(|bytes| bytes.len() <= CONFIGURATION_MAX_BYTES)?;
     let configuration = Configuration::decode(configuration)?;
     let count = usize::try_from(cursor.varint()?).ok().filter(|count| *count <= FILES_MAX)?;

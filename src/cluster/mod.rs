@@ -16,6 +16,7 @@
 //! |---|---|
 //! | [`membership`] | who the members are, and how that is written down |
 //! | [`message`] | what nodes say to each other, as bytes |
+//! | [`snapshot`] | what is done to the disk while a snapshot arrives |
 //! | [`member`] | the state machine that a node is: forming, following, leading, learning |
 //!
 //! It is driven by calls: no socket, no thread and no clock. Time and chance come in as arguments, what is to be done
@@ -28,6 +29,7 @@
 pub mod member;
 pub mod membership;
 pub mod message;
+pub mod snapshot;
 
 /// Whether this program can be a member of a cluster.
 pub const IS_BUILT_IN: bool = cfg!(not(all(target_os = "macos", target_arch = "aarch64")));

@@ -17,16 +17,18 @@ use super::workers::Threads;
 use super::{Desk, Journal, Renewers, cluster_id, first_of_all, import_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Member, NodeNumber, Role, Settings};
-use crate::cluster::membership::{Configuration, MemberRole};
-use crate::cluster::message::{Part, Point};
+use crate::cluster::membership::MemberRole;
+use crate::cluster::message::Part;
+use crate::cluster::snapshot::{IncomingStep, perform};
 use crate::config::Config;
 use crate::management::{self, ClusterView, Hatch, NodeView, PassedClient};
 use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport, passage::Leader};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
-use crate::storage::entry::{EntryBody, Vote};
-use crate::storage::replica::{EntryReader, RecoveredReplica, ReplicaWriter, recover_replica};
+use crate::storage::disk::{Disk, DiskFile, Folder};
+use crate::storage::entry::EntryBody;
+use crate::storage::replica::{EntryReader, ReplicaWriter, recover_replica};
 use crate::storage::spawn::spawn_replica;
-use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, SyncPolicy};
+use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, StorageError, SyncPolicy};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -180,21 +182,6 @@ impl Reception {
     }
 }
 
-/// What a node knows of a log that begins.
-pub fn known_at_founding(member: MemberId, configuration: Configuration) -> Known {
-    Known {
-        member,
-        before: Point::default(),
-        position_before: 0,
-        entries: Vec::new(),
-        configurations: Vec::new(),
-        vote: Vote::default(),
-        applied: 0,
-        commit: 0,
-        configuration,
-    }
-}
-
 /// All that there is of this node, whoever leads.
 struct Node<'a> {
     config: &'a Config,
@@ -305,11 +292,16 @@ impl Start<'_> {
             new_cluster: ClusterId(random()?),
             chance: u64::from_le_bytes(random()?),
         };
-        let known = known(&recovered)?;
+        let known = Known::of(&recovered).map_err(io::Error::other)?;
         let (inputs, inbox) = channel();
         let said = inputs.clone();
         let writer = ReplicaWriter::start(disk.clone(), options.clone(), recovered.resume).map_err(io::Error::other)?;
         let writer = spawn_replica(writer, move || _ = said.send(Input::WriterSaid))?;
+        let (steps, incoming) = channel();
+        let (performed, of_incoming) = (inputs.clone(), disk.clone());
+        std::thread::Builder::new()
+            .name("incoming".to_owned())
+            .spawn(move || perform_incoming(&of_incoming, &incoming, &performed))?;
         let (events, disk) = (inputs.clone(), disk.clone());
         let others = cluster.nodes.iter().filter(|(name, _)| **name != cluster.node);
         let transport = peers::transport::Settings {
@@ -324,57 +316,57 @@ impl Start<'_> {
         let member = Member::start(settings.clone(), known, clock.now_ms());
         let (changes, changed) = channel();
         let inputs_of_loop = inputs.clone();
-        let crew =
-            Crew { member, settings, writer, transport, clock, inputs, inbox, changes, waker, view: view.clone() };
+        let crew = Crew {
+            member,
+            settings,
+            writer,
+            transport,
+            clock,
+            inputs,
+            inbox,
+            changes,
+            steps,
+            waker,
+            view: view.clone(),
+        };
         std::thread::Builder::new().name("member".to_owned()).spawn(move || Driver::new(crew).run())?;
         Ok((inputs_of_loop, changed))
     }
 }
 
-/// What a folder that was founded knows of its log; `None` when it was not.
-fn known(recovered: &RecoveredReplica) -> io::Result<Option<Known>> {
-    let RecoveredReplica { ids, membership, applied, log, configurations, .. } = recovered;
-    if !ids.cluster.is_any() {
-        return Ok(None);
-    }
-    let configuration = Configuration::decode(&membership.configuration)
-        .ok_or_else(|| io::Error::other("the members of the cluster that the data folder is of make no sense"))?;
-    // Of the entry before the first that there is only the end counts.
-    let (before, position_before, entries) = match log.split_first() {
-        Some(((first, _), rest)) if first.index > 1 && first.index <= applied.index => {
-            let ends_at = first.first_position + u64::from(first.records) - 1;
-            (Point { index: first.index, term: first.term }, ends_at, rest)
+/// Does what is to be done to the disk while a snapshot arrives; syncing takes its time.
+fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, performed: &Sender<Input>) {
+    for step in steps {
+        let result = perform(disk, &step);
+        if let Err(error) = &result {
+            tracing::error!(target: "storage", "a snapshot cannot be taken in: {error}");
         }
-        Some(((first, _), _)) if first.index == 1 => (Point::default(), 0, &log[..]),
-        _ => (Point { index: applied.index, term: applied.term }, applied.position, &log[..]),
-    };
-    let body = |(index, bytes): &(u64, Vec<u8>)| (*index, EntryBody::copied(bytes));
-    Ok(Some(Known {
-        member: ids.member,
-        before,
-        position_before,
-        entries: entries.to_vec(),
-        configurations: configurations.iter().map(body).collect(),
-        vote: membership.vote,
-        applied: applied.index,
-        commit: applied.index,
-        configuration,
-    }))
+        let _ = performed.send(Input::IncomingPerformed(result.is_ok()));
+    }
 }
 
-/// Reads bodies for a thread that sends them.
+/// Reads parts of messages for a thread that sends them.
 fn reader(disk: FileDisk) -> peers::Reader {
-    let mut entries = EntryReader::new(disk);
+    let mut entries = EntryReader::new(disk.clone());
     Box::new(move |part| {
-        let Part::Stored(place) = part else { return None };
-        entries
-            .read(*place)
-            .unwrap_or_else(|error| {
-                tracing::error!(target: "storage", "{error}");
-                None
-            })
-            .map(|entry| entry.body)
+        let read = match part {
+            Part::Stored(place) => entries.read(*place).map(|entry| entry.map(|entry| entry.body)),
+            Part::File { name, offset, length } => read_file(&disk, name, *offset, *length),
+            Part::Bytes(_) | Part::Body(_) => Ok(None),
+        };
+        read.unwrap_or_else(|error| {
+            tracing::error!(target: "storage", "{error}");
+            None
+        })
     })
+}
+
+/// Bytes of a segment that is pinned; `None` when it has less.
+fn read_file(disk: &FileDisk, name: &str, offset: u64, length: u32) -> Result<Option<EntryBody>, StorageError> {
+    let mut bytes = vec![0; length as usize];
+    let read = disk.open(Folder::Log, name).and_then(|file| file.read_at(&mut bytes, offset));
+    let read = read.map_err(StorageError::io(format!("read {}", Folder::Log.display(name))))?;
+    Ok((read == bytes.len()).then(|| EntryBody::copied(&bytes)))
 }
 
 impl Node<'_> {

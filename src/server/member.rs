@@ -11,13 +11,17 @@
 
 use super::clustered::View;
 use super::seat::{Change, Input, Lead, Seat};
-use crate::cluster::member::{Append, Lane, Member, NodeNumber, Output, Role, Settings, Told};
+use crate::cluster::member::ledger::Known;
+use crate::cluster::member::{Append, Member, NodeNumber, Output, Pinned, Role, Settings, Told};
 use crate::cluster::membership::Configuration;
+use crate::cluster::message::Point;
+use crate::cluster::snapshot::IncomingStep;
 use crate::peers::{Event, Outgoing, Transport};
 use crate::reactor::{Clock, Waker};
 use crate::storage::duty::Report;
 use crate::storage::log_writer::Totals;
-use crate::storage::replica::{self, ReplicaReport, ReplicaRequest, Survey};
+use crate::storage::replica::{self, Install, Pin, PinId, ReplicaReport, ReplicaRequest, Survey};
+use crate::storage::sequences::Reached;
 use crate::storage::spawn::ReplicaHandle;
 use crate::storage::{BatchDone, FileDisk};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -38,6 +42,8 @@ pub struct Crew {
     pub inputs: Sender<Input>,
     pub inbox: Receiver<Input>,
     pub changes: Sender<Change>,
+    /// To whoever writes down a snapshot that arrives.
+    pub steps: Sender<IncomingStep>,
     /// Wakes the loop.
     pub waker: Waker,
     pub view: View,
@@ -127,6 +133,7 @@ impl Driver {
                 }
             }
             Input::Propose { term, batch } => self.crew.member.propose(term, batch),
+            Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),
             Input::MakeRoom => self.crew.writer.ask(ReplicaRequest::MakeRoom),
             Input::Stop => self.crew.member.stop(),
         }
@@ -143,17 +150,17 @@ impl Driver {
             ReplicaReport::Founded => {
                 let configuration = self.founding.take().expect("it was asked for");
                 tracing::info!(target: "cluster", "a cluster is founded");
-                self.crew.member.founded(super::clustered::known_at_founding(self.crew.settings.member, configuration));
+                self.crew.member.founded(Known::at_founding(self.crew.settings.member, configuration));
             }
             ReplicaReport::FreeBytes(bytes) => self.tell_loop(Report::FreeBytes(bytes)),
             ReplicaReport::NoRoom => self.tell_loop(Report::NoRoom),
             ReplicaReport::Forgotten { below } => self.crew.member.forgotten(below),
-            // Nobody asks for the others.
-            ReplicaReport::Checkpointed
-            | ReplicaReport::Pinned(_)
-            | ReplicaReport::Installed(_)
-            | ReplicaReport::NotInstalled(_) => {}
-            ReplicaReport::Failed(error) => {
+            ReplicaReport::Checkpointed => {}
+            ReplicaReport::Pinned(pin) => self.pinned(pin),
+            ReplicaReport::Installed(Reached { term, index, position }) => {
+                self.crew.member.installed(Point { index, term }, position);
+            }
+            ReplicaReport::NotInstalled(error) | ReplicaReport::Failed(error) => {
                 match &self.leading {
                     Some(Leading { seat: None, .. }) => self.tell_loop(Report::Failed(error)),
                     _ => self.change(Change::Failed(error)),
@@ -161,6 +168,14 @@ impl Driver {
                 self.is_over = true;
             }
         }
+    }
+
+    fn pinned(&mut self, pin: Pin) {
+        let Pin { id, reached: Reached { term, index, .. }, configuration, checkpoint, files } = pin;
+        let configuration =
+            Configuration::decode(&configuration).expect("what this node was founded with, or agreed on");
+        let last = Point { index, term };
+        self.crew.member.pinned(Pinned { id: id.0, last, configuration, checkpoint, files });
     }
 
     fn begin_to_lead(&mut self, survey: Survey<FileDisk>) {
@@ -187,10 +202,6 @@ impl Driver {
         while let Some(output) = self.crew.member.take_output() {
             match output {
                 Output::Send { to, lane, parts } => {
-                    let lane = match lane {
-                        Lane::Control => crate::peers::Lane::Control,
-                        Lane::Bulk => crate::peers::Lane::Bulk,
-                    };
                     // What is dropped is said again, or the peer is gone.
                     self.crew.transport.send(self.name(to), lane, Outgoing(parts));
                 }
@@ -209,6 +220,14 @@ impl Driver {
                     let (cluster, bytes) = (configuration.cluster, configuration.encode());
                     self.founding = Some(configuration);
                     self.crew.writer.ask(ReplicaRequest::Found { cluster, configuration: bytes });
+                }
+                Output::Pin { index } => self.crew.writer.ask(ReplicaRequest::Pin { index }),
+                Output::Unpin(id) => self.crew.writer.ask(ReplicaRequest::Unpin(PinId(id))),
+                Output::Incoming(step) => {
+                    let _ = self.crew.steps.send(step);
+                }
+                Output::Install { checkpoint, files, .. } => {
+                    self.crew.writer.ask(ReplicaRequest::Install(Install { checkpoint, files }));
                 }
                 Output::Stopped => self.finish(),
             }

@@ -24,6 +24,8 @@ pub enum Input {
     },
     /// The loop finds that there is too little room on the disk.
     MakeRoom,
+    /// The oldest step of a snapshot that arrives is done, or failed.
+    IncomingPerformed(bool),
     Stop,
 }
 

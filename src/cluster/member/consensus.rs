@@ -22,11 +22,11 @@
 use super::super::membership::{Configuration, MemberRole};
 use super::super::message::{Part, Point, RaftMessage, Says};
 use super::ledger::{Known, Ledger, conf_state};
+use super::translation::{change, from_crate, id_of, to_crate};
 use crate::storage::MemberId;
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
-use raft::eraftpb::{self, ConfChangeSingle, ConfChangeType, ConfChangeV2, MessageType};
-use raft::{CAMPAIGN_TRANSFER, Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
-use std::num::NonZeroU64;
+use raft::eraftpb::{self, MessageType};
+use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
 
 /// Ticks without a word from the leader after which a member campaigns, at least; at most nearly twice as many.
 const ELECTION_TICKS: usize = 10;
@@ -84,10 +84,6 @@ pub struct Reach {
     pub is_active: bool,
     /// Waits for a snapshot.
     pub needs_snapshot: bool,
-}
-
-fn id_of(number: u64) -> Option<MemberId> {
-    NonZeroU64::new(number).map(MemberId)
 }
 
 fn mix(hash: u64, value: u64) -> u64 {
@@ -154,6 +150,11 @@ impl Consensus {
 
     pub fn applied(&self) -> u64 {
         self.raw.raft.raft_log.applied
+    }
+
+    /// The term and the vote in it, on the disk or on the way there.
+    pub fn vote(&self) -> Vote {
+        self.vote
     }
 
     /// Whether a snapshot is being installed.
@@ -456,101 +457,4 @@ impl Consensus {
     pub fn is_handing_over(&self) -> bool {
         self.raw.raft.lead_transferee.is_some()
     }
-}
-
-/// What leads from one configuration to the next, if that is one change.
-fn change(from: &Configuration, to: &Configuration) -> Option<ConfChangeV2> {
-    let mut changes = Vec::new();
-    for member in to.members() {
-        if from.member(member.id).map(|before| before.role) != Some(member.role) {
-            let change = match member.role {
-                MemberRole::Voter => ConfChangeType::AddNode,
-                MemberRole::Learner => ConfChangeType::AddLearnerNode,
-            };
-            changes.push((member.id, change));
-        }
-    }
-    let gone = from.members().iter().filter(|member| to.member(member.id).is_none());
-    changes.extend(gone.map(|member| (member.id, ConfChangeType::RemoveNode)));
-    let [(id, change_type)] = changes[..] else { return None };
-    let single = ConfChangeSingle { node_id: id.0.get(), change_type, ..ConfChangeSingle::default() };
-    let mut change = ConfChangeV2::default();
-    change.set_changes(vec![single].into());
-    Some(change)
-}
-
-fn to_crate(message: &RaftMessage) -> eraftpb::Message {
-    let mut out = eraftpb::Message {
-        from: message.from.0.get(),
-        to: message.to.0.get(),
-        term: message.term,
-        ..eraftpb::Message::default()
-    };
-    let kind = match message.says {
-        Says::Vote { only_asks, transfers, last, commit } => {
-            (out.index, out.log_term, out.commit, out.commit_term) = (last.index, last.term, commit.index, commit.term);
-            if transfers {
-                out.context = CAMPAIGN_TRANSFER.into();
-            }
-            if only_asks { MessageType::MsgRequestPreVote } else { MessageType::MsgRequestVote }
-        }
-        Says::Voted { only_asked, granted, commit } => {
-            (out.reject, out.commit, out.commit_term) = (!granted, commit.index, commit.term);
-            if only_asked { MessageType::MsgRequestPreVoteResponse } else { MessageType::MsgRequestVoteResponse }
-        }
-        Says::Append { before, commit, entry } => {
-            (out.index, out.log_term, out.commit) = (before.index, before.term, commit);
-            out.set_entries(entry.iter().map(Ledger::entry_of).collect::<Vec<_>>().into());
-            MessageType::MsgAppend
-        }
-        Says::Appended { index, commit } => {
-            (out.index, out.commit) = (index, commit);
-            MessageType::MsgAppendResponse
-        }
-        Says::Refused { index, hint, commit } => {
-            (out.index, out.commit, out.reject) = (index, commit, true);
-            (out.reject_hint, out.log_term) = (hint.index, hint.term);
-            MessageType::MsgAppendResponse
-        }
-        Says::Heartbeat { commit } => {
-            out.commit = commit;
-            MessageType::MsgHeartbeat
-        }
-        Says::Alive { commit } => {
-            out.commit = commit;
-            MessageType::MsgHeartbeatResponse
-        }
-        Says::Campaign => MessageType::MsgTimeoutNow,
-    };
-    out.set_msg_type(kind);
-    out
-}
-
-/// `None` for what members do not say to each other.
-fn from_crate(message: &eraftpb::Message, entry: Option<EntryLabel>) -> Option<RaftMessage> {
-    let point = Point { index: message.index, term: message.log_term };
-    let commit = Point { index: message.commit, term: message.commit_term };
-    let says = match message.get_msg_type() {
-        kind @ (MessageType::MsgRequestVote | MessageType::MsgRequestPreVote) => Says::Vote {
-            only_asks: kind == MessageType::MsgRequestPreVote,
-            transfers: message.context == CAMPAIGN_TRANSFER,
-            last: point,
-            commit,
-        },
-        kind @ (MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse) => {
-            Says::Voted { only_asked: kind == MessageType::MsgRequestPreVoteResponse, granted: !message.reject, commit }
-        }
-        MessageType::MsgAppend => Says::Append { before: point, commit: message.commit, entry },
-        MessageType::MsgAppendResponse if message.reject => Says::Refused {
-            index: message.index,
-            hint: Point { index: message.reject_hint, term: message.log_term },
-            commit: message.commit,
-        },
-        MessageType::MsgAppendResponse => Says::Appended { index: message.index, commit: message.commit },
-        MessageType::MsgHeartbeat => Says::Heartbeat { commit: message.commit },
-        MessageType::MsgHeartbeatResponse => Says::Alive { commit: message.commit },
-        MessageType::MsgTimeoutNow => Says::Campaign,
-        _ => return None,
-    };
-    Some(RaftMessage { from: id_of(message.from)?, to: id_of(message.to)?, term: message.term, says })
 }

@@ -14,10 +14,11 @@
 
 use super::super::membership::{Configuration, MemberRole};
 use super::super::message::{Part, Point};
-use crate::storage::MemberId;
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
+use crate::storage::replica::RecoveredReplica;
+use crate::storage::{MemberId, StorageError};
 use raft::eraftpb::{self, ConfState, EntryType, HardState};
-use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError as NotThere};
 use std::cell::Cell;
 use std::collections::VecDeque;
 
@@ -42,6 +43,57 @@ pub struct Known {
     pub commit: u64,
     /// As of `applied`.
     pub configuration: Configuration,
+}
+
+impl Known {
+    /// What a folder knows of its log; `None` when it was not founded.
+    ///
+    /// # Errors
+    /// Its members make no sense.
+    pub fn of(recovered: &RecoveredReplica) -> Result<Option<Self>, StorageError> {
+        let RecoveredReplica { ids, membership, applied, log, configurations, .. } = recovered;
+        if !ids.cluster.is_any() {
+            return Ok(None);
+        }
+        let unreadable = || StorageError::corrupt("META", 0, "nobody can read who the members of its cluster are");
+        let configuration = Configuration::decode(&membership.configuration).ok_or_else(unreadable)?;
+        // Of the entry before the first that there is only the end counts.
+        let (before, position_before, entries) = match log.split_first() {
+            Some(((first, _), _)) if first.index == 1 => (Point::default(), 0, &log[..]),
+            Some(((first, _), rest)) if first.index <= applied.index => {
+                let ends_at = first.first_position + u64::from(first.records) - 1;
+                (Point { index: first.index, term: first.term }, ends_at, rest)
+            }
+            _ => (Point { index: applied.index, term: applied.term }, applied.position, &log[..]),
+        };
+        let body = |(index, bytes): &(u64, Vec<u8>)| (*index, EntryBody::copied(bytes));
+        Ok(Some(Self {
+            member: ids.member,
+            before,
+            position_before,
+            entries: entries.to_vec(),
+            configurations: configurations.iter().map(body).collect(),
+            vote: membership.vote,
+            applied: applied.index,
+            commit: applied.index,
+            configuration,
+        }))
+    }
+
+    /// What a folder knows that has just been founded.
+    pub fn at_founding(member: MemberId, configuration: Configuration) -> Self {
+        Self {
+            member,
+            before: Point::default(),
+            position_before: 0,
+            entries: Vec::new(),
+            configurations: Vec::new(),
+            vote: Vote::default(),
+            applied: 0,
+            commit: 0,
+            configuration,
+        }
+    }
 }
 
 /// One entry.
@@ -252,7 +304,7 @@ impl Storage for Ledger {
         _: GetEntriesContext,
     ) -> raft::Result<Vec<eraftpb::Entry>> {
         if low <= self.before.index {
-            return Err(StorageError::Compacted.into());
+            return Err(NotThere::Compacted.into());
         }
         assert!(high <= self.last().index + 1, "entries are asked for that are not there");
         // Entries have no size here: none is asked for as the way to say one.
@@ -267,9 +319,9 @@ impl Storage for Ledger {
             return Ok(self.before.term);
         }
         if index < self.before.index {
-            return Err(StorageError::Compacted.into());
+            return Err(NotThere::Compacted.into());
         }
-        self.label(index).map(|label| label.term).ok_or(StorageError::Unavailable.into())
+        self.label(index).map(|label| label.term).ok_or(NotThere::Unavailable.into())
     }
 
     fn first_index(&self) -> raft::Result<u64> {
@@ -280,10 +332,15 @@ impl Storage for Ledger {
         Ok(self.last().index)
     }
 
-    fn snapshot(&self, request_index: u64, _: u64) -> raft::Result<eraftpb::Snapshot> {
-        let Some((last, voters)) = self.snapshot.as_ref().filter(|(last, _)| last.index >= request_index) else {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<eraftpb::Snapshot> {
+        // Of use to whoever is a member in it, and finds here what follows it.
+        let helps = |(last, members): &&(Point, ConfState)| {
+            let is_member = members.voters.contains(&to) || members.learners.contains(&to);
+            is_member && last.index >= request_index.max(self.before.index)
+        };
+        let Some((last, voters)) = self.snapshot.as_ref().filter(helps) else {
             self.snapshot_is_wanted.set(true);
-            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+            return Err(NotThere::SnapshotTemporarilyUnavailable.into());
         };
         let mut snapshot = eraftpb::Snapshot::default();
         let metadata = snapshot.mut_metadata();

@@ -9,10 +9,12 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`consensus`] | the seam to the crate that agrees |
+//! | [`consensus`], `translation` | the seam to the crate that agrees |
 //! | [`ledger`] | the log as that crate reads it |
 //! | `writing` | what goes to the writer, one request at a time |
 //! | `leading` | what the leader's loop is told |
+//! | `sending`, `receiving`, `snapshots` | snapshots, for those who are too far behind |
+//! | `greeting` | getting to know each other |
 //! | `peers`, `forming`, `joining` | who is there, how a cluster begins, who comes into it |
 //!
 //! The rule of the house holds: after each call all that came of it stands in [`Member::take_output`], in order. It never
@@ -20,26 +22,37 @@
 
 pub mod consensus;
 mod forming;
+mod greeting;
+#[cfg(test)]
+mod hostile_tests;
 mod joining;
 mod leading;
 pub mod ledger;
 mod peers;
+mod receiving;
+mod sending;
+mod snapshots;
+mod translation;
 mod writing;
 
 use super::membership::Configuration;
-use super::message::{Hello, Message, Part, Point, RaftMessage, Says};
+use super::message::{Message, Offer, Part, Point, RaftMessage, Says};
+use super::snapshot::IncomingStep;
 use crate::storage::entry::{EntryBody, Place};
 use crate::storage::{ClusterId, MemberId, SealedBatch};
 use consensus::{Consensus, Step};
 use leading::Leading;
 use ledger::Known;
 use peers::Peers;
+use receiving::Receiving;
+use sending::Sending;
 use std::collections::VecDeque;
 use writing::{Persisted, Writing};
 
 pub use super::message::Lane;
 pub use leading::Told;
 pub use peers::NodeNumber;
+pub use sending::Pinned;
 pub use writing::Append;
 
 /// Time from one tick to the next.
@@ -91,6 +104,21 @@ pub enum Output {
     Append(Append),
     /// For the writer: the state moves up to here.
     Commit(u64),
+    /// For the writer: keep a checkpoint with at least this entry, and its files; [`Member::pinned`] answers.
+    Pin {
+        index: u64,
+    },
+    /// For the writer: nobody needs those files any more.
+    Unpin(u64),
+    /// A snapshot arrives; [`Member::incoming_performed`] answers each, in order.
+    Incoming(IncomingStep),
+    /// For the writer: files that have arrived become the log; [`Member::installed`] answers. If they cannot, the node has
+    /// to start again.
+    Install {
+        last: Point,
+        checkpoint: String,
+        files: Vec<(String, u64)>,
+    },
     /// For the leader's loop.
     Told(Told),
     Role(Role),
@@ -127,6 +155,26 @@ struct Founded {
     consensus: Consensus,
     writing: Writing,
     leading: Option<Leading>,
+    sending: Sending,
+    receiving: Receiving,
+    /// A snapshot that is whole and offered to consensus, or being installed.
+    whole: Option<Offer>,
+    /// To be said when it is installed.
+    then: Vec<RaftMessage>,
+}
+
+impl Founded {
+    fn new(consensus: Consensus) -> Self {
+        Self {
+            consensus,
+            writing: Writing::default(),
+            leading: None,
+            sending: Sending::default(),
+            receiving: Receiving::default(),
+            whole: None,
+            then: Vec::new(),
+        }
+    }
 }
 
 impl Member {
@@ -152,7 +200,7 @@ impl Member {
 
     fn begin(&mut self, known: Known) {
         let consensus = Consensus::start(known, self.settings.chance);
-        self.state = State::Founded(Box::new(Founded { consensus, writing: Writing::default(), leading: None }));
+        self.state = State::Founded(Box::new(Founded::new(consensus)));
         self.settle();
     }
 
@@ -216,31 +264,24 @@ impl Member {
         let member = self.peers.hello(node).map(|hello| hello.member);
         let Some(peer) = self.peers.peer_mut(node) else { return };
         peer.disconnected();
+        self.lost_messages(member);
+        self.settle();
+    }
+
+    /// What was said to a member did not come to it.
+    fn lost_messages(&mut self, member: Option<MemberId>) {
+        let now_ms = self.now_ms;
         if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
+            founded.sending.failed(member, &mut founded.consensus, now_ms);
             founded.consensus.unreachable(member);
         }
-        self.settle();
     }
 
     /// A part of a message to this peer could not be read; the message was not sent.
     pub fn could_not_read(&mut self, node: NodeNumber) {
         let member = self.peers.hello(node).map(|hello| hello.member);
-        if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
-            founded.consensus.unreachable(member);
-        }
+        self.lost_messages(member);
         self.settle();
-    }
-
-    fn hello(&self) -> Message {
-        let cluster = self.consensus().map(|consensus| consensus.configuration().cluster);
-        Message::Hello(Hello { member: self.settings.member, cluster, nodes: self.settings.nodes.clone() })
-    }
-
-    fn say_hello(&mut self) {
-        let hello = self.hello().encode();
-        for node in self.peers.others() {
-            self.send(node, Lane::Control, vec![Part::Bytes(hello.clone())]);
-        }
     }
 
     fn send(&mut self, to: NodeNumber, lane: Lane, parts: Vec<Part>) {
@@ -259,64 +300,11 @@ impl Member {
             Message::Hello(hello) => self.greeted(from, hello),
             Message::Founding(configuration) => self.told_of_founding(from, &configuration),
             Message::Raft(message, body) => self.receive_raft(from, &message, body),
-            Message::Offer(_) | Message::Wanted(_) | Message::Chunk(_) => {}
+            Message::Offer(offer) => self.offered(from, offer),
+            Message::Wanted(wanted) => self.wanted(from, wanted),
+            Message::Chunk(chunk) => self.take_chunk(from, chunk),
         }
         self.settle();
-    }
-
-    fn greeted(&mut self, from: NodeNumber, hello: Hello) {
-        if hello.nodes != self.settings.nodes {
-            tracing::warn!(
-                target: "cluster",
-                "node {} was told of other nodes than this one: {:?}", self.peers.name(from), hello.nodes
-            );
-        }
-        let belongs_to_nothing = hello.cluster.is_none();
-        let member = hello.member;
-        if let Some(peer) = self.peers.peer_mut(from) {
-            peer.hello = Some(hello);
-        }
-        // Who is a member and does not know it lost its power in the moment that it was told, or is told now.
-        let configuration = self.consensus().map(Consensus::configuration);
-        if belongs_to_nothing && let Some(configuration) = configuration.filter(|all| all.member(member).is_some()) {
-            let founding = Message::Founding(configuration.clone());
-            self.send(from, Lane::Control, vec![Part::Bytes(founding.encode())]);
-        }
-    }
-
-    fn told_of_founding(&mut self, from: NodeNumber, configuration: &Configuration) {
-        if self.peers.hello(from).is_none_or(|hello| hello.cluster != Some(configuration.cluster)) {
-            return;
-        }
-        if let State::Forming { is_told: is_told @ false } = &mut self.state
-            && configuration.member(self.settings.member).is_some()
-        {
-            *is_told = true;
-            self.output.push_back(Output::Found(configuration.at_founding()));
-        }
-    }
-
-    /// The cluster's beginning is written down.
-    pub fn founded(&mut self, known: Known) {
-        if !matches!(self.state, State::Forming { .. }) {
-            return;
-        }
-        self.begin(known);
-        self.say_hello();
-        self.tell_of_founding();
-        self.settle();
-    }
-
-    /// Tells everybody who is a member and does not know it.
-    fn tell_of_founding(&mut self) {
-        let Some(configuration) = self.consensus().map(|consensus| consensus.configuration().clone()) else { return };
-        let outside = self.peers.known().filter(|(_, hello)| hello.cluster.is_none());
-        let members = outside.filter(|(_, hello)| configuration.member(hello.member).is_some());
-        let nodes: Vec<_> = members.map(|(node, _)| node).collect();
-        let founding = Message::Founding(configuration);
-        for node in nodes {
-            self.send(node, Lane::Control, vec![Part::Bytes(founding.encode())]);
-        }
     }
 
     fn receive_raft(&mut self, from: NodeNumber, message: &RaftMessage, body: Option<EntryBody>) {
@@ -429,6 +417,7 @@ impl Member {
         if let Some(append) = self.founded_mut().and_then(|founded| founded.writing.next(now_ms)) {
             self.output.push_back(Output::Append(append));
         }
+        self.send_snapshots();
         self.settle_role();
     }
 
@@ -438,18 +427,18 @@ impl Member {
         }
     }
 
-    fn found_if_due(&mut self) {
-        if let State::Forming { is_told: is_told @ false } = &mut self.state
-            && let Some(founding) = forming::founding(&self.peers, self.settings.member, self.settings.new_cluster)
-        {
-            *is_told = true;
-            self.output.push_back(Output::Found(founding));
-        }
-    }
-
     fn take_step(&mut self, mut step: Step) {
         for (message, part) in std::mem::take(&mut step.now) {
             self.send_raft(message, part);
+        }
+        let now_ms = self.now_ms;
+        if let State::Founded(founded) = &mut self.state {
+            let Founded { consensus, sending, .. } = &mut **founded;
+            step.needs_snapshot.iter().for_each(|member| sending.begin(*member, consensus, now_ms));
+        }
+        if let Some(last) = step.snapshot {
+            self.install(last, &mut step);
+            return;
         }
         let committed = step.committed;
         let persisted = self.founded_mut().and_then(|founded| founded.writing.add(&mut step));

@@ -105,4 +105,12 @@ impl Writing {
         };
         Some(Persisted { number, entries: out.entries.iter().filter_map(place).collect(), then: out.then })
     }
+
+    /// A snapshot takes the place of what waits: it is neither written nor said, but for the vote, which is still to be
+    /// written, whatever else is under way.
+    pub fn give_up_waiting(&mut self) -> Option<Append> {
+        let Batch { number, vote, .. } = std::mem::take(&mut self.waiting);
+        let append = |number| Append { number, entries: Vec::new(), vote };
+        number.filter(|_| vote.is_some()).map(append)
+    }
 }

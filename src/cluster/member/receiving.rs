@@ -1,0 +1,123 @@
+//! A follower's snapshot to be: chunks go into files of their own, and when all are there and synced it is offered to
+//! consensus.
+//!
+//! ```text
+//!   Offer ──► Begin ──► Wanted(0) ──► Chunk ──► Write ──► Wanted(at) … ──► Finish ──► whole
+//! ```
+//! Writing is done by others, in the order that it was asked for, and takes its time; so much is asked for at once as the
+//! leader's window is wide. The same offer again goes on where it was; another one begins anew.
+
+use super::super::message::{Chunk, Offer, Wanted};
+use super::super::snapshot::IncomingStep;
+use crate::storage::MemberId;
+use std::collections::VecDeque;
+
+#[derive(Default)]
+pub struct Receiving {
+    current: Option<Current>,
+    /// What was asked for and is not done, of which beginning.
+    doing: VecDeque<(u64, Doing)>,
+    /// How often something began.
+    begun: u64,
+}
+
+struct Current {
+    offer: Offer,
+    leader: MemberId,
+    /// Everything before was asked to be written ...
+    arrived: u64,
+    /// ... and is.
+    written: u64,
+}
+
+enum Doing {
+    Begin,
+    Write(u64),
+    Finish,
+    Discard,
+}
+
+/// What came of a step.
+pub enum Received {
+    Say(MemberId, Wanted),
+    /// All of it is there, and synced.
+    Whole(MemberId, Offer),
+}
+
+impl Receiving {
+    /// A leader offers a snapshot that is wanted. Says what is to be done, or what to answer at once.
+    pub fn offered(&mut self, leader: MemberId, offer: Offer) -> Result<IncomingStep, Wanted> {
+        if let Some(current) =
+            self.current.as_ref().filter(|current| current.leader == leader && current.offer == offer)
+        {
+            return Err(Wanted { snapshot: offer.snapshot, at: current.arrived });
+        }
+        self.begun += 1;
+        self.doing.push_back((self.begun, Doing::Begin));
+        self.current = Some(Current { offer, leader, arrived: 0, written: 0 });
+        Ok(IncomingStep::Begin)
+    }
+
+    /// Takes a chunk, if it is the next one.
+    pub fn chunk(&mut self, from: MemberId, chunk: Chunk) -> Option<IncomingStep> {
+        let current = self.current.as_mut().filter(|current| current.leader == from)?;
+        if chunk.snapshot != current.offer.snapshot || chunk.at != current.arrived {
+            return None;
+        }
+        let (name, offset, left) = file_at(&current.offer.files, chunk.at)?;
+        let length = chunk.bytes.len() as u64;
+        if length == 0 || length > left {
+            return None;
+        }
+        current.arrived += length;
+        self.doing.push_back((self.begun, Doing::Write(length)));
+        Some(IncomingStep::Write { name, offset, bytes: chunk.bytes })
+    }
+
+    /// The oldest step that was asked for is done, or failed. Says what came of it, and what is to be done next.
+    pub fn performed(&mut self, succeeded: bool) -> (Option<Received>, Option<IncomingStep>) {
+        let Some((begun, doing)) = self.doing.pop_front() else { return (None, None) };
+        if begun != self.begun || matches!(doing, Doing::Discard) {
+            return (None, None);
+        }
+        if !succeeded {
+            return (None, self.give_up());
+        }
+        let Some(current) = &mut self.current else { return (None, None) };
+        match doing {
+            Doing::Write(bytes) => current.written += bytes,
+            Doing::Finish => {
+                let Current { offer, leader, .. } = self.current.take().expect("it is there");
+                return (Some(Received::Whole(leader, offer)), None);
+            }
+            Doing::Begin | Doing::Discard => {}
+        }
+        if current.written == current.offer.total_bytes() {
+            self.doing.push_back((self.begun, Doing::Finish));
+            let names = current.offer.files.iter().map(|(name, _)| name.clone()).collect();
+            return (None, Some(IncomingStep::Finish { names }));
+        }
+        let wanted = Wanted { snapshot: current.offer.snapshot, at: current.written };
+        (Some(Received::Say(current.leader, wanted)), None)
+    }
+
+    /// Nothing of what has arrived is wanted.
+    pub fn give_up(&mut self) -> Option<IncomingStep> {
+        self.current = None;
+        self.begun += 1;
+        self.doing.push_back((self.begun, Doing::Discard));
+        Some(IncomingStep::Discard)
+    }
+}
+
+/// The file that a byte of all is in, its place there, and how many follow in it, itself included.
+fn file_at(files: &[(String, u64)], at: u64) -> Option<(String, u64, u64)> {
+    let mut before = 0;
+    for (name, bytes) in files {
+        if at < before + bytes {
+            return Some((name.clone(), at - before, before + bytes - at));
+        }
+        before += bytes;
+    }
+    None
+}
