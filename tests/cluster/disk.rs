@@ -7,12 +7,14 @@ use super::chance::Chance;
 use super::fate::Mutation;
 use super::truth::{Applied, hash};
 use leveret::cluster::member::Append;
+use leveret::cluster::member::Pinned;
 use leveret::cluster::member::ledger::Known;
 use leveret::cluster::membership::Configuration;
 use leveret::cluster::message::Point;
+use leveret::cluster::snapshot::IncomingStep;
 use leveret::storage::MemberId;
 use leveret::storage::entry::{Entry, EntryBody, EntryKind, Place, Vote};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What is written at once.
 #[derive(Clone)]
@@ -30,19 +32,54 @@ pub struct Disk {
     /// Up to here a checkpoint has it.
     checkpoint: Option<Checkpoint>,
     places: u64,
+    incoming: BTreeMap<String, Vec<u8>>,
 }
 
-#[derive(Clone)]
+/// A snapshot's file beside the checkpoint: something that takes a while.
+const SEGMENT_FILE: &str = "1.seg";
+
+#[derive(Clone, PartialEq, Debug)]
 struct Checkpoint {
     last: Point,
     position: u64,
     configuration: Configuration,
 }
 
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let numbers = [self.last.index, self.last.term, self.position];
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        bytes.extend(self.configuration.encode());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let number = |at: usize| u64::from_le_bytes(bytes[8 * at..8 * at + 8].try_into().expect("eight bytes"));
+        Self {
+            last: Point { index: number(0), term: number(1) },
+            position: number(2),
+            configuration: Configuration::decode(&bytes[24..]).expect("a configuration"),
+        }
+    }
+
+    /// What the file beside it holds.
+    fn segment(&self) -> Vec<u8> {
+        let length = 1000 * (1 + self.last.index as usize % 700);
+        (0..length).map(|at| (at as u64 ^ self.last.index) as u8).collect()
+    }
+}
+
 /// What the writer is asked and has not done.
 struct Asked {
     append: Append,
     places: Vec<Place>,
+    done_at_ms: u64,
+}
+
+/// A snapshot that becomes the log.
+struct Install {
+    last: Point,
+    checkpoint: String,
     done_at_ms: u64,
 }
 
@@ -54,12 +91,19 @@ pub struct Writer {
     before: Point,
     applied: u64,
     pub slow_ms: u64,
+    /// Nothing comes back.
+    pub hangs: bool,
     mutation: Mutation,
+    /// As of what is applied.
+    configuration: Option<Configuration>,
+    pins: BTreeMap<u64, Checkpoint>,
+    install: Option<Install>,
+    steps: VecDeque<(u64, IncomingStep)>,
 }
 
 impl Disk {
     pub fn new(member: MemberId) -> Self {
-        Self { member, founding: None, written: Vec::new(), checkpoint: None, places: 0 }
+        Self { member, founding: None, written: Vec::new(), checkpoint: None, places: 0, incoming: BTreeMap::new() }
     }
 
     pub fn found(&mut self, configuration: Configuration) {
@@ -139,8 +183,127 @@ impl Writer {
     pub fn start(disk: Disk, mutation: Mutation) -> Self {
         let log = disk.log(mutation);
         let before = disk.checkpoint.as_ref().map_or(Point::default(), |checkpoint| checkpoint.last);
-        let applied = disk.recover(mutation).map_or(0, |known| known.applied);
-        Self { disk, asked: VecDeque::new(), log, before, applied, slow_ms: 0, mutation }
+        let known = disk.recover(mutation);
+        Self {
+            disk,
+            asked: VecDeque::new(),
+            log,
+            before,
+            applied: known.as_ref().map_or(0, |known| known.applied),
+            slow_ms: 0,
+            hangs: false,
+            mutation,
+            configuration: known.map(|known| known.configuration),
+            pins: BTreeMap::new(),
+            install: None,
+            steps: VecDeque::new(),
+        }
+    }
+
+    /// The folder becomes one of a cluster.
+    pub fn found(&mut self, configuration: Configuration) -> Known {
+        self.configuration = Some(configuration.clone());
+        self.disk.found(configuration);
+        self.disk.recover(self.mutation).expect("it was founded")
+    }
+
+    fn checkpoint_now(&self) -> Option<Checkpoint> {
+        let configuration = self.configuration.clone()?;
+        let at = self.applied - self.before.index;
+        let last = match at {
+            0 => self.before,
+            _ => Point { index: self.applied, term: self.log[at as usize - 1].0.label.term },
+        };
+        Some(Checkpoint { last, position: self.position(), configuration })
+    }
+
+    /// Writes a checkpoint and frees what is before; says below which entry nothing is left.
+    pub fn checkpoint(&mut self) -> Option<u64> {
+        let checkpoint = self.checkpoint_now().filter(|checkpoint| checkpoint.last.index <= self.disk.last_index())?;
+        let vote = self.disk.written.iter().rev().find(|written| matches!(written, Written::Vote(_))).cloned();
+        let last = checkpoint.last.index;
+        self.disk.written.retain(|written| matches!(written, Written::Entry { entry, .. } if entry.label.index > last));
+        self.disk.written.extend(vote);
+        self.log.drain(..(last - self.before.index) as usize);
+        self.before = checkpoint.last;
+        self.disk.checkpoint = Some(checkpoint);
+        Some(last + 1)
+    }
+
+    /// Keeps what there is now for somebody.
+    pub fn pin(&mut self, index: u64) -> Pinned {
+        assert!(index <= self.applied, "what is asked for is applied");
+        let checkpoint = self.checkpoint_now().expect("a cluster");
+        let id = self.pins.keys().next_back().map_or(1, |last| last + 1);
+        let pinned = Pinned {
+            id,
+            last: checkpoint.last,
+            configuration: checkpoint.configuration.clone(),
+            checkpoint: checkpoint.encode(),
+            files: vec![(SEGMENT_FILE.to_owned(), checkpoint.segment().len() as u64)],
+        };
+        self.pins.insert(id, checkpoint);
+        pinned
+    }
+
+    pub fn unpin(&mut self, id: u64) {
+        self.pins.remove(&id).expect("it was pinned");
+    }
+
+    pub fn pins(&self) -> usize {
+        self.pins.len()
+    }
+
+    /// Bytes of a pinned file.
+    pub fn read_file(&self, name: &str, offset: u64, length: u32) -> Option<Vec<u8>> {
+        assert_eq!(name, SEGMENT_FILE, "what was announced");
+        let bytes = self.pins.values().next_back()?.segment();
+        bytes.get(offset as usize..offset as usize + length as usize).map(<[u8]>::to_vec)
+    }
+
+    pub fn incoming(&mut self, step: IncomingStep, now_ms: u64, chance: &mut Chance) {
+        let ready_at_ms = self.steps.back().map_or(now_ms, |(at_ms, _)| *at_ms);
+        self.steps.push_back((ready_at_ms + chance.below(5), step));
+    }
+
+    /// Performs the next step of what arrives, if it is time.
+    pub fn perform_incoming(&mut self, now_ms: u64) -> bool {
+        if self.steps.front().is_none_or(|(at_ms, _)| *at_ms > now_ms) {
+            return false;
+        }
+        match self.steps.pop_front() {
+            Some((_, IncomingStep::Begin | IncomingStep::Discard)) => self.disk.incoming.clear(),
+            Some((_, IncomingStep::Write { name, offset, bytes })) => {
+                let file = self.disk.incoming.entry(name).or_default();
+                assert_eq!(file.len() as u64, offset, "chunks follow each other");
+                file.extend(bytes);
+            }
+            Some((_, IncomingStep::Finish { names })) => {
+                assert!(names.iter().all(|name| self.disk.incoming.contains_key(name)), "all files are there");
+            }
+            None => {}
+        }
+        true
+    }
+
+    pub fn install(&mut self, last: Point, checkpoint: String, now_ms: u64, chance: &mut Chance) {
+        let ready_at_ms = self.asked.back().map_or(now_ms, |asked| asked.done_at_ms);
+        let done_at_ms = ready_at_ms + 10 + chance.below(50) + self.slow_ms;
+        self.install = Some(Install { last, checkpoint, done_at_ms });
+    }
+
+    /// What was installed, if it is by now.
+    pub fn installed(&mut self, now_ms: u64) -> Option<(Point, u64)> {
+        if !self.asked.is_empty() {
+            return None;
+        }
+        let install = self.install.take_if(|install| install.done_at_ms <= now_ms)?;
+        let checkpoint = become_log(&mut self.disk, &install);
+        self.log.clear();
+        self.before = checkpoint.last;
+        self.applied = checkpoint.last.index;
+        self.configuration = Some(checkpoint.configuration.clone());
+        Some((checkpoint.last, checkpoint.position))
     }
 
     /// How far the state is.
@@ -182,6 +345,9 @@ impl Writer {
         assert!(index <= self.disk.last_index() || self.mutation != Mutation::None, "applied before written");
         let at = |index: u64| (index - self.before.index) as usize;
         for (entry, _) in &self.log[at(self.applied)..at(index.max(self.applied))] {
+            if entry.label.kind == EntryKind::Configuration {
+                self.configuration = Some(Configuration::decode(entry.body.bytes()).expect("a configuration"));
+            }
             applies(Applied { label: entry.label, body_hash: hash(entry.body.bytes()) });
         }
         self.applied = self.applied.max(index);
@@ -189,6 +355,9 @@ impl Writer {
 
     /// The next request that is done by now: its number, and where its entries lie.
     pub fn persisted(&mut self, now_ms: u64) -> Option<(u64, Vec<(u64, Place)>)> {
+        if self.hangs {
+            return None;
+        }
         let says_early = self.mutation == Mutation::SayBeforeSync;
         if says_early {
             // It is done later; who asked has his answer now.
@@ -216,6 +385,10 @@ impl Writer {
                 if is_torn { chance.below(asked.append.entries.len() as u64 + 1) as usize } else { usize::MAX };
             write(&mut self.disk, asked, self.applied, entries);
         }
+        if let Some(install) = self.install.filter(|_| kept == self.asked.len() as u64 && chance.one_in(2)) {
+            become_log(&mut self.disk, &install);
+        }
+        self.disk.incoming.clear();
         if self.mutation == Mutation::ForgetVote
             && let Some(at) = self.disk.written.iter().rposition(|written| matches!(written, Written::Vote(_)))
         {
@@ -223,6 +396,17 @@ impl Writer {
         }
         self.disk
     }
+}
+
+fn become_log(disk: &mut Disk, install: &Install) -> Checkpoint {
+    let checkpoint = Checkpoint::decode(&disk.incoming[&install.checkpoint]);
+    assert_eq!(checkpoint.last, install.last, "what was installed is what was offered");
+    assert!(disk.incoming[SEGMENT_FILE] == checkpoint.segment(), "every byte has arrived");
+    disk.incoming.clear();
+    let is_vote = |written: &&Written| matches!(written, Written::Vote(_));
+    disk.written = disk.written.iter().rfind(is_vote).cloned().into_iter().collect();
+    disk.checkpoint = Some(checkpoint.clone());
+    checkpoint
 }
 
 fn places_of(asked: &Asked) -> Vec<(u64, Place)> {

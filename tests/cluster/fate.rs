@@ -14,6 +14,17 @@ pub enum Mutation {
     SayBeforeSync,
 }
 
+/// What may happen to a leader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OfLeader {
+    /// It goes, and does not come back.
+    IsLost,
+    /// Its disk answers nothing for a while.
+    DiskHangs,
+    /// It is told to stop, and starts again.
+    Stops,
+}
+
 #[derive(Clone, Debug)]
 pub struct Fate {
     pub mutation: Mutation,
@@ -25,8 +36,14 @@ pub struct Fate {
     pub partitions: bool,
     pub pauses: bool,
     pub slow_disks: bool,
-    /// The leader goes at this time and does not come back.
-    pub leader_is_lost_at_ms: Option<u64>,
+    /// Logs are cut off behind checkpoints, so that who was away gets a snapshot.
+    pub checkpoints: bool,
+    /// A node loses its folder, and comes back with an empty one; not another one before it votes again.
+    pub wipes: bool,
+    /// Leaders are told to give the lead away.
+    pub hand_overs: bool,
+    /// What happens to the leader, and when.
+    pub of_leader: Option<(u64, OfLeader)>,
     /// Nodes' clocks are up to so many percent wrong.
     pub clocks_differ_percent: u64,
 }
@@ -42,13 +59,16 @@ impl Fate {
             partitions: true,
             pauses: true,
             slow_disks: true,
-            leader_is_lost_at_ms: None,
+            checkpoints: true,
+            wipes: true,
+            hand_overs: true,
+            of_leader: None,
             clocks_differ_percent: 15,
         }
     }
 
-    /// A leader is lost for ever, and otherwise all is well.
-    pub fn leader_is_lost() -> Self {
+    /// One thing happens to a leader, and otherwise all is well.
+    pub fn of_leader(what: OfLeader) -> Self {
         Self {
             run_ms: 10_000,
             calm_from_ms: 0,
@@ -56,7 +76,10 @@ impl Fate {
             partitions: false,
             pauses: false,
             slow_disks: false,
-            leader_is_lost_at_ms: Some(4_000),
+            checkpoints: false,
+            wipes: false,
+            hand_overs: false,
+            of_leader: Some((4_000, what)),
             ..Self::hard(Mutation::None)
         }
     }

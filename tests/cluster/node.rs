@@ -8,7 +8,7 @@ use leveret::broker::store::{DurableQueueId, Log as _, LogPosition};
 use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings, Told};
 use leveret::cluster::message::{Lane, Part};
 use leveret::storage::batch::BATCH_HEADER_BYTES;
-use leveret::storage::{BatchDone, ClusterId, LogOptions, LogStore};
+use leveret::storage::{BatchDone, ClusterId, LogOptions, LogStore, MemberId, SyncPolicy};
 use std::collections::VecDeque;
 
 /// A publisher waits while so much is not with the writer.
@@ -36,7 +36,11 @@ pub struct Node {
 pub struct Running {
     pub member: Member,
     writer: Writer,
+    /// How many were installed.
+    pub snapshots: u64,
     publisher: Option<Publisher>,
+    /// It has done with everything.
+    pub has_stopped: bool,
 }
 
 /// A loop of a leader.
@@ -80,12 +84,53 @@ impl Node {
         };
         let known = disk.recover(self.mutation);
         let member = Member::start(settings, known, self.clock_ms(now_ms));
-        self.running = Some(Running { member, writer: Writer::start(disk, self.mutation), publisher: None });
+        self.running = Some(Running {
+            member,
+            writer: Writer::start(disk, self.mutation),
+            snapshots: 0,
+            publisher: None,
+            has_stopped: false,
+        });
     }
 
     pub fn crash(&mut self, chance: &mut Chance) {
         if let Some(running) = self.running.take() {
             self.disk = Some(running.writer.crash(chance));
+        }
+    }
+
+    /// Its folder is lost, and a new one begins.
+    pub fn wipe(&mut self, member: MemberId) {
+        assert!(self.running.is_none(), "only who is down loses his folder");
+        self.disk = Some(Disk::new(member));
+    }
+
+    pub fn checkpoint(&mut self) {
+        if let Some(running) = &mut self.running
+            && let Some(below) = running.writer.checkpoint()
+        {
+            running.member.forgotten(below);
+        }
+    }
+
+    /// Whether it has a place in a cluster.
+    pub fn belongs(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.member.consensus().is_some())
+    }
+
+    /// Whether it knows that this member votes.
+    pub fn knows_voter(&self, member: MemberId) -> bool {
+        let consensus = self.running.as_ref().and_then(|running| running.member.consensus());
+        consensus.is_some_and(|consensus| consensus.configuration().is_voter(member))
+    }
+
+    pub fn pins(&self) -> usize {
+        self.running.as_ref().map_or(0, |running| running.writer.pins())
+    }
+
+    pub fn hang_disk(&mut self, hangs: bool) {
+        if let Some(running) = &mut self.running {
+            running.writer.hangs = hangs;
         }
     }
 
@@ -130,6 +175,13 @@ impl Node {
         while let Some((number, places)) = running.writer.persisted(now_ms) {
             running.member.persisted(number, &places);
         }
+        while running.writer.perform_incoming(now_ms) {
+            running.member.incoming_performed(true);
+        }
+        if let Some((last, position)) = running.writer.installed(now_ms) {
+            running.snapshots += 1;
+            running.member.installed(last, position);
+        }
         if clock_ms >= running.member.next_tick_ms() {
             running.member.tick(clock_ms);
         }
@@ -171,28 +223,54 @@ impl Running {
         chance: &mut Chance,
         said: &mut Vec<Saying>,
     ) {
-        while let Some(output) = self.member.take_output() {
+        let mut unread = Vec::new();
+        while let Some(output) = self.next_output(&mut unread) {
             match output {
-                Output::Send { to, lane, parts } => {
-                    said.extend(self.assemble(parts).map(|bytes| Saying { to: to.0.into(), lane, bytes }));
-                }
+                Output::Send { to, lane, parts } => match self.assemble(parts) {
+                    Some(bytes) => said.push(Saying { to: to.0.into(), lane, bytes }),
+                    None => unread.push(to),
+                },
                 Output::Append(append) => self.writer.append(append, now_ms, chance),
                 Output::Commit(index) => self.writer.commit(index, |entry| truth.applies(node, entry)),
                 Output::Told(told) => self.told(told, mutation, truth),
                 Output::Role(Role::Lead { term, index }) => {
                     assert!(self.writer.applied() >= index, "a leader begins with everything");
                     let position = LogPosition(self.writer.position());
-                    let options = LogOptions { sync_interval_ms: 50, batch_max_bytes: 64, ..LogOptions::default() };
+                    let options = LogOptions {
+                        sync_policy: SyncPolicy::Replicated,
+                        batch_max_bytes: 64,
+                        ..LogOptions::default()
+                    };
                     let store = LogStore::new(options, position);
                     self.publisher = Some(Publisher { term, store, unconfirmed: VecDeque::new() });
                 }
                 Output::Role(_) => self.publisher = None,
                 Output::Found(configuration) => {
-                    self.writer.disk.found(configuration);
-                    let known = self.writer.disk.recover(mutation).expect("it was founded");
+                    let known = self.writer.found(configuration);
                     self.member.founded(known);
                 }
-                Output::Stopped => {}
+                Output::Pin { index } => {
+                    let pinned = self.writer.pin(index);
+                    self.member.pinned(pinned);
+                }
+                Output::Unpin(id) => self.writer.unpin(id),
+                Output::Incoming(step) => self.writer.incoming(step, now_ms, chance),
+                Output::Install { last, checkpoint, .. } => self.writer.install(last, checkpoint, now_ms, chance),
+                Output::Stopped => self.has_stopped = true,
+            }
+        }
+    }
+
+    /// What the member wants next, after it was told of messages that could not be sent.
+    fn next_output(&mut self, unread: &mut Vec<NodeNumber>) -> Option<Output> {
+        loop {
+            match (self.member.take_output(), unread.pop()) {
+                (None, None) => return None,
+                (None, Some(node)) => self.member.could_not_read(node),
+                (output, node) => {
+                    unread.extend(node);
+                    return output;
+                }
             }
         }
     }
@@ -205,7 +283,7 @@ impl Running {
                 Part::Bytes(more) => bytes.extend(more),
                 Part::Body(body) => bytes.extend(body.bytes()),
                 Part::Stored(place) => bytes.extend(self.writer.disk.read(place)?),
-                Part::File { .. } => return None,
+                Part::File { name, offset, length } => bytes.extend(self.writer.read_file(&name, offset, length)?),
             }
         }
         Some(bytes)

@@ -2,11 +2,11 @@
 
 use super::chance::Chance;
 use super::disk::Disk;
-use super::fate::Fate;
+use super::fate::{Fate, OfLeader};
 use super::network::{NODES, Network, Packet};
 use super::node::{Node, Saying};
 use super::truth::Truth;
-use leveret::cluster::member::NodeNumber;
+use leveret::cluster::member::{Member, NodeNumber};
 use leveret::storage::MemberId;
 use std::fmt;
 use std::num::NonZeroU64;
@@ -15,6 +15,8 @@ use std::num::NonZeroU64;
 const FATE_MS: u64 = 50;
 /// In the last of a run nothing is published, so that everybody comes to the same.
 const SILENCE_MS: u64 = 2_000;
+/// How long a disk hangs.
+const HANG_MS: u64 = 3_500;
 
 pub struct World {
     fate: Fate,
@@ -25,6 +27,11 @@ pub struct World {
     network: Network,
     truth: Truth,
     no_leader_since_ms: Option<u64>,
+    /// Who came in place of a folder that was lost, until it votes.
+    newcomer: Option<MemberId>,
+    /// Whose disk hangs, and until when.
+    hangs: Option<(usize, u64)>,
+    confirmed_at_ms: u64,
     outcome: Outcome,
 }
 
@@ -37,7 +44,11 @@ pub struct Outcome {
     pub entries: u64,
     pub leaders: u64,
     pub crashes: u64,
+    pub wipes: u64,
+    pub snapshots: u64,
     pub longest_without_leader_ms: u64,
+    /// From the first confirm on.
+    pub longest_without_confirm_ms: u64,
     pub trace: u64,
 }
 
@@ -46,7 +57,7 @@ impl World {
         let mut chance = Chance::new(seed);
         let percent = fate.clocks_differ_percent;
         let nodes = (0..NODES).map(|number| {
-            let member = MemberId(NonZeroU64::new(chance.next() | 1).expect("odd"));
+            let member = member_of(&mut chance);
             let clock_percent = chance.between(100 - percent, 100 + percent);
             Node::new(number, Disk::new(member), clock_percent, fate.mutation)
         });
@@ -59,6 +70,9 @@ impl World {
             network: Network::default(),
             truth: Truth::default(),
             no_leader_since_ms: None,
+            newcomer: None,
+            hangs: None,
+            confirmed_at_ms: 0,
             outcome: Outcome { seeds: 1, ..Outcome::default() },
         }
     }
@@ -118,32 +132,74 @@ impl World {
         }
     }
 
-    fn crash(&mut self, node: usize) {
-        if self.nodes[node].running.is_none() {
+    /// A node loses everything, while the others have everything.
+    fn wipe(&mut self, node: usize) {
+        if let Some(newcomer) = self.newcomer
+            && !self.nodes.iter().any(|node| node.knows_voter(newcomer))
+        {
             return;
         }
+        let is_founded = self.truth.last_applied().index > 0 && self.nodes.iter().all(Node::belongs);
+        if self.nodes[node].is_gone || !is_founded {
+            return;
+        }
+        self.crash(node);
+        let member = member_of(&mut self.chance);
+        self.nodes[node].wipe(member);
+        self.newcomer = Some(member);
+        self.outcome.wipes += 1;
+        self.start(node);
+    }
+
+    fn crash(&mut self, node: usize) {
+        let Some(running) = &self.nodes[node].running else { return };
         self.outcome.crashes += 1;
+        self.outcome.snapshots += running.snapshots;
         self.nodes[node].crash(&mut self.chance);
         for other in (0..NODES).filter(|other| *other != node) {
             self.with_member(other, |member| member.disconnected(NodeNumber(node as u8)));
         }
     }
 
-    fn with_member(&mut self, node: usize, call: impl FnOnce(&mut leveret::cluster::member::Member)) {
+    fn with_member(&mut self, node: usize, call: impl FnOnce(&mut Member)) {
         if let Some(running) = &mut self.nodes[node].running {
             call(&mut running.member);
         }
     }
 
+    /// What is in store for the leader happens when there is one.
+    fn befall_leader(&mut self) {
+        let leader = (0..NODES).find(|node| self.nodes[*node].leads());
+        if let Some((at_ms, what)) = self.fate.of_leader
+            && at_ms <= self.now_ms
+            && let Some(leader) = leader
+        {
+            self.fate.of_leader = None;
+            match what {
+                OfLeader::IsLost => {
+                    self.crash(leader);
+                    self.nodes[leader].is_gone = true;
+                }
+                OfLeader::DiskHangs => {
+                    self.nodes[leader].hang_disk(true);
+                    self.hangs = Some((leader, self.now_ms + HANG_MS));
+                }
+                OfLeader::Stops => self.with_member(leader, Member::stop),
+            }
+        }
+        if let Some((node, _)) = self.hangs.take_if(|(_, until_ms)| *until_ms <= self.now_ms) {
+            self.nodes[node].hang_disk(false);
+        }
+        let stopped = |node: &usize| self.nodes[*node].running.as_ref().is_some_and(|running| running.has_stopped);
+        if let Some(stopped) = (0..NODES).find(stopped) {
+            self.crash(stopped);
+            self.start(stopped);
+        }
+    }
+
     /// Something happens, or nothing.
     fn befall(&mut self) {
-        if self.fate.leader_is_lost_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms)
-            && let Some(leader) = (0..NODES).find(|node| self.nodes[*node].leads())
-        {
-            self.fate.leader_is_lost_at_ms = None;
-            self.crash(leader);
-            self.nodes[leader].is_gone = true;
-        }
+        self.befall_leader();
         if self.now_ms == self.fate.calm_from_ms {
             self.calm();
         }
@@ -176,6 +232,12 @@ impl World {
                 (0..NODES).for_each(|node| self.crash(node));
                 (0..NODES).for_each(|node| self.start(node));
             }
+            25..=27 if self.fate.checkpoints => self.nodes[node].checkpoint(),
+            28 if self.fate.wipes => self.wipe(node),
+            29 | 30 if self.fate.hand_overs => {
+                let to = NodeNumber(other as u8);
+                self.with_member(node, |member| member.hand_over(Some(to)));
+            }
             _ => {}
         }
     }
@@ -191,8 +253,16 @@ impl World {
     }
 
     fn look_for_leader(&mut self) {
+        if self.truth.confirmed_records > self.outcome.confirmed {
+            self.outcome.confirmed = self.truth.confirmed_records;
+            self.confirmed_at_ms = self.now_ms;
+        }
         if self.now_ms <= self.fate.calm_from_ms {
             return;
+        }
+        if self.now_ms + SILENCE_MS < self.fate.run_ms && self.outcome.confirmed > 0 {
+            let longest_ms = &mut self.outcome.longest_without_confirm_ms;
+            *longest_ms = (*longest_ms).max(self.now_ms - self.confirmed_at_ms);
         }
         let has_leader = self.nodes.iter().any(|node| node.is_up(self.now_ms) && node.leads());
         let longest_ms = &mut self.outcome.longest_without_leader_ms;
@@ -214,12 +284,20 @@ impl World {
             assert_eq!(applied, Some(last.index), "node {number} has everything in the end: {}", node.describe());
         }
         assert!(self.nodes.iter().any(Node::leads), "somebody leads in the end");
+        self.outcome.snapshots +=
+            self.nodes.iter().filter_map(|node| Some(node.running.as_ref()?.snapshots)).sum::<u64>();
+        let pins = self.nodes.iter().map(Node::pins).sum::<usize>();
+        assert!(pins <= 1, "one is kept for a moment longer than it is needed, and not {pins}");
         self.outcome.confirmed = self.truth.confirmed_records;
         self.outcome.entries = last.index;
         self.outcome.leaders = self.truth.terms_with_leader();
         self.outcome.trace = self.truth.trace;
         self.outcome
     }
+}
+
+fn member_of(chance: &mut Chance) -> MemberId {
+    MemberId(NonZeroU64::new(chance.next() | 1).expect("odd"))
 }
 
 impl Outcome {
@@ -230,18 +308,31 @@ impl Outcome {
         self.entries += other.entries;
         self.leaders += other.leaders;
         self.crashes += other.crashes;
+        self.wipes += other.wipes;
+        self.snapshots += other.snapshots;
         self.longest_without_leader_ms = self.longest_without_leader_ms.max(other.longest_without_leader_ms);
+        self.longest_without_confirm_ms = self.longest_without_confirm_ms.max(other.longest_without_confirm_ms);
         self.trace = self.trace.rotate_left(5) ^ other.trace;
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, steps, confirmed, entries, leaders, crashes, longest_without_leader_ms, trace } = self;
         write!(
             f,
-            "{seeds} seeds, {steps} messages, {entries} entries, {confirmed} records confirmed, {leaders} leaders, \
-             {crashes} crashes, {longest_without_leader_ms} ms without a leader at most, trace {trace:016x}"
+            "{} seeds, {} messages, {} entries, {} records confirmed, {} leaders, {} crashes, {} folders lost, {} \
+             snapshots, {} ms without a leader and {} ms without a confirm at most, trace {:016x}",
+            self.seeds,
+            self.steps,
+            self.entries,
+            self.confirmed,
+            self.leaders,
+            self.crashes,
+            self.wipes,
+            self.snapshots,
+            self.longest_without_leader_ms,
+            self.longest_without_confirm_ms,
+            self.trace,
         )
     }
 }
