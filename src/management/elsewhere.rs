@@ -11,7 +11,9 @@
 use super::App;
 use super::door::OverTls;
 use super::http::{ApiError, ApiResult, json_response, ok};
+use super::line::Asker;
 use super::metrics;
+use super::question::Question;
 use super::visit::Monitor;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Request, State};
@@ -28,6 +30,8 @@ use tokio::sync::mpsc;
 
 /// Connections of other nodes' clients that wait to be taken.
 const PASSED_MAX: usize = 256;
+/// The checks that say whether clients of a node are served.
+const IN_SERVICE: [&str; 2] = ["/api/health/checks/is-in-service", "/api/health/checks/ready-to-serve-clients"];
 /// What is said of one connection and not of what it carries (RFC 9110, 7.6.1).
 const OF_CONNECTIONS: [HeaderName; 7] = [
     header::CONNECTION,
@@ -203,7 +207,9 @@ pub async fn unless_it_leads(
         return answer.into_response();
     }
     if view.leads() {
-        return next.run(request).await;
+        // Load balancers ask all nodes alike.
+        let is_asked = request.method() == Method::GET && IN_SERVICE.contains(&request.uri().path());
+        return if is_asked { answers(&app).await.into_response() } else { next.run(request).await };
     }
     let passed = pass_on(app, peer, over_tls.is_some(), request).await;
     passed.unwrap_or_else(|error| {
@@ -218,14 +224,20 @@ fn own_answer(view: &ClusterView, request: &Request, peer: SocketAddr) -> Option
         return None;
     }
     match request.uri().path() {
-        "/api/health/checks/is-in-service" | "/api/health/checks/ready-to-serve-clients" if !view.leads() => {
+        path if !view.leads() && IN_SERVICE.contains(&path) => {
             Some(check(view.is_in_service(), "this node doesn't lead, and passes clients to nobody"))
         }
-        "/api/health/checks/node-is-quorum-critical" if !view.leads() => Some(check_quorum(view)),
+        "/api/health/checks/node-is-quorum-critical" => Some(check_quorum(view)),
         // Nobody could say who that is.
         "/api/cluster" if view.passes_nobody() && peer.ip().to_canonical().is_loopback() => Some(ok(&view.json())),
         _ => None,
     }
+}
+
+/// Well as soon as the loop answers.
+async fn answers(app: &App) -> ApiResult {
+    app.line.ask(Asker::Management, Question::Overview).await?;
+    check(true, "")
 }
 
 fn check(is_well: bool, reason: &str) -> ApiResult {
@@ -239,8 +251,15 @@ fn check(is_well: bool, reason: &str) -> ApiResult {
 }
 
 /// Whether the cluster could do without this node.
-pub fn check_quorum(view: &ClusterView) -> ApiResult {
-    check(!view.is_critical(), "There are quorum queues that would lose their quorum if the target node is shut down")
+fn check_quorum(view: &ClusterView) -> ApiResult {
+    const REASON: &str = "There are quorum queues that would lose their quorum if the target node is shut down";
+    match view.is_critical() {
+        false => ok(&json!({"status": "ok", "node": view.node})),
+        true => {
+            let body = json!({"status": "failed", "reason": REASON, "node": view.node});
+            Ok(json_response(StatusCode::SERVICE_UNAVAILABLE, &body))
+        }
+    }
 }
 
 /// The cluster, as the node that leads sees it. A broker that is alone leads itself.

@@ -25,9 +25,34 @@ fn empty_folders_become_a_cluster_and_every_node_says_so() {
         let other = cluster.http(node).get("/nodes/n2");
         assert_eq!(other["name"], "n2");
         for check in ["is-in-service", "ready-to-serve-clients", "node-is-quorum-critical"] {
-            assert_eq!(cluster.http(node).get(&format!("/health/checks/{check}"))["status"], "ok", "{check}");
+            // Load balancers have no password.
+            let (status, text) =
+                cluster.http(node).ask_as("nobody:", "GET", &format!("/health/checks/{check}"), &Value::Null);
+            assert_eq!(status, 200, "{check}: {text}");
+        }
+        for command in [&["await_online_nodes", "3", "-t", "20"][..], &["check_if_node_is_quorum_critical"]] {
+            let output = cluster.ctl(node, command);
+            assert!(output.status.success(), "{command:?}: {output:?}");
         }
     }
+}
+
+#[test]
+fn a_node_that_the_others_need_says_so() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [one, other] = NODES.into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..] else { unreachable!() };
+    cluster.kill(other);
+    for node in [leader, one] {
+        let health = "/health/checks/node-is-quorum-critical";
+        wait_until("it is missed", || cluster.http(node).ask_as("guest:guest", "GET", health, &Value::Null).0 == 503);
+        let output = cluster.ctl(node, &["check_if_node_is_quorum_critical"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains(&format!("Node {} reported", name(node))), "{said}");
+    }
+    let output = cluster.ctl(leader, &["await_online_nodes", "3", "-t", "1"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Not enough nodes joined"), "{output:?}");
+    assert!(cluster.ctl(leader, &["await_online_nodes", "2", "-t", "1"]).status.success());
 }
 
 fn running(view: &Value) -> Vec<String> {

@@ -1,7 +1,6 @@
 //! Health checks: 200 with `ok`, or 503 with what is wrong.
 
 use super::super::App;
-use super::super::elsewhere;
 use super::super::http::{ApiError, ApiResult, json_response, ok};
 use super::super::question::{Overview, Question};
 use super::super::visit::Visit;
@@ -28,7 +27,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/health/checks/virtual-hosts", get(answering))
         .route("/health/checks/certificate-expiration/{within}/{unit}", get(certificate_expiration))
         .route("/health/checks/node-is-mirror-sync-critical", get(alone))
-        .route("/health/checks/node-is-quorum-critical", get(quorum_critical))
+        .route("/health/checks/node-is-quorum-critical", get(alone))
         .route("/health/checks/ready-to-serve-clients", get(answering))
         // Those of RabbitMQ 4.
         .route("/health/checks/is-in-service", get(answering))
@@ -59,18 +58,10 @@ async fn answering_in(visit: Visit) -> ApiResult {
     answering(visit).await
 }
 
-/// Nobody depends on the one node but itself.
+/// Nobody depends on the one node but itself. In a cluster each node answers before it comes to this.
 async fn alone(visit: Visit) -> ApiResult {
     visit.ask(Question::Overview).await?;
     ok(&json!({"status": "ok", "reason": "single node cluster"}))
-}
-
-/// Whether the others of the cluster would do without this one.
-async fn quorum_critical(visit: Visit) -> ApiResult {
-    match &visit.app.settings.cluster {
-        Some(cluster) => elsewhere::check_quorum(&cluster.view()),
-        None => alone(visit).await,
-    }
 }
 
 /// Whether no certificate expires within so many of a unit: none of those that clients of a listener are shown, with what leads
