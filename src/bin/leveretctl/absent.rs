@@ -1,7 +1,7 @@
 //! Commands of RabbitMQ's tools for what this broker has not, and why not. They fail as one that RabbitMQ can't carry out.
 
 const NO_ERLANG: &str = "there is no Erlang in this broker";
-const NO_CLUSTER: &str = "this broker is one node and no cluster";
+const NO_CLUSTER: &str = "the nodes of a cluster are named in its settings, and it forms by itself";
 const NO_MIRRORS: &str = "there are no mirrored queues";
 const ITS_SUPERVISOR: &str = "the broker is started and stopped by what runs it: systemd, a container, a shell";
 const ITS_SETTINGS: &str = "that is for the broker's configuration file to say";

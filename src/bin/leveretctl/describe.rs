@@ -132,26 +132,29 @@ fn alarm_maps(lines: &[String], node: &str) -> Vec<Value> {
 }
 
 /// The nodes of a cluster that run and all of them, and who of them leads.
-struct Cluster {
-    running: Vec<String>,
+pub struct Cluster {
+    pub running: Vec<String>,
     all: Vec<String>,
     leader: Option<String>,
+    /// So many have to run for anything to be confirmed.
+    pub quorum: usize,
 }
 
 impl Cluster {
     /// As the answer of `/api/cluster` says.
-    fn of(answer: &Value) -> Self {
+    pub fn of(answer: &Value) -> Self {
         let nodes = answer["nodes"].as_array().map_or(&[][..], Vec::as_slice);
         let name = |node: &&Value| text(&node["name"]).to_owned();
         Self {
             running: nodes.iter().filter(|node| node["running"] == true).map(|node| name(&node)).collect(),
             all: nodes.iter().map(|node| name(&node)).collect(),
             leader: answer["leader"].as_str().map(str::to_owned),
+            quorum: answer["quorum"].as_u64().unwrap_or_default() as usize,
         }
     }
 
     /// It is nobody's question who leads a broker that is alone.
-    fn is_of_one(&self) -> bool {
+    pub fn is_of_one(&self) -> bool {
         self.all.len() == 1
     }
 }

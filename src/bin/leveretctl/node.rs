@@ -17,13 +17,13 @@ pub enum NodeCommand {
         #[arg(long, value_enum, ignore_case = true, default_value_t = Unit::Gb)]
         unit: Unit,
     },
-    /// Say which nodes there are: this one
+    /// Say which nodes there are, and which run
     ClusterStatus,
     /// Ask whether the broker answers
     Ping,
     /// Wait until the broker answers, for five minutes at most if nothing else is said
     AwaitStartup,
-    /// Wait until so many nodes are there; more than one never will
+    /// Wait until so many nodes of the cluster run
     AwaitOnlineNodes { count: u32 },
     /// Spread the leaders of queues over nodes; there is one
     #[command(hide = true)]
@@ -34,7 +34,7 @@ pub enum NodeCommand {
         #[arg(long)]
         queue_pattern: Option<String>,
     },
-    /// Wait until queues would do without the broker; it is alone, so the question does not arise
+    /// Wait until the cluster would do without one of its nodes; for a broker that is alone the question does not arise
     #[command(hide = true)]
     AwaitOnlineQuorumPlusOne,
     /// The same of mirrored queues, which there are not

@@ -2,6 +2,7 @@
 
 use crate::api::{Api, Failure};
 use crate::checks::node;
+use crate::describe::Cluster;
 use crate::output::Output;
 use serde_json::json;
 use std::fs;
@@ -36,11 +37,33 @@ pub fn await_online_nodes(api: &Api, output: &Output, count: u32, timeout: Durat
     output.announce(format_args!(
         "Will wait for at least {count} nodes to join the cluster of {host}. Timeout: {timeout_s} seconds."
     ));
+    let start = Instant::now();
     await_startup(api, timeout)?;
-    if count > 1 {
+    if count <= 1 {
+        return Ok(());
+    }
+    let cluster = Cluster::of(&api.get("cluster")?);
+    if cluster.is_of_one() {
         return Err(Failure::Software(format!("Not enough nodes joined {host}'s cluster: it is one node.")));
     }
-    Ok(())
+    let missing = || format!("timed out while waiting. Not enough nodes joined {host}'s cluster.");
+    await_running(api, count as usize, timeout.saturating_sub(start.elapsed()))
+        .map_err(|_| Failure::Software(missing()))
+}
+
+/// Waits until so many nodes of a cluster run, as one of them sees it.
+fn await_running(api: &Api, count: usize, timeout: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    loop {
+        let running = api.get("cluster").map(|answer| Cluster::of(&answer).running.len());
+        match running {
+            Ok(running) if running >= count => return Ok(()),
+            // While another node comes to lead nobody answers.
+            Ok(_) | Err(Failure::Unreachable(_)) if start.elapsed() < timeout => std::thread::sleep(RETRY_PAUSE),
+            Ok(_) => return Err(timed_out("await_running", api, timeout)),
+            Err(failure) => return Err(failure),
+        }
+    }
 }
 
 /// What is awaited of nodes beside this one.
@@ -49,8 +72,12 @@ pub fn await_others(api: &Api, output: &Output, whom: &str, timeout: Duration) -
     let timeout_s = timeout.as_secs();
     output.announce(format_args!("Will wait for {whom} to be online for all queues for {timeout_s} seconds..."));
     node(api)?;
-    output.say(ALONE);
-    Ok(())
+    let cluster = Cluster::of(&api.get("cluster")?);
+    if cluster.is_of_one() {
+        output.say(ALONE);
+        return Ok(());
+    }
+    await_running(api, cluster.quorum + 1, timeout)
 }
 
 fn timed_out(operation: &str, api: &Api, timeout: Duration) -> Failure {
