@@ -63,7 +63,6 @@ pub fn options(random: &mut Random, loads_late: bool) -> LogOptions {
         // There is nobody to lag.
         kept_for_followers_bytes: 0,
         load_before_ready_bytes: if loads_late { *random.pick(&[u64::MAX, 0, 3000]) } else { u64::MAX },
-        kept_for_followers_bytes: 0,
     }
 }
 
