@@ -1,0 +1,172 @@
+"""What is done to a cluster. Each fault is a function of the cluster, the node that leads, and chance; it says what follows.
+
+Whatever it did is healed by `Cluster.heal`, but for processes that it started again itself.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Outcome:
+    lost_leader: str = None  # the node that led and can't any more: another has to
+    alone: bool = False  # most nodes are gone: nothing may be confirmed until they are back
+    complaints: list = field(default_factory=list)
+
+
+def others(cluster, node):
+    return [each for each in cluster.nodes if each is not node]
+
+
+def kill_leader(cluster, leader, chance):
+    leader.kill()
+    return Outcome(lost_leader=leader.name)
+
+
+def kill_follower(cluster, leader, chance):
+    chance.choice(others(cluster, leader)).kill()
+    return Outcome()
+
+
+def kill_at_once(nodes):
+    for node in nodes:
+        node.process.kill()
+    for node in nodes:
+        node.process.wait()
+        node.process = None
+
+
+def kill_two(cluster, leader, chance):
+    kill_at_once(chance.sample(cluster.nodes, 2))
+    return Outcome(alone=True)
+
+
+def kill_all(cluster, leader, chance):
+    """As when the power goes."""
+    kill_at_once(cluster.nodes)
+    return Outcome(alone=True)
+
+
+def kill_leader_again_and_again(cluster, leader, chance):
+    """Whoever leads is killed, and comes back at once."""
+    for _ in range(3):
+        leader = cluster.leader()
+        leader.kill()
+        time.sleep(chance.uniform(0, 1))
+        leader.start()
+    return Outcome()
+
+
+def pause_leader(cluster, leader, chance):
+    leader.pause()
+    return Outcome(lost_leader=leader.name)
+
+
+def pause_follower(cluster, leader, chance):
+    chance.choice(others(cluster, leader)).pause()
+    return Outcome()
+
+
+def stop_leader(cluster, leader, chance):
+    return Outcome(lost_leader=leader.name, complaints=leader.stop())
+
+
+def rolling_restart(cluster, leader, chance):
+    said = []
+    for node in chance.sample(cluster.nodes, len(cluster.nodes)):
+        said += node.stop()
+        node.start()
+        cluster.agree()
+    return Outcome(complaints=said)
+
+
+def wipe_follower(cluster, leader, chance):
+    node = chance.choice(others(cluster, leader))
+    node.kill()
+    node.wipe()
+    node.start()
+    return Outcome()
+
+
+def wipe_leader(cluster, leader, chance):
+    leader.kill()
+    leader.wipe()
+    leader.start()
+    return Outcome(lost_leader=leader.name)
+
+
+def cut_off_leader(cluster, leader, chance):
+    for node in others(cluster, leader):
+        cluster.network.cut(leader.name, node.name)
+        cluster.network.cut(node.name, leader.name)
+    return Outcome(lost_leader=leader.name)
+
+
+def cut_off_follower(cluster, leader, chance):
+    follower = chance.choice(others(cluster, leader))
+    for node in others(cluster, follower):
+        cluster.network.cut(follower.name, node.name)
+        cluster.network.cut(node.name, follower.name)
+    return Outcome()
+
+
+def leader_is_not_heard(cluster, leader, chance):
+    for node in others(cluster, leader):
+        cluster.network.cut(leader.name, node.name)
+    return Outcome(lost_leader=leader.name)
+
+
+def leader_does_not_hear(cluster, leader, chance):
+    for node in others(cluster, leader):
+        cluster.network.cut(node.name, leader.name)
+    return Outcome(lost_leader=leader.name)
+
+
+def one_way_between_two(cluster, leader, chance):
+    sender, receiver = chance.sample(cluster.nodes, 2)
+    cluster.network.cut(sender.name, receiver.name)
+    return Outcome()
+
+
+def cut_between_leader_and_one(cluster, leader, chance):
+    node = chance.choice(others(cluster, leader))
+    cluster.network.cut(leader.name, node.name)
+    cluster.network.cut(node.name, leader.name)
+    return Outcome()
+
+
+def fill_disk_of_leader(cluster, leader, chance):
+    leader.fill_disk()
+    return Outcome()
+
+
+def fill_disk_of_follower(cluster, leader, chance):
+    chance.choice(others(cluster, leader)).fill_disk()
+    return Outcome()
+
+
+ANYWHERE = [
+    kill_leader,
+    kill_follower,
+    kill_two,
+    kill_all,
+    kill_leader_again_and_again,
+    pause_leader,
+    pause_follower,
+    stop_leader,
+    rolling_restart,
+    wipe_follower,
+    wipe_leader,
+]
+IN_NAMESPACES = [
+    cut_off_leader,
+    cut_off_follower,
+    leader_is_not_heard,
+    leader_does_not_hear,
+    one_way_between_two,
+    cut_between_leader_and_one,
+    fill_disk_of_leader,
+    fill_disk_of_follower,
+]
+NEED_BULK = {fill_disk_of_leader, fill_disk_of_follower}
+MAY_END_A_NODE = {fill_disk_of_leader, fill_disk_of_follower}

@@ -1,0 +1,283 @@
+"""Three Leverets that are one cluster, the network between them and their disks, and all that can be done to them.
+
+As root each node has a network namespace and a disk in memory of its own, so that it can be cut off and its disk be full;
+else they share loopback. All of it goes with the program.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+NAMES = ["n1", "n2", "n3"]
+USER, PASSWORD = "chaos", "chaos-password"  # guest may only come from the same machine
+AGREE_DEADLINE_S = 60
+STOP_DEADLINE_S = 30
+POLL_S = 0.05
+DISK_BYTES = 2 << 30
+FULL_ROOM_BYTES = 64 << 10
+
+
+def ip(*arguments):
+    ran = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    if ran.returncode != 0:
+        raise OSError(f"ip {' '.join(arguments)}: {ran.stderr.strip()}")
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Network:
+    """A bridge, and a namespace for each node on it."""
+
+    def __init__(self):
+        self.tag = f"lv{os.getpid() % 100_000}"
+        self.subnet = f"10.219.{os.getpid() % 250}"
+        self.cuts = []
+
+    def make(self):
+        ip("link", "add", self.tag, "type", "bridge")
+        ip("addr", "add", f"{self.subnet}.254/24", "dev", self.tag)
+        ip("link", "set", self.tag, "up")
+        for number, name in enumerate(NAMES, 1):
+            space, outside, inside = self.space(name), f"{self.tag}{name}", f"{self.tag}i{number}"
+            ip("netns", "add", space)
+            ip("link", "add", outside, "type", "veth", "peer", "name", inside)
+            ip("link", "set", inside, "netns", space)
+            ip("link", "set", outside, "master", self.tag, "up")
+            ip("-n", space, "link", "set", "lo", "up")
+            ip("-n", space, "addr", "add", f"{self.host(name)}/24", "dev", inside)
+            ip("-n", space, "link", "set", inside, "up")
+
+    def space(self, name):
+        return f"{self.tag}-{name}"
+
+    def host(self, name):
+        return f"{self.subnet}.{NAMES.index(name) + 1}"
+
+    def cut(self, sender, receiver):
+        """What one node sends to another is lost; the other direction is another cut."""
+        route = [f"{self.host(receiver)}/32"]
+        ip("-n", self.space(sender), "route", "add", "blackhole", *route)
+        self.cuts.append((sender, route))
+
+    def mend(self):
+        while self.cuts:
+            sender, route = self.cuts.pop()
+            ip("-n", self.space(sender), "route", "del", "blackhole", *route)
+
+    def remove(self):
+        for name in NAMES:
+            subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True)
+            subprocess.run(["ip", "link", "del", f"{self.tag}{name}"], capture_output=True)
+        subprocess.run(["ip", "link", "del", self.tag], capture_output=True)
+
+
+class Node:
+    def __init__(self, name, folder, host, ports, network):
+        self.name, self.folder, self.host, self.network = name, folder, host, network
+        self.amqp, self.http, self.peers = ports
+        self.process = None
+        self.is_paused = False
+        self.deaths = []  # how it ended by itself
+        self.data = folder / "disk"
+        self.log = folder / "log"
+        self.data.mkdir(parents=True)
+        if network:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "leveret-chaos", self.data], check=True)
+
+    def configure(self, nodes, secret):
+        listed = ", ".join(f'{node.name} = "{node.host}:{node.peers}"' for node in nodes)
+        (self.folder / "leveret.toml").write_text(
+            f'listen = ["{self.host}:{self.amqp}"]\nmanagement_listen = "{self.host}:{self.http}"\n'
+            f'data_dir = "{self.data}/data"\ndefault_user = "{USER}"\ndefault_pass = "{PASSWORD}"\n'
+            f'[prometheus]\nlisten = "off"\n'
+            f'[cluster]\nname = "chaos"\nnode = "{self.name}"\nlisten = "{self.host}:{self.peers}"\n'
+            f'nodes = {{ {listed} }}\nsecret_file = "{secret}"\n'
+            # So that a disk is full when it is, rather than when an alarm says so.
+            f"[limits]\ndisk_free_limit_bytes = {1 << 20}\nauthentication_failure_delay_ms = 10\n"
+        )
+
+    def start(self):
+        within = ["ip", "netns", "exec", self.network.space(self.name)] if self.network else []
+        with open(self.log, "ab") as log:
+            command = [*within, os.environ["LEVERET_BIN"], "--config", str(self.folder / "leveret.toml")]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        if self.process is None:
+            return
+        if not self.is_running():
+            self.deaths.append(self.process.returncode)
+        else:
+            self.process.kill()
+            self.process.wait()
+        self.process, self.is_paused = None, False
+
+    def stop(self):
+        """As an operator stops it. Anything but a clean end in time is told."""
+        self.process.terminate()
+        try:
+            status = self.process.wait(STOP_DEADLINE_S)
+            said = [] if status == 0 else [f"stop: {self.name} ended with status {status}"]
+        except subprocess.TimeoutExpired:
+            said = [f"stop: {self.name} was still there {STOP_DEADLINE_S} s after SIGTERM"]
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+        return said
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+        self.is_paused = True
+
+    def resume(self):
+        if self.is_paused and self.is_running():
+            self.process.send_signal(signal.SIGCONT)
+        self.is_paused = False
+
+    def wipe(self):
+        shutil.rmtree(self.data / "data")
+
+    def fill_disk(self):
+        # Of a file system in memory only blocks in use can't go.
+        used = shutil.disk_usage(self.data).used
+        self.resize(used + FULL_ROOM_BYTES)
+
+    def resize(self, size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.data], check=True)
+
+    def ask(self, method, path, body=None, timeout=3):
+        request = urllib.request.Request(f"http://{self.host}:{self.http}/api/{path}", method=method)
+        request.add_header("authorization", "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode())
+        if body is not None:
+            request.add_header("content-type", "application/json")
+            request.data = json.dumps(body).encode()
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            said = answer.read()
+        return json.loads(said) if said else None
+
+    def view(self):
+        """What it says of the cluster; None when it says nothing."""
+        try:
+            return self.ask("GET", "cluster")
+        except (OSError, ValueError):
+            return None
+
+    def status_by_ctl(self):
+        tool = Path(os.environ["LEVERET_BIN"]).with_name("leveretctl")
+        uri = f"http://{USER}:{PASSWORD}@{self.host}:{self.http}"
+        command = [str(tool), "--uri", uri, "cluster_status", "--formatter", "json"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        return json.loads(ran.stdout) if ran.returncode == 0 else ran.stderr
+
+
+class Cluster:
+    def __init__(self, folder, with_network):
+        self.network = Network() if with_network else None
+        if self.network:
+            self.network.make()
+        secret = folder / "secret"
+        secret.touch(0o600)
+        secret.write_text("a secret that nobody guesses, of three nodes\n")
+        ports = [5672, 15672, 25672] * 3 if with_network else free_ports(9)
+        self.nodes = []
+        for number, name in enumerate(NAMES):
+            host = self.network.host(name) if self.network else "127.0.0.1"
+            self.nodes.append(Node(name, folder / name, host, ports[3 * number : 3 * number + 3], self.network))
+        for node in self.nodes:
+            node.configure(self.nodes, secret)
+            node.start()
+
+    def node(self, name):
+        return self.nodes[NAMES.index(name)]
+
+    def leader(self):
+        """The node that leads, as the others see it, once they agree."""
+        return self.node(self.agree()["leader"])
+
+    def disagreement(self):
+        """Why the nodes are not one cluster yet, of which all are members and have all; None when they are."""
+        views = [node.view() for node in self.nodes]
+        for node, view in zip(self.nodes, views):
+            if view is None:
+                return f"{node.name} does not answer"
+            if view["leader"] is None or view["leader"] != views[0]["leader"] or view["term"] != views[0]["term"]:
+                return f"leaders: {[(each or {}).get('leader') for each in views]} in {[(each or {}).get('term') for each in views]}"
+            if not all(each["running"] for each in view["nodes"]):
+                return f"{node.name} sees {view['nodes']}"
+            if sorted(each["role"] for each in view["nodes"]) != ["leader", "voter", "voter"]:
+                return f"{node.name} sees {view['nodes']}"
+        commits = {view["commit_index"] for view in views}
+        if len(commits) > 1 or any(view["applied_index"] not in commits for view in views):
+            return f"commit {[view['commit_index'] for view in views]}, applied {[view['applied_index'] for view in views]}"
+        return None
+
+    def agree(self, deadline_s=AGREE_DEADLINE_S):
+        """Waits until all nodes say the same; gives what they say."""
+        deadline = time.monotonic() + deadline_s
+        while (why := self.disagreement()) is not None:
+            dead = [node for node in self.nodes if not node.is_running()]
+            if dead or time.monotonic() > deadline:
+                ends = [f"{node.name} has ended: {node.log.read_text()[-300:]!r}" for node in dead]
+                raise AssertionError("; ".join(["no agreement", why, *ends]))
+            time.sleep(POLL_S)
+        return self.nodes[0].view()
+
+    def heal(self):
+        if self.network:
+            self.network.mend()
+        for node in self.nodes:
+            if self.network:
+                node.resize(DISK_BYTES)
+            node.resume()
+            if not node.is_running():
+                if node.process is not None:
+                    node.deaths.append(node.process.returncode)
+                node.start()
+
+    def remove(self):
+        for node in self.nodes:
+            node.resume()
+            node.kill()
+            if self.network:
+                subprocess.run(["umount", "-l", node.data], check=False)
+        if self.network:
+            self.network.remove()
+
+
+def why_no_network():
+    """Why nodes can't have networks of their own here; None when they can."""
+    if os.geteuid() != 0:
+        return "not root"
+    if shutil.which("ip") is None or shutil.which("mount") is None:
+        return "no ip, or no mount"
+    probe = f"lv{os.getpid()}p"
+    try:
+        ip("netns", "add", probe)
+        ip("netns", "del", probe)
+        ip("link", "add", probe, "type", "bridge")
+        ip("link", "del", probe)
+    except OSError as error:
+        return str(error)
+    return None
+
+
+# Whoever ends this program ends the nodes as well.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
