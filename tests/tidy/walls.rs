@@ -75,6 +75,9 @@ pub const WALLS: [Wall; 20] = [
             // Figures that the snapshots carry.
             "broker::sums",
             "broker::Durations",
+            "broker::ExchangeCounters",
+            "broker::ExchangeFigures",
+            "broker::ExchangeKey",
             "broker::QueueDurations",
             "broker::QueueDurationsSnapshot",
             "meter",
