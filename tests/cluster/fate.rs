@@ -28,6 +28,8 @@ pub enum OfLeader {
 #[derive(Clone, Debug)]
 pub struct Fate {
     pub mutation: Mutation,
+    /// With the writer that ships, and not with its model.
+    pub is_real: bool,
     /// How long the run takes, the calm at its end included.
     pub run_ms: u64,
     /// Nothing goes wrong any more.
@@ -53,6 +55,7 @@ impl Fate {
     pub fn hard(mutation: Mutation) -> Self {
         Self {
             mutation,
+            is_real: false,
             run_ms: 20_000,
             calm_from_ms: 13_000,
             crashes: true,

@@ -3,13 +3,20 @@
 #![cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
+#[expect(dead_code, reason = "shared with the storage tests, which damage files")]
+#[path = "../support/sim_disk.rs"]
+mod sim_disk;
+
 mod chance;
-mod disk;
 mod fate;
+mod model;
 mod network;
 mod node;
+mod publisher;
+mod real;
 mod truth;
 mod world;
+mod writer;
 
 use fate::{Fate, Mutation, OfLeader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,16 +24,19 @@ use world::{Outcome, World};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 60;
+/// Seeds with the writer that ships, which takes its time.
+const SEEDS_OF_THE_REAL: u64 = 8;
 /// Seeds of what happens to leaders alone.
-const SEEDS_OF_LEADERS: usize = 10;
+const SEEDS_OF_LEADERS: u64 = 10;
 /// Seeds in which a fault must be found.
 const MUTATION_SEEDS: u64 = 40;
 
-fn seeds() -> std::ops::Range<u64> {
+/// Those of the environment, or so many.
+fn seeds(count: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     match number("LEVERET_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("LEVERET_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("LEVERET_SEEDS").unwrap_or(count),
     }
 }
 
@@ -43,16 +53,25 @@ fn play(seed: u64, fate: Fate) -> Outcome {
 #[test]
 fn what_was_confirmed_is_never_lost() {
     let mut all = Outcome::default();
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         all.add(&play(seed, Fate::hard(Mutation::None)));
     }
     println!("{all}");
     assert!(all.confirmed > all.seeds * 100, "a cluster that confirms next to nothing shows nothing: {all}");
 }
 
+#[test]
+fn what_was_confirmed_is_never_lost_by_the_writer_that_ships() {
+    let mut all = Outcome::default();
+    for seed in seeds(SEEDS_OF_THE_REAL) {
+        all.add(&play(seed, Fate { is_real: true, ..Fate::hard(Mutation::None) }));
+    }
+    println!("{all}");
+}
+
 fn play_of_leader(what: OfLeader) -> Outcome {
     let mut all = Outcome::default();
-    for seed in seeds().take(SEEDS_OF_LEADERS) {
+    for seed in seeds(SEEDS_OF_LEADERS) {
         all.add(&play(seed, Fate::of_leader(what)));
     }
     println!("{what:?}: {all}");
@@ -86,8 +105,8 @@ fn runs_are_repeatable() {
 fn is_caught(mutation: Mutation) -> Option<u64> {
     (0..MUTATION_SEEDS).find(|seed| {
         // What fails here is to fail, and need not be told.
-        let world = World::new(*seed, Fate::hard(mutation));
-        let run = move || _ = world.run();
+        let seed = *seed;
+        let run = move || _ = World::new(seed, Fate::hard(mutation)).run();
         let thread = std::thread::Builder::new().name(EXPECTED_TO_FAIL.to_owned()).spawn(run);
         thread.expect("a thread").join().is_err()
     })

@@ -1,18 +1,13 @@
 //! One node: a member, its writer, and, when it leads, a loop that publishes.
 
 use super::chance::Chance;
-use super::disk::{Disk, Writer};
 use super::fate::Mutation;
-use super::truth::{Truth, hash};
-use leveret::broker::store::{DurableQueueId, Log as _, LogPosition};
-use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings, Told};
+use super::publisher::Publisher;
+use super::truth::Truth;
+use super::writer::{Files, Folder, Said, Writer};
+use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings};
 use leveret::cluster::message::{Lane, Part};
-use leveret::storage::batch::BATCH_HEADER_BYTES;
-use leveret::storage::{BatchDone, ClusterId, LogOptions, LogStore, MemberId, SyncPolicy};
-use std::collections::VecDeque;
-
-/// A publisher waits while so much is not with the writer.
-const PENDING_MAX_BYTES: usize = 500;
+use leveret::storage::{ClusterId, MemberId};
 
 /// What a node wants said.
 pub struct Saying {
@@ -26,7 +21,8 @@ pub struct Node {
     mutation: Mutation,
     /// Which start of it this is.
     pub life: u64,
-    disk: Option<Disk>,
+    folder: Option<Folder>,
+    is_real: bool,
     pub running: Option<Running>,
     pub paused_until_ms: u64,
     pub is_gone: bool,
@@ -35,7 +31,9 @@ pub struct Node {
 
 pub struct Running {
     pub member: Member,
-    writer: Writer,
+    writer: Box<dyn Writer>,
+    /// It is to lead in this term, as soon as the state is as far as this entry.
+    leads_from: Option<(u64, u64)>,
     /// How many were installed.
     pub snapshots: u64,
     publisher: Option<Publisher>,
@@ -43,19 +41,19 @@ pub struct Running {
     pub has_stopped: bool,
 }
 
-/// A loop of a leader.
-struct Publisher {
-    term: u64,
-    store: LogStore,
-    /// Last position, first position, hash and records of batches that are not confirmed.
-    unconfirmed: VecDeque<(u64, u64, u64, u64)>,
-}
-
 impl Node {
-    pub fn new(number: usize, disk: Disk, clock_percent: u64, mutation: Mutation) -> Self {
-        let disk = Some(disk);
-        let (life, running) = (0, None);
-        Self { number, mutation, life, disk, running, paused_until_ms: 0, is_gone: false, clock_percent }
+    pub fn new(number: usize, is_real: bool, member: MemberId, clock_percent: u64, mutation: Mutation) -> Self {
+        Self {
+            number,
+            mutation,
+            life: 0,
+            folder: Some(Folder::new(is_real, member)),
+            is_real,
+            running: None,
+            paused_until_ms: 0,
+            is_gone: false,
+            clock_percent,
+        }
     }
 
     pub fn is_up(&self, now_ms: u64) -> bool {
@@ -72,45 +70,43 @@ impl Node {
     }
 
     pub fn start(&mut self, seed: u64, now_ms: u64) {
-        let Some(disk) = self.disk.take() else { return };
+        let Some(folder) = self.folder.take() else { return };
         self.life += 1;
         let names = ["n1", "n2", "n3"].map(str::to_owned).to_vec();
+        let (member, known, writer) = folder.start(self.mutation);
         let settings = Settings {
             nodes: names,
             me: NodeNumber(self.number as u8),
-            member: disk.member,
+            member,
             new_cluster: ClusterId([7; 16]),
             chance: seed ^ (self.number as u64) << 8 ^ self.life,
         };
-        let known = disk.recover(self.mutation);
         let member = Member::start(settings, known, self.clock_ms(now_ms));
-        self.running = Some(Running {
-            member,
-            writer: Writer::start(disk, self.mutation),
-            snapshots: 0,
-            publisher: None,
-            has_stopped: false,
-        });
+        self.running =
+            Some(Running { member, writer, leads_from: None, snapshots: 0, publisher: None, has_stopped: false });
     }
 
     pub fn crash(&mut self, chance: &mut Chance) {
         if let Some(running) = self.running.take() {
-            self.disk = Some(running.writer.crash(chance));
+            self.folder = Some(running.writer.crash(chance));
         }
     }
 
     /// Its folder is lost, and a new one begins.
     pub fn wipe(&mut self, member: MemberId) {
         assert!(self.running.is_none(), "only who is down loses his folder");
-        self.disk = Some(Disk::new(member));
+        self.folder = Some(Folder::new(self.is_real, member));
     }
 
-    pub fn checkpoint(&mut self) {
-        if let Some(running) = &mut self.running
-            && let Some(below) = running.writer.checkpoint()
-        {
-            running.member.forgotten(below);
+    pub fn checkpoint(&mut self, now_ms: u64) {
+        if let Some(running) = &mut self.running {
+            running.writer.checkpoint(now_ms);
         }
+    }
+
+    /// What its state is, in words, if it has one that can be told.
+    pub fn state(&mut self) -> Option<String> {
+        self.running.as_mut()?.writer.state()
     }
 
     /// Whether it has a place in a cluster.
@@ -130,13 +126,13 @@ impl Node {
 
     pub fn hang_disk(&mut self, hangs: bool) {
         if let Some(running) = &mut self.running {
-            running.writer.hangs = hangs;
+            running.writer.hang(hangs);
         }
     }
 
     pub fn slow_disk(&mut self, slow_ms: u64) {
         if let Some(running) = &mut self.running {
-            running.writer.slow_ms = slow_ms;
+            running.writer.slow_down(slow_ms);
         }
     }
 
@@ -164,7 +160,7 @@ impl Node {
     }
 
     pub fn applied(&self) -> Option<u64> {
-        self.running.as_ref().map(|running| running.writer.applied())
+        self.running.as_ref().map(|running| running.writer.applied().0)
     }
 
     /// Some time of its own: the writer's word, a tick, something to publish.
@@ -172,35 +168,20 @@ impl Node {
         let clock_ms = self.clock_ms(now_ms);
         let (number, mutation) = (self.number, self.mutation);
         let Some(running) = &mut self.running else { return Vec::new() };
-        while let Some((number, places)) = running.writer.persisted(now_ms) {
-            running.member.persisted(number, &places);
-        }
-        while running.writer.perform_incoming(now_ms) {
-            running.member.incoming_performed(true);
-        }
-        if let Some((last, position)) = running.writer.installed(now_ms) {
-            running.snapshots += 1;
-            running.member.installed(last, position);
+        while let Some(said) = running.writer.say(now_ms, &mut |entry| truth.applies(number, entry)) {
+            running.take_said(said);
         }
         if clock_ms >= running.member.next_tick_ms() {
             running.member.tick(clock_ms);
         }
         let mut said = Vec::new();
         running.take_outputs(number, now_ms, mutation, truth, chance, &mut said);
+        running.lead_if_due(truth);
         if let Some(publisher) = &mut running.publisher {
-            if publishes && publisher.store.pending_bytes() < PENDING_MAX_BYTES && chance.one_in(3) {
-                let records = chance.between(1, 4);
-                for _ in 0..records {
-                    publisher.store.purged(DurableQueueId(1), chance.next() >> 40);
-                }
+            if publishes {
+                publisher.publish(truth, chance);
             }
-            if let Some(batch) = publisher.store.take_batch(clock_ms) {
-                let body = &batch.buffer[BATCH_HEADER_BYTES..];
-                if batch.records > 0 {
-                    truth.proposed(batch.first_position, body);
-                    let last = batch.last_position().0;
-                    publisher.unconfirmed.push_back((last, batch.first_position, hash(body), batch.records.into()));
-                }
+            if let Some(batch) = publisher.take_batch(clock_ms, truth) {
                 let term = publisher.term;
                 running.member.propose(term, batch);
                 running.take_outputs(number, now_ms, mutation, truth, chance, &mut said);
@@ -214,6 +195,28 @@ impl Node {
 }
 
 impl Running {
+    fn take_said(&mut self, said: Said) {
+        match said {
+            Said::Persisted(number, places) => self.member.persisted(number, &places),
+            Said::Performed => self.member.incoming_performed(true),
+            Said::Installed(last, position) => {
+                self.snapshots += 1;
+                self.member.installed(last, position);
+            }
+            Said::Pinned(pinned) => self.member.pinned(pinned),
+            Said::Forgotten(below) => self.member.forgotten(below),
+            Said::Founded(known) => self.member.founded(known),
+        }
+    }
+
+    /// Begins to publish when the state is as far as it was told.
+    fn lead_if_due(&mut self, truth: &Truth) {
+        let (applied, position) = self.writer.applied();
+        if let Some((term, _)) = self.leads_from.take_if(|(_, index)| *index <= applied) {
+            self.publisher = Some(Publisher::begin(term, position, truth));
+        }
+    }
+
     fn take_outputs(
         &mut self,
         node: usize,
@@ -231,31 +234,28 @@ impl Running {
                     None => unread.push(to),
                 },
                 Output::Append(append) => self.writer.append(append, now_ms, chance),
-                Output::Commit(index) => self.writer.commit(index, |entry| truth.applies(node, entry)),
-                Output::Told(told) => self.told(told, mutation, truth),
-                Output::Role(Role::Lead { term, index }) => {
-                    assert!(self.writer.applied() >= index, "a leader begins with everything");
-                    let position = LogPosition(self.writer.position());
-                    let options = LogOptions {
-                        sync_policy: SyncPolicy::Replicated,
-                        batch_max_bytes: 64,
-                        ..LogOptions::default()
+                Output::Commit(index) => {
+                    self.writer.commit(index, now_ms, &mut |entry| truth.applies(node, entry));
+                }
+                Output::Told(told) => {
+                    if let Some(publisher) = &mut self.publisher {
+                        publisher.told(told, mutation, truth);
+                    }
+                }
+                Output::Role(role) => {
+                    self.publisher = None;
+                    self.leads_from = match role {
+                        Role::Lead { term, index } => Some((term, index)),
+                        _ => None,
                     };
-                    let store = LogStore::new(options, position);
-                    self.publisher = Some(Publisher { term, store, unconfirmed: VecDeque::new() });
                 }
-                Output::Role(_) => self.publisher = None,
-                Output::Found(configuration) => {
-                    let known = self.writer.found(configuration);
-                    self.member.founded(known);
-                }
-                Output::Pin { index } => {
-                    let pinned = self.writer.pin(index);
-                    self.member.pinned(pinned);
-                }
-                Output::Unpin(id) => self.writer.unpin(id),
+                Output::Found(configuration) => self.writer.found(configuration, now_ms),
+                Output::Pin { index } => self.writer.pin(index, now_ms),
+                Output::Unpin(id) => self.writer.unpin(id, now_ms),
                 Output::Incoming(step) => self.writer.incoming(step, now_ms, chance),
-                Output::Install { last, checkpoint, .. } => self.writer.install(last, checkpoint, now_ms, chance),
+                Output::Install { last, checkpoint, files } => {
+                    self.writer.install(last, Files { checkpoint, others: files }, now_ms, chance);
+                }
                 Output::Stopped => self.has_stopped = true,
             }
         }
@@ -282,32 +282,10 @@ impl Running {
             match part {
                 Part::Bytes(more) => bytes.extend(more),
                 Part::Body(body) => bytes.extend(body.bytes()),
-                Part::Stored(place) => bytes.extend(self.writer.disk.read(place)?),
+                Part::Stored(place) => bytes.extend(self.writer.read(place)?),
                 Part::File { name, offset, length } => bytes.extend(self.writer.read_file(&name, offset, length)?),
             }
         }
         Some(bytes)
-    }
-
-    fn told(&mut self, told: Told, mutation: Mutation, truth: &mut Truth) {
-        let Some(publisher) = &mut self.publisher else { return };
-        let written = match told {
-            Told::Done(written) => {
-                let done = BatchDone { result: Ok(written), recycled: None };
-                publisher.store.batch_done(done).expect("it was written");
-                written
-            }
-            Told::Progress(written) => written,
-        };
-        let lasts = match mutation {
-            Mutation::ConfirmWritten => written.written.max(written.synced),
-            _ => written.synced,
-        };
-        while let Some((_, first, hash, records)) =
-            publisher.unconfirmed.front().filter(|(last, ..)| *last <= lasts.0).copied()
-        {
-            truth.confirmed(first, hash, records);
-            publisher.unconfirmed.pop_front();
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use leveret::cluster::message::Point;
 use leveret::storage::entry::EntryLabel;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What an entry is, whoever has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,13 +11,23 @@ pub struct Applied {
     pub body_hash: u64,
 }
 
+/// What a batch does to the queue.
+#[derive(Clone, Default, Debug)]
+pub struct Effects {
+    pub declares: bool,
+    /// Without those that it takes away again.
+    pub enqueued: Vec<u64>,
+    pub purged_up_to: Option<u64>,
+}
+
 #[derive(Default)]
 pub struct Truth {
     leaders: BTreeMap<u64, usize>,
     /// What was applied anywhere, by index.
     applied: BTreeMap<u64, Applied>,
     /// What was handed over by a loop: by its first position, every body that there was.
-    proposed: BTreeMap<u64, Vec<u64>>,
+    proposed: BTreeMap<u64, BTreeMap<u64, Effects>>,
+    sequences: u64,
     /// What was confirmed: last position by first position, with the hash of the body.
     confirmed: BTreeMap<u64, u64>,
     pub confirmed_records: u64,
@@ -44,8 +54,34 @@ impl Truth {
     }
 
     /// A loop hands over a batch.
-    pub fn proposed(&mut self, first_position: u64, body: &[u8]) {
-        self.proposed.entry(first_position).or_default().push(hash(body));
+    pub fn proposed(&mut self, first_position: u64, body_hash: u64, effects: Effects) {
+        self.proposed.entry(first_position).or_default().insert(body_hash, effects);
+    }
+
+    /// For the next message, whoever publishes it.
+    pub fn next_sequence(&mut self) -> u64 {
+        self.sequences += 1;
+        self.sequences
+    }
+
+    fn applied_effects(&self) -> impl Iterator<Item = &Effects> {
+        let of_records = self.applied.values().filter(|entry| entry.label.records > 0);
+        of_records.filter_map(|entry| self.proposed.get(&entry.label.first_position)?.get(&entry.body_hash))
+    }
+
+    /// Whether there is a queue, by what was applied.
+    pub fn is_declared(&self) -> bool {
+        self.applied_effects().any(|effects| effects.declares)
+    }
+
+    /// How many messages are in the queue, by what was applied.
+    pub fn messages(&self) -> usize {
+        let mut alive: BTreeSet<u64> = BTreeSet::new();
+        for effects in self.applied_effects() {
+            alive.retain(|sequence| effects.purged_up_to.is_none_or(|up_to| *sequence > up_to));
+            alive.extend(&effects.enqueued);
+        }
+        alive.len()
     }
 
     /// A publisher was told that it lasts.
@@ -69,7 +105,7 @@ impl Truth {
         assert_eq!((index, entry.label.first_position), next, "entries and their records follow each other");
         if entry.label.records > 0 {
             let handed_over = self.proposed.get(&entry.label.first_position);
-            let is_known = handed_over.is_some_and(|hashes| hashes.contains(&entry.body_hash));
+            let is_known = handed_over.is_some_and(|batches| batches.contains_key(&entry.body_hash));
             assert!(is_known, "entry {index} was handed over by nobody");
         }
         self.applied.insert(index, entry);

@@ -1,7 +1,6 @@
 //! All of it: nodes, network, time, and what befalls them.
 
 use super::chance::Chance;
-use super::disk::Disk;
 use super::fate::{Fate, OfLeader};
 use super::network::{NODES, Network, Packet};
 use super::node::{Node, Saying};
@@ -59,7 +58,7 @@ impl World {
         let nodes = (0..NODES).map(|number| {
             let member = member_of(&mut chance);
             let clock_percent = chance.between(100 - percent, 100 + percent);
-            Node::new(number, Disk::new(member), clock_percent, fate.mutation)
+            Node::new(number, fate.is_real, member, clock_percent, fate.mutation)
         });
         Self {
             nodes: nodes.collect(),
@@ -232,7 +231,7 @@ impl World {
                 (0..NODES).for_each(|node| self.crash(node));
                 (0..NODES).for_each(|node| self.start(node));
             }
-            25..=27 if self.fate.checkpoints => self.nodes[node].checkpoint(),
+            25..=27 if self.fate.checkpoints => self.nodes[node].checkpoint(self.now_ms),
             28 if self.fate.wipes => self.wipe(node),
             29 | 30 if self.fate.hand_overs => {
                 let to = NodeNumber(other as u8);
@@ -286,6 +285,12 @@ impl World {
         assert!(self.nodes.iter().any(Node::leads), "somebody leads in the end");
         self.outcome.snapshots +=
             self.nodes.iter().filter_map(|node| Some(node.running.as_ref()?.snapshots)).sum::<u64>();
+        let states: Vec<_> = self.nodes.iter_mut().filter_map(Node::state).collect();
+        if let Some(first) = states.first() {
+            assert!(states.iter().all(|state| state == first), "states differ: {states:?}");
+            let messages = self.truth.messages();
+            assert!(first.contains(&format!(", {messages})]")), "{messages} messages are alive, and not {first}");
+        }
         let pins = self.nodes.iter().map(Node::pins).sum::<usize>();
         assert!(pins <= 1, "one is kept for a moment longer than it is needed, and not {pins}");
         self.outcome.confirmed = self.truth.confirmed_records;

@@ -1,4 +1,4 @@
-//! A writer with its disk, as simple as one can be: what it promises, and nothing of how.
+//! A model of a writer with its disk, as simple as one can be: what it promises, and nothing of how.
 //!
 //! Requests are done in order, some time after they were asked for; a crash loses those that are not done, or all but a
 //! part of them. It is the model that the real writer is compared with.
@@ -6,6 +6,7 @@
 use super::chance::Chance;
 use super::fate::Mutation;
 use super::truth::{Applied, hash};
+use super::writer::{Files, Folder, Said, Writer};
 use leveret::cluster::member::Append;
 use leveret::cluster::member::Pinned;
 use leveret::cluster::member::ledger::Known;
@@ -83,22 +84,23 @@ struct Install {
     done_at_ms: u64,
 }
 
-pub struct Writer {
+pub struct ModelWriter {
     pub disk: Disk,
     asked: VecDeque<Asked>,
     /// What it knows beside the disk: everything that it was asked to write, in order.
     log: Vec<(Entry, Place)>,
     before: Point,
     applied: u64,
-    pub slow_ms: u64,
+    slow_ms: u64,
     /// Nothing comes back.
-    pub hangs: bool,
+    hangs: bool,
     mutation: Mutation,
     /// As of what is applied.
     configuration: Option<Configuration>,
     pins: BTreeMap<u64, Checkpoint>,
     install: Option<Install>,
     steps: VecDeque<(u64, IncomingStep)>,
+    said: VecDeque<Said>,
 }
 
 impl Disk {
@@ -179,7 +181,7 @@ impl Disk {
     }
 }
 
-impl Writer {
+impl ModelWriter {
     pub fn start(disk: Disk, mutation: Mutation) -> Self {
         let log = disk.log(mutation);
         let before = disk.checkpoint.as_ref().map_or(Point::default(), |checkpoint| checkpoint.last);
@@ -197,11 +199,12 @@ impl Writer {
             pins: BTreeMap::new(),
             install: None,
             steps: VecDeque::new(),
+            said: VecDeque::new(),
         }
     }
 
     /// The folder becomes one of a cluster.
-    pub fn found(&mut self, configuration: Configuration) -> Known {
+    fn found_now(&mut self, configuration: Configuration) -> Known {
         self.configuration = Some(configuration.clone());
         self.disk.found(configuration);
         self.disk.recover(self.mutation).expect("it was founded")
@@ -218,7 +221,7 @@ impl Writer {
     }
 
     /// Writes a checkpoint and frees what is before; says below which entry nothing is left.
-    pub fn checkpoint(&mut self) -> Option<u64> {
+    fn write_checkpoint(&mut self) -> Option<u64> {
         let checkpoint = self.checkpoint_now().filter(|checkpoint| checkpoint.last.index <= self.disk.last_index())?;
         let vote = self.disk.written.iter().rev().find(|written| matches!(written, Written::Vote(_))).cloned();
         let last = checkpoint.last.index;
@@ -231,7 +234,7 @@ impl Writer {
     }
 
     /// Keeps what there is now for somebody.
-    pub fn pin(&mut self, index: u64) -> Pinned {
+    fn pin_now(&mut self, index: u64) -> Pinned {
         assert!(index <= self.applied, "what is asked for is applied");
         let checkpoint = self.checkpoint_now().expect("a cluster");
         let id = self.pins.keys().next_back().map_or(1, |last| last + 1);
@@ -246,28 +249,8 @@ impl Writer {
         pinned
     }
 
-    pub fn unpin(&mut self, id: u64) {
-        self.pins.remove(&id).expect("it was pinned");
-    }
-
-    pub fn pins(&self) -> usize {
-        self.pins.len()
-    }
-
-    /// Bytes of a pinned file.
-    pub fn read_file(&self, name: &str, offset: u64, length: u32) -> Option<Vec<u8>> {
-        assert_eq!(name, SEGMENT_FILE, "what was announced");
-        let bytes = self.pins.values().next_back()?.segment();
-        bytes.get(offset as usize..offset as usize + length as usize).map(<[u8]>::to_vec)
-    }
-
-    pub fn incoming(&mut self, step: IncomingStep, now_ms: u64, chance: &mut Chance) {
-        let ready_at_ms = self.steps.back().map_or(now_ms, |(at_ms, _)| *at_ms);
-        self.steps.push_back((ready_at_ms + chance.below(5), step));
-    }
-
     /// Performs the next step of what arrives, if it is time.
-    pub fn perform_incoming(&mut self, now_ms: u64) -> bool {
+    fn perform_incoming(&mut self, now_ms: u64) -> bool {
         if self.steps.front().is_none_or(|(at_ms, _)| *at_ms > now_ms) {
             return false;
         }
@@ -286,14 +269,8 @@ impl Writer {
         true
     }
 
-    pub fn install(&mut self, last: Point, checkpoint: String, now_ms: u64, chance: &mut Chance) {
-        let ready_at_ms = self.asked.back().map_or(now_ms, |asked| asked.done_at_ms);
-        let done_at_ms = ready_at_ms + 10 + chance.below(50) + self.slow_ms;
-        self.install = Some(Install { last, checkpoint, done_at_ms });
-    }
-
     /// What was installed, if it is by now.
-    pub fn installed(&mut self, now_ms: u64) -> Option<(Point, u64)> {
+    fn installed(&mut self, now_ms: u64) -> Option<(Point, u64)> {
         if !self.asked.is_empty() {
             return None;
         }
@@ -306,19 +283,52 @@ impl Writer {
         Some((checkpoint.last, checkpoint.position))
     }
 
-    /// How far the state is.
-    pub fn applied(&self) -> u64 {
-        self.applied
-    }
-
     /// The position that the state ends at.
-    pub fn position(&self) -> u64 {
+    fn position(&self) -> u64 {
         let at = (self.applied - self.before.index) as usize;
         let position = |(entry, _): &(Entry, Place)| entry.label.first_position + u64::from(entry.label.records) - 1;
         self.log[..at].last().map_or(self.disk.checkpoint.as_ref().map_or(0, |known| known.position), position)
     }
 
-    pub fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance) {
+    /// The next request that is done by now: its number, and where its entries lie.
+    fn persisted(&mut self, now_ms: u64) -> Option<(u64, Vec<(u64, Place)>)> {
+        if self.hangs {
+            return None;
+        }
+        let says_early = self.mutation == Mutation::SayBeforeSync;
+        if says_early {
+            // It is done later; who asked has his answer now.
+            if let Some(asked) = self.asked.iter_mut().find(|asked| asked.append.number != 0) {
+                let number = std::mem::take(&mut asked.append.number);
+                return Some((number, places_of(asked)));
+            }
+        }
+        while self.asked.front().is_some_and(|asked| asked.done_at_ms <= now_ms) {
+            let asked = self.asked.pop_front()?;
+            write(&mut self.disk, &asked, self.applied, usize::MAX);
+            if !says_early {
+                return Some((asked.append.number, places_of(&asked)));
+            }
+        }
+        None
+    }
+}
+
+impl Writer for ModelWriter {
+    fn say(&mut self, now_ms: u64, _: &mut dyn FnMut(Applied)) -> Option<Said> {
+        if let Some(said) = self.said.pop_front() {
+            return Some(said);
+        }
+        if let Some((number, places)) = self.persisted(now_ms) {
+            return Some(Said::Persisted(number, places));
+        }
+        if self.perform_incoming(now_ms) {
+            return Some(Said::Performed);
+        }
+        self.installed(now_ms).map(|(last, position)| Said::Installed(last, position))
+    }
+
+    fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance) {
         let mut places = Vec::new();
         for entry in &append.entries {
             assert!(entry.label.index > self.applied, "what is committed is never cut off");
@@ -340,8 +350,7 @@ impl Writer {
         self.asked.push_back(Asked { append, places, done_at_ms });
     }
 
-    /// Moves the state; what it takes in goes to `applies`.
-    pub fn commit(&mut self, index: u64, mut applies: impl FnMut(Applied)) {
+    fn commit(&mut self, index: u64, _: u64, applies: &mut dyn FnMut(Applied)) {
         assert!(index <= self.disk.last_index() || self.mutation != Mutation::None, "applied before written");
         let at = |index: u64| (index - self.before.index) as usize;
         for (entry, _) in &self.log[at(self.applied)..at(index.max(self.applied))] {
@@ -353,31 +362,68 @@ impl Writer {
         self.applied = self.applied.max(index);
     }
 
-    /// The next request that is done by now: its number, and where its entries lie.
-    pub fn persisted(&mut self, now_ms: u64) -> Option<(u64, Vec<(u64, Place)>)> {
-        if self.hangs {
-            return None;
-        }
-        let says_early = self.mutation == Mutation::SayBeforeSync;
-        if says_early {
-            // It is done later; who asked has his answer now.
-            if let Some(asked) = self.asked.iter_mut().find(|asked| asked.append.number != 0) {
-                let number = std::mem::take(&mut asked.append.number);
-                return Some((number, places_of(asked)));
-            }
-        }
-        while self.asked.front().is_some_and(|asked| asked.done_at_ms <= now_ms) {
-            let asked = self.asked.pop_front()?;
-            write(&mut self.disk, &asked, self.applied, usize::MAX);
-            if !says_early {
-                return Some((asked.append.number, places_of(&asked)));
-            }
-        }
+    fn found(&mut self, configuration: Configuration, _: u64) {
+        let known = self.found_now(configuration);
+        self.said.push_back(Said::Founded(known));
+    }
+
+    fn checkpoint(&mut self, _: u64) {
+        let below = self.write_checkpoint();
+        self.said.extend(below.map(Said::Forgotten));
+    }
+
+    fn pin(&mut self, index: u64, _: u64) {
+        let pinned = self.pin_now(index);
+        self.said.push_back(Said::Pinned(pinned));
+    }
+
+    fn unpin(&mut self, id: u64, _: u64) {
+        self.pins.remove(&id).expect("it was pinned");
+    }
+
+    fn incoming(&mut self, step: IncomingStep, now_ms: u64, chance: &mut Chance) {
+        let ready_at_ms = self.steps.back().map_or(now_ms, |(at_ms, _)| *at_ms);
+        self.steps.push_back((ready_at_ms + chance.below(5), step));
+    }
+
+    fn install(&mut self, last: Point, files: Files, now_ms: u64, chance: &mut Chance) {
+        let ready_at_ms = self.asked.back().map_or(now_ms, |asked| asked.done_at_ms);
+        let done_at_ms = ready_at_ms + 10 + chance.below(50) + self.slow_ms;
+        self.install = Some(Install { last, checkpoint: files.checkpoint, done_at_ms });
+    }
+
+    fn applied(&self) -> (u64, u64) {
+        (self.applied, self.position())
+    }
+
+    fn pins(&self) -> usize {
+        self.pins.len()
+    }
+
+    fn state(&mut self) -> Option<String> {
         None
     }
 
-    /// The power fails: of what is not done, a part may be there all the same.
-    pub fn crash(mut self, chance: &mut Chance) -> Disk {
+    fn read(&mut self, place: Place) -> Option<Vec<u8>> {
+        self.disk.read(place)
+    }
+
+    fn read_file(&mut self, name: &str, offset: u64, length: u32) -> Option<Vec<u8>> {
+        assert_eq!(name, SEGMENT_FILE, "what was announced");
+        let bytes = self.pins.values().next_back()?.segment();
+        bytes.get(offset as usize..offset as usize + length as usize).map(<[u8]>::to_vec)
+    }
+
+    fn slow_down(&mut self, slow_ms: u64) {
+        self.slow_ms = slow_ms;
+    }
+
+    fn hang(&mut self, hangs: bool) {
+        self.hangs = hangs;
+    }
+
+    /// Of what is not done, a part may be there all the same.
+    fn crash(mut self: Box<Self>, chance: &mut Chance) -> Folder {
         let kept = chance.below(self.asked.len() as u64 + 1);
         for (at, asked) in self.asked.iter().enumerate().take(kept as usize) {
             let is_torn = at + 1 == kept as usize;
@@ -394,7 +440,7 @@ impl Writer {
         {
             self.disk.written.remove(at);
         }
-        self.disk
+        Folder::Model(self.disk)
     }
 }
 

@@ -1,0 +1,85 @@
+//! What a node asks of its writer in a simulation, and what it hears: of the [model](super::model) and of the
+//! [real one](super::real) alike.
+
+use super::chance::Chance;
+use super::fate::Mutation;
+use super::model;
+use super::real;
+use super::truth::Applied;
+use leveret::cluster::member::ledger::Known;
+use leveret::cluster::member::{Append, Pinned};
+use leveret::cluster::membership::Configuration;
+use leveret::cluster::message::Point;
+use leveret::cluster::snapshot::IncomingStep;
+use leveret::storage::MemberId;
+use leveret::storage::entry::Place;
+
+/// What a writer says.
+pub enum Said {
+    Persisted(u64, Vec<(u64, Place)>),
+    /// A step of a snapshot that arrives.
+    Performed,
+    Installed(Point, u64),
+    Pinned(Pinned),
+    Forgotten(u64),
+    Founded(Known),
+}
+
+/// Files of a snapshot: the checkpoint's name, and the others with their lengths.
+pub struct Files {
+    pub checkpoint: String,
+    pub others: Vec<(String, u64)>,
+}
+
+pub trait Writer {
+    /// The next thing that it says by now; what the state takes in goes to `applies`.
+    fn say(&mut self, now_ms: u64, applies: &mut dyn FnMut(Applied)) -> Option<Said>;
+
+    fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance);
+    fn commit(&mut self, index: u64, now_ms: u64, applies: &mut dyn FnMut(Applied));
+    fn found(&mut self, configuration: Configuration, now_ms: u64);
+    fn checkpoint(&mut self, now_ms: u64);
+    fn pin(&mut self, index: u64, now_ms: u64);
+    fn unpin(&mut self, id: u64, now_ms: u64);
+    fn incoming(&mut self, step: IncomingStep, now_ms: u64, chance: &mut Chance);
+    fn install(&mut self, last: Point, files: Files, now_ms: u64, chance: &mut Chance);
+
+    /// How far the state is, and the position that it ends at.
+    fn applied(&self) -> (u64, u64);
+    /// How many snapshots it keeps.
+    fn pins(&self) -> usize;
+    /// What the state is, in words; none of a model that has none.
+    fn state(&mut self) -> Option<String>;
+
+    fn read(&mut self, place: Place) -> Option<Vec<u8>>;
+    fn read_file(&mut self, name: &str, offset: u64, length: u32) -> Option<Vec<u8>>;
+
+    fn slow_down(&mut self, slow_ms: u64);
+    fn hang(&mut self, hangs: bool);
+
+    /// The power fails.
+    fn crash(self: Box<Self>, chance: &mut Chance) -> Folder;
+}
+
+/// A data folder.
+pub enum Folder {
+    Model(model::Disk),
+    Real(real::Disk),
+}
+
+impl Folder {
+    pub fn new(is_real: bool, member: MemberId) -> Self {
+        if is_real { Self::Real(real::Disk::new(member)) } else { Self::Model(model::Disk::new(member)) }
+    }
+
+    /// What a start finds, and its writer.
+    pub fn start(self, mutation: Mutation) -> (MemberId, Option<Known>, Box<dyn Writer>) {
+        match self {
+            Self::Model(disk) => {
+                let (member, known) = (disk.member, disk.recover(mutation));
+                (member, known, Box::new(model::ModelWriter::start(disk, mutation)))
+            }
+            Self::Real(disk) => disk.start(),
+        }
+    }
+}
