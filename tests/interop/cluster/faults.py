@@ -57,6 +57,50 @@ def kill_leader_again_and_again(cluster, leader, chance):
     return Outcome()
 
 
+def kill_leader_while_one_catches_up(cluster, leader, chance):
+    """Of three that had everything one is left, and one that is empty."""
+    wipe_follower(cluster, leader, chance)
+    time.sleep(chance.uniform(0, 0.6))
+    leader.kill()
+    return Outcome()
+
+
+def wipe_one_while_another_is_gone(cluster, leader, chance):
+    gone, wiped = chance.sample(others(cluster, leader), 2)
+    gone.kill()
+    time.sleep(chance.uniform(0, 0.5))
+    wiped.kill()
+    wiped.wipe()
+    wiped.start()
+    return Outcome(alone=True)
+
+
+def stop_all(cluster, leader, chance):
+    """Planned, and all at once: whoever leads finds nobody to hand over to."""
+    for node in cluster.nodes:
+        node.process.terminate()
+    return Outcome(complaints=[each for node in cluster.nodes for each in node.stop()], alone=True)
+
+
+def pause_leader_and_kill_another(cluster, leader, chance):
+    leader.pause()
+    time.sleep(chance.uniform(0.3, 1.5))
+    chance.choice(others(cluster, leader)).kill()
+    time.sleep(chance.uniform(0, 0.5))
+    leader.resume()
+    return Outcome()
+
+
+def pauses(cluster, leader, chance):
+    """Of any node, around as long as an election."""
+    for _ in range(4):
+        node = chance.choice(cluster.nodes)
+        node.pause()
+        time.sleep(chance.uniform(0.3, 1.1))
+        node.resume()
+    return Outcome()
+
+
 def pause_leader(cluster, leader, chance):
     leader.pause()
     return Outcome(lost_leader=leader.name)
@@ -135,6 +179,15 @@ def cut_between_leader_and_one(cluster, leader, chance):
     return Outcome()
 
 
+def cuts_that_come_and_go(cluster, leader, chance):
+    for _ in range(6):
+        for _ in range(chance.randrange(1, 4)):
+            cluster.network.cut(*chance.sample([node.name for node in cluster.nodes], 2))
+        time.sleep(chance.uniform(0.1, 0.9))
+        cluster.network.mend()
+    return Outcome()
+
+
 def fill_disk_of_leader(cluster, leader, chance):
     leader.fill_disk()
     return Outcome()
@@ -145,12 +198,23 @@ def fill_disk_of_follower(cluster, leader, chance):
     return Outcome()
 
 
+def fill_disks_of_all(cluster, leader, chance):
+    for node in cluster.nodes:
+        node.fill_disk()
+    return Outcome()
+
+
 ANYWHERE = [
     kill_leader,
     kill_follower,
     kill_two,
     kill_all,
     kill_leader_again_and_again,
+    kill_leader_while_one_catches_up,
+    wipe_one_while_another_is_gone,
+    stop_all,
+    pause_leader_and_kill_another,
+    pauses,
     pause_leader,
     pause_follower,
     stop_leader,
@@ -165,8 +229,9 @@ IN_NAMESPACES = [
     leader_does_not_hear,
     one_way_between_two,
     cut_between_leader_and_one,
+    cuts_that_come_and_go,
+    fill_disks_of_all,
     fill_disk_of_leader,
     fill_disk_of_follower,
 ]
-NEED_BULK = {fill_disk_of_leader, fill_disk_of_follower}
-MAY_END_A_NODE = {fill_disk_of_leader, fill_disk_of_follower}
+NEED_BULK = MAY_END_A_NODE = {fill_disk_of_leader, fill_disk_of_follower, fill_disks_of_all}

@@ -21,6 +21,7 @@ CONNECT_S = 2
 PREFETCH = 40
 QUIET_S = 0.2  # nothing came for so long: the queue may be empty
 DRAIN_DEADLINE_S = 45
+DEFINITIONS_DEADLINE_S = 10
 
 # What pika and its sockets raise when a node goes.
 LOST = (AMQPError, AMQPConnectorException, OSError, AssertionError, AttributeError)
@@ -250,9 +251,19 @@ class Definer(threading.Thread):
         return True
 
 
-def definitions_there(node):
-    """The names of all that a definer may have made, as this node says."""
-    said = node.ask("GET", "definitions", timeout=20)
+def definitions_there(nodes):
+    """The names of all that a definer may have made, as one of these nodes says."""
+    deadline = time.monotonic() + DEFINITIONS_DEADLINE_S
+    said = None
+    while said is None:
+        for node in nodes:
+            try:
+                said = said or node.ask("GET", "definitions", timeout=DEFINITIONS_DEADLINE_S)
+            except (OSError, ValueError):
+                # A follower may lose sight of the leader for a moment once more, when what was stuck in its connections goes.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RECONNECT_S)
     there = {f"queue {each['name']}" for each in said["queues"]}
     there |= {f"user {each['name']}" for each in said["users"]}
     there |= {f"policy {each['name']}" for each in said["policies"]}

@@ -70,14 +70,15 @@ class Network:
 
     def cut(self, sender, receiver):
         """What one node sends to another is lost; the other direction is another cut."""
-        route = [f"{self.host(receiver)}/32"]
-        ip("-n", self.space(sender), "route", "add", "blackhole", *route)
-        self.cuts.append((sender, route))
+        route = f"{self.host(receiver)}/32"
+        if (sender, route) not in self.cuts:
+            ip("-n", self.space(sender), "route", "add", "blackhole", route)
+            self.cuts.append((sender, route))
 
     def mend(self):
         while self.cuts:
             sender, route = self.cuts.pop()
-            ip("-n", self.space(sender), "route", "del", "blackhole", *route)
+            ip("-n", self.space(sender), "route", "del", "blackhole", route)
 
     def remove(self):
         for name in NAMES:

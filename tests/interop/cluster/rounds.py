@@ -116,7 +116,7 @@ class Rounds:
         if outcome.lost_leader:
             self.measure(kind.__name__, outcome.lost_leader, gone)
         found += complaints(self.history, COLD)
-        asked = self.chance.choice(self.cluster.nodes)
+        asked = self.chance.sample(self.cluster.nodes, len(self.cluster.nodes))
         found += definitions_missing(self.wanted, definitions_there(asked))
         found += self.deaths(kind)
         self.done[kind.__name__] += 1
