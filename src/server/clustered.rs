@@ -99,18 +99,21 @@ impl View {
             Role::Lead { .. } => (management::Role::Follower, None),
         };
         let consensus = member.consensus();
-        let node = |node: &String| {
-            let voters = consensus.map(|consensus| consensus.configuration().members()).unwrap_or_default();
-            let member = voters.iter().rev().find(|member| member.node == *node);
-            let reached = consensus.zip(member).and_then(|(consensus, member)| consensus.reach(member.id));
+        let node = |(number, node): (u8, &String)| {
+            let members = consensus.map(|consensus| consensus.configuration().members()).unwrap_or_default();
+            let is_own = *node == own;
+            // A node that lost its folder is another member than the one of its name that is listed yet.
+            let id = if is_own { Some(settings.member) } else { member.member_of(NodeNumber(number)) };
+            let listed = members.iter().find(|member| id.map_or(member.node == *node, |id| member.id == id));
+            let reached = consensus.zip(listed).and_then(|(consensus, listed)| consensus.reach(listed.id));
             NodeView {
-                is_running: *node == own || is_up(node),
-                votes: member.is_some_and(|member| member.role == MemberRole::Voter),
+                is_running: is_own || is_up(node),
+                votes: listed.is_some_and(|listed| listed.role == MemberRole::Voter),
                 has: reached.map(|reach| reach.matched),
                 name: node.clone(),
             }
         };
-        let nodes = settings.nodes.iter().map(node).collect();
+        let nodes = (0..).zip(&settings.nodes).map(node).collect();
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         *shown = ClusterView {
             name: std::mem::take(&mut shown.name),

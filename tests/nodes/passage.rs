@@ -1,7 +1,7 @@
 //! Clients of nodes that don't lead: passed to the one that does, and judged by where they come from in truth.
 
 use crate::certificates::Authority;
-use crate::cluster::{Cluster, NODES, PATIENCE, SECRET, name};
+use crate::cluster::{Cluster, NODES, PATIENCE, SECRET, name, wait_until};
 use crate::support::client::{Client, Event, Wire};
 use leveret::peers::{Caller, ClientKind, ClusterSecret, Purpose};
 use rustls::{ClientConnection, StreamOwned};
@@ -88,9 +88,11 @@ fn what_is_changed_through_one_node_is_there_through_the_others() {
 fn a_node_that_passes_nobody_refuses_clients_and_says_so() {
     let cluster = Cluster::formed_with("pass_through = false");
     let health = "/health/checks/is-in-service";
+    let asked = |node: usize| cluster.http(node).ask_as("nobody:", "GET", health, &Value::Null).0;
+    wait_until("one of them serves", || NODES.into_iter().any(|node| asked(node) == 200));
     let mut served = Vec::new();
     for node in NODES {
-        let (status, _) = cluster.http(node).ask_as("guest:guest", "GET", health, &Value::Null);
+        let status = asked(node);
         if status == 200 {
             served.push(node);
             drop(Client::connect(cluster.amqp(node), ""));

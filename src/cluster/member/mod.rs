@@ -213,6 +213,11 @@ impl Member {
         self.role
     }
 
+    /// The member that another node is now, as it says while it is connected.
+    pub fn member_of(&self, node: NodeNumber) -> Option<MemberId> {
+        self.peers.hello(node).map(|hello| hello.member)
+    }
+
     /// What it agrees by, for those who look at it.
     pub fn consensus(&self) -> Option<&Consensus> {
         match &self.state {
