@@ -23,6 +23,8 @@ pub enum OfLeader {
     DiskHangs,
     /// It is told to stop, and starts again.
     Stops,
+    /// Another node goes for good, and the leader is told to forget it.
+    ForgetsAnother,
 }
 
 #[derive(Clone, Debug)]

@@ -95,6 +95,13 @@ fn a_leader_that_stops_in_order_is_hardly_missed() {
 }
 
 #[test]
+fn a_node_that_is_gone_for_good_is_forgotten() {
+    let all = play_of_leader(OfLeader::ForgetsAnother);
+    assert_eq!(all.voters, 2);
+    assert!(all.longest_without_confirm_ms < 200, "nobody waits for it: {all}");
+}
+
+#[test]
 fn runs_are_repeatable() {
     let fate = || Fate::hard(Mutation::None);
     assert_eq!(play(7, fate()).trace, play(7, fate()).trace);

@@ -6,6 +6,7 @@ use super::publisher::Publisher;
 use super::truth::Truth;
 use super::writer::{Files, Folder, Said, Writer};
 use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings};
+use leveret::cluster::membership::MemberRole;
 use leveret::cluster::message::{Lane, Part};
 use leveret::storage::{ClusterId, MemberId};
 
@@ -118,6 +119,12 @@ impl Node {
     pub fn knows_voter(&self, member: MemberId) -> bool {
         let consensus = self.running.as_ref().and_then(|running| running.member.consensus());
         consensus.is_some_and(|consensus| consensus.configuration().is_voter(member))
+    }
+
+    /// How many vote, as far as it knows.
+    pub fn voters(&self) -> usize {
+        let consensus = self.running.as_ref().and_then(|running| running.member.consensus());
+        consensus.map_or(0, |consensus| consensus.configuration().ids_of(MemberRole::Voter).count())
     }
 
     pub fn pins(&self) -> usize {

@@ -48,6 +48,8 @@ pub struct Outcome {
     pub longest_without_leader_ms: u64,
     /// From the first confirm on.
     pub longest_without_confirm_ms: u64,
+    /// Of the last run.
+    pub voters: usize,
     pub trace: u64,
 }
 
@@ -184,6 +186,14 @@ impl World {
                     self.hangs = Some((leader, self.now_ms + HANG_MS));
                 }
                 OfLeader::Stops => self.with_member(leader, Member::stop),
+                OfLeader::ForgetsAnother => {
+                    let gone = (leader + 1) % NODES;
+                    let number = NodeNumber(gone as u8);
+                    self.with_member(leader, |member| assert!(!member.forget(number), "who is there stays"));
+                    self.crash(gone);
+                    self.nodes[gone].is_gone = true;
+                    self.with_member(leader, |member| assert!(member.forget(number), "who is gone goes"));
+                }
             }
         }
         if let Some((node, _)) = self.hangs.take_if(|(_, until_ms)| *until_ms <= self.now_ms) {
@@ -283,6 +293,7 @@ impl World {
             assert_eq!(applied, Some(last.index), "node {number} has everything in the end: {}", node.describe());
         }
         assert!(self.nodes.iter().any(Node::leads), "somebody leads in the end");
+        self.outcome.voters = self.nodes.iter().map(Node::voters).max().unwrap_or(0);
         self.outcome.snapshots +=
             self.nodes.iter().filter_map(|node| Some(node.running.as_ref()?.snapshots)).sum::<u64>();
         let states: Vec<_> = self.nodes.iter_mut().filter_map(Node::state).collect();
@@ -317,6 +328,7 @@ impl Outcome {
         self.snapshots += other.snapshots;
         self.longest_without_leader_ms = self.longest_without_leader_ms.max(other.longest_without_leader_ms);
         self.longest_without_confirm_ms = self.longest_without_confirm_ms.max(other.longest_without_confirm_ms);
+        self.voters = other.voters;
         self.trace = self.trace.rotate_left(5) ^ other.trace;
     }
 }

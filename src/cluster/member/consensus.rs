@@ -51,6 +51,8 @@ pub struct Consensus {
     vote: Vote,
     /// Made of the caller's chance, so that two runs are the same.
     chance: u64,
+    /// Whether it stands for election when it hears of no leader.
+    may_campaign: bool,
 }
 
 /// What is to be done, in this order.
@@ -110,7 +112,17 @@ impl Consensus {
         let (me, vote) = (known.member, known.vote);
         let raw = RawNode::new(&config, Ledger::new(&known), &silent).expect("what a writer recovers is consistent");
         let configuration = known.configuration;
-        Self { raw, me, configuration, coming: Vec::new(), held: None, unwritten_vote: None, vote, chance }
+        Self {
+            raw,
+            me,
+            configuration,
+            coming: Vec::new(),
+            held: None,
+            unwritten_vote: None,
+            vote,
+            chance,
+            may_campaign: true,
+        }
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -184,8 +196,20 @@ impl Consensus {
         // The crate would ask the system for chance.
         let raft = &mut self.raw.raft;
         let hash = mix(mix(mix(self.chance, raft.term), self.me.0.get()), raft.state as u64);
-        raft.set_randomized_election_timeout(ELECTION_TICKS + (hash % ELECTION_TICKS as u64) as usize);
+        let timeout = match self.may_campaign {
+            true => ELECTION_TICKS + (hash % ELECTION_TICKS as u64) as usize,
+            false => 2 * ELECTION_TICKS - 1,
+        };
+        raft.set_randomized_election_timeout(timeout);
+        // For who may not campaign time goes on until others may have its vote, and no further.
+        if !self.may_campaign && raft.state != StateRole::Leader && raft.election_elapsed + 1 >= timeout {
+            return;
+        }
         self.raw.tick();
+    }
+
+    pub fn set_may_campaign(&mut self, may_campaign: bool) {
+        self.may_campaign = may_campaign;
     }
 
     /// Takes what another member says. What is not for this one, or cannot be true, is passed over and told by `false`.
@@ -456,5 +480,72 @@ impl Consensus {
 
     pub fn is_handing_over(&self) -> bool {
         self.raw.raft.lead_transferee.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::ClusterId;
+
+    fn id(number: u64) -> MemberId {
+        id_of(number).unwrap()
+    }
+
+    fn member() -> Consensus {
+        let members = (1..=3).map(|number| (id(number), format!("n{number}")));
+        let configuration = Configuration::founding(ClusterId([1; 16]), members).unwrap();
+        Consensus::start(Known::at_founding(id(1), configuration), 7)
+    }
+
+    /// What it says in so many ticks, with a disk that is done at once.
+    fn said_in(consensus: &mut Consensus, ticks: usize) -> Vec<Says> {
+        let mut said = Vec::new();
+        for _ in 0..ticks {
+            consensus.tick();
+            while let Some(step) = consensus.take_step() {
+                said.extend(step.now.iter().map(|(message, _)| message.says));
+                said.extend(step.then.iter().map(|message| message.says));
+                consensus.persisted_up_to(step.number, []);
+            }
+        }
+        said
+    }
+
+    #[test]
+    fn who_may_not_campaign_gives_others_its_vote() {
+        let mut consensus = member();
+        consensus.set_may_campaign(false);
+        assert_eq!(said_in(&mut consensus, 100), []);
+        let last = Point::default();
+        let says = Says::Vote { only_asks: false, transfers: false, last, commit: last };
+        assert!(consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None));
+        let said = said_in(&mut consensus, 1);
+        assert!(matches!(said[..], [Says::Voted { only_asked: false, granted: true, .. }]), "{said:?}");
+        consensus.set_may_campaign(true);
+        let said = said_in(&mut consensus, 2 * ELECTION_TICKS);
+        assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "{said:?}");
+    }
+
+    #[test]
+    fn a_vote_is_said_when_it_is_on_the_disk() {
+        let mut consensus = member();
+        let last = Point::default();
+        let says = Says::Vote { only_asks: false, transfers: false, last, commit: last };
+        consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None);
+        let step = consensus.take_step().unwrap();
+        assert_eq!(step.vote, Some(Vote { term: 1, member: Some(id(2)) }));
+        assert!(step.now.is_empty() && matches!(step.then[..], [RaftMessage { says: Says::Voted { .. }, .. }]));
+        // Nor is it alive for the leader before.
+        let says = Says::Heartbeat { commit: 0 };
+        consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None);
+        assert!(consensus.take_step().unwrap().now.is_empty());
+        consensus.persisted_up_to(step.number, []);
+        consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None);
+        let step = consensus.take_step().unwrap();
+        assert!(
+            matches!(step.now[..], [(RaftMessage { says: Says::Alive { .. }, .. }, None)]),
+            "at once, from then on"
+        );
     }
 }

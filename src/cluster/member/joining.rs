@@ -13,12 +13,16 @@ use super::peers::Peers;
 /// A learner this close to the end of the log votes from now on: entries.
 const CAUGHT_UP_WITHIN: u64 = 64;
 
-/// The configuration to propose next, if there is a change to be made.
-pub fn next(consensus: &Consensus, peers: &Peers) -> Option<Configuration> {
+/// The configuration to propose next, if there is a change to be made. Of a node that is to be forgotten no member stays.
+pub fn next(consensus: &Consensus, peers: &Peers, forgets: Option<&str>) -> Option<Configuration> {
     if !consensus.may_configure() {
         return None;
     }
     let configuration = consensus.configuration();
+    let forgotten = configuration.members().iter().find(|member| Some(&member.node[..]) == forgets);
+    if let Some(forgotten) = forgotten {
+        return configuration.without(forgotten.id);
+    }
     let promoted = configuration.members().iter().filter(|member| member.role == MemberRole::Learner);
     let promoted = promoted.filter(|learner| is_caught_up(consensus, peers, learner));
     promoted.into_iter().find_map(|learner| admit(consensus, learner)).or_else(|| welcome(configuration, peers))

@@ -41,6 +41,8 @@ pub struct Leading {
     uncommitted: VecDeque<(u64, usize)>,
     uncommitted_bytes: usize,
     told: Written,
+    /// A node whose members are to be members no more.
+    pub forgets: Option<String>,
 }
 
 struct InFlight {
@@ -60,6 +62,7 @@ impl Leading {
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
             told: Written::default(),
+            forgets: None,
         }
     }
 

@@ -103,12 +103,15 @@ struct Kept {
     place: Option<Place>,
     body: Option<EntryBody>,
     body_bytes: u32,
+    /// Of all bodies up to this one, from some entry on.
+    total_bytes: u64,
 }
 
 pub struct Ledger {
     before: Point,
     /// Where the entry `before` ended.
     position_before: u64,
+    total_bytes_before: u64,
     entries: VecDeque<Kept>,
     /// The first entry from which on bodies may be in memory.
     bodies_from: u64,
@@ -139,6 +142,7 @@ impl Ledger {
         let mut ledger = Self {
             before: known.before,
             position_before: known.position_before,
+            total_bytes_before: 0,
             entries: VecDeque::with_capacity(known.entries.len()),
             bodies_from: known.before.index + 1,
             bodies_bytes: 0,
@@ -159,7 +163,8 @@ impl Ledger {
         assert_eq!(label.index, self.last().index + 1, "entries follow each other");
         assert!(label.term >= self.last().term, "and terms do not go back");
         self.bodies_bytes += body.as_ref().map_or(0, |_| body_bytes as usize);
-        self.entries.push_back(Kept { label, place, body, body_bytes });
+        let total_bytes = self.total_bytes() + u64::from(body_bytes);
+        self.entries.push_back(Kept { label, place, body, body_bytes, total_bytes });
     }
 
     fn kept(&self, index: u64) -> Option<&Kept> {
@@ -183,8 +188,17 @@ impl Ledger {
         self.kept(index)?.body.as_ref()
     }
 
-    pub fn body_bytes(&self, index: u64) -> u32 {
-        self.kept(index).map_or(0, |kept| kept.body_bytes)
+    fn total_bytes(&self) -> u64 {
+        self.entries.back().map_or(self.total_bytes_before, |kept| kept.total_bytes)
+    }
+
+    /// Bytes of all bodies behind this entry; `None` when some of them are not here.
+    pub fn bytes_behind(&self, index: u64) -> Option<u64> {
+        let up_to = match index == self.before.index {
+            true => self.total_bytes_before,
+            false => self.kept(index)?.total_bytes,
+        };
+        Some(self.total_bytes() - up_to)
     }
 
     /// The position of the last record up to this entry.
@@ -254,6 +268,7 @@ impl Ledger {
             self.bodies_bytes -= kept.body.as_ref().map_or(0, |_| kept.body_bytes as usize);
             self.before = Point { index: kept.label.index, term: kept.label.term };
             self.position_before = kept.label.first_position + u64::from(kept.label.records) - 1;
+            self.total_bytes_before = kept.total_bytes;
         }
         self.bodies_from = self.bodies_from.max(self.before.index + 1);
     }
@@ -262,6 +277,7 @@ impl Ledger {
     pub fn restart(&mut self, last: Point, position: u64) {
         self.before = last;
         self.position_before = position;
+        self.total_bytes_before = 0;
         self.entries.clear();
         self.bodies_bytes = 0;
         self.bodies_from = last.index + 1;
@@ -348,5 +364,60 @@ impl Storage for Ledger {
         metadata.term = last.term;
         metadata.set_conf_state(voters.clone());
         Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::membership::Configuration;
+    use super::*;
+    use crate::storage::ClusterId;
+    use std::num::NonZeroU64;
+
+    fn ledger() -> Ledger {
+        let member = MemberId(NonZeroU64::MIN);
+        let configuration = Configuration::founding(ClusterId([1; 16]), [(member, "n1".to_owned())]).unwrap();
+        Ledger::new(&Known::at_founding(member, configuration))
+    }
+
+    fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+        let label = EntryLabel { term, index, first_position: index, records: 1, kind: EntryKind::Records };
+        Entry { label, body: EntryBody::copied(&vec![7; bytes]) }
+    }
+
+    fn place(index: u64, length: u32) -> Place {
+        Place { segment: 1, offset: index, length }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_gone_and_counted_no_more() {
+        let mut ledger = ledger();
+        (1..=4).for_each(|index| ledger.append(&entry(1, index, 100)));
+        ledger.append(&entry(2, 3, 10));
+        assert_eq!((ledger.last(), ledger.bytes_behind(0)), (Point { index: 3, term: 2 }, Some(210)));
+        assert_eq!((ledger.bytes_behind(2), ledger.bytes_behind(3), ledger.bytes_behind(4)), (Some(10), Some(0), None));
+        assert_eq!(ledger.to_send(Point { index: 3, term: 1 }, false), None, "another one stands there");
+        ledger.placed(Point { index: 3, term: 1 }, place(3, 100));
+        let sent = ledger.to_send(Point { index: 3, term: 2 }, true).unwrap().1;
+        assert_eq!(sent, Part::Body(EntryBody::copied(&[7; 10])), "the place was that of the entry that is gone");
+    }
+
+    #[test]
+    fn bodies_are_let_go_when_they_are_on_the_disk_and_applied_and_too_many() {
+        let mut ledger = ledger();
+        let bytes = 4 << 20;
+        (1..=8).for_each(|index| ledger.append(&entry(1, index, bytes)));
+        ledger.trim(8);
+        assert!((1..=8).all(|index| ledger.body(index).is_some()), "none is on the disk");
+        (1..=8).for_each(|index| ledger.placed(Point { index, term: 1 }, place(index, bytes as u32)));
+        ledger.trim(2);
+        assert!(ledger.body(2).is_none() && ledger.body(3).is_some(), "what is not applied stays");
+        ledger.trim(8);
+        assert!(ledger.body(4).is_none() && ledger.body(5).is_some(), "16 MiB stay");
+        assert_eq!(ledger.to_send(Point { index: 1, term: 1 }, false).unwrap().1, Part::Stored(place(1, bytes as u32)));
+        ledger.forget_below(7, 5);
+        assert_eq!(ledger.before(), Point { index: 5, term: 1 }, "what is not applied stays, here too");
+        assert_eq!((ledger.bytes_behind(5), ledger.bytes_behind(4)), (Some(3 * bytes as u64), None));
+        assert_eq!((ledger.position_at(5), ledger.position_at(6)), (5, 6));
     }
 }

@@ -379,6 +379,28 @@ impl Member {
         self.settle();
     }
 
+    /// Whose node is gone for good is a member no more, as soon as the members can be changed. `false` when this node does
+    /// not lead, or the other one is this one, is connected, or has no member.
+    pub fn forget(&mut self, node: NodeNumber) -> bool {
+        let is_there = node == self.peers.me || self.peers.is_connected(node);
+        let name = self.peers.names().get(usize::from(node.0)).filter(|_| !is_there).cloned();
+        let (Some(name), State::Founded(founded)) = (name, &mut self.state) else { return false };
+        let Founded { consensus, leading: Some(leading), .. } = &mut **founded else { return false };
+        let has_member = consensus.configuration().members().iter().any(|member| member.node == name);
+        if has_member {
+            leading.forgets = Some(name);
+            self.settle();
+        }
+        has_member
+    }
+
+    /// Whether this node may stand for election. One that may not follows and votes as before.
+    pub fn set_may_campaign(&mut self, may_campaign: bool) {
+        if let Some(founded) = self.founded_mut() {
+            founded.consensus.set_may_campaign(may_campaign);
+        }
+    }
+
     fn hand_over_to_best(&mut self, wanted: Option<MemberId>) {
         let State::Founded(founded) = &mut self.state else { return };
         let consensus = &mut founded.consensus;
@@ -494,7 +516,8 @@ impl Member {
         if let Founded { consensus, leading: Some(leading), .. } = &mut **founded {
             leading.propose_held_back(consensus);
         }
-        if let Some(next) = joining::next(&founded.consensus, &self.peers)
+        let forgets = founded.leading.as_ref().and_then(|leading| leading.forgets.as_deref());
+        if let Some(next) = joining::next(&founded.consensus, &self.peers, forgets)
             && founded.consensus.propose_configuration(&next).is_some()
         {
             tracing::info!(target: "cluster", "the members are to be {:?}", next.members());

@@ -91,9 +91,12 @@ impl Peer {
         self.on_the_way_bytes > HELD_UP_MAX_BYTES
     }
 
+    /// What is said again counts once.
     pub fn sent(&mut self, index: u64, bytes: usize) {
-        self.on_the_way.push_back((index, bytes));
-        self.on_the_way_bytes += bytes;
+        if self.on_the_way.back().is_none_or(|(last, _)| *last < index) {
+            self.on_the_way.push_back((index, bytes));
+            self.on_the_way_bytes += bytes;
+        }
     }
 
     /// It has everything up to here.
