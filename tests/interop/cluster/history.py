@@ -41,7 +41,7 @@ class Delivery:
     consumer: str  # one connection of one consumer: a new connection is a new name
     redelivered: bool
     is_whole: bool = True  # and in the queue that it was published to
-    acknowledged: bool = False
+    acknowledged: bool = False  # or at least it was tried
 
 
 @dataclass
@@ -83,7 +83,7 @@ class History:
         delivery.acknowledged = True
 
     def settle(self, queue):
-        """All that was acknowledged of this queue so far was followed by something that was confirmed."""
+        """The queue was seen empty, and then something later was confirmed."""
         with self.lock:
             mine = [delivery for delivery in self.deliveries if delivery.queue == queue]
             self.settled |= {delivery.message for delivery in mine if delivery.acknowledged}
@@ -103,7 +103,9 @@ def complaints(history, untouched=()):
     found = list(history.oddities)
     acknowledged = {delivery.message for delivery in history.deliveries if delivery.acknowledged}
     lost = [message for message in history.confirmed if message not in acknowledged]
-    found += [f"lost: {message} was confirmed" for message in sorted(lost)]
+    for message in sorted(lost):
+        to = [each.consumer for each in history.deliveries if each.message == message]
+        found.append(f"lost: {message} was confirmed, and came to {to or 'nobody'}")
     unflagged = {}
     last = {}
     once = set()

@@ -149,8 +149,9 @@ class Consumer(Client):
         for method, _, body in channel.consume(self.queue, inactivity_timeout=0.05):
             if method is not None:
                 delivery = self.history.deliver(body, self.queue, line, method.redelivered)
-                channel.basic_ack(method.delivery_tag)
+                # It may arrive even though sending it fails.
                 self.history.acknowledge(delivery)
+                channel.basic_ack(method.delivery_tag)
             if self.ending.is_set():
                 return
 
@@ -180,17 +181,20 @@ class Drain(Client):
         for method, _, body in channel.consume(self.queue, inactivity_timeout=QUIET_S):
             if method is not None:
                 delivery = self.history.deliver(body, self.queue, line, method.redelivered)
-                channel.basic_ack(method.delivery_tag)
+                # It may arrive even though sending it fails.
                 self.history.acknowledge(delivery)
+                channel.basic_ack(method.delivery_tag)
                 continue
             left = self.left()
-            waiting = channel.queue_declare(self.queue, passive=True).method.message_count
-            if waiting == 0 and (not left or time.monotonic() > self.deadline):
+            there = channel.queue_declare(self.queue, passive=True).method
+            # While another consumer is there it may hold messages that come back.
+            if there.message_count == 0 and there.consumer_count == 1 and not left:
                 break
-            self.why = f"{waiting} wait, {len(left)} are missing"
+            self.why = f"{there.message_count} wait, {len(left)} are missing, {there.consumer_count} consume"
             if time.monotonic() > self.deadline:
-                break
-        # Once this is confirmed, so is all that was acknowledged before it.
+                self.end()
+                return
+        # Nothing is left, and nobody has any. Once this is confirmed, so are all acknowledgements before it.
         message = name_of(line, "last", self.queue, 0)
         self.history.publish(message, time.time())
         channel.basic_publish("", self.queue, body_of(message), pika.BasicProperties(delivery_mode=2), mandatory=True)
@@ -199,8 +203,8 @@ class Drain(Client):
         method, _, body = next(channel.consume(self.queue, inactivity_timeout=10))
         if method is not None:
             delivery = self.history.deliver(body, self.queue, line, method.redelivered)
-            channel.basic_ack(method.delivery_tag)
             self.history.acknowledge(delivery)
+            channel.basic_ack(method.delivery_tag)
         self.why = None
         self.end()
 
