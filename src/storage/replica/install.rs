@@ -132,7 +132,10 @@ impl<D: Disk> ReplicaWriter<D> {
         self.log.poison_on_error(begun)?;
         let started = finish(&disk).and_then(|()| recover_replica(&disk, manifest.ids.member));
         let started = started.and_then(|recovered| Self::start(disk, options, recovered.resume));
+        let totals = self.log.totals;
         *self = self.log.poison_on_error(started)?;
+        // What is counted since the start goes on.
+        self.log.totals = totals;
         Ok(self.applied())
     }
 
@@ -251,7 +254,7 @@ fn remove_others(disk: &impl Disk, manifest: &Manifest) -> Result<(), StorageErr
 }
 
 /// Takes away what is left of something incoming. It does no harm where it is.
-fn clean(disk: &impl Disk) {
+pub(super) fn clean(disk: &impl Disk) {
     for name in disk.list(Folder::Incoming).unwrap_or_default() {
         if let Err(error) = disk.remove(Folder::Incoming, &name) {
             tracing::warn!(target: "storage", "cannot remove {}: {error}", Folder::Incoming.display(&name));

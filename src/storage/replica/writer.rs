@@ -19,6 +19,7 @@ use super::super::sequences::{Kind, Reached};
 use super::super::state::State;
 use super::super::{ClusterId, LogOptions, StorageError};
 use super::held::newest_from;
+use super::install::clean;
 use super::kept::Kept;
 use super::pending::{Pending, Uncommitted};
 use super::recovery::ReplicaResume;
@@ -44,6 +45,8 @@ impl<D: Disk> ReplicaWriter<D> {
         let ReplicaResume { mut log, pending, kept } = resume;
         log.held.newest_from = newest_from(&log.segment_files, options.kept_for_followers_bytes);
         let log = LogWriter::start(disk, options, log)?;
+        // Whoever was sending it begins again.
+        clean(log.disk());
         Ok(Self { log, pending, kept, checkpoints_seen: 0, kept_up_to: None, pins_given: 0 })
     }
 

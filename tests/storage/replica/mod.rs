@@ -6,3 +6,4 @@ mod install;
 mod kept;
 mod model;
 mod random;
+mod real_disk;

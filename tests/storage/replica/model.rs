@@ -225,6 +225,11 @@ fn messages_of<'a>(log: impl IntoIterator<Item = &'a Told>) -> Messages {
 }
 
 impl Model {
+    /// Of an empty log.
+    pub fn in_term(term: u64) -> Self {
+        Self { term, ..Self::default() }
+    }
+
     /// What the log as it was told leads to, committed or not.
     pub fn messages(&self) -> Messages {
         messages_of(&self.log)
@@ -423,7 +428,7 @@ pub fn founded(options: LogOptions) -> (Node, Model) {
     let configuration = FIRST_CONFIGURATION.to_vec();
     let said = node.ask(ReplicaRequest::Found { cluster: CLUSTER, configuration });
     assert!(matches!(said[0], ReplicaReport::Founded));
-    let mut model = Model { term: 1, ..Model::default() };
+    let mut model = Model::in_term(1);
     let vote = model.vote(Vote { term: 1, member: Some(member(7)) });
     model.append(&mut node, Vec::new(), Some(vote));
     model.write(&mut node, Vec::new());
