@@ -172,6 +172,30 @@ fn what_was_removed_before_a_checkpoint_is_not_brought_back_by_moved_records_beh
     }
 }
 
+/// A node that hears of no commits writes on for a while. Its segments are neither dead nor to be emptied, whatever is alive
+/// in them.
+#[test]
+fn what_waits_for_its_commit_stays_where_it_is() {
+    let options = LogOptions { kept_for_followers_bytes: 0, checkpoint_interval_bytes: 2000, ..with_small_segments() };
+    let (mut node, mut model) = founded(options.clone());
+    for _ in 0..60 {
+        let effects = [model.enqueue_many(1, 3, 60), model.enqueue_many(2, 1, 5)].concat();
+        model.write(&mut node, effects);
+        let removed: Vec<_> = model.messages()[&1].keys().copied().collect();
+        let (first, last) = (removed[0], removed[removed.len() - 1]);
+        model.write(&mut node, vec![Effect::Remove { queue: 1, first, last }]);
+        // Some segments wait.
+        model.commit(&mut node, (model.log.len() as u64).saturating_sub(13));
+        node.maintain(3);
+    }
+    model.commit(&mut node, u64::MAX);
+    node.maintain(50);
+    assert!(!node.failed);
+    model.check_state(&mut node);
+    let (mut node, found) = Node::open(&node.disk.after_crash(4), options).unwrap();
+    model.check(&found, &mut node);
+}
+
 /// A node begins to lead, and goes on writing while what there was is loaded.
 #[test]
 fn what_is_loaded_is_what_there_was_when_it_was_asked_for() {
