@@ -22,14 +22,11 @@
 //! It is driven by calls: no socket, no thread and no clock. Time and chance come in as arguments, what is to be done
 //! comes out as values, so that a simulation can be any network, any disk and any time.
 //!
-//! Where brokers agree by is a crate that is not made for every machine, see Cargo.toml. There [`member`] is left out, and
-//! [`IS_BUILT_IN`] says so.
+//! What brokers agree by is a crate that is not made for every machine, see Cargo.toml. There [`member`] is left out, and
+//! settings with a cluster are refused.
 
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 pub mod member;
 pub mod membership;
 pub mod message;
 pub mod snapshot;
-
-/// Whether this program can be a member of a cluster.
-pub const IS_BUILT_IN: bool = cfg!(not(all(target_os = "macos", target_arch = "aarch64")));
