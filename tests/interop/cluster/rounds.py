@@ -30,6 +30,8 @@ GO_PUBLISHER = os.environ.get("GO_PUBLISHER", "")
 WARM_S = 0.4
 # How long a fault lasts: past an election, which takes a second at most.
 HOLD_S = (1.2, 3.0) if LIMIT_S > 60 else (1.2, 1.6)
+# And how much longer a disk is full: until what was set aside before is written, too.
+FULL_S = 8 if LIMIT_S > 60 else 0
 BULK_SHARE = 0.3
 JOIN_S = 20
 
@@ -80,6 +82,8 @@ class Rounds:
     def round(self, number):
         kind = self.next_kind()
         hold_s = self.chance.uniform(*HOLD_S)
+        if kind in faults.NEED_BULK:
+            hold_s += FULL_S
         leader = self.cluster.leader()
         self.note(f"round {number}: {kind.__name__}, {leader.name} leads")
         clients = self.clients(number)
@@ -98,6 +102,9 @@ class Rounds:
                 gone = began
             time.sleep(hold_s)
             healed = time.time()
+            if kind in faults.NEED_BULK:
+                free = [shutil.disk_usage(node.data).free >> 10 for node in self.cluster.nodes]
+                self.note(f"running: {[node.is_running() for node in self.cluster.nodes]}, KiB free: {free}")
             self.note("healing")
             self.cluster.heal()
             self.cluster.agree()
