@@ -14,6 +14,7 @@ use super::http::{ApiError, ApiResult, json_response, ok};
 use super::line::Asker;
 use super::metrics;
 use super::question::Question;
+use super::upkeep::{self, MAINTENANCE};
 use super::visit::Monitor;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Request, State};
@@ -47,11 +48,25 @@ const OF_CONNECTIONS: [HeaderName; 7] = [
 pub trait Cluster: Send + Sync {
     fn view(&self) -> ClusterView;
 
+    /// Has something done about the cluster; what came of it is to be seen.
+    fn order(&self, order: ClusterOrder);
+
     /// Connects to the node that leads, as the client that comes from `peer` to `local`. It may wait.
     ///
     /// # Errors
     /// Nobody leads, or it can't be reached.
     fn connect(&self, peer: SocketAddr, local: SocketAddr, over_tls: bool) -> io::Result<TcpStream>;
+}
+
+/// What operators want of a cluster, where the node that is asked can do it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClusterOrder {
+    /// This node leads, and another is to: that one, or the one that has most.
+    HandOver { to: Option<String> },
+    /// This node is to serve nobody.
+    Drain,
+    /// It is to serve again.
+    Revive,
 }
 
 /// What a node knows of its cluster.
@@ -68,10 +83,18 @@ pub struct ClusterView {
     pub term: u64,
     /// The last entry that most have.
     pub commit: u64,
+    /// The last entry that is on this node's disk.
+    pub written: u64,
     /// The last entry that this node's state has.
     pub applied: u64,
     /// How often this node has come to lead.
     pub elections: u64,
+    /// How long nobody led, as far as this node knew, since it began.
+    pub leaderless_ms: u64,
+    /// What this node leads and most don't have yet.
+    pub uncommitted_bytes: Option<usize>,
+    /// It is in maintenance, and serves nobody.
+    pub is_drained: bool,
     /// So many have to be there for anything to be confirmed.
     pub quorum: usize,
     pub nodes: Vec<NodeView>,
@@ -86,6 +109,10 @@ pub struct NodeView {
     pub votes: bool,
     /// The last entry that is on its disk, as far as who leads knows.
     pub has: Option<u64>,
+    /// For how long it has lacked what is committed.
+    pub behind_ms: Option<u64>,
+    /// What it lacks of that.
+    pub behind_bytes: Option<u64>,
 }
 
 /// What a node is to its cluster.
@@ -109,8 +136,8 @@ impl Role {
 }
 
 impl ClusterView {
-    fn of_one(node: &str) -> Self {
-        let own = NodeView { name: node.to_owned(), is_running: true, votes: true, has: None };
+    pub fn of_one(node: &str) -> Self {
+        let own = NodeView { name: node.to_owned(), is_running: true, votes: true, ..NodeView::default() };
         Self {
             node: node.to_owned(),
             role: Role::Leader,
@@ -127,16 +154,16 @@ impl ClusterView {
 
     /// Whether clients of this node are served, here or elsewhere.
     fn is_in_service(&self) -> bool {
-        self.leads() || self.leader.is_some() && self.passes
+        !self.is_drained && (self.leads() || self.leader.is_some() && self.passes)
     }
 
-    /// Whether nobody is served here, nor by way of here.
+    /// Whether there is nobody to whom requests could be passed.
     fn passes_nobody(&self) -> bool {
-        !self.is_in_service()
+        self.leader.is_none() || !(self.leads() || self.passes)
     }
 
     /// Whether nothing would be confirmed any more without this node.
-    fn is_critical(&self) -> bool {
+    pub fn is_critical(&self) -> bool {
         let voting = |node: &&NodeView| node.votes && node.is_running;
         let is_one = self.nodes.iter().any(|node| node.name == self.node && node.votes);
         is_one && self.nodes.iter().filter(voting).count() <= self.quorum
@@ -149,7 +176,14 @@ impl ClusterView {
                 (false, true) => "voter",
                 (false, false) => "learner",
             };
-            json!({"name": node.name, "running": node.is_running, "role": role, "index": node.has})
+            json!({
+                "name": node.name,
+                "running": node.is_running,
+                "role": role,
+                "index": node.has,
+                "behind_ms": node.behind_ms,
+                "behind_bytes": node.behind_bytes,
+            })
         };
         json!({
             "name": self.name,
@@ -158,8 +192,12 @@ impl ClusterView {
             "leader": self.leader,
             "term": self.term,
             "commit_index": self.commit,
+            "written_index": self.written,
             "applied_index": self.applied,
             "elections": self.elections,
+            "leaderless_ms": self.leaderless_ms,
+            "uncommitted_bytes": self.uncommitted_bytes,
+            "being_drained": self.is_drained,
             "quorum": self.quorum,
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
         })
@@ -211,6 +249,9 @@ pub async fn unless_it_leads(
         let is_asked = request.method() == Method::GET && IN_SERVICE.contains(&request.uri().path());
         return if is_asked { answers(&app).await.into_response() } else { next.run(request).await };
     }
+    if request.uri().path() == MAINTENANCE {
+        return upkeep::maintain(app, peer, over_tls.is_some(), request).await;
+    }
     let passed = pass_on(app, peer, over_tls.is_some(), request).await;
     passed.unwrap_or_else(|error| {
         tracing::debug!(target: "management", "{peer}: not answered: {error}");
@@ -225,9 +266,14 @@ fn own_answer(view: &ClusterView, request: &Request, peer: SocketAddr) -> Option
     }
     match request.uri().path() {
         path if !view.leads() && IN_SERVICE.contains(&path) => {
-            Some(check(view.is_in_service(), "this node doesn't lead, and passes clients to nobody"))
+            let why = match view.is_drained {
+                true => "this node is in maintenance, and serves nobody",
+                false => "this node doesn't lead, and passes clients to nobody",
+            };
+            Some(check(view.is_in_service(), why))
         }
         "/api/health/checks/node-is-quorum-critical" => Some(check_quorum(view)),
+        "/api/cluster/self" if !view.leads() => Some(ok(&upkeep::describe(view))),
         // Nobody could say who that is.
         "/api/cluster" if view.passes_nobody() && peer.ip().to_canonical().is_loopback() => Some(ok(&view.json())),
         _ => None,
@@ -253,7 +299,8 @@ fn check(is_well: bool, reason: &str) -> ApiResult {
 /// Whether the cluster could do without this node.
 fn check_quorum(view: &ClusterView) -> ApiResult {
     const REASON: &str = "There are quorum queues that would lose their quorum if the target node is shut down";
-    match view.is_critical() {
+    // Who is in maintenance has given away all that others could miss, as RabbitMQ sees it.
+    match view.is_critical() && !view.is_drained {
         false => ok(&json!({"status": "ok", "node": view.node})),
         true => {
             let body = json!({"status": "failed", "reason": REASON, "node": view.node});
@@ -272,7 +319,8 @@ pub async fn cluster(visit: Monitor) -> ApiResult {
     ok(&ClusterView { name, ..view }.json())
 }
 
-async fn pass_on(app: Arc<App>, peer: SocketAddr, over_tls: bool, request: Request) -> io::Result<Response> {
+/// Has a request answered by the node that leads.
+pub async fn pass_on(app: Arc<App>, peer: SocketAddr, over_tls: bool, request: Request) -> io::Result<Response> {
     let connect = move || {
         let cluster = app.settings.cluster.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         cluster.connect(peer, app.address, over_tls)
@@ -325,8 +373,12 @@ mod tests {
     use super::*;
 
     fn view(role: Role, leader: Option<&str>, running: usize) -> ClusterView {
-        let node =
-            |index: usize| NodeView { name: format!("n{index}"), is_running: index < running, votes: true, has: None };
+        let node = |index: usize| NodeView {
+            name: format!("n{index}"),
+            is_running: index < running,
+            votes: true,
+            ..NodeView::default()
+        };
         ClusterView {
             node: "n0".to_owned(),
             role,

@@ -59,6 +59,7 @@ mod sampler;
 mod sessions;
 mod shapes;
 mod tail;
+mod upkeep;
 mod visit;
 
 pub use change::{
@@ -67,7 +68,7 @@ pub use change::{
 };
 pub use cluster_name::{CLUSTER_NAME, cluster_name_of};
 pub use door::Limits;
-pub use elsewhere::{Cluster, ClusterView, Hatch, NodeView, PassedClient, Role, hatch};
+pub use elsewhere::{Cluster, ClusterOrder, ClusterView, Hatch, NodeView, PassedClient, Role, hatch};
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use metrics::Settings as MetricsSettings;
 pub use order::{

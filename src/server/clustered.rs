@@ -11,6 +11,7 @@ use super::follower::{Follower, Next};
 use super::house::{House, Renewal};
 use super::member::{Crew, Driver};
 use super::seat::{Change, Input, Lead};
+use super::standing::Standing;
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
@@ -21,7 +22,7 @@ use crate::cluster::membership::MemberRole;
 use crate::cluster::message::Part;
 use crate::cluster::snapshot::{IncomingStep, perform};
 use crate::config::Config;
-use crate::management::{self, ClusterView, Hatch, NodeView, PassedClient};
+use crate::management::{self, ClusterOrder, ClusterView, Hatch, NodeView, PassedClient};
 use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport, passage::Leader};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
 use crate::storage::disk::{Disk, DiskFile, Folder};
@@ -80,14 +81,7 @@ impl View {
     }
 
     /// Shows how it is now.
-    pub fn renew(
-        &self,
-        member: &Member,
-        settings: &Settings,
-        is_up: impl Fn(&str) -> bool,
-        applied: u64,
-        elections: u64,
-    ) {
+    pub fn renew(&self, member: &Member, settings: &Settings, is_up: impl Fn(&str) -> bool, told: Told<'_>) {
         let name = |node: NodeNumber| settings.nodes[usize::from(node.0)].clone();
         let own = name(settings.me);
         let leads = self.leads.load(Ordering::Acquire);
@@ -110,6 +104,10 @@ impl View {
                 is_running: is_own || is_up(node),
                 votes: listed.is_some_and(|listed| listed.role == MemberRole::Voter),
                 has: reached.map(|reach| reach.matched),
+                behind_ms: reached.map(|reach| told.standing.behind_ms(reach.matched, told.now_ms)),
+                behind_bytes: reached.zip(consensus).and_then(|(reach, consensus)| {
+                    consensus.ledger().bytes_between(reach.matched, consensus.committed())
+                }),
                 name: node.clone(),
             }
         };
@@ -123,12 +121,25 @@ impl View {
             leader,
             term: consensus.map_or(0, |consensus| consensus.term()),
             commit: consensus.map_or(0, |consensus| consensus.committed()),
-            applied,
-            elections,
+            written: consensus.map_or(0, |consensus| consensus.persisted()),
+            applied: told.applied,
+            elections: told.elections,
+            leaderless_ms: told.standing.leaderless_ms(told.now_ms),
+            uncommitted_bytes: member.uncommitted_bytes(),
+            is_drained: told.is_drained,
             quorum: consensus.map_or(settings.nodes.len(), |consensus| consensus.configuration().quorum()),
             nodes,
         };
     }
+}
+
+/// What the member's thread knows besides, for [`View::renew`].
+pub struct Told<'a> {
+    pub now_ms: u64,
+    pub standing: &'a Standing,
+    pub applied: u64,
+    pub elections: u64,
+    pub is_drained: bool,
 }
 
 /// What management asks of the cluster.
@@ -137,11 +148,17 @@ struct Connecting {
     caller: Caller,
     addresses: BTreeMap<String, String>,
     passes: bool,
+    member: Sender<Input>,
 }
 
 impl management::Cluster for Connecting {
     fn view(&self) -> ClusterView {
         self.view.current()
+    }
+
+    fn order(&self, order: ClusterOrder) {
+        // A thread that is gone said why.
+        let _ = self.member.send(Input::Order(order));
     }
 
     fn connect(&self, peer: SocketAddr, local: SocketAddr, over_tls: bool) -> io::Result<TcpStream> {
@@ -238,6 +255,7 @@ pub fn run(
         caller: caller.clone(),
         addresses: cluster.nodes.clone(),
         passes: cluster.pass_through,
+        member: member.clone(),
     };
     let commands = house.start_management(config, Some((Arc::new(seen), passed)))?;
     let node = Node {

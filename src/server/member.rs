@@ -9,13 +9,15 @@
 //! It owns the writer and the connections to peers, and waits for nothing but its inbox: what takes time is done by others,
 //! who say so there. The loop hears of it what it hears of a writer, and besides when it is to lead and when no more.
 
-use super::clustered::View;
+use super::clustered::{self, View};
 use super::seat::{Change, Input, Lead, Seat};
+use super::standing::Standing;
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Append, Member, NodeNumber, Output, Pinned, Role, Settings, Told};
 use crate::cluster::membership::Configuration;
 use crate::cluster::message::Point;
 use crate::cluster::snapshot::IncomingStep;
+use crate::management::ClusterOrder;
 use crate::peers::{Event, Outgoing, Transport};
 use crate::reactor::{Clock, Waker};
 use crate::storage::duty::Report;
@@ -63,6 +65,13 @@ pub struct Driver {
     applied: u64,
     totals: Totals,
     elections: u64,
+    standing: Standing,
+    /// What this node was last, to tell why it is no more.
+    role: Role,
+    /// It is to serve nobody, and gives the lead away when it gets it.
+    is_drained: bool,
+    /// It got the lead meanwhile, and no loop began.
+    gives_away: bool,
     view_due_ms: u64,
     is_over: bool,
 }
@@ -70,6 +79,10 @@ pub struct Driver {
 impl Driver {
     pub fn new(crew: Crew) -> Self {
         Self {
+            standing: Standing::new(crew.clock.now_ms()),
+            role: Role::Forming,
+            is_drained: false,
+            gives_away: false,
             crew,
             leading: None,
             founding: None,
@@ -97,6 +110,9 @@ impl Driver {
                 self.take(input);
             }
             self.crew.member.tick(self.crew.clock.now_ms());
+            if self.gives_away {
+                self.crew.member.hand_over(None);
+            }
             self.carry_out();
             self.show();
         }
@@ -135,6 +151,7 @@ impl Driver {
             Input::Propose { term, batch } => self.crew.member.propose(term, batch),
             Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),
             Input::MakeRoom => self.crew.writer.ask(ReplicaRequest::MakeRoom),
+            Input::Order(order) => self.obey(order),
             Input::Stop => self.crew.member.stop(),
         }
     }
@@ -238,16 +255,19 @@ impl Driver {
         self.view_due_ms = 0;
         self.tell_loop(Report::Deposed);
         self.leading = None;
+        self.gives_away = false;
         self.crew.view.leads.store(false, std::sync::atomic::Ordering::Release);
+        self.tell_of(role);
+        self.role = role;
         match role {
             Role::Forming => {}
             Role::Follow { leader } => {
-                let leader = leader.map(|leader| self.name(leader).to_owned());
-                match &leader {
-                    Some(leader) => tracing::info!(target: "cluster", "node {leader} leads"),
-                    None => tracing::info!(target: "cluster", "nobody leads, as far as this node knows"),
-                }
+                let leader = leader.filter(|_| !self.is_drained).map(|leader| self.name(leader).to_owned());
                 self.change(Change::Follow { leader });
+            }
+            Role::Lead { .. } if self.is_drained => {
+                self.gives_away = true;
+                self.change(Change::Follow { leader: None });
             }
             Role::Lead { term, index } => {
                 self.elections += 1;
@@ -257,6 +277,73 @@ impl Driver {
                 self.crew.writer.ask(ReplicaRequest::Survey { index });
             }
         }
+    }
+
+    /// Says in the log who leads from now on, or why nobody does.
+    fn tell_of(&mut self, role: Role) {
+        let now_ms = self.crew.clock.now_ms();
+        let term = self.crew.member.consensus().map_or(0, |consensus| consensus.term());
+        let leader = match role {
+            Role::Forming => return,
+            Role::Follow { leader: None } => {
+                let is_up = |leader: &str| self.crew.transport.is_up(leader);
+                let why = match (self.role, self.standing.led_by_nobody(now_ms)) {
+                    (Role::Lead { term: led, .. }, _) if led == term => {
+                        "this node leads no more: it doesn't hear most of the others".to_owned()
+                    }
+                    (Role::Lead { term: led, .. }, _) => {
+                        format!("this node led in term {led} and does no more: others are in term {term}")
+                    }
+                    (_, Some(led)) => {
+                        let s = now_ms.saturating_sub(led.since_ms) / 1000;
+                        let why = if is_up(&led.leader) { "says nothing any more, or gave it away" } else { "is gone" };
+                        format!("nobody leads: node {}, which did for {s} s, {why}", led.leader)
+                    }
+                    (_, None) => "nobody leads, as far as this node knows".to_owned(),
+                };
+                tracing::warn!(target: "cluster", "{why}");
+                return;
+            }
+            Role::Follow { leader: Some(leader) } => self.name(leader).to_owned(),
+            Role::Lead { .. } => self.crew.settings.nodes[usize::from(self.crew.settings.me.0)].clone(),
+        };
+        let (without_ms, before) = self.standing.led_by(&leader, term, now_ms);
+        if before.as_ref().is_some_and(|led| led.leader == leader && led.term == term) {
+            return;
+        }
+        let before = before
+            .map_or_else(String::new, |led| format!("; before it node {} did, since term {}", led.leader, led.term));
+        tracing::info!(
+            target: "cluster",
+            "node {leader} leads since term {term}, after {without_ms} ms without a leader{before}"
+        );
+    }
+
+    /// Does what an operator wants.
+    fn obey(&mut self, order: ClusterOrder) {
+        match order {
+            ClusterOrder::HandOver { to } => {
+                let whom = to.as_deref().unwrap_or("whichever node has most");
+                tracing::info!(target: "cluster", "an operator wants {whom} to lead");
+                let to = to.map(|node| self.number(&node));
+                self.crew.member.hand_over(to);
+            }
+            ClusterOrder::Drain if !self.is_drained => {
+                tracing::warn!(target: "cluster", "This node is being put into maintenance (drain) mode");
+                self.is_drained = true;
+                self.play(self.crew.member.role());
+            }
+            ClusterOrder::Revive if self.is_drained => {
+                tracing::info!(target: "cluster", "This node is being revived from maintenance (drain) mode");
+                self.is_drained = false;
+                // What it led without a loop it gives away first.
+                if !self.gives_away {
+                    self.play(self.crew.member.role());
+                }
+            }
+            ClusterOrder::Drain | ClusterOrder::Revive => {}
+        }
+        self.view_due_ms = 0;
     }
 
     /// The next start finds a state that is as young as can be.
@@ -286,6 +373,12 @@ impl Driver {
         const SHOWN_EACH_MS: u64 = 100;
         self.view_due_ms = now_ms + SHOWN_EACH_MS;
         let Crew { member, settings, transport, view, .. } = &self.crew;
-        view.renew(member, settings, |node| transport.is_up(node), self.applied, self.elections);
+        if let Some(consensus) = member.consensus() {
+            self.standing.committed(consensus.committed(), now_ms);
+        }
+        let Self { standing, applied, elections, is_drained, .. } = self;
+        let (applied, elections, is_drained) = (*applied, *elections, *is_drained);
+        let told = clustered::Told { now_ms, standing, applied, elections, is_drained };
+        view.renew(member, settings, |node| transport.is_up(node), told);
     }
 }

@@ -38,6 +38,7 @@ mod member;
 mod rest;
 mod restore;
 mod seat;
+mod standing;
 mod turn;
 mod vestibule;
 mod workers;

@@ -2,6 +2,7 @@
 //!
 //! A loop that leads has a [`Seat`] for as long as its term lasts, and to its journal that is a writer.
 
+use crate::management::ClusterOrder;
 use crate::peers::Event;
 use crate::storage::duty::{Report, Request};
 use crate::storage::replica::Survey;
@@ -26,6 +27,8 @@ pub enum Input {
     MakeRoom,
     /// The oldest step of a snapshot that arrives is done, or failed.
     IncomingPerformed(bool),
+    /// An operator wants something of the cluster.
+    Order(ClusterOrder),
     Stop,
 }
 

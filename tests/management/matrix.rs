@@ -31,11 +31,13 @@ enum Need {
     PolicymakerOf,
     /// The same, and then it is not done.
     Refused,
+    /// An administrator, of a node of a cluster.
+    OfCluster,
 }
 
 use Need::{
-    Administrator, Any, Monitor, Own, OwnToEnd, Permissions, Policymaker, PolicymakerOf, PolicymakerThere, Refused,
-    Vhost, Visible,
+    Administrator, Any, Monitor, OfCluster, Own, OwnToEnd, Permissions, Policymaker, PolicymakerOf, PolicymakerThere,
+    Refused, Vhost, Visible,
 };
 
 const USER: &str = r#"{"password":"other","tags":"administrator"}"#;
@@ -49,11 +51,12 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 151] = [
+const PATHS: [(&str, &str, &str, Need); 155] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
     ("GET", "/cluster", "", Monitor),
+    ("GET", "/cluster/self", "", Any),
     ("GET", "/cluster-name", "", Any),
     ("GET", "/extensions", "", Any),
     ("GET", "/feature-flags", "", Any),
@@ -96,6 +99,9 @@ const PATHS: [(&str, &str, &str, Need); 151] = [
     ("POST", "/definitions/{vhost}", "{}", Administrator),
     ("POST", "/queues/{vhost}/{queue}/actions", r#"{"action":"sync"}"#, Vhost),
     ("POST", "/rebalance/queues", "", Administrator),
+    ("POST", "/cluster/leader", "", OfCluster),
+    ("PUT", "/cluster/self/maintenance", "", OfCluster),
+    ("DELETE", "/cluster/self/maintenance", "", OfCluster),
     ("PUT", "/cluster-name", r#"{"name":"c"}"#, Administrator),
     ("PUT", "/global-parameters/{name}", r#"{"value":2}"#, Administrator),
     ("PUT", "/nodes/{node}/resource-limits", r#"{"memory_watermark":0.5}"#, Administrator),
@@ -240,7 +246,7 @@ fn refusal(tag: &str, need: Need) -> Option<&'static str> {
         Permissions => Some(if is_administrator { NO_PERMISSIONS } else { NOT_THERE }),
         Visible => unless(is_monitor, NOT_THERE),
         Monitor => unless(is_monitor, NOT_MONITOR),
-        Administrator => unless(is_administrator, NOT_ADMINISTRATOR),
+        Administrator | OfCluster => unless(is_administrator, NOT_ADMINISTRATOR),
         Own => unless(is_monitor, NOT_YOURS),
         OwnToEnd | PolicymakerOf | Refused => unless(is_administrator, NOT_YOURS),
         Policymaker => unless(is_policymaker, NOT_YOURS),
@@ -403,7 +409,13 @@ fn whoever_may_gets_what_was_asked_for() {
         let who = if need == Administrator { "administrator:pw" } else { "guest:guest" };
         let answer = broker.ask(who, method, path, body);
         let is_done = matches!(answer.status, 200 | 201 | 204);
-        assert_eq!(is_done, need != Refused, "{who}: {method} {path}: {} {}", answer.status, answer.text);
+        assert_eq!(
+            is_done,
+            !matches!(need, Refused | OfCluster),
+            "{who}: {method} {path}: {} {}",
+            answer.status,
+            answer.text
+        );
         if path == "/users/{user}" && method == "DELETE" {
             broker.ask("guest:guest", "PUT", "/users/victim", r#"{"password":"pw","tags":""}"#);
         }

@@ -5,7 +5,7 @@ use crate::support::client::{Client, Event};
 use crate::support::http::Api;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -35,8 +35,8 @@ pub fn name(node: usize) -> String {
 
 pub struct Cluster {
     folder: PathBuf,
-    /// For AMQP, HTTP and other nodes, and for the first two over TLS.
-    addresses: [[SocketAddr; 5]; 3],
+    /// For AMQP, HTTP and other nodes, for the first two over TLS, and for Prometheus.
+    addresses: [[SocketAddr; 6]; 3],
     settings: String,
     /// More sections of the settings.
     sections: String,
@@ -68,7 +68,8 @@ impl Cluster {
         secret.write_all(SECRET.as_bytes()).expect("a file");
         // Held at once, so that all differ.
         let pairs = NODES.map(|_| [free_addresses(), free_addresses(), free_addresses()]);
-        let addresses = pairs.map(|[[amqp, http], [cluster, amqps], [https, _]]| [amqp, http, cluster, amqps, https]);
+        let addresses = pairs
+            .map(|[[amqp, http], [cluster, amqps], [https, metrics]]| [amqp, http, cluster, amqps, https, metrics]);
         let (settings, sections) = (settings.to_owned(), String::new());
         Self { folder, addresses, settings, sections, children: [None, None, None] }
     }
@@ -97,6 +98,15 @@ impl Cluster {
         Api(self.addresses[node][1])
     }
 
+    /// What a node tells Prometheus.
+    pub fn metrics(&self, node: usize) -> String {
+        let mut stream = TcpStream::connect(self.addresses[node][5]).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").expect("a socket");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("an answer");
+        page
+    }
+
     pub fn for_nodes(&self, node: usize) -> SocketAddr {
         self.addresses[node][2]
     }
@@ -121,11 +131,11 @@ impl Cluster {
         let file = self.folder.join(format!("{}.toml", name(node)));
         std::fs::write(&file, text).expect("a file");
         let log = std::fs::File::options().append(true).create(true).open(self.log(node)).expect("a file");
-        let [amqp, http, _, amqps, _] = self.addresses[node];
+        let [amqp, http, _, amqps, _, metrics] = self.addresses[node];
         let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
         command
             .args(["--listen", &amqp.to_string(), "--management-listen", &http.to_string()])
-            .args(["--tls-listen", &amqps.to_string(), "--prometheus-listen", "off", "--config"])
+            .args(["--tls-listen", &amqps.to_string(), "--prometheus-listen", &metrics.to_string(), "--config"])
             .arg(file)
             .arg("--data-dir")
             .arg(self.folder.join(name(node)))

@@ -17,7 +17,7 @@ fn empty_folders_become_a_cluster_and_every_node_says_so() {
         let status: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text} {output:?}"));
         assert_eq!((&status["running_nodes"], &status["disk_nodes"]), (&json!(all), &json!(all)));
         assert_eq!((&status["leader"], &status["cluster_name"]), (&json!(leader), &json!("c")));
-        assert_eq!(status["versions"].as_object().expect("of each").keys().cloned().collect::<Vec<_>>(), all);
+        assert_eq!(status["versions"].as_object().expect("of who says it").keys().collect::<Vec<_>>(), [&leader]);
         let rows = cluster.http(node).get("/nodes");
         let row = |row: &Value| (row["name"].as_str().unwrap().to_owned(), row["running"] == true);
         let rows: Vec<_> = rows.as_array().unwrap().iter().map(row).collect();

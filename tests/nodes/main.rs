@@ -15,5 +15,6 @@ mod certificates;
 
 mod cluster;
 mod forming;
+mod operating;
 mod passage;
 mod taking_over;

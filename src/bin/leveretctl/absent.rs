@@ -42,8 +42,6 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "delete_member"
         | "grow"
         | "shrink"
-        | "quorum_status"
-        | "transfer_leadership"
         | "reclaim_quorum_memory"
         | "peek"
         | "check_if_new_quorum_queue_replicas_have_finished_initial_sync" => NO_CLUSTER,
@@ -53,8 +51,9 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "list_operator_policies_with_classic_queue_mirroring"
         | "remove_classic_queue_mirroring_from_policies"
         | "check_if_cluster_has_classic_queue_mirroring_policy" => NO_MIRRORS,
-        "stop" | "shutdown" | "stop_app" | "start_app" | "suspend_listeners" | "resume_listeners" | "restart_vhost"
-        | "drain" | "revive" => ITS_SUPERVISOR,
+        "stop" | "shutdown" | "stop_app" | "start_app" | "suspend_listeners" | "resume_listeners" | "restart_vhost" => {
+            ITS_SUPERVISOR
+        }
         "environment"
         | "set_log_level"
         | "set_permissions_globally"

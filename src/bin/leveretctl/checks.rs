@@ -1,6 +1,7 @@
 //! Health checks: nothing is wrong, or an exit code of 69.
 
 use crate::api::{Api, Failure, WHICH_NODE};
+use crate::cluster;
 use crate::listeners::{Listener, listeners, protocol_named};
 use crate::output::{Format, Output};
 use crate::startup;
@@ -43,7 +44,7 @@ pub enum CheckCommand {
         #[arg(long, value_enum, default_value_t = Unit::Weeks)]
         unit: Unit,
     },
-    /// Ask whether queues would miss the broker; it is alone, so the question does not arise
+    /// Ask whether nothing would be confirmed any more without the node that is asked
     CheckIfNodeIsQuorumCritical,
     /// The same of mirrored queues, which there are not
     CheckIfNodeIsMirrorSyncCritical,
@@ -81,7 +82,7 @@ pub fn run(api: &Api, output: &Output, timeout: Duration, command: CheckCommand)
         Command::CheckPortListener { port } => check_port_listener(api, output, &port),
         Command::CheckPortConnectivity { address } => check_port_connectivity(api, output, address.as_deref(), timeout),
         Command::CheckCertificateExpiration { within, unit } => check_certificates(api, output, within, unit),
-        Command::CheckIfNodeIsQuorumCritical => check_quorum(api, output),
+        Command::CheckIfNodeIsQuorumCritical => cluster::check_if_critical(api, output),
         Command::CheckIfNodeIsMirrorSyncCritical => {
             alone(api, output, "critical for data safety of any classic mirrored queues")
         }
@@ -273,23 +274,6 @@ fn check_certificates(api: &Api, output: &Output, within: u32, unit: Unit) -> Re
     }
     let unit = if within == 1 { unit.trim_end_matches('s') } else { unit };
     output.conclude(&format!("No certificates are expiring within {within} {unit}."), || json!({"result": "ok"}));
-    Ok(())
-}
-
-/// Whether anything would be confirmed without the node that is asked.
-fn check_quorum(api: &Api, output: &Output) -> Result<(), Failure> {
-    const WHAT: &str = "critical for quorum of any queues/streams";
-    let answer = api.check_health("health/checks/node-is-quorum-critical")?;
-    let Some(node) = answer["node"].as_str() else { return alone(api, output, WHAT) };
-    output.announce(format_args!("Checking if node {node} is {WHAT} ..."));
-    if answer["status"] != "ok" {
-        let message = format!("Node {node} reported local queues with minimum online quorum");
-        return Err(match output.format {
-            Format::Json => unhealthy(&json!({"message": message, "queues": [], "result": "error"})),
-            _ => Failure::Unhealthy(message),
-        });
-    }
-    output.conclude(&format!("Node {node} reported no quorum queues with minimum quorum"), || json!({"result": "ok"}));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use crate::actions::{self, WhichConnections};
 use crate::api::{Api, Failure};
 use crate::authorities::{self, TlsOptions};
 use crate::checks::{self, CheckCommand};
+use crate::cluster::{self, ClusterCommand};
 use crate::definitions::{self, DefinitionsCommand};
 use crate::delayed::{self, DelayedCommand};
 use crate::node::{self, NodeCommand};
@@ -197,6 +198,8 @@ enum Command {
     #[command(flatten)]
     Node(NodeCommand),
     #[command(flatten)]
+    Cluster(ClusterCommand),
+    #[command(flatten)]
     Checks(CheckCommand),
     /// Print what a shell needs to complete command lines
     Completions { shell: Shell },
@@ -264,6 +267,7 @@ fn carry_out(
         Command::CloseAllUserConnections { username, explanation } => {
             actions::close_all_user_connections(api, output, &username, &explanation)
         }
+        Command::Cluster(command) => cluster::run(api, output, vhost, command),
         Command::Node(command) => node::run(api, output, vhost, command, timeout),
         Command::Checks(command) => checks::run(api, output, timeout(checks::TIMEOUT_S), command),
         Command::Completions { .. } | Command::Man { .. } => Ok(()),

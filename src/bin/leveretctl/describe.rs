@@ -1,8 +1,9 @@
-//! How the node is: its status, its cluster of one, its memory. What RabbitMQ tells and there is not, or is not measured, is
+//! How the node is: its status, its cluster, its memory. What RabbitMQ tells and there is not, or is not measured, is
 //! left out.
 
 use crate::api::{Api, Failure};
 use crate::checks::{alarms, node};
+use crate::cluster::{Cluster, own};
 use crate::listeners::{Listener, listeners};
 use crate::output::{Format, Output};
 use crate::tool::COMPATIBLE_VERSION;
@@ -48,7 +49,9 @@ pub fn status(api: &Api, output: &Output, unit: Unit) -> Result<(), Failure> {
     let node = node(api)?;
     output.announce(format_args!("Status of node {node} ..."));
     let (overview, nodes) = (api.get("overview")?, api.get("nodes")?);
-    let (details, alarms, listeners) = (&nodes[0], alarms(api, &node)?, listeners(api)?);
+    let rows = nodes.as_array().map_or(&[][..], Vec::as_slice);
+    let details = rows.iter().find(|row| row["name"] == node.as_str()).unwrap_or(&Value::Null);
+    let (alarms, listeners) = (alarms(api, &node)?, listeners(api)?);
     let vhosts = api.get("vhosts?columns=name")?.as_array().map_or(0, Vec::len);
     let uptime_s = details["uptime"].as_u64().unwrap_or_default() / 1000;
     if output.format == Format::Json {
@@ -131,34 +134,6 @@ fn alarm_maps(lines: &[String], node: &str) -> Vec<Value> {
     lines.iter().map(map).collect()
 }
 
-/// The nodes of a cluster that run and all of them, and who of them leads.
-pub struct Cluster {
-    pub running: Vec<String>,
-    all: Vec<String>,
-    leader: Option<String>,
-    /// So many have to run for anything to be confirmed.
-    pub quorum: usize,
-}
-
-impl Cluster {
-    /// As the answer of `/api/cluster` says.
-    pub fn of(answer: &Value) -> Self {
-        let nodes = answer["nodes"].as_array().map_or(&[][..], Vec::as_slice);
-        let name = |node: &&Value| text(&node["name"]).to_owned();
-        Self {
-            running: nodes.iter().filter(|node| node["running"] == true).map(|node| name(&node)).collect(),
-            all: nodes.iter().map(|node| name(&node)).collect(),
-            leader: answer["leader"].as_str().map(str::to_owned),
-            quorum: answer["quorum"].as_u64().unwrap_or_default() as usize,
-        }
-    }
-
-    /// It is nobody's question who leads a broker that is alone.
-    pub fn is_of_one(&self) -> bool {
-        self.all.len() == 1
-    }
-}
-
 /// What a node says of its cluster while nobody leads that.
 fn status_without_leader(answer: &Value, output: &Output) {
     let (cluster, node) = (Cluster::of(answer), text(&answer["node"]));
@@ -193,7 +168,7 @@ pub fn cluster_status(api: &Api, output: &Output) -> Result<(), Failure> {
         }
         node => node?,
     };
-    let cluster = Cluster::of(&api.get("cluster")?);
+    let (cluster, asked) = (Cluster::of(&api.get("cluster")?), own(api)?);
     output.announce(format_args!("Cluster status of node {node} ..."));
     let (overview, nodes, flags) = (api.get("overview")?, api.get("nodes")?, api.get("feature-flags")?);
     let (alarms, listeners) = (alarms(api, &node)?, listeners(api)?);
@@ -203,12 +178,15 @@ pub fn cluster_status(api: &Api, output: &Output) -> Result<(), Failure> {
     let processors =
         rows.iter().find(|row| row["name"] == node.as_str()).map_or(&Value::Null, |row| &row["processors"]);
     let flags = flags.as_array().map_or(&[][..], Vec::as_slice);
+    // Who leads serves; of others only the one that is asked says whether it does.
+    let of_asked = if asked.is_drained { "marked for maintenance" } else { "not under maintenance" };
+    let mut maintenance = vec![(asked.name.as_str(), of_asked)];
+    if asked.name != node {
+        maintenance.push((node.as_str(), "not under maintenance"));
+        maintenance.sort_unstable();
+    }
     if output.format == Format::Json {
         let by_node = |value: Value| Value::Object(Map::from_iter([(node.clone(), value)]));
-        let by_running = |value: Value| {
-            let pairs = cluster.running.iter().map(|node| (node.clone(), value.clone()));
-            Value::Object(pairs.collect())
-        };
         let mut status = json!({
             "alarms": alarm_maps(&alarms, &node),
             "cluster_name": cluster_name,
@@ -216,11 +194,13 @@ pub fn cluster_status(api: &Api, output: &Output) -> Result<(), Failure> {
             "disk_nodes": cluster.all,
             "feature_flags": flags,
             "listeners": by_node(Value::from(all_json(&listeners))),
-            "maintenance_status": by_running(json!("not under maintenance")),
+            "maintenance_status": Value::Object(
+                maintenance.iter().map(|(node, status)| ((*node).to_owned(), json!(status))).collect(),
+            ),
             "partitions": {},
             "ram_nodes": [],
             "running_nodes": cluster.running,
-            "versions": by_running(json!({"rabbitmq_name": product, "rabbitmq_version": version})),
+            "versions": by_node(json!({"rabbitmq_name": product, "rabbitmq_version": version})),
         });
         if !cluster.is_of_one() {
             status["leader"] = json!(cluster.leader);
@@ -228,20 +208,21 @@ pub fn cluster_status(api: &Api, output: &Output) -> Result<(), Failure> {
         output.print(&status.to_string());
         return Ok(());
     }
-    let of_running =
-        |line: &dyn Fn(&str) -> String| cluster.running.iter().map(|node| line(node)).collect::<Vec<_>>().join("\n");
+    let maintained: Vec<String> =
+        maintenance.iter().map(|(node, status)| format!("Node: {node}, status: {status}")).collect();
+    let leader = match &cluster.leader {
+        Some(leader) if !cluster.is_of_one() => format!("\nLeader: {leader}"),
+        _ => String::new(),
+    };
     let mut lines = vec![
         "Basics\n".to_owned(),
-        format!("Cluster name: {cluster_name}"),
+        format!("Cluster name: {cluster_name}{leader}"),
         format!("Total CPU cores available cluster-wide: {processors}"),
         format!("\nDisk Nodes\n\n{}", cluster.all.join("\n")),
         format!("\nRunning Nodes\n\n{}", cluster.running.join("\n")),
-        format!("\nVersions\n\n{}", of_running(&|node| format!("{node}: {product} {version}"))),
+        format!("\nVersions\n\n{node}: {product} {version}"),
         format!("\nCPU Cores\n\nNode: {node}, available CPU cores: {processors}"),
-        format!(
-            "\nMaintenance status\n\n{}",
-            of_running(&|node| format!("Node: {node}, status: not under maintenance"))
-        ),
+        format!("\nMaintenance status\n\n{}", maintained.join("\n")),
         "\nAlarms\n".to_owned(),
     ];
     lines.extend(or_none(alarms));

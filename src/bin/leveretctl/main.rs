@@ -10,6 +10,7 @@ mod admin;
 mod api;
 mod authorities;
 mod checks;
+mod cluster;
 mod columns;
 mod command;
 mod definitions;

@@ -17,7 +17,7 @@ pub enum NodeCommand {
         #[arg(long, value_enum, ignore_case = true, default_value_t = Unit::Gb)]
         unit: Unit,
     },
-    /// Say which nodes there are, and which run
+    /// Say which nodes there are, which of them run, and which one leads
     ClusterStatus,
     /// Ask whether the broker answers
     Ping,
@@ -34,8 +34,7 @@ pub enum NodeCommand {
         #[arg(long)]
         queue_pattern: Option<String>,
     },
-    /// Wait until the cluster would do without one of its nodes; for a broker that is alone the question does not arise
-    #[command(hide = true)]
+    /// Wait until the cluster would do without any one of its nodes
     AwaitOnlineQuorumPlusOne,
     /// The same of mirrored queues, which there are not
     #[command(hide = true)]
@@ -109,8 +108,8 @@ pub fn run(
             output.announce(format_args!("Re-balancing leaders of all queues..."));
             Ok(())
         }
-        Command::AwaitOnlineQuorumPlusOne => startup::await_others(api, output, "a quorum + 1 of nodes", timeout(120)),
-        Command::AwaitOnlineSynchronizedMirror => startup::await_others(api, output, "a mirror", timeout(120)),
+        Command::AwaitOnlineQuorumPlusOne => startup::await_quorum_plus_one(api, output, timeout(120)),
+        Command::AwaitOnlineSynchronizedMirror => startup::await_mirror(api, output, timeout(120)),
         Command::Wait { pidfile, pid } => startup::wait(api, output, pidfile.as_deref(), pid, timeout(10)),
         Command::IsRunning => startup::is_running(api, output),
         Command::IsBooting => startup::is_booting(api, output),

@@ -44,6 +44,17 @@ impl Output {
         }
     }
 
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// A list that is a table with lines around it, where nothing else is asked for.
+    pub fn pretty(&self, columns: &[&str], rows: &[Vec<Value>]) {
+        let format = if self.format == Format::Table { Format::PrettyTable } else { self.format };
+        self.has_printed.set(true);
+        print!("{}", text(format, self.headers, columns, rows));
+    }
+
     /// Whether programs read it.
     fn is_for_programs(&self) -> bool {
         matches!(self.format, Format::Json | Format::Csv)

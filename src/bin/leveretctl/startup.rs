@@ -2,7 +2,7 @@
 
 use crate::api::{Api, Failure};
 use crate::checks::node;
-use crate::describe::Cluster;
+use crate::cluster::{Cluster, await_cluster};
 use crate::output::Output;
 use serde_json::json;
 use std::fs;
@@ -25,9 +25,10 @@ pub fn await_startup(api: &Api, timeout: Duration) -> Result<(), Failure> {
     let start = Instant::now();
     loop {
         match api.check_health("health/checks/ready-to-serve-clients") {
-            Err(Failure::Unreachable(_)) if start.elapsed() < timeout => std::thread::sleep(RETRY_PAUSE),
-            Err(Failure::Unreachable(_)) => return Err(timed_out("await_startup", api, timeout)),
-            outcome => return outcome.map(|_| ()),
+            Ok(answer) if answer["status"] == "ok" => return Ok(()),
+            Ok(_) | Err(Failure::Unreachable(_)) if start.elapsed() < timeout => std::thread::sleep(RETRY_PAUSE),
+            Ok(_) | Err(Failure::Unreachable(_)) => return Err(timed_out("await_startup", api, timeout)),
+            Err(failure) => return Err(failure),
         }
     }
 }
@@ -39,45 +40,49 @@ pub fn await_online_nodes(api: &Api, output: &Output, count: u32, timeout: Durat
     ));
     let start = Instant::now();
     await_startup(api, timeout)?;
-    if count <= 1 {
-        return Ok(());
-    }
-    let cluster = Cluster::of(&api.get("cluster")?);
-    if cluster.is_of_one() {
-        return Err(Failure::Software(format!("Not enough nodes joined {host}'s cluster: it is one node.")));
-    }
-    let missing = || format!("timed out while waiting. Not enough nodes joined {host}'s cluster.");
-    await_running(api, count as usize, timeout.saturating_sub(start.elapsed()))
-        .map_err(|_| Failure::Software(missing()))
-}
-
-/// Waits until so many nodes of a cluster run, as one of them sees it.
-fn await_running(api: &Api, count: usize, timeout: Duration) -> Result<(), Failure> {
-    let start = Instant::now();
-    loop {
-        let running = api.get("cluster").map(|answer| Cluster::of(&answer).running.len());
-        match running {
-            Ok(running) if running >= count => return Ok(()),
-            // While another node comes to lead nobody answers.
-            Ok(_) | Err(Failure::Unreachable(_)) if start.elapsed() < timeout => std::thread::sleep(RETRY_PAUSE),
-            Ok(_) => return Err(timed_out("await_running", api, timeout)),
-            Err(failure) => return Err(failure),
+    let enough = |cluster: &Cluster| cluster.running.len() >= usize::try_from(count).unwrap_or(usize::MAX);
+    let is_enough = match Cluster::of(&api.get("cluster")?) {
+        // Nobody will ever join it.
+        alone if alone.is_of_one() => enough(&alone),
+        _ => await_cluster(api, timeout.saturating_sub(start.elapsed()), enough)?,
+    };
+    match is_enough {
+        true => Ok(()),
+        false => {
+            Err(Failure::Software(format!("Error: timed out while waiting. Not enough nodes joined {host}'s cluster.")))
         }
     }
 }
 
-/// What is awaited of nodes beside this one.
-pub fn await_others(api: &Api, output: &Output, whom: &str, timeout: Duration) -> Result<(), Failure> {
-    const ALONE: &str = "Target node seems to be the only one in a single node cluster, the command does not apply";
+const ALONE: &str = "Target node seems to be the only one in a single node cluster, the command does not apply";
+
+fn announce_others(output: &Output, whom: &str, timeout: Duration) {
     let timeout_s = timeout.as_secs();
     output.announce(format_args!("Will wait for {whom} to be online for all queues for {timeout_s} seconds..."));
-    node(api)?;
-    let cluster = Cluster::of(&api.get("cluster")?);
-    if cluster.is_of_one() {
+}
+
+/// Waits until one more runs than are needed.
+pub fn await_quorum_plus_one(api: &Api, output: &Output, timeout: Duration) -> Result<(), Failure> {
+    announce_others(output, "a quorum + 1 of nodes", timeout);
+    if Cluster::of(&api.get("cluster")?).is_of_one() {
         output.say(ALONE);
         return Ok(());
     }
-    await_running(api, cluster.quorum + 1, timeout)
+    match await_cluster(api, timeout, Cluster::could_lose_one)? {
+        true => Ok(()),
+        false => Err(Failure::Unreachable(
+            "time is up, no quorum + 1 online replicas came online for at least some quorum queues or streams"
+                .to_owned(),
+        )),
+    }
+}
+
+/// There are no mirrored queues, which is all that is asked.
+pub fn await_mirror(api: &Api, output: &Output, timeout: Duration) -> Result<(), Failure> {
+    announce_others(output, "a mirror", timeout);
+    node(api)?;
+    output.say(ALONE);
+    Ok(())
 }
 
 fn timed_out(operation: &str, api: &Api, timeout: Duration) -> Failure {

@@ -103,6 +103,10 @@ impl Leading {
         }
     }
 
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
     /// What there is to tell, if anything is new.
     pub fn look(&mut self, consensus: &Consensus) -> Option<Told> {
         if !self.is_announced {

@@ -38,7 +38,7 @@ mod writing;
 use super::membership::Configuration;
 use super::message::{Message, Offer, Part, Point, RaftMessage, Says};
 use super::snapshot::IncomingStep;
-use crate::storage::entry::{EntryBody, Place};
+use crate::storage::entry::{EntryBody, Place, Vote};
 use crate::storage::{ClusterId, MemberId, SealedBatch};
 use consensus::{Consensus, Step};
 use leading::Leading;
@@ -223,6 +223,14 @@ impl Member {
         match &self.state {
             State::Forming { .. } => None,
             State::Founded(founded) => Some(&founded.consensus),
+        }
+    }
+
+    /// Bytes that a leader proposed and most do not have yet, for those who look at it.
+    pub fn uncommitted_bytes(&self) -> Option<usize> {
+        match &self.state {
+            State::Founded(founded) => founded.leading.as_ref().map(Leading::uncommitted_bytes),
+            State::Forming { .. } => None,
         }
     }
 
@@ -467,6 +475,9 @@ impl Member {
             self.install(last, &mut step);
             return;
         }
+        if let Some(vote) = step.vote {
+            self.tell_of_vote(vote);
+        }
         let committed = step.committed;
         let persisted = self.founded_mut().and_then(|founded| founded.writing.add(&mut step));
         if let Some(persisted) = persisted {
@@ -480,6 +491,21 @@ impl Member {
             if let Some(founded) = self.founded_mut() {
                 founded.consensus.trim();
             }
+        }
+    }
+
+    /// Says in the log whom this node wants to lead.
+    fn tell_of_vote(&self, vote: Vote) {
+        let term = vote.term;
+        match vote.member {
+            Some(member) if member == self.settings.member => {
+                tracing::info!(target: "cluster", "this node stands for election in term {term}");
+            }
+            Some(member) => {
+                let name = self.peers.node_of(member).map_or("that is gone", |node| self.peers.name(node));
+                tracing::info!(target: "cluster", "this node votes for node {name} in term {term}");
+            }
+            None => {}
         }
     }
 

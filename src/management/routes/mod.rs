@@ -86,7 +86,7 @@ fn check_node(app: &App, node: &str) -> Result<(), ApiError> {
 }
 
 /// The JSON object in a request's body; an empty body is an empty object.
-fn object(body: &[u8]) -> Result<Value, ApiError> {
+pub fn object(body: &[u8]) -> Result<Value, ApiError> {
     // Some clients say nothing with these words.
     if matches!(body.trim_ascii(), b"" | b"null" | b"undefined") {
         return Ok(Value::Object(serde_json::Map::new()));

@@ -12,7 +12,7 @@ use super::super::order::Order;
 use super::super::question::Question;
 use super::super::shapes::Share;
 use super::super::visit::{Administrator, Monitor, Visit};
-use super::super::{App, shapes};
+use super::super::{App, shapes, upkeep};
 use super::vhosts::sums;
 use super::{check_node, object, required_text};
 use crate::meter::histogram::BOUNDS_US;
@@ -22,7 +22,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{delete, get, put};
+use axum::routing::{delete, get, post, put};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +40,9 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/overview", get(overview))
         .route("/config/effective", get(configuration))
         .route("/cluster", get(elsewhere::cluster))
+        .route("/cluster/leader", post(upkeep::hand_over))
+        .route("/cluster/self", get(upkeep::own))
+        .route("/cluster/self/maintenance", put(upkeep::drain).delete(upkeep::revive))
         .route("/cluster-name", get(cluster_name).put(set_cluster_name))
         .route("/auth/attempts/{node}", get(attempts).delete(forget_attempts))
         .route("/auth/attempts/{node}/source", get(attempts_by_source).delete(forget_attempts))

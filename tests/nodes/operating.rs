@@ -1,0 +1,115 @@
+//! What operators do with a cluster and see of it: another leader, nodes in maintenance, and a log that tells what happened.
+
+use crate::cluster::{Cluster, NODES, PATIENCE, name, publish, take_all, wait_until};
+use crate::support::client::Client;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpStream;
+
+fn printed(output: &std::process::Output) -> (i32, String) {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().expect("it ended by itself"), text)
+}
+
+fn other_than(node: usize) -> usize {
+    (node + 1) % NODES.len()
+}
+
+fn check(cluster: &Cluster, node: usize, name: &str) -> u16 {
+    cluster.http(node).ask_as("guest:guest", "GET", &format!("/health/checks/{name}"), &Value::Null).0
+}
+
+#[test]
+fn another_node_leads_when_an_operator_wants_that() {
+    let cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [next, asked] = [other_than(leader), other_than(other_than(leader))];
+    for node in NODES {
+        wait_until("all see each other", || {
+            cluster.ctl(node, &["-t", "1", "await_online_quorum_plus_one"]).status.success()
+        });
+    }
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let confirmed = publish(&mut client, 0..20);
+    let (code, text) = printed(&cluster.ctl(asked, &["transfer_leadership", &name(next)]));
+    assert!(code == 0 && text.ends_with(&format!("Node {} leads\n", name(next))), "{code} {text}");
+    assert_eq!(cluster.wait_for_leader(asked), next);
+    assert_eq!(take_all(&mut cluster.client(asked)).into_iter().collect::<BTreeSet<_>>(), confirmed);
+    let (code, text) = printed(&cluster.ctl(asked, &["transfer_leadership", "n9"]));
+    assert!(code == 65 && text.ends_with("Error:\nnode n9 is not in the cluster\n"), "{code} {text}");
+    let story = cluster.said(next);
+    let line = |text: &str| assert!(story.contains(text), "{text}:\n{story}");
+    line(&format!("node {} leads since term ", name(leader)));
+    line("this node stands for election in term ");
+    line(&format!("; before it node {} did, since term ", name(leader)));
+    let story = cluster.said(leader);
+    assert!(story.contains(&format!("an operator wants {} to lead", name(next))), "{story}");
+    assert!(story.contains(&format!("this node votes for node {} in term ", name(next))), "{story}");
+}
+
+#[test]
+fn a_node_in_maintenance_serves_nobody_and_keeps_the_log() {
+    let cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let follower = other_than(leader);
+    for node in NODES {
+        wait_until("all see each other", || check(&cluster, node, "node-is-quorum-critical") == 200);
+    }
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let confirmed = publish(&mut client, 0..20);
+    for drained in [follower, leader] {
+        // Who is no administrator can't.
+        let path = "/cluster/self/maintenance";
+        assert_eq!(cluster.http(drained).ask_as("guest:wrong", "PUT", path, &Value::Null).0, 401);
+        assert_eq!(check(&cluster, drained, "is-in-service"), 200);
+        let (code, text) = printed(&cluster.ctl(drained, &["drain"]));
+        assert!(code == 0 && text.starts_with(&format!("Will put node {} into", name(drained))), "{code} {text}");
+        assert_eq!(
+            (check(&cluster, drained, "is-in-service"), check(&cluster, drained, "ready-to-serve-clients")),
+            (503, 503)
+        );
+        let (code, text) = printed(&cluster.ctl(drained, &["check_if_node_is_quorum_critical"]));
+        assert!(code == 0 && text.contains("seems to be in maintenance mode"), "{code} {text}");
+        let mut refused = TcpStream::connect(cluster.amqp(drained)).expect("it listens");
+        refused.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        assert!(matches!(refused.read(&mut [0]), Ok(0) | Err(_)), "it is closed without a word");
+        let serving = other_than(drained);
+        assert_ne!(cluster.wait_for_leader(serving), drained);
+        wait_until("it sees who leads", || cluster.view(drained).is_some_and(|view| !view["leader"].is_null()));
+        let (code, text) = printed(&cluster.ctl(drained, &["revive"]));
+        assert_eq!(code, 0, "{text}");
+        wait_until("it serves again", || check(&cluster, drained, "is-in-service") == 200);
+        drop(Client::connect(cluster.amqp(drained), ""));
+    }
+    let leader = cluster.wait_for_leader(0);
+    assert_eq!(take_all(&mut cluster.client(leader)).into_iter().collect::<BTreeSet<_>>(), confirmed);
+}
+
+#[test]
+fn the_status_of_a_queue_is_that_of_the_log() {
+    let cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=classic durable");
+    client.expects("queue.declare-ok(queue='classic', message_count=0, consumer_count=0)");
+    client.send("queue.declare queue=quorum durable arguments={x-queue-type=S:'quorum'}");
+    client.expects("queue.declare-ok(queue='quorum', message_count=0, consumer_count=0)");
+    let asked = other_than(leader);
+    let (code, text) = printed(&cluster.ctl(asked, &["quorum_status", "quorum", "--formatter", "json"]));
+    assert_eq!(code, 0, "{text}");
+    let rows: Value = serde_json::from_str(&text).expect("JSON");
+    let row =
+        |node: usize| rows.as_array().unwrap().iter().find(|row| row["Node Name"] == name(node).as_str()).unwrap();
+    assert_eq!((&row(leader)["Raft State"], &row(asked)["Raft State"]), (&"leader".into(), &"follower".into()));
+    assert!(row(leader)["Commit Index"].as_u64() > Some(1), "{text}");
+    assert_eq!(row(asked)["Commit Index"], "", "the node that leads doesn't know");
+    let (code, text) = printed(&cluster.ctl(asked, &["-q", "quorum_status", "classic"]));
+    assert_eq!((code, text.as_str()), (69, "Error:\nCannot get quorum status of a classic queue\n"));
+    let (code, text) = printed(&cluster.ctl(asked, &["-q", "quorum_status", "none"]));
+    assert_eq!((code, text.as_str()), (69, "Error:\nnot_found\n"));
+}
