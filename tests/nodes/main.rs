@@ -15,6 +15,7 @@ mod certificates;
 
 mod cluster;
 mod forming;
+mod metrics;
 mod operating;
 mod passage;
 mod taking_over;

@@ -1,34 +1,68 @@
-//! What Prometheus is told of a cluster: by its leader beside everything else, by the others alone.
+//! What Prometheus is told of a cluster: by its leader beside everything else, by the others alone. RabbitMQ has names for
+//! what each of its quorum queues tells, of its own log; here there is one log.
 
 use super::text::{Kind, Text, labels};
 use super::{LEVERET_PREFIX, PREFIX};
-use crate::management::elsewhere::ClusterView;
+use crate::management::elsewhere::{ClusterView, NodeView};
 
 /// How many others a node can't reach. RabbitMQ has a name for that.
 pub fn unreachable(view: Option<&ClusterView>) -> u64 {
     view.map_or(0, |view| view.nodes.iter().filter(|node| !node.is_running).count() as u64)
 }
 
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
+}
+
 /// What this node is to its cluster, and how far it and others are.
 pub fn all(text: &mut Text, view: &ClusterView) {
+    text.prefixed(PREFIX);
+    text.alone("raft_term_total", Kind::Counter, "Current Raft term number", view.term);
+    let mut gauge = |name, help, value: u64| text.alone(name, Kind::Gauge, help, value);
+    gauge("raft_log_commit_index", "Raft log commit index", view.commit);
+    gauge("raft_log_last_applied_index", "Raft log last applied index", view.applied);
+    gauge("raft_log_last_written_index", "Raft log last written index", view.written);
     text.prefixed(LEVERET_PREFIX);
     text.alone("cluster_leader", Kind::Gauge, "is 1 if this node leads its cluster", u8::from(view.leads()));
-    let mut gauge = |name, help, value: u64| text.alone(name, Kind::Gauge, help, value);
-    gauge("cluster_term", "How often nodes of the cluster began to elect a leader", view.term);
-    gauge(
-        "cluster_commit_index",
-        "The last entry of the log that most nodes have, as far as this one knows",
-        view.commit,
-    );
-    gauge("cluster_applied_index", "The last entry of the log that the state of this node has", view.applied);
+    text.alone("cluster_in_maintenance", Kind::Gauge, "is 1 if this node serves nobody", u8::from(view.is_drained));
+    let critical = "is 1 if nothing would be confirmed any more without this node";
+    text.alone("cluster_quorum_critical", Kind::Gauge, critical, u8::from(view.is_critical()));
     text.alone("cluster_elections_won_total", Kind::Counter, "How often this node came to lead", view.elections);
+    let leaderless = "How long nobody led, as far as this node knew";
+    text.alone("cluster_leaderless_seconds_total", Kind::Counter, leaderless, seconds(view.leaderless_ms));
+    let uncommitted = "What this node leads and most nodes don't have yet";
+    text.alone("cluster_uncommitted_bytes", Kind::Gauge, uncommitted, view.uncommitted_bytes.unwrap_or(0));
     if view.leads() {
-        const LAG: &str = "cluster_follower_lag_entries";
-        text.family(LAG, Kind::Gauge, "Entries that are committed and that a node is not known to have");
-        for node in view.nodes.iter().filter(|node| node.name != view.node) {
-            let lag = view.commit.saturating_sub(node.has.unwrap_or(0));
-            text.value(LAG, &labels(&[("node", &node.name)]), lag);
-        }
+        followers(text, view);
     }
     text.prefixed(PREFIX);
+}
+
+/// How far behind the others are: only who leads knows.
+fn followers(text: &mut Text, view: &ClusterView) {
+    let mut of_each = |name, help, value: &dyn Fn(&NodeView) -> Option<f64>| {
+        text.family(name, Kind::Gauge, help);
+        for node in view.nodes.iter().filter(|node| node.name != view.node) {
+            // What isn't known is left out.
+            if let Some(value) = value(node) {
+                text.value(name, &labels(&[("node", &node.name)]), value);
+            }
+        }
+    };
+    of_each("cluster_follower_running", "is 1 if the node that leads hears this one", &|node| {
+        Some(f64::from(u8::from(node.is_running)))
+    });
+    of_each(
+        "cluster_follower_lag_entries",
+        "Entries that are committed and that a node is not known to have",
+        &|node| Some(view.commit.saturating_sub(node.has?) as f64),
+    );
+    of_each("cluster_follower_lag_bytes", "The bytes of them, as far as the node that leads knows them", &|node| {
+        Some(node.behind_bytes? as f64)
+    });
+    of_each(
+        "cluster_follower_lag_seconds",
+        "For how long a node is not known to have had what is committed, to a second",
+        &|node| Some(seconds(node.behind_ms?)),
+    );
 }
