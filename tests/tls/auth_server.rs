@@ -127,6 +127,7 @@ fn who_stands_behind_it_is_read_again() {
     };
     read_again("no certificate");
     node.wait_for_line("files of auth.http not read again");
+    node.wait_for_line("configuration read again");
     assert!(!lets_in(&node));
     read_again(&node.authority.pem);
     node.wait_for_line("configuration read again");
