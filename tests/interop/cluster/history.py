@@ -12,6 +12,9 @@ LARGE_EACH, LARGE_BYTES = 97, 60_000  # now and then a message of several frames
 SMALL_BYTES_MAX = 300
 BULK, BULK_BYTES = "bulk", 200_000  # a queue of these fills segments and disks
 
+# What is rejected in one queue goes on to another, and only there it is acknowledged.
+REJECTED, DEAD = "hot.rejected", "dead"
+
 
 def name_of(publisher, connection, queue, number):
     return f"{publisher}.{connection}/{queue}/{number}"
@@ -21,6 +24,10 @@ def line_and_number(message):
     """The line that a message is in: its publisher's connection and the queue. Within it there is an order."""
     line, number = message.rsplit("/", 1)
     return line, int(number)
+
+
+def may_be_in(message, queue):
+    return f"/{queue}/" in message or queue == DEAD and f"/{REJECTED}/" in message
 
 
 def body_of(message):
@@ -71,7 +78,7 @@ class History:
 
     def deliver(self, body, queue, consumer, redelivered):
         message = body.split(b" ", 1)[0].decode(errors="replace")
-        is_whole = f"/{queue}/" in message and body == body_of(message)
+        is_whole = may_be_in(message, queue) and body == body_of(message)
         delivery = Delivery(message, queue, consumer, redelivered, is_whole)
         with self.lock:
             if message in self.settled:
@@ -121,9 +128,9 @@ def complaints(history, untouched=()):
             found.append(f"twice: {message} came twice to {consumer}")
         once.add((consumer, message))
         if not delivery.redelivered:
-            if message in unflagged:
-                found.append(f"flag: {message} came to {unflagged[message]} and to {consumer}, and neither time as redelivered")
-            unflagged[message] = consumer
+            before = unflagged.setdefault((delivery.queue, message), consumer)
+            if before != consumer:
+                found.append(f"flag: {message} came to {before} and to {consumer}, and neither time as redelivered")
         if not delivery.redelivered or delivery.queue in untouched:
             before = last.get((consumer, line), -1)
             if number <= before:

@@ -1,7 +1,7 @@
 """The checker has to see what it looks for: each of these histories is a good one with one thing wrong."""
 
 from harness import checks_of, equal, run
-from history import History, body_of, complaints, confirms_without_majority, definitions_missing, name_of
+from history import DEAD, REJECTED, History, body_of, complaints, confirms_without_majority, definitions_missing, name_of
 
 HOT, COLD = "hot", "cold"
 
@@ -91,6 +91,18 @@ def check_order_is_that_of_a_connection():
     history.publish(message(0, connection=2), 0)
     history.acknowledge(history.deliver(body_of(message(0, connection=2)), HOT, "c", False))
     equal(complaints(history), [])
+
+
+def check_what_was_rejected_is_acknowledged_where_it_went():
+    history = History()
+    history.publish(message(0, REJECTED), 0)
+    history.confirm(message(0, REJECTED), 0.0)
+    history.deliver(body_of(message(0, REJECTED)), REJECTED, "c", False)
+    equal(kinds(history), ["lost"])
+    history.acknowledge(history.deliver(body_of(message(0, REJECTED)), DEAD, "d", False))
+    equal(complaints(history), [])
+    history.deliver(body_of(message(0, REJECTED)), DEAD, "e", False)
+    equal(kinds(history), ["flag"])
 
 
 def check_what_was_flagged_has_an_order_in_a_queue_that_nobody_touched():

@@ -12,7 +12,7 @@ import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
-from history import body_of, name_of
+from history import REJECTED, body_of, may_be_in, name_of
 from nodes import PASSWORD, USER
 
 RECONNECT_S = 0.02
@@ -69,6 +69,16 @@ class Client(threading.Thread):
 
     def end(self):
         self.ending.set()
+
+
+    def settle(self, channel, delivery, tag):
+        """Acknowledges it, or rejects it where that is what the queue is for."""
+        if delivery.queue == REJECTED:
+            channel.basic_reject(tag, requeue=False)
+        else:
+            # It may arrive even though sending it fails.
+            self.history.acknowledge(delivery)
+            channel.basic_ack(tag)
 
 
 class Publisher(Client):
@@ -149,9 +159,7 @@ class Consumer(Client):
         for method, _, body in channel.consume(self.queue, inactivity_timeout=0.05):
             if method is not None:
                 delivery = self.history.deliver(body, self.queue, line, method.redelivered)
-                # It may arrive even though sending it fails.
-                self.history.acknowledge(delivery)
-                channel.basic_ack(method.delivery_tag)
+                self.settle(channel, delivery, method.delivery_tag)
             if self.ending.is_set():
                 return
 
@@ -162,28 +170,31 @@ class Drain(Client):
     def __init__(self, name, nodes, history, queue):
         super().__init__(name, nodes, history)
         self.queue = queue
-        self.deadline = time.monotonic() + DRAIN_DEADLINE_S
+        self.deadline = None
         self.why = "it was not connected"
+
+    def run(self):
+        self.deadline = time.monotonic() + DRAIN_DEADLINE_S
+        # Also when nobody lets it in.
+        timer = threading.Timer(DRAIN_DEADLINE_S, self.end)
+        timer.start()
+        super().run()
+        timer.cancel()
 
     def left(self):
         with self.history.lock:
             acknowledged = {each.message for each in self.history.deliveries if each.acknowledged}
-            mine = f"/{self.queue}/"
-            return [each for each in self.history.confirmed if mine in each and each not in acknowledged]
+            mine = [each for each in self.history.confirmed if may_be_in(each, self.queue)]
+            return [each for each in mine if each not in acknowledged and self.queue != REJECTED]
 
     def work(self, connection, line):
-        if time.monotonic() > self.deadline:
-            self.end()
-            return
         channel = connection.channel()
         channel.confirm_delivery()
         channel.basic_qos(prefetch_count=PREFETCH * 5)
         for method, _, body in channel.consume(self.queue, inactivity_timeout=QUIET_S):
             if method is not None:
                 delivery = self.history.deliver(body, self.queue, line, method.redelivered)
-                # It may arrive even though sending it fails.
-                self.history.acknowledge(delivery)
-                channel.basic_ack(method.delivery_tag)
+                self.settle(channel, delivery, method.delivery_tag)
                 continue
             left = self.left()
             there = channel.queue_declare(self.queue, passive=True).method
@@ -203,8 +214,7 @@ class Drain(Client):
         method, _, body = next(channel.consume(self.queue, inactivity_timeout=10))
         if method is not None:
             delivery = self.history.deliver(body, self.queue, line, method.redelivered)
-            self.history.acknowledge(delivery)
-            channel.basic_ack(method.delivery_tag)
+            self.settle(channel, delivery, method.delivery_tag)
         self.why = None
         self.end()
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 import faults
-from history import BULK, History, complaints, confirms_without_majority, definitions_missing, first_confirm_after
+from history import BULK, DEAD, REJECTED, History, complaints, confirms_without_majority, definitions_missing, first_confirm_after
 from load import Consumer, Definer, Drain, GoPublisher, Publisher, connect, definitions_there
 from nodes import NAMES, Cluster, why_no_network
 
@@ -40,11 +40,13 @@ QUEUES = {
     BULK: {},
     "hot.classic": {},
     "hot.quorum": {"x-queue-type": "quorum"},
+    REJECTED: {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD},
+    DEAD: {},
     "cold.classic": {},
     "cold.quorum": {"x-queue-type": "quorum"},
 }
 HOT = [queue for queue in QUEUES if queue.startswith("hot")]
-LIGHT = [queue for queue in QUEUES if queue != BULK]
+LIGHT = [queue for queue in QUEUES if queue not in (BULK, DEAD)]
 COLD = [queue for queue in QUEUES if queue.startswith("cold")]
 
 
@@ -155,10 +157,13 @@ class Rounds:
 
     def drain(self, number):
         drains = [Drain(f"r{number}d{place}", self.cluster.nodes, self.history, queue) for place, queue in enumerate(QUEUES)]
-        for each in drains:
-            each.start()
-        for each in drains:
-            each.join()
+        # What others lead to comes after them.
+        for is_last in (False, True):
+            turn = [each for each in drains if (each.queue == DEAD) == is_last]
+            for each in turn:
+                each.start()
+            for each in turn:
+                each.join()
         return [f"drain: {each.queue}: {each.why}" for each in drains if each.why]
 
     def measure(self, kind, lost, since):
