@@ -17,6 +17,8 @@ const WINDOW_BYTES: u64 = 2 << 20;
 const OFFER_AGAIN_MS: u64 = 1_000;
 /// ... and for so long, given up.
 const GIVE_UP_MS: u64 = 10_000;
+/// One that does not help, as a full disk takes no newer one, is asked for again so often.
+const PIN_AGAIN_MS: u64 = 1_000;
 /// A snapshot that nobody needs any more is let go.
 const IDLE_MS: u64 = 5_000;
 
@@ -87,6 +89,7 @@ pub struct Sending {
     pin: Pin,
     transfers: Vec<Transfer>,
     asks: Vec<Ask>,
+    pinned_ms: Option<u64>,
 }
 
 #[derive(Default)]
@@ -121,11 +124,13 @@ impl Sending {
             self.unpin(consensus);
             return;
         }
-        if is_wanted && self.transfers.is_empty() && !matches!(self.pin, Pin::Asked) {
+        let is_soon = self.pinned_ms.is_some_and(|pinned_ms| now_ms.saturating_sub(pinned_ms) < PIN_AGAIN_MS);
+        if is_wanted && !is_soon && self.transfers.is_empty() && !matches!(self.pin, Pin::Asked) {
             // The one that there is does not help whoever wants it.
             self.unpin(consensus);
             self.asks.push(Ask::Pin { index: consensus.applied() });
             self.pin = Pin::Asked;
+            self.pinned_ms = Some(now_ms);
         }
         let is_late = |transfer: &&Transfer| now_ms.saturating_sub(transfer.heard_ms) >= GIVE_UP_MS;
         while let Some(late) = self.transfers.iter().find(is_late).map(|transfer| transfer.to) {
