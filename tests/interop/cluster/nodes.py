@@ -157,12 +157,12 @@ class Node:
         shutil.rmtree(self.data / "data")
 
     def fill_disk(self):
-        # Of a file system in memory only blocks in use can't go.
-        used = shutil.disk_usage(self.data).used
-        self.resize(used + FULL_ROOM_BYTES)
+        # It can't be smaller than what it holds, and that may have become more meanwhile.
+        while not self.resize(shutil.disk_usage(self.data).used + FULL_ROOM_BYTES):
+            pass
 
     def resize(self, size):
-        subprocess.run(["mount", "-o", f"remount,size={size}", self.data], check=True)
+        return subprocess.run(["mount", "-o", f"remount,size={size}", self.data], capture_output=True).returncode == 0
 
     def ask(self, method, path, body=None, timeout=3):
         request = urllib.request.Request(f"http://{self.host}:{self.http}/api/{path}", method=method)
@@ -213,8 +213,8 @@ class Cluster:
         """The node that leads, as the others see it, once they agree."""
         return self.node(self.agree()["leader"])
 
-    def disagreement(self):
-        """Why the nodes are not one cluster yet, of which all are members and have all; None when they are."""
+    def disagreement(self, is_quiet):
+        """Why the nodes are not one cluster yet, of which all are members; None when they are. When it is quiet they have all."""
         views = [node.view() for node in self.nodes]
         for node, view in zip(self.nodes, views):
             if view is None:
@@ -226,14 +226,14 @@ class Cluster:
             if sorted(each["role"] for each in view["nodes"]) != ["leader", "voter", "voter"]:
                 return f"{node.name} sees {view['nodes']}"
         commits = {view["commit_index"] for view in views}
-        if len(commits) > 1 or any(view["applied_index"] not in commits for view in views):
+        if is_quiet and (len(commits) > 1 or any(view["applied_index"] not in commits for view in views)):
             return f"commit {[view['commit_index'] for view in views]}, applied {[view['applied_index'] for view in views]}"
         return None
 
-    def agree(self, deadline_s=AGREE_DEADLINE_S):
+    def agree(self, is_quiet=False):
         """Waits until all nodes say the same; gives what they say."""
-        deadline = time.monotonic() + deadline_s
-        while (why := self.disagreement()) is not None:
+        deadline = time.monotonic() + AGREE_DEADLINE_S
+        while (why := self.disagreement(is_quiet)) is not None:
             dead = [node for node in self.nodes if not node.is_running()]
             if dead or time.monotonic() > deadline:
                 ends = [f"{node.name} has ended: {node.log.read_text()[-300:]!r}" for node in dead]

@@ -120,6 +120,8 @@ class Rounds:
         found += [f"client: {client} did not end" for client in clients if client.is_alive()]
         self.note("drain")
         found += self.drain(number)
+        self.cluster.agree(is_quiet=True)
+        self.note("quiet")
         if outcome.alone:
             found += confirms_without_majority(self.history, gone, healed)
         if outcome.lost_leader:
