@@ -24,13 +24,19 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Connections of other nodes' clients that wait to be taken.
 const PASSED_MAX: usize = 256;
+/// How often it is looked whether who is to answer still leads.
+const LOOKED_EACH: Duration = Duration::from_millis(200);
 /// The checks that say whether clients of a node are served.
 const IN_SERVICE: [&str; 2] = ["/api/health/checks/is-in-service", "/api/health/checks/ready-to-serve-clients"];
 /// What is said of one connection and not of what it carries (RFC 9110, 7.6.1).
@@ -321,23 +327,34 @@ pub async fn cluster(visit: Monitor) -> ApiResult {
 
 /// Has a request answered by the node that leads.
 pub async fn pass_on(app: Arc<App>, peer: SocketAddr, over_tls: bool, request: Request) -> io::Result<Response> {
-    let connect = move || {
-        let cluster = app.settings.cluster.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        cluster.connect(peer, app.address, over_tls)
-    };
+    let cluster = app.settings.cluster.clone().ok_or(io::ErrorKind::NotConnected)?;
+    let leader = cluster.view().leader;
+    let (connecting, local) = (Arc::clone(&cluster), app.address);
+    let connect = move || connecting.connect(peer, local, over_tls);
     let stream = tokio::task::spawn_blocking(connect).await.map_err(io::Error::other)??;
     stream.set_nonblocking(true)?;
     let stream = TokioIo::new(tokio::net::TcpStream::from_std(stream)?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(io::Error::other)?;
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(target: "management", "{peer}: {error}");
-        }
+        // Whoever led may hang, and its connections with it: what is asked of it then is answered no more.
+        let (mut connection, mut change) = (pin!(connection), pin!(another_leads(cluster.as_ref(), leader)));
+        poll_fn(|context| match change.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => connection.as_mut().poll(context).map(|_| ()),
+        })
+        .await;
     });
     let answer = sender.send_request(as_passed(request)).await.map_err(io::Error::other)?;
     let mut answer = answer.map(Body::new);
     without_words_of_connections(answer.headers_mut());
     Ok(answer)
+}
+
+/// Waits until this one leads no more, as far as this node knows.
+async fn another_leads(cluster: &dyn Cluster, leader: Option<String>) {
+    while cluster.view().leader == leader {
+        tokio::time::sleep(LOOKED_EACH).await;
+    }
 }
 
 fn as_passed(mut request: Request) -> Request {
