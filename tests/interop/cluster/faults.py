@@ -79,7 +79,7 @@ def stop_all(cluster, leader, chance):
     """Planned, and all at once: whoever leads finds nobody to hand over to."""
     for node in cluster.nodes:
         node.process.terminate()
-    return Outcome(complaints=[each for node in cluster.nodes for each in node.stop()], alone=True)
+    return Outcome(complaints=[each for node in cluster.nodes for each in node.ended()], alone=True)
 
 
 def pause_leader_and_kill_another(cluster, leader, chance):

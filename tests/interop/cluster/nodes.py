@@ -134,6 +134,9 @@ class Node:
     def stop(self):
         """As an operator stops it. Anything but a clean end in time is told."""
         self.process.terminate()
+        return self.ended()
+
+    def ended(self):
         try:
             status = self.process.wait(STOP_DEADLINE_S)
             said = [] if status == 0 else [f"stop: {self.name} ended with status {status}"]
