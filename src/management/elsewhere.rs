@@ -69,6 +69,8 @@ pub trait Cluster: Send + Sync {
 pub enum ClusterOrder {
     /// This node leads, and another is to: that one, or the one that has most.
     HandOver { to: Option<String> },
+    /// A node is gone for good: it is to be no member any more.
+    Forget { node: String },
     /// This node is to serve nobody.
     Drain,
     /// It is to serve again.
@@ -111,13 +113,15 @@ pub struct NodeView {
     pub name: String,
     /// It is this one, or this one hears it.
     pub is_running: bool,
+    /// It is one of those that keep the log, and was not forgotten.
+    pub is_member: bool,
     /// It has a say in what is confirmed.
     pub votes: bool,
     /// The last entry that is on its disk, as far as who leads knows.
     pub has: Option<u64>,
     /// For how long it has lacked what is committed.
     pub behind_ms: Option<u64>,
-    /// What it lacks of that.
+    /// Bytes of the log that it lacks.
     pub behind_bytes: Option<u64>,
 }
 
@@ -143,7 +147,8 @@ impl Role {
 
 impl ClusterView {
     pub fn of_one(node: &str) -> Self {
-        let own = NodeView { name: node.to_owned(), is_running: true, votes: true, ..NodeView::default() };
+        let own =
+            NodeView { name: node.to_owned(), is_running: true, is_member: true, votes: true, ..NodeView::default() };
         Self {
             node: node.to_owned(),
             role: Role::Leader,
@@ -180,7 +185,8 @@ impl ClusterView {
             let role = match (Some(&node.name) == self.leader.as_ref(), node.votes) {
                 (true, _) => "leader",
                 (false, true) => "voter",
-                (false, false) => "learner",
+                (false, false) if node.is_member => "learner",
+                (false, false) => "none",
             };
             json!({
                 "name": node.name,

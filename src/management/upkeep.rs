@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   POST   /api/cluster/leader            asked of any node, done by the one that leads
+//!   DELETE /api/cluster/nodes/NODE        a node is gone for good; by the one that leads
 //!   GET    /api/cluster/self              this node, whether it leads or not
 //!   PUT    /api/cluster/self/maintenance  this node serves nobody from now on
 //!   DELETE /api/cluster/self/maintenance  and again
@@ -14,7 +15,7 @@ use super::http::{ApiError, ApiResult, empty, ok};
 use super::routes::{object, text_field};
 use super::visit::{Administrator, Visit};
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::Request;
+use axum::extract::{Path, Request};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -84,6 +85,21 @@ fn refusal(view: &ClusterView, to: Option<&str>) -> Option<String> {
             Some(_) => None,
         },
     }
+}
+
+/// A node is gone for good, and is to be counted no more.
+pub async fn forget(visit: Administrator, Path(node): Path<String>) -> ApiResult {
+    let cluster = visit.app.settings.cluster.as_ref().ok_or_else(alone)?;
+    let view = cluster.view();
+    let Some(named) = view.nodes.iter().find(|other| other.name == node && other.is_member) else {
+        return Err(ApiError::Missing("The node selected is not in the cluster.".to_owned()));
+    };
+    if named.is_running {
+        return Err(ApiError::BadRequest(format!("node {node} must be stopped before it can be removed")));
+    }
+    cluster.order(ClusterOrder::Forget { node: node.clone() });
+    let is_gone = |view: &ClusterView| view.nodes.iter().all(|other| other.name != node || !other.is_member);
+    wait_until(&visit.app, is_gone).await
 }
 
 /// This node, as it is.

@@ -102,12 +102,13 @@ impl View {
             let reached = consensus.zip(listed).and_then(|(consensus, listed)| consensus.reach(listed.id));
             NodeView {
                 is_running: is_own || is_up(node),
+                is_member: members.iter().any(|member| member.node == *node),
                 votes: listed.is_some_and(|listed| listed.role == MemberRole::Voter),
                 has: reached.map(|reach| reach.matched),
                 behind_ms: reached.map(|reach| told.standing.behind_ms(reach.matched, told.now_ms)),
-                behind_bytes: reached.zip(consensus).and_then(|(reach, consensus)| {
-                    consensus.ledger().bytes_between(reach.matched, consensus.committed())
-                }),
+                behind_bytes: reached
+                    .zip(consensus)
+                    .and_then(|(reach, consensus)| consensus.ledger().bytes_behind(reach.matched)),
                 name: node.clone(),
             }
         };

@@ -328,6 +328,12 @@ impl Driver {
                 let to = to.map(|node| self.number(&node));
                 self.crew.member.hand_over(to);
             }
+            ClusterOrder::Forget { node } => {
+                tracing::warn!(target: "cluster", "an operator says that node {node} is gone for good");
+                if !self.crew.member.forget(self.number(&node)) {
+                    tracing::warn!(target: "cluster", "node {node} stays: it is there, or this node doesn't lead");
+                }
+            }
             ClusterOrder::Drain if !self.is_drained => {
                 tracing::warn!(target: "cluster", "This node is being put into maintenance (drain) mode");
                 self.is_drained = true;

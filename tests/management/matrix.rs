@@ -51,7 +51,7 @@ const PUBLISH_LATER: &str = r#"{"properties":{"headers":{"x-delay":3600000}},"ro
 const LIMIT: &str = r#"{"value":40}"#;
 
 /// Method, path as the routes have it, body. What deletes comes last.
-const PATHS: [(&str, &str, &str, Need); 155] = [
+const PATHS: [(&str, &str, &str, Need); 156] = [
     ("GET", "/overview", "", Any),
     ("GET", "/config/effective", "", Administrator),
     ("GET", "/whoami", "", Any),
@@ -100,6 +100,7 @@ const PATHS: [(&str, &str, &str, Need); 155] = [
     ("POST", "/queues/{vhost}/{queue}/actions", r#"{"action":"sync"}"#, Vhost),
     ("POST", "/rebalance/queues", "", Administrator),
     ("POST", "/cluster/leader", "", OfCluster),
+    ("DELETE", "/cluster/nodes/{node}", "", OfCluster),
     ("PUT", "/cluster/self/maintenance", "", OfCluster),
     ("DELETE", "/cluster/self/maintenance", "", OfCluster),
     ("PUT", "/cluster-name", r#"{"name":"c"}"#, Administrator),

@@ -113,3 +113,27 @@ fn the_status_of_a_queue_is_that_of_the_log() {
     let (code, text) = printed(&cluster.ctl(asked, &["-q", "quorum_status", "none"]));
     assert_eq!((code, text.as_str()), (69, "Error:\nnot_found\n"));
 }
+
+#[test]
+fn a_node_that_is_gone_for_good_is_forgotten_and_may_come_back_empty() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [lost, asked] = [other_than(leader), other_than(other_than(leader))];
+    wait_until("all see each other", || check(&cluster, leader, "node-is-quorum-critical") == 200);
+    let (code, text) = printed(&cluster.ctl(asked, &["forget_cluster_node", &name(lost)]));
+    assert!(code == 69 && text.contains("must be stopped before it can be removed"), "{code} {text}");
+    let (code, text) = printed(&cluster.ctl(asked, &["-q", "forget_cluster_node", "n9"]));
+    assert_eq!((code, &*text), (69, "Error:\n{:not_a_cluster_node, 'The node selected is not in the cluster.'}\n"));
+    cluster.kill(lost);
+    wait_until("it is missed", || check(&cluster, leader, "node-is-quorum-critical") == 503);
+    let (code, text) = printed(&cluster.ctl(asked, &["forget_cluster_node", &name(lost)]));
+    assert_eq!((code, text), (0, format!("Removing node {} from the cluster\n", name(lost))));
+    let (_, status) = printed(&cluster.ctl(asked, &["cluster_status", "--formatter", "json"]));
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!(status["disk_nodes"].as_array().expect("a list").len(), 2, "{status}");
+    cluster.wipe(lost);
+    cluster.start(lost);
+    wait_until("it votes again", || {
+        cluster.view(leader).is_some_and(|view| view["nodes"][lost]["role"] == "voter" && view["quorum"] == 2)
+    });
+}

@@ -30,7 +30,6 @@ pub fn reason(command: &str) -> Option<&'static str> {
         | "resolve_hostname"
         | "list_network_interfaces" => NO_ERLANG,
         "join_cluster"
-        | "forget_cluster_node"
         | "change_cluster_node_type"
         | "rename_cluster_node"
         | "update_cluster_nodes"

@@ -16,6 +16,12 @@ const LEADER: Duration = Duration::from_secs(10);
 pub enum ClusterCommand {
     /// Have another node lead: this one, or the one that has most of the log
     TransferLeadership { node: Option<String> },
+    /// Have a node that is gone for good counted no more; it must not run
+    ForgetClusterNode {
+        node: String,
+        #[arg(long, hide = true)]
+        offline: bool,
+    },
     /// Say how far the nodes are that keep a queue of type quorum
     QuorumStatus { queue: String },
     /// Take the node that is asked out of service: it serves nobody and doesn't lead, and keeps the log all the same
@@ -27,6 +33,7 @@ pub enum ClusterCommand {
 pub fn run(api: &Api, output: &Output, vhost: &str, command: ClusterCommand) -> Result<(), Failure> {
     match command {
         ClusterCommand::TransferLeadership { node } => transfer_leadership(api, output, node.as_deref()),
+        ClusterCommand::ForgetClusterNode { node, .. } => forget(api, output, &node),
         ClusterCommand::QuorumStatus { queue } => quorum_status(api, output, vhost, &queue),
         ClusterCommand::Drain => drain(api, output),
         ClusterCommand::Revive => revive(api, output),
@@ -52,12 +59,14 @@ impl Cluster {
     pub fn of(answer: &Value) -> Self {
         let nodes = answer["nodes"].as_array().map_or(&[][..], Vec::as_slice);
         let name = |node: &&Value| text(&node["name"]).to_owned();
+        let is_formed = nodes.iter().any(|node| node["role"] != "none");
         let running = || nodes.iter().filter(|node| node["running"] == true);
         Self {
             running: running().map(|node| name(&node)).collect(),
-            all: nodes.iter().map(|node| name(&node)).collect(),
+            // One that was forgotten is of the settings alone.
+            all: nodes.iter().filter(|node| node["role"] != "none" || !is_formed).map(|node| name(&node)).collect(),
             leader: answer["leader"].as_str().map(str::to_owned),
-            voters: running().filter(|node| node["role"] != "learner").count(),
+            voters: running().filter(|node| node["role"] != "learner" && node["role"] != "none").count(),
             quorum: answer["quorum"].as_u64().and_then(|quorum| usize::try_from(quorum).ok()).unwrap_or(1),
         }
     }
@@ -122,6 +131,14 @@ fn transfer_leadership(api: &Api, output: &Output, to: Option<&str>) -> Result<(
     let leader = Cluster::of(&api.get("cluster")?).leader.unwrap_or_default();
     output.conclude(&format!("Node {leader} leads"), || json!({"leader": leader, "result": "ok"}));
     Ok(())
+}
+
+fn forget(api: &Api, output: &Output, node: &str) -> Result<(), Failure> {
+    output.announce(format_args!("Removing node {node} from the cluster"));
+    api.delete(&format!("cluster/nodes/{}", segment(node)), None).map_err(|failure| match failure {
+        Failure::NotFound(why) => Failure::NotFound(format!("{{:not_a_cluster_node, '{why}'}}")),
+        other => of_cluster(other),
+    })
 }
 
 /// RabbitMQ's columns, but for what there is not: one log has no versions of machines. What a node doesn't know of others is

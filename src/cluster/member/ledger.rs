@@ -171,17 +171,6 @@ impl Ledger {
         self.entries.get(index.checked_sub(self.before.index + 1)? as usize)
     }
 
-    /// Bytes of the bodies behind one entry, up to another; `None` when not all of them are known.
-    pub fn bytes_between(&self, after: u64, to: u64) -> Option<u64> {
-        if after >= to {
-            return Some(0);
-        }
-        let first = usize::try_from(after.checked_sub(self.before.index)?).ok()?;
-        let last = first + usize::try_from(to - after).ok()?;
-        let between = self.entries.range(first..last.min(self.entries.len()));
-        Some(between.map(|kept| u64::from(kept.body_bytes)).sum())
-    }
-
     /// The last entry, if only by its number.
     pub fn last(&self) -> Point {
         self.entries.back().map_or(self.before, |kept| Point { index: kept.label.index, term: kept.label.term })

@@ -542,6 +542,11 @@ impl Member {
         if let Founded { consensus, leading: Some(leading), .. } = &mut **founded {
             leading.propose_held_back(consensus);
         }
+        // Whoever comes back on an empty folder is somebody new, and stays.
+        let members = founded.consensus.configuration().members();
+        if let Some(leading) = &mut founded.leading {
+            leading.forgets.take_if(|name| members.iter().all(|member| member.node != *name));
+        }
         let forgets = founded.leading.as_ref().and_then(|leading| leading.forgets.as_deref());
         if let Some(next) = joining::next(&founded.consensus, &self.peers, forgets)
             && founded.consensus.propose_configuration(&next).is_some()

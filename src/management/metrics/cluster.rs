@@ -57,9 +57,11 @@ fn followers(text: &mut Text, view: &ClusterView) {
         "Entries that are committed and that a node is not known to have",
         &|node| Some(view.commit.saturating_sub(node.has?) as f64),
     );
-    of_each("cluster_follower_lag_bytes", "The bytes of them, as far as the node that leads knows them", &|node| {
-        Some(node.behind_bytes? as f64)
-    });
+    of_each(
+        "cluster_follower_lag_bytes",
+        "Bytes of the log that a node is not known to have, committed or not, as far as the node that leads knows",
+        &|node| Some(node.behind_bytes? as f64),
+    );
     of_each(
         "cluster_follower_lag_seconds",
         "For how long a node is not known to have had what is committed, to a second",

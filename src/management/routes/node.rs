@@ -41,6 +41,7 @@ pub fn routes() -> Router<Arc<App>> {
         .route("/config/effective", get(configuration))
         .route("/cluster", get(elsewhere::cluster))
         .route("/cluster/leader", post(upkeep::hand_over))
+        .route("/cluster/nodes/{node}", delete(upkeep::forget))
         .route("/cluster/self", get(upkeep::own))
         .route("/cluster/self/maintenance", put(upkeep::drain).delete(upkeep::revive))
         .route("/cluster-name", get(cluster_name).put(set_cluster_name))
