@@ -45,7 +45,9 @@ class Network:
 
     def __init__(self):
         self.tag = f"lv{os.getpid() % 100_000}"
-        self.subnet = f"10.219.{os.getpid() % 250}"
+        # Of the process, so that runs side by side don't meet.
+        pid = os.getpid()
+        self.subnet = f"10.{200 + pid // 256 % 50}.{pid % 256}"
         self.cuts = []
 
     def make(self):
