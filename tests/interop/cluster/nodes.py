@@ -191,7 +191,7 @@ class Node:
         uri = f"http://{USER}:{PASSWORD}@{self.host}:{self.http}"
         command = [str(tool), "--uri", uri, "cluster_status", "--formatter", "json"]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
-        return json.loads(ran.stdout) if ran.returncode == 0 else ran.stderr
+        return json.loads(ran.stdout) if ran.returncode == 0 else {"leader": ran.stderr}
 
 
 class Cluster:
