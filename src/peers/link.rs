@@ -51,6 +51,9 @@ pub enum Event {
 }
 
 /// Whoever takes a message drops this when it needs it no more: then the peer is read on.
+///
+/// Dropping it takes the peer's lock, under which messages are told of. So nothing may drop a message where it is told of, as a
+/// channel does whose other end is gone: whoever takes messages goes only after the transport, which closes all peers first.
 pub struct Receipt {
     peer: Arc<Peer>,
     bytes: usize,

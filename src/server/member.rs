@@ -39,6 +39,8 @@ pub struct Crew {
     pub member: Member,
     pub settings: Settings,
     pub writer: ReplicaHandle<FileDisk>,
+    /// Before the inbox, as fields are dropped in this order: peers tell of messages under their locks, and one that finds the
+    /// inbox gone would drop the message's [receipt](crate::peers::Receipt) there, which waits for the same lock for ever.
     pub transport: Transport,
     pub clock: Clock,
     pub inputs: Sender<Input>,
