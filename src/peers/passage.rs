@@ -5,19 +5,28 @@
 //! ```
 //! It has no thread: whoever has the poll tells it who is ready. What one side doesn't take yet keeps the other from being
 //! read, so a passage holds little, and one that has much to say waits for its next turn. What passes is unknown here.
+//!
+//! Who leads decides how long a client may be silent. When its side has ended, the passage ends soon after, whatever the client
+//! does.
 
 use super::call::{CALL_MS, Caller};
 use super::handshake::{ANSWER_BYTES, CallerSteps, NONCE_BYTES};
 use super::preface::{Answer, ClientKind, Purpose};
-use crate::reactor::{Poller, Readiness, Received, Sent, Socket};
+use crate::reactor::{Poller, Readiness, Received, Sent, Socket, origin_of};
 use slab::Slab;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 /// What goes over one side at once, in bytes.
 const AT_ONCE_BYTES: usize = 64 << 10;
 /// How often that in one turn.
 const ROUNDS_PER_TURN: usize = 8;
+/// How long a client has to hang up that was told all that who leads said, in milliseconds.
+const HANG_UP_MS: u64 = 2_000;
+/// How long it has to take what who leads said last, in milliseconds.
+const LAST_WORDS_MS: u64 = 30_000;
+/// One in so many passages is not for an origin that has all the others already.
+const KEPT_FOR_OTHERS: usize = 4;
 
 /// Where clients go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,10 +41,12 @@ pub struct Passages {
     leader: Option<Leader>,
     most: usize,
     passages: Slab<Passage>,
+    /// How many each origin has, of those that have any.
+    of_origins: HashMap<IpAddr, usize>,
     /// Those who have more to say than a turn does.
     again: VecDeque<(usize, u64)>,
-    /// Those who are not through yet, in the order in which their time is up.
-    deadlines: VecDeque<(u64, usize, u64)>,
+    /// Those who have to be through, or over, by then.
+    deadlines: BTreeSet<(u64, usize, u64)>,
     buffer: Vec<u8>,
     next_serial: u64,
 }
@@ -44,10 +55,15 @@ struct Passage {
     serial: u64,
     client: Socket,
     leader: Socket,
+    origin: IpAddr,
     stage: Stage,
     /// To the leader, and to the client.
     ways: [Way; 2],
     is_listed: bool,
+    /// The side of who leads has ended, or will once all that it said is taken.
+    leader_ended: bool,
+    /// When its time is up, if that is limited.
+    until_ms: Option<u64>,
 }
 
 enum Stage {
@@ -80,8 +96,9 @@ impl Passages {
             leader: None,
             most,
             passages: Slab::new(),
+            of_origins: HashMap::new(),
             again: VecDeque::new(),
-            deadlines: VecDeque::new(),
+            deadlines: BTreeSet::new(),
             buffer: vec![0; AT_ONCE_BYTES],
             next_serial: 0,
         }
@@ -100,6 +117,7 @@ impl Passages {
         if self.leader != leader {
             self.leader = leader;
             self.passages.clear();
+            self.of_origins.clear();
             self.again.clear();
             self.deadlines.clear();
         }
@@ -111,6 +129,12 @@ impl Passages {
         let from = client.peer_address();
         if self.passages.len() >= self.most {
             tracing::warn!(target: "connection", "{from}: turned away: {} clients are passed on", self.most);
+            return;
+        }
+        let origin = origin_of(from.ip());
+        let of_origin = self.of_origins.get(&origin).copied().unwrap_or_default();
+        if of_origin >= self.most - self.most / KEPT_FOR_OTHERS {
+            tracing::warn!(target: "connection", "{from}: turned away: {of_origin} clients from there are passed on");
             return;
         }
         let purpose = Purpose::Client { kind, peer: from, local: client.local_address() };
@@ -131,9 +155,12 @@ impl Passages {
             serial,
             client,
             leader: socket,
+            origin,
             stage: Stage::Connecting(steps),
             ways: Default::default(),
             is_listed: false,
+            leader_ended: false,
+            until_ms: Some(now_ms + CALL_MS),
         });
         let registered = poller
             .register(&mut passage.client, 2 * place)
@@ -143,12 +170,18 @@ impl Passages {
             self.passages.remove(place);
             return;
         }
-        self.deadlines.push_back((now_ms + CALL_MS, place, serial));
+        self.of_origins.insert(origin, of_origin + 1);
+        self.deadlines.insert((now_ms + CALL_MS, place, serial));
     }
 
     /// Somebody is ready.
-    pub fn go_on(&mut self, readiness: Readiness) {
-        self.turn(readiness.token / 2);
+    pub fn go_on(&mut self, readiness: Readiness, now_ms: u64) {
+        let place = readiness.token / 2;
+        let is_leaders = readiness.token % 2 == 1;
+        if let Some(passage) = self.passages.get_mut(place).filter(|_| is_leaders && readiness.closed) {
+            passage.leader_ended = true;
+        }
+        self.turn(place, now_ms);
     }
 
     /// Those who had more to say than their last turn did, and those whose time is up.
@@ -158,15 +191,11 @@ impl Passages {
                 && let Some(passage) = self.passages.get_mut(place).filter(|passage| passage.serial == serial)
             {
                 passage.is_listed = false;
-                self.turn(place);
+                self.turn(place, now_ms);
             }
         }
-        while let Some(&(at_ms, place, serial)) = self.deadlines.front().filter(|(at_ms, ..)| *at_ms <= now_ms) {
-            debug_assert!(at_ms <= now_ms);
-            self.deadlines.pop_front();
-            if self.passages.get(place).is_some_and(|passage| passage.serial == serial && !passage.is_open()) {
-                self.end(place, "who leads doesn't answer");
-            }
+        while let Some(&(_, place, _)) = self.deadlines.first().filter(|(at_ms, ..)| *at_ms <= now_ms) {
+            self.end(place, "who leads doesn't answer");
         }
     }
 
@@ -175,24 +204,43 @@ impl Passages {
         if !self.again.is_empty() {
             return Some(now_ms);
         }
-        self.deadlines.front().map(|(at_ms, ..)| *at_ms)
+        self.deadlines.first().map(|(at_ms, ..)| *at_ms)
     }
 
-    fn turn(&mut self, place: usize) {
+    fn turn(&mut self, place: usize, now_ms: u64) {
         let Some(passage) = self.passages.get_mut(place) else { return };
         match passage.turn(&self.caller, &mut self.buffer) {
-            Ok(false) => {}
-            Ok(true) if passage.is_listed => {}
-            Ok(true) => {
-                passage.is_listed = true;
-                self.again.push_back((place, passage.serial));
+            Ok(more) => {
+                if more && !passage.is_listed {
+                    passage.is_listed = true;
+                    self.again.push_back((place, passage.serial));
+                }
+                self.limit(place, now_ms);
             }
             Err(Over(why)) => self.end(place, why),
         }
     }
 
+    /// Keeps the list of those whose time is limited as it is.
+    fn limit(&mut self, place: usize, now_ms: u64) {
+        let passage = &mut self.passages[place];
+        let until_ms = passage.limit(now_ms);
+        let (before, serial) = (std::mem::replace(&mut passage.until_ms, until_ms), passage.serial);
+        if before != until_ms {
+            before.into_iter().for_each(|at_ms| _ = self.deadlines.remove(&(at_ms, place, serial)));
+            until_ms.into_iter().for_each(|at_ms| _ = self.deadlines.insert((at_ms, place, serial)));
+        }
+    }
+
     fn end(&mut self, place: usize, why: &str) {
         let passage = self.passages.remove(place);
+        passage.until_ms.into_iter().for_each(|at_ms| _ = self.deadlines.remove(&(at_ms, place, passage.serial)));
+        if let Some(of_origin) = self.of_origins.get_mut(&passage.origin) {
+            *of_origin -= 1;
+            if *of_origin == 0 {
+                self.of_origins.remove(&passage.origin);
+            }
+        }
         if !passage.is_open() {
             tracing::warn!(target: "connection", "{}: not passed on: {why}", passage.client.peer_address());
         }
@@ -202,6 +250,22 @@ impl Passages {
 impl Passage {
     fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open)
+    }
+
+    /// When its time is up, as things are now.
+    fn limit(&self, now_ms: u64) -> Option<u64> {
+        if !self.is_open() {
+            return self.until_ms;
+        }
+        let to_client = &self.ways[1];
+        let given_ms = match to_client.passed_on {
+            true => HANG_UP_MS,
+            false if self.leader_ended || to_client.ended => LAST_WORDS_MS,
+            false => return None,
+        };
+        // Nothing that happens meanwhile makes it longer.
+        let until_ms = now_ms + given_ms;
+        Some(self.until_ms.map_or(until_ms, |before_ms| before_ms.min(until_ms)))
     }
 
     /// Does what can be done without waiting. True when there is more.

@@ -21,7 +21,7 @@ use crate::cluster::member::{Member, NodeNumber, Role, Settings};
 use crate::cluster::membership::MemberRole;
 use crate::cluster::message::Part;
 use crate::cluster::snapshot::{IncomingStep, perform};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::management::{self, ClusterOrder, ClusterView, Hatch, NodeView, PassedClient};
 use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport, passage::Leader};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
@@ -41,6 +41,19 @@ use std::time::Duration;
 
 /// How long a process that stops waits for its member.
 const STOP: Duration = Duration::from_secs(20);
+
+/// Descriptors that clients who are passed on leave to files, to other nodes and to those who ask for management.
+const DESCRIPTORS_KEPT: u64 = 512;
+/// Whatever is kept, one in so many may be used for them.
+const DESCRIPTORS_FOR_PASSAGES: u64 = 4;
+
+/// How many clients are passed on at a time: each takes two descriptors.
+fn passages_max(descriptors: u64, limits: &Limits) -> usize {
+    // Who is passed on for management takes two as well.
+    let kept = DESCRIPTORS_KEPT + 2 * limits.management_connections_max as u64;
+    let for_passages = descriptors.saturating_sub(kept).max(descriptors / DESCRIPTORS_FOR_PASSAGES);
+    usize::try_from(for_passages / 2).unwrap_or(usize::MAX).clamp(1, limits.connections_max)
+}
 
 /// The nodes of the settings, and where they are.
 pub struct Nodes(BTreeMap<String, String>);
@@ -206,6 +219,7 @@ impl Reception {
 /// All that there is of this node, whoever leads.
 struct Node<'a> {
     config: &'a Config,
+    descriptors: u64,
     clock: Clock,
     waker: Waker,
     disk: FileDisk,
@@ -261,6 +275,7 @@ pub fn run(
     let commands = house.start_management(config, Some((Arc::new(seen), passed)))?;
     let node = Node {
         config,
+        descriptors: house.descriptors,
         clock: house.clock,
         waker: house.waker.clone(),
         disk,
@@ -395,7 +410,7 @@ impl Node<'_> {
     fn run(self, mut grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
         let cluster = &self.config.cluster;
         loop {
-            let passages = Passages::new(self.caller.clone(), self.config.limits.connections_max);
+            let passages = Passages::new(self.caller.clone(), passages_max(self.descriptors, &self.config.limits));
             let follower =
                 Follower::new(grounds, passages, &self.nodes, &self.changes, &self.member, cluster.pass_through);
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;
@@ -441,6 +456,21 @@ impl Node<'_> {
                 Ok(Change::Failed(error)) => return Err(io::Error::other(error)),
                 Ok(Change::Lead(_) | Change::Follow { .. }) => {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_who_are_passed_on_leave_descriptors_to_the_log() {
+        let limits = Limits::default();
+        assert_eq!(passages_max(65_536, &limits), (65_536 - 512 - 2048) / 2);
+        assert_eq!(passages_max(1 << 30, &limits), limits.connections_max);
+        for descriptors in [64, 1024, 2560, 4096] {
+            assert!(2 * passages_max(descriptors, &limits) as u64 <= descriptors / 2, "{descriptors}");
         }
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Follower<'a> {
                     WAKE_TOKEN => {}
                     SIGNAL_TOKEN => self.handle_signals(&reload),
                     token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
-                    _ => self.passages.go_on(readiness),
+                    _ => self.passages.go_on(readiness, self.now_ms),
                 }
             }
             self.accept();

@@ -27,7 +27,7 @@ pub type PassedClients = tokio::sync::mpsc::Receiver<management::PassedClient>;
 pub struct House {
     pub clock: Clock,
     pub waker: Waker,
-    descriptors: u64,
+    pub descriptors: u64,
     poller: Poller,
     signals: Signals,
     listeners: Vec<Listener>,

@@ -41,13 +41,18 @@ fn leader(leads: bool) -> (Porch, Receiver<Passed>) {
 
 /// Starts a node that passes all who come to where `leader` says, and says where it listens.
 fn follower(leader: Option<SocketAddr>) -> SocketAddr {
+    follower_with_room(leader, 8)
+}
+
+/// One that passes so many on at a time.
+fn follower_with_room(leader: Option<SocketAddr>, most: usize) -> SocketAddr {
     let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_address();
     std::thread::spawn(move || {
         let clock = Clock::start();
         let mut poller = Poller::new().unwrap();
         poller.register_readable(&mut listener, LISTENER).unwrap();
-        let mut passages = Passages::new(caller(), 4);
+        let mut passages = Passages::new(caller(), most);
         passages.lead_to(leader.map(|address| Leader { node: "n1".to_owned(), address }));
         loop {
             let now_ms = clock.now_ms();
@@ -55,8 +60,9 @@ fn follower(leader: Option<SocketAddr>) -> SocketAddr {
                 passages.next_deadline_ms(now_ms).map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)));
             poller.poll(timeout).unwrap();
             let ready: Vec<Readiness> = poller.ready().collect();
+            let now_ms = clock.now_ms();
             for readiness in ready.into_iter().filter(|readiness| readiness.token != LISTENER) {
-                passages.go_on(readiness);
+                passages.go_on(readiness, now_ms);
             }
             while let Accepted::Client(client) = listener.accept() {
                 passages.pass(client, ClientKind::Amqp, &poller, clock.now_ms());
@@ -133,11 +139,55 @@ fn without_a_leader_clients_are_closed() {
     assert!(is_closed(connect(follower(Some(nobody)))));
 }
 
+/// Whether a passage's other end goes although nobody on this side does anything.
+fn goes(mut leaders_side: TcpStream) -> bool {
+    leaders_side.set_read_timeout(Some(PATIENCE)).unwrap();
+    matches!(leaders_side.read(&mut [0; 8]), Ok(0))
+        || leaders_side.read(&mut [0; 8]).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+}
+
+#[test]
+fn a_passage_ends_soon_after_who_leads_has_ended_whatever_the_client_does() {
+    let (porch, clients) = leader(true);
+    let at = follower(Some(porch.local_address()));
+    let mut silent = connect(at);
+    let theirs = clients.recv_timeout(PATIENCE).unwrap().socket.into_blocking().unwrap().unwrap();
+    (&theirs).write_all(b"too late").unwrap();
+    theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut told = Vec::new();
+    silent.read_to_end(&mut told).unwrap();
+    assert_eq!(told, b"too late");
+    // The client ignores that, and keeps its socket.
+    assert!(goes(theirs));
+    let mut sends = || silent.write_all(b"?").and_then(|()| silent.write_all(b"?"));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while sends().is_ok() {
+        assert!(std::time::Instant::now() < deadline, "its own socket is there still");
+    }
+}
+
 #[test]
 fn those_who_are_too_many_are_closed() {
     let (porch, clients) = leader(true);
-    let at = follower(Some(porch.local_address()));
-    let held: Vec<_> = (0..4).map(|_| (connect(at), clients.recv_timeout(PATIENCE).unwrap())).collect();
+    let at = follower_with_room(Some(porch.local_address()), 1);
+    let held = (connect(at), clients.recv_timeout(PATIENCE).unwrap());
     assert!(is_closed(connect(at)));
     drop(held);
+}
+
+#[test]
+fn nobody_has_all_passages_from_one_origin() {
+    let (porch, clients) = leader(true);
+    let at = follower_with_room(Some(porch.local_address()), 4);
+    let mut held: Vec<_> = (0..3).map(|_| (connect(at), clients.recv_timeout(PATIENCE).unwrap())).collect();
+    assert!(is_closed(connect(at)), "the fourth is for others");
+    held.pop();
+    // Its place is free once it is seen to be gone.
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while clients.try_recv().is_err() {
+        assert!(std::time::Instant::now() < deadline);
+        let mut again = connect(at);
+        again.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let _ = again.read(&mut [0; 1]);
+    }
 }
