@@ -5,6 +5,7 @@ use super::effects::Effects;
 use super::exchange::QueueId;
 use super::keys::ChannelKey;
 use super::queue::Line;
+use super::recheck::RecheckProgress;
 use super::store::Store;
 use super::users::{User, UserKey};
 use super::{Broker, Caller, Channel, ChannelId, ChannelMode, ConnectionId, UserId, VhostId};
@@ -32,7 +33,10 @@ pub(super) struct ConnectionState {
     pub stalled_channels: Vec<ChannelKey>,
     /// So many of its closed channels [left deliveries behind](super::settling) that are not back yet.
     pub left_behind: u32,
+    /// In the order in which they were opened.
     pub channels: Vec<ChannelId>,
+    /// How far its consumers were [asked about](super::recheck), while they are.
+    pub recheck: Option<Box<RecheckProgress>>,
 }
 
 impl ConnectionState {
@@ -49,6 +53,7 @@ impl ConnectionState {
             stalled_channels: Vec::new(),
             left_behind: 0,
             channels: Vec::new(),
+            recheck: None,
         }
     }
 

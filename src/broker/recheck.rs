@@ -5,7 +5,7 @@
 
 use super::access::Right;
 use super::effects::{Effects, Recipient};
-use super::keys::ChannelKey;
+use super::keys::ConnectionKey;
 use super::store::Store;
 use super::{Broker, ConnectionId};
 use crate::protocol::ShortString;
@@ -15,9 +15,19 @@ use std::ops::Bound;
 /// Consumers that are asked about in one turn.
 const RECHECKED_PER_TURN: usize = 256;
 
-/// Channels whose consumers are to be asked about, with the tag of the last one that was.
+/// Connections whose consumers are to be asked about, each of them once. How far that is, it [says itself](RecheckProgress).
 #[derive(Default)]
-pub(super) struct Rechecks(VecDeque<(ChannelKey, Option<ShortString>)>);
+pub(super) struct Rechecks(VecDeque<ConnectionKey>);
+
+/// How far the consumers of a connection were asked about. To begin anew costs a client's frame nothing, however many channels
+/// there are.
+#[derive(Default)]
+pub(super) struct RecheckProgress {
+    /// The serial of the channel that is next, or of one before it: later ones have higher serials.
+    channel: u64,
+    /// The tag of its last consumer that was asked about.
+    last: Option<ShortString>,
+}
 
 impl Rechecks {
     pub fn is_empty(&self) -> bool {
@@ -27,11 +37,11 @@ impl Rechecks {
 
 impl<S: Store> Broker<S> {
     /// All consumers of a connection are to be asked about, from the first one on.
-    pub(super) fn recheck_consumers_of(&mut self, connection: ConnectionId) {
-        let Some(Some(state)) = self.connections.get(connection.0 as usize) else { return };
-        let keys: Vec<ChannelKey> = state.channels.iter().map(|id| self.channel(*id).key(*id)).collect();
-        self.rechecks.0.retain(|(key, _)| !keys.contains(key));
-        self.rechecks.0.extend(keys.into_iter().map(|key| (key, None)));
+    pub(super) fn recheck_consumers_of(&mut self, id: ConnectionId) {
+        let Some(Some(state)) = self.connections.get_mut(id.0 as usize) else { return };
+        if state.recheck.replace(Box::default()).is_none() {
+            self.rechecks.0.push_back(ConnectionKey { id, serial: state.serial });
+        }
     }
 
     /// Goes on with those that are to be asked about.
@@ -39,27 +49,56 @@ impl<S: Store> Broker<S> {
     pub(super) fn recheck_some_consumers(&mut self, effects: &mut impl Effects) {
         let mut left = RECHECKED_PER_TURN;
         while left > 0
-            && let Some((key, last)) = self.rechecks.0.pop_front()
+            && let Some(key) = self.rechecks.0.pop_front()
         {
-            let Some(channel) = self.channels.get(key.id.0 as usize).filter(|channel| channel.serial == key.serial)
-            else {
-                continue;
-            };
-            let after = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let next = channel.consumers.range::<ShortString, _>((after, Bound::Unbounded)).take(left);
-            let next: Vec<_> = next.map(|(tag, consumer)| (tag.clone(), *consumer)).collect();
-            if next.len() == left {
-                self.rechecks.0.push_front((key, next.last().map(|(tag, _)| tag.clone())));
+            let state = self.connections.get_mut(key.id.0 as usize).and_then(Option::as_mut);
+            let progress = state.filter(|state| state.serial == key.serial).and_then(|state| state.recheck.take());
+            let rest = progress.and_then(|progress| self.recheck_some_of(key.id, *progress, &mut left, effects));
+            match rest.zip(self.connections.get_mut(key.id.0 as usize).and_then(Option::as_mut)) {
+                Some((progress, state)) => {
+                    state.recheck = Some(Box::new(progress));
+                    self.rechecks.0.push_front(key);
+                }
+                None => left = left.saturating_sub(1),
             }
-            left = left.saturating_sub(next.len() + 1);
-            let caller = self.caller(key.id);
+        }
+    }
+
+    /// The same of one connection. Says how far it came, if that is not all.
+    fn recheck_some_of(
+        &mut self,
+        connection: ConnectionId,
+        mut progress: RecheckProgress,
+        left: &mut usize,
+        effects: &mut impl Effects,
+    ) -> Option<RecheckProgress> {
+        loop {
+            let state = self.connections[connection.0 as usize].as_ref()?;
+            let at = state.channels.partition_point(|id| self.channel(*id).serial < progress.channel);
+            let id = *state.channels.get(at)?;
+            if *left == 0 {
+                return Some(progress);
+            }
+            let RecheckProgress { channel: serial, last } = progress;
+            let channel = self.channel(id);
+            // Of a channel that closed meanwhile nothing is left to ask about.
+            let last = last.filter(|_| channel.serial == serial);
+            let after = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let next = channel.consumers.range::<ShortString, _>((after, Bound::Unbounded)).take(*left);
+            let next: Vec<_> = next.map(|(tag, consumer)| (tag.clone(), *consumer)).collect();
+            progress = match next.last() {
+                Some((tag, _)) if next.len() == *left => {
+                    RecheckProgress { channel: channel.serial, last: Some(tag.clone()) }
+                }
+                _ => RecheckProgress { channel: channel.serial + 1, last: None },
+            };
+            *left = left.saturating_sub(next.len() + 1);
+            let (caller, channel_number) = (self.caller(id), channel.number);
             for (tag, consumer) in next {
                 let queue = self.queue(self.consumers[consumer.0 as usize].queue).properties.name.clone();
                 if self.user_may(caller.user, Right::Read, caller.vhost, &queue) {
                     continue;
                 }
-                let channel = self.channel(key.id);
-                let (connection, channel_number) = (channel.connection, channel.number);
                 self.cancel(caller, &tag);
                 effects.cancel_consumer(Recipient { connection, channel_number, consumer_tag: &tag });
             }
@@ -161,5 +200,57 @@ mod tests {
         broker.close_connection(CLIENT, &mut Nobody);
         broker.come_due(&mut Nobody);
         assert!(broker.rechecks.is_empty());
+    }
+
+    /// A client may show tokens as fast as it likes, with as many channels as it likes.
+    #[test]
+    fn a_connection_waits_once_however_often_another_token_is_shown() {
+        let mut broker = testing::broker();
+        for client in 0..3 {
+            testing::connect(&mut broker, ConnectionId(client));
+            (2..50).for_each(|number| _ = broker.open_channel(ConnectionId(client), number));
+        }
+        for _ in 0..100 {
+            (0..3).for_each(|client| broker.recheck_consumers_of(ConnectionId(client)));
+        }
+        assert_eq!(broker.rechecks.0.len(), 3, "and not as often as there are channels");
+        // Another one in its place begins at its own first channel.
+        broker.close_connection(CLIENT, &mut Nobody);
+        testing::connect(&mut broker, CLIENT);
+        broker.recheck_consumers_of(CLIENT);
+        assert_eq!(broker.rechecks.0.len(), 4);
+        broker.come_due(&mut Nobody);
+        assert!(broker.rechecks.is_empty() && broker.connections.iter().flatten().all(|state| state.recheck.is_none()));
+    }
+
+    #[test]
+    fn who_shows_another_token_meanwhile_is_asked_about_from_the_first_one_on() {
+        let mut broker = testing::broker();
+        let before = bearer(&["configure:*/*", "read:*/*"]);
+        let vhost = broker.admit_bearer(&before, b"/").unwrap();
+        let user = broker.welcome(&before, vhost);
+        broker.open_connection(CLIENT, user, vhost);
+        (1..4).for_each(|number| _ = broker.open_channel(CLIENT, number));
+        for name in [&b"a"[..], b"b"] {
+            let arguments = FieldTable::default();
+            let request = DeclareRequest { name, durable: false, exclusive: false, auto_delete: false, arguments };
+            broker.declare_queue(testing::caller(&broker, CLIENT), request, &mut Nobody).unwrap();
+        }
+        (0..RECHECKED_PER_TURN).for_each(|number| consume(&mut broker, 1, "a", &format!("a{number}")));
+        consume(&mut broker, 2, "b", "b");
+        consume(&mut broker, 3, "a", "last");
+        let mut cancelled = Cancelled::default();
+        broker.renew(CLIENT, &before).unwrap();
+        broker.come_due(&mut cancelled);
+        // The channel that is next closes, and the first ones are not allowed any more.
+        let next = broker.connections[0].as_ref().unwrap().channels[1];
+        broker.close_channel(next);
+        broker.renew(CLIENT, &bearer(&["read:*/b"])).unwrap();
+        while broker.next_due_ms().is_some() {
+            broker.come_due(&mut cancelled);
+        }
+        assert_eq!(cancelled.0.len(), RECHECKED_PER_TURN + 1);
+        assert_eq!(broker.snapshot_totals().consumers, 0);
+        broker.census();
     }
 }
