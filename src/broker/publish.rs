@@ -17,7 +17,7 @@ use super::exchange::{ExchangeId, QueueId};
 use super::flow::Kept;
 use super::message::{Attributes, Content};
 use super::store::{LogPosition, Store};
-use super::{Broker, Caller, ChannelId, Epoch, VhostId};
+use super::{Broker, Caller, ChannelId, Epoch, ExchangeCounters, VhostId};
 use crate::protocol::{AmqpError, PropertiesRef, ReplyCode, ShortString};
 
 /// Whether the next message with the same exchange and key goes where this one goes.
@@ -370,6 +370,9 @@ impl<S: Store> Broker<S> {
         for &queue in &route.queues {
             self.enter(queue, publication, route.queues.len() == 1, &mut kept, effects);
         }
+        // It came in when it was published, and no queue got it then.
+        let counters = ExchangeCounters { published_in: 0, published_out: route.queues.len() as u64 };
+        self.vhosts[vhost].count_published(target.exchange, counters);
         if is_noted {
             self.keep_values_of_last(vhost);
         }

@@ -142,7 +142,7 @@ pub fn exchange(exchange: &ExchangeSnapshot) -> Value {
 pub fn exchange_with_stats(app: &App, snapshot: &ExchangeSnapshot, ranges: Ranges) -> Value {
     let mut shape = exchange(snapshot);
     let ExchangeFigures { key, counters } = snapshot.figures;
-    if counters.published_in > 0 {
+    if counters.are_of_something() {
         let now_ms = app.now_ms();
         let (rates, samples) = {
             let mut seen = app.rates();

@@ -53,6 +53,7 @@ impl Play {
         let publication = Publication { content, attributes: Attributes::default(), mandatory: false };
         let exchange = self.broker.exchange_in(testing::VHOST, EXCHANGE).unwrap();
         let target = Target { exchange, extra_keys: &[] };
+        self.broker.publishes_to(testing::VHOST, exchange);
         let origin = Origin::Client { target, route: &mut self.route };
         self.broker.publish_from(origin, self.broker.caller(self.channel), &publication, &mut Nobody).unwrap();
         self.broker.relieve_memory();
@@ -142,4 +143,23 @@ fn who_watches_makes_nobody_forget() {
     play.publish(10);
     assert_eq!((play.waiting(), play.delayed()), (0, 1));
     assert_eq!(play.turn(10), 1);
+}
+
+#[test]
+fn what_an_exchange_kept_comes_out_of_it_when_it_is_due() {
+    let mut play = Play::new(usize::MAX);
+    let figures = |play: &Play| {
+        let exchange = play.broker.exchange_in(testing::VHOST, EXCHANGE).unwrap();
+        let exchange = play.broker.vhosts[testing::VHOST].router().exchange(exchange);
+        let counters = play.broker.figures_of_exchange(testing::VHOST, exchange).counters;
+        (counters.published_in, counters.published_out)
+    };
+    (0..3).for_each(|_| play.publish(10));
+    play.publish(20);
+    assert_eq!(figures(&play), (4, 0));
+    play.turn(10);
+    assert_eq!(figures(&play), (4, 3));
+    play.publish(0);
+    play.turn(20);
+    assert_eq!((figures(&play), play.waiting()), ((5, 5), 5));
 }

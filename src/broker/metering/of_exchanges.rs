@@ -16,7 +16,8 @@ use crate::broker::{Broker, VhostId};
 pub struct ExchangeCounters {
     /// Messages that were published to it: by clients and by management, and not what comes from another exchange.
     pub published_in: u64,
-    /// How many of them queues got, each as often as it went to one, be it by way of other exchanges.
+    /// How many of them queues got, each as often as it went to one, be it by way of other exchanges. What is
+    /// kept for later counts when it is due, for the exchange that kept it.
     pub published_out: u64,
 }
 
@@ -59,6 +60,11 @@ impl Counted {
 }
 
 impl ExchangeCounters {
+    /// Something went through it: what it [keeps for later](crate::broker::delayed) may have come in before the start.
+    pub fn are_of_something(self) -> bool {
+        self != Self::default()
+    }
+
     pub fn add(&mut self, other: Self) {
         self.published_in += other.published_in;
         self.published_out += other.published_out;
@@ -133,7 +139,7 @@ impl<S: Store> Broker<S> {
             |id, slots, items| {
                 let figures = self.vhosts[id].router().exchanges_in(slots);
                 let figures = figures.map(|exchange| self.figures_of_exchange(id, exchange));
-                items.extend(figures.filter(|figures| figures.counters.published_in > 0));
+                items.extend(figures.filter(|figures| figures.counters.are_of_something()));
             },
         )
     }
