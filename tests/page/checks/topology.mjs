@@ -68,6 +68,19 @@ export default async function () {
     assert(on > 1 && on < NODES / 2, `${on} are on its way`);
     assertEqual(pairs(await boxes(tab, ".edge:not(.off) text")), [], "words on words");
   });
+  await check("what the broker tells of itself has the rate of who hears it, as it is not counted where it comes from", async () => {
+    const rates = await tab.evaluate(async () => {
+      const { graphOf } = await import("/js/graph.js");
+      const stats = (name, rate) => ({ [name]: 7, [`${name}_details`]: { rate } });
+      const exchange = (name, message_stats) => ({ id: `exchange:${name}`, kind: "exchange", name, type: "topic", message_stats });
+      const nodes = [exchange("amq.rabbitmq.trace"), exchange("amq.rabbitmq.event", stats("publish_out", 1)), exchange("never"), exchange("other"),
+        ...["q", "r", "s"].map(name => ({ id: `queue:${name}`, kind: "queue", name, message_stats: stats("publish", 5) }))];
+      const edge = (from, to) => ({ kind: "binding", from: `exchange:${from}`, to: `queue:${to}`, routing_keys: ["#"], count: 1 });
+      const edges = [edge("amq.rabbitmq.trace", "q"), edge("other", "q"), edge("amq.rabbitmq.event", "r"), edge("never", "s")];
+      return graphOf({ nodes, edges }, true).edges.map(edge => edge.rate ?? "unknown");
+    });
+    assertEqual(rates, ["unknown", 0, 5, 0], "rates");
+  });
   await check("an edge has a rate only where it follows from what is counted", async () => {
     const publishing = setInterval(() => {
       for (const exchange of ["events.of.a.long.name.0", "events.of.a.long.name.1"]) {

@@ -15,6 +15,8 @@ export function deadLettersOf(queue) {
 const DEFAULT_EXCHANGE = "exchange:";
 /** Kinds of exchanges that keep messages for later: what comes out of them does not come in at the time. */
 const KEEPING = "x-delayed-message";
+/** Exchanges to which the broker itself publishes what happens, which is not counted. */
+const UNCOUNTED = new Set(["amq.rabbitmq.event", "amq.rabbitmq.trace"]);
 
 /**
  * What `/api/topology` tells as { nodes: [{ id, kind, name, of }], edges: [{ id, from, to, kind, keys, count, rate }] },
@@ -44,7 +46,8 @@ function addRates(nodes, edges, drawn) {
   const isUnseenIdle = through(unseen, "publish_in") === 0 && !drawn.edges.some(edge => edge.to === DEFAULT_EXCHANGE);
   for (const edge of edges) {
     const from = byId.get(edge.from), to = byId.get(edge.to);
-    const isFirst = from.kind === "exchange" && from.type !== KEEPING && !into.has(edge.from) && edge.kind === "binding";
+    const isCounted = from.kind === "exchange" && from.type !== KEEPING && !UNCOUNTED.has(from.name);
+    const isFirst = isCounted && !into.has(edge.from) && edge.kind === "binding";
     if (isFirst && from.type === "fanout") edge.rate = through(from, "publish_in");
     else if (isFirst && to.kind === "queue" && outOf.get(edge.from).length === 1) edge.rate = through(from, "publish_out");
     else if (to.kind === "queue" && into.get(edge.to).length === 1 && isUnseenIdle) edge.rate = rateOf(to.message_stats, "publish");
