@@ -21,7 +21,7 @@ use super::message::{Attributes, Content, MessageRef, without_delivery_count};
 use super::pace::Said;
 use super::peek::QueuedId;
 use super::publish::{Publication, Target};
-use super::queue::{NotTaken, Taken};
+use super::queue::{NotTaken, Taken, TakenFrom};
 use super::store::{LogPosition, Store};
 use super::unacknowledged::Delivered;
 use super::{Broker, Caller, QueueKey, Settlement, expiration};
@@ -85,14 +85,14 @@ pub struct Move {
     one: Option<QueuedId>,
     /// How many are still to be looked at.
     left: usize,
-    staying: Vec<Taken>,
+    staying: Vec<(Taken, TakenFrom)>,
     moved: Moved,
     /// Of the last that entered a queue.
     durable_at: LogPosition,
 }
 
 impl Move {
-    fn stays(&mut self, taken: Taken, reason: String) {
+    fn stays(&mut self, taken: (Taken, TakenFrom), reason: String) {
         self.count_staying(reason);
         self.staying.push(taken);
         if self.staying.len() >= STAYING_MAX {
@@ -204,9 +204,10 @@ impl<S: Store> Broker<S> {
                 }
             }
             let queue = &mut self.queues[this.queue.0 as usize];
+            let from = queue.backlog.head_is_from();
             let Some(taken) = queue.backlog.pop() else { return false };
             this.left -= 1;
-            self.move_taken(caller, this, taken, effects);
+            self.move_taken(caller, this, (taken, from), effects);
         }
         this.left > 0
     }
@@ -221,14 +222,17 @@ impl<S: Store> Broker<S> {
         };
         match found {
             Ok(taken) => self.move_taken(caller, this, taken, effects),
-            Err(why) => {
-                this.count_staying(said_of(why));
-                self.head_moved(this.queue);
-            }
+            Err(why) => this.count_staying(said_of(why)),
         }
     }
 
-    fn move_taken(&mut self, caller: Caller, this: &mut Move, taken: Taken, effects: &mut impl Effects) {
+    fn move_taken(
+        &mut self,
+        caller: Caller,
+        this: &mut Move,
+        (taken, from): (Taken, TakenFrom),
+        effects: &mut impl Effects,
+    ) {
         self.books.got(&mut self.queues[this.queue.0 as usize], false, taken.redelivered);
         self.head_moved(this.queue);
         let message = match taken.returns.times() {
@@ -244,7 +248,7 @@ impl<S: Store> Broker<S> {
                 let delivered = Delivered { taken, queue: this.queue, consumer: None };
                 self.settle_delivered(delivered, Settlement::Acknowledged, Said::OfSeveral);
             }
-            Err(reason) => this.stays(taken, reason),
+            Err(reason) => this.stays((taken, from), reason),
         }
     }
 
@@ -316,8 +320,8 @@ impl<S: Store> Broker<S> {
     /// What could not be moved returns to its place, and nobody was given it: that counts towards no limit. Says what came of it, and when that lasts.
     pub fn end_move(&mut self, this: Move) -> (Moved, LogPosition) {
         let Move { queue, key, staying, mut moved, durable_at, .. } = this;
-        for taken in staying {
-            self.put_back_untouched(queue, taken);
+        for (taken, from) in staying {
+            self.put_back_untouched(queue, taken, from);
         }
         moved.ready = self.queue_of(key).map_or(0, |id| self.queue(id).backlog.len());
         (moved, durable_at)

@@ -8,7 +8,7 @@ use crate::broker::memory::message_memory_bytes;
 use crate::broker::message::{MessageRef, NEVER};
 use crate::broker::page::Page;
 use crate::broker::publish::Publication;
-use crate::broker::queue::{Queue, Taken};
+use crate::broker::queue::{Queue, Taken, TakenFrom};
 use crate::broker::store::{LogPosition, Returns, Route, Store};
 use crate::broker::{Broker, QueueKey};
 
@@ -129,14 +129,14 @@ impl<S: Store> Broker<S> {
     }
 
     /// A message that was taken and given to nobody goes back to its place.
-    pub(in crate::broker) fn put_back_untouched(&mut self, id: QueueId, taken: Taken) {
+    pub(in crate::broker) fn put_back_untouched(&mut self, id: QueueId, taken: Taken, from: TakenFrom) {
         if self.queue(id).deleted {
             return self.settled_too_late(id);
         }
         let queue = &mut self.queues[id.0 as usize];
         self.books.release(queue, 1);
         let behind = queue.behaviour.returns_behind();
-        queue.backlog.put_back_untouched(taken, behind);
+        queue.backlog.put_back_untouched(taken, behind, from);
         self.books.ready += 1;
         self.touch(id);
         self.schedule_expiry(id);

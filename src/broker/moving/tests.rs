@@ -366,3 +366,24 @@ fn what_stays_may_stay_as_often_as_it_likes() {
     assert_eq!(peek(&world).iter().map(|(_, redelivered)| *redelivered).collect::<Vec<_>>(), [false]);
     assert_eq!(world.take("dead"), ["|dead|alive"]);
 }
+
+/// What stays in a queue that puts back behind those that are back has its place among these.
+#[test]
+fn what_stays_among_those_that_came_back_keeps_its_place() {
+    let mut world = World::new();
+    world.broker.delete_queue(caller(&world.broker, CLIENT), b"dead", false, false, &mut Nobody).unwrap();
+    world.declare("dead", &[("x-queue-type", FieldValue::LongString(b"quorum".as_slice().into()))]);
+    (0..5).for_each(|number| world.publish("", "dead", &number.to_string()));
+    for _ in 0..3 {
+        world.broker.get(caller(&world.broker, CLIENT), b"dead", false, &mut Nobody).unwrap();
+    }
+    world.broker.settle_at_once(world.channel, Settlement::Requeued);
+    let ids = peek(&world);
+    for what in [MoveWhat::One(ids[0].0), MoveWhat::One(ids[1].0), MoveWhat::First(2), MoveWhat::One(ids[4].0)] {
+        let (moved, _) = world.carry_what(MoveTo::WhereItDied, what);
+        assert_eq!((moved.moved, moved.ready), (0, 5));
+        assert_eq!(peek(&world), ids, "{what:?}");
+    }
+    assert_eq!(world.take("dead"), ["|dead|0", "|dead|1", "|dead|2", "|dead|3", "|dead|4"]);
+    world.broker.census();
+}

@@ -41,6 +41,15 @@ pub struct Taken {
     pub level: u8,
 }
 
+/// Where a message was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TakenFrom {
+    /// From those that had come back, among which it had this key.
+    Returned(u64),
+    /// From those that never had.
+    Ring,
+}
+
 /// A message that is looked at where it lies.
 pub struct Seen<'a> {
     pub entry: Entry<'a>,
@@ -94,7 +103,7 @@ pub struct Backlog {
     returned: BTreeMap<u64, Taken>,
     /// Bytes of their bodies.
     returned_body_bytes: u64,
-    /// Messages that came back [behind the others](Self::put_back_behind).
+    /// The key of the last message that came back [behind the others](Self::put_back_behind).
     put_back_behind: u64,
     /// Messages below this sequence may have been delivered in an earlier run of the broker.
     redelivered_below: u64,
@@ -238,45 +247,55 @@ impl Backlog {
         Some(taken)
     }
 
+    /// Where the message at the head is.
+    pub fn head_is_from(&self) -> TakenFrom {
+        self.returned.first_key_value().map_or(TakenFrom::Ring, |(key, _)| TakenFrom::Returned(*key))
+    }
+
     /// Takes a message that need not be at the head, out of a level that [puts back behind](Self::put_back_behind) or one
-    /// that does not. Those of the ring before it, `most` at most, are among the returned ones then, in their places and
-    /// as untouched as they were.
+    /// that does not. Those before it are among the returned ones then, in their places and as untouched as they were: of
+    /// the ring it is taken only if these are `most` at most with it, as they never leave memory. Says where it was.
     ///
     /// # Errors
-    /// Why it is not taken.
-    pub fn take_out(&mut self, sequence: u64, most: usize, behind: bool) -> Result<Taken, NotTaken> {
+    /// Why it is not taken: then nothing has happened.
+    pub fn take_out(&mut self, sequence: u64, most: usize, behind: bool) -> Result<(Taken, TakenFrom), NotTaken> {
         let mut first_returned = self.returned.iter().take(most);
         let key = match behind {
             true => first_returned.find(|(_, one)| one.sequence == sequence).map(|(key, _)| *key),
             false => Some(sequence),
         };
-        if let Some(taken) = key.and_then(|key| self.returned.remove(&key)) {
+        if let Some((key, taken)) = key.and_then(|key| self.returned.remove_entry(&key)) {
             self.returned_body_bytes -= taken.message.body_bytes();
             self.uncount(&taken);
-            return Ok(taken);
+            return Ok((taken, TakenFrom::Returned(key)));
         }
         if self.ring_range().is_none_or(|(first, last)| !(first..=last).contains(&sequence)) {
             return Err(if behind && self.returned.len() > most { NotTaken::TooFar } else { NotTaken::Gone });
         }
-        let mut before = Vec::new();
-        let found = loop {
-            let Some(taken) = self.pop_from_ring() else { break Err(NotTaken::Away) };
+        let most = most.checked_sub(self.returned.len()).ok_or(NotTaken::TooFar)?;
+        for _ in 0..self.before_in_ring(sequence, most)? {
+            let Some(taken) = self.pop_from_ring() else { break };
             self.uncount(&taken);
-            match taken.sequence.cmp(&sequence) {
-                Ordering::Less if before.len() < most => before.push(taken),
-                Ordering::Less => {
-                    before.push(taken);
-                    break Err(NotTaken::TooFar);
-                }
-                Ordering::Equal => break Ok(taken),
-                Ordering::Greater => {
-                    before.push(taken);
-                    break Err(NotTaken::Gone);
-                }
+            self.put_back_untouched(taken, behind, TakenFrom::Ring);
+        }
+        let taken = self.pop_from_ring().ok_or(NotTaken::Gone)?;
+        self.uncount(&taken);
+        Ok((taken, TakenFrom::Ring))
+    }
+
+    /// How many of the ring come before one of it, `most` at most.
+    fn before_in_ring(&self, sequence: u64, most: usize) -> Result<usize, NotTaken> {
+        let (mut before, mut found) = (0, None);
+        self.head.look(&mut 0, |entry| {
+            match entry.sequence.cmp(&sequence) {
+                Ordering::Less if before == most => found = Some(Err(NotTaken::TooFar)),
+                Ordering::Less => before += 1,
+                Ordering::Equal => found = Some(Ok(before)),
+                Ordering::Greater => found = Some(Err(NotTaken::Gone)),
             }
-        };
-        before.into_iter().for_each(|taken| self.put_back_untouched(taken, behind));
-        found
+            found.is_none()
+        });
+        found.unwrap_or(Err(if self.is_paged() { NotTaken::Away } else { NotTaken::Gone }))
     }
 
     fn uncount(&mut self, taken: &Taken) {
@@ -286,11 +305,18 @@ impl Backlog {
         self.note_care();
     }
 
-    /// Returns a taken message that nobody was given to its place, or [behind](Self::put_back_behind) those that are back.
-    pub fn put_back_untouched(&mut self, taken: Taken, behind: bool) {
+    /// Returns a taken message that nobody was given to its place. Where messages are put back
+    /// [behind](Self::put_back_behind) those that are back, one of the ring is, too, and comes before all others of it.
+    pub fn put_back_untouched(&mut self, taken: Taken, behind: bool, from: TakenFrom) {
         self.note_returned(&taken);
-        let key = if behind { self.put_back_behind } else { taken.sequence };
-        self.put_back_behind += u64::from(behind);
+        let key = match from {
+            _ if !behind => taken.sequence,
+            TakenFrom::Returned(key) => key,
+            TakenFrom::Ring => {
+                self.put_back_behind += 1;
+                self.put_back_behind
+            }
+        };
         let previous = self.returned.insert(key, taken);
         debug_assert!(previous.is_none(), "a sequence is in one place at a time");
     }
@@ -320,13 +346,13 @@ impl Backlog {
 
     /// Returns a taken message, which somebody was given, to its place.
     pub fn put_back(&mut self, taken: Taken) {
-        self.put_back_untouched(Taken { redelivered: true, ..taken }, false);
+        self.put_back_untouched(Taken { redelivered: true, ..taken }, false, TakenFrom::Ring);
     }
 
     /// Returns a taken message to the front, behind those that came back before it. A backlog does this with all that come
     /// back, or with none.
     pub fn put_back_behind(&mut self, taken: Taken) {
-        self.put_back_untouched(Taken { redelivered: true, ..taken }, true);
+        self.put_back_untouched(Taken { redelivered: true, ..taken }, true, TakenFrom::Ring);
     }
 
     /// When the head expires: [`NEVER`](crate::broker::message::NEVER) for an empty backlog, a head that doesn't, or one on its way back to memory.
@@ -388,9 +414,10 @@ impl Backlog {
 
     /// Empties it. What it held is to be [discarded](Self::discard_some).
     pub fn take(&mut self) -> Self {
-        let Self { next_sequence, redelivered_below, level, .. } = *self;
+        // The key of one that is still to be put back is never given again.
+        let Self { next_sequence, redelivered_below, put_back_behind, level, .. } = *self;
         let body_bytes = self.body_bytes.map(|_| 0);
-        let empty = Self { next_sequence, redelivered_below, level, body_bytes, ..Self::default() };
+        let empty = Self { next_sequence, redelivered_below, put_back_behind, level, body_bytes, ..Self::default() };
         let taken = std::mem::replace(self, empty);
         self.note_care();
         taken

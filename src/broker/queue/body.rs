@@ -11,7 +11,7 @@
 //! What happens at the head of a queue, expiry and making room among it, happens at the front and nowhere else, as in
 //! RabbitMQ: what has expired in a level waits until those above it are empty.
 
-use super::backlog::{Backlog, Looked, NotTaken, PageOut, Seen, Taken};
+use super::backlog::{Backlog, Looked, NotTaken, PageOut, Seen, Taken, TakenFrom};
 use super::paged::AskedFor;
 use crate::broker::message::Content;
 use crate::broker::page::{Entry, Page};
@@ -154,6 +154,11 @@ impl Body {
         Some(taken)
     }
 
+    /// Where the message at the head is.
+    pub fn head_is_from(&self) -> TakenFrom {
+        self.front.head_is_from()
+    }
+
     /// Returns a taken message to its place.
     pub fn put_back(&mut self, taken: Taken) {
         self.gain(taken.level).put_back(taken);
@@ -165,15 +170,21 @@ impl Body {
     }
 
     /// Returns a taken message that nobody was given, as [the level](Backlog::put_back_untouched) does.
-    pub fn put_back_untouched(&mut self, taken: Taken, behind: bool) {
-        self.gain(taken.level).put_back_untouched(taken, behind);
+    pub fn put_back_untouched(&mut self, taken: Taken, behind: bool, from: TakenFrom) {
+        self.gain(taken.level).put_back_untouched(taken, behind, from);
     }
 
     /// Takes a message that need not be at the head, as [its level](Backlog::take_out) does.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub fn take_out(&mut self, level: u8, sequence: u64, most: usize, behind: bool) -> Result<Taken, NotTaken> {
+    pub fn take_out(
+        &mut self,
+        level: u8,
+        sequence: u64,
+        most: usize,
+        behind: bool,
+    ) -> Result<(Taken, TakenFrom), NotTaken> {
         let mut taken = Err(NotTaken::Gone);
         self.with_level(level, |backlog| {
             taken = backlog.take_out(sequence, most, behind);

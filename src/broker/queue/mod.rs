@@ -26,7 +26,7 @@ mod waiting;
 mod wishes;
 
 pub use arguments::QueueArguments;
-pub use backlog::{Backlog, Looked, NotTaken, PageOut, Seen, Taken};
+pub use backlog::{Backlog, Looked, NotTaken, PageOut, Seen, Taken, TakenFrom};
 pub use behaviour::{Behaviour, DeadLettering, Limits, RetryDelay};
 pub use body::{Body, Levels};
 pub use delivery_limit::DeliveryLimit;

@@ -72,12 +72,57 @@ fn one_is_taken_out_from_among_those_that_came_back_and_behind_them() {
     // They leave in the order in which they came back: 2, 0, 1.
     taken.rotate_right(1);
     taken.into_iter().for_each(|one| backlog.put_back_behind(one));
-    assert_eq!(backlog.take_out(0, 8, true).map(|one| (one.sequence, one.redelivered)).ok(), Some((0, true)));
-    assert_eq!(backlog.take_out(5, 8, true).map(|one| (one.sequence, one.redelivered)).ok(), Some((5, false)));
+    assert_eq!(backlog.take_out(0, 8, true).map(|(one, _)| (one.sequence, one.redelivered)).ok(), Some((0, true)));
+    assert_eq!(backlog.take_out(5, 8, true).map(|(one, _)| (one.sequence, one.redelivered)).ok(), Some((5, false)));
     assert_eq!(backlog.take_out(0, 8, true).err(), Some(NotTaken::Gone));
     assert_eq!(backlog.take_out(7, 0, true).err(), Some(NotTaken::TooFar));
     let left: Vec<_> = std::iter::from_fn(|| backlog.pop()).map(|one| (one.sequence, one.redelivered)).collect();
     assert_eq!(left, [(2, true), (1, true), (3, false), (4, false), (6, false), (7, false)]);
+}
+
+/// What is before one that is taken out stays in memory as messages: a queue is not unpacked by walking its ids.
+#[test]
+fn whoever_takes_out_one_after_another_does_not_unpack_a_queue() {
+    for behind in [false, true] {
+        let body = Bytes::from_static(b"body");
+        let mut backlog = Backlog::default();
+        (0..64).for_each(|sequence| _ = backlog.push(message(sequence, &body), NEVER));
+        assert_eq!(backlog.take_out(20, 8, behind).err(), Some(NotTaken::TooFar));
+        assert_eq!(backlog.returned.len(), 0, "nothing has happened");
+        let taken =
+            |backlog: &mut Backlog, sequence| backlog.take_out(sequence, 8, behind).map(|(one, _)| one.sequence);
+        let out: Vec<u64> = (1..64).step_by(2).filter(|sequence| taken(&mut backlog, *sequence).is_ok()).collect();
+        assert_eq!(out, [1, 3, 5, 7, 9, 11, 13, 15]);
+        assert_eq!((backlog.returned.len(), backlog.ring_range()), (8, Some((16, 63))));
+        assert_eq!(backlog.take_out(16, 8, behind).map(|(_, from)| from).ok(), Some(TakenFrom::Ring));
+        let left: Vec<u64> = std::iter::from_fn(|| backlog.pop()).map(|one| one.sequence).collect();
+        assert!(left.into_iter().eq((0..16).step_by(2).chain(17..64)));
+    }
+}
+
+#[test]
+fn what_returns_untouched_has_its_place_among_those_that_came_back_also_after_a_purge() {
+    let body = Bytes::from_static(b"body");
+    let mut backlog = Backlog::default();
+    (0..5).for_each(|sequence| _ = backlog.push(message(sequence, &body), NEVER));
+    let taken: Vec<Taken> = (0..3).filter_map(|_| backlog.pop()).collect();
+    taken.into_iter().rev().for_each(|one| backlog.put_back_behind(one));
+    let (from, first) = (backlog.head_is_from(), backlog.pop().unwrap());
+    let (second, second_from) = backlog.take_out(1, 8, true).unwrap();
+    backlog.put_back_untouched(second, true, second_from);
+    backlog.put_back_untouched(first, true, from);
+    let sequences = |backlog: &mut Backlog| std::iter::from_fn(|| backlog.pop()).collect::<Vec<_>>();
+    let all = sequences(&mut backlog);
+    assert_eq!(all.iter().map(|one| one.sequence).collect::<Vec<_>>(), [2, 1, 0, 3, 4]);
+    all.into_iter().for_each(|one| backlog.put_back_behind(one));
+    let (from, first) = (backlog.head_is_from(), backlog.pop().unwrap());
+    backlog.take();
+    (5..15).for_each(|sequence| _ = backlog.push(message(sequence, &body), NEVER));
+    let after: Vec<Taken> = sequences(&mut backlog);
+    after.into_iter().for_each(|one| backlog.put_back_behind(one));
+    backlog.put_back_untouched(first, true, from);
+    let left = sequences(&mut backlog);
+    assert!(left.iter().map(|one| one.sequence).eq([2].into_iter().chain(5..15)));
 }
 
 #[test]
@@ -143,7 +188,7 @@ proptest! {
                     let at = index.index(model.len());
                     let sequence = *model.iter().nth(at).expect("one of them");
                     match backlog.take_out(sequence, TAKEN_OUT_MAX, false) {
-                        Ok(one) => {
+                        Ok((one, _)) => {
                             model.remove(&sequence);
                             prop_assert_eq!(one.sequence, sequence);
                             prop_assert_eq!(one.redelivered, !ever_taken.insert(sequence));

@@ -32,18 +32,18 @@ impl Shadow {
         let mut left = most.min(self.queues[from].ready.len());
         while left > 0 {
             self.drop_expired(from);
-            let Some((_, (place, entry))) = self.queues[from].ready.pop_first() else { break };
+            let Some((turn, (place, entry))) = self.queues[from].ready.pop_first() else { break };
             left -= 1;
             match self.destination(from, way, &entry) {
                 Ok((to, copy)) => self.carry_over((from, place, entry), to, copy, &mut carried, &mut safe),
                 Err(reason) => {
                     carried.stays(reason);
-                    staying.push((place, entry));
+                    staying.push((turn, place, entry));
                 }
             }
         }
-        for (place, entry) in staying {
-            self.put_back_untouched(from, place, entry);
+        for (turn, place, entry) in staying {
+            self.put_back_untouched(from, turn, place, entry);
         }
         (carried, safe)
     }
@@ -60,13 +60,13 @@ impl Shadow {
         let before: Vec<Turn> = self.queues[from].ready.keys().filter(|other| is_before(other)).copied().collect();
         for other in before {
             let (place, entry) = self.queues[from].ready.remove(&other).expect("it is there");
-            self.put_back_untouched(from, place, entry);
+            self.put_back_untouched(from, other, place, entry);
         }
         match self.destination(from, way, &entry) {
             Ok((to, copy)) => self.carry_over((from, place, entry), to, copy, &mut carried, &mut safe),
             Err(reason) => {
                 carried.stays(reason);
-                self.put_back_untouched(from, place, entry);
+                self.put_back_untouched(from, turn, place, entry);
             }
         }
         (carried, safe)
@@ -109,12 +109,12 @@ impl Shadow {
         carried.moved += 1;
     }
 
-    /// It was given to nobody.
-    fn put_back_untouched(&mut self, index: QueueIndex, place: Place, entry: Entry) {
+    /// It was given to nobody, and its turn is the one that it had; but one that had never come back has, where these are told
+    /// apart.
+    fn put_back_untouched(&mut self, index: QueueIndex, mut turn: Turn, place: Place, entry: Entry) {
         let is_quorum = self.counts_returns(index);
         let queue = &mut self.queues[index];
-        let mut turn = place.turn();
-        if is_quorum {
+        if is_quorum && turn.is_in_its_place {
             (turn.is_in_its_place, turn.number) = (false, queue.next_return);
             queue.next_return += 1;
         }
