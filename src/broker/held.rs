@@ -27,13 +27,15 @@ const PROPERTIES_MAX_BYTES: usize = 16 << 10;
 /// Which delivery of all that there are, and after which one a listing goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldId {
+    /// When the broker started that said it, in milliseconds since 1970: another one numbers its channels anew.
+    run: u64,
     channel: ChannelKey,
     delivery_tag: u64,
 }
 
 impl fmt::Display for HeldId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.channel.id.0, self.channel.serial, self.delivery_tag)
+        write!(f, "{}-{}-{}-{}", self.run, self.channel.id.0, self.channel.serial, self.delivery_tag)
     }
 }
 
@@ -41,10 +43,11 @@ impl FromStr for HeldId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut numbers = text.splitn(3, '-').map(|number| number.parse::<u64>().map_err(|_| ()));
+        let mut numbers = text.splitn(4, '-').map(|number| number.parse::<u64>().map_err(|_| ()));
         let mut number = || numbers.next().ok_or(())?;
+        let run = number()?;
         let id = ChannelId(u32::try_from(number()?).map_err(|_| ())?);
-        Ok(Self { channel: ChannelKey { id, serial: number()? }, delivery_tag: number()? })
+        Ok(Self { run, channel: ChannelKey { id, serial: number()? }, delivery_tag: number()? })
     }
 }
 
@@ -111,10 +114,13 @@ impl<S: Store> Broker<S> {
         let total = self.queue(queue).ledger.unacknowledged();
         let mut page = HeldPage { items: Vec::new(), next: None, total };
         let mut left = LOOKED_AT_MAX;
+        let run = self.settings.unix_start_ms;
+        let after = after.filter(|after| after.run == run);
         let first_slot = after.map_or(0, |after| after.channel.id.0 as usize);
         for slot in first_slot..self.channels.capacity() {
             let after_here = after.filter(|after| after.channel.id.0 as usize == slot);
             let mut last = HeldId {
+                run,
                 channel: ChannelKey {
                     id: ChannelId(slot as u32),
                     serial: after_here.map_or(0, |id| id.channel.serial),
@@ -175,8 +181,10 @@ impl<S: Store> Broker<S> {
         outcome: Settlement,
     ) -> Result<bool, AmqpError> {
         let queue: QueueId = self.queue_to_read(caller, queue)?;
-        let HeldId { channel: key, delivery_tag } = id;
-        let Some(channel) = self.channels.get_mut(key.id.0 as usize).filter(|channel| channel.serial == key.serial)
+        let HeldId { run, channel: key, delivery_tag } = id;
+        let is_there = run == self.settings.unix_start_ms;
+        let Some(channel) =
+            self.channels.get_mut(key.id.0 as usize).filter(|channel| is_there && channel.serial == key.serial)
         else {
             return Ok(false);
         };
@@ -287,6 +295,8 @@ mod tests {
         assert!(broker.settle_held(operator, b"q", ids[0], Settlement::Requeued).unwrap());
         assert!(broker.settle_held(operator, b"q", ids[2], Settlement::Discarded).unwrap());
         assert!(!broker.settle_held(operator, b"q", ids[2], Settlement::Discarded).unwrap(), "it is settled");
+        let before = HeldId { run: ids[1].run + 1, ..ids[1] };
+        assert!(!broker.settle_held(operator, b"q", before, Settlement::Requeued).unwrap(), "said by another broker");
         assert!(!broker.settle_held(operator, b"r", ids[1], Settlement::Requeued).unwrap(), "it is not that queue's");
         let queue = broker.existing_queue(testing::VHOST, b"q").unwrap();
         assert_eq!((broker.queue(queue).backlog.len(), broker.queue(queue).ledger.unacknowledged()), (1, 2));
@@ -304,9 +314,9 @@ mod tests {
 
     #[test]
     fn ids_are_said_and_read() {
-        let id = HeldId { channel: ChannelKey { id: ChannelId(7), serial: 8 }, delivery_tag: u64::MAX };
+        let id = HeldId { run: 9, channel: ChannelKey { id: ChannelId(7), serial: 8 }, delivery_tag: u64::MAX };
         assert_eq!(id.to_string().parse(), Ok(id));
-        for wrong in ["", "1", "1-2", "1-2-x", "1-2-3-4", "4294967296-1-1", "-1-1-1"] {
+        for wrong in ["", "1", "1-2", "1-2-3", "1-2-3-x", "1-2-3-4-5", "1-4294967296-1-1", "-1-1-1-1"] {
             assert_eq!(wrong.parse::<HeldId>(), Err(()), "{wrong}");
         }
     }

@@ -215,8 +215,8 @@ impl<S: Store> Broker<S> {
     /// Looks for the one that is to be moved, in this turn.
     fn take_one_out(&mut self, caller: Caller, this: &mut Move, id: QueuedId, effects: &mut impl Effects) {
         let queue = &mut self.queues[this.queue.0 as usize];
-        let QueuedId { queue: serial, level, sequence } = id;
-        let found = match queue.serial == serial {
+        let QueuedId { run, queue: serial, level, sequence } = id;
+        let found = match run == self.settings.unix_start_ms && queue.serial == serial {
             true => queue.backlog.take_out(level, sequence, SOUGHT_MAX, queue.behaviour.returns_behind()),
             false => Err(NotTaken::Gone),
         };

@@ -28,6 +28,8 @@ pub struct PeekSpec {
 /// Which of a queue's messages: as long as it waits there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueuedId {
+    /// When the broker started that said it, in milliseconds since 1970: serials and sequences are given again by the next one.
+    pub(super) run: u64,
     /// The queue's serial: another queue of its name begins anew with its sequences.
     pub(super) queue: u64,
     pub(super) level: u8,
@@ -36,7 +38,7 @@ pub struct QueuedId {
 
 impl fmt::Display for QueuedId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.queue, self.level, self.sequence)
+        write!(f, "{}-{}-{}-{}", self.run, self.queue, self.level, self.sequence)
     }
 }
 
@@ -44,9 +46,10 @@ impl FromStr for QueuedId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut numbers = text.splitn(3, '-').map(|number| number.parse::<u64>().map_err(|_| ()));
+        let mut numbers = text.splitn(4, '-').map(|number| number.parse::<u64>().map_err(|_| ()));
         let mut number = || numbers.next().ok_or(())?;
-        Ok(Self { queue: number()?, level: u8::try_from(number()?).map_err(|_| ())?, sequence: number()? })
+        let (run, queue) = (number()?, number()?);
+        Ok(Self { run, queue, level: u8::try_from(number()?).map_err(|_| ())?, sequence: number()? })
     }
 }
 
@@ -81,12 +84,12 @@ impl<S: Store> Broker<S> {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, explanation));
         }
         let (mut messages, mut bytes) = (Vec::new(), 0);
-        let serial = queue.serial;
+        let (run, serial) = (self.settings.unix_start_ms, queue.serial);
         let mut look = |Seen { entry, redelivered, level }: Seen<'_>| {
             let body: Box<[u8]> = entry.body[..entry.body.len().min(body_max_bytes)].into();
             bytes += entry.header_frame.len() + body.len();
             let (position, head) = (from + messages.len(), CopiedHead::of(&entry.head(), entry.body.len()));
-            let id = QueuedId { queue: serial, level, sequence: entry.sequence };
+            let id = QueuedId { run, queue: serial, level, sequence: entry.sequence };
             messages.push(PeekedMessage { position, id, redelivered, head, body });
             messages.len() < most && bytes < PEEKED_MAX_BYTES
         };

@@ -387,3 +387,18 @@ fn what_stays_among_those_that_came_back_keeps_its_place() {
     assert_eq!(world.take("dead"), ["|dead|0", "|dead|1", "|dead|2", "|dead|3", "|dead|4"]);
     world.broker.census();
 }
+
+/// Serials and sequences are given again by a broker that starts: an id that another one said names nothing here.
+#[test]
+fn an_id_of_before_a_restart_names_no_message() {
+    let mut world = World::new();
+    world.publish("", "dead", "another");
+    let (id, _) = peek(&world)[0];
+    assert_eq!(id.to_string().parse(), Ok(id));
+    assert_eq!("1-0-1".parse::<QueuedId>(), Err(()));
+    let before = QueuedId { run: id.run + 1, ..id };
+    let (moved, _) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(before));
+    assert_eq!((stay(&moved), moved.ready), (vec![("it is there no more", 1)], 1));
+    let (moved, _) = world.carry_what(MoveTo::WhereItDied, MoveWhat::One(id));
+    assert_eq!(stay(&moved), [("it is no dead letter", 1)]);
+}
