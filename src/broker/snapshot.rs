@@ -259,7 +259,7 @@ pub struct ChannelSnapshot {
 }
 
 /// How many of everything.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct TotalsSnapshot {
     /// What happened since the start.
     pub totals: Totals,

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 pub const SAMPLE_INTERVAL_MS: u64 = 5_000;
 /// A look so long ago says nothing of now, in milliseconds.
 const STALE_AFTER_MS: u64 = 3 * SAMPLE_INTERVAL_MS;
-/// Queues and connections that are always looked at. More of them are looked at only while somebody asks: for 100,000 queues
+/// Queues, connections and exchanges that are always looked at. More of them are looked at only while somebody asks: for 100,000 queues
 /// each look took the loop 5 ms in a hundred pieces and this thread 50 ms, and what was seen of them tens of megabytes.
 const ALWAYS_SAMPLED_MAX: usize = 10_000;
 /// Looks that are kept of each thing: ten minutes, as RabbitMQ keeps its finest ones.
@@ -265,14 +265,14 @@ impl Rates {
         self.exchanges.samples(&key, range, now_ms)
     }
 
-    /// Whether so many queues and connections are to be looked at now.
+    /// Whether so many queues, connections and exchanges are to be looked at now.
     pub fn wants_each(&self, things: usize, now_ms: u64) -> bool {
         let is_asked =
             self.asked_at_ms.is_some_and(|asked_at_ms| now_ms.saturating_sub(asked_at_ms) < ASKS_AGAIN_WITHIN_MS);
         things <= ALWAYS_SAMPLED_MAX || is_asked
     }
 
-    /// All queues and connections were looked at since then, or none, which are then too many.
+    /// All queues, connections and exchanges were looked at since then, or none, which are then too many.
     pub fn end_look(&mut self, began_ms: u64) {
         self.queues.forget_unseen_since(began_ms);
         self.connections.forget_unseen_since(began_ms);

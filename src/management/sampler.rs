@@ -10,7 +10,7 @@ use super::line::{Asker, Declined};
 use super::question::Question;
 use super::rates::{ConnectionKey, Rates, SAMPLE_INTERVAL_MS};
 use super::{App, Reply};
-use crate::broker::snapshot::{Page, PageStart};
+use crate::broker::snapshot::{Page, PageStart, TotalsSnapshot};
 use crate::reactor::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn look(app: &App) -> Result<(), Declined> {
         rates.add_node(began_ms, node);
         rates.add_durations(began_ms, duration_figures(&durations));
     }
-    let things = overview.totals.queues + overview.connections;
+    let things = things_of(&overview.totals) + overview.connections;
     if app.rates().wants_each(things, began_ms) {
         let queues = |from, reply| Question::QueueFigures { from, reply };
         look_at_each(app, queues, |rates, now_ms, queue| {
@@ -62,6 +62,12 @@ async fn look(app: &App) -> Result<(), Declined> {
     }
     app.rates().end_look(began_ms);
     Ok(())
+}
+
+/// What is looked at one by one besides connections. An exchange that nothing was published to is passed over, which takes
+/// its time as well.
+fn things_of(totals: &TotalsSnapshot) -> usize {
+    totals.queues + totals.exchanges
 }
 
 async fn look_at_each<T>(
@@ -85,4 +91,15 @@ async fn look_at_each<T>(
 
 fn values<const N: usize>(figures: [(&'static str, u64); N]) -> [u64; N] {
     figures.map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchanges_count_as_what_is_looked_at_one_by_one() {
+        let totals = TotalsSnapshot { queues: 3, exchanges: 20_000, ..TotalsSnapshot::default() };
+        assert_eq!(things_of(&totals), 20_003);
+    }
 }
