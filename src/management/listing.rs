@@ -223,10 +223,13 @@ impl ListQuery {
         Ok(json_response(StatusCode::OK, &answer))
     }
 
-    /// Whether nothing but these columns is asked for and sorted by.
+    /// Whether nothing but these columns, or parts of them, is asked for and sorted by.
     pub fn is_only_of(&self, columns: &[&str]) -> bool {
         !self.columns.is_empty()
-            && self.columns.iter().chain(&self.sort).all(|column| columns.contains(&column.as_str()))
+            && self.columns.iter().chain(&self.sort).all(|column| {
+                let whole = column.split_once('.').map_or(column.as_str(), |(whole, _)| whole);
+                columns.contains(&whole)
+            })
     }
 
     /// A row with only the columns that were asked for: `name`, or `message_stats.publish` for a part of a part.
@@ -306,6 +309,8 @@ mod tests {
     fn what_is_asked_for_may_be_little() {
         let is_only_of = |parameters: &[(&str, &str)]| query(parameters).unwrap().is_only_of(&["name", "tags"]);
         assert!(is_only_of(&[("columns", "name")]) && is_only_of(&[("columns", "tags,name"), ("sort", "name")]));
+        assert!(is_only_of(&[("columns", "name,tags.0"), ("sort", "tags.1")]));
+        assert!(!is_only_of(&[("columns", "messages_details.name")]));
         assert!(!is_only_of(&[]) && !is_only_of(&[("columns", "name,messages")]));
         assert!(!is_only_of(&[("columns", "name"), ("sort", "messages")]));
     }

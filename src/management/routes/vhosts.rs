@@ -25,8 +25,16 @@ use std::sync::Arc;
 const TEXT_MAX_BYTES: usize = 1024;
 
 /// What is told of a virtual host without a look at all of its queues.
-const OF_ITSELF: [&str; 7] =
-    ["name", "description", "tags", "default_queue_type", "metadata", "tracing", "cluster_state"];
+const OF_ITSELF: [&str; 8] = [
+    "name",
+    "description",
+    "tags",
+    "default_queue_type",
+    "metadata",
+    "protected_from_deletion",
+    "tracing",
+    "cluster_state",
+];
 
 pub fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -227,6 +235,16 @@ mod tests {
         assert_eq!(parse(&json!({"defaultqueuetype": "stream"})).unwrap().default_queue_type, Some("stream".into()));
         assert_eq!(parse(&json!({"default_queue_type": "undefined"})).unwrap().default_queue_type, None);
         assert_eq!(parse(&json!({"tracing": "true"})).unwrap().tracing, Some(true));
+    }
+
+    #[test]
+    fn what_a_virtual_host_says_of_itself_takes_no_look_at_its_queues() {
+        let is_of_itself = |columns: &str| {
+            let parameters = HashMap::from([("columns".to_owned(), columns.to_owned())]);
+            ListQuery::parse(&parameters).unwrap().is_only_of(&OF_ITSELF)
+        };
+        assert!(is_of_itself("name,protected_from_deletion,metadata.default_queue_type,metadata.tags,cluster_state"));
+        assert!(!is_of_itself("name,messages") && !is_of_itself("message_stats.publish"));
     }
 
     proptest! {
