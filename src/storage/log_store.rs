@@ -150,7 +150,13 @@ impl LogStore {
 
     /// Whether everything appended was written, and synced where it must be.
     pub fn is_idle(&self) -> bool {
-        !self.in_flight && self.sealed.is_empty() && self.open_is_empty() && self.unsynced_since_ms().is_none()
+        let nothing_waits = !self.in_flight && self.sealed.is_empty() && self.open_is_empty();
+        nothing_waits && self.unsynced_since_ms().is_none() && self.is_agreed()
+    }
+
+    /// Whether most nodes have all that they are to have: word of one batch may come while the next one is in flight.
+    fn is_agreed(&self) -> bool {
+        self.options.sync_policy != SyncPolicy::Replicated || self.progress.synced.0 + 1 >= self.next_position
     }
 
     fn open_is_empty(&self) -> bool {
@@ -447,5 +453,30 @@ impl Pages for LogStore {
 
     fn unwritten_page_bytes(&self) -> usize {
         self.pages.unwritten_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replicated_store_waits_for_the_batch_that_others_do_not_have_yet() {
+        let options = LogOptions { sync_policy: SyncPolicy::Replicated, ..LogOptions::default() };
+        let mut store = LogStore::new(options, LogPosition(10));
+        let done = |written, synced| {
+            let written = Written { written: LogPosition(written), synced: LogPosition(synced) };
+            BatchDone { result: Ok(written), recycled: None }
+        };
+        store.purged(DurableQueueId(1), 1);
+        assert!(store.take_batch(0).is_some());
+        store.batch_done(done(11, 10)).unwrap();
+        store.purged(DurableQueueId(1), 2);
+        assert!(store.take_batch(0).is_some());
+        store.committed(LogPosition(11));
+        store.batch_done(done(12, 11)).unwrap();
+        assert!(!store.is_idle(), "the second batch is on this disk alone");
+        store.committed(LogPosition(12));
+        assert!(store.is_idle());
     }
 }
