@@ -244,12 +244,22 @@ impl Consensus {
                 };
                 let entry_contradicts =
                     entry.is_some_and(|entry| contradicts(Point { index: entry.index, term: entry.term }));
-                !contradicts(before) && !entry_contradicts
+                let is_placed = entry.is_none_or(|entry| self.may_follow(before, entry.first_position));
+                !contradicts(before) && !entry_contradicts && is_placed
             }
             Says::Heartbeat { commit } if is_of_now => commit <= last,
             Says::Appended { index, .. } if message.term == self.term() && self.leads() => index <= last,
             _ => true,
         }
+    }
+
+    /// Whether records may begin at this position behind an entry: they follow its own, if it is known here. If it is not,
+    /// nothing behind it is taken.
+    fn may_follow(&self, before: Point, first_position: u64) -> bool {
+        let ledger = self.ledger();
+        let is_known =
+            ledger.before() == before || ledger.label(before.index).is_some_and(|label| label.term == before.term);
+        !is_known || first_position == ledger.position_at(before.index) + 1
     }
 
     /// Proposes an entry of records, if this member leads and may; says its index.
