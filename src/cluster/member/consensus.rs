@@ -291,6 +291,7 @@ impl Consensus {
         let last = self.raw.raft.raft_log.last_index();
         let change = change(&self.configuration, next)?;
         self.raw.propose_conf_change(Vec::new(), change).ok()?;
+        debug_assert_eq!(self.ledger().last().index, last, "steps are taken before, or the position is another's");
         let first_position = self.last_position() + 1;
         let kind = EntryKind::Configuration;
         let label = EntryLabel { term: self.term(), index: last + 1, first_position, records: 0, kind };

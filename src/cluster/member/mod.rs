@@ -32,6 +32,8 @@ mod peers;
 mod receiving;
 mod sending;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod translation;
 mod writing;
 
@@ -446,7 +448,10 @@ impl Member {
         self.found_if_due();
         self.stop_if_due();
         self.take_steps();
-        self.propose_what_waits();
+        self.propose_held_back();
+        // What is proposed next follows what the ledger has.
+        self.take_steps();
+        self.propose_members();
         self.take_steps();
         let now_ms = self.now_ms;
         if let Some(append) = self.founded_mut().and_then(|founded| founded.writing.next(now_ms)) {
@@ -536,12 +541,16 @@ impl Member {
         part
     }
 
-    /// A leader proposes what it could not before, and looks whether somebody is to become a member, or to vote.
-    fn propose_what_waits(&mut self) {
-        let State::Founded(founded) = &mut self.state else { return };
-        if let Founded { consensus, leading: Some(leading), .. } = &mut **founded {
+    /// A leader proposes what it could not before.
+    fn propose_held_back(&mut self) {
+        if let Some(Founded { consensus, leading: Some(leading), .. }) = self.founded_mut() {
             leading.propose_held_back(consensus);
         }
+    }
+
+    /// A leader looks whether somebody is to become a member, or to vote, or to go.
+    fn propose_members(&mut self) {
+        let State::Founded(founded) = &mut self.state else { return };
         // Whoever comes back on an empty folder is somebody new, and stays.
         let members = founded.consensus.configuration().members();
         if let Some(leading) = &mut founded.leading {
