@@ -67,6 +67,10 @@ fn what_was_confirmed_is_never_lost_by_the_writer_that_ships() {
         all.add(&play(seed, Fate { is_real: true, ..Fate::hard(Mutation::None) }));
     }
     println!("{all}");
+    assert!(all.confirmed > all.seeds * 100, "a cluster that confirms next to nothing shows nothing: {all}");
+    if all.seeds >= SEEDS_OF_THE_REAL {
+        assert!(all.crashes > 0 && all.snapshots > 0 && all.wipes > 0, "nor does one that nothing happens to: {all}");
+    }
 }
 
 fn play_of_leader(what: OfLeader) -> Outcome {
