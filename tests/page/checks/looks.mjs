@@ -62,6 +62,22 @@ async function look() {
     await tab.context().close();
   });
 
+  await check("of a cluster it is shown who leads, what others lack, and that it can lose no more", async () => {
+    const tab = await openTab();
+    const row = (name, running, role, behind_ms, behind_bytes) => ({ name, running, role, index: 7, behind_ms, behind_bytes });
+    await tab.route(/\/api\/cluster$/, route => route.fulfill({ json: {
+      name: "burrow", node: "n1", role: "leader", leader: "n1", term: 4, quorum: 2,
+      nodes: [row("n1", true, "leader", null, null), row("n2", true, "voter", 90_000, 2048), row("n3", false, "voter", 90_000, 4096)],
+    } }));
+    await logIn(tab);
+    const text = await tab.textContent("main");
+    for (const said of ["Cluster burrow", "leads", "follows", "When one more node is lost, nobody is served.", "Node n2 is behind."]) {
+      assert(text.includes(said), `it says: ${said}`);
+    }
+    assertEqual(tab.faults, [], "faults");
+    await tab.context().close();
+  });
+
   await check("of another node of a cluster it is shown whether it runs", async () => {
     const tab = await openTab();
     const other = { name: "another@host", type: "disc", running: false, being_drained: false, partitions: [] };

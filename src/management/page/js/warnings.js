@@ -8,6 +8,8 @@ import { queueLink } from "./parts.js";
 const ALONE_FROM = 1, LONG_FROM = 100000;
 /** A share of the descriptors that leaves little room. */
 const DESCRIPTORS_FULL = 0.9;
+/** A node that has lacked what is committed for so long is slow. */
+const BEHIND_MS = 30_000;
 
 function ofNode(node) {
   return [
@@ -25,6 +27,20 @@ function ofNode(node) {
       link: link("/connections", "Connections") },
     node.running === false && { kind: "bad", id: `down ${node.name}`, what: `Node ${node.name} is down.`,
       advice: "Look at its machine and its log." },
+  ];
+}
+
+/** Of the nodes that keep one log. That one of them is down is said of the node. */
+function ofCluster(cluster) {
+  if (!cluster || cluster.nodes.length < 2) return [];
+  const votes = node => node.role === "leader" || node.role === "voter";
+  const voters = cluster.nodes.filter(node => node.running && votes(node));
+  const slow = cluster.nodes.filter(node => node.running && node.behind_ms > BEHIND_MS);
+  return [
+    voters.length <= cluster.quorum && { kind: "bad", id: "critical", what: "When one more node is lost, nobody is served.",
+      advice: "Start the nodes that are down; give one that lost its machine an empty folder, and it gets everything from the others." },
+    ...slow.map(node => ({ kind: "warn", id: `slow ${node.name}`, what: `Node ${node.name} is behind.`,
+      advice: "It lacks what others confirmed long ago: look at its disk, its network and its log." })),
   ];
 }
 
@@ -54,6 +70,6 @@ function ofConnections(connections) {
     advice: "They go on by themselves when memory and disk have room again.", link: link("/connections?sort=state", "Connections") }];
 }
 
-export function warnings({ nodes, longest, connections }) {
-  return [...nodes.flatMap(ofNode), ...ofConnections(connections), ...longest.map(ofQueue)].filter(Boolean).slice(0, 8);
+export function warnings({ nodes, cluster, longest, connections }) {
+  return [...nodes.flatMap(ofNode), ...ofCluster(cluster), ...ofConnections(connections), ...longest.map(ofQueue)].filter(Boolean).slice(0, 8);
 }

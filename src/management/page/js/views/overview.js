@@ -51,15 +51,16 @@ async function nodesAndDurations(ask) {
 async function load({ state, signal }) {
   const ask = (where, query) => api.get(where, query, signal);
   const monitors = may("monitoring");
-  const [overview, longest, [nodes, durations], metrics, blocked] = await Promise.all([
+  const [overview, longest, [nodes, durations], metrics, cluster, blocked] = await Promise.all([
     ask("/overview", monitors ? HISTORY : {}),
     longestQueues(state, ask),
     monitors ? nodesAndDurations(ask) : [[], null],
     monitors ? look(signal) : null,
+    monitors ? ask("/cluster") : null,
     ask("/connections", { page: 1, page_size: 100, sort: "state", columns: "name,state,user" }),
   ]);
   session.overview = overview;
-  return { overview, longest, nodes, durations, metrics, connections: blocked.items };
+  return { overview, longest, nodes, durations, metrics, cluster, connections: blocked.items };
 }
 
 /** Counters of the past as rates, the oldest first. */
@@ -153,6 +154,22 @@ function nodeCard(node, metrics, overview) {
   ];
 }
 
+const ROLES = { leader: ["leads", "good"], voter: ["follows", ""], learner: ["catches up, no vote yet", "warn"], none: ["no member", "warn"] };
+
+/** The nodes that keep one log, who leads, and what others lack. A broker that is alone has none of it. */
+const clusterCard = cluster => cluster && cluster.nodes.length > 1 && card(`Cluster ${cluster.name}`, [
+  h("table", { class: "small" },
+    h("thead", {}, h("tr", {}, ["Node", "State", "Role", "Behind", "Lacks"].map((label, index) =>
+      h("th", { scope: "col", class: index > 2 ? "number" : null }, label)))),
+    h("tbody", {}, cluster.nodes.map(node => h("tr", { key: node.name },
+      h("th", { scope: "row" }, node.name),
+      h("td", {}, stateOf(node)),
+      h("td", {}, badge(...ROLES[node.role])),
+      h("td", { class: "number" }, node.role === "leader" || node.behind_ms == null ? "" : node.behind_ms ? duration(node.behind_ms) : "nothing"),
+      h("td", { class: "number" }, node.role === "leader" || node.behind_bytes == null ? "" : bytes(node.behind_bytes)))))),
+  h("p", { class: "dim" }, `Term ${count(cluster.term)}. What ${cluster.quorum} of them have on their disks is confirmed.`),
+]);
+
 /** How fast a counter of Prometheus's page rises. */
 function rising(metrics, name) {
   const value = metrics?.figures[name];
@@ -185,7 +202,7 @@ function render(data) {
     tiles(data),
     isNew && tutorials(overview),
     h("div", { class: "charts" }, may("monitoring") && messageCharts(overview.message_stats, overview.queue_totals)),
-    h("div", { class: "two" }, longest(queues)),
+    h("div", { class: "two" }, longest(queues), clusterCard(data.cluster)),
     durations && [h("h2", {}, "How long things take"), h("p", { class: "dim" }, "In the last five minutes, a column for every five seconds; the brighter, the more often. Of messages one in some is timed."),
       h("div", { class: "charts" }, heats(durations))],
     nodes.filter(isAsked).map(node => [h("h2", {}, "Node"), h("div", { class: "charts" }, nodeCard(node, metrics, overview))]),
