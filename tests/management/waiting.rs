@@ -29,9 +29,13 @@ fn peeking_shows_messages_and_changes_nothing() {
     }
     for _ in 0..2 {
         let peeked = server.get("/api/queues/%2F/q/peek?from=1&count=2&truncate=3").json();
+        // An id begins with when the broker started.
+        let (run, _) = peeked["items"][0]["id"].as_str().and_then(|id| id.split_once('-')).expect("an id");
+        assert!(run.parse::<u64>().is_ok_and(|run| run > 0), "{run}");
         let item = |position: u64| {
             json!({
-                "position": position, "id": format!("1-0-{position}"), "redelivered": false, "exchange": "", "routing_key": "q",
+                "position": position, "id": format!("{run}-1-0-{position}"), "redelivered": false,
+                "exchange": "", "routing_key": "q",
                 "properties": {"message_id": format!("number {position}"), "delivery_mode": 2},
                 "payload": "num", "payload_encoding": "string", "payload_bytes": 8, "truncated": true,
             })
