@@ -5,7 +5,6 @@ use super::effects::Effects;
 use super::exchange::QueueId;
 use super::keys::ChannelKey;
 use super::queue::Line;
-use super::recheck::RecheckProgress;
 use super::store::Store;
 use super::users::{User, UserKey};
 use super::{Broker, Caller, Channel, ChannelId, ChannelMode, ConnectionId, UserId, VhostId};
@@ -35,8 +34,6 @@ pub(super) struct ConnectionState {
     pub left_behind: u32,
     /// In the order in which they were opened.
     pub channels: Vec<ChannelId>,
-    /// How far its consumers were [asked about](super::recheck), while they are.
-    pub recheck: Option<Box<RecheckProgress>>,
 }
 
 impl ConnectionState {
@@ -53,7 +50,6 @@ impl ConnectionState {
             stalled_channels: Vec::new(),
             left_behind: 0,
             channels: Vec::new(),
-            recheck: None,
         }
     }
 

@@ -9,20 +9,25 @@ use super::keys::ConnectionKey;
 use super::store::Store;
 use super::{Broker, ConnectionId};
 use crate::protocol::ShortString;
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
 /// Consumers that are asked about in one turn.
 const RECHECKED_PER_TURN: usize = 256;
 
-/// Connections whose consumers are to be asked about, each of them once. How far that is, it [says itself](RecheckProgress).
+/// Connections whose consumers are to be asked about, each of them once.
 #[derive(Default)]
-pub(super) struct Rechecks(VecDeque<ConnectionKey>);
+pub(super) struct Rechecks {
+    line: VecDeque<ConnectionKey>,
+    /// How far each of them is, by its serial: others need no room for that.
+    progress: HashMap<u64, RecheckProgress>,
+}
 
 /// How far the consumers of a connection were asked about. To begin anew costs a client's frame nothing, however many channels
 /// there are.
 #[derive(Default)]
-pub(super) struct RecheckProgress {
+struct RecheckProgress {
     /// The serial of the channel that is next, or of one before it: later ones have higher serials.
     channel: u64,
     /// The tag of its last consumer that was asked about.
@@ -31,16 +36,16 @@ pub(super) struct RecheckProgress {
 
 impl Rechecks {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.line.is_empty()
     }
 }
 
 impl<S: Store> Broker<S> {
     /// All consumers of a connection are to be asked about, from the first one on.
     pub(super) fn recheck_consumers_of(&mut self, id: ConnectionId) {
-        let Some(Some(state)) = self.connections.get_mut(id.0 as usize) else { return };
-        if state.recheck.replace(Box::default()).is_none() {
-            self.rechecks.0.push_back(ConnectionKey { id, serial: state.serial });
+        let Some(Some(state)) = self.connections.get(id.0 as usize) else { return };
+        if self.rechecks.progress.insert(state.serial, RecheckProgress::default()).is_none() {
+            self.rechecks.line.push_back(ConnectionKey { id, serial: state.serial });
         }
     }
 
@@ -49,15 +54,15 @@ impl<S: Store> Broker<S> {
     pub(super) fn recheck_some_consumers(&mut self, effects: &mut impl Effects) {
         let mut left = RECHECKED_PER_TURN;
         while left > 0
-            && let Some(key) = self.rechecks.0.pop_front()
+            && let Some(key) = self.rechecks.line.pop_front()
         {
-            let state = self.connections.get_mut(key.id.0 as usize).and_then(Option::as_mut);
-            let progress = state.filter(|state| state.serial == key.serial).and_then(|state| state.recheck.take());
-            let rest = progress.and_then(|progress| self.recheck_some_of(key.id, *progress, &mut left, effects));
-            match rest.zip(self.connections.get_mut(key.id.0 as usize).and_then(Option::as_mut)) {
-                Some((progress, state)) => {
-                    state.recheck = Some(Box::new(progress));
-                    self.rechecks.0.push_front(key);
+            let state = self.connections.get(key.id.0 as usize).and_then(Option::as_ref);
+            let is_there = state.is_some_and(|state| state.serial == key.serial);
+            let progress = self.rechecks.progress.remove(&key.serial).filter(|_| is_there);
+            match progress.and_then(|progress| self.recheck_some_of(key.id, progress, &mut left, effects)) {
+                Some(progress) => {
+                    self.rechecks.progress.insert(key.serial, progress);
+                    self.rechecks.line.push_front(key);
                 }
                 None => left = left.saturating_sub(1),
             }
@@ -213,14 +218,14 @@ mod tests {
         for _ in 0..100 {
             (0..3).for_each(|client| broker.recheck_consumers_of(ConnectionId(client)));
         }
-        assert_eq!(broker.rechecks.0.len(), 3, "and not as often as there are channels");
+        assert_eq!(broker.rechecks.line.len(), 3, "and not as often as there are channels");
         // Another one in its place begins at its own first channel.
         broker.close_connection(CLIENT, &mut Nobody);
         testing::connect(&mut broker, CLIENT);
         broker.recheck_consumers_of(CLIENT);
-        assert_eq!(broker.rechecks.0.len(), 4);
+        assert_eq!(broker.rechecks.line.len(), 4);
         broker.come_due(&mut Nobody);
-        assert!(broker.rechecks.is_empty() && broker.connections.iter().flatten().all(|state| state.recheck.is_none()));
+        assert!(broker.rechecks.is_empty() && broker.rechecks.progress.is_empty());
     }
 
     #[test]
