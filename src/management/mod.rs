@@ -172,8 +172,7 @@ impl App {
 
     /// The calendar time of a moment of the loop's clock, in milliseconds since 1970.
     fn unix_ms(&self, at_ms: u64) -> u64 {
-        let clock = self.settings.clock;
-        clock.unix_ms().saturating_sub(clock.now_ms().saturating_sub(at_ms))
+        self.settings.clock.unix_start_ms() + at_ms
     }
 }
 

@@ -38,7 +38,8 @@ pub fn queue_without_stats(app: &App, queue: &QueueSnapshot, with_lengths: bool)
 
 /// Moments for people, of some of the figures.
 pub fn moments<'a, const N: usize>(app: &App, samples: &'a Samples<N>, of: std::ops::Range<usize>) -> Vec<Moment<'a>> {
-    samples.iter().map(|(at_ms, figures)| (app.unix_ms(*at_ms), &figures[of.clone()])).collect()
+    let unix_start_ms = app.settings.clock.unix_start_ms();
+    samples.iter().map(|(at_ms, figures)| (unix_start_ms + at_ms, &figures[of.clone()])).collect()
 }
 
 pub fn queue(app: &App, held: &Held<QueueSnapshot>, ranges: Ranges) -> Value {

@@ -49,6 +49,14 @@ impl Clock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
     }
+
+    /// The calendar's milliseconds since 1970 at the moment this clock started, as the calendar is set now.
+    ///
+    /// Moments that are to be as far apart for people as they were are added to one reading of it.
+    pub fn unix_start_ms(&self) -> u64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_epoch.saturating_sub(self.started.elapsed()).as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ pub fn run(
 
 /// A hub that has nothing yet, with a doorkeeper; and what gives that other keys of tokens.
 fn new_hub(config: &Config, clock: Clock, waker: &Waker, store: LogStore) -> io::Result<(Hub<LogStore>, Renewers)> {
-    let mut settings = hub_settings(config, random()?, clock.unix_ms() - clock.now_ms());
+    let mut settings = hub_settings(config, random()?, clock.unix_start_ms());
     let (doorkeeper, renewers) = doorkeeper(config, clock, waker.clone())?;
     settings.connection.doorkeeper = doorkeeper;
     let mut hub = Hub::new(settings, store, clock.now_ms());

@@ -221,11 +221,12 @@ async fn node(visit: Monitor, Path(node): Path<String>, Query(parameters): Param
 async fn durations(visit: Monitor, Path(node): Path<String>, Query(parameters): Parameters) -> ApiResult {
     check_node(&visit.app, &node)?;
     let samples = visit.app.rates().samples_of_durations(Ranges::parse(&parameters).node, visit.app.now_ms());
+    let unix_start_ms = visit.app.settings.clock.unix_start_ms();
     let moment = |pair: &[(u64, [u64; DURATION_FIGURES])], first: usize| {
         let [(at_ms, now), (_, before)] = pair else { return Value::Null };
         let buckets = first..first + BUCKETS;
         let counts = now[buckets.clone()].iter().zip(&before[buckets]).map(|(now, before)| now.saturating_sub(*before));
-        json!({"timestamp": visit.app.unix_ms(*at_ms), "counts": counts.collect::<Vec<u64>>()})
+        json!({"timestamp": unix_start_ms + at_ms, "counts": counts.collect::<Vec<u64>>()})
     };
     let of_each = DURATION_NAMES.iter().enumerate().map(|(index, name)| {
         ((*name).to_owned(), samples.windows(2).map(|pair| moment(pair, index * BUCKETS)).collect())

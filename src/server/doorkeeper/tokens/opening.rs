@@ -31,8 +31,7 @@ impl TokenDoorkeeper {
         let renewer = thread.renewer();
         let users_log_in = config.auth.asks(AuthMethod::Internal);
         let known_for_ms = config.auth.cache_ttl_ms;
-        let unix_start_ms = clock.unix_ms() - clock.now_ms();
-        let keeper = Self::new(passwords, users_log_in, key, Box::new(thread), known_for_ms, unix_start_ms);
+        let keeper = Self::new(passwords, users_log_in, key, Box::new(thread), known_for_ms, clock.unix_start_ms());
         Ok((keeper, renewer))
     }
 }
