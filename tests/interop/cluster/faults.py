@@ -188,6 +188,39 @@ def cuts_that_come_and_go(cluster, leader, chance):
     return Outcome()
 
 
+def pairs(cluster):
+    return [(one.name, other.name) for place, one in enumerate(cluster.nodes) for other in cluster.nodes[place + 1 :]]
+
+
+def nodes_are_far_apart(cluster, leader, chance):
+    """Each way takes 5 to 50 ms, and up to half as much again: towns, or countries."""
+    delay_ms = chance.uniform(5, 50)
+    cluster.network.worsen(pairs(cluster), chance, (delay_ms, delay_ms * 1.5), 0)
+    return Outcome()
+
+
+def lines_lose_packets(cluster, leader, chance):
+    """Up to one packet in seven: then TCP is silent for longer than an election takes now and then."""
+    cluster.network.worsen(pairs(cluster), chance, (0, chance.uniform(0, 20)), chance.uniform(1, 15))
+    return Outcome()
+
+
+def one_node_has_a_bad_line(cluster, leader, chance):
+    """Far away, and what it sends and is sent gets lost: now one that follows, now one that leads."""
+    node = chance.choice(cluster.nodes)
+    of_it = [(node.name, other.name) for other in others(cluster, node)]
+    cluster.network.worsen(of_it, chance, (5, 100), chance.uniform(1, 30))
+    return Outcome()
+
+
+def leader_is_killed_behind_bad_lines(cluster, leader, chance):
+    """The others have to elect over them. How long that takes depends on the lines, so it is not measured."""
+    cluster.network.worsen(pairs(cluster), chance, (5, 50), chance.uniform(0, 5))
+    time.sleep(chance.uniform(0.2, 0.6))
+    leader.kill()
+    return Outcome()
+
+
 def fill_disk_of_leader(cluster, leader, chance):
     leader.fill_disk()
     return Outcome()
@@ -230,6 +263,10 @@ IN_NAMESPACES = [
     one_way_between_two,
     cut_between_leader_and_one,
     cuts_that_come_and_go,
+    nodes_are_far_apart,
+    lines_lose_packets,
+    one_node_has_a_bad_line,
+    leader_is_killed_behind_bad_lines,
     fill_disks_of_all,
     fill_disk_of_leader,
     fill_disk_of_follower,

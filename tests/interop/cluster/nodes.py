@@ -24,6 +24,9 @@ STOP_DEADLINE_S = 30
 POLL_S = 0.05
 DISK_BYTES = 2 << 30
 FULL_ROOM_BYTES = 64 << 10
+RELAY_DEADLINE_S = 10
+# Of all devices that lead to the relay: there is nothing to tell apart on such a line.
+LINE_ADDRESS = "02:00:00:00:00:01"
 
 
 def ip(*arguments):
@@ -41,14 +44,16 @@ def free_ports(count):
 
 
 class Network:
-    """A bridge, and a namespace for each node on it."""
+    """A bridge, and a namespace for each node on it. Beside it each node has a line that leads to a relay, when there is one."""
 
     def __init__(self):
         self.tag = f"lv{os.getpid() % 100_000}"
         # Of the process, so that runs side by side don't meet.
         pid = os.getpid()
         self.subnet = f"10.{200 + pid // 256 % 50}.{pid % 256}"
-        self.cuts = []
+        # Routes that are there for a while: whose, and to whom by which way.
+        self.routes = []
+        self.relay = None
 
     def make(self):
         ip("link", "add", self.tag, "type", "bridge")
@@ -63,6 +68,15 @@ class Network:
             ip("-n", space, "link", "set", "lo", "up")
             ip("-n", space, "addr", "add", f"{self.host(name)}/24", "dev", inside)
             ip("-n", space, "link", "set", inside, "up")
+            line, end = self.line(name), f"{self.tag}e{number}"
+            ip("link", "add", line, "type", "veth", "peer", "name", end)
+            ip("link", "set", end, "netns", space)
+            ip("link", "set", line, "up")
+            ip("-n", space, "link", "set", end, "address", LINE_ADDRESS, "arp", "off", "up")
+
+    def line(self, name):
+        """The relay's end of it."""
+        return f"{self.tag}l{NAMES.index(name) + 1}"
 
     def space(self, name):
         return f"{self.tag}-{name}"
@@ -72,20 +86,48 @@ class Network:
 
     def cut(self, sender, receiver):
         """What one node sends to another is lost; the other direction is another cut."""
-        route = f"{self.host(receiver)}/32"
-        if (sender, route) not in self.cuts:
-            ip("-n", self.space(sender), "route", "add", "blackhole", route)
-            self.cuts.append((sender, route))
+        self.route(sender, ["blackhole", f"{self.host(receiver)}/32"])
+
+    def route(self, sender, route):
+        if (sender, route) not in self.routes:
+            ip("-n", self.space(sender), "route", "add", *route)
+            self.routes.append((sender, route))
+
+    def worsen(self, pairs, chance, delay_ms, lost_percent):
+        """What these nodes send to each other takes some time between two, each way, and some of it is lost."""
+        program = Path(__file__).with_name("relay.py")
+        lines = [f"{self.host(name)}={self.line(name)}" for name in NAMES]
+        command = [sys.executable, program, str(chance.randrange(1 << 32)), *map(str, delay_ms), str(lost_percent), *lines]
+        self.relay = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        if self.relay.stdout.readline().strip() != "ready":
+            raise OSError("the relay does not start")
+        for one, other in pairs:
+            for sender, receiver in ((one, other), (other, one)):
+                number = NAMES.index(sender) + 1
+                way = ["dev", f"{self.tag}e{number}", "src", self.host(sender)]
+                self.route(sender, [f"{self.host(receiver)}/32", *way])
 
     def mend(self):
-        while self.cuts:
-            sender, route = self.cuts.pop()
-            ip("-n", self.space(sender), "route", "del", "blackhole", route)
+        """All is as it was. Gives how many packets a relay has carried, and how many it has lost; None if there was none."""
+        while self.routes:
+            sender, route = self.routes.pop()
+            ip("-n", self.space(sender), "route", "del", *route)
+        if self.relay is None:
+            return None
+        relay, self.relay = self.relay, None
+        relay.terminate()
+        said, _ = relay.communicate(timeout=RELAY_DEADLINE_S)
+        carried, lost = map(int, said.split())
+        return carried, lost
 
     def remove(self):
+        if self.relay is not None:
+            self.relay.kill()
+            self.relay.wait()
         for name in NAMES:
             subprocess.run(["ip", "netns", "del", self.space(name)], capture_output=True)
             subprocess.run(["ip", "link", "del", f"{self.tag}{name}"], capture_output=True)
+            subprocess.run(["ip", "link", "del", self.line(name)], capture_output=True)
         subprocess.run(["ip", "link", "del", self.tag], capture_output=True)
 
 
@@ -247,8 +289,8 @@ class Cluster:
         return self.nodes[0].view()
 
     def heal(self):
-        if self.network:
-            self.network.mend()
+        """Undoes what was done. Gives what the network says of a relay that it had."""
+        relayed = self.network.mend() if self.network else None
         for node in self.nodes:
             if self.network:
                 node.resize(DISK_BYTES)
@@ -257,6 +299,7 @@ class Cluster:
                 if node.process is not None:
                     node.deaths.append(node.process.returncode)
                 node.start()
+        return relayed
 
     def remove(self):
         for node in self.nodes:

@@ -108,10 +108,14 @@ class Rounds:
                 free = [shutil.disk_usage(node.data).free >> 10 for node in self.cluster.nodes]
                 self.note(f"running: {[node.is_running() for node in self.cluster.nodes]}, KiB free: {free}")
             self.note("healing")
-            self.cluster.heal()
+            relayed = self.cluster.heal()
             self.cluster.agree()
             self.note("agreed")
             found = outcome.complaints
+            if relayed is not None:
+                self.note("a relay carried %d packets and lost %d" % relayed)
+                # Else nothing was tried.
+                found += [] if relayed[0] else ["relay: it carried nothing"]
         finally:
             for client in clients:
                 client.end()
