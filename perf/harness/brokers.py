@@ -34,6 +34,15 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def resident_bytes(pid):
+    """Of a process; nothing once it is gone."""
+    try:
+        pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def environment(**more):
     return {**os.environ, **{name: str(value) for name, value in more.items()}}
 
@@ -158,11 +167,7 @@ class Broker:
         return int(fields[11]) + int(fields[12])
 
     def resident_bytes(self):
-        try:
-            pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except OSError:
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.pid)
 
 
 # What 3.10 has, and every later one.
