@@ -25,6 +25,10 @@ impl Confirms {
         self.published.saturating_sub(self.confirmed())
     }
 
+    pub fn is_confirmed(&self, delivery_tag: u64) -> bool {
+        delivery_tag <= self.floor || self.above.contains(&delivery_tag)
+    }
+
     /// Takes a `basic.ack`, or a `basic.nack` when `rejected`. Says how many tags it settled.
     pub fn settle(&mut self, delivery_tag: u64, multiple: bool, rejected: bool) -> u64 {
         let before = self.confirmed();
@@ -71,6 +75,7 @@ mod tests {
         assert_eq!(confirms.settle(5, false, true), 1);
         assert_eq!(confirms.settle(2, true, false), 2);
         assert_eq!((confirms.confirmed(), confirms.rejected), (4, 1));
+        assert_eq!([1, 2, 3, 4, 5].map(|tag| confirms.is_confirmed(tag)), [true, true, true, false, true]);
         assert_eq!(confirms.settle(4, false, false), 1);
         assert_eq!((confirms.outstanding(), confirms.above.len()), (0, 0));
     }

@@ -446,6 +446,13 @@ impl Flow {
         if unsettled > 0 {
             outcome.warn(format!("{unsettled} producers were given up before the broker had taken all that they sent"));
         }
+        let mut confirms = latency_histogram();
+        for latencies in produced.iter().filter_map(|produced| produced.confirm_latencies.as_ref()) {
+            confirms.add(latencies).expect("both have the same range");
+        }
+        if self.confirm_window > 0 {
+            outcome.latencies("confirm", &confirms);
+        }
         let sum = |pick: fn(&Produced) -> u64| produced.iter().map(pick).sum::<u64>();
         let rejected = sum(|p| p.rejected);
         let refuses = self.extensions().overflow.is_some_and(|overflow| overflow != Overflow::DropHead);

@@ -4,9 +4,11 @@ use crate::client::{Client, interruption};
 use crate::confirms::Confirms;
 use crate::measure::Counter;
 use crate::process::sharpen_sleep;
+use crate::report::latency_histogram;
 use crate::socket::is_pause;
 use crate::walker::{FrameWalker, Visitor};
 use crate::wire::{BASIC_ACK, BASIC_DELIVER, BASIC_NACK, PublishBlock, PublishShape};
+use hdrhistogram::Histogram;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -59,8 +61,17 @@ pub struct Produced {
     pub published: u64,
     pub unconfirmed: u64,
     pub rejected: u64,
+    /// How long confirms took, in nanoseconds, from before a write to after the read: of one message at a time, of all that
+    /// were on their way. None without confirms.
+    pub confirm_latencies: Option<Histogram<u64>>,
     /// The broker has answered the close of the channel, and so has taken everything.
     pub settled: bool,
+}
+
+impl Produced {
+    fn without_confirms(published: u64) -> Self {
+        Self { published, unconfirmed: 0, rejected: 0, confirm_latencies: None, settled: false }
+    }
 }
 
 /// How many messages may be sent by now.
@@ -166,10 +177,10 @@ impl Producer<'_> {
             published += (written / block.message_len) as u64;
             self.counter.set(published);
             if written < bytes.len() {
-                return Ok((Produced { published, unconfirmed: 0, rejected: 0, settled: false }, false));
+                return Ok((Produced::without_confirms(published), false));
             }
         }
-        Ok((Produced { published, unconfirmed: 0, rejected: 0, settled: false }, true))
+        Ok((Produced::without_confirms(published), true))
     }
 
     /// Writes all of it, or what the broker takes within the grace once stopped.
@@ -205,6 +216,9 @@ impl Producer<'_> {
         // The write under way: where it starts, messages and bytes of it, and bytes already written.
         let (mut index, mut batch, mut batch_len, mut written) = (0, 0, 0, 0);
         let mut give_up_at = None;
+        let mut latencies = latency_histogram();
+        // The message whose confirm is timed, and since when.
+        let mut timed: Option<(u64, Instant)> = None;
         loop {
             if written == batch_len {
                 (batch, batch_len, written) = (0, 0, 0);
@@ -217,6 +231,9 @@ impl Producer<'_> {
                     self.stamp(block, index, batch, published, &pace);
                     // A broker may confirm the first messages of a write before the write has ended.
                     confirms.publish(batch as u64);
+                    if batch > 0 && timed.is_none() {
+                        timed = Some((published + 1, Instant::now()));
+                    }
                 } else if give_up_at.is_none() {
                     give_up_at = Some(Instant::now() + STOP_GRACE);
                 }
@@ -239,7 +256,11 @@ impl Producer<'_> {
                     self.counter.set(published);
                 }
             }
-            if !receive_confirms(&self.client, &mut walker, &mut confirms)? {
+            if receive_confirms(&self.client, &mut walker, &mut confirms)? {
+                if let Some((_, since)) = timed.take_if(|(tag, _)| confirms.is_confirmed(*tag)) {
+                    latencies.saturating_record(since.elapsed().as_nanos() as u64);
+                }
+            } else {
                 let full = confirms.outstanding() >= self.confirm_window;
                 let unfinished = written < batch_len;
                 if unfinished || full || self.stopped() || self.left(published) == 0 {
@@ -250,8 +271,13 @@ impl Producer<'_> {
             }
         }
         self.client.stream().socket().set_nonblocking(false)?;
-        let produced =
-            Produced { published, unconfirmed: confirms.outstanding(), rejected: confirms.rejected, settled: false };
+        let produced = Produced {
+            published,
+            unconfirmed: confirms.outstanding(),
+            rejected: confirms.rejected,
+            confirm_latencies: Some(latencies),
+            settled: false,
+        };
         Ok((produced, written == batch_len && walker.is_empty()))
     }
 }
