@@ -12,6 +12,10 @@ pub enum Mutation {
     ForgetVote,
     /// A writer says that it is on the disk when it is not.
     SayBeforeSync,
+    /// A node that lost its folder comes back as who it was.
+    ReuseId,
+    /// The disk of a node that gets a snapshot does not sync what arrives.
+    SkipSnapshotSync,
 }
 
 /// What may happen to a leader.

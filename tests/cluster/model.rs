@@ -4,6 +4,7 @@
 //! part of them. It is the model that the real writer is compared with.
 
 use super::chance::Chance;
+use super::complaint::must;
 use super::fate::Mutation;
 use super::truth::{Applied, hash};
 use super::writer::{Files, Folder, Said, Writer};
@@ -16,6 +17,7 @@ use leveret::cluster::snapshot::IncomingStep;
 use leveret::storage::MemberId;
 use leveret::storage::entry::{Entry, EntryBody, EntryKind, Place, Vote};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 /// What is written at once.
 #[derive(Clone)]
@@ -63,10 +65,14 @@ impl Checkpoint {
         }
     }
 
-    /// What the file beside it holds.
-    fn segment(&self) -> Vec<u8> {
-        let length = 1000 * (1 + self.last.index as usize % 700);
-        (0..length).map(|at| (at as u64 ^ self.last.index) as u8).collect()
+    /// The bytes that the file beside it has.
+    fn segment_bytes(&self) -> u64 {
+        1000 * (1 + self.last.index % 700)
+    }
+
+    /// What stands at those places of it.
+    fn segment(&self, at: Range<u64>) -> impl Iterator<Item = u8> {
+        at.map(|at| (at ^ self.last.index) as u8)
     }
 }
 
@@ -235,7 +241,7 @@ impl ModelWriter {
 
     /// Keeps what there is now for somebody.
     fn pin_now(&mut self, index: u64) -> Pinned {
-        assert!(index <= self.applied, "what is asked for is applied");
+        must!(index <= self.applied, "a checkpoint is asked for of entry {index}, which is not applied");
         let checkpoint = self.checkpoint_now().expect("a cluster");
         let id = self.pins.keys().next_back().map_or(1, |last| last + 1);
         let pinned = Pinned {
@@ -243,7 +249,7 @@ impl ModelWriter {
             last: checkpoint.last,
             configuration: checkpoint.configuration.clone(),
             checkpoint: checkpoint.encode(),
-            files: vec![(SEGMENT_FILE.to_owned(), checkpoint.segment().len() as u64)],
+            files: vec![(SEGMENT_FILE.to_owned(), checkpoint.segment_bytes())],
         };
         self.pins.insert(id, checkpoint);
         pinned
@@ -258,11 +264,12 @@ impl ModelWriter {
             Some((_, IncomingStep::Begin | IncomingStep::Discard)) => self.disk.incoming.clear(),
             Some((_, IncomingStep::Write { name, offset, bytes })) => {
                 let file = self.disk.incoming.entry(name).or_default();
-                assert_eq!(file.len() as u64, offset, "chunks follow each other");
+                must!(file.len() as u64 == offset, "a chunk at {offset} comes behind {} bytes", file.len());
                 file.extend(bytes);
             }
             Some((_, IncomingStep::Finish { names })) => {
-                assert!(names.iter().all(|name| self.disk.incoming.contains_key(name)), "all files are there");
+                let is_whole = names.iter().all(|name| self.disk.incoming.contains_key(name));
+                must!(is_whole, "not all of {names:?} are there");
             }
             None => {}
         }
@@ -331,7 +338,7 @@ impl Writer for ModelWriter {
     fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance) {
         let mut places = Vec::new();
         for entry in &append.entries {
-            assert!(entry.label.index > self.applied, "what is committed is never cut off");
+            must!(entry.label.index > self.applied, "entry {} is committed and cut off", entry.label.index);
             self.disk.places += 1;
             let length = entry.body.bytes().len() as u32;
             let place = Place { segment: 1, offset: self.disk.places, length };
@@ -341,8 +348,8 @@ impl Writer for ModelWriter {
                 .log
                 .last()
                 .map_or(self.before, |(entry, _)| Point { index: entry.label.index, term: entry.label.term });
-            assert_eq!(entry.label.index, last.index + 1, "entries follow each other");
-            assert!(entry.label.term >= last.term, "terms do not go back");
+            must!(entry.label.index == last.index + 1, "entry {} follows {last:?}", entry.label.index);
+            must!(entry.label.term >= last.term, "an entry of term {} follows {last:?}", entry.label.term);
             self.log.push((entry.clone(), place));
         }
         let ready_at_ms = self.asked.back().map_or(now_ms, |asked| asked.done_at_ms);
@@ -351,7 +358,8 @@ impl Writer for ModelWriter {
     }
 
     fn commit(&mut self, index: u64, _: u64, applies: &mut dyn FnMut(Applied)) {
-        assert!(index <= self.disk.last_index() || self.mutation != Mutation::None, "applied before written");
+        let is_written = index <= self.disk.last_index() || self.mutation != Mutation::None;
+        must!(is_written, "entry {index} is applied before it is written");
         let at = |index: u64| (index - self.before.index) as usize;
         for (entry, _) in &self.log[at(self.applied)..at(index.max(self.applied))] {
             if entry.label.kind == EntryKind::Configuration {
@@ -410,8 +418,9 @@ impl Writer for ModelWriter {
 
     fn read_file(&mut self, name: &str, offset: u64, length: u32) -> Option<Vec<u8>> {
         assert_eq!(name, SEGMENT_FILE, "what was announced");
-        let bytes = self.pins.values().next_back()?.segment();
-        bytes.get(offset as usize..offset as usize + length as usize).map(<[u8]>::to_vec)
+        let pinned = self.pins.values().next_back()?;
+        let end = offset + u64::from(length);
+        (end <= pinned.segment_bytes()).then(|| pinned.segment(offset..end).collect())
     }
 
     fn slow_down(&mut self, slow_ms: u64) {
@@ -446,8 +455,9 @@ impl Writer for ModelWriter {
 
 fn become_log(disk: &mut Disk, install: &Install) -> Checkpoint {
     let checkpoint = Checkpoint::decode(&disk.incoming[&install.checkpoint]);
-    assert_eq!(checkpoint.last, install.last, "what was installed is what was offered");
-    assert!(disk.incoming[SEGMENT_FILE] == checkpoint.segment(), "every byte has arrived");
+    must!(checkpoint.last == install.last, "{checkpoint:?} is installed, and not {:?}", install.last);
+    let is_whole = checkpoint.segment(0..checkpoint.segment_bytes()).eq(disk.incoming[SEGMENT_FILE].iter().copied());
+    must!(is_whole, "not every byte has arrived");
     disk.incoming.clear();
     let is_vote = |written: &&Written| matches!(written, Written::Vote(_));
     disk.written = disk.written.iter().rfind(is_vote).cloned().into_iter().collect();

@@ -99,6 +99,11 @@ impl Node {
         self.folder = Some(Folder::new(self.is_real, member));
     }
 
+    /// Whose folder it has, while it is down.
+    pub fn member(&self) -> Option<MemberId> {
+        self.folder.as_ref().map(Folder::member)
+    }
+
     pub fn checkpoint(&mut self, now_ms: u64) {
         if let Some(running) = &mut self.running {
             running.writer.checkpoint(now_ms);

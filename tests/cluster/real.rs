@@ -1,6 +1,8 @@
 //! The writer that ships, on a disk that loses what was not synced in every way in which a disk may.
 
 use super::chance::Chance;
+use super::complaint::{complain, must};
+use super::fate::Mutation;
 use super::sim_disk::{Fault, SimDisk};
 use super::truth::{Applied, hash};
 use super::writer::{Files, Folder, Said, Writer};
@@ -15,13 +17,13 @@ use leveret::storage::replica::{
     self, EntryReader, Install, Pin, PinId, ReplicaDuty, ReplicaReport, ReplicaRequest, ReplicaWriter, recover_replica,
 };
 use leveret::storage::sequences::Reached;
-use leveret::storage::{LogOptions, MemberId, SyncPolicy};
+use leveret::storage::{LogOptions, MemberId, StorageError, SyncPolicy};
 use std::collections::{BTreeMap, VecDeque};
 
 pub struct Disk {
     disk: SimDisk,
-    /// Of a folder that is empty.
-    new_member: MemberId,
+    /// Whose it is, or is to be.
+    pub member: MemberId,
 }
 
 pub struct RealWriter {
@@ -31,6 +33,8 @@ pub struct RealWriter {
     reader: EntryReader<SimDisk>,
     /// What it was asked, and when it does that.
     asked: VecDeque<(u64, ReplicaRequest)>,
+    /// The last entry that it was told is committed.
+    committed: u64,
     steps: VecDeque<(u64, IncomingStep)>,
     said: VecDeque<Said>,
     /// What entries are that are not applied yet.
@@ -40,6 +44,7 @@ pub struct RealWriter {
     pins: usize,
     slow_ms: u64,
     hangs: bool,
+    mutation: Mutation,
 }
 
 fn options() -> LogOptions {
@@ -58,12 +63,15 @@ fn options() -> LogOptions {
 
 impl Disk {
     pub fn new(member: MemberId) -> Self {
-        Self { disk: SimDisk::default(), new_member: member }
+        Self { disk: SimDisk::default(), member }
     }
 
-    pub fn start(self) -> (MemberId, Option<Known>, Box<dyn Writer>) {
-        let Self { disk, new_member } = self;
-        let recovered = recover_replica(&disk, new_member).expect("a crash is no damage");
+    pub fn start(self, mutation: Mutation) -> (MemberId, Option<Known>, Box<dyn Writer>) {
+        let Self { disk, member } = self;
+        if mutation == Mutation::SkipSnapshotSync {
+            disk.ignore_syncs_of(disk::Folder::Incoming);
+        }
+        let recovered = recover_replica(&disk, member).unwrap_or_else(|error| damaged(&error));
         let known = Known::of(&recovered).expect("members of a cluster");
         let (member, applied) = (recovered.ids.member, recovered.applied.index);
         let mut reader = EntryReader::new(disk.clone());
@@ -80,6 +88,7 @@ impl Disk {
             duty: ReplicaDuty::new(writer),
             reader,
             asked: VecDeque::new(),
+            committed: applied,
             steps: VecDeque::new(),
             said: VecDeque::new(),
             entries,
@@ -88,9 +97,15 @@ impl Disk {
             pins: 0,
             slow_ms: 0,
             hangs: false,
+            mutation,
         };
         (member, known, Box::new(writer))
     }
+}
+
+/// What was synced is there after a crash.
+fn damaged(error: &StorageError) -> ! {
+    complain(format_args!("a crash did damage: {error}"))
 }
 
 impl RealWriter {
@@ -114,6 +129,7 @@ impl RealWriter {
 
     fn take(&mut self, report: ReplicaReport<SimDisk>, applies: &mut dyn FnMut(Applied)) {
         match report {
+            ReplicaReport::Persisted { .. } if self.mutation == Mutation::SayBeforeSync => {}
             ReplicaReport::Persisted { number, places, .. } => self.said.push_back(Said::Persisted(number, places)),
             ReplicaReport::Applied(index) => {
                 for index in self.applied + 1..=index {
@@ -139,7 +155,7 @@ impl RealWriter {
             }
             ReplicaReport::Installed(Reached { term, index, position }) => {
                 self.entries.clear();
-                self.applied = index;
+                (self.applied, self.committed) = (index, index);
                 self.said.push_back(Said::Installed(Point { index, term }, position));
             }
             ReplicaReport::Forgotten { below } => self.said.push_back(Said::Forgotten(below)),
@@ -171,8 +187,14 @@ impl Writer for RealWriter {
     }
 
     fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance) {
-        let Append { number, entries, vote } = append;
+        let Append { number, entries, mut vote } = append;
+        match (self.mutation, &mut vote) {
+            (Mutation::ForgetVote, Some(vote)) => vote.member = None,
+            (Mutation::SayBeforeSync, _) => self.said.push_back(Said::Persisted(number, Vec::new())),
+            _ => {}
+        }
         for entry in &entries {
+            must!(entry.label.index > self.committed, "entry {} is committed and cut off", entry.label.index);
             self.entries.split_off(&entry.label.index);
             let applied = Applied { label: entry.label, body_hash: hash(entry.body.bytes()) };
             self.entries.insert(entry.label.index, applied);
@@ -182,6 +204,7 @@ impl Writer for RealWriter {
     }
 
     fn commit(&mut self, index: u64, now_ms: u64, _: &mut dyn FnMut(Applied)) {
+        self.committed = self.committed.max(index);
         self.ask(ReplicaRequest::Commit(index), now_ms, 0);
     }
 
@@ -227,11 +250,15 @@ impl Writer for RealWriter {
         let mut state = None;
         let index = self.applied;
         self.duty.turn(Some(ReplicaRequest::Survey { index }), |report| {
-            if let ReplicaReport::Survey(survey) = report {
-                let queues: Vec<_> =
-                    survey.queues.iter().map(|queue| (queue.id.0, queue.next_sequence, queue.messages)).collect();
-                state = Some(format!("{} definitions, queues {queues:?}", survey.definitions.len()));
-            }
+            let ReplicaReport::Survey(survey) = report else { return };
+            let queues: Vec<_> =
+                survey.queues.iter().map(|queue| (queue.id.0, queue.next_sequence, queue.messages)).collect();
+            state = Some(format!("{} definitions, queues {queues:?}", survey.definitions.len()));
+            let mut loader = survey.loader;
+            let next_page = || loader.as_mut()?.next_page().unwrap_or_else(|error| damaged(&error));
+            let loaded: usize = std::iter::from_fn(next_page).map(|loaded| loaded.page.summary.count).sum();
+            let alive: usize = queues.iter().map(|(_, _, messages)| *messages as usize).sum();
+            must!(loaded == alive, "{loaded} messages can be read back of {alive}");
         });
         Some(state.expect("the state is that far"))
     }
@@ -261,7 +288,7 @@ impl Writer for RealWriter {
         while let Some((_, request)) = self.asked.pop_front().filter(|_| !self.disk.has_crashed()) {
             self.turn(Some(request), &mut |_| {});
         }
-        Folder::Real(Disk { disk: self.disk.after_crash(chance.next()), new_member: self.member })
+        Folder::Real(Disk { disk: self.disk.after_crash(chance.next()), member: self.member })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an observer who sees all nodes at once knows, and what must hold of it.
 
+use super::complaint::must;
 use leveret::cluster::message::Point;
 use leveret::storage::entry::EntryLabel;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +47,7 @@ impl Truth {
     /// A term has one leader.
     pub fn leads(&mut self, term: u64, node: usize) {
         let leader = *self.leaders.entry(term).or_insert(node);
-        assert_eq!(leader, node, "two leaders of term {term}");
+        must!(leader == node, "nodes {leader} and {node} both lead in term {term}");
     }
 
     pub fn terms_with_leader(&self) -> u64 {
@@ -78,7 +79,9 @@ impl Truth {
     pub fn messages(&self) -> usize {
         let mut alive: BTreeSet<u64> = BTreeSet::new();
         for effects in self.applied_effects() {
-            alive.retain(|sequence| effects.purged_up_to.is_none_or(|up_to| *sequence > up_to));
+            if let Some(up_to) = effects.purged_up_to {
+                alive = alive.split_off(&(up_to + 1));
+            }
             alive.extend(&effects.enqueued);
         }
         alive.len()
@@ -88,7 +91,7 @@ impl Truth {
     pub fn confirmed(&mut self, first_position: u64, body_hash: u64, records: u64) {
         self.confirmed_records += records;
         let known = *self.confirmed.entry(first_position).or_insert(body_hash);
-        assert_eq!(known, body_hash, "two batches at position {first_position} were confirmed");
+        must!(known == body_hash, "two batches at position {first_position} were confirmed");
     }
 
     /// A node's state took an entry in: the same as everybody's, in order, and one that somebody handed over.
@@ -96,17 +99,18 @@ impl Truth {
         let index = entry.label.index;
         self.note(index ^ entry.body_hash << 20);
         if let Some(known) = self.applied.get(&index) {
-            assert_eq!(*known, entry, "node {node} differs at entry {index}");
+            must!(*known == entry, "node {node} differs at entry {index}: {entry:?}, and not {known:?}");
             return;
         }
         let next = self.applied.last_key_value().map_or((1, 1), |(index, before)| {
             (index + 1, before.label.first_position + u64::from(before.label.records))
         });
-        assert_eq!((index, entry.label.first_position), next, "entries and their records follow each other");
+        let is_next = (index, entry.label.first_position) == next;
+        must!(is_next, "node {node} takes in {:?} where {next:?} follows", entry.label);
         if entry.label.records > 0 {
             let handed_over = self.proposed.get(&entry.label.first_position);
             let is_known = handed_over.is_some_and(|batches| batches.contains_key(&entry.body_hash));
-            assert!(is_known, "entry {index} was handed over by nobody");
+            must!(is_known, "entry {index} was handed over by nobody");
         }
         self.applied.insert(index, entry);
     }
@@ -126,11 +130,8 @@ impl Truth {
             .map(|entry| (entry.label.first_position, entry.body_hash))
             .collect();
         for (first_position, body_hash) in &self.confirmed {
-            assert_eq!(
-                by_position.get(first_position),
-                Some(body_hash),
-                "what was confirmed at {first_position} is lost"
-            );
+            let is_there = by_position.get(first_position) == Some(body_hash);
+            must!(is_there, "what was confirmed at {first_position} is lost");
         }
     }
 }

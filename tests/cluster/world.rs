@@ -1,7 +1,8 @@
 //! All of it: nodes, network, time, and what befalls them.
 
 use super::chance::Chance;
-use super::fate::{Fate, OfLeader};
+use super::complaint::must;
+use super::fate::{Fate, Mutation, OfLeader};
 use super::network::{NODES, Network, Packet};
 use super::node::{Node, Saying};
 use super::truth::Truth;
@@ -145,7 +146,8 @@ impl World {
             return;
         }
         self.crash(node);
-        let member = member_of(&mut self.chance);
+        let before = self.nodes[node].member().filter(|_| self.fate.mutation == Mutation::ReuseId);
+        let member = before.unwrap_or_else(|| member_of(&mut self.chance));
         self.nodes[node].wipe(member);
         self.newcomer = Some(member);
         self.outcome.wipes += 1;
@@ -290,20 +292,21 @@ impl World {
         let last = self.truth.last_applied();
         for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
             let applied = node.applied();
-            assert_eq!(applied, Some(last.index), "node {number} has everything in the end: {}", node.describe());
+            let is_whole = applied == Some(last.index);
+            must!(is_whole, "node {number} lacks some of {} in the end: {}", last.index, node.describe());
         }
-        assert!(self.nodes.iter().any(Node::leads), "somebody leads in the end");
+        must!(self.nodes.iter().any(Node::leads), "nobody leads in the end");
         self.outcome.voters = self.nodes.iter().map(Node::voters).max().unwrap_or(0);
         self.outcome.snapshots +=
             self.nodes.iter().filter_map(|node| Some(node.running.as_ref()?.snapshots)).sum::<u64>();
         let states: Vec<_> = self.nodes.iter_mut().filter_map(Node::state).collect();
         if let Some(first) = states.first() {
-            assert!(states.iter().all(|state| state == first), "states differ: {states:?}");
+            must!(states.iter().all(|state| state == first), "states differ: {states:?}");
             let messages = self.truth.messages();
-            assert!(first.contains(&format!(", {messages})]")), "{messages} messages are alive, and not {first}");
+            must!(first.contains(&format!(", {messages})]")), "{messages} messages are alive, and not {first}");
         }
         let pins = self.nodes.iter().map(Node::pins).sum::<usize>();
-        assert!(pins <= 1, "one is kept for a moment longer than it is needed, and not {pins}");
+        must!(pins <= 1, "one is kept for a moment longer than it is needed, and not {pins}");
         self.outcome.confirmed = self.truth.confirmed_records;
         self.outcome.entries = last.index;
         self.outcome.leaders = self.truth.terms_with_leader();

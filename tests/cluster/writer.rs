@@ -72,6 +72,14 @@ impl Folder {
         if is_real { Self::Real(real::Disk::new(member)) } else { Self::Model(model::Disk::new(member)) }
     }
 
+    /// Whose it is.
+    pub fn member(&self) -> MemberId {
+        match self {
+            Self::Model(disk) => disk.member,
+            Self::Real(disk) => disk.member,
+        }
+    }
+
     /// What a start finds, and its writer.
     pub fn start(self, mutation: Mutation) -> (MemberId, Option<Known>, Box<dyn Writer>) {
         match self {
@@ -79,7 +87,7 @@ impl Folder {
                 let (member, known) = (disk.member, disk.recover(mutation));
                 (member, known, Box::new(model::ModelWriter::start(disk, mutation)))
             }
-            Self::Real(disk) => disk.start(),
+            Self::Real(disk) => disk.start(mutation),
         }
     }
 }

@@ -92,6 +92,7 @@ struct State {
     free_bytes: Option<u64>,
     unreadable: bool,
     failed: bool,
+    ignores_syncs_of: Option<Folder>,
 }
 
 #[derive(Clone, Default)]
@@ -258,6 +259,11 @@ impl SimDisk {
         self.state().unreadable = true;
     }
 
+    /// Lets syncs of a folder, and of the files in it, succeed and do nothing.
+    pub fn ignore_syncs_of(&self, folder: Folder) {
+        self.state().ignores_syncs_of = Some(folder);
+    }
+
     /// A file that was opened.
     fn opened(&self, id: FileId) -> SimFile {
         self.state().open_files += 1;
@@ -377,6 +383,9 @@ impl Disk for SimDisk {
 
     fn sync_folder(&self, folder: Folder) -> io::Result<()> {
         let mut state = self.change()?;
+        if state.ignores_syncs_of == Some(folder) {
+            return Ok(());
+        }
         let Contents { durable_names, unsynced_names, .. } = &mut state.contents;
         let of_folder = |change: &NameChange| match change {
             NameChange::Set((of, _), _) | NameChange::Remove((of, _)) | NameChange::Rename((of, _), _) => *of == folder,
@@ -463,6 +472,10 @@ impl DiskFile for SimFile {
                 return Err(error);
             }
         };
+        let is_in = |folder| state.contents.names.iter().any(|((of, _), id)| *of == folder && *id == self.id);
+        if state.ignores_syncs_of.is_some_and(is_in) {
+            return Ok(());
+        }
         let file = &mut state.contents.files[self.id];
         for change in file.unsynced.drain(..) {
             apply_change(&mut file.durable, &change);
