@@ -19,6 +19,9 @@
 //! Entries have no content for the crate, only index and term: bodies stay in the [`Ledger`]. It is told nothing that would
 //! make it panic: [`is_credible`](Consensus::is_credible) looks at messages first.
 
+#[cfg(test)]
+mod tests;
+
 use super::super::membership::{Configuration, MemberRole};
 use super::super::message::{Part, Point, RaftMessage, Says};
 use super::ledger::{Known, Ledger, conf_state};
@@ -27,6 +30,7 @@ use crate::storage::MemberId;
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
 use raft::eraftpb::{self, MessageType};
 use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
+use std::collections::VecDeque;
 
 /// Ticks without a word from the leader after which a member campaigns, at least; at most nearly twice as many.
 const ELECTION_TICKS: usize = 10;
@@ -45,6 +49,8 @@ pub struct Consensus {
     coming: Vec<Entry>,
     /// The step whose snapshot is being installed.
     held: Option<Ready>,
+    /// Steps with entries of which the crate has not been told that they are on the disk, in order.
+    unwritten: VecDeque<Unwritten>,
     /// The last step with a vote that is not on the disk yet.
     unwritten_vote: Option<u64>,
     /// What was last to be written.
@@ -53,6 +59,13 @@ pub struct Consensus {
     chance: u64,
     /// Whether it stands for election when it hears of no leader.
     may_campaign: bool,
+}
+
+/// The entries of a step, by their indexes.
+struct Unwritten {
+    number: u64,
+    first: u64,
+    last: u64,
 }
 
 /// What is to be done, in this order.
@@ -118,6 +131,7 @@ impl Consensus {
             configuration,
             coming: Vec::new(),
             held: None,
+            unwritten: VecDeque::new(),
             unwritten_vote: None,
             vote,
             chance,
@@ -357,6 +371,10 @@ impl Consensus {
             self.ledger_mut().append(&entry);
             step.entries.push(entry);
         }
+        if let (Some(first), Some(last)) = (step.entries.first(), step.entries.last()) {
+            let (first, last) = (first.label.index, last.label.index);
+            self.unwritten.push_back(Unwritten { number: step.number, first, last });
+        }
         // What was not taken was there before, or is refused.
         self.coming.clear();
     }
@@ -421,9 +439,19 @@ impl Consensus {
             self.unwritten_vote = None;
         }
         // A snapshot's own number comes after all that were before it.
-        if !self.is_held() {
+        if !self.is_held() && !self.is_written_over(number) {
+            self.unwritten.retain(|step| step.number > number);
             self.raw.on_persist_ready(number);
         }
+    }
+
+    /// Whether a later step, which is not on the disk, writes over entries of the steps up to this one. The crate looks at
+    /// the last one's term alone, and that may be there again: of one leader, over that of another, over the same. It would
+    /// take for written what the disk is about to cut off once more; so it is told when the later step is there.
+    fn is_written_over(&self, number: u64) -> bool {
+        let written = self.unwritten.partition_point(|step| step.number <= number);
+        let last = written.checked_sub(1).map(|at| self.unwritten[at].last);
+        last.is_some_and(|last| self.unwritten.range(written..).any(|later| later.first <= last))
     }
 
     /// Lets go of what is in memory and no longer needed.
@@ -463,6 +491,7 @@ impl Consensus {
         let number = ready.number();
         self.ledger_mut().restart(last, position);
         self.configuration = configuration;
+        self.unwritten.clear();
         self.unwritten_vote = None;
         self.raw.advance_append_async(ready);
         self.raw.on_persist_ready(number);
@@ -491,72 +520,5 @@ impl Consensus {
 
     pub fn is_handing_over(&self) -> bool {
         self.raw.raft.lead_transferee.is_some()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::ClusterId;
-
-    fn id(number: u64) -> MemberId {
-        id_of(number).unwrap()
-    }
-
-    fn member() -> Consensus {
-        let members = (1..=3).map(|number| (id(number), format!("n{number}")));
-        let configuration = Configuration::founding(ClusterId([1; 16]), members).unwrap();
-        Consensus::start(Known::at_founding(id(1), configuration), 7)
-    }
-
-    /// What it says in so many ticks, with a disk that is done at once.
-    fn said_in(consensus: &mut Consensus, ticks: usize) -> Vec<Says> {
-        let mut said = Vec::new();
-        for _ in 0..ticks {
-            consensus.tick();
-            while let Some(step) = consensus.take_step() {
-                said.extend(step.now.iter().map(|(message, _)| message.says));
-                said.extend(step.then.iter().map(|message| message.says));
-                consensus.persisted_up_to(step.number, []);
-            }
-        }
-        said
-    }
-
-    #[test]
-    fn who_may_not_campaign_gives_others_its_vote() {
-        let mut consensus = member();
-        consensus.set_may_campaign(false);
-        assert_eq!(said_in(&mut consensus, 100), []);
-        let last = Point::default();
-        let says = Says::Vote { only_asks: false, transfers: false, last, commit: last };
-        assert!(consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None));
-        let said = said_in(&mut consensus, 1);
-        assert!(matches!(said[..], [Says::Voted { only_asked: false, granted: true, .. }]), "{said:?}");
-        consensus.set_may_campaign(true);
-        let said = said_in(&mut consensus, 2 * ELECTION_TICKS);
-        assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "{said:?}");
-    }
-
-    #[test]
-    fn a_vote_is_said_when_it_is_on_the_disk() {
-        let mut consensus = member();
-        let last = Point::default();
-        let says = Says::Vote { only_asks: false, transfers: false, last, commit: last };
-        consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None);
-        let step = consensus.take_step().unwrap();
-        assert_eq!(step.vote, Some(Vote { term: 1, member: Some(id(2)) }));
-        assert!(step.now.is_empty() && matches!(step.then[..], [RaftMessage { says: Says::Voted { .. }, .. }]));
-        // Nor is it alive for the leader before.
-        let says = Says::Heartbeat { commit: 0 };
-        consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None);
-        assert!(consensus.take_step().unwrap().now.is_empty());
-        consensus.persisted_up_to(step.number, []);
-        consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None);
-        let step = consensus.take_step().unwrap();
-        assert!(
-            matches!(step.now[..], [(RaftMessage { says: Says::Alive { .. }, .. }, None)]),
-            "at once, from then on"
-        );
     }
 }

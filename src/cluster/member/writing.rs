@@ -114,3 +114,48 @@ impl Writing {
         number.filter(|_| vote.is_some()).map(append)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::entry::{EntryBody, EntryKind, EntryLabel};
+
+    fn step(number: u64, entries: &[(u64, u64)]) -> Step {
+        let entry = |&(term, index)| {
+            let label = EntryLabel { term, index, first_position: index, records: 1, kind: EntryKind::Records };
+            Entry { label, body: EntryBody::copied(b"body") }
+        };
+        Step { number, entries: entries.iter().map(entry).collect(), ..Step::default() }
+    }
+
+    fn indexes(append: &Append) -> Vec<(u64, u64)> {
+        append.entries.iter().map(|entry| (entry.label.term, entry.label.index)).collect()
+    }
+
+    /// One sync is for all of it.
+    #[test]
+    fn what_comes_while_the_disk_is_busy_is_one_request() {
+        let mut writing = Writing::default();
+        assert!(writing.add(&mut step(1, &[(1, 1)])).is_none());
+        assert_eq!(writing.next(0).map(|append| append.number), Some(1));
+        for number in 2..=100 {
+            assert!(writing.add(&mut step(number, &[(1, number)])).is_none());
+            assert_eq!(writing.next(0), None, "one is out");
+        }
+        assert_eq!(writing.persisted(1, &[]).map(|persisted| persisted.number), Some(1));
+        let all = writing.next(0).unwrap();
+        assert_eq!((all.number, indexes(&all)), (100, (2..=100).map(|index| (1, index)).collect()));
+        assert!(writing.persisted(100, &[]).is_some() && writing.next(0).is_none());
+    }
+
+    #[test]
+    fn what_is_cut_off_before_it_is_written_is_not_written() {
+        let mut writing = Writing::default();
+        writing.add(&mut step(1, &[(1, 1)]));
+        writing.next(0);
+        writing.add(&mut step(2, &[(1, 2), (1, 3)]));
+        writing.add(&mut step(3, &[(2, 3), (2, 4)]));
+        writing.persisted(1, &[]);
+        assert_eq!(indexes(&writing.next(0).unwrap()), [(1, 2), (2, 3), (2, 4)]);
+    }
+}
