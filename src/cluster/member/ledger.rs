@@ -8,14 +8,15 @@
 //! ```
 //! It is what consensus reads (`raft::Storage`), and says nothing of what is on the disk but by places that were reported.
 //! Bodies that have a place are let go, the oldest first, when there are too many bytes of them; labels, when there are too
-//! many entries, after which whoever needs them gets a snapshot instead.
+//! many entries, after which whoever needs them gets a snapshot instead. What follows a snapshot that somebody is getting
+//! stays longer, or he would need another one when he has it.
 //!
 //! It never reads or writes anything.
 
 use super::super::membership::{Configuration, MemberRole};
 use super::super::message::{Part, Point};
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
-use crate::storage::replica::RecoveredReplica;
+use crate::storage::replica::{KEPT_FOR_FOLLOWERS_BYTES, RecoveredReplica};
 use crate::storage::{MemberId, StorageError};
 use raft::eraftpb::{self, ConfState, EntryType, HardState};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError as NotThere};
@@ -25,7 +26,13 @@ use std::collections::VecDeque;
 /// Bodies kept for senders although they are on the disk, in bytes.
 const WRITTEN_BODIES_MAX_BYTES: usize = 16 << 20;
 /// Entries whose labels are kept: some 20 MiB.
-const ENTRIES_MAX: usize = 1 << 18;
+const ENTRIES_MAX: u64 = 1 << 18;
+/// Entries that are kept behind a snapshot that somebody is getting, who goes on with them: some 180 MiB, and minutes of
+/// batches one after the other. If that is too few it gets another one.
+const ENTRIES_BEHIND_SNAPSHOT_MAX: u64 = 1 << 21;
+
+/// Who lacks no more is as good as caught up, in bytes.
+const NEAR_THE_END_BYTES: u64 = KEPT_FOR_FOLLOWERS_BYTES / 4;
 
 /// Everything that a member knows of its log when it starts.
 pub struct Known {
@@ -105,6 +112,13 @@ struct Kept {
     body_bytes: u32,
     /// Of all bodies up to this one, from some entry on.
     total_bytes: u64,
+}
+
+/// Below which entry there are too many, when somebody is getting a snapshot up to `snapshot`, or nobody is.
+fn too_many_below(last: u64, snapshot: Option<u64>) -> u64 {
+    let below = |most: u64| (last + 1).saturating_sub(most);
+    let needed = snapshot.map_or(u64::MAX, |snapshot| snapshot + 1);
+    below(ENTRIES_MAX).min(needed.max(below(ENTRIES_BEHIND_SNAPSHOT_MAX)))
 }
 
 pub struct Ledger {
@@ -256,9 +270,14 @@ impl Ledger {
     }
 
     fn forget_too_many(&mut self, applied: u64) {
-        if self.entries.len() > ENTRIES_MAX {
-            self.forget_below(self.last().index + 1 - ENTRIES_MAX as u64, applied);
-        }
+        let snapshot = self.snapshot.as_ref().map(|(last, _)| last.index);
+        self.forget_below(too_many_below(self.last().index, snapshot), applied);
+    }
+
+    /// Whether somebody who has everything up to this entry lacks next to nothing of what is kept: of bytes and entries.
+    pub fn is_near_the_end(&self, index: u64) -> bool {
+        let entries = self.last().index.saturating_sub(index);
+        entries <= ENTRIES_MAX / 4 && self.bytes_behind(index).is_some_and(|bytes| bytes <= NEAR_THE_END_BYTES)
     }
 
     /// Entries below this index are gone from the disk, or too many. What is not applied stays.
@@ -419,5 +438,39 @@ mod tests {
         assert_eq!(ledger.before(), Point { index: 5, term: 1 }, "what is not applied stays, here too");
         assert_eq!((ledger.bytes_behind(5), ledger.bytes_behind(4)), (Some(3 * bytes as u64), None));
         assert_eq!((ledger.position_at(5), ledger.position_at(6)), (5, 6));
+    }
+
+    #[test]
+    fn what_follows_a_snapshot_is_not_too_much() {
+        let (most, behind) = (ENTRIES_MAX, ENTRIES_BEHIND_SNAPSHOT_MAX);
+        for (last, snapshot, below) in [
+            (most, None, 1),
+            (most + 1, None, 2),
+            (most + 9, Some(most + 3), 10),
+            (most + 9, Some(9), 10),
+            (most + 9, Some(8), 9),
+            (behind, Some(0), 1),
+            (behind + 1, Some(0), 2),
+            (behind + 1, Some(4), 5),
+        ] {
+            assert_eq!(too_many_below(last, snapshot), below, "{last} {snapshot:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_let_go_when_nobody_gets_the_snapshot_before_them_any_more() {
+        let mut ledger = ledger();
+        let configuration = Configuration::founding(ClusterId([1; 16]), [(MemberId(NonZeroU64::MIN), "n1".to_owned())]);
+        let body = EntryBody::copied(b"");
+        (1..=ENTRIES_MAX).for_each(|index| ledger.append(&Entry { body: body.clone(), ..entry(1, index, 0) }));
+        ledger.trim(ENTRIES_MAX);
+        assert_eq!(ledger.before().index, 0, "so many are kept");
+        ledger.offer_snapshot(Point { index: 3, term: 1 }, &configuration.unwrap());
+        (1..=9).for_each(|more| ledger.append(&entry(1, ENTRIES_MAX + more, 0)));
+        ledger.trim(ENTRIES_MAX + 9);
+        assert_eq!(ledger.before(), Point { index: 3, term: 1 }, "it is followed by what is here");
+        ledger.withdraw_snapshot();
+        ledger.trim(ENTRIES_MAX + 9);
+        assert_eq!(ledger.before().index, 9);
     }
 }

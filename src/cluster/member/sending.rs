@@ -1,8 +1,12 @@
 //! A leader's snapshots: one is pinned while somebody needs it, and goes to each of them in chunks.
 //!
 //! ```text
-//!   needed ──► Pin ──► Pinned ──► Offer ──► Wanted(0) ──► Chunk Chunk … ◄── Wanted(at) ──► … Wanted(end) ──► Unpin
+//!   needed ──► Pin ──► Pinned ──► Offer ──► Wanted(0) ──► Chunk Chunk … ◄── Wanted(at) ──► … Wanted(end)
+//!                                                                              caught up ──► nobody needs it ──► Unpin
 //! ```
+//! What came after it stays for as long as it is pinned, here and on the disk, so it is until whoever got it has caught up:
+//! else a log that grows faster than a snapshot travels would leave him behind for ever.
+//!
 //! Chunks are places in files: whoever sends reads them when their turn comes, so that publishing goes on meanwhile. So many
 //! bytes may be on the way; what is lost is asked for again by the receiver's last word, after an offer that is said again.
 
@@ -21,6 +25,9 @@ const GIVE_UP_MS: u64 = 10_000;
 const PIN_AGAIN_MS: u64 = 1_000;
 /// A snapshot that nobody needs any more is let go.
 const IDLE_MS: u64 = 5_000;
+/// Who has got all of it installs it, and gets what came after it; if nothing new of that arrives for so long, it is left
+/// to itself.
+const BEHIND_MS: u64 = 30_000;
 
 /// A checkpoint with the files that it needs, which stay as they are until they are unpinned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,6 +95,7 @@ pub enum Ask {
 pub struct Sending {
     pin: Pin,
     transfers: Vec<Transfer>,
+    behind: Vec<Behind>,
     asks: Vec<Ask>,
     pinned_ms: Option<u64>,
 }
@@ -111,6 +119,14 @@ struct Transfer {
     heard_ms: u64,
 }
 
+/// Who has got the snapshot, and not what came after it.
+struct Behind {
+    member: MemberId,
+    matched: u64,
+    /// When it had more than before.
+    moved_ms: u64,
+}
+
 impl Sending {
     pub fn take_asks(&mut self) -> Vec<Ask> {
         std::mem::take(&mut self.asks)
@@ -124,9 +140,10 @@ impl Sending {
             self.unpin(consensus);
             return;
         }
+        self.look_behind(consensus, now_ms);
         let is_soon = self.pinned_ms.is_some_and(|pinned_ms| now_ms.saturating_sub(pinned_ms) < PIN_AGAIN_MS);
         if is_wanted && !is_soon && self.transfers.is_empty() && !matches!(self.pin, Pin::Asked) {
-            // The one that there is does not help whoever wants it.
+            // The one that there is does not help whoever wants it; whoever has yet to catch up gets the other one, too.
             self.unpin(consensus);
             self.asks.push(Ask::Pin { index: consensus.applied() });
             self.pin = Pin::Asked;
@@ -138,12 +155,36 @@ impl Sending {
         }
         self.offer(consensus.term(), now_ms);
         let is_idle = matches!(self.pin, Pin::Held { used_ms, .. } if now_ms.saturating_sub(used_ms) >= IDLE_MS);
-        if is_idle && self.transfers.is_empty() {
+        if is_idle && self.transfers.is_empty() && self.behind.is_empty() {
             self.unpin(consensus);
         }
     }
 
+    /// Looks who has caught up, and whether what comes after the snapshot is still there for the others.
+    fn look_behind(&mut self, consensus: &mut Consensus, now_ms: u64) {
+        let Pin::Held { pinned, used_ms } = &mut self.pin else { return };
+        let before = self.behind.len();
+        self.behind.retain_mut(|behind| {
+            let Some(reach) = consensus.reach(behind.member) else { return false };
+            if reach.matched > behind.matched {
+                (behind.matched, behind.moved_ms) = (reach.matched, now_ms);
+            }
+            let is_there = reach.matched >= pinned.last.index && consensus.ledger().is_near_the_end(reach.matched);
+            !is_there && now_ms.saturating_sub(behind.moved_ms) < BEHIND_MS
+        });
+        if self.behind.len() < before {
+            *used_ms = now_ms;
+        }
+        if pinned.last.index < consensus.ledger().before().index {
+            self.behind.clear();
+            while let Some(transfer) = self.transfers.first() {
+                self.end(transfer.to, false, consensus, now_ms);
+            }
+        }
+    }
+
     fn unpin(&mut self, consensus: &mut Consensus) {
+        self.behind.clear();
         if let Pin::Held { pinned, .. } = &self.pin {
             self.asks.push(Ask::Unpin(pinned.id));
             self.pin = Pin::None;
@@ -171,6 +212,7 @@ impl Sending {
             return;
         }
         self.transfers.retain(|transfer| transfer.to != to);
+        self.behind.retain(|behind| behind.member != to);
         self.transfers.push(Transfer { to, sent: None, offered_ms: None, heard_ms: now_ms });
         self.offer(consensus.term(), now_ms);
     }
@@ -217,6 +259,7 @@ impl Sending {
 
     /// A member is gone, or what it should get cannot be read.
     pub fn failed(&mut self, member: MemberId, consensus: &mut Consensus, now_ms: u64) {
+        self.behind.retain(|behind| behind.member != member);
         if self.transfers.iter().any(|transfer| transfer.to == member) {
             self.end(member, false, consensus, now_ms);
         }
@@ -225,6 +268,9 @@ impl Sending {
     fn end(&mut self, member: MemberId, arrived: bool, consensus: &mut Consensus, now_ms: u64) {
         self.transfers.retain(|transfer| transfer.to != member);
         consensus.snapshot_ended(member, arrived);
+        if arrived {
+            self.behind.push(Behind { member, matched: 0, moved_ms: now_ms });
+        }
         if let Pin::Held { used_ms, .. } = &mut self.pin {
             *used_ms = now_ms;
         }

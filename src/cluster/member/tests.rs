@@ -1,6 +1,6 @@
-//! A leader beside one node that agrees to everything, and one that is gone.
+//! A leader beside one node that agrees to everything, and one that is gone, or lacks everything.
 
-use super::super::message::Hello;
+use super::super::message::{Hello, Wanted};
 use super::*;
 use crate::broker::store::{DurableQueueId, Log, LogPosition};
 use crate::storage::entry::EntryLabel;
@@ -9,33 +9,74 @@ use std::num::NonZeroU64;
 
 const OTHER: NodeNumber = NodeNumber(1);
 const GONE: NodeNumber = NodeNumber(2);
+const CLUSTER: ClusterId = ClusterId([1; 16]);
 
 fn id(number: u64) -> MemberId {
     MemberId(NonZeroU64::new(number).unwrap())
+}
+
+fn member_of(node: NodeNumber) -> MemberId {
+    id(u64::from(node.0) + 1)
+}
+
+fn place_of(index: u64) -> Place {
+    Place { segment: 1, offset: index, length: 3 }
 }
 
 struct World {
     member: Member,
     now_ms: u64,
     written: Vec<EntryLabel>,
+    /// What the writer was asked for beside entries, and offered.
+    asked: Vec<String>,
 }
 
 impl World {
     /// The first node leads.
     fn led() -> Self {
         let nodes: Vec<String> = (1..=3).map(|number| format!("n{number}")).collect();
-        let cluster = ClusterId([1; 16]);
-        let configuration = Configuration::founding(cluster, (1..=3).map(id).zip(nodes.clone())).unwrap();
+        let configuration = Configuration::founding(CLUSTER, (1..=3).map(id).zip(nodes.clone())).unwrap();
         let known = Known::at_founding(id(1), configuration);
-        let settings =
-            Settings { nodes: nodes.clone(), me: NodeNumber(0), member: id(1), new_cluster: cluster, chance: 7 };
-        let mut world = Self { member: Member::start(settings, Some(known), 0), now_ms: 0, written: Vec::new() };
-        world.member.connected(OTHER);
-        let hello = Message::Hello(Hello { member: id(2), cluster: Some(cluster), nodes });
-        world.member.received(OTHER, hello.encode());
+        let settings = Settings { nodes, me: NodeNumber(0), member: id(1), new_cluster: CLUSTER, chance: 7 };
+        let member = Member::start(settings, Some(known), 0);
+        let mut world = Self { member, now_ms: 0, written: Vec::new(), asked: Vec::new() };
+        world.connect(OTHER);
         world.ticks(40);
         assert!(matches!(world.member.role(), Role::Lead { .. }));
         world
+    }
+
+    fn connect(&mut self, node: NodeNumber) {
+        self.member.connected(node);
+        let nodes = (1..=3).map(|number| format!("n{number}")).collect();
+        self.say(node, &Message::Hello(Hello { member: member_of(node), cluster: Some(CLUSTER), nodes }));
+    }
+
+    fn say(&mut self, node: NodeNumber, message: &Message) {
+        self.member.received(node, message.encode());
+        self.settle();
+    }
+
+    fn say_raft(&mut self, node: NodeNumber, says: Says) {
+        let term = self.member.consensus().unwrap().term();
+        self.say(node, &Message::Raft(RaftMessage { from: member_of(node), to: id(1), term, says }, None));
+    }
+
+    /// The next batch of the loop, of so many bytes.
+    fn publish(&mut self, bytes: usize) {
+        let Role::Lead { term, .. } = self.member.role() else { unreachable!("it leads") };
+        let options = LogOptions { sync_policy: SyncPolicy::Replicated, ..LogOptions::default() };
+        let mut store = LogStore::new(options, LogPosition(self.member.consensus().unwrap().last_position()));
+        store.purged(DurableQueueId(1), 1);
+        let mut batch = store.take_batch(0).unwrap();
+        let length = batch.buffer.len().max(bytes);
+        batch.buffer.resize(length, 0);
+        self.member.propose(term, batch);
+        self.settle();
+    }
+
+    fn last(&self) -> u64 {
+        self.member.consensus().unwrap().ledger().last().index
     }
 
     fn ticks(&mut self, ticks: u64) {
@@ -52,35 +93,44 @@ impl World {
             match output {
                 Output::Append(append) => {
                     self.written.extend(append.entries.iter().map(|entry| entry.label));
-                    let place = |index| (index, Place { segment: 1, offset: index, length: 3 });
-                    let places: Vec<_> = append.entries.iter().map(|entry| place(entry.label.index)).collect();
+                    let places: Vec<_> =
+                        append.entries.iter().map(|entry| (entry.label.index, place_of(entry.label.index))).collect();
                     self.member.persisted(append.number, &places);
                 }
-                Output::Send { parts, .. } => self.answer(&parts),
+                Output::Send { to, parts, .. } => self.answer(to, &parts),
+                Output::Pin { .. } => self.asked.push("pin".to_owned()),
+                Output::Unpin(id) => self.asked.push(format!("unpin {id}")),
                 _ => {}
             }
         }
     }
 
-    fn answer(&mut self, parts: &[Part]) {
+    /// Who was gone only says that it is alive.
+    fn answer(&mut self, to: NodeNumber, parts: &[Part]) {
         let bytes = parts.iter().flat_map(|part| match part {
             Part::Bytes(bytes) => bytes.clone(),
             Part::Body(body) => body.bytes().to_vec(),
-            Part::Stored(_) | Part::File { .. } => unreachable!("bodies are in memory"),
+            // Whoever agrees to everything gets what is in memory.
+            Part::Stored(_) | Part::File { .. } => Vec::new(),
         });
-        let Some(Message::Raft(message, _)) = Message::decode(bytes.collect()) else { return };
+        let message = match Message::decode(bytes.collect()) {
+            Some(Message::Raft(message, _)) => message,
+            Some(Message::Offer(offer)) => return self.asked.push(format!("take {}", offer.snapshot)),
+            _ => return,
+        };
         let says = match message.says {
+            Says::Heartbeat { commit } => Says::Alive { commit },
+            _ if to == GONE => return,
             Says::Vote { only_asks, .. } => {
                 Says::Voted { only_asked: only_asks, granted: true, commit: Point::default() }
             }
             Says::Append { before, commit, entry } => {
                 Says::Appended { index: before.index + u64::from(entry.is_some()), commit }
             }
-            Says::Heartbeat { commit } => Says::Alive { commit },
             _ => return,
         };
-        let answer = RaftMessage { from: id(2), to: id(1), term: message.term, says };
-        self.member.received(OTHER, Message::Raft(answer, None).encode());
+        let answer = RaftMessage { from: member_of(to), to: id(1), term: message.term, says };
+        self.member.received(to, Message::Raft(answer, None).encode());
     }
 }
 
@@ -88,16 +138,58 @@ impl World {
 #[test]
 fn a_change_of_members_follows_the_batch_that_was_held_back() {
     let mut world = World::led();
-    let Role::Lead { term, .. } = world.member.role() else { unreachable!("it leads") };
     world.member.hand_over(Some(OTHER));
-    let options = LogOptions { sync_policy: SyncPolicy::Replicated, ..LogOptions::default() };
-    let mut store = LogStore::new(options, LogPosition(0));
-    store.purged(DurableQueueId(1), 1);
-    world.member.propose(term, store.take_batch(0).unwrap());
+    world.publish(0);
     assert!(world.member.forget(GONE));
     world.settle();
     assert_eq!(world.written.len(), 1, "nothing but the term's own entry");
     world.ticks(40);
     let positions: Vec<_> = world.written.iter().map(|label| (label.first_position, label.records)).collect();
     assert_eq!(positions, [(1, 0), (1, 1), (2, 0)]);
+}
+
+/// What was published while it travelled is more than is kept for everybody, so it stays for whoever got it.
+#[test]
+fn a_snapshot_stays_until_who_got_it_has_what_came_after_it() {
+    let mut world = World::led();
+    world.publish(0);
+    let last = Point { index: world.last(), term: world.member.consensus().unwrap().term() };
+    world.member.forgotten(last.index + 1);
+    world.connect(GONE);
+    world.ticks(10);
+    assert_eq!(world.asked, ["pin"]);
+    let configuration = world.member.consensus().unwrap().configuration().clone();
+    let (checkpoint, files) = (b"state".to_vec(), Vec::new());
+    world.member.pinned(Pinned { id: 9, last, configuration, checkpoint, files });
+    world.ticks(10);
+    assert_eq!(world.asked, ["pin", "take 9"]);
+    world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 5 }));
+    (0..20).for_each(|_| world.publish(4 << 20));
+    let (seconds, end) = (|seconds: u64| 1000 * seconds / TICK_MS, world.last());
+    world.ticks(seconds(20));
+    world.say_raft(GONE, Says::Appended { index: last.index + 1, commit: last.index });
+    world.ticks(seconds(20));
+    assert_eq!(world.asked, ["pin", "take 9"], "more than 64 MiB are to come");
+    world.say_raft(GONE, Says::Appended { index: end - 10, commit: last.index });
+    world.ticks(seconds(4));
+    assert_eq!(world.asked, ["pin", "take 9"], "it may need it again");
+    world.ticks(seconds(2));
+    assert_eq!(world.asked, ["pin", "take 9", "unpin 9"]);
+}
+
+/// It says that it is alive, and takes nothing.
+#[test]
+fn a_snapshot_goes_when_who_got_it_makes_nothing_of_it() {
+    let mut world = World::led();
+    world.publish(0);
+    let last = Point { index: world.last(), term: world.member.consensus().unwrap().term() };
+    world.member.forgotten(last.index + 1);
+    world.connect(GONE);
+    world.ticks(10);
+    let configuration = world.member.consensus().unwrap().configuration().clone();
+    world.member.pinned(Pinned { id: 9, last, configuration, checkpoint: vec![1], files: Vec::new() });
+    world.ticks(10);
+    world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 1 }));
+    world.ticks(40_000 / TICK_MS);
+    assert_eq!(world.asked, ["pin", "take 9", "unpin 9"]);
 }
