@@ -44,9 +44,10 @@ pub enum Event {
         bytes: Vec<u8>,
         receipt: Receipt,
     },
-    /// A message to it was not sent, as a part of it could not be read.
+    /// A message to it was not sent, as this part of it could not be read.
     Unread {
         node: Arc<str>,
+        part: Part,
     },
 }
 
@@ -252,9 +253,12 @@ impl Peer {
             }
             match next {
                 Next::Message(message) => {
-                    let Some(bodies) = bodies_of(&message, &mut read) else {
-                        (around.tell)(Event::Unread { node: Arc::clone(&self.name) });
-                        continue;
+                    let bodies = match bodies_of(&message, &mut read) {
+                        Ok(bodies) => bodies,
+                        Err(part) => {
+                            (around.tell)(Event::Unread { node: Arc::clone(&self.name), part: part.clone() });
+                            continue;
+                        }
                     };
                     let parts = message.0.iter().zip(&bodies).map(|(part, body)| bytes_of(part, body));
                     frame::write_message(&mut stream, &parts.collect::<Vec<_>>())?;
@@ -269,11 +273,11 @@ impl Peer {
     }
 }
 
-/// What is to be read for a message; `None` when it can't be any more.
-fn bodies_of(message: &Outgoing, read: &mut Reader) -> Option<Vec<Option<EntryBody>>> {
-    let body = |part: &Part| match part {
-        Part::Stored(_) | Part::File { .. } => read(part).map(Some),
-        Part::Bytes(_) | Part::Body(_) => Some(None),
+/// What is to be read for a message, or the part of it that can't be any more.
+fn bodies_of<'a>(message: &'a Outgoing, read: &mut Reader) -> Result<Vec<Option<EntryBody>>, &'a Part> {
+    let body = |part: &'a Part| match part {
+        Part::Stored(_) | Part::File { .. } => read(part).map(Some).ok_or(part),
+        Part::Bytes(_) | Part::Body(_) => Ok(None),
     };
     message.0.iter().map(body).collect()
 }

@@ -144,7 +144,7 @@ impl Driver {
                 self.crew.member.received(self.number(&node), bytes);
                 drop(receipt);
             }
-            Input::Peer(Event::Unread { node }) => self.crew.member.could_not_read(self.number(&node)),
+            Input::Peer(Event::Unread { node, part }) => self.crew.member.could_not_read(self.number(&node), &part),
             Input::WriterSaid => {
                 while let Some(report) = self.crew.writer.try_report() {
                     self.take_report(report);

@@ -242,8 +242,8 @@ impl Running {
         while let Some(output) = self.next_output(&mut unread) {
             match output {
                 Output::Send { to, lane, parts } => match self.assemble(parts) {
-                    Some(bytes) => said.push(Saying { to: to.0.into(), lane, bytes }),
-                    None => unread.push(to),
+                    Ok(bytes) => said.push(Saying { to: to.0.into(), lane, bytes }),
+                    Err(part) => unread.push((to, part)),
                 },
                 Output::Append(append) => self.writer.append(append, now_ms, chance),
                 Output::Commit(index) => {
@@ -274,30 +274,32 @@ impl Running {
     }
 
     /// What the member wants next, after it was told of messages that could not be sent.
-    fn next_output(&mut self, unread: &mut Vec<NodeNumber>) -> Option<Output> {
+    fn next_output(&mut self, unread: &mut Vec<(NodeNumber, Part)>) -> Option<Output> {
         loop {
             match (self.member.take_output(), unread.pop()) {
                 (None, None) => return None,
-                (None, Some(node)) => self.member.could_not_read(node),
-                (output, node) => {
-                    unread.extend(node);
+                (None, Some((node, part))) => self.member.could_not_read(node, &part),
+                (output, last) => {
+                    unread.extend(last);
                     return output;
                 }
             }
         }
     }
 
-    /// The bytes of a message; none if an entry is not there any more.
-    fn assemble(&mut self, parts: Vec<Part>) -> Option<Vec<u8>> {
+    /// The bytes of a message, or what of it is not there any more.
+    fn assemble(&mut self, parts: Vec<Part>) -> Result<Vec<u8>, Part> {
         let mut bytes = Vec::new();
         for part in parts {
             match part {
                 Part::Bytes(more) => bytes.extend(more),
                 Part::Body(body) => bytes.extend(body.bytes()),
-                Part::Stored(place) => bytes.extend(self.writer.read(place)?),
-                Part::File { name, offset, length } => bytes.extend(self.writer.read_file(&name, offset, length)?),
+                Part::Stored(place) => bytes.extend(self.writer.read(place).ok_or(part)?),
+                Part::File { ref name, offset, length } => {
+                    bytes.extend(self.writer.read_file(name, offset, length).ok_or(part)?);
+                }
             }
         }
-        Some(bytes)
+        Ok(bytes)
     }
 }

@@ -518,6 +518,14 @@ impl Consensus {
         }
     }
 
+    /// Leads no more, whoever does next.
+    pub fn step_down(&mut self) {
+        if self.leads() {
+            let term = self.term();
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
+    }
+
     pub fn is_handing_over(&self) -> bool {
         self.raw.raft.lead_transferee.is_some()
     }

@@ -11,7 +11,7 @@ use super::consensus::Consensus;
 use super::peers::Peers;
 
 /// A learner this close to the end of the log votes from now on: entries.
-const CAUGHT_UP_WITHIN: u64 = 64;
+pub const CAUGHT_UP_WITHIN: u64 = 64;
 
 /// The configuration to propose next, if there is a change to be made. Of a node that is to be forgotten no member stays.
 pub fn next(consensus: &Consensus, peers: &Peers, forgets: Option<&str>) -> Option<Configuration> {

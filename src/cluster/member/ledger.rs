@@ -233,6 +233,13 @@ impl Ledger {
         Some((kept.label, part))
     }
 
+    /// The entry that lies there, if one of those that are here does.
+    pub fn index_at(&self, place: Place) -> Option<u64> {
+        let is_before = |other: Place| (other.segment, other.offset) < (place.segment, place.offset);
+        let at = self.entries.partition_point(|kept| kept.place.is_some_and(is_before));
+        self.entries.get(at).filter(|kept| kept.place == Some(place)).map(|kept| kept.label.index)
+    }
+
     /// Takes an entry in that is being written; those that were there from its index on are gone.
     pub fn append(&mut self, entry: &Entry) {
         let index = entry.label.index;

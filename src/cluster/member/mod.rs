@@ -15,12 +15,14 @@
 //! | `leading` | what the leader's loop is told |
 //! | `sending`, `receiving`, `snapshots` | snapshots, for those who are too far behind |
 //! | `greeting` | getting to know each other |
+//! | `damage` | what becomes of what the disk does not give back |
 //! | `peers`, `forming`, `joining` | who is there, how a cluster begins, who comes into it |
 //!
 //! The rule of the house holds: after each call all that came of it stands in [`Member::take_output`], in order. It never
 //! waits, never sends, never reads or writes a file, and asks no clock.
 
 pub mod consensus;
+mod damage;
 mod forming;
 mod greeting;
 #[cfg(test)]
@@ -163,6 +165,8 @@ struct Founded {
     whole: Option<Offer>,
     /// To be said when it is installed.
     then: Vec<RaftMessage>,
+    /// Its disk did not give back what it was given.
+    is_damaged: bool,
 }
 
 impl Founded {
@@ -175,6 +179,7 @@ impl Founded {
             receiving: Receiving::default(),
             whole: None,
             then: Vec::new(),
+            is_damaged: false,
         }
     }
 }
@@ -255,6 +260,7 @@ impl Member {
             if self.now_ms >= self.hello_at_ms {
                 self.hello_at_ms = self.now_ms + HELLO_MS;
                 self.say_hello();
+                self.hand_over_if_damaged();
             }
         }
         self.settle();
@@ -279,22 +285,6 @@ impl Member {
         let member = self.peers.hello(node).map(|hello| hello.member);
         let Some(peer) = self.peers.peer_mut(node) else { return };
         peer.disconnected();
-        self.lost_messages(member);
-        self.settle();
-    }
-
-    /// What was said to a member did not come to it.
-    fn lost_messages(&mut self, member: Option<MemberId>) {
-        let now_ms = self.now_ms;
-        if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
-            founded.sending.failed(member, &mut founded.consensus, now_ms);
-            founded.consensus.unreachable(member);
-        }
-    }
-
-    /// A part of a message to this peer could not be read; the message was not sent.
-    pub fn could_not_read(&mut self, node: NodeNumber) {
-        let member = self.peers.hello(node).map(|hello| hello.member);
         self.lost_messages(member);
         self.settle();
     }
@@ -404,10 +394,11 @@ impl Member {
         has_member
     }
 
-    /// Whether this node may stand for election. One that may not follows and votes as before.
+    /// Whether this node may stand for election. One that may not follows and votes as before, and so does one whose log is
+    /// damaged.
     pub fn set_may_campaign(&mut self, may_campaign: bool) {
         if let Some(founded) = self.founded_mut() {
-            founded.consensus.set_may_campaign(may_campaign);
+            founded.consensus.set_may_campaign(may_campaign && !founded.is_damaged);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::super::message::Hello;
 use crate::storage::MemberId;
+use crate::storage::entry::Place;
 use std::collections::VecDeque;
 
 /// Bodies in memory that one peer may hold up, in bytes: beyond it whoever sends reads them from the disk.
@@ -22,6 +23,8 @@ pub struct Peer {
     /// Index and bytes of bodies in memory that it was sent and did not say it has.
     on_the_way: VecDeque<(u64, usize)>,
     on_the_way_bytes: usize,
+    /// What could not be read for it the last time, and since when.
+    unread: Option<(Place, u64)>,
 }
 
 pub struct Peers {
@@ -89,6 +92,12 @@ impl Peer {
     /// Whether it holds up so much that bodies are better read again.
     pub fn holds_up_much(&self) -> bool {
         self.on_the_way_bytes > HELD_UP_MAX_BYTES
+    }
+
+    /// What lies there could not be read for it; says since when that has been so.
+    pub fn not_read(&mut self, place: Place, now_ms: u64) -> u64 {
+        let unread = self.unread.filter(|(unread, _)| *unread == place);
+        self.unread.insert(unread.unwrap_or((place, now_ms))).1
     }
 
     /// What is said again counts once.

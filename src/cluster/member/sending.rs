@@ -257,6 +257,11 @@ impl Sending {
         }
     }
 
+    /// Whether this file belongs to what is pinned, so that it must be there.
+    pub fn is_pinned(&self, file: &str) -> bool {
+        matches!(&self.pin, Pin::Held { pinned, .. } if pinned.files.iter().any(|(name, _)| name == file))
+    }
+
     /// A member is gone, or what it should get cannot be read.
     pub fn failed(&mut self, member: MemberId, consensus: &mut Consensus, now_ms: u64) {
         self.behind.retain(|behind| behind.member != member);

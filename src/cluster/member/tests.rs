@@ -29,6 +29,8 @@ struct World {
     written: Vec<EntryLabel>,
     /// What the writer was asked for beside entries, and offered.
     asked: Vec<String>,
+    /// What is published does not come to the other node.
+    other_lacks_entries: bool,
 }
 
 impl World {
@@ -39,7 +41,7 @@ impl World {
         let known = Known::at_founding(id(1), configuration);
         let settings = Settings { nodes, me: NodeNumber(0), member: id(1), new_cluster: CLUSTER, chance: 7 };
         let member = Member::start(settings, Some(known), 0);
-        let mut world = Self { member, now_ms: 0, written: Vec::new(), asked: Vec::new() };
+        let mut world = Self { member, now_ms: 0, written: Vec::new(), asked: Vec::new(), other_lacks_entries: false };
         world.connect(OTHER);
         world.ticks(40);
         assert!(matches!(world.member.role(), Role::Lead { .. }));
@@ -120,7 +122,8 @@ impl World {
         };
         let says = match message.says {
             Says::Heartbeat { commit } => Says::Alive { commit },
-            _ if to == GONE => return,
+            Says::Campaign => return self.asked.push(format!("node {} is to lead", to.0)),
+            _ if to == GONE || self.other_lacks_entries => return,
             Says::Vote { only_asks, .. } => {
                 Says::Voted { only_asked: only_asks, granted: true, commit: Point::default() }
             }
@@ -192,4 +195,64 @@ fn a_snapshot_goes_when_who_got_it_makes_nothing_of_it() {
     world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 1 }));
     world.ticks(40_000 / TICK_MS);
     assert_eq!(world.asked, ["pin", "take 9", "unpin 9"]);
+}
+
+/// Segments are freed while messages that name them wait, and the log hears of it a moment later.
+#[test]
+fn an_entry_that_cannot_be_read_back_is_given_to_nobody_and_another_node_leads() {
+    let mut world = World::led();
+    (0..4).for_each(|_| world.publish(0));
+    world.connect(GONE);
+    let before = |world: &World| world.member.consensus().unwrap().ledger().before().index;
+    let (freed, lost) = (Part::Stored(Place { segment: 0, ..place_of(2) }), Part::Stored(place_of(2)));
+    for _ in 0..2 {
+        world.member.could_not_read(GONE, &freed);
+        world.ticks(2_000 / TICK_MS);
+    }
+    world.member.could_not_read(GONE, &lost);
+    world.ticks(900 / TICK_MS);
+    world.member.could_not_read(GONE, &lost);
+    assert_eq!((before(&world), &world.asked[..]), (0, &[][..]));
+    world.ticks(100 / TICK_MS);
+    world.member.could_not_read(GONE, &lost);
+    assert_eq!(before(&world), 2, "a snapshot is what is left");
+    world.ticks(1_000 / TICK_MS);
+    let has_asked = |what: &str| world.asked.iter().any(|asked| asked == what);
+    assert!(has_asked("pin") && has_asked("node 1 is to lead"), "{:?}", world.asked);
+}
+
+#[test]
+fn who_cannot_read_back_what_is_not_committed_leads_no_more() {
+    let mut world = World::led();
+    world.publish(0);
+    world.other_lacks_entries = true;
+    world.publish(0);
+    let lost = Part::Stored(place_of(world.last()));
+    world.member.could_not_read(OTHER, &lost);
+    world.ticks(1_000 / TICK_MS);
+    assert!(matches!(world.member.role(), Role::Lead { .. }));
+    world.member.could_not_read(OTHER, &lost);
+    world.ticks(10_000 / TICK_MS);
+    assert_eq!(world.member.role(), Role::Follow { leader: None }, "nor does it want to");
+}
+
+#[test]
+fn a_pinned_file_that_cannot_be_read_has_another_node_lead() {
+    let mut world = World::led();
+    world.publish(0);
+    let last = Point { index: world.last(), term: world.member.consensus().unwrap().term() };
+    world.member.forgotten(last.index + 1);
+    world.connect(GONE);
+    world.ticks(10);
+    let configuration = world.member.consensus().unwrap().configuration().clone();
+    let files = vec![("1.seg".to_owned(), 7)];
+    world.member.pinned(Pinned { id: 9, last, configuration, checkpoint: vec![1], files });
+    world.ticks(10);
+    let part = |name: &str| Part::File { name: name.to_owned(), offset: 0, length: 7 };
+    world.member.could_not_read(GONE, &part("0.seg"));
+    world.ticks(1_000 / TICK_MS);
+    assert!(!world.asked.iter().any(|asked| asked.ends_with("is to lead")), "that is of one before: {:?}", world.asked);
+    world.member.could_not_read(GONE, &part("1.seg"));
+    world.ticks(1_000 / TICK_MS);
+    assert!(world.asked.iter().any(|asked| asked == "node 1 is to lead"), "{:?}", world.asked);
 }

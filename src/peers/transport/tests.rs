@@ -74,7 +74,7 @@ impl Node {
         match self.events.recv_timeout(PATIENCE).expect("something happens") {
             Event::Connected { node } => format!("connected {node}"),
             Event::Gone { node } => format!("gone {node}"),
-            Event::Unread { node } => format!("not sent to {node}"),
+            Event::Unread { node, part } => format!("not sent to {node} without {part:?}"),
             Event::Message { node, bytes, .. } => match bytes.len() {
                 0..100 => format!("{node}: {}", String::from_utf8_lossy(&bytes)),
                 length => format!("{node}: {length} bytes"),
@@ -110,7 +110,7 @@ fn what_is_sent_arrives_wherever_it_lies() {
     one.assert_told("n2: of bytes, a body, stored");
     let gone = Outgoing(vec![Part::Bytes(b"without its body".to_vec()), Part::Stored(place(100))]);
     assert!(two.transport.send("n1", Lane::Bulk, gone), "nobody has looked yet");
-    two.assert_told("not sent to n1");
+    two.assert_told(&format!("not sent to n1 without {:?}", Part::Stored(place(100))));
     assert!(two.transport.send("n1", Lane::Bulk, Outgoing(vec![Part::Bytes(vec![7; 3 << 20])])));
     one.assert_told("n2: 3145728 bytes");
     assert!(!one.say("n3", Lane::Control, "anybody?") && !one.say("n4", Lane::Control, "anybody?"));

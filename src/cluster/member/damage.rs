@@ -1,0 +1,99 @@
+//! What becomes of what this node's disk does not give back to whoever is to send it.
+//!
+//! ```text
+//!   could not read ──► is gone from the log, too ──────────────► nothing: it is said again, or a snapshot takes its place
+//!                  └─► is still in the log, a second later ────► this node's log is damaged
+//!                                                                │ entries up to there are given to nobody any more:
+//!                                                                │ who needs them gets a snapshot
+//!                                                                │ it leads no more, as soon as another one has everything
+//!                                                                └ it stands for no election until it starts again
+//! ```
+//! A segment may be freed while a message that names it waits to be sent, and the log hears of that a moment later; so one
+//! look is not enough. What is not committed can't be left to a snapshot: then it leads no more at once, and whoever has
+//! the entry is elected, or whoever does not, if most do not.
+
+use super::super::message::Part;
+use super::consensus::Reach;
+use super::joining::CAUGHT_UP_WITHIN;
+use super::peers::NodeNumber;
+use super::{Founded, Member, State};
+use crate::storage::MemberId;
+
+/// What is not there for so long, and should be, is damaged.
+const UNREAD_MS: u64 = 1_000;
+
+impl Member {
+    /// A part of a message to this peer could not be read; the message was not sent.
+    pub fn could_not_read(&mut self, node: NodeNumber, part: &Part) {
+        let member = self.peers.hello(node).map(|hello| hello.member);
+        match part {
+            Part::Stored(place) => {
+                let index = self.consensus().and_then(|consensus| consensus.ledger().index_at(*place));
+                let now_ms = self.now_ms;
+                let since_ms = self.peers.peer_mut(node).map(|peer| peer.not_read(*place, now_ms));
+                if let (Some(index), Some(since_ms)) = (index, since_ms)
+                    && now_ms.saturating_sub(since_ms) >= UNREAD_MS
+                {
+                    tracing::error!(
+                        target: "cluster",
+                        "entry {index} can't be read back from segment {} at {}: this node's log is damaged, and it leads no \
+                         more when another one has everything",
+                        place.segment,
+                        place.offset
+                    );
+                    self.lost_entry(index);
+                }
+            }
+            Part::File { name, .. } => {
+                if self.founded_mut().is_some_and(|founded| founded.sending.is_pinned(name)) {
+                    tracing::error!(
+                        target: "cluster",
+                        "{name} can't be read back to be given away: this node's log is damaged, and it leads no more when \
+                         another one has everything"
+                    );
+                    self.note_damage();
+                }
+            }
+            Part::Bytes(_) | Part::Body(_) => {}
+        }
+        self.lost_messages(member);
+        self.settle();
+    }
+
+    /// What was said to a member did not come to it.
+    pub(super) fn lost_messages(&mut self, member: Option<MemberId>) {
+        let now_ms = self.now_ms;
+        if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
+            founded.sending.failed(member, &mut founded.consensus, now_ms);
+            founded.consensus.unreachable(member);
+        }
+    }
+
+    fn lost_entry(&mut self, index: u64) {
+        self.note_damage();
+        let Some(Founded { consensus, .. }) = self.founded_mut() else { return };
+        if index <= consensus.applied() {
+            consensus.forget_below(index + 1);
+        } else {
+            consensus.step_down();
+        }
+    }
+
+    fn note_damage(&mut self) {
+        if let Some(founded) = self.founded_mut() {
+            founded.is_damaged = true;
+            founded.consensus.set_may_campaign(false);
+        }
+    }
+
+    /// Somebody else leads from now on, if this node's log is damaged and another one has all that there is.
+    pub(super) fn hand_over_if_damaged(&mut self) {
+        let State::Founded(founded) = &self.state else { return };
+        let Founded { consensus, is_damaged, .. } = &**founded;
+        let last = consensus.ledger().last().index;
+        let has_all = |reach: Reach| reach.is_active && reach.matched + CAUGHT_UP_WITHIN >= last;
+        if *is_damaged && consensus.reaches().any(|(_, reach)| has_all(reach)) {
+            self.hand_over_to_best(None);
+        }
+    }
+}
