@@ -16,7 +16,7 @@ use leveret::cluster::message::Point;
 use leveret::cluster::snapshot::IncomingStep;
 use leveret::storage::MemberId;
 use leveret::storage::entry::{Entry, EntryBody, EntryKind, Place, Vote};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 /// What is written at once.
@@ -231,7 +231,13 @@ impl ModelWriter {
         let checkpoint = self.checkpoint_now().filter(|checkpoint| checkpoint.last.index <= self.disk.last_index())?;
         let vote = self.disk.written.iter().rev().find(|written| matches!(written, Written::Vote(_))).cloned();
         let last = checkpoint.last.index;
-        self.disk.written.retain(|written| matches!(written, Written::Entry { entry, .. } if entry.label.index > last));
+        // What was cut off does not come back with those that did it gone.
+        let log = self.disk.log(self.mutation);
+        let behind = log.iter().filter(|(entry, _)| entry.label.index > last).map(|(_, place)| place.offset);
+        let kept: BTreeSet<u64> = behind.collect();
+        let is_kept =
+            |written: &Written| matches!(written, Written::Entry { place, .. } if kept.contains(&place.offset));
+        self.disk.written.retain(is_kept);
         self.disk.written.extend(vote);
         self.log.drain(..(last - self.before.index) as usize);
         self.before = checkpoint.last;
@@ -432,7 +438,7 @@ impl Writer for ModelWriter {
     }
 
     /// Of what is not done, a part may be there all the same.
-    fn crash(mut self: Box<Self>, chance: &mut Chance) -> Folder {
+    fn crash(mut self: Box<Self>, chance: &mut Chance, _: &mut dyn FnMut(Applied)) -> Folder {
         let kept = chance.below(self.asked.len() as u64 + 1);
         for (at, asked) in self.asked.iter().enumerate().take(kept as usize) {
             let is_torn = at + 1 == kept as usize;

@@ -87,9 +87,10 @@ impl Node {
             Some(Running { member, writer, leads_from: None, snapshots: 0, publisher: None, has_stopped: false });
     }
 
-    pub fn crash(&mut self, chance: &mut Chance) {
+    pub fn crash(&mut self, truth: &mut Truth, chance: &mut Chance) {
         if let Some(running) = self.running.take() {
-            self.folder = Some(running.writer.crash(chance));
+            let number = self.number;
+            self.folder = Some(running.writer.crash(chance, &mut |entry| truth.applies(number, entry)));
         }
     }
 

@@ -282,11 +282,11 @@ impl Writer for RealWriter {
         self.hangs = hangs;
     }
 
-    fn crash(mut self: Box<Self>, chance: &mut Chance) -> Folder {
+    fn crash(mut self: Box<Self>, chance: &mut Chance, applies: &mut dyn FnMut(Applied)) -> Folder {
         // In the middle of something, or between two things.
         self.disk.fail_at(self.disk.calls() + 1 + chance.below(12), Fault::Crash);
         while let Some((_, request)) = self.asked.pop_front().filter(|_| !self.disk.has_crashed()) {
-            self.turn(Some(request), &mut |_| {});
+            self.turn(Some(request), applies);
         }
         Folder::Real(Disk { disk: self.disk.after_crash(chance.next()), member: self.member })
     }

@@ -158,7 +158,7 @@ impl World {
         let Some(running) = &self.nodes[node].running else { return };
         self.outcome.crashes += 1;
         self.outcome.snapshots += running.snapshots;
-        self.nodes[node].crash(&mut self.chance);
+        self.nodes[node].crash(&mut self.truth, &mut self.chance);
         for other in (0..NODES).filter(|other| *other != node) {
             self.with_member(other, |member| member.disconnected(NodeNumber(node as u8)));
         }

@@ -57,8 +57,8 @@ pub trait Writer {
     fn slow_down(&mut self, slow_ms: u64);
     fn hang(&mut self, hangs: bool);
 
-    /// The power fails.
-    fn crash(self: Box<Self>, chance: &mut Chance) -> Folder;
+    /// The power fails. What the state takes in before may be on the disk, and goes to `applies` as ever.
+    fn crash(self: Box<Self>, chance: &mut Chance, applies: &mut dyn FnMut(Applied)) -> Folder;
 }
 
 /// A data folder.
