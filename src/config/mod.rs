@@ -76,8 +76,8 @@ pub struct Config {
     pub default_pass: Secret,
     /// The virtual host that such a folder gets.
     pub default_vhost: String,
-    /// A file of definitions that is imported at every start, or a folder of such files. A data folder that has no user and no
-    /// virtual host then gets none but theirs. Empty: none.
+    /// A file of definitions that is imported at every start, or a folder of such files; by a cluster when it is founded. A data
+    /// folder that has no user and no virtual host then gets none but theirs. Empty: none.
     pub load_definitions: PathBuf,
     /// Whether that one has `amq.rabbitmq.event`, an exchange that tells what happens.
     pub event_exchange: bool,
@@ -272,7 +272,7 @@ impl Config {
         }
     }
 
-    /// Where definitions are that are imported at every start, if there are any.
+    /// Where definitions are that are imported at the start, if there are any.
     pub fn definitions(&self) -> Option<&Path> {
         Some(&*self.load_definitions).filter(|path| !path.as_os_str().is_empty())
     }

@@ -15,7 +15,7 @@ use super::standing::Standing;
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
-use super::{Desk, Journal, Renewers, cluster_id, first_of_all, import_definitions, new_hub, random};
+use super::{Desk, Journal, Renewers, cluster_id, first_of_all, founding_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Member, NodeNumber, Role, Settings};
 use crate::cluster::membership::MemberRole;
@@ -30,6 +30,7 @@ use crate::storage::entry::EntryBody;
 use crate::storage::replica::{EntryReader, ReplicaWriter, recover_replica};
 use crate::storage::spawn::spawn_replica;
 use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, StorageError, SyncPolicy};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -249,6 +250,7 @@ pub fn run(
             "--salvage is for a broker that is alone: start this node with an empty data folder, and it gets all from the others",
         ));
     }
+    founding_definitions::check(config)?;
     let cluster = &config.cluster;
     let caller = Caller {
         secret: ClusterSecret::load(&cluster.secret_file)?,
@@ -432,9 +434,13 @@ impl Node<'_> {
         let (mut hub, renewers) = new_hub(self.config, self.clock, &self.waker, store)?;
         let workers = Threads::of_member(self.waker.clone(), seat);
         let free_limit = self.config.limits.disk_free_limit_bytes;
-        let founding = || first_of_all(self.config);
+        let founds = Cell::new(false);
+        let founding = || {
+            founds.set(true);
+            first_of_all(self.config)
+        };
         let journal = Journal::lead(self.disk.clone(), &self.options, survey, &mut hub, workers, free_limit, founding)?;
-        import_definitions(self.config, &mut hub)?;
+        founding_definitions::import(self.config, &mut hub, founds.get());
         cluster_id::seed(hub.broker_mut(), cluster);
         let vestibule = Vestibule::open(Vec::new(), self.renewal.terms(self.config), self.clock, self.waker.clone())?;
         self.reception.open(Some(vestibule.entrance().clone()));

@@ -3,6 +3,7 @@
 use super::desk::import_at_once;
 use super::random;
 use crate::broker::Broker;
+use crate::broker::import::Import;
 use crate::broker::store::Store;
 use crate::management;
 use std::io;
@@ -16,14 +17,24 @@ const FILE_MAX_BYTES: u64 = 256 << 20;
 /// # Errors
 /// A file can't be read, or something is wrong with what it says.
 pub fn load<S: Store>(path: &Path, broker: &mut Broker<S>) -> io::Result<()> {
+    for_each(path, |file, import| {
+        tracing::info!(target: "management", "loading definitions from {}", file.display());
+        import_at_once(import, broker)
+    })
+}
+
+/// Has each file taken as a whole, by its name.
+///
+/// # Errors
+/// A file can't be read, or whoever takes it says what is wrong with it.
+pub fn for_each(path: &Path, mut take: impl FnMut(&Path, Import) -> Result<(), String>) -> io::Result<()> {
     let because = |path: &Path, reason: &dyn std::fmt::Display| {
         io::Error::other(format!("can't load definitions from {}: {reason}", path.display()))
     };
     for path in files(path).map_err(|error| because(path, &error))? {
-        tracing::info!(target: "management", "loading definitions from {}", path.display());
         let file = read(&path).map_err(|error| because(&path, &error))?;
         let import = management::read_definitions(&file, &random).map_err(|reason| because(&path, &reason))?;
-        import_at_once(import, broker).map_err(|reason| because(&path, &reason))?;
+        take(&path, import).map_err(|reason| because(&path, &reason))?;
     }
     Ok(())
 }

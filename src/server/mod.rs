@@ -15,7 +15,7 @@
 //! | `doorkeeper` | who may log in, and the thread that checks passwords |
 //! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
 //! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
-//! | `load_definitions` | what is imported at the start |
+//! | `load_definitions`, `founding_definitions` | what is imported at the start, and when a cluster is founded |
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
 mod clients;
@@ -27,6 +27,8 @@ mod direct;
 mod doorkeeper;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod follower;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod founding_definitions;
 mod freed_memory;
 mod house;
 mod hub;
@@ -242,20 +244,21 @@ pub fn founding(config: &Config, password: PasswordHash) -> Founding {
     }
 }
 
-/// Says so where somebody chose what a new data folder gets, and this one has something else already.
+/// Says so where somebody chose what a new data folder gets, or a new cluster, and this one has something else already.
 fn tell_unused_defaults<S: Store>(config: &Config, broker: &Broker<S>) {
     let defaults = Config::default();
+    let new = if config.cluster.is_on() { "cluster" } else { "data folder" };
     if config.default_user != defaults.default_user && broker.find_user(config.default_user.as_bytes()).is_none() {
         tracing::warn!(
             target: "general",
-            "there is no user '{}': default_user is for a new data folder, and this one has users",
+            "there is no user '{}': default_user is for a new {new}, and this one has users",
             config.default_user
         );
     }
     if config.default_vhost != defaults.default_vhost && broker.vhost_named(config.default_vhost.as_bytes()).is_none() {
         tracing::warn!(
             target: "general",
-            "there is no virtual host '{}': default_vhost is for a new data folder, and this one has virtual hosts",
+            "there is no virtual host '{}': default_vhost is for a new {new}, and this one has virtual hosts",
             config.default_vhost
         );
     }

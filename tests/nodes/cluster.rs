@@ -38,6 +38,8 @@ pub struct Cluster {
     /// For AMQP, HTTP and other nodes, for the first two over TLS, and for Prometheus.
     addresses: [[SocketAddr; 6]; 3],
     settings: String,
+    /// Settings that are in no section.
+    general: String,
     /// More sections of the settings.
     sections: String,
     children: [Option<Child>; 3],
@@ -70,8 +72,15 @@ impl Cluster {
         let pairs = NODES.map(|_| [free_addresses(), free_addresses(), free_addresses()]);
         let addresses = pairs
             .map(|[[amqp, http], [cluster, amqps], [https, metrics]]| [amqp, http, cluster, amqps, https, metrics]);
-        let (settings, sections) = (settings.to_owned(), String::new());
-        Self { folder, addresses, settings, sections, children: [None, None, None] }
+        let (settings, general, sections) = (settings.to_owned(), String::new(), String::new());
+        Self { folder, addresses, settings, general, sections, children: [None, None, None] }
+    }
+
+    /// Has every node look at this file of definitions when it starts, from then on.
+    pub fn load_definitions(&mut self, text: &str) {
+        let file = self.folder.join("definitions.json");
+        std::fs::write(&file, text).expect("a file");
+        self.general = format!("load_definitions = \"{}\"\n", file.display());
     }
 
     /// Has every node show a certificate over TLS.
@@ -118,8 +127,9 @@ impl Cluster {
     pub fn command(&self, node: usize) -> Command {
         let of = |node: usize| format!("{} = \"{}\"", name(node), self.for_nodes(node));
         let text = format!(
-            "management_tls_listen = \"{}\"\n[cluster]\nname = \"c\"\nnode = \"{}\"\nlisten = \"{}\"\nnodes = {{ {} }}\nsecret_file = \"{}\"\n{}\n[limits]\n\
+            "{}management_tls_listen = \"{}\"\n[cluster]\nname = \"c\"\nnode = \"{}\"\nlisten = \"{}\"\nnodes = {{ {} }}\nsecret_file = \"{}\"\n{}\n[limits]\n\
              authentication_failure_delay_ms = 10\n{}",
+            self.general,
             self.addresses[node][4],
             name(node),
             self.for_nodes(node),

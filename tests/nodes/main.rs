@@ -14,6 +14,7 @@ mod support;
 mod certificates;
 
 mod cluster;
+mod definitions;
 mod forming;
 mod metrics;
 mod operating;
