@@ -272,6 +272,15 @@ impl Config {
         }
     }
 
+    /// Takes over what of a later one holds from then on without another start, as SIGHUP has it: whatever is made anew of this
+    /// one goes on with that. Certificates and levels of the log are not in it: they are read again where they are.
+    pub fn take_over(&mut self, later: &Self) {
+        let Limits { message_memory_bytes, memory_watermark, disk_free_limit_bytes, .. } = later.limits;
+        self.limits = Limits { message_memory_bytes, memory_watermark, disk_free_limit_bytes, ..self.limits.clone() };
+        self.log.slow_turn_ms = later.log.slow_turn_ms;
+        self.oauth.signing_keys.clone_from(&later.oauth.signing_keys);
+    }
+
     /// Where definitions are that are imported at the start, if there are any.
     pub fn definitions(&self) -> Option<&Path> {
         Some(&*self.load_definitions).filter(|path| !path.as_os_str().is_empty())

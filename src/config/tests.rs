@@ -539,3 +539,20 @@ fn what_rabbitmqs_settings_lead_to_is_there() {
     let missing: Vec<_> = rabbitmq_keys::targets().filter(|target| !known.contains_key(*target)).collect();
     assert_eq!(missing, [""; 0]);
 }
+
+#[test]
+fn what_is_read_again_is_taken_over_and_nothing_else() {
+    let start = parse("default_queue_type = 'quorum'\n[limits]\nchannel_max = 7").unwrap();
+    let later = "[limits]\nchannel_max = 9\nmessage_memory_bytes = 20000000\nmemory_watermark = 0.5\ndisk_free_limit_bytes = 1\n\
+                 [log]\nslow_turn_ms = 9\n[oauth.signing_keys]\nk = 'k.pem'";
+    let later = parse(later).unwrap();
+    let mut config = start.clone();
+    config.take_over(&later);
+    let mut expected = start;
+    expected.limits.message_memory_bytes = 20_000_000;
+    expected.limits.memory_watermark = MemoryWatermark::Fraction(0.5);
+    expected.limits.disk_free_limit_bytes = 1;
+    expected.log.slow_turn_ms = 9;
+    expected.oauth.signing_keys = later.oauth.signing_keys;
+    assert_eq!(config, expected);
+}

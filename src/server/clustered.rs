@@ -30,7 +30,7 @@ use crate::storage::entry::EntryBody;
 use crate::storage::replica::{EntryReader, ReplicaWriter, recover_replica};
 use crate::storage::spawn::spawn_replica;
 use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, StorageError, SyncPolicy};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -218,8 +218,9 @@ impl Reception {
 }
 
 /// All that there is of this node, whoever leads.
-struct Node<'a> {
-    config: &'a Config,
+struct Node {
+    /// As it was last read again: each loop begins with what holds.
+    config: RefCell<Config>,
     descriptors: u64,
     clock: Clock,
     waker: Waker,
@@ -276,7 +277,7 @@ pub fn run(
     };
     let commands = house.start_management(config, Some((Arc::new(seen), passed)))?;
     let node = Node {
-        config,
+        config: RefCell::new(config.clone()),
         descriptors: house.descriptors,
         clock: house.clock,
         waker: house.waker.clone(),
@@ -408,17 +409,24 @@ fn read_file(disk: &FileDisk, name: &str, offset: u64, length: u32) -> Result<Op
     Ok((read == bytes.len()).then(|| EntryBody::copied(&bytes)))
 }
 
-impl Node<'_> {
+impl Node {
     fn run(self, mut grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
-        let cluster = &self.config.cluster;
+        let reload = || {
+            let later = reload()?;
+            self.config.borrow_mut().take_over(&later);
+            Some(later)
+        };
         loop {
-            let passages = Passages::new(self.caller.clone(), passages_max(self.descriptors, &self.config.limits));
-            let follower =
-                Follower::new(grounds, passages, &self.nodes, &self.changes, &self.member, cluster.pass_through);
+            let (passes, most) = {
+                let config = self.config.borrow();
+                (config.cluster.pass_through, passages_max(self.descriptors, &config.limits))
+            };
+            let passages = Passages::new(self.caller.clone(), most);
+            let follower = Follower::new(grounds, passages, &self.nodes, &self.changes, &self.member, passes);
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;
             grounds = match next {
                 Next::Stop => return Ok(()),
-                Next::Lead(lead, grounds) => match self.lead(*lead, *grounds, &reload)? {
+                Next::Lead(lead, grounds) => match self.lead(*lead, *grounds, reload)? {
                     Some(grounds) => grounds,
                     None => return self.stop(),
                 },
@@ -430,23 +438,24 @@ impl Node<'_> {
     fn lead(&self, lead: Lead, grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<Option<Grounds>> {
         let Lead { cluster, survey, seat } = lead;
         let Grounds { mut sources, commands } = grounds;
+        let config = self.config.borrow().clone();
         let store = survey.store(self.options.clone());
-        let (mut hub, renewers) = new_hub(self.config, self.clock, &self.waker, store)?;
+        let (mut hub, renewers) = new_hub(&config, self.clock, &self.waker, store)?;
         let workers = Threads::of_member(self.waker.clone(), seat);
-        let free_limit = self.config.limits.disk_free_limit_bytes;
+        let free_limit = config.limits.disk_free_limit_bytes;
         let founds = Cell::new(false);
         let founding = || {
             founds.set(true);
-            first_of_all(self.config)
+            first_of_all(&config)
         };
         let journal = Journal::lead(self.disk.clone(), &self.options, survey, &mut hub, workers, free_limit, founding)?;
-        founding_definitions::import(self.config, &mut hub, founds.get());
+        founding_definitions::import(&config, &mut hub, founds.get());
         cluster_id::seed(hub.broker_mut(), cluster);
-        let vestibule = Vestibule::open(Vec::new(), self.renewal.terms(self.config), self.clock, self.waker.clone())?;
+        let vestibule = Vestibule::open(Vec::new(), self.renewal.terms(&config), self.clock, self.waker.clone())?;
         self.reception.open(Some(vestibule.entrance().clone()));
         sources.vestibule = Some(vestibule);
         self.view.leads.store(true, Ordering::Release);
-        let server = Server::new(sources, hub, journal, Desk::new(commands), self.config);
+        let server = Server::new(sources, hub, journal, Desk::new(commands), &config);
         let outcome = server.run(|| Some(self.renewal.reloaded(&reload()?, &renewers)));
         self.view.leads.store(false, Ordering::Release);
         self.reception.open(None);

@@ -40,7 +40,8 @@ pub struct Cluster {
     settings: String,
     /// Settings that are in no section.
     general: String,
-    /// More sections of the settings.
+    /// Limits, and more sections of the settings.
+    limits: String,
     sections: String,
     children: [Option<Child>; 3],
 }
@@ -72,8 +73,16 @@ impl Cluster {
         let pairs = NODES.map(|_| [free_addresses(), free_addresses(), free_addresses()]);
         let addresses = pairs
             .map(|[[amqp, http], [cluster, amqps], [https, metrics]]| [amqp, http, cluster, amqps, https, metrics]);
-        let (settings, general, sections) = (settings.to_owned(), String::new(), String::new());
-        Self { folder, addresses, settings, general, sections, children: [None, None, None] }
+        let [general, limits, sections] = [const { String::new() }; 3];
+        Self {
+            folder,
+            addresses,
+            settings: settings.to_owned(),
+            general,
+            limits,
+            sections,
+            children: [None, None, None],
+        }
     }
 
     /// Has every node look at this file of definitions when it starts, from then on.
@@ -124,11 +133,17 @@ impl Cluster {
         self.folder.join("secret")
     }
 
-    pub fn command(&self, node: usize) -> Command {
+    /// Settings of the section `limits`, from the next start or SIGHUP on.
+    pub fn limit(&mut self, limits: &str) {
+        self.limits = format!("{limits}\n");
+        NODES.into_iter().for_each(|node| _ = self.write_settings(node));
+    }
+
+    fn write_settings(&self, node: usize) -> PathBuf {
         let of = |node: usize| format!("{} = \"{}\"", name(node), self.for_nodes(node));
         let text = format!(
             "{}management_tls_listen = \"{}\"\n[cluster]\nname = \"c\"\nnode = \"{}\"\nlisten = \"{}\"\nnodes = {{ {} }}\nsecret_file = \"{}\"\n{}\n[limits]\n\
-             authentication_failure_delay_ms = 10\n{}",
+             authentication_failure_delay_ms = 10\n{}{}",
             self.general,
             self.addresses[node][4],
             name(node),
@@ -136,10 +151,16 @@ impl Cluster {
             NODES.map(of).join(", "),
             self.secret_file().display(),
             self.settings,
+            self.limits,
             self.sections,
         );
         let file = self.folder.join(format!("{}.toml", name(node)));
         std::fs::write(&file, text).expect("a file");
+        file
+    }
+
+    pub fn command(&self, node: usize) -> Command {
+        let file = self.write_settings(node);
         let log = std::fs::File::options().append(true).create(true).open(self.log(node)).expect("a file");
         let [amqp, http, _, amqps, _, metrics] = self.addresses[node];
         let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));

@@ -137,3 +137,48 @@ fn a_node_that_is_gone_for_good_is_forgotten_and_may_come_back_empty() {
         cluster.view(leader).is_some_and(|view| view["nodes"][lost]["role"] == "voter" && view["quorum"] == 2)
     });
 }
+
+/// Has a node read its settings again.
+fn read_again(cluster: &mut Cluster, node: usize) {
+    const SAID: &str = "configuration read again";
+    let times = |cluster: &Cluster| cluster.said(node).matches(SAID).count();
+    let before = times(cluster);
+    cluster.signal(node, libc::SIGHUP);
+    wait_until("it read its settings again", || times(cluster) > before);
+}
+
+#[test]
+fn what_was_read_again_holds_whoever_leads() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let next = other_than(leader);
+    for node in NODES {
+        wait_until("all see each other", || check(&cluster, node, "node-is-quorum-critical") == 200);
+    }
+    let free_limit = |cluster: &Cluster, node: usize| {
+        cluster.http(node).get(&format!("/nodes/{}", name(node)))["disk_free_limit"].as_u64().expect("a number")
+    };
+    let lead = |cluster: &Cluster, node: usize| {
+        let (code, text) = printed(&cluster.ctl(node, &["transfer_leadership", &name(node)]));
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(cluster.wait_for_leader(node), node);
+    };
+    // By one that follows, and then leads.
+    cluster.limit("disk_free_limit_bytes = 11000000");
+    read_again(&mut cluster, next);
+    lead(&cluster, next);
+    assert_eq!(free_limit(&cluster, next), 11_000_000);
+    // By one that leads, and then doesn't, and then does.
+    cluster.limit("disk_free_limit_bytes = 12000000");
+    read_again(&mut cluster, next);
+    lead(&cluster, leader);
+    lead(&cluster, next);
+    assert_eq!(free_limit(&cluster, next), 12_000_000);
+    // What is no settings changes nothing.
+    cluster.limit("disk_free_limit_bytes = -1");
+    cluster.signal(next, libc::SIGHUP);
+    wait_until("it says so", || cluster.said(next).contains("configuration not read again"));
+    lead(&cluster, leader);
+    lead(&cluster, next);
+    assert_eq!(free_limit(&cluster, next), 12_000_000);
+}
