@@ -2,21 +2,17 @@
 //!
 //! There is no hub. It waits for its member to say that it is to lead; then it leaves all that it has to the loop that does.
 
+use super::accepting::Accepting;
 use super::clustered::Nodes;
 use super::seat::{Change, Input, Lead};
-use super::turn::{Door, Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, Sources, WAKE_TOKEN, Way};
+use super::turn::{Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, WAKE_TOKEN, Way};
 use crate::logging;
 use crate::peers::{ClientKind, Passages};
-use crate::reactor::{Accepted, Readiness, Signal, Supervisor};
+use crate::reactor::{Readiness, Signal, Supervisor};
 use crate::storage::StorageError;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
-
-/// Clients accepted at once from one listener.
-const ACCEPTS_AT_ONCE: usize = 128;
-/// How long accepting rests when no descriptor is left, in milliseconds.
-const ACCEPT_PAUSE_MS: u64 = 100;
 
 /// Why the loop ends.
 pub enum Next {
@@ -30,9 +26,8 @@ pub struct Follower<'a> {
     nodes: &'a Nodes,
     changes: &'a Receiver<Change>,
     member: &'a Sender<Input>,
-    /// Doors at which clients may wait.
-    accepting: Vec<bool>,
-    accept_again_at_ms: Option<u64>,
+    /// With the doors, which are the next loop's again.
+    accepting: Accepting,
     /// Clients are passed on, and not refused.
     passes: bool,
     now_ms: u64,
@@ -41,7 +36,7 @@ pub struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     pub fn new(
-        grounds: Grounds,
+        mut grounds: Grounds,
         passages: Passages,
         nodes: &'a Nodes,
         changes: &'a Receiver<Change>,
@@ -49,14 +44,13 @@ impl<'a> Follower<'a> {
         passes: bool,
     ) -> Self {
         Self {
-            accepting: vec![true; grounds.sources.doors.len()],
+            accepting: Accepting::new(std::mem::take(&mut grounds.sources.doors)),
             now_ms: grounds.sources.clock.now_ms(),
             grounds,
             passages,
             nodes,
             changes,
             member,
-            accept_again_at_ms: None,
             passes,
             is_stopping: false,
         }
@@ -77,7 +71,10 @@ impl<'a> Follower<'a> {
             }
             while let Ok(change) = self.changes.try_recv() {
                 match change {
-                    Change::Lead(lead) if !self.is_stopping => return Ok(Next::Lead(lead, Box::new(self.grounds))),
+                    Change::Lead(lead) if !self.is_stopping => {
+                        self.grounds.sources.doors = self.accepting.take_doors();
+                        return Ok(Next::Lead(lead, Box::new(self.grounds)));
+                    }
                     Change::Lead(_) => {}
                     Change::Follow { leader } => {
                         self.passages.lead_to(leader.and_then(|leader| self.nodes.leader(leader)))
@@ -93,7 +90,7 @@ impl<'a> Follower<'a> {
                 match readiness.token {
                     WAKE_TOKEN => {}
                     SIGNAL_TOKEN => self.handle_signals(&reload),
-                    token if token >= LISTENER_TOKENS => self.accepting[token - LISTENER_TOKENS] = true,
+                    token if token >= LISTENER_TOKENS => self.accepting.knock(token - LISTENER_TOKENS),
                     _ => self.passages.go_on(readiness, self.now_ms),
                 }
             }
@@ -103,12 +100,12 @@ impl<'a> Follower<'a> {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
+        if self.accepting.has_work() {
             return Some(Duration::ZERO);
         }
         let deadlines = [
             self.passages.next_deadline_ms(self.now_ms),
-            self.accept_again_at_ms,
+            self.accepting.next_deadline_ms(),
             self.grounds.sources.supervisor.as_ref().and_then(Supervisor::next_deadline_ms),
         ];
         let at_ms = deadlines.into_iter().flatten().min()?;
@@ -116,44 +113,16 @@ impl<'a> Follower<'a> {
     }
 
     fn accept(&mut self) {
-        if self.accept_again_at_ms.is_some_and(|at_ms| self.now_ms < at_ms) {
-            return;
-        }
-        self.accept_again_at_ms = None;
-        for index in 0..self.accepting.len() {
-            if self.accepting[index] {
-                self.accept_from(index);
-            }
-        }
-    }
-
-    fn accept_from(&mut self, index: usize) {
-        for _ in 0..ACCEPTS_AT_ONCE {
-            let Sources { doors, poller, .. } = &mut self.grounds.sources;
-            let Door { listener, way } = &mut doors[index];
+        let Self { accepting, passages, grounds, passes, now_ms, .. } = self;
+        accepting.accept(*now_ms, |way, client| {
             let kind = match way {
                 Way::ByVestibule { is_encrypted: true } => ClientKind::Amqps,
                 Way::ByVestibule { is_encrypted: false } | Way::Straight => ClientKind::Amqp,
             };
-            match listener.accept() {
-                Accepted::Client(client) if self.passes => self.passages.pass(client, kind, poller, self.now_ms),
-                Accepted::Client(client) => drop(client),
-                Accepted::WouldBlock => {
-                    self.accepting[index] = false;
-                    return;
-                }
-                Accepted::OutOfDescriptors => {
-                    tracing::warn!(target: "connection", "no descriptors left: turning clients away for {ACCEPT_PAUSE_MS} ms");
-                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
-                    return;
-                }
-                Accepted::Failed(error) => {
-                    tracing::error!(target: "connection", "accepting failed: {error}");
-                    self.accept_again_at_ms = Some(self.now_ms + ACCEPT_PAUSE_MS);
-                    return;
-                }
+            if *passes {
+                passages.pass(client, kind, &grounds.sources.poller, *now_ms);
             }
-        }
+        });
     }
 
     fn handle_signals(&mut self, reload: &impl Fn() -> Option<Reloaded>) {

@@ -10,6 +10,7 @@
 //! | `follower` | the loop while another node leads |
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
+//! | `accepting` | doors, and when clients are let in at them |
 //! | `clients`, `rest` | sockets: who is to be read, who rests |
 //! | `vestibule` | the thread on which clients shake hands over TLS, and proxies say who is behind them |
 //! | `doorkeeper` | who may log in, and the thread that checks passwords |
@@ -18,6 +19,7 @@
 //! | `load_definitions`, `founding_definitions` | what is imported at the start, and when a cluster is founded |
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
+mod accepting;
 mod clients;
 mod cluster_id;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]

@@ -18,6 +18,7 @@ mod send;
 mod slow;
 mod stop;
 
+use super::accepting::Accepting;
 use super::bytes_of;
 use super::clients::{Clients, Sending};
 use super::desk::Desk;
@@ -53,7 +54,8 @@ const US_PER_MS: u64 = 1000;
 
 pub(super) struct Server {
     poller: Poller,
-    doors: Vec<Door>,
+    /// With the doors.
+    accepting: Accepting,
     /// Where those wait who have something to say before they speak AMQP.
     vestibule: Option<Vestibule>,
     /// More may have come out of there than a turn took.
@@ -71,9 +73,6 @@ pub(super) struct Server {
     outbox_max_bytes: usize,
     message_memory: MessageMemory,
     connections_max: usize,
-    /// Listeners that may have clients waiting.
-    accepting: Vec<bool>,
-    accept_again_at_ms: Option<u64>,
     /// Those with bytes waiting who published with their last ones; empty between turns.
     publishers: Vec<ConnectionId>,
     resting: Resting,
@@ -153,8 +152,7 @@ impl Server {
         let buffer = limits.receive_buffer_bytes.max(limits.frame_max_bytes as usize + limits.read_budget_bytes + 64);
         Self {
             poller,
-            accepting: vec![true; doors.len()],
-            doors,
+            accepting: Accepting::new(doors),
             vestibule,
             more_arrivals: false,
             signals,
@@ -171,7 +169,6 @@ impl Server {
             read_budget_bytes: limits.read_budget_bytes,
             outbox_max_bytes: limits.outbox_max_bytes,
             connections_max: limits.connections_max,
-            accept_again_at_ms: None,
             publishers: Vec::new(),
             resting: Resting::default(),
             shutdown_at_ms: None,
@@ -263,7 +260,7 @@ impl Server {
         if self.clients.to_read_len() > 0 || self.desk.has_work() || self.journal.has_work() {
             return Some(Duration::ZERO);
         }
-        if self.more_arrivals || self.accept_again_at_ms.is_none() && self.accepting.contains(&true) {
+        if self.more_arrivals || self.accepting.has_work() {
             return Some(Duration::ZERO);
         }
         let unasked = self.clients.has_unasked().then_some(self.now_ms + ASK_AGAIN_MS);
@@ -273,7 +270,7 @@ impl Server {
             self.journal.next_deadline_ms(&self.hub),
             unasked,
             self.resting.next_deadline_ms(),
-            self.accept_again_at_ms,
+            self.accepting.next_deadline_ms(),
             self.shutdown_at_ms,
             self.supervisor.as_ref().and_then(Supervisor::next_deadline_ms),
         ];
@@ -287,10 +284,7 @@ impl Server {
             match readiness.token {
                 SIGNAL_TOKEN => self.signalled = true,
                 WAKE_TOKEN => self.desk.ring(),
-                token if token >= LISTENER_TOKENS => {
-                    let accepting = self.accepting.get_mut(token - LISTENER_TOKENS);
-                    accepting.into_iter().for_each(|accepting| *accepting = true);
-                }
+                token if token >= LISTENER_TOKENS => self.accepting.knock(token - LISTENER_TOKENS),
                 token => {
                     let id = ConnectionId(token as u32);
                     let Some(client) = self.clients.get_mut(id) else { continue };

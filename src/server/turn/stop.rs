@@ -71,11 +71,10 @@ impl Server {
 
     /// Lets nobody in any more. Those who knock meanwhile wait at the doors.
     fn close_doors(&mut self) -> Vec<Door> {
-        self.accepting.clear();
         if let Some(vestibule) = self.vestibule.take() {
             vestibule.close();
         }
-        std::mem::take(&mut self.doors)
+        self.accepting.take_doors()
     }
 
     /// Another node leads: what was not confirmed is its to say. Clients are closed, and come back through this node or
