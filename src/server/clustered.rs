@@ -7,6 +7,7 @@
 //! ```
 //! Both loops have the same poll, the same doors and the same line to management, one after the other.
 
+use super::addresses::Addresses;
 use super::follower::{Follower, Next};
 use super::house::{House, Renewal};
 use super::member::{Crew, Driver};
@@ -23,7 +24,7 @@ use crate::cluster::message::Part;
 use crate::cluster::snapshot::{IncomingStep, perform};
 use crate::config::{Config, Limits};
 use crate::management::{self, ClusterOrder, ClusterView, Hatch, NodeView, PassedClient};
-use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport, passage::Leader};
+use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
 use crate::storage::disk::{Disk, DiskFile, Folder};
 use crate::storage::entry::EntryBody;
@@ -54,21 +55,6 @@ fn passages_max(descriptors: u64, limits: &Limits) -> usize {
     let kept = DESCRIPTORS_KEPT + 2 * limits.management_connections_max as u64;
     let for_passages = descriptors.saturating_sub(kept).max(descriptors / DESCRIPTORS_FOR_PASSAGES);
     usize::try_from(for_passages / 2).unwrap_or(usize::MAX).clamp(1, limits.connections_max)
-}
-
-/// The nodes of the settings, and where they are.
-pub struct Nodes(BTreeMap<String, String>);
-
-impl Nodes {
-    /// Where clients go while this node leads. `None` when its name has no address.
-    pub fn leader(&self, node: String) -> Option<Leader> {
-        // Names are mostly numbers; else whoever waits, waits for nothing but this.
-        let address = self.0.get(&node)?.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
-        if address.is_none() {
-            tracing::error!(target: "cluster", "node {node} has no address: clients can't be passed on");
-        }
-        Some(Leader { node, address: address? })
-    }
 }
 
 /// What management sees of the cluster.
@@ -227,7 +213,7 @@ struct Node {
     disk: FileDisk,
     options: LogOptions,
     caller: Caller,
-    nodes: Nodes,
+    addresses: Addresses,
     view: View,
     reception: Reception,
     changes: Receiver<Change>,
@@ -276,6 +262,9 @@ pub fn run(
         member: member.clone(),
     };
     let commands = house.start_management(config, Some((Arc::new(seen), passed)))?;
+    let waker = house.waker.clone();
+    // A loop that can't be woken still finds it in its next turn.
+    let wake = move || _ = waker.wake();
     let node = Node {
         config: RefCell::new(config.clone()),
         descriptors: house.descriptors,
@@ -284,7 +273,7 @@ pub fn run(
         disk,
         options,
         caller,
-        nodes: Nodes(cluster.nodes.clone()),
+        addresses: Addresses::start(cluster.nodes.clone(), Box::new(resolve), wake)?,
         view,
         reception,
         changes,
@@ -296,6 +285,11 @@ pub fn run(
     let doors = house.take_doors(config);
     let (sources, _) = house.into_sources(doors, None, supervisor)?;
     node.run(Grounds { sources, commands }, reload)
+}
+
+/// The first address that a name of the settings has.
+fn resolve(name: &str) -> io::Result<SocketAddr> {
+    name.to_socket_addrs()?.next().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// What a member is started with.
@@ -422,7 +416,7 @@ impl Node {
                 (config.cluster.pass_through, passages_max(self.descriptors, &config.limits))
             };
             let passages = Passages::new(self.caller.clone(), most);
-            let follower = Follower::new(grounds, passages, &self.nodes, &self.changes, &self.member, passes);
+            let follower = Follower::new(grounds, passages, &self.addresses, &self.changes, &self.member, passes);
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;
             grounds = match next {
                 Next::Stop => return Ok(()),

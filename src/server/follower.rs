@@ -3,7 +3,7 @@
 //! There is no hub. It waits for its member to say that it is to lead; then it leaves all that it has to the loop that does.
 
 use super::accepting::Accepting;
-use super::clustered::Nodes;
+use super::addresses::Addresses;
 use super::seat::{Change, Input, Lead};
 use super::turn::{Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, WAKE_TOKEN, Way};
 use crate::logging;
@@ -23,7 +23,7 @@ pub enum Next {
 pub struct Follower<'a> {
     grounds: Grounds,
     passages: Passages,
-    nodes: &'a Nodes,
+    addresses: &'a Addresses,
     changes: &'a Receiver<Change>,
     member: &'a Sender<Input>,
     /// With the doors, which are the next loop's again.
@@ -38,17 +38,19 @@ impl<'a> Follower<'a> {
     pub fn new(
         mut grounds: Grounds,
         passages: Passages,
-        nodes: &'a Nodes,
+        addresses: &'a Addresses,
         changes: &'a Receiver<Change>,
         member: &'a Sender<Input>,
         passes: bool,
     ) -> Self {
+        // Of nobody who led before.
+        addresses.of_leader(None);
         Self {
             accepting: Accepting::new(std::mem::take(&mut grounds.sources.doors)),
             now_ms: grounds.sources.clock.now_ms(),
             grounds,
             passages,
-            nodes,
+            addresses,
             changes,
             member,
             passes,
@@ -76,12 +78,13 @@ impl<'a> Follower<'a> {
                         return Ok(Next::Lead(lead, Box::new(self.grounds)));
                     }
                     Change::Lead(_) => {}
-                    Change::Follow { leader } => {
-                        self.passages.lead_to(leader.and_then(|leader| self.nodes.leader(leader)))
-                    }
+                    Change::Follow { leader } => self.passages.lead_to(self.addresses.of_leader(leader)),
                     Change::Failed(error) => return Err(log_failed(error)),
                     Change::Stopped => return Ok(Next::Stop),
                 }
+            }
+            if let Some(leader) = self.addresses.found() {
+                self.passages.lead_to(Some(leader));
             }
             // Whoever asks a loop that has no hub is told that it doesn't answer.
             while self.grounds.commands.try_recv().is_ok() {}
@@ -141,7 +144,7 @@ impl<'a> Follower<'a> {
                     supervisor.iter().for_each(Supervisor::stopping);
                     self.is_stopping = true;
                     self.passes = false;
-                    self.passages.lead_to(None);
+                    self.passages.lead_to(self.addresses.of_leader(None));
                     let _ = self.member.send(Input::Stop);
                 }
             }

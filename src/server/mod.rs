@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `house` | what stands as long as the process: listeners, certificates, management's thread |
 //! | `clustered`, `member`, `seat` | a node of a cluster: its life, the thread that agrees with others, and what that and the loop say |
-//! | `follower` | the loop while another node leads |
+//! | `follower`, `addresses` | the loop while another node leads, and where that is |
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
 //! | `accepting` | doors, and when clients are let in at them |
@@ -20,6 +20,8 @@
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
 
 mod accepting;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod addresses;
 mod clients;
 mod cluster_id;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
