@@ -167,6 +167,15 @@ fn a_node_that_lost_its_folder_comes_back_as_a_new_member() {
         let is_changed = view["commit_index"].as_u64() >= Some(committed + CHANGES);
         is_changed && row["running"] == true && row["role"] == "voter" && row["index"] == view["commit_index"]
     });
+    let (said, wiped_name) = (cluster.said(leader), name(wiped));
+    for line in [
+        "is to become a member, which votes once it has everything",
+        "has another data folder now: what it was before is to be no member any more",
+        "has everything, and is to vote",
+    ] {
+        assert!(said.contains(&format!("node {wiped_name} {line}")), "{line}:\n{said}");
+    }
+    assert!(!said.contains("Listed"), "{said}");
     // The one that has everything from the beginning goes: what it alone would have is on the new one.
     cluster.kill(kept);
     confirmed.extend(publish(&mut client, 50..60));

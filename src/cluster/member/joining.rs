@@ -59,3 +59,55 @@ fn welcome(configuration: &Configuration, peers: &Peers) -> Option<Configuration
         }
     })
 }
+
+/// What one configuration changes of the one before it, for the log.
+pub fn told(before: &Configuration, next: &Configuration) -> String {
+    let of_node = |configuration: &Configuration, node: &str| {
+        configuration.members().iter().filter(|member| member.node == node).count()
+    };
+    let is_new = |member: &&Listed| before.member(member.id) != Some(*member);
+    if let Some(gone) = before.members().iter().find(|member| next.member(member.id).is_none()) {
+        let node = &gone.node;
+        return match of_node(next, node) {
+            0 => format!("node {node} is to be no member any more"),
+            _ => format!("node {node} has another data folder now: what it was before is to be no member any more"),
+        };
+    }
+    match next.members().iter().find(is_new) {
+        Some(Listed { node, role: MemberRole::Learner, .. }) => {
+            format!("node {node} is to become a member, which votes once it has everything")
+        }
+        Some(Listed { node, role: MemberRole::Voter, .. }) => format!("node {node} has everything, and is to vote"),
+        None => "the members are to stay as they are".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{ClusterId, MemberId};
+    use std::num::NonZeroU64;
+
+    fn id(number: u64) -> MemberId {
+        MemberId(NonZeroU64::new(number).unwrap())
+    }
+
+    #[test]
+    fn changes_are_told_in_words() {
+        let members = (1..=3).map(|number| (id(number), format!("n{number}")));
+        let founded = Configuration::founding(ClusterId([1; 16]), members).unwrap();
+        let welcome = founded.with_learner(id(4), "n3").unwrap();
+        let replaced = welcome.without(id(3)).unwrap();
+        let votes = replaced.with_vote(id(4)).unwrap();
+        let forgotten = votes.without(id(4)).unwrap();
+        let steps = [founded, welcome, replaced, votes, forgotten];
+        let told: Vec<_> = steps.windows(2).map(|pair| told(&pair[0], &pair[1])).collect();
+        let expected = [
+            "node n3 is to become a member, which votes once it has everything",
+            "node n3 has another data folder now: what it was before is to be no member any more",
+            "node n3 has everything, and is to vote",
+            "node n3 is to be no member any more",
+        ];
+        assert_eq!(told, expected);
+    }
+}

@@ -551,7 +551,8 @@ impl Member {
         if let Some(next) = joining::next(&founded.consensus, &self.peers, forgets)
             && founded.consensus.propose_configuration(&next).is_some()
         {
-            tracing::info!(target: "cluster", "the members are to be {:?}", next.members());
+            let told = joining::told(founded.consensus.configuration(), &next);
+            tracing::info!(target: "cluster", "{told}");
         }
     }
 
