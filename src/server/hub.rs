@@ -417,6 +417,13 @@ impl<S: Store> Hub<S> {
         }
     }
 
+    /// As [`next_to_flush`](Self::next_to_flush), of confirms and answers alone: nothing is delivered.
+    pub fn next_to_answer(&mut self) -> Option<ConnectionId> {
+        self.ground.broker.flush_confirms(&mut self.ground.outboxes);
+        self.ground.outboxes.release(self.ground.broker.durable());
+        self.ground.outboxes.next_touched()
+    }
+
     /// Delivers what can be delivered, confirms what can be confirmed, and lets answers go that waited for the log.
     fn pump(&mut self) {
         self.ground.broker.take_pages();

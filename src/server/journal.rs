@@ -233,6 +233,11 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
     }
 
     /// Those who do its work.
+    pub fn workers(&self) -> &W {
+        &self.workers
+    }
+
+    /// As [`workers`](Self::workers).
     pub fn workers_mut(&mut self) -> &mut W {
         &mut self.workers
     }
@@ -328,6 +333,12 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
         }
     }
 
+    /// Gives the writer what is left. True when there is nothing more, and all of it lasts.
+    pub fn settle(&mut self, hub: &mut Hub<LogStore>) -> bool {
+        self.hand_over(hub, LATER);
+        hub.broker().store().is_idle()
+    }
+
     /// Gives the pager what is asked of it.
     pub fn hand_over_pages(&mut self, hub: &mut Hub<LogStore>) {
         request_pages(&mut self.workers, hub);
@@ -394,7 +405,8 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
         // What is not loaded yet stays where it is.
         self.workers.end_loader();
         if self.workers.are_of_a_cluster() {
-            return self.hand_over_last(hub);
+            // It goes on with another node: what was to be handed over has been.
+            return Ok(());
         }
         let store = hub.broker_mut().store_mut();
         loop {
@@ -420,27 +432,6 @@ impl<D: Disk, W: Workers<D>> Journal<D, W> {
         let batch = store.take_final_batch(delivered);
         self.workers.ask_writer(Request::Write(batch));
         wait_for_batch(&mut self.workers, store)
-    }
-}
-
-impl<D: Disk, W: Workers<D>> Journal<D, W> {
-    /// Hands over what there is, for the node that leads next: nobody waits for it here any more.
-    fn hand_over_last(&mut self, hub: &mut Hub<LogStore>) -> Result<(), StorageError> {
-        let store = hub.broker_mut().store_mut();
-        while !store.is_idle() {
-            if let Some(batch) = store.take_batch(LATER) {
-                self.workers.ask_writer(Request::Write(batch));
-            }
-            match self.workers.wait_writer_report() {
-                Some(Report::Done(done, _)) => store.batch_done(done)?,
-                Some(Report::Committed(position)) => store.committed(position),
-                Some(Report::Failed(error)) => return Err(error),
-                // Most nodes don't answer, or another one leads already.
-                Some(Report::Deposed) | None => break,
-                Some(_) => {}
-            }
-        }
-        Ok(())
     }
 }
 

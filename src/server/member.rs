@@ -26,6 +26,7 @@ use crate::storage::replica::{self, Install, Pin, PinId, ReplicaReport, ReplicaR
 use crate::storage::sequences::Reached;
 use crate::storage::spawn::ReplicaHandle;
 use crate::storage::{BatchDone, FileDisk};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct Driver {
     is_drained: bool,
     /// It got the lead meanwhile, and no loop began.
     gives_away: bool,
+    /// The process is to end.
+    is_stopping: bool,
     view_due_ms: u64,
     is_over: bool,
 }
@@ -85,6 +88,7 @@ impl Driver {
             role: Role::Forming,
             is_drained: false,
             gives_away: false,
+            is_stopping: false,
             crew,
             leading: None,
             founding: None,
@@ -154,7 +158,10 @@ impl Driver {
             Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),
             Input::MakeRoom => self.crew.writer.ask(ReplicaRequest::MakeRoom),
             Input::Order(order) => self.obey(order),
-            Input::Stop => self.crew.member.stop(),
+            Input::Stop => {
+                self.is_stopping = true;
+                self.crew.member.stop();
+            }
         }
     }
 
@@ -255,11 +262,14 @@ impl Driver {
 
     fn play(&mut self, role: Role) {
         self.view_due_ms = 0;
-        self.tell_loop(Report::Deposed);
-        self.leading = None;
+        self.tell_of(role);
+        // A loop that stops closes its clients when there is somebody who takes them.
+        if !self.is_stopping || role != (Role::Follow { leader: None }) {
+            self.tell_loop(Report::Deposed);
+            self.leading = None;
+        }
         self.gives_away = false;
         self.crew.view.leads.store(false, std::sync::atomic::Ordering::Release);
-        self.tell_of(role);
         self.role = role;
         match role {
             Role::Forming => {}
@@ -267,14 +277,15 @@ impl Driver {
                 let leader = leader.filter(|_| !self.is_drained).map(|leader| self.name(leader).to_owned());
                 self.change(Change::Follow { leader });
             }
-            Role::Lead { .. } if self.is_drained => {
+            Role::Lead { .. } if self.is_drained || self.is_stopping => {
                 self.gives_away = true;
                 self.change(Change::Follow { leader: None });
             }
             Role::Lead { term, index } => {
                 self.elections += 1;
                 let (reports, heard) = channel();
-                let seat = Seat::new(term, self.crew.inputs.clone(), heard);
+                let leads = Arc::clone(&self.crew.view.leads);
+                let seat = Seat::new(term, self.crew.inputs.clone(), heard, leads);
                 self.leading = Some(Leading { reports, seat: Some(seat) });
                 self.crew.writer.ask(ReplicaRequest::Survey { index });
             }
@@ -356,6 +367,7 @@ impl Driver {
 
     /// The next start finds a state that is as young as can be.
     fn finish(&mut self) {
+        self.tell_loop(Report::Deposed);
         self.crew.writer.ask(ReplicaRequest::Checkpoint);
         let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
         while self.crew.clock.now_ms() < by_ms {

@@ -7,11 +7,9 @@ use crate::peers::Event;
 use crate::storage::duty::{Report, Request};
 use crate::storage::replica::Survey;
 use crate::storage::{ClusterId, FileDisk, SealedBatch, StorageError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Duration;
-
-/// How long a loop that stops waits for what it hands over last.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What a member is told.
 pub enum Input {
@@ -29,6 +27,7 @@ pub enum Input {
     IncomingPerformed(bool),
     /// An operator wants something of the cluster.
     Order(ClusterOrder),
+    /// The process is to end: if this node leads, another one is to, first.
     Stop,
 }
 
@@ -55,11 +54,13 @@ pub struct Seat {
     term: u64,
     inputs: Sender<Input>,
     reports: Receiver<Report>,
+    /// Whether other nodes' clients may come here.
+    leads: Arc<AtomicBool>,
 }
 
 impl Seat {
-    pub fn new(term: u64, inputs: Sender<Input>, reports: Receiver<Report>) -> Self {
-        Self { term, inputs, reports }
+    pub fn new(term: u64, inputs: Sender<Input>, reports: Receiver<Report>, leads: Arc<AtomicBool>) -> Self {
+        Self { term, inputs, reports, leads }
     }
 
     pub fn ask(&self, request: Request) {
@@ -77,8 +78,13 @@ impl Seat {
         self.reports.try_recv().ok()
     }
 
-    /// Waits for the next report, for as long as most nodes may take. For stops.
-    pub fn wait_report(&self) -> Option<Report> {
-        self.reports.recv_timeout(LAST_WORDS).ok()
+    /// Nobody is to be sent here any more.
+    pub fn take_nobody(&self) {
+        self.leads.store(false, Ordering::Release);
+    }
+
+    /// Another node is to lead, and this one to stop. The last report is that it is deposed.
+    pub fn give_away(&self) {
+        let _ = self.inputs.send(Input::Stop);
     }
 }

@@ -41,6 +41,7 @@ use slow::{Phase, TurnWatch};
 use std::io;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+use stop::GivingAway;
 
 /// Tokens of clients are their connection ids; these lie above them.
 pub(super) const LISTENER_TOKENS: usize = usize::MAX / 2;
@@ -77,6 +78,7 @@ pub(super) struct Server {
     publishers: Vec<ConnectionId>,
     resting: Resting,
     shutdown_at_ms: Option<u64>,
+    giving_away: Option<GivingAway>,
     /// Another node leads, or will: this one goes on without a hub, at these doors.
     deposed: Option<Vec<Door>>,
     /// Why it is being shut down, if not because somebody wanted it.
@@ -172,6 +174,7 @@ impl Server {
             publishers: Vec::new(),
             resting: Resting::default(),
             shutdown_at_ms: None,
+            giving_away: None,
             deposed: None,
             failed: None,
             signalled: false,
@@ -192,6 +195,13 @@ impl Server {
             self.begin_watch();
             if let Some(supervisor) = &mut self.supervisor {
                 supervisor.turn(self.now_ms);
+            }
+            if self.giving_away.is_some() {
+                self.take_reports()?;
+                self.take_readiness();
+                self.handle_signals(&reload);
+                self.give_away();
+                continue;
             }
             let TurnStart { over, unblocked } = self.hub.start_turn(self.now_ms);
             over.into_iter().for_each(|id| self.close_late(id));
@@ -257,6 +267,11 @@ impl Server {
 
     /// How long the poll may wait.
     fn timeout(&self) -> Option<Duration> {
+        let supervised_ms = self.supervisor.as_ref().and_then(Supervisor::next_deadline_ms);
+        if let Some(giving_away) = &self.giving_away {
+            let at_ms = giving_away.next_deadline_ms().min(supervised_ms.unwrap_or(u64::MAX));
+            return Some(Duration::from_millis(at_ms.saturating_sub(self.now_ms)));
+        }
         if self.clients.to_read_len() > 0 || self.desk.has_work() || self.journal.has_work() {
             return Some(Duration::ZERO);
         }
@@ -272,7 +287,7 @@ impl Server {
             self.resting.next_deadline_ms(),
             self.accepting.next_deadline_ms(),
             self.shutdown_at_ms,
-            self.supervisor.as_ref().and_then(Supervisor::next_deadline_ms),
+            supervised_ms,
         ];
         let deadline_ms = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(deadline_ms.saturating_sub(self.now_ms)))

@@ -44,7 +44,8 @@ pub trait Workers<D: Disk> {
     fn page_report(&mut self) -> Option<PageReport>;
     fn load_report(&mut self) -> Option<LoadReport>;
 
-    /// Waits for the writer's next report; `None` when the writer is gone. For stops, never in a turn of the loop.
+    /// Waits for the writer's next report; `None` when the writer is gone, or the log a cluster's. For stops, never in a turn of
+    /// the loop.
     fn wait_writer_report(&mut self) -> Option<Report>;
 
     /// Nobody takes any more what the loader brings.
@@ -75,6 +76,14 @@ impl Threads {
     /// For a node that leads: the log is its cluster's.
     pub fn of_member(waker: Waker, seat: Seat) -> Self {
         Self { writer: Writer::Cluster(seat), ..Self::new(waker) }
+    }
+
+    /// The place of a loop that leads, in a cluster.
+    pub fn seat(&self) -> Option<&Seat> {
+        match &self.writer {
+            Writer::Cluster(seat) => Some(seat),
+            Writer::Alone(_) | Writer::NotStarted => None,
+        }
     }
 
     fn wake(&self) -> impl Fn() + Send + 'static {
@@ -137,8 +146,7 @@ impl<D: Disk> Workers<D> for Threads {
     fn wait_writer_report(&mut self) -> Option<Report> {
         match &self.writer {
             Writer::Alone(writer) => writer.wait_report(),
-            Writer::Cluster(seat) => seat.wait_report(),
-            Writer::NotStarted => None,
+            Writer::Cluster(_) | Writer::NotStarted => None,
         }
     }
 

@@ -212,6 +212,11 @@ impl Cluster {
     /// SIGTERM, and how it ended.
     pub fn stop(&mut self, node: usize) -> ExitStatus {
         self.signal(node, libc::SIGTERM);
+        self.wait(node)
+    }
+
+    /// How a node ends that does so by itself.
+    pub fn wait(&mut self, node: usize) -> ExitStatus {
         self.children[node].take().expect("it runs").wait().expect("our own child")
     }
 

@@ -96,6 +96,41 @@ fn whoever_stops_in_order_gives_the_lead_away() {
     assert!(cluster.stop(leader).success(), "a follower stops, too");
 }
 
+/// A planned stop costs clients the time that it takes to connect anew: the next leader is there before they are closed, and what
+/// they sent until then is confirmed to them.
+#[test]
+fn clients_of_whoever_stops_are_closed_when_another_leads() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [other, _] = others(leader);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let publisher = std::thread::spawn(move || {
+        let confirmed = publish(&mut client, 0..100_000);
+        (confirmed, Instant::now())
+    });
+    wait_until("it publishes", || cluster.view(leader).is_some_and(|view| view["commit_index"].as_u64() > Some(20)));
+    cluster.signal(leader, libc::SIGTERM);
+    let (mut confirmed, closed_at) = publisher.join().expect("it only publishes");
+    let mut client = cluster.client(other);
+    client.send("queue.declare queue=q durable passive");
+    assert!(matches!(client.next(1, PATIENCE), Event::Method(method) if method.name == "queue.declare-ok"));
+    let again = publish(&mut client, 100_000..100_001);
+    println!("closed clients were confirmed something {} ms later", closed_at.elapsed().as_millis());
+    confirmed.extend(again);
+    assert!(cluster.wait(leader).success(), "{}", cluster.said(leader));
+    let said = cluster.said(leader);
+    let [stops, closes] =
+        ["stopping: giving the lead away first", "stopping: closing 1 connections"].map(|line| said.find(line));
+    let leads = said.rfind(" leads since term ");
+    assert!(stops.is_some() && stops < leads && leads < closes, "{said}");
+    println!("{}", said[leads.unwrap()..].lines().next().unwrap());
+    let found = take_all(&mut client);
+    assert_all_there(&found, &confirmed, 100_001);
+    assert_eq!(found.len(), confirmed.len(), "what was taken was confirmed, or not taken");
+}
+
 #[test]
 fn a_leader_that_was_away_finds_another_and_follows_it() {
     let mut cluster = Cluster::formed();

@@ -141,9 +141,16 @@ pub struct Member {
     hello_at_ms: u64,
     state: State,
     role: Role,
-    /// By when it stops, whoever leads.
-    stops_by_ms: Option<u64>,
+    stop: Option<Stop>,
     output: VecDeque<Output>,
+}
+
+/// A node that is to stop.
+struct Stop {
+    /// It does then, whoever leads.
+    by_ms: u64,
+    /// It had the lead to give away.
+    led: bool,
 }
 
 enum State {
@@ -196,7 +203,7 @@ impl Member {
             hello_at_ms: now_ms + HELLO_MS,
             state: State::Forming { is_told: false },
             role: Role::Forming,
-            stops_by_ms: None,
+            stop: None,
             output: VecDeque::new(),
         };
         if let Some(known) = known {
@@ -428,16 +435,18 @@ impl Member {
         }
     }
 
-    /// Stops in order: whoever leads gives the lead away first. [`Output::Stopped`] says that it may go.
+    /// Stops in order: whoever leads gives the lead away first, and stays until another one has it, who may need its vote.
+    /// [`Output::Stopped`] says that it may go.
     pub fn stop(&mut self) {
-        self.stops_by_ms.get_or_insert(self.now_ms + STOP_MAX_MS);
+        self.stop.get_or_insert(Stop { by_ms: self.now_ms + STOP_MAX_MS, led: false });
+        self.set_may_campaign(false);
         self.settle();
     }
 
     /// Does everything that follows from what has just happened.
     fn settle(&mut self) {
         self.found_if_due();
-        self.stop_if_due();
+        self.hand_over_if_stopping();
         self.take_steps();
         self.propose_held_back();
         // What is proposed next follows what the ledger has.
@@ -450,6 +459,7 @@ impl Member {
         }
         self.send_snapshots();
         self.settle_role();
+        self.stop_if_due();
     }
 
     fn take_steps(&mut self) {
@@ -583,14 +593,22 @@ impl Member {
         }
     }
 
-    fn stop_if_due(&mut self) {
-        let Some(by_ms) = self.stops_by_ms else { return };
-        let leads = self.consensus().is_some_and(Consensus::leads);
-        if leads && self.now_ms < by_ms {
+    fn hand_over_if_stopping(&mut self) {
+        if self.consensus().is_some_and(Consensus::leads)
+            && let Some(stop) = &mut self.stop
+        {
+            stop.led = true;
             self.hand_over_to_best(None);
-        } else {
+        }
+    }
+
+    /// Says so last, when it has been said who leads now.
+    fn stop_if_due(&mut self) {
+        let Some(Stop { by_ms, led }) = self.stop else { return };
+        let somebody_else_leads = || matches!(self.role, Role::Follow { leader: Some(_) });
+        if !led || somebody_else_leads() || self.now_ms >= by_ms {
             self.output.push_back(Output::Stopped);
-            self.stops_by_ms = None;
+            self.stop = None;
         }
     }
 }

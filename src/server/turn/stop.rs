@@ -10,6 +10,10 @@ use std::io;
 const SHUTDOWN_MS: u64 = 2_000;
 /// How long they may take when another node leads, in milliseconds: those who come meanwhile wait for it.
 const DEPOSED_MS: u64 = 500;
+/// How long a leader that stops waits until most nodes have what it took, in milliseconds.
+const SETTLE_MS: u64 = 2_000;
+/// And until another one leads: it is told sooner, unless its member is gone.
+const GIVE_AWAY_MS: u64 = 6_000;
 /// What RabbitMQ tells clients when it stops.
 const SHUTDOWN_EXPLANATION: &str = "broker forced connection closure with reason 'shutdown'";
 
@@ -24,6 +28,27 @@ fn words_for(error: &StorageError) -> String {
         // Whoever moves messages out of an old segment came to it. What is written is as durable as before.
         StorageError::Corrupt { .. } => format!("the broker stops, as it found damage in the log: {error}"),
         _ => format!("the log failed, nothing is durable any more: {error}"),
+    }
+}
+
+/// A leader stops, and its clients wait for the next one: nobody is read, and nothing is delivered.
+///
+/// ```text
+///   signal ──► most nodes have what was taken; publishers and others are told so ──► the lead is given away
+///                                                                                          │
+///                                       clients are closed ◄── another one leads ◄─────────┘
+/// ```
+pub(super) struct GivingAway {
+    settles_by_ms: u64,
+    by_ms: u64,
+    is_settled: bool,
+    /// Another one leads.
+    is_gone: bool,
+}
+
+impl GivingAway {
+    pub(super) fn next_deadline_ms(&self) -> u64 {
+        if self.is_settled { self.by_ms } else { self.settles_by_ms }
     }
 }
 
@@ -51,8 +76,8 @@ impl Server {
                         tracing::info!(target: "general", "configuration read again");
                     }
                 }
-                Signal::Terminate | Signal::Interrupt if self.deposed.is_some() => {
-                    self.deposed = None;
+                Signal::Terminate | Signal::Interrupt if self.deposed.is_some() || self.giving_away.is_some() => {
+                    (self.deposed, self.giving_away) = (None, None);
                     self.shutdown_at_ms = Some(self.now_ms);
                 }
                 Signal::Terminate | Signal::Interrupt if self.shutdown_at_ms.is_none() => self.begin_shutdown(),
@@ -62,10 +87,36 @@ impl Server {
     }
 
     fn begin_shutdown(&mut self) {
-        tracing::info!(target: "general", "stopping: closing {} connections", self.hub.connections().count());
         self.supervisor.iter().for_each(Supervisor::stopping);
-        self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         drop(self.close_doors());
+        let Some(seat) = self.journal.workers().seat() else { return self.close_clients() };
+        seat.take_nobody();
+        tracing::info!(target: "general", "stopping: giving the lead away first");
+        let (settles_by_ms, by_ms) = (self.now_ms + SETTLE_MS, self.now_ms + GIVE_AWAY_MS);
+        self.giving_away = Some(GivingAway { settles_by_ms, by_ms, is_settled: false, is_gone: false });
+    }
+
+    /// Does what can be done of it without waiting.
+    pub(super) fn give_away(&mut self) {
+        while let Some(id) = self.hub.next_to_answer() {
+            self.flush(id);
+        }
+        let Some(giving_away) = &mut self.giving_away else { return };
+        if !giving_away.is_settled {
+            giving_away.is_settled = self.journal.settle(&mut self.hub) || giving_away.settles_by_ms <= self.now_ms;
+            if let Some(seat) = self.journal.workers().seat().filter(|_| giving_away.is_settled) {
+                seat.give_away();
+            }
+        }
+        if giving_away.is_gone || giving_away.by_ms <= self.now_ms {
+            self.giving_away = None;
+            self.close_clients();
+        }
+    }
+
+    fn close_clients(&mut self) {
+        tracing::info!(target: "general", "stopping: closing {} connections", self.hub.connections().count());
+        self.shutdown_at_ms = Some(self.now_ms + SHUTDOWN_MS);
         self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
     }
 
@@ -80,18 +131,18 @@ impl Server {
     /// Another node leads: what was not confirmed is its to say. Clients are closed, and come back through this node or
     /// another.
     fn be_deposed(&mut self) {
-        if self.deposed.is_some() {
+        if let Some(giving_away) = &mut self.giving_away {
+            giving_away.is_gone = true;
+            return;
+        }
+        if self.shutdown_at_ms.is_some() {
             return;
         }
         let count = self.hub.connections().count();
         tracing::warn!(target: "cluster", "another node is to lead: closing {count} connections");
-        let doors = self.close_doors();
-        if self.shutdown_at_ms.is_none() {
-            // Somebody who stops has no use for them.
-            self.deposed = Some(doors);
-            self.shutdown_at_ms = Some(self.now_ms + DEPOSED_MS);
-            self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
-        }
+        self.deposed = Some(self.close_doors());
+        self.shutdown_at_ms = Some(self.now_ms + DEPOSED_MS);
+        self.hub.close_where(|_| true, SHUTDOWN_EXPLANATION);
     }
 
     pub(super) fn take_reports(&mut self) -> io::Result<()> {
@@ -119,7 +170,7 @@ impl Server {
     /// were lost; and the log, which has them, may still get all that it is owed.
     fn end_without_messages(&mut self, error: StorageError) {
         self.failed = Some(error);
-        if self.shutdown_at_ms.is_none() {
+        if self.shutdown_at_ms.is_none() && self.giving_away.is_none() {
             self.begin_shutdown();
         }
     }
