@@ -202,12 +202,14 @@ use vhost::Vhosts;
 /// Pieces of tables that are gone which are freed in one turn.
 const FREED_PER_TURN: usize = 256;
 
-/// What the one node of the broker is called.
+/// What the node is called of a broker that is alone.
 pub const NODE_NAME: &str = "leveret@localhost";
 
 /// What a broker is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What this node is called, where that is told.
+    pub node_name: Box<str>,
     /// How much may be in each vhost.
     pub vhost_limits: VhostLimits,
     /// The vhost that has the exchange of events, if there is one.
@@ -433,6 +435,11 @@ impl<S: Store> Broker<S> {
             self.epoch.end();
         }
         deduplication::free_gone(FREED_PER_TURN);
+    }
+
+    /// What this node is called.
+    pub fn node_name(&self) -> &str {
+        &self.settings.node_name
     }
 
     /// Milliseconds from 1970 to the zero of the caller's clock.

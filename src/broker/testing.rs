@@ -100,6 +100,7 @@ pub(super) fn settings() -> Settings {
         vhost_limits: VhostLimits::default(),
         event_vhost: None,
         default_queue_type: None,
+        node_name: crate::broker::NODE_NAME.into(),
         transaction_max_bytes: usize::MAX,
         consumer_timeout_ms: None,
         message_memory: MessageMemory { paging_bytes: usize::MAX, most_bytes: usize::MAX },

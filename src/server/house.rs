@@ -7,8 +7,8 @@ use super::doorkeeper::{FilesRenewer, KeyRenewer, signing_keys};
 use super::huge_pages::HugePages;
 use super::turn::{Door, Reloaded, Sources, WAKE_TOKEN, Way};
 use super::vestibule::{Gate, Terms, Vestibule};
-use super::{default_queue_type, message_memory, random};
-use crate::broker::{MessageMemory, NODE_NAME, QueueKind};
+use super::{default_queue_type, message_memory, node_name, random};
+use crate::broker::{MessageMemory, QueueKind};
 use crate::config::{self, Config};
 use crate::management::{self, Command};
 use crate::reactor::process::raise_descriptor_limit;
@@ -139,7 +139,7 @@ impl House {
             management::Doors { passed, ..doors },
             line,
             management::Settings {
-                node: if cluster.is_some() { config.cluster.node.clone() } else { NODE_NAME.to_owned() },
+                node: node_name(config).to_owned(),
                 chance: Box::new(random),
                 amqp_addresses: self.amqp_addresses.clone(),
                 amqps_addresses: self.amqps_addresses.clone(),

@@ -13,7 +13,7 @@ use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
 use crate::broker::{
-    self, Broker, ConnectionId, Founding, MessageMemory, NODE_NAME, PressureLimits, QueuePressure, UserId, VhostId,
+    self, Broker, ConnectionId, Founding, MessageMemory, PressureLimits, QueuePressure, UserId, VhostId,
 };
 use crate::connection::{Alarm, Connection, Context, Outboxes, Phase, Settings, TimerOutcome, Verdict};
 use crate::management::ResourceLimitChange;
@@ -489,8 +489,9 @@ impl<S: Store> Hub<S> {
         if memory_was_low && !memory_low {
             self.low_memory.let_all_finish(&mut self.connections, self.ground.now_ms);
         }
-        log_alarm("memory", was.is_some_and(Alarm::is_of_memory), memory_low, used);
-        log_alarm("disk", was.is_some_and(Alarm::is_of_disk), resources.disk_room.is_low, used);
+        let node = self.ground.broker.node_name();
+        log_alarm(node, "memory", was.is_some_and(Alarm::is_of_memory), memory_low, used);
+        log_alarm(node, "disk", was.is_some_and(Alarm::is_of_disk), resources.disk_room.is_low, used);
         if alarm.is_none() {
             self.unblock_all();
         }
@@ -550,16 +551,16 @@ impl<S: Store> Hub<S> {
 }
 
 /// In RabbitMQ's words, which people's own alarms look for.
-fn log_alarm(resource: &str, was_low: bool, is_low: bool, used: usize) {
+fn log_alarm(node: &str, resource: &str, was_low: bool, is_low: bool, used: usize) {
     match (was_low, is_low) {
         (false, true) => tracing::warn!(
             target: "general",
             resource,
-            "{resource} resource limit alarm set on node {NODE_NAME}: publishers are blocked until it clears (messages \
+            "{resource} resource limit alarm set on node {node}: publishers are blocked until it clears (messages \
              and clients hold {used} bytes)"
         ),
         (true, false) => {
-            tracing::warn!(target: "general", resource, "{resource} resource limit alarm cleared on node {NODE_NAME}");
+            tracing::warn!(target: "general", resource, "{resource} resource limit alarm cleared on node {node}");
         }
         _ => {}
     }

@@ -323,6 +323,7 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             authentication_failure_delay_ms: limits.authentication_failure_delay_ms,
         },
         broker: crate::broker::Settings {
+            node_name: node_name(config).into(),
             seed,
             unix_start_ms,
             vhost_limits: VhostLimits {
@@ -347,6 +348,11 @@ pub fn hub_settings(config: &Config, seed: [u8; 32], unix_start_ms: u64) -> HubS
             floor_messages_per_s: limits.publisher_floor_messages_per_s,
         },
     }
+}
+
+/// What this node is called.
+fn node_name(config: &Config) -> &str {
+    if config.cluster.is_on() { &config.cluster.node } else { NODE_NAME }
 }
 
 /// `None`: as AMQP has it.

@@ -85,11 +85,16 @@ impl Cluster {
         }
     }
 
+    /// A setting that is in no section, from each node's next start on.
+    pub fn set(&mut self, setting: &str) {
+        self.general += &format!("{setting}\n");
+    }
+
     /// Has every node look at this file of definitions when it starts, from then on.
     pub fn load_definitions(&mut self, text: &str) {
         let file = self.folder.join("definitions.json");
         std::fs::write(&file, text).expect("a file");
-        self.general = format!("load_definitions = \"{}\"\n", file.display());
+        self.set(&format!("load_definitions = {:?}", file.display().to_string()));
     }
 
     /// Has every node show a certificate over TLS.
@@ -137,6 +142,11 @@ impl Cluster {
     pub fn limit(&mut self, limits: &str) {
         self.limits = format!("{limits}\n");
         NODES.into_iter().for_each(|node| _ = self.write_settings(node));
+    }
+
+    /// What is in that file is no definitions any more.
+    pub fn break_definitions(&self) {
+        std::fs::write(self.folder.join("definitions.json"), "{").expect("a file");
     }
 
     fn write_settings(&self, node: usize) -> PathBuf {

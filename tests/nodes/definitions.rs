@@ -26,7 +26,7 @@ fn definitions_are_imported_when_a_cluster_is_founded_and_by_no_later_leader() {
     assert!(has_queue(&cluster, first), "{}", cluster.said(first));
     cluster.http(first).change("DELETE", "/queues/%2F/imported", &Value::Null);
     // Nor does a file that broke end whoever comes to lead.
-    cluster.load_definitions("{");
+    cluster.break_definitions();
     cluster.kill(first);
     let asked = NODES.into_iter().find(|node| *node != first).expect("there are more");
     let second = cluster.wait_for_leader(asked);

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, NODES, PATIENCE, name, publish, take_all, wait_until};
 use crate::support::client::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::TcpStream;
@@ -181,4 +181,31 @@ fn what_was_read_again_holds_whoever_leads() {
     lead(&cluster, leader);
     lead(&cluster, next);
     assert_eq!(free_limit(&cluster, next), 12_000_000);
+}
+
+#[test]
+fn events_and_traces_say_which_node_it_was() {
+    let mut cluster = Cluster::new("");
+    cluster.set("event_exchange = true");
+    NODES.into_iter().for_each(|node| cluster.start(node));
+    let leader = cluster.wait_for_leader(0);
+    let http = cluster.http(leader);
+    http.change("PUT", "/queues/%2F/heard", &json!({"durable": true}));
+    for (exchange, key) in [("amq.rabbitmq.event", "vhost.created"), ("amq.rabbitmq.trace", "publish.#")] {
+        http.change("POST", &format!("/bindings/%2F/e/{exchange}/q/heard"), &json!({"routing_key": key}));
+    }
+    http.change("PUT", "/vhosts/%2F", &json!({"tracing": true}));
+    http.change("PUT", "/vhosts/other", &json!({}));
+    let message = json!({"properties": {}, "routing_key": "heard", "payload": "", "payload_encoding": "string"});
+    http.change("POST", "/exchanges/%2F/amq.default/publish", &message);
+    let get = json!({"count": 10, "ackmode": "ack_requeue_true", "encoding": "auto"});
+    let (status, text) = http.ask_as("guest:guest", "POST", "/queues/%2F/heard/get", &get);
+    assert_eq!(status, 200, "{text}");
+    let messages: Value = serde_json::from_str(&text).expect("JSON");
+    let headers = |key: &str| {
+        let heard = messages.as_array().expect("a list").iter().find(|message| message["routing_key"] == key);
+        heard.unwrap_or_else(|| panic!("{key}: {text}"))["properties"]["headers"].clone()
+    };
+    assert_eq!(headers("vhost.created")["cluster_state"], json!({name(leader): "running"}));
+    assert_eq!(headers("publish.")["node"], name(leader));
 }

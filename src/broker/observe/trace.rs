@@ -12,7 +12,7 @@ use crate::broker::exchange::QueueId;
 use crate::broker::message::Content;
 use crate::broker::publish::Publication;
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller, ChannelId, NODE_NAME};
+use crate::broker::{Broker, Caller, ChannelId};
 use crate::protocol::{BasicProperties, FieldTable, FieldValue, PropertiesRef, ShortString};
 use bytes::Bytes;
 
@@ -128,7 +128,7 @@ impl<S: Store> Broker<S> {
             ("exchange_name".into(), text(content.exchange())),
             ("routing_keys".into(), texts(keys)),
             ("properties".into(), FieldValue::Table(properties_table(content))),
-            ("node".into(), text(NODE_NAME.as_bytes())),
+            ("node".into(), text(self.settings.node_name.as_bytes())),
         ]
     }
 

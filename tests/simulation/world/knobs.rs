@@ -121,6 +121,7 @@ pub fn settings(knobs: &Knobs, start: u8) -> HubSettings {
             vhost_limits: VhostLimits::default(),
             event_vhost: None,
             default_queue_type: None,
+            node_name: "simulated".into(),
             transaction_max_bytes: 1 << 30,
             consumer_timeout_ms: None,
             message_memory: knobs.message_memory,

@@ -9,7 +9,7 @@ use crate::broker::policy::{Policy, PolicyKind};
 use crate::broker::store::Store;
 use crate::broker::users::UserLimits;
 use crate::broker::vhost::VhostKey;
-use crate::broker::{Broker, NODE_NAME, UserId, VhostAttributes, VhostId};
+use crate::broker::{Broker, UserId, VhostAttributes, VhostId};
 use crate::protocol::{FieldTable, FieldValue, ShortString};
 use std::fmt::Write;
 use std::ops::Range;
@@ -81,7 +81,7 @@ impl<S: Store> Broker<S> {
     pub fn tell_alarm(&mut self, resource: &'static str, was_low: bool, is_low: bool) {
         if was_low != is_low {
             let key = if is_low { "alarm.set" } else { "alarm.cleared" };
-            self.tell(key, |_| Fields::from([told("node", NODE_NAME), told("source", resource)]));
+            self.tell(key, |broker| Fields::from([told("node", broker.node_name()), told("source", resource)]));
         }
     }
 
@@ -172,11 +172,12 @@ impl<S: Store> Broker<S> {
         self.tell(if is_new { "vhost.created" } else { "vhost.updated" }, |broker| {
             let attributes = broker.vhost_attributes(vhost);
             let tags = attributes.tags.iter().map(|tag| super::text(tag.as_bytes())).collect();
+            let running = (ShortString::truncated(broker.node_name().as_bytes()), super::text(b"running"));
             Fields::from([
                 field("tags", FieldValue::Array(tags)),
                 told("description", attributes.description.as_bytes()),
                 broker.by(None),
-                field("cluster_state", FieldValue::Table(FieldTable(vec![told(NODE_NAME, "running")]))),
+                field("cluster_state", FieldValue::Table(FieldTable(vec![running]))),
                 flag("tracing", attributes.tracing),
                 told("metadata", metadata_term(attributes)),
                 told("default_queue_type", attributes.default_queue_type.as_deref().unwrap_or("undefined")),
@@ -260,7 +261,7 @@ impl<S: Store> Broker<S> {
         self.tell("vhost.deleted", |broker| Fields::from([broker.by(None), told("name", broker.vhost_name(vhost))]));
         self.tell("vhost.down", |broker| {
             let by = told("user_who_performed_action", super::NOBODY);
-            Fields::from([by, told("node", NODE_NAME), told("name", broker.vhost_name(vhost))])
+            Fields::from([by, told("node", broker.node_name()), told("name", broker.vhost_name(vhost))])
         });
     }
 

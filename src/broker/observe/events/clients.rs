@@ -4,7 +4,7 @@
 use super::{Field, Fields, erlang_terms, field, flag, integer, told};
 use crate::broker::queue::QueueKind;
 use crate::broker::store::Store;
-use crate::broker::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, NODE_NAME, UserId, VhostId};
+use crate::broker::{Broker, Caller, ChannelId, ConnectionId, ConsumerId, UserId, VhostId};
 use crate::protocol::{FieldTable, FieldValue, ShortString};
 use crate::tls::Encryption;
 // From `core`, which has addresses and no sockets.
@@ -80,7 +80,7 @@ impl<S: Store> Broker<S> {
             let peer = encryption.and_then(|encryption| encryption.peer.as_ref());
             let fields = [
                 broker.by(Some(user)),
-                told("node", NODE_NAME),
+                told("node", broker.node_name()),
                 field("connected_at", integer(broker.settings.unix_start_ms + client.connected_at_ms)),
                 field("client_properties", erlang_terms(&client.client_properties)),
                 field("channel_max", integer(client.channel_max)),
@@ -112,10 +112,10 @@ impl<S: Store> Broker<S> {
 
     /// A client's connection is gone, whether it came to be open or not.
     pub fn tell_connection_closed(&mut self, client: &ClientDetails) {
-        self.tell("connection.closed", |_| {
+        self.tell("connection.closed", |broker| {
             let fields = [
                 field("client_properties", erlang_terms(&client.client_properties)),
-                told("node", NODE_NAME),
+                told("node", broker.node_name()),
                 told("pid", &client.name),
                 told("name", &client.name),
             ];
