@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Hello      who I am, which nodes I was told of, which cluster I belong to
+//! Condition  whether I am in maintenance, and what I run out of            again and again
 //! Founding   this is the cluster, and you are in it                        to who belongs to none
 //! Raft       votes, entries, how far they are                              of one member to another
 //! Offer      a snapshot: its files                 ─┐
@@ -46,12 +47,14 @@ const KIND_FOUNDING: u8 = 2;
 const KIND_OFFER: u8 = 3;
 const KIND_WANTED: u8 = 4;
 const KIND_CHUNK: u8 = 5;
+const KIND_CONDITION: u8 = 6;
 
 /// What one node says to another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     Hello(Hello),
     Founding(Configuration),
+    Condition(Condition),
     /// With the entry's body, if there is an entry.
     Raft(RaftMessage, Option<EntryBody>),
     Offer(Offer),
@@ -67,6 +70,17 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// The names in its settings, sorted.
     pub nodes: Vec<String>,
+}
+
+/// How a node is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Condition {
+    /// It is in maintenance: it serves nobody, and leads only if no other node can.
+    pub is_drained: bool,
+    /// There is too little room on its disk.
+    pub is_disk_low: bool,
+    /// Messages and clients hold too much of its memory.
+    pub is_memory_low: bool,
 }
 
 /// An entry of the log, by number.
@@ -313,6 +327,10 @@ const FLAG_GRANTED: u8 = 4;
 const FLAG_ENTRY: u8 = 8;
 const FLAG_CONFIGURATION: u8 = 16;
 
+const FLAG_DRAINED: u8 = 1;
+const FLAG_DISK_LOW: u8 = 2;
+const FLAG_MEMORY_LOW: u8 = 4;
+
 impl Message {
     /// The whole message. An entry's or a chunk's bytes are copied here; whoever has many of them sends them as
     /// [parts](Part).
@@ -330,6 +348,11 @@ impl Message {
                 let mut out = vec![KIND_FOUNDING];
                 out.extend_from_slice(&configuration.encode());
                 out
+            }
+            Self::Condition(Condition { is_drained, is_disk_low, is_memory_low }) => {
+                let flags =
+                    [(is_drained, FLAG_DRAINED), (is_disk_low, FLAG_DISK_LOW), (is_memory_low, FLAG_MEMORY_LOW)];
+                vec![KIND_CONDITION, flags.iter().map(|(is_so, flag)| u8::from(**is_so) * flag).sum()]
             }
             Self::Raft(message, body) => {
                 let mut out = message.head();
@@ -379,6 +402,7 @@ impl Message {
         let message = match kind {
             KIND_HELLO => Self::Hello(read_hello(&mut cursor)?),
             KIND_FOUNDING => Self::Founding(Configuration::read(&mut cursor)?),
+            KIND_CONDITION => Self::Condition(read_condition(cursor.u8()?)?),
             KIND_OFFER => Self::Offer(read_offer(&mut cursor)?),
             KIND_WANTED => Self::Wanted(Wanted { snapshot: cursor.varint()?, at: cursor.varint()? }),
             KIND_CHUNK => {
@@ -405,6 +429,15 @@ fn read_hello(cursor: &mut Cursor<'_>) -> Option<Hello> {
         nodes.push(node.to_owned());
     }
     Some(Hello { member, cluster, nodes })
+}
+
+fn read_condition(flags: u8) -> Option<Condition> {
+    let is_known = flags & !(FLAG_DRAINED | FLAG_DISK_LOW | FLAG_MEMORY_LOW) == 0;
+    is_known.then_some(Condition {
+        is_drained: flags & FLAG_DRAINED != 0,
+        is_disk_low: flags & FLAG_DISK_LOW != 0,
+        is_memory_low: flags & FLAG_MEMORY_LOW != 0,
+    })
 }
 
 fn read_offer(cursor: &mut Cursor<'_>) -> Option<Offer> {
@@ -467,6 +500,8 @@ mod tests {
             Message::Hello(Hello { member: id(5), cluster: None, nodes: nodes.clone() }),
             Message::Hello(Hello { member: id(5), cluster: Some(ClusterId([1; 16])), nodes }),
             Message::Founding(configuration()),
+            Message::Condition(Condition::default()),
+            Message::Condition(Condition { is_drained: true, is_disk_low: false, is_memory_low: true }),
             raft(Says::Vote { only_asks: true, transfers: false, last, commit }),
             raft(Says::Vote { only_asks: false, transfers: true, last, commit }),
             raft(Says::Voted { only_asked: true, granted: false, commit }),

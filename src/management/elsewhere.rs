@@ -108,9 +108,29 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
 }
 
+/// How a node is, as it says itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct NodeCondition {
+    /// It is in maintenance.
+    pub is_drained: bool,
+    pub disk_alarm: bool,
+    pub memory_alarm: bool,
+}
+
+impl NodeCondition {
+    /// The resources that are low: as the health checks call them, and as the oldest of them does.
+    pub fn low_resources(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let disk = self.disk_alarm.then_some(("disk space", "disk"));
+        let memory = self.memory_alarm.then_some(("memory", "memory"));
+        disk.into_iter().chain(memory)
+    }
+}
+
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct NodeView {
     pub name: String,
+    /// As it said last; nothing is known of one that isn't there.
+    pub condition: Option<NodeCondition>,
     /// It is this one, or this one hears it.
     pub is_running: bool,
     /// It is one of those that keep the log, and was not forgotten.
@@ -195,6 +215,8 @@ impl ClusterView {
                 "index": node.has,
                 "behind_ms": node.behind_ms,
                 "behind_bytes": node.behind_bytes,
+                "being_drained": node.condition.map(|condition| condition.is_drained),
+                "alarms": node.condition.map(|condition| condition.low_resources().map(|(_, name)| name).collect::<Vec<_>>()),
             })
         };
         json!({

@@ -68,7 +68,7 @@ pub use change::{
 };
 pub use cluster_name::{CLUSTER_NAME, cluster_name_of};
 pub use door::Limits;
-pub use elsewhere::{Cluster, ClusterOrder, ClusterView, Hatch, NodeView, PassedClient, Role, hatch};
+pub use elsewhere::{Cluster, ClusterOrder, ClusterView, Hatch, NodeCondition, NodeView, PassedClient, Role, hatch};
 pub use line::{Asker, Command, Declined, Line, Refusal, Request, line};
 pub use metrics::Settings as MetricsSettings;
 pub use order::{

@@ -10,7 +10,7 @@
 //! Only administrators may. A node that doesn't lead knows no users, and asks the one that does who somebody is.
 
 use super::App;
-use super::elsewhere::{ClusterOrder, ClusterView, pass_on};
+use super::elsewhere::{ClusterOrder, ClusterView, NodeView, pass_on};
 use super::http::{ApiError, ApiResult, empty, ok};
 use super::routes::{object, text_field};
 use super::visit::{Administrator, Visit};
@@ -73,12 +73,16 @@ pub async fn hand_over(visit: Administrator, body: Bytes) -> ApiResult {
 /// Why nobody can take over from the node that leads, if so.
 fn refusal(view: &ClusterView, to: Option<&str>) -> Option<String> {
     let others = || view.nodes.iter().filter(|node| node.name != view.node);
+    let is_drained = |node: &NodeView| node.condition.is_some_and(|condition| condition.is_drained);
     match to {
         None if others().any(|node| node.is_running && node.votes) => None,
         None => Some("no other node that runs has a vote".to_owned()),
         Some(to) => match others().find(|node| node.name == to) {
             None => Some(format!("node {to} is not in the cluster")),
             Some(node) if !node.is_running => Some(format!("node {to} is not running")),
+            Some(node) if is_drained(node) => {
+                Some(format!("node {to} is in maintenance, and would give the lead away"))
+            }
             Some(node) if !node.votes => {
                 Some(format!("node {to} has no vote yet: it is still getting what the others have"))
             }
@@ -180,7 +184,7 @@ async fn check_administrator(
 
 #[cfg(test)]
 mod tests {
-    use super::super::elsewhere::{NodeView, Role};
+    use super::super::elsewhere::{NodeCondition, Role};
     use super::*;
 
     #[test]
@@ -202,6 +206,9 @@ mod tests {
         assert_eq!(refusal(&whole, Some("n3")), Some("node n3 is not running".to_owned()));
         assert_eq!(refusal(&whole, Some("n4")), Some("node n4 is not in the cluster".to_owned()));
         let learning = view(node("n2", true, false));
+        let condition = Some(NodeCondition { is_drained: true, ..NodeCondition::default() });
+        let drained = view(NodeView { condition, ..node("n2", true, true) });
+        assert!(refusal(&drained, Some("n2")).is_some_and(|why| why.contains("in maintenance")));
         assert!(refusal(&learning, Some("n2")).is_some_and(|why| why.contains("no vote yet")));
         assert_eq!(refusal(&learning, None), Some("no other node that runs has a vote".to_owned()));
     }

@@ -8,23 +8,22 @@
 //! Both loops have the same poll, the same doors and the same line to management, one after the other.
 
 use super::addresses::Addresses;
-use super::follower::{Follower, Next};
+use super::cluster_view::{Connecting, View};
+use super::follower::{Follower, Next, Room, Surroundings};
 use super::house::{House, Renewal};
 use super::member::{Crew, Driver};
-use super::seat::{Change, Input, Lead};
-use super::standing::Standing;
+use super::seat::{Change, Input, Lead, Low};
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
 use super::{Desk, Journal, Renewers, cluster_id, first_of_all, founding_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
-use crate::cluster::member::{Member, NodeNumber, Role, Settings};
-use crate::cluster::membership::MemberRole;
+use crate::cluster::member::{Member, NodeNumber, Settings};
 use crate::cluster::message::Part;
 use crate::cluster::snapshot::{IncomingStep, perform};
 use crate::config::{Config, Limits};
-use crate::management::{self, ClusterOrder, ClusterView, Hatch, NodeView, PassedClient};
-use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Purpose, Transport};
+use crate::management::{self, Hatch, PassedClient};
+use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Transport};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
 use crate::storage::disk::{Disk, DiskFile, Folder};
 use crate::storage::entry::EntryBody;
@@ -32,11 +31,10 @@ use crate::storage::replica::{EntryReader, ReplicaWriter, recover_replica};
 use crate::storage::spawn::spawn_replica;
 use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, StorageError, SyncPolicy};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -55,121 +53,6 @@ fn passages_max(descriptors: u64, limits: &Limits) -> usize {
     let kept = DESCRIPTORS_KEPT + 2 * limits.management_connections_max as u64;
     let for_passages = descriptors.saturating_sub(kept).max(descriptors / DESCRIPTORS_FOR_PASSAGES);
     usize::try_from(for_passages / 2).unwrap_or(usize::MAX).clamp(1, limits.connections_max)
-}
-
-/// What management sees of the cluster.
-#[derive(Clone)]
-pub struct View {
-    shown: Arc<Mutex<ClusterView>>,
-    /// Whether there is a loop that leads.
-    pub leads: Arc<AtomicBool>,
-}
-
-impl View {
-    fn new(config: &Config) -> Self {
-        let shown = ClusterView {
-            name: config.cluster.name.clone(),
-            node: config.cluster.node.clone(),
-            passes: config.cluster.pass_through,
-            ..ClusterView::default()
-        };
-        Self { shown: Arc::new(Mutex::new(shown)), leads: Arc::default() }
-    }
-
-    fn current(&self) -> ClusterView {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Shows how it is now.
-    pub fn renew(&self, member: &Member, settings: &Settings, is_up: impl Fn(&str) -> bool, told: Told<'_>) {
-        let name = |node: NodeNumber| settings.nodes[usize::from(node.0)].clone();
-        let own = name(settings.me);
-        let leads = self.leads.load(Ordering::Acquire);
-        let (role, leader) = match member.role() {
-            Role::Forming => (management::Role::Forming, None),
-            Role::Follow { leader } => (management::Role::Follower, leader.map(name)),
-            Role::Lead { .. } if leads => (management::Role::Leader, Some(own.clone())),
-            // The loop is still making a hub of what there is.
-            Role::Lead { .. } => (management::Role::Follower, None),
-        };
-        let consensus = member.consensus();
-        let node = |(number, node): (u8, &String)| {
-            let members = consensus.map(|consensus| consensus.configuration().members()).unwrap_or_default();
-            let is_own = *node == own;
-            // A node that lost its folder is another member than the one of its name that is listed yet.
-            let id = if is_own { Some(settings.member) } else { member.member_of(NodeNumber(number)) };
-            let listed = members.iter().find(|member| id.map_or(member.node == *node, |id| member.id == id));
-            let reached = consensus.zip(listed).and_then(|(consensus, listed)| consensus.reach(listed.id));
-            NodeView {
-                is_running: is_own || is_up(node),
-                is_member: members.iter().any(|member| member.node == *node),
-                votes: listed.is_some_and(|listed| listed.role == MemberRole::Voter),
-                has: reached.map(|reach| reach.matched),
-                behind_ms: reached.map(|reach| told.standing.behind_ms(reach.matched, told.now_ms)),
-                behind_bytes: reached
-                    .zip(consensus)
-                    .and_then(|(reach, consensus)| consensus.ledger().bytes_behind(reach.matched)),
-                name: node.clone(),
-            }
-        };
-        let nodes = (0..).zip(&settings.nodes).map(node).collect();
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = ClusterView {
-            name: std::mem::take(&mut shown.name),
-            node: own,
-            role,
-            passes: shown.passes,
-            leader,
-            term: consensus.map_or(0, |consensus| consensus.term()),
-            commit: consensus.map_or(0, |consensus| consensus.committed()),
-            written: consensus.map_or(0, |consensus| consensus.persisted()),
-            applied: told.applied,
-            elections: told.elections,
-            leaderless_ms: told.standing.leaderless_ms(told.now_ms),
-            uncommitted_bytes: member.uncommitted_bytes(),
-            is_drained: told.is_drained,
-            quorum: consensus.map_or(settings.nodes.len(), |consensus| consensus.configuration().quorum()),
-            nodes,
-        };
-    }
-}
-
-/// What the member's thread knows besides, for [`View::renew`].
-pub struct Told<'a> {
-    pub now_ms: u64,
-    pub standing: &'a Standing,
-    pub applied: u64,
-    pub elections: u64,
-    pub is_drained: bool,
-}
-
-/// What management asks of the cluster.
-struct Connecting {
-    view: View,
-    caller: Caller,
-    addresses: BTreeMap<String, String>,
-    passes: bool,
-    member: Sender<Input>,
-}
-
-impl management::Cluster for Connecting {
-    fn view(&self) -> ClusterView {
-        self.view.current()
-    }
-
-    fn order(&self, order: ClusterOrder) {
-        // A thread that is gone said why.
-        let _ = self.member.send(Input::Order(order));
-    }
-
-    fn connect(&self, peer: SocketAddr, local: SocketAddr, over_tls: bool) -> io::Result<TcpStream> {
-        let refused = |why: &str| io::Error::new(io::ErrorKind::NotConnected, why);
-        let leader = self.view.current().leader.filter(|_| self.passes).ok_or_else(|| refused("nobody leads"))?;
-        let address = self.addresses.get(&leader).ok_or_else(|| refused("who leads is no node of the settings"))?;
-        let kind = if over_tls { ClientKind::HttpOverTls } else { ClientKind::Http };
-        let called = self.caller.call(&leader, address, Purpose::Client { kind, peer, local });
-        called.map_err(|error| io::Error::other(error.to_string()))
-    }
 }
 
 /// Where clients of other nodes go: to the loop that leads, and to management.
@@ -411,12 +294,19 @@ impl Node {
             Some(later)
         };
         loop {
-            let (passes, most) = {
-                let config = self.config.borrow();
-                (config.cluster.pass_through, passages_max(self.descriptors, &config.limits))
+            let (passes, most, free_limit) = {
+                let Config { cluster, limits, .. } = &*self.config.borrow();
+                (cluster.pass_through, passages_max(self.descriptors, limits), limits.disk_free_limit_bytes)
             };
-            let passages = Passages::new(self.caller.clone(), most);
-            let follower = Follower::new(grounds, passages, &self.addresses, &self.changes, &self.member, passes);
+            let surroundings = Surroundings {
+                passages: Passages::new(self.caller.clone(), most),
+                addresses: &self.addresses,
+                changes: &self.changes,
+                member: &self.member,
+                passes,
+                room: Room::new(&self.disk, free_limit),
+            };
+            let follower = Follower::new(grounds, surroundings);
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;
             grounds = match next {
                 Next::Stop => return Ok(()),
@@ -435,6 +325,8 @@ impl Node {
         let config = self.config.borrow().clone();
         let store = survey.store(self.options.clone());
         let (mut hub, renewers) = new_hub(&config, self.clock, &self.waker, store)?;
+        // What the loop before it said of this node's resources is over.
+        seat.run_low(Low::default());
         let workers = Threads::of_member(self.waker.clone(), seat);
         let free_limit = config.limits.disk_free_limit_bytes;
         let founds = Cell::new(false);

@@ -4,12 +4,14 @@
 
 use super::accepting::Accepting;
 use super::addresses::Addresses;
-use super::seat::{Change, Input, Lead};
+use super::journal::DISK_CHECK_INTERVAL_MS;
+use super::seat::{Change, Input, Lead, Low};
 use super::turn::{Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, WAKE_TOKEN, Way};
 use crate::logging;
 use crate::peers::{ClientKind, Passages};
 use crate::reactor::{Readiness, Signal, Supervisor};
-use crate::storage::StorageError;
+use crate::storage::disk::Disk;
+use crate::storage::{FileDisk, StorageError};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -20,29 +22,66 @@ pub enum Next {
     Stop,
 }
 
+/// What there is of a node besides what it listens at.
+pub struct Surroundings<'a> {
+    pub passages: Passages,
+    pub addresses: &'a Addresses,
+    pub changes: &'a Receiver<Change>,
+    pub member: &'a Sender<Input>,
+    /// Clients are passed on, and not refused.
+    pub passes: bool,
+    pub room: Room<'a>,
+}
+
 pub struct Follower<'a> {
     grounds: Grounds,
     passages: Passages,
     addresses: &'a Addresses,
     changes: &'a Receiver<Change>,
     member: &'a Sender<Input>,
+    room: Room<'a>,
     /// With the doors, which are the next loop's again.
     accepting: Accepting,
-    /// Clients are passed on, and not refused.
     passes: bool,
     now_ms: u64,
     is_stopping: bool,
 }
 
+/// The room on the disk of a node that follows: nobody publishes there, so whoever leads is told when it gets little.
+pub struct Room<'a> {
+    disk: &'a FileDisk,
+    limit_bytes: u64,
+    due_ms: u64,
+    /// As it was said last.
+    is_low: Option<bool>,
+}
+
+impl<'a> Room<'a> {
+    pub fn new(disk: &'a FileDisk, limit_bytes: u64) -> Self {
+        Self { disk, limit_bytes, due_ms: 0, is_low: None }
+    }
+
+    /// Says whether there is little, when that has changed.
+    fn look(&mut self, now_ms: u64) -> Option<bool> {
+        if now_ms < self.due_ms {
+            return None;
+        }
+        self.due_ms = now_ms + DISK_CHECK_INTERVAL_MS;
+        let is_low = match self.disk.free_bytes() {
+            Ok(free_bytes) => free_bytes < self.limit_bytes,
+            Err(error) => {
+                tracing::warn!(target: "storage", "the room on the disk is unknown: {error}");
+                return None;
+            }
+        };
+        let was_low = self.is_low.replace(is_low);
+        (was_low != Some(is_low)).then_some(is_low)
+    }
+}
+
 impl<'a> Follower<'a> {
-    pub fn new(
-        mut grounds: Grounds,
-        passages: Passages,
-        addresses: &'a Addresses,
-        changes: &'a Receiver<Change>,
-        member: &'a Sender<Input>,
-        passes: bool,
-    ) -> Self {
+    pub fn new(mut grounds: Grounds, surroundings: Surroundings<'a>) -> Self {
+        let Surroundings { passages, addresses, changes, member, passes, room } = surroundings;
         // Of nobody who led before.
         addresses.of_leader(None);
         Self {
@@ -53,6 +92,7 @@ impl<'a> Follower<'a> {
             addresses,
             changes,
             member,
+            room,
             passes,
             is_stopping: false,
         }
@@ -86,6 +126,7 @@ impl<'a> Follower<'a> {
             if let Some(leader) = self.addresses.found() {
                 self.passages.lead_to(Some(leader));
             }
+            self.look_at_room();
             // Whoever asks a loop that has no hub is told that it doesn't answer.
             while self.grounds.commands.try_recv().is_ok() {}
             let ready: Vec<Readiness> = self.grounds.sources.poller.ready().collect();
@@ -109,10 +150,24 @@ impl<'a> Follower<'a> {
         let deadlines = [
             self.passages.next_deadline_ms(self.now_ms),
             self.accepting.next_deadline_ms(),
+            Some(self.room.due_ms),
             self.grounds.sources.supervisor.as_ref().and_then(Supervisor::next_deadline_ms),
         ];
         let at_ms = deadlines.into_iter().flatten().min()?;
         Some(Duration::from_millis(at_ms.saturating_sub(self.now_ms)))
+    }
+
+    fn look_at_room(&mut self) {
+        let Some(is_low) = self.room.look(self.now_ms) else { return };
+        // It has no messages in memory of which there could be too many.
+        let _ = self.member.send(Input::Low(Low { disk: is_low, memory: false }));
+        let limit_bytes = self.room.limit_bytes;
+        if is_low {
+            tracing::warn!(
+                target: "general",
+                "disk resource limit alarm set on this node, which doesn't lead: less than {limit_bytes} bytes are free"
+            );
+        }
     }
 
     fn accept(&mut self) {
@@ -134,7 +189,8 @@ impl<'a> Follower<'a> {
             match signal {
                 Signal::Reload => {
                     supervisor.iter().for_each(Supervisor::reloading);
-                    if reload().is_some() {
+                    if let Some(reloaded) = reload() {
+                        (self.room.limit_bytes, self.room.due_ms) = (reloaded.disk_free_limit_bytes, 0);
                         tracing::info!(target: "general", "configuration read again");
                     }
                     supervisor.iter().for_each(Supervisor::ready);

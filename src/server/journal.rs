@@ -30,7 +30,7 @@ const LOADED_PAGES_PER_TURN: usize = 32;
 /// Past every deadline: the last batch is synced whatever its age.
 const LATER: u64 = u64::MAX;
 /// How often the room on the disk is looked at, in milliseconds.
-const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
+pub const DISK_CHECK_INTERVAL_MS: u64 = 1_000;
 
 /// A data folder that was read, before the loop runs.
 pub struct OpenedLog<D: Disk> {

@@ -9,13 +9,13 @@
 //! It owns the writer and the connections to peers, and waits for nothing but its inbox: what takes time is done by others,
 //! who say so there. The loop hears of it what it hears of a writer, and besides when it is to lead and when no more.
 
-use super::clustered::{self, View};
-use super::seat::{Change, Input, Lead, Seat};
+use super::cluster_view::{self, View};
+use super::seat::{Change, Input, Lead, Low, Seat};
 use super::standing::Standing;
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Append, Member, NodeNumber, Output, Pinned, Role, Settings, Told};
 use crate::cluster::membership::Configuration;
-use crate::cluster::message::Point;
+use crate::cluster::message::{Condition, Point};
 use crate::cluster::snapshot::IncomingStep;
 use crate::management::ClusterOrder;
 use crate::peers::{Event, Outgoing, Transport};
@@ -71,8 +71,6 @@ pub struct Driver {
     standing: Standing,
     /// What this node was last, to tell why it is no more.
     role: Role,
-    /// It is to serve nobody, and gives the lead away when it gets it.
-    is_drained: bool,
     /// It got the lead meanwhile, and no loop began.
     gives_away: bool,
     /// The process is to end.
@@ -86,7 +84,6 @@ impl Driver {
         Self {
             standing: Standing::new(crew.clock.now_ms()),
             role: Role::Forming,
-            is_drained: false,
             gives_away: false,
             is_stopping: false,
             crew,
@@ -157,6 +154,10 @@ impl Driver {
             Input::Propose { term, batch } => self.crew.member.propose(term, batch),
             Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),
             Input::MakeRoom => self.crew.writer.ask(ReplicaRequest::MakeRoom),
+            Input::Low(Low { disk, memory }) => {
+                let member = &mut self.crew.member;
+                member.set_condition(Condition { is_disk_low: disk, is_memory_low: memory, ..member.condition() });
+            }
             Input::Order(order) => self.obey(order),
             Input::Stop => {
                 self.is_stopping = true;
@@ -274,10 +275,10 @@ impl Driver {
         match role {
             Role::Forming => {}
             Role::Follow { leader } => {
-                let leader = leader.filter(|_| !self.is_drained).map(|leader| self.name(leader).to_owned());
+                let leader = leader.filter(|_| !self.is_drained()).map(|leader| self.name(leader).to_owned());
                 self.change(Change::Follow { leader });
             }
-            Role::Lead { .. } if self.is_drained || self.is_stopping => {
+            Role::Lead { .. } if self.is_drained() || self.is_stopping => {
                 self.gives_away = true;
                 self.change(Change::Follow { leader: None });
             }
@@ -332,6 +333,16 @@ impl Driver {
         );
     }
 
+    /// It serves nobody, and gives the lead away when it gets it.
+    fn is_drained(&self) -> bool {
+        self.crew.member.condition().is_drained
+    }
+
+    fn drain(&mut self, is_drained: bool) {
+        let member = &mut self.crew.member;
+        member.set_condition(Condition { is_drained, ..member.condition() });
+    }
+
     /// Does what an operator wants.
     fn obey(&mut self, order: ClusterOrder) {
         match order {
@@ -347,14 +358,14 @@ impl Driver {
                     tracing::warn!(target: "cluster", "node {node} stays: it is there, or this node doesn't lead");
                 }
             }
-            ClusterOrder::Drain if !self.is_drained => {
+            ClusterOrder::Drain if !self.is_drained() => {
                 tracing::warn!(target: "cluster", "This node is being put into maintenance (drain) mode");
-                self.is_drained = true;
+                self.drain(true);
                 self.play(self.crew.member.role());
             }
-            ClusterOrder::Revive if self.is_drained => {
+            ClusterOrder::Revive if self.is_drained() => {
                 tracing::info!(target: "cluster", "This node is being revived from maintenance (drain) mode");
-                self.is_drained = false;
+                self.drain(false);
                 // What it led without a loop it gives away first.
                 if !self.gives_away {
                     self.play(self.crew.member.role());
@@ -396,9 +407,8 @@ impl Driver {
         if let Some(consensus) = member.consensus() {
             self.standing.committed(consensus.committed(), now_ms);
         }
-        let Self { standing, applied, elections, is_drained, .. } = self;
-        let (applied, elections, is_drained) = (*applied, *elections, *is_drained);
-        let told = clustered::Told { now_ms, standing, applied, elections, is_drained };
+        let Self { standing, applied, elections, .. } = self;
+        let told = cluster_view::Told { now_ms, standing, applied: *applied, elections: *elections };
         view.renew(member, settings, |node| transport.is_up(node), told);
     }
 }

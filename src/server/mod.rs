@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `house` | what stands as long as the process: listeners, certificates, management's thread |
 //! | `clustered`, `member`, `seat` | a node of a cluster: its life, the thread that agrees with others, and what that and the loop say |
+//! | `cluster_view`, `standing` | what management sees of a cluster, and what a node remembers of it |
 //! | `follower`, `addresses` | the loop while another node leads, and where that is |
 //! | `turn` | one turn of the loop after the other |
 //! | `hub` | the broker with its connections, without I/O |
@@ -24,6 +25,8 @@ mod accepting;
 mod addresses;
 mod clients;
 mod cluster_id;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod cluster_view;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod clustered;
 mod desk;

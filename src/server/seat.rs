@@ -25,10 +25,19 @@ pub enum Input {
     MakeRoom,
     /// The oldest step of a snapshot that arrives is done, or failed.
     IncomingPerformed(bool),
+    /// What this node runs out of, from now on.
+    Low(Low),
     /// An operator wants something of the cluster.
     Order(ClusterOrder),
     /// The process is to end: if this node leads, another one is to, first.
     Stop,
+}
+
+/// What a node runs out of.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Low {
+    pub disk: bool,
+    pub memory: bool,
 }
 
 /// What the loop is told.
@@ -76,6 +85,11 @@ impl Seat {
 
     pub fn report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
+    }
+
+    /// The other nodes are to know what this one runs out of.
+    pub fn run_low(&self, low: Low) {
+        let _ = self.inputs.send(Input::Low(low));
     }
 
     /// Nobody is to be sent here any more.

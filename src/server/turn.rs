@@ -26,11 +26,13 @@ use super::freed_memory::FreedMemory;
 use super::hub::{Hub, Resources, TurnStart};
 use super::huge_pages::HugePages;
 use super::journal::Journal;
+use super::seat::Low;
 use super::vestibule::Vestibule;
 use super::workers::Threads;
 use crate::broker::memory::{held_memory_bytes, message_memory_bytes};
 use crate::broker::{ConnectionId, MessageMemory};
 use crate::config::Config;
+use crate::connection::Alarm;
 use crate::logging;
 use crate::management::{Command, ResourceLimitChange};
 use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor};
@@ -77,6 +79,8 @@ pub(super) struct Server {
     /// Those with bytes waiting who published with their last ones; empty between turns.
     publishers: Vec<ConnectionId>,
     resting: Resting,
+    /// As the other nodes of a cluster know it.
+    told_alarm: Option<Alarm>,
     shutdown_at_ms: Option<u64>,
     giving_away: Option<GivingAway>,
     /// Another node leads, or will: this one goes on without a hub, at these doors.
@@ -173,6 +177,7 @@ impl Server {
             connections_max: limits.connections_max,
             publishers: Vec::new(),
             resting: Resting::default(),
+            told_alarm: None,
             shutdown_at_ms: None,
             giving_away: None,
             deposed: None,
@@ -230,6 +235,7 @@ impl Server {
             if self.hub.update_alarm(resources) {
                 self.pump_and_flush();
             }
+            self.tell_of_alarm();
             let message_bytes = message_memory_bytes();
             self.huge_pages.follow(message_bytes, self.now_ms);
             self.freed_memory.follow(held_memory_bytes(), self.now_ms);
@@ -250,6 +256,20 @@ impl Server {
         let Self { poller, signals, clock, huge_pages, supervisor, desk, .. } = self;
         let sources = Sources { poller, doors, vestibule: None, signals, clock, huge_pages, supervisor };
         Grounds { sources, commands: desk.into_commands() }
+    }
+
+    /// Has the other nodes of a cluster told which resources are low.
+    fn tell_of_alarm(&mut self) {
+        let alarm = self.hub.condition().alarm;
+        if alarm == self.told_alarm {
+            return;
+        }
+        self.told_alarm = alarm;
+        if let Some(seat) = self.journal.workers().seat() {
+            let low =
+                Low { disk: alarm.is_some_and(Alarm::is_of_disk), memory: alarm.is_some_and(Alarm::is_of_memory) };
+            seat.run_low(low);
+        }
     }
 
     /// Takes over the limits that somebody wanted in this turn.

@@ -79,7 +79,15 @@ fn a_node_in_maintenance_serves_nobody_and_keeps_the_log() {
         refused.set_read_timeout(Some(PATIENCE)).expect("a socket");
         assert!(matches!(refused.read(&mut [0]), Ok(0) | Err(_)), "it is closed without a word");
         let serving = other_than(drained);
-        assert_ne!(cluster.wait_for_leader(serving), drained);
+        let leader = cluster.wait_for_leader(serving);
+        assert_ne!(leader, drained);
+        wait_until("the others know", || row(&cluster, serving, drained)["being_drained"] == true);
+        assert_eq!(row(&cluster, serving, leader)["being_drained"], false);
+        let (_, text) = printed(&cluster.ctl(serving, &["cluster_status", "--formatter", "json"]));
+        let status: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(status["maintenance_status"][name(drained)], "marked for maintenance", "{status}");
+        let (code, text) = printed(&cluster.ctl(serving, &["transfer_leadership", &name(drained)]));
+        assert!(code != 0 && text.contains("is in maintenance"), "{code} {text}");
         wait_until("it sees who leads", || cluster.view(drained).is_some_and(|view| !view["leader"].is_null()));
         let (code, text) = printed(&cluster.ctl(drained, &["revive"]));
         assert_eq!(code, 0, "{text}");
@@ -88,6 +96,54 @@ fn a_node_in_maintenance_serves_nobody_and_keeps_the_log() {
     }
     let leader = cluster.wait_for_leader(0);
     assert_eq!(take_all(&mut cluster.client(leader)).into_iter().collect::<BTreeSet<_>>(), confirmed);
+}
+
+/// What a node tells of another one.
+fn row(cluster: &Cluster, asked: usize, node: usize) -> Value {
+    cluster.http(asked).get(&format!("/nodes/{}", name(node)))
+}
+
+#[test]
+fn who_is_in_maintenance_leaves_leading_to_others_and_nobody_speaks_for_who_is_gone() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [drained, next] = [other_than(leader), other_than(other_than(leader))];
+    for node in NODES {
+        wait_until("all see each other", || check(&cluster, node, "node-is-quorum-critical") == 200);
+    }
+    let (code, text) = printed(&cluster.ctl(drained, &["drain"]));
+    assert_eq!(code, 0, "{text}");
+    wait_until("it is known", || row(&cluster, leader, drained)["being_drained"] == true);
+    cluster.kill(leader);
+    assert_eq!(cluster.wait_for_leader(next), next);
+    let said = cluster.said(drained);
+    assert!(!said.contains("this node stands for election"), "{said}");
+    wait_until("it is missed", || row(&cluster, next, leader)["running"] == false);
+    assert_eq!(row(&cluster, next, leader)["being_drained"], Value::Null);
+    assert_eq!(cluster.view(next).expect("it leads")["nodes"][leader]["alarms"], Value::Null);
+}
+
+#[test]
+fn a_node_that_follows_tells_of_its_disk() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let follower = other_than(leader);
+    wait_until("all see each other", || check(&cluster, leader, "node-is-quorum-critical") == 200);
+    assert_eq!(check(&cluster, leader, "alarms"), 200);
+    cluster.limit("disk_free_limit_bytes = 1152921504606846976");
+    read_again(&mut cluster, follower);
+    wait_until("its alarm is known", || check(&cluster, leader, "alarms") == 503);
+    assert_eq!(check(&cluster, leader, "local-alarms"), 200);
+    let (_, text) = cluster.http(leader).ask_as("guest:guest", "GET", "/health/checks/alarms", &Value::Null);
+    let said: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(said["alarms"], json!([{"node": name(follower), "resource": "disk space"}]));
+    assert_eq!(row(&cluster, leader, follower)["disk_free_alarm"], true);
+    assert_eq!(cluster.view(leader).expect("it leads")["nodes"][follower]["alarms"], json!(["disk"]));
+    let (code, text) = printed(&cluster.ctl(leader, &["check_alarms"]));
+    assert!(code != 0 && text.contains(&format!("Free disk space alarm on node {}", name(follower))), "{code} {text}");
+    cluster.limit("");
+    read_again(&mut cluster, follower);
+    wait_until("it is over", || check(&cluster, leader, "alarms") == 200);
 }
 
 #[test]

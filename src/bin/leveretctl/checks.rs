@@ -131,20 +131,28 @@ fn check_local_alarms(api: &Api, output: &Output) -> Result<(), Failure> {
     Err(if output.is_silent { Failure::Silently } else { Failure::Unreachable(alarms.join("\n")) })
 }
 
-/// The alarms of all nodes, which are those of the one.
+/// The same of other nodes of a cluster, as they say to the one that answers.
+pub fn alarms_of_others(api: &Api, node: &str) -> Result<Vec<String>, Failure> {
+    let answer = api.check_health("health/checks/alarms")?;
+    let others = answer["alarms"].as_array().into_iter().flatten().filter(|alarm| alarm["node"] != node);
+    let line = |alarm: &Value| Some(alarm_line(alarm["resource"].as_str()?, alarm["node"].as_str()?));
+    Ok(others.filter_map(line).collect())
+}
+
+/// The alarms of all nodes.
 fn check_alarms(api: &Api, output: &Output) -> Result<(), Failure> {
     let node = node(api)?;
     output.announce(format_args!("Asking node {node} to report any local resource alarms ..."));
-    let alarms = alarms(api, &node)?;
-    if alarms.is_empty() {
+    let (alarms, others) = (alarms(api, &node)?, alarms_of_others(api, &node)?);
+    if alarms.is_empty() && others.is_empty() {
         pass(output, &format!("Node {node} reported no alarms, local or clusterwide"));
         return Ok(());
     }
     if output.format == Format::Json {
         let message = format!("Node {node} reported alarms");
-        return Err(unhealthy(&json!({"global": [], "local": alarms, "message": message, "result": "error"})));
+        return Err(unhealthy(&json!({"global": others, "local": alarms, "message": message, "result": "error"})));
     }
-    Err(if output.is_silent { Failure::Silently } else { Failure::Unhealthy(alarms.join("\n")) })
+    Err(if output.is_silent { Failure::Silently } else { Failure::Unhealthy([alarms, others].concat().join("\n")) })
 }
 
 fn check_virtual_hosts(api: &Api, output: &Output) -> Result<(), Failure> {

@@ -178,13 +178,14 @@ pub fn cluster_status(api: &Api, output: &Output) -> Result<(), Failure> {
     let processors =
         rows.iter().find(|row| row["name"] == node.as_str()).map_or(&Value::Null, |row| &row["processors"]);
     let flags = flags.as_array().map_or(&[][..], Vec::as_slice);
-    // Who leads serves; of others only the one that is asked says whether it does.
-    let of_asked = if asked.is_drained { "marked for maintenance" } else { "not under maintenance" };
-    let mut maintenance = vec![(asked.name.as_str(), of_asked)];
-    if asked.name != node {
-        maintenance.push((node.as_str(), "not under maintenance"));
-        maintenance.sort_unstable();
-    }
+    let status = |is_drained| if is_drained { "marked for maintenance" } else { "not under maintenance" };
+    // The node that is asked knows better; of one that isn't there nothing is known.
+    let of_row = |row: &'_ Value| match text(&row["name"]) == asked.name {
+        true => Some(asked.is_drained),
+        false => row["being_drained"].as_bool(),
+    };
+    let maintenance: Vec<(&str, &str)> =
+        rows.iter().filter_map(|row| Some((text(&row["name"]), status(of_row(row)?)))).collect();
     if output.format == Format::Json {
         let by_node = |value: Value| Value::Object(Map::from_iter([(node.clone(), value)]));
         let mut status = json!({

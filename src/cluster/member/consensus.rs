@@ -35,6 +35,8 @@ use std::collections::VecDeque;
 /// Ticks without a word from the leader after which a member campaigns, at least; at most nearly twice as many.
 const ELECTION_TICKS: usize = 10;
 const HEARTBEAT_TICKS: usize = 2;
+/// Ticks without anybody else to lead after which even a member campaigns that is to leave that to others.
+const LAST_RESORT_TICKS: usize = 100;
 /// Messages with entries that may be on the way to a member, one entry in each.
 const IN_FLIGHT_MAX: usize = 64;
 /// Committed entries in one step, counted in bytes that the crate takes an entry for: some thousands.
@@ -57,8 +59,10 @@ pub struct Consensus {
     vote: Vote,
     /// Made of the caller's chance, so that two runs are the same.
     chance: u64,
-    /// Whether it stands for election when it hears of no leader.
+    /// Whether it stands for election when it hears of no leader, before it is the last resort.
     may_campaign: bool,
+    /// Ticks for which it has left that to others.
+    left_to_others: usize,
 }
 
 /// The entries of a step, by their indexes.
@@ -136,6 +140,7 @@ impl Consensus {
             vote,
             chance,
             may_campaign: true,
+            left_to_others: 0,
         }
     }
 
@@ -215,8 +220,11 @@ impl Consensus {
             false => 2 * ELECTION_TICKS - 1,
         };
         raft.set_randomized_election_timeout(timeout);
-        // For who may not campaign time goes on until others may have its vote, and no further.
-        if !self.may_campaign && raft.state != StateRole::Leader && raft.election_elapsed + 1 >= timeout {
+        // For who leaves it to others time goes on until they may have its vote, and no further.
+        let is_due = raft.state != StateRole::Leader && raft.election_elapsed + 1 >= timeout;
+        self.left_to_others = if is_due { self.left_to_others + 1 } else { 0 };
+        let patience = LAST_RESORT_TICKS + (hash % ELECTION_TICKS as u64) as usize;
+        if is_due && !self.may_campaign && self.left_to_others < patience {
             return;
         }
         self.raw.tick();

@@ -6,7 +6,8 @@
 //!                                                                │ entries up to there are given to nobody any more:
 //!                                                                │ who needs them gets a snapshot
 //!                                                                │ it leads no more, as soon as another one has everything
-//!                                                                └ it stands for no election until it starts again
+//!                                                                └ until it starts again it stands for election only
+//!                                                                  where nobody else does
 //! ```
 //! A segment may be freed while a message that names it waits to be sent, and the log hears of that a moment later; so one
 //! look is not enough. What is not committed can't be left to a snapshot: then it leads no more at once, and whoever has

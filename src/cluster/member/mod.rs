@@ -14,17 +14,20 @@
 //! | `writing` | what goes to the writer, one request at a time |
 //! | `leading` | what the leader's loop is told |
 //! | `sending`, `receiving`, `snapshots` | snapshots, for those who are too far behind |
-//! | `greeting` | getting to know each other |
+//! | `greeting`, `conditions` | getting to know each other, and how each of them is |
+//! | `handing_over` | giving the lead away, and stopping |
 //! | `damage` | what becomes of what the disk does not give back |
 //! | `peers`, `forming`, `joining` | who is there, how a cluster begins, who comes into it |
 //!
 //! The rule of the house holds: after each call all that came of it stands in [`Member::take_output`], in order. It never
 //! waits, never sends, never reads or writes a file, and asks no clock.
 
+mod conditions;
 pub mod consensus;
 mod damage;
 mod forming;
 mod greeting;
+mod handing_over;
 #[cfg(test)]
 mod hostile_tests;
 mod joining;
@@ -40,11 +43,12 @@ mod translation;
 mod writing;
 
 use super::membership::Configuration;
-use super::message::{Message, Offer, Part, Point, RaftMessage, Says};
+use super::message::{Condition, Message, Offer, Part, Point, RaftMessage, Says};
 use super::snapshot::IncomingStep;
 use crate::storage::entry::{EntryBody, Place, Vote};
 use crate::storage::{ClusterId, MemberId, SealedBatch};
 use consensus::{Consensus, Step};
+use handing_over::Stop;
 use leading::Leading;
 use ledger::Known;
 use peers::Peers;
@@ -63,12 +67,8 @@ pub use writing::Append;
 pub const TICK_MS: u64 = 50;
 /// Bodies that wait for the disk, in bytes, beyond which a follower takes no more.
 const UNWRITTEN_MAX_BYTES: usize = 64 << 20;
-/// A leader whose disk is busy with one request for so long gives the lead to somebody whose is not.
-const STALL_MAX_MS: u64 = 2_000;
 /// Who this node is it says again so often, as a message may have been lost.
 const HELLO_MS: u64 = 1_000;
-/// How long a stop waits for somebody else to lead.
-const STOP_MAX_MS: u64 = 3_000;
 
 /// What a node is told of itself.
 #[derive(Clone, Debug)]
@@ -142,15 +142,9 @@ pub struct Member {
     state: State,
     role: Role,
     stop: Option<Stop>,
+    /// What the others are told of this node.
+    condition: Condition,
     output: VecDeque<Output>,
-}
-
-/// A node that is to stop.
-struct Stop {
-    /// It does then, whoever leads.
-    by_ms: u64,
-    /// It had the lead to give away.
-    led: bool,
 }
 
 enum State {
@@ -204,6 +198,7 @@ impl Member {
             state: State::Forming { is_told: false },
             role: Role::Forming,
             stop: None,
+            condition: Condition::default(),
             output: VecDeque::new(),
         };
         if let Some(known) = known {
@@ -215,6 +210,7 @@ impl Member {
     fn begin(&mut self, known: Known) {
         let consensus = Consensus::start(known, self.settings.chance);
         self.state = State::Founded(Box::new(Founded::new(consensus)));
+        self.campaign_if_allowed();
         self.settle();
     }
 
@@ -267,6 +263,7 @@ impl Member {
             if self.now_ms >= self.hello_at_ms {
                 self.hello_at_ms = self.now_ms + HELLO_MS;
                 self.say_hello();
+                self.say_condition();
                 self.hand_over_if_damaged();
             }
         }
@@ -285,6 +282,7 @@ impl Member {
         peer.is_connected = true;
         let hello = self.hello();
         self.send(node, Lane::Control, vec![Part::Bytes(hello.encode())]);
+        self.send(node, Lane::Control, vec![Part::Bytes(Message::Condition(self.condition).encode())]);
         self.settle();
     }
 
@@ -311,6 +309,7 @@ impl Member {
         match message {
             Message::Hello(hello) => self.greeted(from, hello),
             Message::Founding(configuration) => self.told_of_founding(from, &configuration),
+            Message::Condition(condition) => self.told_condition(from, condition),
             Message::Raft(message, body) => self.receive_raft(from, &message, body),
             Message::Offer(offer) => self.offered(from, offer),
             Message::Wanted(wanted) => self.wanted(from, wanted),
@@ -379,13 +378,6 @@ impl Member {
         self.settle();
     }
 
-    /// Gives the lead to another node, if this one has it: to the one that is asked for, or to whoever has most.
-    pub fn hand_over(&mut self, to: Option<NodeNumber>) {
-        let wanted = to.and_then(|node| self.peers.hello(node)).map(|hello| hello.member);
-        self.hand_over_to_best(wanted);
-        self.settle();
-    }
-
     /// Whose node is gone for good is a member no more, as soon as the members can be changed. `false` when this node does
     /// not lead, or the other one is this one, is connected, or has no member.
     pub fn forget(&mut self, node: NodeNumber) -> bool {
@@ -399,48 +391,6 @@ impl Member {
             self.settle();
         }
         has_member
-    }
-
-    /// Whether this node may stand for election. One that may not follows and votes as before, and so does one whose log is
-    /// damaged.
-    pub fn set_may_campaign(&mut self, may_campaign: bool) {
-        if let Some(founded) = self.founded_mut() {
-            founded.consensus.set_may_campaign(may_campaign && !founded.is_damaged);
-        }
-    }
-
-    fn hand_over_to_best(&mut self, wanted: Option<MemberId>) {
-        let State::Founded(founded) = &mut self.state else { return };
-        let consensus = &mut founded.consensus;
-        if !consensus.leads() || consensus.is_handing_over() {
-            return;
-        }
-        let can = consensus.reaches().filter(|(id, reach)| {
-            reach.is_active && consensus.configuration().is_voter(*id) && self.peers.node_of(*id).is_some()
-        });
-        let wanted = can.filter(|(id, _)| wanted.is_none_or(|wanted| wanted == *id));
-        if let Some((best, _)) = wanted.max_by_key(|(id, reach)| (reach.matched, id.0)) {
-            consensus.hand_over_to(best);
-        }
-    }
-
-    /// This node's disk hangs while the others go on: one of them leads from now on.
-    fn hand_over_if_stalled(&mut self) {
-        let now_ms = self.now_ms;
-        let Some(founded) = self.founded_mut() else { return };
-        let since_ms = founded.writing.busy_since_ms();
-        let is_stalled = since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= STALL_MAX_MS);
-        if is_stalled && founded.consensus.committed() > founded.consensus.persisted() {
-            self.hand_over_to_best(None);
-        }
-    }
-
-    /// Stops in order: whoever leads gives the lead away first, and stays until another one has it, who may need its vote.
-    /// [`Output::Stopped`] says that it may go.
-    pub fn stop(&mut self) {
-        self.stop.get_or_insert(Stop { by_ms: self.now_ms + STOP_MAX_MS, led: false });
-        self.set_may_campaign(false);
-        self.settle();
     }
 
     /// Does everything that follows from what has just happened.
@@ -590,25 +540,6 @@ impl Member {
         }
         if let Some(told) = leading.as_mut().and_then(|leading| leading.look(consensus)) {
             self.output.push_back(Output::Told(told));
-        }
-    }
-
-    fn hand_over_if_stopping(&mut self) {
-        if self.consensus().is_some_and(Consensus::leads)
-            && let Some(stop) = &mut self.stop
-        {
-            stop.led = true;
-            self.hand_over_to_best(None);
-        }
-    }
-
-    /// Says so last, when it has been said who leads now.
-    fn stop_if_due(&mut self) {
-        let Some(Stop { by_ms, led }) = self.stop else { return };
-        let somebody_else_leads = || matches!(self.role, Role::Follow { leader: Some(_) });
-        if !led || somebody_else_leads() || self.now_ms >= by_ms {
-            self.output.push_back(Output::Stopped);
-            self.stop = None;
         }
     }
 }

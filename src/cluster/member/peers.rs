@@ -4,7 +4,7 @@
 //! A node is known by its place in the sorted names of the settings; which member its data folder is, it says itself. What
 //! a member says counts only when it comes from the node that is that member now.
 
-use super::super::message::Hello;
+use super::super::message::{Condition, Hello};
 use crate::storage::MemberId;
 use crate::storage::entry::Place;
 use std::collections::VecDeque;
@@ -20,6 +20,7 @@ pub struct NodeNumber(pub u8);
 pub struct Peer {
     pub is_connected: bool,
     pub hello: Option<Hello>,
+    pub condition: Option<Condition>,
     /// Index and bytes of bodies in memory that it was sent and did not say it has.
     on_the_way: VecDeque<(u64, usize)>,
     on_the_way_bytes: usize,
@@ -65,6 +66,10 @@ impl Peers {
 
     pub fn hello(&self, node: NodeNumber) -> Option<&Hello> {
         self.known().find(|(number, _)| *number == node).map(|(_, hello)| hello)
+    }
+
+    pub fn condition(&self, node: NodeNumber) -> Option<Condition> {
+        self.peers.get(usize::from(node.0)).filter(|peer| peer.is_connected).and_then(|peer| peer.condition)
     }
 
     /// The node that is this member.

@@ -1,6 +1,6 @@
 //! A leader beside one node that agrees to everything, and one that is gone, or lacks everything.
 
-use super::super::message::{Hello, Wanted};
+use super::super::message::{Condition, Hello, Wanted};
 use super::*;
 use crate::broker::store::{DurableQueueId, Log, LogPosition};
 use crate::storage::entry::EntryLabel;
@@ -149,6 +149,46 @@ fn a_change_of_members_follows_the_batch_that_was_held_back() {
     world.ticks(40);
     let positions: Vec<_> = world.written.iter().map(|label| (label.first_position, label.records)).collect();
     assert_eq!(positions, [(1, 0), (1, 1), (2, 0)]);
+}
+
+/// Two in maintenance would give it to each other for ever.
+#[test]
+fn who_is_in_maintenance_gives_the_lead_to_nobody_who_is_as_well_unless_it_stops() {
+    let mut world = World::led();
+    let is_handing_over = |world: &World| world.member.consensus().expect("it leads").is_handing_over();
+    let drained = Condition { is_drained: true, ..Condition::default() };
+    world.member.received(OTHER, Message::Condition(drained).encode());
+    assert_eq!((world.member.condition_of(OTHER), world.member.condition_of(GONE)), (Some(drained), None));
+    world.member.set_condition(drained);
+    world.member.hand_over(None);
+    assert!(!is_handing_over(&world));
+    world.member.stop();
+    assert!(is_handing_over(&world));
+    world.member.disconnected(OTHER);
+    assert_eq!(world.member.condition_of(OTHER), None, "nothing is known of who is gone");
+}
+
+/// Its vote may be needed, and its clients are to find somebody.
+#[test]
+fn who_stops_stays_until_another_leads() {
+    let mut world = World::led();
+    let term = world.member.consensus().expect("it leads").term() + 1;
+    world.member.stop();
+    let has_stopped = |world: &mut World| {
+        let mut outputs = std::iter::from_fn(|| world.member.take_output());
+        outputs.any(|output| matches!(output, Output::Stopped))
+    };
+    assert!(!has_stopped(&mut world));
+    let last = world.member.consensus().expect("it leads").ledger().last();
+    let say = |world: &mut World, says| {
+        let message = RaftMessage { from: id(2), to: id(1), term, says };
+        world.member.received(OTHER, Message::Raft(message, None).encode());
+    };
+    say(&mut world, Says::Vote { only_asks: false, transfers: true, last, commit: last });
+    assert_eq!(world.member.role(), Role::Follow { leader: None });
+    assert!(!has_stopped(&mut world));
+    say(&mut world, Says::Heartbeat { commit: 0 });
+    assert!(has_stopped(&mut world));
 }
 
 /// What was published while it travelled is more than is kept for everybody, so it stays for whoever got it.

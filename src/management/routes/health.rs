@@ -1,6 +1,7 @@
 //! Health checks: 200 with `ok`, or 503 with what is wrong.
 
 use super::super::App;
+use super::super::elsewhere::NodeCondition;
 use super::super::http::{ApiError, ApiResult, json_response, ok};
 use super::super::question::{Overview, Question};
 use super::super::visit::Visit;
@@ -120,26 +121,34 @@ fn expiring(all: &Expiries, before_s: i128) -> impl Iterator<Item = Value> {
     })
 }
 
-/// A node is a cluster of one: what is wrong with one is wrong with the other, and only the words differ.
+/// Of this node, which leads, and of the others, as they say.
 async fn alarms(visit: Visit) -> ApiResult {
-    check_alarms(&visit, "There are alarms in effect in the cluster").await
+    let mut alarms = local(&visit).await?;
+    let view = visit.app.settings.cluster.as_ref().map(|cluster| cluster.view());
+    for node in view.iter().flat_map(|view| &view.nodes).filter(|node| node.name != visit.app.settings.node) {
+        let low = node.condition.into_iter().flat_map(NodeCondition::low_resources);
+        alarms.extend(low.map(|(resource, _)| json!({"node": node.name, "resource": resource})));
+    }
+    check_alarms(alarms, "There are alarms in effect in the cluster")
 }
 
 async fn local_alarms(visit: Visit) -> ApiResult {
-    check_alarms(&visit, "There are alarms in effect on the node").await
+    check_alarms(local(&visit).await?, "There are alarms in effect on the node")
 }
 
-/// The resources that are low: as the health checks call them, and as the oldest of them does.
 fn low_resources(overview: &Overview) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let disk = overview.disk_alarm().then_some(("disk space", "disk"));
-    let memory = overview.memory_alarm().then_some(("memory", "memory"));
-    disk.into_iter().chain(memory)
+    let (disk_alarm, memory_alarm) = (overview.disk_alarm(), overview.memory_alarm());
+    NodeCondition { is_drained: false, disk_alarm, memory_alarm }.low_resources()
 }
 
-async fn check_alarms(visit: &Visit, reason: &str) -> ApiResult {
+/// The alarms of the node that answers.
+async fn local(visit: &Visit) -> Result<Vec<Value>, ApiError> {
     let overview = visit.ask(Question::Overview).await?;
     let alarm = |(resource, _)| json!({"node": visit.app.settings.node, "resource": resource});
-    let alarms: Vec<_> = low_resources(&overview).map(alarm).collect();
+    Ok(low_resources(&overview).map(alarm).collect())
+}
+
+fn check_alarms(alarms: Vec<Value>, reason: &str) -> ApiResult {
     match alarms.is_empty() {
         true => ok(&json!({ "status": "ok" })),
         false => failed(reason, &[("alarms", json!(alarms))]),

@@ -2,7 +2,7 @@
 
 use super::super::attempts::Count;
 use super::super::cluster_name::{CLUSTER_NAME, is_cluster_name};
-use super::super::elsewhere::{self, NodeView};
+use super::super::elsewhere::{self, NodeCondition, NodeView};
 use super::super::figures::{
     self, BUCKETS, CHURN, DURATION_FIGURES, DURATION_NAMES, OVERVIEW_FIGURES, node_figures, overview_figures,
 };
@@ -195,15 +195,20 @@ async fn nodes(visit: Monitor, Query(parameters): Parameters) -> ApiResult {
     few(&parameters, all)
 }
 
-/// What this node knows of another, as RabbitMQ shows one whose statistics it lacks.
+/// What this node knows of another, as RabbitMQ shows one whose statistics it lacks; and what that says of itself, if it does.
 fn describe_other(node: &NodeView) -> Value {
-    json!({
+    let mut shape = json!({
         "name": node.name,
         "type": "disc",
         "running": node.is_running,
-        "being_drained": false,
         "partitions": [],
-    })
+    });
+    if let Some(NodeCondition { is_drained, disk_alarm, memory_alarm }) = node.condition {
+        shape["being_drained"] = is_drained.into();
+        shape["disk_free_alarm"] = disk_alarm.into();
+        shape["mem_alarm"] = memory_alarm.into();
+    }
+    shape
 }
 
 async fn node(visit: Monitor, Path(node): Path<String>, Query(parameters): Parameters) -> ApiResult {
@@ -265,7 +270,7 @@ async fn describe_node(visit: &Visit, ranges: Ranges) -> Result<Value, ApiError>
         "name": visit.app.settings.node,
         "type": "disc",
         "running": true,
-        "being_drained": false,
+        "being_drained": visit.app.settings.cluster.as_ref().is_some_and(|cluster| cluster.view().is_drained),
         "os_pid": std::process::id().to_string(),
         "uptime": overview.uptime_ms,
         "processors": processors,

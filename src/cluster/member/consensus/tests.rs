@@ -37,6 +37,10 @@ fn who_may_not_campaign_gives_others_its_vote() {
     assert!(consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None));
     let said = said_in(&mut consensus, 1);
     assert!(matches!(said[..], [Says::Voted { only_asked: false, granted: true, .. }]), "{said:?}");
+    let said = said_in(&mut consensus, 2 * ELECTION_TICKS + LAST_RESORT_TICKS / 2);
+    assert_eq!(said, []);
+    let said = said_in(&mut consensus, 2 * ELECTION_TICKS + LAST_RESORT_TICKS);
+    assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "somebody has to: {said:?}");
     consensus.set_may_campaign(true);
     let said = said_in(&mut consensus, 2 * ELECTION_TICKS);
     assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "{said:?}");
