@@ -25,6 +25,8 @@ const ROUNDS_PER_TURN: usize = 8;
 const HANG_UP_MS: u64 = 2_000;
 /// How long it has to take what who leads said last, in milliseconds.
 const LAST_WORDS_MS: u64 = 30_000;
+/// How long who led has to end its clients itself when another leads, in milliseconds: it tells them why, if it is there.
+const FAREWELL_MS: u64 = 1_000;
 /// One in so many passages is not for an origin that has all the others already.
 const KEPT_FOR_OTHERS: usize = 4;
 
@@ -62,6 +64,8 @@ struct Passage {
     is_listed: bool,
     /// The side of who leads has ended, or will once all that it said is taken.
     leader_ended: bool,
+    /// Another node leads.
+    is_over: bool,
     /// When its time is up, if that is limited.
     until_ms: Option<u64>,
 }
@@ -112,14 +116,20 @@ impl Passages {
         self.leader.as_ref()
     }
 
-    /// Clients go there from now on. Those on their way to another are closed: they connect again.
-    pub fn lead_to(&mut self, leader: Option<Leader>) {
-        if self.leader != leader {
-            self.leader = leader;
-            self.passages.clear();
-            self.of_origins.clear();
-            self.again.clear();
-            self.deadlines.clear();
+    /// Clients go there from now on. Those who are with another are closed soon, if that doesn't do it before: they connect
+    /// again.
+    pub fn lead_to(&mut self, leader: Option<Leader>, now_ms: u64) {
+        if self.leader == leader {
+            return;
+        }
+        self.leader = leader;
+        let places: Vec<usize> = self.passages.iter().map(|(place, _)| place).collect();
+        for place in places {
+            self.passages[place].is_over = true;
+            match self.passages[place].is_open() {
+                true => self.limit(place, now_ms),
+                false => self.end(place, "another node leads"),
+            }
         }
     }
 
@@ -160,6 +170,7 @@ impl Passages {
             ways: Default::default(),
             is_listed: false,
             leader_ended: false,
+            is_over: false,
             until_ms: Some(now_ms + CALL_MS),
         });
         let registered = poller
@@ -260,6 +271,7 @@ impl Passage {
         let to_client = &self.ways[1];
         let given_ms = match to_client.passed_on {
             true => HANG_UP_MS,
+            false if self.is_over => FAREWELL_MS,
             false if self.leader_ended || to_client.ended => LAST_WORDS_MS,
             false => return None,
         };

@@ -118,13 +118,13 @@ impl<'a> Follower<'a> {
                         return Ok(Next::Lead(lead, Box::new(self.grounds)));
                     }
                     Change::Lead(_) => {}
-                    Change::Follow { leader } => self.passages.lead_to(self.addresses.of_leader(leader)),
+                    Change::Follow { leader } => self.passages.lead_to(self.addresses.of_leader(leader), self.now_ms),
                     Change::Failed(error) => return Err(log_failed(error)),
                     Change::Stopped => return Ok(Next::Stop),
                 }
             }
             if let Some(leader) = self.addresses.found() {
-                self.passages.lead_to(Some(leader));
+                self.passages.lead_to(Some(leader), self.now_ms);
             }
             self.look_at_room();
             // Whoever asks a loop that has no hub is told that it doesn't answer.
@@ -200,7 +200,7 @@ impl<'a> Follower<'a> {
                     supervisor.iter().for_each(Supervisor::stopping);
                     self.is_stopping = true;
                     self.passes = false;
-                    self.passages.lead_to(self.addresses.of_leader(None));
+                    self.passages.lead_to(self.addresses.of_leader(None), self.now_ms);
                     let _ = self.member.send(Input::Stop);
                 }
             }

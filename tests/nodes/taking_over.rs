@@ -106,6 +106,8 @@ fn clients_of_whoever_stops_are_closed_when_another_leads() {
     let mut client = cluster.client(leader);
     client.send("queue.declare queue=q durable");
     client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    // Who came by way of another node is told why, too.
+    let mut passed = cluster.client(other);
     let publisher = std::thread::spawn(move || {
         let confirmed = publish(&mut client, 0..100_000);
         (confirmed, Instant::now())
@@ -113,6 +115,8 @@ fn clients_of_whoever_stops_are_closed_when_another_leads() {
     wait_until("it publishes", || cluster.view(leader).is_some_and(|view| view["commit_index"].as_u64() > Some(20)));
     cluster.signal(leader, libc::SIGTERM);
     let (mut confirmed, closed_at) = publisher.join().expect("it only publishes");
+    assert!(matches!(passed.next(0, PATIENCE), Event::Method(method) if method.name == "connection.close"));
+    drop(passed);
     let mut client = cluster.client(other);
     client.send("queue.declare queue=q durable passive");
     assert!(matches!(client.next(1, PATIENCE), Event::Method(method) if method.name == "queue.declare-ok"));
@@ -122,7 +126,7 @@ fn clients_of_whoever_stops_are_closed_when_another_leads() {
     assert!(cluster.wait(leader).success(), "{}", cluster.said(leader));
     let said = cluster.said(leader);
     let [stops, closes] =
-        ["stopping: giving the lead away first", "stopping: closing 1 connections"].map(|line| said.find(line));
+        ["stopping: giving the lead away first", "stopping: closing 2 connections"].map(|line| said.find(line));
     let leads = said.rfind(" leads since term ");
     assert!(stops.is_some() && stops < leads && leads < closes, "{said}");
     println!("{}", said[leads.unwrap()..].lines().next().unwrap());

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +46,15 @@ fn follower(leader: Option<SocketAddr>) -> SocketAddr {
 
 /// One that passes so many on at a time.
 fn follower_with_room(leader: Option<SocketAddr>, most: usize) -> SocketAddr {
+    let (leads, leaders) = channel();
+    let (heard, _) = channel();
+    leads.send(leader).unwrap();
+    follower_of(leaders, heard, most)
+}
+
+/// One that hears of one leader after the other, and says that it has.
+fn follower_of(leaders: Receiver<Option<SocketAddr>>, heard: Sender<()>, most: usize) -> SocketAddr {
+    const HEARS_WITHIN: Duration = Duration::from_millis(10);
     let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_address();
     std::thread::spawn(move || {
@@ -53,12 +62,16 @@ fn follower_with_room(leader: Option<SocketAddr>, most: usize) -> SocketAddr {
         let mut poller = Poller::new().unwrap();
         poller.register_readable(&mut listener, LISTENER).unwrap();
         let mut passages = Passages::new(caller(), most);
-        passages.lead_to(leader.map(|address| Leader { node: "n1".to_owned(), address }));
         loop {
             let now_ms = clock.now_ms();
+            for leader in leaders.try_iter() {
+                passages.lead_to(leader.map(|address| Leader { node: "n1".to_owned(), address }), now_ms);
+                // Not every test waits for it.
+                let _ = heard.send(());
+            }
             let timeout =
                 passages.next_deadline_ms(now_ms).map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)));
-            poller.poll(timeout).unwrap();
+            poller.poll(Some(timeout.map_or(HEARS_WITHIN, |timeout| timeout.min(HEARS_WITHIN)))).unwrap();
             let ready: Vec<Readiness> = poller.ready().collect();
             let now_ms = clock.now_ms();
             for readiness in ready.into_iter().filter(|readiness| readiness.token != LISTENER) {
@@ -190,4 +203,28 @@ fn nobody_has_all_passages_from_one_origin() {
         again.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let _ = again.read(&mut [0; 1]);
     }
+}
+
+#[test]
+fn who_led_has_a_moment_to_end_its_clients_itself() {
+    let (porch, clients) = leader(true);
+    let ((leads, leaders), (heard, hears)) = (channel(), channel());
+    let at = follower_of(leaders, heard, 8);
+    let lead = |leader| {
+        leads.send(leader).unwrap();
+        hears.recv_timeout(PATIENCE).unwrap();
+    };
+    lead(Some(porch.local_address()));
+    let mut told = connect(at);
+    let mut theirs = clients.recv_timeout(PATIENCE).unwrap().socket.into_blocking().unwrap().unwrap();
+    let left = connect(at);
+    let _hangs = clients.recv_timeout(PATIENCE).unwrap();
+    lead(None);
+    assert!(is_closed(connect(at)), "nobody is passed to it any more");
+    theirs.write_all(b"farewell").unwrap();
+    drop(theirs);
+    let mut farewell = Vec::new();
+    told.read_to_end(&mut farewell).unwrap();
+    assert_eq!(farewell, b"farewell");
+    assert!(is_closed(left), "it need not wait for who says nothing");
 }
