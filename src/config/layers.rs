@@ -168,8 +168,9 @@ fn collect(
 
 /// A value as others may see it: without passwords and secrets, and those that an address holds.
 pub fn shown(key: &str, value: &str) -> String {
-    let is_path = key.ends_with("_file");
-    let is_secret = !is_path && key.split(['.', '_']).any(|word| matches!(word, "pass" | "password" | "secret"));
+    // Who is passed through is no secret.
+    let is_plain = key.ends_with("_file") || matches!(value, "true" | "false");
+    let is_secret = !is_plain && key.split(['.', '_']).any(|word| matches!(word, "pass" | "password" | "secret"));
     if is_secret { SECRET.to_owned() } else { without_secrets_of_addresses(value) }
 }
 
@@ -220,6 +221,8 @@ mod tests {
     #[test]
     fn secrets_are_not_shown_wherever_they_stand() {
         assert_eq!(shown("default_pass", "\"hare\""), "(secret)");
+        assert_eq!(shown("default_pass", "\"true\""), "(secret)");
+        assert_eq!(shown("cluster.pass_through", "true"), "true");
         assert_eq!(shown("listen", "\"127.0.0.1:5672\""), "\"127.0.0.1:5672\"");
         let address = "\"https://me:hare@host:8443/user?token=burrow\"";
         assert_eq!(shown("auth.http.user_path", address), "\"https://(secret)@host:8443/user?(secret)\"");
