@@ -30,6 +30,8 @@ pub enum CallError {
     Io(io::Error),
     /// Whoever is there doesn't know the secret.
     Stranger,
+    /// It hung up when it had this node's proof, as one does that knows another secret.
+    TurnedAway,
     Refused(Answer),
 }
 
@@ -44,6 +46,7 @@ impl fmt::Display for CallError {
         match self {
             Self::Io(error) => write!(f, "{error}"),
             Self::Stranger => f.write_str("who answers there doesn't know this cluster's secret"),
+            Self::TurnedAway => f.write_str("it hung up on this node's proof: do both have the same secret?"),
             Self::Refused(Answer::OtherCluster) => f.write_str("it is of a cluster of another name"),
             Self::Refused(Answer::UnknownNode) => f.write_str("it knows no node of one of these names, or is another"),
             Self::Refused(Answer::NotLeading | Answer::Welcome) => f.write_str("it doesn't lead"),
@@ -72,7 +75,10 @@ impl Caller {
         patient.read(&mut nonce)?;
         patient.write(&steps.prove(&self.secret, &nonce))?;
         let mut answer = [0; ANSWER_BYTES];
-        patient.read(&mut answer)?;
+        patient.read(&mut answer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => CallError::TurnedAway,
+            _ => CallError::Io(error),
+        })?;
         match steps.answered(&self.secret, &nonce, &answer) {
             None => return Err(CallError::Stranger),
             Some(Answer::Welcome) => {}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How soon a peer is called again at first, and at last, in milliseconds: whoever comes back is found soon.
 const CALL_AGAIN_MS: std::ops::RangeInclusive<u64> = 20..=500;
-/// A failed call is told once in so many.
+/// A call that fails for the same reason as the one before is told once in so many.
 const TOLD_ONCE_IN: u32 = 120;
 
 pub struct Settings {
@@ -124,6 +124,7 @@ impl Calling {
     fn run(&self, ended: &Receiver<()>, around: &Arc<Around>) {
         let mut wait_ms = *CALL_AGAIN_MS.start();
         let mut failures = 0;
+        let mut told = String::new();
         loop {
             match self.caller.call(&self.peer.name, &self.address, Purpose::Peer(self.lane)) {
                 Ok(stream) => {
@@ -133,8 +134,10 @@ impl Calling {
                     }
                 }
                 Err(error) => {
-                    if self.lane == Lane::Control && failures % TOLD_ONCE_IN == 0 {
-                        tracing::info!(target: "cluster", "node {} at {} can't be reached: {error}", self.peer.name, self.address);
+                    let why = error.to_string();
+                    if self.lane == Lane::Control && (failures % TOLD_ONCE_IN == 0 || why != told) {
+                        tracing::info!(target: "cluster", "node {} at {} can't be reached: {why}", self.peer.name, self.address);
+                        told = why;
                     }
                     failures += 1;
                 }

@@ -152,7 +152,7 @@ fn strangers_are_sent_away() {
     }
     let control = Purpose::Peer(Lane::Control);
     let guess = one.call(&caller("n2", b"carrot"), control).unwrap_err();
-    assert!(matches!(&guess, CallError::Io(_)), "{guess}");
+    assert!(matches!(&guess, CallError::TurnedAway), "{guess}");
     let mut other = caller("n2", b"burrow");
     other.cluster = "d".to_owned();
     for (caller, answer) in [(other, Answer::OtherCluster), (caller("n9", b"burrow"), Answer::UnknownNode)] {
