@@ -18,7 +18,7 @@ pub enum Mutation {
     SkipSnapshotSync,
 }
 
-/// What may happen to a leader.
+/// What may happen to a leader, or beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OfLeader {
     /// It goes, and does not come back.
@@ -29,6 +29,11 @@ pub enum OfLeader {
     Stops,
     /// Another node goes for good, and the leader is told to forget it.
     ForgetsAnother,
+    /// Another node is cut off for longer than an election takes, comes back, hears nothing of the others while they hear it,
+    /// and comes back, over and over.
+    LosesAnotherAgainAndAgain,
+    /// Another node loses its folder, and gets everything anew.
+    CopiesAllToAnother,
 }
 
 #[derive(Clone, Debug)]

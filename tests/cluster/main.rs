@@ -82,9 +82,13 @@ fn what_was_confirmed_is_never_lost_by_the_writer_that_ships() {
 }
 
 fn play_of_leader(what: OfLeader) -> Outcome {
+    play_of_fate(what, &Fate::of_leader(what))
+}
+
+fn play_of_fate(what: OfLeader, fate: &Fate) -> Outcome {
     let mut all = Outcome::default();
     for seed in seeds(SEEDS_OF_LEADERS) {
-        all.add(&play(seed, Fate::of_leader(what)));
+        all.add(&play(seed, fate.clone()));
     }
     println!("{what:?}: {all}");
     all
@@ -111,6 +115,25 @@ fn a_node_that_is_gone_for_good_is_forgotten() {
     let all = play_of_leader(OfLeader::ForgetsAnother);
     assert_eq!(all.voters, 2);
     assert!(all.longest_without_confirm_ms < 200, "nobody waits for it: {all}");
+}
+
+/// Who is away for long comes back with no higher term, and nobody stands for election on its account.
+#[test]
+fn a_node_that_comes_and_goes_causes_no_storm_of_elections() {
+    let what = OfLeader::LosesAnotherAgainAndAgain;
+    let all = play_of_fate(what, &Fate { run_ms: 24_000, ..Fate::of_leader(what) });
+    assert_eq!(all.leaders, all.seeds, "one leader from the beginning to the end: {all}");
+    assert!(all.longest_without_confirm_ms < 200, "nobody notices: {all}");
+}
+
+#[test]
+fn a_full_copy_to_an_empty_node_pauses_nobody() {
+    let what = OfLeader::CopiesAllToAnother;
+    for is_real in [false, true] {
+        let all = play_of_fate(what, &Fate { is_real, ..Fate::of_leader(what) });
+        assert_eq!((all.wipes, all.snapshots, all.leaders), (all.seeds, all.seeds, all.seeds), "{all}");
+        assert!(all.longest_without_confirm_ms < 200, "who publishes doesn't notice: {all}");
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ const FATE_MS: u64 = 50;
 const SILENCE_MS: u64 = 2_000;
 /// How long a disk hangs.
 const HANG_MS: u64 = 3_500;
+/// How long one node is cut off, or there, while it comes and goes: longer than any election takes.
+const COMES_AND_GOES_MS: u64 = 2_200;
 
 pub struct World {
     fate: Fate,
@@ -31,6 +33,8 @@ pub struct World {
     newcomer: Option<MemberId>,
     /// Whose disk hangs, and until when.
     hangs: Option<(usize, u64)>,
+    /// Who comes and goes.
+    comes_and_goes: Option<usize>,
     confirmed_at_ms: u64,
     outcome: Outcome,
 }
@@ -74,6 +78,7 @@ impl World {
             no_leader_since_ms: None,
             newcomer: None,
             hangs: None,
+            comes_and_goes: None,
             confirmed_at_ms: 0,
             outcome: Outcome { seeds: 1, ..Outcome::default() },
         }
@@ -196,15 +201,37 @@ impl World {
                     self.nodes[gone].is_gone = true;
                     self.with_member(leader, |member| assert!(member.forget(number), "who is gone goes"));
                 }
+                OfLeader::LosesAnotherAgainAndAgain => self.comes_and_goes = Some((leader + 1) % NODES),
+                OfLeader::CopiesAllToAnother => {
+                    // What was said is forgotten, so that it has to be a copy.
+                    self.nodes[leader].checkpoint(self.now_ms);
+                    self.wipe((leader + 1) % NODES);
+                }
             }
         }
         if let Some((node, _)) = self.hangs.take_if(|(_, until_ms)| *until_ms <= self.now_ms) {
             self.nodes[node].hang_disk(false);
         }
+        self.come_and_go();
         let stopped = |node: &usize| self.nodes[*node].running.as_ref().is_some_and(|running| running.has_stopped);
         if let Some(stopped) = (0..NODES).find(stopped) {
             self.crash(stopped);
             self.start(stopped);
+        }
+    }
+
+    /// Somebody is cut off, there, deaf, and there again, until there is silence.
+    fn come_and_go(&mut self) {
+        let Some(node) = self.comes_and_goes.filter(|_| self.now_ms.is_multiple_of(COMES_AND_GOES_MS)) else { return };
+        self.network.heal();
+        if self.now_ms + SILENCE_MS >= self.fate.run_ms {
+            self.comes_and_goes = None;
+            return;
+        }
+        match self.now_ms / COMES_AND_GOES_MS % 4 {
+            0 => self.network.isolate(node),
+            2 => (0..NODES).for_each(|other| self.network.cut(other, node)),
+            _ => {}
         }
     }
 
@@ -293,7 +320,8 @@ impl World {
         for (number, node) in self.nodes.iter().enumerate().filter(|(_, node)| !node.is_gone) {
             let applied = node.applied();
             let is_whole = applied == Some(last.index);
-            must!(is_whole, "node {number} lacks some of {} in the end: {}", last.index, node.describe());
+            let all = || self.nodes.iter().map(Node::describe).collect::<Vec<_>>();
+            must!(is_whole, "node {number} lacks some of {} in the end: {:#?}", last.index, all());
         }
         must!(self.nodes.iter().any(Node::leads), "nobody leads in the end");
         self.outcome.voters = self.nodes.iter().map(Node::voters).max().unwrap_or(0);

@@ -425,7 +425,13 @@ impl Member {
         let now_ms = self.now_ms;
         if let State::Founded(founded) = &mut self.state {
             let Founded { consensus, sending, .. } = &mut **founded;
-            step.needs_snapshot.iter().for_each(|member| sending.begin(*member, consensus, now_ms));
+            for member in &step.needs_snapshot {
+                // Who is gone answers no offer, and as long as one is open nobody gets another snapshot.
+                match self.peers.node_of(*member) {
+                    Some(_) => sending.begin(*member, consensus, now_ms),
+                    None => consensus.snapshot_ended(*member, false),
+                }
+            }
         }
         if let Some(last) = step.snapshot {
             self.install(last, &mut step);
