@@ -33,6 +33,15 @@ pub fn name(node: usize) -> String {
     format!("n{}", node + 1)
 }
 
+/// The nodes but one.
+pub fn others(node: usize) -> [usize; 2] {
+    match node {
+        0 => [1, 2],
+        1 => [0, 2],
+        _ => [0, 1],
+    }
+}
+
 pub struct Cluster {
     folder: PathBuf,
     /// For AMQP, HTTP and other nodes, for the first two over TLS, and for Prometheus.
@@ -196,14 +205,20 @@ impl Cluster {
     }
 
     pub fn start(&mut self, node: usize) {
-        let child = self.command(node).spawn().expect("the leveret program");
-        self.children[node] = Some(child);
+        let command = self.command(node);
+        self.start_as(node, command);
+    }
+
+    /// Starts a node by its [command](Self::command), which somebody has changed.
+    pub fn start_as(&mut self, node: usize, mut command: Command) {
+        self.children[node] = Some(command.spawn().expect("the leveret program"));
         let http = self.addresses[node][1];
         wait_until("a node listens", || TcpStream::connect(http).is_ok() || panic_if_ended(self, node));
     }
 
-    fn child(&mut self, node: usize) -> &mut Child {
-        self.children[node].as_mut().expect("it runs")
+    pub fn pid(&self, node: usize) -> libc::pid_t {
+        let child = self.children[node].as_ref().expect("it runs");
+        libc::pid_t::try_from(child.id()).expect("a process id")
     }
 
     /// SIGKILL.
@@ -213,10 +228,29 @@ impl Cluster {
         child.wait().expect("our own child");
     }
 
+    /// Ends a node at once that doesn't lead, and waits until the one that does knows: what is shown is renewed some times in a
+    /// second, and a node that is started meanwhile would still be taken for the one that it was.
+    #[track_caller]
+    pub fn lose(&mut self, node: usize, leader: usize) {
+        self.kill(node);
+        wait_until("it is seen to be gone", || {
+            self.view(leader).is_some_and(|view| view["nodes"][node]["running"] == false)
+        });
+    }
+
     /// Takes away all that a node keeps; it must not run.
     pub fn wipe(&mut self, node: usize) {
         assert!(self.children[node].is_none(), "it doesn't run");
         std::fs::remove_dir_all(self.folder.join(name(node))).expect("its folder");
+    }
+
+    /// Nodes find each other elsewhere from now on; none of them may run.
+    pub fn move_elsewhere(&mut self) {
+        assert!(self.children.iter().all(Option::is_none), "none of them runs");
+        let [[first, second], [third, _]] = [free_addresses(), free_addresses()];
+        for (node, address) in NODES.into_iter().zip([first, second, third]) {
+            self.addresses[node][2] = address;
+        }
     }
 
     /// SIGTERM, and how it ended.
@@ -231,9 +265,8 @@ impl Cluster {
     }
 
     pub fn signal(&mut self, node: usize, signal: libc::c_int) {
-        let pid = libc::pid_t::try_from(self.child(node).id()).expect("a process id");
         // SAFETY: kill takes two numbers; the process is our own child, and was not waited for, so the id is still its.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "our own child");
+        assert_eq!(unsafe { libc::kill(self.pid(node), signal) }, 0, "our own child");
     }
 
     /// What a node says of the cluster; `None` while it can't.
@@ -253,6 +286,31 @@ impl Cluster {
             leader.is_some()
         });
         leader.expect("it was waited for")
+    }
+
+    /// Waits until another node than this one leads.
+    #[track_caller]
+    pub fn wait_for_another(&self, than: usize) -> usize {
+        let [one, _] = others(than);
+        let mut leader = than;
+        wait_until("another leads", || {
+            leader = self.wait_for_leader(one);
+            leader != than
+        });
+        leader
+    }
+
+    /// Waits until all three run and vote, and have all that is committed; gives the one that leads.
+    #[track_caller]
+    pub fn wait_until_whole(&self) -> usize {
+        wait_until("all are there with everything", || {
+            let leader = self.wait_for_leader(NODES[0]);
+            let Some(view) = self.view(leader) else { return false };
+            let rows = view["nodes"].as_array().expect("a list");
+            let has_all = |row: &Value| row["role"] == "voter" && row["index"] == view["commit_index"];
+            rows.iter().all(|row| row["running"] == true && (row["role"] == "leader" || has_all(row)))
+        });
+        self.wait_for_leader(NODES[0])
     }
 
     /// A client that is served, by whichever node this one passes it to.
@@ -308,8 +366,13 @@ pub fn publish(client: &mut Client, numbers: std::ops::Range<usize>) -> BTreeSet
 
 /// Takes all messages out of the queue `q`.
 pub fn take_all(client: &mut Client) -> Vec<usize> {
+    take(client, usize::MAX)
+}
+
+/// Takes so many messages out of the queue `q`, or all that there are.
+pub fn take(client: &mut Client, most: usize) -> Vec<usize> {
     let mut numbers = Vec::new();
-    loop {
+    while numbers.len() < most {
         client.send("basic.get queue=q no_ack");
         match client.next(1, PATIENCE) {
             Event::Method(method) if method.name == "basic.get-empty" => return numbers,
@@ -320,4 +383,5 @@ pub fn take_all(client: &mut Client) -> Vec<usize> {
         let Event::Body(body) = client.next(1, PATIENCE) else { panic!("no body") };
         numbers.push(String::from_utf8_lossy(&body).parse().expect("a number"));
     }
+    numbers
 }

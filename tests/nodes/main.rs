@@ -14,8 +14,11 @@ mod support;
 mod certificates;
 
 mod cluster;
+mod complaints;
 mod definitions;
 mod forming;
+#[cfg(target_os = "linux")]
+mod hanging;
 mod metrics;
 mod operating;
 mod passage;

@@ -1,29 +1,9 @@
 //! Whatever becomes of the node that leads, another takes over, and nothing that was confirmed is lost.
 
-use crate::cluster::{Cluster, NODES, PATIENCE, name, publish, take_all, wait_until};
+use crate::cluster::{Cluster, NODES, PATIENCE, name, others, publish, take_all, wait_until};
 use crate::support::client::Event;
 use std::collections::BTreeSet;
 use std::time::Instant;
-
-/// The nodes but one.
-fn others(node: usize) -> [usize; 2] {
-    match node {
-        0 => [1, 2],
-        1 => [0, 2],
-        _ => [0, 1],
-    }
-}
-
-/// Waits until another node than this one leads.
-fn wait_for_another(cluster: &Cluster, than: usize) -> usize {
-    let [one, _] = others(than);
-    let mut leader = than;
-    wait_until("another leads", || {
-        leader = cluster.wait_for_leader(one);
-        leader != than
-    });
-    leader
-}
 
 fn assert_all_there(found: &[usize], confirmed: &BTreeSet<usize>, published: usize) {
     let found_once: BTreeSet<usize> = found.iter().copied().collect();
@@ -54,7 +34,7 @@ fn what_any_node_confirmed_survives_the_leaders_end() {
     std::thread::sleep(std::time::Duration::from_millis(200));
     cluster.kill(leader);
     let began = Instant::now();
-    let next = wait_for_another(&cluster, leader);
+    let next = cluster.wait_for_another(leader);
     let took = began.elapsed();
     // Three seconds where nobody else wants the processors.
     assert!(took.as_secs() < 10, "it took {took:?}");
@@ -88,7 +68,7 @@ fn whoever_stops_in_order_gives_the_lead_away() {
     let confirmed = publish(&mut client, 0..50);
     assert!(cluster.stop(leader).success(), "{}", cluster.said(leader));
     assert!(matches!(client.next(0, PATIENCE), Event::Method(method) if method.name == "connection.close"));
-    let next = wait_for_another(&cluster, leader);
+    let next = cluster.wait_for_another(leader);
     let found = take_all(&mut cluster.client(next));
     assert_all_there(&found, &confirmed, 50);
     cluster.start(leader);
@@ -144,7 +124,7 @@ fn a_leader_that_was_away_finds_another_and_follows_it() {
     client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
     assert_eq!(publish(&mut client, 0..10).len(), 10);
     cluster.signal(leader, libc::SIGSTOP);
-    let next = wait_for_another(&cluster, leader);
+    let next = cluster.wait_for_another(leader);
     assert_eq!(publish(&mut cluster.client(next), 10..20).len(), 10);
     cluster.signal(leader, libc::SIGCONT);
     // What it was sent while it was away is confirmed by nobody.
@@ -189,13 +169,8 @@ fn a_node_that_lost_its_folder_comes_back_as_a_new_member() {
     client.send("queue.declare queue=q durable");
     client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
     let mut confirmed = publish(&mut client, 0..50);
-    cluster.kill(wiped);
-    let mut committed = 0;
-    wait_until("it is seen to be gone", || {
-        let Some(view) = cluster.view(leader) else { return false };
-        committed = view["commit_index"].as_u64().expect("a number");
-        view["nodes"][wiped]["running"] == false
-    });
+    cluster.lose(wiped, leader);
+    let committed = cluster.view(leader).expect("it leads")["commit_index"].as_u64().expect("a number");
     cluster.wipe(wiped);
     cluster.start(wiped);
     // It is let in, the one that it was goes, and it votes: as long as that has not happened, its old self is what is shown.
