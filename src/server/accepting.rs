@@ -93,6 +93,7 @@ fn accept_some(mut accept: impl FnMut() -> Accepted, mut take: impl FnMut(Socket
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the clients in these tests are plain standard sockets")]
 mod tests {
     use super::*;
     use crate::reactor::Listener;

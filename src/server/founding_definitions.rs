@@ -52,6 +52,7 @@ pub fn import<S: Store>(config: &Config, hub: &mut Hub<S>, founds: bool) {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the files in these tests are what somebody wrote")]
 mod tests {
     use super::*;
     use std::path::PathBuf;
