@@ -70,6 +70,8 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// The names in its settings, sorted.
     pub nodes: Vec<String>,
+    /// It belonged to a cluster and lost its log: it founds none.
+    pub rejoins: bool,
 }
 
 /// How a node is.
@@ -336,12 +338,13 @@ impl Message {
     /// [parts](Part).
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Hello(Hello { member, cluster, nodes }) => {
+            Self::Hello(Hello { member, cluster, nodes, rejoins }) => {
                 let mut out = vec![KIND_HELLO];
                 out.extend_from_slice(&member.0.get().to_le_bytes());
                 put_counted_bytes(&mut out, cluster.as_ref().map_or(&[][..], |cluster| &cluster.0));
                 put_varint(&mut out, nodes.len() as u64);
                 nodes.iter().for_each(|node| put_counted_bytes(&mut out, node.as_bytes()));
+                out.push(u8::from(*rejoins));
                 out
             }
             Self::Founding(configuration) => {
@@ -428,7 +431,12 @@ fn read_hello(cursor: &mut Cursor<'_>) -> Option<Hello> {
         let node = std::str::from_utf8(cursor.counted_bytes()?).ok().filter(|node| is_node_name(node))?;
         nodes.push(node.to_owned());
     }
-    Some(Hello { member, cluster, nodes })
+    let rejoins = match cursor.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    Some(Hello { member, cluster, nodes, rejoins })
 }
 
 fn read_condition(flags: u8) -> Option<Condition> {
@@ -497,8 +505,8 @@ mod tests {
         let nodes = ["n1", "n2"].map(str::to_owned).to_vec();
         let files = vec![("0000000000000001.seg".to_owned(), 5), ("0000000000000007.checkpoint".to_owned(), 1 << 40)];
         vec![
-            Message::Hello(Hello { member: id(5), cluster: None, nodes: nodes.clone() }),
-            Message::Hello(Hello { member: id(5), cluster: Some(ClusterId([1; 16])), nodes }),
+            Message::Hello(Hello { member: id(5), cluster: None, nodes: nodes.clone(), rejoins: true }),
+            Message::Hello(Hello { member: id(5), cluster: Some(ClusterId([1; 16])), nodes, rejoins: false }),
             Message::Founding(configuration()),
             Message::Condition(Condition::default()),
             Message::Condition(Condition { is_drained: true, is_disk_low: false, is_memory_low: true }),

@@ -27,7 +27,7 @@ use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Tr
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
 use crate::storage::disk::{Disk, DiskFile, Folder};
 use crate::storage::entry::EntryBody;
-use crate::storage::replica::{EntryReader, ReplicaWriter, recover_replica};
+use crate::storage::replica::{EntryReader, RecoveredReplica, ReplicaWriter, aside, recover_or_rejoin};
 use crate::storage::spawn::spawn_replica;
 use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, StorageError, SyncPolicy};
 use std::cell::{Cell, RefCell};
@@ -195,11 +195,7 @@ impl Start<'_> {
     ) -> io::Result<(Sender<Input>, Receiver<Change>)> {
         let Self { config, caller, view, clock, waker } = self;
         let cluster = &config.cluster;
-        let new_member = MemberId(NonZeroU64::new(u64::from_le_bytes(random()?)).unwrap_or(NonZeroU64::MIN));
-        let recovered = recover_replica(disk, new_member).map_err(io::Error::other)?;
-        for warning in &recovered.warnings {
-            tracing::warn!(target: "storage", "{}: {warning}", config.data_dir.display());
-        }
+        let recovered = recover(disk, config)?;
         let names: Vec<String> = cluster.nodes.keys().cloned().collect();
         let me = names.iter().position(|name| *name == cluster.node).expect("settings are checked");
         let settings = Settings {
@@ -208,6 +204,7 @@ impl Start<'_> {
             member: recovered.ids.member,
             new_cluster: ClusterId(random()?),
             chance: u64::from_le_bytes(random()?),
+            rejoins: recovered.rejoins,
         };
         let known = Known::of(&recovered).map_err(io::Error::other)?;
         let (inputs, inbox) = channel();
@@ -251,10 +248,41 @@ impl Start<'_> {
     }
 }
 
+/// A member that nobody has known yet.
+fn new_member() -> io::Result<MemberId> {
+    Ok(MemberId(NonZeroU64::new(u64::from_le_bytes(random()?)).unwrap_or(NonZeroU64::MIN)))
+}
+
+/// Reads the data folder. A log that lost something is set aside, and the node is a new member.
+fn recover(disk: &FileDisk, config: &Config) -> io::Result<RecoveredReplica> {
+    let (recovered, damage) = recover_or_rejoin(disk, new_member()?).map_err(io::Error::other)?;
+    let folder = config.data_dir.display();
+    if let Some(damage) = damage {
+        tracing::error!(
+            target: "storage",
+            "{folder}: {damage}. This node must not go on with a log that lost something: it is set aside in \
+             {folder}/rotten, where it may be removed"
+        );
+    }
+    if recovered.rejoins {
+        tracing::warn!(target: "cluster", "this node lost its log, and gets everything from the others as a new member");
+    }
+    for warning in &recovered.warnings {
+        tracing::warn!(target: "storage", "{folder}: {warning}");
+    }
+    Ok(recovered)
+}
+
 /// Does what is to be done to the disk while a snapshot arrives; syncing takes its time.
 fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, performed: &Sender<Input>) {
     for step in steps {
-        let result = perform(disk, &step);
+        let mut result = perform(disk, &step);
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+            && disk.list(Folder::Rotten).is_ok_and(|names| !names.is_empty())
+        {
+            tracing::warn!(target: "storage", "the log that was set aside is removed: there is no room for a whole one");
+            result = aside::remove_all(disk).map_err(io::Error::other).and_then(|()| perform(disk, &step));
+        }
         if let Err(error) = &result {
             tracing::error!(target: "storage", "a snapshot cannot be taken in: {error}");
         }

@@ -18,6 +18,8 @@ pub enum Folder {
     Paging,
     /// What another node of the cluster sent, before it takes the place of the log. It is there once something is in it.
     Incoming,
+    /// A log of a node of a cluster that was [set aside](super::replica::aside), for whoever wants to look at it. So is it.
+    Rotten,
 }
 
 impl Folder {
@@ -29,7 +31,13 @@ impl Folder {
             Self::Checkpoint => "checkpoint",
             Self::Paging => "paging",
             Self::Incoming => "incoming",
+            Self::Rotten => "rotten",
         }
+    }
+
+    /// Whether a broker that is alone, and mostly a node of a cluster, has none.
+    pub(super) fn is_seldom(self) -> bool {
+        matches!(self, Self::Incoming | Self::Rotten)
     }
 
     /// A file of it as operators know it.
@@ -93,6 +101,14 @@ pub trait DiskFile: Send + 'static {
 /// the system is short of something.
 pub fn is_unreadable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN))
+}
+
+/// Whether there is a file of that name.
+pub fn is_there(disk: &impl Disk, folder: Folder, name: &str) -> io::Result<bool> {
+    match disk.open(folder, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        opened => opened.map(|_| true),
+    }
 }
 
 /// Reads a whole file.

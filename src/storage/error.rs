@@ -31,6 +31,14 @@ impl StorageError {
         move |error| Self::Io { doing, error }
     }
 
+    /// What is damaged and how, in words, if that is what went wrong.
+    pub fn damage(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { file, offset, reason } => Some(format!("{file} is damaged at byte {offset}: {reason}")),
+            _ => None,
+        }
+    }
+
     pub fn corrupt(file: impl Into<String>, offset: u64, reason: impl Into<String>) -> Self {
         Self::Corrupt { file: file.into(), offset, reason: reason.into() }
     }

@@ -63,6 +63,13 @@ impl FileDisk {
         Err(StorageError::Io { doing: format!("lock {}", path.display()), error })
     }
 
+    fn make_if_seldom(&self, folder: Folder) -> io::Result<()> {
+        if !folder.is_seldom() {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.path(folder, ""))
+    }
+
     fn path(&self, folder: Folder, name: &str) -> PathBuf {
         self.root.join(folder.path()).join(name)
     }
@@ -93,7 +100,7 @@ impl Disk for FileDisk {
     fn list(&self, folder: Folder) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         let entries = match fs::read_dir(self.path(folder, "")) {
-            Err(error) if folder == Folder::Incoming && error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) if folder.is_seldom() && error.kind() == io::ErrorKind::NotFound => return Ok(names),
             entries => entries?,
         };
         for entry in entries {
@@ -104,10 +111,7 @@ impl Disk for FileDisk {
 
     fn create(&self, folder: Folder, name: &str, preallocate: u64) -> io::Result<FileOnDisk> {
         let path = self.path(folder, name);
-        if folder == Folder::Incoming {
-            // A broker that is alone has none.
-            fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(self.path(folder, ""))?;
-        }
+        self.make_if_seldom(folder)?;
         let file = options().create(true).truncate(true).open(&path)?;
         if preallocate > 0 {
             // A full disk may have given all that it had left, which nobody could use then.
@@ -126,6 +130,7 @@ impl Disk for FileDisk {
     }
 
     fn move_file(&self, from: Folder, to: Folder, name: &str) -> io::Result<()> {
+        self.make_if_seldom(to)?;
         fs::rename(self.path(from, name), self.path(to, name))
     }
 

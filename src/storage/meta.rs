@@ -21,7 +21,7 @@ use super::{FORMAT_VERSION, StorageError};
 use std::io;
 use std::num::NonZeroU64;
 
-const NAME: &str = "META";
+pub(super) const NAME: &str = "META";
 const MAGIC: &[u8; 8] = b"LEVERMET";
 /// What META takes, all of it.
 pub(super) const META_BYTES: usize = 52;

@@ -81,6 +81,7 @@ impl Node {
             member,
             new_cluster: ClusterId([7; 16]),
             chance: seed ^ (self.number as u64) << 8 ^ self.life,
+            rejoins: false,
         };
         let member = Member::start(settings, known, self.clock_ms(now_ms));
         self.running =

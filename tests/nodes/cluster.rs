@@ -238,6 +238,11 @@ impl Cluster {
         });
     }
 
+    /// Where a node keeps its log.
+    pub fn data_folder(&self, node: usize) -> PathBuf {
+        self.folder.join(name(node))
+    }
+
     /// Takes away all that a node keeps; it must not run.
     pub fn wipe(&mut self, node: usize) {
         assert!(self.children[node].is_none(), "it doesn't run");

@@ -16,6 +16,7 @@ mod certificates;
 mod cluster;
 mod complaints;
 mod definitions;
+mod disks;
 mod forming;
 #[cfg(target_os = "linux")]
 mod hanging;

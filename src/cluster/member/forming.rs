@@ -7,7 +7,8 @@
 //!          └── told of a founding that it is in ──► writes it ──► belongs to the cluster
 //! ```
 //! Only the node whose name sorts first ever founds, and it is told of by every other one; so two clusters cannot come of
-//! the same nodes, and a node that lost its folder does not make a new one with others that still have theirs.
+//! the same nodes, and a node that lost its folder does not make a new one with others that still have theirs. One that
+//! knows that it lost its log takes no part in a founding, so that not even all of them together begin anew.
 
 use super::super::membership::Configuration;
 use super::peers::{NodeNumber, Peers};
@@ -21,7 +22,7 @@ pub fn founding(peers: &Peers, me: MemberId, cluster: ClusterId) -> Option<Confi
     let mut members = vec![(me, peers.name(peers.me).to_owned())];
     for node in peers.others() {
         let hello = peers.hello(node)?;
-        if hello.cluster.is_some() || hello.nodes != peers.names() {
+        if hello.cluster.is_some() || hello.rejoins || hello.nodes != peers.names() {
             return None;
         }
         members.push((hello.member, peers.name(node).to_owned()));
@@ -50,7 +51,8 @@ mod tests {
         for other in peers.others() {
             let peer = peers.peer_mut(other).unwrap();
             peer.is_connected = true;
-            peer.hello = Some(Hello { member: id(u64::from(other.0) + 1), cluster: None, nodes: names() });
+            peer.hello =
+                Some(Hello { member: id(u64::from(other.0) + 1), cluster: None, nodes: names(), rejoins: false });
         }
         peers
     }
@@ -72,7 +74,9 @@ mod tests {
         one_was_told_of_others.peer_mut(NodeNumber(1)).unwrap().hello.as_mut().unwrap().nodes.push("n4".to_owned());
         let mut one_is_the_same = seen_by(0);
         one_is_the_same.peer_mut(NodeNumber(1)).unwrap().hello.as_mut().unwrap().member = id(1);
-        for peers in [one_belongs, one_is_gone, one_was_told_of_others, one_is_the_same] {
+        let mut one_lost_its_log = seen_by(0);
+        one_lost_its_log.peer_mut(NodeNumber(1)).unwrap().hello.as_mut().unwrap().rejoins = true;
+        for peers in [one_belongs, one_is_gone, one_was_told_of_others, one_is_the_same, one_lost_its_log] {
             assert_eq!(founding(&peers, id(1), CLUSTER), None);
         }
     }

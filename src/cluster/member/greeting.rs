@@ -9,12 +9,13 @@ use super::super::message::{Hello, Lane, Message, Part};
 use super::consensus::Consensus;
 use super::ledger::Known;
 use super::peers::NodeNumber;
-use super::{Member, Output, State, forming};
+use super::{Member, Output, Settings, State, forming};
 
 impl Member {
     pub(super) fn hello(&self) -> Message {
         let cluster = self.consensus().map(|consensus| consensus.configuration().cluster);
-        Message::Hello(Hello { member: self.settings.member, cluster, nodes: self.settings.nodes.clone() })
+        let Settings { member, nodes, rejoins, .. } = self.settings.clone();
+        Message::Hello(Hello { member, cluster, nodes, rejoins: rejoins && cluster.is_none() })
     }
 
     pub(super) fn say_hello(&mut self) {
@@ -82,6 +83,7 @@ impl Member {
 
     pub(super) fn found_if_due(&mut self) {
         if let State::Forming { is_told: is_told @ false } = &mut self.state
+            && !self.settings.rejoins
             && let Some(founding) = forming::founding(&self.peers, self.settings.member, self.settings.new_cluster)
         {
             *is_told = true;

@@ -82,6 +82,8 @@ pub struct Settings {
     pub new_cluster: ClusterId,
     /// Decides when it campaigns: each node's is another.
     pub chance: u64,
+    /// Its data folder was that of another member, which lost its log.
+    pub rejoins: bool,
 }
 
 /// What the node is to its clients.

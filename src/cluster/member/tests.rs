@@ -39,7 +39,8 @@ impl World {
         let nodes: Vec<String> = (1..=3).map(|number| format!("n{number}")).collect();
         let configuration = Configuration::founding(CLUSTER, (1..=3).map(id).zip(nodes.clone())).unwrap();
         let known = Known::at_founding(id(1), configuration);
-        let settings = Settings { nodes, me: NodeNumber(0), member: id(1), new_cluster: CLUSTER, chance: 7 };
+        let settings =
+            Settings { nodes, me: NodeNumber(0), member: id(1), new_cluster: CLUSTER, chance: 7, rejoins: false };
         let member = Member::start(settings, Some(known), 0);
         let mut world = Self { member, now_ms: 0, written: Vec::new(), asked: Vec::new(), other_lacks_entries: false };
         world.connect(OTHER);
@@ -51,7 +52,10 @@ impl World {
     fn connect(&mut self, node: NodeNumber) {
         self.member.connected(node);
         let nodes = (1..=3).map(|number| format!("n{number}")).collect();
-        self.say(node, &Message::Hello(Hello { member: member_of(node), cluster: Some(CLUSTER), nodes }));
+        self.say(
+            node,
+            &Message::Hello(Hello { member: member_of(node), cluster: Some(CLUSTER), nodes, rejoins: false }),
+        );
     }
 
     fn say(&mut self, node: NodeNumber, message: &Message) {

@@ -24,7 +24,7 @@
 //! ```
 
 use super::super::checkpoint::{Checkpoint, Label, Start, checkpoint_name, encode};
-use super::super::disk::{Disk, DiskFile, Folder, read_file, write_atomically};
+use super::super::disk::{Disk, DiskFile, Folder, is_there, read_file, write_atomically};
 use super::super::entry::Vote;
 use super::super::membership::Membership;
 use super::super::meta::{ClusterId, FolderIds, MemberId, Meta};
@@ -35,7 +35,6 @@ use super::recovery::recover_replica;
 use super::writer::ReplicaWriter;
 use crate::varint::{Cursor, put_counted_bytes, put_varint};
 use std::collections::BTreeMap;
-use std::io;
 use std::num::NonZeroU64;
 
 /// The file's name, in the root of the data folder.
@@ -189,10 +188,7 @@ fn read_checkpoint(disk: &impl Disk, name: &str) -> Result<Checkpoint, StorageEr
 
 /// Whether an installation was begun and not finished.
 pub(in super::super) fn is_begun(disk: &impl Disk) -> Result<bool, StorageError> {
-    match disk.open(Folder::Root, NAME) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        opened => opened.map(|_| true).map_err(StorageError::io(format!("open {NAME}"))),
-    }
+    is_there(disk, Folder::Root, NAME).map_err(StorageError::io(format!("open {NAME}")))
 }
 
 /// Finishes an installation, if one was begun.

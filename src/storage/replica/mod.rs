@@ -32,8 +32,10 @@
 //! | [`reader`] | entries read back, for whoever sends them to others |
 //! | [`survey`] | what there is, for a node that begins to lead |
 //! | [`pin`], [`install`] | what a node gives to one that cannot be caught up by entries, and how it becomes the other one's |
+//! | [`aside`] | what becomes of a log that lost something |
 //! | `held`, `kept` | what of the log is kept for others, and which entries can be read back |
 
+pub mod aside;
 pub mod duty;
 mod held;
 pub mod install;
@@ -47,6 +49,7 @@ mod replay;
 pub mod survey;
 pub mod writer;
 
+pub use aside::recover_or_rejoin;
 pub use duty::{Append, ReplicaDuty, ReplicaReport, ReplicaRequest};
 pub(super) use held::Held;
 pub use held::KEPT_FOR_FOLLOWERS_BYTES;

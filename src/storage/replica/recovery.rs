@@ -6,7 +6,8 @@
 //! replay          up to the highest commit that the log knows of; what is behind that stays pending
 //! ```
 //! Which of the pending entries are committed says who leads. Damage is refused as everywhere; there is no salvaging, as
-//! others have what is lost, and a node that forgot a vote or an entry must not come back as who it was.
+//! others have what is lost, and a node that forgot a vote or an entry must not come back as who it was: see
+//! [`aside`](super::aside).
 
 use super::super::StorageError;
 use super::super::checkpoint::checkpoint_name;
@@ -17,6 +18,7 @@ use super::super::membership::Membership;
 use super::super::meta::{ClusterId, FolderIds, MemberId};
 use super::super::recovery::{Looked, RecoveryMode, Resume, look, replay};
 use super::super::sequences::Reached;
+use super::aside;
 use super::install::finish;
 use super::kept::{Kept, entries_before};
 use super::pending::Pending;
@@ -35,6 +37,8 @@ pub struct RecoveredReplica {
     pub log: Vec<(EntryLabel, Place)>,
     /// Of those that are not in the state, the configurations by their index.
     pub configurations: Vec<(u64, Vec<u8>)>,
+    /// The folder is a new member's because its [log was lost](super::aside), and it belongs to no cluster yet.
+    pub rejoins: bool,
     /// What an operator should know, in sentences.
     pub warnings: Vec<String>,
     /// For [`ReplicaWriter::start`](super::ReplicaWriter::start).
@@ -49,13 +53,14 @@ pub struct ReplicaResume {
 }
 
 /// Reads a node's data folder; an empty one gets `new_member`. It changes nothing, but that it finishes an
-/// [installation](super::install) that was begun.
+/// [installation](super::install) that was begun, and [sets aside](super::aside) what was to be.
 ///
 /// # Errors
 /// The disk's, another program's or another format's files, damage, or the folder of a broker that was alone.
 pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<RecoveredReplica, StorageError> {
+    let rejoining = aside::finish(disk)?;
     finish(disk)?;
-    let new_ids = FolderIds { cluster: ClusterId::NONE, member: new_member };
+    let new_ids = FolderIds { cluster: ClusterId::NONE, member: rejoining.unwrap_or(new_member) };
     let looked = look(disk, RecoveryMode::Strict, new_ids)?;
     let ids = looked.meta.ids;
     check_founding(&looked)?;
@@ -87,6 +92,7 @@ pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<Recove
         applied,
         log,
         configurations,
+        rejoins: rejoining.is_some(),
         warnings,
         resume: ReplicaResume { log: resume, pending, kept },
     })

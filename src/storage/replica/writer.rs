@@ -18,6 +18,7 @@ use super::super::segment::{SegmentNumber, file_name};
 use super::super::sequences::{Kind, Reached};
 use super::super::state::State;
 use super::super::{ClusterId, LogOptions, StorageError};
+use super::aside;
 use super::held::newest_from;
 use super::install::clean;
 use super::kept::Kept;
@@ -86,7 +87,7 @@ impl<D: Disk> ReplicaWriter<D> {
         self.log.meta.ids.cluster = cluster;
         self.log.membership.configuration = configuration;
         self.log.checkpoint()?;
-        let written = self.log.meta.write(self.log.disk());
+        let written = self.log.meta.write(self.log.disk()).and_then(|()| aside::forget(self.log.disk()));
         self.log.poison_on_error(written)
     }
 

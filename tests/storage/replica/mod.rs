@@ -1,5 +1,6 @@
 //! A node's log where several nodes agree on one, on a simulated disk.
 
+mod aside;
 mod basics;
 mod exhaustive;
 mod install;

@@ -57,7 +57,7 @@ pub struct Node {
 impl Node {
     pub fn open(disk: &SimDisk, options: LogOptions) -> Result<(Self, Found), StorageError> {
         let recovered = recover_replica(disk, member(7))?;
-        let RecoveredReplica { ids, membership, applied, log, configurations, warnings, resume } = recovered;
+        let RecoveredReplica { ids, membership, applied, log, configurations, warnings, resume, .. } = recovered;
         let duty = ReplicaDuty::new(ReplicaWriter::start(disk.clone(), options, resume)?);
         let found = Found { ids, membership, applied, log, configurations, warnings };
         let disk = disk.clone();

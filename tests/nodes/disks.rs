@@ -1,0 +1,79 @@
+//! What becomes of a node whose disk gives back something else than was written.
+
+use crate::cluster::{Cluster, NODES, name, publish, take_all, wait_until};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Bytes before a batch's records.
+const BATCH_HEADER_BYTES: usize = 72;
+
+fn others(node: usize) -> [usize; 2] {
+    [(node + 1) % NODES.len(), (node + 2) % NODES.len()]
+}
+
+/// The segments of a node, the oldest first.
+fn segments(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cluster.data_folder(node).join("log")).expect("its folder");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Changes a byte of a segment's batch, in its records.
+fn flip(segment: &Path, batch: usize) {
+    let mut bytes = std::fs::read(segment).expect("a segment");
+    let at = memchr::memmem::find_iter(&bytes, b"LvBt").nth(batch).expect("so many batches");
+    bytes[at + BATCH_HEADER_BYTES + 3] ^= 1;
+    std::fs::write(segment, bytes).expect("a segment");
+}
+
+/// Waits until a node is a member that it was not before, votes, and has everything.
+fn wait_for_new_member(cluster: &Cluster, leader: usize, node: usize, committed: u64) {
+    // It is let in, the one that it was goes, and it votes: as long as that has not happened, its old self is what is shown.
+    const CHANGES: u64 = 3;
+    wait_until("it votes again and has all", || {
+        let Some(view) = cluster.view(leader) else { return false };
+        let row = &view["nodes"][node];
+        let is_changed = view["commit_index"].as_u64() >= Some(committed + CHANGES);
+        is_changed && row["running"] == true && row["role"] == "voter" && row["index"] == view["commit_index"]
+    });
+}
+
+fn committed(cluster: &Cluster, leader: usize) -> u64 {
+    cluster.view(leader).expect("it leads")["commit_index"].as_u64().expect("a number")
+}
+
+#[track_caller]
+fn assert_all_there(found: &[usize], confirmed: &BTreeSet<usize>) {
+    assert_eq!(found, confirmed.iter().copied().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_node_that_starts_on_a_rotten_log_comes_back_as_a_new_member() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [rotten, kept] = others(leader);
+    let mut client = cluster.client(leader);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let mut confirmed = publish(&mut client, 0..50);
+    wait_until("it has all", || {
+        let view = cluster.view(leader).expect("it leads");
+        view["nodes"][rotten]["index"] == view["commit_index"]
+    });
+    cluster.kill(rotten);
+    flip(segments(&cluster, rotten).last().expect("a segment"), 5);
+    let before = committed(&cluster, leader);
+    cluster.start(rotten);
+    wait_for_new_member(&cluster, leader, rotten, before);
+    let said = cluster.said(rotten);
+    assert!(said.contains("is damaged at byte") && said.contains("it is set aside in"), "{said}");
+    assert!(cluster.data_folder(rotten).join("rotten/META").exists());
+    // The one that has everything from the beginning goes: what it alone would have is on the new one.
+    cluster.kill(kept);
+    confirmed.extend(publish(&mut client, 50..60));
+    cluster.kill(leader);
+    cluster.start(kept);
+    assert_all_there(&take_all(&mut cluster.client(rotten)), &confirmed);
+    assert!(!cluster.said(kept).contains("set aside"), "{} is as it was", name(kept));
+}

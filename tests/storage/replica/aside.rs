@@ -1,0 +1,102 @@
+//! A log that lost something is set aside, and its folder becomes that of a new member, with a crash at every call.
+
+use super::model::{CLUSTER, FIRST_CONFIGURATION, Node, founded, member, options};
+use crate::sim_disk::{Fault, SimDisk};
+use leveret::storage::disk::{Disk, Folder, read_file};
+use leveret::storage::replica::{RecoveredReplica, ReplicaReport, ReplicaRequest, ReplicaWriter, recover_or_rejoin};
+use leveret::storage::{ClusterId, StorageError};
+use std::collections::BTreeSet;
+
+const BATCH_HEADER_BYTES: usize = 72;
+
+/// A disk with some entries, of which one that others came after has another byte.
+fn rotten() -> SimDisk {
+    let (mut node, mut model) = founded(options());
+    for _ in 0..8 {
+        let effects = vec![model.enqueue(1, 60)];
+        model.write(&mut node, effects);
+    }
+    let disk = node.disk.after_stop();
+    let newest = disk.list(Folder::Log).unwrap().into_iter().max().unwrap();
+    disk.edit(Folder::Log, &newest, |bytes| {
+        let third = memchr::memmem::find_iter(bytes, b"LvBt").nth(2).unwrap();
+        bytes[third + BATCH_HEADER_BYTES + 5] ^= 1;
+    });
+    disk
+}
+
+fn names(disk: &SimDisk) -> BTreeSet<String> {
+    let log_names = [Folder::Log, Folder::Checkpoint].into_iter().flat_map(|folder| disk.list(folder).unwrap());
+    log_names.chain(["META".to_owned()]).collect()
+}
+
+fn start(disk: &SimDisk, recovered: RecoveredReplica) -> Result<ReplicaWriter<SimDisk>, StorageError> {
+    ReplicaWriter::start(disk.clone(), options(), recovered.resume)
+}
+
+#[test]
+fn who_lost_something_is_somebody_new_wherever_the_power_goes_off() {
+    let rotten = rotten();
+    assert!(Node::open(&rotten.after_stop(), options()).is_err(), "it is damaged");
+    let old = names(&rotten);
+    let mut again = 0;
+    for call in 1.. {
+        let disk = rotten.after_stop();
+        disk.fail_at(call, Fault::Crash);
+        let begun = recover_or_rejoin(&disk, member(8)).and_then(|(recovered, _)| start(&disk, recovered));
+        assert_eq!(begun.is_err(), disk.has_crashed());
+        for seed in 0..4 {
+            let disk = disk.after_crash(seed);
+            let (recovered, damage) = recover_or_rejoin(&disk, member(9)).unwrap();
+            let ids = recovered.ids;
+            assert!([member(8), member(9)].contains(&ids.member) && recovered.rejoins, "call {call}, seed {seed}");
+            assert!(damage.is_some() == (ids.member == member(9)), "it is told where it is found");
+            again += u64::from(damage.is_none());
+            assert_eq!(ids.cluster, ClusterId::NONE);
+            assert!(recovered.log.is_empty() && recovered.applied.index == 0 && recovered.membership.is_empty());
+            let aside = disk.list(Folder::Rotten).unwrap().into_iter().collect();
+            assert!(old.is_subset(&aside), "call {call}, seed {seed}: {old:?} of {aside:?}");
+            drop(start(&disk, recovered).unwrap());
+            let (mut node, found) = Node::open(&disk, options()).unwrap();
+            assert_eq!(found.ids, ids);
+            let configuration = FIRST_CONFIGURATION.to_vec();
+            let said = node.ask(ReplicaRequest::Found { cluster: CLUSTER, configuration });
+            assert!(matches!(said[0], ReplicaReport::Founded));
+            let (recovered, _) = recover_or_rejoin(&node.disk.after_crash(seed), member(10)).unwrap();
+            assert_eq!((recovered.ids.cluster, recovered.ids.member), (CLUSTER, ids.member));
+            assert!(!recovered.rejoins, "it belongs to a cluster again");
+        }
+        if !disk.has_crashed() {
+            break;
+        }
+    }
+    assert!(again > 40, "{again} were gone on with");
+}
+
+#[test]
+fn the_last_log_that_was_set_aside_stays_with_the_reason() {
+    let disk = rotten();
+    for life in 8..11 {
+        let (recovered, damage) = recover_or_rejoin(&disk, member(life)).unwrap();
+        let damage = damage.unwrap();
+        assert_eq!(read_file(&disk, Folder::Rotten, "REASON").unwrap(), damage.as_bytes());
+        drop(start(&disk, recovered).unwrap());
+        disk.edit(Folder::Root, "META", |bytes| bytes[20] ^= 1);
+    }
+    assert_eq!(disk.list(Folder::Rotten).unwrap().len(), 3, "META, a checkpoint of nothing, and why");
+}
+
+#[test]
+fn what_is_whole_or_not_ours_is_left_alone() {
+    let (node, _) = founded(options());
+    let disk = node.disk.after_stop();
+    let (recovered, damage) = recover_or_rejoin(&disk, member(8)).unwrap();
+    assert_eq!((recovered.ids.member, recovered.rejoins, damage), (member(7), false, None));
+    let (mut node, mut model) = founded(options());
+    let effects = vec![model.enqueue(1, 60)];
+    model.write(&mut node, effects);
+    let disk = node.disk.after_stop();
+    disk.lose(Folder::Root, "META");
+    assert!(matches!(recover_or_rejoin(&disk, member(8)), Err(StorageError::NotOurs { .. })));
+    assert_eq!(disk.calls(), 0);
+}
