@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! damage ──► rotten/ emptied, REASON ──► REJOIN written: from here on the folder is the new member's, whatever happens
-//!                                        │  META, INSTALL, log/, checkpoint/ go to rotten/   done again by a start that
-//!                                        ▼                                                   finds something left
+//!                                        │  META, INSTALL, SYNCED, log/ and checkpoint/ go to rotten/; a start that finds
+//!                                        ▼  something left goes on with it
 //!                                      a folder that was not founded, of the member that REJOIN names
 //!                                        │  let into the cluster: META names it
 //!                                        ▼
@@ -25,8 +25,8 @@ use super::super::disk::{Disk, Folder, is_there, read_file, write_atomically};
 use super::super::meta::{self, MemberId, Meta};
 use super::super::segment::number_of;
 use super::super::{FORMAT_VERSION, StorageError};
-use super::install;
 use super::recovery::{RecoveredReplica, recover_replica};
+use super::{install, mark};
 use std::num::NonZeroU64;
 
 /// The file's name, in the root of the data folder.
@@ -141,7 +141,7 @@ pub(super) fn forget(disk: &impl Disk) -> Result<(), StorageError> {
 fn move_log(disk: &impl Disk) -> Result<(), StorageError> {
     for folder in [Folder::Root, Folder::Log, Folder::Checkpoint] {
         let is_of_log = |name: &String| match folder {
-            Folder::Root => [meta::NAME, install::NAME].contains(&name.as_str()),
+            Folder::Root => [meta::NAME, install::NAME, mark::NAME].contains(&name.as_str()),
             Folder::Log => number_of(name).is_some(),
             _ => checkpoint_number_of(name).is_some(),
         };

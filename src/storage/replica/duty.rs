@@ -147,6 +147,10 @@ impl<D: Disk> ReplicaDuty<D> {
         {
             report(ReplicaReport::Failed(error));
         }
+        // Who waits for it waits for nothing else.
+        if let Err(error) = self.writer.mark_synced() {
+            report(ReplicaReport::Failed(error));
+        }
         if let Err(error) = self.look_after(&mut report) {
             report(ReplicaReport::Failed(error));
         }

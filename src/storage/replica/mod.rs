@@ -33,6 +33,7 @@
 //! | [`survey`] | what there is, for a node that begins to lead |
 //! | [`pin`], [`install`] | what a node gives to one that cannot be caught up by entries, and how it becomes the other one's |
 //! | [`aside`] | what becomes of a log that lost something |
+//! | `mark` | evidence that the last batch was synced |
 //! | `held`, `kept` | what of the log is kept for others, and which entries can be read back |
 
 pub mod aside;
@@ -40,6 +41,7 @@ pub mod duty;
 mod held;
 pub mod install;
 mod kept;
+mod mark;
 pub mod pending;
 pub mod pin;
 pub mod reader;

@@ -17,10 +17,13 @@ use super::super::loader::Unread;
 use super::super::membership::Membership;
 use super::super::meta::{ClusterId, FolderIds, MemberId};
 use super::super::recovery::{Looked, RecoveryMode, Resume, look, replay};
+use super::super::replay::Replay;
+use super::super::segment::file_name;
 use super::super::sequences::Reached;
 use super::aside;
 use super::install::finish;
 use super::kept::{Kept, entries_before};
+use super::mark;
 use super::pending::Pending;
 use super::replay::ReplicaReplay;
 
@@ -69,6 +72,7 @@ pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<Recove
         return Err(StorageError::Alone);
     }
     replay.loader().look()?;
+    check_end(disk, ids.member, &replay)?;
     let membership = replay.membership.clone();
     let ReplicaReplay { pending, log: behind, begun } = replay.replica.take().unwrap_or_default();
     let is_configuration = |label: &EntryLabel| label.kind == EntryKind::Configuration;
@@ -96,6 +100,17 @@ pub fn recover_replica<D: Disk>(disk: &D, new_member: MemberId) -> Result<Recove
         warnings,
         resume: ReplicaResume { log: resume, pending, kept },
     })
+}
+
+/// Whether the log goes as far as it is known to have been synced.
+fn check_end<D: Disk>(disk: &D, member: MemberId, replay: &Replay<'_, D>) -> Result<(), StorageError> {
+    let Some(synced) = mark::read(disk, member)?.filter(|synced| *synced > replay.sequences.serial) else {
+        return Ok(());
+    };
+    let (last, end) = replay.state.segments.iter().next_back().map_or((0, 0), |(number, last)| (*number, last.end));
+    let expected = replay.sequences.serial + 1;
+    let reason = format!("batch {expected} should be here, as {} knows it synced up to {synced}", mark::NAME);
+    Err(StorageError::corrupt(Folder::Log.display(&file_name(last)), end, reason))
 }
 
 /// Whether what the folder is founded as and what is in it go together.

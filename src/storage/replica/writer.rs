@@ -22,6 +22,7 @@ use super::aside;
 use super::held::newest_from;
 use super::install::clean;
 use super::kept::Kept;
+use super::mark::Mark;
 use super::pending::{Pending, Uncommitted};
 use super::recovery::ReplicaResume;
 use super::replay::{apply, encode_vote};
@@ -35,6 +36,7 @@ pub struct ReplicaWriter<D: Disk> {
     /// The newest segment when it was looked how many are kept.
     kept_up_to: Option<SegmentNumber>,
     pub(super) pins_given: u64,
+    mark: Mark<D::File>,
 }
 
 impl<D: Disk> ReplicaWriter<D> {
@@ -48,7 +50,8 @@ impl<D: Disk> ReplicaWriter<D> {
         let log = LogWriter::start(disk, options, log)?;
         // Whoever was sending it begins again.
         clean(log.disk());
-        Ok(Self { log, pending, kept, checkpoints_seen: 0, kept_up_to: None, pins_given: 0 })
+        let mark = Mark::open(log.disk(), log.meta.ids.member, log.sequences.synced_serial)?;
+        Ok(Self { log, pending, kept, checkpoints_seen: 0, kept_up_to: None, pins_given: 0, mark })
     }
 
     pub fn state(&self) -> &State {
@@ -107,6 +110,18 @@ impl<D: Disk> ReplicaWriter<D> {
         self.log.unapplied = self.pending.unapplied();
         self.keep_newest();
         self.log.poison_on_error(appended)
+    }
+
+    /// Leaves [evidence](super::mark) of what was synced, after whoever waited for it was told.
+    ///
+    /// # Errors
+    /// The disk's; from then on nothing but [`StorageError::Poisoned`].
+    pub fn mark_synced(&mut self) -> Result<(), StorageError> {
+        if self.is_poisoned() {
+            return Ok(());
+        }
+        let marked = self.mark.synced(self.log.sequences.synced_serial);
+        self.log.poison_on_error(marked)
     }
 
     fn try_append(&mut self, entries: Vec<Entry>, vote: Option<Vote>) -> Result<Vec<(u64, Place)>, StorageError> {

@@ -100,3 +100,45 @@ fn what_is_whole_or_not_ours_is_left_alone() {
     assert!(matches!(recover_or_rejoin(&disk, member(8)), Err(StorageError::NotOurs { .. })));
     assert_eq!(disk.calls(), 0);
 }
+
+#[test]
+fn what_was_promised_last_is_missed_and_what_was_torn_is_not() {
+    let (mut node, mut model) = founded(options());
+    let effects = vec![model.enqueue(1, 60)];
+    model.write(&mut node, effects);
+    let newest = node.disk.list(Folder::Log).unwrap().into_iter().max().unwrap();
+    let whole = node.disk.after_stop();
+    let damage_last = |disk: &SimDisk| {
+        disk.edit(Folder::Log, &newest, |bytes| {
+            let last = memchr::memmem::rfind(bytes, b"LvBt").unwrap();
+            bytes[last + BATCH_HEADER_BYTES + 5] ^= 1;
+        });
+    };
+    damage_last(&whole);
+    let (recovered, damage) = recover_or_rejoin(&whole, member(8)).unwrap();
+    assert_eq!(recovered.ids.member, member(8));
+    let damage = damage.unwrap();
+    assert!(damage.starts_with(&format!("log/{newest} is damaged at byte ")) && damage.ends_with("synced up to 1"));
+    // Without the mark, or with one that says nothing, it is torn for all that anybody knows.
+    for says_nothing in [true, false] {
+        let disk = node.disk.after_stop();
+        damage_last(&disk);
+        match says_nothing {
+            true => disk.edit(Folder::Root, "SYNCED", |bytes| bytes[24] ^= 1),
+            false => disk.lose(Folder::Root, "SYNCED"),
+        }
+        let (recovered, damage) = recover_or_rejoin(&disk, member(8)).unwrap();
+        assert_eq!((recovered.ids.member, damage), (member(7), None));
+    }
+    // Nobody was told that the batch which a crash cuts short is there.
+    for call in 1..5 {
+        let (mut node, mut model) = founded(options());
+        node.disk.fail_at(node.disk.calls() + call, Fault::Crash);
+        let effects = vec![model.enqueue(1, 60)];
+        model.write(&mut node, effects);
+        for seed in 0..20 {
+            let (recovered, damage) = recover_or_rejoin(&node.disk.after_crash(seed), member(8)).unwrap();
+            assert_eq!((recovered.ids.member, damage), (member(7), None), "call {call}, seed {seed}");
+        }
+    }
+}
