@@ -5,12 +5,16 @@
 //!   Offer ──► Begin ──► Wanted(0) ──► Chunk ──► Write ──► Wanted(at) … ──► Finish ──► whole
 //! ```
 //! Writing is done by others, in the order that it was asked for, and takes its time; so much is asked for at once as the
-//! leader's window is wide. The same offer again goes on where it was; another one begins anew.
+//! leader's window is wide. The same offer again goes on where it was; another one begins anew. After one that could not be
+//! written, or was not whole, none is listened to for a while.
 
 use super::super::message::{Chunk, Offer, Wanted};
 use super::super::snapshot::IncomingStep;
 use crate::storage::MemberId;
 use std::collections::VecDeque;
+
+/// How long offers are passed over after one that came to nothing.
+const PAUSE_MS: u64 = 10_000;
 
 #[derive(Default)]
 pub struct Receiving {
@@ -19,6 +23,8 @@ pub struct Receiving {
     doing: VecDeque<(u64, Doing)>,
     /// How often something began.
     begun: u64,
+    /// Offers are passed over until then.
+    pauses_until_ms: u64,
 }
 
 struct Current {
@@ -45,17 +51,21 @@ pub enum Received {
 }
 
 impl Receiving {
-    /// A leader offers a snapshot that is wanted. Says what is to be done, or what to answer at once.
-    pub fn offered(&mut self, leader: MemberId, offer: Offer) -> Result<IncomingStep, Wanted> {
+    /// A leader offers a snapshot that is wanted. Says what is to be done, or what to answer at once; nothing, when it is
+    /// passed over.
+    pub fn offered(&mut self, leader: MemberId, offer: Offer, now_ms: u64) -> Option<Result<IncomingStep, Wanted>> {
+        if now_ms < self.pauses_until_ms {
+            return None;
+        }
         if let Some(current) =
             self.current.as_ref().filter(|current| current.leader == leader && current.offer == offer)
         {
-            return Err(Wanted { snapshot: offer.snapshot, at: current.arrived });
+            return Some(Err(Wanted { snapshot: offer.snapshot, at: current.arrived }));
         }
         self.begun += 1;
         self.doing.push_back((self.begun, Doing::Begin));
         self.current = Some(Current { offer, leader, arrived: 0, written: 0 });
-        Ok(IncomingStep::Begin)
+        Some(Ok(IncomingStep::Begin))
     }
 
     /// Takes a chunk, if it is the next one.
@@ -75,12 +85,13 @@ impl Receiving {
     }
 
     /// The oldest step that was asked for is done, or failed. Says what came of it, and what is to be done next.
-    pub fn performed(&mut self, succeeded: bool) -> (Option<Received>, Option<IncomingStep>) {
+    pub fn performed(&mut self, succeeded: bool, now_ms: u64) -> (Option<Received>, Option<IncomingStep>) {
         let Some((begun, doing)) = self.doing.pop_front() else { return (None, None) };
         if begun != self.begun || matches!(doing, Doing::Discard) {
             return (None, None);
         }
         if !succeeded {
+            self.pauses_until_ms = now_ms + PAUSE_MS;
             return (None, self.give_up());
         }
         let Some(current) = &mut self.current else { return (None, None) };
@@ -120,4 +131,32 @@ fn file_at(files: &[(String, u64)], at: u64) -> Option<(String, u64, u64)> {
         before += bytes;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::membership::Configuration;
+    use super::super::super::message::Point;
+    use super::*;
+    use crate::storage::ClusterId;
+    use std::num::NonZeroU64;
+
+    #[test]
+    fn what_came_to_nothing_is_asked_for_again_after_a_while() {
+        let leader = MemberId(NonZeroU64::MIN);
+        let last = Point { index: 7, term: 3 };
+        let configuration = Configuration::founding(ClusterId([1; 16]), [(leader, "n1".to_owned())]).unwrap();
+        let offer = Offer { snapshot: 1, term: 3, last, configuration, files: vec![("checkpoint".to_owned(), 5)] };
+        let mut receiving = Receiving::default();
+        assert_eq!(receiving.offered(leader, offer.clone(), 100), Some(Ok(IncomingStep::Begin)));
+        assert!(matches!(receiving.performed(true, 110), (Some(Received::Say(..)), None)));
+        let chunk = Chunk { snapshot: 1, at: 0, bytes: vec![7; 5] };
+        assert!(matches!(receiving.chunk(leader, chunk), Some(IncomingStep::Write { .. })));
+        assert!(matches!(receiving.performed(true, 120), (None, Some(IncomingStep::Finish { .. }))));
+        assert!(matches!(receiving.performed(false, 200), (None, Some(IncomingStep::Discard))), "it is not whole");
+        for (now_ms, is_taken) in [(200, false), (200 + PAUSE_MS - 1, false), (200 + PAUSE_MS, true)] {
+            assert_eq!(receiving.offered(leader, offer.clone(), now_ms).is_some(), is_taken, "{now_ms}");
+        }
+        assert!(matches!(receiving.performed(true, 201), (None, None)), "the other one is taken away");
+    }
 }

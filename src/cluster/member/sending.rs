@@ -12,6 +12,7 @@
 
 use super::super::membership::Configuration;
 use super::super::message::{CHUNK_BYTES_MAX, Lane, Message, Offer, Part, Point, Wanted, chunk_head};
+use super::super::snapshot::CHECKPOINT_FILE;
 use super::consensus::Consensus;
 use crate::storage::MemberId;
 
@@ -42,9 +43,6 @@ pub struct Pinned {
     /// Names and lengths of segments.
     pub files: Vec<(String, u64)>,
 }
-
-/// What the checkpoint is called among the files that arrive.
-pub const CHECKPOINT_FILE: &str = "checkpoint";
 
 impl Pinned {
     /// All that is sent, in this order.

@@ -7,10 +7,11 @@
 //! ```
 
 use super::super::message::{Chunk, Lane, Message, Offer, Part, Point, Wanted};
+use super::super::snapshot::CHECKPOINT_FILE;
 use super::consensus::Step;
 use super::peers::NodeNumber;
 use super::receiving::Received;
-use super::sending::{Ask, CHECKPOINT_FILE, Pinned};
+use super::sending::{Ask, Pinned};
 use super::writing::Append;
 use super::{Member, Output, State};
 use crate::storage::MemberId;
@@ -19,6 +20,7 @@ impl Member {
     /// A leader has a snapshot for this node.
     pub(super) fn offered(&mut self, from: NodeNumber, offer: Offer) {
         let leader = self.peers.hello(from).map(|hello| hello.member);
+        let now_ms = self.now_ms;
         let Some(founded) = self.founded_mut() else { return };
         let is_of_leader = leader.is_some() && leader == founded.consensus.leader();
         if !is_of_leader || offer.term != founded.consensus.term() || founded.whole.is_some() {
@@ -28,7 +30,9 @@ impl Member {
         let answer = if offer.last.index <= founded.consensus.committed() {
             Err(Wanted { snapshot: offer.snapshot, at: offer.total_bytes() })
         } else {
-            founded.receiving.offered(leader, offer)
+            // One that was bad lately is not asked for again at once.
+            let Some(answer) = founded.receiving.offered(leader, offer, now_ms) else { return };
+            answer
         };
         match answer {
             Ok(step) => self.output.push_back(Output::Incoming(step)),
@@ -55,8 +59,9 @@ impl Member {
 
     /// The oldest step of receiving a snapshot that was not answered is done, or failed.
     pub fn incoming_performed(&mut self, succeeded: bool) {
+        let now_ms = self.now_ms;
         let Some(founded) = self.founded_mut() else { return };
-        let (received, step) = founded.receiving.performed(succeeded);
+        let (received, step) = founded.receiving.performed(succeeded, now_ms);
         self.output.extend(step.map(Output::Incoming));
         match received {
             None => {}

@@ -178,7 +178,7 @@ impl<D: Disk> ReplicaWriter<D> {
     }
 }
 
-fn read_checkpoint(disk: &impl Disk, name: &str) -> Result<Checkpoint, StorageError> {
+pub(super) fn read_checkpoint(disk: &impl Disk, name: &str) -> Result<Checkpoint, StorageError> {
     let display = Folder::Incoming.display(name);
     let reading = StorageError::io(format!("read {display}"));
     let file = disk.open(Folder::Incoming, name).and_then(|file| file.sync());

@@ -33,6 +33,7 @@
 //! | [`survey`] | what there is, for a node that begins to lead |
 //! | [`pin`], [`install`] | what a node gives to one that cannot be caught up by entries, and how it becomes the other one's |
 //! | [`aside`] | what becomes of a log that lost something |
+//! | [`verify`] | whether segments are whole, for whoever reads them before they are needed |
 //! | `mark` | evidence that the last batch was synced |
 //! | `held`, `kept` | what of the log is kept for others, and which entries can be read back |
 
@@ -49,6 +50,7 @@ pub mod recovery;
 mod relocate;
 mod replay;
 pub mod survey;
+pub mod verify;
 pub mod writer;
 
 pub use aside::recover_or_rejoin;
@@ -62,4 +64,5 @@ pub use reader::EntryReader;
 pub use recovery::{RecoveredReplica, ReplicaResume, recover_replica};
 pub(super) use replay::ReplicaReplay;
 pub use survey::Survey;
+pub use verify::{Sealed, verify_incoming};
 pub use writer::ReplicaWriter;

@@ -5,7 +5,7 @@ use crate::sim_disk::{Fault, SimDisk};
 use leveret::storage::LogOptions;
 use leveret::storage::disk::{Disk, DiskFile, Folder, read_file};
 use leveret::storage::entry::Vote;
-use leveret::storage::replica::{Install, Pin, ReplicaReport, ReplicaRequest};
+use leveret::storage::replica::{Install, Pin, ReplicaReport, ReplicaRequest, verify_incoming};
 
 fn knobs() -> LogOptions {
     LogOptions { segment_bytes: 1024, kept_for_followers_bytes: 0, ..options() }
@@ -211,4 +211,30 @@ fn what_is_not_whole_is_not_installed_and_changes_nothing() {
     let said = target.ask(ReplicaRequest::Install(whole));
     assert!(matches!(said[0], ReplicaReport::Installed(_)));
     model.check_state(&mut target);
+}
+
+#[test]
+fn what_is_rotten_is_found_before_it_is_installed() {
+    let (mut source, model) = busy();
+    let pin = pin(&mut source, model.committed);
+    let disk = SimDisk::default();
+    let install = send(&source.disk, &pin, &disk);
+    verify_incoming(&disk, &install.checkpoint).unwrap();
+    let mut found = 0;
+    for (name, bytes) in &install.files {
+        for at in (0..*bytes as usize).step_by(7) {
+            let rotten = disk.after_stop();
+            rotten.edit(Folder::Incoming, name, |bytes| bytes[at] ^= 4);
+            let error = verify_incoming(&rotten, &install.checkpoint).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("incoming/{name} is damaged")), "{at}: {error}");
+            found += 1;
+        }
+        let short = disk.after_stop();
+        short.edit(Folder::Incoming, name, |bytes| bytes.truncate(bytes.len() - 1));
+        assert!(verify_incoming(&short, &install.checkpoint).is_err());
+        let missing = disk.after_stop();
+        missing.lose(Folder::Incoming, name);
+        assert!(verify_incoming(&missing, &install.checkpoint).is_err());
+    }
+    assert!(found > 100, "{found} places");
 }
