@@ -6,6 +6,7 @@ use leveret::logging;
 use leveret::reactor::Supervisor;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -93,10 +94,31 @@ fn main() -> ExitCode {
     logging::drain();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_to_start_again(&*error) => {
+            eprintln!("leveret can't start again: {}", start_again());
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("leveret: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn is_to_start_again(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_server = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    of_server.is_some_and(|error| error.is::<leveret::server::Rejoins>())
+}
+
+/// Does what whoever started this process did, in its place: to a supervisor it is the same one. Gives back why it can't.
+fn start_again() -> std::io::Error {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    // It may be another one by now, or at another place.
+    let program = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    match program {
+        Ok(program) => std::process::Command::new(program).arg0(name).args(arguments).exec(),
+        Err(error) => error,
     }
 }
 

@@ -8,6 +8,7 @@
 //! Offer      a snapshot: its files                 ─┐
 //! Wanted     from this byte of it on                ├ from the leader to who is too far behind for entries, and back
 //! Chunk      some bytes of it                      ─┘
+//! Missed     you had more, as you said             from the leader to who forgot something
 //! ```
 //! A message of Raft is a head of exactly as many bytes as a batch's header, and behind it an entry's body:
 //!
@@ -48,6 +49,7 @@ const KIND_OFFER: u8 = 3;
 const KIND_WANTED: u8 = 4;
 const KIND_CHUNK: u8 = 5;
 const KIND_CONDITION: u8 = 6;
+const KIND_MISSED: u8 = 7;
 
 /// What one node says to another.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +62,16 @@ pub enum Message {
     Offer(Offer),
     Wanted(Wanted),
     Chunk(Chunk),
+    Missed(Missed),
+}
+
+/// A member said in this term that it had more on its disk than it has now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Missed {
+    pub member: MemberId,
+    pub term: u64,
+    /// Up to this entry.
+    pub said: u64,
 }
 
 /// What every connection begins with, from both sides, and what is said again when it changes.
@@ -381,6 +393,13 @@ impl Message {
                 put_varint(&mut out, *at);
                 out
             }
+            Self::Missed(Missed { member, term, said }) => {
+                let mut out = vec![KIND_MISSED];
+                out.extend_from_slice(&member.0.get().to_le_bytes());
+                put_varint(&mut out, *term);
+                put_varint(&mut out, *said);
+                out
+            }
             Self::Chunk(Chunk { snapshot, at, bytes }) => {
                 let mut out = chunk_head(*snapshot, *at);
                 out.extend_from_slice(bytes);
@@ -408,6 +427,10 @@ impl Message {
             KIND_CONDITION => Self::Condition(read_condition(cursor.u8()?)?),
             KIND_OFFER => Self::Offer(read_offer(&mut cursor)?),
             KIND_WANTED => Self::Wanted(Wanted { snapshot: cursor.varint()?, at: cursor.varint()? }),
+            KIND_MISSED => {
+                let member = MemberId(NonZeroU64::new(cursor.u64()?)?);
+                Self::Missed(Missed { member, term: cursor.varint()?, said: cursor.varint()? })
+            }
             KIND_CHUNK => {
                 let (snapshot, at) = (cursor.varint()?, cursor.varint()?);
                 let bytes = cursor.bytes(cursor.rest().len())?;
@@ -526,6 +549,7 @@ mod tests {
             Message::Offer(Offer { snapshot: 1, term: 9, last, configuration: configuration(), files }),
             Message::Wanted(Wanted { snapshot: 1, at: 77 }),
             Message::Chunk(Chunk { snapshot: 1, at: 1 << 33, bytes: b"some of it".to_vec() }),
+            Message::Missed(Missed { member: id(5), term: 9, said: 300 }),
         ]
     }
 
@@ -604,7 +628,7 @@ mod tests {
         }
 
         #[test]
-        fn changed_bytes_are_read_or_refused(which in 0_usize..19, at in 0_usize..200, byte: u8, kind in 0_u8..30) {
+        fn changed_bytes_are_read_or_refused(which in 0_usize..20, at in 0_usize..200, byte: u8, kind in 0_u8..30) {
             let messages = one_of_each();
             let mut bytes = messages[which % messages.len()].encode();
             let length = bytes.len();

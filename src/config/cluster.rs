@@ -28,6 +28,8 @@ pub struct Cluster {
     pub secret_file: PathBuf,
     /// Whether clients of a node that doesn't lead are passed to the one that does, and not refused.
     pub pass_through: bool,
+    /// How long to rest from reading the log through to reading it again, in seconds; 0: it is not read.
+    pub scrub_interval_s: u64,
 }
 
 impl Default for Cluster {
@@ -39,6 +41,7 @@ impl Default for Cluster {
             nodes: BTreeMap::new(),
             secret_file: PathBuf::new(),
             pass_through: true,
+            scrub_interval_s: 86_400,
         }
     }
 }

@@ -101,6 +101,9 @@ pub struct ClusterView {
     pub leaderless_ms: u64,
     /// What this node leads and most don't have yet.
     pub uncommitted_bytes: Option<usize>,
+    /// How often this node has read its log through since it began, and how long ago the last time ended.
+    pub scrubs: u64,
+    pub scrubbed_ms_ago: Option<u64>,
     /// It is in maintenance, and serves nobody.
     pub is_drained: bool,
     /// So many have to be there for anything to be confirmed.
@@ -231,6 +234,8 @@ impl ClusterView {
             "elections": self.elections,
             "leaderless_ms": self.leaderless_ms,
             "uncommitted_bytes": self.uncommitted_bytes,
+            "scrubs": self.scrubs,
+            "scrubbed_ms_ago": self.scrubbed_ms_ago,
             "being_drained": self.is_drained,
             "quorum": self.quorum,
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),

@@ -85,6 +85,8 @@ impl View {
             written: consensus.map_or(0, |consensus| consensus.persisted()),
             applied: told.applied,
             elections: told.elections,
+            scrubs: told.scrubs,
+            scrubbed_ms_ago: told.scrubbed_at_ms.map(|at_ms| told.now_ms.saturating_sub(at_ms)),
             leaderless_ms: told.standing.leaderless_ms(told.now_ms),
             uncommitted_bytes: member.uncommitted_bytes(),
             is_drained: member.condition().is_drained,
@@ -100,6 +102,8 @@ pub struct Told<'a> {
     pub standing: &'a Standing,
     pub applied: u64,
     pub elections: u64,
+    pub scrubs: u64,
+    pub scrubbed_at_ms: Option<u64>,
 }
 
 fn told_condition(condition: Condition) -> NodeCondition {

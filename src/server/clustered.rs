@@ -12,6 +12,8 @@ use super::cluster_view::{Connecting, View};
 use super::follower::{Follower, Next, Room, Surroundings};
 use super::house::{House, Renewal};
 use super::member::{Crew, Driver};
+use super::rejoins::Rejoins;
+use super::scrub::Scrub;
 use super::seat::{Change, Input, Lead, Low};
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
@@ -167,7 +169,22 @@ pub fn run(
     supervisor.iter().for_each(Supervisor::ready);
     let doors = house.take_doors(config);
     let (sources, _) = house.into_sources(doors, None, supervisor)?;
-    node.run(Grounds { sources, commands }, reload)
+    let lost = node.disk.clone();
+    let error = match node.run(Grounds { sources, commands }, reload) {
+        Err(error) if damage_of_log(&error).is_some() => error,
+        ended => return ended,
+    };
+    aside::begin(&lost, new_member()?, &damage_of_log(&error).unwrap_or_default()).map_err(io::Error::other)?;
+    Err(io::Error::other(Rejoins))
+}
+
+/// What of the log is not what was written, if that is why a node ended.
+fn damage_of_log(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        // Messages beside the log are nothing that was promised.
+        StorageError::Corrupt { file, .. } if file.starts_with(Folder::Paging.path()) => None,
+        error => error.damage(),
+    }
 }
 
 /// The first address that a name of the settings has.
@@ -216,6 +233,13 @@ impl Start<'_> {
         std::thread::Builder::new()
             .name("incoming".to_owned())
             .spawn(move || perform_incoming(&of_incoming, &incoming, &performed))?;
+        let (sealed, of_writer) = channel();
+        let scrubs_each = config.cluster.scrub_interval_s;
+        if scrubs_each > 0 {
+            let interval = Duration::from_secs(scrubs_each);
+            let scrub = Scrub { disk: disk.clone(), interval, member: inputs.clone(), sealed: of_writer };
+            std::thread::Builder::new().name("scrub".to_owned()).spawn(move || scrub.run())?;
+        }
         let (events, disk) = (inputs.clone(), disk.clone());
         let others = cluster.nodes.iter().filter(|(name, _)| **name != cluster.node);
         let transport = peers::transport::Settings {
@@ -240,6 +264,7 @@ impl Start<'_> {
             inbox,
             changes,
             steps,
+            sealed,
             waker,
             view: view.clone(),
         };
@@ -258,14 +283,14 @@ fn recover(disk: &FileDisk, config: &Config) -> io::Result<RecoveredReplica> {
     let (recovered, damage) = recover_or_rejoin(disk, new_member()?).map_err(io::Error::other)?;
     let folder = config.data_dir.display();
     if let Some(damage) = damage {
-        tracing::error!(
-            target: "storage",
-            "{folder}: {damage}. This node must not go on with a log that lost something: it is set aside in \
-             {folder}/rotten, where it may be removed"
-        );
+        tracing::error!(target: "storage", "{folder}: {damage}. This node must not go on with a log that lost something");
     }
     if recovered.rejoins {
-        tracing::warn!(target: "cluster", "this node lost its log, and gets everything from the others as a new member");
+        tracing::warn!(
+            target: "cluster",
+            "the log is set aside in {folder}/rotten, where it may be removed: this node gets everything from the others, as \
+             a new member"
+        );
     }
     for warning in &recovered.warnings {
         tracing::warn!(target: "storage", "{folder}: {warning}");
@@ -338,9 +363,16 @@ impl Node {
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;
             grounds = match next {
                 Next::Stop => return Ok(()),
-                Next::Lead(lead, grounds) => match self.lead(*lead, *grounds, reload)? {
-                    Some(grounds) => grounds,
-                    None => return self.stop(),
+                Next::Lead(lead, grounds) => match self.lead(*lead, *grounds, reload) {
+                    Ok(Some(grounds)) => grounds,
+                    Ok(None) => return self.stop(),
+                    Err(error) => {
+                        if damage_of_log(&error).is_some() {
+                            // Whoever leads next need not be waited for.
+                            let _ = self.stop();
+                        }
+                        return Err(error);
+                    }
                 },
             };
         }

@@ -209,6 +209,9 @@ impl<'a> Follower<'a> {
 }
 
 fn log_failed(error: StorageError) -> io::Error {
-    tracing::error!(target: "storage", "the log failed: {error}");
+    match error.damage() {
+        Some(damage) => tracing::error!(target: "storage", "the log lost something: {damage}"),
+        None => tracing::error!(target: "storage", "the log failed: {error}"),
+    }
     io::Error::other(error)
 }

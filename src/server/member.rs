@@ -20,12 +20,13 @@ use crate::cluster::snapshot::IncomingStep;
 use crate::management::ClusterOrder;
 use crate::peers::{Event, Outgoing, Transport};
 use crate::reactor::{Clock, Waker};
+use crate::storage::disk::Folder;
 use crate::storage::duty::Report;
 use crate::storage::log_writer::Totals;
-use crate::storage::replica::{self, Install, Pin, PinId, ReplicaReport, ReplicaRequest, Survey};
+use crate::storage::replica::{self, Install, Pin, PinId, ReplicaReport, ReplicaRequest, Sealed, Survey};
 use crate::storage::sequences::Reached;
 use crate::storage::spawn::ReplicaHandle;
-use crate::storage::{BatchDone, FileDisk};
+use crate::storage::{BatchDone, FileDisk, StorageError};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Crew {
     pub changes: Sender<Change>,
     /// To whoever writes down a snapshot that arrives.
     pub steps: Sender<IncomingStep>,
+    /// To whoever reads the log through.
+    pub sealed: Sender<Vec<Sealed>>,
     /// Wakes the loop.
     pub waker: Waker,
     pub view: View,
@@ -68,6 +71,9 @@ pub struct Driver {
     applied: u64,
     totals: Totals,
     elections: u64,
+    /// How often the log was read through, and when that was done last.
+    scrubs: u64,
+    scrubbed_at_ms: Option<u64>,
     standing: Standing,
     /// What this node was last, to tell why it is no more.
     role: Role,
@@ -76,6 +82,8 @@ pub struct Driver {
     /// The process is to end.
     is_stopping: bool,
     view_due_ms: u64,
+    /// What was found of the log that is not what was written: the node gives the lead away, and ends.
+    rotten: Option<StorageError>,
     is_over: bool,
 }
 
@@ -92,7 +100,10 @@ impl Driver {
             applied: 0,
             totals: Totals::default(),
             elections: 0,
+            scrubs: 0,
+            scrubbed_at_ms: None,
             view_due_ms: 0,
+            rotten: None,
             is_over: false,
         }
     }
@@ -158,12 +169,27 @@ impl Driver {
                 let member = &mut self.crew.member;
                 member.set_condition(Condition { is_disk_low: disk, is_memory_low: memory, ..member.condition() });
             }
+            Input::WantsSealed => self.crew.writer.ask(ReplicaRequest::Sealed),
+            Input::ReadThrough { bytes } => {
+                tracing::debug!(target: "storage", "the log was read through: {bytes} bytes, all as they were written");
+                self.scrubs += 1;
+                self.scrubbed_at_ms = Some(self.crew.clock.now_ms());
+            }
+            Input::Rotten(error) => self.lost(error),
             Input::Order(order) => self.obey(order),
             Input::Stop => {
                 self.is_stopping = true;
                 self.crew.member.stop();
             }
         }
+    }
+
+    /// The log lost something: another node is to lead, and this one comes back as somebody else.
+    fn lost(&mut self, error: StorageError) {
+        let damage = error.damage().unwrap_or_default();
+        tracing::error!(target: "storage", "{damage}. This node must not go on with a log that lost something");
+        self.rotten = Some(error);
+        self.crew.member.stop();
     }
 
     fn take_report(&mut self, report: ReplicaReport<FileDisk>) {
@@ -181,6 +207,7 @@ impl Driver {
             }
             ReplicaReport::FreeBytes(bytes) => self.tell_loop(Report::FreeBytes(bytes)),
             ReplicaReport::NoRoom => self.tell_loop(Report::NoRoom),
+            ReplicaReport::Sealed(sealed) => _ = self.crew.sealed.send(sealed),
             ReplicaReport::Forgotten { below } => self.crew.member.forgotten(below),
             ReplicaReport::Checkpointed => {}
             ReplicaReport::Pinned(pin) => self.pinned(pin),
@@ -255,6 +282,10 @@ impl Driver {
                 }
                 Output::Install { checkpoint, files, .. } => {
                     self.crew.writer.ask(ReplicaRequest::Install(Install { checkpoint, files }));
+                }
+                Output::Forgot { said } => {
+                    let reason = format!("it ends before entry {said}, which this node had, as it told who leads");
+                    self.lost(StorageError::corrupt(Folder::Log.path(), 0, reason));
                 }
                 Output::Stopped => self.finish(),
             }
@@ -379,6 +410,11 @@ impl Driver {
     /// The next start finds a state that is as young as can be.
     fn finish(&mut self) {
         self.tell_loop(Report::Deposed);
+        if let Some(error) = self.rotten.take() {
+            self.change(Change::Failed(error));
+            self.is_over = true;
+            return;
+        }
         self.crew.writer.ask(ReplicaRequest::Checkpoint);
         let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
         while self.crew.clock.now_ms() < by_ms {
@@ -407,8 +443,9 @@ impl Driver {
         if let Some(consensus) = member.consensus() {
             self.standing.committed(consensus.committed(), now_ms);
         }
-        let Self { standing, applied, elections, .. } = self;
-        let told = cluster_view::Told { now_ms, standing, applied: *applied, elections: *elections };
+        let Self { standing, applied, elections, scrubs, scrubbed_at_ms, .. } = self;
+        let (applied, elections, scrubs, scrubbed_at_ms) = (*applied, *elections, *scrubs, *scrubbed_at_ms);
+        let told = cluster_view::Told { now_ms, standing, applied, elections, scrubs, scrubbed_at_ms };
         view.renew(member, settings, |node| transport.is_up(node), told);
     }
 }

@@ -44,8 +44,11 @@ mod journal;
 mod load_definitions;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod member;
+mod rejoins;
 mod rest;
 mod restore;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod scrub;
 mod seat;
 mod standing;
 mod turn;
@@ -72,6 +75,7 @@ mod waiting_tests;
 pub use desk::Desk;
 pub use hub::{DiskRoom, Hub, HubSettings, MayRead, Resources, TurnStart, WhoIsIt};
 pub use journal::{Failure, Journal, OpenedLog};
+pub use rejoins::Rejoins;
 pub use workers::Workers;
 
 use crate::access::{PasswordHash, Tags};
@@ -108,7 +112,7 @@ const DEDUPLICATION_SHARE: usize = 4;
 ///
 /// # Errors
 /// When an address can't be listened at, the data folder can't be used, or the system refuses something else that is
-/// needed; and when the log fails while the broker runs.
+/// needed; and when the log fails while the broker runs. [`Rejoins`] says that a node of a cluster is to be started again.
 pub fn run(
     config: &Config,
     salvage: bool,

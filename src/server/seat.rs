@@ -23,6 +23,14 @@ pub enum Input {
     },
     /// The loop finds that there is too little room on the disk.
     MakeRoom,
+    /// Somebody reads the log through, and wants to know what is there.
+    WantsSealed,
+    /// All of it was read, and was as it was written.
+    ReadThrough {
+        bytes: u64,
+    },
+    /// Something of it is not what was written.
+    Rotten(StorageError),
     /// The oldest step of a snapshot that arrives is done, or failed.
     IncomingPerformed(bool),
     /// What this node runs out of, from now on.

@@ -93,6 +93,9 @@ pub trait DiskFile: Send + 'static {
     /// reading.
     fn data_end(&self) -> io::Result<u64>;
 
+    /// Lets the next reads come from the disk, and not from what the system remembers of it, as far as it can.
+    fn forget_cached(&self) {}
+
     /// Makes what was written survive a crash: fdatasync.
     fn sync(&self) -> io::Result<()>;
 }

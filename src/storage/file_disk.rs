@@ -229,6 +229,14 @@ impl DiskFile for FileOnDisk {
         Ok(end)
     }
 
+    fn forget_cached(&self) {
+        // SAFETY: posix_fadvise takes numbers, and `self` keeps the descriptor open. It is advice: that it fails changes nothing.
+        #[cfg(target_os = "linux")]
+        unsafe {
+            libc::posix_fadvise(self.0.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED);
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }

@@ -270,6 +270,7 @@ impl Running {
                 Output::Install { last, checkpoint, files } => {
                     self.writer.install(last, Files { checkpoint, others: files }, now_ms, chance);
                 }
+                Output::Forgot { said } => panic!("node {node} said that it had entry {said}, and does not"),
                 Output::Stopped => self.has_stopped = true,
             }
         }

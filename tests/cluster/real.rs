@@ -163,6 +163,7 @@ impl RealWriter {
                 assert!(self.disk.has_crashed(), "{error}");
             }
             ReplicaReport::Survey(_)
+            | ReplicaReport::Sealed(_)
             | ReplicaReport::Checkpointed
             | ReplicaReport::FreeBytes(_)
             | ReplicaReport::NoRoom => {}

@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, NODES, name, publish, take_all, wait_until};
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes before a batch's records.
@@ -21,10 +22,11 @@ fn segments(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
 
 /// Changes a byte of a segment's batch, in its records.
 fn flip(segment: &Path, batch: usize) {
-    let mut bytes = std::fs::read(segment).expect("a segment");
-    let at = memchr::memmem::find_iter(&bytes, b"LvBt").nth(batch).expect("so many batches");
-    bytes[at + BATCH_HEADER_BYTES + 3] ^= 1;
-    std::fs::write(segment, bytes).expect("a segment");
+    let bytes = std::fs::read(segment).expect("a segment");
+    let at = memchr::memmem::find_iter(&bytes, b"LvBt").nth(batch).expect("so many batches") + BATCH_HEADER_BYTES + 3;
+    let file = std::fs::File::options().write(true).open(segment).expect("a segment");
+    // In its place, as somebody may have it open.
+    file.write_all_at(&[bytes[at] ^ 1], at as u64).expect("a segment");
 }
 
 /// Waits until a node is a member that it was not before, votes, and has everything.
@@ -67,7 +69,7 @@ fn a_node_that_starts_on_a_rotten_log_comes_back_as_a_new_member() {
     cluster.start(rotten);
     wait_for_new_member(&cluster, leader, rotten, before);
     let said = cluster.said(rotten);
-    assert!(said.contains("is damaged at byte") && said.contains("it is set aside in"), "{said}");
+    assert!(said.contains("is damaged at byte") && said.contains("the log is set aside in"), "{said}");
     assert!(cluster.data_folder(rotten).join("rotten/META").exists());
     // The one that has everything from the beginning goes: what it alone would have is on the new one.
     cluster.kill(kept);
@@ -76,4 +78,54 @@ fn a_node_that_starts_on_a_rotten_log_comes_back_as_a_new_member() {
     cluster.start(kept);
     assert_all_there(&take_all(&mut cluster.client(rotten)), &confirmed);
     assert!(!cluster.said(kept).contains("set aside"), "{} is as it was", name(kept));
+}
+
+/// Every node begins another segment.
+fn seal(cluster: &mut Cluster, confirmed: usize) {
+    for node in NODES {
+        assert!(cluster.stop(node).success(), "{}", cluster.said(node));
+        cluster.start(node);
+        wait_until("it has all", || {
+            let leader = cluster.wait_for_leader(node);
+            let Some(view) = cluster.view(leader) else { return false };
+            node == leader || view["nodes"][node]["index"] == view["commit_index"]
+        });
+    }
+    let mut client = cluster.client(0);
+    client.send("queue.declare queue=q durable");
+    client.expects(&format!("queue.declare-ok(queue='q', message_count={confirmed}, consumer_count=0)"));
+}
+
+#[test]
+fn rot_that_nobody_reads_is_found_and_the_node_comes_back_as_a_new_member() {
+    let mut cluster = Cluster::formed_with("scrub_interval_s = 1");
+    let mut client = cluster.client(0);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    let mut confirmed = publish(&mut client, 0..40);
+    seal(&mut cluster, 40);
+    let leader = cluster.wait_for_leader(0);
+    let [rotten, _] = others(leader);
+    let before = committed(&cluster, leader);
+    flip(&segments(&cluster, rotten)[0], 5);
+    wait_for_new_member(&cluster, leader, rotten, before);
+    confirmed.extend(publish(&mut cluster.client(rotten), 40..50));
+    // Who leads gives the lead away first, and its clients come back by themselves.
+    let before = committed(&cluster, leader);
+    flip(&segments(&cluster, leader)[0], 5);
+    wait_until("another leads", || cluster.wait_for_leader(rotten) != leader);
+    let next = cluster.wait_for_leader(rotten);
+    wait_for_new_member(&cluster, next, leader, before);
+    for node in [rotten, leader] {
+        let said = cluster.said(node);
+        assert_eq!(said.matches("This node must not go on with a log that lost something").count(), 1, "{said}");
+        assert_eq!(said.matches("the log is set aside in").count(), 1, "{said}");
+    }
+    confirmed.extend(publish(&mut cluster.client(leader), 50..60));
+    // What is on the disks of those that were rotten is all that there is.
+    let [kept] = NODES.into_iter().filter(|node| ![rotten, leader].contains(node)).collect::<Vec<_>>()[..] else {
+        unreachable!()
+    };
+    cluster.kill(kept);
+    assert_all_there(&take_all(&mut cluster.client(leader)), &confirmed);
 }

@@ -275,6 +275,14 @@ impl Consensus {
         }
     }
 
+    /// What a member said in this term to have, if it says now that it does not. Its words come in order, and nobody else
+    /// has cut off its log since: that would be another term.
+    pub fn is_missed(&self, message: &RaftMessage) -> Option<u64> {
+        let Says::Refused { hint, .. } = message.says else { return None };
+        let matched = self.reach(message.from).filter(|_| self.leads() && message.term == self.term())?.matched;
+        (hint.index < matched).then_some(matched)
+    }
+
     /// Whether records may begin at this position behind an entry: they follow its own, if it is known here. If it is not,
     /// nothing behind it is taken.
     fn may_follow(&self, before: Point, first_position: u64) -> bool {

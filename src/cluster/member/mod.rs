@@ -43,7 +43,7 @@ mod translation;
 mod writing;
 
 use super::membership::Configuration;
-use super::message::{Condition, Message, Offer, Part, Point, RaftMessage, Says};
+use super::message::{Condition, Message, Missed, Offer, Part, Point, RaftMessage, Says};
 use super::snapshot::IncomingStep;
 use crate::storage::entry::{EntryBody, Place, Vote};
 use crate::storage::{ClusterId, MemberId, SealedBatch};
@@ -130,6 +130,11 @@ pub enum Output {
     Role(Role),
     /// Write down that the cluster begins; [`Member::founded`] answers.
     Found(Configuration),
+    /// Who leads knows that this member said it had up to this entry, which it does not have: it forgot something, and must
+    /// come back as another one.
+    Forgot {
+        said: u64,
+    },
     /// Nothing more will come: the node may stop.
     Stopped,
 }
@@ -316,6 +321,7 @@ impl Member {
             Message::Offer(offer) => self.offered(from, offer),
             Message::Wanted(wanted) => self.wanted(from, wanted),
             Message::Chunk(chunk) => self.take_chunk(from, chunk),
+            Message::Missed(missed) => self.missed(from, missed),
         }
         self.settle();
     }
@@ -325,6 +331,13 @@ impl Member {
         let theirs = hello.cluster;
         let State::Founded(founded) = &mut self.state else { return };
         if theirs != Some(founded.consensus.configuration().cluster) {
+            return;
+        }
+        if let Some(said) = founded.consensus.is_missed(message) {
+            let missed = Message::Missed(Missed { member: message.from, term: message.term, said });
+            let name = self.peers.name(from);
+            tracing::error!(target: "cluster", "node {name} said that it had entry {said}, and does not: it forgot it");
+            self.send(from, Lane::Control, vec![Part::Bytes(missed.encode())]);
             return;
         }
         // The disk is behind; what is dropped here is sent again.
@@ -339,6 +352,17 @@ impl Member {
         }
         if let (Some(reach), Some(peer)) = (founded.consensus.reach(message.from), self.peers.peer_mut(from)) {
             peer.has(reach.matched);
+        }
+    }
+
+    /// Who leads misses something that this member said it had.
+    fn missed(&mut self, from: NodeNumber, missed: Missed) {
+        let leader = self.peers.hello(from).map(|hello| hello.member);
+        let State::Founded(founded) = &self.state else { return };
+        let consensus = &founded.consensus;
+        let is_of_leader = leader.is_some() && leader == consensus.leader() && missed.term == consensus.term();
+        if is_of_leader && missed.member == self.settings.member && consensus.ledger().last().index < missed.said {
+            self.output.push_back(Output::Forgot { said: missed.said });
         }
     }
 

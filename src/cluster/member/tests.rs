@@ -300,3 +300,50 @@ fn a_pinned_file_that_cannot_be_read_has_another_node_lead() {
     world.ticks(1_000 / TICK_MS);
     assert!(world.asked.iter().any(|asked| asked == "node 1 is to lead"), "{:?}", world.asked);
 }
+
+#[test]
+fn who_forgot_what_it_said_it_had_is_told() {
+    let mut world = World::led();
+    let consensus = world.member.consensus().unwrap();
+    let (term, had) = (consensus.term(), consensus.reach(id(2)).unwrap().matched);
+    assert!(had > 0);
+    let mut refuses = |index, hint| {
+        let says = Says::Refused { index, hint: Point { index: hint, term: 0 }, commit: 0 };
+        let refusal = RaftMessage { from: id(2), to: id(1), term, says };
+        world.member.received(OTHER, Message::Raft(refusal, None).encode());
+        std::iter::from_fn(|| world.member.take_output()).find_map(|output| match output {
+            Output::Send { parts, .. } => match &parts[..] {
+                [Part::Bytes(bytes)] => {
+                    Message::decode(bytes.clone()).filter(|said| matches!(said, Message::Missed(_)))
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+    };
+    assert_eq!(refuses(had + 1, had), None, "it has what it said");
+    assert_eq!(refuses(had, had - 1), Some(Message::Missed(Missed { member: id(2), term, said: had })));
+}
+
+#[test]
+fn who_leads_alone_is_believed_that_something_was_forgotten() {
+    let mut world = World::led();
+    let term = world.member.consensus().unwrap().term() + 1;
+    let last = world.member.consensus().unwrap().ledger().last().index;
+    let forgets = |world: &mut World, missed| {
+        world.member.received(OTHER, Message::Missed(missed).encode());
+        let outputs: Vec<_> = std::iter::from_fn(|| world.member.take_output()).collect();
+        outputs.iter().any(|output| matches!(output, Output::Forgot { said } if *said == last + 1))
+    };
+    let missed = Missed { member: id(1), term, said: last + 1 };
+    assert!(!forgets(&mut world, missed), "this node leads");
+    let beat = RaftMessage { from: id(2), to: id(1), term, says: Says::Heartbeat { commit: 0 } };
+    world.member.received(OTHER, Message::Raft(beat, None).encode());
+    world.settle();
+    assert!(
+        !forgets(&mut world, Missed { term: term - 1, ..missed })
+            && !forgets(&mut world, Missed { member: id(3), ..missed })
+    );
+    assert!(!forgets(&mut world, Missed { said: last, ..missed }), "it has that");
+    assert!(forgets(&mut world, missed));
+}

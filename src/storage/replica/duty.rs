@@ -15,6 +15,7 @@ use super::super::{ClusterId, StorageError};
 use super::install::Install;
 use super::pin::{Pin, PinId};
 use super::survey::Survey;
+use super::verify::Sealed;
 use super::writer::ReplicaWriter;
 
 /// Entries and a vote, to be written with one sync.
@@ -52,6 +53,8 @@ pub enum ReplicaRequest {
     Unpin(PinId),
     /// What lies whole in the folder of what is incoming becomes this node's log, in place of what there is.
     Install(Install),
+    /// Say which segments hold what the state says.
+    Sealed,
     /// Write a checkpoint, whether it is due or not.
     Checkpoint,
     /// Give back what the log can do without.
@@ -83,6 +86,8 @@ pub enum ReplicaReport<D: Disk> {
     Forgotten {
         below: u64,
     },
+    /// The segments that hold what the state says, up to where they are written.
+    Sealed(Vec<Sealed>),
     /// A checkpoint that was asked for is on disk.
     Checkpointed,
     /// Something failed. Nothing more will be written.
@@ -190,6 +195,7 @@ impl<D: Disk> ReplicaDuty<D> {
             ReplicaRequest::Pin { index } => self.pins_wanted.push(index),
             ReplicaRequest::Unpin(id) => self.writer.unpin(id),
             ReplicaRequest::Install(install) => self.install_is_wanted = Some(install),
+            ReplicaRequest::Sealed => report(ReplicaReport::Sealed(self.writer.sealed())),
             ReplicaRequest::Checkpoint => self.checkpoint_is_wanted = true,
             ReplicaRequest::MakeRoom => self.writer.make_room()?,
             ReplicaRequest::ChoreDone(done) => {

@@ -64,5 +64,5 @@ pub use reader::EntryReader;
 pub use recovery::{RecoveredReplica, ReplicaResume, recover_replica};
 pub(super) use replay::ReplicaReplay;
 pub use survey::Survey;
-pub use verify::{Sealed, verify_incoming};
+pub use verify::{Sealed, verify, verify_incoming};
 pub use writer::ReplicaWriter;

@@ -9,18 +9,23 @@ use super::super::state::SegmentUse;
 use super::install::read_checkpoint;
 use std::io;
 
-/// A segment that is not written to any more.
+/// A segment up to a place before which nothing changes any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sealed {
     pub number: SegmentNumber,
     pub generation: u64,
-    /// Where its last batch ends.
+    /// Where a batch ends, and nothing counts behind it.
     pub end: u64,
 }
 
 impl Sealed {
     pub(super) fn of(number: SegmentNumber, segment: &SegmentUse) -> Self {
         Self { number, generation: segment.generation, end: segment.end }
+    }
+
+    /// Whether it is the same segment, if longer by now.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.number, self.generation) == (other.number, other.generation)
     }
 
     pub fn name(&self) -> String {
@@ -32,12 +37,7 @@ impl Sealed {
 ///
 /// # Errors
 /// The damage; or the disk's, after which it may be worth trying again.
-pub fn verify<D: Disk>(
-    disk: &D,
-    folder: Folder,
-    sealed: Sealed,
-    read: impl FnMut(u64),
-) -> Result<(), StorageError> {
+pub fn verify<D: Disk>(disk: &D, folder: Folder, sealed: Sealed, read: impl FnMut(u64)) -> Result<(), StorageError> {
     let display = folder.display(&sealed.name());
     let damaged = |offset, reason: &str| Err(StorageError::corrupt(&display, offset, reason));
     match look(disk, folder, sealed, read) {
@@ -58,6 +58,10 @@ fn look<D: Disk>(
     mut read: impl FnMut(u64),
 ) -> io::Result<Option<u64>> {
     let file = disk.open(folder, &file_name(number))?;
+    if folder == Folder::Log {
+        // What the system remembers says nothing of the disk.
+        file.forget_cached();
+    }
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     file.read_at(&mut bytes, 0)?;
     match SegmentHeader::decode(&bytes, number) {

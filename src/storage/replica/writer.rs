@@ -26,6 +26,7 @@ use super::mark::Mark;
 use super::pending::{Pending, Uncommitted};
 use super::recovery::ReplicaResume;
 use super::replay::{apply, encode_vote};
+use super::verify::Sealed;
 
 pub struct ReplicaWriter<D: Disk> {
     pub(super) log: LogWriter<D>,
@@ -68,6 +69,13 @@ impl<D: Disk> ReplicaWriter<D> {
 
     pub fn is_poisoned(&self) -> bool {
         self.log.is_poisoned()
+    }
+
+    /// The segments that the state counts on, up to where they are written.
+    pub fn sealed(&self) -> Vec<Sealed> {
+        let segments = self.log.state.segments.iter();
+        let there = segments.filter(|(number, _)| self.log.file_bytes.contains_key(number));
+        there.map(|(number, segment)| Sealed::of(*number, segment)).collect()
     }
 
     /// How far the state is.
