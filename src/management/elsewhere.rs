@@ -101,6 +101,8 @@ pub struct ClusterView {
     pub leaderless_ms: u64,
     /// What this node leads and most don't have yet.
     pub uncommitted_bytes: Option<usize>,
+    /// There is no room for what this node is to write: it confirms nothing to the others.
+    pub disk_is_full: bool,
     /// How often this node has read its log through since it began, and how long ago the last time ended.
     pub scrubs: u64,
     pub scrubbed_ms_ago: Option<u64>,
@@ -234,6 +236,7 @@ impl ClusterView {
             "elections": self.elections,
             "leaderless_ms": self.leaderless_ms,
             "uncommitted_bytes": self.uncommitted_bytes,
+            "disk_full": self.disk_is_full,
             "scrubs": self.scrubs,
             "scrubbed_ms_ago": self.scrubbed_ms_ago,
             "being_drained": self.is_drained,
@@ -312,6 +315,9 @@ fn own_answer(view: &ClusterView, request: &Request, peer: SocketAddr) -> Option
             Some(check(view.is_in_service(), why))
         }
         "/api/health/checks/node-is-quorum-critical" => Some(check_quorum(view)),
+        "/api/health/checks/local-alarms" if !view.leads() && view.disk_is_full => {
+            Some(check(false, "the disk of this node is full: it writes nothing, and confirms nothing to the others"))
+        }
         "/api/cluster/self" if !view.leads() => Some(ok(&upkeep::describe(view))),
         // Nobody could say who that is.
         "/api/cluster" if view.passes_nobody() && peer.ip().to_canonical().is_loopback() => Some(ok(&view.json())),

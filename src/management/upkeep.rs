@@ -122,6 +122,7 @@ pub fn describe(view: &ClusterView) -> Value {
         "leader": view.leader,
         "term": view.term,
         "being_drained": view.is_drained,
+        "disk_full": view.disk_is_full,
         "quorum_critical": view.is_critical(),
         "version": env!("CARGO_PKG_VERSION"),
     })

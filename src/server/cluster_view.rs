@@ -85,6 +85,7 @@ impl View {
             written: consensus.map_or(0, |consensus| consensus.persisted()),
             applied: told.applied,
             elections: told.elections,
+            disk_is_full: told.disk_is_full,
             scrubs: told.scrubs,
             scrubbed_ms_ago: told.scrubbed_at_ms.map(|at_ms| told.now_ms.saturating_sub(at_ms)),
             leaderless_ms: told.standing.leaderless_ms(told.now_ms),
@@ -104,6 +105,7 @@ pub struct Told<'a> {
     pub elections: u64,
     pub scrubs: u64,
     pub scrubbed_at_ms: Option<u64>,
+    pub disk_is_full: bool,
 }
 
 fn told_condition(condition: Condition) -> NodeCondition {

@@ -12,6 +12,7 @@ use super::cluster_view::{Connecting, View};
 use super::follower::{Follower, Next, Room, Surroundings};
 use super::house::{House, Renewal};
 use super::member::{Crew, Driver};
+use super::node_folder::{damage_of_log, new_member, perform_incoming, reader, recover};
 use super::rejoins::Rejoins;
 use super::scrub::Scrub;
 use super::seat::{Change, Input, Lead, Low};
@@ -21,21 +22,16 @@ use super::workers::Threads;
 use super::{Desk, Journal, Renewers, cluster_id, first_of_all, founding_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Member, NodeNumber, Settings};
-use crate::cluster::message::Part;
-use crate::cluster::snapshot::{IncomingStep, perform};
 use crate::config::{Config, Limits};
 use crate::management::{self, Hatch, PassedClient};
 use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Transport};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
-use crate::storage::disk::{Disk, DiskFile, Folder};
-use crate::storage::entry::EntryBody;
-use crate::storage::replica::{EntryReader, RecoveredReplica, ReplicaWriter, aside, recover_or_rejoin};
+use crate::storage::replica::{ReplicaWriter, aside};
 use crate::storage::spawn::spawn_replica;
-use crate::storage::{ClusterId, FileDisk, LogOptions, MemberId, StorageError, SyncPolicy};
+use crate::storage::{ClusterId, FileDisk, LogOptions, SyncPolicy};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -178,15 +174,6 @@ pub fn run(
     Err(io::Error::other(Rejoins))
 }
 
-/// What of the log is not what was written, if that is why a node ended.
-fn damage_of_log(error: &io::Error) -> Option<String> {
-    match error.get_ref()?.downcast_ref()? {
-        // Messages beside the log are nothing that was promised.
-        StorageError::Corrupt { file, .. } if file.starts_with(Folder::Paging.path()) => None,
-        error => error.damage(),
-    }
-}
-
 /// The first address that a name of the settings has.
 fn resolve(name: &str) -> io::Result<SocketAddr> {
     name.to_socket_addrs()?.next().ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -273,72 +260,6 @@ impl Start<'_> {
     }
 }
 
-/// A member that nobody has known yet.
-fn new_member() -> io::Result<MemberId> {
-    Ok(MemberId(NonZeroU64::new(u64::from_le_bytes(random()?)).unwrap_or(NonZeroU64::MIN)))
-}
-
-/// Reads the data folder. A log that lost something is set aside, and the node is a new member.
-fn recover(disk: &FileDisk, config: &Config) -> io::Result<RecoveredReplica> {
-    let (recovered, damage) = recover_or_rejoin(disk, new_member()?).map_err(io::Error::other)?;
-    let folder = config.data_dir.display();
-    if let Some(damage) = damage {
-        tracing::error!(target: "storage", "{folder}: {damage}. This node must not go on with a log that lost something");
-    }
-    if recovered.rejoins {
-        tracing::warn!(
-            target: "cluster",
-            "the log is set aside in {folder}/rotten, where it may be removed: this node gets everything from the others, as \
-             a new member"
-        );
-    }
-    for warning in &recovered.warnings {
-        tracing::warn!(target: "storage", "{folder}: {warning}");
-    }
-    Ok(recovered)
-}
-
-/// Does what is to be done to the disk while a snapshot arrives; syncing takes its time.
-fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, performed: &Sender<Input>) {
-    for step in steps {
-        let mut result = perform(disk, &step);
-        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
-            && disk.list(Folder::Rotten).is_ok_and(|names| !names.is_empty())
-        {
-            tracing::warn!(target: "storage", "the log that was set aside is removed: there is no room for a whole one");
-            result = aside::remove_all(disk).map_err(io::Error::other).and_then(|()| perform(disk, &step));
-        }
-        if let Err(error) = &result {
-            tracing::error!(target: "storage", "a snapshot cannot be taken in: {error}");
-        }
-        let _ = performed.send(Input::IncomingPerformed(result.is_ok()));
-    }
-}
-
-/// Reads parts of messages for a thread that sends them.
-fn reader(disk: FileDisk) -> peers::Reader {
-    let mut entries = EntryReader::new(disk.clone());
-    Box::new(move |part| {
-        let read = match part {
-            Part::Stored(place) => entries.read(*place).map(|entry| entry.map(|entry| entry.body)),
-            Part::File { name, offset, length } => read_file(&disk, name, *offset, *length),
-            Part::Bytes(_) | Part::Body(_) => Ok(None),
-        };
-        read.unwrap_or_else(|error| {
-            tracing::error!(target: "storage", "{error}");
-            None
-        })
-    })
-}
-
-/// Bytes of a segment that is pinned; `None` when it has less.
-fn read_file(disk: &FileDisk, name: &str, offset: u64, length: u32) -> Result<Option<EntryBody>, StorageError> {
-    let mut bytes = vec![0; length as usize];
-    let read = disk.open(Folder::Log, name).and_then(|file| file.read_at(&mut bytes, offset));
-    let read = read.map_err(StorageError::io(format!("read {}", Folder::Log.display(name))))?;
-    Ok((read == bytes.len()).then(|| EntryBody::copied(&bytes)))
-}
-
 impl Node {
     fn run(self, mut grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<()> {
         let reload = || {
@@ -414,6 +335,8 @@ impl Node {
         loop {
             match self.changes.recv_timeout(STOP) {
                 Ok(Change::Stopped) | Err(_) => return Ok(()),
+                // The next start finds that, or a scrub does.
+                Ok(Change::Failed(error)) if error.damage().is_some() => return Ok(()),
                 Ok(Change::Failed(error)) => return Err(io::Error::other(error)),
                 Ok(Change::Lead(_) | Change::Follow { .. }) => {}
             }

@@ -119,6 +119,8 @@ impl<'a> Follower<'a> {
                     }
                     Change::Lead(_) => {}
                     Change::Follow { leader } => self.passages.lead_to(self.addresses.of_leader(leader), self.now_ms),
+                    // The next start finds that, or a scrub does.
+                    Change::Failed(error) if self.is_stopping && error.damage().is_some() => return Ok(Next::Stop),
                     Change::Failed(error) => return Err(log_failed(error)),
                     Change::Stopped => return Ok(Next::Stop),
                 }

@@ -33,6 +33,8 @@ use std::time::Duration;
 
 /// What is taken in before what came of it is carried out.
 const TAKEN_AT_ONCE: usize = 256;
+/// How often a full disk is asked whether there is room now, in milliseconds.
+const TRY_ROOM_EACH_MS: u64 = 1_000;
 /// How long a stop waits for the writer's checkpoint, in milliseconds.
 const CHECKPOINT_MS: u64 = 10_000;
 
@@ -82,6 +84,8 @@ pub struct Driver {
     /// The process is to end.
     is_stopping: bool,
     view_due_ms: u64,
+    /// There is no room for what is to be written: when that is tried again.
+    tries_room_at_ms: Option<u64>,
     /// What was found of the log that is not what was written: the node gives the lead away, and ends.
     rotten: Option<StorageError>,
     is_over: bool,
@@ -103,6 +107,7 @@ impl Driver {
             scrubs: 0,
             scrubbed_at_ms: None,
             view_due_ms: 0,
+            tries_room_at_ms: None,
             rotten: None,
             is_over: false,
         }
@@ -123,7 +128,12 @@ impl Driver {
                 let Ok(input) = self.crew.inbox.try_recv() else { break };
                 self.take(input);
             }
-            self.crew.member.tick(self.crew.clock.now_ms());
+            let now_ms = self.crew.clock.now_ms();
+            self.crew.member.tick(now_ms);
+            if let Some(at_ms) = self.tries_room_at_ms.as_mut().filter(|at_ms| **at_ms <= now_ms) {
+                *at_ms = now_ms + TRY_ROOM_EACH_MS;
+                self.crew.writer.ask(ReplicaRequest::MakeRoom);
+            }
             if self.gives_away {
                 self.crew.member.hand_over(None);
             }
@@ -207,6 +217,19 @@ impl Driver {
             }
             ReplicaReport::FreeBytes(bytes) => self.tell_loop(Report::FreeBytes(bytes)),
             ReplicaReport::NoRoom => self.tell_loop(Report::NoRoom),
+            ReplicaReport::Full => {
+                tracing::error!(
+                    target: "storage",
+                    "the disk is full: this node writes nothing, and confirms nothing to the others, until there is room"
+                );
+                self.tries_room_at_ms = Some(self.crew.clock.now_ms());
+                self.view_due_ms = 0;
+            }
+            ReplicaReport::HasRoom => {
+                tracing::info!(target: "storage", "there is room on the disk again: this node goes on");
+                self.tries_room_at_ms = None;
+                self.view_due_ms = 0;
+            }
             ReplicaReport::Sealed(sealed) => _ = self.crew.sealed.send(sealed),
             ReplicaReport::Forgotten { below } => self.crew.member.forgotten(below),
             ReplicaReport::Checkpointed => {}
@@ -443,9 +466,15 @@ impl Driver {
         if let Some(consensus) = member.consensus() {
             self.standing.committed(consensus.committed(), now_ms);
         }
-        let Self { standing, applied, elections, scrubs, scrubbed_at_ms, .. } = self;
-        let (applied, elections, scrubs, scrubbed_at_ms) = (*applied, *elections, *scrubs, *scrubbed_at_ms);
-        let told = cluster_view::Told { now_ms, standing, applied, elections, scrubs, scrubbed_at_ms };
+        let told = cluster_view::Told {
+            now_ms,
+            standing: &self.standing,
+            applied: self.applied,
+            elections: self.elections,
+            scrubs: self.scrubs,
+            scrubbed_at_ms: self.scrubbed_at_ms,
+            disk_is_full: self.tries_room_at_ms.is_some(),
+        };
         view.renew(member, settings, |node| transport.is_up(node), told);
     }
 }

@@ -44,6 +44,8 @@ mod journal;
 mod load_definitions;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod member;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod node_folder;
 mod rejoins;
 mod rest;
 mod restore;

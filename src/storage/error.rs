@@ -9,6 +9,8 @@ use std::io;
 pub enum StorageError {
     /// The disk refused.
     Io { doing: String, error: io::Error },
+    /// The disk has no room for the next segment. Nothing of it was begun.
+    NoRoom { doing: String, error: io::Error },
     /// Another broker holds the lock.
     Locked { folder: String },
     /// The data was written by a version of Leveret that writes otherwise.
@@ -47,7 +49,7 @@ impl StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { doing, error } => write!(f, "cannot {doing}: {error}"),
+            Self::Io { doing, error } | Self::NoRoom { doing, error } => write!(f, "cannot {doing}: {error}"),
             Self::Locked { folder } => write!(f, "the data folder {folder} is in use by another broker"),
             Self::OtherFormat { found } if *found > FORMAT_VERSION => write!(
                 f,

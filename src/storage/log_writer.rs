@@ -73,6 +73,8 @@ pub struct LogWriter<D: Disk> {
     pub(super) next_is_asked_for: bool,
     pub(super) next_had_no_room: bool,
     pub(super) compaction: Option<Compaction<D::File>>,
+    /// It found no room for a segment: none is begun for it before one is for something else.
+    pub(super) compaction_had_no_room: bool,
     /// What the loader has yet to read, and is neither freed nor emptied.
     pub(super) unread: Unread,
     /// Not to be used again: the system may have to read what is written over, and cannot.
@@ -165,6 +167,7 @@ impl<D: Disk> LogWriter<D> {
             next_is_asked_for: false,
             next_had_no_room: false,
             compaction: None,
+            compaction_had_no_room: false,
             unread,
             damaged: damaged.into_iter().collect(),
             totals: Totals::default(),
@@ -290,7 +293,6 @@ impl<D: Disk> LogWriter<D> {
         let needed_bytes = SEGMENT_HEADER_BYTES as u64 + batch_bytes;
         let ordinary_bytes = self.options.segment_bytes;
         let prepared = self.prepared.take();
-        self.next_is_asked_for = false;
         let (FreeSegment { number, written }, file) = match prepared.filter(|_| needed_bytes <= ordinary_bytes) {
             Some(prepared) => {
                 let name = file_name(prepared.number);
@@ -308,6 +310,9 @@ impl<D: Disk> LogWriter<D> {
         let header = SegmentHeader { cluster, number, first_serial: self.sequences.serial + 1, generation };
         let bytes = ordinary_bytes.max(needed_bytes);
         let active = Active::begin(file, header, bytes, written).map_err(StorageError::io(beginning()))?;
+        self.compaction_had_no_room = false;
+        // As long as there is no room for this one, none is asked for in advance.
+        self.next_is_asked_for = false;
         self.file_bytes.insert(number, bytes);
         let end = active.offset();
         let segment = SegmentUse { generation, end, ..SegmentUse::default() };
@@ -334,8 +339,15 @@ impl<D: Disk> LogWriter<D> {
                 self.disk.create(Folder::Log, &name, ordinary_bytes.max(needed_bytes))
             }
         };
+        let beginning = format!("begin {}", Folder::Log.display(&name));
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                return Err(StorageError::NoRoom { doing: beginning, error });
+            }
+            file => file,
+        };
         let made = file.and_then(|file| self.disk.sync_folder(Folder::Log).map(|()| file));
-        let made = made.map_err(StorageError::io(format!("begin {}", Folder::Log.display(&name))))?;
+        let made = made.map_err(StorageError::io(beginning))?;
         Ok((FreeSegment { number, written: recycled.map_or(0, |free| free.written) }, made))
     }
 

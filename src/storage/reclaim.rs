@@ -43,11 +43,22 @@ impl<D: Disk> LogWriter<D> {
             let chore = self.poison_on_error(begun)?;
             self.chores.push_back(chore);
         }
-        let result = self.compact();
+        let result = match self.compact() {
+            // What was to be moved stays where it is, and is looked for again when there is room for the log itself.
+            Err(StorageError::NoRoom { .. }) if self.is_replicated => {
+                self.compaction = None;
+                self.compaction_had_no_room = true;
+                Ok(false)
+            }
+            result => result,
+        };
         self.poison_on_error(result)
     }
 
     fn compact(&mut self) -> Result<bool, StorageError> {
+        if self.compaction_had_no_room {
+            return Ok(false);
+        }
         if self.compaction.is_none() {
             let Some(number) = self.worth_emptying() else { return Ok(false) };
             self.compaction = Some(self.begin_compaction(number)?);

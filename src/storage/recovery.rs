@@ -17,7 +17,7 @@ use super::log_store::LogStore;
 use super::membership::Membership;
 use super::meta::Meta;
 use super::replay::Replay;
-use super::replica::{Held, ReplicaReplay, installation_is_begun};
+use super::replica::{Held, ReplicaReplay, aside, installation_is_begun};
 use super::scan::read_segment_header;
 use super::segment::{SegmentNumber, file_name, number_of};
 use super::sequences::Sequences;
@@ -182,7 +182,7 @@ pub(super) fn replay<D: Disk>(
 /// # Errors
 /// The disk's, another program's or another format's files, or, unless salvaging, damage.
 pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Result<Recovered<D>, StorageError> {
-    if installation_is_begun(disk)? {
+    if installation_is_begun(disk)? || aside::is_begun(disk)? {
         return Err(StorageError::OfCluster);
     }
     let (files, mut replay) = replay(disk, mode, look(disk, mode, new_ids)?, None)?;

@@ -16,6 +16,8 @@ pub enum Mutation {
     ReuseId,
     /// The disk of a node that gets a snapshot does not sync what arrives.
     SkipSnapshotSync,
+    /// A node whose log lost something goes on with what is left, as who it was.
+    AcceptRot,
 }
 
 /// What may happen to a leader, or beside it.
@@ -53,6 +55,10 @@ pub struct Fate {
     pub checkpoints: bool,
     /// A node loses its folder, and comes back with an empty one; not another one before it votes again.
     pub wipes: bool,
+    /// A node's disk gives back something else than was written, or nothing; not another one's before it votes again.
+    pub rots: bool,
+    /// A disk has no room for a while.
+    pub full_disks: bool,
     /// Leaders are told to give the lead away.
     pub hand_overs: bool,
     /// What happens to the leader, and when.
@@ -75,6 +81,8 @@ impl Fate {
             slow_disks: true,
             checkpoints: true,
             wipes: true,
+            rots: true,
+            full_disks: true,
             hand_overs: true,
             of_leader: None,
             clocks_differ_percent: 15,
@@ -92,6 +100,8 @@ impl Fate {
             slow_disks: false,
             checkpoints: false,
             wipes: false,
+            rots: false,
+            full_disks: false,
             hand_overs: false,
             of_leader: Some((4_000, what)),
             ..Self::hard(Mutation::None)

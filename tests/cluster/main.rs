@@ -77,7 +77,10 @@ fn what_was_confirmed_is_never_lost_by_the_writer_that_ships() {
     println!("{all}");
     assert!(all.confirmed > all.seeds * 100, "a cluster that confirms next to nothing shows nothing: {all}");
     if all.seeds >= SEEDS_OF_THE_REAL {
-        assert!(all.crashes > 0 && all.snapshots > 0 && all.wipes > 0, "nor does one that nothing happens to: {all}");
+        assert!(
+            all.crashes > 0 && all.snapshots > 0 && all.wipes > 0 && all.rots > 0,
+            "nor does one that nothing happens to: {all}"
+        );
     }
 }
 
@@ -196,6 +199,7 @@ fn built_in_faults_are_caught() {
         Mutation::ForgetVote,
         Mutation::SayBeforeSync,
         Mutation::ReuseId,
+        Mutation::AcceptRot,
     ];
     assert_caught(&mutations, false);
 }

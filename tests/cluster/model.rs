@@ -36,6 +36,8 @@ pub struct Disk {
     checkpoint: Option<Checkpoint>,
     places: u64,
     incoming: BTreeMap<String, Vec<u8>>,
+    /// It was another member's, which lost its log.
+    pub rejoins: bool,
 }
 
 /// A snapshot's file beside the checkpoint: something that takes a while.
@@ -100,6 +102,7 @@ pub struct ModelWriter {
     slow_ms: u64,
     /// Nothing comes back.
     hangs: bool,
+    is_full: bool,
     mutation: Mutation,
     /// As of what is applied.
     configuration: Option<Configuration>,
@@ -111,7 +114,25 @@ pub struct ModelWriter {
 
 impl Disk {
     pub fn new(member: MemberId) -> Self {
-        Self { member, founding: None, written: Vec::new(), checkpoint: None, places: 0, incoming: BTreeMap::new() }
+        Self {
+            member,
+            founding: None,
+            written: Vec::new(),
+            checkpoint: None,
+            places: 0,
+            incoming: BTreeMap::new(),
+            rejoins: false,
+        }
+    }
+
+    /// A writer finds whatever is rotten, and is a new member. One that accepts it has lost what was written last.
+    pub fn rot(&mut self, new_member: MemberId, mutation: Mutation, chance: &mut Chance) {
+        if mutation == Mutation::AcceptRot {
+            let left = self.written.len() - chance.below(4).min(self.written.len() as u64) as usize;
+            self.written.truncate(left);
+        } else {
+            *self = Self { rejoins: true, ..Self::new(new_member) };
+        }
     }
 
     pub fn found(&mut self, configuration: Configuration) {
@@ -200,6 +221,7 @@ impl ModelWriter {
             applied: known.as_ref().map_or(0, |known| known.applied),
             slow_ms: 0,
             hangs: false,
+            is_full: false,
             mutation,
             configuration: known.map(|known| known.configuration),
             pins: BTreeMap::new(),
@@ -305,7 +327,7 @@ impl ModelWriter {
 
     /// The next request that is done by now: its number, and where its entries lie.
     fn persisted(&mut self, now_ms: u64) -> Option<(u64, Vec<(u64, Place)>)> {
-        if self.hangs {
+        if self.hangs || self.is_full {
             return None;
         }
         let says_early = self.mutation == Mutation::SayBeforeSync;
@@ -336,7 +358,7 @@ impl Writer for ModelWriter {
             return Some(Said::Persisted(number, places));
         }
         if self.perform_incoming(now_ms) {
-            return Some(Said::Performed);
+            return Some(Said::Performed(true));
         }
         self.installed(now_ms).map(|(last, position)| Said::Installed(last, position))
     }
@@ -435,6 +457,14 @@ impl Writer for ModelWriter {
 
     fn hang(&mut self, hangs: bool) {
         self.hangs = hangs;
+    }
+
+    fn fill(&mut self, full: bool) {
+        self.is_full = full;
+    }
+
+    fn kill(self: Box<Self>) -> Folder {
+        Folder::Model(self.disk)
     }
 
     /// Of what is not done, a part may be there all the same.

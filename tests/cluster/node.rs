@@ -1,6 +1,7 @@
 //! One node: a member, its writer, and, when it leads, a loop that publishes.
 
 use super::chance::Chance;
+use super::complaint::complain;
 use super::fate::Mutation;
 use super::publisher::Publisher;
 use super::truth::Truth;
@@ -32,6 +33,7 @@ pub struct Node {
 
 pub struct Running {
     pub member: Member,
+    id: MemberId,
     writer: Box<dyn Writer>,
     /// It is to lead in this term, as soon as the state is as far as this entry.
     leads_from: Option<(u64, u64)>,
@@ -74,18 +76,18 @@ impl Node {
         let Some(folder) = self.folder.take() else { return };
         self.life += 1;
         let names = ["n1", "n2", "n3"].map(str::to_owned).to_vec();
-        let (member, known, writer) = folder.start(self.mutation);
+        let (member, known, writer, rejoins) = folder.start(self.mutation);
         let settings = Settings {
             nodes: names,
             me: NodeNumber(self.number as u8),
             member,
             new_cluster: ClusterId([7; 16]),
             chance: seed ^ (self.number as u64) << 8 ^ self.life,
-            rejoins: false,
+            rejoins,
         };
-        let member = Member::start(settings, known, self.clock_ms(now_ms));
+        let (id, member) = (member, Member::start(settings, known, self.clock_ms(now_ms)));
         self.running =
-            Some(Running { member, writer, leads_from: None, snapshots: 0, publisher: None, has_stopped: false });
+            Some(Running { member, id, writer, leads_from: None, snapshots: 0, publisher: None, has_stopped: false });
     }
 
     pub fn crash(&mut self, truth: &mut Truth, chance: &mut Chance) {
@@ -104,6 +106,27 @@ impl Node {
     /// Whose folder it has, while it is down.
     pub fn member(&self) -> Option<MemberId> {
         self.folder.as_ref().map(Folder::member)
+    }
+
+    /// Its disk gives back something else than was written, which it finds when it starts; it is `member` then.
+    pub fn rot(&mut self, member: MemberId, chance: &mut Chance) {
+        if let Some(running) = self.running.take() {
+            self.folder = Some(running.writer.kill());
+        }
+        if let Some(folder) = &mut self.folder {
+            folder.rot(member, self.mutation, chance);
+        }
+    }
+
+    /// Whether it is this member.
+    pub fn is(&self, member: MemberId) -> bool {
+        self.running.as_ref().is_some_and(|running| running.id == member)
+    }
+
+    pub fn fill_disk(&mut self, full: bool) {
+        if let Some(running) = &mut self.running {
+            running.writer.fill(full);
+        }
     }
 
     pub fn checkpoint(&mut self, now_ms: u64) {
@@ -212,7 +235,7 @@ impl Running {
     fn take_said(&mut self, said: Said) {
         match said {
             Said::Persisted(number, places) => self.member.persisted(number, &places),
-            Said::Performed => self.member.incoming_performed(true),
+            Said::Performed(succeeded) => self.member.incoming_performed(succeeded),
             Said::Installed(last, position) => {
                 self.snapshots += 1;
                 self.member.installed(last, position);
@@ -270,7 +293,9 @@ impl Running {
                 Output::Install { last, checkpoint, files } => {
                     self.writer.install(last, Files { checkpoint, others: files }, now_ms, chance);
                 }
-                Output::Forgot { said } => panic!("node {node} said that it had entry {said}, and does not"),
+                // Whoever goes on with what is left of a log, as who it was, has to be told from those who keep theirs.
+                Output::Forgot { .. } if mutation != Mutation::None => {}
+                Output::Forgot { said } => complain(format_args!("node {node} had entry {said}, and forgot it")),
                 Output::Stopped => self.has_stopped = true,
             }
         }

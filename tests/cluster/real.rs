@@ -5,7 +5,7 @@ use super::complaint::{complain, must};
 use super::fate::Mutation;
 use super::sim_disk::{Fault, SimDisk};
 use super::truth::{Applied, hash};
-use super::writer::{Files, Folder, Said, Writer};
+use super::writer::{Files, Folder, Said, Started, Writer};
 use leveret::cluster::member::ledger::Known;
 use leveret::cluster::member::{Append, Pinned};
 use leveret::cluster::membership::Configuration;
@@ -14,7 +14,8 @@ use leveret::cluster::snapshot::{IncomingStep, perform};
 use leveret::storage::disk::{self, Disk as _, DiskFile};
 use leveret::storage::entry::Place;
 use leveret::storage::replica::{
-    self, EntryReader, Install, Pin, PinId, ReplicaDuty, ReplicaReport, ReplicaRequest, ReplicaWriter, recover_replica,
+    self, EntryReader, Install, Pin, PinId, RecoveredReplica, ReplicaDuty, ReplicaReport, ReplicaRequest,
+    ReplicaWriter, aside, recover_or_rejoin, verify,
 };
 use leveret::storage::sequences::Reached;
 use leveret::storage::{LogOptions, MemberId, StorageError, SyncPolicy};
@@ -24,6 +25,8 @@ pub struct Disk {
     disk: SimDisk,
     /// Whose it is, or is to be.
     pub member: MemberId,
+    /// Whoever starts on it finds that, and is `member` then.
+    is_rotten: bool,
 }
 
 pub struct RealWriter {
@@ -45,6 +48,9 @@ pub struct RealWriter {
     slow_ms: u64,
     hangs: bool,
     mutation: Mutation,
+    is_full: bool,
+    /// It was said that there is no room.
+    waits_for_room: bool,
 }
 
 fn options() -> LogOptions {
@@ -63,15 +69,57 @@ fn options() -> LogOptions {
 
 impl Disk {
     pub fn new(member: MemberId) -> Self {
-        Self { disk: SimDisk::default(), member }
+        Self { disk: SimDisk::default(), member, is_rotten: false }
     }
 
-    pub fn start(self, mutation: Mutation) -> (MemberId, Option<Known>, Box<dyn Writer>) {
-        let Self { disk, member } = self;
-        if mutation == Mutation::SkipSnapshotSync {
-            disk.ignore_syncs_of(disk::Folder::Incoming);
+    /// A byte of something is another one.
+    pub fn rot(&mut self, new_member: MemberId, chance: &mut Chance) {
+        let folders = [disk::Folder::Root, disk::Folder::Log, disk::Folder::Checkpoint];
+        let files = folders.map(|folder| {
+            let names = self.disk.list(folder).expect("a disk that reads");
+            names.into_iter().map(move |name| (folder, name))
+        });
+        let files: Vec<_> = files.into_iter().flatten().filter(|(_, name)| name != aside::NAME).collect();
+        let (folder, name) = &files[chance.below(files.len() as u64) as usize];
+        self.disk.edit(*folder, name, |bytes| {
+            // What is of another program, or another version, is left alone.
+            let from = if name == "META" { 16 } else { 0 };
+            if !bytes.is_empty() {
+                let at = chance.between(from, bytes.len() as u64 - 1) as usize;
+                bytes[at] ^= 1 << chance.below(8);
+            }
+        });
+        self.member = new_member;
+        self.is_rotten = true;
+    }
+
+    /// What a start reads, or, if that is whole, what a scrub finds later. Nobody goes on with what is not.
+    fn recover(&self) -> RecoveredReplica {
+        let recover = || recover_or_rejoin(&self.disk, self.member).unwrap_or_else(|error| damaged(&error));
+        let (recovered, damage) = recover();
+        must!(damage.is_none() || self.is_rotten, "a crash is no damage: {damage:?}");
+        if !self.is_rotten || damage.is_some() {
+            return recovered;
         }
-        let recovered = recover_replica(&disk, member).unwrap_or_else(|error| damaged(&error));
+        let writer = ReplicaWriter::start(self.disk.clone(), options(), recovered.resume).expect("a disk with room");
+        let found = writer
+            .sealed()
+            .into_iter()
+            .find_map(|sealed| verify(&self.disk, disk::Folder::Log, sealed, |_| {}).err()?.damage());
+        drop(writer);
+        if let Some(damage) = found {
+            aside::begin(&self.disk, self.member, &damage).expect("a disk with room");
+        }
+        recover().0
+    }
+
+    pub fn start(self, mutation: Mutation) -> Started {
+        if mutation == Mutation::SkipSnapshotSync {
+            self.disk.ignore_syncs_of(disk::Folder::Incoming);
+        }
+        let recovered = self.recover();
+        let Self { disk, .. } = self;
+        let rejoins = recovered.rejoins;
         let known = Known::of(&recovered).expect("members of a cluster");
         let (member, applied) = (recovered.ids.member, recovered.applied.index);
         let mut reader = EntryReader::new(disk.clone());
@@ -98,8 +146,10 @@ impl Disk {
             slow_ms: 0,
             hangs: false,
             mutation,
+            is_full: false,
+            waits_for_room: false,
         };
-        (member, known, Box::new(writer))
+        (member, known, Box::new(writer), rejoins)
     }
 }
 
@@ -162,6 +212,8 @@ impl RealWriter {
             ReplicaReport::NotInstalled(error) | ReplicaReport::Failed(error) => {
                 assert!(self.disk.has_crashed(), "{error}");
             }
+            ReplicaReport::Full => self.waits_for_room = true,
+            ReplicaReport::HasRoom => self.waits_for_room = false,
             ReplicaReport::Survey(_)
             | ReplicaReport::Sealed(_)
             | ReplicaReport::Checkpointed
@@ -174,8 +226,12 @@ impl RealWriter {
 impl Writer for RealWriter {
     fn say(&mut self, now_ms: u64, applies: &mut dyn FnMut(Applied)) -> Option<Said> {
         if let Some((_, step)) = self.steps.pop_front_if_due(now_ms) {
-            perform(&self.disk, &step).expect("a disk with room");
-            return Some(Said::Performed);
+            let performed = perform(&self.disk, &step);
+            assert!(performed.is_ok() || self.is_full, "what arrives is whole: {performed:?}");
+            return Some(Said::Performed(performed.is_ok()));
+        }
+        if self.waits_for_room && !self.is_full {
+            self.turn(Some(ReplicaRequest::MakeRoom), applies);
         }
         while self.said.is_empty() && !self.hangs {
             let Some((_, request)) = self.asked.pop_front_if_due(now_ms) else { break };
@@ -283,13 +339,23 @@ impl Writer for RealWriter {
         self.hangs = hangs;
     }
 
+    fn fill(&mut self, full: bool) {
+        self.disk.fill(full);
+        self.is_full = full;
+    }
+
+    fn kill(self: Box<Self>) -> Folder {
+        Folder::Real(Disk { disk: self.disk.after_stop(), member: self.member, is_rotten: false })
+    }
+
     fn crash(mut self: Box<Self>, chance: &mut Chance, applies: &mut dyn FnMut(Applied)) -> Folder {
         // In the middle of something, or between two things.
         self.disk.fail_at(self.disk.calls() + 1 + chance.below(12), Fault::Crash);
         while let Some((_, request)) = self.asked.pop_front().filter(|_| !self.disk.has_crashed()) {
             self.turn(Some(request), applies);
         }
-        Folder::Real(Disk { disk: self.disk.after_crash(chance.next()), member: self.member })
+        let disk = self.disk.after_crash(chance.next());
+        Folder::Real(Disk { disk, member: self.member, is_rotten: false })
     }
 }
 

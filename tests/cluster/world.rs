@@ -49,6 +49,7 @@ pub struct Outcome {
     pub leaders: u64,
     pub crashes: u64,
     pub wipes: u64,
+    pub rots: u64,
     pub snapshots: u64,
     pub longest_without_leader_ms: u64,
     /// From the first confirm on.
@@ -139,15 +140,36 @@ impl World {
         }
     }
 
-    /// A node loses everything, while the others have everything.
-    fn wipe(&mut self, node: usize) {
+    /// Whether a node may lose everything, as the others have everything.
+    fn may_lose(&self, node: usize) -> bool {
         if let Some(newcomer) = self.newcomer
             && !self.nodes.iter().any(|node| node.knows_voter(newcomer))
         {
-            return;
+            return false;
         }
         let is_founded = self.truth.last_applied().index > 0 && self.nodes.iter().all(Node::belongs);
-        if self.nodes[node].is_gone || !is_founded {
+        !self.nodes[node].is_gone && is_founded
+    }
+
+    /// What a node's disk gives back is not what was written.
+    fn rot(&mut self, node: usize) {
+        // After a power cut there may be no evidence of what was synced last.
+        if self.nodes[node].running.is_none() || !self.may_lose(node) {
+            return;
+        }
+        let member = member_of(&mut self.chance);
+        self.ends(node);
+        self.nodes[node].rot(member, &mut self.chance);
+        self.outcome.rots += 1;
+        self.start(node);
+        // There may have been nothing where it rotted.
+        if self.nodes[node].is(member) {
+            self.newcomer = Some(member);
+        }
+    }
+
+    fn wipe(&mut self, node: usize) {
+        if !self.may_lose(node) {
             return;
         }
         self.crash(node);
@@ -160,10 +182,18 @@ impl World {
     }
 
     fn crash(&mut self, node: usize) {
-        let Some(running) = &self.nodes[node].running else { return };
+        if self.nodes[node].running.is_none() {
+            return;
+        }
         self.outcome.crashes += 1;
-        self.outcome.snapshots += running.snapshots;
+        self.ends(node);
         self.nodes[node].crash(&mut self.truth, &mut self.chance);
+    }
+
+    /// A process that runs will have ended.
+    fn ends(&mut self, node: usize) {
+        let Some(running) = &self.nodes[node].running else { return };
+        self.outcome.snapshots += running.snapshots;
         for other in (0..NODES).filter(|other| *other != node) {
             self.with_member(other, |member| member.disconnected(NodeNumber(node as u8)));
         }
@@ -272,6 +302,9 @@ impl World {
             }
             25..=27 if self.fate.checkpoints => self.nodes[node].checkpoint(self.now_ms),
             28 if self.fate.wipes => self.wipe(node),
+            31 if self.fate.rots => self.rot(node),
+            32 if self.fate.full_disks && self.nodes[node].belongs() => self.nodes[node].fill_disk(true),
+            33..=35 => self.nodes.iter_mut().for_each(|node| node.fill_disk(false)),
             29 | 30 if self.fate.hand_overs => {
                 let to = NodeNumber(other as u8);
                 self.with_member(node, |member| member.hand_over(Some(to)));
@@ -287,6 +320,7 @@ impl World {
             self.nodes[node].paused_until_ms = 0;
             self.start(node);
             self.nodes[node].slow_disk(0);
+            self.nodes[node].fill_disk(false);
         }
     }
 
@@ -356,6 +390,7 @@ impl Outcome {
         self.leaders += other.leaders;
         self.crashes += other.crashes;
         self.wipes += other.wipes;
+        self.rots += other.rots;
         self.snapshots += other.snapshots;
         self.longest_without_leader_ms = self.longest_without_leader_ms.max(other.longest_without_leader_ms);
         self.longest_without_confirm_ms = self.longest_without_confirm_ms.max(other.longest_without_confirm_ms);
@@ -369,7 +404,7 @@ impl fmt::Display for Outcome {
         write!(
             f,
             "{} seeds, {} messages, {} entries, {} records confirmed, {} leaders, {} crashes, {} folders lost, {} \
-             snapshots, {} ms without a leader and {} ms without a confirm at most, trace {:016x}",
+             rotten, {} snapshots, {} ms without a leader and {} ms without a confirm at most, trace {:016x}",
             self.seeds,
             self.steps,
             self.entries,
@@ -377,6 +412,7 @@ impl fmt::Display for Outcome {
             self.leaders,
             self.crashes,
             self.wipes,
+            self.rots,
             self.snapshots,
             self.longest_without_leader_ms,
             self.longest_without_confirm_ms,

@@ -17,8 +17,8 @@ use leveret::storage::entry::Place;
 /// What a writer says.
 pub enum Said {
     Persisted(u64, Vec<(u64, Place)>),
-    /// A step of a snapshot that arrives.
-    Performed,
+    /// A step of a snapshot that arrives, or it could not be.
+    Performed(bool),
     Installed(Point, u64),
     Pinned(Pinned),
     Forgotten(u64),
@@ -56,9 +56,13 @@ pub trait Writer {
 
     fn slow_down(&mut self, slow_ms: u64);
     fn hang(&mut self, hangs: bool);
+    /// There is no room on the disk, or there is again.
+    fn fill(&mut self, full: bool);
 
     /// The power fails. What the state takes in before may be on the disk, and goes to `applies` as ever.
     fn crash(self: Box<Self>, chance: &mut Chance, applies: &mut dyn FnMut(Applied)) -> Folder;
+    /// The process ends, and what it wrote is with the system.
+    fn kill(self: Box<Self>) -> Folder;
 }
 
 /// A data folder.
@@ -80,14 +84,24 @@ impl Folder {
         }
     }
 
-    /// What a start finds, and its writer.
-    pub fn start(self, mutation: Mutation) -> (MemberId, Option<Known>, Box<dyn Writer>) {
+    /// What was written is not there any more, or something else is. Whoever finds that is `new_member` from then on.
+    pub fn rot(&mut self, new_member: MemberId, mutation: Mutation, chance: &mut Chance) {
+        match self {
+            Self::Model(disk) => disk.rot(new_member, mutation, chance),
+            Self::Real(disk) => disk.rot(new_member, chance),
+        }
+    }
+
+    /// What a start finds, and its writer; and whether its log was lost.
+    pub fn start(self, mutation: Mutation) -> Started {
         match self {
             Self::Model(disk) => {
-                let (member, known) = (disk.member, disk.recover(mutation));
-                (member, known, Box::new(model::ModelWriter::start(disk, mutation)))
+                let (member, known, rejoins) = (disk.member, disk.recover(mutation), disk.rejoins);
+                (member, known, Box::new(model::ModelWriter::start(disk, mutation)), rejoins)
             }
             Self::Real(disk) => disk.start(mutation),
         }
     }
 }
+
+pub type Started = (MemberId, Option<Known>, Box<dyn Writer>, bool);

@@ -91,6 +91,7 @@ struct State {
     syncs_of_fresh_blocks: u64,
     free_bytes: Option<u64>,
     unreadable: bool,
+    full: bool,
     failed: bool,
     ignores_syncs_of: Option<Folder>,
 }
@@ -254,6 +255,11 @@ impl SimDisk {
         self.state().free_bytes = Some(bytes);
     }
 
+    /// Lets there be no room for new files but small ones in the root, or room again.
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
+
     /// Lets all reads fail from now on.
     pub fn make_unreadable(&self) {
         self.state().unreadable = true;
@@ -331,6 +337,9 @@ impl Disk for SimDisk {
 
     fn create(&self, folder: Folder, name: &str, preallocate: u64) -> io::Result<SimFile> {
         let mut state = self.change()?;
+        if state.full && folder != Folder::Root {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let id = state.contents.files.len();
         let mut file = FileState::default();
         let length = Change::Length(preallocate as usize);
@@ -397,7 +406,8 @@ impl Disk for SimDisk {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.state().free_bytes.unwrap_or(u64::MAX))
+        let state = self.state();
+        Ok(if state.full { 0 } else { state.free_bytes.unwrap_or(u64::MAX) })
     }
 }
 

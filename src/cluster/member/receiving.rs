@@ -14,7 +14,7 @@ use crate::storage::MemberId;
 use std::collections::VecDeque;
 
 /// How long offers are passed over after one that came to nothing.
-const PAUSE_MS: u64 = 10_000;
+const PAUSE_MS: u64 = 3_000;
 
 #[derive(Default)]
 pub struct Receiving {

@@ -32,6 +32,8 @@ pub fn all(text: &mut Text, view: &ClusterView) {
     text.alone("cluster_leaderless_seconds_total", Kind::Counter, leaderless, seconds(view.leaderless_ms));
     let uncommitted = "What this node leads and most nodes don't have yet";
     text.alone("cluster_uncommitted_bytes", Kind::Gauge, uncommitted, view.uncommitted_bytes.unwrap_or(0));
+    let full = "is 1 if this node has no room for what it is to write, and confirms nothing to the others";
+    text.alone("cluster_disk_full", Kind::Gauge, full, u8::from(view.disk_is_full));
     let scrubs = "How often this node read its log through and found all as it was written";
     text.alone("cluster_log_scrubs_total", Kind::Counter, scrubs, view.scrubs);
     if view.leads() {

@@ -16,7 +16,8 @@ use super::install::Install;
 use super::pin::{Pin, PinId};
 use super::survey::Survey;
 use super::verify::Sealed;
-use super::writer::ReplicaWriter;
+use super::writer::{Appending, ReplicaWriter};
+use std::collections::VecDeque;
 
 /// Entries and a vote, to be written with one sync.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub enum ReplicaRequest {
     Sealed,
     /// Write a checkpoint, whether it is due or not.
     Checkpoint,
-    /// Give back what the log can do without.
+    /// Give back what the log can do without. What waits for room is tried again.
     MakeRoom,
     /// Something that was [left to others](ReplicaDuty::take_chore) is done.
     ChoreDone(ChoreDone),
@@ -96,6 +97,10 @@ pub enum ReplicaReport<D: Disk> {
     FreeBytes(u64),
     /// There is none for the next segment, which will be needed when this one is full.
     NoRoom,
+    /// There is none for what is to be written, or installed. It waits, and so does all that is appended behind it.
+    Full,
+    /// Nothing waits for room any more.
+    HasRoom,
 }
 
 /// A writer and what it has to do.
@@ -108,6 +113,10 @@ pub struct ReplicaDuty<D: Disk> {
     pins_wanted: Vec<u64>,
     pin_tried_at: Option<u64>,
     install_is_wanted: Option<Install>,
+    /// To be written, by their numbers. More than one when the first one waits for room.
+    appends: VecDeque<(u64, Appending)>,
+    /// It was said that there is no room.
+    is_full: bool,
     /// Chores that were taken and are not done.
     chores_out: usize,
     /// What was said to be applied.
@@ -127,6 +136,8 @@ impl<D: Disk> ReplicaDuty<D> {
             pins_wanted: Vec::new(),
             pin_tried_at: None,
             install_is_wanted: None,
+            appends: VecDeque::new(),
+            is_full: false,
             chores_out: 0,
             segments_begun: None,
         }
@@ -177,8 +188,8 @@ impl<D: Disk> ReplicaDuty<D> {
     ) -> Result<(), StorageError> {
         match request {
             ReplicaRequest::Append(Append { number, entries, vote }) => {
-                let places = self.writer.append(entries, vote)?;
-                report(ReplicaReport::Persisted { number, places, totals: self.writer.totals() });
+                self.appends.push_back((number, Appending::new(entries, vote)));
+                self.append(report)?;
             }
             ReplicaRequest::Commit(index) => {
                 let applied = self.writer.commit(index)?.index;
@@ -197,16 +208,45 @@ impl<D: Disk> ReplicaDuty<D> {
             ReplicaRequest::Install(install) => self.install_is_wanted = Some(install),
             ReplicaRequest::Sealed => report(ReplicaReport::Sealed(self.writer.sealed())),
             ReplicaRequest::Checkpoint => self.checkpoint_is_wanted = true,
-            ReplicaRequest::MakeRoom => self.writer.make_room()?,
+            ReplicaRequest::MakeRoom => {
+                self.writer.make_room()?;
+                self.append(report)?;
+            }
             ReplicaRequest::ChoreDone(done) => {
                 self.chores_out -= 1;
                 self.writer.log.chore_done(done)?;
                 if self.writer.log.take_no_room() {
                     report(ReplicaReport::NoRoom);
                 }
+                self.append(report)?;
             }
         }
         Ok(())
+    }
+
+    /// Writes what is to be written, as far as there is room.
+    fn append(&mut self, report: &mut impl FnMut(ReplicaReport<D>)) -> Result<(), StorageError> {
+        while let Some((number, appending)) = self.appends.front_mut() {
+            if !self.writer.append(appending)? {
+                self.tell_whether_full(true, report);
+                return Ok(());
+            }
+            let (number, places) = (*number, std::mem::take(appending).into_places());
+            self.appends.pop_front();
+            report(ReplicaReport::Persisted { number, places, totals: self.writer.totals() });
+        }
+        if self.install_is_wanted.is_none() {
+            self.tell_whether_full(false, report);
+        }
+        Ok(())
+    }
+
+    fn tell_whether_full(&mut self, is_full: bool, report: &mut impl FnMut(ReplicaReport<D>)) {
+        match (std::mem::replace(&mut self.is_full, is_full), is_full) {
+            (false, true) => report(ReplicaReport::Full),
+            (true, false) => report(ReplicaReport::HasRoom),
+            _ => {}
+        }
     }
 
     /// What was asked for and had to wait.
@@ -249,12 +289,18 @@ impl<D: Disk> ReplicaDuty<D> {
         Ok(())
     }
 
-    /// Installs what is to be, once nobody else is at the files.
+    /// Installs what is to be, once nobody else is at the files and all that was to be written before is.
     fn install(&mut self, report: &mut impl FnMut(ReplicaReport<D>)) -> Result<(), StorageError> {
-        if self.chores_out > 0 {
+        if self.chores_out > 0 || !self.appends.is_empty() {
             return Ok(());
         }
         let Some(install) = self.install_is_wanted.take() else { return Ok(()) };
+        if !self.writer.has_room_to_install(&install)? {
+            self.install_is_wanted = Some(install);
+            self.tell_whether_full(true, report);
+            return Ok(());
+        }
+        self.tell_whether_full(false, report);
         match self.writer.install(install) {
             Ok(reached) => {
                 self.applied = reached.index;

@@ -138,6 +138,18 @@ impl<D: Disk> ReplicaWriter<D> {
         Ok(self.applied())
     }
 
+    /// Whether there is room for what an installation writes itself.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn has_room_to_install(&self, install: &Install) -> Result<bool, StorageError> {
+        const SMALL_FILES_BYTES: u64 = 1 << 20;
+        let disk = self.log.disk();
+        // What is missing is for the installation to find.
+        let checkpoint = disk.open(Folder::Incoming, &install.checkpoint).and_then(|file| file.length()).unwrap_or(0);
+        Ok(self.log.free_bytes()? >= checkpoint + SMALL_FILES_BYTES)
+    }
+
     /// Looks whether all is there, and makes it survive.
     fn manifest(&self, install: Install) -> Result<Manifest, StorageError> {
         let disk = self.log.disk();

@@ -27,6 +27,27 @@ use super::pending::{Pending, Uncommitted};
 use super::recovery::ReplicaResume;
 use super::replay::{apply, encode_vote};
 use super::verify::Sealed;
+use std::collections::VecDeque;
+use std::io;
+
+/// What is being written.
+#[derive(Debug, Default)]
+pub struct Appending {
+    entries: VecDeque<Entry>,
+    vote: Option<Vote>,
+    places: Vec<(u64, Place)>,
+}
+
+impl Appending {
+    pub fn new(entries: Vec<Entry>, vote: Option<Vote>) -> Self {
+        Self { entries: entries.into(), vote, places: Vec::new() }
+    }
+
+    /// Where the entries are that were written.
+    pub fn into_places(self) -> Vec<(u64, Place)> {
+        self.places
+    }
+}
 
 pub struct ReplicaWriter<D: Disk> {
     pub(super) log: LogWriter<D>,
@@ -98,23 +119,31 @@ impl<D: Disk> ReplicaWriter<D> {
         self.log.meta.ids.cluster = cluster;
         self.log.membership.configuration = configuration;
         self.log.checkpoint()?;
+        if self.log.checkpoint_had_no_room {
+            // Without it nobody would know who the members are.
+            let full = Err(io::Error::from(io::ErrorKind::StorageFull));
+            return self.log.poison_on_error(full.map_err(StorageError::io("write a checkpoint of nothing")));
+        }
         let written = self.log.meta.write(self.log.disk()).and_then(|()| aside::forget(self.log.disk()));
         self.log.poison_on_error(written)
     }
 
-    /// Writes a vote and entries, each of which follows the one before or cuts it off, and syncs once; says where the
-    /// entries are.
+    /// Writes what is left of a vote and entries, each of which follows the one before or cuts it off, and syncs. Whether all of
+    /// it is on the disk: if not, there is no room for more of it, and it may be gone on with later.
     ///
     /// # Errors
     /// The disk's; from then on nothing but [`StorageError::Poisoned`].
     ///
     /// # Panics
     /// An entry does not follow any that is not committed, or the vote takes another one back.
-    pub fn append(&mut self, entries: Vec<Entry>, vote: Option<Vote>) -> Result<Vec<(u64, Place)>, StorageError> {
+    pub fn append(&mut self, appending: &mut Appending) -> Result<bool, StorageError> {
         if self.is_poisoned() {
             return Err(StorageError::Poisoned);
         }
-        let appended = self.try_append(entries, vote);
+        let appended = match self.try_append(appending) {
+            Err(StorageError::NoRoom { .. }) => Ok(false),
+            appended => appended.map(|()| true),
+        };
         self.log.unapplied = self.pending.unapplied();
         self.keep_newest();
         self.log.poison_on_error(appended)
@@ -132,36 +161,37 @@ impl<D: Disk> ReplicaWriter<D> {
         self.log.poison_on_error(marked)
     }
 
-    fn try_append(&mut self, entries: Vec<Entry>, vote: Option<Vote>) -> Result<Vec<(u64, Place)>, StorageError> {
-        if let Some(vote) = vote {
+    fn try_append(&mut self, appending: &mut Appending) -> Result<(), StorageError> {
+        if let Some(vote) = appending.vote {
             assert!(vote.may_follow(&self.log.membership.vote), "no vote is taken back");
-            let body = encode_vote(&vote);
-            self.write(&body, Kind::Local { flags: FLAG_VOTE })?;
+            self.write(&encode_vote(&vote), Kind::Local { flags: FLAG_VOTE })?;
             self.log.membership.vote = vote;
+            appending.vote = None;
         }
-        let mut places = Vec::with_capacity(entries.len());
-        for entry in entries {
-            places.push((entry.label.index, self.write_entry(entry)?));
+        while let Some(entry) = appending.entries.front() {
+            let place = self.write_entry(entry)?;
+            appending.places.push((entry.label.index, place));
+            appending.entries.pop_front();
         }
-        self.log.sync()?;
-        Ok(places)
+        self.log.sync()
     }
 
-    fn write_entry(&mut self, entry: Entry) -> Result<Place, StorageError> {
+    fn write_entry(&mut self, entry: &Entry) -> Result<Place, StorageError> {
         let Entry { label, body } = entry;
         let before =
             self.pending.before(label.index).expect("an entry follows one that is there, and none that is applied");
         assert_eq!(label.first_position, before.position + 1, "positions follow each other");
         if label.index <= self.last().index {
-            // No segment has two entries of one index.
+            // No segment has two entries of one index. As long as there is no room for another one, none is cut off.
+            self.log.rotate((BATCH_HEADER_BYTES + body.bytes().len()) as u64)?;
             self.pending.cut_off(label.index);
             self.kept.cut_off(label.index);
             self.log.sequences.end_at(before);
-            self.log.rotate((BATCH_HEADER_BYTES + body.bytes().len()) as u64)?;
         }
-        let place = self.write(body.bytes(), Kind::Agreed(label))?;
+        let place = self.write(body.bytes(), Kind::Agreed(*label))?;
         self.kept.note(place.segment, label.index);
-        self.pending.push(Uncommitted { label, place, serial: self.log.sequences.serial, body });
+        let body = body.clone();
+        self.pending.push(Uncommitted { label: *label, place, serial: self.log.sequences.serial, body });
         Ok(place)
     }
 

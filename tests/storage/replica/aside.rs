@@ -17,11 +17,14 @@ fn rotten() -> SimDisk {
         model.write(&mut node, effects);
     }
     let disk = node.disk.after_stop();
-    let newest = disk.list(Folder::Log).unwrap().into_iter().max().unwrap();
-    disk.edit(Folder::Log, &newest, |bytes| {
-        let third = memchr::memmem::find_iter(bytes, b"LvBt").nth(2).unwrap();
-        bytes[third + BATCH_HEADER_BYTES + 5] ^= 1;
-    });
+    for name in disk.list(Folder::Log).unwrap() {
+        disk.edit(Folder::Log, &name, |bytes| {
+            let batches: Vec<_> = memchr::memmem::find_iter(bytes, b"LvBt").collect();
+            if let [.., rotten, _] = batches[..] {
+                bytes[rotten + BATCH_HEADER_BYTES + 5] ^= 1;
+            }
+        });
+    }
     disk
 }
 
@@ -81,9 +84,11 @@ fn the_last_log_that_was_set_aside_stays_with_the_reason() {
         let damage = damage.unwrap();
         assert_eq!(read_file(&disk, Folder::Rotten, "REASON").unwrap(), damage.as_bytes());
         drop(start(&disk, recovered).unwrap());
+        let (mut node, _) = Node::open(&disk, options()).unwrap();
+        node.ask(ReplicaRequest::Found { cluster: CLUSTER, configuration: FIRST_CONFIGURATION.to_vec() });
         disk.edit(Folder::Root, "META", |bytes| bytes[20] ^= 1);
+        assert!(disk.list(Folder::Rotten).unwrap().len() < 12, "of one log");
     }
-    assert_eq!(disk.list(Folder::Rotten).unwrap().len(), 3, "META, a checkpoint of nothing, and why");
 }
 
 #[test]
@@ -118,7 +123,9 @@ fn what_was_promised_last_is_missed_and_what_was_torn_is_not() {
     let (recovered, damage) = recover_or_rejoin(&whole, member(8)).unwrap();
     assert_eq!(recovered.ids.member, member(8));
     let damage = damage.unwrap();
-    assert!(damage.starts_with(&format!("log/{newest} is damaged at byte ")) && damage.ends_with("synced up to 1"));
+    assert!(
+        damage.starts_with(&format!("log/{newest} is damaged at byte ")) && damage.contains("SYNCED knows it synced")
+    );
     // Without the mark, or with one that says nothing, it is torn for all that anybody knows.
     for says_nothing in [true, false] {
         let disk = node.disk.after_stop();

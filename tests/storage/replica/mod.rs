@@ -3,6 +3,7 @@
 mod aside;
 mod basics;
 mod exhaustive;
+mod full;
 mod install;
 mod kept;
 mod model;

@@ -107,13 +107,17 @@ impl Node {
     pub fn append(&mut self, entries: Vec<Entry>, vote: Option<Vote>) -> Option<Vec<(u64, Place)>> {
         self.appends += 1;
         let number = self.appends;
-        self.ask(ReplicaRequest::Append(Append { number, entries, vote })).into_iter().find_map(|report| match report {
-            ReplicaReport::Persisted { number: of, places, .. } => {
-                assert_eq!(of, number);
-                Some(places)
+        let mut written = None;
+        for report in self.ask(ReplicaRequest::Append(Append { number, entries, vote })) {
+            match report {
+                ReplicaReport::Persisted { number: of, places, .. } => {
+                    assert_eq!(of, number);
+                    written = Some(places);
+                }
+                report => self.said.push(report),
             }
-            _ => None,
-        })
+        }
+        written
     }
 
     /// What there is, now that the state is as far as it is.
