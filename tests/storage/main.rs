@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests and benches may use the system")]
 
+#[expect(dead_code, reason = "shared with the simulation of clusters, whose disks ignore syncs")]
 #[path = "../support/sim_disk.rs"]
 mod sim_disk;
 

@@ -266,7 +266,6 @@ impl SimDisk {
     }
 
     /// Lets syncs of a folder, and of the files in it, succeed and do nothing.
-    #[allow(dead_code, reason = "only disks of clusters do that")]
     pub fn ignore_syncs_of(&self, folder: Folder) {
         self.state().ignores_syncs_of = Some(folder);
     }
