@@ -34,7 +34,7 @@ const SEEDS_OF_THE_REAL: u64 = 8;
 /// Seeds of what happens to leaders alone.
 const SEEDS_OF_LEADERS: u64 = 10;
 /// Seeds in which a fault must be found.
-const MUTATION_SEEDS: u64 = 40;
+const MUTATION_SEEDS: u64 = 200;
 
 /// Those of the environment, or so many.
 fn seeds(count: u64) -> std::ops::Range<u64> {

@@ -245,9 +245,9 @@ impl Writer for RealWriter {
 
     fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance) {
         let Append { number, entries, mut vote } = append;
-        match (self.mutation, &mut vote) {
-            (Mutation::ForgetVote, Some(vote)) => vote.member = None,
-            (Mutation::SayBeforeSync, _) => self.said.push_back(Said::Persisted(number, Vec::new())),
+        match self.mutation {
+            Mutation::ForgetVote => vote = None,
+            Mutation::SayBeforeSync => self.said.push_back(Said::Persisted(number, Vec::new())),
             _ => {}
         }
         for entry in &entries {
