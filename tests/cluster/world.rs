@@ -142,8 +142,10 @@ impl World {
 
     /// Whether a node may lose everything, as the others have everything.
     fn may_lose(&self, node: usize) -> bool {
+        // As long as another one does not know that it votes, that one and those whom it knows are what is left of most.
+        let mut others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
         if let Some(newcomer) = self.newcomer
-            && !self.nodes.iter().any(|node| node.knows_voter(newcomer))
+            && !others.all(|(_, other)| other.knows_voter(newcomer))
         {
             return false;
         }
