@@ -60,17 +60,25 @@ impl Scrub {
         let mut bytes = 0;
         for sealed in self.ask()? {
             let Err(error) = self.verify(sealed, &mut bytes) else { continue };
-            if !self.ask()?.iter().any(|now| now.is_same(&sealed)) {
-                continue;
-            }
-            // It was there all the time, so that it would have to be whole now as well.
-            match self.verify(sealed, &mut bytes) {
-                Err(error) if error.damage().is_some() => return Ok(Some(error)),
+            // A pass takes hours, and meanwhile the log of another node may have taken this one's place, with segments of the
+            // same names that end elsewhere: what the writer says now is what has to be whole.
+            let Some(now) = self.ask_for(&sealed)? else { continue };
+            match self.verify(now, &mut bytes) {
+                Err(error) if error.damage().is_some() => {
+                    if self.ask_for(&now)?.is_some_and(|after| after.end >= now.end) {
+                        return Ok(Some(error));
+                    }
+                }
                 _ => tracing::warn!(target: "storage", "reading the log through: {error}"),
             }
         }
         self.member.send(Input::ReadThrough { bytes }).map_err(|_| Over)?;
         Ok(None)
+    }
+
+    /// What the writer says of one segment, if it still counts on it.
+    fn ask_for(&self, sealed: &Sealed) -> Result<Option<Sealed>, Over> {
+        Ok(self.ask()?.into_iter().find(|now| now.is_same(sealed)))
     }
 
     fn ask(&self) -> Result<Vec<Sealed>, Over> {
