@@ -245,8 +245,16 @@ impl Consensus {
         if let (Says::Append { entry: Some(label), .. }, Some(body)) = (message.says, body) {
             self.coming.push(Entry { label, body });
         }
+        let mut message = *message;
+        if let Says::Heartbeat { commit } = &mut message.says {
+            let log = &self.raw.raft.raft_log;
+            // Who lost what its leader counts on answers, so that it is sent something, refuses that, and is told what it lost.
+            if *commit > log.last_index() {
+                *commit = log.committed;
+            }
+        }
         // What comes from somebody who is no member is refused there.
-        let _ = self.raw.step(to_crate(message));
+        let _ = self.raw.step(to_crate(&message));
         true
     }
 
@@ -269,7 +277,6 @@ impl Consensus {
                 let is_placed = entry.is_none_or(|entry| self.may_follow(before, entry.first_position));
                 !contradicts(before) && !entry_contradicts && is_placed
             }
-            Says::Heartbeat { commit } if is_of_now => commit <= last,
             Says::Appended { index, .. } if message.term == self.term() && self.leads() => index <= last,
             _ => true,
         }

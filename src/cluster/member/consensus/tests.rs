@@ -46,6 +46,18 @@ fn who_may_not_campaign_gives_others_its_vote() {
     assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "{said:?}");
 }
 
+/// Its leader counts on entries that it had said to have: unanswered, it would never be sent what it refuses.
+#[test]
+fn who_lost_what_its_leader_counts_on_answers_and_commits_nothing() {
+    let mut consensus = member();
+    let committed = consensus.committed();
+    let says = Says::Heartbeat { commit: committed + 9 };
+    assert!(consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None));
+    let said = said_in(&mut consensus, 1);
+    assert!(matches!(said[..], [Says::Alive { .. }]), "{said:?}");
+    assert_eq!(consensus.committed(), committed);
+}
+
 /// The last step that follows from what a leader sends: entries behind one another, each in a message of its own.
 fn step_of(consensus: &mut Consensus, from: u64, term: u64, entries: &[EntryLabel], commit: u64) -> Step {
     let mut last = Step::default();
