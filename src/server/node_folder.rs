@@ -84,8 +84,12 @@ fn read_file(disk: &FileDisk, name: &str, offset: u64, length: u32) -> Result<Op
 /// What of the log is not what was written, if that is why a node ended.
 pub fn damage_of_log(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref()? {
-        // Messages beside the log are nothing that was promised.
-        StorageError::Corrupt { file, .. } if file.starts_with(Folder::Paging.path()) => None,
+        // Messages beside the log are nothing that was promised, and nor is a snapshot that has not taken its place.
+        StorageError::Corrupt { file, .. }
+            if [Folder::Paging, Folder::Incoming].iter().any(|folder| file.starts_with(folder.path())) =>
+        {
+            None
+        }
         error => error.damage(),
     }
 }
