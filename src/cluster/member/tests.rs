@@ -49,6 +49,24 @@ impl World {
         world
     }
 
+    /// The first node leads, and has a snapshot of these bytes and files, which it offered to the one that was gone; and what
+    /// its last entry is.
+    fn with_snapshot(checkpoint: &[u8], files: Vec<(String, u64)>) -> (Self, Point) {
+        let mut world = Self::led();
+        world.publish(0);
+        let consensus = world.member.consensus().unwrap();
+        let last = Point { index: world.last(), term: consensus.term() };
+        let configuration = consensus.configuration().clone();
+        world.member.forgotten(last.index + 1);
+        world.connect(GONE);
+        world.ticks(10);
+        assert_eq!(world.asked, ["pin"]);
+        world.member.pinned(Pinned { id: 9, last, configuration, checkpoint: checkpoint.to_vec(), files });
+        world.ticks(10);
+        assert_eq!(world.asked, ["pin", "take 9"]);
+        (world, last)
+    }
+
     fn connect(&mut self, node: NodeNumber) {
         self.member.connected(node);
         let nodes = (1..=3).map(|number| format!("n{number}")).collect();
@@ -198,18 +216,7 @@ fn who_stops_stays_until_another_leads() {
 /// What was published while it travelled is more than is kept for everybody, so it stays for whoever got it.
 #[test]
 fn a_snapshot_stays_until_who_got_it_has_what_came_after_it() {
-    let mut world = World::led();
-    world.publish(0);
-    let last = Point { index: world.last(), term: world.member.consensus().unwrap().term() };
-    world.member.forgotten(last.index + 1);
-    world.connect(GONE);
-    world.ticks(10);
-    assert_eq!(world.asked, ["pin"]);
-    let configuration = world.member.consensus().unwrap().configuration().clone();
-    let (checkpoint, files) = (b"state".to_vec(), Vec::new());
-    world.member.pinned(Pinned { id: 9, last, configuration, checkpoint, files });
-    world.ticks(10);
-    assert_eq!(world.asked, ["pin", "take 9"]);
+    let (mut world, last) = World::with_snapshot(b"state", Vec::new());
     world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 5 }));
     (0..20).for_each(|_| world.publish(4 << 20));
     let (seconds, end) = (|seconds: u64| 1000 * seconds / TICK_MS, world.last());
@@ -227,15 +234,7 @@ fn a_snapshot_stays_until_who_got_it_has_what_came_after_it() {
 /// It says that it is alive, and takes nothing.
 #[test]
 fn a_snapshot_goes_when_who_got_it_makes_nothing_of_it() {
-    let mut world = World::led();
-    world.publish(0);
-    let last = Point { index: world.last(), term: world.member.consensus().unwrap().term() };
-    world.member.forgotten(last.index + 1);
-    world.connect(GONE);
-    world.ticks(10);
-    let configuration = world.member.consensus().unwrap().configuration().clone();
-    world.member.pinned(Pinned { id: 9, last, configuration, checkpoint: vec![1], files: Vec::new() });
-    world.ticks(10);
+    let (mut world, _) = World::with_snapshot(&[1], Vec::new());
     world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 1 }));
     world.ticks(40_000 / TICK_MS);
     assert_eq!(world.asked, ["pin", "take 9", "unpin 9"]);
@@ -282,16 +281,7 @@ fn who_cannot_read_back_what_is_not_committed_leads_no_more() {
 
 #[test]
 fn a_pinned_file_that_cannot_be_read_has_another_node_lead() {
-    let mut world = World::led();
-    world.publish(0);
-    let last = Point { index: world.last(), term: world.member.consensus().unwrap().term() };
-    world.member.forgotten(last.index + 1);
-    world.connect(GONE);
-    world.ticks(10);
-    let configuration = world.member.consensus().unwrap().configuration().clone();
-    let files = vec![("1.seg".to_owned(), 7)];
-    world.member.pinned(Pinned { id: 9, last, configuration, checkpoint: vec![1], files });
-    world.ticks(10);
+    let (mut world, _) = World::with_snapshot(&[1], vec![("1.seg".to_owned(), 7)]);
     let part = |name: &str| Part::File { name: name.to_owned(), offset: 0, length: 7 };
     world.member.could_not_read(GONE, &part("0.seg"));
     world.ticks(1_000 / TICK_MS);
