@@ -28,10 +28,17 @@ OPENSSL = shutil.which("openssl")
 TLS = frozenset({scenarios.TLS} if OPENSSL else ())
 
 
+# Bound, and listened at by nobody: so Linux gives these ports to nobody else before the brokers they are for are there, or while
+# those are down.
+held_ports = []
+
+
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    held_ports.append(held)
+    return held.getsockname()[1]
 
 
 def resident_bytes(pid):

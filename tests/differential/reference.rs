@@ -1,8 +1,9 @@
 //! The reference broker: one that is running, or a private node of the `rabbitmq-server` that is installed.
 
-use crate::support::broker::{Broker, free_addresses};
+use crate::support::broker::Broker;
 use crate::support::client::Client;
 use crate::support::http::Api;
+use crate::support::ports::free_addresses;
 use crate::support::transcript::Speaker;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -77,8 +78,7 @@ impl Reference {
 
     fn start() -> Option<Self> {
         let program = Self::program()?;
-        let [address, distribution] = free_addresses();
-        let [management, _] = free_addresses();
+        let [address, distribution, management] = free_addresses();
         let directory = std::env::temp_dir().join(format!("leveret-reference-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a temporary directory");
         let log = std::fs::File::create(directory.join("output")).expect("a temporary file");

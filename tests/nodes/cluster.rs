@@ -1,8 +1,8 @@
 //! Three nodes with folders of their own, and what clients do with them.
 
-use crate::support::broker::free_addresses;
 use crate::support::client::{Client, Event};
 use crate::support::http::Api;
+use crate::support::ports::free_addresses;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -78,10 +78,7 @@ impl Cluster {
         let mut secret = std::fs::File::create(folder.join("secret")).expect("a file");
         secret.set_permissions(PermissionsExt::from_mode(0o600)).expect("our own file");
         secret.write_all(SECRET.as_bytes()).expect("a file");
-        // Held at once, so that all differ.
-        let pairs = NODES.map(|_| [free_addresses(), free_addresses(), free_addresses()]);
-        let addresses = pairs
-            .map(|[[amqp, http], [cluster, amqps], [https, metrics]]| [amqp, http, cluster, amqps, https, metrics]);
+        let addresses = NODES.map(|_| free_addresses());
         let [general, limits, sections] = [const { String::new() }; 3];
         Self {
             folder,
@@ -252,8 +249,7 @@ impl Cluster {
     /// Nodes find each other elsewhere from now on; none of them may run.
     pub fn move_elsewhere(&mut self) {
         assert!(self.children.iter().all(Option::is_none), "none of them runs");
-        let [[first, second], [third, _]] = [free_addresses(), free_addresses()];
-        for (node, address) in NODES.into_iter().zip([first, second, third]) {
+        for (node, address) in NODES.into_iter().zip(free_addresses::<3>()) {
             self.addresses[node][2] = address;
         }
     }

@@ -110,7 +110,7 @@ fn programs_read_fields() {
     let settings = settings("log.format = 'json'\nlog.output = 'log/leveret.json'\nlog.levels.queue = 'debug'");
     std::fs::create_dir(folder.path().join("log")).expect("a folder");
     let config = folder.write("leveret.toml", &settings);
-    let [amqp, management] = crate::support::broker::free_addresses();
+    let [amqp, management] = crate::support::ports::free_addresses();
     let mut command = crate::process::leveret(&folder);
     command.arg("--config").arg(config).args(["--listen", &amqp.to_string()]);
     command.args(["--management-listen", &management.to_string(), "--prometheus-listen", "off"]);
@@ -148,7 +148,7 @@ fn a_file_that_was_moved_away_is_opened_again_and_levels_change() {
     let folder = Folder::new();
     let config = |level: &str| settings(&format!("log.output = 'leveret.log'\nlog.level = '{level}'"));
     let file = folder.write("leveret.toml", &config("info"));
-    let [amqp, management] = crate::support::broker::free_addresses();
+    let [amqp, management] = crate::support::ports::free_addresses();
     let mut command = crate::process::leveret(&folder);
     command.arg("--config").arg(file).args(["--listen", &amqp.to_string()]);
     command.args(["--management-listen", &management.to_string(), "--prometheus-listen", "off"]);

@@ -1,8 +1,8 @@
 //! The program in a folder of its own, with what it says.
 
-use crate::support::broker::free_addresses;
 use crate::support::client::Client;
 use crate::support::http::Api;
+use crate::support::ports::free_addresses;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};

@@ -3,9 +3,10 @@
 //! `LEVERET_TEST_URI=127.0.0.1:5673` runs the same transcripts against the broker there, a RabbitMQ 3.10 or 4.3. Tests that need
 //! users of their own make them at `LEVERET_TEST_MANAGEMENT_URI=127.0.0.1:15672`.
 
+use super::ports::free_addresses;
 use super::transcript::{Series, Speaker};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -161,10 +162,4 @@ impl Drop for Process {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// Two ports nobody listens on: both are held while they are chosen, so that they differ.
-pub fn free_addresses() -> [SocketAddr; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("a bound socket"))
 }

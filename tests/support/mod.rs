@@ -10,6 +10,7 @@ pub mod fields;
 pub mod http;
 pub mod methods;
 pub mod notation;
+pub mod ports;
 pub mod properties;
 pub mod redeclarations;
 pub mod transcript;

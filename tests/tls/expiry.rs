@@ -2,8 +2,8 @@
 
 use crate::certificates::Authority;
 use crate::node::{Folder, Node};
-use crate::support::broker::free_addresses;
 use crate::support::http::Api;
+use crate::support::ports::free_addresses;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -20,7 +20,7 @@ fn certificates_that_expire_within_the_time_are_told_as_rabbitmq_does() {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.write_certificate("server", &authority.host_between(2020, 2200));
     folder.write_certificate("api", &authority.host_between(2020, 2300));
-    let [https, _] = free_addresses();
+    let [https] = free_addresses();
     let node = Node::start_in(
         folder,
         authority,

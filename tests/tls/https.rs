@@ -2,8 +2,8 @@
 
 use crate::certificates::Authority;
 use crate::node::{BOTH, Node};
-use crate::support::broker::free_addresses;
 use crate::support::http::Api;
+use crate::support::ports::free_addresses;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn node() -> (Node, SocketAddr) {
-    let [address, _] = free_addresses();
+    let [address] = free_addresses();
     let tls = "[management_tls]\ncertfile = 'server.pem'\nkeyfile = 'server.key'";
     (Node::start(&format!("management_tls_listen = '{address}'"), tls), address)
 }
@@ -114,7 +114,7 @@ fn the_cookie_of_a_session_that_was_opened_over_tls_goes_over_nothing_else() {
 
 #[test]
 fn metrics_are_served_over_tls_at_a_port_of_their_own() {
-    let [address, _] = free_addresses();
+    let [address] = free_addresses();
     let node = Node::start(
         "",
         &format!(
@@ -164,7 +164,7 @@ fn leveretctl_trusts_nobody_whom_it_was_not_told_to_trust() {
 
 #[test]
 fn who_speaks_http_there_or_nothing_is_gone_and_others_are_served() {
-    let [address, _] = free_addresses();
+    let [address] = free_addresses();
     let settings = format!("management_tls_listen = '{address}'\n[limits]\nmanagement_timeout_ms = 1000\n");
     let node = Node::start(&settings, "[management_tls]\ncertfile = 'server.pem'\nkeyfile = 'server.key'");
     let mut plain = TcpStream::connect(address).expect("it listens");

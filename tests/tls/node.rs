@@ -1,8 +1,8 @@
 //! A broker with certificates, and clients that speak to it over TLS.
 
 use crate::certificates::{Authority, Certificate};
-use crate::support::broker::free_addresses;
 use crate::support::client::{Client, Wire};
+use crate::support::ports::free_addresses;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, SupportedProtocolVersion};
@@ -75,8 +75,7 @@ impl Node {
 
     pub fn start_in(folder: Folder, authority: Authority, settings: &str, tls: &str) -> Self {
         folder.write("ca.pem", &authority.pem);
-        let [plain, tls_address] = free_addresses();
-        let [management, _] = free_addresses();
+        let [plain, tls_address, management] = free_addresses();
         let config = format!(
             "listen = ['{plain}']\ntls_listen = ['{tls_address}']\nmanagement_listen = '{management}'\n\
              data_dir = 'data'\n{settings}\n\

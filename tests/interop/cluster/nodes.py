@@ -35,12 +35,17 @@ def ip(*arguments):
         raise OSError(f"ip {' '.join(arguments)}: {ran.stderr.strip()}")
 
 
+# Bound, and listened at by nobody: so Linux gives these ports to nobody else while the nodes they are for are down.
+held_ports = []
+
+
 def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    for _ in range(count):
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        held_ports.append(held)
+    return [held.getsockname()[1] for held in held_ports[-count:]]
 
 
 class Network:

@@ -8,8 +8,19 @@ broker_pid= # of the one started last
 broker_pids=()
 broker_logs=()
 
+# One that the system gives to nobody by itself (on Linux those begin at 32768), so that it stays free for who was told of it.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    python3 -c '
+import random, socket
+while True:
+    with socket.socket() as it:
+        try:
+            it.bind(("127.0.0.1", random.randrange(10000, 32768)))
+        except OSError:
+            continue
+        print(it.getsockname()[1])
+        break
+'
 }
 
 broker_binary() {
