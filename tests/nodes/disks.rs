@@ -1,16 +1,12 @@
 //! What becomes of a node whose disk gives back something else than was written.
 
-use crate::cluster::{Cluster, NODES, name, publish, take_all, wait_until};
+use crate::cluster::{Cluster, NODES, name, others, publish, take_all, wait_until};
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes before a batch's records.
 const BATCH_HEADER_BYTES: usize = 72;
-
-fn others(node: usize) -> [usize; 2] {
-    [(node + 1) % NODES.len(), (node + 2) % NODES.len()]
-}
 
 /// The segments of a node, the oldest first.
 fn segments(cluster: &Cluster, node: usize) -> Vec<PathBuf> {
