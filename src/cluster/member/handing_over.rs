@@ -9,6 +9,16 @@ use crate::storage::MemberId;
 const STALL_MAX_MS: u64 = 2_000;
 /// How long a stop waits for somebody else to lead.
 const STOP_MAX_MS: u64 = 3_000;
+/// How long an order to give the lead away waits for somebody who can have it. After each look at who is there nobody counts until
+/// he is heard of again, some time later.
+const ORDER_MAX_MS: u64 = 1_000;
+
+/// An order to give the lead of this term away for which nobody was there yet.
+pub(super) struct Order {
+    term: u64,
+    to: Option<MemberId>,
+    by_ms: u64,
+}
 
 /// A node that is to stop.
 pub(super) struct Stop {
@@ -21,18 +31,29 @@ pub(super) struct Stop {
 impl Member {
     /// Gives the lead to another node, if this one has it: to the one that is asked for, or to whoever has most.
     pub fn hand_over(&mut self, to: Option<NodeNumber>) {
-        let wanted = to.and_then(|node| self.peers.hello(node)).map(|hello| hello.member);
-        self.hand_over_to_best(wanted);
+        let to = to.and_then(|node| self.peers.hello(node)).map(|hello| hello.member);
+        let term = self.consensus().map_or(0, Consensus::term);
+        self.order = Some(Order { term, to, by_ms: self.now_ms + ORDER_MAX_MS });
+        self.hand_over_if_ordered();
         self.settle();
     }
 
+    pub(super) fn hand_over_if_ordered(&mut self) {
+        let Some(Order { term, to, by_ms }) = self.order.take() else { return };
+        let is_of_now = self.consensus().is_some_and(|consensus| consensus.leads() && consensus.term() == term);
+        if is_of_now && !self.hand_over_to_best(to) && self.now_ms < by_ms {
+            self.order = Some(Order { term, to, by_ms });
+        }
+    }
+
     /// Of those who can lead, who is in maintenance only if nobody else can, and there is no sense in it for one who is as well.
-    pub(super) fn hand_over_to_best(&mut self, wanted: Option<MemberId>) {
+    /// True when the lead is on its way to somebody.
+    pub(super) fn hand_over_to_best(&mut self, wanted: Option<MemberId>) -> bool {
         let may_be_drained = !self.condition.is_drained || self.stop.is_some() || wanted.is_some();
-        let State::Founded(founded) = &mut self.state else { return };
+        let State::Founded(founded) = &mut self.state else { return false };
         let consensus = &mut founded.consensus;
         if !consensus.leads() || consensus.is_handing_over() {
-            return;
+            return consensus.is_handing_over();
         }
         let peers = &self.peers;
         let can = consensus.reaches().filter_map(|(id, reach)| {
@@ -42,9 +63,11 @@ impl Member {
         });
         let wanted = can.filter(|(id, ..)| wanted.is_none_or(|wanted| wanted == *id));
         let wanted = wanted.filter(|(_, serves, _)| *serves || may_be_drained);
-        if let Some((best, ..)) = wanted.max_by_key(|(id, serves, matched)| (*serves, *matched, id.0)) {
+        let best = wanted.max_by_key(|(id, serves, matched)| (*serves, *matched, id.0));
+        best.is_some_and(|(best, ..)| {
             consensus.hand_over_to(best);
-        }
+            true
+        })
     }
 
     /// This node's disk hangs while the others go on: one of them leads from now on.

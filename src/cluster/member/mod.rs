@@ -48,7 +48,7 @@ use super::snapshot::IncomingStep;
 use crate::storage::entry::{EntryBody, Place, Vote};
 use crate::storage::{ClusterId, MemberId, SealedBatch};
 use consensus::{Consensus, Step};
-use handing_over::Stop;
+use handing_over::{Order, Stop};
 use leading::Leading;
 use ledger::Known;
 use peers::Peers;
@@ -149,6 +149,7 @@ pub struct Member {
     state: State,
     role: Role,
     stop: Option<Stop>,
+    order: Option<Order>,
     /// What the others are told of this node.
     condition: Condition,
     output: VecDeque<Output>,
@@ -205,6 +206,7 @@ impl Member {
             state: State::Forming { is_told: false },
             role: Role::Forming,
             stop: None,
+            order: None,
             condition: Condition::default(),
             output: VecDeque::new(),
         };
@@ -266,6 +268,7 @@ impl Member {
             if let Some(founded) = self.founded_mut() {
                 founded.consensus.tick();
             }
+            self.hand_over_if_ordered();
             self.hand_over_if_stalled();
             if self.now_ms >= self.hello_at_ms {
                 self.hello_at_ms = self.now_ms + HELLO_MS;
