@@ -19,6 +19,7 @@
 //! Entries have no content for the crate, only index and term: bodies stay in the [`Ledger`]. It is told nothing that would
 //! make it panic: [`is_credible`](Consensus::is_credible) looks at messages first.
 
+mod elections;
 #[cfg(test)]
 mod tests;
 
@@ -28,15 +29,11 @@ use super::ledger::{Known, Ledger, conf_state};
 use super::translation::{change, from_crate, id_of, to_crate};
 use crate::storage::MemberId;
 use crate::storage::entry::{Entry, EntryBody, EntryKind, EntryLabel, Place, Vote};
+use elections::{ELECTION_TICKS, HEARTBEAT_TICKS};
 use raft::eraftpb::{self, MessageType};
 use raft::{Config, ProgressState, RawNode, Ready, SnapshotStatus, StateRole};
 use std::collections::VecDeque;
 
-/// Ticks without a word from the leader after which a member campaigns, at least; at most nearly twice as many.
-const ELECTION_TICKS: usize = 10;
-const HEARTBEAT_TICKS: usize = 2;
-/// Ticks without anybody else to lead after which even a member campaigns that is to leave that to others.
-const LAST_RESORT_TICKS: usize = 100;
 /// Messages with entries that may be on the way to a member, one entry in each.
 const IN_FLIGHT_MAX: usize = 64;
 /// Committed entries in one step, counted in bytes that the crate takes an entry for: some thousands.
@@ -103,11 +100,6 @@ pub struct Reach {
     pub is_active: bool,
     /// Waits for a snapshot.
     pub needs_snapshot: bool,
-}
-
-fn mix(hash: u64, value: u64) -> u64 {
-    let hash = (hash ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    hash ^ (hash >> 29)
 }
 
 impl Consensus {
@@ -205,33 +197,6 @@ impl Consensus {
 
     pub fn reach(&self, member: MemberId) -> Option<Reach> {
         self.reaches().find(|(id, _)| *id == member).map(|(_, reach)| reach)
-    }
-
-    /// A tick of time has passed.
-    pub fn tick(&mut self) {
-        if self.is_held() {
-            return;
-        }
-        // The crate would ask the system for chance.
-        let raft = &mut self.raw.raft;
-        let hash = mix(mix(mix(self.chance, raft.term), self.me.0.get()), raft.state as u64);
-        let timeout = match self.may_campaign {
-            true => ELECTION_TICKS + (hash % ELECTION_TICKS as u64) as usize,
-            false => 2 * ELECTION_TICKS - 1,
-        };
-        raft.set_randomized_election_timeout(timeout);
-        // For who leaves it to others time goes on until they may have its vote, and no further.
-        let is_due = raft.state != StateRole::Leader && raft.election_elapsed + 1 >= timeout;
-        self.left_to_others = if is_due { self.left_to_others + 1 } else { 0 };
-        let patience = LAST_RESORT_TICKS + (hash % ELECTION_TICKS as u64) as usize;
-        if is_due && !self.may_campaign && self.left_to_others < patience {
-            return;
-        }
-        self.raw.tick();
-    }
-
-    pub fn set_may_campaign(&mut self, may_campaign: bool) {
-        self.may_campaign = may_campaign;
     }
 
     /// Takes what another member says. What is not for this one, or cannot be true, is passed over and told by `false`.
@@ -532,24 +497,5 @@ impl Consensus {
         if !self.is_held() {
             self.raw.report_unreachable(member.0.get());
         }
-    }
-
-    /// Gives the lead to this voter, as soon as it has everything; for the time of an election nothing is proposed.
-    pub fn hand_over_to(&mut self, member: MemberId) {
-        if self.leads() && !self.is_held() {
-            self.raw.transfer_leader(member.0.get());
-        }
-    }
-
-    /// Leads no more, whoever does next.
-    pub fn step_down(&mut self) {
-        if self.leads() {
-            let term = self.term();
-            self.raw.raft.become_follower(term, raft::INVALID_ID);
-        }
-    }
-
-    pub fn is_handing_over(&self) -> bool {
-        self.raw.raft.lead_transferee.is_some()
     }
 }

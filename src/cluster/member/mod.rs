@@ -301,6 +301,9 @@ impl Member {
         let Some(peer) = self.peers.peer_mut(node) else { return };
         peer.disconnected();
         self.lost_messages(member);
+        if let (Some(founded), Some(member)) = (self.founded_mut(), member) {
+            founded.consensus.lost_connection(member);
+        }
         self.settle();
     }
 

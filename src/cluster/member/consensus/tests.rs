@@ -3,18 +3,23 @@
 use super::*;
 use crate::storage::ClusterId;
 
-fn id(number: u64) -> MemberId {
+pub(super) fn id(number: u64) -> MemberId {
     id_of(number).unwrap()
 }
 
-fn member() -> Consensus {
+pub(super) fn member() -> Consensus {
+    the_member(1)
+}
+
+/// Of three.
+pub(super) fn the_member(me: u64) -> Consensus {
     let members = (1..=3).map(|number| (id(number), format!("n{number}")));
     let configuration = Configuration::founding(ClusterId([1; 16]), members).unwrap();
-    Consensus::start(Known::at_founding(id(1), configuration), 7)
+    Consensus::start(Known::at_founding(id(me), configuration), 7)
 }
 
 /// What it says in so many ticks, with a disk that is done at once.
-fn said_in(consensus: &mut Consensus, ticks: usize) -> Vec<Says> {
+pub(super) fn said_in(consensus: &mut Consensus, ticks: usize) -> Vec<Says> {
     let mut said = Vec::new();
     for _ in 0..ticks {
         consensus.tick();
@@ -25,25 +30,6 @@ fn said_in(consensus: &mut Consensus, ticks: usize) -> Vec<Says> {
         }
     }
     said
-}
-
-#[test]
-fn who_may_not_campaign_gives_others_its_vote() {
-    let mut consensus = member();
-    consensus.set_may_campaign(false);
-    assert_eq!(said_in(&mut consensus, 100), []);
-    let last = Point::default();
-    let says = Says::Vote { only_asks: false, transfers: false, last, commit: last };
-    assert!(consensus.receive(&RaftMessage { from: id(2), to: id(1), term: 1, says }, None));
-    let said = said_in(&mut consensus, 1);
-    assert!(matches!(said[..], [Says::Voted { only_asked: false, granted: true, .. }]), "{said:?}");
-    let said = said_in(&mut consensus, 2 * ELECTION_TICKS + LAST_RESORT_TICKS / 2);
-    assert_eq!(said, []);
-    let said = said_in(&mut consensus, 2 * ELECTION_TICKS + LAST_RESORT_TICKS);
-    assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "somebody has to: {said:?}");
-    consensus.set_may_campaign(true);
-    let said = said_in(&mut consensus, 2 * ELECTION_TICKS);
-    assert!(matches!(said[..], [Says::Vote { only_asks: true, .. }, ..]), "{said:?}");
 }
 
 /// Its leader counts on entries that it had said to have: unanswered, it would never be sent what it refuses.
