@@ -145,7 +145,14 @@ pub struct Wishes {
 impl Wishes {
     /// What a table asks for, under names that begin with `prefix`. What is not as it has to be says nothing.
     pub fn of(table: &FieldTable, prefix: &str) -> Self {
-        let value = |name: &str| table.get(format!("{prefix}{name}").as_bytes());
+        // Most ask for nothing.
+        if table.is_empty() {
+            return Self::default();
+        }
+        let is = |key: &ShortString, name: &str| {
+            key.as_bytes().strip_prefix(prefix.as_bytes()).is_some_and(|rest| rest == name.as_bytes())
+        };
+        let value = |name: &str| table.0.iter().find(|(key, _)| is(key, name)).map(|(_, value)| value);
         let number = |name| value(name).and_then(integer);
         let positive = |name, minimum| number(name).and_then(|n| u64::try_from(n).ok()).filter(|n| *n >= minimum);
         let not_negative = |name| positive(name, 0);
