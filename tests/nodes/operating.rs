@@ -218,6 +218,8 @@ fn what_was_read_again_holds_whoever_leads() {
         cluster.http(node).get(&format!("/nodes/{}", name(node)))["disk_free_limit"].as_u64().expect("a number")
     };
     let lead = |cluster: &Cluster, node: usize| {
+        // It may not have heard yet who leads since the last time.
+        cluster.wait_for_leader(node);
         let (code, text) = printed(&cluster.ctl(node, &["transfer_leadership", &name(node)]));
         assert_eq!(code, 0, "{text}");
         assert_eq!(cluster.wait_for_leader(node), node);
