@@ -8,7 +8,7 @@
 //!     ├─────────────────┘ └── takes its place     ├─► both end: Event::Gone
 //!     └───────────────────────────────────────────┘
 //! ```
-//! Each connection has two threads: one waits for what the peer says, the other for what is to be said. What was received
+//! Each connection has two threads: one waits for what the peer says, the other for what is to be said and is not sent at once. What was received
 //! and not taken yet is bounded for each peer: then it is read no further.
 
 use super::frame;
@@ -119,9 +119,9 @@ impl Peer {
         self.state().is_up
     }
 
-    /// False when it is dropped.
-    pub fn send(&self, lane: Lane, message: Outgoing) -> bool {
-        self.queues[lane.index()].put(message)
+    /// False when some are dropped.
+    pub fn send(&self, lane: Lane, messages: Vec<Outgoing>) -> bool {
+        self.queues[lane.index()].put(messages)
     }
 
     /// Ends what there is, and whatever comes.
@@ -180,8 +180,9 @@ impl Peer {
         state.next_serial += 1;
         state.lanes[lane.index()] = Some(Connected { serial, stream });
         if let [Some(control), Some(bulk)] = &state.lanes {
-            self.queues[0].open(control.serial);
-            self.queues[1].open(bulk.serial);
+            for (queue, connected) in self.queues.iter().zip([control, bulk]) {
+                queue.open(connected.serial, connected.stream.try_clone().ok());
+            }
             state.is_up = true;
             // With the lock held, so that nothing is told before.
             (around.tell)(Event::Connected { node: Arc::clone(&self.name) });
@@ -246,12 +247,13 @@ impl Peer {
         let (queue, mut read) = (&self.queues[lane.index()], (around.reader)());
         loop {
             // Whatever waits is put together.
-            let mut next = queue.take(serial, Duration::ZERO);
+            let mut next = queue.take_more(serial);
             if matches!(next, Next::Nothing) {
                 stream.flush()?;
-                next = queue.take(serial, SIGN_OF_LIFE);
+                next = queue.wait(serial, SIGN_OF_LIFE);
             }
             match next {
+                Next::Rest(bytes) => stream.write_all(&bytes)?,
                 Next::Message(message) => {
                     let bodies = match bodies_of(&message, &mut read) {
                         Ok(bodies) => bodies,

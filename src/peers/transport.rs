@@ -95,9 +95,9 @@ impl Transport {
         self.porch.local_address()
     }
 
-    /// Sends a message, unless the peer isn't there or takes too little: then it is dropped, and this is false.
-    pub fn send(&self, node: &str, lane: Lane, message: Outgoing) -> bool {
-        self.peers.get(node).is_some_and(|peer| peer.send(lane, message))
+    /// Sends messages, unless the peer isn't there or takes too little: then the last ones are dropped, and this is false.
+    pub fn send(&self, node: &str, lane: Lane, messages: Vec<Outgoing>) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.send(lane, messages))
     }
 
     pub fn is_up(&self, node: &str) -> bool {

@@ -13,7 +13,7 @@ use super::cluster_view::{self, View};
 use super::seat::{Change, Input, Lead, Low, Seat};
 use super::standing::Standing;
 use crate::cluster::member::ledger::Known;
-use crate::cluster::member::{Append, Member, NodeNumber, Output, Pinned, Role, Settings, Told};
+use crate::cluster::member::{Append, Lane, Member, NodeNumber, Output, Pinned, Role, Settings, Told};
 use crate::cluster::membership::Configuration;
 use crate::cluster::message::{Condition, Point};
 use crate::cluster::snapshot::IncomingStep;
@@ -276,11 +276,18 @@ impl Driver {
     }
 
     fn carry_out(&mut self) {
+        // In the order in which they are made: what others write goes to them before this disk is asked to.
+        let mut letters: Vec<(NodeNumber, Lane, Vec<Outgoing>)> = Vec::new();
         while let Some(output) = self.crew.member.take_output() {
+            if !matches!(output, Output::Send { .. }) {
+                self.send(&mut letters);
+            }
             match output {
                 Output::Send { to, lane, parts } => {
-                    // What is dropped is said again, or the peer is gone.
-                    self.crew.transport.send(self.name(to), lane, Outgoing(parts));
+                    match letters.iter_mut().find(|(of, by, _)| (*of, *by) == (to, lane)) {
+                        Some((.., messages)) => messages.push(Outgoing(parts)),
+                        None => letters.push((to, lane, vec![Outgoing(parts)])),
+                    }
                 }
                 Output::Append(Append { number, entries, vote }) => {
                     let append = replica::Append { number, entries, vote };
@@ -312,6 +319,14 @@ impl Driver {
                 }
                 Output::Stopped => self.finish(),
             }
+        }
+        self.send(&mut letters);
+    }
+
+    /// What is dropped is said again, or the peer is gone.
+    fn send(&self, letters: &mut Vec<(NodeNumber, Lane, Vec<Outgoing>)>) {
+        for (to, lane, messages) in letters.drain(..) {
+            self.crew.transport.send(self.name(to), lane, messages);
         }
     }
 

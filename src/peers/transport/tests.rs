@@ -87,7 +87,7 @@ impl Node {
     }
 
     fn say(&self, to: &str, lane: Lane, text: &str) -> bool {
-        self.transport.send(to, lane, Outgoing(vec![Part::Bytes(text.into())]))
+        self.transport.send(to, lane, vec![Outgoing(vec![Part::Bytes(text.into())])])
     }
 
     fn call(&self, caller: &Caller, purpose: Purpose) -> Result<TcpStream, CallError> {
@@ -106,12 +106,12 @@ fn what_is_sent_arrives_wherever_it_lies() {
     two.assert_told("n1: hello");
     let parts =
         [Part::Bytes(b"of bytes, ".to_vec()), Part::Body(EntryBody::copied(b"a body, ")), Part::Stored(place(0))];
-    assert!(two.transport.send("n1", Lane::Bulk, Outgoing(parts.to_vec())));
+    assert!(two.transport.send("n1", Lane::Bulk, vec![Outgoing(parts.to_vec())]));
     one.assert_told("n2: of bytes, a body, stored");
     let gone = Outgoing(vec![Part::Bytes(b"without its body".to_vec()), Part::Stored(place(100))]);
-    assert!(two.transport.send("n1", Lane::Bulk, gone), "nobody has looked yet");
+    assert!(two.transport.send("n1", Lane::Bulk, vec![gone]), "nobody has looked yet");
     two.assert_told(&format!("not sent to n1 without {:?}", Part::Stored(place(100))));
-    assert!(two.transport.send("n1", Lane::Bulk, Outgoing(vec![Part::Bytes(vec![7; 3 << 20])])));
+    assert!(two.transport.send("n1", Lane::Bulk, vec![Outgoing(vec![Part::Bytes(vec![7; 3 << 20])])]));
     one.assert_told("n2: 3145728 bytes");
     assert!(!one.say("n3", Lane::Control, "anybody?") && !one.say("n4", Lane::Control, "anybody?"));
     assert!(one.transport.is_up("n2") && !one.transport.is_up("n3"));
@@ -216,7 +216,7 @@ fn a_peer_that_takes_nothing_is_in_nobodys_way_and_is_gone_at_last() {
     let _lanes = Lane::ALL.map(|lane| first.call(&stubborn, Purpose::Peer(lane)).unwrap());
     first.assert_told("connected n0");
     let lump = || Outgoing(vec![Part::Bytes(vec![0; 8 << 20])]);
-    assert!((0..100).any(|_| !first.transport.send("n0", Lane::Bulk, lump())), "what it doesn't take is dropped");
+    assert!((0..100).any(|_| !first.transport.send("n0", Lane::Bulk, vec![lump()])), "what it doesn't take is dropped");
     assert!(first.say("n2", Lane::Bulk, "you too?"));
     second.assert_told("n1: you too?");
     first.assert_told("gone n0");
