@@ -25,7 +25,11 @@ pub fn recover(disk: &FileDisk, config: &Config) -> io::Result<RecoveredReplica>
     let (recovered, damage) = recover_or_rejoin(disk, new_member()?).map_err(io::Error::other)?;
     let folder = config.data_dir.display();
     if let Some(damage) = damage {
-        tracing::error!(target: "storage", "{folder}: {damage}. This node must not go on with a log that lost something");
+        let what = match recovered.rejoins {
+            true => "This node must not go on with a log that lost something",
+            false => "This node belonged to no cluster yet: it begins with an empty folder",
+        };
+        tracing::error!(target: "storage", "{folder}: {damage}. {what}");
     }
     if recovered.rejoins {
         tracing::warn!(

@@ -21,6 +21,8 @@ pub enum StorageError {
     OfCluster,
     /// The folder is that of a broker that was alone, and this one is a node of a cluster.
     Alone,
+    /// The folder is damaged, and nothing in it says that it is a node's: only of a node's others have what was lost.
+    Nobodys { damage: String },
     /// What was known to be on disk is not what was written.
     Corrupt { file: String, offset: u64, reason: String },
     /// An earlier write or sync failed; nothing is written after it.
@@ -74,6 +76,13 @@ impl fmt::Display for StorageError {
             Self::Alone => f.write_str(
                 "the data folder is that of a broker that was alone, and a node of a cluster begins with an empty one: \
                  choose another data folder, or start without [cluster]",
+            ),
+            Self::Nobodys { damage } => write!(
+                f,
+                "{damage}, and nothing in the data folder says that it is that of a node of a cluster. If a broker was \
+                 alone here, nobody else has what is in it: choose another data folder for the node, or start without \
+                 [cluster], where --salvage keeps what is whole. If it was a node's, choose an empty data folder, and it \
+                 gets everything from the others"
             ),
             Self::Poisoned => f.write_str("the log stopped at an earlier failure"),
         }

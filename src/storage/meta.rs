@@ -130,6 +130,12 @@ impl Meta {
     pub fn write(&self, disk: &impl Disk) -> Result<(), StorageError> {
         write_atomically(disk, Folder::Root, NAME, &self.encode()).map_err(StorageError::io("write META"))
     }
+
+    /// The next start makes up another one.
+    pub fn remove(disk: &impl Disk) -> Result<(), StorageError> {
+        let removed = disk.remove(Folder::Root, NAME).and_then(|()| disk.sync_folder(Folder::Root));
+        removed.map_err(StorageError::io("remove META"))
+    }
 }
 
 #[cfg(test)]

@@ -185,7 +185,11 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
     if installation_is_begun(disk)? || aside::is_begun(disk)? {
         return Err(StorageError::OfCluster);
     }
-    let (files, mut replay) = replay(disk, mode, look(disk, mode, new_ids)?, None)?;
+    let looked = look(disk, mode, new_ids)?;
+    if !looked.meta.ids.cluster.is_any() {
+        return Err(StorageError::OfCluster);
+    }
+    let (files, mut replay) = replay(disk, mode, looked, None)?;
     if mode == RecoveryMode::Salvage {
         let mended = replay.state.mend();
         replay.warnings.extend(mended);

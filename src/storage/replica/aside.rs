@@ -10,6 +10,9 @@
 //!                                        ▼
 //!                                      REJOIN removed
 //! ```
+//! Only of a node's log others have what was lost: [whose](super::whose) folder it is says what is left in it. That of a broker that was alone
+//! is refused. In one that was never founded nothing was promised, and it begins anew as an empty one, which may found.
+//!
 //! As long as REJOIN is there the node founds no cluster: it belongs to one, and were all nodes to lose their logs at once,
 //! an empty one must not take their place. Whatever is in `rotten/` is there for people; of several logs the last one stays.
 //!
@@ -26,6 +29,7 @@ use super::super::meta::{self, MemberId, Meta};
 use super::super::segment::number_of;
 use super::super::{FORMAT_VERSION, StorageError};
 use super::recovery::{RecoveredReplica, recover_replica};
+use super::whose::{Whose, empty, whose};
 use super::{install, mark};
 use std::num::NonZeroU64;
 
@@ -54,11 +58,12 @@ fn decode(bytes: &[u8]) -> Option<MemberId> {
     NonZeroU64::new(member).filter(|_| is_whole).map(MemberId)
 }
 
-/// [Recovers](recover_replica) a node's data folder. Damage is no reason not to start: what is damaged is set aside, and the
-/// folder is that of `new_member` from then on, which may never be a member that anybody knows. Says what was damaged.
+/// [Recovers](recover_replica) a node's data folder. Damage is no reason not to start: what is damaged is set aside, or goes
+/// where nothing was promised, and the folder is that of `new_member` from then on, which may never be a member that anybody
+/// knows. Says what was damaged.
 ///
 /// # Errors
-/// As [`recover_replica`], but for damage; and the disk's, when something cannot be set aside.
+/// As [`recover_replica`], but for damage of a folder that is a node's; and the disk's, when something cannot be set aside.
 pub fn recover_or_rejoin<D: Disk>(
     disk: &D,
     new_member: MemberId,
@@ -68,7 +73,12 @@ pub fn recover_or_rejoin<D: Disk>(
         Err(error) => error,
     };
     let Some(damage) = error.damage() else { return Err(error) };
-    begin(disk, new_member, &damage)?;
+    match whose(disk)? {
+        Whose::OfNode => begin(disk, new_member, &damage)?,
+        Whose::NotFounded => empty(disk)?,
+        Whose::Alone => return Err(StorageError::Alone),
+        Whose::Unknown => return Err(StorageError::Nobodys { damage }),
+    }
     Ok((recover_replica(disk, new_member)?, Some(damage)))
 }
 

@@ -17,6 +17,7 @@ use super::super::disk::{Disk, DiskFile, Folder, is_unreadable, read_file};
 use super::super::meta::MemberId;
 use super::super::{FORMAT_VERSION, StorageError};
 use std::io;
+use std::num::NonZeroU64;
 
 /// The file's name, in the root of the data folder.
 pub const NAME: &str = "SYNCED";
@@ -42,10 +43,12 @@ fn encode(member: MemberId, serial: u64) -> [u8; MARK_BYTES] {
     bytes
 }
 
-fn decode(bytes: &[u8], member: MemberId) -> Option<u64> {
+/// Whose mark it is, and what it says.
+fn decode(bytes: &[u8]) -> Option<(MemberId, u64)> {
     let bytes: &[u8; MARK_BYTES] = bytes.first_chunk()?;
+    let member = MemberId(NonZeroU64::new(u64::from_le_bytes(*bytes[16..].first_chunk()?))?);
     let serial = u64::from_le_bytes(*bytes[24..].first_chunk()?);
-    (encode(member, serial) == *bytes).then_some(serial)
+    (encode(member, serial) == *bytes).then_some((member, serial))
 }
 
 impl<F: DiskFile> Mark<F> {
@@ -80,9 +83,35 @@ impl<F: DiskFile> Mark<F> {
 
 /// Up to which batch all is known to be synced, if that is known.
 pub(super) fn read(disk: &impl Disk, member: MemberId) -> Result<Option<u64>, StorageError> {
+    let read = contents(disk)?.flatten().filter(|(of, _)| *of == member);
+    Ok(read.map(|(_, serial)| serial))
+}
+
+/// What a mark says of a folder whose member is not known. A broker that is alone leaves none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trace {
+    /// There is no mark.
+    None,
+    /// A node opened the folder, and wrote no batch as far as is known.
+    Nothing,
+    /// It wrote some, or the mark is damaged.
+    Something,
+}
+
+pub(super) fn trace(disk: &impl Disk) -> Result<Trace, StorageError> {
+    Ok(match contents(disk)? {
+        None => Trace::None,
+        Some(Some((_, 0))) => Trace::Nothing,
+        Some(_) => Trace::Something,
+    })
+}
+
+/// What is in the file, if there is one; nothing of one that is not whole.
+fn contents(disk: &impl Disk) -> Result<Option<Option<(MemberId, u64)>>, StorageError> {
     match read_file(disk, Folder::Root, NAME) {
-        Ok(bytes) => Ok(decode(&bytes, member)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => Ok(None),
+        Ok(bytes) => Ok(Some(decode(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_unreadable(&error) => Ok(Some(None)),
         Err(error) => Err(StorageError::io(format!("read {NAME}"))(error)),
     }
 }
@@ -90,20 +119,19 @@ pub(super) fn read(disk: &impl Disk, member: MemberId) -> Result<Option<u64>, St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroU64;
 
     #[test]
-    fn it_comes_back_to_its_member_and_every_flipped_bit_and_every_cut_is_noticed() {
-        let [member, other] = [7, 8].map(|number| MemberId(NonZeroU64::new(number).unwrap()));
+    fn it_comes_back_and_every_flipped_bit_and_every_cut_is_noticed() {
+        let member = MemberId(NonZeroU64::new(7).unwrap());
         let whole = encode(member, 99);
-        assert_eq!((decode(&whole, member), decode(&whole, other)), (Some(99), None));
+        assert_eq!(decode(&whole), Some((member, 99)));
         for bit in 0..8 * whole.len() {
             let mut bytes = whole;
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(decode(&bytes, member), None, "bit {bit}");
+            assert_eq!(decode(&bytes), None, "bit {bit}");
         }
         for length in 0..whole.len() {
-            assert_eq!(decode(&whole[..length], member), None, "cut at {length}");
+            assert_eq!(decode(&whole[..length]), None, "cut at {length}");
         }
     }
 }

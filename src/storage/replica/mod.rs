@@ -32,7 +32,7 @@
 //! | [`reader`] | entries read back, for whoever sends them to others |
 //! | [`survey`] | what there is, for a node that begins to lead |
 //! | [`pin`], [`install`] | what a node gives to one that cannot be caught up by entries, and how it becomes the other one's |
-//! | [`aside`] | what becomes of a log that lost something |
+//! | [`aside`], `whose` | what becomes of a log that lost something, and whether it is a node's |
 //! | [`verify`] | whether segments are whole, for whoever reads them before they are needed |
 //! | `mark` | evidence that the last batch was synced |
 //! | `held`, `kept` | what of the log is kept for others, and which entries can be read back |
@@ -51,6 +51,7 @@ mod relocate;
 mod replay;
 pub mod survey;
 pub mod verify;
+mod whose;
 pub mod writer;
 
 pub use aside::recover_or_rejoin;

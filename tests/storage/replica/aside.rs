@@ -1,10 +1,12 @@
 //! A log that lost something is set aside, and its folder becomes that of a new member, with a crash at every call.
 
 use super::model::{CLUSTER, FIRST_CONFIGURATION, Node, founded, member, options};
+use crate::harness::{Log, declared};
 use crate::sim_disk::{Fault, SimDisk};
+use leveret::broker::store::Log as _;
 use leveret::storage::disk::{Disk, Folder, read_file};
 use leveret::storage::replica::{RecoveredReplica, ReplicaReport, ReplicaRequest, ReplicaWriter, recover_or_rejoin};
-use leveret::storage::{ClusterId, StorageError};
+use leveret::storage::{ClusterId, RecoveryMode, StorageError};
 use std::collections::BTreeSet;
 
 const BATCH_HEADER_BYTES: usize = 72;
@@ -104,6 +106,124 @@ fn what_is_whole_or_not_ours_is_left_alone() {
     disk.lose(Folder::Root, "META");
     assert!(matches!(recover_or_rejoin(&disk, member(8)), Err(StorageError::NotOurs { .. })));
     assert_eq!(disk.calls(), 0);
+}
+
+/// What becomes of a disk.
+type Damage = fn(&SimDisk);
+
+/// Changes a byte of each file of a folder.
+fn damage_all(disk: &SimDisk, folder: Folder) {
+    for name in disk.list(folder).unwrap() {
+        disk.edit(folder, &name, |bytes| bytes[20] ^= 1);
+    }
+}
+
+fn lose_all(disk: &SimDisk, folder: Folder) {
+    disk.list(folder).unwrap().iter().for_each(|name| disk.lose(folder, name));
+}
+
+fn damage_meta(disk: &SimDisk) {
+    disk.edit(Folder::Root, "META", |bytes| bytes[20] ^= 1);
+}
+
+#[test]
+fn the_log_of_a_broker_that_was_alone_is_never_set_aside() {
+    let (mut log, _) = Log::open(&SimDisk::default(), options(), RecoveryMode::Strict).unwrap();
+    log.store.define(&declared(1));
+    log.flush();
+    let killed = log.disk.after_stop();
+    let damages: [(&str, Damage); 5] = [
+        ("META", damage_meta),
+        ("the checkpoints", |disk| damage_all(disk, Folder::Checkpoint)),
+        ("no checkpoint", |disk| lose_all(disk, Folder::Checkpoint)),
+        ("META, and no checkpoint", |disk| {
+            damage_meta(disk);
+            lose_all(disk, Folder::Checkpoint);
+        }),
+        ("the log", |disk| damage_all(disk, Folder::Log)),
+    ];
+    for disk in [killed, log.stop()] {
+        for (what, damage) in damages {
+            let disk = disk.after_stop();
+            damage(&disk);
+            match recover_or_rejoin(&disk, member(8)).err() {
+                Some(StorageError::Alone) => {}
+                Some(error @ StorageError::Nobodys { .. }) => {
+                    let said = error.to_string();
+                    assert!(said.contains("is damaged at byte") && said.contains("start without [cluster]"), "{said}");
+                }
+                other => panic!("{what}: {other:?}"),
+            }
+            assert_eq!((disk.calls(), disk.list(Folder::Rotten).unwrap()), (0, Vec::new()), "{what}");
+        }
+    }
+}
+
+#[test]
+fn who_was_never_founded_begins_with_an_empty_folder_wherever_the_power_goes_off() {
+    let (node, _) = Node::open(&SimDisk::default(), options()).unwrap();
+    let damages: [Damage; 2] = [damage_meta, |disk| damage_all(disk, Folder::Checkpoint)];
+    for damage in damages {
+        let damaged = node.disk.after_stop();
+        damage(&damaged);
+        for call in 1.. {
+            let disk = damaged.after_stop();
+            disk.fail_at(call, Fault::Crash);
+            match recover_or_rejoin(&disk, member(8)) {
+                Ok((recovered, damage)) => {
+                    assert_eq!((recovered.ids.member, recovered.rejoins, damage.is_some()), (member(8), false, true));
+                }
+                Err(_) => assert!(disk.has_crashed()),
+            }
+            for seed in 0..4 {
+                let disk = disk.after_crash(seed);
+                let (recovered, _) = recover_or_rejoin(&disk, member(9)).unwrap();
+                assert!(!recovered.rejoins && recovered.ids.cluster == ClusterId::NONE, "call {call}, seed {seed}");
+                drop(start(&disk, recovered).unwrap());
+                let (mut node, _) = Node::open(&disk, options()).unwrap();
+                let configuration = FIRST_CONFIGURATION.to_vec();
+                let said = node.ask(ReplicaRequest::Found { cluster: CLUSTER, configuration });
+                assert!(matches!(said[0], ReplicaReport::Founded));
+            }
+            if !disk.has_crashed() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn who_may_have_promised_something_does_not_begin_anew() {
+    let (mut empty, _) = Node::open(&SimDisk::default(), options()).unwrap();
+    empty.ask(ReplicaRequest::Found { cluster: CLUSTER, configuration: FIRST_CONFIGURATION.to_vec() });
+    let (node, _) = founded(options());
+    let losses: [Damage; 4] = [
+        |_| {},
+        |disk| lose_all(disk, Folder::Checkpoint),
+        |disk| damage_all(disk, Folder::Checkpoint),
+        |disk| damage_all(disk, Folder::Log),
+    ];
+    for whole in [&empty.disk, &node.disk] {
+        for loss in losses {
+            let disk = whole.after_stop();
+            damage_meta(&disk);
+            loss(&disk);
+            let (recovered, _) = recover_or_rejoin(&disk, member(8)).unwrap();
+            assert!(recovered.rejoins && recovered.ids.member == member(8));
+        }
+    }
+    // Without META and checkpoints nothing but SYNCED says that it was a node's.
+    let disk = node.disk.after_stop();
+    damage_meta(&disk);
+    lose_all(&disk, Folder::Checkpoint);
+    disk.lose(Folder::Root, "SYNCED");
+    assert!(matches!(recover_or_rejoin(&disk, member(8)).err(), Some(StorageError::Nobodys { .. })));
+    // Nor does anything say that a segment was never used, as long as it is there.
+    let (node, _) = Node::open(&SimDisk::default(), options()).unwrap();
+    let disk = node.disk.after_stop();
+    damage_meta(&disk);
+    disk.create(Folder::Log, "0000000000000001.seg", 4096).unwrap();
+    assert!(recover_or_rejoin(&disk, member(8)).unwrap().0.rejoins);
 }
 
 #[test]

@@ -125,6 +125,10 @@ fn a_nodes_folder_and_that_of_a_broker_that_is_alone_are_not_taken_for_each_othe
             assert!(matches!(refused, Some(StorageError::OfCluster)), "{refused:?}");
         }
     }
+    // It belongs to no cluster yet, and would to two.
+    let (node, _) = Node::open(&SimDisk::default(), options()).unwrap();
+    let refused = recover(&node.disk.after_stop(), RecoveryMode::Strict, IDS).err();
+    assert!(matches!(refused, Some(StorageError::OfCluster)), "{refused:?}");
     let disk = SimDisk::default();
     let (log, _) = Log::open(&disk, options(), RecoveryMode::Strict).unwrap();
     let untouched = disk.after_stop();
