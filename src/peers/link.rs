@@ -18,6 +18,7 @@ use crate::storage::entry::EntryBody;
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub enum Event {
 
 /// Whoever takes a message drops this when it needs it no more: then the peer is read on.
 ///
-/// Dropping it takes the peer's lock, under which messages are told of. So nothing may drop a message where it is told of, as a
+/// Dropping it may take the peer's lock, under which messages are told of. So nothing may drop a message where it is told of, as a
 /// channel does whose other end is gone: whoever takes messages goes only after the transport, which closes all peers first.
 pub struct Receipt {
     peer: Arc<Peer>,
@@ -68,8 +69,12 @@ impl fmt::Debug for Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.peer.state().received_bytes -= self.bytes;
-        self.peer.changed.notify_all();
+        let before = self.peer.received_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        // Nobody waits for anything else: the lock, and telling him, are two system calls that most need not pay for.
+        if before > RECEIVED_MOST_BYTES && before - self.bytes <= RECEIVED_MOST_BYTES {
+            drop(self.peer.state());
+            self.peer.changed.notify_all();
+        }
     }
 }
 
@@ -88,6 +93,8 @@ pub struct Peer {
     queues: [Queue; 2],
     state: Mutex<State>,
     changed: Condvar,
+    /// Of messages that were told and not taken yet.
+    received_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -97,7 +104,6 @@ struct State {
     /// Nobody is let in any more.
     is_closed: bool,
     next_serial: u64,
-    received_bytes: usize,
 }
 
 struct Connected {
@@ -108,7 +114,13 @@ struct Connected {
 impl Peer {
     pub fn new(name: &str) -> Self {
         let queues = Lane::ALL.map(Queue::new);
-        Self { name: name.into(), queues, state: Mutex::default(), changed: Condvar::new() }
+        Self {
+            name: name.into(),
+            queues,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            received_bytes: AtomicUsize::new(0),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -220,13 +232,14 @@ impl Peer {
         loop {
             let bytes = frame::read_message(&mut stream)?;
             let waits = |state: &mut State| {
-                Self::is_current(state, lane, serial) && !(state.is_up && state.received_bytes <= RECEIVED_MOST_BYTES)
+                let has_room = self.received_bytes.load(Ordering::Relaxed) <= RECEIVED_MOST_BYTES;
+                Self::is_current(state, lane, serial) && !(state.is_up && has_room)
             };
-            let mut state = self.changed.wait_while(self.state(), waits).expect("nobody panics with it");
+            let state = self.changed.wait_while(self.state(), waits).expect("nobody panics with it");
             if !Self::is_current(&state, lane, serial) {
                 return Ok(());
             }
-            state.received_bytes += bytes.len();
+            self.received_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
             let receipt = Receipt { peer: Arc::clone(self), bytes: bytes.len() };
             (around.tell)(Event::Message { node: Arc::clone(&self.name), bytes, receipt });
         }

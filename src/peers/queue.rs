@@ -172,8 +172,11 @@ impl Queue {
             state.held_bytes += message.held_bytes();
             state.waiting.push_back(message);
         }
+        let is_waited_for = state.taker_waits;
         drop(state);
-        self.changed.notify_all();
+        if is_waited_for {
+            self.changed.notify_all();
+        }
         takes_all
     }
 

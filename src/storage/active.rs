@@ -9,10 +9,13 @@
 //! So a small sync that comes to fresh blocks writes zeros ahead of the batches, and those after it find written ones.
 //! A large one needs no help, and would only be in its own way. What is used again was written before.
 
-use super::batch::{self, BatchLabel};
+use super::batch::{self, BATCH_HEADER_BYTES, BatchLabel};
 use super::disk::DiskFile;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentNumber};
 use std::io;
+
+/// A body up to this length, in bytes, is copied behind its header: a second write takes longer.
+const COPIED_MAX_BYTES: usize = 4096;
 
 pub(super) struct Active<F> {
     file: F,
@@ -57,9 +60,15 @@ impl<F: DiskFile> Active<F> {
     /// The same with a body that is elsewhere, and stays there.
     pub fn append_apart(&mut self, body: &[u8], label: &BatchLabel) -> io::Result<()> {
         let header = batch::header_of(body, label, &self.header, self.offset);
-        self.file.write_at(&header, self.offset)?;
         let body_offset = self.offset + header.len() as u64;
-        if !body.is_empty() {
+        if body.len() <= COPIED_MAX_BYTES {
+            let mut together = [0; BATCH_HEADER_BYTES + COPIED_MAX_BYTES];
+            let together = &mut together[..header.len() + body.len()];
+            together[..header.len()].copy_from_slice(&header);
+            together[header.len()..].copy_from_slice(body);
+            self.file.write_at(together, self.offset)?;
+        } else {
+            self.file.write_at(&header, self.offset)?;
             self.file.write_at(body, body_offset)?;
         }
         self.offset = body_offset + body.len() as u64;

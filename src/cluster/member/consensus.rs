@@ -114,6 +114,9 @@ impl Consensus {
             max_inflight_msgs: IN_FLIGHT_MAX,
             check_quorum: true,
             pre_vote: true,
+            // What is committed others learn with the next entry, or with the next sign of life, and not by a message of
+            // its own: that would double what is said and answered.
+            skip_bcast_commit: true,
             max_committed_size_per_ready: COMMITTED_MAX,
             ..Config::default()
         };
