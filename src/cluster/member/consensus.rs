@@ -60,6 +60,9 @@ pub struct Consensus {
     may_campaign: bool,
     /// Ticks for which it has left that to others.
     left_to_others: usize,
+    /// Whom this leader heard of in the last time that an election takes. The crate begins to count anew then, and for some
+    /// ticks has heard of nobody.
+    heard_before: Vec<u64>,
 }
 
 /// The entries of a step, by their indexes.
@@ -96,7 +99,7 @@ pub struct Step {
 pub struct Reach {
     /// On its disk up to here.
     pub matched: u64,
-    /// Heard of lately.
+    /// Heard of in the last half a second, or in the one before that.
     pub is_active: bool,
     /// Waits for a snapshot.
     pub needs_snapshot: bool,
@@ -136,6 +139,7 @@ impl Consensus {
             chance,
             may_campaign: true,
             left_to_others: 0,
+            heard_before: Vec::new(),
         }
     }
 
@@ -193,8 +197,8 @@ impl Consensus {
         let others = self.raw.raft.prs().iter().filter(|(id, _)| **id != self.me.0.get());
         others.filter_map(|(id, progress)| {
             let needs_snapshot = progress.state == ProgressState::Snapshot;
-            let reach = Reach { matched: progress.matched, is_active: progress.recent_active, needs_snapshot };
-            Some((id_of(*id)?, reach))
+            let is_active = progress.recent_active || self.heard_before.contains(id);
+            Some((id_of(*id)?, Reach { matched: progress.matched, is_active, needs_snapshot }))
         })
     }
 

@@ -9,8 +9,7 @@ use crate::storage::MemberId;
 const STALL_MAX_MS: u64 = 2_000;
 /// How long a stop waits for somebody else to lead.
 const STOP_MAX_MS: u64 = 3_000;
-/// How long an order to give the lead away waits for somebody who can have it. After each look at who is there nobody counts until
-/// he is heard of again, some time later.
+/// How long an order to give the lead away waits for somebody who can have it: who has just connected has yet to be heard of.
 const ORDER_MAX_MS: u64 = 1_000;
 
 /// An order to give the lead of this term away for which nobody was there yet.

@@ -37,6 +37,12 @@ impl Consensus {
         let (chance, timeout) = self.election_timeout();
         let raft = &mut self.raw.raft;
         raft.set_randomized_election_timeout(timeout);
+        if raft.state != StateRole::Leader {
+            self.heard_before.clear();
+        } else if raft.election_elapsed + 1 >= ELECTION_TICKS {
+            let heard = raft.prs().iter().filter(|(_, progress)| progress.recent_active);
+            self.heard_before = heard.map(|(id, _)| *id).collect();
+        }
         // For who leaves it to others time goes on until they may have its vote, and no further.
         let is_due = raft.state != StateRole::Leader && raft.election_elapsed + 1 >= timeout;
         self.left_to_others = if is_due { self.left_to_others + 1 } else { 0 };
@@ -169,6 +175,44 @@ mod tests {
         assert_eq!(ask(&mut consensus), []);
         consensus.lost_connection(id(3));
         assert!(matches!(ask(&mut consensus)[..], [Says::Voted { only_asked: true, granted: true, .. }]));
+    }
+
+    /// Whoever is to be given the lead has to be active when somebody looks.
+    #[test]
+    fn who_answers_is_active_at_any_tick() {
+        let mut consensus = member();
+        let mut said = Vec::new();
+        while !consensus.leads() {
+            let asked = said.iter().find_map(|says| match says {
+                Says::Vote { only_asks, .. } => Some(*only_asks),
+                _ => None,
+            });
+            let term = consensus.term() + u64::from(asked == Some(true));
+            if let Some(only_asked) = asked {
+                let says = Says::Voted { only_asked, granted: true, commit: Point::default() };
+                assert!(consensus.receive(&RaftMessage { from: id(2), to: id(1), term, says }, None));
+            }
+            said = said_in(&mut consensus, 1);
+        }
+        // From now on the crate counts anew in ticks in which it asks nobody.
+        said_in(&mut consensus, 1);
+        consensus.hand_over_to(id(3));
+        let mut active_in = |ticks, answers: bool| {
+            let mut active = Vec::new();
+            for _ in 0..ticks {
+                let said = said_in(&mut consensus, 1);
+                if answers && said.iter().any(|says| matches!(says, Says::Heartbeat { .. })) {
+                    let (term, says) = (consensus.term(), Says::Alive { commit: 0 });
+                    consensus.receive(&RaftMessage { from: id(2), to: id(1), term, says }, None);
+                }
+                active.push(consensus.reach(id(2)).unwrap().is_active);
+            }
+            active
+        };
+        active_in(HEARTBEAT_TICKS, true);
+        assert_eq!(active_in(5 * ELECTION_TICKS, true), [true; 5 * ELECTION_TICKS]);
+        let active = active_in(2 * ELECTION_TICKS, false);
+        assert!(!active[2 * ELECTION_TICKS - 1], "until it is silent for longer: {active:?}");
     }
 
     /// It was only its connections.
