@@ -5,7 +5,7 @@
 //!                  └─► is still in the log, a second later ────► this node's log is damaged
 //!                                                                │ entries up to there are given to nobody any more:
 //!                                                                │ who needs them gets a snapshot
-//!                                                                │ it leads no more, as soon as another one has everything
+//!                                                                │ it leads no more, as soon as another one has everything and serves
 //!                                                                └ until it starts again it stands for election only
 //!                                                                  where nobody else does
 //! ```
@@ -14,8 +14,6 @@
 //! the entry is elected, or whoever does not, if most do not.
 
 use super::super::message::Part;
-use super::consensus::Reach;
-use super::joining::CAUGHT_UP_WITHIN;
 use super::peers::NodeNumber;
 use super::{Founded, Member, State};
 use crate::storage::MemberId;
@@ -87,14 +85,12 @@ impl Member {
         }
     }
 
-    /// Somebody else leads from now on, if this node's log is damaged and another one has all that there is.
+    /// Somebody else leads from now on, if this node's log is damaged and another one has nearly all that there is, and serves:
+    /// to its clients a log that can't be read back does no harm, and one that is in maintenance would give the lead back.
     pub(super) fn hand_over_if_damaged(&mut self) {
         let State::Founded(founded) = &self.state else { return };
-        let Founded { consensus, is_damaged, .. } = &**founded;
-        let last = consensus.ledger().last().index;
-        let has_all = |reach: Reach| reach.is_active && reach.matched + CAUGHT_UP_WITHIN >= last;
-        if *is_damaged && consensus.reaches().any(|(_, reach)| has_all(reach)) {
-            self.hand_over_to_best(None);
+        if founded.is_damaged {
+            self.hand_over_to_best(|heir| heir.has_nearly_all && heir.serves);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Giving the lead away: because an operator wants it, because this node's disk hangs, or because it stops.
 
 use super::consensus::Consensus;
+use super::joining::CAUGHT_UP_WITHIN;
 use super::peers::NodeNumber;
 use super::{Member, Output, Role, State};
 use crate::storage::MemberId;
@@ -27,8 +28,27 @@ pub(super) struct Stop {
     led: bool,
 }
 
+/// Who can lead: a voter that is there.
+pub(super) struct Heir {
+    id: MemberId,
+    /// It is sent what it lacks in no time.
+    pub has_nearly_all: bool,
+    /// It is not in maintenance.
+    pub serves: bool,
+    /// It has everything up to this entry.
+    matched: u64,
+}
+
+impl Heir {
+    /// Who lacks nearly nothing comes first, and of those who serves: while another one is sent what it lacks nothing is
+    /// published, and if that takes longer than an election does, it was for nothing.
+    fn rank(&self) -> impl Ord + use<> {
+        (self.has_nearly_all, self.has_nearly_all && self.serves, self.matched, self.serves, self.id.0)
+    }
+}
+
 impl Member {
-    /// Gives the lead to another node, if this one has it: to the one that is asked for, or to whoever has most.
+    /// Gives the lead to another node, if this one has it: to the one that is asked for, or to the [best](Heir::rank).
     pub fn hand_over(&mut self, to: Option<NodeNumber>) {
         let to = to.and_then(|node| self.peers.hello(node)).map(|hello| hello.member);
         let term = self.consensus().map_or(0, Consensus::term);
@@ -40,31 +60,31 @@ impl Member {
     pub(super) fn hand_over_if_ordered(&mut self) {
         let Some(Order { term, to, by_ms }) = self.order.take() else { return };
         let is_of_now = self.consensus().is_some_and(|consensus| consensus.leads() && consensus.term() == term);
-        if is_of_now && !self.hand_over_to_best(to) && self.now_ms < by_ms {
+        // Who is in maintenance would serve nobody, and give it back at once.
+        let may_be_drained = self.stop.is_some() || to.is_some();
+        let is_wanted = |heir: &Heir| to.is_none_or(|to| to == heir.id) && (heir.serves || may_be_drained);
+        if is_of_now && !self.hand_over_to_best(is_wanted) && self.now_ms < by_ms {
             self.order = Some(Order { term, to, by_ms });
         }
     }
 
-    /// Of those who can lead, who is in maintenance only if nobody else can, and there is no sense in it for one who is as well.
-    /// True when the lead is on its way to somebody.
-    pub(super) fn hand_over_to_best(&mut self, wanted: Option<MemberId>) -> bool {
-        let may_be_drained = !self.condition.is_drained || self.stop.is_some() || wanted.is_some();
+    /// Gives the lead to the best of those that are wanted, if this node has it. True when it is on its way to somebody.
+    pub(super) fn hand_over_to_best(&mut self, is_wanted: impl Fn(&Heir) -> bool) -> bool {
         let State::Founded(founded) = &mut self.state else { return false };
         let consensus = &mut founded.consensus;
         if !consensus.leads() || consensus.is_handing_over() {
             return consensus.is_handing_over();
         }
-        let peers = &self.peers;
-        let can = consensus.reaches().filter_map(|(id, reach)| {
+        let (peers, last) = (&self.peers, consensus.ledger().last().index);
+        let heirs = consensus.reaches().filter_map(|(id, reach)| {
             let node = peers.node_of(id).filter(|_| reach.is_active && consensus.configuration().is_voter(id))?;
-            let is_drained = peers.condition(node).is_some_and(|condition| condition.is_drained);
-            Some((id, !is_drained, reach.matched))
+            let serves = peers.condition(node).is_none_or(|condition| !condition.is_drained);
+            let has_nearly_all = reach.matched + CAUGHT_UP_WITHIN >= last;
+            Some(Heir { id, has_nearly_all, serves, matched: reach.matched })
         });
-        let wanted = can.filter(|(id, ..)| wanted.is_none_or(|wanted| wanted == *id));
-        let wanted = wanted.filter(|(_, serves, _)| *serves || may_be_drained);
-        let best = wanted.max_by_key(|(id, serves, matched)| (*serves, *matched, id.0));
-        best.is_some_and(|(best, ..)| {
-            consensus.hand_over_to(best);
+        let best = heirs.filter(is_wanted).max_by_key(Heir::rank);
+        best.is_some_and(|best| {
+            consensus.hand_over_to(best.id);
             true
         })
     }
@@ -76,7 +96,7 @@ impl Member {
         let since_ms = founded.writing.busy_since_ms();
         let is_stalled = since_ms.is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= STALL_MAX_MS);
         if is_stalled && founded.consensus.committed() > founded.consensus.persisted() {
-            self.hand_over_to_best(None);
+            self.hand_over_to_best(|_| true);
         }
     }
 
@@ -93,7 +113,7 @@ impl Member {
             && let Some(stop) = &mut self.stop
         {
             stop.led = true;
-            self.hand_over_to_best(None);
+            self.hand_over_to_best(|_| true);
         }
     }
 

@@ -202,6 +202,58 @@ fn who_is_in_maintenance_gives_the_lead_to_nobody_who_is_as_well_unless_it_stops
     assert_eq!(world.member.condition_of(OTHER), None, "nothing is known of who is gone");
 }
 
+/// Nothing is published while who is far behind is sent what it lacks.
+#[test]
+fn who_is_far_behind_is_given_the_lead_last() {
+    let drained = Condition { is_drained: true, ..Condition::default() };
+    let world = || {
+        let mut world = World::led();
+        world.connect(GONE);
+        world.ticks(10);
+        world.say(OTHER, &Message::Condition(drained));
+        (0..100).for_each(|_| world.publish(0));
+        let reach = |node| world.member.consensus().unwrap().reach(member_of(node)).unwrap();
+        assert!(reach(GONE).is_active && reach(OTHER).matched > reach(GONE).matched + 64);
+        world
+    };
+    let mut stops = world();
+    stops.member.stop();
+    stops.settle();
+    assert_eq!(stops.asked, ["node 1 is to lead"], "it has everything, and the other one has nothing");
+    let mut stays = world();
+    stays.member.hand_over(None);
+    stays.settle();
+    assert!(stays.asked.is_empty(), "who serves nobody is not asked as long as this node can go on");
+    stays.member.hand_over(Some(OTHER));
+    stays.ticks(40);
+    stays.member.hand_over(Some(OTHER));
+    stays.settle();
+    assert_eq!(stays.asked, ["node 1 is to lead"], "but by an operator who knows");
+}
+
+/// To its clients it does no harm.
+#[test]
+fn who_cannot_read_its_log_back_leads_until_another_one_serves_and_has_everything() {
+    let mut world = World::led();
+    (0..100).for_each(|_| world.publish(0));
+    world.connect(GONE);
+    world.ticks(10);
+    let condition = |is_drained| Message::Condition(Condition { is_drained, ..Condition::default() });
+    world.say(OTHER, &condition(true));
+    let lost = Part::Stored(place_of(2));
+    for _ in 0..2 {
+        world.member.could_not_read(GONE, &lost);
+        world.ticks(1_000 / TICK_MS);
+    }
+    for _ in 0..100 {
+        world.ticks(1);
+        assert!(world.member.consensus().unwrap().may_propose(), "publishers go on");
+    }
+    world.say(OTHER, &condition(false));
+    world.ticks(1_000 / TICK_MS);
+    assert!(world.asked.iter().any(|asked| asked == "node 1 is to lead"), "{:?}", world.asked);
+}
+
 /// Its vote may be needed, and its clients are to find somebody.
 #[test]
 fn who_stops_stays_until_another_leads() {
