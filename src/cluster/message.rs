@@ -170,7 +170,7 @@ pub struct Offer {
     pub files: Vec<(String, u64)>,
 }
 
-/// From which byte on a snapshot is wanted; its end says that all of it has arrived.
+/// From which byte on a snapshot is wanted; its end says that all of it has arrived, and is whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
     pub snapshot: u64,

@@ -2,11 +2,12 @@
 //! consensus.
 //!
 //! ```text
-//!   Offer ──► Begin ──► Wanted(0) ──► Chunk ──► Write ──► Wanted(at) … ──► Finish ──► whole
+//!   Offer ──► Begin ──► Wanted(0) ──► Chunk ──► Write ──► Wanted(at) … ──► Finish ──► whole ──► Wanted(end)
 //! ```
 //! Writing is done by others, in the order that it was asked for, and takes its time; so much is asked for at once as the
 //! leader's window is wide. The same offer again goes on where it was; another one begins anew. After one that could not be
-//! written, or was not whole, none is listened to for a while.
+//! written, or was not whole, none is listened to for a while. As long as it has yet to be seen whether all is whole, the last
+//! byte is what is wanted: who hears of the end takes it for done.
 
 use super::super::message::{Chunk, Offer, Wanted};
 use super::super::snapshot::IncomingStep;
@@ -60,7 +61,8 @@ impl Receiving {
         if let Some(current) =
             self.current.as_ref().filter(|current| current.leader == leader && current.offer == offer)
         {
-            return Some(Err(Wanted { snapshot: offer.snapshot, at: current.arrived }));
+            let end = offer.total_bytes();
+            return Some(Err(Wanted { snapshot: offer.snapshot, at: current.arrived.min(end.saturating_sub(1)) }));
         }
         self.begun += 1;
         self.doing.push_back((self.begun, Doing::Begin));
@@ -141,13 +143,41 @@ mod tests {
     use crate::storage::ClusterId;
     use std::num::NonZeroU64;
 
+    const LEADER: MemberId = MemberId(NonZeroU64::MIN);
+
+    fn offer_of_5_bytes() -> Offer {
+        let last = Point { index: 7, term: 3 };
+        let configuration = Configuration::founding(ClusterId([1; 16]), [(LEADER, "n1".to_owned())]).unwrap();
+        Offer { snapshot: 1, term: 3, last, configuration, files: vec![("checkpoint".to_owned(), 5)] }
+    }
+
+    /// Reading it through may take longer than whoever sends it waits for a word.
+    #[test]
+    fn the_end_is_not_told_of_before_all_is_known_to_be_whole() {
+        let (mut receiving, offer) = (Receiving::default(), offer_of_5_bytes());
+        let wanted_at = |receiving: &mut Receiving, at| {
+            let answer = receiving.offered(LEADER, offer.clone(), 100);
+            assert_eq!(answer, Some(Err(Wanted { snapshot: 1, at })));
+        };
+        receiving.offered(LEADER, offer.clone(), 100);
+        receiving.performed(true, 100);
+        receiving.chunk(LEADER, Chunk { snapshot: 1, at: 0, bytes: vec![7; 4] });
+        wanted_at(&mut receiving, 4);
+        receiving.chunk(LEADER, Chunk { snapshot: 1, at: 4, bytes: vec![7; 1] });
+        for _ in 0..2 {
+            wanted_at(&mut receiving, 4);
+            let again = receiving.chunk(LEADER, Chunk { snapshot: 1, at: 4, bytes: vec![7; 1] });
+            assert_eq!(again, None, "it has that");
+        }
+        assert!(matches!(receiving.performed(true, 110), (Some(Received::Say(..)), None)));
+        assert!(matches!(receiving.performed(true, 120), (None, Some(IncomingStep::Finish { .. }))));
+        wanted_at(&mut receiving, 4);
+        assert!(matches!(receiving.performed(true, 90_000), (Some(Received::Whole(..)), None)));
+    }
+
     #[test]
     fn what_came_to_nothing_is_asked_for_again_after_a_while() {
-        let leader = MemberId(NonZeroU64::MIN);
-        let last = Point { index: 7, term: 3 };
-        let configuration = Configuration::founding(ClusterId([1; 16]), [(leader, "n1".to_owned())]).unwrap();
-        let offer = Offer { snapshot: 1, term: 3, last, configuration, files: vec![("checkpoint".to_owned(), 5)] };
-        let mut receiving = Receiving::default();
+        let (mut receiving, leader, offer) = (Receiving::default(), LEADER, offer_of_5_bytes());
         assert_eq!(receiving.offered(leader, offer.clone(), 100), Some(Ok(IncomingStep::Begin)));
         assert!(matches!(receiving.performed(true, 110), (Some(Received::Say(..)), None)));
         let chunk = Chunk { snapshot: 1, at: 0, bytes: vec![7; 5] };

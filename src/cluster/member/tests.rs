@@ -31,6 +31,8 @@ struct World {
     asked: Vec<String>,
     /// What is published does not come to the other node.
     other_lacks_entries: bool,
+    /// Of snapshots, how many bytes went to others.
+    chunk_bytes: usize,
 }
 
 impl World {
@@ -42,7 +44,14 @@ impl World {
         let settings =
             Settings { nodes, me: NodeNumber(0), member: id(1), new_cluster: CLUSTER, chance: 7, rejoins: false };
         let member = Member::start(settings, Some(known), 0);
-        let mut world = Self { member, now_ms: 0, written: Vec::new(), asked: Vec::new(), other_lacks_entries: false };
+        let mut world = Self {
+            member,
+            now_ms: 0,
+            written: Vec::new(),
+            asked: Vec::new(),
+            other_lacks_entries: false,
+            chunk_bytes: 0,
+        };
         world.connect(OTHER);
         world.ticks(40);
         assert!(matches!(world.member.role(), Role::Lead { .. }));
@@ -140,6 +149,7 @@ impl World {
         let message = match Message::decode(bytes.collect()) {
             Some(Message::Raft(message, _)) => message,
             Some(Message::Offer(offer)) => return self.asked.push(format!("take {}", offer.snapshot)),
+            Some(Message::Chunk(chunk)) => return self.chunk_bytes += chunk.bytes.len(),
             _ => return,
         };
         let says = match message.says {
@@ -293,6 +303,26 @@ fn a_snapshot_stays_until_who_got_it_has_what_came_after_it() {
     assert_eq!(world.asked, ["pin", "take 9"], "it may need it again");
     world.ticks(seconds(2));
     assert_eq!(world.asked, ["pin", "take 9", "unpin 9"]);
+}
+
+/// All of it was sent, and whoever gets it reads it through, for minutes.
+#[test]
+fn a_snapshot_that_is_being_read_through_is_neither_sent_again_nor_given_up() {
+    let (mut world, _) = World::with_snapshot(b"state", Vec::new());
+    world.chunk_bytes = 0;
+    world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 0 }));
+    assert_eq!(world.chunk_bytes, 5);
+    for _ in 0..300 {
+        world.ticks(1_000 / TICK_MS);
+        world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 4 }));
+    }
+    let others: Vec<_> = world.asked.iter().filter(|asked| *asked != "take 9").collect();
+    assert_eq!(others, ["pin"], "it stays");
+    assert!(world.asked.len() <= 303, "it is offered each second");
+    assert!(world.chunk_bytes <= 5 + 300, "what is said again is the last byte: {} bytes", world.chunk_bytes);
+    assert!(world.member.consensus().unwrap().reach(member_of(GONE)).unwrap().needs_snapshot);
+    world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 5 }));
+    assert!(!world.member.consensus().unwrap().reach(member_of(GONE)).unwrap().needs_snapshot);
 }
 
 /// It says that it is alive, and takes nothing.
