@@ -70,6 +70,9 @@ pub struct Driver {
     crew: Crew,
     leading: Option<Leading>,
     founding: Option<Configuration>,
+    /// Committed up to here, which the writer is told with whatever else it is asked for, or with the next tick: waking it for
+    /// that alone costs as much as an entry.
+    committed: Option<u64>,
     applied: u64,
     totals: Totals,
     elections: u64,
@@ -101,6 +104,7 @@ impl Driver {
             crew,
             leading: None,
             founding: None,
+            committed: None,
             applied: 0,
             totals: Totals::default(),
             elections: 0,
@@ -128,11 +132,15 @@ impl Driver {
                 let Ok(input) = self.crew.inbox.try_recv() else { break };
                 self.take(input);
             }
+            self.take_reports();
             let now_ms = self.crew.clock.now_ms();
+            if now_ms >= due_ms {
+                self.tell_of_commit();
+            }
             self.crew.member.tick(now_ms);
             if let Some(at_ms) = self.tries_room_at_ms.as_mut().filter(|at_ms| **at_ms <= now_ms) {
                 *at_ms = now_ms + TRY_ROOM_EACH_MS;
-                self.crew.writer.ask(ReplicaRequest::MakeRoom);
+                self.ask(ReplicaRequest::MakeRoom);
             }
             if self.gives_away {
                 self.crew.member.hand_over(None);
@@ -167,19 +175,15 @@ impl Driver {
                 drop(receipt);
             }
             Input::Peer(Event::Unread { node, part }) => self.crew.member.could_not_read(self.number(&node), &part),
-            Input::WriterSaid => {
-                while let Some(report) = self.crew.writer.try_report() {
-                    self.take_report(report);
-                }
-            }
+            Input::WriterSaid => self.take_reports(),
             Input::Propose { term, batch } => self.crew.member.propose(term, batch),
             Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),
-            Input::MakeRoom => self.crew.writer.ask(ReplicaRequest::MakeRoom),
+            Input::MakeRoom => self.ask(ReplicaRequest::MakeRoom),
             Input::Low(Low { disk, memory }) => {
                 let member = &mut self.crew.member;
                 member.set_condition(Condition { is_disk_low: disk, is_memory_low: memory, ..member.condition() });
             }
-            Input::WantsSealed => self.crew.writer.ask(ReplicaRequest::Sealed),
+            Input::WantsSealed => self.ask(ReplicaRequest::Sealed),
             Input::ReadThrough { bytes } => {
                 tracing::debug!(target: "storage", "the log was read through: {bytes} bytes, all as they were written");
                 self.scrubs += 1;
@@ -200,6 +204,24 @@ impl Driver {
         tracing::error!(target: "storage", "{damage}. This node must not go on with a log that lost something");
         self.rotten = Some(error);
         self.crew.member.stop();
+    }
+
+    fn take_reports(&mut self) {
+        while let Some(report) = self.crew.writer.try_report() {
+            self.take_report(report);
+        }
+    }
+
+    /// Asks the writer for something that may have to do with what is committed.
+    fn ask(&mut self, request: ReplicaRequest) {
+        self.tell_of_commit();
+        self.crew.writer.ask(request);
+    }
+
+    fn tell_of_commit(&mut self) {
+        if let Some(index) = self.committed.take() {
+            self.crew.writer.ask(ReplicaRequest::Commit(index));
+        }
     }
 
     fn take_report(&mut self, report: ReplicaReport<FileDisk>) {
@@ -291,9 +313,11 @@ impl Driver {
                 }
                 Output::Append(Append { number, entries, vote }) => {
                     let append = replica::Append { number, entries, vote };
+                    // Others wait for this one, and nobody for that.
                     self.crew.writer.ask(ReplicaRequest::Append(append));
+                    self.tell_of_commit();
                 }
-                Output::Commit(index) => self.crew.writer.ask(ReplicaRequest::Commit(index)),
+                Output::Commit(index) => self.committed = Some(index),
                 Output::Told(Told::Done(written)) => {
                     let done = BatchDone { result: Ok(written), recycled: None };
                     self.tell_loop(Report::Done(done, self.totals));
@@ -303,15 +327,15 @@ impl Driver {
                 Output::Found(configuration) => {
                     let (cluster, bytes) = (configuration.cluster, configuration.encode());
                     self.founding = Some(configuration);
-                    self.crew.writer.ask(ReplicaRequest::Found { cluster, configuration: bytes });
+                    self.ask(ReplicaRequest::Found { cluster, configuration: bytes });
                 }
-                Output::Pin { index } => self.crew.writer.ask(ReplicaRequest::Pin { index }),
-                Output::Unpin(id) => self.crew.writer.ask(ReplicaRequest::Unpin(PinId(id))),
+                Output::Pin { index } => self.ask(ReplicaRequest::Pin { index }),
+                Output::Unpin(id) => self.ask(ReplicaRequest::Unpin(PinId(id))),
                 Output::Incoming(step) => {
                     let _ = self.crew.steps.send(step);
                 }
                 Output::Install { checkpoint, files, .. } => {
-                    self.crew.writer.ask(ReplicaRequest::Install(Install { checkpoint, files }));
+                    self.ask(ReplicaRequest::Install(Install { checkpoint, files }));
                 }
                 Output::Forgot { said } => {
                     let reason = format!("it ends before entry {said}, which this node had, as it told who leads");
@@ -357,7 +381,7 @@ impl Driver {
                 let leads = Arc::clone(&self.crew.view.leads);
                 let seat = Seat::new(term, self.crew.inputs.clone(), heard, leads);
                 self.leading = Some(Leading { reports, seat: Some(seat) });
-                self.crew.writer.ask(ReplicaRequest::Survey { index });
+                self.ask(ReplicaRequest::Survey { index });
             }
         }
     }
@@ -453,7 +477,7 @@ impl Driver {
             self.is_over = true;
             return;
         }
-        self.crew.writer.ask(ReplicaRequest::Checkpoint);
+        self.ask(ReplicaRequest::Checkpoint);
         let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
         while self.crew.clock.now_ms() < by_ms {
             match self.crew.writer.wait_report() {

@@ -22,6 +22,11 @@ pub trait Duty: Send + 'static {
     fn take_chore(&mut self) -> Option<Chore>;
     /// How it is told what came of a chore.
     fn chore_done(done: ChoreDone) -> Self::Request;
+
+    /// Whether somebody is to be woken for a report.
+    fn is_waited_for(_: &Self::Report) -> bool {
+        true
+    }
 }
 
 impl<D: Disk> Duty for WriterDuty<D> {
@@ -74,6 +79,11 @@ impl<D: Disk> Duty for ReplicaDuty<D> {
     fn chore_done(done: ChoreDone) -> ReplicaRequest {
         ReplicaRequest::ChoreDone(done)
     }
+
+    /// How far the state is, is only shown to people.
+    fn is_waited_for(report: &ReplicaReport<D>) -> bool {
+        !matches!(report, ReplicaReport::Applied(_))
+    }
 }
 
 enum Message<Q> {
@@ -101,7 +111,7 @@ pub fn spawn<D: Disk>(writer: LogWriter<D>, wake: impl Fn() + Send + 'static) ->
     spawn_duty(WriterDuty::new(writer), wake)
 }
 
-/// The same for a replicated log's writer.
+/// The same for a replicated log's writer, but that nobody is woken for how far the state is.
 ///
 /// # Errors
 /// The system has no thread to give.
@@ -116,9 +126,12 @@ fn spawn_duty<W: Duty>(duty: W, wake: impl Fn() + Send + 'static) -> io::Result<
     let (requests, inbox) = channel();
     let (outbox, reports) = channel();
     let report = move |report| {
+        let is_waited_for = W::is_waited_for(&report);
         // Who asked is gone only when the program ends.
         let _ = outbox.send(report);
-        wake();
+        if is_waited_for {
+            wake();
+        }
     };
     let (chores, waiting) = channel();
     let disk = duty.disk().clone();
