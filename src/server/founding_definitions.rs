@@ -12,21 +12,33 @@ use crate::storage::{LogOptions, LogStore};
 use std::io;
 use std::path::Path;
 
+/// What a cluster is founded with is one entry of its log, and may have so many bytes there: as much as a message of the
+/// largest size, or a transaction, may have unless more is set.
+const FOUNDING_MAX_BYTES: usize = 256 << 20;
+
 /// Says what is wrong with the files that the settings name, as a cluster finds it that has nothing yet.
 ///
 /// # Errors
 /// A file can't be read, or something is wrong with what it says.
 pub fn check(config: &Config) -> io::Result<()> {
-    config.definitions().map_or(Ok(()), |path| try_out(config, path))
+    config.definitions().map_or(Ok(()), |path| try_out(config, path, FOUNDING_MAX_BYTES))
 }
 
-/// Imports all of it into a broker that is thrown away.
-fn try_out(config: &Config, path: &Path) -> io::Result<()> {
+/// Imports all of it into a broker that is thrown away, and looks whether it is no more than that.
+fn try_out(config: &Config, path: &Path, bytes_max: usize) -> io::Result<()> {
     let settings = hub_settings(config, random()?, 0).broker;
     let mut nobodys = Broker::new(settings, LogStore::new(LogOptions::default(), LogPosition::default()), 0);
     load_definitions::for_each(path, |_, mut import| {
         let outcome = nobodys.import_some(&mut import, None, usize::MAX);
-        outcome.expect("there is no more than that").map(|_| ())
+        outcome.expect("there is no more than that")?;
+        let bytes = nobodys.store().pending_bytes();
+        if bytes > bytes_max {
+            return Err(format!(
+                "{bytes} bytes of definitions, those of files before it included, and a cluster is founded with \
+                 {bytes_max} at most: import some of them later"
+            ));
+        }
+        Ok(())
     })
 }
 
@@ -41,8 +53,14 @@ pub fn import<S: Store>(config: &Config, hub: &mut Hub<S>, founds: bool) {
         );
         return;
     }
-    // All of them or none: what is imported in part would be imported no more.
-    let imported = try_out(config, path).and_then(|()| load_definitions::load(path, hub.broker_mut()));
+    // All of them or none: what is imported in part would be imported no more. So they are one entry, too, however many files
+    // there are: whoever leads after a crash finds all of it, or founds.
+    let imported = check(config).and_then(|()| {
+        hub.broker_mut().store_mut().keep_together(true);
+        let loaded = load_definitions::load(path, hub.broker_mut());
+        hub.broker_mut().store_mut().keep_together(false);
+        loaded
+    });
     if let Err(error) = imported {
         tracing::error!(
             target: "management",
@@ -55,6 +73,9 @@ pub fn import<S: Store>(config: &Config, hub: &mut Hub<S>, founds: bool) {
 #[allow(clippy::disallowed_methods, reason = "the files in these tests are what somebody wrote")]
 mod tests {
     use super::*;
+    use crate::access::{PasswordHash, Tags};
+    use crate::storage::batch::BATCH_HEADER_BYTES;
+    use crate::storage::{BatchDone, Written};
     use std::path::PathBuf;
 
     /// A file of its own.
@@ -89,8 +110,39 @@ mod tests {
         "queues":[{"vhost":"/","name":"q","durable":true,"arguments":{"x-queue-type":"stream"}}]}"#;
 
     fn hub(config: &Config) -> Hub<LogStore> {
+        hub_with(config, LogOptions::default())
+    }
+
+    fn hub_with(config: &Config, options: LogOptions) -> Hub<LogStore> {
         let settings = hub_settings(config, [0; 32], 0);
-        Hub::new(settings, LogStore::new(LogOptions::default(), LogPosition::default()), 0)
+        Hub::new(settings, LogStore::new(options, LogPosition::default()), 0)
+    }
+
+    /// A folder of its own with files: one with a user, and others with a queue each.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str, queues: usize) -> Self {
+            let path = std::env::temp_dir().join(format!("leveret-founding-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a temporary folder");
+            std::fs::write(path.join("0.json"), ADA).expect("a temporary file");
+            for queue in 0..queues {
+                let text =
+                    format!(r#"{{"queues":[{{"vhost":"/","name":"q{queue}","durable":true,"arguments":{{}}}}]}}"#);
+                std::fs::write(path.join(format!("1-{queue}.json")), text).expect("a temporary file");
+            }
+            Self(path)
+        }
+
+        fn config(&self) -> Config {
+            Config { load_definitions: self.0.clone(), ..Config::default() }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 
     fn has_ada(hub: &Hub<LogStore>) -> bool {
@@ -124,5 +176,34 @@ mod tests {
         let mut led = hub(&config);
         import(&config, &mut led, false);
         assert!(!has_ada(&led));
+    }
+
+    #[test]
+    fn a_cluster_is_founded_with_one_entry_whatever_the_number_of_files() {
+        let folder = Folder::new("entry", 5);
+        let config = folder.config();
+        // Each file alone would be a batch, and so an entry.
+        let mut founded =
+            hub_with(&config, LogOptions { batch_max_bytes: BATCH_HEADER_BYTES + 1, ..LogOptions::default() });
+        import(&config, &mut founded, true);
+        let store = founded.broker_mut().store_mut();
+        assert!(store.take_batch(0).expect("what was imported").records >= 2 + 5, "a user, a virtual host, queues");
+        assert_eq!(store.pending_bytes(), 0, "and nothing behind it");
+        // What comes later is not kept together any more.
+        for name in ["grace", "joan"] {
+            founded.broker_mut().put_user(name, PasswordHash::salted_sha256(b"", [0; 4]), Tags::default());
+        }
+        let done = BatchDone { result: Ok(Written::default()), recycled: None };
+        founded.broker_mut().store_mut().batch_done(done).expect("it is written");
+        assert_eq!(founded.broker_mut().store_mut().take_batch(0).expect("a user").records, 1);
+    }
+
+    #[test]
+    fn more_than_an_entry_is_to_have_is_refused_with_the_limit() {
+        let folder = Folder::new("limit", 5);
+        let config = folder.config();
+        try_out(&config, &folder.0, 4096).expect("it is little");
+        let said = try_out(&config, &folder.0, 20).expect_err("it is more").to_string();
+        assert!(said.contains(".json: ") && said.contains("is founded with 20 at most"), "{said}");
     }
 }

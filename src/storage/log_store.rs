@@ -81,6 +81,8 @@ pub struct LogStore {
     /// Bytes with which the open batch is closed before the next record: a batch's size, and none at all while what comes is
     /// kept together.
     closed_at_bytes: usize,
+    /// How many want that, one within the other.
+    together: u32,
     open: Vec<u8>,
     /// The position that the next record gets.
     next_position: u64,
@@ -129,6 +131,7 @@ impl LogStore {
             failed: false,
             pages: PageQueue::default(),
             closed_at_bytes: options.batch_max_bytes,
+            together: 0,
             options,
         }
     }
@@ -413,7 +416,8 @@ impl Log for LogStore {
 
     fn keep_together(&mut self, keeps: bool) {
         self.seal_if_large();
-        self.closed_at_bytes = if keeps { usize::MAX } else { self.options.batch_max_bytes };
+        self.together = if keeps { self.together + 1 } else { self.together - 1 };
+        self.closed_at_bytes = if self.together > 0 { usize::MAX } else { self.options.batch_max_bytes };
     }
 
     #[inline]
