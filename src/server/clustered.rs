@@ -278,7 +278,7 @@ impl Node {
                 changes: &self.changes,
                 member: &self.member,
                 passes,
-                room: Room::new(&self.disk, free_limit),
+                room: Room::new(&self.disk, &self.caller.node, free_limit),
             };
             let follower = Follower::new(grounds, surroundings);
             let next = follower.run(|| Some(self.renewal.reloaded(&reload()?, &Renewers::default())))?;

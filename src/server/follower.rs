@@ -4,6 +4,7 @@
 
 use super::accepting::Accepting;
 use super::addresses::Addresses;
+use super::alarms::log_alarm;
 use super::journal::DISK_CHECK_INTERVAL_MS;
 use super::seat::{Change, Input, Lead, Low};
 use super::turn::{Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, WAKE_TOKEN, Way};
@@ -50,6 +51,8 @@ pub struct Follower<'a> {
 /// The room on the disk of a node that follows: nobody publishes there, so whoever leads is told when it gets little.
 pub struct Room<'a> {
     disk: &'a FileDisk,
+    /// Whose it is.
+    node: &'a str,
     limit_bytes: u64,
     due_ms: u64,
     /// As it was said last.
@@ -57,11 +60,11 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    pub fn new(disk: &'a FileDisk, limit_bytes: u64) -> Self {
-        Self { disk, limit_bytes, due_ms: 0, is_low: None }
+    pub fn new(disk: &'a FileDisk, node: &'a str, limit_bytes: u64) -> Self {
+        Self { disk, node, limit_bytes, due_ms: 0, is_low: None }
     }
 
-    /// Says whether there is little, when that has changed.
+    /// Says whether there is little, when that has changed, in the log too.
     fn look(&mut self, now_ms: u64) -> Option<bool> {
         if now_ms < self.due_ms {
             return None;
@@ -75,7 +78,20 @@ impl<'a> Room<'a> {
             }
         };
         let was_low = self.is_low.replace(is_low);
+        self.log(was_low.unwrap_or(false), is_low);
         (was_low != Some(is_low)).then_some(is_low)
+    }
+
+    fn log(&self, was_low: bool, is_low: bool) {
+        let limit_bytes = self.limit_bytes;
+        let means = format_args!("less than {limit_bytes} bytes are free; it doesn't lead, and publishers go on");
+        log_alarm(self.node, "disk", was_low, is_low, means);
+    }
+
+    /// Whoever leads looks from now on.
+    fn end(&mut self) {
+        let was_low = self.is_low.take();
+        self.log(was_low.unwrap_or(false), false);
     }
 }
 
@@ -114,6 +130,7 @@ impl<'a> Follower<'a> {
             while let Ok(change) = self.changes.try_recv() {
                 match change {
                     Change::Lead(lead) if !self.is_stopping => {
+                        self.room.end();
                         self.grounds.sources.doors = self.accepting.take_doors();
                         return Ok(Next::Lead(lead, Box::new(self.grounds)));
                     }
@@ -163,13 +180,6 @@ impl<'a> Follower<'a> {
         let Some(is_low) = self.room.look(self.now_ms) else { return };
         // It has no messages in memory of which there could be too many.
         let _ = self.member.send(Input::Low(Low { disk: is_low, memory: false }));
-        let limit_bytes = self.room.limit_bytes;
-        if is_low {
-            tracing::warn!(
-                target: "general",
-                "disk resource limit alarm set on this node, which doesn't lead: less than {limit_bytes} bytes are free"
-            );
-        }
     }
 
     fn accept(&mut self) {

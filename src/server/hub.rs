@@ -9,6 +9,7 @@ mod low_memory;
 mod overdue;
 mod visitors;
 
+use super::alarms::log_alarm;
 use super::direct::{Direct, DirectEffects};
 use crate::broker::memory::held_memory_bytes;
 use crate::broker::store::Store;
@@ -490,8 +491,9 @@ impl<S: Store> Hub<S> {
             self.low_memory.let_all_finish(&mut self.connections, self.ground.now_ms);
         }
         let node = self.ground.broker.node_name();
-        log_alarm(node, "memory", was.is_some_and(Alarm::is_of_memory), memory_low, used);
-        log_alarm(node, "disk", was.is_some_and(Alarm::is_of_disk), resources.disk_room.is_low, used);
+        let means = format_args!("publishers are blocked until it clears (messages and clients hold {used} bytes)");
+        log_alarm(node, "memory", was.is_some_and(Alarm::is_of_memory), memory_low, means);
+        log_alarm(node, "disk", was.is_some_and(Alarm::is_of_disk), resources.disk_room.is_low, means);
         if alarm.is_none() {
             self.unblock_all();
         }
@@ -547,22 +549,6 @@ impl<S: Store> Hub<S> {
         }
         connection.force_close(explanation, &mut self.ground.context());
         self.rearm(id);
-    }
-}
-
-/// In RabbitMQ's words, which people's own alarms look for.
-fn log_alarm(node: &str, resource: &str, was_low: bool, is_low: bool, used: usize) {
-    match (was_low, is_low) {
-        (false, true) => tracing::warn!(
-            target: "general",
-            resource,
-            "{resource} resource limit alarm set on node {node}: publishers are blocked until it clears (messages \
-             and clients hold {used} bytes)"
-        ),
-        (true, false) => {
-            tracing::warn!(target: "general", resource, "{resource} resource limit alarm cleared on node {node}");
-        }
-        _ => {}
     }
 }
 

@@ -16,6 +16,7 @@
 //! | `vestibule` | the thread on which clients shake hands over TLS, and proxies say who is behind them |
 //! | `doorkeeper` | who may log in, and the thread that checks passwords |
 //! | `desk`, `direct` | where management is answered, and the channel of nobody's on which it asks |
+//! | `alarms` | what the log says of resources that are low |
 //! | `journal`, `workers`, `restore` | the loop's side of the disk: start, step and stop; who does the work; what came back |
 //! | `load_definitions`, `founding_definitions` | what is imported at the start, and when a cluster is founded |
 //! | `huge_pages`, `freed_memory` | what the system is told of memory |
@@ -23,6 +24,7 @@
 mod accepting;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod addresses;
+mod alarms;
 mod clients;
 mod cluster_id;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]

@@ -19,6 +19,7 @@ mod slow;
 mod stop;
 
 use super::accepting::Accepting;
+use super::alarms::log_alarm_over;
 use super::bytes_of;
 use super::clients::{Clients, Sending};
 use super::desk::Desk;
@@ -253,6 +254,7 @@ impl Server {
     }
 
     fn into_grounds(self, doors: Vec<Door>) -> Grounds {
+        log_alarm_over(self.hub.broker().node_name(), self.hub.condition().alarm);
         let Self { poller, signals, clock, huge_pages, supervisor, desk, .. } = self;
         let sources = Sources { poller, doors, vestibule: None, signals, clock, huge_pages, supervisor };
         Grounds { sources, commands: desk.into_commands() }

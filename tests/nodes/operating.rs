@@ -147,6 +147,18 @@ fn a_node_that_follows_tells_of_its_disk() {
     cluster.limit("");
     read_again(&mut cluster, follower);
     wait_until("it is over", || check(&cluster, leader, "alarms") == 200);
+    let alarms = |node: usize| -> Vec<String> {
+        let said = cluster.said(node);
+        let lines = said.lines().filter(|line| line.contains("resource limit alarm"));
+        lines.map(|line| line[line.find("disk resource").expect("no other one")..].to_owned()).collect()
+    };
+    let node = name(follower);
+    let set = format!("disk resource limit alarm set on node {node}: less than 1152921504606846976 bytes are free");
+    let cleared = format!("disk resource limit alarm cleared on node {node}");
+    wait_until("it is said", || alarms(follower).len() == 2);
+    let said = alarms(follower);
+    assert!(said[0].starts_with(&set) && said[1].starts_with(&cleared), "{said:?}");
+    assert_eq!(alarms(leader), [""; 0]);
 }
 
 #[test]
