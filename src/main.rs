@@ -4,6 +4,7 @@ use clap::Parser;
 use leveret::config::{self, Config, Loaded, LogLevel, MetricsAddress, Overrides};
 use leveret::logging;
 use leveret::reactor::Supervisor;
+use leveret::server::{Beginning, Rejoins};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -89,37 +90,49 @@ Examples:
   leveret --config /etc/leveret.toml --data-dir /var/lib/leveret --log-level warn
   RABBITMQ_DEFAULT_USER=app RABBITMQ_DEFAULT_PASS=secret leveret";
 
+/// What a process leaves to itself that is in maintenance and starts again: its id.
+const STAYS_DRAINED: &str = "LEVERET_STAYS_DRAINED";
+
 fn main() -> ExitCode {
     let ended = start(Arguments::parse());
     logging::drain();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_to_start_again(&*error) => {
-            eprintln!("leveret can't start again: {}", start_again());
-            ExitCode::FAILURE
-        }
         Err(error) => {
-            eprintln!("leveret: {error}");
+            match is_to_start_again(&*error) {
+                Some(rejoins) => eprintln!("leveret can't start again: {}", start_again(rejoins)),
+                None => eprintln!("leveret: {error}"),
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn is_to_start_again(error: &(dyn std::error::Error + 'static)) -> bool {
-    let of_server = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    of_server.is_some_and(|error| error.is::<leveret::server::Rejoins>())
+fn is_to_start_again<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Rejoins> {
+    error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
 }
 
 /// Does what whoever started this process did, in its place: to a supervisor it is the same one. Gives back why it can't.
-fn start_again() -> std::io::Error {
+fn start_again(Rejoins { is_drained }: &Rejoins) -> std::io::Error {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     // It may be another one by now, or at another place.
     let program = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
-    match program {
-        Ok(program) => std::process::Command::new(program).arg0(name).args(arguments).exec(),
-        Err(error) => error,
-    }
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let mut again = std::process::Command::new(program);
+    match is_drained {
+        true => again.env(STAYS_DRAINED, std::process::id().to_string()),
+        false => again.env_remove(STAYS_DRAINED),
+    };
+    again.arg0(name).args(arguments).exec()
+}
+
+/// Whether this process was in maintenance before it started again. What another one left says nothing.
+fn stays_drained() -> bool {
+    environment(STAYS_DRAINED) == Some(std::process::id().to_string())
 }
 
 fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
@@ -150,7 +163,8 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         tracing::warn!(target: "general", "nobody listens at NOTIFY_SOCKET: {error}");
         None
     });
-    leveret::server::run(&config, arguments.salvage, supervisor, reload)?;
+    let beginning = Beginning { salvages: arguments.salvage, is_drained: stays_drained() };
+    leveret::server::run(&config, beginning, supervisor, reload)?;
     Ok(())
 }
 

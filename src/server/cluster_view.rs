@@ -38,6 +38,11 @@ impl View {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether this node is in maintenance.
+    pub fn is_drained(&self) -> bool {
+        self.current().is_drained
+    }
+
     /// Shows how it is now.
     pub fn renew(&self, member: &Member, settings: &Settings, is_up: impl Fn(&str) -> bool, told: Told<'_>) {
         let name = |node: NodeNumber| settings.nodes[usize::from(node.0)].clone();

@@ -19,9 +19,10 @@ use super::seat::{Change, Input, Lead, Low};
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
-use super::{Desk, Journal, Renewers, cluster_id, first_of_all, founding_definitions, new_hub, random};
+use super::{Beginning, Desk, Journal, Renewers, cluster_id, first_of_all, founding_definitions, new_hub, random};
 use crate::cluster::member::ledger::Known;
 use crate::cluster::member::{Member, NodeNumber, Settings};
+use crate::cluster::message::Condition;
 use crate::config::{Config, Limits};
 use crate::management::{self, Hatch, PassedClient};
 use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Transport};
@@ -109,11 +110,11 @@ struct Node {
 pub fn run(
     mut house: House,
     config: &Config,
-    salvage: bool,
+    beginning: Beginning,
     supervisor: Option<Supervisor>,
     reload: impl Fn() -> Option<Config>,
 ) -> io::Result<()> {
-    if salvage {
+    if beginning.salvages {
         return Err(io::Error::other(
             "--salvage is for a broker that is alone: start this node with an empty data folder, and it gets all from the others",
         ));
@@ -133,7 +134,9 @@ pub fn run(
     let (view, (hatch, passed)) = (View::new(config), management::hatch());
     let reception = Reception { entrance: Arc::default(), hatch };
     let options = LogOptions { sync_policy: SyncPolicy::Replicated, ..LogOptions::default() };
-    let crew = Start { config, caller: &caller, view: &view, clock: house.clock, waker: house.waker.clone() };
+    let Beginning { is_drained, .. } = beginning;
+    let crew =
+        Start { config, is_drained, caller: &caller, view: &view, clock: house.clock, waker: house.waker.clone() };
     let (member, changes) = crew.start(listener, &disk, &options, reception.clone())?;
     let seen = Connecting {
         view: view.clone(),
@@ -165,13 +168,13 @@ pub fn run(
     supervisor.iter().for_each(Supervisor::ready);
     let doors = house.take_doors(config);
     let (sources, _) = house.into_sources(doors, None, supervisor)?;
-    let lost = node.disk.clone();
+    let (lost, view) = (node.disk.clone(), node.view.clone());
     let error = match node.run(Grounds { sources, commands }, reload) {
         Err(error) if damage_of_log(&error).is_some() => error,
         ended => return ended,
     };
     aside::begin(&lost, new_member()?, &damage_of_log(&error).unwrap_or_default()).map_err(io::Error::other)?;
-    Err(io::Error::other(Rejoins))
+    Err(io::Error::other(Rejoins { is_drained: view.is_drained() }))
 }
 
 /// The first address that a name of the settings has.
@@ -182,6 +185,8 @@ fn resolve(name: &str) -> io::Result<SocketAddr> {
 /// What a member is started with.
 struct Start<'a> {
     config: &'a Config,
+    /// It is in maintenance from the beginning.
+    is_drained: bool,
     caller: &'a Caller,
     view: &'a View,
     clock: Clock,
@@ -197,7 +202,7 @@ impl Start<'_> {
         options: &LogOptions,
         reception: Reception,
     ) -> io::Result<(Sender<Input>, Receiver<Change>)> {
-        let Self { config, caller, view, clock, waker } = self;
+        let Self { config, is_drained, caller, view, clock, waker } = self;
         let cluster = &config.cluster;
         let recovered = recover(disk, config)?;
         let names: Vec<String> = cluster.nodes.keys().cloned().collect();
@@ -238,7 +243,11 @@ impl Start<'_> {
             client: Box::new(move |passed| reception.receive(passed)),
         };
         let transport = Transport::start(listener, transport, clock)?;
-        let member = Member::start(settings.clone(), known, clock.now_ms());
+        let mut member = Member::start(settings.clone(), known, clock.now_ms());
+        if is_drained {
+            tracing::warn!(target: "cluster", "This node stays in maintenance (drain) mode");
+            member.set_condition(Condition { is_drained, ..Condition::default() });
+        }
         let (changes, changed) = channel();
         let inputs_of_loop = inputs.clone();
         let crew = Crew {

@@ -111,24 +111,32 @@ const PAGING_SHARE_OF_MEMORY: usize = 3;
 /// One part in so many of the watermark is for what a virtual host knows messages by, where nothing is set.
 const DEDUPLICATION_SHARE: usize = 4;
 
-/// Runs the broker until SIGTERM or SIGINT. `salvage` keeps what is whole of a damaged data folder instead of refusing
-/// it. `supervisor` is told how it goes. `reload` reads the configuration again, for SIGHUP.
+/// How the broker is started, beside what the settings say.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Beginning {
+    /// Keeps what is whole of a damaged data folder instead of refusing it.
+    pub salvages: bool,
+    /// It is a node of a cluster that is in maintenance, until somebody says otherwise.
+    pub is_drained: bool,
+}
+
+/// Runs the broker until SIGTERM or SIGINT. `supervisor` is told how it goes. `reload` reads the configuration again, for SIGHUP.
 ///
 /// # Errors
 /// When an address can't be listened at, the data folder can't be used, or the system refuses something else that is
 /// needed; and when the log fails while the broker runs. [`Rejoins`] says that a node of a cluster is to be started again.
 pub fn run(
     config: &Config,
-    salvage: bool,
+    beginning: Beginning,
     supervisor: Option<Supervisor>,
     reload: impl Fn() -> Option<Config>,
 ) -> io::Result<()> {
     let mut house = House::open(config)?;
     #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
     if config.cluster.is_on() {
-        return clustered::run(house, config, salvage, supervisor, reload);
+        return clustered::run(house, config, beginning, supervisor, reload);
     }
-    let log = OpenedLog::open(config, salvage, new_ids()?).map_err(io::Error::other)?;
+    let log = OpenedLog::open(config, beginning.salvages, new_ids()?).map_err(io::Error::other)?;
     let (mut hub, renewers) = new_hub(config, house.clock, &house.waker, log.store())?;
     let (doors, vestibule) = house.open_vestibule(config)?;
     let (pages, disk_free_limit_bytes) = (PagerOptions::default(), config.limits.disk_free_limit_bytes);

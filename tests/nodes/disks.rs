@@ -1,6 +1,7 @@
 //! What becomes of a node whose disk gives back something else than was written.
 
 use crate::cluster::{Cluster, NODES, name, others, publish, take_all, wait_until};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -124,4 +125,37 @@ fn rot_that_nobody_reads_is_found_and_the_node_comes_back_as_a_new_member() {
     };
     cluster.kill(kept);
     assert_all_there(&take_all(&mut cluster.client(leader)), &confirmed);
+}
+
+#[test]
+fn a_node_in_maintenance_stays_so_when_it_comes_back_as_a_new_member() {
+    let mut cluster = Cluster::formed_with("scrub_interval_s = 1");
+    let mut client = cluster.client(0);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    publish(&mut client, 0..20);
+    seal(&mut cluster, 20);
+    let leader = cluster.wait_for_leader(0);
+    let [rotten, _] = others(leader);
+    let service = |cluster: &Cluster| {
+        cluster.http(rotten).ask_as("guest:guest", "GET", "/health/checks/is-in-service", &Value::Null).0
+    };
+    let output = cluster.ctl(rotten, &["drain"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(service(&cluster), 503);
+    let before = committed(&cluster, leader);
+    flip(&segments(&cluster, rotten)[0], 5);
+    wait_for_new_member(&cluster, leader, rotten, before);
+    assert_eq!(service(&cluster), 503);
+    let told = || cluster.view(leader).expect("it leads")["nodes"][rotten]["being_drained"] == true;
+    wait_until("the others know", told);
+    let output = cluster.ctl(rotten, &["revive"]);
+    assert!(output.status.success(), "{output:?}");
+    wait_until("it serves again", || service(&cluster) == 200);
+    // An operator who restarts it wants it back.
+    let output = cluster.ctl(rotten, &["drain"]);
+    assert!(output.status.success() && service(&cluster) == 503, "{output:?}");
+    cluster.kill(rotten);
+    cluster.start(rotten);
+    wait_until("it serves again", || service(&cluster) == 200);
 }
