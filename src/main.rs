@@ -179,7 +179,7 @@ fn check(loaded: &Loaded) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     std::io::stdout().write_all(loaded.told().as_bytes())?;
-    Ok(())
+    Ok(leveret::server::check_secret(&loaded.config)?)
 }
 
 fn tell(warnings: &[String]) {

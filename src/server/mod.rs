@@ -90,6 +90,7 @@ use crate::broker::{Broker, Founding, MessageMemory, PressureLimits, QueueKind, 
 use crate::config::{AuthMechanism, AuthMethod, CertLoginFrom, CertLoginSanType, Config, DefaultQueueType, Identity};
 use crate::connection::{self, Doorkeeper, Mechanism};
 use crate::management::Amount;
+use crate::peers::ClusterSecret;
 use crate::protocol::frame::FRAME_MIN_SIZE;
 use crate::reactor::process::memory_limit_bytes;
 use crate::reactor::{Clock, Supervisor, Waker};
@@ -152,6 +153,17 @@ pub fn run(
     let server = Server::new(sources, hub, journal, Desk::new(commands), config);
     server.run(|| Some(renewal.reloaded(&reload()?, &renewers)))?;
     Ok(())
+}
+
+/// Says whether a start by whoever asks would be refused for the file of a cluster's secret, which settings only name.
+///
+/// # Errors
+/// It would.
+pub fn check_secret(config: &Config) -> io::Result<()> {
+    match config.cluster.is_on() {
+        true => ClusterSecret::load(&config.cluster.secret_file).map(|_| ()),
+        false => Ok(()),
+    }
 }
 
 /// A hub that has nothing yet, with a doorkeeper; and what gives that other keys of tokens.

@@ -1,6 +1,7 @@
 //! `leveret --check-config`: what holds, and where it comes from.
 
 use crate::process::{Folder, leveret};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 fn check(folder: &Folder, file: &str, text: &str, variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
@@ -49,13 +50,30 @@ fn one_that_does_not_is_refused() {
 #[test]
 fn a_cluster_is_told_and_one_that_is_none_is_refused() {
     let folder = Folder::new();
-    let text = "[cluster]\nname = 'c'\nnode = 'n2'\nsecret_file = '/etc/leveret/secret'\n\
-                nodes = { n1 = 'a:1', n2 = 'b:1', n3 = 'c:1' }\n";
+    let secret = folder.write("secret", "a secret that three nodes share");
+    let may = |mode| std::fs::set_permissions(&secret, PermissionsExt::from_mode(mode)).expect("our own file");
+    let text = format!(
+        "[cluster]\nname = 'c'\nnode = 'n2'\nsecret_file = '{}'\nnodes = {{ n1 = 'a:1', n2 = 'b:1', n3 = 'c:1' }}\n",
+        secret.display()
+    );
+    let text = text.as_str();
+    may(0o600);
     let (code, told, complaints) = check(&folder, "leveret.toml", text, &[]);
     assert_eq!(code, Some(0), "{complaints}");
     let line = |key: &str| told.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {told}"));
     assert!(line("cluster.nodes.n3 = \"c:1\" ").ends_with("leveret.toml, line 5"), "{told}");
-    assert!(line("cluster.secret_file = \"/etc/leveret/secret\" ").ends_with("leveret.toml, line 4"), "{told}");
+    assert!(line("cluster.secret_file = ").ends_with("leveret.toml, line 4"), "{told}");
+    assert!(!told.contains("a secret that"), "{told}");
+    may(0o640);
+    let (code, _, complaints) = check(&folder, "leveret.toml", text, &[]);
+    assert!(code == Some(1) && complaints.contains("others than its owner may use the file"), "{complaints}");
+    let missing = [("LEVERET_CLUSTER_SECRET_FILE", "/nowhere/at-all")];
+    let (code, _, complaints) = check(&folder, "leveret.toml", text, &missing);
+    assert!(
+        code == Some(1) && complaints.contains("leveret: the cluster's secret in /nowhere/at-all: "),
+        "{complaints}"
+    );
+    may(0o600);
     let (code, _, complaints) = check(&folder, "leveret.toml", text, &[("LEVERET_CLUSTER_NODE", "n4")]);
     assert_eq!(code, Some(1));
     assert!(
