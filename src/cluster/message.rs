@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Hello      who I am, which nodes I was told of, which cluster I belong to
-//! Condition  whether I am in maintenance, and what I run out of            again and again
+//! Condition  whether I am in maintenance, take clients, run out of what    again and again
 //! Founding   this is the cluster, and you are in it                        to who belongs to none
 //! Raft       votes, entries, how far they are                              of one member to another
 //! Offer      a snapshot: its files                 ─┐
@@ -95,6 +95,8 @@ pub struct Condition {
     pub is_disk_low: bool,
     /// Messages and clients hold too much of its memory.
     pub is_memory_low: bool,
+    /// It leads, and takes clients: who has just come to lead makes queues of what its log holds first.
+    pub serves: bool,
 }
 
 /// An entry of the log, by number.
@@ -344,6 +346,7 @@ const FLAG_CONFIGURATION: u8 = 16;
 const FLAG_DRAINED: u8 = 1;
 const FLAG_DISK_LOW: u8 = 2;
 const FLAG_MEMORY_LOW: u8 = 4;
+const FLAG_SERVES: u8 = 8;
 
 impl Message {
     /// The whole message. An entry's or a chunk's bytes are copied here; whoever has many of them sends them as
@@ -364,9 +367,13 @@ impl Message {
                 out.extend_from_slice(&configuration.encode());
                 out
             }
-            Self::Condition(Condition { is_drained, is_disk_low, is_memory_low }) => {
-                let flags =
-                    [(is_drained, FLAG_DRAINED), (is_disk_low, FLAG_DISK_LOW), (is_memory_low, FLAG_MEMORY_LOW)];
+            Self::Condition(Condition { is_drained, is_disk_low, is_memory_low, serves }) => {
+                let flags = [
+                    (is_drained, FLAG_DRAINED),
+                    (is_disk_low, FLAG_DISK_LOW),
+                    (is_memory_low, FLAG_MEMORY_LOW),
+                    (serves, FLAG_SERVES),
+                ];
                 vec![KIND_CONDITION, flags.iter().map(|(is_so, flag)| u8::from(**is_so) * flag).sum()]
             }
             Self::Raft(message, body) => {
@@ -463,11 +470,12 @@ fn read_hello(cursor: &mut Cursor<'_>) -> Option<Hello> {
 }
 
 fn read_condition(flags: u8) -> Option<Condition> {
-    let is_known = flags & !(FLAG_DRAINED | FLAG_DISK_LOW | FLAG_MEMORY_LOW) == 0;
+    let is_known = flags & !(FLAG_DRAINED | FLAG_DISK_LOW | FLAG_MEMORY_LOW | FLAG_SERVES) == 0;
     is_known.then_some(Condition {
         is_drained: flags & FLAG_DRAINED != 0,
         is_disk_low: flags & FLAG_DISK_LOW != 0,
         is_memory_low: flags & FLAG_MEMORY_LOW != 0,
+        serves: flags & FLAG_SERVES != 0,
     })
 }
 

@@ -88,6 +88,8 @@ pub struct ClusterView {
     pub passes: bool,
     /// Who leads, as far as this node knows.
     pub leader: Option<String>,
+    /// Whether that takes clients, as it says.
+    pub is_served: bool,
     pub term: u64,
     /// The last entry that most have.
     pub commit: u64,
@@ -190,7 +192,7 @@ impl ClusterView {
 
     /// Whether clients of this node are served, here or elsewhere.
     fn is_in_service(&self) -> bool {
-        !self.is_drained && (self.leads() || self.leader.is_some() && self.passes)
+        !self.is_drained && (self.leads() || self.leader.is_some() && self.is_served && self.passes)
     }
 
     /// Whether there is nobody to whom requests could be passed.
@@ -310,7 +312,7 @@ fn own_answer(view: &ClusterView, request: &Request, peer: SocketAddr) -> Option
         path if !view.leads() && IN_SERVICE.contains(&path) => {
             let why = match view.is_drained {
                 true => "this node is in maintenance, and serves nobody",
-                false => "this node doesn't lead, and passes clients to nobody",
+                false => "this node doesn't lead, and passes clients to nobody, or to nobody who takes them yet",
             };
             Some(check(view.is_in_service(), why))
         }
@@ -439,6 +441,7 @@ mod tests {
             node: "n0".to_owned(),
             role,
             leader: leader.map(str::to_owned),
+            is_served: leader.is_some(),
             passes: true,
             quorum: 2,
             nodes: (0..3).map(node).collect(),
@@ -458,6 +461,8 @@ mod tests {
         assert_eq!(answer(&follower, PATH, "192.0.2.7:1"), Some(StatusCode::OK));
         let refusing = ClusterView { passes: false, ..follower.clone() };
         assert_eq!(answer(&refusing, PATH, "192.0.2.7:1"), Some(StatusCode::SERVICE_UNAVAILABLE));
+        let early = ClusterView { is_served: false, ..follower.clone() };
+        assert_eq!(answer(&early, PATH, "192.0.2.7:1"), Some(StatusCode::SERVICE_UNAVAILABLE), "n1 takes nobody yet");
         let alone = view(Role::Follower, None, 1);
         assert_eq!(answer(&alone, PATH, "192.0.2.7:1"), Some(StatusCode::SERVICE_UNAVAILABLE));
         assert_eq!(answer(&view(Role::Leader, Some("n0"), 3), PATH, "192.0.2.7:1"), None, "the loop says so");

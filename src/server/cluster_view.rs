@@ -48,6 +48,11 @@ impl View {
         let name = |node: NodeNumber| settings.nodes[usize::from(node.0)].clone();
         let own = name(settings.me);
         let leads = self.leads.load(Ordering::Acquire);
+        let is_served = match member.role() {
+            Role::Forming | Role::Follow { leader: None } => false,
+            Role::Follow { leader: Some(leader) } => member.condition_of(leader).is_some_and(|leader| leader.serves),
+            Role::Lead { .. } => leads,
+        };
         let (role, leader) = match member.role() {
             Role::Forming => (management::Role::Forming, None),
             Role::Follow { leader } => (management::Role::Follower, leader.map(name)),
@@ -85,6 +90,7 @@ impl View {
             role,
             passes: shown.passes,
             leader,
+            is_served,
             term: consensus.map_or(0, |consensus| consensus.term()),
             commit: consensus.map_or(0, |consensus| consensus.committed()),
             written: consensus.map_or(0, |consensus| consensus.persisted()),
@@ -114,7 +120,7 @@ pub struct Told<'a> {
 }
 
 fn told_condition(condition: Condition) -> NodeCondition {
-    let Condition { is_drained, is_disk_low, is_memory_low } = condition;
+    let Condition { is_drained, is_disk_low, is_memory_low, .. } = condition;
     NodeCondition { is_drained, disk_alarm: is_disk_low, memory_alarm: is_memory_low }
 }
 

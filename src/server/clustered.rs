@@ -15,7 +15,7 @@ use super::member::{Crew, Driver};
 use super::node_folder::{damage_of_log, new_member, perform_incoming, reader, recover};
 use super::rejoins::Rejoins;
 use super::scrub::Scrub;
-use super::seat::{Change, Input, Lead, Low};
+use super::seat::{Change, Input, Lead, Low, Seat};
 use super::turn::{Grounds, Server};
 use super::vestibule::{Entrance, Vestibule};
 use super::workers::Threads;
@@ -330,7 +330,7 @@ impl Node {
         let vestibule = Vestibule::open(Vec::new(), self.renewal.terms(&config), self.clock, self.waker.clone())?;
         self.reception.open(Some(vestibule.entrance().clone()));
         sources.vestibule = Some(vestibule);
-        self.view.leads.store(true, Ordering::Release);
+        journal.workers().seat().into_iter().for_each(Seat::serve);
         let server = Server::new(sources, hub, journal, Desk::new(commands), &config);
         let outcome = server.run(|| Some(self.renewal.reloaded(&reload()?, &renewers)));
         self.view.leads.store(false, Ordering::Release);

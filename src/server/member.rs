@@ -183,6 +183,10 @@ impl Driver {
                 let member = &mut self.crew.member;
                 member.set_condition(Condition { is_disk_low: disk, is_memory_low: memory, ..member.condition() });
             }
+            Input::Serves { term } => {
+                let leads = matches!(self.role, Role::Lead { term: led, .. } if led == term);
+                self.tell_whether_it_serves(leads && self.leading.is_some() && !self.is_stopping);
+            }
             Input::WantsSealed => self.ask(ReplicaRequest::Sealed),
             Input::ReadThrough { bytes } => {
                 tracing::debug!(target: "storage", "the log was read through: {bytes} bytes, all as they were written");
@@ -193,6 +197,7 @@ impl Driver {
             Input::Order(order) => self.obey(order),
             Input::Stop => {
                 self.is_stopping = true;
+                self.tell_whether_it_serves(false);
                 self.crew.member.stop();
             }
         }
@@ -363,6 +368,7 @@ impl Driver {
             self.leading = None;
         }
         self.gives_away = false;
+        self.tell_whether_it_serves(false);
         self.crew.view.leads.store(false, std::sync::atomic::Ordering::Release);
         self.role = role;
         match role {
@@ -429,6 +435,11 @@ impl Driver {
     /// It serves nobody, and gives the lead away when it gets it.
     fn is_drained(&self) -> bool {
         self.crew.member.condition().is_drained
+    }
+
+    fn tell_whether_it_serves(&mut self, serves: bool) {
+        let member = &mut self.crew.member;
+        member.set_condition(Condition { serves, ..member.condition() });
     }
 
     fn drain(&mut self, is_drained: bool) {

@@ -35,6 +35,10 @@ pub enum Input {
     IncomingPerformed(bool),
     /// What this node runs out of, from now on.
     Low(Low),
+    /// There is a loop that leads in this term, and takes clients.
+    Serves {
+        term: u64,
+    },
     /// An operator wants something of the cluster.
     Order(ClusterOrder),
     /// The process is to end: if this node leads, another one is to, first.
@@ -93,6 +97,12 @@ impl Seat {
 
     pub fn report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
+    }
+
+    /// The other nodes are to know that clients may come.
+    pub fn serve(&self) {
+        self.leads.store(true, Ordering::Release);
+        let _ = self.inputs.send(Input::Serves { term: self.term });
     }
 
     /// The other nodes are to know what this one runs out of.

@@ -1,7 +1,7 @@
 //! Clients of nodes that don't lead: passed to the one that does, and judged by where they come from in truth.
 
 use crate::certificates::Authority;
-use crate::cluster::{Cluster, NODES, PATIENCE, SECRET, name, wait_until};
+use crate::cluster::{Cluster, NODES, PATIENCE, SECRET, name, others, wait_until};
 use crate::support::client::{Client, Event, Wire};
 use leveret::peers::{Caller, ClientKind, ClusterSecret, Purpose};
 use rustls::{ClientConnection, StreamOwned};
@@ -169,4 +169,22 @@ fn clients_are_passed_over_tls_too() {
         let answer = String::from_utf8_lossy(&answer).to_lowercase();
         assert!(answer.starts_with("http/1.1 2") && answer.contains("secure"), "{answer}");
     }
+}
+
+#[test]
+fn a_node_that_says_it_is_ready_has_its_clients_served_at_once() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [asked, _] = others(leader);
+    let ready = |cluster: &Cluster| {
+        cluster.http(asked).ask_as("nobody:", "GET", "/health/checks/ready-to-serve-clients", &Value::Null).0
+    };
+    wait_until("it is ready", || ready(&cluster) == 200);
+    cluster.kill(leader);
+    wait_until("nobody leads", || ready(&cluster) == 503);
+    // The next one knows that it leads before it has made queues of what its log holds.
+    wait_until("it is ready", || ready(&cluster) == 200);
+    let (status, text) = cluster.http(asked).ask_as("guest:guest", "GET", "/overview", &Value::Null);
+    assert_eq!(status, 200, "{text}");
+    drop(Client::connect(cluster.amqp(asked), ""));
 }
