@@ -314,7 +314,10 @@ impl Node {
         let Grounds { mut sources, commands } = grounds;
         let config = self.config.borrow().clone();
         let store = survey.store(self.options.clone());
-        let (mut hub, renewers) = new_hub(&config, self.clock, &self.waker, store)?;
+        // Files that broke meanwhile end no node: the others would come to lead next, and find the same, as the files are theirs.
+        let files = self.renewal.doorkeeper_files_again(&config);
+        let (mut hub, renewers) = new_hub(&config, &files, self.clock, &self.waker, store)?;
+        drop(files);
         // What the loop before it said of this node's resources is over.
         seat.run_low(Low::default());
         let workers = Threads::of_member(self.waker.clone(), seat);

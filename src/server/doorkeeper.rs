@@ -14,6 +14,7 @@
 //! share a check, whether or not there is such a user. It never says a password, a hash or a fingerprint in a log line.
 
 mod checker;
+mod files;
 mod http;
 mod known;
 mod lately;
@@ -24,8 +25,9 @@ mod tokens;
 mod waiting;
 
 pub use checker::{AtOnce, Checker, PasswordThread};
+pub use files::{DoorkeeperFiles, ReadAgain};
 pub use http::{FilesRenewer, HttpDoorkeeper};
-pub use tokens::{KeyRenewer, TokenDoorkeeper, signing_keys};
+pub use tokens::{KeyRenewer, TokenDoorkeeper};
 
 use crate::access::{Fingerprint, FingerprintKey, PasswordHash};
 use crate::connection::{Doorkeeper, LoginRequest, LoginTicket, Mechanism, Refusal, Verdict};

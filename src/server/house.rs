@@ -3,7 +3,7 @@
 //! It is opened before anything is served, so that half a broker is never there, and has no part in what is served.
 
 use super::Renewers;
-use super::doorkeeper::{FilesRenewer, KeyRenewer, signing_keys};
+use super::doorkeeper::{DoorkeeperFiles, ReadAgain};
 use super::huge_pages::HugePages;
 use super::turn::{Door, Reloaded, Sources, WAKE_TOKEN, Way};
 use super::vestibule::{Gate, Terms, Vestibule};
@@ -14,9 +14,11 @@ use crate::management::{self, Command};
 use crate::reactor::process::raise_descriptor_limit;
 use crate::reactor::{Clock, Listener, Poller, Signals, Supervisor, Waker};
 use crate::tls::{Acceptor, Renewable};
+use std::cell::{Ref, RefCell};
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub struct Renewal {
     amqps_acceptor: Option<Arc<Renewable>>,
     /// Of the management interface, and of metrics.
     shown_over_https: [Option<Arc<Renewable>>; 2],
+    doorkeeper_files: Rc<RefCell<DoorkeeperFiles>>,
 }
 
 impl House {
@@ -60,6 +63,7 @@ impl House {
         let signals = Signals::install()?;
         let acceptor = load_acceptor(&config.tls, clock)?;
         let amqps_acceptor = acceptor.map(|acceptor| Arc::new(Renewable::new(acceptor)));
+        let doorkeeper_files = Rc::new(RefCell::new(DoorkeeperFiles::read(config)?));
         let listeners = bind_listeners("AMQP", &config.listen)?;
         let tls_listeners = match amqps_acceptor {
             Some(_) => bind_listeners("AMQP over TLS", &config.tls_listen)?,
@@ -85,7 +89,7 @@ impl House {
             listeners,
             tls_listeners,
             http_doors: Some(management::Doors { management, management_tls, metrics, metrics_tls, passed: None }),
-            renewal: Renewal { clock, amqps_acceptor, shown_over_https },
+            renewal: Renewal { clock, amqps_acceptor, shown_over_https, doorkeeper_files },
         })
     }
 
@@ -116,6 +120,11 @@ impl House {
         let plain = listeners.into_iter().map(|listener| Door { listener, way });
         let by_tls = Way::ByVestibule { is_encrypted: true };
         plain.chain(tls_listeners.into_iter().map(|listener| Door { listener, way: by_tls })).collect()
+    }
+
+    /// What the doorkeeper is to have from files.
+    pub fn doorkeeper_files(&self) -> Ref<'_, DoorkeeperFiles> {
+        self.renewal.doorkeeper_files.borrow()
     }
 
     pub fn renewal(&self) -> Renewal {
@@ -190,6 +199,12 @@ impl Renewal {
         }
     }
 
+    /// What a doorkeeper is to have from files as they are now. What is broken stays as it was.
+    pub fn doorkeeper_files_again(&self, config: &Config) -> Ref<'_, DoorkeeperFiles> {
+        self.doorkeeper_files.borrow_mut().read_again(config);
+        self.doorkeeper_files.borrow()
+    }
+
     /// Takes over what of these settings can be taken over while clients are there. The rest is the loop's to do.
     pub fn reloaded(&self, config: &Config, renewers: &Renewers) -> Reloaded {
         let acceptor = reload_acceptor(&config.tls, self.clock);
@@ -201,8 +216,13 @@ impl Renewal {
                 shown.renew(acceptor);
             }
         }
-        renewers.keys.iter().for_each(|renewer| reload_keys(renewer, config));
-        renewers.http.iter().for_each(reload_http);
+        let ReadAgain { keys, http } = self.doorkeeper_files.borrow_mut().read_again(config);
+        if let (Some(renewer), Some(keys)) = (&renewers.keys, keys) {
+            renewer.renew(keys);
+        }
+        if let (Some(renewer), Some(trust)) = (&renewers.http, http) {
+            renewer.renew(trust);
+        }
         Reloaded {
             message_memory: message_memory(config),
             disk_free_limit_bytes: config.limits.disk_free_limit_bytes,
@@ -229,23 +249,6 @@ fn reload_acceptor(settings: &config::Tls, clock: Clock) -> Option<Acceptor> {
         tracing::error!(target: "general", "certificates not read again, those from before are shown on: {error}");
         None
     })
-}
-
-/// Has tokens checked with the keys that are in the files now, and with those that are published now.
-fn reload_keys(renewer: &KeyRenewer, config: &Config) {
-    match signing_keys(&config.oauth) {
-        Ok(keys) => renewer.renew(keys),
-        Err(error) => {
-            tracing::error!(target: "auth", "keys not read again, those from before are good on: {error}");
-        }
-    }
-}
-
-/// Has the server that says who may what asked with the certificates and authorities that are in the files now.
-fn reload_http(files: &FilesRenewer) {
-    if let Err(error) = files.read_again() {
-        tracing::error!(target: "auth", "files of auth.http not read again, those from before are good on: {error}");
-    }
 }
 
 /// Listens, at every address but those of a family that this machine lacks.

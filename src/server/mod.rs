@@ -98,7 +98,8 @@ use crate::storage::{FolderIds, LogStore, PagerOptions};
 use crate::tls::{LoginName, SanType};
 use crate::token::TOKEN_BYTES_MAX;
 use doorkeeper::{
-    AtOnce, FilesRenewer, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread, TokenDoorkeeper,
+    AtOnce, DoorkeeperFiles, FilesRenewer, HttpDoorkeeper, KeyRenewer, PasswordDoorkeeper, PasswordThread,
+    TokenDoorkeeper,
 };
 use house::House;
 use std::io;
@@ -138,7 +139,7 @@ pub fn run(
         return clustered::run(house, config, beginning, supervisor, reload);
     }
     let log = OpenedLog::open(config, beginning.salvages, new_ids()?).map_err(io::Error::other)?;
-    let (mut hub, renewers) = new_hub(config, house.clock, &house.waker, log.store())?;
+    let (mut hub, renewers) = new_hub(config, &house.doorkeeper_files(), house.clock, &house.waker, log.store())?;
     let (doors, vestibule) = house.open_vestibule(config)?;
     let (pages, disk_free_limit_bytes) = (PagerOptions::default(), config.limits.disk_free_limit_bytes);
     let workers = Threads::new(house.waker.clone());
@@ -167,9 +168,15 @@ pub fn check_secret(config: &Config) -> io::Result<()> {
 }
 
 /// A hub that has nothing yet, with a doorkeeper; and what gives that other keys of tokens.
-fn new_hub(config: &Config, clock: Clock, waker: &Waker, store: LogStore) -> io::Result<(Hub<LogStore>, Renewers)> {
+fn new_hub(
+    config: &Config,
+    files: &DoorkeeperFiles,
+    clock: Clock,
+    waker: &Waker,
+    store: LogStore,
+) -> io::Result<(Hub<LogStore>, Renewers)> {
     let mut settings = hub_settings(config, random()?, clock.unix_start_ms());
-    let (doorkeeper, renewers) = doorkeeper(config, clock, waker.clone())?;
+    let (doorkeeper, renewers) = doorkeeper(config, files, clock, waker.clone())?;
     settings.connection.doorkeeper = doorkeeper;
     let mut hub = Hub::new(settings, store, clock.now_ms());
     hub.broker_mut().watch_ages();
@@ -204,7 +211,7 @@ fn import_definitions(config: &Config, hub: &mut Hub<LogStore>) -> io::Result<()
     }
 }
 
-/// What reads again what doorkeepers know from files.
+/// What gives doorkeepers what was read from files again.
 #[derive(Default)]
 struct Renewers {
     keys: Option<KeyRenewer>,
@@ -212,27 +219,30 @@ struct Renewers {
 }
 
 /// A doorkeeper with a thread for hashes that take their time, and others for tokens and for a server that is asked over HTTP,
-/// where those are. Says what gives it other keys of tokens, and what reads the files for that server again.
-fn doorkeeper(config: &Config, clock: Clock, waker: Waker) -> io::Result<(Box<dyn Doorkeeper>, Renewers)> {
+/// where those are. Says what gives it other keys of tokens, and other things to know that server by.
+fn doorkeeper(
+    config: &Config,
+    files: &DoorkeeperFiles,
+    clock: Clock,
+    waker: Waker,
+) -> io::Result<(Box<dyn Doorkeeper>, Renewers)> {
     let wake = move || {
         // A loop that can't be woken still finds the outcome in its next turn.
         let _ = waker.wake();
     };
     let checker = PasswordThread::start(wake.clone())?;
     let passwords = PasswordDoorkeeper::new(&config.loopback_users, random()?, Box::new(checker));
-    let (own, keys): (Box<dyn Doorkeeper>, _) = match config.auth.asks(AuthMethod::Oauth) {
-        false => (Box::new(passwords), None),
-        true => {
-            let (tokens, renewer) = TokenDoorkeeper::open(config, passwords, random()?, clock, wake.clone())?;
+    let (own, keys): (Box<dyn Doorkeeper>, _) = match files.of_tokens() {
+        None => (Box::new(passwords), None),
+        Some(known) => {
+            let (tokens, renewer) = TokenDoorkeeper::open(config, known, passwords, random()?, clock, wake.clone())?;
             (Box::new(tokens), Some(renewer))
         }
     };
-    if !config.auth.asks(AuthMethod::Http) {
-        return Ok((own, Renewers { keys, http: None }));
-    }
+    let Some(trust) = files.of_http() else { return Ok((own, Renewers { keys, http: None })) };
     let asks_own = config.auth.backends.iter().any(|backend| backend.authn != AuthMethod::Http);
-    let (keeper, files) = HttpDoorkeeper::open(config, asks_own.then_some(own), random()?, clock, wake)?;
-    Ok((Box::new(keeper), Renewers { keys, http: Some(files) }))
+    let (keeper, http) = HttpDoorkeeper::open(config, trust, asks_own.then_some(own), random()?, clock, wake)?;
+    Ok((Box::new(keeper), Renewers { keys, http: Some(http) }))
 }
 
 /// The largest frame of a client that has not logged in, in bytes: as with RabbitMQ up to 4.0, or one that holds a token.

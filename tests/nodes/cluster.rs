@@ -103,6 +103,17 @@ impl Cluster {
         self.set(&format!("load_definitions = {:?}", file.display().to_string()));
     }
 
+    /// More sections of the settings, from each node's next start on, and a file that they may name.
+    pub fn add_sections(&mut self, sections: impl FnOnce(&std::path::Path) -> String, file: &str) {
+        self.write_beside(file);
+        self.sections += &sections(&self.folder.join("beside"));
+    }
+
+    /// What is in that file from now on.
+    pub fn write_beside(&self, text: &str) {
+        std::fs::write(self.folder.join("beside"), text).expect("a file");
+    }
+
     /// Has every node show a certificate over TLS.
     pub fn encrypt(&mut self, certificate: &str, key: &str) {
         std::fs::write(self.folder.join("certificate.pem"), certificate).expect("a file");

@@ -1,7 +1,7 @@
 //! Whatever becomes of the node that leads, another takes over, and nothing that was confirmed is lost.
 
 use crate::cluster::{Cluster, NODES, PATIENCE, name, others, publish, take_all, wait_until};
-use crate::support::client::Event;
+use crate::support::client::{Client, Event};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -201,4 +201,29 @@ fn a_node_that_lost_its_folder_comes_back_as_a_new_member() {
     cluster.start(kept);
     let found = take_all(&mut cluster.client(wiped));
     assert_all_there(&found, &confirmed, 60);
+}
+
+#[test]
+fn keys_that_broke_meanwhile_end_no_node_that_comes_to_lead() {
+    const KEY: &str = r#"{"kty":"oct","alg":"HS256","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}"#;
+    let mut cluster = Cluster::new("");
+    let sections = |file: &std::path::Path| {
+        let (internal, file) = (r#""internal", "oauth""#, file.display());
+        format!(
+            "[auth]\nbackends = [{internal}]\n[oauth]\nresource_server_id = \"c\"\nsigning_keys = {{ k = \"{file}\" }}\n"
+        )
+    };
+    cluster.add_sections(sections, KEY);
+    NODES.into_iter().for_each(|node| cluster.start(node));
+    let leader = cluster.wait_for_leader(0);
+    cluster.write_beside("no key");
+    cluster.kill(leader);
+    let [asked, _] = others(leader);
+    let next = cluster.wait_for_leader(asked);
+    drop(Client::connect(cluster.amqp(next), ""));
+    let said = cluster.said(next);
+    assert!(said.contains("keys not read again, those from before are good on: signing key 'k'"), "{said}");
+    // Nobody starts with them.
+    let status = cluster.command(leader).status().expect("the leveret program");
+    assert!(!status.success() && cluster.said(leader).contains("leveret: signing key 'k'"));
 }

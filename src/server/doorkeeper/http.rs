@@ -23,7 +23,7 @@ mod opening;
 mod tests;
 mod threads;
 
-pub use opening::FilesRenewer;
+pub use opening::{FilesRenewer, trust};
 pub use threads::HttpThreads;
 
 use super::lately::Lately;

@@ -18,7 +18,7 @@ mod tests;
 mod thread;
 
 pub use jwks::Source;
-pub use opening::signing_keys;
+pub use opening::{signing_keys, trust};
 pub use thread::{KeyRenewer, TokenThread};
 
 use super::PasswordDoorkeeper;

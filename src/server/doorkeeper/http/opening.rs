@@ -8,39 +8,36 @@ use crate::reactor::Clock;
 use crate::server::doorkeeper::outward::{self, Trust};
 use std::io;
 use std::time::Duration;
+use ureq::tls::TlsConfig;
 
-/// Has the server asked with certificates and authorities as they are in the files that the settings name.
+/// Has the server asked with other certificates and authorities.
 pub struct FilesRenewer {
     settings: HttpAuth,
     client: ClientRenewer,
 }
 
 impl FilesRenewer {
-    /// Reads the files again.
-    ///
-    /// # Errors
-    /// One of them can't be used: then nothing has changed.
-    pub fn read_again(&self) -> io::Result<()> {
-        self.client.renew(client(&self.settings)?);
-        Ok(())
+    pub fn renew(&self, trust: TlsConfig) {
+        self.client.renew(client(&self.settings, trust));
     }
 }
 
 impl HttpDoorkeeper {
-    /// With threads of its own. Says what reads its files again. `own` asks the broker's own users, and tokens, if those are asked. `key` is what nobody can
-    /// guess. `wake` is called when something was found out.
+    /// With threads of its own, and what has them know the server by something else than `trust`. `own` asks the broker's own
+    /// users, and tokens, if those are asked. `key` is what nobody can guess. `wake` is called when something was found out.
     ///
     /// # Errors
-    /// A file that the settings name can't be used, or the system has no thread to give.
+    /// The system has no thread to give.
     pub fn open(
         config: &Config,
+        trust: TlsConfig,
         own: Option<Box<dyn Doorkeeper>>,
         key: [u8; 32],
         clock: Clock,
         wake: impl Fn() + Clone + Send + 'static,
     ) -> io::Result<(Self, FilesRenewer)> {
         let settings = &config.auth.http;
-        let client = client(settings)?;
+        let client = client(settings, trust);
         let waits_at_most = Duration::from_millis(settings.request_timeout_ms);
         let threads = HttpThreads::start(client, settings.connections, waits_at_most, clock, wake)?;
         let renewer = FilesRenewer { settings: settings.clone(), client: threads.renewer() };
@@ -67,13 +64,20 @@ fn terms(config: &Config) -> Terms {
     }
 }
 
-fn client(settings: &HttpAuth) -> io::Result<Client> {
-    let trust = Trust {
+/// By what the server is known, and this broker to it.
+///
+/// # Errors
+/// A file that the settings name can't be used.
+pub fn trust(settings: &HttpAuth) -> io::Result<TlsConfig> {
+    outward::tls(&Trust {
         what: "auth.http",
         ca_file: &settings.cacertfile,
         certificate: Some((&settings.certfile, &settings.keyfile)),
         verifies: settings.verify == Verify::Peer,
-    };
+    })
+}
+
+fn client(settings: &HttpAuth, trust: TlsConfig) -> Client {
     let addresses = addresses(|page| match page {
         Page::User => settings.user_path.clone(),
         Page::Vhost => settings.vhost_path.clone(),
@@ -93,7 +97,7 @@ fn client(settings: &HttpAuth) -> io::Result<Client> {
         .proxy(None)
         .max_idle_connections(settings.connections)
         .max_idle_connections_per_host(settings.connections)
-        .tls_config(outward::tls(&trust)?)
+        .tls_config(trust)
         .build();
-    Ok(Client { agent: config.new_agent(), addresses, posts: settings.method == HttpMethod::Post })
+    Client { agent: config.new_agent(), addresses, posts: settings.method == HttpMethod::Post }
 }

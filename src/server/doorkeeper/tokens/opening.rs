@@ -8,14 +8,17 @@ use crate::reactor::Clock;
 use crate::token::{KEY_FILE_BYTES_MAX, Keys, Rules};
 use std::io;
 use std::time::Duration;
+use ureq::tls::TlsConfig;
 
 impl TokenDoorkeeper {
-    /// With threads of its own, and what gives those other keys. `key` is what nobody can guess. `wake` is called when something was found out.
+    /// With threads of its own, and what gives those other keys. Those from files are good at first, and whoever publishes
+    /// others is known by that trust. `key` is what nobody can guess. `wake` is called when something was found out.
     ///
     /// # Errors
-    /// A file that the settings name can't be used, or the system has no thread to give.
+    /// The system has no thread to give.
     pub fn open(
         config: &Config,
+        (keys, trust): (Keys, TlsConfig),
         passwords: PasswordDoorkeeper,
         key: [u8; 32],
         clock: Clock,
@@ -26,8 +29,8 @@ impl TokenDoorkeeper {
             refresh_ms: settings.jwks_refresh_s * 1000,
             least_ms: settings.jwks_min_interval_s * 1000,
         });
-        let checking = Checking::new(rules(settings), signing_keys(settings)?, intervals);
-        let thread = TokenThread::start(checking, source(settings)?, clock, wake)?;
+        let checking = Checking::new(rules(settings), keys, intervals);
+        let thread = TokenThread::start(checking, source(settings, trust), clock, wake)?;
         let renewer = thread.renewer();
         let users_log_in = config.auth.asks(AuthMethod::Internal);
         let known_for_ms = config.auth.cache_ttl_ms;
@@ -73,15 +76,22 @@ pub fn signing_keys(settings: &Oauth) -> io::Result<Keys> {
     Ok(keys)
 }
 
-fn source(settings: &Oauth) -> io::Result<Option<Source>> {
+/// By what those are known who publish keys.
+///
+/// # Errors
+/// A file that the settings name can't be used.
+pub fn trust(settings: &Oauth) -> io::Result<TlsConfig> {
+    let what = "oauth.jwks_ca_file";
+    outward::tls(&Trust { what, ca_file: &settings.jwks_ca_file, certificate: None, verifies: true })
+}
+
+fn source(settings: &Oauth, trust: TlsConfig) -> Option<Source> {
     let uri = &settings.jwks_uri;
     if uri.is_empty() {
-        return Ok(None);
+        return None;
     }
     if uri.starts_with("http://") {
         tracing::warn!(target: "auth", "{uri}: whoever is on the way can publish keys, too");
     }
-    let what = "oauth.jwks_ca_file";
-    let trust = Trust { what, ca_file: &settings.jwks_ca_file, certificate: None, verifies: true };
-    Ok(Some(Source::new(uri, outward::tls(&trust)?, Duration::from_millis(settings.jwks_timeout_ms))))
+    Some(Source::new(uri, trust, Duration::from_millis(settings.jwks_timeout_ms)))
 }
