@@ -5,7 +5,8 @@
 //!                                                                              caught up ──► nobody needs it ──► Unpin
 //! ```
 //! What came after it stays for as long as it is pinned, here and on the disk, so it is until whoever got it has caught up:
-//! else a log that grows faster than a snapshot travels would leave him behind for ever.
+//! else a log that grows faster than a snapshot travels would leave him behind for ever. It is given up, and begun anew later,
+//! when that is too much, or the disk has too little room.
 //!
 //! Chunks are places in files: whoever sends reads them when their turn comes, so that publishing goes on meanwhile. So many
 //! bytes may be on the way; what is lost is asked for again by the receiver's last word, after an offer that is said again.
@@ -29,6 +30,10 @@ const IDLE_MS: u64 = 5_000;
 /// Who has got all of it installs it, and gets what came after it; if nothing new of that arrives for so long, it is left
 /// to itself.
 const BEHIND_MS: u64 = 30_000;
+/// Bytes of what comes after a snapshot that stay on its account, if it has not more itself. While a large one travels, what it
+/// has bounds it well: if more is published meanwhile, whoever gets it is sent less than is published, and never catches up. A small
+/// one is there soon, but then entries are to be sent while others are published: minutes of them, at a hundred megabytes a second.
+const AFTER_SNAPSHOT_BYTES: u64 = 16 << 30;
 
 /// A checkpoint with the files that it needs, which stay as they are until they are unpinned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,7 +136,7 @@ impl Sending {
     }
 
     /// What time and the lead make of it.
-    pub fn look(&mut self, consensus: &mut Consensus, now_ms: u64) {
+    pub fn look(&mut self, consensus: &mut Consensus, is_disk_low: bool, now_ms: u64) {
         let is_wanted = consensus.ledger_mut().take_snapshot_wanted();
         if !consensus.leads() {
             self.transfers.clear();
@@ -139,8 +144,11 @@ impl Sending {
             return;
         }
         self.look_behind(consensus, now_ms);
+        if let Some(reason) = self.too_much(consensus, is_disk_low) {
+            self.give_up(&reason, consensus, now_ms);
+        }
         let is_soon = self.pinned_ms.is_some_and(|pinned_ms| now_ms.saturating_sub(pinned_ms) < PIN_AGAIN_MS);
-        if is_wanted && !is_soon && self.transfers.is_empty() && !matches!(self.pin, Pin::Asked) {
+        if is_wanted && !is_soon && !is_disk_low && self.transfers.is_empty() && !matches!(self.pin, Pin::Asked) {
             // The one that there is does not help whoever wants it; whoever has yet to catch up gets the other one, too.
             self.unpin(consensus);
             self.asks.push(Ask::Pin { index: consensus.applied() });
@@ -158,7 +166,7 @@ impl Sending {
         }
     }
 
-    /// Looks who has caught up, and whether what comes after the snapshot is still there for the others.
+    /// Looks who has caught up.
     fn look_behind(&mut self, consensus: &mut Consensus, now_ms: u64) {
         let Pin::Held { pinned, used_ms } = &mut self.pin else { return };
         let before = self.behind.len();
@@ -173,12 +181,34 @@ impl Sending {
         if self.behind.len() < before {
             *used_ms = now_ms;
         }
-        if pinned.last.index < consensus.ledger().before().index {
-            self.behind.clear();
-            while let Some(transfer) = self.transfers.first() {
-                self.end(transfer.to, false, consensus, now_ms);
-            }
+    }
+
+    /// Why the snapshot can't stay any longer, if it can't.
+    fn too_much(&self, consensus: &Consensus, is_disk_low: bool) -> Option<String> {
+        let Pin::Held { pinned, .. } = &self.pin else { return None };
+        if is_disk_low {
+            return Some("the disk has too little room".to_owned());
         }
+        match consensus.ledger().bytes_behind(pinned.last.index) {
+            None => Some("not all that came after it is kept".to_owned()),
+            Some(bytes) if bytes > pinned.total_bytes().max(AFTER_SNAPSHOT_BYTES) => {
+                Some(format!("{bytes} bytes came after it, and it has {}", pinned.total_bytes()))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn give_up(&mut self, reason: &str, consensus: &mut Consensus, now_ms: u64) {
+        if !(self.transfers.is_empty() && self.behind.is_empty()) {
+            tracing::warn!(
+                target: "cluster",
+                "a snapshot is given up before whoever gets it has caught up, as {reason}: another one is begun later"
+            );
+        }
+        while let Some(transfer) = self.transfers.first() {
+            self.end(transfer.to, false, consensus, now_ms);
+        }
+        self.unpin(consensus);
     }
 
     fn unpin(&mut self, consensus: &mut Consensus) {

@@ -118,9 +118,9 @@ impl Member {
     }
 
     pub(super) fn send_snapshots(&mut self) {
-        let now_ms = self.now_ms;
+        let (now_ms, is_disk_low) = (self.now_ms, self.condition.is_disk_low);
         let Some(founded) = self.founded_mut() else { return };
-        founded.sending.look(&mut founded.consensus, now_ms);
+        founded.sending.look(&mut founded.consensus, is_disk_low, now_ms);
         for ask in founded.sending.take_asks() {
             match ask {
                 Ask::Pin { index } => self.output.push_back(Output::Pin { index }),

@@ -3,7 +3,7 @@
 use super::super::message::{Condition, Hello, Wanted};
 use super::*;
 use crate::broker::store::{DurableQueueId, Log, LogPosition};
-use crate::storage::entry::EntryLabel;
+use crate::storage::entry::{EntryKind, EntryLabel};
 use crate::storage::{LogOptions, LogStore, SyncPolicy};
 use std::num::NonZeroU64;
 
@@ -23,6 +23,12 @@ fn place_of(index: u64) -> Place {
     Place { segment: 1, offset: index, length: 3 }
 }
 
+/// What the first of three knows that were founded.
+fn known() -> Known {
+    let members = (1..=3).map(|number| (id(number), format!("n{number}")));
+    Known::at_founding(id(1), Configuration::founding(CLUSTER, members).unwrap())
+}
+
 struct World {
     member: Member,
     now_ms: u64,
@@ -38,9 +44,11 @@ struct World {
 impl World {
     /// The first node leads.
     fn led() -> Self {
-        let nodes: Vec<String> = (1..=3).map(|number| format!("n{number}")).collect();
-        let configuration = Configuration::founding(CLUSTER, (1..=3).map(id).zip(nodes.clone())).unwrap();
-        let known = Known::at_founding(id(1), configuration);
+        Self::led_with(known())
+    }
+
+    fn led_with(known: Known) -> Self {
+        let nodes = known.configuration.members().iter().map(|member| member.node.clone()).collect();
         let settings =
             Settings { nodes, me: NodeNumber(0), member: id(1), new_cluster: CLUSTER, chance: 7, rejoins: false };
         let member = Member::start(settings, Some(known), 0);
@@ -74,6 +82,27 @@ impl World {
         world.ticks(10);
         assert_eq!(world.asked, ["pin", "take 9"]);
         (world, last)
+    }
+
+    /// The first node leads, and offers a snapshot of so many bytes, after which 4 bytes less than 16 GiB came.
+    fn with_much_after_snapshot(bytes: u64) -> Self {
+        let mut known = known();
+        let entry = |index| {
+            let label = EntryLabel { term: 1, index, first_position: index, records: 1, kind: EntryKind::Records };
+            (label, Place { length: ((16u64 << 30) / 5) as u32, ..place_of(index) })
+        };
+        (known.entries, known.vote.term, known.applied, known.commit) = ((1..=6).map(entry).collect(), 1, 6, 6);
+        let mut world = Self::led_with(known);
+        let configuration = world.member.consensus().unwrap().configuration().clone();
+        world.member.forgotten(2);
+        world.connect(GONE);
+        world.say_raft(GONE, Says::Refused { index: 6, hint: Point::default(), commit: 0 });
+        assert_eq!(world.asked, ["pin"]);
+        let (last, files) = (Point { index: 1, term: 1 }, vec![("1.seg".to_owned(), bytes)]);
+        world.member.pinned(Pinned { id: 9, last, configuration, checkpoint: Vec::new(), files });
+        world.ticks(10);
+        assert_eq!(world.asked, ["pin", "take 9"]);
+        world
     }
 
     fn connect(&mut self, node: NodeNumber) {
@@ -303,6 +332,33 @@ fn a_snapshot_stays_until_who_got_it_has_what_came_after_it() {
     assert_eq!(world.asked, ["pin", "take 9"], "it may need it again");
     world.ticks(seconds(2));
     assert_eq!(world.asked, ["pin", "take 9", "unpin 9"]);
+}
+
+/// It holds up segments of the disk.
+#[test]
+fn a_snapshot_is_given_up_when_more_came_after_it_than_is_in_it() {
+    let mut world = World::with_much_after_snapshot(1 << 20);
+    world.publish(0);
+    world.ticks(2_000 / TICK_MS);
+    assert_eq!(world.asked[2..], ["unpin 9", "pin"], "another one is begun");
+    let mut world = World::with_much_after_snapshot(17 << 30);
+    world.publish(0);
+    world.ticks(4);
+    assert_eq!(world.asked, ["pin", "take 9"], "that has more itself");
+}
+
+#[test]
+fn a_snapshot_is_given_up_on_a_disk_without_room_and_begun_anew_when_there_is_some() {
+    let (mut world, _) = World::with_snapshot(b"state", Vec::new());
+    world.say(GONE, &Message::Wanted(Wanted { snapshot: 9, at: 5 }));
+    world.member.set_condition(Condition { is_disk_low: true, ..Condition::default() });
+    world.ticks(10_000 / TICK_MS);
+    world.say_raft(GONE, Says::Refused { index: 2, hint: Point::default(), commit: 0 });
+    world.ticks(10_000 / TICK_MS);
+    assert_eq!(world.asked, ["pin", "take 9", "unpin 9"], "nobody else gets one meanwhile");
+    world.member.set_condition(Condition::default());
+    world.ticks(1_000 / TICK_MS);
+    assert_eq!(world.asked, ["pin", "take 9", "unpin 9", "pin"]);
 }
 
 /// All of it was sent, and whoever gets it reads it through, for minutes.
