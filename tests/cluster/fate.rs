@@ -18,6 +18,12 @@ pub enum Mutation {
     SkipSnapshotSync,
     /// A node whose log lost something goes on with what is left, as who it was.
     AcceptRot,
+    /// A checkpoint takes in what is written, committed or not.
+    CheckpointUncommitted,
+    /// A start takes the last entry, if it is not committed, for one of the term that the node voted in last.
+    RecoverOtherTerm,
+    /// A snapshot is the log now, but for its last segment.
+    LoseSegmentOfSnapshot,
 }
 
 /// What may happen to a leader, or beside it.

@@ -200,6 +200,7 @@ fn built_in_faults_are_caught() {
         Mutation::SayBeforeSync,
         Mutation::ReuseId,
         Mutation::AcceptRot,
+        Mutation::RecoverOtherTerm,
     ];
     assert_caught(&mutations, false);
 }
@@ -212,6 +213,9 @@ fn built_in_faults_are_caught_with_the_writer_that_ships() {
         Mutation::SayBeforeSync,
         Mutation::ReuseId,
         Mutation::SkipSnapshotSync,
+        Mutation::CheckpointUncommitted,
+        Mutation::RecoverOtherTerm,
+        Mutation::LoseSegmentOfSnapshot,
     ];
     assert_caught(&mutations, true);
 }

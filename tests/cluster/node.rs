@@ -6,6 +6,7 @@ use super::fate::Mutation;
 use super::publisher::Publisher;
 use super::truth::Truth;
 use super::writer::{Files, Folder, Said, Writer};
+use leveret::cluster::member::ledger::Known;
 use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings};
 use leveret::cluster::membership::MemberRole;
 use leveret::cluster::message::{Lane, Part};
@@ -76,7 +77,10 @@ impl Node {
         let Some(folder) = self.folder.take() else { return };
         self.life += 1;
         let names = ["n1", "n2", "n3"].map(str::to_owned).to_vec();
-        let (member, known, writer, rejoins) = folder.start(self.mutation);
+        let (member, mut known, writer, rejoins) = folder.start(self.mutation);
+        if self.mutation == Mutation::RecoverOtherTerm {
+            known.iter_mut().for_each(mistake_term);
+        }
         let settings = Settings {
             nodes: names,
             me: NodeNumber(self.number as u8),
@@ -228,6 +232,14 @@ impl Node {
             truth.leads(consensus.term(), number);
         }
         said
+    }
+}
+
+/// Takes the last entry for one of the term that was voted in last.
+fn mistake_term(known: &mut Known) {
+    let Known { entries, vote, applied, .. } = known;
+    if let Some((last, _)) = entries.last_mut().filter(|(last, _)| last.index > *applied) {
+        last.term = last.term.max(vote.term);
     }
 }
 

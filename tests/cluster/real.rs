@@ -49,6 +49,8 @@ pub struct RealWriter {
     hangs: bool,
     mutation: Mutation,
     is_full: bool,
+    /// The segment that goes when a snapshot is installed.
+    to_be_lost: Option<String>,
     /// It was said that there is no room.
     waits_for_room: bool,
 }
@@ -147,6 +149,7 @@ impl Disk {
             hangs: false,
             mutation,
             is_full: false,
+            to_be_lost: None,
             waits_for_room: false,
         };
         (member, known, Box::new(writer), rejoins)
@@ -204,6 +207,9 @@ impl RealWriter {
                 self.said.push_back(Said::Pinned(Pinned { id: id.0, last, configuration, checkpoint, files }));
             }
             ReplicaReport::Installed(Reached { term, index, position }) => {
+                if let Some(name) = self.to_be_lost.take() {
+                    self.disk.remove(disk::Folder::Log, &name).expect("it was installed");
+                }
                 self.entries.clear();
                 (self.applied, self.committed) = (index, index);
                 self.said.push_back(Said::Installed(Point { index, term }, position));
@@ -272,6 +278,11 @@ impl Writer for RealWriter {
     }
 
     fn checkpoint(&mut self, now_ms: u64) {
+        if self.mutation == Mutation::CheckpointUncommitted
+            && let Some((last, _)) = self.entries.last_key_value()
+        {
+            self.ask(ReplicaRequest::Commit(*last), now_ms, 0);
+        }
         self.ask(ReplicaRequest::Checkpoint, now_ms, 5);
     }
 
@@ -290,6 +301,9 @@ impl Writer for RealWriter {
     }
 
     fn install(&mut self, _: Point, files: Files, now_ms: u64, chance: &mut Chance) {
+        if self.mutation == Mutation::LoseSegmentOfSnapshot {
+            self.to_be_lost = files.others.last().map(|(name, _)| name.clone());
+        }
         let install = Install { checkpoint: files.checkpoint, files: files.others };
         self.ask(ReplicaRequest::Install(install), now_ms, 10 + chance.below(50) + self.slow_ms);
     }
