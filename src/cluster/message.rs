@@ -196,6 +196,17 @@ pub enum Lane {
     Bulk,
 }
 
+/// Why a piece of a message could not be read from the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unread {
+    /// The system had no descriptors or memory to give, or was interrupted, which says nothing of what is there.
+    NotNow,
+    /// The disk did not give it back.
+    Refused,
+    /// Nothing is there, or less, or something else.
+    NotThere,
+}
+
 /// A piece of a message to be sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Part {

@@ -13,7 +13,7 @@
 
 use super::frame;
 use super::queue::{Lane, Next, Outgoing, Queue};
-use crate::cluster::message::Part;
+use crate::cluster::message::{Part, Unread};
 use crate::storage::entry::EntryBody;
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -49,6 +49,11 @@ pub enum Event {
     Unread {
         node: Arc<str>,
         part: Part,
+        why: Unread,
+    },
+    /// The part that could not be read the last time was read.
+    Read {
+        node: Arc<str>,
     },
 }
 
@@ -78,8 +83,8 @@ impl Drop for Receipt {
     }
 }
 
-/// Reads a part of a message that lies on the disk; `None` when it isn't there any more.
-pub type Reader = Box<dyn FnMut(&Part) -> Option<EntryBody> + Send>;
+/// Reads a part of a message that lies on the disk.
+pub type Reader = Box<dyn FnMut(&Part) -> Result<EntryBody, Unread> + Send>;
 
 /// What links need of those around them.
 pub struct Around {
@@ -258,6 +263,7 @@ impl Peer {
             stream.flush()?;
         }
         let (queue, mut read) = (&self.queues[lane.index()], (around.reader)());
+        let mut unread: Option<Part> = None;
         loop {
             // Whatever waits is put together.
             let mut next = queue.take_more(serial);
@@ -270,11 +276,15 @@ impl Peer {
                 Next::Message(message) => {
                     let bodies = match bodies_of(&message, &mut read) {
                         Ok(bodies) => bodies,
-                        Err(part) => {
-                            (around.tell)(Event::Unread { node: Arc::clone(&self.name), part: part.clone() });
+                        Err((part, why)) => {
+                            unread = Some(part.clone());
+                            (around.tell)(Event::Unread { node: Arc::clone(&self.name), part: part.clone(), why });
                             continue;
                         }
                     };
+                    if unread.take_if(|unread| message.0.contains(unread)).is_some() {
+                        (around.tell)(Event::Read { node: Arc::clone(&self.name) });
+                    }
                     let parts = message.0.iter().zip(&bodies).map(|(part, body)| bytes_of(part, body));
                     frame::write_message(&mut stream, &parts.collect::<Vec<_>>())?;
                 }
@@ -288,10 +298,10 @@ impl Peer {
     }
 }
 
-/// What is to be read for a message, or the part of it that can't be any more.
-fn bodies_of<'a>(message: &'a Outgoing, read: &mut Reader) -> Result<Vec<Option<EntryBody>>, &'a Part> {
+/// What is to be read for a message, or the part of it that can't be.
+fn bodies_of<'a>(message: &'a Outgoing, read: &mut Reader) -> Result<Vec<Option<EntryBody>>, (&'a Part, Unread)> {
     let body = |part: &'a Part| match part {
-        Part::Stored(_) | Part::File { .. } => read(part).map(Some).ok_or(part),
+        Part::Stored(_) | Part::File { .. } => read(part).map(Some).map_err(|why| (part, why)),
         Part::Bytes(_) | Part::Body(_) => Ok(None),
     };
     message.0.iter().map(body).collect()

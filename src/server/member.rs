@@ -174,7 +174,10 @@ impl Driver {
                 self.crew.member.received(self.number(&node), bytes);
                 drop(receipt);
             }
-            Input::Peer(Event::Unread { node, part }) => self.crew.member.could_not_read(self.number(&node), &part),
+            Input::Peer(Event::Unread { node, part, why }) => {
+                self.crew.member.could_not_read(self.number(&node), &part, why);
+            }
+            Input::Peer(Event::Read { node }) => self.crew.member.could_read(self.number(&node)),
             Input::WriterSaid => self.take_reports(),
             Input::Propose { term, batch } => self.crew.member.propose(term, batch),
             Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),

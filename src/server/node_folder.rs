@@ -3,7 +3,7 @@
 
 use super::random;
 use super::seat::Input;
-use crate::cluster::message::Part;
+use crate::cluster::message::{Part, Unread};
 use crate::cluster::snapshot::{IncomingStep, perform};
 use crate::config::Config;
 use crate::peers;
@@ -61,28 +61,43 @@ pub fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, perform
     }
 }
 
-/// Reads parts of messages for a thread that sends them.
+/// Reads parts of messages for a thread that sends them. Of errors that follow each other it logs the first.
 pub fn reader(disk: FileDisk) -> peers::Reader {
     let mut entries = EntryReader::new(disk.clone());
+    let mut is_told = false;
     Box::new(move |part| {
         let read = match part {
             Part::Stored(place) => entries.read(*place).map(|entry| entry.map(|entry| entry.body)),
             Part::File { name, offset, length } => read_file(&disk, name, *offset, *length),
             Part::Bytes(_) | Part::Body(_) => Ok(None),
         };
-        read.unwrap_or_else(|error| {
+        if let Err(error) = &read
+            && !is_told
+        {
             tracing::error!(target: "storage", "{error}");
-            None
-        })
+        }
+        is_told = read.is_err();
+        read.map_err(|error| why_unread(&error))?.ok_or(Unread::NotThere)
     })
 }
 
-/// Bytes of a segment that is pinned; `None` when it has less.
+/// Bytes of a segment that is pinned; `None` when it has less, or isn't there.
 fn read_file(disk: &FileDisk, name: &str, offset: u64, length: u32) -> Result<Option<EntryBody>, StorageError> {
     let mut bytes = vec![0; length as usize];
-    let read = disk.open(Folder::Log, name).and_then(|file| file.read_at(&mut bytes, offset));
-    let read = read.map_err(StorageError::io(format!("read {}", Folder::Log.display(name))))?;
-    Ok((read == bytes.len()).then(|| EntryBody::copied(&bytes)))
+    match disk.open(Folder::Log, name).and_then(|file| file.read_at(&mut bytes, offset)) {
+        Ok(read) => Ok((read == bytes.len()).then(|| EntryBody::copied(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io(format!("read {}", Folder::Log.display(name)))(error)),
+    }
+}
+
+/// What an error of reading says of what was to be read.
+fn why_unread(error: &StorageError) -> Unread {
+    let StorageError::Io { error, .. } = error else { return Unread::Refused };
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR | libc::EAGAIN) => Unread::NotNow,
+        _ => Unread::Refused,
+    }
 }
 
 /// What of the log is not what was written, if that is why a node ended.
@@ -95,5 +110,35 @@ pub fn damage_of_log(error: &io::Error) -> Option<String> {
             None
         }
         error => error.damage(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_is_short_of_something_is_no_damage() {
+        let error = |code| StorageError::io("read a file")(io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINTR, libc::EAGAIN] {
+            assert_eq!(why_unread(&error(code)), Unread::NotNow, "{code}");
+        }
+        assert_eq!(why_unread(&error(libc::EIO)), Unread::Refused);
+    }
+
+    #[test]
+    fn what_is_shorter_or_gone_is_told_from_what_cannot_be_read() {
+        let folder = std::env::temp_dir().join(format!("leveret-reader-{}", std::process::id()));
+        let disk = FileDisk::open(&folder).unwrap();
+        let write = |name: &str| disk.create(Folder::Log, name, 0).unwrap().write_at(b"seven b", 0).unwrap();
+        write("1.seg");
+        std::fs::create_dir(folder.join(Folder::Log.path()).join("2.seg")).unwrap();
+        let mut read = reader(disk.clone());
+        let mut read = |name: &str, length| read(&Part::File { name: name.to_owned(), offset: 0, length });
+        assert_eq!(read("1.seg", 7).map(|body| body.bytes().to_vec()), Ok(b"seven b".to_vec()));
+        assert_eq!(read("1.seg", 8), Err(Unread::NotThere));
+        assert_eq!(read("2.seg", 1), Err(Unread::Refused), "it is a folder");
+        assert_eq!(read("3.seg", 1), Err(Unread::NotThere));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

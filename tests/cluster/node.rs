@@ -9,7 +9,7 @@ use super::writer::{Files, Folder, Said, Writer};
 use leveret::cluster::member::ledger::Known;
 use leveret::cluster::member::{Member, NodeNumber, Output, Role, Settings};
 use leveret::cluster::membership::MemberRole;
-use leveret::cluster::message::{Lane, Part};
+use leveret::cluster::message::{Lane, Part, Unread};
 use leveret::storage::{ClusterId, MemberId};
 
 /// What a node wants said.
@@ -318,7 +318,7 @@ impl Running {
         loop {
             match (self.member.take_output(), unread.pop()) {
                 (None, None) => return None,
-                (None, Some((node, part))) => self.member.could_not_read(node, &part),
+                (None, Some((node, part))) => self.member.could_not_read(node, &part, Unread::NotThere),
                 (output, last) => {
                     unread.extend(last);
                     return output;

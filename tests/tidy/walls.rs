@@ -179,7 +179,8 @@ pub const WALLS: [Wall; 20] = [
             "tls",
             "token",
         ],
-        // ureq fetches the keys that tokens are signed with. libc names the errors by which a machine without IPv6 is known.
+        // ureq fetches the keys that tokens are signed with. libc names the errors by which a machine
+        // without IPv6 is known, and those of a system that is short of something.
         // tokio is there for its tests alone, which hold the receiving end of the management's answers.
         crates: &["base64", "getrandom", "libc", "slab", "tokio", "tracing", "ureq"],
     },

@@ -1,7 +1,8 @@
 //! What becomes of what this node's disk does not give back to whoever is to send it.
 //!
 //! ```text
-//!   could not read ──► is gone from the log, too ──────────────► nothing: it is said again, or a snapshot takes its place
+//!   could not read ──► the system was short of something ──────► nothing: it is said again
+//!                  ├─► is gone from the log, too ──────────────► nothing: it is said again, or a snapshot takes its place
 //!                  └─► is still in the log, a second later ────► this node's log is damaged
 //!                                                                │ entries up to there are given to nobody any more:
 //!                                                                │ who needs them gets a snapshot
@@ -10,29 +11,43 @@
 //!                                                                  where nobody else does
 //! ```
 //! A segment may be freed while a message that names it waits to be sent, and the log hears of that a moment later; so one
-//! look is not enough. What is not committed can't be left to a snapshot: then it leads no more at once, and whoever has
-//! the entry is elected, or whoever does not, if most do not.
+//! look is not enough. Nor is it where a disk refuses to read, as that may pass; but a file of a snapshot stays as it is while
+//! it is sent, and when it is shorter than it was, or gone, that is damage at once. What is not committed can't be left to a
+//! snapshot: then it leads no more at once, and whoever has the entry is elected, or whoever does not, if most do not.
 
-use super::super::message::Part;
+use super::super::message::{Part, Unread};
 use super::peers::NodeNumber;
 use super::{Founded, Member, State};
 use crate::storage::MemberId;
 
-/// What is not there for so long, and should be, is damaged.
+/// What can't be read for so long, try after try, and should be there, is damaged.
 const UNREAD_MS: u64 = 1_000;
 
 impl Member {
     /// A part of a message to this peer could not be read; the message was not sent.
-    pub fn could_not_read(&mut self, node: NodeNumber, part: &Part) {
+    pub fn could_not_read(&mut self, node: NodeNumber, part: &Part, why: Unread) {
         let member = self.peers.hello(node).map(|hello| hello.member);
+        if why != Unread::NotNow {
+            self.look_for_damage(node, part, why);
+        }
+        self.lost_messages(member);
+        self.settle();
+    }
+
+    /// What could not be read for this peer the last time was read.
+    pub fn could_read(&mut self, node: NodeNumber) {
+        if let Some(peer) = self.peers.peer_mut(node) {
+            peer.was_read();
+        }
+    }
+
+    fn look_for_damage(&mut self, node: NodeNumber, part: &Part, why: Unread) {
+        let now_ms = self.now_ms;
+        let for_ms = self.peers.peer_mut(node).map_or(0, |peer| peer.not_read(part, now_ms));
         match part {
             Part::Stored(place) => {
                 let index = self.consensus().and_then(|consensus| consensus.ledger().index_at(*place));
-                let now_ms = self.now_ms;
-                let since_ms = self.peers.peer_mut(node).map(|peer| peer.not_read(*place, now_ms));
-                if let (Some(index), Some(since_ms)) = (index, since_ms)
-                    && now_ms.saturating_sub(since_ms) >= UNREAD_MS
-                {
+                if let Some(index) = index.filter(|_| for_ms >= UNREAD_MS) {
                     tracing::error!(
                         target: "cluster",
                         "entry {index} can't be read back from segment {} at {}: this node's log is damaged, and it leads no \
@@ -44,7 +59,8 @@ impl Member {
                 }
             }
             Part::File { name, .. } => {
-                if self.founded_mut().is_some_and(|founded| founded.sending.is_pinned(name)) {
+                let is_pinned = self.founded_mut().is_some_and(|founded| founded.sending.is_pinned(name));
+                if is_pinned && (why == Unread::NotThere || for_ms >= UNREAD_MS) {
                     tracing::error!(
                         target: "cluster",
                         "{name} can't be read back to be given away: this node's log is damaged, and it leads no more when \
@@ -55,8 +71,6 @@ impl Member {
             }
             Part::Bytes(_) | Part::Body(_) => {}
         }
-        self.lost_messages(member);
-        self.settle();
     }
 
     /// What was said to a member did not come to it.

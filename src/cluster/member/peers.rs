@@ -4,13 +4,15 @@
 //! A node is known by its place in the sorted names of the settings; which member its data folder is, it says itself. What
 //! a member says counts only when it comes from the node that is that member now.
 
-use super::super::message::{Condition, Hello};
+use super::super::message::{Condition, Hello, Part};
 use crate::storage::MemberId;
-use crate::storage::entry::Place;
 use std::collections::VecDeque;
 
 /// Bodies in memory that one peer may hold up, in bytes: beyond it whoever sends reads them from the disk.
 const HELD_UP_MAX_BYTES: usize = 16 << 20;
+
+/// What was not tried again for so long counts as if it had never failed.
+const TRIED_AGAIN_WITHIN_MS: u64 = 10_000;
 
 /// A node, by its place in the sorted names of the settings.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -24,8 +26,15 @@ pub struct Peer {
     /// Index and bytes of bodies in memory that it was sent and did not say it has.
     on_the_way: VecDeque<(u64, usize)>,
     on_the_way_bytes: usize,
-    /// What could not be read for it the last time, and since when.
-    unread: Option<(Place, u64)>,
+    /// What could not be read for it the last time.
+    unread: Option<Unreadable>,
+}
+
+struct Unreadable {
+    part: Part,
+    /// The first time of those that followed each other, and the last.
+    since_ms: u64,
+    last_ms: u64,
 }
 
 pub struct Peers {
@@ -99,10 +108,18 @@ impl Peer {
         self.on_the_way_bytes > HELD_UP_MAX_BYTES
     }
 
-    /// What lies there could not be read for it; says since when that has been so.
-    pub fn not_read(&mut self, place: Place, now_ms: u64) -> u64 {
-        let unread = self.unread.filter(|(unread, _)| *unread == place);
-        self.unread.insert(unread.unwrap_or((place, now_ms))).1
+    /// This could not be read for it; says for how long it has been tried in vain.
+    pub fn not_read(&mut self, part: &Part, now_ms: u64) -> u64 {
+        let is_again =
+            |unread: &Unreadable| unread.part == *part && now_ms.saturating_sub(unread.last_ms) < TRIED_AGAIN_WITHIN_MS;
+        let since_ms = self.unread.as_ref().filter(|unread| is_again(unread)).map_or(now_ms, |unread| unread.since_ms);
+        self.unread = Some(Unreadable { part: part.clone(), since_ms, last_ms: now_ms });
+        now_ms.saturating_sub(since_ms)
+    }
+
+    /// What could not be read the last time was now.
+    pub fn was_read(&mut self) {
+        self.unread = None;
     }
 
     /// What is said again counts once.

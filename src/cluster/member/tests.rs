@@ -1,6 +1,6 @@
 //! A leader beside one node that agrees to everything, and one that is gone, or lacks everything.
 
-use super::super::message::{Condition, Hello, Wanted};
+use super::super::message::{Condition, Hello, Unread, Wanted};
 use super::*;
 use crate::broker::store::{DurableQueueId, Log, LogPosition};
 use crate::storage::entry::{EntryKind, EntryLabel};
@@ -281,7 +281,7 @@ fn who_cannot_read_its_log_back_leads_until_another_one_serves_and_has_everythin
     world.say(OTHER, &condition(true));
     let lost = Part::Stored(place_of(2));
     for _ in 0..2 {
-        world.member.could_not_read(GONE, &lost);
+        world.member.could_not_read(GONE, &lost, Unread::NotThere);
         world.ticks(1_000 / TICK_MS);
     }
     for _ in 0..100 {
@@ -399,15 +399,15 @@ fn an_entry_that_cannot_be_read_back_is_given_to_nobody_and_another_node_leads()
     let before = |world: &World| world.member.consensus().unwrap().ledger().before().index;
     let (freed, lost) = (Part::Stored(Place { segment: 0, ..place_of(2) }), Part::Stored(place_of(2)));
     for _ in 0..2 {
-        world.member.could_not_read(GONE, &freed);
+        world.member.could_not_read(GONE, &freed, Unread::NotThere);
         world.ticks(2_000 / TICK_MS);
     }
-    world.member.could_not_read(GONE, &lost);
+    world.member.could_not_read(GONE, &lost, Unread::NotThere);
     world.ticks(900 / TICK_MS);
-    world.member.could_not_read(GONE, &lost);
+    world.member.could_not_read(GONE, &lost, Unread::NotThere);
     assert_eq!((before(&world), &world.asked[..]), (0, &[][..]));
     world.ticks(100 / TICK_MS);
-    world.member.could_not_read(GONE, &lost);
+    world.member.could_not_read(GONE, &lost, Unread::NotThere);
     assert_eq!(before(&world), 2, "a snapshot is what is left");
     world.ticks(1_000 / TICK_MS);
     let has_asked = |what: &str| world.asked.iter().any(|asked| asked == what);
@@ -421,10 +421,10 @@ fn who_cannot_read_back_what_is_not_committed_leads_no_more() {
     world.other_lacks_entries = true;
     world.publish(0);
     let lost = Part::Stored(place_of(world.last()));
-    world.member.could_not_read(OTHER, &lost);
+    world.member.could_not_read(OTHER, &lost, Unread::Refused);
     world.ticks(1_000 / TICK_MS);
     assert!(matches!(world.member.role(), Role::Lead { .. }));
-    world.member.could_not_read(OTHER, &lost);
+    world.member.could_not_read(OTHER, &lost, Unread::Refused);
     world.ticks(10_000 / TICK_MS);
     assert_eq!(world.member.role(), Role::Follow { leader: None }, "nor does it want to");
 }
@@ -433,12 +433,59 @@ fn who_cannot_read_back_what_is_not_committed_leads_no_more() {
 fn a_pinned_file_that_cannot_be_read_has_another_node_lead() {
     let (mut world, _) = World::with_snapshot(&[1], vec![("1.seg".to_owned(), 7)]);
     let part = |name: &str| Part::File { name: name.to_owned(), offset: 0, length: 7 };
-    world.member.could_not_read(GONE, &part("0.seg"));
+    world.member.could_not_read(GONE, &part("0.seg"), Unread::NotThere);
     world.ticks(1_000 / TICK_MS);
     assert!(!world.asked.iter().any(|asked| asked.ends_with("is to lead")), "that is of one before: {:?}", world.asked);
-    world.member.could_not_read(GONE, &part("1.seg"));
+    world.member.could_not_read(GONE, &part("1.seg"), Unread::NotThere);
     world.ticks(1_000 / TICK_MS);
     assert!(world.asked.iter().any(|asked| asked == "node 1 is to lead"), "{:?}", world.asked);
+}
+
+impl World {
+    /// Whether it was noticed that the log is damaged, which another node is to lead on account of.
+    fn gives_the_lead_away(&mut self) -> bool {
+        self.ticks(1_000 / TICK_MS);
+        self.asked.iter().any(|asked| asked == "node 1 is to lead")
+    }
+}
+
+/// That it has no descriptors left says nothing of the log, however long it lasts.
+#[test]
+fn a_system_that_is_short_of_something_damages_no_log() {
+    let (mut world, _) = World::with_snapshot(&[1], vec![("1.seg".to_owned(), 7)]);
+    world.publish(0);
+    let file = Part::File { name: "1.seg".to_owned(), offset: 0, length: 7 };
+    for part in [&file, &Part::Stored(place_of(world.last()))] {
+        for _ in 0..60 {
+            world.member.could_not_read(GONE, part, Unread::NotNow);
+            assert!(!world.gives_the_lead_away(), "{part:?}");
+        }
+    }
+    assert!(
+        world.asked.iter().filter(|asked| *asked == "take 9").count() > 30,
+        "it is offered again: {:?}",
+        world.asked
+    );
+}
+
+#[test]
+fn what_a_disk_refuses_is_damaged_when_it_refuses_it_again_and_again() {
+    for is_file in [true, false] {
+        let (mut world, _) = World::with_snapshot(&[1], vec![("1.seg".to_owned(), 7)]);
+        world.publish(0);
+        let file = Part::File { name: "1.seg".to_owned(), offset: 0, length: 7 };
+        let part = if is_file { file } else { Part::Stored(place_of(world.last())) };
+        let fails = |world: &mut World| {
+            world.member.could_not_read(GONE, &part, Unread::Refused);
+            world.gives_the_lead_away()
+        };
+        assert!(!fails(&mut world), "once, and for a second it wasn't asked for");
+        world.member.could_read(GONE);
+        assert!(!fails(&mut world), "it was read meanwhile");
+        world.ticks(60_000 / TICK_MS);
+        assert!(!fails(&mut world), "a minute ago it failed, too, and nobody asked since");
+        assert!(fails(&mut world), "{part:?}: a second ago, and again");
+    }
 }
 
 #[test]

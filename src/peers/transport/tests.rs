@@ -5,7 +5,7 @@ use super::super::handshake::NONCE_BYTES;
 use super::super::preface::{Answer, ClientKind};
 use super::super::secret::ClusterSecret;
 use super::*;
-use crate::cluster::message::Part;
+use crate::cluster::message::{Part, Unread};
 use crate::storage::entry::{EntryBody, Place};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -47,9 +47,14 @@ fn start(node: &str, listener: Listener, others: &[(&str, SocketAddr)]) -> Node 
         leads: Arc::clone(&leads),
         tell: Box::new(move |told| _ = event.send(told)),
         reader: Box::new(|| {
-            Box::new(|part| match part {
-                Part::Stored(place) if place.offset < 100 => Some(EntryBody::copied(b"stored")),
-                _ => None,
+            let mut tries = 0;
+            Box::new(move |part| match part {
+                Part::Stored(place) if place.offset < 100 => Ok(EntryBody::copied(b"stored")),
+                Part::Stored(place) if place.offset < 200 => {
+                    tries += 1;
+                    if tries > 2 { Ok(EntryBody::copied(b"at last")) } else { Err(Unread::Refused) }
+                }
+                _ => Err(Unread::NotThere),
             })
         }),
         client: Box::new(move |client| _ = passed.send(client)),
@@ -74,7 +79,8 @@ impl Node {
         match self.events.recv_timeout(PATIENCE).expect("something happens") {
             Event::Connected { node } => format!("connected {node}"),
             Event::Gone { node } => format!("gone {node}"),
-            Event::Unread { node, part } => format!("not sent to {node} without {part:?}"),
+            Event::Unread { node, part, why } => format!("not sent to {node} without {part:?}: {why:?}"),
+            Event::Read { node } => format!("what was lacking for {node} was read"),
             Event::Message { node, bytes, .. } => match bytes.len() {
                 0..100 => format!("{node}: {}", String::from_utf8_lossy(&bytes)),
                 length => format!("{node}: {length} bytes"),
@@ -108,13 +114,34 @@ fn what_is_sent_arrives_wherever_it_lies() {
         [Part::Bytes(b"of bytes, ".to_vec()), Part::Body(EntryBody::copied(b"a body, ")), Part::Stored(place(0))];
     assert!(two.transport.send("n1", Lane::Bulk, vec![Outgoing(parts.to_vec())]));
     one.assert_told("n2: of bytes, a body, stored");
-    let gone = Outgoing(vec![Part::Bytes(b"without its body".to_vec()), Part::Stored(place(100))]);
+    let gone = Outgoing(vec![Part::Bytes(b"without its body".to_vec()), Part::Stored(place(200))]);
     assert!(two.transport.send("n1", Lane::Bulk, vec![gone]), "nobody has looked yet");
-    two.assert_told(&format!("not sent to n1 without {:?}", Part::Stored(place(100))));
+    two.assert_told(&format!("not sent to n1 without {:?}: NotThere", Part::Stored(place(200))));
     assert!(two.transport.send("n1", Lane::Bulk, vec![Outgoing(vec![Part::Bytes(vec![7; 3 << 20])])]));
     one.assert_told("n2: 3145728 bytes");
     assert!(!one.say("n3", Lane::Control, "anybody?") && !one.say("n4", Lane::Control, "anybody?"));
     assert!(one.transport.is_up("n2") && !one.transport.is_up("n3"));
+}
+
+#[test]
+fn what_could_not_be_read_and_then_was_is_told() {
+    let (one, two) = pair();
+    let say = |offset| {
+        assert!(two.transport.send("n1", Lane::Bulk, vec![Outgoing(vec![Part::Stored(place(offset))])]));
+    };
+    for _ in 0..2 {
+        say(100);
+        two.assert_told(&format!("not sent to n1 without {:?}: Refused", Part::Stored(place(100))));
+    }
+    say(0);
+    one.assert_told("n2: stored");
+    say(100);
+    two.assert_told("what was lacking for n1 was read");
+    one.assert_told("n2: at last");
+    say(100);
+    one.assert_told("n2: at last");
+    say(200);
+    two.assert_told(&format!("not sent to n1 without {:?}: NotThere", Part::Stored(place(200))));
 }
 
 #[test]
