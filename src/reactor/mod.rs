@@ -43,7 +43,7 @@ pub use event_loop::{Poller, Readiness};
 pub use listener::{Accepted, Listener};
 pub use origin::origin_of;
 pub use signals::{Signal, Signals};
-pub use socket::Socket;
+pub use socket::{Socket, send_without_waiting};
 pub use supervisor::Supervisor;
 pub use timer_wheel::{TimerKey, TimerWheel};
 pub use transport::{Received, Sent};

@@ -162,6 +162,14 @@ impl Socket {
     }
 }
 
+/// Sends what a stream takes at once that somebody else's thread waits for: how many bytes that was.
+///
+/// # Errors
+/// The system's; that it takes nothing at once is one.
+pub fn send_without_waiting(stream: &std::net::TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket2::SockRef::from(stream).send_with_flags(bytes, libc::MSG_DONTWAIT)
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "the clients in these tests are plain standard sockets")]
 mod tests {
