@@ -15,6 +15,7 @@ use super::frame;
 use super::queue::{Lane, Next, Outgoing, Queue};
 use crate::cluster::message::{Part, Unread};
 use crate::storage::entry::EntryBody;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::{Shutdown, TcpStream};
@@ -28,6 +29,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(2_500);
 /// What of a peer's may wait to be taken, in bytes; one message more may.
 const RECEIVED_MOST_BYTES: usize = 32 << 20;
+/// Parts that could not be read, of which it is told when they can: as many as are sent of a snapshot before anything is heard.
+const UNREAD_MOST: usize = 16;
 /// What is put together before it is sent, in bytes.
 const TOGETHER_BYTES: usize = 64 << 10;
 
@@ -51,9 +54,10 @@ pub enum Event {
         part: Part,
         why: Unread,
     },
-    /// The part that could not be read the last time was read.
+    /// A part that could not be read before was read.
     Read {
         node: Arc<str>,
+        part: Part,
     },
 }
 
@@ -263,7 +267,7 @@ impl Peer {
             stream.flush()?;
         }
         let (queue, mut read) = (&self.queues[lane.index()], (around.reader)());
-        let mut unread: Option<Part> = None;
+        let mut unread: VecDeque<Part> = VecDeque::new();
         loop {
             // Whatever waits is put together.
             let mut next = queue.take_more(serial);
@@ -277,13 +281,18 @@ impl Peer {
                     let bodies = match bodies_of(&message, &mut read) {
                         Ok(bodies) => bodies,
                         Err((part, why)) => {
-                            unread = Some(part.clone());
+                            if !unread.contains(part) {
+                                unread.push_back(part.clone());
+                                unread.truncate(UNREAD_MOST);
+                            }
                             (around.tell)(Event::Unread { node: Arc::clone(&self.name), part: part.clone(), why });
                             continue;
                         }
                     };
-                    if unread.take_if(|unread| message.0.contains(unread)).is_some() {
-                        (around.tell)(Event::Read { node: Arc::clone(&self.name) });
+                    if let Some(at) = unread.iter().position(|unread| message.0.contains(unread))
+                        && let Some(part) = unread.remove(at)
+                    {
+                        (around.tell)(Event::Read { node: Arc::clone(&self.name), part });
                     }
                     let parts = message.0.iter().zip(&bodies).map(|(part, body)| bytes_of(part, body));
                     frame::write_message(&mut stream, &parts.collect::<Vec<_>>())?;

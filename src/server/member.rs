@@ -177,7 +177,7 @@ impl Driver {
             Input::Peer(Event::Unread { node, part, why }) => {
                 self.crew.member.could_not_read(self.number(&node), &part, why);
             }
-            Input::Peer(Event::Read { node }) => self.crew.member.could_read(self.number(&node)),
+            Input::Peer(Event::Read { node, part }) => self.crew.member.could_read(self.number(&node), &part),
             Input::WriterSaid => self.take_reports(),
             Input::Propose { term, batch } => self.crew.member.propose(term, batch),
             Input::IncomingPerformed(succeeded) => self.crew.member.incoming_performed(succeeded),
@@ -493,8 +493,10 @@ impl Driver {
         }
         self.ask(ReplicaRequest::Checkpoint);
         let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
-        while self.crew.clock.now_ms() < by_ms {
-            match self.crew.writer.wait_report() {
+        loop {
+            // A disk that hangs keeps the writer, and nobody from ending.
+            let left = Duration::from_millis(by_ms.saturating_sub(self.crew.clock.now_ms()));
+            match self.crew.writer.wait_report_for(left) {
                 Some(ReplicaReport::Checkpointed) | None => break,
                 Some(ReplicaReport::Failed(error)) => {
                     tracing::error!(target: "storage", "{error}");

@@ -9,6 +9,7 @@ use super::replica::{ReplicaDuty, ReplicaReport, ReplicaRequest, ReplicaWriter};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What a writer's thread does.
 pub trait Duty: Send + 'static {
@@ -175,6 +176,11 @@ impl<Q, R> WriterHandle<Q, R> {
     /// Waits for the next report; `None` when the writer is gone. For starts and stops, never in a turn of the loop.
     pub fn wait_report(&self) -> Option<R> {
         self.reports.recv().ok()
+    }
+
+    /// The same for so long, and `None` after that.
+    pub fn wait_report_for(&self, time: Duration) -> Option<R> {
+        self.reports.recv_timeout(time).ok()
     }
 }
 

@@ -34,20 +34,20 @@ impl Member {
         self.settle();
     }
 
-    /// What could not be read for this peer the last time was read.
-    pub fn could_read(&mut self, node: NodeNumber) {
+    /// What could not be read for this peer before was read.
+    pub fn could_read(&mut self, node: NodeNumber, part: &Part) {
         if let Some(peer) = self.peers.peer_mut(node) {
-            peer.was_read();
+            peer.was_read(part);
         }
     }
 
     fn look_for_damage(&mut self, node: NodeNumber, part: &Part, why: Unread) {
-        let now_ms = self.now_ms;
-        let for_ms = self.peers.peer_mut(node).map_or(0, |peer| peer.not_read(part, now_ms));
         match part {
             Part::Stored(place) => {
                 let index = self.consensus().and_then(|consensus| consensus.ledger().index_at(*place));
-                if let Some(index) = index.filter(|_| for_ms >= UNREAD_MS) {
+                if let Some(index) = index
+                    && self.not_read_for_ms(node, part) >= UNREAD_MS
+                {
                     tracing::error!(
                         target: "cluster",
                         "entry {index} can't be read back from segment {} at {}: this node's log is damaged, and it leads no \
@@ -60,7 +60,7 @@ impl Member {
             }
             Part::File { name, .. } => {
                 let is_pinned = self.founded_mut().is_some_and(|founded| founded.sending.is_pinned(name));
-                if is_pinned && (why == Unread::NotThere || for_ms >= UNREAD_MS) {
+                if is_pinned && (why == Unread::NotThere || self.not_read_for_ms(node, part) >= UNREAD_MS) {
                     tracing::error!(
                         target: "cluster",
                         "{name} can't be read back to be given away: this node's log is damaged, and it leads no more when \
@@ -71,6 +71,12 @@ impl Member {
             }
             Part::Bytes(_) | Part::Body(_) => {}
         }
+    }
+
+    /// For how long a part that should be there has been tried in vain.
+    fn not_read_for_ms(&mut self, node: NodeNumber, part: &Part) -> u64 {
+        let now_ms = self.now_ms;
+        self.peers.peer_mut(node).map_or(0, |peer| peer.not_read(part, now_ms))
     }
 
     /// What was said to a member did not come to it.

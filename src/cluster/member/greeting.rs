@@ -33,10 +33,14 @@ impl Member {
                 "node {} was told of other nodes than this one: {:?}", self.peers.name(from), hello.nodes
             );
         }
+        let is_first = self.peers.hello(from).is_none();
         let belongs_to_nothing = hello.cluster.is_none();
         let member = hello.member;
         if let Some(peer) = self.peers.peer_mut(from) {
             peer.hello = Some(hello);
+        }
+        if let Some(founded) = self.founded_mut().filter(|_| is_first) {
+            founded.consensus.greet();
         }
         // Who is a member and does not know it lost its power in the moment that it was told, or is told now.
         let configuration = self.consensus().map(Consensus::configuration);

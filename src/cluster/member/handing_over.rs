@@ -16,7 +16,7 @@ const ORDER_MAX_MS: u64 = 1_000;
 /// An order to give the lead of this term away for which nobody was there yet.
 pub(super) struct Order {
     term: u64,
-    to: Option<MemberId>,
+    to: Option<NodeNumber>,
     by_ms: u64,
 }
 
@@ -50,7 +50,6 @@ impl Heir {
 impl Member {
     /// Gives the lead to another node, if this one has it: to the one that is asked for, or to the [best](Heir::rank).
     pub fn hand_over(&mut self, to: Option<NodeNumber>) {
-        let to = to.and_then(|node| self.peers.hello(node)).map(|hello| hello.member);
         let term = self.consensus().map_or(0, Consensus::term);
         self.order = Some(Order { term, to, by_ms: self.now_ms + ORDER_MAX_MS });
         self.hand_over_if_ordered();
@@ -58,22 +57,30 @@ impl Member {
     }
 
     pub(super) fn hand_over_if_ordered(&mut self) {
-        let Some(Order { term, to, by_ms }) = self.order.take() else { return };
-        let is_of_now = self.consensus().is_some_and(|consensus| consensus.leads() && consensus.term() == term);
+        let Some(order) = self.order.take() else { return };
+        let Some(consensus) = self.consensus() else { return };
+        if !consensus.leads() || consensus.term() != order.term {
+            return;
+        }
         // Who is in maintenance would serve nobody, and give it back at once.
-        let may_be_drained = self.stop.is_some() || to.is_some();
-        let is_wanted = |heir: &Heir| to.is_none_or(|to| to == heir.id) && (heir.serves || may_be_drained);
-        if is_of_now && !self.hand_over_to_best(is_wanted) && self.now_ms < by_ms {
-            self.order = Some(Order { term, to, by_ms });
+        let may_be_drained = self.stop.is_some() || order.to.is_some();
+        let to = order.to.map(|node| self.peers.hello(node).map(|hello| hello.member));
+        let is_wanted = |heir: &Heir| to.is_none_or(|to| to == Some(heir.id)) && (heir.serves || may_be_drained);
+        self.hand_over_to_best(is_wanted);
+        // It may be on its way to somebody else, in vain.
+        let heir = self.consensus().and_then(Consensus::heir);
+        let is_done = heir.is_some_and(|heir| to.is_none_or(|to| to == Some(heir)));
+        if !is_done && self.now_ms < order.by_ms {
+            self.order = Some(order);
         }
     }
 
-    /// Gives the lead to the best of those that are wanted, if this node has it. True when it is on its way to somebody.
-    pub(super) fn hand_over_to_best(&mut self, is_wanted: impl Fn(&Heir) -> bool) -> bool {
-        let State::Founded(founded) = &mut self.state else { return false };
+    /// Gives the lead to the best of those that are wanted, if this node has it and it is on its way to nobody.
+    pub(super) fn hand_over_to_best(&mut self, is_wanted: impl Fn(&Heir) -> bool) {
+        let State::Founded(founded) = &mut self.state else { return };
         let consensus = &mut founded.consensus;
         if !consensus.leads() || consensus.is_handing_over() {
-            return consensus.is_handing_over();
+            return;
         }
         let (peers, last) = (&self.peers, consensus.ledger().last().index);
         let heirs = consensus.reaches().filter_map(|(id, reach)| {
@@ -82,11 +89,9 @@ impl Member {
             let has_nearly_all = reach.matched + CAUGHT_UP_WITHIN >= last;
             Some(Heir { id, has_nearly_all, serves, matched: reach.matched })
         });
-        let best = heirs.filter(is_wanted).max_by_key(Heir::rank);
-        best.is_some_and(|best| {
+        if let Some(best) = heirs.filter(is_wanted).max_by_key(Heir::rank) {
             consensus.hand_over_to(best.id);
-            true
-        })
+        }
     }
 
     /// This node's disk hangs while the others go on: one of them leads from now on.

@@ -26,7 +26,7 @@ pub struct Peer {
     /// Index and bytes of bodies in memory that it was sent and did not say it has.
     on_the_way: VecDeque<(u64, usize)>,
     on_the_way_bytes: usize,
-    /// What could not be read for it the last time.
+    /// What could not be read for it, and has to be.
     unread: Option<Unreadable>,
 }
 
@@ -108,18 +108,26 @@ impl Peer {
         self.on_the_way_bytes > HELD_UP_MAX_BYTES
     }
 
-    /// This could not be read for it; says for how long it has been tried in vain.
+    /// This could not be read for it; says for how long it has been tried in vain. Of several parts, as of a file that is sent
+    /// piece by piece, the first one counts.
     pub fn not_read(&mut self, part: &Part, now_ms: u64) -> u64 {
-        let is_again =
-            |unread: &Unreadable| unread.part == *part && now_ms.saturating_sub(unread.last_ms) < TRIED_AGAIN_WITHIN_MS;
-        let since_ms = self.unread.as_ref().filter(|unread| is_again(unread)).map_or(now_ms, |unread| unread.since_ms);
-        self.unread = Some(Unreadable { part: part.clone(), since_ms, last_ms: now_ms });
-        now_ms.saturating_sub(since_ms)
+        let is_tried = |unread: &&mut Unreadable| now_ms.saturating_sub(unread.last_ms) < TRIED_AGAIN_WITHIN_MS;
+        match self.unread.as_mut().filter(is_tried) {
+            Some(unread) if unread.part == *part => {
+                unread.last_ms = now_ms;
+                now_ms.saturating_sub(unread.since_ms)
+            }
+            Some(_) => 0,
+            None => {
+                self.unread = Some(Unreadable { part: part.clone(), since_ms: now_ms, last_ms: now_ms });
+                0
+            }
+        }
     }
 
-    /// What could not be read the last time was now.
-    pub fn was_read(&mut self) {
-        self.unread = None;
+    /// What could not be read before was now.
+    pub fn was_read(&mut self, part: &Part) {
+        self.unread.take_if(|unread| unread.part == *part);
     }
 
     /// What is said again counts once.

@@ -4,8 +4,8 @@
 //! ```text
 //!   Offer ──► Begin ──► Wanted(0) ──► Chunk ──► Write ──► Wanted(at) … ──► Finish ──► whole ──► Wanted(end)
 //! ```
-//! Writing is done by others, in the order that it was asked for, and takes its time; so much is asked for at once as the
-//! leader's window is wide. The same offer again goes on where it was; another one begins anew. After one that could not be
+//! Writing is done by others, in the order that it was asked for, and takes its time; as much waits for it as the leader's
+//! window is wide, since what is said to be wanted is behind what is written. The same offer again goes on where it was; another one begins anew. After one that could not be
 //! written, or was not whole, none is listened to for a while. As long as it has yet to be seen whether all is whole, the last
 //! byte is what is wanted: who hears of the end takes it for done.
 
@@ -62,7 +62,7 @@ impl Receiving {
             self.current.as_ref().filter(|current| current.leader == leader && current.offer == offer)
         {
             let end = offer.total_bytes();
-            return Some(Err(Wanted { snapshot: offer.snapshot, at: current.arrived.min(end.saturating_sub(1)) }));
+            return Some(Err(Wanted { snapshot: offer.snapshot, at: current.written.min(end.saturating_sub(1)) }));
         }
         self.begun += 1;
         self.doing.push_back((self.begun, Doing::Begin));
@@ -162,10 +162,11 @@ mod tests {
         receiving.offered(LEADER, offer.clone(), 100);
         receiving.performed(true, 100);
         receiving.chunk(LEADER, Chunk { snapshot: 1, at: 0, bytes: vec![7; 4] });
-        wanted_at(&mut receiving, 4);
+        // Nothing of it is written yet, and whoever sends more would fill the memory.
+        wanted_at(&mut receiving, 0);
         receiving.chunk(LEADER, Chunk { snapshot: 1, at: 4, bytes: vec![7; 1] });
         for _ in 0..2 {
-            wanted_at(&mut receiving, 4);
+            wanted_at(&mut receiving, 0);
             let again = receiving.chunk(LEADER, Chunk { snapshot: 1, at: 4, bytes: vec![7; 1] });
             assert_eq!(again, None, "it has that");
         }

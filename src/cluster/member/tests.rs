@@ -212,16 +212,37 @@ fn a_change_of_members_follows_the_batch_that_was_held_back() {
     assert_eq!(positions, [(1, 0), (1, 1), (2, 0)]);
 }
 
-/// Who has just connected has yet to be heard of.
+/// Who has just connected has yet to say who he is.
 #[test]
-fn an_order_to_give_the_lead_away_waits_until_somebody_is_heard_of() {
+fn an_order_to_give_the_lead_away_waits_for_who_is_named() {
     let mut world = World::led();
-    let is_handing_over = |world: &World| world.member.consensus().expect("it leads").is_handing_over();
-    world.connect(GONE);
+    let heir = |world: &World| world.member.consensus().expect("it leads").heir();
+    world.member.connected(GONE);
     world.member.hand_over(Some(GONE));
-    assert!(!is_handing_over(&world));
     world.ticks(4);
-    assert!(is_handing_over(&world));
+    assert_eq!(heir(&world), None, "and nobody else gets it");
+    world.connect(GONE);
+    world.ticks(1);
+    assert_eq!(heir(&world), Some(member_of(GONE)));
+}
+
+#[test]
+fn an_order_waits_for_the_end_of_a_hand_over_to_somebody_else() {
+    let mut world = World::led();
+    world.connect(GONE);
+    world.member.hand_over(Some(OTHER));
+    world.member.hand_over(Some(GONE));
+    assert_eq!(world.member.consensus().expect("it leads").heir(), Some(member_of(OTHER)));
+    world.ticks(12);
+    assert_eq!(world.member.consensus().expect("it leads").heir(), Some(member_of(GONE)), "it came to nothing");
+}
+
+/// His turn to stand for election comes before the next sign of life may.
+#[test]
+fn who_connects_hears_at_once_who_leads() {
+    let mut world = World::led();
+    world.connect(GONE);
+    assert!(world.member.consensus().expect("it leads").reach(member_of(GONE)).is_some_and(|reach| reach.is_active));
 }
 
 /// Two in maintenance would give it to each other for ever.
@@ -265,8 +286,6 @@ fn who_is_far_behind_is_given_the_lead_last() {
     assert!(stays.asked.is_empty(), "who serves nobody is not asked as long as this node can go on");
     stays.member.hand_over(Some(OTHER));
     stays.ticks(40);
-    stays.member.hand_over(Some(OTHER));
-    stays.settle();
     assert_eq!(stays.asked, ["node 1 is to lead"], "but by an operator who knows");
 }
 
@@ -475,12 +494,15 @@ fn what_a_disk_refuses_is_damaged_when_it_refuses_it_again_and_again() {
         world.publish(0);
         let file = Part::File { name: "1.seg".to_owned(), offset: 0, length: 7 };
         let part = if is_file { file } else { Part::Stored(place_of(world.last())) };
+        let next = Part::File { name: "1.seg".to_owned(), offset: 7, length: 1 };
         let fails = |world: &mut World| {
+            // Of a file some pieces are sent before anything is heard.
             world.member.could_not_read(GONE, &part, Unread::Refused);
+            world.member.could_not_read(GONE, &next, Unread::Refused);
             world.gives_the_lead_away()
         };
         assert!(!fails(&mut world), "once, and for a second it wasn't asked for");
-        world.member.could_read(GONE);
+        world.member.could_read(GONE, &part);
         assert!(!fails(&mut world), "it was read meanwhile");
         world.ticks(60_000 / TICK_MS);
         assert!(!fails(&mut world), "a minute ago it failed, too, and nobody asked since");

@@ -80,7 +80,7 @@ impl Node {
             Event::Connected { node } => format!("connected {node}"),
             Event::Gone { node } => format!("gone {node}"),
             Event::Unread { node, part, why } => format!("not sent to {node} without {part:?}: {why:?}"),
-            Event::Read { node } => format!("what was lacking for {node} was read"),
+            Event::Read { node, .. } => format!("what was lacking for {node} was read"),
             Event::Message { node, bytes, .. } => match bytes.len() {
                 0..100 => format!("{node}: {}", String::from_utf8_lossy(&bytes)),
                 length => format!("{node}: {length} bytes"),

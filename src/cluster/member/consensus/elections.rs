@@ -9,6 +9,7 @@
 //! As long as a member hears of a leader it has no vote for anybody else, so who alone lost its connections unseats nobody.
 
 use super::Consensus;
+use super::id_of;
 use crate::cluster::membership::MemberRole;
 use crate::storage::MemberId;
 use raft::StateRole;
@@ -104,7 +105,19 @@ impl Consensus {
     }
 
     pub fn is_handing_over(&self) -> bool {
-        self.raw.raft.lead_transferee.is_some()
+        self.heir().is_some()
+    }
+
+    /// Who is being given the lead.
+    pub fn heir(&self) -> Option<MemberId> {
+        self.raw.raft.lead_transferee.and_then(id_of)
+    }
+
+    /// Somebody is there, or there again: he hears at once who leads, and not when his turn to stand for election has come.
+    pub fn greet(&mut self) {
+        if !self.is_held() {
+            self.raw.ping();
+        }
     }
 }
 
