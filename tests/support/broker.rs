@@ -18,7 +18,7 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const START_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Times of the handshake shortened, so that tests that wait for them do not take seconds.
-pub const HASTY: &str = "[limits]\nhandshake_timeout_ms = 1000\nauthentication_failure_delay_ms = 100\n";
+const HASTY: &str = "[limits]\nhandshake_timeout_ms = 1000\nauthentication_failure_delay_ms = 100\n";
 
 /// A running broker; the process ends with the last handle.
 pub struct Broker {
