@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from ports import free_ports
 
 NAMES = ["n1", "n2", "n3"]
 USER, PASSWORD = "chaos", "chaos-password"  # guest may only come from the same machine
@@ -33,19 +34,6 @@ def ip(*arguments):
     ran = subprocess.run(["ip", *arguments], capture_output=True, text=True)
     if ran.returncode != 0:
         raise OSError(f"ip {' '.join(arguments)}: {ran.stderr.strip()}")
-
-
-# Bound, and listened at by nobody: so Linux gives these ports to nobody else while the nodes they are for are down.
-held_ports = []
-
-
-def free_ports(count):
-    for _ in range(count):
-        held = socket.socket()
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        held_ports.append(held)
-    return [held.getsockname()[1] for held in held_ports[-count:]]
 
 
 class Network:

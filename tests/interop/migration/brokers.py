@@ -14,6 +14,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from ports import free_ports
+
 START_DEADLINE_S = 90
 STOP_DEADLINE_S = 30
 POLL_INTERVAL_S = 0.1
@@ -21,19 +23,6 @@ POLL_INTERVAL_S = 0.1
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 PLUGINS = ["rabbitmq_management", "rabbitmq_event_exchange", "rabbitmq_consistent_hash_exchange"]
-
-
-# Bound, and listened at by nobody: so Linux gives these ports to nobody else before the brokers they are for are there.
-held_ports = []
-
-
-def free_ports(count):
-    for _ in range(count):
-        held = socket.socket()
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        held_ports.append(held)
-    return [held.getsockname()[1] for held in held_ports[-count:]]
 
 
 class Broker:
