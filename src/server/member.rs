@@ -188,7 +188,11 @@ impl Driver {
             }
             Input::Serves { term } => {
                 let leads = matches!(self.role, Role::Lead { term: led, .. } if led == term);
-                self.tell_whether_it_serves(leads && self.leading.is_some() && !self.is_stopping);
+                let serves = leads && self.leading.is_some() && !self.is_stopping;
+                self.tell_whether_it_serves(serves);
+                // Whoever is sent here, as others know it, is not to be sent away.
+                self.view_due_ms = 0;
+                self.show();
             }
             Input::WantsSealed => self.ask(ReplicaRequest::Sealed),
             Input::ReadThrough { bytes } => {
@@ -320,6 +324,10 @@ impl Driver {
                     }
                 }
                 Output::Append(Append { number, entries, vote }) => {
+                    // A vote may be there to note what is committed.
+                    if vote.is_some() {
+                        self.tell_of_commit();
+                    }
                     let append = replica::Append { number, entries, vote };
                     // Others wait for this one, and nobody for that.
                     self.crew.writer.ask(ReplicaRequest::Append(append));

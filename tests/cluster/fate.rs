@@ -24,6 +24,8 @@ pub enum Mutation {
     RecoverOtherTerm,
     /// A snapshot is the log now, but for its last segment.
     LoseSegmentOfSnapshot,
+    /// What is committed is noted with the next entries alone.
+    NoteNoCommit,
 }
 
 /// What may happen to a leader, or beside it.
@@ -42,6 +44,10 @@ pub enum OfLeader {
     LosesAnotherAgainAndAgain,
     /// Another node loses its folder, and gets everything anew.
     CopiesAllToAnother,
+    /// Another node loses its folder, and once it votes anew [`IsLostWithAllPower`](Self::IsLostWithAllPower) is in store.
+    IsLostOnceAnotherVotes,
+    /// It goes and does not come back, and the power of all fails.
+    IsLostWithAllPower,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +57,8 @@ pub struct Fate {
     pub is_real: bool,
     /// How long the run takes, the calm at its end included.
     pub run_ms: u64,
+    /// Before the end nothing is published for so long, so that everybody comes to the same.
+    pub silence_ms: u64,
     /// Nothing goes wrong any more.
     pub calm_from_ms: u64,
     pub crashes: bool,
@@ -80,6 +88,7 @@ impl Fate {
             mutation,
             is_real: false,
             run_ms: 20_000,
+            silence_ms: 2_000,
             calm_from_ms: 13_000,
             crashes: true,
             partitions: true,

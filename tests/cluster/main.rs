@@ -139,6 +139,23 @@ fn a_full_copy_to_an_empty_node_pauses_nobody() {
     }
 }
 
+/// Nothing else is written in those runs: not by what follows them it is that nodes know who votes.
+fn lost_once_another_votes(mutation: Mutation) -> Fate {
+    let fate = Fate::of_leader(OfLeader::IsLostOnceAnotherVotes);
+    Fate { mutation, run_ms: 12_000, silence_ms: 8_500, ..fate }
+}
+
+#[test]
+fn whoever_votes_is_known_though_the_leader_is_lost_and_the_power_of_all_fails() {
+    for is_real in [false, true] {
+        let fate = Fate { is_real, ..lost_once_another_votes(Mutation::None) };
+        let all = play_of_fate(OfLeader::IsLostOnceAnotherVotes, &fate);
+        assert_eq!((all.wipes, all.crashes, all.voters), (all.seeds, all.seeds * 4, 3), "{all}");
+    }
+    let complaint = failure_of(|| _ = World::new(0, lost_once_another_votes(Mutation::NoteNoCommit)).run());
+    assert!(matches!(complaint, Some(Failure::Complaint(_))), "it is noted, and not come by by chance: {complaint:?}");
+}
+
 #[test]
 fn runs_are_repeatable() {
     let fate = || Fate::hard(Mutation::None);

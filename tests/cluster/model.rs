@@ -23,7 +23,7 @@ use std::ops::Range;
 #[derive(Clone)]
 enum Written {
     Entry { entry: Entry, place: Place, commit: u64 },
-    Vote(Vote),
+    Vote { vote: Vote, commit: u64 },
 }
 
 /// A data folder: what a crash leaves.
@@ -167,7 +167,7 @@ impl Disk {
     fn last_index(&self) -> u64 {
         let entries = self.written.iter().rev().find_map(|written| match written {
             Written::Entry { entry, .. } => Some(entry.label.index),
-            Written::Vote(_) => None,
+            Written::Vote { .. } => None,
         });
         entries.or(self.checkpoint.as_ref().map(|checkpoint| checkpoint.last.index)).unwrap_or(0)
     }
@@ -178,13 +178,12 @@ impl Disk {
         let checkpoint = self.checkpoint.clone().expect("a cluster has a beginning");
         let log = self.log(mutation);
         let last = log.last().map_or(checkpoint.last.index, |(entry, _)| entry.label.index);
-        let commits = self.written.iter().filter_map(|written| match written {
-            Written::Entry { commit, .. } => Some(*commit),
-            Written::Vote(_) => None,
+        let commits = self.written.iter().map(|written| match written {
+            Written::Entry { commit, .. } | Written::Vote { commit, .. } => *commit,
         });
         let applied = commits.max().unwrap_or(0).max(checkpoint.last.index).min(last);
         let mut votes = self.written.iter().filter_map(|written| match written {
-            Written::Vote(vote) => Some(*vote),
+            Written::Vote { vote, .. } => Some(*vote),
             Written::Entry { .. } => None,
         });
         let vote = votes.next_back().unwrap_or(Vote { term: 0, member: None });
@@ -251,7 +250,7 @@ impl ModelWriter {
     /// Writes a checkpoint and frees what is before; says below which entry nothing is left.
     fn write_checkpoint(&mut self) -> Option<u64> {
         let checkpoint = self.checkpoint_now().filter(|checkpoint| checkpoint.last.index <= self.disk.last_index())?;
-        let vote = self.disk.written.iter().rev().find(|written| matches!(written, Written::Vote(_))).cloned();
+        let vote = self.disk.written.iter().rev().find(|written| matches!(written, Written::Vote { .. })).cloned();
         let last = checkpoint.last.index;
         // What was cut off does not come back with those that did it gone.
         let log = self.disk.log(self.mutation);
@@ -340,7 +339,7 @@ impl ModelWriter {
         }
         while self.asked.front().is_some_and(|asked| asked.done_at_ms <= now_ms) {
             let asked = self.asked.pop_front()?;
-            write(&mut self.disk, &asked, self.applied, usize::MAX);
+            write(&mut self.disk, &asked, self.applied, usize::MAX, self.mutation);
             if !says_early {
                 return Some((asked.append.number, places_of(&asked)));
             }
@@ -432,6 +431,10 @@ impl Writer for ModelWriter {
         (self.applied, self.position())
     }
 
+    fn would_know(&self) -> Option<Known> {
+        self.disk.recover(self.mutation)
+    }
+
     fn pins(&self) -> usize {
         self.pins.len()
     }
@@ -474,14 +477,14 @@ impl Writer for ModelWriter {
             let is_torn = at + 1 == kept as usize;
             let entries =
                 if is_torn { chance.below(asked.append.entries.len() as u64 + 1) as usize } else { usize::MAX };
-            write(&mut self.disk, asked, self.applied, entries);
+            write(&mut self.disk, asked, self.applied, entries, self.mutation);
         }
         if let Some(install) = self.install.filter(|_| kept == self.asked.len() as u64 && chance.one_in(2)) {
             become_log(&mut self.disk, &install);
         }
         self.disk.incoming.clear();
         if self.mutation == Mutation::ForgetVote
-            && let Some(at) = self.disk.written.iter().rposition(|written| matches!(written, Written::Vote(_)))
+            && let Some(at) = self.disk.written.iter().rposition(|written| matches!(written, Written::Vote { .. }))
         {
             self.disk.written.remove(at);
         }
@@ -495,7 +498,7 @@ fn become_log(disk: &mut Disk, install: &Install) -> Checkpoint {
     let is_whole = checkpoint.segment(0..checkpoint.segment_bytes()).eq(disk.incoming[SEGMENT_FILE].iter().copied());
     must!(is_whole, "not every byte has arrived");
     disk.incoming.clear();
-    let is_vote = |written: &&Written| matches!(written, Written::Vote(_));
+    let is_vote = |written: &&Written| matches!(written, Written::Vote { .. });
     disk.written = disk.written.iter().rfind(is_vote).cloned().into_iter().collect();
     disk.checkpoint = Some(checkpoint.clone());
     checkpoint
@@ -513,9 +516,10 @@ fn cut(log: &mut Vec<(Entry, Place)>, index: u64) {
 }
 
 /// A request comes to the disk, or so many of its entries.
-fn write(disk: &mut Disk, asked: &Asked, commit: u64, entries: usize) {
+fn write(disk: &mut Disk, asked: &Asked, commit: u64, entries: usize, mutation: Mutation) {
     if let Some(vote) = asked.append.vote {
-        disk.written.push(Written::Vote(vote));
+        let commit = if mutation == Mutation::NoteNoCommit { 0 } else { commit };
+        disk.written.push(Written::Vote { vote, commit });
     }
     for (entry, place) in asked.append.entries.iter().zip(&asked.places).take(entries) {
         let entry = Entry { label: entry.label, body: EntryBody::copied(entry.body.bytes()) };

@@ -155,6 +155,12 @@ impl Node {
         consensus.is_some_and(|consensus| consensus.configuration().is_voter(member))
     }
 
+    /// Whether it would know that after a power cut, too.
+    pub fn knows_voter_for_good(&self, member: MemberId) -> bool {
+        let known = self.running.as_ref().and_then(|running| running.writer.would_know());
+        self.knows_voter(member) && known.is_some_and(|known| known.configuration.is_voter(member))
+    }
+
     /// How many vote, as far as it knows.
     pub fn voters(&self) -> usize {
         let consensus = self.running.as_ref().and_then(|running| running.member.consensus());

@@ -15,7 +15,7 @@ use leveret::storage::disk::{self, Disk as _, DiskFile};
 use leveret::storage::entry::Place;
 use leveret::storage::replica::{
     self, EntryReader, Install, Pin, PinId, RecoveredReplica, ReplicaDuty, ReplicaReport, ReplicaRequest,
-    ReplicaWriter, aside, recover_or_rejoin, verify,
+    ReplicaWriter, aside, recover_or_rejoin, recover_replica, verify,
 };
 use leveret::storage::sequences::Reached;
 use leveret::storage::{LogOptions, MemberId, StorageError, SyncPolicy};
@@ -311,6 +311,11 @@ impl Writer for RealWriter {
     fn applied(&self) -> (u64, u64) {
         let Reached { index, position, .. } = self.duty.writer().applied();
         (index, position)
+    }
+
+    fn would_know(&self) -> Option<Known> {
+        let recovered = recover_replica(&self.disk.after_power_cut(), self.member);
+        Known::of(&recovered.unwrap_or_else(|error| damaged(&error))).expect("members of a cluster")
     }
 
     fn pins(&self) -> usize {

@@ -13,10 +13,10 @@ use std::num::NonZeroU64;
 
 /// Something may happen so often.
 const FATE_MS: u64 = 50;
-/// In the last of a run nothing is published, so that everybody comes to the same.
-const SILENCE_MS: u64 = 2_000;
 /// How long a disk hangs.
 const HANG_MS: u64 = 3_500;
+/// Who votes is on a disk this long after a node learns it.
+const NOTED_WITHIN_MS: u64 = 20;
 /// How long one node is cut off, or there, while it comes and goes: longer than any election takes.
 const COMES_AND_GOES_MS: u64 = 2_200;
 
@@ -104,7 +104,7 @@ impl World {
     }
 
     fn turn(&mut self, node: usize) {
-        let publishes = self.now_ms + SILENCE_MS < self.fate.run_ms;
+        let publishes = self.now_ms + self.fate.silence_ms < self.fate.run_ms;
         let said = self.nodes[node].turn(self.now_ms, publishes, &mut self.truth, &mut self.chance);
         for Saying { to, lane, bytes } in said {
             let lives = (self.nodes[node].life, self.nodes[to].life);
@@ -145,7 +145,7 @@ impl World {
         // As long as another one does not know that it votes, that one and those whom it knows are what is left of most.
         let mut others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
         if let Some(newcomer) = self.newcomer
-            && !others.all(|(_, other)| other.knows_voter(newcomer))
+            && !others.all(|(_, other)| other.knows_voter_for_good(newcomer))
         {
             return false;
         }
@@ -239,6 +239,21 @@ impl World {
                     self.nodes[leader].checkpoint(self.now_ms);
                     self.wipe((leader + 1) % NODES);
                 }
+                OfLeader::IsLostOnceAnotherVotes => {
+                    if self.newcomer.is_none() {
+                        self.wipe((leader + 1) % NODES);
+                    }
+                    let votes = |node: &Node| self.newcomer.is_some_and(|newcomer| node.knows_voter(newcomer));
+                    self.fate.of_leader = match self.nodes.iter().all(votes) {
+                        true => Some((self.now_ms + NOTED_WITHIN_MS, OfLeader::IsLostWithAllPower)),
+                        false => Some((self.now_ms, what)),
+                    };
+                }
+                OfLeader::IsLostWithAllPower => {
+                    self.nodes[leader].is_gone = true;
+                    (0..NODES).for_each(|node| self.crash(node));
+                    (0..NODES).for_each(|node| self.start(node));
+                }
             }
         }
         if let Some((node, _)) = self.hangs.take_if(|(_, until_ms)| *until_ms <= self.now_ms) {
@@ -256,7 +271,7 @@ impl World {
     fn come_and_go(&mut self) {
         let Some(node) = self.comes_and_goes.filter(|_| self.now_ms.is_multiple_of(COMES_AND_GOES_MS)) else { return };
         self.network.heal();
-        if self.now_ms + SILENCE_MS >= self.fate.run_ms {
+        if self.now_ms + self.fate.silence_ms >= self.fate.run_ms {
             self.comes_and_goes = None;
             return;
         }
@@ -334,7 +349,7 @@ impl World {
         if self.now_ms <= self.fate.calm_from_ms {
             return;
         }
-        if self.now_ms + SILENCE_MS < self.fate.run_ms && self.outcome.confirmed > 0 {
+        if self.now_ms + self.fate.silence_ms < self.fate.run_ms && self.outcome.confirmed > 0 {
             let longest_ms = &mut self.outcome.longest_without_confirm_ms;
             *longest_ms = (*longest_ms).max(self.now_ms - self.confirmed_at_ms);
         }

@@ -46,6 +46,8 @@ pub trait Writer {
 
     /// How far the state is, and the position that it ends at.
     fn applied(&self) -> (u64, u64);
+    /// What a start would find, if the power failed now and took all with it that was not synced.
+    fn would_know(&self) -> Option<Known>;
     /// How many snapshots it keeps.
     fn pins(&self) -> usize;
     /// What the state is, in words; none of a model that has none.

@@ -185,6 +185,18 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(State { contents, ..State::default() })))
     }
 
+    /// The disk with what was synced and nothing else, which is the worst that a crash leaves.
+    pub fn after_power_cut(&self) -> Self {
+        let mut contents = self.state().contents.clone();
+        for file in &mut contents.files {
+            file.visible.clone_from(&file.durable);
+            file.unsynced.clear();
+        }
+        contents.names.clone_from(&contents.durable_names);
+        contents.unsynced_names.clear();
+        Self(Arc::new(Mutex::new(State { contents, ..State::default() })))
+    }
+
     /// The disk as it is, with everything on it, as after an orderly end.
     pub fn after_stop(&self) -> Self {
         let contents = self.state().contents.clone();

@@ -473,6 +473,10 @@ impl Member {
             self.tell_of_vote(vote);
         }
         let committed = step.committed;
+        if step.reconfigures {
+            // What is written notes what was committed before it: without this, all might forget in one moment who votes.
+            step.vote = self.consensus().map(Consensus::vote);
+        }
         let persisted = self.founded_mut().and_then(|founded| founded.writing.add(&mut step));
         if let Some(persisted) = persisted {
             self.take_persisted(persisted);
