@@ -55,6 +55,12 @@ impl Network {
         None
     }
 
+    /// What is on the way between these two is lost.
+    pub fn lose(&mut self, one: usize, other: usize) {
+        self.on_the_way
+            .retain(|_, packet| (packet.from, packet.to) != (one, other) && (packet.from, packet.to) != (other, one));
+    }
+
     /// Cuts one direction.
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cut[from][to] = true;

@@ -41,6 +41,8 @@ pub struct Running {
     /// How many were installed.
     pub snapshots: u64,
     publisher: Option<Publisher>,
+    /// What the writer has not been told to be committed: it is with whatever else it is asked for, or with the next tick.
+    committed: Option<u64>,
     /// It has done with everything.
     pub has_stopped: bool,
 }
@@ -90,8 +92,16 @@ impl Node {
             rejoins,
         };
         let (id, member) = (member, Member::start(settings, known, self.clock_ms(now_ms)));
-        self.running =
-            Some(Running { member, id, writer, leads_from: None, snapshots: 0, publisher: None, has_stopped: false });
+        self.running = Some(Running {
+            member,
+            id,
+            writer,
+            leads_from: None,
+            snapshots: 0,
+            publisher: None,
+            committed: None,
+            has_stopped: false,
+        });
     }
 
     pub fn crash(&mut self, truth: &mut Truth, chance: &mut Chance) {
@@ -219,6 +229,7 @@ impl Node {
             running.take_said(said);
         }
         if clock_ms >= running.member.next_tick_ms() {
+            running.tell_of_commit(number, now_ms, truth);
             running.member.tick(clock_ms);
         }
         let mut said = Vec::new();
@@ -264,6 +275,12 @@ impl Running {
         }
     }
 
+    fn tell_of_commit(&mut self, node: usize, now_ms: u64, truth: &mut Truth) {
+        if let Some(index) = self.committed.take() {
+            self.writer.commit(index, now_ms, &mut |entry| truth.applies(node, entry));
+        }
+    }
+
     /// Begins to publish when the state is as far as it was told.
     fn lead_if_due(&mut self, truth: &Truth) {
         let (applied, position) = self.writer.applied();
@@ -288,10 +305,15 @@ impl Running {
                     Ok(bytes) => said.push(Saying { to: to.0.into(), lane, bytes }),
                     Err(part) => unread.push((to, part)),
                 },
-                Output::Append(append) => self.writer.append(append, now_ms, chance),
-                Output::Commit(index) => {
-                    self.writer.commit(index, now_ms, &mut |entry| truth.applies(node, entry));
+                Output::Append(append) => {
+                    // A vote may be there to note what is committed. Otherwise others wait for this, and nobody for that.
+                    if append.vote.is_some() {
+                        self.tell_of_commit(node, now_ms, truth);
+                    }
+                    self.writer.append(append, now_ms, chance);
+                    self.tell_of_commit(node, now_ms, truth);
                 }
+                Output::Commit(index) => self.committed = Some(index),
                 Output::Told(told) => {
                     if let Some(publisher) = &mut self.publisher {
                         publisher.told(told, mutation, truth);
@@ -300,15 +322,22 @@ impl Running {
                 Output::Role(role) => {
                     self.publisher = None;
                     self.leads_from = match role {
-                        Role::Lead { term, index } => Some((term, index)),
+                        Role::Lead { term, index } => {
+                            self.tell_of_commit(node, now_ms, truth);
+                            Some((term, index))
+                        }
                         _ => None,
                     };
                 }
                 Output::Found(configuration) => self.writer.found(configuration, now_ms),
-                Output::Pin { index } => self.writer.pin(index, now_ms),
+                Output::Pin { index } => {
+                    self.tell_of_commit(node, now_ms, truth);
+                    self.writer.pin(index, now_ms);
+                }
                 Output::Unpin(id) => self.writer.unpin(id, now_ms),
                 Output::Incoming(step) => self.writer.incoming(step, now_ms, chance),
                 Output::Install { last, checkpoint, files } => {
+                    self.tell_of_commit(node, now_ms, truth);
                     self.writer.install(last, Files { checkpoint, others: files }, now_ms, chance);
                 }
                 // Whoever goes on with what is left of a log, as who it was, has to be told from those who keep theirs.

@@ -192,6 +192,20 @@ impl World {
         self.nodes[node].crash(&mut self.truth, &mut self.chance);
     }
 
+    /// The connections between two nodes end, and others take their place.
+    fn break_connection(&mut self, one: usize, other: usize) {
+        if one == other || [one, other].iter().any(|node| self.nodes[*node].running.is_none()) {
+            return;
+        }
+        self.network.lose(one, other);
+        for (node, peer) in [(one, other), (other, one)] {
+            self.with_member(node, |member| member.disconnected(NodeNumber(peer as u8)));
+        }
+        for (node, peer) in [(one, other), (other, one)] {
+            self.with_member(node, |member| member.connected(NodeNumber(peer as u8)));
+        }
+    }
+
     /// A process that runs will have ended.
     fn ends(&mut self, node: usize) {
         let Some(running) = &self.nodes[node].running else { return };
@@ -322,6 +336,7 @@ impl World {
             31 if self.fate.rots => self.rot(node),
             32 if self.fate.full_disks && self.nodes[node].belongs() => self.nodes[node].fill_disk(true),
             33..=35 => self.nodes.iter_mut().for_each(|node| node.fill_disk(false)),
+            36 | 37 if self.fate.partitions => self.break_connection(node, other),
             29 | 30 if self.fate.hand_overs => {
                 let to = NodeNumber(other as u8);
                 self.with_member(node, |member| member.hand_over(Some(to)));
