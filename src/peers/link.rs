@@ -93,6 +93,8 @@ pub type Reader = Box<dyn FnMut(&Part) -> Result<EntryBody, Unread> + Send>;
 /// What links need of those around them.
 pub struct Around {
     pub tell: Box<dyn Fn(Event) + Send + Sync>,
+    /// Called after a message was told, with no lock held: it may be dealt with here, and the next one is read after that.
+    pub after_message: Box<dyn Fn() + Send + Sync>,
     /// Makes what reads parts of messages: each thread that sends has its own.
     pub reader: Box<dyn Fn() -> Reader + Send + Sync>,
 }
@@ -251,6 +253,8 @@ impl Peer {
             self.received_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
             let receipt = Receipt { peer: Arc::clone(self), bytes: bytes.len() };
             (around.tell)(Event::Message { node: Arc::clone(&self.name), bytes, receipt });
+            drop(state);
+            (around.after_message)();
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Settings {
     pub leads: Arc<AtomicBool>,
     /// What happens to peers.
     pub tell: Box<dyn Fn(Event) + Send + Sync>,
+    /// Called after a message was told, by who read it and with no lock held, before the next one is read.
+    pub after_message: Box<dyn Fn() + Send + Sync>,
     /// Makes what reads parts of messages that lie on the disk.
     pub reader: Box<dyn Fn() -> Reader + Send + Sync>,
     /// Takes clients of others.
@@ -48,8 +50,8 @@ impl Transport {
     /// # Errors
     /// The system has no threads to give.
     pub fn start(listener: Listener, settings: Settings, clock: Clock) -> io::Result<Self> {
-        let Settings { caller, others, leads, tell, reader, client } = settings;
-        let around = Arc::new(Around { tell, reader });
+        let Settings { caller, others, leads, tell, after_message, reader, client } = settings;
+        let around = Arc::new(Around { tell, after_message, reader });
         let peers: BTreeMap<String, Arc<Peer>> =
             others.keys().map(|name| (name.clone(), Arc::new(Peer::new(name)))).collect();
         let (known, known_too, around_porch) = (peers.clone(), peers.clone(), Arc::clone(&around));

@@ -1,5 +1,7 @@
 //! What management sees of a cluster, and what it has done there.
 
+use super::helm::Helm;
+use super::member::Driver;
 use super::seat::Input;
 use super::standing::Standing;
 use crate::cluster::member::{Member, NodeNumber, Role, Settings};
@@ -12,7 +14,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What management sees of the cluster.
@@ -130,7 +131,7 @@ pub struct Connecting {
     pub caller: Caller,
     pub addresses: BTreeMap<String, String>,
     pub passes: bool,
-    pub member: Sender<Input>,
+    pub member: Helm<Driver>,
 }
 
 impl management::Cluster for Connecting {
@@ -140,7 +141,7 @@ impl management::Cluster for Connecting {
 
     fn order(&self, order: ClusterOrder) {
         // A thread that is gone said why.
-        let _ = self.member.send(Input::Order(order));
+        let _ = self.member.tell(Input::Order(order));
     }
 
     fn connect(&self, peer: SocketAddr, local: SocketAddr, over_tls: bool) -> io::Result<TcpStream> {

@@ -10,6 +10,7 @@
 use super::addresses::Addresses;
 use super::cluster_view::{Connecting, View};
 use super::follower::{Follower, Next, Room, Surroundings};
+use super::helm::{Helm, helm};
 use super::house::{House, Renewal};
 use super::member::{Crew, Driver};
 use super::node_folder::{damage_of_log, new_member, perform_incoming, reader, recover};
@@ -25,7 +26,7 @@ use crate::cluster::member::{Member, NodeNumber, Settings};
 use crate::cluster::message::Condition;
 use crate::config::{Config, Limits};
 use crate::management::{self, Hatch, PassedClient};
-use crate::peers::{self, Caller, ClientKind, ClusterSecret, Passages, Passed, Transport};
+use crate::peers::{self, Caller, ClientKind, ClusterSecret, Event, Passages, Passed, Transport};
 use crate::reactor::{Clock, Listener, Supervisor, Waker};
 use crate::storage::replica::{ReplicaWriter, aside};
 use crate::storage::spawn::spawn_replica;
@@ -34,7 +35,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -99,7 +100,7 @@ struct Node {
     view: View,
     reception: Reception,
     changes: Receiver<Change>,
-    member: Sender<Input>,
+    member: Helm<Driver>,
     renewal: Renewal,
 }
 
@@ -201,7 +202,7 @@ impl Start<'_> {
         disk: &FileDisk,
         options: &LogOptions,
         reception: Reception,
-    ) -> io::Result<(Sender<Input>, Receiver<Change>)> {
+    ) -> io::Result<(Helm<Driver>, Receiver<Change>)> {
         let Self { config, is_drained, caller, view, clock, waker } = self;
         let cluster = &config.cluster;
         let recovered = recover(disk, config)?;
@@ -216,12 +217,16 @@ impl Start<'_> {
             rejoins: recovered.rejoins,
         };
         let known = Known::of(&recovered).map_err(io::Error::other)?;
-        let (inputs, inbox) = channel();
-        let said = inputs.clone();
+        let (helm, inbox) = helm();
+        let of_writer = helm.clone();
         let writer = ReplicaWriter::start(disk.clone(), options.clone(), recovered.resume).map_err(io::Error::other)?;
-        let writer = spawn_replica(writer, move || _ = said.send(Input::WriterSaid))?;
+        let writer = spawn_replica(writer, move || {
+            // A driver that is no more said why.
+            let _ = of_writer.put(Input::WriterSaid);
+            of_writer.steer();
+        })?;
         let (steps, incoming) = channel();
-        let (performed, of_incoming) = (inputs.clone(), disk.clone());
+        let (performed, of_incoming) = (helm.clone(), disk.clone());
         std::thread::Builder::new()
             .name("incoming".to_owned())
             .spawn(move || perform_incoming(&of_incoming, &incoming, &performed))?;
@@ -229,16 +234,22 @@ impl Start<'_> {
         let scrubs_each = config.cluster.scrub_interval_s;
         if scrubs_each > 0 {
             let interval = Duration::from_secs(scrubs_each);
-            let scrub = Scrub { disk: disk.clone(), interval, member: inputs.clone(), sealed: of_writer };
+            let scrub = Scrub { disk: disk.clone(), interval, member: helm.clone(), sealed: of_writer };
             std::thread::Builder::new().name("scrub".to_owned()).spawn(move || scrub.run())?;
         }
-        let (events, disk) = (inputs.clone(), disk.clone());
+        let (of_peers, of_readers, disk) = (helm.clone(), helm.clone(), disk.clone());
         let others = cluster.nodes.iter().filter(|(name, _)| **name != cluster.node);
         let transport = peers::transport::Settings {
             caller: caller.clone(),
             others: others.map(|(name, address)| (name.clone(), address.clone())).collect(),
             leads: Arc::clone(&view.leads),
-            tell: Box::new(move |event| _ = events.send(Input::Peer(event))),
+            tell: Box::new(move |event| {
+                let _ = match event {
+                    Event::Message { .. } => of_peers.put(Input::Peer(event)),
+                    _ => of_peers.tell(Input::Peer(event)),
+                };
+            }),
+            after_message: Box::new(move || of_readers.steer()),
             reader: Box::new(move || reader(disk.clone())),
             client: Box::new(move |passed| reception.receive(passed)),
         };
@@ -249,14 +260,14 @@ impl Start<'_> {
             member.set_condition(Condition { is_drained, ..Condition::default() });
         }
         let (changes, changed) = channel();
-        let inputs_of_loop = inputs.clone();
+        let (of_loop, of_thread) = (helm.clone(), helm.clone());
         let crew = Crew {
             member,
             settings,
             writer,
             transport,
             clock,
-            inputs,
+            helm,
             inbox,
             changes,
             steps,
@@ -264,8 +275,8 @@ impl Start<'_> {
             waker,
             view: view.clone(),
         };
-        std::thread::Builder::new().name("member".to_owned()).spawn(move || Driver::new(crew).run())?;
-        Ok((inputs_of_loop, changed))
+        std::thread::Builder::new().name("member".to_owned()).spawn(move || of_thread.keep(Driver::new(crew)))?;
+        Ok((of_loop, changed))
     }
 }
 
@@ -343,7 +354,7 @@ impl Node {
 
     /// Gives the lead away, and lets the writer finish.
     fn stop(self) -> io::Result<()> {
-        let _ = self.member.send(Input::Stop);
+        let _ = self.member.tell(Input::Stop);
         loop {
             match self.changes.recv_timeout(STOP) {
                 Ok(Change::Stopped) | Err(_) => return Ok(()),

@@ -5,7 +5,9 @@
 use super::accepting::Accepting;
 use super::addresses::Addresses;
 use super::alarms::log_alarm;
+use super::helm::Helm;
 use super::journal::DISK_CHECK_INTERVAL_MS;
+use super::member::Driver;
 use super::seat::{Change, Input, Lead, Low};
 use super::turn::{Grounds, LISTENER_TOKENS, Reloaded, SIGNAL_TOKEN, WAKE_TOKEN, Way};
 use crate::logging;
@@ -14,7 +16,7 @@ use crate::reactor::{Readiness, Signal, Supervisor};
 use crate::storage::disk::Disk;
 use crate::storage::{FileDisk, StorageError};
 use std::io;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// Why the loop ends.
@@ -28,7 +30,7 @@ pub struct Surroundings<'a> {
     pub passages: Passages,
     pub addresses: &'a Addresses,
     pub changes: &'a Receiver<Change>,
-    pub member: &'a Sender<Input>,
+    pub member: &'a Helm<Driver>,
     /// Clients are passed on, and not refused.
     pub passes: bool,
     pub room: Room<'a>,
@@ -39,7 +41,7 @@ pub struct Follower<'a> {
     passages: Passages,
     addresses: &'a Addresses,
     changes: &'a Receiver<Change>,
-    member: &'a Sender<Input>,
+    member: &'a Helm<Driver>,
     room: Room<'a>,
     /// With the doors, which are the next loop's again.
     accepting: Accepting,
@@ -179,7 +181,7 @@ impl<'a> Follower<'a> {
     fn look_at_room(&mut self) {
         let Some(is_low) = self.room.look(self.now_ms) else { return };
         // It has no messages in memory of which there could be too many.
-        let _ = self.member.send(Input::Low(Low { disk: is_low, memory: false }));
+        let _ = self.member.tell(Input::Low(Low { disk: is_low, memory: false }));
     }
 
     fn accept(&mut self) {
@@ -213,7 +215,7 @@ impl<'a> Follower<'a> {
                     self.is_stopping = true;
                     self.passes = false;
                     self.passages.lead_to(self.addresses.of_leader(None), self.now_ms);
-                    let _ = self.member.send(Input::Stop);
+                    let _ = self.member.tell(Input::Stop);
                 }
             }
         }

@@ -1,15 +1,16 @@
-//! The thread of a node of a cluster: it drives the [`Member`], which decides, with what peers say, what the writer says and
-//! what the loop wants written.
+//! The driver of a node of a cluster: it drives the [`Member`], which decides, with what peers say, what the writer says and
+//! what the loop wants written. Which thread does that, the [helm](super::helm) says.
 //!
 //! ```text
 //!   loop ──── batches ───► ┌────────┐ ──── Append, Commit ───► writer
 //!        ◄─── reports ──── │ member │ ◄─── Persisted ─────────
 //!        ◄─── role ─────── └────────┘ ──── messages ─────────► peers
 //! ```
-//! It owns the writer and the connections to peers, and waits for nothing but its inbox: what takes time is done by others,
-//! who say so there. The loop hears of it what it hears of a writer, and besides when it is to lead and when no more.
+//! It owns the writer and the connections to peers, and waits for nothing but in the end: what takes time is done by others,
+//! who say so in its inbox. The loop hears of it what it hears of a writer, and besides when it is to lead and when no more.
 
 use super::cluster_view::{self, View};
+use super::helm::{Helm, Inbox, Steered};
 use super::seat::{Change, Input, Lead, Low, Seat};
 use super::standing::Standing;
 use crate::cluster::member::ledger::Known;
@@ -28,7 +29,7 @@ use crate::storage::sequences::Reached;
 use crate::storage::spawn::ReplicaHandle;
 use crate::storage::{BatchDone, FileDisk, StorageError};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 /// What is taken in before what came of it is carried out.
@@ -38,7 +39,7 @@ const TRY_ROOM_EACH_MS: u64 = 1_000;
 /// How long a stop waits for the writer's checkpoint, in milliseconds.
 const CHECKPOINT_MS: u64 = 10_000;
 
-/// What the thread is started with.
+/// What it is started with.
 pub struct Crew {
     pub member: Member,
     pub settings: Settings,
@@ -47,8 +48,8 @@ pub struct Crew {
     /// inbox gone would drop the message's [receipt](crate::peers::Receipt) there, which waits for the same lock for ever.
     pub transport: Transport,
     pub clock: Clock,
-    pub inputs: Sender<Input>,
-    pub inbox: Receiver<Input>,
+    pub helm: Helm<Driver>,
+    pub inbox: Inbox<Driver>,
     pub changes: Sender<Change>,
     /// To whoever writes down a snapshot that arrives.
     pub steps: Sender<IncomingStep>,
@@ -91,6 +92,9 @@ pub struct Driver {
     tries_room_at_ms: Option<u64>,
     /// What was found of the log that is not what was written: the node gives the lead away, and ends.
     rotten: Option<StorageError>,
+    /// The member has stopped in order.
+    has_stopped: bool,
+    /// There is no turn any more.
     is_over: bool,
 }
 
@@ -113,43 +117,74 @@ impl Driver {
             view_due_ms: 0,
             tries_room_at_ms: None,
             rotten: None,
+            has_stopped: false,
             is_over: false,
         }
     }
+}
 
-    /// Goes on until it is told to stop, or can't.
-    pub fn run(mut self) {
-        self.carry_out();
-        while !self.is_over {
-            let due_ms = self.crew.member.next_tick_ms();
-            let timeout = Duration::from_millis(due_ms.saturating_sub(self.crew.clock.now_ms()));
-            match self.crew.inbox.recv_timeout(timeout) {
-                Ok(input) => self.take(input),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            for _ in 1..TAKEN_AT_ONCE {
-                let Ok(input) = self.crew.inbox.try_recv() else { break };
-                self.take(input);
-            }
-            self.take_reports();
-            let now_ms = self.crew.clock.now_ms();
-            if now_ms >= due_ms {
-                self.tell_of_commit();
-            }
-            self.crew.member.tick(now_ms);
-            if let Some(at_ms) = self.tries_room_at_ms.as_mut().filter(|at_ms| **at_ms <= now_ms) {
-                *at_ms = now_ms + TRY_ROOM_EACH_MS;
-                self.ask(ReplicaRequest::MakeRoom);
-            }
-            if self.gives_away {
-                self.crew.member.hand_over(None);
-            }
-            self.carry_out();
-            self.show();
+impl Steered for Driver {
+    type Input = Input;
+
+    fn turn(&mut self) {
+        for _ in 0..TAKEN_AT_ONCE {
+            let Some(input) = self.crew.inbox.take() else { break };
+            self.take(input);
         }
+        self.take_reports();
+        let now_ms = self.crew.clock.now_ms();
+        if now_ms >= self.crew.member.next_tick_ms() {
+            self.tell_of_commit();
+        }
+        self.crew.member.tick(now_ms);
+        if let Some(at_ms) = self.tries_room_at_ms.as_mut().filter(|at_ms| **at_ms <= now_ms) {
+            *at_ms = now_ms + TRY_ROOM_EACH_MS;
+            self.ask(ReplicaRequest::MakeRoom);
+        }
+        if self.gives_away {
+            self.crew.member.hand_over(None);
+        }
+        self.carry_out();
+        self.show();
     }
 
+    fn rests_for(&self) -> Duration {
+        Duration::from_millis(self.crew.member.next_tick_ms().saturating_sub(self.crew.clock.now_ms()))
+    }
+
+    fn is_at_its_end(&self) -> bool {
+        self.is_over
+    }
+
+    /// The next start finds a state that is as young as can be.
+    fn finish(&mut self) {
+        if !self.has_stopped {
+            return;
+        }
+        self.tell_loop(Report::Deposed);
+        if let Some(error) = self.rotten.take() {
+            self.change(Change::Failed(error));
+            return;
+        }
+        self.ask(ReplicaRequest::Checkpoint);
+        let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
+        loop {
+            // A disk that hangs keeps the writer, and nobody from ending.
+            let left = Duration::from_millis(by_ms.saturating_sub(self.crew.clock.now_ms()));
+            match self.crew.writer.wait_report_for(left) {
+                Some(ReplicaReport::Checkpointed) | None => break,
+                Some(ReplicaReport::Failed(error)) => {
+                    tracing::error!(target: "storage", "{error}");
+                    break;
+                }
+                Some(_) => {}
+            }
+        }
+        self.change(Change::Stopped);
+    }
+}
+
+impl Driver {
     fn number(&self, node: &str) -> NodeNumber {
         let names = &self.crew.settings.nodes;
         let place = names.iter().position(|name| name == node).expect("only nodes of the settings are let in");
@@ -357,7 +392,7 @@ impl Driver {
                     let reason = format!("it ends before entry {said}, which this node had, as it told who leads");
                     self.lost(StorageError::corrupt(Folder::Log.path(), 0, reason));
                 }
-                Output::Stopped => self.finish(),
+                Output::Stopped => (self.has_stopped, self.is_over) = (true, true),
             }
         }
         self.send(&mut letters);
@@ -396,7 +431,13 @@ impl Driver {
                 self.elections += 1;
                 let (reports, heard) = channel();
                 let leads = Arc::clone(&self.crew.view.leads);
-                let seat = Seat::new(term, self.crew.inputs.clone(), heard, leads);
+                let helm = self.crew.helm.clone();
+                // A driver that is no more said why.
+                let tell = Box::new(move |input| {
+                    let _ = helm.put(input);
+                    helm.steer();
+                });
+                let seat = Seat::new(term, tell, heard, leads);
                 self.leading = Some(Leading { reports, seat: Some(seat) });
                 self.ask(ReplicaRequest::Survey { index });
             }
@@ -489,32 +530,6 @@ impl Driver {
             ClusterOrder::Drain | ClusterOrder::Revive => {}
         }
         self.view_due_ms = 0;
-    }
-
-    /// The next start finds a state that is as young as can be.
-    fn finish(&mut self) {
-        self.tell_loop(Report::Deposed);
-        if let Some(error) = self.rotten.take() {
-            self.change(Change::Failed(error));
-            self.is_over = true;
-            return;
-        }
-        self.ask(ReplicaRequest::Checkpoint);
-        let by_ms = self.crew.clock.now_ms() + CHECKPOINT_MS;
-        loop {
-            // A disk that hangs keeps the writer, and nobody from ending.
-            let left = Duration::from_millis(by_ms.saturating_sub(self.crew.clock.now_ms()));
-            match self.crew.writer.wait_report_for(left) {
-                Some(ReplicaReport::Checkpointed) | None => break,
-                Some(ReplicaReport::Failed(error)) => {
-                    tracing::error!(target: "storage", "{error}");
-                    break;
-                }
-                Some(_) => {}
-            }
-        }
-        self.change(Change::Stopped);
-        self.is_over = true;
     }
 
     /// Lets management see how the cluster is, some times in a second.

@@ -6,7 +6,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `house` | what stands as long as the process: listeners, certificates, management's thread |
-//! | `clustered`, `member`, `seat` | a node of a cluster: its life, the thread that agrees with others, and what that and the loop say |
+//! | `clustered`, `member`, `seat` | a node of a cluster: its life, who agrees with others, and what that and the loop say |
+//! | `helm` | which thread that is just now |
 //! | `cluster_view`, `standing` | what management sees of a cluster, and what a node remembers of it |
 //! | `follower`, `addresses` | the loop while another node leads, and where that is |
 //! | `turn` | one turn of the loop after the other |
@@ -39,6 +40,8 @@ mod follower;
 #[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
 mod founding_definitions;
 mod freed_memory;
+#[cfg(not(all(target_os = "macos", target_arch = "aarch64")))]
+mod helm;
 mod house;
 mod hub;
 mod huge_pages;

@@ -1,6 +1,8 @@
 //! A node's data folder beside its writer: reading it at a start, taking snapshots in, reading what others lack, and what
 //! becomes of a log that lost something.
 
+use super::helm::Helm;
+use super::member::Driver;
 use super::random;
 use super::seat::Input;
 use crate::cluster::message::{Part, Unread};
@@ -13,7 +15,7 @@ use crate::storage::replica::{EntryReader, RecoveredReplica, aside, recover_or_r
 use crate::storage::{FileDisk, MemberId, StorageError};
 use std::io;
 use std::num::NonZeroU64;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
 /// A member that nobody has known yet.
 pub fn new_member() -> io::Result<MemberId> {
@@ -45,7 +47,7 @@ pub fn recover(disk: &FileDisk, config: &Config) -> io::Result<RecoveredReplica>
 }
 
 /// Does what is to be done to the disk while a snapshot arrives; syncing takes its time.
-pub fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, performed: &Sender<Input>) {
+pub fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, helm: &Helm<Driver>) {
     for step in steps {
         let mut result = perform(disk, &step);
         if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
@@ -57,7 +59,7 @@ pub fn perform_incoming(disk: &FileDisk, steps: &Receiver<IncomingStep>, perform
         if let Err(error) = &result {
             tracing::error!(target: "storage", "a snapshot cannot be taken in: {error}");
         }
-        let _ = performed.send(Input::IncomingPerformed(result.is_ok()));
+        let _ = helm.tell(Input::IncomingPerformed(result.is_ok()));
     }
 }
 

@@ -11,11 +11,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "it waits for nobody, so that reading takes its time")]
 
+use super::helm::Helm;
+use super::member::Driver;
 use super::seat::Input;
 use crate::storage::disk::Folder;
 use crate::storage::replica::{Sealed, verify};
 use crate::storage::{FileDisk, StorageError};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 /// Read in a second, in bytes: little beside what a disk does for clients.
@@ -29,7 +31,7 @@ pub struct Scrub {
     pub disk: FileDisk,
     /// From the end of one pass to the beginning of the next.
     pub interval: Duration,
-    pub member: Sender<Input>,
+    pub member: Helm<Driver>,
     /// What the writer says.
     pub sealed: Receiver<Vec<Sealed>>,
 }
@@ -47,7 +49,7 @@ impl Scrub {
             match self.pass() {
                 Ok(None) => {}
                 Ok(Some(found)) => {
-                    let _ = self.member.send(Input::Rotten(found));
+                    let _ = self.member.tell(Input::Rotten(found));
                     return;
                 }
                 Err(Over) => return,
@@ -72,7 +74,7 @@ impl Scrub {
                 _ => tracing::warn!(target: "storage", "reading the log through: {error}"),
             }
         }
-        self.member.send(Input::ReadThrough { bytes }).map_err(|_| Over)?;
+        self.member.tell(Input::ReadThrough { bytes }).map_err(|_| Over)?;
         Ok(None)
     }
 
@@ -85,7 +87,7 @@ impl Scrub {
         const PATIENCE: Duration = Duration::from_secs(60);
         // An answer for which nobody waited any more.
         while self.sealed.try_recv().is_ok() {}
-        self.member.send(Input::WantsSealed).map_err(|_| Over)?;
+        self.member.tell(Input::WantsSealed).map_err(|_| Over)?;
         match self.sealed.recv_timeout(PATIENCE) {
             Ok(sealed) => Ok(sealed),
             // A disk that hangs; or the writer is gone, and said why.

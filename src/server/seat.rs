@@ -9,7 +9,7 @@ use crate::storage::replica::Survey;
 use crate::storage::{ClusterId, FileDisk, SealedBatch, StorageError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
 /// What a member is told.
 pub enum Input {
@@ -70,18 +70,21 @@ pub struct Lead {
     pub seat: Seat,
 }
 
+/// Tells the member something; what follows from it may be done at once.
+pub type Tell = Box<dyn Fn(Input) + Send>;
+
 /// The place of a loop that leads, for one term.
 pub struct Seat {
     term: u64,
-    inputs: Sender<Input>,
+    tell: Tell,
     reports: Receiver<Report>,
     /// Whether other nodes' clients may come here.
     leads: Arc<AtomicBool>,
 }
 
 impl Seat {
-    pub fn new(term: u64, inputs: Sender<Input>, reports: Receiver<Report>, leads: Arc<AtomicBool>) -> Self {
-        Self { term, inputs, reports, leads }
+    pub fn new(term: u64, tell: Tell, reports: Receiver<Report>, leads: Arc<AtomicBool>) -> Self {
+        Self { term, tell, reports, leads }
     }
 
     pub fn ask(&self, request: Request) {
@@ -91,8 +94,7 @@ impl Seat {
             // Checkpoints are the writer's to decide, and its chores nobody's here.
             Request::Checkpoint | Request::ChoreDone(_) => return,
         };
-        // A thread that is gone said why.
-        let _ = self.inputs.send(input);
+        (self.tell)(input);
     }
 
     pub fn report(&self) -> Option<Report> {
@@ -102,12 +104,12 @@ impl Seat {
     /// The other nodes are to know that clients may come.
     pub fn serve(&self) {
         self.leads.store(true, Ordering::Release);
-        let _ = self.inputs.send(Input::Serves { term: self.term });
+        (self.tell)(Input::Serves { term: self.term });
     }
 
     /// The other nodes are to know what this one runs out of.
     pub fn run_low(&self, low: Low) {
-        let _ = self.inputs.send(Input::Low(low));
+        (self.tell)(Input::Low(low));
     }
 
     /// Nobody is to be sent here any more.
@@ -117,6 +119,6 @@ impl Seat {
 
     /// Another node is to lead, and this one to stop. The last report is that it is deposed.
     pub fn give_away(&self) {
-        let _ = self.inputs.send(Input::Stop);
+        (self.tell)(Input::Stop);
     }
 }

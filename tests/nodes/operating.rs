@@ -171,6 +171,9 @@ fn the_status_of_a_queue_is_that_of_the_log() {
     client.send("queue.declare queue=quorum durable arguments={x-queue-type=S:'quorum'}");
     client.expects("queue.declare-ok(queue='quorum', message_count=0, consumer_count=0)");
     let asked = other_than(leader);
+    wait_until("it is shown how far the log is", || {
+        cluster.view(leader).is_some_and(|view| view["commit_index"].as_u64() > Some(1))
+    });
     let (code, text) = printed(&cluster.ctl(asked, &["quorum_status", "quorum", "--formatter", "json"]));
     assert_eq!(code, 0, "{text}");
     let rows: Value = serde_json::from_str(&text).expect("JSON");

@@ -46,6 +46,7 @@ fn start(node: &str, listener: Listener, others: &[(&str, SocketAddr)]) -> Node 
         others: others.iter().map(|(name, address)| ((*name).to_owned(), address.to_string())).collect(),
         leads: Arc::clone(&leads),
         tell: Box::new(move |told| _ = event.send(told)),
+        after_message: Box::new(|| {}),
         reader: Box::new(|| {
             let mut tries = 0;
             Box::new(move |part| match part {
