@@ -216,7 +216,10 @@ impl Renewal {
                 shown.renew(acceptor);
             }
         }
-        let ReadAgain { keys, http } = self.doorkeeper_files.borrow_mut().read_again(config);
+        let ReadAgain { keys, tokens, http } = self.doorkeeper_files.borrow_mut().read_again(config);
+        if let (Some(renewer), Some(trust)) = (&renewers.keys, tokens) {
+            renewer.renew_trust(trust);
+        }
         if let (Some(renewer), Some(keys)) = (&renewers.keys, keys) {
             renewer.renew(keys);
         }

@@ -12,8 +12,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
-/// Shows this certificate, wants one of clients if `wants_one`, and lets in whoever asks.
-fn serve(authority: &Authority, certificate: &Certificate, wants_one: bool) -> SocketAddr {
+/// What lets in whoever asks.
+const ALLOW: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nallow";
+/// What publishes keys: none.
+const NO_KEYS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{\"keys\":[]}";
+
+/// Shows this certificate, wants one of clients if `wants_one`, and says that to whoever asks.
+fn serve(authority: &Authority, certificate: &Certificate, wants_one: bool, answer: &'static [u8]) -> SocketAddr {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).expect("PEM")).expect("an authority");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -31,13 +36,13 @@ fn serve(authority: &Authority, certificate: &Certificate, wants_one: bool) -> S
     std::thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
             let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            std::thread::spawn(move || let_in(StreamOwned::new(connection, socket)));
+            std::thread::spawn(move || say(answer, StreamOwned::new(connection, socket)));
         }
     });
     address
 }
 
-fn let_in(stream: StreamOwned<ServerConnection, TcpStream>) {
+fn say(answer: &[u8], stream: StreamOwned<ServerConnection, TcpStream>) {
     let mut stream = BufReader::new(stream);
     loop {
         let mut length = 0;
@@ -54,7 +59,6 @@ fn let_in(stream: StreamOwned<ServerConnection, TcpStream>) {
             }
         }
         let mut body = vec![0; length];
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nallow";
         if stream.read_exact(&mut body).is_err() || stream.get_mut().write_all(answer).is_err() {
             return;
         }
@@ -66,7 +70,7 @@ fn is_let_in(name: &str, wants_one: bool, settings: &str) -> bool {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.write_certificate("server", &authority.host(&["localhost"]));
     folder.write_certificate("client", &authority.client("broker", Vec::new()));
-    let port = serve(&authority, &authority.host(&[name]), wants_one).port();
+    let port = serve(&authority, &authority.host(&[name]), wants_one, ALLOW).port();
     let at = |page: &str| format!("{page}_path = 'https://localhost:{port}/{page}'\n");
     let paths = ["user", "vhost", "resource", "topic"].map(at).concat();
     let settings = format!("[auth]\nbackends = ['http']\n[auth.http]\nmethod = 'post'\n{paths}{settings}\n");
@@ -114,17 +118,13 @@ fn who_stands_behind_it_is_read_again() {
     let (folder, authority, before) = (Folder::new(), Authority::new(), Authority::new());
     folder.write_certificate("server", &authority.host(&["localhost"]));
     folder.write("of-http.pem", &before.pem);
-    let port = serve(&authority, &authority.host(&["localhost"]), false).port();
+    let port = serve(&authority, &authority.host(&["localhost"]), false, ALLOW).port();
     let at = |page: &str| format!("{page}_path = 'https://localhost:{port}/{page}'\n");
     let paths = ["user", "vhost", "resource", "topic"].map(at).concat();
     let settings = format!("[auth]\nbackends = ['http']\n[auth.http]\ncacertfile = 'of-http.pem'\n{paths}");
     let node = Node::start_in(folder, authority, &settings, "");
     assert!(!lets_in(&node));
-    let read_again = |pem: &str| {
-        node.folder.write("of-http.pem", pem);
-        let sent = Command::new("kill").args(["-HUP", &node.pid().to_string()]).status();
-        assert!(sent.expect("kill").success());
-    };
+    let read_again = |pem: &str| read_again(&node, "of-http.pem", pem);
     read_again("no certificate");
     node.wait_for_line("files of auth.http not read again");
     node.wait_for_line("configuration read again");
@@ -132,4 +132,29 @@ fn who_stands_behind_it_is_read_again() {
     read_again(&node.authority.pem);
     node.wait_for_line("configuration read again");
     assert!(lets_in(&node));
+}
+
+/// The broker reads its files again, of which this is one.
+fn read_again(node: &Node, file: &str, pem: &str) {
+    node.folder.write(file, pem);
+    let sent = Command::new("kill").args(["-HUP", &node.pid().to_string()]).status();
+    assert!(sent.expect("kill").success());
+}
+
+#[test]
+fn who_stands_behind_the_issuer_of_tokens_is_read_again() {
+    let (folder, authority, before) = (Folder::new(), Authority::new(), Authority::new());
+    folder.write_certificate("server", &authority.host(&["localhost"]));
+    folder.write("of-issuer.pem", &before.pem);
+    let port = serve(&authority, &authority.host(&["localhost"]), false, NO_KEYS).port();
+    let settings = format!(
+        "[auth]\nbackends = ['oauth']\n[oauth]\nresource_server_id = 'rabbitmq'\n\
+         jwks_uri = 'https://localhost:{port}/keys'\njwks_ca_file = 'of-issuer.pem'\n"
+    );
+    let node = Node::start_in(folder, authority, &settings, "");
+    read_again(&node, "of-issuer.pem", "no certificate");
+    node.wait_for_line("oauth.jwks_ca_file not read again");
+    node.wait_for_line("the issuer's keys can't be fetched");
+    read_again(&node, "of-issuer.pem", &node.authority.pem);
+    node.wait_for_line("there is no key in it that can be used");
 }

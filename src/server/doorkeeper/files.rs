@@ -31,6 +31,8 @@ struct OfHttp {
 /// What was read again without a mistake.
 pub struct ReadAgain {
     pub keys: Option<Keys>,
+    /// For those who publish keys.
+    pub tokens: Option<TlsConfig>,
     pub http: Option<TlsConfig>,
 }
 
@@ -47,16 +49,16 @@ impl DoorkeeperFiles {
 
     /// Reads the files again: those of keys that `later` names, and the others that were named at the start.
     pub fn read_again(&mut self, later: &Config) -> ReadAgain {
-        let keys = self.tokens.as_mut().and_then(|tokens| {
-            let (trust, keys) = (tokens::trust(&tokens.settings), tokens::signing_keys(&later.oauth));
-            take(&mut tokens.trust, trust, "oauth.jwks_ca_file");
-            take(&mut tokens.keys, keys, "keys")
-        });
+        let (mut keys, mut trust) = (None, None);
+        if let Some(tokens) = &mut self.tokens {
+            trust = take(&mut tokens.trust, tokens::trust(&tokens.settings), "oauth.jwks_ca_file");
+            keys = take(&mut tokens.keys, tokens::signing_keys(&later.oauth), "keys");
+        }
         let http = self.http.as_mut().and_then(|http| {
             let trust = http::trust(&http.settings);
             take(&mut http.trust, trust, "files of auth.http")
         });
-        ReadAgain { keys, http }
+        ReadAgain { keys, tokens: trust, http }
     }
 
     /// What is good now; nothing where no tokens are taken.

@@ -12,7 +12,7 @@ const REDIRECTS_MAX: u32 = 3;
 /// Where keys are published.
 pub enum Source {
     File(PathBuf),
-    Url { agent: ureq::Agent, url: String },
+    Url { agent: ureq::Agent, url: String, timeout: Duration },
 }
 
 impl Source {
@@ -21,14 +21,14 @@ impl Source {
         if let Some(path) = uri.strip_prefix("file://") {
             return Self::File(path.into());
         }
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .max_redirects(REDIRECTS_MAX)
-            .https_only(uri.starts_with("https://"))
-            .proxy(None)
-            .tls_config(tls)
-            .build();
-        Self::Url { agent: config.new_agent(), url: uri.to_owned() }
+        Self::Url { agent: agent(uri, tls, timeout), url: uri.to_owned(), timeout }
+    }
+
+    /// Whoever publishes them is known by this from now on.
+    pub fn trust(&mut self, tls: TlsConfig) {
+        if let Self::Url { agent: before, url, timeout } = self {
+            *before = agent(url, tls, *timeout);
+        }
     }
 
     /// Fetches the keys.
@@ -38,10 +38,21 @@ impl Source {
     pub fn fetch(&self) -> Result<Keys, String> {
         let text = match self {
             Self::File(path) => read(path),
-            Self::Url { agent, url } => get(agent, url),
+            Self::Url { agent, url, .. } => get(agent, url),
         }?;
         Keys::published(&text).map_err(str::to_owned)
     }
+}
+
+fn agent(url: &str, tls: TlsConfig, timeout: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .max_redirects(REDIRECTS_MAX)
+        .https_only(url.starts_with("https://"))
+        .proxy(None)
+        .tls_config(tls)
+        .build();
+    config.new_agent()
 }
 
 #[allow(clippy::disallowed_methods, reason = "keys come from where the operator says")]

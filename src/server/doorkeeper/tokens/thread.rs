@@ -8,6 +8,7 @@ use crate::token::Keys;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
+use ureq::tls::TlsConfig;
 
 enum Message {
     Check(u64, Box<[u8]>),
@@ -15,8 +16,16 @@ enum Message {
     Fetched(Option<Keys>),
     /// The configured keys were read again.
     Renew(Keys),
+    /// Who publishes keys is known by this from now on.
+    Trust(TlsConfig),
     /// Nobody asks any more.
     End,
+}
+
+/// What the thread `jwks` is asked for.
+enum Errand {
+    Fetch,
+    Trust(TlsConfig),
 }
 
 /// The loop's end of the threads, which end when this is dropped.
@@ -38,11 +47,11 @@ impl TokenThread {
     ) -> io::Result<Self> {
         let (messages, inbox) = channel();
         let (outbox, outcomes) = channel();
-        let fetches = source.map(|source| start_fetching(source, messages.clone())).transpose()?;
+        let errands = source.map(|source| start_fetching(source, messages.clone())).transpose()?;
         let run = move || {
             // Who logs in can wait; who has work for the loop can't.
             step_back();
-            check(checking, &inbox, fetches.as_ref(), clock, |outcome| {
+            check(checking, &inbox, errands.as_ref(), clock, |outcome| {
                 // The loop is gone only when the program ends.
                 let _ = outbox.send(outcome);
                 wake();
@@ -53,11 +62,15 @@ impl TokenThread {
     }
 }
 
-fn start_fetching(source: Source, messages: Sender<Message>) -> io::Result<Sender<()>> {
-    let (fetches, inbox) = channel();
+fn start_fetching(mut source: Source, messages: Sender<Message>) -> io::Result<Sender<Errand>> {
+    let (errands, inbox) = channel();
     let run = move || {
         step_back();
-        while inbox.recv().is_ok() {
+        for errand in inbox {
+            if let Errand::Trust(trust) = errand {
+                source.trust(trust);
+                continue;
+            }
             let keys = match source.fetch() {
                 Ok(keys) => {
                     tracing::info!(target: "auth", "the issuer publishes {} keys that can be used", keys.len());
@@ -74,22 +87,22 @@ fn start_fetching(source: Source, messages: Sender<Message>) -> io::Result<Sende
         }
     };
     std::thread::Builder::new().name("jwks".into()).spawn(run)?;
-    Ok(fetches)
+    Ok(errands)
 }
 
 fn check(
     mut checking: Checking,
     inbox: &Receiver<Message>,
-    fetches: Option<&Sender<()>>,
+    errands: Option<&Sender<Errand>>,
     clock: Clock,
     tell: impl Fn(Outcome),
 ) {
     let now = || Now { ms: clock.now_ms(), unix_ms: clock.unix_ms() };
     loop {
         if checking.wants_keys(now())
-            && let Some(fetches) = fetches
+            && let Some(errands) = errands
         {
-            let _ = fetches.send(());
+            let _ = errands.send(Errand::Fetch);
         }
         let message = match checking.next_fetch_ms() {
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -98,6 +111,9 @@ fn check(
         match message {
             Ok(Message::Check(serial, token)) => checking.check(serial, token, now()).into_iter().for_each(&tell),
             Ok(Message::Renew(keys)) => checking.renew(keys),
+            Ok(Message::Trust(trust)) => {
+                errands.iter().for_each(|errands| _ = errands.send(Errand::Trust(trust.clone())))
+            }
             Ok(Message::Fetched(keys)) => checking.take_keys(keys, now()).into_iter().for_each(&tell),
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
@@ -113,6 +129,11 @@ impl KeyRenewer {
     pub fn renew(&self, configured: Keys) {
         // The threads are gone only when the program ends.
         let _ = self.0.send(Message::Renew(configured));
+    }
+
+    /// Whoever publishes keys is known by this from the next fetch on.
+    pub fn renew_trust(&self, trust: TlsConfig) {
+        let _ = self.0.send(Message::Trust(trust));
     }
 }
 
