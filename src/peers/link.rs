@@ -260,6 +260,13 @@ impl Peer {
 
     fn send_all(&self, lane: Lane, serial: u64, stream: &TcpStream, around: &Around) -> io::Result<()> {
         let mut stream = BufWriter::with_capacity(TOGETHER_BYTES, stream);
+        let outcome = self.send_to(&mut stream, lane, serial, around);
+        // What is left goes nowhere: a peer that takes nothing would be waited for once more.
+        let _ = stream.into_parts();
+        outcome
+    }
+
+    fn send_to(&self, stream: &mut BufWriter<&TcpStream>, lane: Lane, serial: u64, around: &Around) -> io::Result<()> {
         // The first waits for the other connection, too, and is no sign of life to anybody yet.
         let waits = |state: &mut State| Self::is_current(state, lane, serial) && !state.is_up;
         while Self::is_current(&self.state(), lane, serial) {
@@ -267,7 +274,7 @@ impl Peer {
             if waited.expect("nobody panics with it").0.is_up {
                 break;
             }
-            frame::write_sign_of_life(&mut stream)?;
+            frame::write_sign_of_life(stream)?;
             stream.flush()?;
         }
         let (queue, mut read) = (&self.queues[lane.index()], (around.reader)());
@@ -299,10 +306,10 @@ impl Peer {
                         (around.tell)(Event::Read { node: Arc::clone(&self.name), part });
                     }
                     let parts = message.0.iter().zip(&bodies).map(|(part, body)| bytes_of(part, body));
-                    frame::write_message(&mut stream, &parts.collect::<Vec<_>>())?;
+                    frame::write_message(stream, &parts.collect::<Vec<_>>())?;
                 }
                 Next::Nothing => {
-                    frame::write_sign_of_life(&mut stream)?;
+                    frame::write_sign_of_life(stream)?;
                     stream.flush()?;
                 }
                 Next::Closed => return Ok(()),
