@@ -146,14 +146,19 @@ impl Queue {
     /// Whoever comes with this number takes from now on, and nobody else. What is short goes straight to the stream, if there is
     /// one, while it waits.
     pub fn open(&self, taker: u64, stream: Option<TcpStream>) {
-        *self.state() = State { taker: Some(taker), stream, ..State::default() };
-        self.changed.notify_all();
+        self.begin_anew(State { taker: Some(taker), stream, ..State::default() });
     }
 
     /// Nobody takes any more, and what waits is dropped.
     pub fn close(&self) {
-        *self.state() = State::default();
+        self.begin_anew(State::default());
+    }
+
+    /// What waited may be much, and whoever puts something in does not wait until it is freed.
+    fn begin_anew(&self, next: State) {
+        let before = std::mem::replace(&mut *self.state(), next);
         self.changed.notify_all();
+        drop(before);
     }
 
     /// Puts messages in. False when one is dropped, and those after it: nobody is connected, or too much waits.

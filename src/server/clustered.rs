@@ -223,7 +223,7 @@ impl Start<'_> {
         let writer = spawn_replica(writer, move || {
             // A driver that is no more said why.
             let _ = of_writer.put(Input::WriterSaid);
-            of_writer.steer();
+            of_writer.steer_once();
         })?;
         let (steps, incoming) = channel();
         let (performed, of_incoming) = (helm.clone(), disk.clone());

@@ -14,11 +14,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// How many turns somebody steers who has other things to do.
+/// How many turns somebody steers who has nothing to do that others wait for.
 const TURNS_MOST: usize = 4;
 
 /// What is steered.
@@ -107,7 +107,16 @@ impl<D: Steered> Helm<D> {
     /// Has the driver deal with what was said, here and now, unless somebody is at it. It waits for nothing, and leaves what goes
     /// on and on to the driver's thread.
     pub fn steer(&self) {
-        for _ in 0..TURNS_MOST {
+        self.steer_for(TURNS_MOST);
+    }
+
+    /// The same for those for whose other work others wait: what is said meanwhile is left to the driver's thread.
+    pub fn steer_once(&self) {
+        self.steer_for(1);
+    }
+
+    fn steer_for(&self, turns: usize) {
+        for _ in 0..turns {
             if !self.has_untaken() {
                 return;
             }
@@ -115,10 +124,13 @@ impl<D: Steered> Helm<D> {
             let Some(driver) = kept.as_mut().filter(|driver| !driver.is_at_its_end()) else { return };
             driver.turn();
             if driver.is_at_its_end() {
-                break;
+                self.wake();
+                return;
             }
         }
-        self.wake();
+        if self.has_untaken() {
+            self.wake();
+        }
     }
 
     /// Gives the driver its thread, which is this one, until its end.
@@ -149,8 +161,13 @@ impl<D: Steered> Helm<D> {
         }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<D>> {
-        self.0.driver.lock().expect("whoever panicked with it said why")
+    /// Waits for the helm. A driver that somebody panicked with is no more: those whom it talked to notice, as it is dropped.
+    fn kept(&self) -> MutexGuard<'_, Option<D>> {
+        self.0.driver.lock().unwrap_or_else(|poisoned| {
+            let broken = poisoned.into_inner().take();
+            drop(broken);
+            panic!("whoever panicked at the helm said why");
+        })
     }
 
     /// Asked after something was put, and after the helm was let go. One of two who do that at once sees what the other did:

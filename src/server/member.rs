@@ -435,7 +435,7 @@ impl Driver {
                 // A driver that is no more said why.
                 let tell = Box::new(move |input| {
                     let _ = helm.put(input);
-                    helm.steer();
+                    helm.steer_once();
                 });
                 let seat = Seat::new(term, tell, heard, leads);
                 self.leading = Some(Leading { reports, seat: Some(seat) });

@@ -152,8 +152,11 @@ fn whoever_votes_is_known_though_the_leader_is_lost_and_the_power_of_all_fails()
         let all = play_of_fate(OfLeader::IsLostOnceAnotherVotes, &fate);
         assert_eq!((all.wipes, all.crashes, all.voters), (all.seeds, all.seeds * 4, 3), "{all}");
     }
-    let complaint = failure_of(|| _ = World::new(0, lost_once_another_votes(Mutation::NoteNoCommit)).run());
-    assert!(matches!(complaint, Some(Failure::Complaint(_))), "it is noted, and not come by by chance: {complaint:?}");
+    for is_real in [false, true] {
+        let fate = Fate { is_real, ..lost_once_another_votes(Mutation::NoteNoCommit) };
+        let expected = "not everybody has noted who votes".to_owned();
+        assert_eq!(failure_of(|| _ = World::new(0, fate).run()), Some(Failure::Complaint(expected)));
+    }
 }
 
 #[test]

@@ -82,6 +82,8 @@ impl Checkpoint {
 struct Asked {
     append: Append,
     places: Vec<Place>,
+    /// Up to here it knew to be committed when it was asked, which it notes with what it writes.
+    commit: u64,
     done_at_ms: u64,
 }
 
@@ -339,7 +341,7 @@ impl ModelWriter {
         }
         while self.asked.front().is_some_and(|asked| asked.done_at_ms <= now_ms) {
             let asked = self.asked.pop_front()?;
-            write(&mut self.disk, &asked, self.applied, usize::MAX, self.mutation);
+            write(&mut self.disk, &asked, usize::MAX, self.mutation);
             if !says_early {
                 return Some((asked.append.number, places_of(&asked)));
             }
@@ -381,7 +383,7 @@ impl Writer for ModelWriter {
         }
         let ready_at_ms = self.asked.back().map_or(now_ms, |asked| asked.done_at_ms);
         let done_at_ms = ready_at_ms + 1 + chance.below(8) + self.slow_ms;
-        self.asked.push_back(Asked { append, places, done_at_ms });
+        self.asked.push_back(Asked { append, places, commit: self.applied, done_at_ms });
     }
 
     fn commit(&mut self, index: u64, _: u64, applies: &mut dyn FnMut(Applied)) {
@@ -477,7 +479,7 @@ impl Writer for ModelWriter {
             let is_torn = at + 1 == kept as usize;
             let entries =
                 if is_torn { chance.below(asked.append.entries.len() as u64 + 1) as usize } else { usize::MAX };
-            write(&mut self.disk, asked, self.applied, entries, self.mutation);
+            write(&mut self.disk, asked, entries, self.mutation);
         }
         if let Some(install) = self.install.filter(|_| kept == self.asked.len() as u64 && chance.one_in(2)) {
             become_log(&mut self.disk, &install);
@@ -516,7 +518,8 @@ fn cut(log: &mut Vec<(Entry, Place)>, index: u64) {
 }
 
 /// A request comes to the disk, or so many of its entries.
-fn write(disk: &mut Disk, asked: &Asked, commit: u64, entries: usize, mutation: Mutation) {
+fn write(disk: &mut Disk, asked: &Asked, entries: usize, mutation: Mutation) {
+    let commit = asked.commit;
     if let Some(vote) = asked.append.vote {
         let commit = if mutation == Mutation::NoteNoCommit { 0 } else { commit };
         disk.written.push(Written::Vote { vote, commit });

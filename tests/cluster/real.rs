@@ -12,7 +12,7 @@ use leveret::cluster::membership::Configuration;
 use leveret::cluster::message::Point;
 use leveret::cluster::snapshot::{IncomingStep, perform};
 use leveret::storage::disk::{self, Disk as _, DiskFile};
-use leveret::storage::entry::Place;
+use leveret::storage::entry::{Place, Vote};
 use leveret::storage::replica::{
     self, EntryReader, Install, Pin, PinId, RecoveredReplica, ReplicaDuty, ReplicaReport, ReplicaRequest,
     ReplicaWriter, aside, recover_or_rejoin, recover_replica, verify,
@@ -48,6 +48,8 @@ pub struct RealWriter {
     slow_ms: u64,
     hangs: bool,
     mutation: Mutation,
+    /// What it was last asked to write.
+    vote: Option<Vote>,
     is_full: bool,
     /// The segment that goes when a snapshot is installed.
     to_be_lost: Option<String>,
@@ -148,6 +150,7 @@ impl Disk {
             slow_ms: 0,
             hangs: false,
             mutation,
+            vote: None,
             is_full: false,
             to_be_lost: None,
             waits_for_room: false,
@@ -251,8 +254,11 @@ impl Writer for RealWriter {
 
     fn append(&mut self, append: Append, now_ms: u64, chance: &mut Chance) {
         let Append { number, entries, mut vote } = append;
+        let before = self.vote;
+        self.vote = vote.or(before);
         match self.mutation {
             Mutation::ForgetVote => vote = None,
+            Mutation::NoteNoCommit => vote = vote.filter(|vote| Some(*vote) != before),
             Mutation::SayBeforeSync => self.said.push_back(Said::Persisted(number, Vec::new())),
             _ => {}
         }

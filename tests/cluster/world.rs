@@ -264,6 +264,8 @@ impl World {
                     };
                 }
                 OfLeader::IsLostWithAllPower => {
+                    let knows = |node: &Node| self.newcomer.is_some_and(|newcomer| node.knows_voter_for_good(newcomer));
+                    must!(self.nodes.iter().all(knows), "not everybody has noted who votes");
                     self.nodes[leader].is_gone = true;
                     (0..NODES).for_each(|node| self.crash(node));
                     (0..NODES).for_each(|node| self.start(node));

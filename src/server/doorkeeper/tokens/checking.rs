@@ -94,11 +94,15 @@ impl Checking {
         Some(self.fetched_ms.map_or(0, |fetched_ms| fetched_ms + refresh_ms))
     }
 
-    /// Other keys are configured from now on, and those that are published are to be fetched, however short a time ago they
-    /// were: somebody wants that.
+    /// Other keys are configured from now on, and those that are published are to be [fetched again](Self::fetch_again).
     pub fn renew(&mut self, configured: Keys) {
         self.keys = configured.and(&self.published);
         self.configured = configured;
+        self.fetch_again();
+    }
+
+    /// Keys that are published are to be fetched, however short a time ago they were: somebody wants that.
+    pub fn fetch_again(&mut self) {
         self.fetched_ms = None;
     }
 

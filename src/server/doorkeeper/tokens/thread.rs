@@ -112,7 +112,10 @@ fn check(
             Ok(Message::Check(serial, token)) => checking.check(serial, token, now()).into_iter().for_each(&tell),
             Ok(Message::Renew(keys)) => checking.renew(keys),
             Ok(Message::Trust(trust)) => {
-                errands.iter().for_each(|errands| _ = errands.send(Errand::Trust(trust.clone())))
+                if let Some(errands) = errands {
+                    let _ = errands.send(Errand::Trust(trust));
+                }
+                checking.fetch_again();
             }
             Ok(Message::Fetched(keys)) => checking.take_keys(keys, now()).into_iter().for_each(&tell),
             Err(RecvTimeoutError::Timeout) => {}
@@ -131,7 +134,7 @@ impl KeyRenewer {
         let _ = self.0.send(Message::Renew(configured));
     }
 
-    /// Whoever publishes keys is known by this from the next fetch on.
+    /// Whoever publishes keys is known by this from now on, and they are fetched again.
     pub fn renew_trust(&self, trust: TlsConfig) {
         let _ = self.0.send(Message::Trust(trust));
     }
