@@ -5,6 +5,10 @@ use crate::support::client::{Client, Event};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+/// Who comes back with an empty folder is let in, the one that it was goes, and it votes: as long as that has not happened, its
+/// old self is what is shown.
+const CHANGES_OF_A_WIPE: u64 = 3;
+
 fn assert_all_there(found: &[usize], confirmed: &BTreeSet<usize>, published: usize) {
     let found_once: BTreeSet<usize> = found.iter().copied().collect();
     assert_eq!(found.len(), found_once.len(), "each is there once");
@@ -177,12 +181,10 @@ fn a_node_that_lost_its_folder_comes_back_as_a_new_member() {
     let committed = cluster.view(leader).expect("it leads")["commit_index"].as_u64().expect("a number");
     cluster.wipe(wiped);
     cluster.start(wiped);
-    // It is let in, the one that it was goes, and it votes: as long as that has not happened, its old self is what is shown.
-    const CHANGES: u64 = 3;
     wait_until("it votes again and has all", || {
         let Some(view) = cluster.view(leader) else { return false };
         let row = &view["nodes"][wiped];
-        let is_changed = view["commit_index"].as_u64() >= Some(committed + CHANGES);
+        let is_changed = view["commit_index"].as_u64() >= Some(committed + CHANGES_OF_A_WIPE);
         is_changed && row["running"] == true && row["role"] == "voter" && row["index"] == view["commit_index"]
     });
     let (said, wiped_name) = (cluster.said(leader), name(wiped));
@@ -201,6 +203,43 @@ fn a_node_that_lost_its_folder_comes_back_as_a_new_member() {
     cluster.start(kept);
     let found = take_all(&mut cluster.client(wiped));
     assert_all_there(&found, &confirmed, 60);
+}
+
+/// Nothing is written after the newcomer got its vote, but for that it has.
+#[test]
+fn who_votes_is_known_though_the_leader_is_lost_for_ever_and_the_others_are_killed() {
+    let mut cluster = Cluster::formed();
+    let leader = cluster.wait_for_leader(0);
+    let [wiped, kept] = others(leader);
+    cluster.lose(wiped, leader);
+    let committed = cluster.view(leader).expect("it leads")["commit_index"].as_u64().expect("a number");
+    cluster.wipe(wiped);
+    cluster.start(wiped);
+    let mut last = 0;
+    wait_until("it votes again", || {
+        let Some(view) = cluster.view(leader) else { return false };
+        let row = &view["nodes"][wiped];
+        last = view["commit_index"].as_u64().expect("a number");
+        last >= committed + CHANGES_OF_A_WIPE && row["running"] == true && row["role"] == "voter"
+    });
+    for node in [wiped, kept] {
+        wait_until("it knows that, too", || {
+            let page = cluster.metrics(node);
+            let applied = page.lines().find_map(|line| line.strip_prefix("rabbitmq_raft_log_last_applied_index "));
+            applied.is_some_and(|applied| applied.parse() == Ok(last))
+        });
+    }
+    for node in [leader, wiped, kept] {
+        cluster.kill(node);
+    }
+    cluster.start(wiped);
+    cluster.start(kept);
+    let next = cluster.wait_for_leader(kept);
+    assert!([wiped, kept].contains(&next), "{next}");
+    let mut client = cluster.client(kept);
+    client.send("queue.declare queue=q durable");
+    client.expects("queue.declare-ok(queue='q', message_count=0, consumer_count=0)");
+    assert_eq!(publish(&mut client, 0..10).len(), 10);
 }
 
 #[test]
