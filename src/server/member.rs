@@ -88,6 +88,8 @@ pub struct Driver {
     /// The process is to end.
     is_stopping: bool,
     view_due_ms: u64,
+    /// Whether clients of this node are served by another one, as it was shown.
+    showed_served: bool,
     /// There is no room for what is to be written: when that is tried again.
     tries_room_at_ms: Option<u64>,
     /// What was found of the log that is not what was written: the node gives the lead away, and ends.
@@ -115,6 +117,7 @@ impl Driver {
             scrubs: 0,
             scrubbed_at_ms: None,
             view_due_ms: 0,
+            showed_served: false,
             tries_room_at_ms: None,
             rotten: None,
             has_stopped: false,
@@ -532,13 +535,21 @@ impl Driver {
         self.view_due_ms = 0;
     }
 
-    /// Lets management see how the cluster is, some times in a second.
+    /// Whether who leads takes clients of this node, as it said last.
+    fn is_served(&self) -> bool {
+        let Role::Follow { leader: Some(leader) } = self.crew.member.role() else { return false };
+        self.crew.member.condition_of(leader).is_some_and(|condition| condition.serves)
+    }
+
+    /// Lets management see how the cluster is, some times in a second, and at once whether clients are served.
     fn show(&mut self) {
         let now_ms = self.crew.clock.now_ms();
-        if now_ms < self.view_due_ms {
+        let is_served = self.is_served();
+        if now_ms < self.view_due_ms && is_served == self.showed_served {
             return;
         }
         const SHOWN_EACH_MS: u64 = 100;
+        self.showed_served = is_served;
         self.view_due_ms = now_ms + SHOWN_EACH_MS;
         let Crew { member, settings, transport, view, .. } = &self.crew;
         if let Some(consensus) = member.consensus() {

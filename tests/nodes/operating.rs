@@ -68,7 +68,7 @@ fn a_node_in_maintenance_serves_nobody_and_keeps_the_log() {
         // Who is no administrator can't.
         let path = "/cluster/self/maintenance";
         assert_eq!(cluster.http(drained).ask_as("guest:wrong", "PUT", path, &Value::Null).0, 401);
-        assert_eq!(check(&cluster, drained, "is-in-service"), 200);
+        wait_until("it serves", || check(&cluster, drained, "is-in-service") == 200);
         let (code, text) = printed(&cluster.ctl(drained, &["drain"]));
         assert!(code == 0 && text.starts_with(&format!("Will put node {} into", name(drained))), "{code} {text}");
         assert_eq!(
