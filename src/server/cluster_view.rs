@@ -50,9 +50,8 @@ impl View {
         let own = name(settings.me);
         let leads = self.leads.load(Ordering::Acquire);
         let is_served = match member.role() {
-            Role::Forming | Role::Follow { leader: None } => false,
-            Role::Follow { leader: Some(leader) } => member.condition_of(leader).is_some_and(|leader| leader.serves),
             Role::Lead { .. } => leads,
+            Role::Forming | Role::Follow { .. } => is_served_elsewhere(member),
         };
         let (role, leader) = match member.role() {
             Role::Forming => (management::Role::Forming, None),
@@ -107,6 +106,12 @@ impl View {
             nodes,
         };
     }
+}
+
+/// Whether another node leads and takes clients, as it said last.
+pub fn is_served_elsewhere(member: &Member) -> bool {
+    let Role::Follow { leader: Some(leader) } = member.role() else { return false };
+    member.condition_of(leader).is_some_and(|condition| condition.serves)
 }
 
 /// What the member's thread knows besides, for [`View::renew`].

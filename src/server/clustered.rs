@@ -220,11 +220,7 @@ impl Start<'_> {
         let (helm, inbox) = helm();
         let of_writer = helm.clone();
         let writer = ReplicaWriter::start(disk.clone(), options.clone(), recovered.resume).map_err(io::Error::other)?;
-        let writer = spawn_replica(writer, move || {
-            // A driver that is no more said why.
-            let _ = of_writer.put(Input::WriterSaid);
-            of_writer.steer_once();
-        })?;
+        let writer = spawn_replica(writer, move || of_writer.steer_with(Input::WriterSaid))?;
         let (steps, incoming) = channel();
         let (performed, of_incoming) = (helm.clone(), disk.clone());
         std::thread::Builder::new()

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   a peer's reader ── put, steer ─┐                 ┌────────┐
-//!   the writer ─────── put, steer ─┼──► inputs ────► │ driver │ one at a time has it
-//!   a loop that leads─ put, steer ─┤                 └────────┘
+//!   the writer ─────── steer_with ─┼──► inputs ────► │ driver │ one at a time has it
+//!   a loop that leads─ steer_with ─┤                 └────────┘
 //!   everybody else ─── tell ───────┴── wakes the thread that has it with each tick, and at its beginning and end
 //! ```
 //! A message that arrives, a sync that is done or a batch that is to be written is dealt with by the thread that has it in hand:
@@ -110,9 +110,12 @@ impl<D: Steered> Helm<D> {
         self.steer_for(TURNS_MOST);
     }
 
-    /// The same for those for whose other work others wait: what is said meanwhile is left to the driver's thread.
-    pub fn steer_once(&self) {
-        self.steer_for(1);
+    /// Says something and steers, for those for whose other work others wait: what is said meanwhile is left to the driver's thread.
+    pub fn steer_with(&self, input: D::Input) {
+        // A driver that is no more said why.
+        if self.put(input).is_ok() {
+            self.steer_for(1);
+        }
     }
 
     fn steer_for(&self, turns: usize) {

@@ -435,12 +435,7 @@ impl Driver {
                 let (reports, heard) = channel();
                 let leads = Arc::clone(&self.crew.view.leads);
                 let helm = self.crew.helm.clone();
-                // A driver that is no more said why.
-                let tell = Box::new(move |input| {
-                    let _ = helm.put(input);
-                    helm.steer_once();
-                });
-                let seat = Seat::new(term, tell, heard, leads);
+                let seat = Seat::new(term, Box::new(move |input| helm.steer_with(input)), heard, leads);
                 self.leading = Some(Leading { reports, seat: Some(seat) });
                 self.ask(ReplicaRequest::Survey { index });
             }
@@ -535,16 +530,10 @@ impl Driver {
         self.view_due_ms = 0;
     }
 
-    /// Whether who leads takes clients of this node, as it said last.
-    fn is_served(&self) -> bool {
-        let Role::Follow { leader: Some(leader) } = self.crew.member.role() else { return false };
-        self.crew.member.condition_of(leader).is_some_and(|condition| condition.serves)
-    }
-
     /// Lets management see how the cluster is, some times in a second, and at once whether clients are served.
     fn show(&mut self) {
         let now_ms = self.crew.clock.now_ms();
-        let is_served = self.is_served();
+        let is_served = cluster_view::is_served_elsewhere(&self.crew.member);
         if now_ms < self.view_due_ms && is_served == self.showed_served {
             return;
         }
