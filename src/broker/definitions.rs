@@ -5,6 +5,7 @@ use super::queue::{Body, Levels, Queue, QueueProperties, arguments};
 use super::store::{Definition, DurableBinding, DurableDestination, DurableQueueId, LogPosition, Store};
 use super::{Broker, Done, UserId, VhostId};
 use crate::protocol::{AmqpError, FieldTable, ShortString};
+use std::collections::BTreeMap;
 
 /// A queue that comes back. How many messages it has follows with [`Broker::expect_messages`].
 pub struct RestoredQueue {
@@ -89,6 +90,20 @@ impl<S: Store> Broker<S> {
             router.apply_policies(id, policies);
         });
         Ok(())
+    }
+
+    /// So many queues of each virtual host are about to be put back. They get as much room as they would have in the end if
+    /// they took it by and by, so that the next one that is declared finds some, too; but nothing is moved, and no memory is
+    /// touched for nothing.
+    pub fn expect_queues(&mut self, expected: &BTreeMap<VhostId, usize>) {
+        let there = self.queues.len();
+        let count: usize = expected.values().sum();
+        self.queues.reserve_exact((there + count).next_power_of_two() - there);
+        for (&vhost, &count) in expected {
+            if self.has_vhost(vhost) {
+                self.change_routes(vhost, |router| router.expect_queues(count));
+            }
+        }
     }
 
     /// Puts a queue back. One whose arguments this version does not take, as another one did, is there all the same,

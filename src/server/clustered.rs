@@ -319,6 +319,7 @@ impl Node {
     fn lead(&self, lead: Lead, grounds: Grounds, reload: impl Fn() -> Option<Config>) -> io::Result<Option<Grounds>> {
         let Lead { cluster, survey, seat } = lead;
         let Grounds { mut sources, commands } = grounds;
+        sources.huge_pages.restores(survey.definitions.len());
         let config = self.config.borrow().clone();
         let store = survey.store(self.options.clone());
         // Files that broke meanwhile end no node: the others would come to lead next, and find the same, as the files are theirs.

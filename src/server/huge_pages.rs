@@ -4,7 +4,7 @@
 //! second go through are the better for it: one fault instead of five hundred, and fewer misses of address translation.
 //! For a broker that does and holds little, and many idle clients most of all, they are waste: blocks of every size have
 //! places of their own, and the first byte in each place takes two megabytes. So they are for times in which messages
-//! hold much memory, or come in floods.
+//! hold much memory, or come in floods, and for what is made anew of very many things.
 
 use crate::reactor::process::set_huge_pages;
 
@@ -14,6 +14,8 @@ const ALLOWED_FROM_BYTES: usize = 32 << 20;
 const FORBIDDEN_BELOW_BYTES: usize = ALLOWED_FROM_BYTES / 4;
 /// Who sends this much at once, in bytes, is in full flood. Buffers are about to be made.
 const FLOOD_BYTES: usize = 32 * 1024;
+/// So many queues and other things take some tens of megabytes.
+const MANY_THINGS: usize = 20_000;
 /// How long a flood is remembered, in milliseconds.
 const FLOOD_MS: u64 = 1_000;
 
@@ -33,6 +35,13 @@ impl HugePages {
     fn set_by(set: fn(bool) -> bool) -> Self {
         set(false);
         Self { allowed: false, flood_until_ms: 0, set }
+    }
+
+    /// So many things of a log are about to be put into a broker: until its first turn.
+    pub fn restores(&mut self, things: usize) {
+        if things >= MANY_THINGS {
+            self.allow(true);
+        }
     }
 
     /// A client sent so many bytes at once.
@@ -94,6 +103,18 @@ mod tests {
             huge_pages.follow(message_bytes, 0);
             assert_eq!(set_since(), Vec::from_iter(expected), "at {message_bytes} bytes");
         }
+    }
+
+    #[test]
+    fn very_many_things_are_put_back_into_huge_pages() {
+        let mut huge_pages = HugePages::set_by(remember);
+        set_since();
+        huge_pages.restores(MANY_THINGS - 1);
+        assert!(set_since().is_empty(), "not for a few");
+        huge_pages.restores(MANY_THINGS);
+        assert_eq!(set_since(), [true]);
+        huge_pages.follow(0, 0);
+        assert_eq!(set_since(), [false], "from the first turn on");
     }
 
     #[test]

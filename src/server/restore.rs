@@ -47,6 +47,12 @@ impl Loading {
             broker.found(founding);
         }
         let said = |error: AmqpError| error.explanation;
+        let mut expected = BTreeMap::<_, usize>::new();
+        for definition in &definitions {
+            if let Definition::QueueDeclared { vhost, .. } = definition {
+                *expected.entry(*vhost).or_default() += 1;
+            }
+        }
         for definition in definitions {
             let vhost = definition.vhost().filter(|vhost| !broker.has_vhost(*vhost));
             if let Some(VhostId(missing)) = vhost
@@ -60,6 +66,9 @@ impl Loading {
                     broker.restore_exchange(vhost, &name, kind, auto_delete, internal, &arguments).map_err(said)
                 }
                 Definition::QueueDeclared { vhost, id, name, auto_delete, arguments, top_level } => {
+                    if !expected.is_empty() {
+                        broker.expect_queues(&std::mem::take(&mut expected));
+                    }
                     let restored = RestoredQueue { vhost, id, name, auto_delete, arguments, top_level };
                     let (queue, ignored) = broker.restore_queue(restored);
                     if let Some(ignored) = ignored {

@@ -202,12 +202,12 @@ pub fn recover<D: Disk>(disk: &D, mode: RecoveryMode, new_ids: FolderIds) -> Res
     let clean = replay.stopped_in_order() && replay.damaged.is_empty();
     let delivered = std::mem::take(&mut replay.delivered);
     let state = &replay.state;
-    let queues = recovered_queues(state, |id, queue| match clean {
+    let (definitions, queues) = what_there_is(state, |id, queue| match clean {
         true => delivered.get(&id).copied().unwrap_or(0),
         false => queue.next_sequence,
     });
     Ok(Recovered {
-        definitions: state.definitions().collect(),
+        definitions,
         queues,
         max_queue_id: state.max_queue_id,
         clean,
@@ -243,19 +243,21 @@ impl Files {
     }
 }
 
-/// The queues of a state, by number; below which sequence messages may have been delivered is for the caller to say.
-pub(super) fn recovered_queues(
+/// What there is, each in its order, and its queues by number; below which sequence messages may have been delivered is for
+/// the caller to say.
+pub(super) fn what_there_is(
     state: &State,
     delivered_below: impl Fn(DurableQueueId, &QueueState) -> u64,
-) -> Vec<RecoveredQueue> {
-    let queue = |(id, queue): (DurableQueueId, &QueueState)| RecoveredQueue {
+) -> (Vec<Definition>, Vec<RecoveredQueue>) {
+    let queues = state.queues_in_order();
+    let recovered = |&(id, queue): &(DurableQueueId, &QueueState)| RecoveredQueue {
         id,
         next_sequence: queue.next_sequence,
         messages: queue.live.len(),
         delivered_below: delivered_below(id, queue),
         returns: queue.returns.clone(),
     };
-    state.queues_in_order().into_iter().map(queue).collect()
+    (state.definitions(&queues).collect(), queues.iter().map(recovered).collect())
 }
 
 /// `None` for an empty folder.

@@ -452,9 +452,12 @@ impl State {
     }
 
     /// All that exists, such that each one can be declared when those before it are: virtual hosts, users, permissions,
-    /// policies, exchanges, queues, bindings.
-    pub fn definitions(&self) -> impl Iterator<Item = Definition> + '_ {
-        let queues = self.queues_in_order().into_iter().filter_map(|(_, queue)| queue.definition.clone());
+    /// policies, exchanges, these [queues](Self::queues_in_order), bindings.
+    pub fn definitions<'a>(
+        &'a self,
+        queues: &'a [(DurableQueueId, &QueueState)],
+    ) -> impl Iterator<Item = Definition> + 'a {
+        let queues = queues.iter().filter_map(|(_, queue)| queue.definition.clone());
         let bindings = self.bindings_in_order().map(|key| Definition::Bound(binding_of(key)));
         self.who_may.definitions().chain(self.exchanges.values().cloned()).chain(queues).chain(bindings)
     }

@@ -228,6 +228,13 @@ impl Router {
         self.generation += 1;
     }
 
+    /// So many queues are about to come: nothing has to be moved while they do.
+    pub fn expect_queues(&mut self, count: usize) {
+        self.queues.reserve(count);
+        self.queue_slots.reserve(count);
+        self.default_keys().reserve(count);
+    }
+
     /// Bindings that clients made.
     pub fn binding_count(&self) -> usize {
         self.bindings.len()

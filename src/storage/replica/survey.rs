@@ -2,7 +2,7 @@
 
 use super::super::disk::Disk;
 use super::super::loader::{Loader, Unread};
-use super::super::recovery::{RecoveredQueue, RecoveryMode, recovered_queues};
+use super::super::recovery::{RecoveredQueue, RecoveryMode, what_there_is};
 use super::super::{LogOptions, LogStore, StorageError};
 use super::writer::ReplicaWriter;
 use crate::broker::store::{Definition, LogPosition};
@@ -49,10 +49,11 @@ impl<D: Disk> ReplicaWriter<D> {
         let loader = Loader::new(self.log.disk().clone(), RecoveryMode::Strict, state, unread);
         loader.look()?;
         let loader = loader.values_first(state);
+        let (definitions, queues) = what_there_is(state, |_, queue| queue.next_sequence);
         let survey = Survey {
             index: self.applied().index,
-            definitions: state.definitions().collect(),
-            queues: recovered_queues(state, |_, queue| queue.next_sequence),
+            definitions,
+            queues,
             max_queue_id: state.max_queue_id,
             last_position: LogPosition(self.last().position),
             loader: None,
