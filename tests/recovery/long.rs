@@ -51,6 +51,15 @@ fn consume(client: &mut Client, numbers: std::ops::Range<usize>, redelivered: bo
         assert_eq!(takes(client, number), redelivered);
         client.send(&format!("basic.ack delivery_tag={}", index + 1));
     }
+    // The broker has got them all when it answers, behind messages that nobody asked for any more.
+    client.send("channel.close");
+    loop {
+        match client.next(1, PATIENCE) {
+            Event::Method(method) if method.name == "channel.close-ok" => return,
+            Event::Closed | Event::Timeout => panic!("a running broker answers"),
+            _ => {}
+        }
+    }
 }
 
 #[test]
