@@ -110,7 +110,7 @@ impl<S: Store> Broker<S> {
     /// with its messages and its arguments, and what is not understood is left alone: the error says what.
     pub fn restore_queue(&mut self, restored: RestoredQueue) -> (QueueId, Option<AmqpError>) {
         let RestoredQueue { vhost, id: durable_id, name, auto_delete, arguments, top_level } = restored;
-        let (settings, ignored) = arguments::understood(&arguments, &name.to_string(), self.vhost_name(vhost));
+        let (settings, ignored) = arguments::understood(&arguments, &name, self.vhost_name(vhost));
         self.queue_serial = self.queue_serial.max(durable_id.level(top_level).0);
         let properties = QueueProperties { vhost, name, durable: true, auto_delete, exclusive_owner: None, arguments };
         let mut queue = Queue::new(durable_id.0, properties, settings, Some(durable_id), self.now_ms);

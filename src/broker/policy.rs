@@ -152,6 +152,11 @@ impl Applied {
         same(&self.policy, &other.policy) && same(&self.operator, &other.operator)
     }
 
+    /// Whether none applies.
+    pub fn is_none(&self) -> bool {
+        self.policy.is_none() && self.operator.is_none()
+    }
+
     /// What the policy and the operator policy ask of a queue.
     pub fn wishes(&self) -> [Wishes; 2] {
         let wishes = |policy: &Option<Arc<Policy>>| policy.as_ref().map(|policy| policy.wishes.clone());

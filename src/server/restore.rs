@@ -10,8 +10,8 @@ use std::io;
 
 /// The durable queues of an earlier run and the exchanges that kept something for later, whose messages are being loaded.
 pub struct Loading {
-    /// With the highest level of each.
-    queues: BTreeMap<DurableQueueId, (QueueKey, u8)>,
+    /// By number, with the highest level of each.
+    queues: Vec<(DurableQueueId, QueueKey, u8)>,
     exchanges: BTreeMap<DurableQueueId, DelayedKey>,
     /// Exchanges that remember values.
     values: BTreeMap<DurableQueueId, RememberedKey>,
@@ -32,7 +32,7 @@ impl Loading {
         founding: impl FnOnce() -> io::Result<Option<Founding>>,
     ) -> io::Result<Self> {
         let broker = hub.broker_mut();
-        let mut queues = BTreeMap::new();
+        let mut queues = Vec::new();
         let mut exchanges = BTreeMap::new();
         let mut values = BTreeMap::new();
         let is_of_access =
@@ -74,7 +74,7 @@ impl Loading {
                     if let Some(ignored) = ignored {
                         tracing::warn!(target: "queue", "a queue of the log is there all the same: {ignored}");
                     }
-                    queues.insert(id, (broker.queue_key(queue), top_level));
+                    queues.push((id, broker.queue_key(queue), top_level));
                     Ok(())
                 }
                 Definition::DelayedDeclared { id, vhost, exchange } => {
@@ -111,6 +111,7 @@ impl Loading {
             restored.map_err(|error| io::Error::other(format!("the log's definitions can't be restored: {error}")))?;
         }
         broker.restore_queue_numbering(DurableQueueId(max_queue_id));
+        queues.sort_unstable_by_key(|(id, ..)| *id);
         let loading = Self { queues, exchanges, values };
         for queue in recovered {
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
@@ -130,7 +131,8 @@ impl Loading {
 
     /// Which level of which queue has that number.
     fn level(&self, id: DurableQueueId) -> Option<(QueueKey, u8)> {
-        let (of, &(key, top_level)) = self.queues.range(..=id).next_back()?;
+        let behind = self.queues.partition_point(|(of, ..)| *of <= id);
+        let &(of, key, top_level) = self.queues.get(behind.checked_sub(1)?)?;
         let level = u8::try_from(id.0 - of.0).ok().filter(|level| *level <= top_level)?;
         Some((key, level))
     }
@@ -150,7 +152,7 @@ impl Loading {
     /// All pages were taken in. Says how many messages never came: none, but after salvaging.
     pub fn end<S: Store>(self, hub: &mut Hub<S>) -> usize {
         let broker = hub.broker_mut();
-        let of_queues: usize = self.queues.into_values().map(|(key, _)| broker.loaded(key)).sum();
+        let of_queues: usize = self.queues.into_iter().map(|(_, key, _)| broker.loaded(key)).sum();
         of_queues + self.exchanges.into_values().map(|key| broker.loaded_delayed(key)).sum::<usize>()
     }
 }

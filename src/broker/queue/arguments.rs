@@ -13,7 +13,7 @@ mod check;
 
 use super::body::Levels;
 use super::wishes::{QueueKind, Wishes};
-use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode};
+use crate::protocol::{AmqpError, FieldTable, FieldValue, ReplyCode, ShortString};
 use check::{Check, Rule};
 
 pub use check::EXPIRY_MAX_MS;
@@ -153,6 +153,10 @@ pub fn compared(kind: QueueKind) -> &'static [&'static str] {
 /// # Errors
 /// 406.
 pub fn parse(arguments: &FieldTable, queue: &str, vhost: &str) -> Result<QueueArguments, AmqpError> {
+    // Most have none.
+    if arguments.is_empty() {
+        return Ok(QueueArguments::default());
+    }
     let check = Check { arguments, queue, vhost };
     check.dead_letter_exchange()?;
     let kind = check.kind()?;
@@ -170,8 +174,11 @@ pub fn parse(arguments: &FieldTable, queue: &str, vhost: &str) -> Result<QueueAr
 
 /// Reads the arguments of a queue that is there already, as far as this version takes them; and what it would say to a
 /// client who asked for the others.
-pub fn understood(arguments: &FieldTable, queue: &str, vhost: &str) -> (QueueArguments, Option<AmqpError>) {
-    match parse(arguments, queue, vhost) {
+pub fn understood(arguments: &FieldTable, queue: &ShortString, vhost: &str) -> (QueueArguments, Option<AmqpError>) {
+    if arguments.is_empty() {
+        return (QueueArguments::default(), None);
+    }
+    match parse(arguments, &queue.to_string(), vhost) {
         Ok(settings) => (settings, None),
         Err(refusal) => (meant(kind_of(arguments).unwrap_or_default(), arguments), Some(refusal)),
     }
@@ -280,7 +287,7 @@ mod tests {
             ("x-delivery-limit", text("a")),
             ("x-max-priority", FieldValue::I32(256)),
         ]);
-        let (understood, refusal) = understood(&arguments, "q", "/");
+        let (understood, refusal) = understood(&arguments, &"q".into(), "/");
         let wishes = Wishes { max_length_bytes: Some(7), overflow: Some(Overflow::RejectPublish), ..Wishes::default() };
         assert_eq!(understood, QueueArguments { kind: QueueKind::Quorum, wishes, ..QueueArguments::default() });
         assert_eq!(refusal.unwrap().explanation, "invalid arg 'x-expires' for queue 'q' in vhost '/': {value_zero,0}");

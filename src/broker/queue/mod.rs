@@ -182,6 +182,9 @@ impl Queue {
 
     /// Other policies apply to it.
     pub fn apply(&mut self, policies: Applied) {
+        if policies.is_none() && self.policies.is_none() {
+            return;
+        }
         let [policy, operator] = policies.wishes();
         let is_tailed = self.behaviour.is_tailed();
         self.behaviour = Behaviour::of(&self.arguments, &policy, &operator);
