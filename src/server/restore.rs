@@ -15,6 +15,8 @@ pub struct Loading {
     exchanges: BTreeMap<DurableQueueId, DelayedKey>,
     /// Exchanges that remember values.
     values: BTreeMap<DurableQueueId, RememberedKey>,
+    /// Of `queues`, those that messages are loaded for; some more than once.
+    expecting: Vec<QueueKey>,
 }
 
 impl Loading {
@@ -112,7 +114,7 @@ impl Loading {
         }
         broker.restore_queue_numbering(DurableQueueId(max_queue_id));
         queues.sort_unstable_by_key(|(id, ..)| *id);
-        let loading = Self { queues, exchanges, values };
+        let mut loading = Self { queues, exchanges, values, expecting: Vec::new() };
         for queue in recovered {
             let messages = usize::try_from(queue.messages).map_err(io::Error::other)?;
             if let Some(&key) = loading.exchanges.get(&queue.id) {
@@ -123,6 +125,9 @@ impl Loading {
                 broker.expect_messages(key, level, messages, queue.next_sequence, queue.delivered_below);
                 if !queue.returns.is_empty() {
                     broker.expect_returns(key, level, queue.returns.clone());
+                }
+                if messages > 0 {
+                    loading.expecting.push(key);
                 }
             }
         }
@@ -152,7 +157,7 @@ impl Loading {
     /// All pages were taken in. Says how many messages never came: none, but after salvaging.
     pub fn end<S: Store>(self, hub: &mut Hub<S>) -> usize {
         let broker = hub.broker_mut();
-        let of_queues: usize = self.queues.into_iter().map(|(_, key, _)| broker.loaded(key)).sum();
+        let of_queues: usize = self.expecting.into_iter().map(|key| broker.loaded(key)).sum();
         of_queues + self.exchanges.into_values().map(|key| broker.loaded_delayed(key)).sum::<usize>()
     }
 }

@@ -100,6 +100,9 @@ impl<D: Disk> Loader<D> {
     where
         D: Clone,
     {
+        if !state.keeps_any() {
+            return self;
+        }
         // Nobody waits for what it reads: until it is done, this one has read nothing.
         let first = Self::of(self.disk.clone(), self.mode, state, Unread::new(0), |id| state.are_values(id));
         self.packer.queues.retain(|id, _| !state.are_values(*id));

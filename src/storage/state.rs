@@ -425,6 +425,11 @@ impl State {
         }
     }
 
+    /// Whether some exchange keeps messages for later, or remembers values.
+    pub(super) fn keeps_any(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// Whether what is in there are values that an exchange remembers.
     pub(super) fn are_values(&self, id: DurableQueueId) -> bool {
         let queue = self.queues.get(&id);
