@@ -14,8 +14,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How soon a peer is called again at first, and at last, in milliseconds: whoever comes back is found soon.
-const CALL_AGAIN_MS: std::ops::RangeInclusive<u64> = 20..=500;
+/// How soon a peer is called again at first, in milliseconds. It is doubled with each call that fails.
+const FIRST_WAIT_MS: u64 = 20;
+/// The most there is between calls of one that was lost lately, in milliseconds: whoever starts again is found soon, as
+/// nodes that have not found each other can't elect when a third one is lost.
+const WAIT_MOST_MS: u64 = 100;
+/// So many calls that fail in a row are ten seconds, and the peer is away for longer than it takes to start again.
+const CALLS_OF_START: u32 = 100;
+/// Between calls from then on, in milliseconds.
+const LONG_WAIT_MS: u64 = 500;
 /// A call that fails for the same reason as the one before is told once in so many.
 const TOLD_ONCE_IN: u32 = 120;
 
@@ -124,13 +131,12 @@ struct Calling {
 
 impl Calling {
     fn run(&self, ended: &Receiver<()>, around: &Arc<Around>) {
-        let mut wait_ms = *CALL_AGAIN_MS.start();
         let mut failures = 0;
         let mut told = String::new();
         loop {
             match self.caller.call(&self.peer.name, &self.address, Purpose::Peer(self.lane)) {
                 Ok(stream) => {
-                    (wait_ms, failures) = (*CALL_AGAIN_MS.start(), 0);
+                    failures = 0;
                     if let Err(error) = self.peer.speak(self.lane, stream, around) {
                         tracing::debug!(target: "cluster", "{}: {error}", self.peer.name);
                     }
@@ -145,11 +151,21 @@ impl Calling {
                 }
             }
             // Nobody sends anything there: what comes is the end.
-            match ended.recv_timeout(Duration::from_millis(wait_ms)) {
-                Err(RecvTimeoutError::Timeout) => wait_ms = (wait_ms * 2).min(*CALL_AGAIN_MS.end()),
+            match ended.recv_timeout(Duration::from_millis(wait_ms(failures))) {
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+}
+
+/// How long to wait after so many calls that failed, in milliseconds.
+fn wait_ms(failures: u32) -> u64 {
+    if failures < CALLS_OF_START {
+        // Beyond these shifts it is the most in any case.
+        (FIRST_WAIT_MS << failures.min(8)).min(WAIT_MOST_MS)
+    } else {
+        LONG_WAIT_MS
     }
 }
 

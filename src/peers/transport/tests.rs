@@ -250,3 +250,10 @@ fn a_peer_that_takes_nothing_is_in_nobodys_way_and_is_gone_at_last() {
     first.assert_told("gone n0");
     assert!(first.transport.is_up("n2"));
 }
+
+#[test]
+fn who_starts_again_is_called_within_a_tenth_of_a_second_and_who_stays_away_twice_a_second() {
+    assert_eq!([0, 1, 2, 3, 4, 99].map(wait_ms), [20, 40, 80, 100, 100, 100]);
+    assert!((9_000..=10_000).contains(&(0..CALLS_OF_START).map(wait_ms).sum::<u64>()), "for ten seconds");
+    assert_eq!([CALLS_OF_START, u32::MAX].map(wait_ms), [500, 500]);
+}
