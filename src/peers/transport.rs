@@ -14,12 +14,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How soon a peer is called again at first, in milliseconds. It is doubled with each call that fails.
+/// How soon a peer is called again whose connection ended, in milliseconds. It is doubled with each call that fails.
 const FIRST_WAIT_MS: u64 = 20;
 /// The most there is between calls of one that was lost lately, in milliseconds: whoever starts again is found soon, as
 /// nodes that have not found each other can't elect when a third one is lost.
 const WAIT_MOST_MS: u64 = 100;
-/// So many calls that fail in a row are ten seconds, and the peer is away for longer than it takes to start again.
+/// So many calls in a row to a machine where nobody listens are ten seconds, and its node is away for longer than it takes
+/// to start again. What answers nothing at all sets its own pace.
 const CALLS_OF_START: u32 = 100;
 /// Between calls from then on, in milliseconds.
 const LONG_WAIT_MS: u64 = 500;

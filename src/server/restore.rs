@@ -126,7 +126,8 @@ impl Loading {
                 if !queue.returns.is_empty() {
                     broker.expect_returns(key, level, queue.returns.clone());
                 }
-                if messages > 0 {
+                // Levels of a queue come one after the other.
+                if messages > 0 && loading.expecting.last() != Some(&key) {
                     loading.expecting.push(key);
                 }
             }

@@ -20,7 +20,8 @@ pub const WALLS: [Wall; 20] = [
         room: "broker",
         // What permissions are made of: it has users and who may what, and reads no pattern. Events tell how clients came.
         rooms: &["access", "meter", "protocol", "tls::Encryption", "varint"],
-        // base64 and rand_chacha make the names that the broker gives to queues and consumers; sha2 tells duplicates.
+        // base64 and rand_chacha make the names that the broker gives to queues and consumers; sha2 tells duplicates, and
+        // foldhash spreads them.
         crates: &["base64", "bytes", "foldhash", "hashbrown", "memchr", "rand_chacha", "sha2", "slab"],
     },
     // It says who shows a token. hmac is a part of ring.

@@ -228,9 +228,11 @@ impl Router {
         self.generation += 1;
     }
 
-    /// So many queues are about to come: nothing has to be moved while they do.
+    /// So many queues are about to come: nothing has to be moved while they do. Listings go by how many slots there are, and
+    /// would count again what they have told if the next queue doubled them: there are as many as by and by.
     pub fn expect_queues(&mut self, count: usize) {
-        self.queues.reserve(count);
+        let there = self.queues.len();
+        self.queues.reserve_exact((there + count).next_power_of_two() - there);
         self.queue_slots.reserve(count);
         self.default_keys().reserve(count);
     }

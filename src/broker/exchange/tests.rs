@@ -462,3 +462,18 @@ fn bindings_are_listed() {
     assert_eq!(listed, ["|queue|q|q", "amq.topic|queue|q|a.%23", "amq.topic|exchange|amq.fanout|~"]);
     assert_eq!(router.bindings_to(Destination::Queue(q)).map(line).collect::<Vec<_>>(), listed[1..2]);
 }
+
+#[test]
+fn queues_that_were_expected_have_the_slots_that_they_get_by_and_by() {
+    for count in [5, 100] {
+        let [mut expecting, mut growing] = [router(), router()];
+        expecting.expect_queues(count);
+        let expected = expecting.queue_slots();
+        for id in 0..=count as u32 {
+            for router in [&mut expecting, &mut growing] {
+                router.queue_added(&ShortString::truncated(format!("q{id}").as_bytes()), QueueId(id), true);
+            }
+        }
+        assert_eq!((expecting.queue_slots(), growing.queue_slots()), (expected, expected), "{count}, and one more");
+    }
+}
