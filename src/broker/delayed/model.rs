@@ -222,6 +222,39 @@ proptest! {
     }
 }
 
+/// 51 in one wide stretch, and all but the first of one millisecond: a turn opens 50 of them.
+fn more_than_a_turn_opens() -> Play {
+    let mut play = Play { now_ms: 1_867, ..Play::default() };
+    for step in [Step::Burst { delay_ms: 4_096, count: 1 }, Step::Burst { delay_ms: 2_229, count: 50 }] {
+        play.step(&step);
+    }
+    play
+}
+
+#[test]
+fn those_of_one_millisecond_keep_their_order_while_two_stretches_are_opened() {
+    let mut play = more_than_a_turn_opens();
+    // Both are opened 200 ms before their time, which is the same.
+    play.step(&Step::Wait { ms: 2_029 });
+    play.step(&Step::Wait { ms: 200 });
+    assert_eq!(play.expected.len(), 1);
+}
+
+#[test]
+fn messages_are_found_and_cancelled_while_their_stretch_is_being_opened() {
+    let mut play = more_than_a_turn_opens();
+    play.now_ms = 4_000;
+    play.schedule.open(play.now_ms, 50);
+    for (due_ms, sequence) in play.expected.clone() {
+        assert_eq!(play.schedule.find(due_ms, sequence, &mut play.store, |_| {}), Found::Here, "{sequence}");
+    }
+    let all = play.expected.clone();
+    for (due_ms, sequence) in all {
+        assert_eq!(play.schedule.cancel(due_ms, sequence), Some(sequence % 2 == 0), "{sequence}");
+    }
+    assert_eq!(play.schedule.count(), 0);
+}
+
 /// However many there are, and wherever they are: the memory that they take besides their bytes is that of pages.
 #[test]
 fn what_is_far_takes_no_memory_but_for_names_of_pages() {

@@ -9,7 +9,8 @@
 //! came, packed as in a long queue, in memory or outside of it. Before the time of a bucket comes it is opened: its messages
 //! go to the buckets of shorter stretches within its own, so that each is moved a few times at most, whatever the number of
 //! all. A bucket of one millisecond needs no order, and messages that are due in the same millisecond come in the order in
-//! which they were published: what comes while a bucket is being opened still goes to its end.
+//! which they were published: what comes while a bucket is being opened still goes to its end. So does what a wider one that
+//! is being opened, too, still has for its stretch: that was there before what comes, and after what the narrow one has.
 //!
 //! Stretches begin at multiples of their lengths and never overlap. Chunks that lie in one shorter stretch are moved as a
 //! whole, unread. This module knows no clock, and nothing of what messages say.
@@ -50,8 +51,8 @@ pub(super) struct Schedule {
 /// Where a message is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
-    /// In this chunk of its bucket, in memory.
-    Here(usize),
+    /// In memory.
+    Here,
     /// In none.
     Nowhere,
     /// It may be in a chunk that was asked for.
@@ -82,11 +83,7 @@ impl Schedule {
     pub fn insert(&mut self, entry: &Entry<'_>, now_ms: u64) {
         self.count += 1;
         let due_ms = entry.expires_at_ms;
-        let began_chunk = match self.opening.iter_mut().find(|bucket| bucket.covers(due_ms)) {
-            Some(opening) => opening.push(entry),
-            None => self.bucket_for(due_ms, now_ms, LEVEL_MAX).push(entry),
-        };
-        if began_chunk {
+        if self.bucket_for(due_ms, now_ms, LEVEL_MAX).push(entry) {
             self.note_growth(due_ms);
         }
     }
@@ -94,10 +91,7 @@ impl Schedule {
     /// Adds a message whose body is not copied.
     pub fn insert_large(&mut self, message: MessageRef, sequence: u64, due_ms: u64, now_ms: u64) {
         self.count += 1;
-        match self.opening.iter_mut().find(|bucket| bucket.covers(due_ms)) {
-            Some(opening) => opening.push_large(message, sequence, due_ms),
-            None => self.bucket_for(due_ms, now_ms, LEVEL_MAX).push_large(message, sequence, due_ms),
-        }
+        self.bucket_for(due_ms, now_ms, LEVEL_MAX).push_large(message, sequence, due_ms);
         self.note_growth(due_ms);
     }
 
@@ -109,8 +103,14 @@ impl Schedule {
     }
 
     /// The bucket that a message goes to which is due then, and which is made if there is none: of the level that its distance
-    /// asks for, but not above `level_max`, and of a lower one where shorter stretches are there already.
+    /// asks for, but not above `level_max`, and of a lower one where shorter stretches are there already. Of those that are
+    /// being opened it is the widest: what that has left comes before the message, and after what is in narrower ones.
     fn bucket_for(&mut self, due_ms: u64, now_ms: u64, level_max: u32) -> &mut Bucket {
+        let opening =
+            self.opening.iter().enumerate().filter(|(_, bucket)| bucket.level() <= level_max && bucket.covers(due_ms));
+        if let Some((index, _)) = opening.max_by_key(|(_, bucket)| bucket.level()) {
+            return &mut self.opening[index];
+        }
         if let Some(start_ms) = self.later_covering(due_ms) {
             return self.later.get_mut(&start_ms).expect("it was just found");
         }
@@ -186,7 +186,7 @@ impl Schedule {
         }
         let (mut moved, mut index) = (0, 0);
         while index < self.opening.len() && moved < most {
-            // While it is out, its messages find shorter stretches than its own.
+            // While it is out, its messages find shorter stretches than its own, and some of these are being opened, too.
             let mut bucket = self.opening.remove(index);
             while moved < most
                 && let Some(count) = self.open_chunk(&mut bucket, now_ms, most - moved)
@@ -270,18 +270,19 @@ impl Schedule {
 
     /// Finds a message. What it may be in is asked for.
     pub fn find(&mut self, due_ms: u64, sequence: u64, pages: &mut impl Pages, mut asked: impl FnMut(PageId)) -> Found {
-        let Some(bucket) = self.bucket_covering(due_ms) else { return Found::Nowhere };
-        for index in 0..bucket.chunks().len() {
-            let chunk = &bucket.chunks()[index];
-            if !chunk.may_hold(sequence, due_ms) {
-                continue;
-            }
-            if !chunk.is_in_memory() {
-                bucket.ask_for_at(index, pages).into_iter().for_each(&mut asked);
-                return Found::Away;
-            }
-            if chunk.holds(sequence, due_ms) {
-                return Found::Here(index);
+        for bucket in self.buckets_covering(due_ms) {
+            for index in 0..bucket.chunks().len() {
+                let chunk = &bucket.chunks()[index];
+                if !chunk.may_hold(sequence, due_ms) {
+                    continue;
+                }
+                if !chunk.is_in_memory() {
+                    bucket.ask_for_at(index, pages).into_iter().for_each(&mut asked);
+                    return Found::Away;
+                }
+                if chunk.holds(sequence, due_ms) {
+                    return Found::Here;
+                }
             }
         }
         Found::Nowhere
@@ -289,22 +290,20 @@ impl Schedule {
 
     /// Takes a message out before its time, if it is in memory. Whether it was a persistent one; `None` when it is not there.
     pub fn cancel(&mut self, due_ms: u64, sequence: u64) -> Option<bool> {
-        let bucket = self.bucket_covering(due_ms)?;
         let holds = |chunk: &Chunk| chunk.may_hold(sequence, due_ms) && chunk.holds(sequence, due_ms);
-        let index = bucket.chunks().iter().position(holds)?;
-        let persistent = bucket.cancel(index, sequence, due_ms)?;
+        let persistent = self.buckets_covering(due_ms).find_map(|bucket| {
+            let index = bucket.chunks().iter().position(holds)?;
+            bucket.cancel(index, sequence, due_ms)
+        })?;
         self.count -= 1;
         Some(persistent)
     }
 
-    fn bucket_covering(&mut self, due_ms: u64) -> Option<&mut Bucket> {
-        if let Some(index) = self.opening.iter().position(|bucket| bucket.covers(due_ms)) {
-            return self.opening.get_mut(index);
-        }
-        match self.later_covering(due_ms) {
-            Some(start_ms) => self.later.get_mut(&start_ms),
-            None => self.ready.get_mut(&due_ms),
-        }
+    /// Those that may have a message which is due then: more than one while some are being opened.
+    fn buckets_covering(&mut self, due_ms: u64) -> impl Iterator<Item = &mut Bucket> {
+        let opening = self.opening.iter_mut().filter(move |bucket| bucket.covers(due_ms));
+        let later = self.later.range_mut(..=due_ms).next_back().map(|(_, bucket)| bucket);
+        opening.chain(later.filter(|bucket| bucket.covers(due_ms))).chain(self.ready.get_mut(&due_ms))
     }
 
     /// Whether the messages are in memory that [`look`](Self::look) would show. If not, they are asked for.
