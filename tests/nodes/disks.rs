@@ -30,6 +30,7 @@ fn flip(segment: &Path, batch: usize) {
 fn wait_for_new_member(cluster: &Cluster, leader: usize, node: usize, committed: u64) {
     // It is let in, the one that it was goes, and it votes: as long as that has not happened, its old self is what is shown.
     const CHANGES: u64 = 3;
+    wait_until("it finds the rot", || cluster.said(node).contains("the log is set aside in"));
     wait_until("it votes again and has all", || {
         let Some(view) = cluster.view(leader) else { return false };
         let row = &view["nodes"][node];
@@ -60,7 +61,7 @@ fn a_node_that_starts_on_a_rotten_log_comes_back_as_a_new_member() {
         let view = cluster.view(leader).expect("it leads");
         view["nodes"][rotten]["index"] == view["commit_index"]
     });
-    cluster.kill(rotten);
+    cluster.lose(rotten, leader);
     flip(segments(&cluster, rotten).last().expect("a segment"), 5);
     let before = committed(&cluster, leader);
     cluster.start(rotten);
