@@ -15,7 +15,7 @@ pub struct Loading {
     exchanges: BTreeMap<DurableQueueId, DelayedKey>,
     /// Exchanges that remember values.
     values: BTreeMap<DurableQueueId, RememberedKey>,
-    /// Of `queues`, those that messages are loaded for; some more than once.
+    /// Of `queues`, those that messages are loaded for.
     expecting: Vec<QueueKey>,
 }
 

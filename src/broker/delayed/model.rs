@@ -245,10 +245,10 @@ fn messages_are_found_and_cancelled_while_their_stretch_is_being_opened() {
     let mut play = more_than_a_turn_opens();
     play.now_ms = 4_000;
     play.schedule.open(play.now_ms, 50);
-    for (due_ms, sequence) in play.expected.clone() {
+    let all = play.expected.clone();
+    for &(due_ms, sequence) in &all {
         assert_eq!(play.schedule.find(due_ms, sequence, &mut play.store, |_| {}), Found::Here, "{sequence}");
     }
-    let all = play.expected.clone();
     for (due_ms, sequence) in all {
         assert_eq!(play.schedule.cancel(due_ms, sequence), Some(sequence % 2 == 0), "{sequence}");
     }
